@@ -1,0 +1,55 @@
+# Everything a clone needs comes from here; only Python, make and a package index are expected.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+BIN     = $(VENV)/bin
+PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help test demo demo-web lint format types ci clean
+
+help:
+	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
+	@echo "make demo      run the example project from end to end"
+	@echo "make demo-web  the same, then its admin in a browser"
+	@echo "make lint      ruff check and ruff format --check;  make format mends"
+	@echo "make types     mypy"
+	@echo "make ci        everything that a change must pass"
+	@echo "make clean     remove what these made"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: $(VENV)/.demo
+	$(BIN)/python example_project/demo.py
+
+demo-web: $(VENV)/.demo
+	$(BIN)/python example_project/demo.py --web
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* htmlcov
+
+# One stamp per set of requirements: installed again only when the metadata changes.
+$(VENV)/.test $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing django-simpletask3[$*] into $(VENV) ..."
+	@$(PIP) install --editable ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, PYTHON=... names one")'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,5 @@
+"""Event-sourced asynchronous tasks for Django: a task is a model row."""
+
+from __future__ import annotations
+
+__version__ = "0.2.0"

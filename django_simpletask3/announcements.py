@@ -1,0 +1,167 @@
+"""What follows a commit: the bell is rung in Redis, then the signals are sent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError, models, transaction
+
+from . import clock
+from .events import TaskEvent, root_of
+from .exceptions import QueueUnavailable
+from .queue import get_queue
+from .signals import SIGNALS, task_transitioned
+from .states import EventKind, Status
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+_logger = logging.getLogger(__name__)
+
+#: After these the task wants a worker; those of STEALING take the message from its holder.
+RINGING = frozenset({EventKind.ENQUEUE, EventKind.RESET, EventKind.RECOVER})
+STEALING = frozenset({EventKind.RESET, EventKind.RECOVER})
+
+#: After these nobody may work on the task any more.
+WITHDRAWING = frozenset({EventKind.CANCEL, EventKind.DROP, EventKind.DELETE})
+
+#: How long Redis is left alone after it failed: one outage must not slow down every save.
+_REST = 2.0
+_rest_until = 0.0
+
+
+class Announcement:
+    """What one transaction (or one savepoint of it) has to tell once it is committed."""
+
+    def __init__(self) -> None:
+        self.bells: dict[str, SimpleTask] = {}
+        self.stolen: dict[str, SimpleTask] = {}
+        self.withdrawn: dict[str, SimpleTask] = {}
+        self.facts: list[tuple[SimpleTask, TaskEvent]] = []
+
+    def bell(self, task: SimpleTask) -> None:
+        self.bells[task.get_task_id()] = task
+
+    def fact(self, task: SimpleTask, event: TaskEvent) -> None:
+        """Note ``event``, and what it asks of the queue."""
+        self.facts.append((task, event))
+        key = task.get_task_id()
+        if event.kind in WITHDRAWING:
+            self.withdrawn[key] = task
+            self.bells.pop(key, None)
+            self.stolen.pop(key, None)
+        elif event.kind in RINGING:
+            (self.stolen if event.kind in STEALING else self.bells)[key] = task
+            self.withdrawn.pop(key, None)
+
+    def __call__(self) -> None:
+        withdraw(self.withdrawn.values())
+        ring(self.stolen.values(), steal=True)
+        ring(task for key, task in self.bells.items() if key not in self.stolen)
+        for task, event in self.facts:
+            for signal in (*SIGNALS.get(EventKind(event.kind), ()), task_transitioned):
+                signal.send_robust(sender=type(task), task=task, event=event)
+
+
+def pending(using: str) -> Announcement:
+    """The announcement of the current transaction on ``using``; it goes out after its commit.
+
+    What is noted inside a savepoint is forgotten with that savepoint; outside a transaction the
+    announcement must be filled before this is called: see ``announce``.
+    """
+    connection = transaction.get_connection(using)
+    here = _savepoints(connection.savepoint_ids)
+    for sids, hook, *_ in reversed(connection.run_on_commit):
+        if isinstance(hook, Announcement):
+            if _savepoints(sids) == here:
+                return hook
+            break
+    announcement = Announcement()
+    transaction.on_commit(announcement, using=using, robust=True)
+    return announcement
+
+
+def _savepoints(sids: Iterable[Any]) -> set[Any]:
+    return {sid for sid in sids if sid is not None}
+
+
+def ring(tasks: Iterable[SimpleTask], *, steal: bool = False) -> bool:
+    """Push a message for each PENDING task that is due; False if Redis could not be told.
+
+    Never raises. What could not be rung is marked in the database, so that recovery rings it soon.
+    """
+    waiting = [task for task in tasks if _wants_a_bell(task)]
+    if not waiting:
+        return True
+    try:
+        _push(waiting, steal=steal)
+    except QueueUnavailable as error:
+        _logger.warning("bell_failed tasks=%s error=%s", len(waiting), error)
+        _leave_to_recovery(waiting)
+        return False
+    return True
+
+
+def _wants_a_bell(task: SimpleTask) -> bool:
+    return task.status == Status.PENDING and (
+        task.run_after is None or task.run_after <= clock.now(task._state.db or "default")
+    )
+
+
+def _push(tasks: list[SimpleTask], *, steal: bool) -> None:
+    global _rest_until
+    if time.monotonic() < _rest_until:
+        raise QueueUnavailable("Redis failed a moment ago and is not asked again yet.")
+    try:
+        ordered = sorted(tasks, key=_address)
+        for (channel, urgent), group in groupby(ordered, key=_address):
+            messages = [(task.get_task_id(), task.get_task_data()) for task in group]
+            get_queue().push(channel, messages, urgent=urgent, steal=steal)
+    except QueueUnavailable:
+        _rest_until = time.monotonic() + _REST
+        raise
+
+
+def _address(task: SimpleTask) -> tuple[str, bool]:
+    return task.get_event_channel(), task.priority > 0
+
+
+def _leave_to_recovery(tasks: Sequence[SimpleTask]) -> None:
+    by_table = groupby(
+        sorted(tasks, key=lambda task: (task._state.db or "", root_of(type(task))._meta.label)),
+        key=lambda task: (task._state.db, root_of(type(task))),
+    )
+    for (using, root), group in by_table:
+        rows = models.QuerySet(root, using=using).filter(
+            pk__in=[task.pk for task in group], status=Status.PENDING
+        )
+        try:
+            rows.update(lease_until=clock.now(using or "default"))
+        except DatabaseError as error:
+            # The row keeps the deadline it was born with; recovery comes to it a little later.
+            _logger.warning("bell_not_postponed model=%s error=%s", root._meta.label, error)
+
+
+def withdraw(tasks: Iterable[SimpleTask]) -> None:
+    """Take the messages of tasks that must not run any more out of Redis; never raises.
+
+    A message that stays behind costs one pop: its row says that there is nothing to do.
+    """
+    ordered = sorted(tasks, key=lambda task: task.get_event_channel())
+    for channel, group in groupby(ordered, key=lambda task: task.get_event_channel()):
+        try:
+            get_queue().withdraw(channel, [task.get_task_id() for task in group])
+        except QueueUnavailable as error:
+            _logger.warning("withdraw_failed channel=%s error=%s", channel, error)
+
+
+def bell(task: SimpleTask, using: str) -> None:
+    """Ring for ``task`` once the current transaction on ``using`` is committed; now if there is none."""
+    if transaction.get_connection(using).in_atomic_block:
+        pending(using).bell(task)
+    else:
+        ring([task])

@@ -1,0 +1,176 @@
+"""Values of any kind as JSON text and back: what JSON cannot say is tagged, nothing raises."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.utils.functional import Promise
+
+#: The key that marks a value JSON has no word for: {TAG: kind, ...}.
+TAG = "__simpletask3__"
+
+_MAX_DEPTH = 100
+_REPR_LIMIT = 4096
+
+_WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    Decimal: ("decimal", str),
+    datetime: ("datetime", datetime.isoformat),
+    date: ("date", date.isoformat),
+    time: ("time", time.isoformat),
+    timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+    UUID: ("uuid", str),
+    bytes: ("bytes", lambda v: base64.b64encode(v).decode()),
+    complex: ("complex", lambda v: [repr(v.real), repr(v.imag)]),
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "decimal": Decimal,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda v: timedelta(*v),
+    "uuid": UUID,
+    "bytes": base64.b64decode,
+    "complex": lambda v: complex(float(v[0]), float(v[1])),
+    "float": float,
+    "set": set,
+    "frozenset": frozenset,
+    "dict": lambda pairs: {_hashable(key): value for key, value in pairs},
+}
+
+
+def encode(value: Any, *, limit: int | None = None) -> str:
+    """``value`` as ASCII JSON text; never raises.
+
+    A value of an unknown, cyclic or too deeply nested kind becomes ``{TAG: "repr", ...}``; a text
+    longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``.
+    """
+    text = _dumps(plain(value))
+    if limit is None or len(text) <= limit:
+        return text
+    return _dumps({TAG: "truncated", "size": len(text), "head": text[: limit // 2]})
+
+
+def decode(text: str) -> Any:
+    """The value that ``encode`` was given; a text that is not JSON is returned as it is."""
+    try:
+        return json.loads(text, object_hook=_untagged)
+    except (ValueError, RecursionError):
+        return text
+
+
+def plain(value: Any) -> Any:
+    """``value`` in words of JSON, with tags; never raises."""
+    try:
+        return _plain(value, ())
+    except Exception:  # a subclass with hostile methods: say what it is, not what it holds
+        return {TAG: "repr", "type": type_name(value), "repr": ""}
+
+
+def restored(value: Any) -> Any:
+    """What ``plain`` was given, from what it returned."""
+    if isinstance(value, list):
+        return [restored(item) for item in value]
+    if isinstance(value, dict):
+        return _untagged({key: restored(item) for key, item in value.items()})
+    return value
+
+
+def safe_text(value: Any, *, limit: int = _REPR_LIMIT) -> str:
+    """``str(value)`` as text any database and terminal accepts, cut to ``limit``; never raises."""
+    for words in (str, repr, type_name):
+        try:
+            text = words(value)
+            break
+        except Exception:  # noqa: S112 - the next way of saying it is tried
+            continue
+    return text[:limit].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def type_name(value: Any) -> str:
+    """The qualified name of the class of ``value``."""
+    kind = type(value)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return _integer(value)
+    if isinstance(value, float):
+        number = float(value)
+        return number if math.isfinite(number) else {TAG: "float", "value": repr(number)}
+    if isinstance(value, str | Promise):
+        return str(value)
+    if type(value) in _WRITE:
+        name, write = _WRITE[type(value)]
+        return {TAG: name, "value": write(value)}
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        return _container(value, above)
+    return _described(value)
+
+
+def _integer(value: int) -> Any:
+    # Python refuses to write integers of more than some thousand digits.
+    return (
+        int(value)
+        if value.bit_length() < 10_000
+        else {TAG: "repr", "type": "int", "repr": hex(value)[:64]}
+    )
+
+
+def _container(value: Any, above: tuple[int, ...]) -> Any:
+    if id(value) in above or len(above) >= _MAX_DEPTH:
+        return _described(value)
+    above = (*above, id(value))
+    if isinstance(value, dict):
+        return _mapping(value, above)
+    items = [_plain(item, above) for item in value]
+    if isinstance(value, list | tuple):
+        return items
+    name = "set" if isinstance(value, set) else "frozenset"
+    return {TAG: name, "value": sorted(items, key=_dumps)}
+
+
+def _mapping(value: dict[Any, Any], above: tuple[int, ...]) -> Any:
+    if TAG not in value and all(isinstance(key, str) for key in value):
+        return {str(key): _plain(item, above) for key, item in value.items()}
+    pairs = [[_plain(key, above), _plain(item, above)] for key, item in value.items()]
+    return {TAG: "dict", "value": pairs}
+
+
+def _described(value: Any) -> dict[str, str]:
+    try:
+        text = repr(value)[:_REPR_LIMIT]
+    except Exception:
+        text = ""
+    return {TAG: "repr", "type": type_name(value), "repr": text}
+
+
+def _untagged(value: dict[str, Any]) -> Any:
+    read = _READ.get(value[TAG]) if isinstance(value.get(TAG), str) else None
+    if read is None or "value" not in value:
+        return value
+    try:
+        return read(value["value"])
+    except (ValueError, TypeError, ArithmeticError):
+        return value
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(key) if isinstance(key, list) else key

@@ -1,0 +1,171 @@
+"""The stream: one append-only table of events beside every task table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .encoding import plain
+from .exceptions import AppendOnly
+from .fields import JSONTextField, KindField, StatusField
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+_REFUSAL = (
+    "Events are append-only: they cannot be {}. Record what happened with the task's own methods "
+    "(reset(), cancel(), note()); delete old streams together with their tasks by retention."
+)
+
+
+class TaskEventQuerySet(models.QuerySet[Any]):
+    """Events can be read; whoever tries to change or delete them gets AppendOnly."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnly(_REFUSAL.format("updated"))
+
+    def delete(self) -> NoReturn:
+        raise AppendOnly(_REFUSAL.format("deleted"))
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly(_REFUSAL.format("updated"))
+
+
+class TaskEvent(models.Model):
+    """One thing that happened to one task, at its place (``sequence``) in the task's stream.
+
+    ``digest`` is over the event and the digest before it, so a changed, removed or inserted event
+    breaks the chain. ``task`` survives the deletion of its row: history outlives the task.
+    """
+
+    if TYPE_CHECKING:
+        task: models.ForeignKey[Any, Any]
+        task_id: Any
+
+    id = models.BigAutoField(primary_key=True)
+    sequence = models.PositiveIntegerField(_("No."))
+    kind = KindField(_("event"), max_length=32)
+    from_status = StatusField(_("from"), null=True)
+    to_status = StatusField(_("to"), null=True)
+    attempt = models.PositiveIntegerField(_("attempt"))
+    event_time = models.DateTimeField(_("time"))
+    worker = models.CharField(_("worker"), max_length=255, blank=True)
+    actor = models.CharField(_("actor"), max_length=255, blank=True)
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    data = JSONTextField(_("data"), null=True, blank=True)
+    digest = models.CharField(_("digest"), max_length=64)
+
+    objects = TaskEventQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        unique_together = (("task", "sequence"),)
+        ordering = ("task", "sequence")
+        default_permissions = ("view",)
+        verbose_name = _("task event")
+        verbose_name_plural = _("task events")
+
+    def __str__(self) -> str:
+        return f"{self.task_id} #{self.sequence} {self.kind}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert a new event. Raises AppendOnly for one that exists."""
+        if not self._state.adding:
+            raise AppendOnly(_REFUSAL.format("changed"))
+        super().save(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly(_REFUSAL.format("deleted"))
+
+    def sealed(self, previous: str) -> str:
+        """The digest this event must have after the event with the digest ``previous``.
+
+        The first event leaves out the task's key: the database may not have assigned it yet.
+        """
+        content = {
+            "previous": previous,
+            "task": None if self.sequence == 1 else str(self.task_id),
+            "sequence": self.sequence,
+            "kind": str(self.kind),
+            "from_status": _number(self.from_status),
+            "to_status": _number(self.to_status),
+            "attempt": self.attempt,
+            "event_time": _instant(self.event_time),
+            "worker": self.worker,
+            "actor": self.actor,
+            "reason": self.reason,
+            "data": plain(self.data),
+        }
+        return digest_of(json.dumps(content, sort_keys=True, separators=(",", ":")))
+
+
+def digest_of(text: str) -> str:
+    """The SHA-256 of ``text``, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def stream_of(task: str | type[SimpleTask]) -> models.ForeignKey[Any, Any]:
+    """The column ``task`` of an event model for the task model ``task``.
+
+    No constraint and no cascade: the stream stays when the row goes. The unique pair
+    (task, sequence) is the index.
+    """
+    return models.ForeignKey(
+        task,
+        on_delete=models.DO_NOTHING,
+        related_name="events",
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("task"),
+    )
+
+
+def make_event_model(model: type[SimpleTask]) -> type[TaskEvent]:
+    """The companion of ``model``: class ``<Name>Event`` in the module and app of ``model``.
+
+    The companion idea is borrowed from django-pghistory.
+    """
+    name = f"{model.__name__}Event"
+    meta = type("Meta", (TaskEvent.Meta,), {"abstract": False, "app_label": model._meta.app_label})
+    body = {
+        "__module__": model.__module__,
+        "__qualname__": name,
+        "__doc__": f"The event stream of {model.__name__}.",
+        "task": stream_of(model),
+        "Meta": meta,
+    }
+    companion: type[TaskEvent] = type(name, (TaskEvent,), body)
+    setattr(sys.modules[model.__module__], name, companion)
+    return companion
+
+
+def _number(status: Any) -> int | None:
+    return None if status is None else int(status)
+
+
+def _instant(moment: datetime) -> str:
+    if timezone.is_naive(moment):
+        return moment.isoformat(timespec="microseconds")
+    return moment.astimezone(timezone.get_fixed_timezone(0)).isoformat(timespec="microseconds")
+
+
+def root_of(model: type[models.Model]) -> type[SimpleTask]:
+    """The concrete model whose table holds the state of the tasks of ``model``.
+
+    Proxies and multi-table children share the table, and so the stream, of their root.
+    """
+    root: Any = model._meta.get_field("sequence").model
+    return root._meta.concrete_model
+
+
+def event_model_of(model: type[models.Model]) -> type[TaskEvent]:
+    """The event model of the tasks of ``model``: the companion, or the one its root names."""
+    event_model: Any = root_of(model)._meta.get_field("events").related_model
+    return event_model

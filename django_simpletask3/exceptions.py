@@ -1,0 +1,75 @@
+"""Everything this package raises on purpose.
+
+::
+
+    SimpleTaskError
+    ├── TransitionRefused
+    │   ├── IllegalTransition     the state machine has no such arrow
+    │   ├── StaleTask             somebody moved the task first
+    │   └── TaskGone              the row does not exist (any more)
+    ├── AppendOnly                an event was to be changed or removed
+    ├── ProjectedColumn           a column of the state machine was to be written by hand
+    ├── QueueUnavailable          Redis cannot be reached or refuses to work
+    ├── ExecutorMissing           a task model has nothing to run
+    ├── InvalidSetting            a setting has a value that cannot be used
+    └── WaitTimeout               a task did not finish in the time given
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SimpleTaskError(Exception):
+    """The root of the tree; never raised itself."""
+
+
+class TransitionRefused(SimpleTaskError):
+    """The row was not moved; ``pk`` and ``kind`` say which move of which task was asked for."""
+
+    def __init__(self, message: str, *, pk: Any = None, kind: str = "") -> None:
+        super().__init__(message)
+        self.pk = pk
+        self.kind = kind
+
+
+class IllegalTransition(TransitionRefused):
+    """The state machine has no such arrow from the state the row is in."""
+
+
+class StaleTask(TransitionRefused):
+    """Somebody moved the task first: the attempt that wanted to finish no longer holds it."""
+
+
+class TaskGone(TransitionRefused):
+    """The row was deleted; there is nothing left to move."""
+
+
+class AppendOnly(SimpleTaskError):
+    """The event stream only grows: events are neither changed nor removed."""
+
+
+class ProjectedColumn(SimpleTaskError):
+    """A column that only the state machine may write was named in a write."""
+
+
+class QueueUnavailable(SimpleTaskError):
+    """Redis cannot be reached, does not answer in time, or refuses the command."""
+
+
+class ExecutorMissing(SimpleTaskError):
+    """The task model neither overrides ``do_task()`` nor has an executor that can be imported."""
+
+
+class InvalidSetting(SimpleTaskError):
+    """A setting has a value that cannot be used; ``name`` is where the value was found."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"{name} is {value!r}; expected {expected}.")
+        self.name = name
+        self.value = value
+        self.expected = expected
+
+
+class WaitTimeout(SimpleTaskError):
+    """The task was not finished when the time given to ``wait()`` was over."""

@@ -1,0 +1,252 @@
+"""The way of a task through a worker: started, performed, finished, in batches at both ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, models, router
+
+from . import backoff, bodies, clock
+from .context import NOBODY, TaskContext, recalled
+from .events import event_model_of
+from .exceptions import QueueUnavailable
+from .models import SimpleTask
+from .moves import Move
+from .queue import Message, get_queue
+from .states import EventKind
+from .transitions import record_all
+
+_logger = logging.getLogger(__name__)
+
+#: Errors of the database that pass: the same work is tried again.
+PASSING = (OperationalError, InterfaceError)
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One attempt at one task, on its way through a worker."""
+
+    task: SimpleTask
+    worker: str
+    message: Message | None = None
+    move: Move | None = None
+    seconds: float = 0.0
+    attempt: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.attempt = self.task.attempt
+
+
+def start(
+    model: type[SimpleTask], messages: Sequence[Message], *, worker: str, lease: float
+) -> list[Run]:
+    """Claim the tasks of ``messages`` in the database, in one transaction; the runs to perform.
+
+    A message that asks for nothing (deleted, finished or foreign tasks) is settled here. Database
+    errors that pass are raised; nothing was claimed then.
+    """
+    wanted = _wanted(model, messages)
+    moves: list[Move] = []
+    claims: list[Message] = []
+    for using, by_pk in wanted.items():
+        tasks = models.QuerySet(model, using=using).filter(pk__in=by_pk)
+        ready = [task for task in tasks if _is_due(task, using)]
+        batch = [_claim(task, by_pk[task.pk], worker, lease, using) for task in ready]
+        record_all(batch)
+        moves += batch
+        claims += [by_pk[task.pk] for task in ready]
+    runs = [
+        Run(move.task, worker, message)
+        for move, message in zip(moves, claims, strict=True)
+        if move.event is not None
+    ]
+    held = {run.message.running_id for run in runs if run.message is not None}
+    settle([message for message in messages if message.running_id not in held], result=False)
+    return runs
+
+
+def perform(run: Run) -> None:
+    """Run the body and note how it ended as the run's move; never raises."""
+    before = bodies.snapshot(run.task)
+    began = time.monotonic()
+    move = _outcome(run)
+    run.seconds = time.monotonic() - began
+    move.data["seconds"] = round(run.seconds, 6)
+    try:
+        move.values = {**bodies.assigned(run.task, before), **move.values}
+    except Exception as error:
+        move = _failure(run, error)
+    run.move = move
+
+
+def finish(runs: Sequence[Run]) -> None:
+    """Record how the runs ended, in one transaction, then settle their messages.
+
+    Database errors that pass are raised and the same call can be made again: what was recorded
+    already is not recorded twice. A run whose own columns cannot be written has failed.
+    """
+    for run in runs:
+        _choose_retry(run)
+    try:
+        record_all([run.move for run in runs if run.move is not None])
+    except PASSING:
+        raise
+    except Exception:
+        for run in runs:
+            _finish_alone(run)
+    for kind_is_ack in (True, False):
+        done = [r for r in runs if r.move and (r.move.kind is EventKind.ACK) is kind_is_ack]
+        settle([run.message for run in done if run.message], result=kind_is_ack)
+
+
+def release(runs: Iterable[Run], reason: str) -> list[Run]:
+    """Give tasks back unfinished: PENDING again, at the head of the queue; those that were ours."""
+    moves = {run: _last_word(run, EventKind.RELEASE, reason=reason) for run in runs}
+    record_all(list(moves.values()))
+    given = [run for run, move in moves.items() if move.event is not None]
+    give_back([run.message for run in given if run.message], reason)
+    return given
+
+
+def settle(messages: Sequence[Message], *, result: bool) -> None:
+    """Tell SimQ that these messages are done; never raises.
+
+    If Redis does not hear it, the message comes once more and its row says that it is done.
+    """
+    try:
+        if messages:
+            get_queue().ack_many(messages, result)
+    except QueueUnavailable as error:
+        _logger.warning("ack_failed messages=%s error=%s", len(messages), error)
+
+
+def give_back(messages: Sequence[Message], reason: str) -> None:
+    """Return messages to the head of their queue; never raises."""
+    try:
+        if messages:
+            get_queue().ret_many(messages, reason, head=True)
+    except QueueUnavailable as error:
+        _logger.warning("return_failed messages=%s error=%s", len(messages), error)
+
+
+def _wanted(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, dict[Any, Message]]:
+    wanted: dict[str, dict[Any, Message]] = {}
+    for message in messages:
+        try:
+            using, pk = _address(model, message)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _logger.error("message_buried id=%s reason=%s", message.id, error)
+            get_queue().bury(message, str(error))
+        else:
+            # Of two messages for one row, the first is its claim; the other is settled.
+            wanted.setdefault(using, {}).setdefault(pk, message)
+    return wanted
+
+
+def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
+    """The database and the key of the row that ``message`` points at; raises if it points at none."""
+    data = _rebuilt(model, message) if message.problem == "no_body" else message.data
+    if not isinstance(data, dict):
+        raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
+    label = (data.get("app_label"), data.get("model_name"))
+    if label != (model._meta.app_label, model._meta.model_name):
+        raise ValueError(f"message for another model: {label[0]}.{label[1]}")
+    if data.get("id") is None:
+        raise ValueError("message without id")
+    try:
+        pk = model._meta.pk.to_python(data["id"])
+    except Exception:
+        raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
+    using = data.get("using") or router.db_for_write(model)
+    return using, pk
+
+
+def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:
+    """The body of a message that Redis has lost, from its id."""
+    head, _, tail = model(pk="\0").get_task_id().partition("\0")
+    key = message.id.removeprefix(head).removesuffix(tail)
+    return {"app_label": model._meta.app_label, "model_name": model._meta.model_name, "id": key}
+
+
+def _is_due(task: SimpleTask, using: str) -> bool:
+    return task.run_after is None or task.run_after <= clock.now(using)
+
+
+def _claim(task: SimpleTask, message: Message, worker: str, lease: float, using: str) -> Move:
+    return Move(
+        task,
+        EventKind.START,
+        worker=worker,
+        data={"claim": message.running_id},
+        values={"lease_until": clock.after(using, lease)},
+    )
+
+
+def _outcome(run: Run) -> Move:
+    message = run.message.as_dict if run.message else None
+    try:
+        with recalled(_context_of(run.task)):
+            returned = bodies.call(run.task, worker=run.worker, msg=message)
+    except BaseException as error:  # sys.exit() in a body ends the task, not the thread
+        return _failure(run, error)
+    return _last_word(run, EventKind.ACK, result=returned)
+
+
+def _failure(run: Run, error: BaseException) -> Move:
+    return _last_word(run, EventKind.FAIL, error=bodies.told(error))
+
+
+def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
+    # The fence is the attempt that was claimed, whatever the body did to the instance.
+    return Move(run.task, kind, worker=run.worker, expect={"attempt": run.attempt}, **details)
+
+
+def _context_of(task: SimpleTask) -> Callable[[], TaskContext]:
+    def load() -> TaskContext:
+        birth = task.events.filter(sequence=1).first()
+        return NOBODY if birth is None else TaskContext(birth.actor, "", dict(birth.data or {}))
+
+    return load
+
+
+def _choose_retry(run: Run) -> None:
+    """Turn a failure into a retry while the task has retries left."""
+    allowed = run.task.django_simpletask3_max_retries
+    if run.move is None or run.move.kind is not EventKind.FAIL or allowed <= 0:
+        return
+    used = _retries_used(run.task)
+    if used >= allowed:
+        return
+    using = run.task._state.db or "default"
+    delay = backoff.exponential(used + 1)
+    values = {**run.move.values, "run_after": clock.now(using) + timedelta(seconds=delay)}
+    data = {
+        **run.move.data,
+        "retry_in": round(delay, 3),
+        "traceback": (run.move.error or {}).get("traceback"),
+    }
+    run.move = _last_word(run, EventKind.RETRY, error=run.move.error, values=values, data=data)
+
+
+def _retries_used(task: SimpleTask) -> int:
+    events = models.QuerySet(event_model_of(type(task)), using=task._state.db).filter(task=task.pk)
+    begun = events.filter(kind__in=(EventKind.ENQUEUE, EventKind.RESET)).order_by("-sequence")
+    since = begun.values_list("sequence", flat=True).first() or 0
+    return events.filter(kind=EventKind.RETRY, sequence__gt=since).count()
+
+
+def _finish_alone(run: Run) -> None:
+    assert run.move is not None  # noqa: S101 - only performed runs are finished
+    try:
+        record_all([run.move])
+    except PASSING:
+        raise
+    except Exception as error:
+        _logger.exception("finish_failed model=%s pk=%s", run.task._meta.label, run.task.pk)
+        run.move = _failure(run, error)
+        record_all([run.move])

@@ -1,0 +1,82 @@
+"""``manage.py django-simpletask3-server``: run the tasks on this node until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError
+
+from ...catalog import task_models
+from ...models import SimpleTask
+from ...worker.banner import banner, progress
+from ...worker.supervisor import Supervisor
+
+_LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
+
+
+class Command(BaseCommand):
+    """Run the tasks of this project."""
+
+    help = "Runs the tasks of this project on this node, until SIGTERM or SIGINT."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--processes", type=int, default=1, help="child processes that share the threads (1)"
+        )
+        parser.add_argument(
+            "--models",
+            action="append",
+            metavar="APP.MODEL",
+            help="only these task models (repeat, or separate with commas)",
+        )
+        parser.add_argument("--burst", action="store_true", help="run what is queued, then exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["processes"] < 1:
+            raise CommandError("--processes must be 1 or more.")
+        models = _chosen(options["models"])
+        _log_to_stderr(_LEVELS[options["verbosity"]])
+        if options["verbosity"]:
+            self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
+        line = progress(sys.stdout) if options["verbosity"] else None
+        supervisor = Supervisor(
+            models,
+            processes=options["processes"],
+            burst=options["burst"],
+            on_tick=line or (lambda counts: None),
+        )
+        code = supervisor.run()
+        if options["verbosity"]:
+            counts = supervisor.counts()
+            self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
+        if code:
+            sys.exit(code)
+
+
+def _chosen(labels: list[str] | None) -> list[type[SimpleTask]]:
+    known = {model._meta.label_lower: model for model in task_models()}
+    if not known:
+        raise CommandError("There is no task model: subclass SimpleTask in an installed app.")
+    if not labels:
+        return list(known.values())
+    asked = [label.strip() for part in labels for label in part.split(",") if label.strip()]
+    unknown = [label for label in asked if label.lower() not in known]
+    if unknown:
+        names = ", ".join(apps.get_model(label)._meta.label for label in known)
+        raise CommandError(f"No such task model: {', '.join(unknown)}. There are: {names}.")
+    return [known[label.lower()] for label in asked]
+
+
+def _log_to_stderr(level: int) -> None:
+    """Say what happens, unless the project's LOGGING already decides where that goes."""
+    logger = logging.getLogger("django_simpletask3")
+    if logger.handlers or logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(level)

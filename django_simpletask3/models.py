@@ -1,0 +1,243 @@
+"""A task: subclass SimpleTask, add columns of your own, write ``do_task()``, save a row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from django.db import models, router
+from django.db.models.signals import class_prepared, pre_delete
+from django.utils.functional import classproperty
+from django.utils.translation import gettext_lazy as _
+from model_utils.fields import AutoCreatedField, AutoLastModifiedField
+
+from . import announcements, transitions, waiting
+from .conf import options
+from .events import TaskEvent, event_model_of, make_event_model, root_of, stream_of
+from .exceptions import ProjectedColumn, TaskGone
+from .fields import STATUS, JSONTextField, StatusField
+from .querysets import TaskQuerySet
+from .replay import PROJECTED
+from .states import EventKind, Status
+
+__all__ = ["SimpleTask", "TaskEvent", "TaskQuerySet", "stream_of"]
+
+_BOOKKEEPING = frozenset({"add_time", "mod_time", "run_after", "priority", "worker", "lease_until"})
+
+
+class SimpleTask(models.Model):
+    """A task is a row: saving a new one queues it, a worker runs its ``do_task()``.
+
+    What the body returned stands in ``result_data``, what it raised in ``error_data``; everything
+    that happened to the task, in order, in ``events``.
+    """
+
+    #: Threads per node for this model; None means the setting.
+    django_simpletask3_worker_number: ClassVar[int | None] = None
+    #: Runs the task if ``do_task()`` is not overridden: a callable or a dotted path, called with
+    #: the task; None means ``<app package>.tasks.<ClassName>Executor``.
+    django_simpletask3_executor: ClassVar[Callable[..., Any] | str | None] = None
+    #: The event model of your own, as "app.Model"; None means that a companion is made.
+    django_simpletask3_event_model: ClassVar[str | None] = None
+    django_simpletask3_event_queue_channel_template: ClassVar[str | None] = None
+    django_simpletask3_task_id_template: ClassVar[str | None] = None
+    #: How often a body that raised is tried again.
+    django_simpletask3_max_retries: ClassVar[int] = 0
+    #: How many claims in a row may be lost with their workers before the task is dropped.
+    django_simpletask3_max_attempts: ClassVar[int] = 5
+
+    STATUS = STATUS
+    PENDING = Status.PENDING
+    RUNNING = Status.RUNNING
+    SUCCESS = Status.SUCCESS
+    FAILED = Status.FAILED
+    CANCELED = Status.CANCELED
+
+    # Projected: only transitions.py writes these.
+    status = StatusField(_("status"), default=Status.PENDING, editable=False)
+    attempt = models.PositiveIntegerField(_("attempt"), default=0, editable=False)
+    sequence = models.PositiveIntegerField(_("events"), default=0, editable=False)
+    digest = models.CharField(_("digest"), max_length=64, default="", editable=False)
+    start_time = models.DateTimeField(_("start time"), null=True, editable=False)
+    # Retention looks for what was done long ago.
+    done_time = models.DateTimeField(_("done time"), null=True, editable=False, db_index=True)
+    success = models.BooleanField(_("success"), null=True, editable=False)
+    result_data = JSONTextField(_("result"), null=True, editable=False)
+    error_data = JSONTextField(_("error"), null=True, editable=False)
+    result_time = models.DateTimeField(_("result time"), null=True, editable=False)
+
+    # Operational: bookkeeping, not replayed.
+    add_time = AutoCreatedField(_("add time"))
+    mod_time = AutoLastModifiedField(_("modify time"))
+    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
+    priority = models.SmallIntegerField(_("priority"), default=0)
+    worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
+    # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
+    # doubt. NULL once the task is final, so this one index serves every search of recovery.
+    lease_until = models.DateTimeField(_("lease until"), null=True, editable=False, db_index=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def do_task(self, **kwargs: Any) -> Any:
+        """The work. What it returns is the result; what it raises is the error.
+
+        Own columns assigned here are saved with the outcome. No transaction is open, unless the
+        body opens one. Declare ``worker`` or ``msg`` (or ``**kwargs``) to be given the worker's
+        name and the SimQ message.
+        """
+        raise NotImplementedError
+
+    @classproperty
+    def event_model(cls) -> type[TaskEvent]:  # noqa: N805
+        """The model of this task's stream."""
+        return event_model_of(cls)  # type: ignore[arg-type]
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the running body should come to an end: what it returns would be refused."""
+        flag = self.__dict__.get("_stop_flag")
+        return flag is not None and flag.is_set()
+
+    def stop_flag(self) -> threading.Event:
+        """The flag behind ``should_stop``; shared by everybody who has this instance."""
+        flag: threading.Event = self.__dict__.setdefault("_stop_flag", threading.Event())
+        return flag
+
+    def __getstate__(self) -> Any:
+        state = dict(super().__getstate__())
+        state.pop("_stop_flag", None)
+        return state
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert a new task and queue it; of a task that exists, write its own columns only.
+
+        A new row and its ``enqueue`` event are one transaction; the queue is told after the
+        outermost commit on the same database. Saving a PENDING task again makes sure that it is
+        queued. Raises ProjectedColumn if ``update_fields`` names a column of the state machine.
+        """
+        names = ("force_insert", "force_update", "using", "update_fields")
+        asked = {**dict(zip(names, args, strict=False)), **kwargs}
+        using = asked.get("using") or router.db_for_write(type(self), instance=self)
+        if self._is_new(asked):
+            insert = {**asked, "using": using, "force_insert": asked.get("force_insert") or True}
+            transitions.enqueue([self], using, lambda: super(SimpleTask, self).save(**insert))
+            return
+        asked["update_fields"] = self._own_columns(asked.get("update_fields"))
+        super().save(**{**asked, "using": using})
+        if self.status == Status.PENDING:
+            announcements.bell(self, using)
+
+    def _is_new(self, asked: dict[str, Any]) -> bool:
+        if asked.get("force_insert"):
+            return True
+        unsaved = self._state.adding or self.pk is None
+        return unsaved and not asked.get("force_update") and asked.get("update_fields") is None
+
+    def _own_columns(self, asked: Any) -> set[str]:
+        if asked is not None:
+            if forbidden := sorted(set(asked) & {*PROJECTED, "worker", "lease_until"}):
+                raise ProjectedColumn(
+                    f"{', '.join(forbidden)} can not be saved: the state machine writes them. "
+                    "Use reset(), cancel() or note() to move a task."
+                )
+            return {*asked, "mod_time"} if asked else set()
+        loaded = {field.name for field in own_fields(self)}
+        return {*loaded, "mod_time", *({"run_after", "priority"} - self.get_deferred_fields())}
+
+    def reset(self, reason: str = "", *, run_after: Any = None) -> None:
+        """Let the task run again, whatever it is doing; the erased result is kept in the event.
+
+        A run that is going on is superseded: its result will be refused.
+        """
+        values = {"run_after": run_after}
+        transitions.record(self, EventKind.RESET, reason=reason, values=values)
+
+    def cancel(self, reason: str = "") -> None:
+        """Call the task off. Raises IllegalTransition if it is finished.
+
+        A running body is told by ``should_stop``, and its result will be refused.
+        """
+        transitions.record(self, EventKind.CANCEL, reason=reason)
+        self.stop_flag().set()
+
+    def note(self, reason: str = "", **data: Any) -> TaskEvent:
+        """Append a ``note`` to the stream: progress, a checkpoint, an annotation."""
+        return transitions.record(self, EventKind.NOTE, reason=reason, data=data)
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until the task is final and return it, refreshed.
+
+        Raises WaitTimeout after ``timeout`` seconds; None waits for ever. Waiting inside a
+        transaction that hides the worker's commits is waiting in vain.
+        """
+        waiting.until_final(self, timeout)
+        return self
+
+    @classmethod
+    def get_worker_number(cls) -> int:
+        """Threads per node for this model."""
+        return cls.django_simpletask3_worker_number or options.default_simq_worker_number
+
+    @classmethod
+    def get_event_channel(cls) -> str:
+        """The SimQ channel of this model."""
+        template = (
+            cls.django_simpletask3_event_queue_channel_template
+            or options.event_queue_channel_template
+        )
+        return template.format(app_label=cls._meta.app_label, model_name=cls._meta.model_name)
+
+    def get_task_id(self) -> str:
+        """The id of this task's message in SimQ."""
+        template = self.django_simpletask3_task_id_template or options.task_id_template
+        meta = self._meta
+        return template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
+
+    def get_task_data(self) -> dict[str, Any]:
+        """The body of this task's message: which row to look at."""
+        meta = self._meta
+        key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
+        data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
+        using = self._state.db
+        # Only a row elsewhere than the router says needs its database named.
+        elsewhere = using is not None and using != router.db_for_write(type(self), instance=None)
+        return {**data, "using": using} if elsewhere else data
+
+
+def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:
+    """The columns that the subclass declares and the instance has loaded."""
+    deferred = task.get_deferred_fields()
+    return [
+        field
+        for field in task._meta.concrete_fields
+        if field.name not in _BOOKKEEPING.union(PROJECTED)
+        and not field.primary_key
+        and not field.generated
+        and field.attname not in deferred
+    ]
+
+
+def _provide_stream(sender: type[models.Model], **_: Any) -> None:
+    if (
+        issubclass(sender, SimpleTask)
+        and root_of(sender) is sender
+        and sender.django_simpletask3_event_model is None
+    ):
+        make_event_model(sender)
+
+
+def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
+    # Of a multi-table task the root's row is the task; Django deletes it in any case.
+    if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
+        try:
+            transitions.record(instance, EventKind.DELETE)
+        except TaskGone:
+            return
+
+
+class_prepared.connect(_provide_stream, dispatch_uid="django_simpletask3.stream")
+pre_delete.connect(_record_deletion, dispatch_uid="django_simpletask3.deletion")

@@ -1,0 +1,120 @@
+"""One move of one task: what it asks for, the event it leaves, the columns it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import clock, context
+from .conf import options
+from .encoding import decode, encode
+from .events import TaskEvent, digest_of, event_model_of
+from .exceptions import TransitionRefused
+from .replay import Projection
+from .states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+_TEXT_LIMIT = 255
+_WITH_ERROR = frozenset({EventKind.FAIL, EventKind.DROP, EventKind.RETRY})
+
+
+@dataclass(slots=True)
+class Move:
+    """One move of one task that is asked for, and what became of it: ``event`` or ``refused``.
+
+    ``expect`` names columns and the values they must still have; the last words of a worker are
+    fenced by themselves. ``values`` are further columns to write with the move: the task's own
+    ones, and bookkeeping. ``error`` is what ``error_data`` will hold.
+    """
+
+    task: SimpleTask
+    kind: EventKind
+    reason: str = ""
+    worker: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
+    error: dict[str, Any] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    event: TaskEvent | None = None
+    refused: TransitionRefused | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind in FENCED:
+            fence = {"status": Status.RUNNING, "attempt": self.task.attempt}
+            self.expect = {**fence, **self.expect}
+
+    def missed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of ``row`` that are not as expected any more."""
+        return {name: row[name] for name, value in self.expect.items() if row[name] != value}
+
+
+def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
+    """The event, sealed, that ``move`` appends to the stream of the task in ``row``."""
+    before = Projection.of(row)
+    told = context.current()
+    event = event_model_of(type(move.task))(
+        task_id=move.task.pk,
+        sequence=before.sequence + 1,
+        kind=move.kind,
+        from_status=before.status,
+        attempt=before.attempt + (move.kind is EventKind.START),
+        event_time=clock.now(using),
+        worker=move.worker[:_TEXT_LIMIT],
+        actor=told.actor[:_TEXT_LIMIT],
+        reason=(move.reason or told.reason)[:_TEXT_LIMIT],
+        data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
+    )
+    event.to_status = before.after(event).status
+    event.digest = event.sealed(before.digest)
+    return event
+
+
+def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str) -> dict[str, Any]:
+    """The columns of the row once ``event`` has happened."""
+    after = Projection.of(row).after(event)
+    columns = {name: getattr(after, name) for name in Projection.__dataclass_fields__}
+    if event.kind in EVIDENCE:
+        return columns
+    columns["result_data"] = move.result if event.kind == EventKind.ACK else None
+    columns["error_data"] = move.error if event.kind in _WITH_ERROR else None
+    columns.update(_bookkeeping(move, after, using))
+    return {**columns, **move.values}
+
+
+def trusted_until(run_after: Any, using: str) -> Any:
+    """Until when the bell of a PENDING task is trusted: then recovery looks whether it rang."""
+    patience = clock.after(using, options.simq_timeout_task_recovery_interval)
+    return run_after if run_after is not None and run_after > clock.now(using) else patience
+
+
+def _bookkeeping(move: Move, after: Projection, using: str) -> dict[str, Any]:
+    book: dict[str, Any] = {"mod_time": clock.now(using)}
+    if after.status == Status.RUNNING:
+        book["worker"] = move.worker
+    elif after.status in ACTIVE:
+        book["worker"] = ""
+        book["lease_until"] = trusted_until(move.values.get("run_after"), using)
+    else:
+        book["lease_until"] = None
+    return book
+
+
+def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:
+    if move.kind is EventKind.ACK and move.result is not None:
+        text = encode(move.result, limit=options.result_size_limit)
+        return {"result": {"digest": digest_of(text), "size": len(text)}}
+    if move.kind in _WITH_ERROR and move.error is not None:
+        return {"error": {name: move.error.get(name) for name in ("type", "message")}}
+    if move.kind is EventKind.RESET:
+        erased = {name: row[name] for name in ("result_data", "error_data")}
+        return {"erased": erased} if any(v is not None for v in erased.values()) else {}
+    return {}
+
+
+def _bounded(data: dict[str, Any]) -> Any:
+    # What is sealed must be what will be read back, also when it was too large.
+    return decode(encode(data, limit=options.result_size_limit)) if data else None

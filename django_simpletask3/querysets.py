@@ -1,0 +1,136 @@
+"""The words in which tasks are looked for and queued in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from django.db import connections, models
+from django.db.models import Q
+
+from . import clock, transitions
+from .events import root_of
+from .exceptions import ProjectedColumn
+from .replay import PROJECTED
+from .states import ACTIVE, FINAL, Status
+
+T = TypeVar("T", bound=models.Model)
+
+_UPSERTS = ("ignore_conflicts", "update_conflicts")
+
+
+class TaskQuerySet(models.QuerySet[T]):
+    """Tasks by the state they are in; use ``TaskQuerySet.as_manager()`` in managers of your own."""
+
+    def pending(self) -> TaskQuerySet[T]:
+        """Tasks that wait for a worker."""
+        return self.filter(status=Status.PENDING)
+
+    def running(self) -> TaskQuerySet[T]:
+        """Tasks that a worker holds."""
+        return self.filter(status=Status.RUNNING)
+
+    def succeeded(self) -> TaskQuerySet[T]:
+        """Tasks whose body returned."""
+        return self.filter(status=Status.SUCCESS)
+
+    def failed(self) -> TaskQuerySet[T]:
+        """Tasks whose body raised, and tasks that were given up."""
+        return self.filter(status=Status.FAILED)
+
+    def canceled(self) -> TaskQuerySet[T]:
+        """Tasks that were called off."""
+        return self.filter(status=Status.CANCELED)
+
+    def finished(self) -> TaskQuerySet[T]:
+        """Tasks to which nothing will happen any more."""
+        return self.filter(status__in=FINAL)
+
+    def due(self) -> TaskQuerySet[T]:
+        """Tasks that could run now."""
+        now = clock.now(self.db)
+        return self.pending().filter(Q(run_after=None) | Q(run_after__lte=now))
+
+    def lost(self) -> TaskQuerySet[T]:
+        """Tasks for which somebody should have acted by now: recovery looks after them.
+
+        Running ones whose lease has ended, and waiting ones whose bell was rung long ago or never.
+        """
+        return self.filter(status__in=ACTIVE).filter(
+            Q(lease_until=None) | Q(lease_until__lte=clock.now(self.db))
+        )
+
+    def enqueue(self, **columns: Any) -> T:
+        """Save a new task with these columns, and so queue it."""
+        return self.create(**columns)
+
+    def bulk_enqueue(
+        self, tasks: Iterable[T | Mapping[str, Any]], batch_size: int | None = None
+    ) -> list[T]:
+        """Queue many tasks, given as unsaved instances or as dicts of columns.
+
+        Rows and events are written, and the bell is rung, in batches; all in one transaction.
+        """
+        made = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
+        return self.bulk_create(made, batch_size=batch_size)
+
+    def bulk_create(
+        self, objs: Iterable[T], batch_size: int | None = None, **options: Any
+    ) -> list[T]:
+        """As Django's, with the ``enqueue`` events in the same transaction.
+
+        Raises ValueError for ignore_conflicts and update_conflicts: nobody could say which of the
+        rows began to live.
+        """
+        if wanted := [name for name in _UPSERTS if options.get(name)]:
+            raise ValueError(f"Tasks cannot be created with {wanted[0]}: each row needs its event.")
+        tasks: list[Any] = list(objs)
+        self._for_write = True
+        create = super().bulk_create
+        transitions.enqueue(tasks, self.db, lambda: self._insert_all(tasks, create, batch_size))
+        return tasks
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
+
+    def _insert_all(self, tasks: list[Any], create: Any, batch_size: int | None) -> None:
+        features = connections[self.db].features
+        assigned = all(task.pk is not None for task in tasks)
+        if assigned or features.can_return_rows_from_bulk_insert:
+            create(tasks, batch_size=batch_size)
+            return
+        # This database does not tell the keys it gives to many rows at once; the events need them.
+        for task in tasks:
+            models.Model.save(task, force_insert=True, using=self.db)
+
+    def update(self, **columns: Any) -> int:
+        """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
+        if forbidden := sorted(set(columns) & {*PROJECTED, "worker", "lease_until"}):
+            raise ProjectedColumn(
+                f"{', '.join(forbidden)} can not be updated: the state machine writes them. "
+                "Use reset(), cancel() or note() to move a task."
+            )
+        return super().update(**columns)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bookkeep(self, **columns: Any) -> int:
+        """Update bookkeeping that users do not write; for this package itself."""
+        return super().update(**columns)
+
+    bookkeep.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_update(self, objs: Iterable[T], fields: Iterable[str], **options: Any) -> int:
+        """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
+        fields = list(fields)
+        if forbidden := sorted(set(fields) & set(PROJECTED)):
+            raise ProjectedColumn(
+                f"{', '.join(forbidden)} can not be updated: the state machine writes them."
+            )
+        return super().bulk_update(objs, fields, **options)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+
+def rows_of(model: type[models.Model], using: str) -> TaskQuerySet[Any]:
+    """All tasks in the table of ``model``, past managers that may hide some."""
+    return TaskQuerySet(root_of(model), using=using)

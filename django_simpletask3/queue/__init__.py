@@ -1,0 +1,23 @@
+"""SimQ on Redis: the doorbells of the tasks."""
+
+from __future__ import annotations
+
+from .current import get_queue, reset_queue
+from .encoding import Undecodable
+from .messages import NO_BODY, UNDECODABLE, Message
+from .simq import Queue
+from .upkeep import Recovered
+from .urls import parse, redact
+
+__all__ = [
+    "NO_BODY",
+    "UNDECODABLE",
+    "Message",
+    "Queue",
+    "Recovered",
+    "Undecodable",
+    "get_queue",
+    "parse",
+    "redact",
+    "reset_queue",
+]

@@ -1,0 +1,132 @@
+"""The methods of ``simqcore.SimQ``, one message at a time, on the same scripts."""
+
+from __future__ import annotations
+
+# ruff: noqa: A002 - the argument is called id in the stock client
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from .delivery import Delivery
+from .encoding import Undecodable, dumps
+from .messages import Message
+from .upkeep import Upkeep
+
+_FINAL = ("done", "drop", "canceled")
+#: How long ``query`` trusts its wait before it looks at the status again.
+_LOOK_AGAIN = 5.0
+_ANSWERS = {1: True, 0: False, -1: None}
+
+
+class Classic(Delivery, Upkeep):
+    """The stock methods, with the stock signatures and return values.
+
+    They know a message by its id only. ``ack``, ``drop`` and ``ret`` act for whoever holds it; of
+    a message that nobody holds they return False.
+    """
+
+    def lpush(self, channel: str, data: Any, id: str | None = None) -> str:
+        """Put a message at the end of the queue; its id."""
+        return self._push(channel, data, id, urgent=False)
+
+    def rpush(self, channel: str, data: Any, id: str | None = None) -> str:
+        """Put a message where it is the next to be taken; its id."""
+        return self._push(channel, data, id, urgent=True)
+
+    def pop(
+        self, channel: str, worker: str | None = None, timeout: float = 5
+    ) -> dict[str, Any] | None:
+        """Take the next message; None if none came within ``timeout`` seconds."""
+        claims = self.claim(
+            channel,
+            worker=worker or self.get_default_worker(),
+            lease=self._lease(channel),
+            timeout=timeout,
+        )
+        if not claims:
+            return None
+        message = claims[0].as_dict
+        with suppress(Undecodable):  # the claim stands, and what could be read is in the message
+            message |= self.query(claims[0].id) or {}
+        return message
+
+    def ack(self, id: str, result: Any = None) -> bool:
+        """Finish a message; whether it was held, or had been finished so before."""
+        held = self._held(id)
+        return held is not None and self.ack_many([held], result)[0]
+
+    def drop(self, id: str) -> bool:
+        """Finish a message as dropped; whether it was held, or had been dropped before."""
+        held = self._held(id)
+        return held is not None and self.drop_many([held])[0]
+
+    def ret(self, id: str, return_reason: str | None = None) -> bool:
+        """Give a message back, to the end of the queue; whether it was held."""
+        held = self._held(id, "running")
+        return held is not None and self.ret_many([held], return_reason or "", head=False)[0]
+
+    def cancel(self, id: str) -> bool | None:
+        """Cancel a message: True if it will not run, None if it runs now, False if it is too late.
+
+        One that runs now is canceled only if it comes back.
+        """
+        return _ANSWERS[self.run("cancel", id)]
+
+    def query(self, id: str, timeout: float = 0) -> dict[str, Any] | None:
+        """The message's fields, once it is finished, or ``timeout`` seconds are over.
+
+        Everybody who waits for a message wakes; the event is not used up.
+        """
+        deadline = time.monotonic() + timeout
+        key, done = self.get_item_key(id), self.get_done_key(id)
+        while True:
+            fields: dict[str, Any] | None = self.hgetall(key) or None
+            rest = min(deadline - time.monotonic(), _LOOK_AGAIN)
+            client, wait = self.endpoint.waiting(rest)
+            if wait <= 0 or (fields or {}).get("status") in _FINAL:
+                return fields
+            with self.translated():  # a move onto itself: nothing is taken from the others
+                client.execute_command("BLMOVE", done, done, "RIGHT", "RIGHT", wait)
+
+    def update_worker_status(self, worker: str | None = None, expire: int = 0) -> None:
+        """Say that a worker lives, for ``expire`` seconds."""
+        name = worker or self.get_default_worker()
+        self.run("heartbeat", name, dumps(name), int(expire or self.worker_status_expire), 0)
+
+    def get_worker_status(self, worker: str | None = None) -> dict[str, Any] | None:
+        """What a worker said last, and the ``ttl`` of it; None if it did not report."""
+        key = self.get_worker_key(worker or self.get_default_worker())
+        status = self.hgetall(key)
+        return status | {"ttl": self.ask(lambda: self.db.ttl(key))} if status else None
+
+    def recovery(
+        self,
+        channel: str | None = None,
+        running_timeout_handler_policies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> int:
+        """Adopt and recover; how many messages were returned, dropped or canceled."""
+        self.adopt()
+        counts = self.recover(
+            limit=10_000, channel=channel or "", policies=running_timeout_handler_policies
+        )
+        return counts["returned"] + counts["dropped"] + counts["canceled"]
+
+    def _push(self, channel: str, data: Any, id: str | None, *, urgent: bool) -> str:
+        message_id = id or str(uuid.uuid4())
+        self.push(channel, [(message_id, data)], urgent=urgent)
+        return message_id
+
+    def _lease(self, channel: str) -> float:
+        policy = self.get_running_timeout_handler_policy({"channel": channel})
+        return float(policy["running_timeout"])
+
+    def _held(self, id: str, *statuses: str) -> Message | None:
+        """The message as its present or last holder knows it."""
+        fields = self.hgetall(self.get_item_key(id))
+        if statuses and fields.get("status") not in statuses:
+            return None
+        if not fields.get("running_id") or not fields.get("channel"):
+            return None
+        return Message(id, fields["channel"], fields["running_id"], fields.get("data"))

@@ -1,0 +1,179 @@
+"""Messages on their way, many at a time: into the queue, to a worker, and to their end."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis
+
+from django_simpletask3.exceptions import QueueUnavailable
+
+from .encoding import dumps
+from .messages import Message, claimed
+from .transport import Transport, batches, flat
+
+#: How long an announced wait outlasts the wait itself, for slow connections.
+GRACE_SECONDS = 10.0
+
+_END = "LPUSH"
+_NEXT = "RPUSH"
+
+
+class Delivery(Transport):
+    """The batch operations; each is one script per 500 messages."""
+
+    def push(
+        self,
+        channel: str,
+        messages: Iterable[tuple[str, Any]],
+        *,
+        urgent: bool = False,
+        steal: bool = False,
+    ) -> list[str]:
+        """Put messages (id, body) into the queue; for each 'pushed', 'queued' or 'running'.
+
+        'queued': it waits already and has the new body now; 'running': somebody holds it, and it
+        goes in when the holder settles it. ``urgent`` messages are the next to be taken, in the
+        order given. With ``steal`` a holder loses the message at once. Whatever an earlier life of
+        the id left behind (a cancellation, an expiry, a result) is forgotten.
+
+        Waits 2 seconds at most if Redis does not answer. Raises TypeError for a body that has no
+        plain form; nothing is pushed then.
+        """
+        rows = [(name, dumps(name), dumps(body)) for name, body in messages]
+        head = (channel, dumps(channel), _NEXT if urgent else _END, "1" if steal else "")
+        answers: list[bytes] = []
+        # The last one pushed is the first one taken, where the next ones come from.
+        for batch in batches(reversed(rows) if urgent else rows):
+            answers += self.run("push", *head, *flat(batch), tries=1)
+        words = [answer.decode() for answer in answers]
+        return words[::-1] if urgent else words
+
+    def claim(
+        self, channel: str, *, worker: str, limit: int = 1, lease: float, timeout: float = 0
+    ) -> list[Message]:
+        """Take up to ``limit`` messages, each under a lease of ``lease`` seconds.
+
+        Waits up to ``timeout`` seconds for a first one; an empty list if none came. Canceled
+        messages are finished on the way. A body that is gone or unreadable is told by ``problem``.
+        """
+        tokens = [str(uuid.uuid4()) for _ in range(limit)]
+        deadline = time.monotonic() + timeout
+        while True:
+            client, wait = self.endpoint.waiting(deadline - time.monotonic())
+            if messages := self._claim(channel, worker, lease, tokens, wait):
+                return messages
+            if wait <= 0:
+                return []
+            try:
+                self._wait(client, channel, tokens[0], wait)
+            except QueueUnavailable:
+                # The answer may be lost, not the message.
+                if messages := self._claim(channel, worker, lease, tokens, 0):
+                    return messages
+                raise
+
+    def ack_many(self, messages: Iterable[Message], result: Any = True) -> list[bool]:
+        """Finish messages; False for one whose claim is no longer valid.
+
+        One that was pushed again meanwhile goes back into the queue. True is also the answer for a
+        message that this very claim has acknowledged before.
+        """
+        return self._settle(messages, "done", dumps(result))
+
+    def drop_many(self, messages: Iterable[Message]) -> list[bool]:
+        """Finish messages as dropped; answers like ``ack_many``."""
+        return self._settle(messages, "drop", "null")
+
+    def ret_many(
+        self, messages: Iterable[Message], reason: str = "", *, head: bool = True
+    ) -> list[bool]:
+        """Give messages back; False for one whose claim is no longer valid.
+
+        With ``head`` they are the next to be taken, in the order given; else they go to the end.
+        """
+        rows = [message.address for message in messages]
+        answers: list[bool] = []
+        for batch in batches(reversed(rows) if head else rows):
+            done = self.run("give_back", _NEXT if head else _END, dumps(reason), *flat(batch))
+            answers += map(bool, done)
+        return answers[::-1] if head else answers
+
+    def bury(self, message: Message, reason: str) -> bool:
+        """Drop a message and keep it among the channel's dead letters (the last 10 000)."""
+        letter = {
+            "id": message.id,
+            "channel": message.channel,
+            "reason": reason,
+            "data": message.data,
+            "time": time.time(),
+        }
+        return self._settle(
+            [message], "drop", "null", json.dumps(letter, default=str, skipkeys=True)
+        )[0]
+
+    def dead_letters(self, channel: str, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest dead letters of a channel."""
+        key = self.get_dead_key(channel)
+        letters = self.ask(lambda: self.db.lrange(key, 0, limit - 1))
+        return [json.loads(letter) for letter in letters]
+
+    def heartbeat(self, worker: str, messages: Sequence[Message], *, lease: float) -> list[Message]:
+        """Say that ``worker`` lives and renew what it holds; those that it no longer holds."""
+        lost: set[bytes] = set()
+        head = (worker, dumps(worker), self.worker_status_expire, lease)
+        for batch in batches(messages) if messages else [[]]:
+            rows = flat(message.address for message in batch)
+            lost.update(self.run("heartbeat", *head, *rows))
+        return [message for message in messages if message.running_id.encode() in lost]
+
+    def _settle(
+        self, messages: Iterable[Message], outcome: str, result: str, letter: str = ""
+    ) -> list[bool]:
+        answers: list[bool] = []
+        for batch in batches(messages):
+            rows = flat(message.address for message in batch)
+            answers += map(bool, self.run("settle", outcome, result, letter, *rows))
+        return answers
+
+    def _claim(
+        self, channel: str, worker: str, lease: float, tokens: list[str], wait: float
+    ) -> list[Message]:
+        answers = self.claim_rows(channel, worker, lease, tokens, wait)
+        return [claimed(channel, worker, answer) for answer in answers]
+
+    def claim_rows(
+        self, channel: str, worker: str, lease: float, tokens: list[str], wait: float
+    ) -> list[Any]:
+        """What the claim script answers; a ``wait`` is announced if there is nothing to claim."""
+        head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
+        announced = wait + GRACE_SECONDS if wait > 0 else 0
+        answers: list[Any] = []
+        for batch in batches(tokens):
+            answers += (rows := self.run("claim", *head, announced, *batch))
+            if len(rows) < len(batch):
+                break
+        return answers
+
+    def _wait(self, client: Any, channel: str, token: str, seconds: float) -> None:
+        """Let the next message be moved under ``token``.
+
+        The wait was announced as a lease: whoever dies in here, the message is found.
+        """
+        with self.translated():
+            self._move(
+                client, self.get_mq_key(channel), self.get_running_key(channel, token), seconds
+            )
+
+    def _move(self, client: Any, source: str, target: str, seconds: float) -> Any:
+        try:
+            return client.execute_command("BLMOVE", source, target, "RIGHT", "LEFT", seconds)
+        except redis.ResponseError as problem:
+            if "unknown command" not in str(problem):
+                raise
+        whole = max(1, round(seconds))  # servers before 6.2 know no fractions here
+        return client.execute_command("BRPOPLPUSH", source, target, whole)

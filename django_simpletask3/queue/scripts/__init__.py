@@ -1,0 +1,36 @@
+"""The Lua scripts: one file for each operation on the queue, run as one atomic step."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The text of a script, and the name that Redis knows it by once it has seen it."""
+
+    text: str
+    sha: str
+
+    def run(self, client: Any, keys: list[str], args: list[Any]) -> Any:
+        """Run the script in one round-trip; in two if this Redis has not seen it yet."""
+        arguments = [len(keys), *keys, *args]
+        try:
+            return client.execute_command("EVALSHA", self.sha, *arguments)
+        except redis.exceptions.NoScriptError:
+            return client.execute_command("EVAL", self.text, *arguments)
+
+
+@cache
+def script(name: str) -> Script:
+    """The script ``name``.lua, with the library in front of it."""
+    folder = files(__name__)
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("library", name)]
+    text = "\n".join(parts)
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,29 @@
+-- Return claimed messages to the queue; one that was canceled meanwhile ends instead.
+--
+-- ARGV 4 'LPUSH' (end of the queue) or 'RPUSH' (next to be taken), 5 reason in YAML, 6.. id, channel, claim
+-- Returns for each message 1 if this claim has given it back, now or before; 0 if the claim is no longer valid.
+
+local side, reason = ARGV[4], ARGV[5]
+
+local function close(id, channel, claim)
+  local rkey = running_key(channel, claim)
+  local status, holder, settled = scalars(id, 'status', 'running_id', 'x_settled')
+  if settled == 'ret ' .. claim then return 1 end
+  local held = holds(rkey, id)
+  release(rkey)
+  if status == '' and held then
+    redis.call(side, mq_key(channel), id)  -- the body expired or was evicted meanwhile; the id still tells
+    return 1
+  end
+  if status ~= 'running' or holder ~= claim then return 0 end
+  give_back(id, channel, side, reason)
+  redis.call('HSET', item_key(id), 'x_settled', 'ret ' .. claim)
+  return 1
+end
+
+allow_when_full()
+local answers = {}
+for i = 6, #ARGV, 3 do
+  answers[#answers + 1] = close(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+end
+return answers

@@ -1,0 +1,63 @@
+-- Put messages into the queue; one that waits there already only gets the new body.
+--
+-- ARGV 4 channel, 5 channel in YAML, 6 'LPUSH' (end) or 'RPUSH' (next), 7 '1' to take a claim from its holder,
+--      8.. id, id in YAML, body in YAML
+-- Returns for each message 'pushed', 'queued' (it waited already) or 'running' (goes in when its holder settles it).
+
+local channel, channel_yaml, side, steal = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
+local mq = mq_key(channel)
+
+-- The running key of whoever holds the message; a status 'running' nobody stands behind does not count.
+local function holder(id)
+  local claim, home = scalars(id, 'running_id', 'channel')
+  for _, place in ipairs({channel, home}) do
+    local rkey = running_key(place, claim)
+    if claim ~= '' and holds(rkey, id) then return rkey end
+  end
+end
+
+local function refresh(id, body, ...)
+  redis.call('HDEL', item_key(id), 'cancel_flag', 'cancel_time')
+  redis.call('PERSIST', item_key(id))
+  write(id, 'data', body, ...)
+end
+
+local function enqueue(id, id_yaml, body)
+  redis.call('DEL', item_key(id), done_key(id))
+  write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body)
+  redis.call(side, mq, id)
+end
+
+local function is_listed_as(status) return status == 'ready' or status == 'canceling' end
+
+local function push(id, id_yaml, body, listed)
+  local status = scalars(id, 'status')
+  local rkey = status == 'running' and holder(id)
+  if rkey and not steal then
+    refresh(id, body, 'x_repush', 'true')
+    return 'running'
+  end
+  if is_listed_as(status) and listed[id] then
+    refresh(id, body, 'status', 'ready')
+    if side == 'RPUSH' then
+      redis.call('LREM', mq, -1, id)
+      redis.call('RPUSH', mq, id)
+    end
+    return 'queued'
+  end
+  if rkey then release(rkey) end
+  enqueue(id, id_yaml, body)
+  listed[id] = true
+  return 'pushed'
+end
+
+refuse_when_full()
+local candidates, answers = {}, {}
+for i = 8, #ARGV, 3 do
+  if is_listed_as((scalars(ARGV[i], 'status'))) then candidates[#candidates + 1] = ARGV[i] end
+end
+local listed = waiting_among(mq, candidates)
+for i = 8, #ARGV, 3 do
+  answers[#answers + 1] = push(ARGV[i], ARGV[i + 1], ARGV[i + 2], listed)
+end
+return answers

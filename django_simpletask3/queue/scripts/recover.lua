@@ -1,0 +1,76 @@
+-- Settle the claims whose lease has run out.
+--
+-- ARGV 4 how many at most, 5 reason in YAML, 6 channel to look at ('' for all),
+--      7 JSON {"default": {"running_timeout", "action"}, "channels": {channel: the same, in part}}
+-- Returns {examined, returned, dropped, canceled, kept, cleared}.
+
+local reason, only = ARGV[5], ARGV[6]
+local policies = cjson.decode(ARGV[7])
+local counts = {returned = 0, dropped = 0, canceled = 0, kept = 0, cleared = 0}
+
+local function policy(channel, name)
+  local own = policies.channels[channel]
+  return own and own[name] or policies.default[name]
+end
+
+-- A stock worker has no lease, but it may still say that it is alive.
+local function is_living_stock_worker(id, claim)
+  local ours, worker = scalars(id, 'x_claim', 'worker')
+  return ours ~= claim and redis.call('EXISTS', prefix .. ':worker:' .. worker) == 1
+end
+
+local function overdue(id, channel)
+  if policy(channel, 'action') ~= 'drop' then return give_back(id, channel, 'LPUSH', reason) end
+  settle(id, channel, 'drop')
+  return 'dropped'
+end
+
+-- The move into the running key was the last thing that happened: the message was never begun.
+local function unbegun(id, channel)
+  if redis.call('LPOS', mq_key(channel), id) then return 'cleared' end
+  if is_canceled(id) then
+    finish_canceled(id)
+    return 'canceled'
+  end
+  redis.call('RPUSH', mq_key(channel), id)
+  return 'returned'
+end
+
+local function judge(id, channel, claim)
+  local status, holder = scalars(id, 'status', 'running_id')
+  if status == 'running' and holder == claim then
+    if is_living_stock_worker(id, claim) then return 'kept' end
+    return overdue(id, channel)
+  end
+  if status == '' or status == 'ready' or status == 'canceling' then return unbegun(id, channel) end
+  if is_final(status) and redis.call('TTL', item_key(id)) == -1 then finish(id) end
+  return 'cleared'
+end
+
+local function recover(rkey, channel, claim)
+  local ids, kept = redis.call('LRANGE', rkey, 0, -1), false
+  if #ids == 0 then counts.cleared = counts.cleared + 1 end
+  for _, id in ipairs(ids) do
+    local outcome = judge(id, channel, claim)
+    counts[outcome] = counts[outcome] + 1
+    kept = kept or outcome == 'kept'
+  end
+  if kept then
+    redis.call('ZADD', leases, after(policy(channel, 'running_timeout')), rkey)
+  else
+    release(rkey)
+  end
+end
+
+allow_when_full()
+local examined = 0
+for _, rkey in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, ARGV[4])) do
+  local channel, claim = parts(rkey)
+  examined = examined + 1
+  if not channel then
+    redis.call('ZREM', leases, rkey)
+  elseif only == '' or only == channel then
+    recover(rkey, channel, claim)
+  end
+end
+return {examined, counts.returned, counts.dropped, counts.canceled, counts.kept, counts.cleared}

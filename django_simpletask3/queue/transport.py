@@ -1,0 +1,142 @@
+"""How the queue speaks to Redis: scripts, their first arguments, and errors in one form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Self, TypeVar
+
+import redis
+from simqcore import SimQ
+
+from django_simpletask3.exceptions import QueueUnavailable
+
+from .connection import Endpoint
+from .encoding import dumps, loads
+from .scripts import script
+from .urls import redact
+
+logger = logging.getLogger("django_simpletask3.queue")
+
+#: Messages per script, so that none holds up the server for long.
+BATCH = 500
+
+T = TypeVar("T")
+_MOVED_AWAY = ("READONLY", "UNBLOCKED", "MASTERDOWN")
+
+
+class Transport(SimQ):  # type: ignore[misc]
+    """A SimQ whose commands run as scripts.
+
+    Every method that speaks to Redis raises QueueUnavailable, and nothing of redis-py's, if Redis
+    cannot be reached, does not answer in time, or refuses the command. What is idempotent by its
+    claim is tried twice; a push once, since a ``save()`` waits for it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        prefix: str = "simq",
+        ack_event_expire: int = 60 * 60 * 24,
+        done_item_expire: int = 60 * 60 * 24 * 7,
+        worker_status_expire: int = 60 * 5,
+        running_timeout: float = 60 * 5,
+        default_running_timeout_action: str = "recover",
+        running_timeout_handler_policies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        super().__init__(
+            None,
+            prefix=prefix,
+            ack_event_expire=int(ack_event_expire),
+            done_item_expire=int(done_item_expire),
+            worker_status_expire=int(worker_status_expire),
+            running_timeout=running_timeout,
+            default_running_timeout_action=default_running_timeout_action,
+            running_timeout_handler_policies=running_timeout_handler_policies,
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **settings: Any) -> Self:
+        """A queue on the Redis at ``url``; nothing is connected yet."""
+        return cls(Endpoint(url), **settings)
+
+    @property
+    def db(self) -> Any:
+        """The client for plain commands."""
+        return self.endpoint.client
+
+    @db.setter
+    def db(self, client: Any) -> None:
+        """SimQ's constructor assigns a client; ours come from the endpoint."""
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        self.endpoint.close()
+
+    def get_leases_key(self) -> str:
+        """The sorted set of running keys by the time their lease ends."""
+        return f"{self.prefix}:x:leases"
+
+    def get_dead_key(self, channel: str) -> str:
+        """The list of the channel's dead letters."""
+        return f"{self.prefix}:x:dead:{channel}"
+
+    def run(self, name: str, *args: Any, tries: int = 2) -> Any:
+        """What the script ``name`` answers; sent ``tries`` times if the answer is lost."""
+        first = (self.prefix, self.ack_event_expire, self.done_item_expire)
+        call = script(name)
+        return self.ask(
+            lambda: call.run(self.db, [self.get_leases_key()], [*first, *args]), tries=tries
+        )
+
+    def ask(self, command: Callable[[], T], *, tries: int = 2) -> T:
+        """What ``command`` returns; it must be harmless to repeat, or ``tries`` be 1."""
+        with self.translated():
+            for _ in range(tries - 1):
+                try:
+                    return command()
+                except (redis.ConnectionError, redis.TimeoutError):
+                    logger.debug("Redis did not answer, trying once more", exc_info=True)
+            return command()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn whatever redis-py raises into QueueUnavailable."""
+        try:
+            yield
+        except (redis.RedisError, OSError) as problem:
+            if any(word in str(problem) for word in _MOVED_AWAY):
+                self.endpoint.close()  # a failover: connect to whoever is the master now
+            raise QueueUnavailable(
+                f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
+            ) from problem
+
+    def hset(self, key: str, data: Mapping[str, Any]) -> None:
+        """Write fields, each as one YAML value."""
+        mapping = {name: dumps(value) for name, value in data.items()}
+        self.ask(lambda: self.db.hset(key, mapping=mapping))
+
+    def hgetall(self, key: str) -> dict[str, Any]:
+        """Every field of a hash, decoded. Raises Undecodable if one of them is broken."""
+        return decoded(self.ask(lambda: self.db.hgetall(key)))
+
+
+def decoded(mapping: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """The fields of a hash as values."""
+    return {name.decode(errors="replace"): loads(value) for name, value in mapping.items()}
+
+
+def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """``items`` in lists of at most ``size``."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def flat(rows: Iterable[Iterable[Any]]) -> list[Any]:
+    """The rows, one after the other, as a script takes them."""
+    return [value for row in rows for value in row]

@@ -1,0 +1,150 @@
+"""Keeping the queue in order: what died in between is found, counted and put back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypedDict
+
+from .encoding import dumps
+from .transport import Transport, batches
+
+_PAGE = 5000
+_OLDEST_SERVER = (6, 2)
+_GLOB = re.compile(r"([\[\]*?\\^-])")
+
+
+class Recovered(TypedDict):
+    """What ``recover`` did with the claims whose lease had run out."""
+
+    returned: int
+    dropped: int
+    canceled: int
+    kept: int
+    cleared: int
+
+
+class Upkeep(Transport):
+    """Recovery, adoption, and questions about whole channels."""
+
+    def recover(
+        self,
+        *,
+        limit: int = 500,
+        channel: str = "",
+        reason: str = "lease expired",
+        policies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Recovered:
+        """Settle up to ``limit`` claims whose lease has run out, by their channel's policy.
+
+        'returned' to the queue, 'dropped', 'canceled' (somebody had asked for it), 'kept' (a stock
+        worker that reports itself alive), 'cleared' (nothing was left to settle).
+        """
+        args = (limit, dumps(reason), channel, self._policies(policies))
+        _, *counts = self.run("recover", *args)
+        returned, dropped, canceled, kept, cleared = counts
+        return Recovered(
+            returned=returned, dropped=dropped, canceled=canceled, kept=kept, cleared=cleared
+        )
+
+    def adopt(self, *, count: int = 1000) -> int:
+        """Give the claims of stock clients a lease of their running timeout; how many were new.
+
+        Looks through all keys of the database, ``count`` at a time: an affair of minutes, not of
+        seconds. From then on ``recover`` finds those claims, and what their clients left behind.
+        """
+        policies = self._policies(None)
+        pages = batches(self._running_keys(count=count))
+        return sum(self.run("adopt", policies, *page) for page in pages)
+
+    def missing(self, channel: str, ids: Collection[str]) -> list[str]:
+        """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
+
+        Reads the channel once, in pages, whatever its depth. A message that moves meanwhile may be
+        reported although it is there; pushing it again is harmless.
+        """
+        waiting = self._waiting_among(channel, {name.encode(): name for name in ids})
+        rest = [name for name in ids if name not in waiting]
+        free: set[bytes] = set()
+        for batch in batches(rest):
+            free.update(self.run("unclaimed", channel, *batch))
+        return [name for name in rest if name.encode() in free]
+
+    def withdraw(self, channel: str, ids: Iterable[str]) -> None:
+        """Cancel messages in whatever state: out of the queue, or out of their holder's hands."""
+        for batch in batches(ids):
+            self.run("withdraw", channel, *batch)
+
+    def waiting(self, channel: str) -> int:
+        """How many messages wait in the channel."""
+        key = self.get_mq_key(channel)
+        return int(self.ask(lambda: self.db.llen(key)))
+
+    def running(self, channel: str) -> int:
+        """How many messages of the channel are held (by a stock client: once they are adopted)."""
+        return int(self.run("running", channel))
+
+    def check_server(self) -> list[str]:
+        """What about the Redis server endangers messages, one sentence each."""
+        info: dict[str, Any] = self.ask(self.db.info)
+        version = str(info.get("redis_version", "0"))
+        policy = info.get("maxmemory_policy", "noeviction")
+        warnings = []
+        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _OLDEST_SERVER:
+            warnings.append(f"Redis {version} is too old: version 6.2 or later is needed.")
+        if policy != "noeviction":
+            warnings.append(
+                f"maxmemory-policy is {policy}: under pressure Redis throws messages away. "
+                "Set it to noeviction."
+            )
+        if not info.get("aof_enabled"):
+            warnings.append(
+                "appendonly is off: a restart of Redis forgets messages (waiting tasks are pushed "
+                "again by the reconciliation, late). Set appendonly to yes."
+            )
+        return warnings
+
+    def get_running_keys(self, channel: str | None = None) -> set[str]:
+        """Every running key, of one channel if it is given."""
+        keys = self._running_keys()
+        return {key for key in keys if channel is None or self._channel_of(key) == channel}
+
+    def _channel_of(self, running_key: str) -> str:
+        return running_key[len(self.get_running_key("", "")) - 1 :].rpartition(":")[0]
+
+    def _running_keys(self, count: int = 1000) -> Iterator[str]:
+        pattern = _GLOB.sub(r"\\\1", self.prefix) + ":running:*"
+        cursor = 0
+        while True:
+            cursor, keys = self._scan(cursor, pattern, count)
+            yield from (key.decode(errors="surrogateescape") for key in keys)
+            if not cursor:
+                return
+
+    def _scan(self, cursor: int, pattern: str, count: int) -> tuple[int, list[bytes]]:
+        page: tuple[int, list[bytes]] = self.ask(lambda: self.db.scan(cursor, pattern, count))
+        return page
+
+    def _waiting_among(self, channel: str, wanted: Mapping[bytes, str]) -> set[str]:
+        key = self.get_mq_key(channel)
+        found: set[str] = set()
+        start = 0
+        while len(found) < len(wanted):
+            page = self._range(key, start)
+            found.update(wanted[name] for name in page if name in wanted)
+            start += _PAGE
+            if len(page) < _PAGE:
+                break
+        return found
+
+    def _range(self, key: str, start: int) -> list[bytes]:
+        return self.ask(lambda: self.db.lrange(key, start, start + _PAGE - 1))
+
+    def _policies(self, own: Mapping[str, Mapping[str, Any]] | None) -> str:
+        default = {
+            "running_timeout": self.running_timeout,
+            "action": self.default_running_timeout_action,
+        }
+        channels = own or self.running_timeout_handler_policies
+        return json.dumps({"default": default, "channels": channels})

@@ -1,0 +1,211 @@
+"""Back to the queue with what was lost: workers that died, leases that ended, bells that never rang."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import Error, models
+
+from . import announcements, clock
+from .catalog import databases_of, roots, variants
+from .conf import options
+from .events import event_model_of
+from .exceptions import QueueUnavailable
+from .models import SimpleTask
+from .moves import Move
+from .policies import policy_of
+from .querysets import rows_of
+from .queue import get_queue
+from .states import EventKind, Status
+from .transitions import record_all
+
+_logger = logging.getLogger(__name__)
+
+LEASE_EXPIRED = "lease_expired"
+WORKER_DIED = "worker_died"
+MESSAGE_LOST = "message_lost"
+
+#: After one of these the count of lost claims begins anew.
+_FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
+
+
+def lost(limit: int = 500) -> int:
+    """Look after every task for which somebody should have acted by now; the number moved or rung.
+
+    At most ``limit`` rows per table; may run in any number of processes at once. One table that
+    fails is logged and stops no other.
+    """
+    return sum(
+        _guarded(root, using, lambda r=root, u=using: _lost_in(r, u, limit))
+        for root in roots()
+        for using in databases_of(root)
+    )
+
+
+def abandoned(workers: Iterable[str], reason: str = WORKER_DIED) -> int:
+    """Recover at once the tasks held by ``workers``, which are known to be dead; their number."""
+    names = list(workers)
+    return sum(
+        _guarded(root, using, lambda r=root, u=using: _abandoned_in(r, u, names, reason))
+        for root in roots()
+        for using in databases_of(root)
+    )
+
+
+def messages(limit: int = 500) -> int:
+    """Return messages whose claims have ended to their queues in Redis; their number."""
+    return sum(get_queue().recover(limit=limit).values())  # type: ignore[misc]
+
+
+def strangers() -> int:
+    """Give the claims of stock SimQ clients a lease, so that ``messages`` finds them; how many."""
+    return get_queue().adopt()
+
+
+def _guarded(root: type[SimpleTask], using: str, work: Any) -> int:
+    try:
+        return int(work())
+    except (Error, QueueUnavailable) as error:
+        # What could not be done now is still due at the next pass.
+        _logger.warning(
+            "recovery_failed model=%s database=%s error=%s", root._meta.label, using, error
+        )
+    except Exception:
+        _logger.exception("recovery_failed model=%s database=%s", root._meta.label, using)
+    return 0
+
+
+def _lost_in(root: type[SimpleTask], using: str, limit: int) -> int:
+    clock.calibrate(using)
+    rows = rows_of(root, using).lost().order_by("lease_until")
+    found = list(rows.values_list("pk", "status")[:limit])
+    expired = [pk for pk, status in found if status == Status.RUNNING]
+    silent = [pk for pk, status in found if status == Status.PENDING]
+    moved = _given_back(_as_saved(root, using, expired), LEASE_EXPIRED) if expired else 0
+    return moved + (_rung(_as_saved(root, using, silent), using) if silent else 0)
+
+
+def _abandoned_in(root: type[SimpleTask], using: str, workers: list[str], reason: str) -> int:
+    rows = rows_of(root, using).running().filter(worker__in=workers, lease_until__isnull=False)
+    return _given_back(_as_saved(root, using, rows.values_list("pk", flat=True)), reason)
+
+
+def _as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
+    """The tasks as instances of the models they were saved as."""
+    pks = list(pks)
+    kinds = variants(root)
+    labels: dict[Any, str] = {}
+    if len(kinds) > 1:
+        births = models.QuerySet(event_model_of(root), using=using).filter(task__in=pks, sequence=1)
+        labels = {
+            pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")
+        }
+    by_model: dict[type[SimpleTask], list[Any]] = {}
+    for pk in pks:
+        by_model.setdefault(kinds.get(labels.get(pk, ""), root), []).append(pk)
+    return [
+        task
+        for model, keys in by_model.items()
+        for task in models.QuerySet(model, using=using).filter(pk__in=keys)
+    ]
+
+
+def _given_back(tasks: Sequence[SimpleTask], reason: str) -> int:
+    moves = [_giving_back(task, reason) for task in tasks if task.status == Status.RUNNING]
+    return _recorded(moves)
+
+
+def _giving_back(task: SimpleTask, reason: str) -> Move:
+    now = clock.now(task._state.db or "default")
+    ran = None if task.start_time is None else round((now - task.start_time).total_seconds(), 3)
+    evidence = {"lost_worker": task.worker, "ran_seconds": ran}
+    # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
+    seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
+    losses = _losses(task) + 1
+    if (
+        policy_of(task.get_event_channel()).action == "drop"
+        or losses >= task.django_simpletask3_max_attempts
+    ):
+        message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
+        error = {"type": "WorkerLost", "message": message, "traceback": ""}
+        data = {**evidence, "losses": losses}
+        return Move(task, EventKind.DROP, reason=reason, data=data, error=error, expect=seen)
+    return Move(task, EventKind.RECOVER, reason=reason, data=evidence, expect=seen)
+
+
+def _losses(task: SimpleTask) -> int:
+    events = models.QuerySet(event_model_of(type(task)), using=task._state.db).filter(task=task.pk)
+    fresh = events.filter(kind__in=_FRESH_STARTS).order_by("-sequence")
+    since = fresh.values_list("sequence", flat=True).first() or 0
+    return events.filter(
+        kind=EventKind.RECOVER, from_status=Status.RUNNING, sequence__gt=since
+    ).count()
+
+
+def _rung(tasks: Sequence[SimpleTask], using: str) -> int:
+    """Ring for waiting tasks that have no message; note that the others were looked at."""
+    due = [task for task in tasks if task.status == Status.PENDING]
+    missing = _without_message(due)
+    fresh = [task for task in missing if _was_never_due_before(task)]
+    forgotten = [task for task in missing if task not in fresh]
+    if fresh and not announcements.ring(fresh):
+        return 0
+    _look_again_later([task for task in due if task not in forgotten], using)
+    moves = [
+        Move(task, EventKind.RECOVER, reason=MESSAGE_LOST, expect={"status": Status.PENDING})
+        for task in forgotten
+    ]
+    return len(fresh) + _recorded(moves)
+
+
+def _without_message(tasks: Sequence[SimpleTask]) -> list[SimpleTask]:
+    by_channel: dict[str, dict[str, SimpleTask]] = {}
+    for task in tasks:
+        by_channel.setdefault(task.get_event_channel(), {})[task.get_task_id()] = task
+    queue = get_queue()
+    return [
+        by_id[key]
+        for channel, by_id in by_channel.items()
+        for key in queue.missing(channel, list(by_id))
+    ]
+
+
+def _was_never_due_before(task: SimpleTask) -> bool:
+    return task.run_after is not None and task.lease_until == task.run_after
+
+
+def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
+    """Trust the bells of ``tasks`` again, the longer the longer they have been waiting already."""
+    if not tasks:
+        return
+    now = clock.now(using)
+    waited = min((now - task.add_time).total_seconds() for task in tasks)
+    patience = timedelta(seconds=max(options.simq_timeout_task_recovery_interval, waited))
+    rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
+    rows.filter(models.Q(lease_until=None) | models.Q(lease_until__lte=now)).bookkeep(
+        lease_until=now + patience
+    )
+
+
+def _recorded(moves: Sequence[Move]) -> int:
+    """Make the moves together; alone, if together they cannot be made. The number made."""
+    try:
+        record_all(moves)
+    except Error:
+        raise
+    except Exception:
+        for move in moves:
+            _recorded_alone(move)
+    return sum(move.event is not None for move in moves)
+
+
+def _recorded_alone(move: Move) -> None:
+    try:
+        record_all([move])
+    except Error:
+        raise
+    except Exception:
+        _logger.exception("recovery_failed model=%s pk=%s", move.task._meta.label, move.task.pk)

@@ -1,0 +1,93 @@
+"""The fold of a stream: what the row must say after its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from .events import TaskEvent
+from .states import ACTIVE, EVIDENCE, FINAL, EventKind, Status, target
+
+#: The columns of a task that only the state machine writes.
+PROJECTED = (
+    "status",
+    "attempt",
+    "sequence",
+    "digest",
+    "start_time",
+    "done_time",
+    "success",
+    "result_data",
+    "error_data",
+    "result_time",
+)
+
+_SUCCESS = {Status.SUCCESS: True, Status.FAILED: False}
+_WITH_RESULT = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.DROP})
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What a stream says of its row, but for the result itself, which stands on the row only."""
+
+    status: Status | None = None
+    attempt: int = 0
+    sequence: int = 0
+    digest: str = ""
+    start_time: datetime | None = None
+    done_time: datetime | None = None
+    success: bool | None = None
+    result_time: datetime | None = None
+
+    @classmethod
+    def of(cls, row: Any) -> Projection:
+        """What the row (a task, or a dict of its columns) says of itself."""
+        read = row.get if isinstance(row, dict) else lambda name: getattr(row, name)
+        return cls(**{name: read(name) for name in cls.__dataclass_fields__})
+
+    def after(self, event: TaskEvent) -> Projection:
+        """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
+        known = replace(self, sequence=event.sequence, digest=event.digest)
+        if event.kind in EVIDENCE:
+            return known
+        status = target(self.status, EventKind(event.kind))
+        known = replace(known, status=status, attempt=event.attempt)
+        if status is Status.RUNNING:
+            return replace(known, start_time=event.event_time)
+        if status in ACTIVE:
+            return replace(known, start_time=None, done_time=None, success=None, result_time=None)
+        if status in FINAL:
+            return replace(
+                known,
+                done_time=event.event_time,
+                success=_SUCCESS.get(status),
+                result_time=event.event_time if event.kind in _WITH_RESULT else None,
+            )
+        return known
+
+    def differences(self, other: Projection) -> dict[str, tuple[Any, Any]]:
+        """The columns in which ``other`` says something else: {name: (ours, theirs)}."""
+        pairs = {
+            name: (getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__
+        }
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def fold(events: Iterable[TaskEvent]) -> Projection:
+    """The projection after ``events``, which are one whole stream in order."""
+    projection = Projection()
+    for event in events:
+        projection = projection.after(event)
+    return projection
+
+
+def broken_links(events: Iterable[TaskEvent]) -> list[int]:
+    """The sequence numbers at which a stream's chain of digests, or its numbering, breaks."""
+    broken, previous, expected = [], "", 1
+    for event in events:
+        if event.sequence != expected or event.digest != event.sealed(previous):
+            broken.append(event.sequence)
+        previous, expected = event.digest, event.sequence + 1
+    return broken

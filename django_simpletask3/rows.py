@@ -1,0 +1,107 @@
+"""The rows of one batch: read under lock, written back by compare-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import connections, models
+from django.db.models.functions import Cast
+
+from .exceptions import StaleTask
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+
+class Rows:
+    """Some rows of one task table within one transaction, by primary key."""
+
+    def __init__(self, root: type[SimpleTask], using: str, pks: Iterable[Any]) -> None:
+        self._root = root
+        self._connection = connections[using]
+        self._pks = set(pks)
+        self._changes: dict[Any, dict[str, Any]] = {}
+        self._sequences: dict[Any, int] = {}
+        self._rows: dict[Any, dict[str, Any]] = {}
+
+    def read(self, names: Iterable[str]) -> None:
+        """Read the columns ``names``; the rows stay locked where the database can lock rows."""
+        rows = self._table(self._root).filter(pk__in=self._pks).order_by("pk")
+        if self._connection.features.has_select_for_update:
+            # In the order of the keys: two batches cannot wait for each other.
+            rows = rows.select_for_update()
+        self._rows = {row["pk"]: row for row in rows.values("pk", *names)}
+        self._sequences = {pk: row["sequence"] for pk, row in self._rows.items()}
+
+    def get(self, pk: Any) -> Mapping[str, Any] | None:
+        """The row as it will be after the changes so far; None if there is none."""
+        return self._rows.get(pk)
+
+    def change(self, task: SimpleTask, columns: Mapping[str, Any]) -> None:
+        """Note new values for the row of ``task``."""
+        self._rows[task.pk].update(columns)
+        self._changes.setdefault(task.pk, {}).update(columns)
+
+    def changes(self, task: SimpleTask) -> Mapping[str, Any]:
+        """What was noted for the row of ``task``."""
+        return self._changes.get(task.pk, {})
+
+    def write(self, tasks: Mapping[Any, SimpleTask]) -> None:
+        """Write all changes, rows with changes to the same columns in one statement.
+
+        Raises StaleTask, and the transaction must be undone, if a row is not as it was read: the
+        lock is the row's ``sequence``, on every database.
+        """
+        alike: dict[tuple[str, ...], list[Any]] = {}
+        for pk, columns in self._changes.items():
+            alike.setdefault(tuple(sorted(columns)), []).append(pk)
+        for names, pks in alike.items():
+            self._write_alike(names, pks)
+            self._write_children(names, [tasks[pk] for pk in pks])
+
+    def _write_alike(self, names: tuple[str, ...], pks: list[Any]) -> None:
+        unmoved = self._by_pk("sequence", {pk: self._sequences[pk] for pk in pks})
+        values = {
+            name: self._by_pk(name, {pk: self._changes[pk][name] for pk in pks})
+            for name in names
+            if _has_column(self._root, name)
+        }
+        written = self._table(self._root).filter(pk__in=pks, sequence=unmoved).update(**values)
+        if written != len(pks):
+            raise StaleTask(f"Tasks of {self._root._meta.label} were moved meanwhile; try again.")
+
+    def _write_children(self, names: tuple[str, ...], tasks: list[SimpleTask]) -> None:
+        """The columns that a multi-table child keeps in tables of its own."""
+        apart = [name for name in names if not _has_column(self._root, name)]
+        for task in tasks if apart else ():
+            own = {name: self._changes[task.pk][name] for name in apart}
+            self._table(type(task)).filter(pk=task.pk).update(**own)
+
+    def _by_pk(self, name: str, values: dict[Any, Any]) -> Any:
+        column: Any = self._root._meta.get_field(name)
+        first = next(iter(values.values()))
+        if all(type(value) is type(first) and value == first for value in values.values()):
+            return first
+        whens = [models.When(pk=pk, then=_value(value, column)) for pk, value in values.items()]
+        case = models.Case(*whens, output_field=column)
+        if self._connection.features.requires_casted_case_in_updates:
+            return Cast(case, output_field=column)
+        return case
+
+    def _table(self, model: type[models.Model]) -> Any:
+        # Not a manager: a task's own managers may hide rows.
+        return models.QuerySet(model, using=self._connection.alias)
+
+
+def _has_column(model: type[models.Model], name: str) -> bool:
+    try:
+        column: Any = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return bool(column.model._meta.concrete_model is model)
+
+
+def _value(value: Any, column: Any) -> Any:
+    return models.Value(value, output_field=None if value is None else column)

@@ -1,0 +1,47 @@
+"""What is announced, and when.
+
+Every signal but ``event_recorded`` is sent after the commit that made it true, with
+``sender`` = the concrete task model, ``task`` = the instance and ``event`` = its newest event, by
+``send_robust``: a receiver that raises is logged and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.dispatch import Signal
+
+from .states import EventKind
+
+task_enqueued = Signal()
+task_started = Signal()
+task_succeeded = Signal()
+task_failed = Signal()
+task_retried = Signal()
+task_recovered = Signal()
+task_dropped = Signal()
+task_released = Signal()
+task_canceled = Signal()
+task_reset = Signal()
+task_rejected = Signal()
+
+#: Sent for every event, whatever its kind, after the signal of that kind.
+task_transitioned = Signal()
+
+#: Sent inside the transaction: a receiver that raises undoes the move.
+event_recorded = Signal()
+
+#: The signals of each kind; a dropped task has failed, too.
+SIGNALS: Mapping[EventKind, tuple[Signal, ...]] = {
+    EventKind.ENQUEUE: (task_enqueued,),
+    EventKind.START: (task_started,),
+    EventKind.ACK: (task_succeeded,),
+    EventKind.FAIL: (task_failed,),
+    EventKind.RETRY: (task_retried,),
+    EventKind.RECOVER: (task_recovered,),
+    EventKind.DROP: (task_dropped, task_failed),
+    EventKind.RELEASE: (task_released,),
+    EventKind.CANCEL: (task_canceled,),
+    EventKind.RESET: (task_reset,),
+    EventKind.REJECT: (task_rejected,),
+}

@@ -1,0 +1,188 @@
+"""The only writer of a task's state: row and event in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, router, transaction
+
+from . import announcements
+from .events import TaskEvent, event_model_of, root_of
+from .exceptions import StaleTask, TaskGone, TransitionRefused
+from .moves import Move, columns_of, event_of, trusted_until
+from .replay import Projection
+from .rows import Rows
+from .signals import event_recorded
+from .states import FENCED, EventKind, Status
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+_STATE = tuple(Projection.__dataclass_fields__)
+_NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
+
+Told = list[tuple["SimpleTask", TaskEvent]]
+
+
+def record(task: SimpleTask, kind: EventKind, **details: Any) -> TaskEvent:
+    """Move ``task`` by ``kind`` and append the event to its stream, in one transaction.
+
+    ``details`` are fields of a Move. The row, not the instance, says where the task is; the
+    instance is brought up to date. Raises IllegalTransition if the machine has no such arrow,
+    StaleTask if somebody moved the task first (the last words of a superseded run are recorded as
+    ``reject`` before), TaskGone if there is no row. Signals go out after the outermost commit.
+    """
+    move = Move(task, kind, **details)
+    record_all([move])
+    if move.event is None:
+        raise move.refused or StaleTask(f"{task} was not moved.")
+    return move.event
+
+
+def record_all(moves: Sequence[Move]) -> None:
+    """Make moves of tasks of one table in one transaction; each ends with an event or a refusal.
+
+    A refused move does not stop the others. Saying the same last word again, after a commit whose
+    answer was lost, finds the event that is already there. A database error, or a receiver of
+    ``event_recorded`` that raises, undoes all of them and is raised.
+    """
+    if not moves:
+        return
+    root = root_of(type(moves[0].task))
+    using = moves[0].task._state.db or router.db_for_write(root)
+    kept = [(vars(move.task), dict(vars(move.task))) for move in moves]
+    try:
+        with transaction.atomic(using=using):
+            _record(moves, root, using)
+    except BaseException:
+        for attributes, before in kept:
+            attributes.update(before)
+        raise
+
+
+def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object]) -> None:
+    """Insert new rows by calling ``insert``, with their first events, in one transaction.
+
+    Each row starts PENDING, whatever the instance said. The bell rings after the commit.
+    """
+    told: Told = [(task, _born(task, using)) for task in tasks]
+    # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
+    with transaction.atomic(using=using, savepoint=False):
+        insert()
+        for task, event in told:
+            event.task_id = task.pk
+        _append(told, using)
+
+
+def _born(task: SimpleTask, using: str) -> TaskEvent:
+    model = type(task)
+    # The table cannot tell what a proxy or a child table means to run: the stream does.
+    data = {} if root_of(model) is model else {"model": model._meta.label}
+    move = Move(task, EventKind.ENQUEUE, data=data, values={"run_after": task.run_after})
+    event = event_of(move, _NEWBORN, using)
+    vars(task).update(columns_of(move, event, _NEWBORN, using))
+    return event
+
+
+def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
+    rows = Rows(root, using, {move.task.pk for move in moves})
+    rows.read(_needed(moves))
+    told: Told = []
+    for move in moves:
+        try:
+            told += _planned(move, rows, using)
+        except TransitionRefused as refusal:
+            refusal.pk, refusal.kind = move.task.pk, move.kind
+            move.refused = refusal
+    rows.write({move.task.pk: move.task for move in moves})
+    for move in moves:
+        if move.refused is None:
+            vars(move.task).update(rows.changes(move.task))
+    _append(told, using)
+
+
+def _needed(moves: Sequence[Move]) -> set[str]:
+    names = {*_STATE, *(name for move in moves for name in move.expect)}
+    if any(move.kind is EventKind.RESET for move in moves):
+        names |= {"result_data", "error_data"}
+    return names
+
+
+def _planned(move: Move, rows: Rows, using: str) -> Told:
+    """The events ``move`` makes; a refused one may leave evidence before it raises its refusal."""
+    move.event = move.refused = None
+    row = rows.get(move.task.pk)
+    if row is None:
+        raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
+    if (said := _already_said(move, row, using)) is not None:
+        move.event = said
+        return []
+    if missed := move.missed(row):
+        move.refused = StaleTask(
+            f"{move.task._meta.label} {move.task.pk} was moved first: now {missed}."
+        )
+        return _rejected(move, row, rows, using)
+    move.event = event_of(move, row, using)
+    if move.kind is not EventKind.DELETE:
+        rows.change(move.task, columns_of(move, move.event, row, using))
+    return [(move.task, move.event)]
+
+
+def _already_said(move: Move, row: Any, using: str) -> TaskEvent | None:
+    """The event of this very move, if it was committed before and only the answer was lost."""
+    claim = move.data.get("claim")
+    if move.kind is EventKind.START:
+        asked = row["status"] == Status.RUNNING and claim is not None
+    else:
+        asked = move.kind in FENCED and bool(move.missed(row))
+    if not (asked and move.worker):
+        return None
+    attempt = move.expect.get("attempt", row["attempt"])
+    event = _said(move, using).filter(kind=move.kind, attempt=attempt).last()
+    same = event is not None and (event.data or {}).get("claim") == claim
+    return event if same else None
+
+
+def _rejected(move: Move, row: Any, rows: Rows, using: str) -> Told:
+    """The evidence that a late last word was refused, once."""
+    if move.kind not in FENCED:
+        return []
+    holder = (
+        models.QuerySet(event_model_of(type(move.task)), using=using)
+        .filter(task=move.task.pk, kind=EventKind.START, attempt=row["attempt"])
+        .order_by("sequence")
+        .last()
+    )
+    data = {
+        "refused": str(move.kind),
+        "attempt": move.expect["attempt"],
+        "worker": move.worker,
+        "current_attempt": row["attempt"],
+        "current_worker": holder.worker if holder else "",
+    }
+    if any(event.data == data for event in _said(move, using).filter(kind=EventKind.REJECT)):
+        return []
+    evidence = replace(move, kind=EventKind.REJECT, data=data, values={}, expect={})
+    event = event_of(evidence, row, using)
+    rows.change(move.task, columns_of(evidence, event, row, using))
+    return [(move.task, event)]
+
+
+def _said(move: Move, using: str) -> Any:
+    events = models.QuerySet(event_model_of(type(move.task)), using=using)
+    return events.filter(task=move.task.pk, worker=move.worker).order_by("sequence")
+
+
+def _append(told: Told, using: str) -> None:
+    """Insert the events, tell the receivers inside the transaction, and announce the commit."""
+    if not told:
+        return
+    event_model = type(told[0][1])
+    models.QuerySet(event_model, using=using).bulk_create([event for _, event in told])
+    for task, event in told:
+        event_recorded.send(sender=type(task), task=task, event=event)
+    announcement = announcements.pending(using)
+    for task, event in told:
+        announcement.fact(task, event)

@@ -1,0 +1,44 @@
+"""The thread that runs the bodies of one model."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from django.db import close_old_connections, connections, reset_queries
+
+from ..execution import perform
+from .lane import Lane
+
+_logger = logging.getLogger(__name__)
+
+
+class BodyThread(threading.Thread):
+    """Performs runs from the lane's inbox until it is given None."""
+
+    def __init__(self, lane: Lane, index: int) -> None:
+        super().__init__(name=f"body-{lane.model._meta.label}-{index}", daemon=True)
+        self._lane = lane
+
+    def run(self) -> None:
+        try:
+            while (run := self._lane.inbox.get()) is not None:
+                reset_queries()
+                close_old_connections()
+                perform(run)
+                _tidy_connections()
+                self._lane.performed(run)
+        finally:
+            connections.close_all()
+
+
+def _tidy_connections() -> None:
+    """Close what the body left unusable: stale connections, transactions it did not end."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block or (
+            connection.connection is not None and not connection.get_autocommit()
+        ):
+            _logger.warning("transaction_left_open database=%s", connection.alias)
+            connection.in_atomic_block = False
+            connection.close()
+    close_old_connections()

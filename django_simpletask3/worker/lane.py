@@ -1,0 +1,101 @@
+"""What one process holds of one task model's work between claim and record."""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty, SimpleQueue
+
+from ..execution import Run
+from ..models import SimpleTask
+from ..policies import policy_of
+
+#: How much work, in seconds, may be held beyond what the free threads take at once.
+_AHEAD = 0.05
+_MOST_AHEAD = 100
+_LARGEST_BATCH = 200
+
+
+class Lane:
+    """The runs of one model on their way: claimed ones wait in ``inbox``, performed in ``outbox``."""
+
+    def __init__(self, model: type[SimpleTask], threads: int, worker: str) -> None:
+        self.model = model
+        self.threads = threads
+        self.worker = worker
+        self.channel = model.get_event_channel()
+        self.lease = policy_of(self.channel).lease
+        self.inbox: SimpleQueue[Run | None] = SimpleQueue()
+        self.outbox: SimpleQueue[Run | None] = SimpleQueue()
+        self.empty_at = 0.0  # when the queue was last seen empty
+        self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
+        self._held = 0
+        self._body_seconds = _AHEAD
+        self._changed = threading.Condition()
+
+    @property
+    def held(self) -> int:
+        """Runs that are claimed and whose bodies have not ended."""
+        return self._held
+
+    def room(self, timeout: float) -> int:
+        """How many more runs may be claimed; waits up to ``timeout`` seconds for the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._capacity() > self._held, timeout)
+            return max(0, self._capacity() - self._held)
+
+    def _capacity(self) -> int:
+        # Short bodies are fetched in large batches; long ones stay available to other nodes.
+        ahead = int(_AHEAD * self.threads / max(self._body_seconds, 1e-4))
+        return self.threads + min(ahead, _MOST_AHEAD)
+
+    def accept(self, runs: list[Run]) -> None:
+        """Hand claimed runs to the bodies."""
+        with self._changed:
+            self._held += len(runs)
+            self.active_at = time.monotonic()
+        for run in runs:
+            self.inbox.put(run)
+
+    def performed(self, run: Run) -> None:
+        """Hand a run whose body has ended to the finisher."""
+        self.outbox.put(run)
+        with self._changed:
+            self._held -= 1
+            self.active_at = time.monotonic()
+            self._body_seconds += 0.2 * (run.seconds - self._body_seconds)
+            self._changed.notify_all()
+
+    def forgo(self, runs: int) -> None:
+        """Count out runs that were given back unperformed."""
+        with self._changed:
+            self._held -= runs
+            self._changed.notify_all()
+
+    def batch(self) -> list[Run]:
+        """The next performed runs, as many as have gathered; waits for one. [] means: the end."""
+        first = self.outbox.get()
+        if first is None:
+            return []
+        batch = [first]
+        while len(batch) < _LARGEST_BATCH:
+            try:
+                following = self.outbox.get_nowait()
+            except Empty:
+                break
+            if following is None:
+                self.outbox.put(None)
+                break
+            batch.append(following)
+        return batch
+
+    def unperformed(self) -> list[Run]:
+        """Take out of the inbox what no body has begun."""
+        taken: list[Run] = []
+        while True:
+            try:
+                run = self.inbox.get_nowait()
+            except Empty:
+                return taken
+            if run is not None:
+                taken.append(run)

@@ -1,0 +1,152 @@
+"""One child process of a node: the threads of every model, and an orderly end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.db import connections
+
+from .. import clock, recovery
+from ..catalog import databases_of
+from ..conf import options
+from ..execution import Run, release
+from ..models import SimpleTask
+from .bodies import BodyThread
+from .chores import Chores
+from .counters import Counters
+from .fetcher import Fetcher
+from .finisher import Finisher
+from .lane import Lane
+from .leases import Leases
+from .loop import Loop
+from .stopping import Stopping
+
+_logger = logging.getLogger(__name__)
+
+_LOOK = 0.05
+_PARENT_CHECK = 0.5
+
+
+def worker_name(pid: int, token: str) -> str:
+    """A name no other process has had: node, process id and a token of this start."""
+    return f"{platform.node()}:{pid}:{token}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a process is to do: models with their numbers of threads, and how."""
+
+    threads: Sequence[tuple[type[SimpleTask], int]]
+    burst: bool = False
+    chores: bool = True
+    predecessors: Sequence[str] = field(default=())
+
+
+class Process:
+    """Runs a plan until it is asked to stop, or, in burst mode, until the queues are empty."""
+
+    def __init__(self, plan: Plan, *, worker: str, stopping: Stopping, counters: Counters) -> None:
+        self.worker = worker
+        self._plan = plan
+        self._stopping = stopping
+        self._leases = Leases(worker)
+        self._lanes = [Lane(model, threads, worker) for model, threads in plan.threads]
+        # Leases and outcomes outlive the asking: they end when everything else has ended.
+        self._over = Stopping()
+        self._bodies = [BodyThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
+        self._finishers = [Finisher(lane, self._leases, counters) for lane in self._lanes]
+        self._fetchers = [self._fetching(lane) for lane in self._lanes]
+        self._background = [Loop("leases", self._over, lambda: self._leases.beat(self._lanes))]
+        if plan.chores:
+            self._background.append(Loop("chores", stopping, Chores().step))
+
+    def _fetching(self, lane: Lane) -> Loop:
+        fetcher = Fetcher(lane, self._leases, self._stopping, burst=self._plan.burst)
+        return Loop(f"fetcher-{lane.model._meta.label}", self._stopping, fetcher.step)
+
+    def run(self) -> None:
+        """Work; returns when everything that was claimed is recorded or given back."""
+        parent = os.getppid()
+        self._prepare()
+        for thread in (*self._finishers, *self._bodies, *self._background, *self._fetchers):
+            thread.start()
+        pace = _LOOK if self._plan.burst else _PARENT_CHECK
+        while not self._is_over(parent):
+            self._stopping.wait(pace)
+        self._stopping.ask()
+        self._wind_up()
+
+    def _prepare(self) -> None:
+        try:
+            for lane in self._lanes:
+                for using in databases_of(lane.model)[:1]:
+                    clock.calibrate(using)
+            if self._plan.predecessors:
+                recovery.abandoned(self._plan.predecessors)
+            if self._plan.burst and self._plan.chores:
+                recovery.lost()
+        except Exception as error:
+            # Recovery by lease comes to the same, later.
+            _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)
+        finally:
+            connections.close_all()
+
+    def _is_over(self, parent: int) -> bool:
+        if self._stopping.is_asked or os.getppid() != parent:
+            return True
+        return self._plan.burst and self._is_drained()
+
+    def _is_drained(self) -> bool:
+        """Whether every queue was seen empty after the last task here had ended.
+
+        A task may queue others in any lane, while it runs or when its outcome is announced.
+        """
+        if self._leases.running():
+            return False
+        last = max((lane.active_at for lane in self._lanes), default=0.0)
+        return all(lane.empty_at > last for lane in self._lanes)
+
+    def _wind_up(self) -> None:
+        for thread in self._fetchers:
+            thread.join()
+        for lane in self._lanes:
+            self._give_back(lane.unperformed(), lane)
+            for _ in range(lane.threads):
+                lane.inbox.put(None)
+        deadline = time.monotonic() + options.shutdown_grace
+        while any(lane.held for lane in self._lanes):
+            if self._stopping.is_urgent or time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK)
+        self._end_finishers(deadline)
+        self._release_rest()
+        self._over.ask()
+        connections.close_all()
+
+    def _end_finishers(self, deadline: float) -> None:
+        for lane in self._lanes:
+            lane.outbox.put(None)
+        for thread in self._finishers:
+            thread.join(max(1.0, deadline - time.monotonic()))
+
+    def _release_rest(self) -> None:
+        for run in self._leases.running():
+            run.task.stop_flag().set()
+        for lane in self._lanes:
+            self._give_back(self._leases.running(lane), lane)
+
+    def _give_back(self, runs: list[Run], lane: Lane) -> None:
+        if not runs:
+            return
+        try:
+            release(runs, "worker_stopping")
+        except Exception as error:
+            # Their leases end and recovery brings them back.
+            _logger.warning("release_failed tasks=%s error=%s", len(runs), error)
+        self._leases.let_go(runs)
+        lane.forgo(len(runs))

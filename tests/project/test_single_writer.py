@@ -1,0 +1,197 @@
+"""Only ``transitions.py`` writes the columns that the events yield."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.project.sources import PACKAGE, Source, name_of, package_sources
+
+PROJECTED = {
+    "status",
+    "attempt",
+    "sequence",
+    "digest",
+    "start_time",
+    "done_time",
+    "success",
+    "result_data",
+    "error_data",
+    "result_time",
+}
+WRITER = "transitions"
+THE_PEN = "rows"
+WRITES_BY_KEYWORD = {"update", "aupdate", "update_or_create", "aupdate_or_create", "bookkeep"}
+WRITES_BY_NAME = {"bulk_update", "abulk_update", "bulk_create", "abulk_create", "save", "asave"}
+SETTERS = {"setattr", "__setattr__", "delattr", "__delattr__"}
+SQL = re.compile(r"\bUPDATE\b.+\bSET\b", re.DOTALL)
+# Function and column of what looks like a write of a task's state and is none; ``*`` is a name
+# that is computed.
+ALLOWED: dict[tuple[str, str], str] = {
+    ("events.make_event_model", "*"): "puts the companion model into its task's module",
+    ("execution.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
+    ("moves.event_of", "digest"): "seals a new event, not a row",
+    ("querysets.TaskQuerySet.update", "*"): "refuses projected columns, then is Django's update",
+    ("querysets.TaskQuerySet.bookkeep", "*"): "for callers that this test reads as writers",
+    ("rows.Rows._write_alike", "*"): "the pen: only transitions.py holds it (tested below)",
+    ("rows.Rows._write_children", "*"): "the pen, for a child's own columns",
+}
+
+
+def writes(tree: ast.AST, scope: str = "") -> Iterator[tuple[str, str]]:
+    """Function and column of each write of a projected column."""
+    for node in ast.iter_child_nodes(tree):
+        yield from ((scope, column) for column in _written(node))
+        yield from writes(node, _inner(scope, node))
+
+
+def _inner(scope: str, node: ast.AST) -> str:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return f"{scope}.{node.name}".lstrip(".")
+    return scope
+
+
+def _written(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()):
+            return {name} & PROJECTED
+        case ast.Subscript(value=holder, ctx=ast.Store() | ast.Del()) if _is_namespace(holder):
+            return _text(node.slice)
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
+            return _written_by_call(name, node)
+        case ast.Constant(value=str(text)) if SQL.search(text):
+            return {column for column in PROJECTED if re.search(rf"\b{column}\b", text)}
+    return set()
+
+
+def _written_by_call(name: str, call: ast.Call) -> set[str]:
+    if name in SETTERS:
+        target = call.args[-1] if name.strip("_") == "delattr" else call.args[-2]
+        return _text(target)
+    if name in WRITES_BY_KEYWORD:
+        return _keywords(call) | _texts(call) | _computed(call)
+    if name in WRITES_BY_NAME:
+        return _texts(call)
+    return set()
+
+
+def _keywords(call: ast.Call) -> set[str]:
+    return {keyword.arg for keyword in call.keywords if keyword.arg in PROJECTED}
+
+
+def _texts(call: ast.Call) -> set[str]:
+    """Projected names among the texts in the arguments, at any depth but inside ``F(...)``."""
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return set().union(*(_texts_in(value) for value in values))
+
+
+def _texts_in(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Constant):
+        return {node.value} & PROJECTED
+    if isinstance(node, ast.Call):
+        return set()
+    return set().union(*(_texts_in(child) for child in ast.iter_child_nodes(node)))
+
+
+def _computed(call: ast.Call) -> set[str]:
+    """Names that cannot be read from the source: ``**names``, or a mapping into a namespace."""
+    opened = [word.value for word in call.keywords if word.arg is None]
+    if isinstance(call.func, ast.Attribute) and _is_namespace(call.func.value):
+        opened += call.args
+    return {"*"} if any(not isinstance(value, ast.Dict) for value in opened) else set()
+
+
+def _is_namespace(node: ast.expr) -> bool:
+    match node:
+        case ast.Attribute(attr="__dict__") | ast.Call(func=ast.Name(id="vars")):
+            return True
+    return False
+
+
+def _text(node: ast.expr) -> set[str]:
+    if not isinstance(node, ast.Constant):
+        return {"*"}
+    return {str(node.value)} & PROJECTED
+
+
+def writes_of(source: Source) -> set[tuple[str, str]]:
+    return {(f"{source.name}.{scope}", column) for scope, column in writes(source.tree)}
+
+
+SOURCES = [source for source in package_sources() if source.name != WRITER]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_nobody_else_writes_a_projected_column(source: Source) -> None:
+    assert writes_of(source) - ALLOWED.keys() == set()
+
+
+def test_every_exception_is_still_needed() -> None:
+    found = set().union(*(writes_of(source) for source in SOURCES))
+
+    assert ALLOWED.keys() - found == set()
+
+
+def test_only_the_writer_holds_the_pen() -> None:
+    holders = {
+        source.name
+        for source in package_sources()
+        for _, imported in source.imports()
+        if f"{imported}.".startswith(f"{PACKAGE}.{THE_PEN}.")
+    }
+
+    assert holders == {WRITER}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "task.status = 20",
+        "task.attempt += 1",
+        "task.success: bool = True",
+        "first, task.digest = pair",
+        "for task.sequence in numbers: pass",
+        "del task.result_data",
+        "setattr(task, 'error_data', None)",
+        "setattr(task, name, value)",
+        "delattr(task, 'status')",
+        "object.__setattr__(task, 'status', 20)",
+        "super().__setattr__('status', 20)",
+        "task.__dict__['status'] = 20",
+        "task.__dict__.update(status=20)",
+        "task.__dict__[name] = 20",
+        "vars(task)['status'] = 20",
+        "vars(task).update(columns)",
+        "rows.update(status=20)",
+        "rows.update(**columns)",
+        "rows.filter(pk=1).update(**{'status': 20})",
+        "rows.update_or_create(pk=1, defaults={'success': True})",
+        "rows.bulk_update(tasks, ['status', 'note'])",
+        "rows.bulk_update(tasks, fields=('done_time',))",
+        "rows.bulk_create(tasks, update_conflicts=True, update_fields=['status'])",
+        "task.save(update_fields={'start_time'})",
+        "cursor.execute('UPDATE app_task SET status = 20')",
+    ],
+)
+def test_a_write_is_seen(code: str) -> None:
+    assert list(writes(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "status = 20",
+        "task.note = task.status",
+        "rows.filter(status=10).update(worker='')",
+        "rows.update(lease_until=F('start_time'))",
+        "rows.update(**{'worker': ''})",
+        "columns.update(other)",
+        "task.save(update_fields=['run_after'])",
+        "class Task:\n    status: int = 0",
+        "Event(status=20)",
+        "setattr(task, 'worker', '')",
+    ],
+)
+def test_a_read_is_no_write(code: str) -> None:
+    assert not list(writes(ast.parse(code)))

@@ -1,0 +1,231 @@
+"""What recovery puts back, what adoption finds, and what the questions answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.eventually import eventually
+from tests.queue.conftest import CHANNEL, PREFIX
+
+NOTHING = {"returned": 0, "dropped": 0, "canceled": 0, "kept": 0, "cleared": 0}
+
+
+def test_a_lease_that_runs_is_left_alone(queue, claimed):
+    assert queue.recover() == NOTHING
+    assert queue.running(CHANNEL) == 1
+
+
+def test_a_message_whose_lease_ran_out_is_returned_and_its_holder_refused(queue, claim):
+    queue.push(CHANNEL, [("a", 1)])
+    late = claim(lease=0.01)
+
+    counts = eventually(lambda: (found := queue.recover())["returned"] and found)
+
+    assert counts == NOTHING | {"returned": 1}
+    assert queue.ack_many([late]) == [False]
+    assert claim().attempt == 2
+
+
+def test_recovery_settles_no_more_than_its_limit(queue, expire):
+    queue.push(CHANNEL, [(str(number), 1) for number in range(5)])
+    queue.claim(CHANNEL, worker="w", lease=60, limit=5)
+    expire()
+
+    counts = [queue.recover(limit=3)["returned"], queue.recover(limit=3)["returned"]]
+
+    assert counts == [3, 2]
+
+
+def test_a_policy_of_dropping_is_honoured_per_channel(make_queue, server, raw, expire):
+    policies = {CHANNEL: {"action": "drop"}}
+    queue = make_queue(server.url, running_timeout_handler_policies=policies)
+    for channel in (CHANNEL, "other"):
+        queue.push(channel, [(channel, 1)])
+        queue.claim(channel, worker="w", lease=60)
+    expire()
+
+    counts = queue.recover()
+
+    assert counts == NOTHING | {"returned": 1, "dropped": 1}
+    assert queue.query(CHANNEL)["status"] == "drop"
+    assert queue.query("other")["status"] == "ready"
+
+
+def test_the_default_action_can_be_dropping(make_queue, server, raw, expire):
+    queue = make_queue(server.url, default_running_timeout_action="drop")
+    queue.push(CHANNEL, [("a", 1)])
+    queue.claim(CHANNEL, worker="w", lease=60)
+    expire()
+
+    assert queue.recover()["dropped"] == 1
+    assert queue.query("a")["status"] == "drop"
+
+
+def test_a_canceled_message_ends_when_its_lease_does(queue, claimed, expire):
+    queue.cancel("a")
+    expire()
+
+    assert queue.recover() == NOTHING | {"canceled": 1}
+    assert queue.query("a")["status"] == "canceled"
+
+
+def test_a_message_pushed_again_while_it_ran_is_not_doubled_by_recovery(queue, claimed, expire):
+    queue.push(CHANNEL, [("a", 2)])
+    expire()
+
+    queue.recover()
+
+    [again] = queue.claim(CHANNEL, worker="w", lease=60, limit=2)
+    assert again.data == 2
+    assert queue.ack_many([again]) == [True]
+    assert queue.waiting(CHANNEL) == 0
+
+
+def test_a_message_that_was_moved_but_never_begun_is_the_next_again(queue, raw, expire):
+    queue.push(CHANNEL, [("a", 1), ("b", 2)])
+    rkey = queue.get_running_key(CHANNEL, "token")
+    raw.zadd("q:x:leases", {rkey: 1})
+    raw.rpoplpush(queue.get_mq_key(CHANNEL), rkey)
+
+    assert queue.recover() == NOTHING | {"returned": 1}
+
+    assert [m.id for m in queue.claim(CHANNEL, worker="w", lease=60, limit=2)] == ["a", "b"]
+
+
+def test_a_body_that_is_gone_does_not_lose_the_message(queue, claimed, raw, expire, claim):
+    raw.delete("q:item:a")
+    expire()
+
+    assert queue.recover()["returned"] == 1
+    assert claim().problem == "no_body"
+
+
+def test_what_a_dead_client_left_of_a_finished_message_is_cleared(queue, claimed, raw, expire):
+    raw.hset("q:item:a", "status", "done\n...\n")
+    expire()
+
+    assert queue.recover() == NOTHING | {"cleared": 1}
+    assert not list(raw.scan_iter("q:running:*"))
+    assert raw.ttl("q:item:a") > 0
+    assert raw.llen("q:done:a") == 1
+
+
+def test_one_broken_message_does_not_stop_recovery(queue, raw, expire):
+    queue.push(CHANNEL, [("a", 1), ("b", 1)])
+    queue.claim(CHANNEL, worker="w", lease=60, limit=2)
+    raw.hset("q:item:a", "data", "{broken")
+    raw.hset("q:item:a", "retry_count", "{broken")
+    expire()
+
+    assert queue.recover()["returned"] == 2
+
+
+def test_recovery_of_one_channel_leaves_the_others(queue, expire):
+    for channel in (CHANNEL, CHANNEL + "s"):
+        queue.push(channel, [(channel, 1)])
+        queue.claim(channel, worker="w", lease=60)
+    expire()
+
+    assert queue.recover(channel=CHANNEL)["returned"] == 1
+    assert queue.recover()["returned"] == 1
+
+
+def test_a_running_key_without_a_lease_is_adopted_once(queue, claimed, raw):
+    raw.delete("q:x:leases")
+
+    assert (queue.adopt(), queue.adopt()) == (1, 0)
+
+    assert queue.recover() == NOTHING
+    score = raw.zscore("q:x:leases", queue.get_running_key(CHANNEL, claimed.running_id))
+    assert score == pytest.approx(raw.time()[0] + queue.running_timeout, abs=5)
+
+
+def test_adoption_uses_the_timeout_of_the_channel(make_queue, server, claimed, raw):
+    raw.delete("q:x:leases")
+    policies = {CHANNEL: {"running_timeout": 7}}
+
+    make_queue(server.url, running_timeout_handler_policies=policies).adopt()
+
+    score = raw.zscore("q:x:leases", f"q:running:{CHANNEL}:{claimed.running_id}")
+    assert score == pytest.approx(raw.time()[0] + 7, abs=3)
+
+
+def test_adoption_reads_no_keys_of_another_prefix(make_queue, server, raw):
+    raw.lpush("q[ab]*:running:c:1", "x")
+    raw.lpush("qa:running:c:1", "x")
+
+    assert make_queue(server.url, prefix="q[ab]*").adopt() == 1
+
+
+def test_nothing_ever_asks_for_all_keys_at_once(queue, claimed, raw, expire):
+    queue.adopt()
+    expire()
+    queue.recovery()
+    queue.missing(CHANNEL, ["a"])
+    queue.get_running_keys()
+
+    assert "cmdstat_keys" not in raw.info("commandstats")
+
+
+@pytest.mark.parametrize("depth", [0, 3, 12_000])
+def test_missing_names_what_neither_waits_nor_is_held(queue, raw, depth):
+    if depth:
+        raw.lpush(queue.get_mq_key(CHANNEL), *[f"filler-{number}" for number in range(depth)])
+    queue.push(CHANNEL, [("held", 1), ("done", 1), ("late", 1)], urgent=True)
+    held, done = queue.claim(CHANNEL, worker="w", lease=60, limit=2)
+    [late] = queue.claim(CHANNEL, worker="w", lease=60)
+    queue.ack_many([done])
+    raw.zadd("q:x:leases", {queue.get_running_key(CHANNEL, late.running_id): 1})
+    queue.push(CHANNEL, [("waiting", 1)])
+
+    missing = queue.missing(CHANNEL, ["waiting", "held", "done", "late", "never"])
+
+    assert missing == ["done", "late", "never"]
+    assert queue.missing(CHANNEL, []) == []
+
+
+def test_what_is_missing_can_be_pushed(queue, claimed, raw, expire):
+    raw.flushall()
+
+    missing = queue.missing(CHANNEL, ["a"])
+
+    assert queue.push(CHANNEL, [(name, 1) for name in missing]) == ["pushed"]
+    assert queue.missing(CHANNEL, ["a"]) == []
+
+
+def test_waiting_and_running_count_per_channel(queue):
+    queue.push(CHANNEL, [("a", 1), ("b", 1), ("c", 1)])
+    queue.push(CHANNEL + ":more", [("d", 1)])
+    queue.claim(CHANNEL, worker="w", lease=60)
+    queue.claim(CHANNEL + ":more", worker="w", lease=60)
+
+    assert (queue.waiting(CHANNEL), queue.running(CHANNEL)) == (2, 1)
+    assert (queue.waiting("empty"), queue.running("empty")) == (0, 0)
+
+
+def test_a_server_that_may_lose_messages_is_warned_about(queue, raw):
+    raw.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        warnings = queue.check_server()
+    finally:
+        raw.config_set("maxmemory-policy", "noeviction")
+
+    assert [word for word in ("allkeys-lru", "appendonly") if word in " ".join(warnings)] == [
+        "allkeys-lru",
+        "appendonly",
+    ]
+
+
+def test_a_safe_server_gives_no_warnings(start_server, make_queue, tmp_path):
+    own = start_server("--appendonly", "yes", "--dir", str(tmp_path))
+    queue = make_queue(own.url)
+
+    assert queue.check_server() == []
+
+
+def test_every_key_is_under_the_prefix(queue, claimed, raw, expire):
+    queue.bury(claimed, "x")
+    queue.push(CHANNEL, [("b", 1)])
+    queue.claim(CHANNEL, worker="w", lease=60)
+
+    assert all(key.startswith(f"{PREFIX}:".encode()) for key in raw.scan_iter("*"))

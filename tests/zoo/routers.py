@@ -1,0 +1,28 @@
+"""Send one task model, with its events, to the database ``other``."""
+
+from typing import Any
+
+from django.db import models
+
+MOVED = {"elsewhere", "elsewhereevent"}
+PACKAGE = "django_simpletask3"
+
+
+class ElsewhereRouter:
+    """``Elsewhere`` lives in ``other``, the rest in ``default``, the package's tables in both."""
+
+    def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
+        return "other" if _is_moved(model._meta.app_label, model._meta.model_name) else None
+
+    db_for_write = db_for_read
+
+    def allow_migrate(
+        self, db: str, app_label: str, model_name: str | None = None, **hints: Any
+    ) -> bool | None:
+        if app_label == PACKAGE:
+            return True
+        return _is_moved(app_label, model_name) == (db == "other")
+
+
+def _is_moved(app_label: str, model_name: str | None) -> bool:
+    return app_label == "zoo" and model_name in MOVED
