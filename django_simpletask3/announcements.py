@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from django.db import DatabaseError, models, transaction
 from . import clock
 from .events import TaskEvent, root_of
 from .exceptions import QueueUnavailable
-from .queue import get_queue
+from .queue import Queue, get_queue
 from .signals import SIGNALS, task_transitioned
 from .states import EventKind, Status
 
@@ -31,7 +32,7 @@ WITHDRAWING = frozenset({EventKind.CANCEL, EventKind.DROP, EventKind.DELETE})
 
 #: How long Redis is left alone after it failed: one outage must not slow down every save.
 _REST = 2.0
-_rest_until = 0.0
+_resting: tuple[Queue | None, float] = (None, 0.0)
 
 
 class Announcement:
@@ -54,7 +55,7 @@ class Announcement:
             self.withdrawn[key] = task
             self.bells.pop(key, None)
             self.stolen.pop(key, None)
-        elif event.kind in RINGING:
+        elif event.kind in RINGING and not _has_rung(event):
             (self.stolen if event.kind in STEALING else self.bells)[key] = task
             self.withdrawn.pop(key, None)
 
@@ -65,6 +66,11 @@ class Announcement:
         for task, event in self.facts:
             for signal in (*SIGNALS.get(EventKind(event.kind), ()), task_transitioned):
                 signal.send_robust(sender=type(task), task=task, event=event)
+
+
+def _has_rung(event: TaskEvent) -> bool:
+    # A lost message is replaced before the loss is recorded: if Redis refuses, there is no event.
+    return event.kind == EventKind.RECOVER and event.from_status == Status.PENDING
 
 
 def pending(using: str) -> Announcement:
@@ -89,16 +95,17 @@ def _savepoints(sids: Iterable[Any]) -> set[Any]:
     return {sid for sid in sids if sid is not None}
 
 
-def ring(tasks: Iterable[SimpleTask], *, steal: bool = False) -> bool:
+def ring(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = False) -> bool:
     """Push a message for each PENDING task that is due; False if Redis could not be told.
 
-    Never raises. What could not be rung is marked in the database, so that recovery rings it soon.
+    ``urgent`` ones are the next to be taken, as are tasks with a priority. Never raises. What could
+    not be rung is marked in the database, so that recovery rings it soon.
     """
     waiting = [task for task in tasks if _wants_a_bell(task)]
     if not waiting:
         return True
     try:
-        _push(waiting, steal=steal)
+        _push(waiting, steal=steal, urgent=urgent)
     except QueueUnavailable as error:
         _logger.warning("bell_failed tasks=%s error=%s", len(waiting), error)
         _leave_to_recovery(waiting)
@@ -112,17 +119,26 @@ def _wants_a_bell(task: SimpleTask) -> bool:
     )
 
 
-def _push(tasks: list[SimpleTask], *, steal: bool) -> None:
-    global _rest_until
-    if time.monotonic() < _rest_until:
+def _push(tasks: list[SimpleTask], *, steal: bool, urgent: bool) -> None:
+    ordered = sorted(tasks, key=_address)
+    for (channel, preferred), group in groupby(ordered, key=_address):
+        messages = [(task.get_task_id(), task.get_task_data()) for task in group]
+        with _willing_queue() as queue:
+            queue.push(channel, messages, urgent=urgent or preferred, steal=steal)
+
+
+@contextmanager
+def _willing_queue() -> Iterator[Queue]:
+    """The queue, unless it failed a moment ago; QueueUnavailable then, without asking it."""
+    global _resting
+    queue = get_queue()
+    who, until = _resting
+    if who is queue and time.monotonic() < until:
         raise QueueUnavailable("Redis failed a moment ago and is not asked again yet.")
     try:
-        ordered = sorted(tasks, key=_address)
-        for (channel, urgent), group in groupby(ordered, key=_address):
-            messages = [(task.get_task_id(), task.get_task_data()) for task in group]
-            get_queue().push(channel, messages, urgent=urgent, steal=steal)
+        yield queue
     except QueueUnavailable:
-        _rest_until = time.monotonic() + _REST
+        _resting = (queue, time.monotonic() + _REST)
         raise
 
 
@@ -154,13 +170,14 @@ def withdraw(tasks: Iterable[SimpleTask]) -> None:
     ordered = sorted(tasks, key=lambda task: task.get_event_channel())
     for channel, group in groupby(ordered, key=lambda task: task.get_event_channel()):
         try:
-            get_queue().withdraw(channel, [task.get_task_id() for task in group])
+            with _willing_queue() as queue:
+                queue.withdraw(channel, [task.get_task_id() for task in group])
         except QueueUnavailable as error:
             _logger.warning("withdraw_failed channel=%s error=%s", channel, error)
 
 
 def bell(task: SimpleTask, using: str) -> None:
-    """Ring for ``task`` once the current transaction on ``using`` is committed; now if there is none."""
+    """Ring for ``task`` once the transaction on ``using`` is committed; now if there is none."""
     if transaction.get_connection(using).in_atomic_block:
         pending(using).bell(task)
     else:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import async_to_sync
 from django.apps import apps
@@ -54,7 +54,7 @@ def told(error: BaseException) -> dict[str, Any]:
     """What ``error_data`` says of an error: its type, message and traceback; never raises."""
     try:
         lines = "".join(traceback.format_exception(error))
-    except Exception:
+    except Exception:  # noqa: BLE001 - an exception may refuse to be told
         lines = ""
     return {
         "type": type_name(error),
@@ -74,12 +74,12 @@ def assigned(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
     Only these are written: what others changed meanwhile is theirs.
     """
     changed = [f for f in own_fields(task) if _frozen(task, f) != before.get(f.attname)]
-    return {field.attname: field.pre_save(task, False) for field in changed}
+    return {field.attname: field.pre_save(task, add=False) for field in changed}
 
 
 def _default_path(model: type[SimpleTask]) -> str:
     config = apps.get_containing_app_config(model.__module__) or model._meta.app_config
-    package = config.name if config else model.__module__.rpartition(".")[0]
+    package = model.__module__.rpartition(".")[0] if config is None else config.name
     return f"{package}.tasks.{model.__name__}Executor"
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from django.apps import apps
-from django.db import connections, router
+import logging
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
-from .events import root_of
+from django.apps import apps
+from django.db import Error, connections, models, router
+
+from .events import events_of, root_of
 from .models import SimpleTask
+
+_logger = logging.getLogger(__name__)
+
+_READ_ONLY_SQL = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
 
 
 def task_models() -> list[type[SimpleTask]]:
@@ -15,10 +24,10 @@ def task_models() -> list[type[SimpleTask]]:
     return sorted(found, key=lambda model: model._meta.label)
 
 
-def roots(models: list[type[SimpleTask]] | None = None) -> list[type[SimpleTask]]:
+def roots(chosen: Iterable[type[SimpleTask]] | None = None) -> list[type[SimpleTask]]:
     """The models that have a table of states, each once."""
-    chosen = task_models() if models is None else models
-    return sorted({root_of(model) for model in chosen}, key=lambda model: model._meta.label)
+    found = task_models() if chosen is None else chosen
+    return sorted({root_of(model) for model in found}, key=lambda model: model._meta.label)
 
 
 def variants(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
@@ -27,13 +36,54 @@ def variants(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
 
 
 def databases_of(model: type[SimpleTask]) -> list[str]:
-    """The databases that have the table of ``model``: the router's first."""
+    """The databases that may hold tasks of ``model``: the one the router writes to comes first.
+
+    The others are those where ``save(using=...)`` may have put one; replicas are left alone.
+    """
     preferred = router.db_for_write(model)
-    others = [
-        alias
-        for alias in connections
-        if alias != preferred
-        and router.allow_migrate_model(alias, model)
-        and model._meta.db_table in connections[alias].introspection.table_names()
-    ]
+    others = [alias for alias in connections if alias != preferred and _may_hold(model, alias)]
     return [preferred, *others]
+
+
+def _may_hold(model: type[SimpleTask], alias: str) -> bool:
+    if not router.allow_migrate_model(alias, model):
+        return False
+    try:
+        return _has_table(alias, model._meta.db_table)
+    except Error as error:
+        # Asked again at the next pass: an answer is remembered, a failure is not.
+        _logger.warning("database_unreachable database=%s error=%s", alias, error)
+        return False
+
+
+@cache
+def _has_table(alias: str, table: str) -> bool:
+    connection = connections[alias]
+    if question := _READ_ONLY_SQL.get(connection.vendor):
+        with connection.cursor() as cursor:
+            cursor.execute(question)
+            if cursor.fetchone()[0]:
+                return False
+    return table in connection.introspection.table_names()
+
+
+def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
+    """The tasks as instances of the models they were saved as; results are read when asked for."""
+    pks = list(pks)
+    kinds = variants(root)
+    labels: dict[Any, str] = {}
+    if len(kinds) > 1:
+        births = events_of(root, using).filter(task__in=pks, sequence=1)
+        labels = {
+            pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")
+        }
+    by_model: dict[type[SimpleTask], list[Any]] = {}
+    for pk in pks:
+        by_model.setdefault(kinds.get(labels.get(pk, ""), root), []).append(pk)
+    return [
+        task
+        for model, keys in by_model.items()
+        for task in models.QuerySet(model, using=using)
+        .filter(pk__in=keys)
+        .defer("result_data", "error_data")
+    ]

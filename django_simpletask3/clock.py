@@ -33,7 +33,7 @@ def calibrate(using: str) -> None:
 
 
 def now(using: str) -> datetime:
-    """The time by the clock of ``using`` as last calibrated; aware or naive as Django's settings say."""
+    """The time by the clock of ``using`` as last calibrated; aware if Django's USE_TZ says so."""
     moment = datetime.fromtimestamp(time.time() + _offsets.get(using, 0.0), UTC)
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 

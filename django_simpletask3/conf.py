@@ -22,7 +22,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """How a raw value becomes a usable one; ``cast`` raises ValueError or TypeError if not."""
+    """How a raw value becomes a usable one; ``cast`` raises ValueError or the like if not."""
 
     expected: str
     cast: Callable[[Any], T]
@@ -60,7 +60,7 @@ class Option(Generic[T]):
         )
 
     def found(self) -> tuple[str, Any]:
-        """The name a raw value was found under, and that value; else the main name and the default."""
+        """The name a raw value stands under, and the value; else the main name and the default."""
         for name in self.names:
             if name in os.environ:
                 return name, os.environ[name]
@@ -75,7 +75,7 @@ class Option(Generic[T]):
         name, raw = self.found()
         try:
             return self.kind.cast(raw)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, LookupError, ArithmeticError):
             raise InvalidSetting(name, raw, self.kind.expected) from None
 
     @overload
@@ -129,22 +129,27 @@ def _policies(raw: Any) -> dict[str, dict[str, Any]]:
     loaded = json.loads(raw) if isinstance(raw, str) and raw.strip() else raw
     if not loaded:
         return {}
-    return {str(channel): _policy(policy) for channel, policy in loaded.items()}
+    return {str(channel): _policy(policy) for channel, policy in _mapping(loaded).items()}
 
 
-def _policy(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _policy(raw: Any) -> dict[str, Any]:
     casts: dict[str, Callable[[Any], Any]] = {"running_timeout": _seconds, "action": _action}
+    return {key: casts[key](value) for key, value in _mapping(raw).items()}
+
+
+def _mapping(raw: Any) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise TypeError
-    return {key: casts[key](value) for key, value in raw.items()}
+    return raw
 
 
-def _template(*fields: str) -> Callable[[Any], str]:
+def _template(**examples: Any) -> Callable[[Any], str]:
     def cast(raw: Any) -> str:
         text = _text(raw)
         named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-        if not set(fields) <= named or named - {"app_label", "model_name", "id"}:
+        if named != set(examples):
             raise ValueError
+        text.format(**examples)
         return text
 
     return cast
@@ -236,7 +241,8 @@ class Options:
     event_queue_channel_template = Option(
         "django-simpletask3:{app_label}.{model_name}",
         Kind(
-            "a template naming {app_label} and {model_name}", _template("app_label", "model_name")
+            "a template naming {app_label} and {model_name}",
+            _template(app_label="app", model_name="task"),
         ),
         summary="The SimQ channel of a model.",
     )
@@ -244,7 +250,7 @@ class Options:
         "django-simpletask3:{app_label}.{model_name}:{id}",
         Kind(
             "a template naming {app_label}, {model_name} and {id}",
-            _template("app_label", "model_name", "id"),
+            _template(app_label="app", model_name="task", id=1),
         ),
         summary="The SimQ message id of a task.",
     )

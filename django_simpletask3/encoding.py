@@ -5,19 +5,27 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from itertools import takewhile
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.utils.functional import Promise
+
+T = TypeVar("T")
 
 #: The key that marks a value JSON has no word for: {TAG: kind, ...}.
 TAG = "__simpletask3__"
 
 _MAX_DEPTH = 100
 _REPR_LIMIT = 4096
+_MOST_BITS = 10_000
+#: How many times its limit a value is written before it is cut: what is read to the end has its
+#: true size in the mark, and a value with endless ways through itself comes to an end.
+_BEYOND = 4
+_UNLIMITED = 1 << 26
 
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
     Decimal: ("decimal", str),
@@ -45,13 +53,25 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+class Marked(dict[str, Any]):
+    """The mark that stands for a value that could not be kept; it is written as it was read."""
+
+
+class _Budget:
+    """How many words may still be written of one value."""
+
+    def __init__(self, words: int) -> None:
+        self.left = words
+
+
 def encode(value: Any, *, limit: int | None = None) -> str:
     """``value`` as ASCII JSON text; never raises.
 
     A value of an unknown, cyclic or too deeply nested kind becomes ``{TAG: "repr", ...}``; a text
-    longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``.
+    longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``. The size
+    of what is far too long is that of what was looked at.
     """
-    text = _dumps(plain(value))
+    text = _dumps(plain(value, words=_UNLIMITED if limit is None else limit * _BEYOND))
     if limit is None or len(text) <= limit:
         return text
     return _dumps({TAG: "truncated", "size": len(text), "head": text[: limit // 2]})
@@ -65,11 +85,11 @@ def decode(text: str) -> Any:
         return text
 
 
-def plain(value: Any) -> Any:
-    """``value`` in words of JSON, with tags; never raises."""
+def plain(value: Any, *, words: int = _UNLIMITED) -> Any:
+    """``value`` in words of JSON, with tags; never raises. After ``words`` words it breaks off."""
     try:
-        return _plain(value, ())
-    except Exception:  # a subclass with hostile methods: say what it is, not what it holds
+        return _plain(value, (), _Budget(words))
+    except Exception:
         return {TAG: "repr", "type": type_name(value), "repr": ""}
 
 
@@ -107,7 +127,8 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
-def _plain(value: Any, above: tuple[int, ...]) -> Any:
+def _plain(value: Any, above: tuple[int, ...], budget: _Budget) -> Any:
+    budget.left -= 1
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -116,42 +137,54 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
         number = float(value)
         return number if math.isfinite(number) else {TAG: "float", "value": repr(number)}
     if isinstance(value, str | Promise):
-        return str(value)
+        return _text(value, budget)
     if type(value) in _WRITE:
         name, write = _WRITE[type(value)]
         return {TAG: name, "value": write(value)}
     if isinstance(value, dict | list | tuple | set | frozenset):
-        return _container(value, above)
+        return _container(value, above, budget)
     return _described(value)
+
+
+def _text(value: Any, budget: _Budget) -> str:
+    text = str(value)
+    budget.left -= len(text)
+    return text
 
 
 def _integer(value: int) -> Any:
     # Python refuses to write integers of more than some thousand digits.
     return (
         int(value)
-        if value.bit_length() < 10_000
+        if value.bit_length() <= _MOST_BITS
         else {TAG: "repr", "type": "int", "repr": hex(value)[:64]}
     )
 
 
-def _container(value: Any, above: tuple[int, ...]) -> Any:
-    if id(value) in above or len(above) >= _MAX_DEPTH:
-        return _described(value)
+def _container(value: Any, above: tuple[int, ...], budget: _Budget) -> Any:
+    if id(value) in above or len(above) >= _MAX_DEPTH + isinstance(value, Marked):
+        # Not its repr(): that goes the same endless ways.
+        return {TAG: "repr", "type": type_name(value), "repr": "..."}
     above = (*above, id(value))
     if isinstance(value, dict):
-        return _mapping(value, above)
-    items = [_plain(item, above) for item in value]
+        return _mapping(value, above, budget)
+    items = [_plain(item, above, budget) for item in _affordable(value, budget)]
     if isinstance(value, list | tuple):
         return items
     name = "set" if isinstance(value, set) else "frozenset"
     return {TAG: name, "value": sorted(items, key=_dumps)}
 
 
-def _mapping(value: dict[Any, Any], above: tuple[int, ...]) -> Any:
-    if TAG not in value and all(isinstance(key, str) for key in value):
-        return {str(key): _plain(item, above) for key, item in value.items()}
-    pairs = [[_plain(key, above), _plain(item, above)] for key, item in value.items()]
+def _mapping(value: dict[Any, Any], above: tuple[int, ...], budget: _Budget) -> Any:
+    items = _affordable(value.items(), budget)
+    if isinstance(value, Marked) or (TAG not in value and all(isinstance(k, str) for k in value)):
+        return {_text(key, budget): _plain(item, above, budget) for key, item in items}
+    pairs = [[_plain(key, above, budget), _plain(item, above, budget)] for key, item in items]
     return {TAG: "dict", "value": pairs}
+
+
+def _affordable(items: Iterable[T], budget: _Budget) -> Iterator[T]:
+    return takewhile(lambda _: budget.left > 0, items)
 
 
 def _described(value: Any) -> dict[str, str]:
@@ -163,12 +196,14 @@ def _described(value: Any) -> dict[str, str]:
 
 
 def _untagged(value: dict[str, Any]) -> Any:
-    read = _READ.get(value[TAG]) if isinstance(value.get(TAG), str) else None
-    if read is None or "value" not in value:
+    tag = value.get(TAG)
+    if not isinstance(tag, str):
         return value
+    if tag not in _READ or "value" not in value:
+        return Marked(value)
     try:
-        return read(value["value"])
-    except (ValueError, TypeError, ArithmeticError):
+        return _READ[tag](value["value"])
+    except Exception:
         return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from .encoding import plain
 from .exceptions import AppendOnly
 from .fields import JSONTextField, KindField, StatusField
+from .states import EventKind
 
 if TYPE_CHECKING:
     from .models import SimpleTask
@@ -169,3 +171,17 @@ def event_model_of(model: type[models.Model]) -> type[TaskEvent]:
     """The event model of the tasks of ``model``: the companion, or the one its root names."""
     event_model: Any = root_of(model)._meta.get_field("events").related_model
     return event_model
+
+
+def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
+    """The streams of all tasks in the table of ``model``, in order."""
+    return models.QuerySet(event_model_of(model), using=using).order_by("task", "sequence")
+
+
+def since_fresh_start(
+    task: SimpleTask, kinds: Iterable[EventKind], fresh: Iterable[EventKind]
+) -> models.QuerySet[Any]:
+    """The events of ``kinds`` in the stream of ``task`` after the last one of ``fresh``."""
+    stream = events_of(type(task), task._state.db).filter(task=task.pk)
+    last = stream.filter(kind__in=list(fresh)).values_list("sequence", flat=True).last()
+    return stream.filter(kind__in=list(kinds), sequence__gt=last or 0)

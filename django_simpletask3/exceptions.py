@@ -65,10 +65,13 @@ class InvalidSetting(SimpleTaskError):
     """A setting has a value that cannot be used; ``name`` is where the value was found."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name} is {value!r}; expected {expected}.")
+        super().__init__(name, value, expected)
         self.name = name
         self.value = value
         self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.value!r}; expected {self.expected}."
 
 
 class WaitTimeout(SimpleTaskError):

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, models, router
+from django.db import InterfaceError, OperationalError, connections, models, router
 
 from . import backoff, bodies, clock
 from .context import NOBODY, TaskContext, recalled
-from .events import event_model_of
+from .events import since_fresh_start
 from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
@@ -54,7 +54,7 @@ def start(
     moves: list[Move] = []
     claims: list[Message] = []
     for using, by_pk in wanted.items():
-        tasks = models.QuerySet(model, using=using).filter(pk__in=by_pk)
+        tasks = _rows(model, using).filter(pk__in=by_pk)
         ready = [task for task in tasks if _is_due(task, using)]
         batch = [_claim(task, by_pk[task.pk], worker, lease, using) for task in ready]
         record_all(batch)
@@ -163,14 +163,27 @@ def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
     except Exception:
         raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
     using = data.get("using") or router.db_for_write(model)
+    if using not in connections:
+        raise ValueError(f"message for an unknown database: {using}")
     return using, pk
 
 
 def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:
     """The body of a message that Redis has lost, from its id."""
-    head, _, tail = model(pk="\0").get_task_id().partition("\0")
+    head, _, tail = _unsaved(model, "\0").get_task_id().partition("\0")
     key = message.id.removeprefix(head).removesuffix(tail)
     return {"app_label": model._meta.app_label, "model_name": model._meta.model_name, "id": key}
+
+
+def _unsaved(model: type[SimpleTask], pk: Any) -> SimpleTask:
+    task = model()
+    task.pk = pk
+    return task
+
+
+def _rows(model: type[SimpleTask], using: str) -> models.QuerySet[Any]:
+    # As instances of this very model, past managers that may hide some.
+    return models.QuerySet(model, using=using)
 
 
 def _is_due(task: SimpleTask, using: str) -> bool:
@@ -219,7 +232,8 @@ def _choose_retry(run: Run) -> None:
     allowed = run.task.django_simpletask3_max_retries
     if run.move is None or run.move.kind is not EventKind.FAIL or allowed <= 0:
         return
-    used = _retries_used(run.task)
+    begun = (EventKind.ENQUEUE, EventKind.RESET)
+    used = since_fresh_start(run.task, [EventKind.RETRY], begun).count()
     if used >= allowed:
         return
     using = run.task._state.db or "default"
@@ -231,13 +245,6 @@ def _choose_retry(run: Run) -> None:
         "traceback": (run.move.error or {}).get("traceback"),
     }
     run.move = _last_word(run, EventKind.RETRY, error=run.move.error, values=values, data=data)
-
-
-def _retries_used(task: SimpleTask) -> int:
-    events = models.QuerySet(event_model_of(type(task)), using=task._state.db).filter(task=task.pk)
-    begun = events.filter(kind__in=(EventKind.ENQUEUE, EventKind.RESET)).order_by("-sequence")
-    since = begun.values_list("sequence", flat=True).first() or 0
-    return events.filter(kind=EventKind.RETRY, sequence__gt=since).count()
 
 
 def _finish_alone(run: Run) -> None:

@@ -60,6 +60,12 @@ class StatusField(_MigratesAs, models.IntegerField):  # type: ignore[type-arg]
         kwargs["choices"] = STATUS
         super().__init__(*args, **kwargs)
 
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        if "default" in kwargs:
+            kwargs["default"] = int(kwargs["default"])
+        return name, path, args, kwargs
+
     def from_db_value(self, value: Any, *_: Any) -> Any:
         return self.to_python(value)
 

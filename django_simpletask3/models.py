@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.db import models, router
 from django.db.models.signals import class_prepared, pre_delete
+from django.utils import timezone
 from django.utils.functional import classproperty
 from django.utils.translation import gettext_lazy as _
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
@@ -32,6 +33,10 @@ class SimpleTask(models.Model):
     What the body returned stands in ``result_data``, what it raised in ``error_data``; everything
     that happened to the task, in order, in ``events``.
     """
+
+    if TYPE_CHECKING:
+        #: The stream of this task.
+        events: models.Manager[Any]
 
     #: Threads per node for this model; None means the setting.
     django_simpletask3_worker_number: ClassVar[int | None] = None
@@ -74,15 +79,18 @@ class SimpleTask(models.Model):
     priority = models.SmallIntegerField(_("priority"), default=0)
     worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
     # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
-    # doubt. NULL once the task is final, so this one index serves every search of recovery.
-    lease_until = models.DateTimeField(_("lease until"), null=True, editable=False, db_index=True)
+    # doubt. NULL once the task is final, so this one index serves every search of recovery. A row
+    # that was inserted past save() is looked at soon.
+    lease_until = models.DateTimeField(
+        _("lease until"), default=timezone.now, null=True, editable=False, db_index=True
+    )
 
     objects = TaskQuerySet.as_manager()
 
     class Meta:
         abstract = True
 
-    def do_task(self, **kwargs: Any) -> Any:
+    def do_task(self, *args: Any, **kwargs: Any) -> Any:
         """The work. What it returns is the result; what it raises is the error.
 
         Own columns assigned here are saved with the outcome. No transaction is open, unless the

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
+from django.apps import apps as installed
+from django.apps.registry import Apps
 from django.db import router
 
 from .models import SimpleTask
@@ -13,6 +15,7 @@ EXECUTE = "django_simpletask3_execute"
 RESET = "django_simpletask3_reset"
 
 _NAMES = {EXECUTE: "Can execute {}", RESET: "Can reset {}"}
+_NAME_LIMIT = 255
 
 
 def codenames(action: str, model: type[SimpleTask]) -> tuple[str, str]:
@@ -30,28 +33,41 @@ def may(user: Any, action: str, model: type[SimpleTask]) -> bool:
     return any(user.has_perm(name) for name in codenames(action, model))
 
 
-def create_permissions(app_config: AppConfig, using: str, **_: Any) -> None:
+def create_permissions(app_config: AppConfig, using: str, apps: Apps = installed, **_: Any) -> None:
     """After a migration: see that the permissions of the task models of ``app_config`` exist.
 
     They are no part of a model's Meta, so an own Meta does not lose them and no migration
-    mentions them.
+    mentions them. ``apps`` is what is migrated so far: without Django's auth, nothing is made.
     """
-    if not apps.is_installed("django.contrib.auth"):
+    try:
+        permission_model: Any = apps.get_model("auth", "Permission")
+        content_types: Any = apps.get_model("contenttypes", "ContentType").objects
+    except LookupError:
         return
-    from django.contrib.auth.models import Permission
-    from django.contrib.contenttypes.models import ContentType
-
-    if not router.allow_migrate_model(using, Permission):
+    if not router.allow_migrate_model(using, permission_model):
         return
-    config = apps.get_app_config(app_config.label)
+    config = installed.get_app_config(app_config.label)
     models = [model for model in config.get_models() if issubclass(model, SimpleTask)]
-    for model in models:
-        content_type = ContentType.objects.db_manager(using).get_for_model(
-            model, for_concrete_model=False
-        )
-        for action, name in _NAMES.items():
-            Permission.objects.using(using).get_or_create(
-                content_type=content_type,
-                codename=f"{action}_{model._meta.model_name}",
-                defaults={"name": name.format(model._meta.verbose_name_raw)[:255]},
-            )
+    wanted = {
+        (_content_type(content_types, model, using), f"{action}_{model._meta.model_name}"): name
+        for model in models
+        for action, name in _named(model).items()
+    }
+    rows = permission_model.objects.using(using)
+    there = rows.filter(content_type__in={content_type for content_type, _ in wanted})
+    known = {(found.content_type_id, found.codename) for found in there}
+    rows.bulk_create(
+        permission_model(content_type=content_type, codename=codename, name=name)
+        for (content_type, codename), name in wanted.items()
+        if (content_type.pk, codename) not in known
+    )
+
+
+def _content_type(content_types: Any, model: type[SimpleTask], using: str) -> Any:
+    return content_types.db_manager(using).get_for_model(model, for_concrete_model=False)
+
+
+def _named(model: type[SimpleTask]) -> dict[str, str]:
+    # As it is in the source, whatever language the migration runs in.
+    raw = model._meta.verbose_name_raw
+    return {action: name.format(raw)[:_NAME_LIMIT] for action, name in _NAMES.items()}

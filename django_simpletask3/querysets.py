@@ -56,9 +56,7 @@ class TaskQuerySet(models.QuerySet[T]):
 
         Running ones whose lease has ended, and waiting ones whose bell was rung long ago or never.
         """
-        return self.filter(status__in=ACTIVE).filter(
-            Q(lease_until=None) | Q(lease_until__lte=clock.now(self.db))
-        )
+        return self.filter(status__in=ACTIVE, lease_until__lte=clock.now(self.db))
 
     def enqueue(self, **columns: Any) -> T:
         """Save a new task with these columns, and so queue it."""

@@ -1,4 +1,4 @@
-"""Back to the queue with what was lost: workers that died, leases that ended, bells that never rang."""
+"""Finding what was lost (workers, leases, bells that never rang) and putting it back to work."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import Error, models
+from django.db import Error
 
 from . import announcements, clock
-from .catalog import databases_of, roots, variants
+from .catalog import as_saved, databases_of, roots
 from .conf import options
-from .events import event_model_of
+from .events import since_fresh_start
 from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
@@ -48,16 +48,19 @@ def lost(limit: int = 500) -> int:
 def abandoned(workers: Iterable[str], reason: str = WORKER_DIED) -> int:
     """Recover at once the tasks held by ``workers``, which are known to be dead; their number."""
     names = list(workers)
-    return sum(
+    moved = sum(
         _guarded(root, using, lambda r=root, u=using: _abandoned_in(r, u, names, reason))
         for root in roots()
         for using in databases_of(root)
     )
+    # What they had claimed in Redis and not yet started in the database has no event to tell.
+    get_queue().abandon(names)
+    return moved + messages()
 
 
 def messages(limit: int = 500) -> int:
     """Return messages whose claims have ended to their queues in Redis; their number."""
-    return sum(get_queue().recover(limit=limit).values())  # type: ignore[misc]
+    return get_queue().recover(limit=limit)["returned"]
 
 
 def strangers() -> int:
@@ -84,33 +87,13 @@ def _lost_in(root: type[SimpleTask], using: str, limit: int) -> int:
     found = list(rows.values_list("pk", "status")[:limit])
     expired = [pk for pk, status in found if status == Status.RUNNING]
     silent = [pk for pk, status in found if status == Status.PENDING]
-    moved = _given_back(_as_saved(root, using, expired), LEASE_EXPIRED) if expired else 0
-    return moved + (_rung(_as_saved(root, using, silent), using) if silent else 0)
+    moved = _given_back(as_saved(root, using, expired), LEASE_EXPIRED) if expired else 0
+    return moved + (_rung(as_saved(root, using, silent), using) if silent else 0)
 
 
 def _abandoned_in(root: type[SimpleTask], using: str, workers: list[str], reason: str) -> int:
     rows = rows_of(root, using).running().filter(worker__in=workers, lease_until__isnull=False)
-    return _given_back(_as_saved(root, using, rows.values_list("pk", flat=True)), reason)
-
-
-def _as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
-    """The tasks as instances of the models they were saved as."""
-    pks = list(pks)
-    kinds = variants(root)
-    labels: dict[Any, str] = {}
-    if len(kinds) > 1:
-        births = models.QuerySet(event_model_of(root), using=using).filter(task__in=pks, sequence=1)
-        labels = {
-            pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")
-        }
-    by_model: dict[type[SimpleTask], list[Any]] = {}
-    for pk in pks:
-        by_model.setdefault(kinds.get(labels.get(pk, ""), root), []).append(pk)
-    return [
-        task
-        for model, keys in by_model.items()
-        for task in models.QuerySet(model, using=using).filter(pk__in=keys)
-    ]
+    return _given_back(as_saved(root, using, rows.values_list("pk", flat=True)), reason)
 
 
 def _given_back(tasks: Sequence[SimpleTask], reason: str) -> int:
@@ -137,22 +120,18 @@ def _giving_back(task: SimpleTask, reason: str) -> Move:
 
 
 def _losses(task: SimpleTask) -> int:
-    events = models.QuerySet(event_model_of(type(task)), using=task._state.db).filter(task=task.pk)
-    fresh = events.filter(kind__in=_FRESH_STARTS).order_by("-sequence")
-    since = fresh.values_list("sequence", flat=True).first() or 0
-    return events.filter(
-        kind=EventKind.RECOVER, from_status=Status.RUNNING, sequence__gt=since
-    ).count()
+    recoveries = since_fresh_start(task, [EventKind.RECOVER], _FRESH_STARTS)
+    return recoveries.filter(from_status=Status.RUNNING).count()
 
 
 def _rung(tasks: Sequence[SimpleTask], using: str) -> int:
     """Ring for waiting tasks that have no message; note that the others were looked at."""
     due = [task for task in tasks if task.status == Status.PENDING]
     missing = _without_message(due)
+    if not announcements.ring(missing):
+        return 0
     fresh = [task for task in missing if _was_never_due_before(task)]
     forgotten = [task for task in missing if task not in fresh]
-    if fresh and not announcements.ring(fresh):
-        return 0
     _look_again_later([task for task in due if task not in forgotten], using)
     moves = [
         Move(task, EventKind.RECOVER, reason=MESSAGE_LOST, expect={"status": Status.PENDING})
@@ -185,9 +164,7 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
     waited = min((now - task.add_time).total_seconds() for task in tasks)
     patience = timedelta(seconds=max(options.simq_timeout_task_recovery_interval, waited))
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
-    rows.filter(models.Q(lease_until=None) | models.Q(lease_until__lte=now)).bookkeep(
-        lease_until=now + patience
-    )
+    rows.filter(lease_until__lte=now).bookkeep(lease_until=now + patience)
 
 
 def _recorded(moves: Sequence[Move]) -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, router, transaction
 
 from . import announcements
-from .events import TaskEvent, event_model_of, root_of
+from .events import TaskEvent, events_of, root_of
 from .exceptions import StaleTask, TaskGone, TransitionRefused
-from .moves import Move, columns_of, event_of, trusted_until
+from .moves import Move, columns_of, event_of
 from .replay import Projection
 from .rows import Rows
 from .signals import event_recorded
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STATE = tuple(Projection.__dataclass_fields__)
 _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
 
-Told = list[tuple["SimpleTask", TaskEvent]]
+Fact = tuple["SimpleTask", TaskEvent]
 
 
 def record(task: SimpleTask, kind: EventKind, **details: Any) -> TaskEvent:
@@ -67,7 +67,7 @@ def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object
 
     Each row starts PENDING, whatever the instance said. The bell rings after the commit.
     """
-    told: Told = [(task, _born(task, using)) for task in tasks]
+    told: list[Fact] = [(task, _born(task, using)) for task in tasks]
     # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
     with transaction.atomic(using=using, savepoint=False):
         insert()
@@ -89,10 +89,11 @@ def _born(task: SimpleTask, using: str) -> TaskEvent:
 def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
     rows = Rows(root, using, {move.task.pk for move in moves})
     rows.read(_needed(moves))
-    told: Told = []
+    told: list[Fact] = []
     for move in moves:
         try:
-            told += _planned(move, rows, using)
+            for fact in _planned(move, rows, using):
+                told.append(fact)  # noqa: PERF402 - what is told before a refusal stays told
         except TransitionRefused as refusal:
             refusal.pk, refusal.kind = move.task.pk, move.kind
             move.refused = refusal
@@ -110,24 +111,32 @@ def _needed(moves: Sequence[Move]) -> set[str]:
     return names
 
 
-def _planned(move: Move, rows: Rows, using: str) -> Told:
-    """The events ``move`` makes; a refused one may leave evidence before it raises its refusal."""
+def _planned(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
+    """The events ``move`` makes; a refused one may leave evidence before it is refused."""
     move.event = move.refused = None
     row = rows.get(move.task.pk)
     if row is None:
         raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
+    if row["sequence"] == 0 and row["status"] == Status.PENDING:
+        yield _adopted(move, row, rows, using)
     if (said := _already_said(move, row, using)) is not None:
         move.event = said
-        return []
-    if missed := move.missed(row):
-        move.refused = StaleTask(
-            f"{move.task._meta.label} {move.task.pk} was moved first: now {missed}."
-        )
-        return _rejected(move, row, rows, using)
-    move.event = event_of(move, row, using)
-    if move.kind is not EventKind.DELETE:
-        rows.change(move.task, columns_of(move, move.event, row, using))
-    return [(move.task, move.event)]
+    elif missed := move.missed(row):
+        yield from _rejected(move, row, rows, using)
+        raise StaleTask(f"{move.task._meta.label} {move.task.pk} was moved first: now {missed}.")
+    else:
+        move.event = event_of(move, row, using)
+        if move.kind is not EventKind.DELETE:
+            rows.change(move.task, columns_of(move, move.event, row, using))
+        yield move.task, move.event
+
+
+def _adopted(move: Move, row: Any, rows: Rows, using: str) -> Fact:
+    """The first event of a row that came past ``save()``: a fixture, a plain bulk_create, SQL."""
+    birth = Move(move.task, EventKind.ENQUEUE, data={"adopted": True})
+    event = event_of(birth, {**row, **_NEWBORN}, using)
+    rows.change(move.task, columns_of(birth, event, {**row, **_NEWBORN}, using))
+    return move.task, event
 
 
 def _already_said(move: Move, row: Any, using: str) -> TaskEvent | None:
@@ -145,16 +154,12 @@ def _already_said(move: Move, row: Any, using: str) -> TaskEvent | None:
     return event if same else None
 
 
-def _rejected(move: Move, row: Any, rows: Rows, using: str) -> Told:
+def _rejected(move: Move, row: Any, rows: Rows, using: str) -> list[Fact]:
     """The evidence that a late last word was refused, once."""
     if move.kind not in FENCED:
         return []
-    holder = (
-        models.QuerySet(event_model_of(type(move.task)), using=using)
-        .filter(task=move.task.pk, kind=EventKind.START, attempt=row["attempt"])
-        .order_by("sequence")
-        .last()
-    )
+    starts = events_of(type(move.task), using).filter(task=move.task.pk, kind=EventKind.START)
+    holder = starts.filter(attempt=row["attempt"]).last()
     data = {
         "refused": str(move.kind),
         "attempt": move.expect["attempt"],
@@ -171,11 +176,10 @@ def _rejected(move: Move, row: Any, rows: Rows, using: str) -> Told:
 
 
 def _said(move: Move, using: str) -> Any:
-    events = models.QuerySet(event_model_of(type(move.task)), using=using)
-    return events.filter(task=move.task.pk, worker=move.worker).order_by("sequence")
+    return events_of(type(move.task), using).filter(task=move.task.pk, worker=move.worker)
 
 
-def _append(told: Told, using: str) -> None:
+def _append(told: list[Fact], using: str) -> None:
     """Insert the events, tell the receivers inside the transaction, and announce the commit."""
     if not told:
         return

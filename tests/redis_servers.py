@@ -11,6 +11,8 @@ import redis
 from tests.eventually import eventually
 
 EPHEMERAL = ["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"]
+# The pipe closes when the tests are gone, also if they were killed: then the server goes too.
+WATCH = 'cat >/dev/null; kill -9 "$1" 2>/dev/null; exit 0'
 
 
 def executable(wanted: str = "") -> str | None:
@@ -35,6 +37,7 @@ class RedisServer:
         self.url = f"unix://{socket}"
         self.command = [program, *EPHEMERAL, "--unixsocket", str(socket), *options]
         self.process: subprocess.Popen[bytes] | None = None
+        self.watch: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "RedisServer":
         """Return when the server answers."""
@@ -43,13 +46,21 @@ class RedisServer:
             self.process = subprocess.Popen(
                 self.command, cwd=self.socket.parent, stdout=output, stderr=output
             )
+        self.watch = subprocess.Popen(
+            ["sh", "-c", WATCH, "sh", str(self.process.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         eventually(self.answers)
         return self
 
     def answers(self) -> bool:
+        """Whether it does, be it only to ask for a password."""
         with redis.Redis.from_url(self.url) as client:
             try:
                 return bool(client.ping())
+            except redis.AuthenticationError:
+                return True
             except redis.ConnectionError:
                 return False
 
@@ -63,9 +74,10 @@ class RedisServer:
     def kill(self) -> None:
         """End the process as a crash does; ``start`` begins with an empty one."""
         self._signal(signal.SIGKILL)
-        if self.process is not None:
+        if self.process is not None and self.watch is not None:
             self.process.wait()
-            self.process = None
+            self.watch.communicate()
+            self.process = self.watch = None
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None:

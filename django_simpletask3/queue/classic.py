@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import Any
 
 from .delivery import Delivery
-from .encoding import Undecodable, dumps
+from .encoding import Undecodable, dumps, loads
 from .messages import Message
 from .upkeep import Upkeep
 
 _FINAL = ("done", "drop", "canceled")
 #: How long ``query`` trusts its wait before it looks at the status again.
-_LOOK_AGAIN = 5.0
+_LOOK_AGAIN = 1.0
 _ANSWERS = {1: True, 0: False, -1: None}
 
 
@@ -124,9 +124,9 @@ class Classic(Delivery, Upkeep):
 
     def _held(self, id: str, *statuses: str) -> Message | None:
         """The message as its present or last holder knows it."""
-        fields = self.hgetall(self.get_item_key(id))
-        if statuses and fields.get("status") not in statuses:
+        key = self.get_item_key(id)
+        values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))
+        status, channel, running_id = (loads(value or "null") for value in values)
+        if not channel or not running_id or (statuses and status not in statuses):
             return None
-        if not fields.get("running_id") or not fields.get("channel"):
-            return None
-        return Message(id, fields["channel"], fields["running_id"], fields.get("data"))
+        return Message(id, channel, running_id, None)

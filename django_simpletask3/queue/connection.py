@@ -11,7 +11,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from . import embedded
 from .urls import Address, parse, redact
 
 CONNECT_SECONDS = 0.5
@@ -36,6 +35,8 @@ class EmbeddedConnection(redis.UnixDomainSocketConnection):
         try:
             return super()._connect()  # type: ignore[no-untyped-call]
         except OSError:
+            from . import embedded
+
             self.path = embedded.start(self.folder)
             return super()._connect()  # type: ignore[no-untyped-call]
 
@@ -97,6 +98,8 @@ class Endpoint:
         if self.address.scheme == "sentinel":
             return self._master(options)
         if self.address.scheme == "embedded":
+            from . import embedded
+
             folder = embedded.folder_of(self.address.folder)
             options |= {"folder": str(folder), "path": str(embedded.socket_of(folder))}
         kind, defaults = _KINDS[self.address.scheme]
@@ -119,4 +122,4 @@ class Endpoint:
             self.address.sentinels,
             sentinel_kwargs=limits | (self.address.sentinel_options or {}),
         )
-        return sentinel.master_for(self.address.service, socket_keepalive=True, **options)
+        return sentinel.master_for(self.address.service, **({"socket_keepalive": True} | options))

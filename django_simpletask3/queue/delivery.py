@@ -61,6 +61,8 @@ class Delivery(Transport):
         Waits up to ``timeout`` seconds for a first one; an empty list if none came. Canceled
         messages are finished on the way. A body that is gone or unreadable is told by ``problem``.
         """
+        if limit < 1:
+            return []
         tokens = [str(uuid.uuid4()) for _ in range(limit)]
         deadline = time.monotonic() + timeout
         while True:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from django_simpletask3.exceptions import QueueUnavailable
 
@@ -96,7 +98,12 @@ def _make_private(folder: Path) -> None:
 
 
 def _client(socket: Path) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(socket), socket_timeout=2, socket_connect_timeout=1)
+    return redis.Redis(
+        unix_socket_path=str(socket),
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def _answers(socket: Path) -> bool:

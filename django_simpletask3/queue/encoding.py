@@ -16,9 +16,12 @@ import yaml
 from django.utils.functional import Promise
 
 MAX_DEPTH = 100
+MAX_READ_DEPTH = 300
 
 _MAX_SIMPLE_KEY = 1000  # YAML reads no longer key without a "?" in front of it
 _UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _END = re.compile(rb"\n(?:\.\.\.\n)?\Z")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,4000})\Z")
 _FLOAT = re.compile(rb"-?[0-9]+\.[0-9]+(?:e[+-][0-9]+)?\Z")
@@ -27,7 +30,7 @@ _WORDS = {b"null": None, b"true": True, b"false": False}
 _STATUSES = {b"ready", b"running", b"done", b"drop", b"canceling", b"canceled"}
 
 
-class Undecodable(ValueError):  # noqa: N818 - named for what happened
+class Undecodable(ValueError):
     """The text is no YAML, or describes something else than plain values."""
 
 
@@ -145,7 +148,7 @@ def _quick(text: bytes) -> Any:
     if _FLOAT.match(text):
         return float(text)
     # JSON makes one character of two surrogates that meet, YAML does not.
-    if text[:1] in b'"[{' and b"\\ud" not in text:
+    if text[:1] in b'"[{' and not _SURROGATE.search(text):
         return _JSON.decode(text.decode())
     raise ValueError("not one of the quick forms")
 
@@ -164,11 +167,26 @@ _JSON = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
 
 
 def _thorough(text: bytes) -> Any:
-    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        try:
-            return yaml.load(text, Loader=fast)  # noqa: S506 - both loaders are the safe ones
-        except yaml.YAMLError:
-            return yaml.safe_load(text)  # libyaml refuses lone surrogates
+        if _nesting(text) > MAX_READ_DEPTH:
+            _refuse_deeper_than(MAX_READ_DEPTH, text)
+        # libyaml refuses lone surrogates, which PyYAML writes and reads.
+        loader = yaml.SafeLoader if _SURROGATE.search(text) else _FAST
+        return yaml.load(text, Loader=loader)  # noqa: S506 - both loaders are the safe ones
     except Exception as problem:  # anything: of a bad date, a bad number
         raise Undecodable(f"not a plain YAML value: {text[:80]!r}") from problem
+
+
+def _nesting(text: bytes) -> int:
+    """No text is nested deeper than this, but most are not nested that deep."""
+    return sum(text.count(mark) for mark in (b"[", b"{", b"- ", b"-\n", b": ", b":\n", b"? "))
+
+
+def _refuse_deeper_than(limit: int, text: bytes) -> None:
+    # The loader with libyaml recurses in C: a deep text would end the process, not raise.
+    depth = 0
+    for event in yaml.parse(text, Loader=_FAST):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > limit:
+            raise ValueError(f"nested more than {limit} levels deep")

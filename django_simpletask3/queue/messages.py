@@ -13,14 +13,17 @@ UNDECODABLE = "undecodable"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One claimed message; ``running_id`` is the claim, which every later word about it carries."""
+    """One claimed message; ``running_id`` is the claim, which every later word about it carries.
+
+    Two are equal, and hash alike, if they are the same claim of the same message.
+    """
 
     id: str
     channel: str
     running_id: str
-    data: Any
-    attempt: int = 1
-    problem: str = ""
+    data: Any = field(compare=False)
+    attempt: int = field(default=1, compare=False)
+    problem: str = field(default="", compare=False)
     worker: str = field(default="", compare=False)
 
     @property
@@ -37,9 +40,9 @@ class Message:
         }
 
     @property
-    def address(self) -> tuple[str, str, str]:
+    def address(self) -> tuple[bytes, str, str]:
         """What a script needs to find the message and to check the claim."""
-        return self.id, self.channel, self.running_id
+        return self.id.encode(errors="surrogateescape"), self.channel, self.running_id
 
 
 def claimed(channel: str, worker: str, answer: list[Any]) -> Message:

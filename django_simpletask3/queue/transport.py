@@ -24,7 +24,7 @@ logger = logging.getLogger("django_simpletask3.queue")
 BATCH = 500
 
 T = TypeVar("T")
-_MOVED_AWAY = ("READONLY", "UNBLOCKED", "MASTERDOWN")
+_MOVED_AWAY = ("ReadOnlyError", "READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
 class Transport(SimQ):  # type: ignore[misc]
@@ -109,11 +109,10 @@ class Transport(SimQ):  # type: ignore[misc]
         try:
             yield
         except (redis.RedisError, OSError) as problem:
-            if any(word in str(problem) for word in _MOVED_AWAY):
+            text = f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
+            if any(word in text for word in _MOVED_AWAY):
                 self.endpoint.close()  # a failover: connect to whoever is the master now
-            raise QueueUnavailable(
-                f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
-            ) from problem
+            raise QueueUnavailable(text) from problem
 
     def hset(self, key: str, data: Mapping[str, Any]) -> None:
         """Write fields, each as one YAML value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 
@@ -25,7 +26,8 @@ class BodyThread(threading.Thread):
             while (run := self._lane.inbox.get()) is not None:
                 reset_queries()
                 close_old_connections()
-                perform(run)
+                # A context of its own: what a body sets there does not reach the next one.
+                contextvars.copy_context().run(perform, run)
                 _tidy_connections()
                 self._lane.performed(run)
         finally:
@@ -39,6 +41,7 @@ def _tidy_connections() -> None:
             connection.connection is not None and not connection.get_autocommit()
         ):
             _logger.warning("transaction_left_open database=%s", connection.alias)
-            connection.in_atomic_block = False
             connection.close()
+            # With it go its memories of savepoints and of what was to follow a commit.
+            del connections[connection.alias]
     close_old_connections()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 
 from ..conf import options
-from ..exceptions import QueueUnavailable
 from ..execution import give_back, start
-from ..queue import get_queue
+from ..queue import Message, get_queue
 from .lane import Lane
 from .leases import Leases
 from .stopping import Stopping
 
 _LOOK_UP = 0.2  # seconds after which a full lane looks whether to stop
 _BURST_REST = 0.05
+_IDLE_REST = 0.001  # long enough for the loop to close a stale connection
 
 
 class Fetcher:
@@ -24,34 +24,45 @@ class Fetcher:
         self._leases = leases
         self._stopping = stopping
         self._burst = burst
+        self._claimed: list[Message] = []
 
     def step(self) -> float:
-        """Claim and start; seconds to rest, 0 while there is work."""
+        """Claim and start; seconds to rest, 0 while there is work.
+
+        What the database could not start is kept and tried again: a start whose commit was not
+        answered is recognised by the same claim only.
+        """
+        if not self._claimed and not self._claim():
+            return _BURST_REST if self._burst else _IDLE_REST
+        self._start()
+        return 0.0
+
+    def give_back(self) -> None:
+        """Return what was claimed and never started."""
+        give_back(self._claimed, "worker_stopping")
+        self._claimed = []
+
+    def _claim(self) -> bool:
         room = self._lane.room(_LOOK_UP)
         if not room:
-            return 0.0
-        lane = self._lane
+            return False
         asked_at = time.monotonic()
-        claimed = get_queue().claim(
-            lane.channel,
-            worker=lane.worker,
+        self._claimed = get_queue().claim(
+            self._lane.channel,
+            worker=self._lane.worker,
             limit=room,
-            lease=lane.lease,
+            lease=self._lane.message_lease,
             timeout=0.0 if self._burst else options.simq_pop_timeout,
         )
-        if not claimed:
-            lane.empty_at = asked_at
-            return _BURST_REST if self._burst else 0.0
-        try:
-            if self._stopping.is_asked:
-                give_back(claimed, "worker_stopping")
-                return 0.0
-            runs = start(lane.model, claimed, worker=lane.worker, lease=lane.lease)
-        except QueueUnavailable:
-            raise
-        except Exception:
-            give_back(claimed, "start_failed")
-            raise
+        if not self._claimed:
+            self._lane.empty_at = asked_at
+        return bool(self._claimed)
+
+    def _start(self) -> None:
+        lane = self._lane
+        if self._stopping.is_asked:
+            return
+        runs = start(lane.model, self._claimed, worker=lane.worker, lease=lane.lease)
+        self._claimed = []
         self._leases.hold(runs, lane)
         lane.accept(runs)
-        return 0.0

@@ -14,6 +14,7 @@ from ..policies import policy_of
 _AHEAD = 0.05
 _MOST_AHEAD = 100
 _LARGEST_BATCH = 200
+_MESSAGE_LEASE = 30.0
 
 
 class Lane:
@@ -25,6 +26,9 @@ class Lane:
         self.worker = worker
         self.channel = model.get_event_channel()
         self.lease = policy_of(self.channel).lease
+        # The row's lease decides. That of the message is short: if the answer to a claim is lost,
+        # nobody renews it, and the message comes back soon.
+        self.message_lease = min(self.lease, _MESSAGE_LEASE)
         self.inbox: SimpleQueue[Run | None] = SimpleQueue()
         self.outbox: SimpleQueue[Run | None] = SimpleQueue()
         self.empty_at = 0.0  # when the queue was last seen empty

@@ -16,7 +16,7 @@ from .lane import Lane
 
 _logger = logging.getLogger(__name__)
 
-_LONGEST_BEAT = 30.0
+_IDLE_BEAT = 10.0
 
 
 class Leases:
@@ -49,7 +49,7 @@ class Leases:
         for lane in lanes:
             if runs := self.running(lane):
                 self._renew(lane, runs)
-        return min([lane.lease / 3 for lane in lanes] + [_LONGEST_BEAT])
+        return min([lane.message_lease / 3 for lane in lanes], default=_IDLE_BEAT)
 
     def _renew(self, lane: Lane, runs: list[Run]) -> None:
         try:
@@ -64,7 +64,7 @@ class Leases:
 
     def _renew_messages(self, lane: Lane, runs: list[Run]) -> None:
         messages = [run.message for run in runs if run.message is not None]
-        get_queue().heartbeat(self._worker, messages, lease=lane.lease)
+        get_queue().heartbeat(self._worker, messages, lease=lane.message_lease)
 
     def _renew_rows(self, lane: Lane, runs: list[Run], using: str) -> None:
         clock.calibrate(using)

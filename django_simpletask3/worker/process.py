@@ -60,20 +60,22 @@ class Process:
         self._over = Stopping()
         self._bodies = [BodyThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
         self._finishers = [Finisher(lane, self._leases, counters) for lane in self._lanes]
-        self._fetchers = [self._fetching(lane) for lane in self._lanes]
+        self._fetchers = [
+            Fetcher(lane, self._leases, stopping, burst=plan.burst) for lane in self._lanes
+        ]
+        self._fetching = [
+            Loop(f"fetcher-{lane.model._meta.label}", stopping, fetcher.step)
+            for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
+        ]
         self._background = [Loop("leases", self._over, lambda: self._leases.beat(self._lanes))]
         if plan.chores:
             self._background.append(Loop("chores", stopping, Chores().step))
-
-    def _fetching(self, lane: Lane) -> Loop:
-        fetcher = Fetcher(lane, self._leases, self._stopping, burst=self._plan.burst)
-        return Loop(f"fetcher-{lane.model._meta.label}", self._stopping, fetcher.step)
 
     def run(self) -> None:
         """Work; returns when everything that was claimed is recorded or given back."""
         parent = os.getppid()
         self._prepare()
-        for thread in (*self._finishers, *self._bodies, *self._background, *self._fetchers):
+        for thread in (*self._finishers, *self._bodies, *self._background, *self._fetching):
             thread.start()
         pace = _LOOK if self._plan.burst else _PARENT_CHECK
         while not self._is_over(parent):
@@ -112,13 +114,15 @@ class Process:
         return all(lane.empty_at > last for lane in self._lanes)
 
     def _wind_up(self) -> None:
-        for thread in self._fetchers:
+        deadline = time.monotonic() + options.shutdown_grace
+        for thread in self._fetching:
             thread.join()
+        for fetcher in self._fetchers:
+            fetcher.give_back()
         for lane in self._lanes:
             self._give_back(lane.unperformed(), lane)
             for _ in range(lane.threads):
                 lane.inbox.put(None)
-        deadline = time.monotonic() + options.shutdown_grace
         while any(lane.held for lane in self._lanes):
             if self._stopping.is_urgent or time.monotonic() > deadline:
                 break

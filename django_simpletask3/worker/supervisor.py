@@ -66,6 +66,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._starts: list[tuple[float, int, Sequence[str], int]] = []
         self._exit = CLEAN
+        self._asks = 0
         self._deadline: float | None = None
 
     def run(self) -> int:
@@ -76,6 +77,7 @@ class Supervisor:
             while self._children or (self._starts and not self._stopping.is_asked):
                 select.select([wakeup], [], [], _TICK)
                 _emptied(wakeup)
+                self._obey()
                 self._reap()
                 self._start_due()
                 self._insist()
@@ -88,15 +90,23 @@ class Supervisor:
         return {name: sum(counts[name] for counts in each) for name in each[0]}
 
     def _asked(self) -> None:
-        if not self._stopping.is_asked:
+        """A signal handler: it only counts, the loop obeys."""
+        self._asks += 1
+
+    def _obey(self) -> None:
+        if self._asks and not self._stopping.is_asked:
+            _logger.info("node_stopping grace=%s", options.shutdown_grace)
             self._deadline = time.monotonic() + options.shutdown_grace + _PATIENCE
             self._stopping.ask()
-            passed_on = signal.SIGTERM
-        else:
+            self._pass_on(signal.SIGTERM)
+        if self._asks > 1 and not self._stopping.is_urgent:
+            _logger.info("node_stopping grace=0")
             self._stopping.insist()
-            passed_on = signal.SIGQUIT
+            self._pass_on(signal.SIGQUIT)
+
+    def _pass_on(self, number: int) -> None:
         for child in self._children.values():
-            _send(child.pid, passed_on)
+            _send(child.pid, number)
 
     def _start(self, slot: int, predecessors: Sequence[str], failures: int) -> None:
         connections.close_all()

@@ -18,6 +18,7 @@ import sys
 from django.conf import settings
 from django.core.management import execute_from_command_line
 settings.LANGUAGE_CODE = sys.argv[1]
+settings.LANGUAGES = [(sys.argv[1], sys.argv[1])]
 execute_from_command_line(["manage.py", "makemigrations", "--check", "--dry-run"])
 """
 

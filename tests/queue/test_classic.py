@@ -189,6 +189,8 @@ def test_running_keys_are_listed_per_channel(queue, claimed):
     assert queue.get_running_keys() == {rkey}
     assert queue.get_running_keys(CHANNEL) == {rkey}
     assert queue.get_running_keys("shop") == set()
+    assert queue.get_id_from_running_key(rkey) == "a"
+    assert queue.get_id_from_running_key("q:running:none") is None
 
 
 def test_hashes_are_written_as_a_stock_client_reads_them(queue, stock):

@@ -154,6 +154,30 @@ def test_a_claim_takes_no_more_than_its_limit(queue):
     assert (queue.waiting(CHANNEL), queue.running(CHANNEL)) == (2, 3)
 
 
+def test_a_claim_of_nothing_takes_nothing(queue):
+    queue.push(CHANNEL, [("a", 1)])
+
+    assert claim_ids(queue, limit=0) == []
+    assert queue.waiting(CHANNEL) == 1
+
+
+def test_an_id_that_is_no_text_can_be_claimed_and_finished(queue, claim, raw):
+    raw.lpush(queue.get_mq_key(CHANNEL), b"\xff\xfe")
+
+    message = claim()
+
+    assert message.problem == NO_BODY
+    assert queue.heartbeat("w", [message], lease=60) == []
+    assert queue.ret_many([message]) == [True]
+    assert queue.drop_many([claim()]) == [True]
+
+
+def test_a_claim_is_known_by_message_and_token(queue, claimed, claim):
+    queue.ret_many([claimed])
+
+    assert len({claimed, claimed, claim()}) == 2
+
+
 def test_a_claim_without_messages_returns_at_once_and_leaves_nothing(queue, raw):
     started = time.monotonic()
 

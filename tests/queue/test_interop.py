@@ -61,6 +61,15 @@ def test_a_stock_cancellation_reaches_us(queue, stock):
     assert stock.query("a")["status"] == "canceled"
 
 
+def test_a_stock_cancellation_of_what_we_run_counts_whatever_its_clock_says(queue, stock, claimed):
+    stock.cancel("a")
+    stock.hset("q:item:a", {"cancel_time": 1.5})
+
+    assert queue.ret_many([claimed]) == [True]
+
+    assert stock.query("a")["status"] == "canceled"
+
+
 def test_our_cancellation_reaches_a_stock_client(queue, stock):
     stock.lpush(CHANNEL, 1, id="a")
 

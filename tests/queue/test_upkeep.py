@@ -158,6 +158,7 @@ def test_adoption_reads_no_keys_of_another_prefix(make_queue, server, raw):
 
 
 def test_nothing_ever_asks_for_all_keys_at_once(queue, claimed, raw, expire):
+    raw.config_resetstat()
     queue.adopt()
     expire()
     queue.recovery()
@@ -172,7 +173,7 @@ def test_missing_names_what_neither_waits_nor_is_held(queue, raw, depth):
     if depth:
         raw.lpush(queue.get_mq_key(CHANNEL), *[f"filler-{number}" for number in range(depth)])
     queue.push(CHANNEL, [("held", 1), ("done", 1), ("late", 1)], urgent=True)
-    held, done = queue.claim(CHANNEL, worker="w", lease=60, limit=2)
+    _, done = queue.claim(CHANNEL, worker="w", lease=60, limit=2)
     [late] = queue.claim(CHANNEL, worker="w", lease=60)
     queue.ack_many([done])
     raw.zadd("q:x:leases", {queue.get_running_key(CHANNEL, late.running_id): 1})

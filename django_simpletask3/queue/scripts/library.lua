@@ -69,11 +69,12 @@ end
 
 local function is_final(status) return status == 'done' or status == 'drop' or status == 'canceled' end
 
--- Flagged, and not pushed again since then: a stock client's push leaves an old flag behind.
+-- Flagged, and not pushed again since then: the push of a stock client leaves an old flag behind
+-- (a claim of ours does not, so that a flag on a running message is always meant).
 local function is_canceled(id)
   local status, flag, cancel_time, add_time = scalars(id, 'status', 'cancel_flag', 'cancel_time', 'add_time')
   if status == 'canceling' then return true end
-  return flag == 'true' and (tonumber(cancel_time) or 0) >= (tonumber(add_time) or 0)
+  return flag == 'true' and (status == 'running' or (tonumber(cancel_time) or 0) >= (tonumber(add_time) or 0))
 end
 
 -- Which of the ids are in the list: a few are looked up one by one, many in one pass.

@@ -1,0 +1,19 @@
+"""Tasks in Django's admin: ``admin.site.register(Task1, SimpleTaskAdmin)``."""
+
+from __future__ import annotations
+
+from .actions import (
+    django_simpletask3_cancel_for_selected,
+    django_simpletask3_execute_for_selected,
+    django_simpletask3_reset_for_selected,
+)
+from .task_admin import SimpleTaskAdmin
+from .timeline import TimelineInline
+
+__all__ = [
+    "SimpleTaskAdmin",
+    "TimelineInline",
+    "django_simpletask3_cancel_for_selected",
+    "django_simpletask3_execute_for_selected",
+    "django_simpletask3_reset_for_selected",
+]

@@ -1,0 +1,45 @@
+"""States and moves as small labels that can be read without colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from django_simpletask3.fields import KIND, STATUS
+from django_simpletask3.states import Status
+
+_SYMBOLS = {
+    Status.PENDING: "○",
+    Status.RUNNING: "▶",
+    Status.SUCCESS: "✓",
+    Status.FAILED: "✕",
+    Status.CANCELED: "⊘",
+}
+
+
+def status(value: Any) -> SafeString:
+    """The label of a status; a number that this version does not know is shown as it is."""
+    name = value.name.lower() if isinstance(value, Status) else "unknown"
+    return format_html(
+        '<span class="st3-badge st3-{}"><span aria-hidden="true">{}</span> {}</span>',
+        name,
+        _SYMBOLS.get(value, "?"),
+        dict(STATUS).get(value, value),
+    )
+
+
+def move(before: Any, after: Any) -> SafeString:
+    """From one status to another; None is "no row"."""
+    if before == after:
+        return status(after)
+    arrow = format_html('<span class="st3-arrow">{}</span>', "→")
+    sides = [status(side) if side is not None else SafeString() for side in (before, after)]
+    return format_html('<span class="st3-move">{}{}{}</span>', sides[0], arrow, sides[1])
+
+
+def kind(value: Any) -> SafeString:
+    """What happened, in the reader's language and as the stream has it."""
+    label = dict(KIND).get(value, value)
+    return format_html('<span class="st3-kind">{}</span> <code>{}</code>', label, value)

@@ -1,0 +1,87 @@
+"""Values of any kind as HTML: readable, escaped, and short enough for a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from django_simpletask3.encoding import plain
+
+#: How many characters of one value a page shows.
+PAGE_LIMIT = 50_000
+#: How many characters of a value stand in one cell of a table; the rest is folded away.
+CELL_LIMIT = 80
+_HEADLINE_LIMIT = 2000
+_TOLD = ("type", "message", "traceback")
+
+# What no page can hold (lone surrogates), what nobody sees, and what turns the text around.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """``text`` with an escape sequence for each character that a page cannot hold or show."""
+    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def in_json(value: Any, *, indent: int | None = None) -> str:
+    """``value`` as JSON for people: other kinds in their usual words; never raises."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=_usual)
+    except (TypeError, ValueError, RecursionError):
+        text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
+    return visible(text)
+
+
+def block(text: str) -> SafeString:
+    """``text`` as a block of its own, cut to what a page can take."""
+    shown = format_html('<pre class="st3-block">{}</pre>', visible(text[:PAGE_LIMIT]))
+    if len(text) <= PAGE_LIMIT:
+        return shown
+    note = _("The first {shown} of {total} characters.")
+    note = note.format(shown=PAGE_LIMIT, total=len(text))
+    return format_html('{}<p class="st3-note">{}</p>', shown, note)
+
+
+def result(value: Any) -> SafeString:
+    """What a body returned."""
+    multiline = isinstance(value, str) and "\n" in value
+    return block(value if multiline else in_json(value, indent=2))
+
+
+def error(value: Any) -> SafeString:
+    """What a body raised: type and message, then the traceback; anything else as it is."""
+    if not isinstance(value, dict) or "type" not in value:
+        return result(value)
+    headline = f"{value['type']}: {value.get('message', '')}"
+    shown = format_html('<div class="st3-error">{}</div>', visible(headline[:_HEADLINE_LIMIT]))
+    if value.get("traceback"):
+        shown = format_html("{}{}", shown, block(str(value["traceback"])))
+    rest = {name: what for name, what in value.items() if name not in _TOLD}
+    return format_html("{}{}", shown, block(in_json(rest, indent=2))) if rest else shown
+
+
+def cell(text: str) -> SafeString:
+    """``text`` in a cell of a table; a long one is folded."""
+    seen = visible(text)
+    if len(seen) <= CELL_LIMIT:
+        return format_html('<code class="st3-data">{}</code>', seen)
+    return format_html(
+        '<details class="st3-data"><summary><code>{}…</code></summary><pre>{}</pre></details>',
+        seen[:CELL_LIMIT],
+        seen,
+    )
+
+
+def _usual(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return plain(value)["value"]
+    if isinstance(value, bytes | complex):
+        return repr(value)
+    return str(value)

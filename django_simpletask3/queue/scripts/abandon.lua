@@ -1,0 +1,18 @@
+-- End the leases of everything that some workers hold: they are known to be dead.
+--
+-- ARGV 4.. workers
+-- Returns how many claims that were.
+
+local dead = {}
+for i = 4, #ARGV do dead[ARGV[i]] = true end
+
+allow_when_full()
+local ended = 0
+for _, rkey in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+  local id = redis.call('LINDEX', rkey, 0)
+  if id and dead[(scalars(id, 'worker'))] then
+    redis.call('ZADD', leases, 0, rkey)
+    ended = ended + 1
+  end
+end
+return ended

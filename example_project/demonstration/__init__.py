@@ -1,0 +1,1 @@
+"""The demonstration: a story that ``demo.py`` tells and verifies."""

@@ -1,0 +1,44 @@
+"""The sample pictures and files, handed in as a user would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.core.files.base import ContentFile
+from django.db import transaction
+from orders.models import OrderImport
+from pictures.models import ContactSheet, Picture
+
+SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+#: The tasks about these end in failure, and are there to show it.
+BAD = {"Cut off upload", "newsletter.csv"}
+
+
+def pictures() -> list[Picture]:
+    """Upload every picture; each asks for its thumbnail."""
+    paths = sorted((SAMPLES / "pictures").iterdir())
+    return [
+        Picture.objects.create(title=_title(path), image=ContentFile(path.read_bytes(), path.name))
+        for path in paths
+    ]
+
+
+def contact_sheet(title: str, pictures: Sequence[Picture], *, pause: float = 0.0) -> ContactSheet:
+    """Ask for a sheet with these pictures."""
+    with transaction.atomic():
+        sheet = ContactSheet.objects.enqueue(title=title, pause=pause)
+        sheet.pictures.set(pictures)
+    return sheet
+
+
+def order_imports(*names: str) -> list[OrderImport]:
+    """Upload these files of orders."""
+    paths = [SAMPLES / "orders" / name for name in names]
+    return OrderImport.objects.bulk_enqueue(
+        {"file": ContentFile(path.read_bytes(), path.name)} for path in paths
+    )
+
+
+def _title(path: Path) -> str:
+    return path.stem.replace("-", " ").capitalize()

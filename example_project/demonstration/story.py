@@ -1,0 +1,201 @@
+"""What ``demo.py`` tells: tasks are handed in, their worker is killed, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import stage
+from .processes import Program, worker
+
+LEASE = 3  # seconds: five minutes, the default, would be a long time to watch
+PAUSE = 0.4  # seconds of rest after each picture of the slow sheet
+PLACED = 3  # pictures on the slow sheet when its worker is killed
+DEADLINE = 50.0
+
+
+class Failure(Exception):
+    """What was promised did not happen."""
+
+
+@dataclass
+class Story:
+    """The acts of the demonstration, and what they leave for the next."""
+
+    folder: Path
+    began: float = field(default_factory=time.monotonic)
+    tasks: list[Any] = field(default_factory=list)
+    pictures: list[Any] = field(default_factory=list)
+    slow: Any = None
+
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.began:5.1f} s]  {text}", flush=True)
+
+    def until(self, is_so: Callable[[], Any], what: str, program: Program) -> None:
+        """Wait for ``what``. Raises Failure when it does not come, or ``program`` ends."""
+        while not is_so():
+            if program.is_over:
+                raise Failure(f"{program.name} has ended:\n{program.last_words()}")
+            if time.monotonic() - self.began > DEADLINE:
+                words = program.last_words()
+                raise Failure(f"After {DEADLINE:.0f} s still no sign of: {what}.\n{words}")
+            time.sleep(0.02)
+
+    def hand_in(self) -> None:
+        """Everything that the first worker gets."""
+        from . import samples
+
+        self.pictures = samples.pictures()
+        self.slow = samples.contact_sheet("All pictures", self.pictures, pause=PAUSE)
+        imports = samples.order_imports(
+            "orders-2026-10.csv", "orders-2026-11-bad-lines.csv", "newsletter.csv"
+        )
+        thumbnails = [picture.thumbnails.get() for picture in self.pictures]
+        self.tasks += [*thumbnails, self.slow, *imports]
+        self.say(
+            f"enqueued {len(thumbnails)} thumbnails (1 of a file that is cut off), 1 slow contact "
+            f"sheet,\n           {len(imports)} files of orders (1 with bad lines, 1 that is none)"
+        )
+
+    def hand_in_more(self) -> None:
+        """What comes while nobody works."""
+        from . import samples
+
+        sheet = samples.contact_sheet("Sky and stone", self.pictures[3:6])
+        imports = samples.order_imports("orders-2026-12.csv")
+        self.tasks += [sheet, *imports]
+        self.say("enqueued 1 contact sheet and 1 file of orders while there is no worker at all")
+
+    def kill(self, program: Program) -> None:
+        """Kill the worker in the middle of the slow sheet."""
+        slow = self.slow
+        self.until(self._body_is_at_work, "the slow sheet half done", program)
+        slow.refresh_from_db()
+        self.say(
+            f"contact sheet {slow.pk} is {slow.status.name} in {slow.worker}:\n"
+            f"           {slow.events.last().reason}"
+        )
+        code = program.kill()
+        self.say(f"SIGKILL to {program.name}, supervisor {program.pid} and its child (exit {code})")
+        slow.refresh_from_db()
+        if slow.status.is_final:
+            raise Failure(f"The worker was not killed in time: the sheet is {slow.status.name}.")
+
+    def _body_is_at_work(self) -> bool:
+        # The body writes a note after each picture: PLACED of them mean that it is inside.
+        return bool(self.slow.events.filter(kind="note").count() >= PLACED)
+
+    def see_recovery(self, program: Program) -> None:
+        from .verdict import is_recovered
+
+        self.until(lambda: is_recovered(self.slow), "the recovery of the slow sheet", program)
+        event = self.slow.events.filter(kind="recover").last()
+        self.say(f"contact sheet {self.slow.pk} is recovered ({event.reason}) and runs again")
+
+    def see_all_final(self, program: Program) -> None:
+        """Every task is final, and what it is to be told of is written."""
+        from outbox.receivers import catch_up
+
+        self.until(self._all_are_final, "the end of every task", program)
+        self.say(f"all {len(self.tasks)} tasks are final")
+        code = program.stop()
+        if code:
+            raise Failure(f"{program.name} ended with {code}:\n{program.last_words()}")
+        self.say(f"{program.name} has stopped (SIGTERM, exit 0)")
+        if written := catch_up():
+            self.say(f"{written} notifications died with the worker and were written now")
+
+    def _all_are_final(self) -> bool:
+        for task in self.tasks:
+            if not task.status.is_final:
+                task.refresh_from_db()
+        return all(task.status.is_final for task in self.tasks)
+
+    def report(self) -> int:
+        """Print what happened; the exit code."""
+        from . import tables, verdict
+
+        names = tables.worker_names(self.tasks)
+        print("", tables.timelines(self.tasks, names), sep="\n")
+        found = verdict.problems(self.tasks, self.slow)
+        print("Summary", tables.pairs(self._summary(names)), "", sep="\n")
+        for problem in found:
+            print(f"FAILED: {problem}", file=sys.stderr)
+        return 1 if found else 0
+
+    def _summary(self, names: dict[str, str]) -> list[tuple[str, str]]:
+        from . import verdict
+
+        failed = [task for task in self.tasks if not task.success]
+        recovered = [task for task in self.tasks if verdict.is_recovered(task)]
+        return [
+            *((short, name) for name, short in names.items()),
+            ("tasks", str(len(self.tasks))),
+            ("succeeded", str(len(self.tasks) - len(failed))),
+            ("failed", f"{len(failed)} ({', '.join(map(str, failed))})"),
+            ("recovered", f"{len(recovered)} ({', '.join(map(str, recovered))})"),
+            ("notifications", f"{verdict.notifications(self.tasks)} in the outbox"),
+            ("seconds", f"{time.monotonic() - self.began:.1f}"),
+        ]
+
+
+def run() -> int:
+    """Tell the whole story; the exit code. Everything that is started is stopped."""
+    # Before Django and the package are asked for anything.
+    os.environ["DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT"] = str(LEASE)
+    story = Story(Path(os.environ["EXAMPLE_VAR"]))
+    try:
+        code = _acts(story)
+    except Failure as failure:
+        print(f"FAILED: {failure}", file=sys.stderr)
+        return 1
+    if not code:
+        _farewell()
+    return code
+
+
+def _acts(story: Story) -> int:
+    stage.clear(story.folder)
+    stage.set_up()
+    from django_simpletask3.context import task_context
+
+    with ExitStack() as started:
+        story.say(f"migrated {_database()}")
+        story.say(f"Redis answers: {started.enter_context(stage.redis(story.folder))}")
+        first = started.enter_context(worker("worker 1", story.folder))
+        story.say(f"started {first.name}, pid {first.pid}")
+        started.enter_context(task_context(actor="demo"))
+        story.hand_in()
+        story.kill(first)
+        story.hand_in_more()
+        second = started.enter_context(worker("worker 2", story.folder))
+        story.say(f"started {second.name}, pid {second.pid}; the lost lease ends within {LEASE} s")
+        story.see_recovery(second)
+        story.see_all_final(second)
+        return story.report()
+
+
+def _database() -> str:
+    from django.db import connection
+
+    name = connection.settings_dict["NAME"]
+    return f"{connection.display_name} {stage.shown(Path(name)) if os.sep in str(name) else name}"
+
+
+def _farewell() -> None:
+    if not stage.is_our_database():
+        print(
+            "The same in the admin: make a user with manage.py createsuperuser, then make demo-web"
+        )
+        return
+    print(
+        "The same in the admin:  make demo-web\n"
+        f"                        http://127.0.0.1:8000/admin/  user {stage.USER}, "
+        f"password {stage.PASSWORD}"
+    )

@@ -1,0 +1,1 @@
+"""Pictures that people upload, and what is made of them."""

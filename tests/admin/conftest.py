@@ -1,0 +1,57 @@
+"""Users with some permissions, and tasks in every state of their lives."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from django_simpletask3.states import Status
+from tests.admin.lives import step
+from tests.zoo.models import Invoice
+
+ENGLISH = {"accept-language": "en"}
+
+
+def client_for(user: User) -> Client:
+    """A browser that is logged in as ``user`` and reads English."""
+    client = Client(headers=ENGLISH)
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def staff(db: None) -> Callable[..., Client]:
+    """Makes browsers: of a member of the staff who has just the permissions named."""
+
+    def made(*codenames: str) -> Client:
+        user = User.objects.create_user("mia", is_staff=True)
+        found = Permission.objects.filter(
+            content_type__app_label="zoo", codename__in=[name.lower() for name in codenames]
+        )
+        assert len(found) == len(codenames)
+        user.user_permissions.set(found)
+        return client_for(user)
+
+    return made
+
+
+@pytest.fixture
+def superuser(db: None) -> Client:
+    """The browser of ``root``, who may do everything."""
+    return client_for(User.objects.create_superuser("root"))
+
+
+@pytest.fixture
+def pending_task(db: None) -> Invoice:
+    return Invoice.objects.create(amount=7)
+
+
+@pytest.fixture
+def running_task(db: None) -> Invoice:
+    return step(Invoice.objects.create(amount=8), Status.RUNNING)
+
+
+@pytest.fixture
+def finished_task(db: None) -> Invoice:
+    return step(Invoice.objects.create(amount=9), Status.SUCCESS)

@@ -1,0 +1,80 @@
+"""Steps in the life of a task, and what a page says of it."""
+
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db import models
+from django.urls import reverse
+from django.utils.html import strip_tags
+
+from django_simpletask3.models import SimpleTask
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import record
+from tests.zoo import models as zoo
+
+EXECUTE = "django_simpletask3_execute_for_selected"
+RESET = "django_simpletask3_reset_for_selected"
+CANCEL = "django_simpletask3_cancel_for_selected"
+
+ZOO = sorted(
+    (model for model in admin.site._registry if issubclass(model, SimpleTask)),
+    key=lambda model: model.__name__,
+)
+
+
+def step(task: Any, status: Status, **details: Any) -> Any:
+    """Bring a PENDING ``task`` to ``status``; ``details`` belong to the last move."""
+    if status is Status.CANCELED:
+        record(task, EventKind.CANCEL)
+    elif status is not Status.PENDING:
+        record(task, EventKind.START, worker="node-1")
+        if status is Status.SUCCESS:
+            record(task, EventKind.ACK, worker="node-1", **{"result": "OK", **details})
+        elif status is Status.FAILED:
+            record(task, EventKind.FAIL, worker="node-1", **details)
+    return task
+
+
+def make(model: type[models.Model], **columns: Any) -> Any:
+    """A new task of ``model``, whatever its key is."""
+    if model is zoo.TextKeyed:
+        columns = {"id": "a:b ü", **columns}
+    if model is zoo.Secret:
+        columns = {"hidden": False, **columns}
+    return model._default_manager.create(**columns)
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def url(target: Any, page: str = "") -> str:
+    """The page of a task, or of a model."""
+    meta = target._meta
+    if isinstance(target, type):
+        return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page or 'changelist'}")
+    name = f"admin:{meta.app_label}_{meta.model_name}_{page or 'change'}"
+    return reverse(name, args=[target.pk])
+
+
+def post_action(client: Any, action: str, *tasks: Any, **further: Any) -> Any:
+    """What a browser, or a hand, posts to the list; followed to the page that reports."""
+    data = {"action": action, "_selected_action": [task.pk for task in tasks], **further}
+    return client.post(
+        url(type(tasks[0])),
+        urlencode(data, doseq=True),
+        content_type="application/x-www-form-urlencoded",
+        follow=True,
+    )
+
+
+def told(response: Any) -> list[str]:
+    """The messages on the page."""
+    return [str(message) for message in response.context["messages"]]
+
+
+def text(response: Any) -> str:
+    """The words on the page."""
+    return re.sub(r"\s+", " ", strip_tags(response.content.decode()))

@@ -1,0 +1,152 @@
+"""What ``manage.py check`` finds: each fault once, with an id and a hint."""
+
+import re
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.checks import CheckMessage
+
+from django_simpletask3 import checks as own
+from django_simpletask3.conf import PREFIX, all_options
+from django_simpletask3.events import event_model_of
+from django_simpletask3.queue import parse
+from tests.core.lives import ZOO, label_of
+from tests.core.test_conf import BAD
+from tests.zoo.models import ByDefault, ByPath, Invoice, Reminder
+
+OPTIONS = {option.name: option for option in all_options()}
+
+
+def found() -> list[CheckMessage]:
+    """What the checks of this package find."""
+    return [one for one in checks.run_checks() if str(one.id).startswith("django_simpletask3")]
+
+
+def test_the_test_project_is_sound() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_bad_setting_is_one_error_with_an_id_and_a_hint(name: str, settings: Any) -> None:
+    bad = BAD[name.removeprefix(PREFIX)][0]
+    setattr(settings, name, bad)
+
+    (error,) = found()
+
+    assert error.level == checks.ERROR
+    assert error.id == own.SETTING_IDS[name]
+    assert error.msg == f"{name} is {bad!r}; expected {OPTIONS[name].kind.expected}."
+    assert name in str(error.hint)
+    assert repr(OPTIONS[name].default) in str(error.hint)
+
+
+def test_no_two_settings_share_an_id() -> None:
+    ids = [*own.SETTING_IDS.values(), own.URL_ID, own.EXECUTOR_ID, own.WORKER_NUMBER_ID]
+    ids += [own.EVENT_MODEL_ID, own.CHANNEL_ID]
+
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"django_simpletask3\.E\d{3}", one) for one in ids)
+
+
+def test_a_url_that_leads_nowhere_is_an_error_that_hides_its_password(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "http://me:secret@redis/0"
+
+    (error,) = found()
+
+    assert error.id == own.URL_ID
+    assert "secret" not in f"{error.msg} {error.hint}"
+
+
+def test_a_hint_for_the_url_is_a_url_that_can_be_used(settings: Any) -> None:
+    hint = OPTIONS[f"{PREFIX}SIMQ_REDIS_URL"].hint
+
+    (url,) = re.findall(r"'(.+?)'", hint)
+
+    assert parse(url).scheme == "redis"
+
+
+def test_an_executor_that_cannot_be_imported_is_named_with_the_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ByPath, "django_simpletask3_executor", "tests.zoo.absent.deliver")
+
+    (error,) = found()
+
+    assert (error.id, error.obj) == (own.EXECUTOR_ID, ByPath)
+    assert "tests.zoo.absent.deliver" in error.msg
+    assert "ModuleNotFoundError" in error.msg
+    assert "NoneType" not in error.msg
+
+
+def test_an_executor_that_is_no_function_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ByPath, "django_simpletask3_executor", "tests.zoo.scripts.WEIRD")
+
+    (error,) = found()
+
+    assert error.id == own.EXECUTOR_ID
+    assert "not callable" in error.msg
+
+
+def test_a_model_without_body_and_executor_is_told_where_one_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.zoo import tasks
+
+    monkeypatch.delattr(tasks, "ByDefaultExecutor")
+
+    (error,) = found()
+
+    assert (error.id, error.obj) == (own.EXECUTOR_ID, ByDefault)
+    assert "tests.zoo.tasks.ByDefaultExecutor" in error.msg
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2", True])
+def test_a_number_of_threads_that_cannot_be_is_an_error(
+    number: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reminder, "django_simpletask3_worker_number", number)
+
+    (error,) = found()
+
+    assert (error.id, error.obj) == (own.WORKER_NUMBER_ID, Reminder)
+    assert repr(number) in error.msg
+
+
+def test_two_models_in_one_channel_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Invoice.get_event_channel()
+    monkeypatch.setattr(Reminder, "django_simpletask3_event_queue_channel_template", channel)
+
+    (error,) = found()
+
+    assert error.id == own.CHANNEL_ID
+    assert "zoo.Invoice" in error.msg
+    assert "zoo.Reminder" in error.msg
+
+
+@pytest.mark.parametrize("template", ["{nobody}", "{", "{0}", "{app_label:d}"])
+def test_a_channel_template_of_a_model_that_cannot_be_filled_in_is_an_error(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reminder, "django_simpletask3_event_queue_channel_template", template)
+
+    (error,) = found()
+
+    assert (error.id, error.obj) == (own.CHANNEL_ID, Reminder)
+
+
+def test_events_that_are_not_unique_by_task_and_sequence_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_model_of(Reminder)._meta, "unique_together", ())
+
+    (error,) = found()
+
+    assert (error.id, error.obj) == (own.EVENT_MODEL_ID, Reminder)
+
+
+@pytest.mark.parametrize("model", ZOO, ids=label_of)
+def test_every_shape_of_model_is_sound(model: Any) -> None:
+    found = [one for one in own.check_models([model._meta.app_config]) if one.obj is model]
+
+    assert found == []

@@ -1,0 +1,341 @@
+"""The steps of a task through a worker, one at a time."""
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connections
+
+from django_simpletask3 import execution
+from django_simpletask3.context import task_context
+from django_simpletask3.queue import get_queue
+from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import Status
+from tests.zoo import models as zoo
+from tests.zoo.models import Document, Invoice, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = "node:1:token"
+
+
+def claimed(model: Any, limit: int = 10, worker: str = WORKER) -> list[Any]:
+    """What a fetcher claims of the model's queue."""
+    return get_queue().claim(model.get_event_channel(), worker=worker, limit=limit, lease=60)
+
+
+def started(model: Any, limit: int = 10, worker: str = WORKER) -> list[execution.Run]:
+    return execution.start(model, claimed(model, limit, worker), worker=worker, lease=60)
+
+
+def performed(model: Any) -> list[execution.Run]:
+    runs = started(model)
+    for run in runs:
+        execution.perform(run)
+    return runs
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def depth(model: Any) -> tuple[int, int]:
+    channel = model.get_event_channel()
+    return get_queue().waiting(channel), get_queue().running(channel)
+
+
+def test_starting_claims_the_rows_of_a_batch_in_one_transaction() -> None:
+    Invoice.objects.bulk_enqueue([{} for _ in range(5)])
+
+    runs = started(Invoice)
+
+    assert len(runs) == 5
+    assert Invoice.objects.running().filter(worker=WORKER, attempt=1).count() == 5
+    assert depth(Invoice) == (0, 5)
+
+
+def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: Any) -> None:
+    Invoice.objects.bulk_enqueue([{} for _ in range(20)])
+    messages = claimed(Invoice, limit=20)
+
+    # tasks; BEGIN, rows, update, events, COMMIT
+    with django_assert_num_queries(6 if connections["default"].vendor == "sqlite" else 4):
+        runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+    for run in runs:
+        execution.perform(run)
+    with django_assert_num_queries(5 if connections["default"].vendor == "sqlite" else 3):
+        execution.finish(runs)
+
+    assert Invoice.objects.succeeded().count() == 20
+
+
+def test_a_start_whose_commit_was_not_answered_is_recognised_by_its_claim() -> None:
+    task = Invoice.objects.create()
+    messages = claimed(Invoice)
+    execution.start(Invoice, messages, worker=WORKER, lease=60)
+
+    again = execution.start(Invoice, messages, worker=WORKER, lease=60)
+
+    assert [run.task.pk for run in again] == [task.pk]
+    assert again[0].task.status == Status.RUNNING
+    assert kinds(task) == ["enqueue", "start"]
+
+
+def test_a_task_that_runs_elsewhere_is_not_started_and_its_second_message_is_settled() -> None:
+    task = Invoice.objects.create()
+    started(Invoice)
+    get_queue().push(
+        task.get_event_channel(), [(task.get_task_id(), task.get_task_data())], steal=True
+    )
+
+    runs = started(Invoice, worker="node:2:other")
+
+    assert runs == []
+    assert kinds(task) == ["enqueue", "start"]
+    assert depth(Invoice) == (0, 0)
+
+
+def test_a_task_that_is_not_due_yet_is_left_for_later(settings: Any) -> None:
+    task = Invoice.objects.create()
+    messages = claimed(Invoice)
+    task.refresh_from_db()
+    task.run_after = task.add_time.replace(year=task.add_time.year + 1)
+    task.save()
+
+    runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+
+    assert runs == []
+    assert depth(Invoice) == (0, 0)
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_message_whose_body_redis_lost_still_finds_its_row(redis_client: Any) -> None:
+    task = zoo.TextKeyed.objects.create(id="a: b/ü")
+    redis_client.delete(get_queue().get_item_key(task.get_task_id()))
+
+    runs = started(zoo.TextKeyed)
+
+    assert [run.task.pk for run in runs] == [task.pk]
+
+
+def test_only_what_the_body_assigned_is_written() -> None:
+    task = Invoice.objects.create(amount=1)
+    [run] = performed(Invoice)
+    Invoice.objects.filter(pk=task.pk).update(amount=99)
+
+    execution.finish([run])
+
+    task.refresh_from_db()
+    assert (task.amount, task.task_biz_field) == (99, "task biz data")
+
+
+def test_a_value_changed_in_place_is_written_too(tmp_path: Any) -> None:
+    from django.core.files.base import ContentFile
+
+    task = Document(labels={"kind": "letter"})
+    task.upload.save("letter.txt", ContentFile(b"dear"), save=True)
+
+    execution.finish(performed(Document))
+
+    task.refresh_from_db()
+    assert task.labels == {"kind": "letter", "read": True}
+    assert task.result_data == 4
+
+
+def test_own_columns_of_a_multi_table_child_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body(self: Any) -> None:
+        self.currency, self.amount = "EUR", 7
+
+    monkeypatch.setattr(zoo.ForeignInvoice, "do_task", body)
+    task = zoo.ForeignInvoice.objects.create()
+
+    execution.finish(performed(zoo.ForeignInvoice))
+
+    task.refresh_from_db()
+    assert (task.status, task.currency, task.amount) == (Status.SUCCESS, "EUR", 7)
+
+
+def test_a_column_that_the_database_refuses_is_the_tasks_own_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def body(self: Any) -> str:
+        self.amount = "many" if self.fails else 5
+        return "OK"
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    healthy, broken = Invoice.objects.create(), Invoice.objects.create(fails=True)
+
+    execution.finish(performed(Invoice))
+
+    healthy.refresh_from_db()
+    broken.refresh_from_db()
+    assert (healthy.status, healthy.amount) == (Status.SUCCESS, 5)
+    assert (broken.status, broken.amount) == (Status.FAILED, 0)
+    assert broken.error_data["type"] == "ValueError"
+    assert depth(Invoice) == (0, 0)
+
+
+def test_finishing_twice_after_a_lost_answer_records_once() -> None:
+    task = Invoice.objects.create()
+    runs = performed(Invoice)
+    execution.finish(runs)
+
+    execution.finish(runs)
+
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
+def test_a_database_that_fails_while_finishing_is_no_failure_of_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = Invoice.objects.create()
+    runs = performed(Invoice)
+
+    def broken(**_: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    event_recorded.connect(broken)
+    try:
+        with pytest.raises(OperationalError):
+            execution.finish(runs)
+    finally:
+        event_recorded.disconnect(broken)
+    task.refresh_from_db()
+    assert task.status == Status.RUNNING
+
+    execution.finish(runs)
+
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
+def test_the_late_result_of_a_superseded_run_is_rejected_and_changes_nothing() -> None:
+    task = Invoice.objects.create()
+    late = performed(Invoice)
+    task.reset(reason="again")
+    current = performed(Invoice)
+    execution.finish(current)
+
+    execution.finish(late)
+
+    task.refresh_from_db()
+    assert (task.status, task.attempt) == (Status.SUCCESS, 2)
+    assert kinds(task) == ["enqueue", "start", "reset", "start", "ack", "reject"]
+    rejection = task.events.get(kind="reject")
+    assert (rejection.data["attempt"], rejection.data["current_attempt"]) == (1, 2)
+    assert depth(Invoice) == (0, 0)
+
+
+def test_a_task_reset_by_its_own_body_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body(self: Any) -> str:
+        if self.attempt == 1:
+            self.reset()
+        return "OK"
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    task = Invoice.objects.create()
+
+    execution.finish(performed(Invoice))
+    execution.finish(performed(Invoice))
+
+    task.refresh_from_db()
+    assert task.status == Status.SUCCESS
+    assert kinds(task) == ["enqueue", "start", "reset", "reject", "start", "ack"]
+
+
+def test_a_row_deleted_while_it_runs_is_not_resurrected() -> None:
+    task = Invoice.objects.create()
+    runs = performed(Invoice)
+    Invoice.objects.get(pk=task.pk).delete()
+
+    execution.finish(runs)
+
+    assert not Invoice.objects.exists()
+    assert depth(Invoice) == (0, 0)
+
+
+def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
+    task = Invoice.objects.create(fails=True)
+
+    execution.finish(performed(Invoice))
+
+    task.refresh_from_db()
+    retry = task.events.get(kind="retry")
+    assert (task.status, task.run_after, task.lease_until) == (
+        Status.PENDING,
+        task.lease_until,
+        task.run_after,
+    )
+    assert retry.data["error"]["type"] == "ValueError"
+    assert "do_task" in retry.data["traceback"]
+    assert depth(Invoice) == (0, 0)
+
+
+def test_after_its_last_retry_a_task_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
+    monkeypatch.setattr(execution.backoff, "exponential", lambda *_, **__: -1.0)
+    task = Invoice.objects.create(fails=True)
+    execution.finish(performed(Invoice))
+    get_queue().push(task.get_event_channel(), [(task.get_task_id(), task.get_task_data())])
+
+    execution.finish(performed(Invoice))
+
+    task.refresh_from_db()
+    assert task.status == Status.FAILED
+    assert kinds(task) == ["enqueue", "start", "retry", "start", "fail"]
+
+
+def test_a_released_task_is_the_next_one_of_its_queue() -> None:
+    first, second = Invoice.objects.create(), Invoice.objects.create()
+    runs = started(Invoice, limit=1)
+
+    given = execution.release(runs, "worker_stopping")
+
+    assert [run.task.pk for run in given] == [first.pk]
+    assert kinds(first) == ["enqueue", "start", "release"]
+    assert [run.task.pk for run in started(Invoice)] == [first.pk, second.pk]
+
+
+def test_the_context_of_the_saving_request_is_current_in_the_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def body(self: Any) -> None:
+        Scripted.objects.create()
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    with task_context(actor="ada", order=7):
+        Invoice.objects.create()
+
+    performed(Invoice)
+
+    birth = Scripted.objects.get().events.get()
+    assert (birth.actor, birth.data["order"]) == ("ada", 7)
+
+
+def test_a_body_may_be_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(self: Any) -> str:
+        return f"awaited {self.amount}"
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    task = Invoice.objects.create(amount=4)
+
+    execution.finish(performed(Invoice))
+
+    task.refresh_from_db()
+    assert task.result_data == "awaited 4"
+
+
+def test_redis_away_while_finishing_costs_one_pop_later(settings: Any) -> None:
+    task = Invoice.objects.create()
+    runs = performed(Invoice)
+    url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    execution.finish(runs)
+
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+    task.refresh_from_db()
+    assert task.status == Status.SUCCESS
+    get_queue().abandon([WORKER])
+    get_queue().recover()
+    assert started(Invoice) == []
+    assert depth(Invoice) == (0, 0)

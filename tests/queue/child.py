@@ -1,0 +1,36 @@
+"""A process that lives through a whole life of a message, once for each line of input."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django_simpletask3.queue import Queue
+
+CHANNEL = "shop:app.invoice"
+
+
+def live(url: str) -> None:
+    """Push 'a', claim it, return it, finish it; then wait for whatever comes, and finish that."""
+    queue = Queue.from_url(url, prefix="q")
+    queue.push(CHANNEL, [("a", {"id": 1})])
+    held = queue.claim(CHANNEL, worker="child", lease=60)
+    queue.heartbeat("child", held, lease=60)
+    queue.ret_many(held)
+    queue.ack_many(queue.claim(CHANNEL, worker="child", lease=60))
+    queue.ack_many(queue.claim(CHANNEL, worker="child", lease=60, timeout=20))
+
+
+def main() -> None:
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            live(line.strip())
+            os._exit(0)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""kill -9 at every command of a message's life: nothing is lost, nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.eventually import eventually
+from tests.queue.conftest import CHANNEL
+from tests.queue.proxy import Proxy
+
+COMMANDS = [
+    "push",
+    "claim",
+    "heartbeat",
+    "return",
+    "claim",
+    "ack",
+    "announce",
+    "move",
+    "claim",
+    "ack",
+]
+WINDOWS = [(number, when) for number in range(1, len(COMMANDS) + 1) for when in ("before", "after")]
+
+
+class Children:
+    """A process that forks a child for each URL it is told."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.queue.child"],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, url: str) -> int:
+        self.process.stdin.write(f"{url}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def exit_code(self) -> int:
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def children():
+    running = Children()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def proxy(server):
+    running = Proxy(server.socket)
+    yield running
+    running.close()
+
+
+def is_waiting(raw):
+    return raw.info("clients")["blocked_clients"] == 1
+
+
+def statuses(queue):
+    return {name: (queue.query(name) or {}).get("status") for name in "ab"}
+
+
+def reconcile(queue):
+    """What a server does: recover, and push what its database still wants and the queue lost."""
+    queue.recover()
+    wanted = [name for name, status in statuses(queue).items() if status != "done"]
+    queue.push(CHANNEL, [(name, {"id": name}) for name in queue.missing(CHANNEL, wanted)])
+    return wanted
+
+
+def drain(queue):
+    held = queue.claim(CHANNEL, worker="w", lease=60, limit=10)
+    assert queue.ack_many(held) == [True] * len(held)
+    return sorted(message.id for message in held)
+
+
+def live_until_killed(children, proxy, queue, raw, *, number, when):
+    """Let a child live and kill it at the window; 'b' is pushed as soon as it waits."""
+    pid: list[int] = []
+    is_known = threading.Event()
+
+    def kill():
+        is_known.wait()
+        os.kill(pid[0], signal.SIGKILL)
+
+    proxy.strike(number, when, kill)
+    pid.append(children.start(proxy.url))
+    is_known.set()
+    if number > 8 or (number, when) == (8, "after"):
+        eventually(lambda: is_waiting(raw))
+        queue.push(CHANNEL, [("b", {"id": 2})])
+    assert children.exit_code() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("number", "when"), WINDOWS, ids=[f"{when}-{n}-{COMMANDS[n - 1]}" for n, when in WINDOWS]
+)
+def test_a_kill_loses_no_message_and_leaves_no_key(  # noqa: PLR0917
+    children,
+    proxy,
+    queue,
+    raw,
+    expire,
+    number,
+    when,
+):
+    queue.push("warm-up", [("x", 1)])
+    queue.ack_many(queue.claim("warm-up", worker="w", lease=60))
+    live_until_killed(children, proxy, queue, raw, number=number, when=when)
+    eventually(lambda: raw.info("clients")["blocked_clients"] == 0)
+
+    expire()
+    wanted = reconcile(queue)
+
+    assert drain(queue) == wanted
+    assert statuses(queue) == {"a": "done", "b": "done"}
+    assert (queue.waiting(CHANNEL), queue.running(CHANNEL)) == (0, 0)
+    assert not list(raw.scan_iter("q:running:*"))
+    assert raw.zcard("q:x:leases") == 0
+    assert all(raw.ttl(f"q:item:{name}") > 0 for name in "ab")
+
+
+def test_a_child_that_nobody_kills_lives_to_its_end(children, proxy, queue, raw):
+    children.start(proxy.url)
+    eventually(lambda: is_waiting(raw))
+    queue.push(CHANNEL, [("b", {"id": 2})])
+
+    assert children.exit_code() == 0
+    assert statuses(queue) == {"a": "done", "b": "done"}
+
+
+def test_a_process_killed_while_it_waits_takes_no_message_along(children, server, queue, raw):
+    pid = children.start(server.url)
+    eventually(lambda: is_waiting(raw))
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert children.exit_code() == -signal.SIGKILL
+    eventually(lambda: not is_waiting(raw))
+    queue.push(CHANNEL, [("b", 1)])
+    assert drain(queue) == ["b"]

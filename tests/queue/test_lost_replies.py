@@ -1,0 +1,189 @@
+"""An answer that is lost after the work was done: the same call again changes nothing more."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from django_simpletask3.exceptions import QueueUnavailable
+from django_simpletask3.queue.scripts import script
+from tests.eventually import eventually
+from tests.queue.conftest import CHANNEL, snapshot
+from tests.queue.proxy import Proxy
+
+
+@pytest.fixture
+def proxy(server):
+    running = Proxy(server.socket)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def far(proxy, make_queue, queue):
+    """The queue, seen through the proxy; scripts are known to the server."""
+    far = make_queue(proxy.url)
+    far.push("warm", [("warm", 1)])
+    held = far.claim("warm", worker="warm", lease=60)
+    far.heartbeat("warm", held, lease=60)
+    far.ret_many(held)
+    far.ack_many(far.claim("warm", worker="warm", lease=60))
+    far.recover()
+    far.cancel("none")
+    far.withdraw("warm", ["none"])
+    queue.db.flushdb()
+    return far
+
+
+def lose(proxy, name):
+    proxy.lose(script(name).sha)
+
+
+def run_twice(call, raw):
+    """The two answers of a call, and whether the second changed nothing."""
+    first = call()
+    before = snapshot(raw)
+    return first, call(), snapshot(raw) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "again"),
+    [
+        (lambda q, m: q.push(CHANNEL, [("b", 1)]), ["queued"]),
+        (lambda q, m: q.push(CHANNEL, [("a", 1)]), ["running"]),
+        (lambda q, m: q.ack_many([m], {"n": 1}), [True]),
+        (lambda q, m: q.drop_many([m]), [True]),
+        (lambda q, m: q.ret_many([m]), [True]),
+        (lambda q, m: q.ret_many([m], head=False), [True]),
+        (lambda q, m: q.bury(m, "x"), True),
+        (lambda q, m: q.heartbeat("w", [m], lease=60), []),
+        (lambda q, m: q.withdraw(CHANNEL, ["a"]), None),
+        (lambda q, m: q.cancel("a"), None),
+        (lambda q, m: sum(q.recover().values()), 0),
+        (lambda q, m: q.adopt(), 0),
+    ],
+    ids=[
+        "push",
+        "push-running",
+        "ack",
+        "drop",
+        "ret",
+        "ret-end",
+        "bury",
+        "heartbeat",
+        "withdraw",
+        "cancel",
+        "recover",
+        "adopt",
+    ],
+)
+def test_a_call_made_twice_is_a_call_made_once(queue, claimed, raw, call, again):
+    _, second, unchanged = run_twice(lambda: call(queue, claimed), raw)
+
+    assert second == again
+    assert unchanged
+
+
+@pytest.mark.parametrize("settle", ["ack_many", "drop_many"])
+def test_settling_a_message_that_was_pushed_again_queues_it_once(queue, claimed, raw, settle):
+    queue.push(CHANNEL, [("a", 2)])
+
+    first, second, unchanged = run_twice(lambda: getattr(queue, settle)([claimed]), raw)
+
+    assert (first, second, unchanged) == ([True], [True], True)
+    assert queue.waiting(CHANNEL) == 1
+
+
+def test_the_answer_is_remembered_even_when_the_next_holder_has_the_message(queue, claimed, claim):
+    queue.push(CHANNEL, [("a", 2)])
+    queue.ack_many([claimed])
+    claim()
+
+    assert queue.ack_many([claimed]) == [True]
+    assert queue.running(CHANNEL) == 1
+
+
+def test_the_same_tokens_claim_the_same_messages(queue, raw):
+    queue.push(CHANNEL, [("a", 1), ("b", 2)])
+    tokens = ["t1", "t2"]
+    queue.claim_rows(CHANNEL, "w", 60, tokens, 0)
+
+    first, second, unchanged = run_twice(lambda: queue.claim_rows(CHANNEL, "w", 60, tokens, 0), raw)
+
+    assert first == second
+    assert [row[0] for row in second] == [b"a", b"b"]
+    assert unchanged
+
+
+def test_a_lost_answer_to_a_claim_loses_no_message(far, proxy):
+    far.push(CHANNEL, [("a", 1), ("b", 2)])
+    lose(proxy, "claim")
+
+    messages = far.claim(CHANNEL, worker="w", lease=60, limit=2)
+
+    assert [message.id for message in messages] == ["a", "b"]
+    assert far.ack_many(messages) == [True, True]
+    assert (proxy.lost, far.running(CHANNEL)) == (1, 0)
+
+
+def test_a_lost_answer_to_a_wait_loses_no_message(far, proxy, queue, raw):
+    proxy.lose("BLMOVE")
+    messages = []
+    waiter = threading.Thread(
+        target=lambda: messages.extend(far.claim(CHANNEL, worker="w", lease=60, timeout=5))
+    )
+    waiter.start()
+    eventually(lambda: raw.info("clients")["blocked_clients"] == 1)
+
+    queue.push(CHANNEL, [("a", 1), ("b", 1)])
+
+    waiter.join()
+    assert [message.id for message in messages] == ["a"]
+    assert (proxy.lost, far.waiting(CHANNEL)) == (1, 1)
+    assert far.ack_many(messages) == [True]
+
+
+@pytest.mark.parametrize(
+    ("settle", "name"), [("ack_many", "settle"), ("drop_many", "settle"), ("ret_many", "give_back")]
+)
+def test_a_lost_answer_to_the_end_of_a_claim_is_asked_for_again(far, proxy, settle, name):
+    far.push(CHANNEL, [("a", 1)])
+    messages = far.claim(CHANNEL, worker="w", lease=60)
+    lose(proxy, name)
+
+    assert getattr(far, settle)(messages) == [True]
+
+    assert proxy.lost == 1
+    assert far.waiting(CHANNEL) == (1 if settle == "ret_many" else 0)
+
+
+def test_a_lost_answer_to_a_heartbeat_is_asked_for_again(far, proxy):
+    far.push(CHANNEL, [("a", 1)])
+    messages = far.claim(CHANNEL, worker="w", lease=60)
+    lose(proxy, "heartbeat")
+
+    assert far.heartbeat("w", messages, lease=60) == []
+    assert proxy.lost == 1
+
+
+def test_a_push_is_tried_once_and_can_be_repeated_by_the_caller(far, proxy):
+    lose(proxy, "push")
+
+    with pytest.raises(QueueUnavailable):
+        far.push(CHANNEL, [("a", 1)])
+
+    assert far.push(CHANNEL, [("a", 1)]) == ["queued"]
+    assert far.waiting(CHANNEL) == 1
+
+
+def test_two_moves_under_one_token_are_taken_apart(queue, raw):
+    queue.push(CHANNEL, [("a", 1), ("b", 2), ("c", 3)])
+    for _ in range(3):
+        raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
+
+    [row] = queue.claim_rows(CHANNEL, "w", 60, ["t"], 0)
+
+    rest = queue.claim(CHANNEL, worker="w", lease=60, limit=5)
+    assert {row[0].decode(), *(message.id for message in rest)} == {"a", "b", "c"}
+    assert raw.llen(queue.get_running_key(CHANNEL, "t")) == 1

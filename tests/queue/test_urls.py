@@ -1,0 +1,98 @@
+"""What a URL says, and what a log may show of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_simpletask3.exceptions import InvalidSetting
+from django_simpletask3.queue import redact
+from django_simpletask3.queue.urls import parse
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://h:1/2", {"host": "h", "port": 1, "db": 2}),
+        ("redis://h", {"host": "h"}),
+        ("redis://u:p%40@h/0", {"host": "h", "db": 0, "username": "u", "password": "p@"}),
+        ("redis://:p@h", {"host": "h", "password": "p"}),
+        ("rediss://h?ssl_cert_reqs=none", {"host": "h", "ssl_cert_reqs": "none"}),
+        ("unix:///run/r.sock?db=3", {"path": "/run/r.sock", "db": 3}),
+        ("redis://h?socket_connect_timeout=3", {"host": "h", "socket_connect_timeout": 3.0}),
+    ],
+)
+def test_a_plain_url_says_what_redis_py_says(url, options):
+    assert parse(url).options == options
+
+
+def test_a_sentinel_url_names_sentinels_service_and_both_passwords():
+    address = parse("sentinel://u:p@h1:1,h2,[::1]:3/mymaster/4?sentinel_password=s&client_name=x")
+
+    assert address.sentinels == (("h1", 1), ("h2", 26379), ("::1", 3))
+    assert address.service == "mymaster"
+    assert address.options == {"db": 4, "username": "u", "password": "p", "client_name": "x"}
+    assert address.sentinel_options == {"password": "s"}
+
+
+@pytest.mark.parametrize(
+    ("url", "folder", "number"),
+    [
+        ("embedded:///var/lib/q", "/var/lib/q", 0),
+        ("embedded://var/q%20x", "var/q x", 0),
+        ("embedded:///q?db=2", "/q", 2),
+    ],
+)
+def test_an_embedded_url_names_a_folder(url, folder, number):
+    address = parse(url)
+
+    assert (address.folder, address.options) == (folder, {"db": number})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "http://h",
+        "redis://h:x/0",
+        "unix://",
+        "sentinel://h1,h2",
+        "embedded://",
+        "sentinel:///m",
+        "sentinel://h/m/x",
+        "embedded:///q?db=x",
+        "redis://h?socket_timeout=x",
+    ],
+)
+def test_a_url_that_says_nothing_usable_is_an_invalid_setting(url):
+    with pytest.raises(InvalidSetting, match=r"SIMQ_REDIS_URL.*expected"):
+        parse(url)
+
+
+def test_the_complaint_about_a_url_does_not_tell_the_password():
+    with pytest.raises(InvalidSetting) as refusal:
+        parse("http://user:geheim@h/?password=geheim")
+
+    assert "geheim" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("redis://u:p@h/0", "redis://u:***@h/0"),
+        ("redis://:p@h", "redis://:***@h"),
+        ("redis://p@h", "redis://***@h"),
+        ("redis://u:p@ss@h", "redis://u:***@h"),
+        ("redis://u:p:q@h", "redis://u:***@h"),
+        ("redis://h?password=p&db=1", "redis://h?password=***&db=1"),
+        (
+            "sentinel://h/m?db=1&sentinel_password=p#x",
+            "sentinel://h/m?db=1&sentinel_password=***#x",
+        ),
+        ("unix://u:p@/r.sock?PASSWORD=p", "unix://u:***@/r.sock?PASSWORD=***"),
+        ("no url", "no url"),
+    ],
+)
+def test_a_shown_url_has_no_password(url, shown):
+    assert redact(url) == shown

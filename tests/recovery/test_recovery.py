@@ -1,0 +1,268 @@
+"""What was lost is found, once, and its stream says why."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connections, models
+
+from django_simpletask3 import clock, recovery
+from django_simpletask3.queue import get_queue
+from django_simpletask3.querysets import rows_of
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import record
+from tests.zoo import models as zoo
+from tests.zoo.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = "node:1:token"
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def expire(task: Any) -> None:
+    """As if nobody had looked after the task for a long time."""
+    past = clock.now(task._state.db) - timedelta(hours=1)
+    rows_of(type(task), task._state.db).filter(pk=task.pk).bookkeep(lease_until=past)
+
+
+def waiting(model: Any) -> int:
+    return get_queue().waiting(model.get_event_channel())
+
+
+@pytest.fixture
+def pending_task() -> Invoice:
+    return Invoice.objects.create()
+
+
+@pytest.fixture
+def running_task(pending_task: Invoice) -> Invoice:
+    [message] = get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=600)
+    until = clock.after("default", 600)
+    record(
+        pending_task,
+        EventKind.START,
+        worker=WORKER,
+        data={"claim": message.running_id},
+        values={"lease_until": until},
+    )
+    return pending_task
+
+
+@pytest.fixture
+def lost_task(running_task: Invoice) -> Invoice:
+    expire(running_task)
+    return running_task
+
+
+@pytest.fixture
+def silent_task(pending_task: Invoice, redis_client: Any) -> Invoice:
+    """A waiting task whose message is gone."""
+    redis_client.flushall()
+    expire(pending_task)
+    return pending_task
+
+
+def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> None:
+    moved = recovery.lost()
+
+    lost_task.refresh_from_db()
+    event = lost_task.events.last()
+    assert moved == 1
+    assert (lost_task.status, lost_task.worker, waiting(Invoice)) == (Status.PENDING, "", 1)
+    assert (event.kind, event.reason) == (EventKind.RECOVER, "lease_expired")
+    assert event.data["lost_worker"] == WORKER
+    assert event.data["ran_seconds"] >= 0
+
+
+def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
+    moved = recovery.lost()
+
+    assert moved == 0
+    assert kinds(running_task) == ["enqueue", "start"]
+
+
+def test_a_lease_renewed_between_look_and_lock_is_respected(
+    lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = recovery._losses
+
+    def renewed_meanwhile(task: Any) -> int:
+        rows_of(Invoice, "default").bookkeep(lease_until=clock.after("default", 60))
+        return seen(task)
+
+    monkeypatch.setattr(recovery, "_losses", renewed_meanwhile)
+
+    moved = recovery.lost()
+
+    assert moved == 0
+    assert kinds(lost_task) == ["enqueue", "start"]
+
+
+def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = {
+        Invoice.get_event_channel(): {"action": "drop"}
+    }
+
+    recovery.lost()
+
+    lost_task.refresh_from_db()
+    assert (lost_task.status, lost_task.error_data["type"]) == (Status.FAILED, "WorkerLost")
+    assert kinds(lost_task) == ["enqueue", "start", "drop"]
+    assert waiting(Invoice) == 0
+
+
+def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> None:
+    claimed = Invoice.objects.create()
+    get_queue().claim(claimed.get_event_channel(), worker=WORKER, lease=600)
+    healthy = Invoice.objects.create()
+
+    moved = recovery.abandoned([WORKER])
+
+    assert moved == 2
+    assert kinds(running_task) == ["enqueue", "start", "recover"]
+    assert kinds(healthy) == ["enqueue"]
+    assert waiting(Invoice) == 3
+
+
+def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice) -> None:
+    moved = recovery.lost()
+
+    assert (moved, waiting(Invoice)) == (1, 1)
+    assert silent_task.events.last().reason == "message_lost"
+
+
+def test_a_waiting_task_with_its_message_is_looked_at_again_later(pending_task: Invoice) -> None:
+    expire(pending_task)
+
+    moved = recovery.lost()
+
+    pending_task.refresh_from_db()
+    assert (moved, waiting(Invoice)) == (0, 1)
+    assert pending_task.lease_until > clock.now("default") + timedelta(seconds=60)
+    assert kinds(pending_task) == ["enqueue"]
+
+
+def test_a_delayed_task_is_rung_when_it_is_due() -> None:
+    task = Invoice.objects.create(run_after=clock.after("default", 3600))
+    before = (waiting(Invoice), recovery.lost())
+    past = clock.now("default") - timedelta(seconds=1)
+    rows_of(Invoice, "default").bookkeep(run_after=past, lease_until=past)
+
+    moved = recovery.lost()
+
+    assert before == (0, 0)
+    assert (moved, waiting(Invoice)) == (1, 1)
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
+    zoo.Gadget.things.bulk_create([zoo.Gadget(), zoo.Gadget()])
+
+    moved = recovery.lost()
+
+    task = zoo.Gadget.things.first()
+    assert (moved, waiting(zoo.Gadget)) == (2, 2)
+    assert kinds(task) == ["enqueue", "recover"]
+    assert task.events.first().data == {"adopted": True}
+
+
+@pytest.mark.parametrize("model", [zoo.PaidInvoice, zoo.ForeignInvoice])
+def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
+    model: Any, redis_client: Any
+) -> None:
+    task = model.objects.create()
+    redis_client.flushall()
+    expire(task)
+
+    recovery.lost()
+
+    assert (waiting(model), waiting(Invoice)) == (1, 0)
+
+
+def test_a_finished_or_canceled_task_is_never_rung(pending_task: Invoice) -> None:
+    pending_task.cancel()
+    rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(days=8))
+
+    moved = recovery.lost()
+
+    assert (moved, waiting(Invoice)) == (0, 0)
+
+
+def test_with_redis_away_nothing_is_recorded_and_the_next_pass_succeeds(
+    silent_task: Invoice, settings: Any
+) -> None:
+    url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    first = recovery.lost()
+
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+    assert (first, kinds(silent_task)) == (0, ["enqueue"])
+    assert recovery.lost() == 1
+
+
+def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
+    settings: Any,
+) -> None:
+    url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    Invoice.objects.create()
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+
+    moved = recovery.lost()
+
+    assert (moved, waiting(Invoice)) == (1, 1)
+
+
+def test_one_table_that_fails_stops_no_other(
+    lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = recovery._lost_in
+
+    def broken(root: Any, *args: Any) -> int:
+        if root is zoo.ByCallable:
+            raise RuntimeError("a bad model")
+        return real(root, *args)
+
+    monkeypatch.setattr(recovery, "_lost_in", broken)
+
+    assert recovery.lost() == 1
+
+
+def test_many_passes_at_once_recover_each_task_once() -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(40)])
+    get_queue().claim(Invoice.get_event_channel(), worker=WORKER, limit=40, lease=600)
+    for task in tasks:
+        record(task, EventKind.START, worker=WORKER, values={"lease_until": task.add_time})
+
+    def one_pass() -> None:
+        try:
+            for _ in range(3):
+                recovery.lost()
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=one_pass) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    recoveries = Invoice.event_model.objects.filter(kind=EventKind.RECOVER)
+    assert recoveries.count() == 40
+    assert recoveries.aggregate(n=models.Count("task", distinct=True))["n"] == 40
+    assert waiting(Invoice) == 40
+
+
+def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoice) -> None:
+    get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=-1)
+
+    returned = recovery.messages()
+
+    assert (returned, waiting(Invoice)) == (1, 1)
+    assert kinds(pending_task) == ["enqueue"]
