@@ -12,7 +12,7 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
 	@echo "make demo      run the example project from end to end"
-	@echo "make demo-web  the same, then its admin in a browser"
+	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
 	@echo "make lint      ruff check and ruff format --check;  make format mends"
 	@echo "make types     mypy"
 	@echo "make ci        everything that a change must pass"

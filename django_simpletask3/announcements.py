@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, models, transaction
 
 from . import clock
-from .events import TaskEvent, root_of
-from .exceptions import QueueUnavailable
+from .events import TaskEvent, home_of, root_of
+from .exceptions import InvalidSetting, QueueUnavailable
 from .queue import Queue, get_queue
 from .signals import SIGNALS, task_transitioned
 from .states import EventKind, Status
@@ -36,13 +36,19 @@ _resting: tuple[Queue | None, float] = (None, 0.0)
 
 
 class Announcement:
-    """What one transaction (or one savepoint of it) has to tell once it is committed."""
+    """What one transaction (or one savepoint of it) has to tell once it is committed.
+
+    What is asked of the queue is noted with the fact. At the commit the instance may say something
+    else: Django takes the key of a deleted one away, and a savepoint that was rolled back leaves
+    its traces.
+    """
 
     def __init__(self) -> None:
         self.bells: dict[str, SimpleTask] = {}
         self.stolen: dict[str, SimpleTask] = {}
-        self.withdrawn: dict[str, SimpleTask] = {}
+        self.withdrawn: dict[str, str] = {}
         self.facts: list[tuple[SimpleTask, TaskEvent]] = []
+        self.is_out = False
 
     def bell(self, task: SimpleTask) -> None:
         self.bells[task.get_task_id()] = task
@@ -52,7 +58,7 @@ class Announcement:
         self.facts.append((task, event))
         key = task.get_task_id()
         if event.kind in WITHDRAWING:
-            self.withdrawn[key] = task
+            self.withdrawn[key] = task.get_event_channel()
             self.bells.pop(key, None)
             self.stolen.pop(key, None)
         elif event.kind in RINGING and not _has_rung(event):
@@ -60,9 +66,10 @@ class Announcement:
             self.withdrawn.pop(key, None)
 
     def __call__(self) -> None:
-        withdraw(self.withdrawn.values())
-        ring(self.stolen.values(), steal=True)
-        ring(task for key, task in self.bells.items() if key not in self.stolen)
+        self.is_out = True
+        withdraw(self.withdrawn)
+        _ring_due(self.stolen.values(), steal=True)
+        _ring_due(task for key, task in self.bells.items() if key not in self.stolen)
         for task, event in self.facts:
             for signal in (*SIGNALS.get(EventKind(event.kind), ()), task_transitioned):
                 signal.send_robust(sender=type(task), task=task, event=event)
@@ -70,25 +77,36 @@ class Announcement:
 
 def _has_rung(event: TaskEvent) -> bool:
     # A lost message is replaced before the loss is recorded: if Redis refuses, there is no event.
-    return event.kind == EventKind.RECOVER and event.from_status == Status.PENDING
+    return bool(event.kind == EventKind.RECOVER and event.from_status == Status.PENDING)
 
 
 def pending(using: str) -> Announcement:
     """The announcement of the current transaction on ``using``; it goes out after its commit.
 
-    What is noted inside a savepoint is forgotten with that savepoint; outside a transaction the
-    announcement must be filled before this is called: see ``announce``.
+    To be called within an atomic block of ours, the innermost one. What is noted inside a savepoint
+    is forgotten with that savepoint.
     """
     connection = transaction.get_connection(using)
+    announcement = _last_one(connection) if _within_another_block(connection) else None
+    if announcement is None:
+        announcement = Announcement()
+        transaction.on_commit(announcement, using=using, robust=True)
+    return announcement
+
+
+def _last_one(connection: Any) -> Announcement | None:
     here = _savepoints(connection.savepoint_ids)
     for sids, hook, *_ in reversed(connection.run_on_commit):
         if isinstance(hook, Announcement):
-            if _savepoints(sids) == here:
-                return hook
-            break
-    announcement = Announcement()
-    transaction.on_commit(announcement, using=using, robust=True)
-    return announcement
+            return hook if _savepoints(sids) == here and not hook.is_out else None
+    return None
+
+
+def _within_another_block(connection: Any) -> bool:
+    # The blocks that a TestCase puts around a test are never committed: what is told within them
+    # must be a callback of its own, or captureOnCommitCallbacks() would not find it.
+    blocks = [block for block in connection.atomic_blocks if not block._from_testcase]
+    return len(blocks) > 1
 
 
 def _savepoints(sids: Iterable[Any]) -> set[Any]:
@@ -101,7 +119,12 @@ def ring(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = Fal
     ``urgent`` ones are the next to be taken, as are tasks with a priority. Never raises. What could
     not be rung is marked in the database, so that recovery rings it soon.
     """
-    waiting = [task for task in tasks if _wants_a_bell(task)]
+    waiting = [task for task in tasks if task.status == Status.PENDING]
+    return _ring_due(waiting, steal=steal, urgent=urgent)
+
+
+def _ring_due(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = False) -> bool:
+    waiting = [task for task in tasks if clock.is_past(task.run_after, home_of(task))]
     if not waiting:
         return True
     try:
@@ -111,12 +134,6 @@ def ring(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = Fal
         _leave_to_recovery(waiting)
         return False
     return True
-
-
-def _wants_a_bell(task: SimpleTask) -> bool:
-    return task.status == Status.PENDING and (
-        task.run_after is None or task.run_after <= clock.now(task._state.db or "default")
-    )
 
 
 def _push(tasks: list[SimpleTask], *, steal: bool, urgent: bool) -> None:
@@ -131,7 +148,10 @@ def _push(tasks: list[SimpleTask], *, steal: bool, urgent: bool) -> None:
 def _willing_queue() -> Iterator[Queue]:
     """The queue, unless it failed a moment ago; QueueUnavailable then, without asking it."""
     global _resting
-    queue = get_queue()
+    try:
+        queue = get_queue()
+    except InvalidSetting as error:
+        raise QueueUnavailable(str(error)) from error
     who, until = _resting
     if who is queue and time.monotonic() < until:
         raise QueueUnavailable("Redis failed a moment ago and is not asked again yet.")
@@ -147,31 +167,30 @@ def _address(task: SimpleTask) -> tuple[str, bool]:
 
 
 def _leave_to_recovery(tasks: Sequence[SimpleTask]) -> None:
-    by_table = groupby(
-        sorted(tasks, key=lambda task: (task._state.db or "", root_of(type(task))._meta.label)),
-        key=lambda task: (task._state.db, root_of(type(task))),
-    )
-    for (using, root), group in by_table:
-        rows = models.QuerySet(root, using=using).filter(
+    by_table: dict[tuple[str, type[SimpleTask]], list[SimpleTask]] = {}
+    for task in tasks:
+        by_table.setdefault((home_of(task), root_of(type(task))), []).append(task)
+    for (using, root), group in by_table.items():
+        rows: models.QuerySet[Any] = models.QuerySet(root, using=using).filter(
             pk__in=[task.pk for task in group], status=Status.PENDING
         )
         try:
-            rows.update(lease_until=clock.now(using or "default"))
+            rows.update(lease_until=clock.now(using))
         except DatabaseError as error:
             # The row keeps the deadline it was born with; recovery comes to it a little later.
             _logger.warning("bell_not_postponed model=%s error=%s", root._meta.label, error)
 
 
-def withdraw(tasks: Iterable[SimpleTask]) -> None:
-    """Take the messages of tasks that must not run any more out of Redis; never raises.
+def withdraw(channels: Mapping[str, str]) -> None:
+    """Take messages (id: channel) of tasks that must not run any more out of Redis; never raises.
 
     A message that stays behind costs one pop: its row says that there is nothing to do.
     """
-    ordered = sorted(tasks, key=lambda task: task.get_event_channel())
-    for channel, group in groupby(ordered, key=lambda task: task.get_event_channel()):
+    ordered = sorted(channels, key=channels.__getitem__)
+    for channel, keys in groupby(ordered, key=channels.__getitem__):
         try:
             with _willing_queue() as queue:
-                queue.withdraw(channel, [task.get_task_id() for task in group])
+                queue.withdraw(channel, list(keys))
         except QueueUnavailable as error:
             _logger.warning("withdraw_failed channel=%s error=%s", channel, error)
 
@@ -179,6 +198,7 @@ def withdraw(tasks: Iterable[SimpleTask]) -> None:
 def bell(task: SimpleTask, using: str) -> None:
     """Ring for ``task`` once the transaction on ``using`` is committed; now if there is none."""
     if transaction.get_connection(using).in_atomic_block:
-        pending(using).bell(task)
+        with transaction.atomic(using=using, savepoint=False):
+            pending(using).bell(task)
     else:
         ring([task])

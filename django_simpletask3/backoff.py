@@ -14,4 +14,4 @@ def exponential(
     together do not come back together.
     """
     delay = min(cap, base * 2.0 ** min(max(tries - 1, 0), 62))
-    return delay * (1.0 - jitter * random.random())
+    return delay * (1.0 - jitter * random.random())  # noqa: S311 - spreads load, keeps no secret

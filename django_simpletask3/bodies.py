@@ -38,7 +38,7 @@ def body_of(model: type[SimpleTask]) -> Callable[..., Any]:
         raise ExecutorMissing(
             f"The executor of {model._meta.label}, {executor!r}, is not callable."
         )
-    return found
+    return cast("Callable[..., Any]", found)
 
 
 def call(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) -> Any:
@@ -54,7 +54,7 @@ def told(error: BaseException) -> dict[str, Any]:
     """What ``error_data`` says of an error: its type, message and traceback; never raises."""
     try:
         lines = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - an exception may refuse to be told
+    except Exception:
         lines = ""
     return {
         "type": type_name(error),
@@ -78,8 +78,8 @@ def assigned(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _default_path(model: type[SimpleTask]) -> str:
-    config = apps.get_containing_app_config(model.__module__) or model._meta.app_config
-    package = model.__module__.rpartition(".")[0] if config is None else config.name
+    config: Any = apps.get_containing_app_config(model.__module__) or model._meta.app_config
+    package = config.name if config else model.__module__.rpartition(".")[0]
     return f"{package}.tasks.{model.__name__}Executor"
 
 

@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, connections, models, router
+from django.db import Error, connections, router
 
 from .events import events_of, root_of
 from .models import SimpleTask
+from .querysets import TaskQuerySet
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +84,10 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     return [
         task
         for model, keys in by_model.items()
-        for task in models.QuerySet(model, using=using)
-        .filter(pk__in=keys)
-        .defer("result_data", "error_data")
+        for task in _instances(model, using).filter(pk__in=keys)
     ]
+
+
+def _instances(model: type[SimpleTask], using: str) -> TaskQuerySet[Any]:
+    # Past managers that may hide rows, and without what may be large.
+    return TaskQuerySet(model, using=using).defer("result_data", "error_data")

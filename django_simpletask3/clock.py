@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import connections
+from django.db import connections, models
 from django.utils import timezone
 
 _EPOCH_SQL = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
     "mysql": "SELECT UNIX_TIMESTAMP(NOW(6))",
 }
+_INSTANT: Any = models.DateTimeField(name="run_after")
 _offsets: dict[str, float] = {}
 
 
@@ -36,6 +38,13 @@ def now(using: str) -> datetime:
     """The time by the clock of ``using`` as last calibrated; aware if Django's USE_TZ says so."""
     moment = datetime.fromtimestamp(time.time() + _offsets.get(using, 0.0), UTC)
     return moment if settings.USE_TZ else timezone.make_naive(moment)
+
+
+def is_past(moment: Any, using: str) -> bool:
+    """Whether ``moment``, in any form that ``run_after`` may have, is not in the future."""
+    if hasattr(moment, "resolve_expression"):
+        return False  # only the database knows
+    return moment is None or bool(_INSTANT.get_prep_value(moment) <= now(using))
 
 
 def after(using: str, seconds: float) -> datetime:

@@ -25,6 +25,7 @@ _MOST_BITS = 10_000
 #: How many times its limit a value is written before it is cut: what is read to the end has its
 #: true size in the mark, and a value with endless ways through itself comes to an end.
 _BEYOND = 4
+_MARK_SIZE = 100
 _UNLIMITED = 1 << 26
 
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
@@ -72,9 +73,10 @@ def encode(value: Any, *, limit: int | None = None) -> str:
     of what is far too long is that of what was looked at.
     """
     text = _dumps(plain(value, words=_UNLIMITED if limit is None else limit * _BEYOND))
-    if limit is None or len(text) <= limit:
+    if limit is None or len(text) <= limit or isinstance(value, Marked):
         return text
-    return _dumps({TAG: "truncated", "size": len(text), "head": text[: limit // 2]})
+    head = text[: max(0, limit - _MARK_SIZE) // 2]  # escaped once more, it may be twice as long
+    return _dumps({TAG: "truncated", "size": len(text), "head": head})
 
 
 def decode(text: str) -> Any:

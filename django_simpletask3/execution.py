@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError, connections, models, rou
 
 from . import backoff, bodies, clock
 from .context import NOBODY, TaskContext, recalled
-from .events import since_fresh_start
+from .events import events_of, since_fresh_start
 from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
@@ -55,7 +55,8 @@ def start(
     claims: list[Message] = []
     for using, by_pk in wanted.items():
         tasks = _rows(model, using).filter(pk__in=by_pk)
-        ready = [task for task in tasks if _is_due(task, using)]
+        found = {task.pk: task for task in tasks if _is_due(task, using)}
+        ready = [found[pk] for pk in by_pk if pk in found]
         batch = [_claim(task, by_pk[task.pk], worker, lease, using) for task in ready]
         record_all(batch)
         moves += batch
@@ -149,7 +150,7 @@ def _wanted(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, d
 
 
 def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
-    """The database and the key of the row that ``message`` points at; raises if it points at none."""
+    """The database and the key of the row that ``message`` names; raises if it names none."""
     data = _rebuilt(model, message) if message.problem == "no_body" else message.data
     if not isinstance(data, dict):
         raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
@@ -221,7 +222,8 @@ def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
 
 def _context_of(task: SimpleTask) -> Callable[[], TaskContext]:
     def load() -> TaskContext:
-        birth = task.events.filter(sequence=1).first()
+        stream = events_of(type(task), task._state.db)
+        birth = stream.filter(task=task.pk, sequence=1).first()
         return NOBODY if birth is None else TaskContext(birth.actor, "", dict(birth.data or {}))
 
     return load

@@ -15,7 +15,14 @@ from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from . import announcements, transitions, waiting
 from .conf import options
-from .events import TaskEvent, event_model_of, make_event_model, root_of, stream_of
+from .events import (
+    TaskEvent,
+    event_model_of,
+    home_of,
+    make_event_model,
+    root_of,
+    stream_of,
+)
 from .exceptions import ProjectedColumn, TaskGone
 from .fields import STATUS, JSONTextField, StatusField
 from .querysets import TaskQuerySet
@@ -174,7 +181,8 @@ class SimpleTask(models.Model):
 
     def note(self, reason: str = "", **data: Any) -> TaskEvent:
         """Append a ``note`` to the stream: progress, a checkpoint, an annotation."""
-        return transitions.record(self, EventKind.NOTE, reason=reason, data=data)
+        worker = self.worker if self.status == Status.RUNNING else ""
+        return transitions.record(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
 
     def wait(self, timeout: float | None = None) -> Self:
         """Wait until the task is final and return it, refreshed.
@@ -210,10 +218,9 @@ class SimpleTask(models.Model):
         meta = self._meta
         key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
         data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
-        using = self._state.db
+        using = home_of(self)
         # Only a row elsewhere than the router says needs its database named.
-        elsewhere = using is not None and using != router.db_for_write(type(self), instance=None)
-        return {**data, "using": using} if elsewhere else data
+        return data if using == router.db_for_write(type(self)) else {**data, "using": using}
 
 
 def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:
@@ -242,7 +249,7 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
     # Of a multi-table task the root's row is the task; Django deletes it in any case.
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
         try:
-            transitions.record(instance, EventKind.DELETE)
+            transitions.record(instance, EventKind.DELETE, using=using)
         except TaskGone:
             return
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import clock, context
 from .conf import options
-from .encoding import decode, encode
+from .encoding import decode, encode, safe_text
 from .events import TaskEvent, digest_of, event_model_of
 from .exceptions import TransitionRefused
 from .replay import Projection
@@ -43,6 +43,8 @@ class Move:
     refused: TransitionRefused | None = None
 
     def __post_init__(self) -> None:
+        # What the database will hold: Django asks a value for attributes, and some bite.
+        self.result = _kept(self.result)
         if self.kind in FENCED:
             fence = {"status": Status.RUNNING, "attempt": self.task.attempt}
             self.expect = {**fence, **self.expect}
@@ -56,16 +58,17 @@ def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
     """The event, sealed, that ``move`` appends to the stream of the task in ``row``."""
     before = Projection.of(row)
     told = context.current()
-    event = event_model_of(type(move.task))(
-        task_id=move.task.pk,
+    event_model: Any = event_model_of(type(move.task))
+    event: TaskEvent = event_model(
+        task_id=row.get("pk", move.task.pk),
         sequence=before.sequence + 1,
         kind=move.kind,
         from_status=before.status,
         attempt=before.attempt + (move.kind is EventKind.START),
         event_time=clock.now(using),
-        worker=move.worker[:_TEXT_LIMIT],
-        actor=told.actor[:_TEXT_LIMIT],
-        reason=(move.reason or told.reason)[:_TEXT_LIMIT],
+        worker=_short(move.worker),
+        actor=_short(told.actor),
+        reason=_short(move.reason or told.reason),
         data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
     )
     event.to_status = before.after(event).status
@@ -87,8 +90,9 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
 
 def trusted_until(run_after: Any, using: str) -> Any:
     """Until when the bell of a PENDING task is trusted: then recovery looks whether it rang."""
-    patience = clock.after(using, options.simq_timeout_task_recovery_interval)
-    return run_after if run_after is not None and run_after > clock.now(using) else patience
+    if clock.is_past(run_after, using):
+        return clock.after(using, options.simq_timeout_task_recovery_interval)
+    return run_after
 
 
 def _bookkeeping(move: Move, after: Projection, using: str) -> dict[str, Any]:
@@ -115,6 +119,14 @@ def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _short(text: Any) -> str:
+    return safe_text(text, limit=_TEXT_LIMIT)[:_TEXT_LIMIT]
+
+
 def _bounded(data: dict[str, Any]) -> Any:
     # What is sealed must be what will be read back, also when it was too large.
-    return decode(encode(data, limit=options.result_size_limit)) if data else None
+    return _kept(data) if data else None
+
+
+def _kept(value: Any) -> Any:
+    return None if value is None else decode(encode(value, limit=options.result_size_limit))

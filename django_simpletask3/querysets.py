@@ -72,7 +72,7 @@ class TaskQuerySet(models.QuerySet[T]):
         made = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
         return self.bulk_create(made, batch_size=batch_size)
 
-    def bulk_create(
+    def bulk_create(  # type: ignore[override]
         self, objs: Iterable[T], batch_size: int | None = None, **options: Any
     ) -> list[T]:
         """As Django's, with the ``enqueue`` events in the same transaction.
@@ -117,7 +117,9 @@ class TaskQuerySet(models.QuerySet[T]):
 
     bookkeep.alters_data = True  # type: ignore[attr-defined]
 
-    def bulk_update(self, objs: Iterable[T], fields: Iterable[str], **options: Any) -> int:
+    def bulk_update(  # type: ignore[override]
+        self, objs: Iterable[T], fields: Iterable[str], **options: Any
+    ) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         fields = list(fields)
         if forbidden := sorted(set(fields) & set(PROJECTED)):

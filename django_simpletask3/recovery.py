@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import Error
 
 from . import announcements, clock
+from .backoff import exponential
 from .catalog import as_saved, databases_of, roots
 from .conf import options
 from .events import since_fresh_start
@@ -27,6 +28,9 @@ _logger = logging.getLogger(__name__)
 LEASE_EXPIRED = "lease_expired"
 WORKER_DIED = "worker_died"
 MESSAGE_LOST = "message_lost"
+
+#: Seconds that a task rests after its worker was lost for the second time; then ever longer.
+_REST = 0.5
 
 #: After one of these the count of lost claims begins anew.
 _FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
@@ -102,21 +106,29 @@ def _given_back(tasks: Sequence[SimpleTask], reason: str) -> int:
 
 
 def _giving_back(task: SimpleTask, reason: str) -> Move:
-    now = clock.now(task._state.db or "default")
-    ran = None if task.start_time is None else round((now - task.start_time).total_seconds(), 3)
-    evidence = {"lost_worker": task.worker, "ran_seconds": ran}
+    using = task._state.db or "default"
+    now = clock.now(using)
+    losses = _losses(task) + 1
+    policy = policy_of(task.get_event_channel())
+    evidence = {
+        "lost_worker": task.worker,
+        "ran_seconds": task.start_time and round((now - task.start_time).total_seconds(), 3),
+        "losses": losses,
+    }
     # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
     seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
-    losses = _losses(task) + 1
-    if (
-        policy_of(task.get_event_channel()).action == "drop"
-        or losses >= task.django_simpletask3_max_attempts
-    ):
+    if policy.action == "drop" or losses >= task.django_simpletask3_max_attempts:
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
         error = {"type": "WorkerLost", "message": message, "traceback": ""}
-        data = {**evidence, "losses": losses}
-        return Move(task, EventKind.DROP, reason=reason, data=data, error=error, expect=seen)
-    return Move(task, EventKind.RECOVER, reason=reason, data=evidence, expect=seen)
+        return Move(task, EventKind.DROP, reason=reason, data=evidence, error=error, expect=seen)
+    values = {"run_after": _rest(losses, using)} if losses > 1 else {}
+    return Move(task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expect=seen)
+
+
+def _rest(losses: int, using: str) -> datetime:
+    # Whoever was lost together does not come back together: so a task that kills its worker ends
+    # alone, and those that only were beside it are done before (test_a_poison_task...).
+    return clock.after(using, exponential(losses - 1, base=_REST, cap=60.0, jitter=0.75))
 
 
 def _losses(task: SimpleTask) -> int:

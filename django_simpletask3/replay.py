@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from .events import TaskEvent
@@ -44,7 +45,7 @@ class Projection:
     @classmethod
     def of(cls, row: Any) -> Projection:
         """What the row (a task, or a dict of its columns) says of itself."""
-        read = row.get if isinstance(row, dict) else lambda name: getattr(row, name)
+        read: Callable[[str], Any] = row.get if isinstance(row, dict) else partial(getattr, row)
         return cls(**{name: read(name) for name in cls.__dataclass_fields__})
 
     def after(self, event: TaskEvent) -> Projection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -21,7 +22,7 @@ class Rows:
     def __init__(self, root: type[SimpleTask], using: str, pks: Iterable[Any]) -> None:
         self._root = root
         self._connection = connections[using]
-        self._pks = set(pks)
+        self._pks = {self._key(pk) for pk in pks}
         self._changes: dict[Any, dict[str, Any]] = {}
         self._sequences: dict[Any, int] = {}
         self._rows: dict[Any, dict[str, Any]] = {}
@@ -37,29 +38,33 @@ class Rows:
 
     def get(self, pk: Any) -> Mapping[str, Any] | None:
         """The row as it will be after the changes so far; None if there is none."""
-        return self._rows.get(pk)
+        return self._rows.get(self._key(pk))
 
     def change(self, task: SimpleTask, columns: Mapping[str, Any]) -> None:
         """Note new values for the row of ``task``."""
-        self._rows[task.pk].update(columns)
-        self._changes.setdefault(task.pk, {}).update(columns)
+        key = self._key(task.pk)
+        self._rows[key].update(columns)
+        self._changes.setdefault(key, {}).update(columns)
 
-    def changes(self, task: SimpleTask) -> Mapping[str, Any]:
-        """What was noted for the row of ``task``."""
-        return self._changes.get(task.pk, {})
+    def news_of(self, task: SimpleTask, names: Iterable[str]) -> dict[str, Any]:
+        """The columns ``names`` of the row of ``task``, and all that were changed."""
+        key = self._key(task.pk)
+        read = {name: self._rows[key][name] for name in names}
+        return {**read, **self._changes.get(key, {})}
 
-    def write(self, tasks: Mapping[Any, SimpleTask]) -> None:
-        """Write all changes, rows with changes to the same columns in one statement.
+    def write(self, tasks: Iterable[SimpleTask]) -> None:
+        """Write all changes to ``tasks``, those to the same columns in one statement.
 
         Raises StaleTask, and the transaction must be undone, if a row is not as it was read: the
         lock is the row's ``sequence``, on every database.
         """
+        by_key = {self._key(task.pk): task for task in tasks}
         alike: dict[tuple[str, ...], list[Any]] = {}
         for pk, columns in self._changes.items():
             alike.setdefault(tuple(sorted(columns)), []).append(pk)
         for names, pks in alike.items():
             self._write_alike(names, pks)
-            self._write_children(names, [tasks[pk] for pk in pks])
+            self._write_children(names, [by_key[pk] for pk in pks])
 
     def _write_alike(self, names: tuple[str, ...], pks: list[Any]) -> None:
         unmoved = self._by_pk("sequence", {pk: self._sequences[pk] for pk in pks})
@@ -76,19 +81,23 @@ class Rows:
         """The columns that a multi-table child keeps in tables of its own."""
         apart = [name for name in names if not _has_column(self._root, name)]
         for task in tasks if apart else ():
-            own = {name: self._changes[task.pk][name] for name in apart}
+            own = {name: self._changes[self._key(task.pk)][name] for name in apart}
             self._table(type(task)).filter(pk=task.pk).update(**own)
 
     def _by_pk(self, name: str, values: dict[Any, Any]) -> Any:
         column: Any = self._root._meta.get_field(name)
         first = next(iter(values.values()))
-        if all(type(value) is type(first) and value == first for value in values.values()):
+        if all(_same(value, first) for value in values.values()):
             return first
         whens = [models.When(pk=pk, then=_value(value, column)) for pk, value in values.items()]
         case = models.Case(*whens, output_field=column)
         if self._connection.features.requires_casted_case_in_updates:
             return Cast(case, output_field=column)
         return case
+
+    def _key(self, pk: Any) -> Any:
+        # As the database gives it back: a task may be asked for by the text of its key.
+        return self._root._meta.pk.to_python(pk)
 
     def _table(self, model: type[models.Model]) -> Any:
         # Not a manager: a task's own managers may hide rows.
@@ -103,5 +112,13 @@ def _has_column(model: type[models.Model], name: str) -> bool:
     return bool(column.model._meta.concrete_model is model)
 
 
+def _same(one: Any, other: Any) -> bool:
+    # Of what holds other values, equal is not the same: [1] == [True].
+    plain = type(one) is type(other) and issubclass(type(one), str | int | datetime)
+    return one is other or (plain and bool(one == other))
+
+
 def _value(value: Any, column: Any) -> Any:
+    if hasattr(value, "resolve_expression"):
+        return value
     return models.Value(value, output_field=None if value is None else column)

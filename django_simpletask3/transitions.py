@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, router, transaction
+from django.db import transaction
 
 from . import announcements
-from .events import TaskEvent, events_of, root_of
+from .events import TaskEvent, events_of, home_of, root_of
 from .exceptions import StaleTask, TaskGone, TransitionRefused
 from .moves import Move, columns_of, event_of
 from .replay import Projection
@@ -26,7 +27,9 @@ _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE
 Fact = tuple["SimpleTask", TaskEvent]
 
 
-def record(task: SimpleTask, kind: EventKind, **details: Any) -> TaskEvent:
+def record(
+    task: SimpleTask, kind: EventKind, *, using: str | None = None, **details: Any
+) -> TaskEvent:
     """Move ``task`` by ``kind`` and append the event to its stream, in one transaction.
 
     ``details`` are fields of a Move. The row, not the instance, says where the task is; the
@@ -35,31 +38,27 @@ def record(task: SimpleTask, kind: EventKind, **details: Any) -> TaskEvent:
     ``reject`` before), TaskGone if there is no row. Signals go out after the outermost commit.
     """
     move = Move(task, kind, **details)
-    record_all([move])
+    record_all([move], using=using)
     if move.event is None:
         raise move.refused or StaleTask(f"{task} was not moved.")
     return move.event
 
 
-def record_all(moves: Sequence[Move]) -> None:
+def record_all(moves: Sequence[Move], *, using: str | None = None) -> None:
     """Make moves of tasks of one table in one transaction; each ends with an event or a refusal.
 
-    A refused move does not stop the others. Saying the same last word again, after a commit whose
-    answer was lost, finds the event that is already there. A database error, or a receiver of
-    ``event_recorded`` that raises, undoes all of them and is raised.
+    The router says in which database a task is written, unless ``using`` does; each database has a
+    transaction of its own. A refused move does not stop the others. Saying the same last word
+    again, after a commit whose answer was lost, finds the event that is already there. A database
+    error, or a receiver of ``event_recorded`` that raises, undoes all of them and is raised.
     """
-    if not moves:
-        return
-    root = root_of(type(moves[0].task))
-    using = moves[0].task._state.db or router.db_for_write(root)
-    kept = [(vars(move.task), dict(vars(move.task))) for move in moves]
-    try:
-        with transaction.atomic(using=using):
-            _record(moves, root, using)
-    except BaseException:
-        for attributes, before in kept:
-            attributes.update(before)
-        raise
+    by_database: dict[str, list[Move]] = {}
+    for move in moves:
+        by_database.setdefault(using or home_of(move.task), []).append(move)
+    for alias, together in by_database.items():
+        tasks = [move.task for move in together]
+        with _restored_on_error(tasks), transaction.atomic(using=alias):
+            _record(together, root_of(type(tasks[0])), alias)
 
 
 def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object]) -> None:
@@ -67,22 +66,61 @@ def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object
 
     Each row starts PENDING, whatever the instance said. The bell rings after the commit.
     """
-    told: list[Fact] = [(task, _born(task, using)) for task in tasks]
     # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
-    with transaction.atomic(using=using, savepoint=False):
+    with _restored_on_error(tasks), transaction.atomic(using=using, savepoint=False):
+        before = _former_lives(tasks, using)
+        told = [(task, _born(task, before.get(task.pk, _NEWBORN), using)) for task in tasks]
         insert()
         for task, event in told:
             event.task_id = task.pk
         _append(told, using)
 
 
-def _born(task: SimpleTask, using: str) -> TaskEvent:
+@contextmanager
+def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
+    """Give ``tasks`` their attributes back if the block, and so its transaction, fails."""
+    kept = [(task, dict(vars(task)), dict(vars(task._state))) for task in tasks]
+    try:
+        yield
+    except BaseException:
+        for task, attributes, state in kept:
+            vars(task).update(attributes)
+            vars(task._state).update(state)
+        raise
+
+
+def _former_lives(tasks: Sequence[SimpleTask], using: str) -> dict[Any, dict[str, Any]]:
+    """Where the streams of earlier rows with the same keys ended; the new rows go on from there.
+
+    Only a key that somebody chooses comes again. The attempts are counted on, so that no worker of
+    the earlier row can finish the new one.
+    """
+    key: Any = root_of(type(tasks[0]))._meta.pk if tasks else None
+    chosen = [task for task in tasks if task.pk is not None and not _is_drawn(key, task.pk)]
+    if not chosen:
+        return {}
+    for task in chosen:
+        task.pk = key.to_python(task.pk)
+    streams = events_of(type(chosen[0]), using).filter(task__in=[task.pk for task in chosen])
+    return {
+        pk: {**_NEWBORN, "sequence": sequence, "digest": digest, "attempt": attempt}
+        for pk, sequence, digest, attempt in streams.values_list(
+            "task_id", "sequence", "digest", "attempt"
+        )
+    }
+
+
+def _is_drawn(key: Any, pk: Any) -> bool:
+    return hasattr(pk, "resolve_expression") or (key.has_default() and pk == key.to_python(pk))
+
+
+def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
     model = type(task)
     # The table cannot tell what a proxy or a child table means to run: the stream does.
     data = {} if root_of(model) is model else {"model": model._meta.label}
     move = Move(task, EventKind.ENQUEUE, data=data, values={"run_after": task.run_after})
-    event = event_of(move, _NEWBORN, using)
-    vars(task).update(columns_of(move, event, _NEWBORN, using))
+    event = event_of(move, before, using)
+    vars(task).update(columns_of(move, event, before, using))
     return event
 
 
@@ -97,10 +135,10 @@ def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
         except TransitionRefused as refusal:
             refusal.pk, refusal.kind = move.task.pk, move.kind
             move.refused = refusal
-    rows.write({move.task.pk: move.task for move in moves})
+    rows.write([move.task for move in moves])
     for move in moves:
         if move.refused is None:
-            vars(move.task).update(rows.changes(move.task))
+            vars(move.task).update(rows.news_of(move.task, _STATE))
     _append(told, using)
 
 
@@ -183,8 +221,8 @@ def _append(told: list[Fact], using: str) -> None:
     """Insert the events, tell the receivers inside the transaction, and announce the commit."""
     if not told:
         return
-    event_model = type(told[0][1])
-    models.QuerySet(event_model, using=using).bulk_create([event for _, event in told])
+    streams = events_of(type(told[0][0]), using)
+    streams.bulk_create([event for _, event in told])
     for task, event in told:
         event_recorded.send(sender=type(task), task=task, event=event)
     announcement = announcements.pending(using)

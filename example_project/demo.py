@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,25 +25,34 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_installed() -> None:
+    """End the program with a clear message if what it needs is not installed."""
+    needed = ("django", "django_simpletask3", "PIL")
+    if missing := [name for name in needed if find_spec(name) is None]:
+        sys.exit(
+            f"Not installed: {', '.join(missing)}. Say make demo, or, in an environment of your "
+            'own, python -m pip install --editable ".[demo]" in the folder above this one.'
+        )
+
+
 def main() -> int:
     asked = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    check_installed()
+    # Customers have names in all alphabets, terminals may have one.
+    sys.stdout.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # An exception, so that everything that was started is stopped.
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "EXAMPLE_VAR": str(asked.folder.absolute()),
         "DJANGO_SIMPLETASK3_SIMQ_POP_TIMEOUT": "1",
     }
     # After the environment: settings are read when Django is set up.
-    from demonstration import stage
+    from demonstration import stage, story, web
 
-    with stage.occupied(asked.folder.absolute()):
-        if asked.web:
-            from demonstration.web import run
-
-            return run(asked.port)
-        from demonstration.story import run as tell
-
-        return tell()
+    with stage.occupied(asked.folder.absolute()), stage.failures_told():
+        return web.run(asked.port) if asked.web else story.run()
 
 
 if __name__ == "__main__":

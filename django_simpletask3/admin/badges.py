@@ -10,6 +10,8 @@ from django.utils.safestring import SafeString
 from django_simpletask3.fields import KIND, STATUS
 from django_simpletask3.states import Status
 
+from .values import visible
+
 _SYMBOLS = {
     Status.PENDING: "○",
     Status.RUNNING: "▶",
@@ -17,6 +19,8 @@ _SYMBOLS = {
     Status.FAILED: "✕",
     Status.CANCELED: "⊘",
 }
+
+_PARTS_SHOWN = 3
 
 
 def status(value: Any) -> SafeString:
@@ -34,12 +38,20 @@ def move(before: Any, after: Any) -> SafeString:
     """From one status to another; None is "no row"."""
     if before == after:
         return status(after)
-    arrow = format_html('<span class="st3-arrow">{}</span>', "→")
-    sides = [status(side) if side is not None else SafeString() for side in (before, after)]
-    return format_html('<span class="st3-move">{}{}{}</span>', sides[0], arrow, sides[1])
+    sides = [SafeString() if side is None else status(side) for side in (before, after)]
+    return format_html('<span class="st3-move">{} <span>→</span> {}</span>', *sides)
 
 
 def kind(value: Any) -> SafeString:
     """What happened, in the reader's language and as the stream has it."""
     label = dict(KIND).get(value, value)
     return format_html('<span class="st3-kind">{}</span> <code>{}</code>', label, value)
+
+
+def worker(name: str) -> SafeString | str:
+    """Which worker; without the part that all workers of a model share, which is in the title."""
+    shown = visible(name)
+    parts = shown.split(":")
+    if len(parts) <= _PARTS_SHOWN:
+        return shown
+    return format_html('<span title="{}">…{}</span>', shown, ":".join(parts[-_PARTS_SHOWN:]))

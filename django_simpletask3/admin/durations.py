@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+
+from django_simpletask3 import clock
+from django_simpletask3.states import Status
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1, 60, 3600, 86400
 
@@ -27,3 +31,32 @@ def _positive(seconds: float) -> str:
     if whole < _DAY:
         return _("{} h {} min").format(*divmod(whole // _MINUTE, 60))
     return _("{} d {} h").format(*divmod(whole // _HOUR, 24))
+
+
+def of_run(task: Any) -> str | None:
+    """How long the last run of ``task`` took, or the running one has been going on."""
+    going_on = task.status == Status.RUNNING
+    until = clock.now(task._state.db) if going_on else task.done_time
+    return None if None in (task.start_time, until) else in_words(until - task.start_time)
+
+
+def of_waiting(task: Any) -> str | None:
+    """How long ``task`` waited for its first run, or waits now, since it could have run.
+
+    Since when a later run was waited for, the row does not tell; the timeline does.
+    """
+    if task._state.adding:
+        return None
+    if task.status != Status.PENDING:
+        return _waited(task, task.start_time) if task.attempt == 1 else None
+    now = clock.now(task._state.db)
+    if task.run_after is not None and task.run_after > now:
+        return _("due in {}").format(in_words(task.run_after - now))
+    return _waited(task, now) if task.attempt == 0 else None
+
+
+def _waited(task: Any, until: datetime | None) -> str | None:
+    if until is None:
+        return None
+    since = task.add_time if task.run_after is None else max(task.add_time, task.run_after)
+    return in_words(max(until - since, timedelta(0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
@@ -11,13 +11,12 @@ from django.db import models
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_simpletask3 import clock, permissions
+from django_simpletask3 import permissions
 from django_simpletask3.context import task_context
 from django_simpletask3.events import event_model_of
 from django_simpletask3.replay import PROJECTED
-from django_simpletask3.states import Status
 
-from . import badges, durations, values
+from . import badges, durations, moments, values
 from .actions import (
     django_simpletask3_cancel_for_selected,
     django_simpletask3_execute_for_selected,
@@ -41,6 +40,11 @@ _READ_ONLY = (
     "status_badge",
     "run_duration",
     "waiting_time",
+    "worker_label",
+    "added_at",
+    "started_at",
+    "done_at",
+    "leased_until",
     "result_view",
     "error_view",
 )
@@ -60,9 +64,9 @@ class SimpleTaskAdmin(_ModelAdmin):
         {
             "fields": (
                 ("status_badge", "attempt"),
-                ("add_time", "waiting_time"),
-                ("start_time", "done_time", "run_duration"),
-                ("worker", "lease_until"),
+                ("added_at", "waiting_time"),
+                ("started_at", "done_at", "run_duration"),
+                ("worker", "leased_until"),
                 "result_view",
                 "error_view",
             )
@@ -82,10 +86,10 @@ class SimpleTaskAdmin(_ModelAdmin):
         "attempt",
         "run_duration",
         "waiting_time",
-        "worker",
+        "worker_label",
         "add_time",
     )
-    list_filter = ("status", "success", "add_time", "done_time")
+    list_filter = ("status", "add_time", "done_time")
     # Counting all rows again would be for a number nobody needs; the table may be a large one.
     show_full_result_count = False
     actions = (
@@ -135,14 +139,16 @@ class SimpleTaskAdmin(_ModelAdmin):
     def get_ordering(self, request: Any) -> Any:
         """Newest first, where neither the admin nor the model says otherwise."""
         ordering = super().get_ordering(request) or self.opts.ordering
-        counted = isinstance(self.opts.pk, models.IntegerField | models.ForeignKey)
+        counted = isinstance(self.opts.pk, models.AutoField | models.ForeignKey)
         return ordering or (("-pk",) if counted else ("-add_time",))
 
     # The form
 
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
         # Another key would be another task.
-        key = (self.opts.pk.name,) if obj is not None and self.opts.pk.editable else ()
+        pk = self.opts.pk
+        chosen = pk.editable and not isinstance(pk, models.AutoField) and pk.remote_field is None
+        key = (pk.name,) if chosen and obj is not None else ()
         return (*super().get_readonly_fields(request, obj), *_READ_ONLY, *key)
 
     def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
@@ -169,42 +175,52 @@ class SimpleTaskAdmin(_ModelAdmin):
         return values.visible(str(task.pk if unnamed else task))
 
     @admin.display(description=_("status"), ordering="status")
-    def status_badge(self, task: Any) -> SafeString | None:
-        return None if task._state.adding else badges.status(task.status)
+    def status_badge(self, task: Any) -> SafeString | str:
+        return self._nothing if task._state.adding else badges.status(task.status)
 
     @admin.display(description=_("duration"))
-    def run_duration(self, task: Any) -> str | None:
+    def run_duration(self, task: Any) -> str:
         """How long the last run took, or the running one has been going on."""
-        if task.start_time is None:
-            return None
-        running = task.status == Status.RUNNING
-        until = clock.now(task._state.db) if running else task.done_time
-        return None if until is None else durations.in_words(until - task.start_time)
+        return durations.of_run(task) or self._nothing
 
     @admin.display(description=_("waiting time"))
-    def waiting_time(self, task: Any) -> str | None:
-        """How long the task waited for its first run, or is waiting now, since it could run."""
-        if task._state.adding:
-            return None
-        if task.status != Status.PENDING:
-            return _waited(task, task.start_time, first=task.attempt == 1)
-        now = clock.now(task._state.db)
-        if task.run_after is not None and task.run_after > now:
-            return _("due in {}").format(durations.in_words(task.run_after - now))
-        return _waited(task, now, first=task.attempt == 0)
+    def waiting_time(self, task: Any) -> str:
+        """How long the task waited for its first run, or waits now, since it could have run."""
+        return durations.of_waiting(task) or self._nothing
+
+    @admin.display(description=_("worker"), ordering="worker")
+    def worker_label(self, task: Any) -> SafeString | str:
+        return badges.worker(task.worker)
+
+    @admin.display(description=_("add time"))
+    def added_at(self, task: Any) -> SafeString | str:
+        return self._moment(task, task.add_time)
+
+    @admin.display(description=_("start time"))
+    def started_at(self, task: Any) -> SafeString | str:
+        return self._moment(task, task.start_time)
+
+    @admin.display(description=_("done time"))
+    def done_at(self, task: Any) -> SafeString | str:
+        return self._moment(task, task.done_time)
+
+    @admin.display(description=_("lease until"))
+    def leased_until(self, task: Any) -> SafeString | str:
+        return self._moment(task, task.lease_until)
 
     @admin.display(description=_("result"))
-    def result_view(self, task: Any) -> SafeString | None:
-        return None if task.result_data is None else values.result(task.result_data)
+    def result_view(self, task: Any) -> SafeString | str:
+        return self._nothing if task.result_data is None else values.result(task.result_data)
 
     @admin.display(description=_("error"))
-    def error_view(self, task: Any) -> SafeString | None:
-        return None if task.error_data is None else values.error(task.error_data)
+    def error_view(self, task: Any) -> SafeString | str:
+        return self._nothing if task.error_data is None else values.error(task.error_data)
 
+    @property
+    def _nothing(self) -> str:
+        return str(self.get_empty_value_display())
 
-def _waited(task: Any, until: datetime | None, *, first: bool) -> str | None:
-    # Since when a later run was waited for, the row does not tell; the timeline does.
-    if until is None or not first:
-        return None
-    since = task.add_time if task.run_after is None else max(task.add_time, task.run_after)
-    return durations.in_words(max(until - since, timedelta(0)))
+    def _moment(self, task: Any, moment: datetime | None) -> SafeString | str:
+        if moment is None or task._state.adding:
+            return self._nothing
+        return moments.exactly(moment)

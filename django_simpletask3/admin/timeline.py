@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,13 @@ from django.contrib import admin
 from django.db.models import TextField
 from django.db.models.functions import Substr
 from django.forms.models import BaseInlineFormSet
-from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3.encoding import decode
 from django_simpletask3.events import TaskEvent
 
-from . import badges, durations, values
+from . import badges, durations, moments, values
 
 if TYPE_CHECKING:
     _TabularInline = admin.TabularInline[Any, Any]
@@ -127,9 +125,7 @@ class TimelineInline(_TabularInline):
 
     @admin.display(description=_("time"))
     def at(self, event: TaskEvent) -> SafeString:
-        moment = _local(event.event_time)
-        day, clock = f"{moment:%Y-%m-%d}", f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
-        return format_html('<time datetime="{}">{} {}</time>', moment.isoformat(), day, clock)
+        return moments.exactly(event.event_time)
 
     @admin.display(description=_("since the last"))
     def offset(self, event: TaskEvent) -> str:
@@ -139,8 +135,8 @@ class TimelineInline(_TabularInline):
         return f"{'' if since < timedelta(0) else '+'}{durations.in_words(since)}"
 
     @admin.display(description=_("worker"))
-    def by_worker(self, event: TaskEvent) -> str:
-        return values.visible(event.worker)
+    def by_worker(self, event: TaskEvent) -> SafeString | str:
+        return badges.worker(event.worker)
 
     @admin.display(description=_("actor"))
     def by_actor(self, event: TaskEvent) -> str:
@@ -158,10 +154,6 @@ class TimelineInline(_TabularInline):
         if len(head) > DATA_LIMIT:
             return values.cell(f"{head[:DATA_LIMIT]}…")
         return values.cell(values.in_json(decode(head)))
-
-
-def _local(moment: datetime) -> datetime:
-    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
 @cache

@@ -18,7 +18,7 @@ _MESSAGE_LEASE = 30.0
 
 
 class Lane:
-    """The runs of one model on their way: claimed ones wait in ``inbox``, performed in ``outbox``."""
+    """The runs of one model: claimed ones wait in ``inbox``, performed ones in ``outbox``."""
 
     def __init__(self, model: type[SimpleTask], threads: int, worker: str) -> None:
         self.model = model

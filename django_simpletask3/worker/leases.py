@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from .. import clock
 from ..exceptions import QueueUnavailable
 from ..execution import Run
-from ..queue import get_queue
 from ..querysets import rows_of
+from ..queue import get_queue
 from ..states import Status
 from .lane import Lane
 

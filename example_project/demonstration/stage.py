@@ -14,6 +14,21 @@ LOCK = "demo.lock"
 USER = PASSWORD = "admin"
 
 
+class Failure(Exception):
+    """What was promised did not happen."""
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """Within the block, a failure that can be foreseen ends the program with its message."""
+    from django_simpletask3.exceptions import QueueUnavailable
+
+    try:
+        yield
+    except (Failure, QueueUnavailable) as failure:
+        sys.exit(f"FAILED: {failure}")
+
+
 @contextmanager
 def occupied(folder: Path) -> Iterator[None]:
     """Within the block, ``folder`` belongs to this process and no other demonstration.

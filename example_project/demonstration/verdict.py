@@ -35,7 +35,7 @@ def notifications(tasks: Sequence[SimpleTask]) -> int:
 
 
 def _problems_of(task: SimpleTask) -> Iterator[str]:
-    expected = Status.FAILED if str(task) in BAD else Status.SUCCESS
+    expected = Status.FAILED if str(task).startswith(BAD) else Status.SUCCESS
     if task.status != expected:
         error = (task.error_data or {}).get("message", "")
         yield f"{title_of(task)} is {task.status.name}, expected {expected.name}. {error}"

@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.core.serializers.json import DjangoJSONEncoder
 from django.dispatch import receiver
+from django.utils.text import capfirst
 
 from django_simpletask3.models import SimpleTask, TaskEvent
 from django_simpletask3.signals import task_failed, task_succeeded
@@ -49,7 +50,7 @@ def _catch_up_with(model: type[SimpleTask], limit: int) -> int:
 
 def _subject(task: SimpleTask) -> str:
     outcome = "is done" if task.success else "has failed"
-    return f"{task._meta.verbose_name} {task.pk}, {task}, {outcome}".capitalize()
+    return capfirst(f"{task._meta.verbose_name} {task.pk}, {task}, {outcome}")
 
 
 def _body(task: SimpleTask) -> str:

@@ -41,6 +41,8 @@ def make(model: type[models.Model], **columns: Any) -> Any:
     """A new task of ``model``, whatever its key is."""
     if model is zoo.TextKeyed:
         columns = {"id": "a:b ü", **columns}
+    if model is zoo.Letter:
+        columns = {"customer": zoo.Customer.objects.create(name="Ada"), **columns}
     if model is zoo.Secret:
         columns = {"hidden": False, **columns}
     return model._default_manager.create(**columns)

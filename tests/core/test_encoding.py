@@ -90,7 +90,14 @@ class HostileClass:
         raise RuntimeError("no class")
 
 
+class HostileAttributes:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("no attributes")
+
+
 NASTY: dict[str, Any] = {
+    "hostile attributes": HostileAttributes(),
+    "many quotes": '"' * 20_000,
     "hostile dict": HostileDict(a=1),
     "hostile list": HostileList([1]),
     "hostile text": HostileText("x"),
@@ -262,12 +269,12 @@ def test_a_pit_is_told_down_to_a_certain_depth(levels: int) -> None:
 
 
 def test_a_text_as_long_as_the_limit_is_kept_and_a_longer_one_is_cut_and_marked() -> None:
-    value = "x" * 98
+    value = "x" * 298
 
-    kept, cut = encode(value, limit=100), encode(value + "y", limit=100)
+    kept, cut = encode(value, limit=300), encode(value + "y", limit=300)
 
     assert decode(kept) == value
-    assert decode(cut) == {TAG: "truncated", "size": 101, "head": f'"{"x" * 49}'}
+    assert decode(cut) == {TAG: "truncated", "size": 301, "head": f'"{"x" * 99}'}
 
 
 @pytest.mark.parametrize("limit", [1, 10, 100, 1000])

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import OperationalError
 
 from django_simpletask3 import execution
 from django_simpletask3.context import task_context
@@ -58,11 +58,11 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
     messages = claimed(Invoice, limit=20)
 
     # tasks; BEGIN, rows, update, events, COMMIT
-    with django_assert_num_queries(6 if connections["default"].vendor == "sqlite" else 4):
+    with django_assert_num_queries(6):
         runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
     for run in runs:
         execution.perform(run)
-    with django_assert_num_queries(5 if connections["default"].vendor == "sqlite" else 3):
+    with django_assert_num_queries(5):
         execution.finish(runs)
 
     assert Invoice.objects.succeeded().count() == 20

@@ -267,6 +267,14 @@ def test_an_acknowledged_message_is_done_and_expires(queue, claimed, raw):
     assert raw.zcard("q:x:leases") == 0
 
 
+def test_a_finished_message_has_one_event_whatever_was_there_before(queue, claimed, raw):
+    raw.lpush("q:done:a", "a", "a")
+
+    queue.ack_many([claimed])
+
+    assert raw.llen("q:done:a") == 1
+
+
 def test_a_dropped_message_ends_without_a_result(queue, claimed, raw):
     assert queue.drop_many([claimed]) == [True]
 

@@ -137,6 +137,27 @@ def test_a_stock_recovery_leaves_a_reporting_worker_alone(queue, one_pass_old, c
     assert queue.heartbeat("w", [claimed], lease=60) == []
 
 
+def test_a_stock_recovery_counts_from_the_last_heartbeat(queue, stock, claimed):
+    stock.hset("q:item:a", {"start_time": 1.5})
+    queue.heartbeat("w", [claimed], lease=60)
+    stock.recovery()
+
+    stock.recovery()
+
+    assert queue.ack_many([claimed]) == [True]
+
+
+def test_a_claim_lifts_the_expiry_that_a_stock_push_leaves_behind(
+    queue, stock, claimed, claim, raw
+):
+    queue.ack_many([claimed])
+    stock.lpush(CHANNEL, 2, id="a")
+
+    claim()
+
+    assert raw.ttl("q:item:a") == -1
+
+
 def test_a_fresh_claim_is_safe_from_a_stock_recovery_before_its_first_heartbeat(
     queue, stock, claimed
 ):

@@ -118,6 +118,16 @@ def test_a_full_server_still_lets_the_queue_be_worked_off(queue, raw, full, expi
     assert queue.adopt() == 0
 
 
+def test_a_message_moved_before_the_server_was_full_can_be_claimed(queue, raw, full):
+    queue.push(CHANNEL, [("a", 1)])
+    raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
+    full()
+
+    [row] = queue.claim_rows(CHANNEL, "w", 60, ["t"], 0)
+
+    assert row[0] == b"a"
+
+
 def test_waiting_at_a_full_server_is_refused_and_loses_nothing(queue, raw, full):
     full()
 

@@ -230,3 +230,21 @@ def test_every_key_is_under_the_prefix(queue, claimed, raw, expire):
     queue.claim(CHANNEL, worker="w", lease=60)
 
     assert all(key.startswith(f"{PREFIX}:".encode()) for key in raw.scan_iter("*"))
+
+
+def test_what_a_dead_worker_held_or_waited_for_comes_back_at_once(queue, raw):
+    queue.push(CHANNEL, [("held", 1), ("alive", 2)])
+    queue.claim(CHANNEL, worker="dead", lease=600)
+    queue.claim(CHANNEL, worker="alive", lease=600)
+    # As if killed between the blocking move and the claim.
+    queue.claim_rows(CHANNEL, "dead", 600, ["token"], 60)
+    queue.push(CHANNEL, [("moved", 3)])
+    raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "token"))
+
+    ended = queue.abandon(["dead"])
+    queue.recover()
+
+    assert ended == 2
+    assert sorted(raw.lrange(queue.get_mq_key(CHANNEL), 0, -1)) == [b"held", b"moved"]
+    assert queue.running(CHANNEL) == 1
+    assert raw.hlen(f"{PREFIX}:x:waits") == 0

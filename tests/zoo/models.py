@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import models
 
-from django_simpletask3.models import SimpleTask
+from django_simpletask3.models import SimpleTask, TaskEvent, stream_of
 from tests.zoo import executors, scripts
 
 
@@ -196,3 +196,43 @@ class Scripted(SimpleTask):
 
     def do_task(self) -> Any:
         return scripts.play(self.script or {"do": "value"}, self.attempt)
+
+
+class Customer(models.Model):
+    """No task, but tasks of it go when it goes."""
+
+    name = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Letter(SimpleTask):
+    """Deleted by a cascade from another model."""
+
+    customer = models.ForeignKey(
+        Customer, on_delete=models.CASCADE, related_name="letters", null=True
+    )
+    pages = models.IntegerField(default=1)
+
+    def do_task(self) -> str:
+        return f"Dear {self.customer}"
+
+
+class Audited(SimpleTask):
+    """Has an event model of its own, with a column of its own."""
+
+    django_simpletask3_event_model = "zoo.AuditEntry"
+
+    def do_task(self) -> str:
+        return "OK"
+
+
+class AuditEntry(TaskEvent):
+    """The stream of Audited."""
+
+    task = stream_of(Audited)
+    reviewed = models.BooleanField(default=False)
+
+    class Meta(TaskEvent.Meta):
+        abstract = False

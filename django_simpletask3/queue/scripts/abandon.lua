@@ -1,4 +1,4 @@
--- End the leases of everything that some workers hold: they are known to be dead.
+-- End the leases of everything that some workers hold or wait for: they are known to be dead.
 --
 -- ARGV 4.. workers
 -- Returns how many claims that were.
@@ -6,11 +6,17 @@
 local dead = {}
 for i = 4, #ARGV do dead[ARGV[i]] = true end
 
+local function worker_of(rkey)
+  local waiting = redis.call('HGET', waits, rkey)
+  if waiting then return waiting end
+  local id = redis.call('LINDEX', rkey, 0)
+  return id and (scalars(id, 'worker'))
+end
+
 allow_when_full()
 local ended = 0
 for _, rkey in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-  local id = redis.call('LINDEX', rkey, 0)
-  if id and dead[(scalars(id, 'worker'))] then
+  if dead[worker_of(rkey)] then
     redis.call('ZADD', leases, 0, rkey)
     ended = ended + 1
   end

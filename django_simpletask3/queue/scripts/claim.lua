@@ -63,6 +63,7 @@ local function take(token)
       if not held then redis.call('LPUSH', rkey, id) end
       if what == 'begin' then begin(id, token) end
       redis.call('ZADD', leases, after(ARGV[8]), rkey)
+      if held then redis.call('HDEL', waits, rkey) end
       return id
     end
     if held then release(rkey) end
@@ -75,8 +76,10 @@ local function announce_wait()
   local rkey = running_key(channel, ARGV[10])
   if tonumber(ARGV[9]) > 0 then
     redis.call('ZADD', leases, after(ARGV[9]), rkey)
+    redis.call('HSET', waits, rkey, worker)
   else
     redis.call('ZREM', leases, rkey)
+    redis.call('HDEL', waits, rkey)
   end
 end
 

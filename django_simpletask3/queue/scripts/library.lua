@@ -47,9 +47,13 @@ end
 
 local function write(id, ...) redis.call('HSET', item_key(id), 'mod_time', now, ...) end
 
+-- Who waits for a message: a hash of running keys with the worker that lets one be moved there.
+local waits = prefix .. ':x:waits'
+
 local function release(rkey)
   redis.call('DEL', rkey)
   redis.call('ZREM', leases, rkey)
+  redis.call('HDEL', waits, rkey)
 end
 
 local function holds(rkey, id) return redis.call('LINDEX', rkey, 0) == id end

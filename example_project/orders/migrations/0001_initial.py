@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'task event',
                 'verbose_name_plural': 'task events',
-                'ordering': ('task', 'sequence'),
+                'ordering': ('task_id', 'sequence'),
                 'abstract': False,
                 'default_permissions': ('view',),
                 'unique_together': {('task', 'sequence')},

@@ -107,7 +107,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'task event',
                 'verbose_name_plural': 'task events',
-                'ordering': ('task', 'sequence'),
+                'ordering': ('task_id', 'sequence'),
                 'abstract': False,
                 'default_permissions': ('view',),
                 'unique_together': {('task', 'sequence')},
@@ -133,7 +133,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'task event',
                 'verbose_name_plural': 'task events',
-                'ordering': ('task', 'sequence'),
+                'ordering': ('task_id', 'sequence'),
                 'abstract': False,
                 'default_permissions': ('view',),
                 'unique_together': {('task', 'sequence')},

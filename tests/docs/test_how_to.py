@@ -1,0 +1,113 @@
+"""What the how-to pages and the reference show does what they say."""
+
+from typing import Any
+
+import pytest
+from django.db import models
+
+from django_simpletask3 import signals
+from django_simpletask3.states import EventKind
+from tests.docs.pages import DOCS, README, Page, reference
+from tests.zoo.models import Invoice, Keyworded
+
+
+def how_to(name: str) -> Page:
+    return Page(DOCS / "how-to" / f"{name}.md")
+
+
+def defined_by(code: str, **names: Any) -> dict[str, Any]:
+    exec(compile(code, "page", "exec"), names)
+    return names
+
+
+def kinds(task: Invoice) -> list[str]:
+    return [str(event.kind) for event in task.events.all()]
+
+
+@pytest.fixture
+def run_now() -> Any:
+    """The helper that the page about tests gives."""
+    return defined_by(how_to("test-your-tasks").block("python", "def run_now"))["run_now"]
+
+
+@pytest.mark.django_db
+def test_a_task_runs_in_the_process_of_a_test(run_now: Any) -> None:
+    task = Invoice.objects.create()
+
+    run_now(task)
+
+    assert task.status == Invoice.SUCCESS
+    assert task.result_data == "OK"
+    assert task.task_biz_field == "task biz data"
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_receivers_of_the_readme_hear_of_outcomes(
+    run_now: Any,
+    fails: bool,
+    capsys: pytest.CaptureFixture[str],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    code = README.block("python", "task_failed, task_succeeded")
+    heard = defined_by(code.replace("from .models import Task1", ""), Task1=Invoice)
+    task = Invoice.objects.create(fails=fails, amount=3)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        run_now(task)
+
+    told = capsys.readouterr().out
+    expected = "attempt 1: invoice of 3 cannot be sent" if fails else "OK"
+    assert told == (f"task {task.pk}, {expected}\n" if fails else f"task {task.pk}: {expected}\n")
+    signals.task_succeeded.disconnect(heard["congratulate"], sender=Invoice)
+    signals.task_failed.disconnect(heard["apologize"], sender=Invoice)
+
+
+@pytest.mark.django_db
+def test_the_outbox_is_written_with_the_outcome(run_now: Any) -> None:
+    class Outbox:
+        """Stands for the page's Notification, which is a task, too."""
+
+        class objects:  # noqa: N801
+            @staticmethod
+            def create(**columns: Any) -> models.Model:
+                assert set(columns) == {"task_pk", "outcome"}
+                return Keyworded.objects.create()
+
+    code = how_to("subscribe-to-outcomes").block("python", "def note_outcome")
+    imports = "from .models import Import, Notification"
+    heard = defined_by(code.replace(imports, ""), Import=Invoice, Notification=Outbox)
+    task = Invoice.objects.create()
+
+    run_now(task)
+
+    signals.event_recorded.disconnect(heard["note_outcome"], sender=Invoice)
+    (queued,) = Keyworded.objects.pending()
+    assert kinds(task)[-1] == EventKind.ACK
+    assert kinds(queued) == ["enqueue"]
+
+
+@pytest.mark.django_db
+def test_the_chain_of_a_stream_can_be_verified(run_now: Any) -> None:
+    task = Invoice.objects.create()
+    run_now(task)
+
+    code = reference("events").block("python", "broken_links")
+    found = defined_by(code, task=task)
+
+    assert found["broken_links"](found["stream"]) == []
+    assert found["fold"](found["stream"]).differences(found["Projection"].of(task)) == {}
+
+
+@pytest.mark.django_db
+def test_a_context_is_in_the_event() -> None:
+    code = reference("events").block("python", "with task_context")
+
+    class Request:
+        user = "alice"
+
+    defined_by(code, Task1=Invoice, request=Request)
+
+    (event,) = Invoice.objects.get().events.all()
+    assert (event.actor, event.reason, event.data) == ("alice", "month end", {"order": 12})
