@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _REFUSAL = (
     "Events are append-only: they cannot be {}. Record what happened with the task's own methods "
-    "(reset(), cancel(), note()); delete old streams together with their tasks by retention."
+    "(reset(), cancel(), note()). A stream outlives its task."
 )
 
 

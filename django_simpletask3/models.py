@@ -13,7 +13,7 @@ from django.utils.functional import classproperty
 from django.utils.translation import gettext_lazy as _
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
-from . import announcements, transitions, waiting
+from . import announcements, moves, transitions, waiting
 from .conf import options
 from .events import (
     TaskEvent,
@@ -25,7 +25,7 @@ from .events import (
 )
 from .exceptions import ProjectedColumn, TaskGone
 from .fields import STATUS, JSONTextField, StatusField
-from .querysets import TaskQuerySet
+from .querysets import TaskQuerySet, rows_of
 from .replay import PROJECTED
 from .states import EventKind, Status
 
@@ -97,6 +97,9 @@ class SimpleTask(models.Model):
     class Meta:
         abstract = True
 
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} {self.pk}"
+
     def do_task(self, *args: Any, **kwargs: Any) -> Any:
         """The work. What it returns is the result; what it raises is the error.
 
@@ -144,6 +147,11 @@ class SimpleTask(models.Model):
         asked["update_fields"] = self._own_columns(asked.get("update_fields"))
         super().save(**{**asked, "using": using})
         if self.status == Status.PENDING:
+            if self.run_after is not None and "run_after" in asked["update_fields"]:
+                # Else recovery looks for the bell when the task was due before
+                # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
+                until = moves.trusted_until(self.run_after, using)
+                rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(lease_until=until)
             announcements.bell(self, using)
 
     def _is_new(self, asked: dict[str, Any]) -> bool:

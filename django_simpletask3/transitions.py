@@ -79,13 +79,13 @@ def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object
 @contextmanager
 def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
     """Give ``tasks`` their attributes back if the block, and so its transaction, fails."""
-    kept = [(task, dict(vars(task)), dict(vars(task._state))) for task in tasks]
+    kept = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
     try:
         yield
     except BaseException:
-        for task, attributes, state in kept:
+        for task, attributes, adding, using in kept:
             vars(task).update(attributes)
-            vars(task._state).update(state)
+            task._state.adding, task._state.db = adding, using
         raise
 
 

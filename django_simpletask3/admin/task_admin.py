@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django_simpletask3 import permissions
 from django_simpletask3.context import task_context
 from django_simpletask3.events import event_model_of
+from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
 from . import badges, durations, moments, values
@@ -171,7 +172,7 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("task"), ordering="pk")
     def task_label(self, task: Any) -> str:
         """The task's own words for itself; its key where it has none."""
-        unnamed = vars(models.Model)["__str__"] is type(task).__str__
+        unnamed = type(task).__str__ is SimpleTask.__str__
         return values.visible(str(task.pk if unnamed else task))
 
     @admin.display(description=_("status"), ordering="status")

@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import connections
@@ -114,23 +114,24 @@ class Process:
         return all(lane.empty_at > last for lane in self._lanes)
 
     def _wind_up(self) -> None:
+        _logger.info("process_stopping worker=%s", self.worker)
         deadline = time.monotonic() + options.shutdown_grace
-        for thread in self._fetching:
-            thread.join()
+        self._await(lambda: not any(thread.is_alive() for thread in self._fetching), deadline)
         for fetcher in self._fetchers:
             fetcher.give_back()
         for lane in self._lanes:
             self._give_back(lane.unperformed(), lane)
             for _ in range(lane.threads):
                 lane.inbox.put(None)
-        while any(lane.held for lane in self._lanes):
-            if self._stopping.is_urgent or time.monotonic() > deadline:
-                break
-            time.sleep(_LOOK)
+        self._await(lambda: not any(lane.held for lane in self._lanes), deadline)
         self._end_finishers(deadline)
         self._release_rest()
         self._over.ask()
         connections.close_all()
+
+    def _await(self, is_over: Callable[[], bool], deadline: float) -> None:
+        while not is_over() and not self._stopping.is_urgent and time.monotonic() < deadline:
+            time.sleep(_LOOK)
 
     def _end_finishers(self, deadline: float) -> None:
         for lane in self._lanes:

@@ -30,6 +30,8 @@ CLEAN, FAILED, FORCED = 0, 1, 3
 
 _TICK = 0.5
 _HEALTHY_AFTER = 10.0
+_MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
+_SPOKEN = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
 
 
@@ -114,9 +116,12 @@ class Supervisor:
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
         plan = replace(self._plans[slot], predecessors=predecessors)
+        # A signal in between would be heard by the handlers of the wrong process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SPOKEN)
         pid = os.fork()
         if pid == 0:
             _live(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
         worker = worker_name(pid, token)
         self._children[pid] = Child(slot, pid, worker, time.monotonic(), failures)
 
@@ -141,6 +146,9 @@ class Supervisor:
         lived = time.monotonic() - child.began
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
         _logger.error("child_died worker=%s exit=%s lived=%.1f", child.worker, code, lived)
+        if self._burst and failures > _MOST_FAILURES:
+            self._exit = FAILED
+            return
         # A first death is answered at once, repeated quick ones ever more slowly.
         rest = 0.0 if failures <= 1 else exponential(failures - 1, base=0.5, cap=30.0)
         self._starts.append((time.monotonic() + rest, child.slot, (child.worker,), failures))
@@ -186,6 +194,7 @@ def _live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, lambda *_: stopping.ask())
         signal.signal(signal.SIGQUIT, lambda *_: stopping.insist())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
         Process(plan, worker=worker, stopping=stopping, counters=counters).run()
         code = CLEAN
     except BaseException:

@@ -218,6 +218,6 @@ def test_nothing_selected_is_nothing_done(superuser, pending_task) -> None:
 def test_the_old_names_are_the_actions_names() -> None:
     model_admin = admin.site.get_model_admin(Invoice)
 
-    names = [model_admin.get_action(action)[1] for action in model_admin.actions]
+    names = [action.__name__ for action in model_admin.actions]
 
     assert names == [EXECUTE, RESET, CANCEL]

