@@ -1,5 +1,6 @@
 """Real worker processes for the tests."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,10 +32,8 @@ def start_server(transactional_db: None, redis_url: str) -> Iterator[Start]:
 
     yield start
     for process in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 

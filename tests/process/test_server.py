@@ -153,7 +153,8 @@ def test_a_wrong_argument_is_one_clear_error(
 
 def test_results_that_json_has_no_word_for_are_kept_or_marked(drain: Drain) -> None:
     tasks = {
-        kind: Scripted.objects.create(script={"do": "weird", "kind": kind}) for kind in sorted(WEIRD)
+        kind: Scripted.objects.create(script={"do": "weird", "kind": kind})
+        for kind in sorted(WEIRD)
     }
 
     drain()

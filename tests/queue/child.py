@@ -27,9 +27,9 @@ def main() -> None:
         if not pid:
             live(line.strip())
             os._exit(0)
-        print(pid, flush=True)
+        print("started", pid, flush=True)
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print("ended", pid, os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import pytest
 from django.db import connections, models
 
 from django_simpletask3 import clock, recovery
-from django_simpletask3.queue import get_queue
 from django_simpletask3.querysets import rows_of
+from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.zoo import models as zoo
