@@ -144,7 +144,7 @@ def test_a_kill_loses_no_message_and_leaves_no_key(  # noqa: PLR0917
 
 
 def test_a_child_that_nobody_kills_lives_to_its_end(children, proxy, queue, raw):
-    children.start(proxy.url)
+    pid = children.start(proxy.url)
     eventually(lambda: is_waiting(raw))
     queue.push(CHANNEL, [("b", {"id": 2})])
 
