@@ -16,6 +16,9 @@ from .states import ACTIVE, FINAL, Status
 
 T = TypeVar("T", bound=models.Model)
 
+#: What users do not write: the state, and who holds the task until when.
+MACHINES_OWN = frozenset({*PROJECTED, "worker", "lease_until"})
+
 _UPSERTS = ("ignore_conflicts", "update_conflicts")
 
 
@@ -102,11 +105,7 @@ class TaskQuerySet(models.QuerySet[T]):
 
     def update(self, **columns: Any) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
-        if forbidden := sorted(set(columns) & {*PROJECTED, "worker", "lease_until"}):
-            raise ProjectedColumn(
-                f"{', '.join(forbidden)} can not be updated: the state machine writes them. "
-                "Use reset(), cancel() or note() to move a task."
-            )
+        refuse_projected(columns)
         return super().update(**columns)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -122,13 +121,28 @@ class TaskQuerySet(models.QuerySet[T]):
     ) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         fields = list(fields)
-        if forbidden := sorted(set(fields) & set(PROJECTED)):
-            raise ProjectedColumn(
-                f"{', '.join(forbidden)} can not be updated: the state machine writes them."
-            )
+        refuse_projected(fields)
         return super().bulk_update(objs, fields, **options)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+    def update_or_create(
+        self, defaults: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
+    ) -> tuple[T, bool]:
+        """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
+        refuse_projected(defaults or ())
+        return super().update_or_create(defaults, *args, **kwargs)
+
+    update_or_create.alters_data = True  # type: ignore[attr-defined]
+
+
+def refuse_projected(names: Iterable[str]) -> None:
+    """Raise ProjectedColumn if one of ``names`` is a column that only the state machine writes."""
+    if forbidden := sorted(MACHINES_OWN.intersection(names)):
+        raise ProjectedColumn(
+            f"{', '.join(forbidden)} cannot be written: the state machine does that. "
+            "Use reset(), cancel() or note() to move a task."
+        )
 
 
 def rows_of(model: type[models.Model], using: str) -> TaskQuerySet[Any]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _STATE = tuple(Projection.__dataclass_fields__)
 _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
 
+#: What a new row under the key of a deleted one takes over.
+_CARRIED_ON = ("sequence", "digest", "attempt")
+
 Fact = tuple["SimpleTask", TaskEvent]
 
 
@@ -102,11 +105,12 @@ def _former_lives(tasks: Sequence[SimpleTask], using: str) -> dict[Any, dict[str
     for task in chosen:
         task.pk = key.to_python(task.pk)
     streams = events_of(type(chosen[0]), using).filter(task__in=[task.pk for task in chosen])
+    last = {row["task_id"]: row for row in streams.values("task_id", "kind", *_CARRIED_ON)}
+    # A row that is still there is not born again: its stream refuses a second first event.
     return {
-        pk: {**_NEWBORN, "sequence": sequence, "digest": digest, "attempt": attempt}
-        for pk, sequence, digest, attempt in streams.values_list(
-            "task_id", "sequence", "digest", "attempt"
-        )
+        pk: {**_NEWBORN, **{name: row[name] for name in _CARRIED_ON}}
+        for pk, row in last.items()
+        if row["kind"] == EventKind.DELETE
     }
 
 

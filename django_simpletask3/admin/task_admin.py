@@ -172,7 +172,8 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("task"), ordering="pk")
     def task_label(self, task: Any) -> str:
         """The task's own words for itself; its key where it has none."""
-        unnamed = type(task).__str__ is SimpleTask.__str__
+        model: Any = type(task)
+        unnamed = model.__str__ is SimpleTask.__str__
         return values.visible(str(task.pk if unnamed else task))
 
     @admin.display(description=_("status"), ordering="status")

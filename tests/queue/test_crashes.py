@@ -97,6 +97,15 @@ def drain(queue):
     return sorted(message.id for message in held)
 
 
+def warm_up(queue):
+    """Let Redis see every script once: from then on each step of a life is one command."""
+    queue.push("warm-up", [("x", 1)])
+    held = queue.claim("warm-up", worker="w", lease=60)
+    queue.heartbeat("w", held, lease=60)
+    queue.ret_many(held)
+    queue.ack_many(queue.claim("warm-up", worker="w", lease=60))
+
+
 def live_until_killed(children, proxy, queue, raw, *, number, when):
     """Let a child live and kill it at the window; 'b' is pushed as soon as it waits."""
     pid: list[int] = []
@@ -127,8 +136,7 @@ def test_a_kill_loses_no_message_and_leaves_no_key(  # noqa: PLR0917
     number,
     when,
 ):
-    queue.push("warm-up", [("x", 1)])
-    queue.ack_many(queue.claim("warm-up", worker="w", lease=60))
+    warm_up(queue)
     live_until_killed(children, proxy, queue, raw, number=number, when=when)
     eventually(lambda: raw.info("clients")["blocked_clients"] == 0)
 
