@@ -35,7 +35,7 @@ class Option(Generic[T]):
     """
 
     def __init__(
-        self, default: T, kind: Kind[T], *, aliases: Iterable[str] = (), summary: str = ""
+        self, default: T | None, kind: Kind[T], *, aliases: Iterable[str] = (), summary: str = ""
     ) -> None:
         self.default = default
         self.kind = kind
@@ -233,7 +233,7 @@ class Options:
         summary="The lease: how long a claim may stand that its worker does not renew.",
     )
     simq_running_timeout_handler_policies = Option(
-        {},
+        None,
         _POLICIES,
         aliases=("SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES",),
         summary="The two settings above, per channel.",

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, models, router
+from django.db import connections, models, router
 
 from . import backoff, bodies, clock
+from .catalog import as_saved, databases_of
 from .context import NOBODY, TaskContext, recalled
-from .events import events_of, since_fresh_start
+from .events import events_of, home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
+from .querysets import rows_of
 from .queue import Message, get_queue
 from .states import EventKind
-from .transitions import record_all
+from .transitions import record_all, record_each
 
 _logger = logging.getLogger(__name__)
-
-#: Errors of the database that pass: the same work is tried again.
-PASSING = (OperationalError, InterfaceError)
 
 
 @dataclass(eq=False, slots=True)
@@ -50,25 +50,38 @@ def start(
     A message that asks for nothing (deleted, finished or foreign tasks) is settled here. Database
     errors that pass are raised; nothing was claimed then.
     """
-    wanted = _wanted(model, messages)
-    moves: list[Move] = []
-    claims: list[Message] = []
-    for using, by_pk in wanted.items():
-        tasks = _rows(model, using).filter(pk__in=by_pk)
-        found = {task.pk: task for task in tasks if _is_due(task, using)}
-        ready = [found[pk] for pk in by_pk if pk in found]
-        batch = [_claim(task, by_pk[task.pk], worker, lease, using) for task in ready]
-        record_all(batch)
-        moves += batch
-        claims += [by_pk[task.pk] for task in ready]
-    runs = [
-        Run(move.task, worker, message)
-        for move, message in zip(moves, claims, strict=True)
-        if move.event is not None
-    ]
-    held = {run.message.running_id for run in runs if run.message is not None}
-    settle([message for message in messages if message.running_id not in held], result=False)
-    return runs
+    asked = _asked(model, messages)
+    claims = {
+        message: _claim(task, message.running_id, worker, lease)
+        for message, task in _due(model, asked).items()
+    }
+    record_each(list(claims.values()))
+    for message, move in claims.items():
+        if move.failure is not None:
+            # Not settled: the message comes back when its lease ends, and holds up nobody.
+            _logger.error("start_failed id=%s", message.id, exc_info=move.failure)
+    open_ = {message for message, move in claims.items() if move.event or move.failure}
+    settle([message for message in messages if message not in open_], result=False)
+    return [Run(move.task, worker, message) for message, move in claims.items() if move.event]
+
+
+def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: float) -> list[Run]:
+    """Claim waiting tasks by looking at the table: the runs to perform, while there is no Redis.
+
+    Only tasks whose bell is in doubt: what was saved after Redis went away, and what has been
+    waiting for longer than a bell is trusted. Errors as in ``start``.
+    """
+    tasks = [task for using in databases_of(model) for task in _unrung(model, using, limit)]
+    moves = [_claim(task, str(uuid.uuid4()), worker, lease) for task in tasks]
+    record_each(moves)
+    return [Run(move.task, worker) for move in moves if move.event is not None]
+
+
+def _unrung(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
+    root = root_of(model)
+    due = rows_of(root, using).pending().lost().due().order_by("lease_until")
+    tasks = as_saved(root, using, due.values_list("pk", flat=True)[:limit])
+    return [task for task in tasks if type(task) is model]
 
 
 def perform(run: Run) -> None:
@@ -93,13 +106,10 @@ def finish(runs: Sequence[Run]) -> None:
     """
     for run in runs:
         _choose_retry(run)
-    try:
-        record_all([run.move for run in runs if run.move is not None])
-    except PASSING:
-        raise
-    except Exception:
-        for run in runs:
-            _finish_alone(run)
+    record_each([run.move for run in runs if run.move is not None])
+    for run in runs:
+        if run.move is not None and run.move.failure is not None:
+            _record_failure(run, run.move.failure)
     for kind_is_ack in (True, False):
         done = [r for r in runs if r.move and (r.move.kind is EventKind.ACK) is kind_is_ack]
         settle([run.message for run in done if run.message], result=kind_is_ack)
@@ -135,8 +145,9 @@ def give_back(messages: Sequence[Message], reason: str) -> None:
         _logger.warning("return_failed messages=%s error=%s", len(messages), error)
 
 
-def _wanted(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, dict[Any, Message]]:
-    wanted: dict[str, dict[Any, Message]] = {}
+def _asked(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, dict[Any, Message]]:
+    """The messages by database and key; of two for one row the first. Others are buried."""
+    asked: dict[str, dict[Any, Message]] = {}
     for message in messages:
         try:
             using, pk = _address(model, message)
@@ -144,9 +155,21 @@ def _wanted(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, d
             _logger.error("message_buried id=%s reason=%s", message.id, error)
             get_queue().bury(message, str(error))
         else:
-            # Of two messages for one row, the first is its claim; the other is settled.
-            wanted.setdefault(using, {}).setdefault(pk, message)
-    return wanted
+            asked.setdefault(using, {}).setdefault(pk, message)
+    return asked
+
+
+def _due(
+    model: type[SimpleTask], asked: dict[str, dict[Any, Message]]
+) -> dict[Message, SimpleTask]:
+    """The rows that may run now, by their messages and in their order."""
+    found: dict[Message, SimpleTask] = {}
+    for using, by_pk in asked.items():
+        tasks = {task.pk: task for task in _rows(model, using).filter(pk__in=by_pk)}
+        for pk, message in by_pk.items():
+            if pk in tasks and clock.is_past(tasks[pk].run_after, using):
+                found[message] = tasks[pk]
+    return found
 
 
 def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
@@ -187,18 +210,9 @@ def _rows(model: type[SimpleTask], using: str) -> models.QuerySet[Any]:
     return models.QuerySet(model, using=using)
 
 
-def _is_due(task: SimpleTask, using: str) -> bool:
-    return task.run_after is None or task.run_after <= clock.now(using)
-
-
-def _claim(task: SimpleTask, message: Message, worker: str, lease: float, using: str) -> Move:
-    return Move(
-        task,
-        EventKind.START,
-        worker=worker,
-        data={"claim": message.running_id},
-        values={"lease_until": clock.after(using, lease)},
-    )
+def _claim(task: SimpleTask, claim: str, worker: str, lease: float) -> Move:
+    values = {"lease_until": clock.after(home_of(task), lease)}
+    return Move(task, EventKind.START, worker=worker, data={"claim": claim}, values=values)
 
 
 def _outcome(run: Run) -> Move:
@@ -249,13 +263,8 @@ def _choose_retry(run: Run) -> None:
     run.move = _last_word(run, EventKind.RETRY, error=run.move.error, values=values, data=data)
 
 
-def _finish_alone(run: Run) -> None:
-    assert run.move is not None  # noqa: S101 - only performed runs are finished
-    try:
-        record_all([run.move])
-    except PASSING:
-        raise
-    except Exception as error:
-        _logger.exception("finish_failed model=%s pk=%s", run.task._meta.label, run.task.pk)
-        run.move = _failure(run, error)
-        record_all([run.move])
+def _record_failure(run: Run, error: Exception) -> None:
+    """The outcome cannot be written as it is: then that is the outcome."""
+    _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.task.pk, exc_info=error)
+    run.move = _failure(run, error)
+    record_all([run.move])

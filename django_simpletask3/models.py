@@ -23,9 +23,9 @@ from .events import (
     root_of,
     stream_of,
 )
-from .exceptions import ProjectedColumn, TaskGone
+from .exceptions import TaskGone
 from .fields import STATUS, JSONTextField, StatusField
-from .querysets import TaskQuerySet, rows_of
+from .querysets import MACHINES_OWN, TaskQuerySet, refuse_projected, rows_of
 from .replay import PROJECTED
 from .states import EventKind, Status
 
@@ -162,11 +162,10 @@ class SimpleTask(models.Model):
 
     def _own_columns(self, asked: Any) -> set[str]:
         if asked is not None:
-            if forbidden := sorted(set(asked) & {*PROJECTED, "worker", "lease_until"}):
-                raise ProjectedColumn(
-                    f"{', '.join(forbidden)} can not be saved: the state machine writes them. "
-                    "Use reset(), cancel() or note() to move a task."
-                )
+            asked = set(asked)
+            if (added := _added_by_django(self)) <= asked:
+                asked -= added & MACHINES_OWN
+            refuse_projected(asked)
             return {*asked, "mod_time"} if asked else set()
         loaded = {field.name for field in own_fields(self)}
         return {*loaded, "mod_time", *({"run_after", "priority"} - self.get_deferred_fields())}
@@ -229,6 +228,15 @@ class SimpleTask(models.Model):
         using = home_of(self)
         # Only a row elsewhere than the router says needs its database named.
         return data if using == router.db_for_write(type(self)) else {**data, "using": using}
+
+
+def _added_by_django(task: SimpleTask) -> set[str]:
+    """The columns that ``update_or_create()`` names besides those it was given: all times."""
+    return {
+        field.name
+        for field in task._meta.local_concrete_fields
+        if not field.primary_key and type(field).pre_save is not models.Field.pre_save
+    }
 
 
 def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:

@@ -23,7 +23,9 @@ _WITH_ERROR = frozenset({EventKind.FAIL, EventKind.DROP, EventKind.RETRY})
 
 @dataclass(slots=True)
 class Move:
-    """One move of one task that is asked for, and what became of it: ``event`` or ``refused``.
+    """One move of one task that is asked for, and what became of it.
+
+    That is ``event``, ``refused`` or, if it could not be recorded, ``failure``.
 
     ``expect`` names columns and the values they must still have; the last words of a worker are
     fenced by themselves. ``values`` are further columns to write with the move: the task's own
@@ -41,6 +43,7 @@ class Move:
     expect: Mapping[str, Any] = field(default_factory=dict)
     event: TaskEvent | None = None
     refused: TransitionRefused | None = None
+    failure: Exception | None = None
 
     def __post_init__(self) -> None:
         # What the database will hold: Django asks a value for attributes, and some bite.

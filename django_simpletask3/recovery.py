@@ -21,7 +21,7 @@ from .policies import policy_of
 from .querysets import rows_of
 from .queue import get_queue
 from .states import EventKind, Status
-from .transitions import record_all
+from .transitions import record_each
 
 _logger = logging.getLogger(__name__)
 
@@ -180,21 +180,12 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
 
 
 def _recorded(moves: Sequence[Move]) -> int:
-    """Make the moves together; alone, if together they cannot be made. The number made."""
-    try:
-        record_all(moves)
-    except Error:
-        raise
-    except Exception:
-        for move in moves:
-            _recorded_alone(move)
+    """Make the moves; the number made."""
+    record_each(moves)
+    for move in moves:
+        if move.failure is not None:
+            label = move.task._meta.label
+            _logger.error(
+                "recovery_failed model=%s pk=%s", label, move.task.pk, exc_info=move.failure
+            )
     return sum(move.event is not None for move in moves)
-
-
-def _recorded_alone(move: Move) -> None:
-    try:
-        record_all([move])
-    except Error:
-        raise
-    except Exception:
-        _logger.exception("recovery_failed model=%s pk=%s", move.task._meta.label, move.task.pk)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from . import announcements
 from .events import TaskEvent, events_of, home_of, root_of
@@ -20,6 +20,9 @@ from .states import FENCED, EventKind, Status
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+#: Errors of the database that pass: the same work can be tried again.
+PASSING = (OperationalError, InterfaceError)
 
 _STATE = tuple(Projection.__dataclass_fields__)
 _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
@@ -62,6 +65,31 @@ def record_all(moves: Sequence[Move], *, using: str | None = None) -> None:
         tasks = [move.task for move in together]
         with _restored_on_error(tasks), transaction.atomic(using=alias):
             _record(together, root_of(type(tasks[0])), alias)
+
+
+def record_each(moves: Sequence[Move]) -> None:
+    """Like ``record_all``, but moves that fail together are made one by one.
+
+    A move that fails alone, too, has its error as ``failure``. Database errors that pass (PASSING)
+    are raised: the same call can be made again.
+    """
+    try:
+        record_all(moves)
+    except PASSING:
+        raise
+    except Exception:
+        for move in moves:
+            _record_alone(move)
+
+
+def _record_alone(move: Move) -> None:
+    move.failure = None
+    try:
+        record_all([move])
+    except PASSING:
+        raise
+    except Exception as error:
+        move.event, move.failure = None, error
 
 
 def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import TypedDict
 
 from ..conf import options
-from ..execution import give_back, start
+from ..exceptions import QueueUnavailable
+from ..execution import Run, give_back, start, start_unrung
 from ..queue import Message, get_queue
 from .lane import Lane
 from .leases import Leases
@@ -14,6 +16,13 @@ from .stopping import Stopping
 _LOOK_UP = 0.2  # seconds after which a full lane looks whether to stop
 _BURST_REST = 0.05
 _IDLE_REST = 0.001  # long enough for the loop to close a stale connection
+
+
+class Claimant(TypedDict):
+    """In whose name, and for how long, tasks are claimed."""
+
+    worker: str
+    lease: float
 
 
 class Fetcher:
@@ -25,6 +34,7 @@ class Fetcher:
         self._stopping = stopping
         self._burst = burst
         self._claimed: list[Message] = []
+        self._claimant: Claimant = {"worker": lane.worker, "lease": lane.lease}
 
     def step(self) -> float:
         """Claim and start; seconds to rest, 0 while there is work.
@@ -47,22 +57,31 @@ class Fetcher:
         if not room:
             return False
         asked_at = time.monotonic()
-        self._claimed = get_queue().claim(
-            self._lane.channel,
-            worker=self._lane.worker,
-            limit=room,
-            lease=self._lane.message_lease,
-            timeout=0.0 if self._burst else options.simq_pop_timeout,
-        )
+        try:
+            self._claimed = self._popped(room)
+        except QueueUnavailable:
+            # The table tells as well, more slowly: the pace is that of the loop's errors.
+            self._accept(start_unrung(self._lane.model, room, **self._claimant))
+            raise
         if not self._claimed:
             self._lane.empty_at = asked_at
         return bool(self._claimed)
 
+    def _popped(self, limit: int) -> list[Message]:
+        return get_queue().claim(
+            self._lane.channel,
+            worker=self._lane.worker,
+            limit=limit,
+            lease=self._lane.message_lease,
+            timeout=0.0 if self._burst else options.simq_pop_timeout,
+        )
+
     def _start(self) -> None:
-        lane = self._lane
-        if self._stopping.is_asked:
-            return
-        runs = start(lane.model, self._claimed, worker=lane.worker, lease=lane.lease)
-        self._claimed = []
-        self._leases.hold(runs, lane)
-        lane.accept(runs)
+        if not self._stopping.is_asked:
+            runs = start(self._lane.model, self._claimed, **self._claimant)
+            self._claimed = []
+            self._accept(runs)
+
+    def _accept(self, runs: list[Run]) -> None:
+        self._leases.hold(runs, self._lane)
+        self._lane.accept(runs)

@@ -44,7 +44,7 @@ SPECIFIED: dict[str, tuple[Any, tuple[str, ...], str, Any]] = {
     "SIMQ_WORKER_STATUS_EXPIRE": (300, ("SIMQ_WORKER_STATUS_EXPIRE",), "60", 60),
     "SIMQ_RUNNING_TIMEOUT": (300, ("SIMQ_RUNNING_TIMEOUT",), "1.5", 1.5),
     "SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES": (
-        {},
+        None,
         ("SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES",),
         '{"mails": {"running_timeout": 10, "action": "drop"}}',
         {"mails": {"running_timeout": 10.0, "action": "drop"}},
@@ -142,7 +142,8 @@ def test_the_settings_are_those_specified() -> None:
 def test_an_option_that_nobody_sets_has_its_default(option: Option[Any]) -> None:
     default, aliases, _, _ = specified(option)
 
-    assert value_of(option) == option.default == default
+    assert option.default == default
+    assert value_of(option) == ({} if default is None else default)
     assert option.aliases == aliases
     assert option.summary
 
@@ -161,12 +162,13 @@ def test_a_text_in_the_environment_becomes_the_value_it_describes(
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
 def test_a_value_in_the_settings_counts_at_once_and_no_longer(option: Option[Any]) -> None:
-    value = specified(option)[3]
+    before, value = value_of(option), specified(option)[3]
 
     with override_settings(**{option.name: value}):
         during = value_of(option)
 
-    assert (during, value_of(option)) == (value, option.default)
+    assert (during, value_of(option)) == (value, before)
+    assert value != before
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)

@@ -13,6 +13,7 @@ from django_simpletask3.encoding import TAG
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from tests.eventually import eventually
+from tests.redis_servers import RedisServer
 from tests.zoo import models as zoo
 from tests.zoo.models import Invoice, Scripted
 from tests.zoo.scripts import WEIRD
@@ -352,6 +353,34 @@ def test_a_supervisor_that_is_killed_takes_its_children_with_it(
 
 def _is_zombie(pid: int) -> bool:
     return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]
+
+
+def test_with_redis_gone_the_tasks_are_found_in_their_table(
+    start_server: Start, own_redis_server: RedisServer
+) -> None:
+    before = Invoice.objects.create()
+    server = start_server(DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=own_redis_server.url)
+    eventually(lambda: status_of(before) == Status.SUCCESS)
+
+    own_redis_server.kill()
+    after = [Invoice.objects.create(), zoo.PaidInvoice.objects.create()]
+
+    eventually(lambda: {status_of(task) for task in after} == {Status.SUCCESS}, timeout=30)
+    assert [kinds(task) for task in after] == [["enqueue", "start", "ack"]] * 2
+    assert stopped(server)[0] == 0
+
+
+def test_when_redis_is_back_the_queue_goes_on(
+    start_server: Start, own_redis_server: RedisServer
+) -> None:
+    server = start_server(DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=own_redis_server.url)
+    own_redis_server.kill()
+    during = Invoice.objects.create()
+    own_redis_server.start()
+    after = Invoice.objects.create()
+
+    eventually(lambda: {status_of(during), status_of(after)} == {Status.SUCCESS}, timeout=30)
+    assert stopped(server)[0] == 0
 
 
 def test_a_poison_task_is_dropped_in_the_end(start_server: Start) -> None:
