@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, models, transaction
 
 from . import clock
-from .events import TaskEvent, home_of, root_of
+from .events import TaskEvent, events_of, family_of, home_of, root_of
 from .exceptions import InvalidSetting, QueueUnavailable
 from .queue import Queue, get_queue
 from .signals import SIGNALS, task_transitioned
@@ -44,6 +44,7 @@ class Announcement:
     """
 
     def __init__(self) -> None:
+        self.births: dict[str, SimpleTask] = {}
         self.bells: dict[str, SimpleTask] = {}
         self.stolen: dict[str, SimpleTask] = {}
         self.withdrawn: dict[str, str] = {}
@@ -51,7 +52,8 @@ class Announcement:
         self.is_out = False
 
     def bell(self, task: SimpleTask) -> None:
-        self.bells[task.get_task_id()] = task
+        if (key := task.get_task_id()) not in self.births:
+            self.bells[key] = task
 
     def fact(self, task: SimpleTask, event: TaskEvent) -> None:
         """Note ``event``, and what it asks of the queue."""
@@ -59,17 +61,19 @@ class Announcement:
         key = task.get_task_id()
         if event.kind in WITHDRAWING:
             self.withdrawn[key] = task.get_event_channel()
-            self.bells.pop(key, None)
-            self.stolen.pop(key, None)
+            for asked in (self.births, self.bells, self.stolen):
+                asked.pop(key, None)
         elif event.kind in RINGING and not _has_rung(event):
-            (self.stolen if event.kind in STEALING else self.bells)[key] = task
+            (self.stolen if event.kind in STEALING else self.births)[key] = task
             self.withdrawn.pop(key, None)
 
     def __call__(self) -> None:
         self.is_out = True
         withdraw(self.withdrawn)
-        _ring_due(self.stolen.values(), steal=True)
-        _ring_due(task for key, task in self.bells.items() if key not in self.stolen)
+        _ring_due(_as_saved(self.stolen.values()), steal=True)
+        # An instance that was born here is of the model it was saved as; of another, nobody knows.
+        others = [*self.births.values(), *_as_saved(self.bells.values())]
+        _ring_due(task for task in others if task.get_task_id() not in self.stolen)
         for task, event in self.facts:
             for signal in (*SIGNALS.get(EventKind(event.kind), ()), task_transitioned):
                 signal.send_robust(sender=type(task), task=task, event=event)
@@ -162,15 +166,49 @@ def _willing_queue() -> Iterator[Queue]:
         raise
 
 
+def _as_saved(tasks: Iterable[SimpleTask]) -> Iterator[SimpleTask]:
+    """The tasks as the models they were saved as: those have the channels and the bodies."""
+    for (using, root), group in _by_table(tasks).items():
+        family = family_of(root)
+        labels = _labels(root, using, group) if len(family) > 1 else {}
+        for task in group:
+            model = family.get(labels.get(task.pk, ""), type(task))
+            yield task if model is type(task) else _seen_as(model, task)
+
+
+def _labels(root: type[SimpleTask], using: str, tasks: Iterable[SimpleTask]) -> dict[Any, str]:
+    births = events_of(root, using).filter(
+        task__in=[task.pk for task in tasks], kind=EventKind.ENQUEUE
+    )
+    try:
+        told = dict(births.values_list("task_id", "data"))
+    except DatabaseError:
+        return {}  # the worker, or recovery, will see
+    return {pk: (data or {}).get("model", root._meta.label) for pk, data in told.items()}
+
+
+def _seen_as(model: type[SimpleTask], task: SimpleTask) -> SimpleTask:
+    names = ("status", "run_after", "priority")
+    twin = model(**{name: getattr(task, name) for name in names})
+    twin.pk, twin._state = task.pk, task._state
+    return twin
+
+
+def _by_table(
+    tasks: Iterable[SimpleTask],
+) -> dict[tuple[str, type[SimpleTask]], list[SimpleTask]]:
+    by_table: dict[tuple[str, type[SimpleTask]], list[SimpleTask]] = {}
+    for task in tasks:
+        by_table.setdefault((home_of(task), root_of(type(task))), []).append(task)
+    return by_table
+
+
 def _address(task: SimpleTask) -> tuple[str, bool]:
     return task.get_event_channel(), task.priority > 0
 
 
 def _leave_to_recovery(tasks: Sequence[SimpleTask]) -> None:
-    by_table: dict[tuple[str, type[SimpleTask]], list[SimpleTask]] = {}
-    for task in tasks:
-        by_table.setdefault((home_of(task), root_of(type(task))), []).append(task)
-    for (using, root), group in by_table.items():
+    for (using, root), group in _by_table(tasks).items():
         rows: models.QuerySet[Any] = models.QuerySet(root, using=using).filter(
             pk__in=[task.pk for task in group], status=Status.PENDING
         )
@@ -201,4 +239,4 @@ def bell(task: SimpleTask, using: str) -> None:
         with transaction.atomic(using=using, savepoint=False):
             pending(using).bell(task)
     else:
-        ring([task])
+        ring(_as_saved([task]))

@@ -13,6 +13,7 @@ from django.db import Error, connections, router
 from .events import events_of, root_of
 from .models import SimpleTask
 from .querysets import TaskQuerySet
+from .states import EventKind
 
 _logger = logging.getLogger(__name__)
 
@@ -69,12 +70,15 @@ def _has_table(alias: str, table: str) -> bool:
 
 
 def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
-    """The tasks as instances of the models they were saved as; results are read when asked for."""
+    """The tasks as instances of the models they were saved as; results are read when asked for.
+
+    A proxy shares its table with others: the stream tells what was saved, at the last birth.
+    """
     pks = list(pks)
     kinds = variants(root)
     labels: dict[Any, str] = {}
     if len(kinds) > 1:
-        births = events_of(root, using).filter(task__in=pks, sequence=1)
+        births = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
         labels = {
             pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")
         }

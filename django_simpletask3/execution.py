@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections, models, router
+from django.db import connections, router
 
-from . import backoff, bodies, clock
+from . import announcements, backoff, bodies, clock
 from .catalog import as_saved, databases_of
 from .context import NOBODY, TaskContext, recalled
 from .events import events_of, home_of, root_of, since_fresh_start
@@ -162,13 +162,18 @@ def _asked(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, di
 def _due(
     model: type[SimpleTask], asked: dict[str, dict[Any, Message]]
 ) -> dict[Message, SimpleTask]:
-    """The rows that may run now, by their messages and in their order."""
+    """The rows that may run now, by their messages and in their order.
+
+    For a row that was saved as another model (its root was asked to ring), that one's bell is rung.
+    """
     found: dict[Message, SimpleTask] = {}
     for using, by_pk in asked.items():
-        tasks = {task.pk: task for task in _rows(model, using).filter(pk__in=by_pk)}
+        tasks = {task.pk: task for task in as_saved(root_of(model), using, by_pk)}
+        announcements.ring(task for task in tasks.values() if type(task) is not model)
         for pk, message in by_pk.items():
-            if pk in tasks and clock.is_past(tasks[pk].run_after, using):
-                found[message] = tasks[pk]
+            task = tasks.get(pk)
+            if type(task) is model and clock.is_past(task.run_after, using):
+                found[message] = task
     return found
 
 
@@ -205,11 +210,6 @@ def _unsaved(model: type[SimpleTask], pk: Any) -> SimpleTask:
     return task
 
 
-def _rows(model: type[SimpleTask], using: str) -> models.QuerySet[Any]:
-    # As instances of this very model, past managers that may hide some.
-    return models.QuerySet(model, using=using)
-
-
 def _claim(task: SimpleTask, claim: str, worker: str, lease: float) -> Move:
     values = {"lease_until": clock.after(home_of(task), lease)}
     return Move(task, EventKind.START, worker=worker, data={"claim": claim}, values=values)
@@ -237,7 +237,7 @@ def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
 def _context_of(task: SimpleTask) -> Callable[[], TaskContext]:
     def load() -> TaskContext:
         stream = events_of(type(task), task._state.db)
-        birth = stream.filter(task=task.pk, sequence=1).first()
+        birth = stream.filter(task=task.pk, kind=EventKind.ENQUEUE).last()
         return NOBODY if birth is None else TaskContext(birth.actor, "", dict(birth.data or {}))
 
     return load

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from django.db import connections, models
 from django.db.models import Q
+from django.utils import timezone
 
 from . import clock, transitions
 from .events import root_of
@@ -106,6 +107,8 @@ class TaskQuerySet(models.QuerySet[T]):
     def update(self, **columns: Any) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         refuse_projected(columns)
+        if "run_after" in columns:
+            columns["lease_until"] = _looked_for(columns["run_after"])
         return super().update(**columns)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -134,6 +137,13 @@ class TaskQuerySet(models.QuerySet[T]):
         return super().update_or_create(defaults, *args, **kwargs)
 
     update_or_create.alters_data = True  # type: ignore[attr-defined]
+
+
+def _looked_for(run_after: Any) -> models.Case:
+    """When recovery looks after a task that was postponed: when it is due; waiting ones only."""
+    due = run_after if run_after is not None else timezone.now()
+    moved = models.When(status=Status.PENDING, then=models.Value(due))
+    return models.Case(moved, default=models.F("lease_until"))
 
 
 def refuse_projected(names: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from typing import Any
 
 import redis
@@ -20,6 +21,8 @@ MARGIN_SECONDS = 2.0
 #: The waits there are connections for; a longer one is made of several.
 WAITS = (1.0, 5.0, 10.0, 30.0)
 SHORTEST_WAIT = 0.01
+#: What Redis says to a command whose wait was ended by ``wake``.
+WOKEN = "via CLIENT UNBLOCK"
 
 _FORCED = ("socket_timeout", "retry", "retry_on_timeout", "retry_on_error", "decode_responses")
 
@@ -63,6 +66,8 @@ class Endpoint:
         self._clients: dict[float, Any] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        # Blocked connections are found by this name when they are to be woken.
+        self._name = f"simpletask3-{uuid.uuid4().hex}"
 
     def __repr__(self) -> str:
         return f"<Endpoint {redact(self.url)}>"
@@ -78,6 +83,12 @@ class Endpoint:
         wait = min(longest, seconds) if seconds >= SHORTEST_WAIT else 0.0
         return self._client(longest + MARGIN_SECONDS), wait
 
+    def wake(self) -> None:
+        """End this process's blocking commands with an error that says WOKEN."""
+        for client in self.client.client_list(_type="normal"):
+            if client["name"] == self._name and "b" in client["flags"]:
+                self.client.client_unblock(int(client["id"]), error=True)
+
     def close(self) -> None:
         """Close every connection; the next use opens new ones."""
         with self._lock:
@@ -89,6 +100,7 @@ class Endpoint:
         with self._lock:
             if self._pid != os.getpid():
                 self._pid, self._clients = os.getpid(), {}
+                self._name = f"simpletask3-{uuid.uuid4().hex}"
             if read_seconds not in self._clients:
                 self._clients[read_seconds] = self._connect(read_seconds)
             return self._clients[read_seconds]
@@ -109,7 +121,9 @@ class Endpoint:
     def _options(self, read_seconds: float) -> dict[str, Any]:
         own = {name: value for name, value in self.address.options.items() if name not in _FORCED}
         defaults = {"socket_connect_timeout": CONNECT_SECONDS, "health_check_interval": 30}
-        forced = {"socket_timeout": read_seconds, "retry": Retry(NoBackoff(), 0)}
+        forced: dict[str, Any] = {"socket_timeout": read_seconds, "retry": Retry(NoBackoff(), 0)}
+        if read_seconds > READ_SECONDS:
+            forced["client_name"] = self._name
         return defaults | own | forced
 
     def _master(self, options: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import redis
 
 from django_simpletask3.exceptions import QueueUnavailable
 
+from .connection import WOKEN
 from .encoding import dumps
 from .messages import Message, claimed
 from .transport import Transport, batches, flat
@@ -73,9 +74,10 @@ class Delivery(Transport):
                 return []
             try:
                 self._wait(client, channel, tokens[0], wait)
-            except QueueUnavailable:
+            except QueueUnavailable as problem:
                 # The answer may be lost, not the message.
-                if messages := self._claim(channel, worker, lease, tokens, 0):
+                messages = self._claim(channel, worker, lease, tokens, 0)
+                if messages or WOKEN in str(problem):
                     return messages
                 raise
 

@@ -13,7 +13,7 @@ from simqcore import SimQ
 
 from django_simpletask3.exceptions import QueueUnavailable
 
-from .connection import Endpoint
+from .connection import WOKEN, Endpoint
 from .encoding import dumps, loads
 from .scripts import script
 from .urls import redact
@@ -110,7 +110,7 @@ class Transport(SimQ):  # type: ignore[misc]
             yield
         except (redis.RedisError, OSError) as problem:
             text = f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
-            if any(word in text for word in _MOVED_AWAY):
+            if WOKEN not in text and any(word in text for word in _MOVED_AWAY):
                 self.endpoint.close()  # a failover: connect to whoever is the master now
             raise QueueUnavailable(text) from problem
 

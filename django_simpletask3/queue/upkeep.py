@@ -66,6 +66,11 @@ class Upkeep(Transport):
         names = list(workers)
         return int(self.run("abandon", *names)) if names else 0
 
+    def wake(self) -> None:
+        """Let every ``claim`` of this process that waits for a message end its wait now."""
+        with self.translated():
+            self.endpoint.wake()
+
     def missing(self, channel: str, ids: Collection[str]) -> list[str]:
         """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
 

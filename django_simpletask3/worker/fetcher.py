@@ -60,6 +60,8 @@ class Fetcher:
         try:
             self._claimed = self._popped(room)
         except QueueUnavailable:
+            if self._stopping.is_asked:
+                return False
             # The table tells as well, more slowly: the pace is that of the loop's errors.
             self._accept(start_unrung(self._lane.model, room, **self._claimant))
             raise

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.db import connections
@@ -14,8 +15,10 @@ from django.db import connections
 from .. import clock, recovery
 from ..catalog import databases_of
 from ..conf import options
+from ..exceptions import QueueUnavailable
 from ..execution import Run, release
 from ..models import SimpleTask
+from ..queue import get_queue
 from .bodies import BodyThread
 from .chores import Chores
 from .counters import Counters
@@ -116,7 +119,7 @@ class Process:
     def _wind_up(self) -> None:
         _logger.info("process_stopping worker=%s", self.worker)
         deadline = time.monotonic() + options.shutdown_grace
-        self._await(lambda: not any(thread.is_alive() for thread in self._fetching), deadline)
+        self._await(self._fetching_is_over, deadline)
         for fetcher in self._fetchers:
             fetcher.give_back()
         for lane in self._lanes:
@@ -128,6 +131,12 @@ class Process:
         self._release_rest()
         self._over.ask()
         connections.close_all()
+
+    def _fetching_is_over(self) -> bool:
+        # A fetcher that still waited would take what is given back below.
+        with suppress(QueueUnavailable):
+            get_queue().wake()
+        return not any(thread.is_alive() for thread in self._fetching)
 
     def _await(self, is_over: Callable[[], bool], deadline: float) -> None:
         while not is_over() and not self._stopping.is_urgent and time.monotonic() < deadline:

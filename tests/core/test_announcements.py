@@ -40,7 +40,7 @@ from tests.core.lives import (
 )
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
-from tests.zoo.models import Elsewhere, Invoice, Reminder, UuidKeyed
+from tests.zoo.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder, UuidKeyed
 
 transactional = pytest.mark.django_db(transaction=True)
 
@@ -607,3 +607,34 @@ def test_a_transaction_that_tells_nothing_costs_nothing(redis_client: Any) -> No
 
     assert commands_of_redis() == before
     assert [query["sql"].split()[0] for query in made].count("UPDATE") == 1
+
+
+HANDLED: dict[str, Callable[[Any], Any]] = {
+    "saved": lambda task: task.save(),
+    "reset": lambda task: task.reset(),
+    "recovered": lambda task: moved(task, EventKind.RECOVER),
+}
+
+
+@transactional
+@pytest.mark.parametrize("way", HANDLED)
+@pytest.mark.parametrize("model", [PaidInvoice, ForeignInvoice], ids=label_of)
+def test_a_task_handled_as_its_root_rings_as_what_it_was_saved_as(
+    model: type[Any], way: str
+) -> None:
+    task = saved(model)
+    get_queue().withdraw(task.get_event_channel(), [task.get_task_id()])
+
+    HANDLED[way](Invoice.objects.get(pk=task.pk))
+
+    assert waiting(Invoice) == 0
+    assert is_ringing(task) == (way != "recovered")
+
+
+@transactional
+def test_a_task_handled_as_a_proxy_of_what_it_was_saved_as_rings_as_that() -> None:
+    task = saved(Invoice)
+
+    PaidInvoice.objects.get(pk=task.pk).reset()
+
+    assert (waiting(Invoice), waiting(PaidInvoice)) == (1, 0)

@@ -15,6 +15,8 @@ from tests.core.lives import ZOO, label_of
 from tests.core.test_conf import BAD
 from tests.zoo.models import ByDefault, ByPath, Invoice, Reminder
 
+pytestmark = pytest.mark.django_db  # checks of JSON columns ask the database
+
 OPTIONS = {option.name: option for option in all_options()}
 
 

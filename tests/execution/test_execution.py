@@ -54,18 +54,18 @@ def test_starting_claims_the_rows_of_a_batch_in_one_transaction() -> None:
 
 
 def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: Any) -> None:
-    Invoice.objects.bulk_enqueue([{} for _ in range(20)])
-    messages = claimed(Invoice, limit=20)
+    zoo.Ledger.objects.bulk_enqueue([{} for _ in range(20)])
+    messages = claimed(zoo.Ledger, limit=20)
 
     # tasks; BEGIN, rows, update, events, COMMIT
     with django_assert_num_queries(6):
-        runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+        runs = execution.start(zoo.Ledger, messages, worker=WORKER, lease=60)
     for run in runs:
         execution.perform(run)
     with django_assert_num_queries(5):
         execution.finish(runs)
 
-    assert Invoice.objects.succeeded().count() == 20
+    assert zoo.Ledger.objects.succeeded().count() == 20
 
 
 def test_a_start_whose_commit_was_not_answered_is_recognised_by_its_claim() -> None:

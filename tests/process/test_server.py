@@ -101,6 +101,17 @@ def test_every_shape_of_model_is_run(drain: Drain, tmp_path: Path) -> None:
         assert kinds(row) == ["enqueue", "start", "ack"]
 
 
+def test_a_row_saved_as_a_proxy_is_run_as_one_whoever_rings(drain: Drain) -> None:
+    task = zoo.PaidInvoice.objects.create()
+    get_queue().withdraw(task.get_event_channel(), [task.get_task_id()])
+    Invoice.objects.get(pk=task.pk).save()
+
+    drain()
+
+    task.refresh_from_db()
+    assert (task.status, task.result_data) == (Status.SUCCESS, "paid")
+
+
 def test_a_row_saved_in_another_database_than_the_routers_is_run_there(drain: Drain) -> None:
     task = zoo.Reminder(text="over there")
     task.save(using="other")
@@ -252,7 +263,8 @@ def test_what_does_not_finish_in_time_is_released_and_not_lost(
     assert status_of(task) == Status.PENDING
     assert kinds(task) == ["enqueue", "start", "release"]
     go.touch()
-    drain()
+    output = drain()
+    print(output)
     assert kinds(task)[3:] == ["start", "ack"]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from django_simpletask3.queue import NO_BODY, UNDECODABLE
+from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL
 
 
@@ -446,3 +448,19 @@ def test_withdrawing_from_a_deep_queue_leaves_entries_that_claims_pass_over(queu
     assert [queue.query(name)["status"] for name in ("0", "x")] == ["canceled"] * 2
     remaining = [name for _ in range(4) for name in claim_ids(queue, limit=500)]
     assert remaining == [str(number) for number in range(499, 600)]
+
+
+def test_a_wait_ends_when_it_is_woken(queue, raw):
+    taken = []
+    waiter = threading.Thread(
+        target=lambda: taken.append(queue.claim(CHANNEL, worker="w", lease=60, timeout=30))
+    )
+    waiter.start()
+    eventually(lambda: raw.info("clients")["blocked_clients"])
+
+    queue.wake()
+
+    waiter.join(10)
+    assert taken == [[]]
+    queue.push(CHANNEL, [("a", 1)])
+    assert claim_ids(queue) == ["a"]

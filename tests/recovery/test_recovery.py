@@ -160,6 +160,17 @@ def test_a_delayed_task_is_rung_when_it_is_due() -> None:
     assert kinds(task) == ["enqueue"]
 
 
+def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
+    task = Invoice.objects.create(run_after=clock.after("default", 3600))
+    running = Invoice.objects.create()
+    record(running, EventKind.START, values={"lease_until": clock.after("default", 60)})
+    Invoice.objects.update(run_after=clock.now("default") - timedelta(seconds=1))
+
+    moved = recovery.lost()
+
+    assert (moved, kinds(task), kinds(running)) == (1, ["enqueue"], ["enqueue", "start"])
+
+
 def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
     zoo.Gadget.things.bulk_create([zoo.Gadget(), zoo.Gadget()])
 

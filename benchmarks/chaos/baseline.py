@@ -1,0 +1,127 @@
+"""The same kills for the stock queue client: ``python -m benchmarks.chaos.baseline URL SEED COUNT``.
+
+Workers pop, do the work and acknowledge; they are killed at random instants; the client's own
+``recovery()`` runs beside them, and for long enough afterwards. Prints what became of the messages.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import redis
+from simqcore import SimQ
+
+CHANNEL = "stock"
+PREFIX = "stock-baseline"
+WORKERS = 3
+TIMEOUT = 2  # the stock client's running_timeout
+PASSES = 6
+
+
+def queue(url: str) -> Any:
+    """The stock client."""
+    logging.disable(logging.CRITICAL)
+    return SimQ(redis.Redis.from_url(url), prefix=PREFIX, running_timeout=TIMEOUT)
+
+
+def work(url: str, diary: Path, seed: int) -> None:
+    """Pop, do, acknowledge, for ever."""
+    stock, chance = queue(url), random.Random(seed)
+    descriptor = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    while True:
+        message = stock.pop(CHANNEL, timeout=1)
+        if message:
+            time.sleep(chance.uniform(0.0, 0.005))
+            os.write(descriptor, f"{message['id']}\n".encode())
+            stock.ack(message["id"], True)
+
+
+def fork(url: str, diary: Path, seed: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work(url, diary, seed)
+    finally:
+        os._exit(1)
+
+
+class Baseline:
+    """One run over ``count`` messages."""
+
+    def __init__(self, url: str, seed: int, count: int) -> None:
+        self.url, self.count = url, count
+        self.random = random.Random(seed)
+        self.stock = queue(url)
+        self.diary = Path(tempfile.mkdtemp(prefix="simpletask3-baseline-")) / "diary"
+        self.kills = 0
+        self.workers: list[int] = []
+
+    def run(self) -> dict[str, int]:
+        for number in range(self.count):
+            self.stock.lpush(CHANNEL, {"number": number}, id=f"m{number}")
+        self.workers = [self._fork() for _ in range(WORKERS)]
+        try:
+            self._kill_while_there_is_work()
+            self._heal()
+        finally:
+            for pid in self.workers:
+                self._kill(pid)
+        return self._verdict()
+
+    def _fork(self) -> int:
+        return fork(self.url, self.diary, self.random.randrange(2**32))
+
+    def _kill(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    def _kill_while_there_is_work(self) -> None:
+        recovered_at = time.monotonic()
+        while self.stock.db.llen(self.stock.get_mq_key(CHANNEL)):
+            time.sleep(self.random.expovariate(30.0))
+            index = self.random.randrange(WORKERS)
+            self._kill(self.workers[index])
+            self.kills += 1
+            self.workers[index] = self._fork()
+            if time.monotonic() - recovered_at > TIMEOUT / 2:
+                self.stock.recovery(CHANNEL)
+                recovered_at = time.monotonic()
+
+    def _heal(self) -> None:
+        for _ in range(PASSES):
+            time.sleep(TIMEOUT / 2)
+            self.stock.recovery(CHANNEL)
+        time.sleep(TIMEOUT)
+
+    def _verdict(self) -> dict[str, int]:
+        done = Counter(self.diary.read_text(encoding="ascii").split())
+        db = self.stock.db
+        items = list(db.scan_iter(f"{PREFIX}:item:*", count=1000))
+        return {
+            "kills": self.kills,
+            "messages": self.count,
+            "lost": self.count - len(done),
+            "executed_again": sum(done.values()) - len(done),
+            "leaked_running_keys": len(list(db.scan_iter(f"{PREFIX}:running:*", count=1000))),
+            "items_without_ttl": sum(db.ttl(key) == -1 for key in items),
+        }
+
+
+def main() -> None:
+    url, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    print(json.dumps(Baseline(url, seed, count).run()))
+
+
+if __name__ == "__main__":
+    main()

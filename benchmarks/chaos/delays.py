@@ -1,0 +1,60 @@
+"""How long the work of the dead lay about, told by the events."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.chaos.models import MODELS
+from benchmarks.chaos.storm import Log
+from django_simpletask3.events import events_of
+from django_simpletask3.states import EventKind, Status
+
+#: What follows an outage is not held against recovery for so long.
+AFTERMATH = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """From the kill to the event that gave the task back."""
+
+    what: str
+    seconds: float
+    reason: str
+    is_clear: bool  # no outage in between
+
+
+def delays(log: Log) -> list[Delay]:
+    """One for each task that a killed process held."""
+    killed = {pid: kill for kill in log.kills for pid in kill.pids}
+    found = []
+    for model in MODELS.values():
+        recoveries = events_of(model, None).filter(
+            kind__in=[EventKind.RECOVER, EventKind.DROP], from_status=Status.RUNNING
+        )
+        for event in recoveries.iterator():
+            kill = killed.get(int(event.data["lost_worker"].split(":")[1]))
+            if kill is not None and kill.time <= event.event_time.timestamp():
+                found.append(_delay(event, kill.time, kill.what, log.outages))
+    return found
+
+
+def _delay(event: Any, began: float, what: str, outages: Iterable[tuple[float, float, str]]) -> Delay:
+    ended = event.event_time.timestamp()
+    is_clear = not any(
+        start < ended and end + AFTERMATH > began for start, end, _ in outages
+    )
+    return Delay(what, ended - began, event.reason, is_clear)
+
+
+def quantiles(values: Iterable[float]) -> dict[str, float]:
+    """Count, median, 95th percentile and maximum."""
+    ordered = sorted(values)
+    if not ordered:
+        return {"count": 0}
+    last = len(ordered) - 1
+    return {
+        "count": len(ordered),
+        "p50": round(ordered[last // 2], 3),
+        "p95": round(ordered[int(last * 0.95)], 3),
+        "max": round(ordered[-1], 3),
+    }

@@ -1,0 +1,168 @@
+"""One process that makes work: ``python -m benchmarks.chaos.producers SEED``.
+
+What it has promised (the row was saved, the transaction committed) stands in the diary.
+"""
+
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+django.setup()
+
+import redis  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.db import DatabaseError, InterfaceError, connections, models  # noqa: E402
+from simqcore import SimQ  # noqa: E402
+
+from benchmarks.chaos import diary  # noqa: E402
+from benchmarks.chaos.models import Deed, Job, Parcel  # noqa: E402
+from django_simpletask3.context import task_context  # noqa: E402
+from django_simpletask3.exceptions import SimpleTaskError  # noqa: E402
+
+BACKLOG = 1500
+SLOW = 2.0
+TOLD = 500  # how many of its latest tasks a producer remembers
+
+
+class Producer:
+    """Does one thing after the other until it is told to stop."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.is_stopping = False
+        self.known: list[Deed] = []
+        client = redis.Redis.from_url(
+            settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL, socket_timeout=1.5, socket_connect_timeout=1
+        )
+        self.stock = SimQ(client, prefix=settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX)
+        self.acts: list[tuple[Callable[[], Any], int]] = [
+            (self.save, 40),
+            (self.bulk, 25),
+            (self.push_like_an_old_node, 10),
+            (self.save_past_save, 4),
+            (self.save_again, 4),
+            (self.reset, 8),
+            (self.cancel, 6),
+            (self.delete, 1),
+        ]
+
+    def run(self) -> None:
+        looked_at = 0.0
+        while not self.is_stopping:
+            if time.monotonic() - looked_at > 1.0:
+                self.guarded(self.wait_for_room)
+                looked_at = time.monotonic()
+            act = self.random.choices(*zip(*self.acts, strict=True))[0]
+            self.guarded(act)
+            time.sleep(self.random.uniform(0.0, 0.06))
+
+    def guarded(self, act: Callable[[], Any]) -> None:
+        """Do it; a database that is away is somebody else's fault, anything else is told."""
+        began = time.time()
+        try:
+            with task_context(actor="producer"):
+                act()
+        except (SimpleTaskError, DatabaseError, InterfaceError, redis.RedisError) as error:
+            diary.write("trouble", act.__name__, type(error).__name__)
+            connections.close_all()
+        except Exception as error:
+            diary.write("unforeseen", act.__name__, type(error).__name__, repr(error).replace(" ", "_"))
+            connections.close_all()
+        seconds = time.time() - began
+        if seconds > SLOW and act is not self.wait_for_room:
+            diary.write("slow", act.__name__, f"{seconds:.2f}")
+
+    def wait_for_room(self) -> None:
+        """Let the workers catch up."""
+        while not self.is_stopping and waiting() > BACKLOG:
+            time.sleep(0.2)
+
+    def save(self) -> None:
+        self.promise([self.job() if self.random.random() < 0.8 else self.parcel()])
+
+    def promise(self, tasks: list[Any]) -> None:
+        for task in tasks:
+            task.save()
+            self.tell(task)
+
+    def tell(self, task: Deed) -> None:
+        diary.write("promised", task._meta.model_name, task.pk)
+        self.known = [*self.known[-TOLD:], task]
+
+    def bulk(self) -> None:
+        many = [self.job() for _ in range(self.random.randint(2, 60))]
+        for task in Job.objects.bulk_enqueue(many, batch_size=40):
+            self.tell(task)
+        for task in Parcel.objects.bulk_enqueue([self.parcel() for _ in range(3)]):
+            self.tell(task)
+
+    def push_like_an_old_node(self) -> None:
+        """A doorbell for a row that exists already, as version 0.1 writes it."""
+        jobs = [task for task in self.known if isinstance(task, Job)]
+        for job in self.random.sample(jobs, min(3, len(jobs))):
+            self.push(job)
+
+    def push(self, job: Deed) -> None:
+        data = {"app_label": "chaos", "model_name": "job", "id": job.pk}
+        self.stock.lpush(job.get_event_channel(), data, id=job.get_task_id())
+
+    def save_past_save(self) -> None:
+        """A row that knows nothing of streams, and the push that follows it."""
+        job = self.job()
+        models.Model.save_base(job, force_insert=True)
+        diary.write("promised", "job", job.pk)
+        self.push(job)
+
+    def save_again(self) -> None:
+        for task in self.random.sample(self.known, min(3, len(self.known))):
+            task.save()
+
+    def reset(self) -> None:
+        for task in self.random.sample(self.known, min(2, len(self.known))):
+            task.reset("once more")
+
+    def cancel(self) -> None:
+        for task in self.known[-2:]:
+            task.cancel("not wanted")
+
+    def delete(self) -> None:
+        if self.known:
+            self.known.pop(self.random.randrange(len(self.known))).delete()
+
+    def job(self) -> Job:
+        return Job(seconds=self.seconds(), fails=self.random.random() < 0.05)
+
+    def parcel(self) -> Parcel:
+        return Parcel(seconds=self.seconds(), fails=self.random.random() < 0.05)
+
+    def seconds(self) -> float:
+        """Mostly next to nothing; now and then longer than the lease."""
+        draw = self.random.random()
+        if draw < 0.001:
+            return settings.LEASE * 1.5
+        return self.random.uniform(0.2, 1.0) if draw < 0.02 else self.random.uniform(0.0, 0.005)
+
+
+def waiting() -> int:
+    """How many tasks are not final."""
+    return sum(model.objects.filter(lease_until__isnull=False).count() for model in (Job, Parcel))
+
+
+def main() -> None:
+    producer = Producer(int(sys.argv[1]))
+
+    def stop(*_: Any) -> None:
+        producer.is_stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    producer.run()
+    connections.close_all()
+
+
+if __name__ == "__main__":
+    main()

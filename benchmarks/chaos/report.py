@@ -1,0 +1,61 @@
+"""The report of a run: one table for people, one JSON for machines."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import django
+from django.db import connection
+
+from benchmarks.chaos.verdict import Verdict
+
+#: How many violations of one kind are told in full.
+_TOLD = 20
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what the run was made."""
+    with connection.cursor() as cursor:
+        question = {"sqlite": "SELECT sqlite_version()"}.get(connection.vendor, "SELECT version()")
+        cursor.execute(question)
+        (version,) = cursor.fetchone()
+    return {
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "redis-py": metadata.version("redis"),
+        "database": f"{connection.vendor} {version.split(' on ')[0]}",
+        "cores": os.cpu_count(),
+    }
+
+
+def violations(verdict: Verdict) -> dict[str, Any]:
+    """How many of each kind, and the first of them in full."""
+    return {
+        kind: {"count": len(found), "first": found[:_TOLD]}
+        for kind, found in sorted(verdict.violations.items())
+        if found
+    }
+
+
+def written(report: Mapping[str, Any], path: Path | None) -> None:
+    """Print the table; write the JSON if somebody wants it."""
+    for section, content in report.items():
+        print(f"\n{section}")
+        for name, value in content.items() if isinstance(content, dict) else [("", content)]:
+            print(f"  {name:<28} {_short(value)}")
+    if path is not None:
+        path.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "first" in value:
+        return "\n".join([str(value["count"]), *(f"      {text}" for text in value["first"])])
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {item}" for name, item in value.items())
+    if isinstance(value, list):
+        return "".join(f"\n      {item}" for item in value) or "none"
+    return str(value)

@@ -1,0 +1,32 @@
+"""The Django project of the storm: short leases, one database, the tests' own servers.
+
+The environment is that of ``tests/settings.py``; ``SIMPLETASK3_CHAOS_LEASE`` is the lease in seconds.
+"""
+
+import os
+
+from tests import settings as tests_settings
+from tests.databases import database
+
+RUN = tests_settings.RUN
+RUN_FOLDER = tests_settings.RUN_FOLDER
+REDIS_SOCKET = tests_settings.REDIS_SOCKET
+LEASE = float(os.environ.get("SIMPLETASK3_CHAOS_LEASE", "4"))
+
+SECRET_KEY = "only for tests"
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = ["django_simpletask3", "benchmarks.chaos.apps.ChaosConfig"]
+DATABASES = {"default": database(tests_settings.DATABASE_URL, "default", RUN, RUN_FOLDER)}
+if tests_settings.DATABASE_URL == "sqlite":
+    # Short, so that a writer who holds the file longer is seen as "database is locked".
+    DATABASES["default"]["OPTIONS"] = {**DATABASES["default"]["OPTIONS"], "timeout": 5}
+
+DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = f"unix://{REDIS_SOCKET}"
+DJANGO_SIMPLETASK3_SIMQ_PREFIX = f"simpletask3-test-{RUN}"
+DJANGO_SIMPLETASK3_SIMQ_POP_TIMEOUT = 1
+DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT = LEASE
+DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = min(LEASE, 3.0)
+DJANGO_SIMPLETASK3_SIMQ_WORKER_STATUS_EXPIRE = 30
+DJANGO_SIMPLETASK3_SHUTDOWN_GRACE = 2

@@ -1,0 +1,323 @@
+"""The storm: faults at seeded random instants, for a while, then calm."""
+
+import heapq
+import itertools
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connections
+
+from benchmarks.chaos import actors
+from benchmarks.chaos.outages import Database
+from benchmarks.chaos.producers import waiting
+from benchmarks.chaos.stage import Stage
+
+#: Faults per second.
+RATE = 4.0
+_REST_OF_A_NODE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Processes that were sent SIGKILL together."""
+
+    time: float
+    what: str
+    pids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Log:
+    """What was done to the fleet."""
+
+    kills: list[Kill] = field(default_factory=list)
+    outages: list[tuple[float, float, str]] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    exits: Counter[str] = field(default_factory=Counter)
+    surprises: list[str] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)  # processes that could not say their last word
+
+    @property
+    def killed(self) -> int:
+        """How many processes were killed."""
+        return sum(len(kill.pids) for kill in self.kills)
+
+
+class Storm:
+    """Keeps a fleet alive and hurts it."""
+
+    def __init__(self, stage: Stage, seed: int, *, nodes: int = 3, producers: int = 2) -> None:
+        self.stage = stage
+        self.random = random.Random(seed)
+        self.log = Log()
+        self.database = Database()
+        self._number = itertools.count(1)
+        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._leaving: list[actors.Actor] = []
+        self._frozen: set[int] = set()
+        self._redis_until = 0.0
+        self._rests: dict[int, float] = {}
+        self.nodes: list[actors.Actor | None] = [None] * nodes
+        self.producers: list[actors.Actor | None] = [None] * producers
+        self._menu: list[tuple[Callable[[], None], int]] = [
+            (self.kill_child, 40),
+            (self.kill_node, 12),
+            (self.kill_supervisor, 8),
+            (self.kill_producer, 5),
+            (self.freeze_child, 4),
+            (self.freeze_node, 2),
+            (self.restart_node, 6),
+            (self.crash_redis, 2),
+            (self.empty_redis, 2),
+            (self.forget_scripts, 2),
+            (self.freeze_redis, 2),
+            (self.cut_redis, 3),
+            (self.cut_database, 4),
+        ]
+
+    def rage(self, seconds: float) -> None:
+        """Hurt the fleet for ``seconds``."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.tend()
+            self._do_later()
+            fault = self.random.choices(*zip(*self._menu, strict=True))[0]
+            fault()
+            self.log.faults[fault.__name__] += 1
+            time.sleep(self.random.expovariate(RATE))
+
+    def calm(self, patience: float) -> bool:
+        """Heal everything, stop the producers, and wait until the work is done; whether it is."""
+        self._menu = []
+        while self._later:
+            self._later[0][2]()
+            heapq.heappop(self._later)
+        for maker in filter(None, self.producers):
+            maker.stop()
+        self.producers = []
+        return self._drained(patience)
+
+    def close(self) -> None:
+        """Let the nodes end in good order."""
+        fleet = [node for node in (*self.nodes, *self._leaving) if node]
+        for node in fleet:
+            node.stop()
+        for node in fleet:
+            self._await_end(node)
+        self.nodes = []
+
+    def end(self) -> None:
+        """Whatever happened, leave no process behind."""
+        self.database.let_go()
+        actors.send(self._frozen, signal.SIGCONT)
+        for actor in filter(None, (*self.nodes, *self.producers, *self._leaving)):
+            actor.kill_all()
+
+    def tend(self) -> None:
+        """Start again what has ended."""
+        for index, node in enumerate(self.nodes):
+            if self._is_missing(node, index):
+                self.nodes[index] = actors.node(f"node-{index}")
+        for index, maker in enumerate(self.producers):
+            if maker is None or not maker.is_running:
+                self._note_end(maker)
+                seed = self.random.randrange(2**32)
+                self.producers[index] = actors.producer(f"producer-{index}", seed)
+        self._leaving = [node for node in self._leaving if not self._has_left(node)]
+
+    def _is_missing(self, node: actors.Actor | None, index: int) -> bool:
+        if node is not None and node.is_running:
+            return False
+        self._note_end(node)
+        self.nodes[index] = None
+        rested = self._rests.setdefault(index, time.monotonic() + _REST_OF_A_NODE)
+        if time.monotonic() < rested:
+            return False
+        del self._rests[index]
+        return True
+
+    def _has_left(self, node: actors.Actor) -> bool:
+        if node.is_running:
+            return False
+        self._note_end(node)
+        return True
+
+    def _note_end(self, actor: actors.Actor | None) -> None:
+        if actor is None:
+            return
+        code = actor.process.returncode
+        self.log.exits[str(code)] += 1
+        if not actor.is_doomed:
+            self.log.surprises.append(f"{actor.name} ended by itself with {code}")
+
+    # Kills.
+
+    def kill_child(self) -> None:
+        node = self._node()
+        children = node.children() if node else []
+        if children:
+            self._kill("child", [self.random.choice(children)])
+
+    def kill_supervisor(self) -> None:
+        if node := self._node():
+            node.is_doomed = True
+            children = node.children()
+            self.log.gone.update(children)
+            self._kill("supervisor", [node.process.pid])
+            node.process.wait()
+            self._after(8.0, lambda: actors.send(children, signal.SIGKILL))
+
+    def kill_node(self) -> None:
+        if node := self._node():
+            now = time.time()
+            self.log.kills.append(Kill(now, "node", tuple(node.kill_all())))
+            self.log.gone.update(self.log.kills[-1].pids)
+
+    def kill_producer(self) -> None:
+        maker = self.random.choice(self.producers)
+        if maker and maker.is_running:
+            maker.is_doomed = True
+            self._kill("producer", [maker.process.pid])
+            maker.process.wait()
+
+    def _kill(self, what: str, pids: list[int]) -> None:
+        self.log.gone.update(pids)
+        self.log.kills.append(Kill(time.time(), what, tuple(pids)))
+        actors.send(pids, signal.SIGKILL)
+
+    # What comes back.
+
+    def freeze_child(self) -> None:
+        node = self._node()
+        children = node.children() if node else []
+        if children:
+            self._freeze([self.random.choice(children)])
+
+    def freeze_node(self) -> None:
+        if node := self._node():
+            self._freeze(node.members())
+
+    def restart_node(self) -> None:
+        if node := self._node():
+            self.log.gone.update(node.children())
+            node.stop()
+            if self.random.random() < 0.3:
+                self._after(0.5, lambda: actors.send([node.process.pid], signal.SIGTERM))
+            self._leaving.append(node)
+            self.nodes[self.nodes.index(node)] = None
+
+    def _freeze(self, pids: list[int]) -> None:
+        actors.send(pids, signal.SIGSTOP)
+        self._frozen.update(pids)
+
+        def thaw() -> None:
+            actors.send(pids, signal.SIGCONT)
+            self._frozen.difference_update(pids)
+
+        self._after(settings.LEASE + self.random.uniform(0.5, 2.5), thaw)
+
+    # Redis.
+
+    def crash_redis(self) -> None:
+        """Killed; it comes back empty."""
+        if self._redis_is_up():
+            self.stage.redis_server.kill()
+            self._redis_back(self.random.uniform(0.2, 3.0), self.stage.redis_server.start, "redis")
+
+    def freeze_redis(self) -> None:
+        if self._redis_is_up():
+            self.stage.redis_server.freeze()
+            self._redis_back(self.random.uniform(1.0, 4.0), self.stage.redis_server.thaw, "redis")
+
+    def empty_redis(self) -> None:
+        self._tell_redis(lambda client: client.flushall())
+        self._note_outage(0.0, "redis")
+
+    def forget_scripts(self) -> None:
+        self._tell_redis(lambda client: client.script_flush())
+
+    def cut_redis(self) -> None:
+        self._tell_redis(lambda client: client.client_kill_filter(_type="normal"))
+
+    def _tell_redis(self, command: Callable[[Any], Any]) -> None:
+        if self._redis_is_up():
+            with self.stage.redis(socket_timeout=2) as client:
+                try:
+                    command(client)
+                except redis.RedisError as error:
+                    self.log.surprises.append(f"redis: {error}")
+
+    def _redis_is_up(self) -> bool:
+        return time.monotonic() >= self._redis_until
+
+    def _redis_back(self, seconds: float, back: Callable[[], Any], what: str) -> None:
+        self._redis_until = time.monotonic() + seconds + 30.0
+        self._note_outage(seconds, what)
+
+        def again() -> None:
+            back()
+            self._redis_until = 0.0
+
+        self._after(seconds, again)
+
+    # The database.
+
+    def cut_database(self) -> None:
+        if self.database.vendor == "sqlite":
+            seconds = self.random.uniform(1.0, 7.0)
+            try:
+                self.database.hold()
+            except Exception as error:  # busy beyond patience: fault enough
+                self.log.surprises.append(f"lock: {error}")
+                return
+            self._note_outage(seconds, "database")
+            self._after(seconds, self.database.let_go)
+        else:
+            self._note_outage(0.5, "database")
+            self.database.cut(self.random)
+
+    def _note_outage(self, seconds: float, what: str) -> None:
+        now = time.time()
+        self.log.outages.append((now, now + seconds, what))
+
+    # Time.
+
+    def _node(self) -> actors.Actor | None:
+        running = [node for node in self.nodes if node and node.is_running and not node.is_doomed]
+        return self.random.choice(running) if running else None
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._number), act))
+
+    def _do_later(self) -> None:
+        while self._later and self._later[0][0] <= time.monotonic():
+            heapq.heappop(self._later)[2]()
+
+    def _drained(self, patience: float) -> bool:
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            self.tend()
+            try:
+                if waiting() == 0:
+                    return True
+            except (DatabaseError, InterfaceError):
+                connections.close_all()
+            time.sleep(0.3)
+        return False
+
+    def _await_end(self, node: actors.Actor) -> None:
+        try:
+            node.process.wait(timeout=30)
+        except Exception:
+            self.log.surprises.append(f"{node.name} did not end within 30 s")
+            node.kill_all()
+        if node.process.returncode:
+            self.log.surprises.append(f"{node.name} ended with {node.process.returncode}")
+        self._note_end(node)

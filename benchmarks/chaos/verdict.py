@@ -1,0 +1,235 @@
+"""What must be true once the storm is over, and every place where it is not."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from benchmarks.chaos import diary
+from benchmarks.chaos.models import MODELS, Deed
+from django_simpletask3.events import events_of
+from django_simpletask3.replay import Projection, broken_links, fold
+from django_simpletask3.states import FINAL, EventKind, Status
+
+#: A run ends with one of these; RECOVER, DROP, CANCEL and RESET may also befall a waiting task.
+_CLOSING = {
+    EventKind.ACK,
+    EventKind.FAIL,
+    EventKind.RETRY,
+    EventKind.RELEASE,
+    EventKind.RECOVER,
+    EventKind.DROP,
+    EventKind.CANCEL,
+    EventKind.RESET,
+    EventKind.DELETE,
+}
+_OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
+_FRESH = {EventKind.ENQUEUE, EventKind.RESET}
+
+
+@dataclass(slots=True)
+class Witness:
+    """What the diary says of one task."""
+
+    begun: Counter[int] = field(default_factory=Counter)
+    ended: dict[int, str] = field(default_factory=dict)
+    workers: dict[int, str] = field(default_factory=dict)
+    is_promised: bool = False
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Figures, and violations by kind; each violation names the task."""
+
+    figures: Counter[str] = field(default_factory=Counter)
+    violations: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def blame(self, kind: str, text: str) -> None:
+        self.violations[kind].append(text)
+
+    @property
+    def is_clean(self) -> bool:
+        return not any(self.violations.values())
+
+
+def witnesses() -> dict[tuple[str, str], Witness]:
+    """The diary, by model and key."""
+    found: dict[tuple[str, str], Witness] = defaultdict(Witness)
+    for line in diary.read():
+        if line.word not in ("begin", "end", "promised"):
+            continue
+        witness = found[line.rest[0], line.rest[1]]
+        if line.word == "promised":
+            witness.is_promised = True
+        elif line.word == "begin":
+            witness.begun[int(line.rest[2])] += 1
+            witness.workers[int(line.rest[2])] = line.rest[3]
+        else:
+            witness.ended[int(line.rest[2])] = line.rest[3]
+    return found
+
+
+def judge(killed: Iterable[int] = (), keys: set[str] | None = None) -> Verdict:
+    """Hold rows, streams and diary against each other; of all tasks, or of those with ``keys``."""
+    verdict = Verdict()
+    heard = witnesses()
+    dead = set(killed)
+    for name, model in MODELS.items():
+        rows = {str(row.pk): row for row in model.objects.all().iterator()}
+        for key, stream in _streams(model):
+            if keys is None or key in keys:
+                witness = heard.pop((name, key), Witness())
+                _Case(verdict, f"{name} {key}", stream, rows.pop(key, None), witness, dead).judge()
+        for key in rows:
+            if keys is None or key in keys:
+                heard.pop((name, key), None)
+                verdict.blame("lost", f"{name} {key}: a row without a stream, {rows[key].status!r}")
+    for (name, key), witness in heard.items():
+        if (keys is None or key in keys) and witness.is_promised:
+            verdict.blame("lost", f"{name} {key}: promised, and there is neither row nor stream")
+    return verdict
+
+
+def _streams(model: type[Deed]) -> Iterator[tuple[str, list[Any]]]:
+    events = events_of(model, None).iterator(chunk_size=5000)
+    for key, stream in groupby(events, key=lambda event: event.task_id):
+        yield str(key), list(stream)
+
+
+@dataclass(slots=True)
+class _Case:
+    verdict: Verdict
+    name: str
+    stream: list[Any]
+    row: Deed | None
+    witness: Witness
+    dead: set[int]
+
+    def judge(self) -> None:
+        kinds = Counter(str(event.kind) for event in self.stream)
+        self.verdict.figures.update(kinds)
+        self.verdict.figures.update(tasks=1, events=len(self.stream))
+        self._is_whole()
+        self._is_final()
+        self._each_run_is_closed_once()
+        self._each_life_has_one_outcome()
+        self._each_execution_is_explained()
+        self._each_outcome_was_earned()
+        self._each_late_result_was_refused()
+
+    def _blame(self, kind: str, text: str) -> None:
+        story = " ".join(f"{event.kind}/{event.attempt}" for event in self.stream)
+        self.verdict.blame(kind, f"{self.name}: {text} [{story}]")
+
+    def _is_whole(self) -> None:
+        if broken := broken_links(self.stream):
+            self._blame("broken_chain", f"at {broken}")
+        folded = fold(self.stream)
+        if self.row is None:
+            if folded.status is not None:
+                self._blame("lost", "the row is gone and nobody deleted it")
+        elif different := folded.differences(Projection.of(self.row)):
+            self._blame("fold_differs", str(different))
+
+    def _is_final(self) -> None:
+        if self.row is not None and Status(self.row.status) not in FINAL:
+            self._blame("lost", f"it is {Status(self.row.status).name} for ever")
+        if self.row is not None and self.row.lease_until is not None:
+            self._blame("leaked", f"lease_until {self.row.lease_until}")
+
+    def _runs(self) -> Iterator[tuple[Any, list[Any]]]:
+        """Each start, with what closed it."""
+        started: Any = None
+        closings: list[Any] = []
+        for event in self.stream:
+            if event.kind == EventKind.START:
+                if started is not None:
+                    yield started, closings
+                started, closings = event, []
+            elif (
+                event.kind in _CLOSING
+                and started is not None
+                and event.from_status == Status.RUNNING
+            ):
+                closings.append(event)
+        if started is not None:
+            yield started, closings
+
+    def _each_run_is_closed_once(self) -> None:
+        attempts: Counter[int] = Counter()
+        for started, closings in self._runs():
+            attempts[started.attempt] += 1
+            if len(closings) != 1:
+                text = f"attempt {started.attempt} was closed {len(closings)} times"
+                self._blame("recorded_twice" if closings else "lost", text)
+        if any(count > 1 for count in attempts.values()):
+            self._blame("recorded_twice", f"an attempt was started twice {attempts}")
+
+    def _each_life_has_one_outcome(self) -> None:
+        outcomes = 0
+        for event in self.stream:
+            outcomes = 0 if event.kind in _FRESH else outcomes + (event.kind in _OUTCOMES)
+            if outcomes > 1:
+                self._blame("recorded_twice", f"two outcomes at {event.sequence}")
+
+    def _each_execution_is_explained(self) -> None:
+        starts = {event.attempt: event for event in self.stream if event.kind == EventKind.START}
+        executions = sum(self.witness.begun.values())
+        self.verdict.figures["executions"] += executions
+        self.verdict.figures["executed_again"] += max(0, executions - 1)
+        for attempt, count in self.witness.begun.items():
+            if count > 1:
+                self._blame("unexplained", f"attempt {attempt} was executed {count} times")
+            if attempt not in starts:
+                self._blame("unexplained", f"attempt {attempt} was executed and never started")
+            elif starts[attempt].worker != self.witness.workers[attempt]:
+                self._blame("unexplained", f"attempt {attempt} was executed by another worker")
+
+    def _each_outcome_was_earned(self) -> None:
+        for event in self.stream:
+            if event.kind in (EventKind.ACK, EventKind.FAIL, EventKind.RETRY):
+                if self.witness.ended.get(event.attempt) != event.worker:
+                    self._blame("unearned", f"{event.kind} of attempt {event.attempt}")
+        result = self.row.result_data if self.row is not None else None
+        if self.row is not None and self.row.status == Status.SUCCESS:
+            mine = {"worker": self.witness.ended.get(self.row.attempt), "attempt": self.row.attempt}
+            if result != mine or self.row.done_by != f"{mine['worker']}/{mine['attempt']}":
+                self._blame("unearned", f"the row holds {result}, {self.row.done_by}")
+
+    def _each_late_result_was_refused(self) -> None:
+        if self.row is None:
+            return
+        refused = {
+            event.data["attempt"] for event in self.stream if event.kind == EventKind.REJECT
+        }
+        self.verdict.figures["refused"] += len(refused)
+        for started, closings in self._runs():
+            worker = self.witness.ended.get(started.attempt)
+            if worker is None or not closings or int(worker.split(":")[1]) in self.dead:
+                continue
+            superseded = closings[0].kind not in (
+                EventKind.ACK,
+                EventKind.FAIL,
+                EventKind.RETRY,
+                EventKind.RELEASE,
+            )
+            if superseded and started.attempt not in refused:
+                self._blame("unrecorded", f"the late result of attempt {started.attempt}")
+
+
+def leaks(client: Any, prefix: str) -> list[str]:
+    """Keys in Redis that nothing will ever remove, or that speak of work although all is done."""
+    found = []
+    for key in client.scan_iter(f"{prefix}:*", count=1000):
+        name = key.decode().removeprefix(f"{prefix}:")
+        family = name.split(":")[0]
+        if family in ("running", "mq"):
+            found.append(f"{name} {client.lrange(key, 0, 2)!r} of {client.llen(key)}")
+        elif name == "x:leases":
+            found += [f"lease {rkey.decode()}" for rkey in client.zrange(key, 0, -1)]
+        elif name == "x:waits":
+            found += [f"wait {rkey.decode()}" for rkey in client.hkeys(key)]
+        elif family in ("item", "done", "worker") and client.ttl(key) == -1:
+            found.append(f"{name} does not expire: {client.hgetall(key) if family == 'item' else ''}")
+    return found

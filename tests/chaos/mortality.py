@@ -1,0 +1,137 @@
+"""Death on schedule: a process dies after the k-th step it, or its family, has taken.
+
+A step is a command that Redis has answered, a statement that the database has executed, or a commit.
+What was armed in a parent is shared by the children it forks, and kills once: whoever is started in
+the place of the dead lives. In a process of its own it is armed by the environment:
+
+SIMPLETASK3_DIES_AFTER      the number of the step
+SIMPLETASK3_DIES_TOGETHER   anything: the whole process group dies
+"""
+
+import mmap
+import os
+import signal
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import redis
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from django_simpletask3.queue.scripts import script
+
+_FORMAT = "=3q"
+_SCRIPTS = Path(script.__wrapped__.__globals__["__file__"]).parent
+
+
+class Mortality:
+    """The steps that were taken, and the one that is the last."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, struct.calcsize(_FORMAT))
+        self._lock = threading.Lock()
+        self._names: dict[str, str] = {}
+        self.diary: Path | None = None
+
+    def arm(self, after: int, *, together: bool = False, diary: Path | None = None) -> None:
+        """From now on count, and die after ``after`` steps (0: never)."""
+        self.diary = diary
+        self._write(0, after, int(together))
+
+    def disarm(self) -> None:
+        self._write(0, 0, 0)
+
+    @property
+    def taken(self) -> int:
+        """How many steps were taken."""
+        return self._read()[0]
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether somebody has died of it."""
+        return self._read()[1] < 0
+
+    def step(self, what: str) -> None:
+        """Note that a step was taken; does not return if it was the last."""
+        with self._lock:
+            taken, last, together = self._read()
+            if last < 0:
+                return
+            self._write(taken + 1, last, together)
+            self._tell(f"{taken + 1} {threading.current_thread().name} {what}")
+            if taken + 1 != last:
+                return
+            self._write(taken + 1, -1, together)
+            os.kill(0 if together else os.getpid(), signal.SIGKILL)
+            threading.Event().wait()
+
+    def _tell(self, line: str) -> None:
+        if self.diary is not None:
+            with self.diary.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    def _read(self) -> tuple[int, int, int]:
+        taken, last, together = struct.unpack_from(_FORMAT, self._memory)
+        return taken, last, together
+
+    def _write(self, taken: int, last: int, together: int) -> None:
+        struct.pack_into(_FORMAT, self._memory, 0, taken, last, together)
+
+
+MORTALITY = Mortality()
+_is_installed = False
+
+
+def install() -> None:
+    """Let every command, statement and commit of this process, and of its forks, be a step."""
+    global _is_installed
+    if _is_installed:
+        return
+    _is_installed = True
+    execute, commit = redis.Redis.execute_command, BaseDatabaseWrapper._commit
+
+    def execute_and_count(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return execute(self, *args, **options)
+        finally:
+            MORTALITY.step(f"redis {_word(args)}")
+
+    def commit_and_count(self: Any) -> Any:
+        try:
+            return commit(self)
+        finally:
+            MORTALITY.step("sql COMMIT")
+
+    redis.Redis.execute_command = execute_and_count
+    BaseDatabaseWrapper._commit = commit_and_count
+    connection_created.connect(_count_statements, dispatch_uid="mortality")
+
+
+def arm_from_environment() -> None:
+    """Arm this process if the environment asks for it."""
+    after = int(os.environ.get("SIMPLETASK3_DIES_AFTER", "0"))
+    if after:
+        install()
+        MORTALITY.arm(after, together="SIMPLETASK3_DIES_TOGETHER" in os.environ)
+
+
+def _count_statements(connection: Any, **_: Any) -> None:
+    if _wrapped not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_wrapped)
+
+
+def _wrapped(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    try:
+        return execute(sql, params, many, context)
+    finally:
+        MORTALITY.step(f"sql {sql[:60]}")
+
+
+def _word(args: tuple[Any, ...]) -> str:
+    if args[0] not in ("EVALSHA", "EVAL"):
+        return str(args[0])
+    names = {script(path.stem).sha: path.stem for path in _SCRIPTS.glob("*.lua")}
+    texts = {script(path.stem).text: path.stem for path in _SCRIPTS.glob("*.lua")}
+    return f"{args[0]} {names.get(args[1]) or texts.get(args[1])}"
