@@ -50,6 +50,10 @@ class Announcement:
         self.withdrawn: dict[str, str] = {}
         self.facts: list[tuple[SimpleTask, TaskEvent]] = []
         self.is_out = False
+        # Django logs a callback that raised by this name, and fails itself if there is none.
+        self.__qualname__ = type(self).__qualname__
+        # Django logs a hook that raised by this name; without it the log raises into the save().
+        self.__qualname__ = type(self).__qualname__
 
     def bell(self, task: SimpleTask) -> None:
         if (key := task.get_task_id()) not in self.births:
@@ -69,11 +73,19 @@ class Announcement:
 
     def __call__(self) -> None:
         self.is_out = True
+        try:
+            self._ask_the_queue()
+        finally:
+            self._send_the_signals()
+
+    def _ask_the_queue(self) -> None:
         withdraw(self.withdrawn)
         _ring_due(_as_saved(self.stolen.values()), steal=True)
         # An instance that was born here is of the model it was saved as; of another, nobody knows.
         others = [*self.births.values(), *_as_saved(self.bells.values())]
         _ring_due(task for task in others if task.get_task_id() not in self.stolen)
+
+    def _send_the_signals(self) -> None:
         for task, event in self.facts:
             for signal in (*SIGNALS.get(EventKind(event.kind), ()), task_transitioned):
                 signal.send_robust(sender=type(task), task=task, event=event)

@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     storm.add_argument("--probes", type=int, default=5, help="redeliveries measured in calm weather")
     walk = words.add_parser("walk", parents=[common], help="a death after every step")
     walk.add_argument("--ways", default="", help="some of the ways, separated by commas")
+    walk.add_argument("--every", type=int, default=1, help="only every n-th step")
     return parser.parse_args()
 
 

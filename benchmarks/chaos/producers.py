@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,8 @@ class Producer:
             diary.write("trouble", act.__name__, type(error).__name__)
             connections.close_all()
         except Exception as error:
-            diary.write("unforeseen", act.__name__, type(error).__name__, repr(error).replace(" ", "_"))
+            traceback.print_exc()
+            diary.write("unforeseen", act.__name__, type(error).__name__)
             connections.close_all()
         seconds = time.time() - began
         if seconds > SLOW and act is not self.wait_for_room:
@@ -120,7 +122,7 @@ class Producer:
 
     def save_again(self) -> None:
         for task in self.random.sample(self.known, min(3, len(self.known))):
-            task.save()
+            task.save(update_fields=["fails"])
 
     def reset(self) -> None:
         for task in self.random.sample(self.known, min(2, len(self.known))):

@@ -62,7 +62,7 @@ def walk(asked: argparse.Namespace) -> int:
     verdict, ways = Verdict(), {}
     with Stage() as stage:
         for name in chosen:
-            ways[name] = walked(name, stage, verdict)
+            ways[name] = walked(name, stage, verdict, every=asked.every)
         told = {
             "machine": report.machine(),
             "ways": ways,

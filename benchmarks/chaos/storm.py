@@ -68,8 +68,8 @@ class Storm:
         self.producers: list[actors.Actor | None] = [None] * producers
         self._menu: list[tuple[Callable[[], None], int]] = [
             (self.kill_child, 40),
-            (self.kill_node, 12),
-            (self.kill_supervisor, 8),
+            (self.kill_node, 9),
+            (self.kill_supervisor, 6),
             (self.kill_producer, 5),
             (self.freeze_child, 4),
             (self.freeze_node, 2),
@@ -79,7 +79,7 @@ class Storm:
             (self.forget_scripts, 2),
             (self.freeze_redis, 2),
             (self.cut_redis, 3),
-            (self.cut_database, 4),
+            (self.cut_database, 1 if self.database.vendor == "sqlite" else 4),
         ]
 
     def rage(self, seconds: float) -> None:
@@ -160,9 +160,7 @@ class Storm:
     # Kills.
 
     def kill_child(self) -> None:
-        node = self._node()
-        children = node.children() if node else []
-        if children:
+        if children := self._children():
             self._kill("child", [self.random.choice(children)])
 
     def kill_supervisor(self) -> None:
@@ -195,9 +193,7 @@ class Storm:
     # What comes back.
 
     def freeze_child(self) -> None:
-        node = self._node()
-        children = node.children() if node else []
-        if children:
+        if children := self._children():
             self._freeze([self.random.choice(children)])
 
     def freeze_node(self) -> None:
@@ -292,6 +288,9 @@ class Storm:
     def _node(self) -> actors.Actor | None:
         running = [node for node in self.nodes if node and node.is_running and not node.is_doomed]
         return self.random.choice(running) if running else None
+
+    def _children(self) -> list[int]:
+        return [pid for node in self.nodes if node for pid in node.children()]
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._number), act))

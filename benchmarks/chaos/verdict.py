@@ -70,11 +70,14 @@ def witnesses() -> dict[tuple[str, str], Witness]:
     return found
 
 
-def judge(killed: Iterable[int] = (), keys: set[str] | None = None) -> Verdict:
-    """Hold rows, streams and diary against each other; of all tasks, or of those with ``keys``."""
+def judge(gone: Iterable[int] | None, keys: set[str] | None = None) -> Verdict:
+    """Hold rows, streams and diary against each other; of all tasks, or of those with ``keys``.
+
+    ``gone`` are the processes that cannot have said their last word; None: nobody knows.
+    """
     verdict = Verdict()
     heard = witnesses()
-    dead = set(killed)
+    dead = None if gone is None else set(gone)
     for name, model in MODELS.items():
         rows = {str(row.pk): row for row in model.objects.all().iterator()}
         for key, stream in _streams(model):
@@ -104,7 +107,7 @@ class _Case:
     stream: list[Any]
     row: Deed | None
     witness: Witness
-    dead: set[int]
+    dead: set[int] | None
 
     def judge(self) -> None:
         kinds = Counter(str(event.kind) for event in self.stream)
@@ -198,7 +201,7 @@ class _Case:
                 self._blame("unearned", f"the row holds {result}, {self.row.done_by}")
 
     def _each_late_result_was_refused(self) -> None:
-        if self.row is None:
+        if self.row is None or self.dead is None:
             return
         refused = {
             event.data["attempt"] for event in self.stream if event.kind == EventKind.REJECT
@@ -227,7 +230,11 @@ def leaks(client: Any, prefix: str) -> list[str]:
         if family in ("running", "mq"):
             found.append(f"{name} {client.lrange(key, 0, 2)!r} of {client.llen(key)}")
         elif name == "x:leases":
-            found += [f"lease {rkey.decode()}" for rkey in client.zrange(key, 0, -1)]
+            now = client.time()[0]
+            found += [
+                f"lease {rkey.decode()}, {end - now:+.0f} s"
+                for rkey, end in client.zrange(key, 0, -1, withscores=True)
+            ]
         elif name == "x:waits":
             found += [f"wait {rkey.decode()}" for rkey in client.hkeys(key)]
         elif family in ("item", "done", "worker") and client.ttl(key) == -1:

@@ -5,11 +5,13 @@ Redis, statements and commits of the database); then a healthy node drains, and 
 the tasks of this life.
 """
 
+import contextlib
 import itertools
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -28,6 +30,16 @@ from tests.chaos.mortality import MORTALITY
 
 _LONGEST = 400  # steps; a way that is longer goes round in circles
 _PATIENCE = 30.0
+_LOOK = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a mortal process does, and what others do meanwhile (they are told its pid)."""
+
+    live: Callable[[], object]
+    meanwhile: Callable[[int], object] = lambda pid: None
+    together: bool = True  # its whole group dies
 
 
 def node(*, burst: bool) -> None:
@@ -35,41 +47,51 @@ def node(*, burst: bool) -> None:
     Supervisor([Job, Parcel], burst=burst).run()
 
 
-def work() -> list[Any]:
-    """Tasks that succeed, fail and are retried; what is made is pushed."""
-    made: list[Any] = [Job.objects.create(), Job.objects.create(fails=True)]
-    return [*made, Parcel.objects.create()]
-
-
-# Ways: what is there before, and who walks.
-
-
-def burst_child() -> tuple[list[Any], Callable[[], None], bool]:
+def burst_child() -> Way:
     """A child dies, its supervisor lives."""
-    return work(), lambda: node(burst=True), False
+    _tasks_of_all_kinds()
+    return Way(lambda: node(burst=True), together=False)
 
 
-def burst_node() -> tuple[list[Any], Callable[[], None], bool]:
+def burst_node() -> Way:
     """The whole node dies at once."""
-    return work(), lambda: node(burst=True), True
+    _tasks_of_all_kinds()
+    return Way(lambda: node(burst=True))
 
 
-def waiting_node() -> tuple[list[Any], Callable[[], None], bool]:
-    """A node that waits for messages is given some, and stopped."""
-    tasks = [Job(), Job(fails=True)]
-
-    def live() -> None:
-        pid = _forked(lambda: _save_when_awaited(tasks))
-        del pid
-        node(burst=False)
-
-    return tasks, live, True
+def retried() -> Way:
+    """A body raises and is tried again."""
+    Parcel.objects.create(fails=True)
+    return Way(lambda: node(burst=True))
 
 
-def producer() -> tuple[list[Any], Callable[[], None], bool]:
+def waiting_node() -> Way:
+    """A node that waits for messages is given some, and is stopped."""
+
+    def meanwhile(pid: int) -> None:
+        _until(_is_awaited)
+        tasks = [Job.objects.create(), Job.objects.create(fails=True)]
+        _until(lambda: all(_status(task).is_final for task in tasks))
+        os.kill(pid, signal.SIGTERM)
+
+    return Way(lambda: node(burst=False), meanwhile)
+
+
+def stopped_node() -> Way:
+    """A node is stopped while tasks run, of which one will not end in time."""
+    tasks = [Job.objects.create(seconds=seconds) for seconds in (5.0, 0.2, 0.0)]
+
+    def meanwhile(pid: int) -> None:
+        _until(lambda: _status(tasks[0]) == Status.RUNNING)
+        os.kill(pid, signal.SIGTERM)
+
+    return Way(lambda: node(burst=False), meanwhile)
+
+
+def producer() -> Way:
     """Somebody saves, queues in bulk, resets, cancels, deletes."""
     old = [Job.objects.create() for _ in range(3)]
-    _drain(old)
+    _drain()
 
     def live() -> None:
         one = Job.objects.create()
@@ -80,18 +102,18 @@ def producer() -> tuple[list[Any], Callable[[], None], bool]:
         old[1].delete()
         old[2].note("seen")
 
-    return old, live, True
+    return Way(live)
 
 
-def recoverer() -> tuple[list[Any], Callable[[], None], bool]:
-    """Recovery itself dies: over a vanished node's tasks, and over a lost message."""
+def recoverer() -> Way:
+    """Recovery itself dies, over the tasks of a vanished node and over a lost message."""
     tasks = [Job.objects.create(seconds=60.0), Job.objects.create(seconds=60.0)]
     pid = _forked(lambda: node(burst=False))
     _until(lambda: all(_status(task) == Status.RUNNING for task in tasks))
     os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     Job.objects.filter(pk__in=[task.pk for task in tasks]).update(seconds=0.0)
-    silent = Job.objects.create()
+    Job.objects.create()
     get_queue().db.delete(get_queue().get_mq_key(Job.get_event_channel()))
     time.sleep(settings.LEASE + 0.1)
 
@@ -100,47 +122,39 @@ def recoverer() -> tuple[list[Any], Callable[[], None], bool]:
         recovery.messages()
         recovery.strangers()
 
-    return [*tasks, silent], live, True
+    return Way(live)
 
 
-def stopped_node() -> tuple[list[Any], Callable[[], None], bool]:
-    """A node is stopped while tasks run that will not end in time."""
-    tasks = [Job.objects.create(seconds=2.5), Job.objects.create(seconds=0.2), Job.objects.create()]
-
-    def live() -> None:
-        parent = os.getpid()
-        _forked(lambda: (time.sleep(0.15), os.kill(parent, signal.SIGTERM)))
-        node(burst=False)
-
-    return tasks, live, True
-
-
-WAYS: dict[str, Callable[[], tuple[list[Any], Callable[[], None], bool]]] = {
-    "burst_child": burst_child,
-    "burst_node": burst_node,
-    "waiting_node": waiting_node,
-    "producer": producer,
-    "recoverer": recoverer,
-    "stopped_node": stopped_node,
+WAYS: dict[str, Callable[[], Way]] = {
+    way.__name__: way
+    for way in (
+        burst_child,
+        burst_node,
+        retried,
+        waiting_node,
+        stopped_node,
+        producer,
+        recoverer,
+    )
 }
 
 
-def walked(name: str, stage: Stage, verdict: Verdict) -> dict[str, Any]:
-    """Walk one way to its end; what there was on it."""
+def walked(name: str, stage: Stage, verdict: Verdict, *, every: int = 1) -> dict[str, Any]:
+    """Walk one way to its end, dying after every ``every``-th step; what there was on it."""
     mortality.install()
-    began, deaths = time.monotonic(), 0
-    for k in itertools.count(1):
-        first = _highest()
-        if not _lived(name, k):
-            break
-        deaths += 1
-        _drain(None)
-        _held(verdict, f"{name} after step {k}", first)
+    MORTALITY.is_immune = True
+    began, deaths, is_dead = time.monotonic(), 0, True
+    for k in itertools.count(1, every):
+        where, highest, now = f"{name} after step {k}", _highest(), time.time()
         if k > _LONGEST:
             verdict.blame("endless", f"{name} has more than {_LONGEST} steps")
             break
-    _drain(None)
-    _held(verdict, f"{name} to its end", first)
+        is_dead = _lived(name, k)
+        deaths += is_dead
+        _drain()
+        _hold(verdict, where, highest, now)
+        if not is_dead:
+            break
     found = _leaks(stage)
     for leak in found:
         verdict.blame("leaked", f"{name}: {leak}")
@@ -150,23 +164,28 @@ def walked(name: str, stage: Stage, verdict: Verdict) -> dict[str, Any]:
 def _lived(name: str, k: int) -> bool:
     """Live the way once; whether somebody died of the ``k``-th step."""
     MORTALITY.disarm()
-    _, live, together = WAYS[name]()
-    connections.close_all()
-    reset_queue()
-    # Tasks that were there before are known by now: only the way itself is counted.
-    MORTALITY.arm(k, together=together, diary=settings.RUN_FOLDER / f"{name}-{k}.steps")
-    pid = _forked(live)
+    way = WAYS[name]()
+    MORTALITY.arm(k, together=way.together, diary=settings.RUN_FOLDER / f"{name}-{k}.steps")
+    pid = _forked(way.live, is_mortal=True)
+    with contextlib.suppress(_IsDead):
+        way.meanwhile(pid)
     os.waitpid(pid, 0)
     is_dead = MORTALITY.is_spent
     MORTALITY.disarm()
     return is_dead
 
 
-def _forked(live: Callable[[], Any]) -> int:
+class _IsDead(Exception):
+    """There is nobody any more to wait for."""
+
+
+def _forked(live: Callable[[], object], *, is_mortal: bool = False) -> int:
     connections.close_all()
+    reset_queue()
     pid = os.fork()
     if pid:
         return pid
+    MORTALITY.is_immune = not is_mortal
     os.setsid()
     code = 1
     try:
@@ -176,24 +195,38 @@ def _forked(live: Callable[[], Any]) -> int:
         os._exit(code)
 
 
-def _save_when_awaited(tasks: list[Any]) -> None:
-    pass
+def _tasks_of_all_kinds() -> None:
+    Job.objects.create()
+    Job.objects.create(fails=True)
+    Parcel.objects.create()
+
+
+def _is_awaited() -> bool:
+    return bool(get_queue().db.info("clients")["blocked_clients"] >= 2)
 
 
 def _highest() -> int:
-    newest = Job.objects.order_by("-pk").first()
-    return newest.pk if newest else 0
+    newest = Job.event_model.objects.order_by("-task_id").first()
+    return newest.task_id if newest else 0
 
 
-def _held(verdict: Verdict, where: str, first: int) -> None:
-    keys = {str(pk) for pk in Job.objects.filter(pk__gt=first).values_list("pk", flat=True)}
-    found = judge(keys=keys)
+def _hold(verdict: Verdict, where: str, highest: int, began: float) -> None:
+    found = judge(None, keys=set(_keys(highest, began)))
     for kind, texts in found.violations.items():
         for text in texts:
             verdict.blame(kind, f"{where}: {text}")
 
 
-def _drain(tasks: list[Any] | None) -> None:
+def _keys(highest: int, began: float) -> Iterator[str]:
+    for pks in (
+        Job.objects.filter(pk__gt=highest).values_list("pk", flat=True),
+        Job.event_model.objects.filter(task_id__gt=highest).values_list("task_id", flat=True),
+        (row.pk for row in Parcel.objects.all() if row.add_time.timestamp() >= began - 1.0),
+    ):
+        yield from map(str, pks)
+
+
+def _drain() -> None:
     """Let healthy nodes work until nothing is left."""
     end = time.monotonic() + _PATIENCE
     while waiting() and time.monotonic() < end:
@@ -217,6 +250,8 @@ def _status(task: Job) -> Status:
 def _until(is_so: Callable[[], Any]) -> None:
     end = time.monotonic() + _PATIENCE
     while not is_so():
+        if MORTALITY.is_spent:
+            raise _IsDead
         if time.monotonic() > end:
             raise TimeoutError("waited in vain")
-        time.sleep(0.01)
+        time.sleep(_LOOK)

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock
+from django_simpletask3 import clock, signals
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import (
     SIGNALS,
@@ -182,12 +182,14 @@ def test_saving_a_pending_task_again_makes_sure_that_it_rings_and_never_twice() 
 
 @transactional
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
-def test_saving_a_task_that_does_not_wait_rings_nothing(status: Status) -> None:
+@pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
+def test_saving_a_task_that_does_not_wait_rings_nothing(around: bool, status: Status) -> None:
     task = brought(saved(Invoice), status)
     get_queue().withdraw(task.get_event_channel(), [task.get_task_id()])
 
-    task.save()
-    task.save(update_fields=["amount"])
+    with transaction.atomic() if around else nullcontext():
+        task.save()
+        task.save(update_fields=["amount"])
 
     assert waiting(task) == 0
     assert kinds(task) == ["enqueue", *WAYS[status]]
@@ -255,7 +257,7 @@ def commands_of_redis() -> int:
 def test_a_task_that_must_not_run_is_taken_out_of_the_queue(way: str, around: bool) -> None:
     task, other = saved(Invoice), saved(Invoice)
 
-    with transaction.atomic() if around else transaction.atomic(durable=True):
+    with transaction.atomic() if around else nullcontext():
         getattr(task, way)()
 
     assert everything_waiting(Invoice.get_event_channel()) == [other.get_task_id()]
@@ -400,6 +402,26 @@ def test_an_outage_keeps_nobody_else_from_what_follows_the_commit(heard: Any) ->
 
 
 @transactional
+def test_a_model_whose_message_cannot_be_made_keeps_nobody_else_from_what_follows(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[int]], heard: Any
+) -> None:
+    def broken(task: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Invoice, "get_task_data", broken)
+    followed: list[str] = []
+
+    with transaction.atomic():
+        task = saved(Invoice)
+        transaction.on_commit(lambda: followed.append("after"))
+
+    assert followed == ["after"]
+    assert logged() == [logging.ERROR]
+    assert task_enqueued in {signal for signal, *_ in heard}
+    assert row_of(task).lease_until is not None
+
+
+@transactional
 @each_way("mute_server")
 @pytest.mark.usefixtures("redis_away")
 def test_saving_resetting_canceling_and_deleting_work_in_an_outage() -> None:
@@ -444,6 +466,27 @@ LEGAL = [
     for kind in EventKind
     if (status, kind) in TRANSITIONS and kind is not EventKind.REJECT
 ]
+
+
+def test_every_kind_but_notes_and_deletions_has_the_signal_of_its_name() -> None:
+    named = {
+        kind: [name for name, signal in vars(signals).items() if signal in SIGNALS[kind]]
+        for kind in SIGNALS
+    }
+
+    assert named == {
+        "enqueue": ["task_enqueued"],
+        "start": ["task_started"],
+        "ack": ["task_succeeded"],
+        "fail": ["task_failed"],
+        "retry": ["task_retried"],
+        "recover": ["task_recovered"],
+        "drop": ["task_failed", "task_dropped"],
+        "release": ["task_released"],
+        "cancel": ["task_canceled"],
+        "reset": ["task_reset"],
+        "reject": ["task_rejected"],
+    }
 
 
 @pytest.mark.django_db

@@ -211,6 +211,15 @@ def test_an_inserted_event_is_found(long_stream: Any) -> None:
     assert is_found(long_stream)
 
 
+def test_a_gap_in_the_numbers_is_found_also_if_the_seals_fit(long_stream: Any) -> None:
+    *_, before, last = stream_of(long_stream)
+    last.sequence += 1
+
+    rewritten(last, sequence=last.sequence, digest=last.sealed(before.digest))
+
+    assert broken_links(stream_of(long_stream)) == [8]
+
+
 def test_exchanged_streams_are_found(long_stream: Any) -> None:
     other = Invoice.objects.exclude(pk=long_stream.pk).get()
     ours, theirs = stream_of(long_stream), stream_of(other)

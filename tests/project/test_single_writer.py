@@ -33,6 +33,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("execution.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
     ("moves.event_of", "digest"): "seals a new event, not a row",
     ("querysets.TaskQuerySet.update", "*"): "refuses projected columns, then is Django's update",
+    ("querysets.TaskQuerySet.update_or_create", "*"): "refuses them, then is Django's",
     ("querysets.TaskQuerySet.bookkeep", "*"): "for callers that this test reads as writers",
     ("rows.Rows._write_alike", "*"): "the pen: only transitions.py holds it (tested below)",
     ("rows.Rows._write_children", "*"): "the pen, for a child's own columns",
