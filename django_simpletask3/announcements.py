@@ -50,8 +50,6 @@ class Announcement:
         self.withdrawn: dict[str, str] = {}
         self.facts: list[tuple[SimpleTask, TaskEvent]] = []
         self.is_out = False
-        # Django logs a callback that raised by this name, and fails itself if there is none.
-        self.__qualname__ = type(self).__qualname__
         # Django logs a hook that raised by this name; without it the log raises into the save().
         self.__qualname__ = type(self).__qualname__
 

@@ -72,8 +72,10 @@ def encode(value: Any, *, limit: int | None = None) -> str:
     longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``. The size
     of what is far too long is that of what was looked at.
     """
-    text = _dumps(plain(value, words=_UNLIMITED if limit is None else limit * _BEYOND))
-    if limit is None or len(text) <= limit or isinstance(value, Marked):
+    if limit is None or type(value) is Marked:  # a mark was cut when it was made
+        return _dumps(plain(value))
+    text = _dumps(plain(value, words=limit * _BEYOND))
+    if len(text) <= limit:
         return text
     head = text[: max(0, limit - _MARK_SIZE) // 2]  # escaped once more, it may be twice as long
     return _dumps({TAG: "truncated", "size": len(text), "head": head})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.db import Error
@@ -28,6 +29,7 @@ _logger = logging.getLogger(__name__)
 LEASE_EXPIRED = "lease_expired"
 WORKER_DIED = "worker_died"
 MESSAGE_LOST = "message_lost"
+NODE_RESTARTED = "node_restarted"
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
 _REST = 0.5
@@ -49,11 +51,16 @@ def lost(limit: int = 500) -> int:
     )
 
 
-def abandoned(workers: Iterable[str], reason: str = WORKER_DIED) -> int:
-    """Recover at once the tasks held by ``workers``, which are known to be dead; their number."""
+def abandoned(workers: Iterable[str], reason: str = WORKER_DIED, **evidence: Any) -> int:
+    """Recover at once the tasks held by ``workers``, which are known to be dead; their number.
+
+    ``evidence`` goes into the events.
+    """
     names = list(workers)
+    if not names:
+        return 0
     moved = sum(
-        _guarded(root, using, lambda r=root, u=using: _abandoned_in(r, u, names, reason))
+        _guarded(root, using, lambda r=root, u=using: _abandoned_in(r, u, names, reason, evidence))
         for root in roots()
         for using in databases_of(root)
     )
@@ -95,17 +102,48 @@ def _lost_in(root: type[SimpleTask], using: str, limit: int) -> int:
     return moved + (_rung(as_saved(root, using, silent), using) if silent else 0)
 
 
-def _abandoned_in(root: type[SimpleTask], using: str, workers: list[str], reason: str) -> int:
+def deceased(is_known_dead: Callable[[str], bool]) -> int:
+    """Recover what processes held that lived on this machine and are gone; the number.
+
+    A node that is started again finds the tasks of its former life so, without their leases' end.
+    """
+    holders = {
+        worker
+        for root in roots()
+        for using in databases_of(root)
+        for worker in _holders(root, using)
+    }
+    return abandoned(filter(is_known_dead, holders), NODE_RESTARTED)
+
+
+def _holders(root: type[SimpleTask], using: str) -> Iterable[str]:
+    rows = rows_of(root, using).running().filter(lease_until__isnull=False)
+    try:
+        return list(rows.order_by().values_list("worker", flat=True).distinct())
+    except Error as error:
+        _logger.warning("recovery_failed model=%s database=%s error=%s", root, using, error)
+        return []
+
+
+def _abandoned_in(
+    root: type[SimpleTask],
+    using: str,
+    workers: list[str],
+    reason: str,
+    evidence: Mapping[str, Any],
+) -> int:
     rows = rows_of(root, using).running().filter(worker__in=workers, lease_until__isnull=False)
-    return _given_back(as_saved(root, using, rows.values_list("pk", flat=True)), reason)
+    return _given_back(as_saved(root, using, rows.values_list("pk", flat=True)), reason, evidence)
 
 
-def _given_back(tasks: Sequence[SimpleTask], reason: str) -> int:
-    moves = [_giving_back(task, reason) for task in tasks if task.status == Status.RUNNING]
+def _given_back(
+    tasks: Sequence[SimpleTask], reason: str, further: Mapping[str, Any] = MappingProxyType({})
+) -> int:
+    moves = [_giving_back(task, reason, further) for task in tasks if task.status == Status.RUNNING]
     return _recorded(moves)
 
 
-def _giving_back(task: SimpleTask, reason: str) -> Move:
+def _giving_back(task: SimpleTask, reason: str, further: Mapping[str, Any]) -> Move:
     using = task._state.db or "default"
     now = clock.now(using)
     losses = _losses(task) + 1
@@ -114,6 +152,7 @@ def _giving_back(task: SimpleTask, reason: str) -> Move:
         "lost_worker": task.worker,
         "ran_seconds": task.start_time and round((now - task.start_time).total_seconds(), 3),
         "losses": losses,
+        **further,
     }
     # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
     seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from .. import recovery
 from ..conf import options
+from .identity import is_known_dead
 
 _LOST_EVERY = 1.0
 _MESSAGES_EVERY = 5.0
@@ -19,6 +20,7 @@ class Chores:
         longest = options.simq_timeout_task_recovery_interval
         self._paces: list[tuple[Callable[[], int], float]] = [
             (recovery.lost, min(_LOST_EVERY, longest)),
+            (lambda: recovery.deceased(is_known_dead), min(_MESSAGES_EVERY, longest)),
             (recovery.messages, min(_MESSAGES_EVERY, longest)),
             (recovery.strangers, longest),
         ]

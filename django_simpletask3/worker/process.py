@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,11 +34,6 @@ _LOOK = 0.05
 _PARENT_CHECK = 0.5
 
 
-def worker_name(pid: int, token: str) -> str:
-    """A name no other process has had: node, process id and a token of this start."""
-    return f"{platform.node()}:{pid}:{token}"
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a process is to do: models with their numbers of threads, and how."""
@@ -47,7 +41,7 @@ class Plan:
     threads: Sequence[tuple[type[SimpleTask], int]]
     burst: bool = False
     chores: bool = True
-    predecessors: Sequence[str] = field(default=())
+    predecessors: Sequence[tuple[str, int]] = field(default=())  # names and exit codes
 
 
 class Process:
@@ -91,8 +85,8 @@ class Process:
             for lane in self._lanes:
                 for using in databases_of(lane.model)[:1]:
                     clock.calibrate(using)
-            if self._plan.predecessors:
-                recovery.abandoned(self._plan.predecessors)
+            for worker, code in self._plan.predecessors:
+                recovery.abandoned([worker], exit_code=code)
             if self._plan.burst and self._plan.chores:
                 recovery.lost()
         except Exception as error:

@@ -21,7 +21,8 @@ from ..backoff import exponential
 from ..conf import options
 from ..models import SimpleTask
 from .counters import SIZE, Counters
-from .process import Plan, Process, worker_name
+from .identity import worker_name
+from .process import Plan, Process
 from .stopping import Stopping
 
 _logger = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ _HEALTHY_AFTER = 10.0
 _MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
 _SPOKEN = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
+
+
+Predecessors = Sequence[tuple[str, int]]
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class Supervisor:
         self._stopping = Stopping()
         self._memory = mmap.mmap(-1, SIZE * processes)
         self._children: dict[int, Child] = {}
-        self._starts: list[tuple[float, int, Sequence[str], int]] = []
+        self._starts: list[tuple[float, int, Predecessors, int]] = []
         self._exit = CLEAN
         self._asks = 0
         self._deadline: float | None = None
@@ -110,7 +114,7 @@ class Supervisor:
         for child in self._children.values():
             _send(child.pid, number)
 
-    def _start(self, slot: int, predecessors: Sequence[str], failures: int) -> None:
+    def _start(self, slot: int, predecessors: Predecessors, failures: int) -> None:
         connections.close_all()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -151,7 +155,9 @@ class Supervisor:
             return
         # A first death is answered at once, repeated quick ones ever more slowly.
         rest = 0.0 if failures <= 1 else exponential(failures - 1, base=0.5, cap=30.0)
-        self._starts.append((time.monotonic() + rest, child.slot, (child.worker,), failures))
+        self._starts.append(
+            (time.monotonic() + rest, child.slot, ((child.worker, code),), failures)
+        )
 
     def _start_due(self) -> None:
         if self._stopping.is_asked:

@@ -279,9 +279,10 @@ def test_a_text_as_long_as_the_limit_is_kept_and_a_longer_one_is_cut_and_marked(
 
 @pytest.mark.parametrize("limit", [1, 10, 100, 1000])
 def test_a_cut_text_may_hold_escapes_and_is_json_all_the_same(limit: int) -> None:
-    cut = decode(encode({"é\x00": "\ud800" * 1000}, limit=limit))
+    text = encode({"é\x00": "\ud800" * 1000}, limit=limit)
 
-    assert cut[TAG] == "truncated"
+    assert decode(text)[TAG] == "truncated"
+    assert encode(decode(text), limit=limit) == text
 
 
 @pytest.mark.parametrize("text", ["", "no json", "{", "[" * 100_000, '{"a":'])

@@ -301,10 +301,41 @@ def test_the_tasks_of_a_killed_child_are_recovered_at_once(
     recovery = task.events.get(kind="recover")
     assert recovery.reason == "worker_died"
     assert recovery.data["lost_worker"] == task.events.filter(kind="start").first().worker
+    assert recovery.data["exit_code"] == -signal.SIGKILL
     assert stopped(server)[0] == 0
 
 
-def test_the_tasks_of_a_vanished_node_are_recovered_after_their_lease(
+def test_a_frozen_node_loses_its_tasks_with_its_lease_and_its_late_result_is_refused(
+    start_server: Start, tmp_path: Path
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "go"
+    script = [
+        {"do": "touch", "path": str(here)},
+        {"do": "wait", "path": str(go), "attempt": 1},
+        {"do": "value", "value": "late", "attempt": 1},
+        {"do": "value", "value": "in time", "attempt": 2},
+    ]
+    task = Scripted.objects.create(script=script)
+    lease = {"DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT": "1.5"}
+    frozen = start_server(**lease)
+    eventually(here.exists)
+
+    os.killpg(frozen.pid, signal.SIGSTOP)
+    start_server(**lease)
+    eventually(lambda: status_of(task) == Status.SUCCESS, timeout=20)
+    go.touch()
+    os.killpg(frozen.pid, signal.SIGCONT)
+    eventually(lambda: "reject" in kinds(task))
+
+    assert kinds(task) == ["enqueue", "start", "recover", "start", "ack", "reject"]
+    assert task.events.get(kind="recover").reason == "lease_expired"
+    rejection = task.events.get(kind="reject")
+    assert (rejection.data["attempt"], rejection.data["current_attempt"]) == (1, 2)
+    assert rejection.data["worker"] != rejection.data["current_worker"]
+    assert (status_of(task), task.result_data) == (Status.SUCCESS, "in time")
+
+
+def test_a_node_that_is_started_again_recovers_what_it_held_before(
     start_server: Start, tmp_path: Path
 ) -> None:
     here, go = tmp_path / "here", tmp_path / "go"
@@ -313,17 +344,16 @@ def test_the_tasks_of_a_vanished_node_are_recovered_after_their_lease(
         {"do": "wait", "path": str(go), "attempt": 1},
     ]
     task = Scripted.objects.create(script=script)
-    lease = {"DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT": "1.5"}
-    node = start_server(**lease)
+    node = start_server()
     eventually(here.exists)
 
     os.killpg(node.pid, signal.SIGKILL)
     node.wait()
-    start_server(**lease)
-    eventually(lambda: status_of(task) == Status.SUCCESS, timeout=20)
+    start_server()
+    eventually(lambda: status_of(task) == Status.SUCCESS)
 
     assert kinds(task) == ["enqueue", "start", "recover", "start", "ack"]
-    assert task.events.get(kind="recover").reason == "lease_expired"
+    assert task.events.get(kind="recover").reason == "node_restarted"
 
 
 def test_a_long_task_outlives_many_leases_and_is_run_once(
