@@ -24,6 +24,7 @@ SETTING_IDS = {
 URL_ID = "django_simpletask3.E101"
 EXECUTOR_ID = "django_simpletask3.E102"
 WORKER_NUMBER_ID = "django_simpletask3.E103"
+TIME_LIMIT_ID = "django_simpletask3.E106"
 EVENT_MODEL_ID = "django_simpletask3.E104"
 CHANNEL_ID = "django_simpletask3.E105"
 
@@ -44,7 +45,8 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> li
     ]
     found: list[CheckMessage] = []
     for model in models:
-        found += [*_executor(model), *_worker_number(model), *_event_model(model)]
+        found += [*_executor(model), *_worker_number(model), *_time_limit(model)]
+        found += _event_model(model)
     return [*found, *_channels()]
 
 
@@ -77,6 +79,17 @@ def _worker_number(model: type[SimpleTask]) -> Iterator[CheckMessage]:
             hint="None means DJANGO_SIMPLETASK3_DEFAULT_SIMQ_WORKER_NUMBER.",
             obj=model,
             id=WORKER_NUMBER_ID,
+        )
+
+
+def _time_limit(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    limit = model.django_simpletask3_time_limit
+    if limit is not None and (isinstance(limit, bool | str) or not limit > 0):
+        yield Error(
+            f"django_simpletask3_time_limit is {limit!r}; expected a positive number of seconds.",
+            hint="None means that the body may run as long as it likes.",
+            obj=model,
+            id=TIME_LIMIT_ID,
         )
 
 

@@ -12,6 +12,7 @@
     ├── QueueUnavailable          Redis cannot be reached or refuses to work
     ├── ExecutorMissing           a task model has nothing to run
     ├── InvalidSetting            a setting has a value that cannot be used
+    ├── TimeLimitExceeded         a body ran longer than its model allows
     └── WaitTimeout               a task did not finish in the time given
 """
 
@@ -72,6 +73,10 @@ class InvalidSetting(SimpleTaskError):
 
     def __str__(self) -> str:
         return f"{self.name} is {self.value!r}; expected {self.expected}."
+
+
+class TimeLimitExceeded(SimpleTaskError):
+    """The body ran longer than ``django_simpletask3_time_limit`` allows; raised inside the body."""
 
 
 class WaitTimeout(SimpleTaskError):

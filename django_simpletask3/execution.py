@@ -17,6 +17,7 @@ from .catalog import as_saved, databases_of
 from .context import NOBODY, TaskContext, recalled
 from .events import events_of, home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
+from .interruption import Interruptible
 from .models import SimpleTask
 from .moves import Move
 from .querysets import rows_of
@@ -36,6 +37,8 @@ class Run:
     message: Message | None = None
     move: Move | None = None
     seconds: float = 0.0
+    began: float = 0.0
+    body: Interruptible = field(default_factory=Interruptible)
     attempt: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,9 +90,9 @@ def _unrung(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]
 def perform(run: Run) -> None:
     """Run the body and note how it ended as the run's move; never raises."""
     before = bodies.snapshot(run.task)
-    began = time.monotonic()
+    run.began = time.monotonic()
     move = _outcome(run)
-    run.seconds = time.monotonic() - began
+    run.seconds = time.monotonic() - run.began
     move.data["seconds"] = round(run.seconds, 6)
     try:
         move.values = {**bodies.assigned(run.task, before), **move.values}
@@ -218,7 +221,7 @@ def _claim(task: SimpleTask, claim: str, worker: str, lease: float) -> Move:
 def _outcome(run: Run) -> Move:
     message = run.message.as_dict if run.message else None
     try:
-        with recalled(_context_of(run.task)):
+        with recalled(_context_of(run.task)), run.body:
             returned = bodies.call(run.task, worker=run.worker, msg=message)
     except BaseException as error:  # sys.exit() in a body ends the task, not the thread
         return _failure(run, error)

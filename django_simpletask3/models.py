@@ -56,6 +56,9 @@ class SimpleTask(models.Model):
     django_simpletask3_task_id_template: ClassVar[str | None] = None
     #: How often a body that raised is tried again.
     django_simpletask3_max_retries: ClassVar[int] = 0
+    #: Seconds that a body may run: then ``should_stop`` is set, soon after TimeLimitExceeded raised
+    #: in it, and if that does not end it either its process is replaced. None: no limit.
+    django_simpletask3_time_limit: ClassVar[float | None] = None
     #: How many claims in a row may be lost with their workers before the task is dropped.
     django_simpletask3_max_attempts: ClassVar[int] = 5
 

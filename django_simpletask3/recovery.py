@@ -14,7 +14,7 @@ from . import announcements, clock
 from .backoff import exponential
 from .catalog import as_saved, databases_of, roots
 from .conf import options
-from .events import since_fresh_start
+from .events import home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
@@ -30,6 +30,7 @@ LEASE_EXPIRED = "lease_expired"
 WORKER_DIED = "worker_died"
 MESSAGE_LOST = "message_lost"
 NODE_RESTARTED = "node_restarted"
+TIME_LIMIT = "time_limit"
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
 _REST = 0.5
@@ -100,6 +101,12 @@ def _lost_in(root: type[SimpleTask], using: str, limit: int) -> int:
     silent = [pk for pk, status in found if status == Status.PENDING]
     moved = _given_back(as_saved(root, using, expired), LEASE_EXPIRED) if expired else 0
     return moved + (_rung(as_saved(root, using, silent), using) if silent else 0)
+
+
+def overran(task: SimpleTask, attempt: int) -> int:
+    """Recover a task whose body ran too long and cannot be ended; 1, or 0 if it was moved first."""
+    found = as_saved(root_of(type(task)), home_of(task), [task.pk])
+    return _given_back([one for one in found if one.attempt == attempt], TIME_LIMIT)
 
 
 def deceased(is_known_dead: Callable[[str], bool]) -> int:

@@ -8,6 +8,7 @@ if anything was lost, recorded twice, unexplained or left behind.
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def main() -> int:
     import django
 
     django.setup()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     from benchmarks.chaos import runs
 
     return {"storm": runs.storm, "walk": runs.walk}[asked.word](asked)

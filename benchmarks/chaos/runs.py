@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmarks.chaos import actors, diary, probes, report
+from benchmarks.chaos import actors, diary, probes, report, walks
 from benchmarks.chaos.delays import AFTERMATH, delays, quantiles
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.storm import Log, Storm
@@ -26,7 +25,6 @@ _TALK = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
 
 def storm(asked: argparse.Namespace) -> int:
     """Storm, calm, verdict, baseline, probes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     with Stage() as stage:
         fleet = Storm(stage, asked.seed, nodes=asked.nodes, producers=asked.producers)
         began = time.monotonic()
@@ -61,8 +59,11 @@ def walk(asked: argparse.Namespace) -> int:
     chosen = asked.ways.split(",") if asked.ways else list(WAYS)
     verdict, ways = Verdict(), {}
     with Stage() as stage:
-        for name in chosen:
-            ways[name] = walked(name, stage, verdict, every=asked.every)
+        try:
+            for name in chosen:
+                ways[name] = walked(name, stage, verdict, every=asked.every)
+        finally:
+            walks.end()
         told = {
             "machine": report.machine(),
             "ways": ways,

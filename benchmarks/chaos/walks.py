@@ -79,7 +79,7 @@ def waiting_node() -> Way:
 
 def stopped_node() -> Way:
     """A node is stopped while tasks run, of which one will not end in time."""
-    tasks = [Job.objects.create(seconds=seconds) for seconds in (5.0, 0.2, 0.0)]
+    tasks = [Job.objects.create(seconds=seconds) for seconds in (1.0, 0.1, 0.0)]
 
     def meanwhile(pid: int) -> None:
         _until(lambda: _status(tasks[0]) == Status.RUNNING)
@@ -111,7 +111,7 @@ def recoverer() -> Way:
     pid = _forked(lambda: node(burst=False))
     _until(lambda: all(_status(task) == Status.RUNNING for task in tasks))
     os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    _await(pid)
     Job.objects.filter(pk__in=[task.pk for task in tasks]).update(seconds=0.0)
     Job.objects.create()
     get_queue().db.delete(get_queue().get_mq_key(Job.get_event_channel()))
@@ -169,7 +169,7 @@ def _lived(name: str, k: int) -> bool:
     pid = _forked(way.live, is_mortal=True)
     with contextlib.suppress(_IsDead):
         way.meanwhile(pid)
-    os.waitpid(pid, 0)
+    _await(pid)
     is_dead = MORTALITY.is_spent
     MORTALITY.disarm()
     return is_dead
@@ -179,11 +179,22 @@ class _IsDead(Exception):
     """There is nobody any more to wait for."""
 
 
+_groups: set[int] = set()
+
+
+def end() -> None:
+    """Whatever happened, leave no process behind."""
+    for pid in _groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
 def _forked(live: Callable[[], object], *, is_mortal: bool = False) -> int:
     connections.close_all()
     reset_queue()
     pid = os.fork()
     if pid:
+        _groups.add(pid)
         return pid
     MORTALITY.is_immune = not is_mortal
     os.setsid()
@@ -193,6 +204,11 @@ def _forked(live: Callable[[], object], *, is_mortal: bool = False) -> int:
         code = 0
     finally:
         os._exit(code)
+
+
+def _await(pid: int) -> None:
+    os.waitpid(pid, 0)
+    _groups.discard(pid)
 
 
 def _tasks_of_all_kinds() -> None:
@@ -230,7 +246,7 @@ def _drain() -> None:
     """Let healthy nodes work until nothing is left."""
     end = time.monotonic() + _PATIENCE
     while waiting() and time.monotonic() < end:
-        os.waitpid(_forked(lambda: node(burst=True)), 0)
+        _await(_forked(lambda: node(burst=True)))
 
 
 def _leaks(stage: Stage) -> list[str]:

@@ -25,6 +25,7 @@ from .fetcher import Fetcher
 from .finisher import Finisher
 from .lane import Lane
 from .leases import Leases
+from .limits import Limits
 from .loop import Loop
 from .stopping import Stopping
 
@@ -64,7 +65,12 @@ class Process:
             Loop(f"fetcher-{lane.model._meta.label}", stopping, fetcher.step)
             for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
         ]
-        self._background = [Loop("leases", self._over, lambda: self._leases.beat(self._lanes))]
+        limits = Limits(self._leases, self._give_up)
+        self._background = [
+            Loop("leases", self._over, lambda: self._leases.beat(self._lanes)),
+            Loop("limits", self._over, limits.step),
+        ]
+        self.must_be_replaced = False
         if plan.chores:
             self._background.append(Loop("chores", stopping, Chores().step))
 
@@ -79,6 +85,13 @@ class Process:
             self._stopping.wait(pace)
         self._stopping.ask()
         self._wind_up()
+
+    def _give_up(self, run: Run) -> None:
+        """End this process for the sake of one body; the others are released unharmed."""
+        self.must_be_replaced = True
+        self._leases.let_go([run])
+        self._stopping.insist()
+        recovery.overran(run.task, run.attempt)
 
     def _prepare(self) -> None:
         try:

@@ -28,6 +28,7 @@ from .stopping import Stopping
 _logger = logging.getLogger(__name__)
 
 CLEAN, FAILED, FORCED = 0, 1, 3
+REPLACE = 4  # between a child and its supervisor only
 
 _TICK = 0.5
 _HEALTHY_AFTER = 10.0
@@ -145,7 +146,10 @@ class Supervisor:
         if code == CLEAN and (self._burst or self._stopping.is_asked):
             return
         if self._stopping.is_asked:
-            self._exit = FORCED
+            self._exit = CLEAN if code == REPLACE else FORCED
+            return
+        if code == REPLACE:
+            self._starts.append((0.0, child.slot, (), 0))
             return
         lived = time.monotonic() - child.began
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
@@ -201,8 +205,9 @@ def _live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: stopping.ask())
         signal.signal(signal.SIGQUIT, lambda *_: stopping.insist())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
-        Process(plan, worker=worker, stopping=stopping, counters=counters).run()
-        code = CLEAN
+        process = Process(plan, worker=worker, stopping=stopping, counters=counters)
+        process.run()
+        code = REPLACE if process.must_be_replaced else CLEAN
     except BaseException:
         _logger.exception("child_failed worker=%s", worker)
     finally:

@@ -15,7 +15,7 @@ from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
 from tests.zoo import models as zoo
-from tests.zoo.models import Invoice, Scripted
+from tests.zoo.models import Hurried, Invoice, Scripted
 from tests.zoo.scripts import WEIRD
 
 from .conftest import Start
@@ -435,6 +435,35 @@ def test_a_poison_task_is_dropped_in_the_end(start_server: Start) -> None:
     assert kinds(task) == ["enqueue", *["start", "recover"] * 4, "start", "drop"]
     assert task.error_data["type"] == "WorkerLost"
     eventually(lambda: status_of(healthy) == Status.SUCCESS)
+
+
+def test_a_body_that_runs_too_long_is_ended(start_server: Start) -> None:
+    task = Hurried.objects.create(script={"do": "wait for ever"})
+    server = start_server("--models", "zoo.Hurried")
+
+    eventually(lambda: status_of(task) == Status.FAILED)
+
+    assert task.error_data["type"] == "django_simpletask3.exceptions.TimeLimitExceeded"
+    assert kinds(task) == ["enqueue", "start", "fail"]
+    assert stopped(server)[0] == 0
+
+
+def test_a_body_that_cannot_be_ended_costs_its_process_and_no_other_task(
+    start_server: Start, tmp_path: Path
+) -> None:
+    go, here = tmp_path / "go", tmp_path / "here"
+    script = [{"do": "touch", "path": str(here)}, {"do": "wait", "path": str(go)}]
+    neighbour = Scripted.objects.create(script=script)
+    stubborn = Hurried.objects.create(script={"do": "refuse to end", "attempt": 1})
+    start_server("--models", "zoo.Hurried,zoo.Scripted")
+
+    eventually(lambda: status_of(stubborn) == Status.SUCCESS, timeout=20)
+    go.touch()
+    eventually(lambda: status_of(neighbour) == Status.SUCCESS)
+
+    assert kinds(stubborn) == ["enqueue", "start", "recover", "start", "ack"]
+    assert stubborn.events.get(kind="recover").reason == "time_limit"
+    assert kinds(neighbour) == ["enqueue", "start", "release", "start", "ack"]
 
 
 def test_a_row_deleted_while_queued_costs_one_pop(drain: Drain) -> None:

@@ -9,7 +9,7 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 # Lowest first; the modules of one rank do not import each other.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"states", "backoff", "encoding"},
+    {"states", "backoff", "encoding", "interruption"},
     {"conf"},
     {"context", "signals", "fields", "clock", "policies"},
     {"events", "queue"},
@@ -27,8 +27,9 @@ RANKS: list[set[str]] = [
 # The same inside a folder. Folders that are not named here may only not import in circles.
 INSIDE: dict[str, list[set[str]]] = {
     "worker": [
-        {"stopping", "lane", "counters", "chores", "banner"},
-        {"loop", "leases", "bodies"},
+        {"stopping", "lane", "counters", "identity", "banner"},
+        {"loop", "leases", "bodies", "chores"},
+        {"limits"},
         {"fetcher", "finisher"},
         {"process"},
         {"supervisor"},

@@ -236,3 +236,14 @@ class AuditEntry(TaskEvent):
 
     class Meta(TaskEvent.Meta):
         abstract = False
+
+
+class Hurried(SimpleTask):
+    """Like ``Scripted``, but its bodies may not run for long."""
+
+    django_simpletask3_time_limit = 0.3
+
+    script = models.JSONField(default=dict)
+
+    def do_task(self) -> Any:
+        return scripts.play(self.script or {"do": "value"}, self.attempt)

@@ -90,6 +90,15 @@ def wait_for_ever() -> None:
     eventually(lambda: False, timeout=3600.0)
 
 
+def refuse_to_end() -> None:
+    """Go on whatever is raised here."""
+    while True:
+        try:
+            wait_for_ever()
+        except Exception:
+            continue
+
+
 def weird(kind: str = "object") -> Any:
     """A result that JSON has no word for."""
     return WEIRD[kind]()
@@ -156,5 +165,6 @@ WORDS: dict[str, Callable[..., Any]] = {
     "append": append,
     "wait": wait,
     "wait for ever": wait_for_ever,
+    "refuse to end": refuse_to_end,
     "weird": weird,
 }
