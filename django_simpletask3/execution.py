@@ -23,7 +23,7 @@ from .moves import Move
 from .querysets import rows_of
 from .queue import Message, get_queue
 from .states import EventKind
-from .transitions import record_all, record_each
+from .transitions import PASSING, record_each
 
 _logger = logging.getLogger(__name__)
 
@@ -40,9 +40,12 @@ class Run:
     began: float = 0.0
     body: Interruptible = field(default_factory=Interruptible)
     attempt: int = field(init=False)
+    pk: Any = field(init=False)
+    using: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.attempt = self.task.attempt
+        # A body may do to its instance what it likes, even make a copy under another key.
+        self.attempt, self.pk, self.using = self.task.attempt, self.task.pk, home_of(self.task)
 
 
 def start(
@@ -89,39 +92,52 @@ def _unrung(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]
 
 def perform(run: Run) -> None:
     """Run the body and note how it ended as the run's move; never raises."""
-    before = bodies.snapshot(run.task)
     run.began = time.monotonic()
-    move = _outcome(run)
-    run.seconds = time.monotonic() - run.began
-    move.data["seconds"] = round(run.seconds, 6)
     try:
+        before = bodies.snapshot(run.task)
+        move = _outcome(run)
         move.values = {**bodies.assigned(run.task, before), **move.values}
     except Exception as error:
         move = _failure(run, error)
+    run.seconds = time.monotonic() - run.began
+    move.data["seconds"] = round(run.seconds, 6)
     run.move = move
 
 
-def finish(runs: Sequence[Run]) -> None:
+def finish(runs: Sequence[Run]) -> list[Run]:
     """Record how the runs ended, in one transaction, then settle their messages.
 
     Database errors that pass are raised and the same call can be made again: what was recorded
-    already is not recorded twice. A run whose own columns cannot be written has failed.
+    already is not recorded twice. A run whose outcome cannot be written as it is has failed; a run
+    of which even that cannot be written is returned: its lease is to be let go.
     """
     for run in runs:
         _choose_retry(run)
-    record_each([run.move for run in runs if run.move is not None])
-    for run in runs:
-        if run.move is not None and run.move.failure is not None:
-            _record_failure(run, run.move.failure)
+    _record(runs)
+    refused = [run for run in runs if run.move and run.move.failure]
+    for run in refused:
+        _replace_by_failure(run)
+    if refused:
+        _record(refused)
     for kind_is_ack in (True, False):
-        done = [r for r in runs if r.move and (r.move.kind is EventKind.ACK) is kind_is_ack]
+        done = [run for run in runs if _has_ended(run, kind_is_ack)]
         settle([run.message for run in done if run.message], result=kind_is_ack)
+    return [run for run in runs if run.move and run.move.failure]
+
+
+def _record(runs: Sequence[Run]) -> None:
+    record_each([run.move for run in runs if run.move is not None])
+
+
+def _has_ended(run: Run, kind_is_ack: bool) -> bool:
+    move = run.move
+    return bool(move and not move.failure and (move.kind is EventKind.ACK) is kind_is_ack)
 
 
 def release(runs: Iterable[Run], reason: str) -> list[Run]:
     """Give tasks back unfinished: PENDING again, at the head of the queue; those that were ours."""
     moves = {run: _last_word(run, EventKind.RELEASE, reason=reason) for run in runs}
-    record_all(list(moves.values()))
+    record_each(list(moves.values()))
     given = [run for run, move in moves.items() if move.event is not None]
     give_back([run.message for run in given if run.message], reason)
     return given
@@ -155,8 +171,7 @@ def _asked(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, di
         try:
             using, pk = _address(model, message)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            _logger.error("message_buried id=%s reason=%s", message.id, error)
-            get_queue().bury(message, str(error))
+            _bury(message, str(error))
         else:
             asked.setdefault(using, {}).setdefault(pk, message)
     return asked
@@ -171,13 +186,46 @@ def _due(
     """
     found: dict[Message, SimpleTask] = {}
     for using, by_pk in asked.items():
-        tasks = {task.pk: task for task in as_saved(root_of(model), using, by_pk)}
+        tasks = _readable(model, using, by_pk)
         announcements.ring(task for task in tasks.values() if type(task) is not model)
-        for pk, message in by_pk.items():
-            task = tasks.get(pk)
-            if type(task) is model and clock.is_past(task.run_after, using):
-                found[message] = task
+        ours = {pk: task for pk, task in tasks.items() if type(task) is model}
+        early = [t for t in ours.values() if not clock.is_past(t.run_after, using)]
+        _look_again_when_due(early, using)
+        found |= {m: ours[pk] for pk, m in by_pk.items() if pk in ours and ours[pk] not in early}
     return found
+
+
+def _readable(
+    model: type[SimpleTask], using: str, by_pk: dict[Any, Message]
+) -> dict[Any, SimpleTask]:
+    """The rows by key; the message of one that cannot be read is buried and holds up nobody."""
+    root = root_of(model)
+    try:
+        return {task.pk: task for task in as_saved(root, using, by_pk)}
+    except PASSING:
+        raise
+    except Exception as error:
+        if len(by_pk) == 1:
+            [message] = by_pk.values()
+            _bury(message, f"row cannot be read: {error!r}")
+            return {}
+    return {
+        key: task
+        for pk, message in by_pk.items()
+        for key, task in _readable(model, using, {pk: message}).items()
+    }
+
+
+def _look_again_when_due(tasks: Iterable[SimpleTask], using: str) -> None:
+    # The clock of whoever rang may be ahead of ours.
+    for task in tasks:
+        rows = rows_of(type(task), using).pending().filter(pk=task.pk)
+        rows.bookkeep(lease_until=task.run_after)
+
+
+def _bury(message: Message, reason: str) -> None:
+    _logger.error("message_buried id=%s reason=%s", message.id, reason)
+    get_queue().bury(message, reason)
 
 
 def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
@@ -225,7 +273,15 @@ def _outcome(run: Run) -> Move:
             returned = bodies.call(run.task, worker=run.worker, msg=message)
     except BaseException as error:  # sys.exit() in a body ends the task, not the thread
         return _failure(run, error)
+    finally:
+        _reclaim(run)
     return _last_word(run, EventKind.ACK, result=returned)
+
+
+def _reclaim(run: Run) -> None:
+    """Make the instance stand for its row again (test_a_task_that_copies_itself_is_finished)."""
+    run.task.pk = run.pk
+    run.task._state.adding, run.task._state.db = False, run.using
 
 
 def _failure(run: Run, error: BaseException) -> Move:
@@ -248,7 +304,7 @@ def _context_of(task: SimpleTask) -> Callable[[], TaskContext]:
 
 def _choose_retry(run: Run) -> None:
     """Turn a failure into a retry while the task has retries left."""
-    allowed = run.task.django_simpletask3_max_retries
+    allowed = run.task.django_simpletask3_max_retries or 0
     if run.move is None or run.move.kind is not EventKind.FAIL or allowed <= 0:
         return
     begun = (EventKind.ENQUEUE, EventKind.RESET)
@@ -266,8 +322,9 @@ def _choose_retry(run: Run) -> None:
     run.move = _last_word(run, EventKind.RETRY, error=run.move.error, values=values, data=data)
 
 
-def _record_failure(run: Run, error: Exception) -> None:
+def _replace_by_failure(run: Run) -> None:
     """The outcome cannot be written as it is: then that is the outcome."""
-    _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.task.pk, exc_info=error)
-    run.move = _failure(run, error)
-    record_all([run.move])
+    error = run.move.failure if run.move else None
+    _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.pk, exc_info=error)
+    if error is not None:
+        run.move = _failure(run, error)

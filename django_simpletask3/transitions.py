@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from . import announcements
 from .events import TaskEvent, events_of, home_of, root_of
@@ -70,26 +70,40 @@ def record_all(moves: Sequence[Move], *, using: str | None = None) -> None:
 def record_each(moves: Sequence[Move]) -> None:
     """Like ``record_all``, but moves that fail together are made one by one.
 
-    A move that fails alone, too, has its error as ``failure``. Database errors that pass (PASSING)
-    are raised: the same call can be made again.
+    A move that fails alone while others do not has its error as ``failure``. Where nothing can be
+    recorded, an error that passes (PASSING) is raised: the same call can be made again.
     """
     try:
         record_all(moves)
-    except PASSING:
-        raise
+    except PASSING as error:
+        if len(moves) == 1:
+            raise
+        _reconnect()
+        _record_one_by_one(moves, error)
     except Exception:
-        for move in moves:
-            _record_alone(move)
+        _record_one_by_one(moves, None)
 
 
-def _record_alone(move: Move) -> None:
-    move.failure = None
-    try:
-        record_all([move])
-    except PASSING:
-        raise
-    except Exception as error:
-        move.event, move.failure = None, error
+def _record_one_by_one(moves: Sequence[Move], passing: Exception | None) -> None:
+    done = 0
+    for tried, move in enumerate(moves):
+        move.failure = None
+        try:
+            record_all([move])
+            done += 1
+        except Exception as error:
+            move.event, move.failure = None, error
+            # Two of two: it is the database, not the task.
+            if isinstance(error, PASSING) and not done and tried:
+                raise
+    if isinstance(moves[-1].failure, PASSING) and not done:
+        raise passing or moves[-1].failure
+
+
+def _reconnect() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object]) -> None:

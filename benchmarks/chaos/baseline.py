@@ -1,4 +1,4 @@
-"""The same kills for the stock queue client: ``python -m benchmarks.chaos.baseline URL SEED COUNT``.
+"""The same kills for the stock client: ``python -m benchmarks.chaos.baseline URL SEED COUNT``.
 
 Workers pop, do the work and acknowledge; they are killed at random instants; the client's own
 ``recovery()`` runs beside them, and for long enough afterwards. Prints what became of the messages.

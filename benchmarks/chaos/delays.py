@@ -38,11 +38,11 @@ def delays(log: Log) -> list[Delay]:
     return found
 
 
-def _delay(event: Any, began: float, what: str, outages: Iterable[tuple[float, float, str]]) -> Delay:
+def _delay(
+    event: Any, began: float, what: str, outages: Iterable[tuple[float, float, str]]
+) -> Delay:
     ended = event.event_time.timestamp()
-    is_clear = not any(
-        start < ended and end + AFTERMATH > began for start, end, _ in outages
-    )
+    is_clear = not any(start < ended and end + AFTERMATH > began for start, end, _ in outages)
     return Delay(what, ended - began, event.reason, is_clear)
 
 

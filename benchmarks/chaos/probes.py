@@ -17,7 +17,7 @@ def killed_children(count: int) -> list[float]:
     """Seconds from SIGKILL of the child that runs a task to the next start of the task."""
     node = actors.node("probed")
     try:
-        return [_probe(node, _kill_child) for _ in range(count)]
+        return [_probe() for _ in range(count)]
     finally:
         _end(node)
 
@@ -40,10 +40,10 @@ def vanished_nodes(count: int) -> list[float]:
     return found
 
 
-def _probe(node: actors.Actor, kill: Any) -> float:
+def _probe() -> float:
     task = _running()
     began = time.time()
-    kill(task)
+    actors.send([int(task.worker.split(":")[1])], signal.SIGKILL)
     return _next_start(task, 1) - began
 
 
@@ -52,10 +52,6 @@ def _running() -> Job:
     task = Job.objects.create(seconds=60.0)
     _until(lambda: _status(task) == Status.RUNNING)
     return task
-
-
-def _kill_child(task: Job) -> None:
-    actors.send([int(task.worker.split(":")[1])], signal.SIGKILL)
 
 
 def _next_start(task: Job, attempt: int) -> float:

@@ -1,6 +1,7 @@
 """The Django project of the storm: short leases, one database, the tests' own servers.
 
-The environment is that of ``tests/settings.py``; ``SIMPLETASK3_CHAOS_LEASE`` is the lease in seconds.
+The environment is that of ``tests/settings.py``, and ``SIMPLETASK3_CHAOS_LEASE``: the lease in
+seconds.
 """
 
 import os

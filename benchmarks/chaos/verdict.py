@@ -24,6 +24,7 @@ _CLOSING = {
     EventKind.RESET,
     EventKind.DELETE,
 }
+_EARNED = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY}
 _OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
 _FRESH = {EventKind.ENQUEUE, EventKind.RESET}
 
@@ -84,10 +85,10 @@ def judge(gone: Iterable[int] | None, keys: set[str] | None = None) -> Verdict:
             if keys is None or key in keys:
                 witness = heard.pop((name, key), Witness())
                 _Case(verdict, f"{name} {key}", stream, rows.pop(key, None), witness, dead).judge()
-        for key in rows:
+        for key, row in rows.items():
             if keys is None or key in keys:
                 heard.pop((name, key), None)
-                verdict.blame("lost", f"{name} {key}: a row without a stream, {rows[key].status!r}")
+                verdict.blame("lost", f"{name} {key}: a row without a stream, {row.status!r}")
     for (name, key), witness in heard.items():
         if (keys is None or key in keys) and witness.is_promised:
             verdict.blame("lost", f"{name} {key}: promised, and there is neither row nor stream")
@@ -191,9 +192,9 @@ class _Case:
 
     def _each_outcome_was_earned(self) -> None:
         for event in self.stream:
-            if event.kind in (EventKind.ACK, EventKind.FAIL, EventKind.RETRY):
-                if self.witness.ended.get(event.attempt) != event.worker:
-                    self._blame("unearned", f"{event.kind} of attempt {event.attempt}")
+            earned = self.witness.ended.get(event.attempt) == event.worker
+            if event.kind in _EARNED and not earned:
+                self._blame("unearned", f"{event.kind} of attempt {event.attempt}")
         result = self.row.result_data if self.row is not None else None
         if self.row is not None and self.row.status == Status.SUCCESS:
             mine = {"worker": self.witness.ended.get(self.row.attempt), "attempt": self.row.attempt}
@@ -203,20 +204,13 @@ class _Case:
     def _each_late_result_was_refused(self) -> None:
         if self.row is None or self.dead is None:
             return
-        refused = {
-            event.data["attempt"] for event in self.stream if event.kind == EventKind.REJECT
-        }
+        refused = {event.data["attempt"] for event in self.stream if event.kind == EventKind.REJECT}
         self.verdict.figures["refused"] += len(refused)
         for started, closings in self._runs():
             worker = self.witness.ended.get(started.attempt)
             if worker is None or not closings or int(worker.split(":")[1]) in self.dead:
                 continue
-            superseded = closings[0].kind not in (
-                EventKind.ACK,
-                EventKind.FAIL,
-                EventKind.RETRY,
-                EventKind.RELEASE,
-            )
+            superseded = closings[0].kind not in _EARNED | {EventKind.RELEASE}
             if superseded and started.attempt not in refused:
                 self._blame("unrecorded", f"the late result of attempt {started.attempt}")
 
@@ -238,5 +232,7 @@ def leaks(client: Any, prefix: str) -> list[str]:
         elif name == "x:waits":
             found += [f"wait {rkey.decode()}" for rkey in client.hkeys(key)]
         elif family in ("item", "done", "worker") and client.ttl(key) == -1:
-            found.append(f"{name} does not expire: {client.hgetall(key) if family == 'item' else ''}")
+            found.append(
+                f"{name} does not expire: {client.hgetall(key) if family == 'item' else ''}"
+            )
     return found

@@ -1,8 +1,8 @@
-"""Deterministic deaths: the same way again and again, each time one step longer, until it is walked.
+"""Deterministic deaths: the same way again and again, each time one step longer, to its end.
 
 Each way is lived by forks of this process. Whoever dies has taken ``k`` steps (commands answered by
-Redis, statements and commits of the database); then a healthy node drains, and the verdict is held over
-the tasks of this life.
+Redis, statements and commits of the database); then a healthy node drains, and the verdict is held
+over the tasks of this life.
 """
 
 import contextlib

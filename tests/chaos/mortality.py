@@ -1,8 +1,8 @@
 """Death on schedule: a process dies after the k-th step it, or its family, has taken.
 
-A step is a command that Redis has answered, a statement that the database has executed, or a commit.
-What was armed in a parent is shared by the children it forks, and kills once: whoever is started in
-the place of the dead lives. In a process of its own it is armed by the environment:
+A step is a command that Redis has answered, a statement that the database has executed, or a
+commit. What was armed in a parent is shared by the children it forks, and kills once: whoever is
+started in the place of the dead lives. In a process of its own it is armed by the environment:
 
 SIMPLETASK3_DIES_AFTER      the number of the step
 SIMPLETASK3_DIES_TOGETHER   anything: the whole process group dies

@@ -1,0 +1,80 @@
+"""One storm and one walk for all tests here, each in a process of its own, both at once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import missing
+from tests.redis_servers import executable
+
+ROOT = Path(__file__).resolve().parents[2]
+STORM = ("--seconds", "20", "--seed", "20", "--nodes", "2", "--baseline", "300", "--probes", "2")
+#: The ways on which nobody has to wait for a lease, with every step; of the others, some.
+WALKS = {
+    "burst_child,producer": "1",
+    "burst_node,waiting_node": "3",
+    "recoverer,stopped_node": "5",
+}
+
+Report = dict[str, Any]
+
+
+class Run:
+    """``python -m benchmarks.chaos`` with its report."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.json = folder / "report.json"
+        command = [sys.executable, "-m", "benchmarks.chaos", *arguments, "--json", str(self.json)]
+        hidden = ("SIMPLETASK3_TEST_RUN", "SIMPLETASK3_TEST_DATABASE", "DJANGO_SETTINGS_MODULE")
+        environment = {name: os.environ[name] for name in os.environ if name not in hidden}
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+
+    def report(self) -> Report:
+        self.output, _ = self.process.communicate(timeout=240)
+        assert self.json.exists(), self.output
+        found: Report = json.loads(self.json.read_text())
+        return found
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """Everything at once: most of it is waiting for leases."""
+    if executable() is None:
+        missing("redis-server")
+    started = {"storm": Run(tmp_path_factory.mktemp("storm"), "storm", *STORM)}
+    for ways, every in WALKS.items():
+        folder = tmp_path_factory.mktemp("walk")
+        started[ways] = Run(folder, "walk", "--ways", ways, "--every", every)
+    yield started
+    for run in started.values():
+        run.end()
+
+
+@pytest.fixture(scope="session")
+def storm(runs: dict[str, Run]) -> Report:
+    """What the storm left."""
+    return runs["storm"].report()
+
+
+@pytest.fixture(scope="session")
+def walks(runs: dict[str, Run]) -> dict[str, Report]:
+    """What the walks found."""
+    return {ways: runs[ways].report() for ways in WALKS}

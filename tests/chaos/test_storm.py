@@ -1,0 +1,45 @@
+"""Twenty seconds of kills at random instants: the promise, one clause after the other."""
+
+import pytest
+
+from tests.chaos.conftest import Report
+
+
+def test_the_storm_was_one(storm: Report) -> None:
+    faults = storm["faults"]
+
+    assert faults["processes killed"] >= 20
+    assert {"child", "node", "supervisor"} <= set(faults["by"])
+    assert storm["tasks"]["tasks"] >= 100
+    assert storm["tasks"]["recover"] > 0
+
+
+@pytest.mark.parametrize("clause", ["lost", "recorded twice", "unexplained executions", "leaked"])
+def test_nothing_is(storm: Report, clause: str) -> None:
+    assert storm["promise"][clause] == 0, storm["violations"]
+
+
+def test_rows_streams_and_witnesses_agree(storm: Report) -> None:
+    assert storm["violations"] == "none"
+
+
+def test_no_caller_saw_an_error_that_was_not_the_databases(storm: Report) -> None:
+    assert storm["producers"]["unforeseen"] == []
+
+
+def test_no_node_ended_by_itself(storm: Report) -> None:
+    assert storm["nodes"]["surprises"] == []
+
+
+def test_the_task_of_a_killed_child_runs_again_within_two_seconds(storm: Report) -> None:
+    calm = storm["redelivery in calm weather, seconds"]
+
+    assert calm["killed child"]["max"] < 2.0
+
+
+def test_the_task_of_a_vanished_node_runs_again_within_the_lease_and_five_seconds(
+    storm: Report,
+) -> None:
+    calm = storm["redelivery in calm weather, seconds"]
+
+    assert calm["vanished node"]["max"] < storm["run"]["lease"] + 5.0
