@@ -3,16 +3,20 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+MINUTES  ?= 10
+SEED     ?= 1
+DATABASE ?= sqlite
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-web lint format types ci clean
+.PHONY: help test demo demo-web chaos lint format types ci clean
 
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
+	@echo "make chaos     kill a fleet of workers for MINUTES=$(MINUTES), by the dice of SEED=$(SEED), on DATABASE=$(DATABASE)"
 	@echo "make lint      ruff check and ruff format --check;  make format mends"
 	@echo "make types     mypy"
 	@echo "make ci        everything that a change must pass"
@@ -26,6 +30,10 @@ demo: $(VENV)/.demo
 
 demo-web: $(VENV)/.demo
 	$(BIN)/python example_project/demo.py --web
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m benchmarks.chaos storm --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-storm.json
+	$(BIN)/python -m benchmarks.chaos walk --database $(DATABASE) --json build/chaos-walk.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from django.apps import apps
@@ -17,6 +18,8 @@ from .states import EventKind
 
 _logger = logging.getLogger(__name__)
 
+#: Seconds for which it is remembered which database has which table, and is no replica.
+_REMEMBERED = 300.0
 _READ_ONLY_SQL = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
 
 
@@ -48,18 +51,22 @@ def databases_of(model: type[SimpleTask]) -> list[str]:
 
 
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:
-    if not router.allow_migrate_model(alias, model):
+    if not router.allow_migrate_model(alias, model) or _is_mirror(alias):
         return False
     try:
-        return _has_table(alias, model._meta.db_table)
+        return _has_table(alias, model._meta.db_table, int(time.monotonic() / _REMEMBERED))
     except Error as error:
         # Asked again at the next pass: an answer is remembered, a failure is not.
         _logger.warning("database_unreachable database=%s error=%s", alias, error)
         return False
 
 
-@cache
-def _has_table(alias: str, table: str) -> bool:
+def _is_mirror(alias: str) -> bool:
+    return bool(connections[alias].settings_dict.get("TEST", {}).get("MIRROR"))
+
+
+@lru_cache(maxsize=1000)
+def _has_table(alias: str, table: str, _period: int) -> bool:
     connection = connections[alias]
     if question := _READ_ONLY_SQL.get(connection.vendor):
         with connection.cursor() as cursor:
@@ -72,24 +79,32 @@ def _has_table(alias: str, table: str) -> bool:
 def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
     """The tasks as instances of the models they were saved as; results are read when asked for.
 
-    A proxy shares its table with others: the stream tells what was saved, at the last birth.
+    A proxy shares its table with others: the stream tells what was saved, at the last birth. What
+    is no longer there as that model (a child row was deleted) is an instance of ``root``.
     """
     pks = list(pks)
-    kinds = variants(root)
-    labels: dict[Any, str] = {}
-    if len(kinds) > 1:
-        births = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
-        labels = {
-            pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")
-        }
+    labels = _birth_labels(root, using, pks)
+    family = variants(root)
     by_model: dict[type[SimpleTask], list[Any]] = {}
     for pk in pks:
-        by_model.setdefault(kinds.get(labels.get(pk, ""), root), []).append(pk)
-    return [
+        by_model.setdefault(family.get(labels.get(pk, ""), root), []).append(pk)
+    tasks = [
         task
         for model, keys in by_model.items()
         for task in _instances(model, using).filter(pk__in=keys)
     ]
+    orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
+    found = {task.pk for task in tasks}
+    if orphans := [pk for pk in orphans if pk not in found]:
+        tasks += _instances(root, using).filter(pk__in=orphans)
+    return tasks
+
+
+def _birth_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:
+    if len(variants(root)) == 1:
+        return {}
+    births = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
+    return {pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")}
 
 
 def _instances(model: type[SimpleTask], using: str) -> TaskQuerySet[Any]:

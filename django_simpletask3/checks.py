@@ -24,6 +24,7 @@ SETTING_IDS = {
 URL_ID = "django_simpletask3.E101"
 EXECUTOR_ID = "django_simpletask3.E102"
 WORKER_NUMBER_ID = "django_simpletask3.E103"
+TRIES_ID = "django_simpletask3.E107"
 TIME_LIMIT_ID = "django_simpletask3.E106"
 EVENT_MODEL_ID = "django_simpletask3.E104"
 CHANNEL_ID = "django_simpletask3.E105"
@@ -45,9 +46,9 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> li
     ]
     found: list[CheckMessage] = []
     for model in models:
-        found += [*_executor(model), *_worker_number(model), *_time_limit(model)]
+        found += [*_executor(model), *_worker_number(model), *_time_limit(model), *_tries(model)]
         found += _event_model(model)
-    return [*found, *_channels()]
+    return [*found, *_addresses()]
 
 
 def _option(option: Option[Any]) -> Iterator[CheckMessage]:
@@ -93,6 +94,19 @@ def _time_limit(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         )
 
 
+def _tries(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    for name, least in (("max_retries", 0), ("max_attempts", 1)):
+        attribute = f"django_simpletask3_{name}"
+        number = getattr(model, attribute)
+        if type(number) is not int or number < least:
+            yield Error(
+                f"{attribute} is {number!r}; expected a whole number, {least} or more.",
+                hint=f"Leave it out for the default, {getattr(SimpleTask, attribute)}.",
+                obj=model,
+                id=TRIES_ID,
+            )
+
+
 def _event_model(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     hint = (
         "Write: class MyEvent(TaskEvent): task = stream_of('app.Model'), with "
@@ -113,26 +127,34 @@ def _event_model(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         )
 
 
-def _channels() -> Iterator[CheckMessage]:
-    owners: dict[str, str] = {}
-    for model in task_models():
-        try:
-            channel = model.get_event_channel()
-        except (InvalidSetting, KeyError, IndexError, ValueError) as error:
-            if isinstance(error, InvalidSetting):
-                return
-            yield Error(
-                f"The channel template cannot be filled in: {error!r}.",
-                hint="Use {app_label} and {model_name} only.",
-                obj=model,
-                id=CHANNEL_ID,
-            )
-            continue
-        if channel in owners:
-            yield Error(
-                f"{model._meta.label} and {owners[channel]} share the channel {channel}.",
-                hint="Name {app_label} and {model_name} in the channel template.",
-                obj=model,
-                id=CHANNEL_ID,
-            )
-        owners[channel] = model._meta.label
+def _addresses() -> Iterator[CheckMessage]:
+    """Channels and message ids must tell models apart."""
+    for what, of in (("channel", _channel), ("message id", _message_id)):
+        owners: dict[str, type[SimpleTask]] = {}
+        for model in task_models():
+            try:
+                address = of(model)
+            except InvalidSetting:
+                return  # told by check_settings
+            except (KeyError, IndexError, ValueError, AttributeError) as error:
+                yield _address_error(model, f"The {what} template cannot be filled in: {error!r}.")
+                continue
+            if address in owners:
+                other = owners[address]._meta.label
+                yield _address_error(model, f"{model._meta.label} and {other} share the {what} {address}.")
+            owners[address] = model
+
+
+def _address_error(model: type[SimpleTask], message: str) -> CheckMessage:
+    hint = "Name {app_label} and {model_name} in the template, and {id} in that of message ids."
+    return Error(message, hint=hint, obj=model, id=CHANNEL_ID)
+
+
+def _channel(model: type[SimpleTask]) -> str:
+    return model.get_event_channel()
+
+
+def _message_id(model: type[SimpleTask]) -> str:
+    task = model()
+    task.pk = "1"
+    return task.get_task_id()

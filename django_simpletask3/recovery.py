@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from django.db import Error
 
-from . import announcements, clock
+from . import clock, doorbells
 from .backoff import exponential
 from .catalog import as_saved, databases_of, roots
-from .conf import options
-from .events import home_of, root_of, since_fresh_start
+from .doorbells import readable, recorded
+from .events import events_of, home_of, root_of
 from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
@@ -22,18 +23,17 @@ from .policies import policy_of
 from .querysets import rows_of
 from .queue import get_queue
 from .states import EventKind, Status
-from .transitions import record_each
 
 _logger = logging.getLogger(__name__)
 
 LEASE_EXPIRED = "lease_expired"
 WORKER_DIED = "worker_died"
-MESSAGE_LOST = "message_lost"
 NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
 _REST = 0.5
+_MOST_SLICES = 100
 
 #: After one of these the count of lost claims begins anew.
 _FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
@@ -42,7 +42,7 @@ _FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
 def lost(limit: int = 500) -> int:
     """Look after every task for which somebody should have acted by now; the number moved or rung.
 
-    At most ``limit`` rows per table; may run in any number of processes at once. One table that
+    In slices of ``limit`` rows; may run in any number of processes at once. One row or table that
     fails is logged and stops no other.
     """
     return sum(
@@ -94,13 +94,18 @@ def _guarded(root: type[SimpleTask], using: str, work: Any) -> int:
 
 
 def _lost_in(root: type[SimpleTask], using: str, limit: int) -> int:
+    """Slices of ``limit`` rows, as long as they are full."""
     clock.calibrate(using)
-    rows = rows_of(root, using).lost().order_by("lease_until")
-    found = list(rows.values_list("pk", "status")[:limit])
-    expired = [pk for pk, status in found if status == Status.RUNNING]
-    silent = [pk for pk, status in found if status == Status.PENDING]
-    moved = _given_back(as_saved(root, using, expired), LEASE_EXPIRED) if expired else 0
-    return moved + (_rung(as_saved(root, using, silent), using) if silent else 0)
+    moved = 0
+    for _ in range(_MOST_SLICES):
+        rows = rows_of(root, using).lost().order_by("lease_until")
+        found = list(rows.values_list("pk", "status")[:limit])
+        expired = readable(root, using, [pk for pk, s in found if s == Status.RUNNING])
+        silent = readable(root, using, [pk for pk, s in found if s == Status.PENDING])
+        moved += _given_back(expired, LEASE_EXPIRED) + doorbells.rung(silent, using)
+        if len(found) < limit:
+            break
+    return moved
 
 
 def overran(task: SimpleTask, attempt: int) -> int:
@@ -140,30 +145,35 @@ def _abandoned_in(
     evidence: Mapping[str, Any],
 ) -> int:
     rows = rows_of(root, using).running().filter(worker__in=workers, lease_until__isnull=False)
-    return _given_back(as_saved(root, using, rows.values_list("pk", flat=True)), reason, evidence)
+    held = readable(root, using, list(rows.values_list("pk", flat=True)))
+    return _given_back(held, reason, evidence)
 
 
 def _given_back(
     tasks: Sequence[SimpleTask], reason: str, further: Mapping[str, Any] = MappingProxyType({})
 ) -> int:
-    moves = [_giving_back(task, reason, further) for task in tasks if task.status == Status.RUNNING]
-    return _recorded(moves)
+    running = [task for task in tasks if task.status == Status.RUNNING]
+    if not running:
+        return 0
+    using = home_of(running[0])
+    losses = _losses_of(root_of(type(running[0])), using, [task.pk for task in running])
+    moves = [_giving_back(task, reason, losses[task.pk] + 1, further) for task in running]
+    return recorded(moves)
 
 
-def _giving_back(task: SimpleTask, reason: str, further: Mapping[str, Any]) -> Move:
-    using = task._state.db or "default"
-    now = clock.now(using)
-    losses = _losses(task) + 1
-    policy = policy_of(task.get_event_channel())
+def _giving_back(task: SimpleTask, reason: str, losses: int, further: Mapping[str, Any]) -> Move:
+    using = home_of(task)
+    ran = task.start_time and (clock.now(using) - task.start_time).total_seconds()
     evidence = {
         "lost_worker": task.worker,
-        "ran_seconds": task.start_time and round((now - task.start_time).total_seconds(), 3),
+        "ran_seconds": ran and round(ran, 3),
         "losses": losses,
         **further,
     }
     # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
     seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
-    if policy.action == "drop" or losses >= task.django_simpletask3_max_attempts:
+    most = task.django_simpletask3_max_attempts
+    if policy_of(task.get_event_channel()).action == "drop" or (most and losses >= most):
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
         error = {"type": "WorkerLost", "message": message, "traceback": ""}
         return Move(task, EventKind.DROP, reason=reason, data=evidence, error=error, expect=seen)
@@ -177,61 +187,15 @@ def _rest(losses: int, using: str) -> datetime:
     return clock.after(using, exponential(losses - 1, base=_REST, cap=60.0, jitter=0.75))
 
 
-def _losses(task: SimpleTask) -> int:
-    recoveries = since_fresh_start(task, [EventKind.RECOVER], _FRESH_STARTS)
-    return recoveries.filter(from_status=Status.RUNNING).count()
-
-
-def _rung(tasks: Sequence[SimpleTask], using: str) -> int:
-    """Ring for waiting tasks that have no message; note that the others were looked at."""
-    due = [task for task in tasks if task.status == Status.PENDING]
-    missing = _without_message(due)
-    if not announcements.ring(missing):
-        return 0
-    fresh = [task for task in missing if _was_never_due_before(task)]
-    forgotten = [task for task in missing if task not in fresh]
-    _look_again_later([task for task in due if task not in forgotten], using)
-    moves = [
-        Move(task, EventKind.RECOVER, reason=MESSAGE_LOST, expect={"status": Status.PENDING})
-        for task in forgotten
-    ]
-    return len(fresh) + _recorded(moves)
-
-
-def _without_message(tasks: Sequence[SimpleTask]) -> list[SimpleTask]:
-    by_channel: dict[str, dict[str, SimpleTask]] = {}
-    for task in tasks:
-        by_channel.setdefault(task.get_event_channel(), {})[task.get_task_id()] = task
-    queue = get_queue()
-    return [
-        by_id[key]
-        for channel, by_id in by_channel.items()
-        for key in queue.missing(channel, list(by_id))
-    ]
-
-
-def _was_never_due_before(task: SimpleTask) -> bool:
-    return task.run_after is not None and task.lease_until == task.run_after
-
-
-def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
-    """Trust the bells of ``tasks`` again, the longer the longer they have been waiting already."""
-    if not tasks:
-        return
-    now = clock.now(using)
-    waited = min((now - task.add_time).total_seconds() for task in tasks)
-    patience = timedelta(seconds=max(options.simq_timeout_task_recovery_interval, waited))
-    rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
-    rows.filter(lease_until__lte=now).bookkeep(lease_until=now + patience)
-
-
-def _recorded(moves: Sequence[Move]) -> int:
-    """Make the moves; the number made."""
-    record_each(moves)
-    for move in moves:
-        if move.failure is not None:
-            label = move.task._meta.label
-            _logger.error(
-                "recovery_failed model=%s pk=%s", label, move.task.pk, exc_info=move.failure
-            )
-    return sum(move.event is not None for move in moves)
+def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Counter[Any]:
+    """How often in a row each task lost its worker, in one query."""
+    stream = events_of(root, using).filter(
+        task__in=pks, kind__in=[EventKind.RECOVER, *_FRESH_STARTS]
+    )
+    losses: Counter[Any] = Counter()
+    for pk, kind, came_from in stream.values_list("task_id", "kind", "from_status"):
+        if kind in _FRESH_STARTS:
+            losses[pk] = 0
+        elif came_from == Status.RUNNING:
+            losses[pk] += 1
+    return losses

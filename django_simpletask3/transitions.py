@@ -201,11 +201,12 @@ def _planned(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
     row = rows.get(move.task.pk)
     if row is None:
         raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
+    missed = move.missed(row)
     if row["sequence"] == 0 and row["status"] == Status.PENDING:
         yield _adopted(move, row, rows, using)
     if (said := _already_said(move, row, using)) is not None:
         move.event = said
-    elif missed := move.missed(row):
+    elif missed:
         yield from _rejected(move, row, rows, using)
         raise StaleTask(f"{move.task._meta.label} {move.task.pk} was moved first: now {missed}.")
     else:

@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
     common.add_argument("--lease", type=float, help="the lease in seconds")
     words = parser.add_subparsers(dest="word", required=True)
     storm = words.add_parser("storm", parents=[common], help="faults at random instants")
-    storm.add_argument("--seconds", type=float, default=60.0, help="how long it rages")
+    storm.add_argument("--minutes", type=float, default=1.0, help="how long it rages")
     storm.add_argument("--nodes", type=int, default=3, help="worker nodes, of two processes each")
     storm.add_argument("--producers", type=int, default=2)
     storm.add_argument("--baseline", type=int, default=1500, help="messages for the stock client")

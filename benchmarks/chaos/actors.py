@@ -16,14 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 class Actor:
     """One command in a session of its own; what it prints goes to a file."""
 
-    def __init__(self, name: str, *arguments: str) -> None:
+    def __init__(self, name: str, *arguments: str, host: str = "") -> None:
         self.name = name
         self.log = settings.RUN_FOLDER / f"{name}.log"
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env={**os.environ, "DJANGO_SETTINGS_MODULE": "benchmarks.chaos.settings"},
+                env={
+                    **os.environ,
+                    "DJANGO_SETTINGS_MODULE": "benchmarks.chaos.settings",
+                    "SIMPLETASK3_CHAOS_HOST": host,
+                },
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -64,10 +68,10 @@ class Actor:
         send([self.process.pid], signal.SIGTERM)
 
 
-def node(name: str, processes: int = 2) -> Actor:
-    """A ``django-simpletask3-server``."""
+def node(name: str, *, host: str, processes: int = 2) -> Actor:
+    """A ``django-simpletask3-server`` on the machine ``host``."""
     command = ["-m", "django", "django-simpletask3-server", "--processes", str(processes)]
-    return Actor(name, *command)
+    return Actor(name, *command, host=host)
 
 
 def producer(name: str, seed: int) -> Actor:

@@ -15,7 +15,7 @@ _LOOK = 0.02
 
 def killed_children(count: int) -> list[float]:
     """Seconds from SIGKILL of the child that runs a task to the next start of the task."""
-    node = actors.node("probed")
+    node = actors.node("probed", host="machine-probed")
     try:
         return [_probe() for _ in range(count)]
     finally:
@@ -26,9 +26,9 @@ def vanished_nodes(count: int) -> list[float]:
     """Seconds from SIGKILL of a whole node to the next start of its task, on another node."""
     found = []
     for number in range(count):
-        node = actors.node(f"vanishing-{number}")
+        node = actors.node(f"vanishing-{number}", host=f"vanishing-{number}")
         task = _running()
-        other = actors.node(f"staying-{number}")
+        other = actors.node(f"staying-{number}", host=f"staying-{number}")
         try:
             _until(other.children)
             began = time.time()

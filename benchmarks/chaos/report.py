@@ -48,6 +48,7 @@ def written(report: Mapping[str, Any], path: Path | None) -> None:
         for name, value in content.items() if isinstance(content, dict) else [("", content)]:
             print(f"  {name:<28} {_short(value)}")
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
 
 

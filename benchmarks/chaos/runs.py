@@ -26,12 +26,13 @@ _TALK = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
 def storm(asked: argparse.Namespace) -> int:
     """Storm, calm, verdict, baseline, probes."""
     with Stage() as stage:
+        seconds = 60.0 * asked.minutes
         fleet = Storm(stage, asked.seed, nodes=asked.nodes, producers=asked.producers)
         began = time.monotonic()
         try:
-            fleet.rage(asked.seconds)
+            fleet.rage(seconds)
             calmed = time.monotonic()
-            is_drained = fleet.calm(patience=60 + asked.seconds)
+            is_drained = fleet.calm(patience=60.0 + seconds)
             drained = time.monotonic()
             _stay(fleet, FORGOTTEN_AFTER - (drained - calmed))
             fleet.close()
@@ -41,11 +42,11 @@ def storm(asked: argparse.Namespace) -> int:
         _find_leaks(verdict, stage)
         if not is_drained:
             verdict.blame("lost", "the queue was not drained in time")
-        seconds = {
+        took = {
             "storm": round(calmed - began, 1),
             "drain": round(drained - calmed, 1),
         }
-        told = _storm_report(asked, fleet.log, verdict, seconds)
+        told = _storm_report(asked, fleet.log, verdict, took)
         if asked.probes:
             told["redelivery in calm weather, seconds"] = _probed(asked.probes)
         if asked.baseline:
@@ -87,11 +88,11 @@ def _find_leaks(verdict: Verdict, stage: Stage) -> None:
 
 
 def _storm_report(
-    asked: argparse.Namespace, log: Log, verdict: Verdict, seconds: dict[str, float]
+    asked: argparse.Namespace, log: Log, verdict: Verdict, took: dict[str, float]
 ) -> dict[str, Any]:
     found = delays(log)
     return {
-        "run": {"seed": asked.seed, **seconds, "lease": settings.LEASE, **report.machine()},
+        "run": {"seed": asked.seed, **took, "lease": settings.LEASE, **report.machine()},
         "faults": {
             "processes killed": log.killed,
             "by": dict(Counter(kill.what for kill in log.kills)),
@@ -111,7 +112,7 @@ def _storm_report(
                 for delay in found
                 if delay.what == what and delay.is_clear is (weather == "no outage near")
             )
-            for what in ("child", "supervisor", "node")
+            for what in ("child", "supervisor", "node", "machine")
             for weather in ("no outage near", "outage near")
         },
         "recovery, by reason": dict(Counter(f"{delay.what} {delay.reason}" for delay in found)),

@@ -65,6 +65,7 @@ class Storm:
         self._redis_until = 0.0
         self._rests: dict[int, float] = {}
         self.nodes: list[actors.Actor | None] = [None] * nodes
+        self._hosts = [f"machine-{next(self._number)}" for _ in range(nodes)]
         self.producers: list[actors.Actor | None] = [None] * producers
         self._menu: list[tuple[Callable[[], None], int]] = [
             (self.kill_child, 40),
@@ -124,7 +125,7 @@ class Storm:
         """Start again what has ended."""
         for index, node in enumerate(self.nodes):
             if self._is_missing(node, index):
-                self.nodes[index] = actors.node(f"node-{index}")
+                self.nodes[index] = actors.node(f"node-{index}", host=self._hosts[index])
         for index, maker in enumerate(self.producers):
             if maker is None or not maker.is_running:
                 self._note_end(maker)
@@ -173,9 +174,13 @@ class Storm:
             self._after(8.0, lambda: actors.send(children, signal.SIGKILL))
 
     def kill_node(self) -> None:
+        """A node loses its power; every other time its machine is gone for ever."""
         if node := self._node():
-            now = time.time()
-            self.log.kills.append(Kill(now, "node", tuple(node.kill_all())))
+            what, now = "node", time.time()
+            if self.random.random() < 0.5:
+                what = "machine"
+                self._hosts[self.nodes.index(node)] = f"machine-{next(self._number)}"
+            self.log.kills.append(Kill(now, what, tuple(node.kill_all())))
             self.log.gone.update(self.log.kills[-1].pids)
 
     def kill_producer(self) -> None:

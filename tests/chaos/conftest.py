@@ -14,7 +14,7 @@ from tests.conftest import missing
 from tests.redis_servers import executable
 
 ROOT = Path(__file__).resolve().parents[2]
-STORM = ("--seconds", "20", "--seed", "20", "--nodes", "2", "--baseline", "300", "--probes", "2")
+STORM = ("--minutes", "0.33", "--seed", "20", "--nodes", "2", "--baseline", "300", "--probes", "2")
 #: The ways on which nobody has to wait for a lease, with every step; of the others, some.
 WALKS = {
     "burst_child,producer": "1",

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from django_simpletask3 import execution
+from django_simpletask3 import clock, execution
 from django_simpletask3.context import task_context
+from django_simpletask3.querysets import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
@@ -339,3 +340,106 @@ def test_redis_away_while_finishing_costs_one_pop_later(settings: Any) -> None:
     get_queue().recover()
     assert started(Invoice) == []
     assert depth(Invoice) == (0, 0)
+
+
+def test_a_task_that_copies_itself_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body(self: Any) -> str:
+        self.pk = None
+        self._state.adding = True
+        self.save()
+        return "copied"
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    task = Invoice.objects.create()
+
+    execution.finish(performed(Invoice))
+
+    task.refresh_from_db()
+    copy = Invoice.objects.exclude(pk=task.pk).get()
+    assert (task.status, task.result_data) == (Status.SUCCESS, "copied")
+    assert (copy.status, kinds(copy)) == (Status.PENDING, ["enqueue"])
+
+
+@pytest.mark.parametrize("key", [10**30, "1\x00"], ids=["too large", "with NUL"])
+def test_a_key_that_the_database_cannot_read_holds_up_nobody(key: Any) -> None:
+    model: Any = Invoice if isinstance(key, int) else zoo.TextKeyed
+    data = {"app_label": "zoo", "model_name": model._meta.model_name, "id": key}
+    get_queue().push(model.get_event_channel(), [("unreadable", data)])
+    task = model.objects.create(**({} if model is Invoice else {"id": "readable"}))
+
+    runs = started(model)
+
+    assert [run.task.pk for run in runs] == [task.pk]
+    assert depth(model) == (0, 1)
+
+
+def test_a_row_that_cannot_be_read_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, healthy = Invoice.objects.create(amount=13), Invoice.objects.create()
+    _make_unreadable(monkeypatch, broken.pk)
+
+    runs = started(Invoice)
+
+    assert [run.task.pk for run in runs] == [healthy.pk]
+    assert get_queue().dead_letters(Invoice.get_event_channel())[0]["id"] == broken.get_task_id()
+
+
+def _make_unreadable(monkeypatch: pytest.MonkeyPatch, pk: Any) -> None:
+    real = Invoice.from_db.__func__
+
+    def from_db(cls: Any, db: Any, names: Any, values: Any) -> Any:
+        task = real(cls, db, names, values)
+        if task.pk == pk:
+            raise ValueError("this row cannot be read")
+        return task
+
+    monkeypatch.setattr(Invoice, "from_db", classmethod(from_db))
+
+
+def test_a_receiver_that_refuses_every_outcome_of_one_task_spoils_no_other() -> None:
+    refused, healthy = Invoice.objects.create(), Invoice.objects.create()
+    runs = performed(Invoice)
+
+    def refuse(task: Any, **_: Any) -> None:
+        if task.pk == refused.pk:
+            raise ValueError("never")
+
+    event_recorded.connect(refuse)
+    try:
+        left = execution.finish(runs)
+    finally:
+        event_recorded.disconnect(refuse)
+
+    assert [run.pk for run in left] == [refused.pk]
+    assert kinds(healthy) == ["enqueue", "start", "ack"]
+    assert kinds(refused) == ["enqueue", "start"]
+
+
+def test_a_database_error_of_one_task_alone_is_that_tasks_failure() -> None:
+    culprit, healthy = Invoice.objects.create(), Invoice.objects.create()
+    runs = performed(Invoice)
+
+    def too_large(task: Any, event: Any, **_: Any) -> None:
+        if task.pk == culprit.pk and event.kind == "ack":
+            raise OperationalError("index row requires 50016 bytes")
+
+    event_recorded.connect(too_large)
+    try:
+        left = execution.finish(runs)
+    finally:
+        event_recorded.disconnect(too_large)
+
+    assert left == []
+    assert kinds(healthy) == ["enqueue", "start", "ack"]
+    assert kinds(culprit) == ["enqueue", "start", "fail"]
+
+
+def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() -> None:
+    task = Invoice.objects.create()
+    messages = claimed(Invoice)
+    soon = clock.after("default", 60)
+    rows_of(Invoice, "default").bookkeep(run_after=soon)
+
+    runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+
+    task.refresh_from_db()
+    assert (runs, task.lease_until) == ([], task.run_after)

@@ -19,6 +19,7 @@ RANKS: list[set[str]] = [
     {"querysets"},
     {"models"},
     {"catalog", "bodies", "permissions"},
+    {"doorbells"},
     {"execution", "recovery", "retention", "audit", "subscriptions", "schedule"},
     {"worker"},
     {"logs", "checks", "admin", "testing", "contrib", "migrations"},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connections, models
 
-from django_simpletask3 import clock, recovery
+from django_simpletask3 import clock, doorbells, recovery
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
@@ -89,13 +89,13 @@ def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
 def test_a_lease_renewed_between_look_and_lock_is_respected(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = recovery._losses
+    seen = recovery._losses_of
 
-    def renewed_meanwhile(task: Any) -> int:
+    def renewed_meanwhile(*args: Any) -> Any:
         rows_of(Invoice, "default").bookkeep(lease_until=clock.after("default", 60))
-        return seen(task)
+        return seen(*args)
 
-    monkeypatch.setattr(recovery, "_losses", renewed_meanwhile)
+    monkeypatch.setattr(recovery, "_losses_of", renewed_meanwhile)
 
     moved = recovery.lost()
 
@@ -277,3 +277,62 @@ def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoi
 
     assert (returned, waiting(Invoice)) == (1, 1)
     assert kinds(pending_task) == ["enqueue"]
+
+
+def test_one_lost_message_is_told_once_however_many_nodes_look(
+    silent_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = doorbells.record_each
+
+    def after_another_node(moves: Any) -> None:
+        monkeypatch.setattr(doorbells, "record_each", real)
+        recovery.lost()
+        real(moves)
+
+    monkeypatch.setattr(doorbells, "record_each", after_another_node)
+
+    recovery.lost()
+
+    assert kinds(silent_task) == ["enqueue", "recover"]
+
+
+def test_a_child_whose_own_row_is_gone_is_found_all_the_same() -> None:
+    child = zoo.ForeignInvoice.objects.create()
+    pk = child.pk
+    child.delete(keep_parents=True)
+    rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(hours=1))
+
+    recovery.lost()
+
+    assert not Invoice.objects.lost().filter(pk=pk).exists()
+
+
+def test_more_lost_tasks_than_one_slice_are_found_in_one_pass() -> None:
+    Invoice.objects.bulk_enqueue([{} for _ in range(25)])
+    get_queue().withdraw(
+        Invoice.get_event_channel(), [task.get_task_id() for task in Invoice.objects.all()]
+    )
+    rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(hours=1))
+
+    moved = recovery.lost(limit=10)
+
+    assert (moved, waiting(Invoice)) == (25, 25)
+
+
+def test_a_row_that_cannot_be_read_is_left_for_later_and_stops_no_other(
+    lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Invoice.objects.create()
+    expire(other)
+    real = doorbells.as_saved
+
+    def unreadable(root: Any, using: str, pks: Any) -> Any:
+        if other.pk in list(pks):
+            raise ValueError("this row cannot be read")
+        return real(root, using, pks)
+
+    monkeypatch.setattr(doorbells, "as_saved", unreadable)
+
+    moved = recovery.lost()
+
+    assert (moved, Invoice.objects.lost().count()) == (1, 0)

@@ -1,0 +1,106 @@
+"""Waiting tasks whose message never came, or is gone: ringing for them again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from . import announcements, clock
+from .catalog import as_saved
+from .conf import options
+from .models import SimpleTask
+from .moves import Move
+from .querysets import rows_of
+from .queue import get_queue
+from .states import EventKind, Status
+from .transitions import PASSING, record_each
+
+_logger = logging.getLogger(__name__)
+
+MESSAGE_LOST = "message_lost"
+
+_LONGEST_PATIENCE = 60.0 * 60
+
+
+def rung(tasks: Sequence[SimpleTask], using: str) -> int:
+    """Ring for waiting tasks that have no message; note that the others were looked at.
+
+    Returns how many were rung. Of a message that was lost the stream says so; a task that has just
+    become due is no news. Raises QueueUnavailable if Redis cannot be asked.
+    """
+    due = [task for task in tasks if task.status == Status.PENDING]
+    fresh = [task for task in due if _is_due_at_last(task)]
+    lost = _without_message([task for task in due if task not in fresh])
+    if not announcements.ring([*fresh, *lost]):
+        return 0
+    _look_again_later([task for task in due if task not in lost], using)
+    return len(fresh) + recorded([_loss(task) for task in lost])
+
+
+def _is_due_at_last(task: SimpleTask) -> bool:
+    return task.run_after is not None and task.lease_until == task.run_after
+
+
+def _loss(task: SimpleTask) -> Move:
+    # As it was seen: another node may have replaced the message and told of it.
+    seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
+    return Move(task, EventKind.RECOVER, reason=MESSAGE_LOST, expect=seen)
+
+
+def _without_message(tasks: Iterable[SimpleTask]) -> list[SimpleTask]:
+    by_channel: dict[str, dict[str, SimpleTask]] = {}
+    for task in tasks:
+        by_channel.setdefault(task.get_event_channel(), {})[task.get_task_id()] = task
+    queue = get_queue()
+    return [
+        by_id[key]
+        for channel, by_id in by_channel.items()
+        for key in queue.missing(channel, list(by_id))
+    ]
+
+
+def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
+    """Trust the bells of ``tasks`` again, the longer the longer they have been waiting already."""
+    if not tasks:
+        return
+    now = clock.now(using)
+    waited = min((now - task.add_time).total_seconds() for task in tasks)
+    patience = max(options.simq_timeout_task_recovery_interval, min(waited, _LONGEST_PATIENCE))
+    rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
+    rows.filter(lease_until__lte=now).bookkeep(lease_until=now + timedelta(seconds=patience))
+
+
+def recorded(moves: Sequence[Move]) -> int:
+    """Make the moves, those that fail together one by one; the number made."""
+    record_each(moves)
+    for move in moves:
+        if move.failure is not None:
+            label = move.task._meta.label
+            _logger.error(
+                "recovery_failed model=%s pk=%s", label, move.task.pk, exc_info=move.failure
+            )
+            _postpone(type(move.task), move.task._state.db or "default", move.task.pk)
+    return sum(move.event is not None for move in moves)
+
+
+def readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[SimpleTask]:
+    """The tasks as they were saved; a row that cannot be read is logged and looked at later."""
+    if not pks:
+        return []
+    try:
+        return as_saved(root, using, pks)
+    except PASSING:
+        raise
+    except Exception:
+        if len(pks) > 1:
+            return [task for pk in pks for task in readable(root, using, [pk])]
+        _logger.exception("row_unreadable model=%s pk=%s", root._meta.label, pks[0])
+        _postpone(root, using, pks[0])
+        return []
+
+
+def _postpone(model: type[SimpleTask], using: str, pk: Any) -> None:
+    later = clock.after(using, options.simq_timeout_task_recovery_interval)
+    rows_of(model, using).filter(pk=pk).bookkeep(lease_until=later)
