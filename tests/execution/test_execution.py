@@ -386,8 +386,8 @@ def test_a_row_that_cannot_be_read_holds_up_nobody(monkeypatch: pytest.MonkeyPat
 def _make_unreadable(monkeypatch: pytest.MonkeyPatch, pk: Any) -> None:
     real = Invoice.from_db.__func__
 
-    def from_db(cls: Any, db: Any, names: Any, values: Any) -> Any:
-        task = real(cls, db, names, values)
+    def from_db(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        task = real(cls, *args, **kwargs)
         if task.pk == pk:
             raise ValueError("this row cannot be read")
         return task
