@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, models, transaction
 
 from . import clock
-from .events import TaskEvent, events_of, family_of, home_of, root_of
+from .events import TaskEvent, home_of, root_of
 from .exceptions import InvalidSetting, QueueUnavailable
 from .queue import Queue, get_queue
 from .signals import SIGNALS, task_transitioned
@@ -35,39 +36,73 @@ _REST = 2.0
 _resting: tuple[Queue | None, float] = (None, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """What rings for one task, as the task was when it was asked for."""
+
+    channel: str
+    id: str
+    data: dict[str, Any]
+    is_urgent: bool
+    steals: bool
+    run_after: Any
+    using: str
+    root: type[SimpleTask]
+    pk: Any
+
+    @classmethod
+    def of(cls, task: SimpleTask, *, steals: bool = False, urgent: bool = False) -> Bell:
+        """The bell of ``task``; with a priority, or ``urgent``, it is the next to be taken."""
+        return cls(
+            channel=task.get_event_channel(),
+            id=task.get_task_id(),
+            data=task.get_task_data(),
+            is_urgent=urgent or task.priority > 0,
+            steals=steals,
+            run_after=task.run_after,
+            using=home_of(task),
+            root=root_of(type(task)),
+            pk=task.pk,
+        )
+
+
 class Announcement:
     """What one transaction (or one savepoint of it) has to tell once it is committed.
 
     What is asked of the queue is noted with the fact. At the commit the instance may say something
-    else: Django takes the key of a deleted one away, and a savepoint that was rolled back leaves
-    its traces.
+    else: Django takes the key of a deleted one away, a copy is made by giving it another key, and a
+    savepoint that was rolled back leaves its traces.
     """
 
     def __init__(self) -> None:
-        self.births: dict[str, SimpleTask] = {}
-        self.bells: dict[str, SimpleTask] = {}
-        self.stolen: dict[str, SimpleTask] = {}
+        self.bells: dict[str, Bell] = {}
         self.withdrawn: dict[str, str] = {}
         self.facts: list[tuple[SimpleTask, TaskEvent]] = []
         self.is_out = False
         # Django logs a hook that raised by this name; without it the log raises into the save().
         self.__qualname__ = type(self).__qualname__
 
-    def bell(self, task: SimpleTask) -> None:
-        if (key := task.get_task_id()) not in self.births:
-            self.bells[key] = task
+    def bell(self, task: SimpleTask, *, steals: bool = False) -> None:
+        """Note that ``task`` is to ring; what was to take its message from a holder still does."""
+        try:
+            bell = Bell.of(task, steals=steals)
+        except Exception:
+            # Recovery looks after the row, and nobody else waits for it.
+            _logger.exception("bell_not_made model=%s pk=%s", task._meta.label, task.pk)
+            return
+        before = self.bells.get(bell.id)
+        self.bells[bell.id] = replace(bell, steals=True) if before and before.steals else bell
+        self.withdrawn.pop(bell.id, None)
 
     def fact(self, task: SimpleTask, event: TaskEvent) -> None:
         """Note ``event``, and what it asks of the queue."""
         self.facts.append((task, event))
-        key = task.get_task_id()
         if event.kind in WITHDRAWING:
+            key = task.get_task_id()
             self.withdrawn[key] = task.get_event_channel()
-            for asked in (self.births, self.bells, self.stolen):
-                asked.pop(key, None)
+            self.bells.pop(key, None)
         elif event.kind in RINGING and not _has_rung(event):
-            (self.stolen if event.kind in STEALING else self.births)[key] = task
-            self.withdrawn.pop(key, None)
+            self.bell(task, steals=event.kind in STEALING)
 
     def __call__(self) -> None:
         self.is_out = True
@@ -78,10 +113,7 @@ class Announcement:
 
     def _ask_the_queue(self) -> None:
         withdraw(self.withdrawn)
-        _ring_due(_as_saved(self.stolen.values()), steal=True)
-        # An instance that was born here is of the model it was saved as; of another, nobody knows.
-        others = [*self.births.values(), *_as_saved(self.bells.values())]
-        _ring_due(task for task in others if task.get_task_id() not in self.stolen)
+        _ring(self.bells.values())
 
     def _send_the_signals(self) -> None:
         for task, event in self.facts:
@@ -134,28 +166,29 @@ def ring(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = Fal
     not be rung is marked in the database, so that recovery rings it soon.
     """
     waiting = [task for task in tasks if task.status == Status.PENDING]
-    return _ring_due(waiting, steal=steal, urgent=urgent)
+    return _ring([Bell.of(task, steals=steal, urgent=urgent) for task in waiting])
 
 
-def _ring_due(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = False) -> bool:
-    waiting = [task for task in tasks if clock.is_past(task.run_after, home_of(task))]
-    if not waiting:
-        return True
+def _ring(bells: Iterable[Bell]) -> bool:
+    due = [bell for bell in bells if clock.is_past(bell.run_after, bell.using)]
     try:
-        _push(waiting, steal=steal, urgent=urgent)
+        _push(due)
     except QueueUnavailable as error:
-        _logger.warning("bell_failed tasks=%s error=%s", len(waiting), error)
-        _leave_to_recovery(waiting)
+        _logger.warning("bell_failed tasks=%s error=%s", len(due), error)
+        _leave_to_recovery(due)
         return False
     return True
 
 
-def _push(tasks: list[SimpleTask], *, steal: bool, urgent: bool) -> None:
-    ordered = sorted(tasks, key=_address)
-    for (channel, preferred), group in groupby(ordered, key=_address):
-        messages = [(task.get_task_id(), task.get_task_data()) for task in group]
+def _push(bells: Iterable[Bell]) -> None:
+    for (channel, urgent, steal), group in groupby(sorted(bells, key=_way), key=_way):
+        messages = [(bell.id, bell.data) for bell in group]
         with _willing_queue() as queue:
-            queue.push(channel, messages, urgent=urgent or preferred, steal=steal)
+            queue.push(channel, messages, urgent=urgent, steal=steal)
+
+
+def _way(bell: Bell) -> tuple[str, bool, bool]:
+    return bell.channel, bell.is_urgent, bell.steals
 
 
 @contextmanager
@@ -176,51 +209,13 @@ def _willing_queue() -> Iterator[Queue]:
         raise
 
 
-def _as_saved(tasks: Iterable[SimpleTask]) -> Iterator[SimpleTask]:
-    """The tasks as the models they were saved as: those have the channels and the bodies."""
-    for (using, root), group in _by_table(tasks).items():
-        family = family_of(root)
-        labels = _labels(root, using, group) if len(family) > 1 else {}
-        for task in group:
-            model = family.get(labels.get(task.pk, ""), type(task))
-            yield task if model is type(task) else _seen_as(model, task)
-
-
-def _labels(root: type[SimpleTask], using: str, tasks: Iterable[SimpleTask]) -> dict[Any, str]:
-    births = events_of(root, using).filter(
-        task__in=[task.pk for task in tasks], kind=EventKind.ENQUEUE
-    )
-    try:
-        told = dict(births.values_list("task_id", "data"))
-    except DatabaseError:
-        return {}  # the worker, or recovery, will see
-    return {pk: (data or {}).get("model", root._meta.label) for pk, data in told.items()}
-
-
-def _seen_as(model: type[SimpleTask], task: SimpleTask) -> SimpleTask:
-    names = ("status", "run_after", "priority")
-    twin = model(**{name: getattr(task, name) for name in names})
-    twin.pk, twin._state = task.pk, task._state
-    return twin
-
-
-def _by_table(
-    tasks: Iterable[SimpleTask],
-) -> dict[tuple[str, type[SimpleTask]], list[SimpleTask]]:
-    by_table: dict[tuple[str, type[SimpleTask]], list[SimpleTask]] = {}
-    for task in tasks:
-        by_table.setdefault((home_of(task), root_of(type(task))), []).append(task)
-    return by_table
-
-
-def _address(task: SimpleTask) -> tuple[str, bool]:
-    return task.get_event_channel(), task.priority > 0
-
-
-def _leave_to_recovery(tasks: Sequence[SimpleTask]) -> None:
-    for (using, root), group in _by_table(tasks).items():
+def _leave_to_recovery(bells: Iterable[Bell]) -> None:
+    by_table: dict[tuple[str, type[SimpleTask]], list[Any]] = {}
+    for bell in bells:
+        by_table.setdefault((bell.using, bell.root), []).append(bell.pk)
+    for (using, root), pks in by_table.items():
         rows: models.QuerySet[Any] = models.QuerySet(root, using=using).filter(
-            pk__in=[task.pk for task in group], status=Status.PENDING
+            pk__in=pks, status=Status.PENDING
         )
         try:
             rows.update(lease_until=clock.now(using))
@@ -249,4 +244,4 @@ def bell(task: SimpleTask, using: str) -> None:
         with transaction.atomic(using=using, savepoint=False):
             pending(using).bell(task)
     else:
-        ring(_as_saved([task]))
+        ring([task])

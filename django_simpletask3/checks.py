@@ -141,7 +141,9 @@ def _addresses() -> Iterator[CheckMessage]:
                 continue
             if address in owners:
                 other = owners[address]._meta.label
-                yield _address_error(model, f"{model._meta.label} and {other} share the {what} {address}.")
+                yield _address_error(
+                    model, f"{model._meta.label} and {other} share the {what} {address}."
+                )
             owners[address] = model
 
 

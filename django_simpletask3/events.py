@@ -176,14 +176,6 @@ def root_of(model: type[models.Model]) -> type[SimpleTask]:
     return cast("type[SimpleTask]", holder._meta.concrete_model)
 
 
-def family_of(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
-    """The models whose tasks stand in the table of ``root``, itself among them, by label."""
-    found = {} if root._meta.abstract else {root._meta.label: root}
-    for model in root.__subclasses__():
-        found |= family_of(model)
-    return found
-
-
 def home_of(task: SimpleTask) -> str:
     """The database in which the row of ``task`` is written, also if it was read from a replica."""
     return router.db_for_write(root_of(type(task)), instance=task)

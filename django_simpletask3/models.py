@@ -133,12 +133,27 @@ class SimpleTask(models.Model):
         state.pop("_stop_flag", None)
         return state
 
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
+        """As Django's; when the task will run is remembered, so that ``save()`` sees a change."""
+        task = super().from_db(db, field_names, values, **options)
+        moves.remember_schedule(task)
+        return task
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """As Django's."""
+        super().refresh_from_db(*args, **kwargs)
+        fields = {**dict(zip(("using", "fields"), args, strict=False)), **kwargs}.get("fields")
+        moves.remember_schedule(self, moves.SCHEDULE if fields is None else fields)
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert a new task and queue it; of a task that exists, write its own columns only.
 
         A new row and its ``enqueue`` event are one transaction; the queue is told after the
         outermost commit on the same database. Saving a PENDING task again makes sure that it is
-        queued. Raises ProjectedColumn if ``update_fields`` names a column of the state machine.
+        queued; ``run_after`` and ``priority`` are written if they were changed here. Raises
+        ProjectedColumn if ``update_fields`` names a column of the state machine, and ValueError if
+        the router would look for the new row elsewhere than in ``using``.
         """
         names = ("force_insert", "force_update", "using", "update_fields")
         asked = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -149,6 +164,7 @@ class SimpleTask(models.Model):
             return
         asked["update_fields"] = self._own_columns(asked.get("update_fields"))
         super().save(**{**asked, "using": using})
+        moves.remember_schedule(self, asked["update_fields"])
         if self.status == Status.PENDING:
             if self.run_after is not None and "run_after" in asked["update_fields"]:
                 # Else recovery looks for the bell when the task was due before
@@ -171,7 +187,9 @@ class SimpleTask(models.Model):
             refuse_projected(asked)
             return {*asked, "mod_time"} if asked else set()
         loaded = {field.name for field in own_fields(self)}
-        return {*loaded, "mod_time", *({"run_after", "priority"} - self.get_deferred_fields())}
+        # A retry may have postponed the task meanwhile: an old instance must not undo that
+        # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
+        return {*loaded, "mod_time", *moves.rescheduled(self)}
 
     def reset(self, reason: str = "", *, run_after: Any = None) -> None:
         """Let the task run again, whatever it is doing; the erased result is kept in the event.
@@ -221,16 +239,22 @@ class SimpleTask(models.Model):
         """The id of this task's message in SimQ."""
         template = self.django_simpletask3_task_id_template or options.task_id_template
         meta = self._meta
-        return template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
+        told = template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
+        # Two databases may have given the same key.
+        return f"{told}@{using}" if (using := _unusual_home(self)) else told
 
     def get_task_data(self) -> dict[str, Any]:
         """The body of this task's message: which row to look at."""
         meta = self._meta
         key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
         data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
-        using = home_of(self)
-        # Only a row elsewhere than the router says needs its database named.
-        return data if using == router.db_for_write(type(self)) else {**data, "using": using}
+        return {**data, "using": using} if (using := _unusual_home(self)) else data
+
+
+def _unusual_home(task: SimpleTask) -> str:
+    """The database of ``task``, if it has to be named: it is not the one the router says."""
+    using = home_of(task)
+    return "" if using == router.db_for_write(type(task)) else using
 
 
 def _added_by_django(task: SimpleTask) -> set[str]:
@@ -268,7 +292,9 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
     # Of a multi-table task the root's row is the task; Django deletes it in any case.
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
         try:
-            transitions.record(instance, EventKind.DELETE, using=using)
+            # No savepoint: what is told in one is told apart from the rest of the transaction, and
+            # Redis would be asked once per row (test_a_thousand_deleted_tasks_cost_a_few_calls).
+            transitions.record(instance, EventKind.DELETE, using=using, savepoint=False)
         except TaskGone:
             return
 

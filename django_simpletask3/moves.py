@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ from .states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+#: What users write and moves write too: an old instance must not undo what a move wrote.
+SCHEDULE = frozenset({"run_after", "priority"})
 
 _TEXT_LIMIT = 255
 _WITH_ERROR = frozenset({EventKind.FAIL, EventKind.DROP, EventKind.RETRY})
@@ -89,6 +92,22 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
     columns["error_data"] = move.error if event.kind in _WITH_ERROR else None
     columns.update(_bookkeeping(move, after, using))
     return {**columns, **move.values}
+
+
+def remember_schedule(task: SimpleTask, names: Iterable[str] = SCHEDULE) -> None:
+    """Note that the row of ``task`` holds what the instance says in those of ``names``."""
+    said = vars(task)
+    told = {name: said[name] for name in SCHEDULE.intersection(names) if name in said}
+    said["_known_schedule"] = {**said.get("_known_schedule", {}), **told}
+
+
+def rescheduled(task: SimpleTask) -> set[str]:
+    """The columns of SCHEDULE to which somebody has assigned what the row did not hold."""
+    said = vars(task)
+    known = said.get("_known_schedule", {})
+    return {
+        name for name in SCHEDULE & said.keys() if name not in known or known[name] != said[name]
+    }
 
 
 def trusted_until(run_after: Any, using: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from django.db import connections, models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from . import clock, transitions
@@ -89,7 +90,12 @@ class TaskQuerySet(models.QuerySet[T]):
         tasks: list[Any] = list(objs)
         self._for_write = True
         create = super().bulk_create
-        transitions.enqueue(tasks, self.db, lambda: self._insert_all(tasks, create, batch_size))
+        transitions.enqueue(
+            tasks,
+            self.db,
+            lambda: self._insert_all(tasks, create, batch_size),
+            batch_size=batch_size,
+        )
         return tasks
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
@@ -108,7 +114,8 @@ class TaskQuerySet(models.QuerySet[T]):
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         refuse_projected(columns)
         if "run_after" in columns:
-            columns["lease_until"] = _looked_for(columns["run_after"])
+            # First: MySQL assigns in this order, and an expression reads what was assigned before.
+            columns = {"lease_until": _looked_for(columns["run_after"]), **columns}
         return super().update(**columns)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -141,8 +148,12 @@ class TaskQuerySet(models.QuerySet[T]):
 
 def _looked_for(run_after: Any) -> models.Case:
     """When recovery looks after a task that was postponed: when it is due; waiting ones only."""
-    due = run_after if run_after is not None else timezone.now()
-    moved = models.When(status=Status.PENDING, then=models.Value(due))
+    now = timezone.now()
+    if hasattr(run_after, "resolve_expression"):
+        due: Any = Coalesce(run_after, now)
+    else:
+        due = models.Value(now if run_after is None else run_after)
+    moved = models.When(status=Status.PENDING, then=due)
     return models.Case(moved, default=models.F("lease_until"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from .exceptions import StaleTask
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+#: How many rows one statement writes: its cases are tried for each row, so they grow as a square.
+_SLICE = 200
 
 
 class Rows:
@@ -30,6 +33,7 @@ class Rows:
     def read(self, names: Iterable[str]) -> None:
         """Read the columns ``names``; the rows stay locked where the database can lock rows."""
         rows = self._table(self._root).filter(pk__in=self._pks).order_by("pk")
+        become_the_writer(rows)
         if self._connection.features.has_select_for_update:
             # In the order of the keys: two batches cannot wait for each other.
             rows = rows.select_for_update()
@@ -63,10 +67,11 @@ class Rows:
         for pk, columns in self._changes.items():
             alike.setdefault(tuple(sorted(columns)), []).append(pk)
         for names, pks in alike.items():
-            self._write_alike(names, pks)
+            for some in slices(pks, _SLICE):
+                self._write_alike(names, some)
             self._write_children(names, [by_key[pk] for pk in pks])
 
-    def _write_alike(self, names: tuple[str, ...], pks: list[Any]) -> None:
+    def _write_alike(self, names: tuple[str, ...], pks: Sequence[Any]) -> None:
         unmoved = self._by_pk("sequence", {pk: self._sequences[pk] for pk in pks})
         values = {
             name: self._by_pk(name, {pk: self._changes[pk][name] for pk in pks})
@@ -102,6 +107,21 @@ class Rows:
     def _table(self, model: type[models.Model]) -> Any:
         # Not a manager: a task's own managers may hide rows.
         return models.QuerySet(model, using=self._connection.alias)
+
+
+def become_the_writer(rows: models.QuerySet[Any]) -> None:
+    """Begin a transaction by writing, if that is the only lock there is (SQLite).
+
+    Whoever reads first and writes later is told at once that the database is locked, whatever the
+    timeout says (test_many_writers_of_a_deferred_database_wait_for_each_other).
+    """
+    if not connections[rows.db].features.has_select_for_update:
+        rows.order_by().update(worker=models.F("worker"))
+
+
+def slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """``items`` in pieces of ``size``, the last one may be smaller."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _has_column(model: type[models.Model], name: str) -> bool:

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, models, transaction
 
 from . import announcements
 from .events import TaskEvent, events_of, home_of, root_of
 from .exceptions import StaleTask, TaskGone, TransitionRefused
-from .moves import Move, columns_of, event_of
+from .moves import Move, columns_of, event_of, remember_schedule
 from .replay import Projection
-from .rows import Rows
+from .rows import Rows, become_the_writer, slices
 from .signals import event_recorded
 from .states import FENCED, EventKind, Status
 
@@ -30,11 +30,19 @@ _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE
 #: What a new row under the key of a deleted one takes over.
 _CARRIED_ON = ("sequence", "digest", "attempt")
 
+#: How many keys one question names; some databases limit that.
+_KEYS_AT_ONCE = 500
+
 Fact = tuple["SimpleTask", TaskEvent]
 
 
 def record(
-    task: SimpleTask, kind: EventKind, *, using: str | None = None, **details: Any
+    task: SimpleTask,
+    kind: EventKind,
+    *,
+    using: str | None = None,
+    savepoint: bool = True,
+    **details: Any,
 ) -> TaskEvent:
     """Move ``task`` by ``kind`` and append the event to its stream, in one transaction.
 
@@ -44,26 +52,27 @@ def record(
     ``reject`` before), TaskGone if there is no row. Signals go out after the outermost commit.
     """
     move = Move(task, kind, **details)
-    record_all([move], using=using)
+    record_all([move], using=using, savepoint=savepoint)
     if move.event is None:
         raise move.refused or StaleTask(f"{task} was not moved.")
     return move.event
 
 
-def record_all(moves: Sequence[Move], *, using: str | None = None) -> None:
+def record_all(moves: Sequence[Move], *, using: str | None = None, savepoint: bool = True) -> None:
     """Make moves of tasks of one table in one transaction; each ends with an event or a refusal.
 
     The router says in which database a task is written, unless ``using`` does; each database has a
     transaction of its own. A refused move does not stop the others. Saying the same last word
     again, after a commit whose answer was lost, finds the event that is already there. A database
-    error, or a receiver of ``event_recorded`` that raises, undoes all of them and is raised.
+    error, or a receiver of ``event_recorded`` that raises, undoes all of them and is raised;
+    without ``savepoint`` it undoes the transaction around them too.
     """
     by_database: dict[str, list[Move]] = {}
     for move in moves:
         by_database.setdefault(using or home_of(move.task), []).append(move)
     for alias, together in by_database.items():
         tasks = [move.task for move in together]
-        with _restored_on_error(tasks), transaction.atomic(using=alias):
+        with _restored_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
             _record(together, root_of(type(tasks[0])), alias)
 
 
@@ -106,19 +115,29 @@ def _reconnect() -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-def enqueue(tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object]) -> None:
+def enqueue(
+    tasks: Sequence[SimpleTask],
+    using: str,
+    insert: Callable[[], object],
+    *,
+    batch_size: int | None = None,
+) -> None:
     """Insert new rows by calling ``insert``, with their first events, in one transaction.
 
-    Each row starts PENDING, whatever the instance said. The bell rings after the commit.
+    Each row starts PENDING, whatever the instance said. The bell rings after the commit. Raises
+    ValueError if the router would look for a task elsewhere than in ``using``.
     """
     # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
     with _restored_on_error(tasks), transaction.atomic(using=using, savepoint=False):
-        before = _former_lives(tasks, using)
+        before = _former_lives(root_of(type(tasks[0])), _chosen(tasks), using) if tasks else {}
         told = [(task, _born(task, before.get(task.pk, _NEWBORN), using)) for task in tasks]
         insert()
         for task, event in told:
+            _refuse_stray(task, using)
             event.task_id = task.pk
-        _append(told, using)
+        _append(told, using, batch_size)
+        for task in tasks:
+            remember_schedule(task)
 
 
 @contextmanager
@@ -134,30 +153,42 @@ def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
         raise
 
 
-def _former_lives(tasks: Sequence[SimpleTask], using: str) -> dict[Any, dict[str, Any]]:
-    """Where the streams of earlier rows with the same keys ended; the new rows go on from there.
+def _refuse_stray(task: SimpleTask, using: str) -> None:
+    # Its message, its moves and its worker would find another row of the same key
+    # (test_a_task_is_not_saved_where_the_router_does_not_look_for_it).
+    if (home := home_of(task)) != using:
+        raise ValueError(
+            f"A {task._meta.label} cannot be saved in {using!r}: the router's db_for_write() says "
+            f"{home!r} for it. Let it return instance._state.db, or None."
+        )
 
-    Only a key that somebody chooses comes again. The attempts are counted on, so that no worker of
-    the earlier row can finish the new one.
-    """
-    key: Any = root_of(type(tasks[0]))._meta.pk if tasks else None
-    chosen = [task for task in tasks if task.pk is not None and not _is_drawn(key, task.pk)]
-    if not chosen:
-        return {}
+
+def _chosen(tasks: Iterable[SimpleTask]) -> list[Any]:
+    """The keys that are known before the rows are, as the database will give them back."""
+    chosen = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
     for task in chosen:
-        task.pk = key.to_python(task.pk)
-    streams = events_of(type(chosen[0]), using).filter(task__in=[task.pk for task in chosen])
-    last = {row["task_id"]: row for row in streams.values("task_id", "kind", *_CARRIED_ON)}
+        task.pk = root_of(type(task))._meta.pk.to_python(task.pk)
+    return [task.pk for task in chosen]
+
+
+def _former_lives(
+    root: type[SimpleTask], pks: Sequence[Any], using: str
+) -> dict[Any, dict[str, Any]]:
+    """Where the streams of earlier rows with these keys ended; the new rows go on from there.
+
+    The attempts are counted on, so that no worker of the earlier row can finish the new one.
+    """
+    last: dict[Any, dict[str, Any]] = {}
+    for some in slices(pks, _KEYS_AT_ONCE):
+        become_the_writer(models.QuerySet(root, using=using).filter(pk__in=some))
+        streams = events_of(root, using).filter(task__in=some)
+        last |= {row["task_id"]: row for row in streams.values("task_id", "kind", *_CARRIED_ON)}
     # A row that is still there is not born again: its stream refuses a second first event.
     return {
         pk: {**_NEWBORN, **{name: row[name] for name in _CARRIED_ON}}
         for pk, row in last.items()
         if row["kind"] == EventKind.DELETE
     }
-
-
-def _is_drawn(key: Any, pk: Any) -> bool:
-    return hasattr(pk, "resolve_expression") or (key.has_default() and pk == key.to_python(pk))
 
 
 def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
@@ -173,10 +204,12 @@ def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
 def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
     rows = Rows(root, using, {move.task.pk for move in moves})
     rows.read(_needed(moves))
+    found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]
+    lives = _former_lives(root, [row["pk"] for row in found if _is_unborn(row)], using)
     told: list[Fact] = []
     for move in moves:
         try:
-            for fact in _planned(move, rows, using):
+            for fact in _planned(move, rows, lives, using):
                 told.append(fact)  # noqa: PERF402 - what is told before a refusal stays told
         except TransitionRefused as refusal:
             refusal.pk, refusal.kind = move.task.pk, move.kind
@@ -184,7 +217,9 @@ def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
     rows.write([move.task for move in moves])
     for move in moves:
         if move.refused is None:
-            vars(move.task).update(rows.news_of(move.task, _STATE))
+            news = rows.news_of(move.task, _STATE)
+            vars(move.task).update(news)
+            remember_schedule(move.task, news)
     _append(told, using)
 
 
@@ -195,15 +230,17 @@ def _needed(moves: Sequence[Move]) -> set[str]:
     return names
 
 
-def _planned(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
+def _planned(
+    move: Move, rows: Rows, lives: Mapping[Any, Mapping[str, Any]], using: str
+) -> Iterator[Fact]:
     """The events ``move`` makes; a refused one may leave evidence before it is refused."""
     move.event = move.refused = None
     row = rows.get(move.task.pk)
     if row is None:
         raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
     missed = move.missed(row)
-    if row["sequence"] == 0 and row["status"] == Status.PENDING:
-        yield _adopted(move, row, rows, using)
+    if _is_unborn(row):
+        yield _adopted(move, rows, lives.get(row["pk"], _NEWBORN), using)
     if (said := _already_said(move, row, using)) is not None:
         move.event = said
     elif missed:
@@ -216,12 +253,17 @@ def _planned(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
         yield move.task, move.event
 
 
-def _adopted(move: Move, row: Any, rows: Rows, using: str) -> Fact:
+def _adopted(move: Move, rows: Rows, before: Mapping[str, Any], using: str) -> Fact:
     """The first event of a row that came past ``save()``: a fixture, a plain bulk_create, SQL."""
     birth = Move(move.task, EventKind.ENQUEUE, data={"adopted": True})
-    event = event_of(birth, {**row, **_NEWBORN}, using)
-    rows.change(move.task, columns_of(birth, event, {**row, **_NEWBORN}, using))
+    unborn = {**(rows.get(move.task.pk) or {}), **before}
+    event = event_of(birth, unborn, using)
+    rows.change(move.task, columns_of(birth, event, unborn, using))
     return move.task, event
+
+
+def _is_unborn(row: Mapping[str, Any]) -> bool:
+    return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
 def _already_said(move: Move, row: Any, using: str) -> TaskEvent | None:
@@ -264,12 +306,12 @@ def _said(move: Move, using: str) -> Any:
     return events_of(type(move.task), using).filter(task=move.task.pk, worker=move.worker)
 
 
-def _append(told: list[Fact], using: str) -> None:
+def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None:
     """Insert the events, tell the receivers inside the transaction, and announce the commit."""
     if not told:
         return
     streams = events_of(type(told[0][0]), using)
-    streams.bulk_create([event for _, event in told])
+    streams.bulk_create([event for _, event in told], batch_size=batch_size)
     for task, event in told:
         event_recorded.send(sender=type(task), task=task, event=event)
     announcement = announcements.pending(using)

@@ -20,7 +20,11 @@ class Delay:
     what: str
     seconds: float
     reason: str
-    is_clear: bool  # no outage in between
+    outages: tuple[str, ...] = ()  # in between, or shortly before
+
+    @property
+    def is_clear(self) -> bool:
+        return not self.outages
 
 
 def delays(log: Log) -> list[Delay]:
@@ -42,8 +46,12 @@ def _delay(
     event: Any, began: float, what: str, outages: Iterable[tuple[float, float, str]]
 ) -> Delay:
     ended = event.event_time.timestamp()
-    is_clear = not any(start < ended and end + AFTERMATH > began for start, end, _ in outages)
-    return Delay(what, ended - began, event.reason, is_clear)
+    near = [
+        f"{name} from {start - began:+.1f} to {end - began:+.1f}"
+        for start, end, name in outages
+        if start < ended and end + AFTERMATH > began
+    ]
+    return Delay(what, round(ended - began, 3), event.reason, tuple(near))
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float]:

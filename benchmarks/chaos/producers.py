@@ -44,6 +44,7 @@ class Producer:
         self.acts: list[tuple[Callable[[], Any], int]] = [
             (self.save, 40),
             (self.bulk, 25),
+            (self.bulk_parcels, 10),
             (self.push_like_an_old_node, 10),
             (self.save_past_save, 4),
             (self.save_again, 4),
@@ -76,7 +77,7 @@ class Producer:
             diary.write("unforeseen", act.__name__, type(error).__name__)
             connections.close_all()
         seconds = time.time() - began
-        if seconds > SLOW and act is not self.wait_for_room:
+        if seconds > SLOW and act != self.wait_for_room:
             diary.write("slow", act.__name__, f"{seconds:.2f}")
 
     def wait_for_room(self) -> None:
@@ -100,6 +101,8 @@ class Producer:
         many = [self.job() for _ in range(self.random.randint(2, 60))]
         for task in Job.objects.bulk_enqueue(many, batch_size=40):
             self.tell(task)
+
+    def bulk_parcels(self) -> None:
         for task in Parcel.objects.bulk_enqueue([self.parcel() for _ in range(3)]):
             self.tell(task)
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from benchmarks.chaos import actors, diary, probes, report, walks
-from benchmarks.chaos.delays import AFTERMATH, delays, quantiles
+from benchmarks.chaos.delays import AFTERMATH, Delay, delays, quantiles
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.storm import Log, Storm
 from benchmarks.chaos.verdict import Verdict, judge, leaks
@@ -115,6 +115,7 @@ def _storm_report(
             for what in ("child", "supervisor", "node", "machine")
             for weather in ("no outage near", "outage near")
         },
+        "slowest recoveries": [str(delay) for delay in _slowest(found)],
         "recovery, by reason": dict(Counter(f"{delay.what} {delay.reason}" for delay in found)),
         "producers": _producers(log),
         "nodes": {
@@ -123,6 +124,14 @@ def _storm_report(
             "said": _said(),
         },
     }
+
+
+def _slowest(found: list[Delay]) -> list[Delay]:
+    """The slowest of each kind of kill and reason."""
+    slowest: dict[tuple[str, str, bool], Delay] = {}
+    for delay in sorted(found, key=lambda delay: delay.seconds):
+        slowest[delay.what, delay.reason, delay.is_clear] = delay
+    return list(slowest.values())
 
 
 def _producers(log: Log) -> dict[str, Any]:

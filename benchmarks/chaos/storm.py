@@ -20,7 +20,7 @@ from benchmarks.chaos.producers import waiting
 from benchmarks.chaos.stage import Stage
 
 #: Faults per second.
-RATE = 4.0
+RATE = 5.0
 _REST_OF_A_NODE = 0.3
 
 

@@ -25,6 +25,7 @@ _CLOSING = {
     EventKind.DELETE,
 }
 _EARNED = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY}
+_FAILURES = {EventKind.FAIL, EventKind.RETRY}
 _OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
 _FRESH = {EventKind.ENQUEUE, EventKind.RESET}
 
@@ -193,6 +194,9 @@ class _Case:
     def _each_outcome_was_earned(self) -> None:
         for event in self.stream:
             earned = self.witness.ended.get(event.attempt) == event.worker
+            error = (event.data or {}).get("error") or {}
+            if event.kind in _FAILURES and error.get("type") != "ValueError":
+                self._blame("foreign_error", f"{event.kind} says {error}")
             if event.kind in _EARNED and not earned:
                 self._blame("unearned", f"{event.kind} of attempt {event.attempt}")
         result = self.row.result_data if self.row is not None else None

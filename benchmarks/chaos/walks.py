@@ -11,22 +11,24 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from benchmarks.chaos import diary
 from benchmarks.chaos.models import Job, Parcel
 from benchmarks.chaos.producers import waiting
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.verdict import Verdict, judge, leaks
 from django_simpletask3 import recovery
+from django_simpletask3.exceptions import SimpleTaskError
 from django_simpletask3.queue import get_queue, reset_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.supervisor import Supervisor
 from tests.chaos import mortality
-from tests.chaos.mortality import MORTALITY
+from tests.chaos.mortality import ALONE, DEAF, MORTALITY, TOGETHER
 
 _LONGEST = 400  # steps; a way that is longer goes round in circles
 _PATIENCE = 30.0
@@ -39,7 +41,7 @@ class Way:
 
     live: Callable[[], object]
     meanwhile: Callable[[int], object] = lambda pid: None
-    together: bool = True  # its whole group dies
+    fate: int = TOGETHER
 
 
 def node(*, burst: bool) -> None:
@@ -50,7 +52,7 @@ def node(*, burst: bool) -> None:
 def burst_child() -> Way:
     """A child dies, its supervisor lives."""
     _tasks_of_all_kinds()
-    return Way(lambda: node(burst=True), together=False)
+    return Way(lambda: node(burst=True), fate=ALONE)
 
 
 def burst_node() -> Way:
@@ -63,6 +65,22 @@ def retried() -> Way:
     """A body raises and is tried again."""
     Parcel.objects.create(fails=True)
     return Way(lambda: node(burst=True))
+
+
+def deaf_node() -> Way:
+    """Nobody dies; the answer to one step is lost."""
+    _tasks_of_all_kinds()
+    return Way(lambda: node(burst=True), fate=DEAF)
+
+
+def deaf_producer() -> Way:
+    """Nobody dies; the answer to one step is lost, and the caller goes on with the next thing."""
+    return replace(producer(), fate=DEAF)
+
+
+def deaf_recoverer() -> Way:
+    """Nobody dies; the answer to one step of recovery is lost."""
+    return replace(recoverer(), fate=DEAF)
 
 
 def waiting_node() -> Way:
@@ -94,13 +112,17 @@ def producer() -> Way:
     _drain()
 
     def live() -> None:
-        one = Job.objects.create()
-        many = Job.objects.bulk_enqueue([Job(), Job(), Job()])
-        old[0].reset("once more")
-        one.cancel("not wanted")
-        many[0].save()
-        old[1].delete()
-        old[2].note("seen")
+        one, many = Job(), [Job(), Job(), Job()]
+        for act in (
+            one.save,
+            lambda: Job.objects.bulk_enqueue(many),
+            lambda: old[0].reset("once more"),
+            lambda: one.cancel("not wanted"),
+            many[0].save,
+            old[1].delete,
+            lambda: old[2].note("seen"),
+        ):
+            _as_a_caller(act)
 
     return Way(live)
 
@@ -130,6 +152,9 @@ WAYS: dict[str, Callable[[], Way]] = {
     for way in (
         burst_child,
         burst_node,
+        deaf_node,
+        deaf_producer,
+        deaf_recoverer,
         retried,
         waiting_node,
         stopped_node,
@@ -158,6 +183,9 @@ def walked(name: str, stage: Stage, verdict: Verdict, *, every: int = 1) -> dict
     found = _leaks(stage)
     for leak in found:
         verdict.blame("leaked", f"{name}: {leak}")
+    for line in diary.read():
+        if line.word == "unforeseen":
+            verdict.blame("unforeseen", f"{name}: {line.rest}")
     return {"deaths": deaths, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -165,7 +193,7 @@ def _lived(name: str, k: int) -> bool:
     """Live the way once; whether somebody died of the ``k``-th step."""
     MORTALITY.disarm()
     way = WAYS[name]()
-    MORTALITY.arm(k, together=way.together, diary=settings.RUN_FOLDER / f"{name}-{k}.steps")
+    MORTALITY.arm(k, fate=way.fate, diary=settings.RUN_FOLDER / f"{name}-{k}.steps")
     pid = _forked(way.live, is_mortal=True)
     with contextlib.suppress(_IsDead):
         way.meanwhile(pid)
@@ -209,6 +237,16 @@ def _forked(live: Callable[[], object], *, is_mortal: bool = False) -> int:
 def _await(pid: int) -> None:
     os.waitpid(pid, 0)
     _groups.discard(pid)
+
+
+def _as_a_caller(act: Callable[[], object]) -> None:
+    """Only the database may fail a caller, and what follows from that."""
+    try:
+        act()
+    except (DatabaseError, SimpleTaskError, ValueError):
+        connections.close_all()
+    except Exception as error:
+        diary.write("unforeseen", "walk", type(error).__name__)
 
 
 def _tasks_of_all_kinds() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-from django.db import connections
+from django.db import connections, router
 
 from .. import __version__
-from ..catalog import databases_of
 from ..conf import options
 from ..exceptions import QueueUnavailable
 from ..models import SimpleTask
@@ -17,14 +16,15 @@ from ..queue import get_queue, redact
 
 def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -> str:
     """Which models run here, in how many threads, through which Redis and databases."""
-    used = {alias: connections[alias] for model in models for alias in databases_of(model)}
     mode = "burst" if burst else "until stopped"
     rows = [
         f"  {m._meta.label:<32} {m.get_worker_number():>3} threads   {m.get_event_channel()}"
         for m in models
     ]
-    databases = [f"{alias} ({c.vendor}: {c.settings_dict['NAME']})" for alias, c in used.items()]
-    connections.close_all()
+    databases = [
+        f"{alias} ({connections[alias].vendor}: {connections[alias].settings_dict['NAME']})"
+        for alias in dict.fromkeys(alias for model in models for alias in _databases(model))
+    ]
     return "\n".join(
         [
             f"django-simpletask3 {__version__}: {processes} process(es), {mode}",
@@ -34,6 +34,15 @@ def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -
             *[f"  Warning    {warning}" for warning in _warnings()],
         ]
     )
+
+
+def _databases(model: type[SimpleTask]) -> Iterator[str]:
+    """Where tasks of ``model`` may be, by settings and router: who shows a banner asks none."""
+    yield router.db_for_write(model)
+    for alias in connections:
+        is_mirror = connections[alias].settings_dict.get("TEST", {}).get("MIRROR")
+        if router.allow_migrate_model(alias, model) and not is_mirror:
+            yield alias
 
 
 def _warnings() -> list[str]:

@@ -8,7 +8,7 @@ import threading
 
 from django.db import close_old_connections, connections, reset_queries
 
-from ..execution import perform
+from ..execution import Run, perform
 from .lane import Lane
 
 _logger = logging.getLogger(__name__)
@@ -24,14 +24,21 @@ class BodyThread(threading.Thread):
     def run(self) -> None:
         try:
             while (run := self._lane.inbox.get()) is not None:
-                reset_queries()
-                close_old_connections()
-                # A context of its own: what a body sets there does not reach the next one.
-                contextvars.copy_context().run(perform, run)
-                _tidy_connections()
-                self._lane.performed(run)
+                try:
+                    _perform(run)
+                finally:
+                    # Also if this thread dies of it: nobody waits for the run.
+                    self._lane.performed(run)
         finally:
             connections.close_all()
+
+
+def _perform(run: Run) -> None:
+    reset_queries()
+    close_old_connections()
+    # A context of its own: what a body sets there does not reach the next one.
+    contextvars.copy_context().run(perform, run)
+    _tidy_connections()
 
 
 def _tidy_connections() -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from django.db import close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 
 from ..backoff import exponential
 from ..execution import Run, finish
@@ -39,25 +39,39 @@ class Finisher(threading.Thread):
     def _record(self, batch: list[Run]) -> None:
         """Record ``batch``, however often it takes: the leases are kept meanwhile."""
         failures = 0
-        while not self._recorded(batch, failures):
+        while (unrecorded := self._unrecorded(batch, failures)) is None:
             failures += 1
             connections.close_all()
             time.sleep(exponential(failures, base=0.1, cap=5.0))
         self._lane.active_at = time.monotonic()
+        # Of what cannot be recorded, too: recovery decides when its lease has ended.
         self._leases.let_go(batch)
         for run in batch:
-            self._counters.count(run)
-            _log(run)
+            if run in unrecorded:
+                _give_up(run)
+            else:
+                self._counters.count(run)
+                _log(run)
 
-    def _recorded(self, batch: list[Run], failures: int) -> bool:
+    def _unrecorded(self, batch: list[Run], failures: int) -> list[Run] | None:
+        """What cannot be recorded while the rest was; None if all is to be tried again."""
         try:
-            finish(batch)
-        except Exception as error:
+            return finish(batch)
+        except BaseException as error:  # sys.exit() in a receiver does not end the thread
             _logger.warning(
-                "finish_postponed tasks=%s tries=%s error=%s", len(batch), failures + 1, error
+                "finish_postponed tasks=%s tries=%s error=%s",
+                len(batch),
+                failures + 1,
+                error,
+                exc_info=not isinstance(error, Error),
             )
-            return False
-        return True
+            return None
+
+
+def _give_up(run: Run) -> None:
+    error = run.move.failure if run.move else None
+    label = run.task._meta.label
+    _logger.error("finish_given_up model=%s pk=%s", label, run.pk, exc_info=error)
 
 
 def _log(run: Run) -> None:
@@ -70,7 +84,7 @@ def _log(run: Run) -> None:
         "task_%s model=%s pk=%s attempt=%s seconds=%.3f",
         "rejected" if refused else run.move.kind,
         run.task._meta.label,
-        run.task.pk,
+        run.pk,
         run.attempt,
         run.seconds,
     )

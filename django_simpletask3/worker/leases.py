@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import Error, connections, transaction
 
 from .. import clock
 from ..exceptions import QueueUnavailable
 from ..execution import Run
-from ..querysets import rows_of
+from ..querysets import TaskQuerySet, rows_of
 from ..queue import get_queue
 from ..states import Status
 from .lane import Lane
@@ -44,36 +47,64 @@ class Leases:
             return [run for run, where in self._held.items() if lane in (None, where)]
 
     def beat(self, lanes: Iterable[Lane]) -> float:
-        """Renew everything in the database and in Redis; the seconds until the next time."""
+        """Renew everything in the databases, then in Redis; the seconds until the next time.
+
+        What cannot be renewed is logged, and costs nothing else its lease.
+        """
         lanes = list(lanes)
-        for lane in lanes:
-            if runs := self.running(lane):
-                self._renew(lane, runs)
+        held = {lane: runs for lane in lanes if (runs := self.running(lane))}
+        for lane, runs in held.items():
+            for using in sorted({run.using for run in runs}):
+                self._renew_in(using, lane, [run for run in runs if run.using == using])
+        self._renew_messages(held)
         return min([lane.message_lease / 3 for lane in lanes], default=_IDLE_BEAT)
 
-    def _renew(self, lane: Lane, runs: list[Run]) -> None:
+    def _renew_in(self, using: str, lane: Lane, runs: list[Run]) -> None:
         try:
-            self._renew_messages(lane, runs)
-        except QueueUnavailable as error:
-            _logger.warning("heartbeat_failed channel=%s error=%s", lane.channel, error)
-        by_database: dict[str, list[Run]] = {}
-        for run in runs:
-            by_database.setdefault(run.task._state.db or "default", []).append(run)
-        for using, group in by_database.items():
-            self._renew_rows(lane, group, using)
+            self._renew_rows(lane, runs, using)
+        except Exception as error:
+            _logger.warning(
+                "renewal_failed channel=%s database=%s error=%s",
+                lane.channel,
+                using,
+                error,
+                exc_info=not isinstance(error, Error),
+            )
+            connections[using].close()
 
-    def _renew_messages(self, lane: Lane, runs: list[Run]) -> None:
-        messages = [run.message for run in runs if run.message is not None]
-        get_queue().heartbeat(self._worker, messages, lease=lane.message_lease)
+    def _renew_messages(self, held: Mapping[Lane, list[Run]]) -> None:
+        try:
+            for lane, runs in held.items():
+                messages = [run.message for run in runs if run.message is not None]
+                get_queue().heartbeat(self._worker, messages, lease=lane.message_lease)
+        except QueueUnavailable as error:
+            # Asked once: the rows decide, and their next beat must not be late.
+            _logger.warning("heartbeat_failed error=%s", error)
 
     def _renew_rows(self, lane: Lane, runs: list[Run], using: str) -> None:
         clock.calibrate(using)
-        pks = [run.task.pk for run in runs]
-        rows = rows_of(lane.model, using).filter(pk__in=pks)
+        rows = rows_of(lane.model, using).filter(pk__in=[run.pk for run in runs])
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
-        if ours.bookkeep(lease_until=clock.after(using, lane.lease)) == len(runs):
+        if _renewed(ours, using, lane.lease) == len(runs):
             return
         attempts = dict(ours.values_list("pk", "attempt"))
         for run in runs:
-            if attempts.get(run.task.pk) != run.attempt and run in self._held:
+            if attempts.get(run.pk) != run.attempt and run in self._held:
                 run.task.stop_flag().set()
+
+
+def _renewed(ours: TaskQuerySet[Any], using: str, lease: float) -> int:
+    """Renew the rows that nobody is moving at this moment; their number.
+
+    They are locked in the order of their keys, as by everybody, and what is locked already is left
+    to the next beat (test_a_row_that_somebody_holds_delays_no_other).
+    """
+    features = connections[using].features
+    if not features.has_select_for_update:
+        return ours.bookkeep(lease_until=clock.after(using, lease))
+    with transaction.atomic(using=using):
+        free = ours.order_by("pk").select_for_update(
+            skip_locked=features.has_select_for_update_skip_locked
+        )
+        locked = rows_of(ours.model, using).filter(pk__in=list(free.values_list("pk", flat=True)))
+        return locked.bookkeep(lease_until=clock.after(using, lease))

@@ -39,7 +39,7 @@ class Loop(threading.Thread):
     def _once(self) -> float:
         try:
             rest = self._work()
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a receiver does not end the thread
             self._failures += 1
             unforeseen = not isinstance(error, SimpleTaskError | DatabaseError)
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ _logger = logging.getLogger(__name__)
 
 _LOOK = 0.05
 _PARENT_CHECK = 0.5
+_LAST_WORDS = 1.0  # seconds in which threads record what they have, however urgent the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,19 @@ class Process:
             Loop("leases", self._over, lambda: self._leases.beat(self._lanes)),
             Loop("limits", self._over, limits.step),
         ]
-        self.must_be_replaced = False
+        self.must_be_replaced = self.has_failed = False
         if plan.chores:
             self._background.append(Loop("chores", stopping, Chores().step))
+        self._threads = [*self._finishers, *self._bodies, *self._background, *self._fetching]
 
     def run(self) -> None:
-        """Work; returns when everything that was claimed is recorded or given back."""
+        """Work; returns when everything that was claimed is recorded or given back.
+
+        ``has_failed`` tells that a thread died, without which this process is of no use.
+        """
         parent = os.getppid()
         self._prepare()
-        for thread in (*self._finishers, *self._bodies, *self._background, *self._fetching):
+        for thread in self._threads:
             thread.start()
         pace = _LOOK if self._plan.burst else _PARENT_CHECK
         while not self._is_over(parent):
@@ -109,9 +115,18 @@ class Process:
             connections.close_all()
 
     def _is_over(self, parent: int) -> bool:
-        if self._stopping.is_asked or os.getppid() != parent:
+        self.has_failed = self._has_lost_a_thread()
+        if self.has_failed or self._stopping.is_asked or os.getppid() != parent:
             return True
         return self._plan.burst and self._is_drained()
+
+    def _has_lost_a_thread(self) -> bool:
+        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        # In this order: stopping ends threads only after it was asked for.
+        if not dead or self._stopping.is_asked:
+            return False
+        _logger.error("threads_died worker=%s threads=%s", self.worker, ",".join(dead))
+        return True
 
     def _is_drained(self) -> bool:
         """Whether every queue was seen empty after the last task here had ended.
@@ -137,6 +152,8 @@ class Process:
         self._end_finishers(deadline)
         self._release_rest()
         self._over.ask()
+        # The one that gave up a body is still recording it.
+        _join(self._background)
         connections.close_all()
 
     def _fetching_is_over(self) -> bool:
@@ -152,8 +169,8 @@ class Process:
     def _end_finishers(self, deadline: float) -> None:
         for lane in self._lanes:
             lane.outbox.put(None)
-        for thread in self._finishers:
-            thread.join(max(1.0, deadline - time.monotonic()))
+        self._await(lambda: not any(thread.is_alive() for thread in self._finishers), deadline)
+        _join(self._finishers)
 
     def _release_rest(self) -> None:
         for run in self._leases.running():
@@ -171,3 +188,9 @@ class Process:
             _logger.warning("release_failed tasks=%s error=%s", len(runs), error)
         self._leases.let_go(runs)
         lane.forgo(len(runs))
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    last = time.monotonic() + _LAST_WORDS
+    for thread in threads:
+        thread.join(max(0.0, last - time.monotonic()))

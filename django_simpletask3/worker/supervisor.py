@@ -33,6 +33,7 @@ REPLACE = 4  # between a child and its supervisor only
 _TICK = 0.5
 _HEALTHY_AFTER = 10.0
 _MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
+_MOST_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
 _SPOKEN = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
 
@@ -49,6 +50,7 @@ class Child:
     worker: str
     began: float
     failures: int = 0
+    predecessors: Predecessors = ()
 
 
 class Supervisor:
@@ -116,7 +118,7 @@ class Supervisor:
             _send(child.pid, number)
 
     def _start(self, slot: int, predecessors: Predecessors, failures: int) -> None:
-        connections.close_all()
+        _disconnect()
         sys.stdout.flush()
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
@@ -128,7 +130,8 @@ class Supervisor:
             _live(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
         worker = worker_name(pid, token)
-        self._children[pid] = Child(slot, pid, worker, time.monotonic(), failures)
+        began = time.monotonic()
+        self._children[pid] = Child(slot, pid, worker, began, failures, predecessors)
 
     def _reap(self) -> None:
         while self._children:
@@ -153,15 +156,16 @@ class Supervisor:
             return
         lived = time.monotonic() - child.began
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
+        # One that dies early may not have recovered yet what those before it held.
+        before = child.predecessors if failures else ()
+        predecessors = (*before, (child.worker, code))[-_MOST_PREDECESSORS:]
         _logger.error("child_died worker=%s exit=%s lived=%.1f", child.worker, code, lived)
         if self._burst and failures > _MOST_FAILURES:
             self._exit = FAILED
             return
         # A first death is answered at once, repeated quick ones ever more slowly.
         rest = 0.0 if failures <= 1 else exponential(failures - 1, base=0.5, cap=30.0)
-        self._starts.append(
-            (time.monotonic() + rest, child.slot, ((child.worker, code),), failures)
-        )
+        self._starts.append((time.monotonic() + rest, child.slot, predecessors, failures))
 
     def _start_due(self) -> None:
         if self._stopping.is_asked:
@@ -207,7 +211,7 @@ def _live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
         process = Process(plan, worker=worker, stopping=stopping, counters=counters)
         process.run()
-        code = REPLACE if process.must_be_replaced else CLEAN
+        code = FAILED if process.has_failed else REPLACE if process.must_be_replaced else CLEAN
     except BaseException:
         _logger.exception("child_failed worker=%s", worker)
     finally:
@@ -216,6 +220,14 @@ def _live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         sys.stderr.flush()
         # Bodies that did not end in time would keep the interpreter from exiting.
         os._exit(code)
+
+
+def _disconnect() -> None:
+    """Keep no socket of a database open that a fork would share: a pool does, whoever closes."""
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        if close_pool := getattr(connection, "close_pool", None):
+            close_pool()
 
 
 @contextmanager

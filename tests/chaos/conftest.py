@@ -14,12 +14,13 @@ from tests.conftest import missing
 from tests.redis_servers import executable
 
 ROOT = Path(__file__).resolve().parents[2]
-STORM = ("--minutes", "0.33", "--seed", "20", "--nodes", "2", "--baseline", "300", "--probes", "2")
-#: The ways on which nobody has to wait for a lease, with every step; of the others, some.
+STORM = "--minutes 0.33 --seed 20 --nodes 2 --lease 2.5 --baseline 0 --probes 1".split()
+#: The way of a task, every step of it; of the ways around it, every n-th.
 WALKS = {
-    "burst_child,producer": "1",
-    "burst_node,waiting_node": "3",
-    "recoverer,stopped_node": "5",
+    "burst_child": "1",
+    "burst_node": "1",
+    "producer,deaf_producer": "3",
+    "deaf_node,waiting_node,recoverer,stopped_node": "7",
 }
 
 Report = dict[str, Any]

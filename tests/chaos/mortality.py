@@ -1,4 +1,4 @@
-"""Death on schedule: a process dies after the k-th step it, or its family, has taken.
+"""Death, or deafness, on schedule: after the k-th step that a process, or its family, has taken.
 
 A step is a command that Redis has answered, a statement that the database has executed, or a
 commit. What was armed in a parent is shared by the children it forks, and kills once: whoever is
@@ -6,6 +6,8 @@ started in the place of the dead lives. In a process of its own it is armed by t
 
 SIMPLETASK3_DIES_AFTER      the number of the step
 SIMPLETASK3_DIES_TOGETHER   anything: the whole process group dies
+
+Whoever is struck deaf instead lives on, but the answer to that step, which was taken, is lost.
 """
 
 import mmap
@@ -17,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from django_simpletask3.queue.scripts import script
 
 _FORMAT = "=3q"
+ALONE, TOGETHER, DEAF = 0, 1, 2
 _SCRIPTS = Path(script.__wrapped__.__globals__["__file__"]).parent
 
 
@@ -35,10 +39,10 @@ class Mortality:
         self.diary: Path | None = None
         self.is_immune = False  # of this process; not shared
 
-    def arm(self, after: int, *, together: bool = False, diary: Path | None = None) -> None:
-        """From now on count, and die after ``after`` steps (0: never)."""
+    def arm(self, after: int, *, fate: int = ALONE, diary: Path | None = None) -> None:
+        """From now on count, and meet the ``fate`` after ``after`` steps (0: never)."""
         self.diary = diary
-        self._write(0, after, int(together))
+        self._write(0, after, fate)
 
     def disarm(self) -> None:
         self._write(0, 0, 0)
@@ -50,24 +54,27 @@ class Mortality:
 
     @property
     def is_spent(self) -> bool:
-        """Whether somebody has died of it."""
+        """Whether somebody has met it."""
         return self._read()[1] < 0
 
-    def step(self, what: str) -> None:
-        """Note that a step was taken; does not return if it was the last."""
+    def step(self, what: str) -> bool:
+        """Note that a step was taken; whether its answer is lost. Does not return to the dead."""
         if self.is_immune:
-            return
+            return False
         with self._lock:
-            taken, last, together = self._read()
+            taken, last, fate = self._read()
             if last < 0:
-                return
-            self._write(taken + 1, last, together)
+                return False
+            self._write(taken + 1, last, fate)
             self._tell(f"{taken + 1} {threading.current_thread().name} {what}")
             if taken + 1 != last:
-                return
-            self._write(taken + 1, -1, together)
-            os.kill(0 if together else os.getpid(), signal.SIGKILL)
+                return False
+            self._write(taken + 1, -1, fate)
+            if fate == DEAF:
+                return True
+            os.kill(0 if fate == TOGETHER else os.getpid(), signal.SIGKILL)
             threading.Event().wait()
+        return False
 
     def _tell(self, line: str) -> None:
         if self.diary is not None:
@@ -75,11 +82,11 @@ class Mortality:
                 file.write(line + "\n")
 
     def _read(self) -> tuple[int, int, int]:
-        taken, last, together = struct.unpack_from(_FORMAT, self._memory)
-        return taken, last, together
+        taken, last, fate = struct.unpack_from(_FORMAT, self._memory)
+        return taken, last, fate
 
-    def _write(self, taken: int, last: int, together: int) -> None:
-        struct.pack_into(_FORMAT, self._memory, 0, taken, last, together)
+    def _write(self, taken: int, last: int, fate: int) -> None:
+        struct.pack_into(_FORMAT, self._memory, 0, taken, last, fate)
 
 
 MORTALITY = Mortality()
@@ -98,13 +105,16 @@ def install() -> None:
         try:
             return execute(self, *args, **options)
         finally:
-            MORTALITY.step(f"redis {_word(args)}")
+            if MORTALITY.step(f"redis {_word(args)}"):
+                self.connection_pool.disconnect(inuse_connections=False)
+                raise redis.ConnectionError("the answer is lost")
 
     def commit_and_count(self: Any) -> Any:
         try:
             return commit(self)
         finally:
-            MORTALITY.step("sql COMMIT")
+            if MORTALITY.step("sql COMMIT"):
+                raise _cut_off(self)
 
     redis.Redis.execute_command = execute_and_count
     BaseDatabaseWrapper._commit = commit_and_count
@@ -116,7 +126,8 @@ def arm_from_environment() -> None:
     after = int(os.environ.get("SIMPLETASK3_DIES_AFTER", "0"))
     if after:
         install()
-        MORTALITY.arm(after, together="SIMPLETASK3_DIES_TOGETHER" in os.environ)
+        fate = TOGETHER if "SIMPLETASK3_DIES_TOGETHER" in os.environ else ALONE
+        MORTALITY.arm(after, fate=fate)
 
 
 def _count_statements(connection: Any, **_: Any) -> None:
@@ -128,7 +139,15 @@ def _wrapped(execute: Any, sql: str, params: Any, many: bool, context: Any) -> A
     try:
         return execute(sql, params, many, context)
     finally:
-        MORTALITY.step(f"sql {sql[:60]}")
+        if MORTALITY.step(f"sql {sql[:60]}"):
+            raise _cut_off(context["connection"])
+
+
+def _cut_off(connection: Any) -> OperationalError:
+    # SQLite would keep the locks of a connection that is closed while it is read from.
+    if connection.vendor != "sqlite":
+        connection.connection.close()
+    return OperationalError("the answer is lost")
 
 
 def _word(args: tuple[Any, ...]) -> str:

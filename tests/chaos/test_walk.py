@@ -1,4 +1,4 @@
-"""A death after every command, statement and commit on the way of a task."""
+"""A death, or a lost answer, after each command, statement and commit on the way of a task."""
 
 from tests.chaos.conftest import Report
 
@@ -8,7 +8,7 @@ def test_every_way_was_walked_to_its_end(walks: dict[str, Report]) -> None:
         way: told["deaths"] for report in walks.values() for way, told in report["ways"].items()
     }
 
-    assert all(count >= 5 for count in deaths.values()), deaths
+    assert all(count >= 3 for count in deaths.values()), deaths
     assert sum(deaths.values()) >= 60
 
 

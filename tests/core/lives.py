@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 
 from django_simpletask3 import clock, transitions
 from django_simpletask3.catalog import roots, task_models
@@ -25,6 +25,12 @@ WAYS: dict[Status, list[EventKind]] = {
     Status.FAILED: [EventKind.START, EventKind.FAIL],
     Status.CANCELED: [EventKind.CANCEL],
 }
+
+
+def looks(using: str = "default") -> list[str]:
+    """The statements that read rows under a lock: SQLite has to write before it reads."""
+    can_lock = connections[using].features.has_select_for_update
+    return ["SELECT"] if can_lock else ["UPDATE", "SELECT"]
 
 
 def label_of(model: type[models.Model]) -> str:

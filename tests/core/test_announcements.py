@@ -1,5 +1,6 @@
 """What follows a commit: bells in Redis, then signals; and what follows when Redis is away."""
 
+import copy
 import logging
 import socket
 import threading
@@ -249,6 +250,17 @@ def commands_of_redis() -> int:
     return sum(
         int(stats.get(name, {}).get("calls", 0)) for name in ("cmdstat_evalsha", "cmdstat_eval")
     )
+
+
+@transactional
+def test_a_thousand_deleted_tasks_cost_a_few_calls() -> None:
+    Invoice.objects.bulk_enqueue([{"amount": n} for n in range(1000)])
+    calls = commands_of_redis()
+
+    Invoice.objects.all().delete()
+
+    assert waiting(Invoice) == 0
+    assert commands_of_redis() - calls < 15
 
 
 @transactional
@@ -652,32 +664,45 @@ def test_a_transaction_that_tells_nothing_costs_nothing(redis_client: Any) -> No
     assert [query["sql"].split()[0] for query in made].count("UPDATE") == 1
 
 
-HANDLED: dict[str, Callable[[Any], Any]] = {
-    "saved": lambda task: task.save(),
-    "reset": lambda task: task.reset(),
-    "recovered": lambda task: moved(task, EventKind.RECOVER),
-}
-
-
 @transactional
-@pytest.mark.parametrize("way", HANDLED)
 @pytest.mark.parametrize("model", [PaidInvoice, ForeignInvoice], ids=label_of)
-def test_a_task_handled_as_its_root_rings_as_what_it_was_saved_as(
-    model: type[Any], way: str
-) -> None:
+def test_a_task_handled_as_its_root_rings_there(model: type[Any]) -> None:
     task = saved(model)
-    get_queue().withdraw(task.get_event_channel(), [task.get_task_id()])
 
-    HANDLED[way](Invoice.objects.get(pk=task.pk))
+    Invoice.objects.get(pk=task.pk).reset()
 
-    assert waiting(Invoice) == 0
-    assert is_ringing(task) == (way != "recovered")
+    assert waiting(Invoice) == 1
 
 
 @transactional
-def test_a_task_handled_as_a_proxy_of_what_it_was_saved_as_rings_as_that() -> None:
-    task = saved(Invoice)
+@pytest.mark.parametrize("model", [Invoice, UuidKeyed], ids=label_of)
+def test_a_copy_made_in_the_same_transaction_rings_beside_the_original(model: type[Any]) -> None:
+    with transaction.atomic():
+        task = saved(model)
+        original = copy.copy(task)
+        task.pk = task.id = model._meta.pk.get_default()
+        task._state.adding = True
+        task.save()
 
-    PaidInvoice.objects.get(pk=task.pk).reset()
+    assert waiting(model) == 2
+    assert is_ringing(original)
+    assert is_ringing(task)
 
-    assert (waiting(Invoice), waiting(PaidInvoice)) == (1, 0)
+
+@transactional
+def test_what_is_assigned_after_a_save_changes_no_bell() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        task.run_after = clock.after("default", 3600)
+
+    assert waiting(task) == 1
+
+
+@transactional
+def test_a_save_in_the_same_transaction_postpones_the_bell() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        task.run_after = clock.after("default", 3600)
+        task.save()
+
+    assert waiting(task) == 0

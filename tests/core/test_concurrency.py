@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import OperationalError, connections
 
 from django_simpletask3.exceptions import TransitionRefused
@@ -120,6 +121,22 @@ def test_everybodys_notes_are_kept() -> None:
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert {event.data["number"] for event in stream_of(task)[1:]} == set(range(THREADS))
     assert holds(task)
+
+
+@pytest.mark.skipif("sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="rows lock")
+def test_many_writers_of_a_deferred_database_wait_for_each_other() -> None:
+    tasks = [saved(Invoice) for _ in range(4)]
+
+    def work(task: Any) -> None:
+        connections["default"].transaction_mode = None
+        for number in range(20):
+            task.note(number=number)
+            saved(TextKeyed)
+
+    outcomes = at_once(*(lambda task=task: work(task) for task in tasks))
+
+    assert outcomes == [None] * len(tasks)
+    assert all(len(kinds(task)) == 21 for task in tasks)
 
 
 def test_a_result_that_is_said_twice_at_once_is_recorded_once() -> None:

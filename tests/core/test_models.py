@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +20,10 @@ from tests.core.lives import (
     TABLES,
     ZOO,
     brought,
+    is_ringing,
     kinds,
     label_of,
+    looks,
     moved,
     new,
     projection_of,
@@ -87,19 +90,19 @@ def test_a_task_of_any_shape_lives_and_dies(model: type[Any]) -> None:
     assert broken_links(stream_of(task, pk)) == []
 
 
-def test_a_birth_costs_a_row_and_an_event(commit: Any) -> None:
+def test_a_birth_costs_a_row_and_an_event() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         saved(Invoice)
-        saved(UuidKeyed)
 
-    assert statements(made) == ["INSERT"] * 4
+    assert statements(made) == ["INSERT"] * 2
 
 
-def test_a_birth_under_a_chosen_key_costs_a_look_at_former_lives() -> None:
+@pytest.mark.parametrize("model", [TextKeyed, UuidKeyed], ids=label_of)
+def test_a_birth_under_a_key_of_its_own_costs_a_look_at_former_lives(model: type[Any]) -> None:
     with CaptureQueriesContext(connections["default"]) as made:
-        saved(TextKeyed)
+        saved(model)
 
-    assert statements(made) == ["SELECT", "INSERT", "INSERT"]
+    assert statements(made) == [*looks(), "INSERT", "INSERT"]
 
 
 def test_saving_own_columns_costs_one_statement(pending_task: Any) -> None:
@@ -153,6 +156,51 @@ def test_a_stale_instance_cannot_undo_a_move(status: Status, pending_task: Any) 
 
     assert projection_of(pending_task) == before
     assert row_of(pending_task).amount == 77
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "saved": lambda task: task,
+    "saved again": lambda task: task.save() or task,
+    "read": row_of,
+    "refreshed": lambda task: task.refresh_from_db() or task,
+    "copied": copy.deepcopy,
+    "moved": lambda task: task.note() and task,
+}
+
+
+@pytest.mark.parametrize("read", READ.values(), ids=READ)
+def test_a_stale_instance_cannot_undo_when_a_task_will_run(read: Callable[[Any], Any]) -> None:
+    stale = read(saved(Invoice, run_after=clock.after("default", 60), priority=1))
+    mover, later = row_of(stale), clock.after("default", 600)
+    mover.reset(run_after=later)
+    Invoice.objects.update(priority=7)
+    stale.amount = 77
+
+    stale.save()
+
+    row = row_of(stale)
+    assert (row.amount, row.run_after, row.lease_until, row.priority) == (77, later, later, 7)
+
+
+def test_what_is_assigned_to_the_schedule_is_saved_whatever_happens_before() -> None:
+    task = saved(Invoice, run_after=clock.after("default", 60))
+    task.run_after, task.priority = None, 5
+    task.save(update_fields=["amount"])
+    task.note("not yet")
+    task.refresh_from_db(fields=["amount"])
+
+    task.save()
+
+    assert (row_of(task).run_after, row_of(task).priority) == (None, 5)
+
+
+def test_a_schedule_that_is_named_is_saved_also_if_it_is_old() -> None:
+    stale = saved(Invoice, priority=1)
+    Invoice.objects.update(priority=7)
+
+    stale.save(update_fields=["priority"])
+
+    assert row_of(stale).priority == 1
 
 
 def test_what_is_assigned_to_a_column_of_the_machine_is_not_saved(pending_task: Any) -> None:
@@ -328,6 +376,48 @@ def test_a_task_may_be_saved_in_another_database(commit: Any) -> None:
     assert not Reminder.objects.exists()
     assert kinds(task) == ["enqueue", "note"]
     assert waiting(task) == 1
+
+
+class OneAnswerRouter:
+    """Writes go to ``default``, whatever the instance says."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
+
+
+BORN: dict[str, Callable[[], Any]] = {
+    "save": lambda: Reminder().save(using="other"),
+    "bulk": lambda: Reminder.objects.using("other").bulk_enqueue([{}, {}]),
+}
+
+
+@pytest.mark.parametrize("way", BORN)
+def test_a_task_is_not_saved_where_the_router_does_not_look_for_it(
+    settings: Any, commit: Any, way: str
+) -> None:
+    settings.DATABASE_ROUTERS = [OneAnswerRouter()]
+
+    with commit("other"), pytest.raises(ValueError, match="db_for_write"):
+        with transaction.atomic(using="other"):
+            BORN[way]()
+
+    assert not Reminder.objects.using("other").exists()
+    assert waiting(Reminder) == 0
+
+
+def test_tasks_of_one_key_in_two_databases_have_a_message_each(commit: Any) -> None:
+    here, there = Reminder(pk=5), Reminder(pk=5)
+
+    with commit():
+        here.save()
+    with commit("other"):
+        there.save(using="other")
+    both = waiting(Reminder)
+    with commit("other"):
+        there.cancel()
+
+    assert (both, waiting(Reminder)) == (2, 1)
+    assert is_ringing(here)
 
 
 def test_a_task_is_deleted_in_the_database_that_was_named() -> None:

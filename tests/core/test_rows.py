@@ -13,7 +13,7 @@ from django_simpletask3.moves import Move
 from django_simpletask3.rows import Rows
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record_all
-from tests.core.lives import brought, row_of, saved
+from tests.core.lives import brought, looks, row_of, saved
 from tests.zoo.models import ForeignInvoice, Invoice, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +32,10 @@ def acknowledged(tasks: list[Any], results: list[Any], **details: Any) -> list[A
         ]
     )
     return [row_of(task) for task in tasks]
+
+
+def changes(made: CaptureQueriesContext) -> int:
+    return len([query for query in made if query["sql"].startswith("UPDATE")])
 
 
 @pytest.mark.parametrize(
@@ -83,8 +87,18 @@ def test_rows_that_change_alike_are_written_in_one_statement() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         acknowledged(tasks, list(range(20)))
 
-    updates = [query for query in made if query["sql"].startswith("UPDATE")]
-    assert len(updates) == 1
+    assert changes(made) == len(looks())
+
+
+def test_the_cases_of_one_statement_are_bounded() -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(500)])
+
+    with CaptureQueriesContext(connections["default"]) as made:
+        record_all([Move(task, EventKind.RESET) for task in tasks])
+
+    assert changes(made) == 2 + len(looks())
+    assert max(query["sql"].count(" WHEN ") for query in made) < 1000
+    assert {row.sequence for row in models.QuerySet(Invoice)} == {2}
 
 
 def test_five_hundred_rows_are_one_batch() -> None:

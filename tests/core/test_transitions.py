@@ -30,6 +30,7 @@ from tests.core.lives import (
     brought,
     kinds,
     label_of,
+    looks,
     moved,
     new,
     projection_of,
@@ -108,7 +109,7 @@ def test_a_move_costs_one_look_one_change_and_one_line_of_history(pending_task: 
     with CaptureQueriesContext(connections["default"]) as made:
         moved(pending_task, EventKind.START)
 
-    assert verbs(made) == ["SELECT", "UPDATE", "INSERT"]
+    assert verbs(made) == [*looks(), "UPDATE", "INSERT"]
 
 
 def test_a_batch_of_moves_costs_what_one_costs() -> None:
@@ -117,7 +118,7 @@ def test_a_batch_of_moves_costs_what_one_costs() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         record_all([Move(task, EventKind.START, worker="w1") for task in tasks])
 
-    assert verbs(made) == ["SELECT", "UPDATE", "INSERT"]
+    assert verbs(made) == [*looks(), "UPDATE", "INSERT"]
     assert {row_of(task).status for task in tasks} == {Status.RUNNING}
 
 
@@ -513,6 +514,42 @@ def test_keys_that_come_again_in_bulk_go_on_with_their_streams() -> None:
     tasks = TextKeyed.objects.bulk_enqueue([{"id": "a"}, {"id": "b"}])
 
     assert [kinds(task) for task in tasks] == [["enqueue", "delete", "enqueue"], ["enqueue"]]
+
+
+def test_a_drawn_key_that_is_chosen_again_goes_on_with_its_stream() -> None:
+    key = uuid.uuid5(uuid.NAMESPACE_URL, "order/17")
+    saved(UuidKeyed, id=key).delete()
+
+    again = brought(saved(UuidKeyed, id=key), Status.RUNNING)
+
+    assert kinds(again) == ["enqueue", "delete", "enqueue", "start"]
+    assert broken_links(stream_of(again)) == []
+
+
+@pytest.mark.parametrize("kind", [EventKind.START, EventKind.CANCEL, EventKind.NOTE])
+def test_a_row_that_came_past_save_under_an_old_key_goes_on_with_its_stream(
+    kind: EventKind,
+) -> None:
+    first = brought(saved(TextKeyed, id="a"), Status.RUNNING)
+    first.delete()
+    models.QuerySet(TextKeyed).bulk_create([TextKeyed(id="a"), TextKeyed(id="b")])
+    tasks = list(models.QuerySet(TextKeyed).order_by("pk"))
+
+    record_all([Move(task, kind, worker="w2") for task in tasks])
+
+    assert kinds(tasks[0]) == ["enqueue", "start", "delete", "enqueue", kind]
+    assert kinds(tasks[1]) == ["enqueue", kind]
+    assert row_of(tasks[0]).attempt == 1 + (kind is EventKind.START)
+    assert [fold(stream_of(task)) for task in tasks] == [projection_of(task) for task in tasks]
+    assert broken_links(stream_of(tasks[0])) == []
+
+
+def test_two_moves_of_a_row_that_came_past_save_give_it_one_birth() -> None:
+    (task,) = Gadget.things.bulk_create([Gadget()])
+
+    record_all([Move(task, EventKind.NOTE), Move(task, EventKind.START, worker="w1")])
+
+    assert kinds(task) == ["enqueue", "note", "start"]
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{.hex}"])

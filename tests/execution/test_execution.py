@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from django_simpletask3 import clock, execution
 from django_simpletask3.context import task_context
@@ -58,12 +58,15 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
     zoo.Ledger.objects.bulk_enqueue([{} for _ in range(20)])
     messages = claimed(zoo.Ledger, limit=20)
 
+    # Where no rows can be locked, one statement more takes the database's own lock.
+    lock = not connection.features.has_select_for_update
+
     # tasks; BEGIN, rows, update, events, COMMIT
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(6 + lock):
         runs = execution.start(zoo.Ledger, messages, worker=WORKER, lease=60)
     for run in runs:
         execution.perform(run)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(5 + lock):
         execution.finish(runs)
 
     assert zoo.Ledger.objects.succeeded().count() == 20

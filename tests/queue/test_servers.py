@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -197,6 +198,17 @@ def test_a_wait_longer_than_one_blocking_command_goes_on(queue, monkeypatch):
     assert queue.claim(CHANNEL, worker="w", lease=60, timeout=0.35) == []
 
     assert time.monotonic() - started > 0.3
+
+
+def test_closing_spares_a_command_of_another_thread(queue, raw):
+    with ThreadPoolExecutor() as others:
+        claim = others.submit(queue.claim, CHANNEL, worker="w", lease=60, timeout=10)
+        eventually(lambda: raw.info("clients")["blocked_clients"])
+
+        queue.close()
+
+        queue.push(CHANNEL, [("a", 1)])
+        assert [message.id for message in claim.result()] == ["a"]
 
 
 def test_a_server_before_6_2_is_waited_on_with_the_older_command(start_server, make_queue):

@@ -7,16 +7,19 @@ are its arguments; ``attempt`` limits it to one attempt. The value of the last s
 """
 
 import builtins
+import ctypes
 import datetime
 import decimal
 import os
 import signal
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django_simpletask3 import signals
 from tests.eventually import eventually
 
 
@@ -99,6 +102,23 @@ def refuse_to_end() -> None:
             continue
 
 
+def exit_on(signal: str) -> None:
+    """From now on a receiver of ``signal`` in this process leaves Python."""
+    getattr(signals, signal).connect(lambda **_: sys.exit(3), weak=False)
+
+
+def wait_on(signal: str, path: str) -> None:
+    """From now on a receiver of ``signal`` in this process waits until the test makes the file."""
+    getattr(signals, signal).connect(lambda **_: wait(path), weak=False)
+
+
+def end_thread(name: str) -> None:
+    """End another thread of this process when it next does something."""
+    [thread] = [thread for thread in threading.enumerate() if thread.name == name]
+    ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
+
+
 def weird(kind: str = "object") -> Any:
     """A result that JSON has no word for."""
     return WEIRD[kind]()
@@ -166,5 +186,8 @@ WORDS: dict[str, Callable[..., Any]] = {
     "wait": wait,
     "wait for ever": wait_for_ever,
     "refuse to end": refuse_to_end,
+    "exit on": exit_on,
+    "wait on": wait_on,
+    "end thread": end_thread,
     "weird": weird,
 }
