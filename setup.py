@@ -31,7 +31,7 @@ TEST = [
     "time-machine>=2.16",
 ]
 TOOLS = ["django-stubs>=6.0", "mypy>=2", "ruff>=0.14", "types-PyYAML"]
-POSTGRES = ["psycopg[binary]>=3.2"]
+POSTGRES = ["psycopg[binary,pool]>=3.2"]
 MYSQL = ["mysqlclient>=2.2"]
 
 setup(

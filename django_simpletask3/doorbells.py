@@ -66,7 +66,12 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
     if not tasks:
         return
     now = clock.now(using)
-    waited = min((now - task.add_time).total_seconds() for task in tasks)
+    # Not the age: an old task that was reset a moment ago would lie for an hour without its message
+    # (test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task).
+    waited = min(
+        (now - max(task.mod_time, task.run_after or task.mod_time)).total_seconds()
+        for task in tasks
+    )
     patience = max(options.simq_timeout_task_recovery_interval, min(waited, _LONGEST_PATIENCE))
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
     rows.filter(lease_until__lte=now).bookkeep(lease_until=now + timedelta(seconds=patience))

@@ -251,8 +251,13 @@ def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
 def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:
     """The body of a message that Redis has lost, from its id."""
     head, _, tail = _unsaved(model, "\0").get_task_id().partition("\0")
-    key = message.id.removeprefix(head).removesuffix(tail)
-    return {"app_label": model._meta.app_label, "model_name": model._meta.model_name, "id": key}
+    told = message.id.removeprefix(head)
+    # The id of a row elsewhere than the router says ends with its database.
+    key, _, using = told.rpartition("@")
+    if using not in connections:
+        key, using = told, ""
+    data = {"app_label": model._meta.app_label, "model_name": model._meta.model_name}
+    return {**data, "id": key.removesuffix(tail), "using": using}
 
 
 def _unsaved(model: type[SimpleTask], pk: Any) -> SimpleTask:

@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 _LOOK = 0.05
 _PARENT_CHECK = 0.5
-_LAST_WORDS = 1.0  # seconds in which threads record what they have, however urgent the end
+_LAST_WORDS = 1.0  # seconds in which threads bring to an end what they do, however urgent it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Process:
         limits = Limits(self._leases, self._give_up)
         self._background = [
             Loop("leases", self._over, lambda: self._leases.beat(self._lanes)),
+            Loop("reports", self._over, lambda: self._leases.report(self._lanes)),
             Loop("limits", self._over, limits.step),
         ]
         self.must_be_replaced = self.has_failed = False
@@ -148,29 +149,35 @@ class Process:
             self._give_back(lane.unperformed(), lane)
             for _ in range(lane.threads):
                 lane.inbox.put(None)
-        self._await(lambda: not any(lane.held for lane in self._lanes), deadline)
+        self._await(lambda: not any(lane.held for lane in self._lanes), deadline, least=0.0)
         self._end_finishers(deadline)
         self._release_rest()
         self._over.ask()
-        # The one that gave up a body is still recording it.
-        _join(self._background)
+        # The one that gave up a body may still be recording it.
+        self._await(lambda: _have_ended(self._background), deadline=0.0)
         connections.close_all()
 
     def _fetching_is_over(self) -> bool:
         # A fetcher that still waited would take what is given back below.
         with suppress(QueueUnavailable):
             get_queue().wake()
-        return not any(thread.is_alive() for thread in self._fetching)
+        return _have_ended(self._fetching)
 
-    def _await(self, is_over: Callable[[], bool], deadline: float) -> None:
-        while not is_over() and not self._stopping.is_urgent and time.monotonic() < deadline:
+    def _await(
+        self, is_over: Callable[[], bool], deadline: float, least: float = _LAST_WORDS
+    ) -> None:
+        """Wait until ``deadline`` or until it is urgent, but in any case for ``least`` seconds."""
+        earliest = time.monotonic() + least
+        while not is_over():
+            is_late = self._stopping.is_urgent or time.monotonic() >= deadline
+            if is_late and time.monotonic() >= earliest:
+                return
             time.sleep(_LOOK)
 
     def _end_finishers(self, deadline: float) -> None:
         for lane in self._lanes:
             lane.outbox.put(None)
-        self._await(lambda: not any(thread.is_alive() for thread in self._finishers), deadline)
-        _join(self._finishers)
+        self._await(lambda: _have_ended(self._finishers), deadline)
 
     def _release_rest(self) -> None:
         for run in self._leases.running():
@@ -190,7 +197,5 @@ class Process:
         lane.forgo(len(runs))
 
 
-def _join(threads: Iterable[threading.Thread]) -> None:
-    last = time.monotonic() + _LAST_WORDS
-    for thread in threads:
-        thread.join(max(0.0, last - time.monotonic()))
+def _have_ended(threads: Iterable[threading.Thread]) -> bool:
+    return not any(thread.is_alive() for thread in threads)

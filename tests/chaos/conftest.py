@@ -14,20 +14,8 @@ from tests.conftest import missing
 from tests.redis_servers import executable
 
 ROOT = Path(__file__).resolve().parents[2]
-STORM = [
-    "--minutes",
-    "0.33",
-    "--seed",
-    "20",
-    "--nodes",
-    "2",
-    "--lease",
-    "2.5",
-    "--baseline",
-    "0",
-    "--probes",
-    "1",
-]
+STORM = ["--minutes", "0.33", "--seed", "20", "--nodes", "2", "--lease", "2.5"]
+STORM += ["--baseline", "0", "--probes", "1"]
 #: The way of a task, every step of it; of the ways around it, every n-th.
 WALKS = {
     "burst_child": "1",

@@ -121,6 +121,16 @@ def test_a_message_whose_body_redis_lost_still_finds_its_row(redis_client: Any) 
     assert [run.task.pk for run in runs] == [task.pk]
 
 
+def test_a_message_without_body_finds_its_row_in_another_database(redis_client: Any) -> None:
+    task = zoo.Reminder(text="over there")
+    task.save(using="other")
+    redis_client.delete(get_queue().get_item_key(task.get_task_id()))
+
+    runs = started(zoo.Reminder)
+
+    assert [(run.pk, run.using) for run in runs] == [(task.pk, "other")]
+
+
 def test_only_what_the_body_assigned_is_written() -> None:
     task = Invoice.objects.create(amount=1)
     [run] = performed(Invoice)

@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from django_simpletask3.encoding import TAG
 from django_simpletask3.queue import get_queue
@@ -372,6 +374,30 @@ def test_a_long_task_outlives_many_leases_and_is_run_once(
     eventually(lambda: status_of(task) == Status.SUCCESS)
 
     assert len(runs.read_text().splitlines()) == 1
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
+def test_a_redis_that_hangs_costs_no_run_its_lease(
+    start_server: Start, own_redis_server: RedisServer, tmp_path: Path
+) -> None:
+    go, here = tmp_path / "go", tmp_path / "here"
+    script = [{"do": "touch", "path": str(here)}, {"do": "wait", "path": str(go)}]
+    task = Scripted.objects.create(script=script)
+    start_server(
+        DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT="1",
+        DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=own_redis_server.url,
+    )
+    eventually(here.exists)
+
+    own_redis_server.freeze()
+    frozen_at = timezone.now()
+    eventually(
+        lambda: (status_of(task), task.lease_until > frozen_at + timedelta(seconds=6))[1],
+        timeout=20,
+    )
+    go.touch()
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+
     assert kinds(task) == ["enqueue", "start", "ack"]
 
 

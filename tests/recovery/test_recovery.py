@@ -147,6 +147,19 @@ def test_a_waiting_task_with_its_message_is_looked_at_again_later(pending_task: 
     assert kinds(pending_task) == ["enqueue"]
 
 
+def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
+    pending_task: Invoice,
+) -> None:
+    Invoice.objects.update(add_time=clock.now("default") - timedelta(days=1))
+    pending_task.reset()
+    expire(pending_task)
+
+    recovery.lost()
+
+    pending_task.refresh_from_db()
+    assert pending_task.lease_until < clock.now("default") + timedelta(minutes=5)
+
+
 def test_a_delayed_task_is_rung_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
     before = (waiting(Invoice), recovery.lost())
