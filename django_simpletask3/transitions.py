@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Errors of the database that pass: the same work can be tried again.
 PASSING = (OperationalError, InterfaceError)
+_PAUSES = (0.0, 0.1, 0.5)
 
 _STATE = tuple(Projection.__dataclass_fields__)
 _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
@@ -107,6 +109,26 @@ def _record_one_by_one(moves: Sequence[Move], passing: Exception | None) -> None
                 raise
     if isinstance(moves[-1].failure, PASSING) and not done:
         raise passing or moves[-1].failure
+    for move in moves:
+        if isinstance(move.failure, PASSING):
+            _record_patiently(move)
+
+
+def _record_patiently(move: Move) -> None:
+    """Try again what failed although others did not: a connection may have been cut in between.
+
+    The task is blamed only for what stays (test_a_connection_cut_twice_is_no_fault_of_a_task).
+    """
+    for pause in _PAUSES:
+        time.sleep(pause)
+        _reconnect()
+        try:
+            record_all([move])
+        except Exception as error:
+            move.event, move.failure = None, error
+        else:
+            move.failure = None
+            return
 
 
 def _reconnect() -> None:

@@ -29,17 +29,3 @@ def test_no_caller_saw_an_error_that_was_not_the_databases(storm: Report) -> Non
 
 def test_no_node_ended_by_itself(storm: Report) -> None:
     assert storm["nodes"]["surprises"] == []
-
-
-def test_the_task_of_a_killed_child_runs_again_within_two_seconds(storm: Report) -> None:
-    calm = storm["redelivery in calm weather, seconds"]
-
-    assert calm["killed child"]["max"] < 2.0
-
-
-def test_the_task_of_a_vanished_node_runs_again_within_the_lease_and_five_seconds(
-    storm: Report,
-) -> None:
-    calm = storm["redelivery in calm weather, seconds"]
-
-    assert calm["vanished node"]["max"] < storm["run"]["lease"] + 5.0
