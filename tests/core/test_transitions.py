@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import clock
@@ -25,7 +25,7 @@ from django_simpletask3.moves import Move
 from django_simpletask3.replay import broken_links, fold
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import ACTIVE, FENCED, TRANSITIONS, EventKind, Status
-from django_simpletask3.transitions import record, record_all
+from django_simpletask3.transitions import record, record_all, record_each
 from tests.core.lives import (
     brought,
     kinds,
@@ -415,6 +415,22 @@ def test_a_receiver_that_raises_within_the_transaction_undoes_the_move(
     assert projection_of(pending_task) == row
     assert kinds(pending_task) == ["enqueue"]
     assert {signal for signal, *_ in heard} <= {event_recorded}
+
+
+def test_a_connection_cut_twice_is_no_fault_of_a_task() -> None:
+    cuts = iter([True, True])
+
+    def cut_off(execute: Any, sql: str, *rest: Any) -> Any:
+        if "UPDATE" in sql and next(cuts, False):
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(sql, *rest)
+
+    moves = [Move(saved(Invoice), EventKind.START, worker="w1") for _ in range(2)]
+    with connections["default"].execute_wrapper(cut_off):
+        record_each(moves)
+
+    assert [(move.event is not None, move.failure) for move in moves] == [(True, None)] * 2
+    assert next(cuts, None) is None
 
 
 def test_a_receiver_that_raises_undoes_the_whole_batch() -> None:

@@ -52,6 +52,8 @@ class Command(BaseCommand):
         code = supervisor.run()
         if options["verbosity"]:
             counts = supervisor.counts()
+            if line is not None:
+                self.stdout.write("")  # the line of progress has no end
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
             sys.exit(code)
