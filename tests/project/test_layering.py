@@ -19,7 +19,7 @@ RANKS: list[set[str]] = [
     {"querysets"},
     {"models"},
     {"catalog", "bodies", "permissions"},
-    {"doorbells"},
+    {"addresses", "doorbells"},
     {"execution", "recovery", "retention", "audit", "subscriptions", "schedule"},
     {"worker"},
     {"logs", "checks", "admin", "testing", "contrib", "migrations"},
