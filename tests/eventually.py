@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], T], timeout: float = 10.0, interval: float = 0.02) -> T:
+def eventually(predicate: Callable[[], T], timeout: float = 30.0, interval: float = 0.02) -> T:
     """What ``predicate`` returns as soon as it is true.
 
     Raises AssertionError, naming the last value, if it is still false after ``timeout`` seconds.

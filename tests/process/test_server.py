@@ -45,7 +45,7 @@ def says(server: "subprocess.Popen[str]", words: str) -> None:
 
 def stopped(server: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> tuple[int, str]:
     server.send_signal(number)
-    output, _ = server.communicate(timeout=30)
+    output, _ = server.communicate(timeout=60)
     return server.returncode, output
 
 
@@ -158,7 +158,7 @@ def test_a_wrong_argument_is_one_clear_error(
 ) -> None:
     server = start_server(*arguments)
 
-    output, _ = server.communicate(timeout=30)
+    output, _ = server.communicate(timeout=60)
 
     assert server.returncode == 1
     assert says in output
@@ -242,7 +242,7 @@ def test_a_signal_lets_running_tasks_finish_and_leaves_the_rest_queued(
     says(server, "process_stopping")
     late = Scripted.objects.create()
     go.touch()
-    output, _ = server.communicate(timeout=30)
+    output, _ = server.communicate(timeout=60)
 
     assert server.returncode == 0, output
     assert status_of(running) == Status.SUCCESS
@@ -324,7 +324,7 @@ def test_a_frozen_node_loses_its_tasks_with_its_lease_and_its_late_result_is_ref
 
     os.killpg(frozen.pid, signal.SIGSTOP)
     start_server(**lease)
-    eventually(lambda: status_of(task) == Status.SUCCESS, timeout=20)
+    eventually(lambda: status_of(task) == Status.SUCCESS, timeout=40)
     go.touch()
     os.killpg(frozen.pid, signal.SIGCONT)
     eventually(lambda: "reject" in kinds(task))
@@ -483,7 +483,7 @@ def test_a_body_that_cannot_be_ended_costs_its_process_and_no_other_task(
     stubborn = Hurried.objects.create(script={"do": "refuse to end", "attempt": 1})
     start_server("--models", "zoo.Hurried,zoo.Scripted")
 
-    eventually(lambda: status_of(stubborn) == Status.SUCCESS, timeout=20)
+    eventually(lambda: status_of(stubborn) == Status.SUCCESS, timeout=40)
     go.touch()
     eventually(lambda: status_of(neighbour) == Status.SUCCESS)
 

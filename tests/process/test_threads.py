@@ -152,6 +152,6 @@ def test_many_lanes_that_cannot_finish_end_together_when_the_time_is_up(
     eventually(lambda: {row.get().status for row in rows} == {Status.SUCCESS})
 
     server.send_signal(signal.SIGTERM)
-    output, _ = server.communicate(timeout=30)
+    output, _ = server.communicate(timeout=60)
 
     assert server.returncode == 0, output
