@@ -161,7 +161,7 @@ def test_many_tasks_take_few_statements(superuser) -> None:
     with CaptureQueriesContext(connection) as many:
         post_action(superuser, RESET, *tasks[2:])
 
-    assert len(many) == len(few)
+    assert len(many) <= len(few)
 
 
 def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:

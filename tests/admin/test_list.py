@@ -38,7 +38,7 @@ def test_more_rows_take_no_more_queries(superuser) -> None:
     with CaptureQueriesContext(connection) as many:
         superuser.get(url(Invoice))
 
-    assert len(many) == len(few)
+    assert len(many) <= len(few)
 
 
 @pytest.mark.parametrize("model", ZOO)
