@@ -31,6 +31,7 @@ def test_each_state_has_its_badge_in_words(superuser, status) -> None:
 
 def test_more_rows_take_no_more_queries(superuser) -> None:
     Invoice.objects.bulk_enqueue({"amount": n} for n in range(3))
+    superuser.get(url(Invoice))  # from here on Django remembers the content types
     with CaptureQueriesContext(connection) as few:
         superuser.get(url(Invoice))
     Invoice.objects.bulk_enqueue({"amount": n} for n in range(60))
@@ -38,7 +39,7 @@ def test_more_rows_take_no_more_queries(superuser) -> None:
     with CaptureQueriesContext(connection) as many:
         superuser.get(url(Invoice))
 
-    assert len(many) <= len(few)
+    assert len(many) == len(few)
 
 
 @pytest.mark.parametrize("model", ZOO)
