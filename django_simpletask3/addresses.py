@@ -9,12 +9,12 @@ from typing import Any
 from django.db import connections, router
 
 from . import announcements, clock
+from .batches import PASSING
 from .catalog import as_saved
 from .events import root_of
 from .models import SimpleTask
 from .querysets import rows_of
 from .queue import Message, get_queue
-from .transitions import PASSING
 
 _logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from . import announcements, clock
+from .batches import PASSING, record_each
 from .catalog import as_saved
 from .conf import options
 from .models import SimpleTask
@@ -15,7 +16,6 @@ from .moves import Move
 from .querysets import rows_of
 from .queue import get_queue
 from .states import EventKind, Status
-from .transitions import PASSING, record_each
 
 _logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from . import addresses, backoff, bodies, clock
+from .batches import record_each
 from .catalog import as_saved, databases_of
 from .context import NOBODY, TaskContext, recalled
 from .events import events_of, home_of, root_of, since_fresh_start
@@ -21,7 +22,6 @@ from .moves import Move
 from .querysets import rows_of
 from .queue import Message, get_queue
 from .states import EventKind
-from .transitions import record_each
 
 _logger = logging.getLogger(__name__)
 

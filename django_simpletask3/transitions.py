@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import InterfaceError, OperationalError, connections, models, transaction
+from django.db import models, transaction
 
-from . import announcements
+from . import announcements, last_words
 from .events import TaskEvent, events_of, home_of, root_of
 from .exceptions import StaleTask, TaskGone, TransitionRefused
 from .moves import Move, columns_of, event_of, remember_schedule
 from .replay import Projection
 from .rows import Rows, become_the_writer, slices
 from .signals import event_recorded
-from .states import FENCED, EventKind, Status
+from .states import EventKind, Status
 
 if TYPE_CHECKING:
     from .models import SimpleTask
-
-#: Errors of the database that pass: the same work can be tried again.
-PASSING = (OperationalError, InterfaceError)
-_PAUSES = (0.0, 0.1, 0.5)
 
 _STATE = tuple(Projection.__dataclass_fields__)
 _NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
@@ -76,65 +70,6 @@ def record_all(moves: Sequence[Move], *, using: str | None = None, savepoint: bo
         tasks = [move.task for move in together]
         with _restored_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
             _record(together, root_of(type(tasks[0])), alias)
-
-
-def record_each(moves: Sequence[Move]) -> None:
-    """Like ``record_all``, but moves that fail together are made one by one.
-
-    A move that fails alone while others do not has its error as ``failure``. Where nothing can be
-    recorded, an error that passes (PASSING) is raised: the same call can be made again.
-    """
-    try:
-        record_all(moves)
-    except PASSING as error:
-        if len(moves) == 1:
-            raise
-        _reconnect()
-        _record_one_by_one(moves, error)
-    except Exception:
-        _record_one_by_one(moves, None)
-
-
-def _record_one_by_one(moves: Sequence[Move], passing: Exception | None) -> None:
-    done = 0
-    for tried, move in enumerate(moves):
-        move.failure = None
-        try:
-            record_all([move])
-            done += 1
-        except Exception as error:
-            move.event, move.failure = None, error
-            # Two of two: it is the database, not the task.
-            if isinstance(error, PASSING) and not done and tried:
-                raise
-    if isinstance(moves[-1].failure, PASSING) and not done:
-        raise passing or moves[-1].failure
-    for move in moves:
-        if isinstance(move.failure, PASSING):
-            _record_patiently(move)
-
-
-def _record_patiently(move: Move) -> None:
-    """Try again what failed although others did not: a connection may have been cut in between.
-
-    The task is blamed only for what stays (test_a_connection_cut_twice_is_no_fault_of_a_task).
-    """
-    for pause in _PAUSES:
-        time.sleep(pause)
-        _reconnect()
-        try:
-            record_all([move])
-        except Exception as error:
-            move.event, move.failure = None, error
-        else:
-            move.failure = None
-            return
-
-
-def _reconnect() -> None:
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
 
 
 def enqueue(
@@ -263,10 +198,10 @@ def _planned(
     missed = move.missed(row)
     if _is_unborn(row):
         yield _adopted(move, rows, lives.get(row["pk"], _NEWBORN), using)
-    if (said := _already_said(move, row, using)) is not None:
+    if (said := last_words.already_said(move, row, using)) is not None:
         move.event = said
     elif missed:
-        yield from _rejected(move, row, rows, using)
+        yield from _rejected(move, rows, using)
         raise StaleTask(f"{move.task._meta.label} {move.task.pk} was moved first: now {missed}.")
     else:
         move.event = event_of(move, row, using)
@@ -288,44 +223,13 @@ def _is_unborn(row: Mapping[str, Any]) -> bool:
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
-def _already_said(move: Move, row: Any, using: str) -> TaskEvent | None:
-    """The event of this very move, if it was committed before and only the answer was lost."""
-    claim = move.data.get("claim")
-    if move.kind is EventKind.START:
-        asked = row["status"] == Status.RUNNING and claim is not None
-    else:
-        asked = move.kind in FENCED and bool(move.missed(row))
-    if not (asked and move.worker):
-        return None
-    attempt = move.expect.get("attempt", row["attempt"])
-    event = _said(move, using).filter(kind=move.kind, attempt=attempt).last()
-    same = event is not None and (event.data or {}).get("claim") == claim
-    return event if same else None
-
-
-def _rejected(move: Move, row: Any, rows: Rows, using: str) -> list[Fact]:
+def _rejected(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
     """The evidence that a late last word was refused, once."""
-    if move.kind not in FENCED:
-        return []
-    starts = events_of(type(move.task), using).filter(task=move.task.pk, kind=EventKind.START)
-    holder = starts.filter(attempt=row["attempt"]).last()
-    data = {
-        "refused": str(move.kind),
-        "attempt": move.expect["attempt"],
-        "worker": move.worker,
-        "current_attempt": row["attempt"],
-        "current_worker": holder.worker if holder else "",
-    }
-    if any(event.data == data for event in _said(move, using).filter(kind=EventKind.REJECT)):
-        return []
-    evidence = replace(move, kind=EventKind.REJECT, data=data, values={}, expect={})
-    event = event_of(evidence, row, using)
-    rows.change(move.task, columns_of(evidence, event, row, using))
-    return [(move.task, event)]
-
-
-def _said(move: Move, using: str) -> Any:
-    return events_of(type(move.task), using).filter(task=move.task.pk, worker=move.worker)
+    row = rows.get(move.task.pk) or {}
+    if (evidence := last_words.evidence_against(move, row, using)) is not None:
+        event = event_of(evidence, row, using)
+        rows.change(move.task, columns_of(evidence, event, row, using))
+        yield move.task, event
 
 
 def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None:

@@ -12,6 +12,7 @@ from django.db import OperationalError, connections, models
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import clock
+from django_simpletask3.batches import record_each
 from django_simpletask3.conf import options
 from django_simpletask3.encoding import encode
 from django_simpletask3.events import digest_of
@@ -25,7 +26,7 @@ from django_simpletask3.moves import Move
 from django_simpletask3.replay import broken_links, fold
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import ACTIVE, FENCED, TRANSITIONS, EventKind, Status
-from django_simpletask3.transitions import record, record_all, record_each
+from django_simpletask3.transitions import record, record_all
 from tests.core.lives import (
     brought,
     kinds,
