@@ -12,9 +12,10 @@ from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.utils.module_loading import import_string
 
+from .columns import own_fields
 from .encoding import safe_text, type_name
 from .exceptions import ExecutorMissing
-from .models import SimpleTask, own_fields
+from .models import SimpleTask
 
 _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 50_000

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import string
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
 
+from .casts import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Kind, template
 from .exceptions import InvalidSetting
 
 T = TypeVar("T")
 
 PREFIX = "DJANGO_SIMPLETASK3_"
 _MISSING = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """How a raw value becomes a usable one; ``cast`` raises ValueError or the like if not."""
-
-    expected: str
-    cast: Callable[[Any], T]
 
 
 class Option(Generic[T]):
@@ -86,92 +75,12 @@ class Option(Generic[T]):
         return self if instance is None else self.value()
 
 
-def _number(raw: Any) -> float:
-    if isinstance(raw, bool):
-        raise TypeError
-    number = float(raw)
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _seconds(raw: Any) -> float:
-    number = _number(raw)
-    if number <= 0:
-        raise ValueError
-    return number
-
-
-def _count(raw: Any) -> int:
-    number = _number(raw)
-    if number < 1 or number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def _whole_seconds(raw: Any) -> int:
-    return max(1, math.ceil(_seconds(raw)))
-
-
-def _text(raw: Any) -> str:
-    if not isinstance(raw, str) or not raw.strip():
-        raise ValueError
-    return raw.strip()
-
-
-def _action(raw: Any) -> str:
-    if raw not in ("recover", "drop"):
-        raise ValueError
-    return str(raw)
-
-
-def _policies(raw: Any) -> dict[str, dict[str, Any]]:
-    loaded = json.loads(raw) if isinstance(raw, str) and raw.strip() else raw
-    if not loaded:
-        return {}
-    return {str(channel): _policy(policy) for channel, policy in _mapping(loaded).items()}
-
-
-def _policy(raw: Any) -> dict[str, Any]:
-    casts: dict[str, Callable[[Any], Any]] = {"running_timeout": _seconds, "action": _action}
-    return {key: casts[key](value) for key, value in _mapping(raw).items()}
-
-
-def _mapping(raw: Any) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise TypeError
-    return raw
-
-
-def _template(**examples: Any) -> Callable[[Any], str]:
-    def cast(raw: Any) -> str:
-        text = _text(raw)
-        named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-        if named != set(examples):
-            raise ValueError
-        text.format(**examples)
-        return text
-
-    return cast
-
-
-_SECONDS = Kind("a positive number of seconds", _seconds)
-_WHOLE_SECONDS = Kind("a positive number of seconds", _whole_seconds)
-_COUNT = Kind("a whole number, 1 or more", _count)
-_TEXT = Kind("a text that is not empty", _text)
-_ACTION = Kind('"recover" or "drop"', _action)
-_POLICIES = Kind(
-    'a dict (JSON in the environment) like {"channel": {"running_timeout": 10, "action": "drop"}}',
-    _policies,
-)
-
-
 class Options:
     """Every setting, as an attribute named like the setting without its prefix, in lower case."""
 
     simq_redis_url = Option(
         "redis://localhost:6379/0",
-        _TEXT,
+        TEXT,
         aliases=(
             PREFIX + "SIMQ_REDIS",
             "SIMQ_REDIS_URL",
@@ -183,58 +92,58 @@ class Options:
     )
     simq_pop_timeout = Option(
         5.0,
-        _SECONDS,
+        SECONDS,
         aliases=("SIMQ_POP_TIMEOUT",),
         summary="How long a fetcher waits for a message at a time.",
     )
     default_simq_worker_number = Option(
         5,
-        _COUNT,
+        COUNT,
         aliases=("DEFAULT_SIMQ_WORKER_NUMBER",),
         summary="Threads per node for a model without `django_simpletask3_worker_number`.",
     )
     simq_timeout_task_recovery_interval = Option(
         120.0,
-        _SECONDS,
+        SECONDS,
         aliases=("SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL",),
         summary="How often waiting tasks are compared with the messages in Redis.",
     )
     simq_default_running_timeout_action = Option(
         "recover",
-        _ACTION,
+        ACTION,
         aliases=("SIMQ_DEFAULT_RUNNING_TIMEOUT_ACTION",),
         summary="What happens to a task whose worker was lost: `recover` or `drop`.",
     )
     simq_prefix = Option(
-        "simq", _TEXT, aliases=("SIMQ_PREFIX",), summary="First part of every Redis key."
+        "simq", TEXT, aliases=("SIMQ_PREFIX",), summary="First part of every Redis key."
     )
     simq_ack_event_expire = Option(
         60 * 60 * 24,
-        _WHOLE_SECONDS,
+        WHOLE_SECONDS,
         aliases=(PREFIX + "ACK_EVENT_EXPIRE", "SIMQ_ACK_EVENT_EXPIRE"),
         summary="How long Redis remembers that a message is done, for those who wait.",
     )
     simq_done_item_expire = Option(
         60 * 60 * 24 * 7,
-        _WHOLE_SECONDS,
+        WHOLE_SECONDS,
         aliases=("SIMQ_DONE_ITEM_EXPIRE",),
         summary="How long Redis keeps a finished message.",
     )
     simq_worker_status_expire = Option(
         60 * 5,
-        _WHOLE_SECONDS,
+        WHOLE_SECONDS,
         aliases=("SIMQ_WORKER_STATUS_EXPIRE",),
         summary="How long Redis remembers a worker that does not report.",
     )
     simq_running_timeout = Option(
         60.0 * 5,
-        _SECONDS,
+        SECONDS,
         aliases=("SIMQ_RUNNING_TIMEOUT",),
         summary="The lease: how long a claim may stand that its worker does not renew.",
     )
     simq_running_timeout_handler_policies = Option(
         None,
-        _POLICIES,
+        POLICIES,
         aliases=("SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES",),
         summary="The two settings above, per channel.",
     )
@@ -242,7 +151,7 @@ class Options:
         "django-simpletask3:{app_label}.{model_name}",
         Kind(
             "a template naming {app_label} and {model_name}",
-            _template(app_label="app", model_name="task"),
+            template(app_label="app", model_name="task"),
         ),
         summary="The SimQ channel of a model.",
     )
@@ -250,18 +159,18 @@ class Options:
         "django-simpletask3:{app_label}.{model_name}:{id}",
         Kind(
             "a template naming {app_label}, {model_name} and {id}",
-            _template(app_label="app", model_name="task", id=1),
+            template(app_label="app", model_name="task", id=1),
         ),
         summary="The SimQ message id of a task.",
     )
     result_size_limit = Option(
         1024 * 1024,
-        _COUNT,
+        COUNT,
         summary="The largest result kept, in bytes of JSON; a larger one is cut and marked.",
     )
     shutdown_grace = Option(
         25.0,
-        _SECONDS,
+        SECONDS,
         summary="How long a stopping worker lets running tasks finish.",
     )
 

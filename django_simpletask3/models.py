@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from . import announcements, moves, transitions, waiting
+from .columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
 from .conf import options
 from .events import (
     TaskEvent,
@@ -25,13 +26,10 @@ from .events import (
 )
 from .exceptions import TaskGone
 from .fields import STATUS, JSONTextField, StatusField
-from .querysets import MACHINES_OWN, TaskQuerySet, refuse_projected, rows_of
-from .replay import PROJECTED
+from .querysets import TaskQuerySet, rows_of
 from .states import EventKind, Status
 
 __all__ = ["SimpleTask", "TaskEvent", "TaskQuerySet", "stream_of"]
-
-_BOOKKEEPING = frozenset({"add_time", "mod_time", "run_after", "priority", "worker", "lease_until"})
 
 
 class SimpleTask(models.Model):
@@ -182,7 +180,7 @@ class SimpleTask(models.Model):
     def _own_columns(self, asked: Any) -> set[str]:
         if asked is not None:
             asked = set(asked)
-            if (added := _added_by_django(self)) <= asked:
+            if (added := added_by_django(self)) <= asked:
                 asked -= added & MACHINES_OWN
             refuse_projected(asked)
             return {*asked, "mod_time"} if asked else set()
@@ -255,28 +253,6 @@ def _unusual_home(task: SimpleTask) -> str:
     """The database of ``task``, if it has to be named: it is not the one the router says."""
     using = home_of(task)
     return "" if using == router.db_for_write(type(task)) else using
-
-
-def _added_by_django(task: SimpleTask) -> set[str]:
-    """The columns that ``update_or_create()`` names besides those it was given: all times."""
-    return {
-        field.name
-        for field in task._meta.local_concrete_fields
-        if not field.primary_key and type(field).pre_save is not models.Field.pre_save
-    }
-
-
-def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:
-    """The columns that the subclass declares and the instance has loaded."""
-    deferred = task.get_deferred_fields()
-    return [
-        field
-        for field in task._meta.concrete_fields
-        if field.name not in _BOOKKEEPING.union(PROJECTED)
-        and not field.primary_key
-        and not field.generated
-        and field.attname not in deferred
-    ]
 
 
 def _provide_stream(sender: type[models.Model], **_: Any) -> None:

@@ -11,15 +11,12 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from . import clock, transitions
+from .columns import refuse_projected
 from .events import root_of
-from .exceptions import ProjectedColumn
-from .replay import PROJECTED
 from .states import ACTIVE, FINAL, Status
 
 T = TypeVar("T", bound=models.Model)
 
-#: What users do not write: the state, and who holds the task until when.
-MACHINES_OWN = frozenset({*PROJECTED, "worker", "lease_until"})
 
 _UPSERTS = ("ignore_conflicts", "update_conflicts")
 
@@ -155,15 +152,6 @@ def _looked_for(run_after: Any) -> models.Case:
         due = models.Value(now if run_after is None else run_after)
     moved = models.When(status=Status.PENDING, then=due)
     return models.Case(moved, default=models.F("lease_until"))
-
-
-def refuse_projected(names: Iterable[str]) -> None:
-    """Raise ProjectedColumn if one of ``names`` is a column that only the state machine writes."""
-    if forbidden := sorted(MACHINES_OWN.intersection(names)):
-        raise ProjectedColumn(
-            f"{', '.join(forbidden)} cannot be written: the state machine does that. "
-            "Use reset(), cancel() or note() to move a task."
-        )
 
 
 def rows_of(model: type[models.Model], using: str) -> TaskQuerySet[Any]:

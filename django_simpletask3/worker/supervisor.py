@@ -13,28 +13,24 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from django.db import connections
 
 from ..backoff import exponential
 from ..conf import options
 from ..models import SimpleTask
+from .child import CLEAN, FAILED, FORCED, REPLACE, SPOKEN, live
 from .counters import SIZE, Counters
 from .identity import worker_name
-from .process import Plan, Process
+from .process import Plan
 from .stopping import Stopping
 
 _logger = logging.getLogger(__name__)
-
-CLEAN, FAILED, FORCED = 0, 1, 3
-REPLACE = 4  # between a child and its supervisor only
 
 _TICK = 0.5
 _HEALTHY_AFTER = 10.0
 _MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
 _MOST_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
-_SPOKEN = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
 
 
@@ -124,11 +120,11 @@ class Supervisor:
         token = uuid.uuid4().hex[:8]
         plan = replace(self._plans[slot], predecessors=predecessors)
         # A signal in between would be heard by the handlers of the wrong process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SPOKEN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SPOKEN)
         pid = os.fork()
         if pid == 0:
-            _live(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
+            live(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SPOKEN)
         worker = worker_name(pid, token)
         began = time.monotonic()
         self._children[pid] = Child(slot, pid, worker, began, failures, predecessors)
@@ -195,31 +191,6 @@ def dealt(
         if threads:
             shares.append((model, threads))
     return shares
-
-
-def _live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
-    """The whole life of a child process; it never returns into its parent's code."""
-    code = FAILED
-    try:
-        signal.set_wakeup_fd(-1)
-        stopping = Stopping()
-        # A terminal sends SIGINT to the whole group; only the supervisor speaks to its children.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, lambda *_: stopping.ask())
-        signal.signal(signal.SIGQUIT, lambda *_: stopping.insist())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SPOKEN)
-        process = Process(plan, worker=worker, stopping=stopping, counters=counters)
-        process.run()
-        code = FAILED if process.has_failed else REPLACE if process.must_be_replaced else CLEAN
-    except BaseException:
-        _logger.exception("child_failed worker=%s", worker)
-    finally:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Bodies that did not end in time would keep the interpreter from exiting.
-        os._exit(code)
 
 
 def _disconnect() -> None:

@@ -9,12 +9,12 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 # Lowest first; the modules of one rank do not import each other.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"states", "backoff", "encoding", "interruption"},
+    {"states", "backoff", "encoding", "interruption", "casts"},
     {"conf"},
     {"context", "signals", "fields", "clock", "policies"},
     {"events", "queue"},
     {"replay"},
-    {"announcements", "moves", "rows", "waiting"},
+    {"announcements", "columns", "moves", "rows", "waiting"},
     {"last_words"},
     {"transitions"},
     {"batches"},
@@ -35,6 +35,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"limits"},
         {"fetcher", "finisher"},
         {"process"},
+        {"child"},
         {"supervisor"},
         {""},
     ],

@@ -1,0 +1,50 @@
+"""The three kinds of columns of a task: the state machine's, bookkeeping, and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from .exceptions import ProjectedColumn
+from .replay import PROJECTED
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+BOOKKEEPING = frozenset({"add_time", "mod_time", "run_after", "priority", "worker", "lease_until"})
+
+#: What users do not write: the state, and who holds the task until when.
+MACHINES_OWN = frozenset({*PROJECTED, "worker", "lease_until"})
+
+
+def refuse_projected(names: Iterable[str]) -> None:
+    """Raise ProjectedColumn if one of ``names`` is a column that only the state machine writes."""
+    if forbidden := sorted(MACHINES_OWN.intersection(names)):
+        raise ProjectedColumn(
+            f"{', '.join(forbidden)} cannot be written: the state machine does that. "
+            "Use reset(), cancel() or note() to move a task."
+        )
+
+
+def added_by_django(task: SimpleTask) -> set[str]:
+    """The columns that ``update_or_create()`` names besides those it was given: all times."""
+    return {
+        field.name
+        for field in task._meta.local_concrete_fields
+        if not field.primary_key and type(field).pre_save is not models.Field.pre_save
+    }
+
+
+def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:
+    """The columns that the subclass declares and the instance has loaded."""
+    deferred = task.get_deferred_fields()
+    return [
+        field
+        for field in task._meta.concrete_fields
+        if field.name not in BOOKKEEPING.union(PROJECTED)
+        and not field.primary_key
+        and not field.generated
+        and field.attname not in deferred
+    ]
