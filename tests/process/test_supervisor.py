@@ -40,7 +40,7 @@ def short_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
         (tmp_path / str(number)).write_text(told)
         os._exit(9 if number < 2 else 0)
 
-    monkeypatch.setattr(module, "_live", live)
+    monkeypatch.setattr(module, "live", live)
     return tmp_path
 
 
