@@ -11,6 +11,7 @@ from . import announcements, clock
 from .batches import PASSING, record_each
 from .catalog import as_saved
 from .conf import options
+from .exceptions import QueueUnavailable
 from .models import SimpleTask
 from .moves import Move
 from .querysets import rows_of
@@ -34,7 +35,7 @@ def rung(tasks: Sequence[SimpleTask], using: str) -> int:
     fresh = [task for task in due if _is_due_at_last(task)]
     lost = _without_message([task for task in due if task not in fresh])
     if not announcements.ring([*fresh, *lost]):
-        return 0
+        raise QueueUnavailable("Redis could not be told of waiting tasks.")
     _look_again_later([task for task in due if task not in lost], using)
     return len(fresh) + recorded([_loss(task) for task in lost])
 
@@ -44,8 +45,9 @@ def _is_due_at_last(task: SimpleTask) -> bool:
 
 
 def _loss(task: SimpleTask) -> Move:
-    # As it was seen: another node may have replaced the message and told of it.
-    seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
+    # As it was seen: another node may have replaced the message and told of it. One that only found
+    # the new message there, and trusts it, has told nothing.
+    seen = {name: getattr(task, name) for name in ("status", "sequence")}
     return Move(task, EventKind.RECOVER, reason=MESSAGE_LOST, expect=seen)
 
 
@@ -75,6 +77,21 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
     patience = max(options.simq_timeout_task_recovery_interval, min(waited, _LONGEST_PATIENCE))
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
     rows.filter(lease_until__lte=now).bookkeep(lease_until=now + timedelta(seconds=patience))
+
+
+def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
+    """Trust no bell of a due task any more, in slices of ``limit`` rows; how many were in trust."""
+    clock.calibrate(using)
+    now, doubted, last = clock.now(using), 0, clock.now(using)
+    trusted = rows_of(root, using).due().filter(lease_until__gt=now).order_by("lease_until")
+    while True:
+        # Not "greater than": many rows may have been queued at one instant.
+        found = list(trusted.filter(lease_until__gte=last).values_list("pk", "lease_until")[:limit])
+        rows = rows_of(root, using).due().filter(pk__in=[pk for pk, _ in found])
+        doubted += rows.filter(lease_until__gt=now).bookkeep(lease_until=now)
+        if len(found) < limit:
+            return doubted
+        last = found[-1][1]
 
 
 def recorded(moves: Sequence[Move]) -> int:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from django.db import Error
 
 from . import clock, doorbells
-from .backoff import exponential
 from .catalog import as_saved, databases_of, roots
-from .doorbells import readable, recorded
-from .events import events_of, home_of, root_of
+from .doorbells import readable
+from .events import home_of, root_of
 from .exceptions import QueueUnavailable
+from .losses import given_back
 from .models import SimpleTask
-from .moves import Move
-from .policies import policy_of
-from .querysets import rows_of
+from .querysets import TaskQuerySet, rows_of
 from .queue import get_queue
-from .states import EventKind, Status
 
 _logger = logging.getLogger(__name__)
 
@@ -31,25 +26,57 @@ WORKER_DIED = "worker_died"
 NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
 
-#: Seconds that a task rests after its worker was lost for the second time; then ever longer.
-_REST = 0.5
 _MOST_SLICES = 100
-
-#: After one of these the count of lost claims begins anew.
-_FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
 
 
 def lost(limit: int = 500) -> int:
     """Look after every task for which somebody should have acted by now; the number moved or rung.
 
     In slices of ``limit`` rows; may run in any number of processes at once. One row or table that
-    fails is logged and stops no other.
+    fails is logged and stops no other. Ended leases come first: they need the database only.
+    """
+    return expired(limit) + silent(limit)
+
+
+def expired(limit: int = 500, may_judge: Callable[[str], bool] = lambda using: True) -> int:
+    """Recover the tasks whose lease has ended; their number. Asks Redis for nothing.
+
+    ``may_judge`` says of a database, after its clock was read, whether its leases may be judged.
     """
     return sum(
-        _guarded(root, using, lambda r=root, u=using: _lost_in(r, u, limit))
-        for root in roots()
-        for using in databases_of(root)
+        _guarded(root, using, partial(_expired_in, limit=limit, may_judge=may_judge))
+        for root, using in _tables()
     )
+
+
+def silent(limit: int = 500) -> int:
+    """Ring for the waiting tasks whose bell is due, or in doubt; the number rung.
+
+    Redis is not asked again in this pass once it has not answered.
+    """
+    rung = 0
+    try:
+        for root, using in _tables():
+            rung += _guarded(root, using, partial(_silent_in, limit=limit))
+    except QueueUnavailable as error:
+        _logger.warning("ringing_failed error=%s", error)
+    return rung
+
+
+def forgotten(limit: int = 1000) -> int:
+    """Doubt the bells of all waiting tasks if Redis has lost its memory; how many were in trust.
+
+    Then ``silent`` finds those whose message is gone. Death in between repeats it: the mark by
+    which Redis is known is set in the end. Raises QueueUnavailable if Redis does not answer, and
+    database errors, to be called again.
+    """
+    queue = get_queue()
+    if not queue.is_blank():
+        return 0
+    doubted = sum(doorbells.doubted(root, using, limit) for root, using in _tables())
+    queue.mark()
+    _logger.warning("redis_was_blank doubted=%s", doubted)
+    return doubted
 
 
 def abandoned(workers: Iterable[str], reason: str = WORKER_DIED, **evidence: Any) -> int:
@@ -61,13 +88,19 @@ def abandoned(workers: Iterable[str], reason: str = WORKER_DIED, **evidence: Any
     if not names:
         return 0
     moved = sum(
-        _guarded(root, using, lambda r=root, u=using: _abandoned_in(r, u, names, reason, evidence))
-        for root in roots()
-        for using in databases_of(root)
+        _guarded(
+            root, using, partial(_abandoned_in, workers=names, reason=reason, evidence=evidence)
+        )
+        for root, using in _tables()
     )
-    # What they had claimed in Redis and not yet started in the database has no event to tell.
-    get_queue().abandon(names)
-    return moved + messages()
+    try:
+        # What they had claimed in Redis and not yet started in the database has no event to tell.
+        get_queue().abandon(names)
+        return moved + messages()
+    except QueueUnavailable as error:
+        # These claims come back when their leases have ended.
+        _logger.warning("claims_not_abandoned workers=%s error=%s", len(names), error)
+        return moved
 
 
 def messages(limit: int = 500) -> int:
@@ -80,10 +113,20 @@ def strangers() -> int:
     return get_queue().adopt()
 
 
-def _guarded(root: type[SimpleTask], using: str, work: Any) -> int:
+def _tables() -> Iterator[tuple[type[SimpleTask], str]]:
+    for root in roots():
+        for using in databases_of(root):
+            yield root, using
+
+
+def _guarded(
+    root: type[SimpleTask], using: str, work: Callable[[type[SimpleTask], str], int]
+) -> int:
     try:
-        return int(work())
-    except (Error, QueueUnavailable) as error:
+        return work(root, using)
+    except QueueUnavailable:
+        raise
+    except Error as error:
         # What could not be done now is still due at the next pass.
         _logger.warning(
             "recovery_failed model=%s database=%s error=%s", root._meta.label, using, error
@@ -93,25 +136,41 @@ def _guarded(root: type[SimpleTask], using: str, work: Any) -> int:
     return 0
 
 
-def _lost_in(root: type[SimpleTask], using: str, limit: int) -> int:
-    """Slices of ``limit`` rows, as long as they are full."""
+def _expired_in(
+    root: type[SimpleTask], using: str, limit: int, may_judge: Callable[[str], bool]
+) -> int:
     clock.calibrate(using)
-    moved = 0
+    if not may_judge(using):
+        return 0
+    rows = rows_of(root, using).lost().running()
+    return _sliced(
+        rows,
+        limit,
+        lambda found: given_back(readable(root, using, found), LEASE_EXPIRED),
+    )
+
+
+def _silent_in(root: type[SimpleTask], using: str, limit: int) -> int:
+    clock.calibrate(using)
+    rows = rows_of(root, using).lost().pending()
+    return _sliced(rows, limit, lambda found: doorbells.rung(readable(root, using, found), using))
+
+
+def _sliced(rows: TaskQuerySet[Any], limit: int, work: Callable[[list[Any]], int]) -> int:
+    """Slices of ``limit`` rows, those that have waited longest first, while they are full."""
+    done = 0
     for _ in range(_MOST_SLICES):
-        rows = rows_of(root, using).lost().order_by("lease_until")
-        found = list(rows.values_list("pk", "status")[:limit])
-        expired = readable(root, using, [pk for pk, s in found if s == Status.RUNNING])
-        silent = readable(root, using, [pk for pk, s in found if s == Status.PENDING])
-        moved += _given_back(expired, LEASE_EXPIRED) + doorbells.rung(silent, using)
+        found = list(rows.order_by("lease_until").values_list("pk", flat=True)[:limit])
+        done += work(found) if found else 0
         if len(found) < limit:
             break
-    return moved
+    return done
 
 
 def overran(task: SimpleTask, attempt: int) -> int:
     """Recover a task whose body ran too long and cannot be ended; 1, or 0 if it was moved first."""
     found = as_saved(root_of(type(task)), home_of(task), [task.pk])
-    return _given_back([one for one in found if one.attempt == attempt], TIME_LIMIT)
+    return given_back([one for one in found if one.attempt == attempt], TIME_LIMIT)
 
 
 def deceased(is_known_dead: Callable[[str], bool]) -> int:
@@ -119,12 +178,7 @@ def deceased(is_known_dead: Callable[[str], bool]) -> int:
 
     A node that is started again finds the tasks of its former life so, without their leases' end.
     """
-    holders = {
-        worker
-        for root in roots()
-        for using in databases_of(root)
-        for worker in _holders(root, using)
-    }
+    holders = {worker for root, using in _tables() for worker in _holders(root, using)}
     return abandoned(filter(is_known_dead, holders), NODE_RESTARTED)
 
 
@@ -146,56 +200,4 @@ def _abandoned_in(
 ) -> int:
     rows = rows_of(root, using).running().filter(worker__in=workers, lease_until__isnull=False)
     held = readable(root, using, list(rows.values_list("pk", flat=True)))
-    return _given_back(held, reason, evidence)
-
-
-def _given_back(
-    tasks: Sequence[SimpleTask], reason: str, further: Mapping[str, Any] = MappingProxyType({})
-) -> int:
-    running = [task for task in tasks if task.status == Status.RUNNING]
-    if not running:
-        return 0
-    using = home_of(running[0])
-    losses = _losses_of(root_of(type(running[0])), using, [task.pk for task in running])
-    moves = [_giving_back(task, reason, losses[task.pk] + 1, further) for task in running]
-    return recorded(moves)
-
-
-def _giving_back(task: SimpleTask, reason: str, losses: int, further: Mapping[str, Any]) -> Move:
-    using = home_of(task)
-    ran = task.start_time and (clock.now(using) - task.start_time).total_seconds()
-    evidence = {
-        "lost_worker": task.worker,
-        "ran_seconds": ran and round(ran, 3),
-        "losses": losses,
-        **further,
-    }
-    # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
-    seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
-    most = task.django_simpletask3_max_attempts
-    if policy_of(task.get_event_channel()).action == "drop" or (most and losses >= most):
-        message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
-        error = {"type": "WorkerLost", "message": message, "traceback": ""}
-        return Move(task, EventKind.DROP, reason=reason, data=evidence, error=error, expect=seen)
-    values = {"run_after": _rest(losses, using)} if losses > 1 else {}
-    return Move(task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expect=seen)
-
-
-def _rest(losses: int, using: str) -> datetime:
-    # Whoever was lost together does not come back together: so a task that kills its worker ends
-    # alone, and those that only were beside it are done before (test_a_poison_task...).
-    return clock.after(using, exponential(losses - 1, base=_REST, cap=60.0, jitter=0.75))
-
-
-def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Counter[Any]:
-    """How often in a row each task lost its worker, in one query."""
-    stream = events_of(root, using).filter(
-        task__in=pks, kind__in=[EventKind.RECOVER, *_FRESH_STARTS]
-    )
-    losses: Counter[Any] = Counter()
-    for pk, kind, came_from in stream.values_list("task_id", "kind", "from_status"):
-        if kind in _FRESH_STARTS:
-            losses[pk] = 0
-        elif came_from == Status.RUNNING:
-            losses[pk] += 1
-    return losses
+    return given_back(held, reason, evidence)

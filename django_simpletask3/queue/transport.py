@@ -81,6 +81,10 @@ class Transport(SimQ):  # type: ignore[misc]
         """The sorted set of running keys by the time their lease ends."""
         return f"{self.prefix}:x:leases"
 
+    def get_mark_key(self) -> str:
+        """The key that is there as long as Redis remembers."""
+        return f"{self.prefix}:x:mark"
+
     def get_dead_key(self, channel: str) -> str:
         """The list of the channel's dead letters."""
         return f"{self.prefix}:x:dead:{channel}"

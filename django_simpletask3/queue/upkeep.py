@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ from .encoding import dumps
 from .transport import Transport, batches
 
 _PAGE = 5000
+_OVERLAP = 1000
 _OLDEST_SERVER = (6, 2)
 _GLOB = re.compile(r"([\[\]*?\\^-])")
 
@@ -71,18 +73,33 @@ class Upkeep(Transport):
         with self.translated():
             self.endpoint.wake()
 
+    def is_blank(self) -> bool:
+        """Whether Redis knows nothing of ``mark``: it was never called, or all is forgotten.
+
+        A server that was restarted empty, flushed, or replaced by an empty one is found so.
+        """
+        return not self.ask(lambda: self.db.exists(self.get_mark_key()))
+
+    def mark(self) -> None:
+        """Set the mark by which a Redis that remembers is known."""
+        self.ask(lambda: self.db.set(self.get_mark_key(), time.time()))
+
     def missing(self, channel: str, ids: Collection[str]) -> list[str]:
         """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
 
-        Reads the channel once, in pages, whatever its depth. A message that moves meanwhile may be
-        reported although it is there; pushing it again is harmless.
+        Those that Redis knows nothing of cost no look at the queue; for the others it is read from
+        the end that is taken from next, in pages, until all are found. A message that moves
+        meanwhile may be reported although it is there; pushing it again is harmless.
         """
-        waiting = self._waiting_among(channel, {name.encode(): name for name in ids})
-        rest = [name for name in ids if name not in waiting]
+        known: set[str] = set()
+        for batch in batches(ids):
+            answers = self.run("known", *batch)
+            known.update(name for name, answer in zip(batch, answers, strict=True) if answer)
+        waiting = self._waiting_among(channel, {name.encode(): name for name in known})
         free: set[bytes] = set()
-        for batch in batches(rest):
+        for batch in batches(known - waiting):
             free.update(self.run("unclaimed", channel, *batch))
-        return [name for name in rest if name.encode() in free]
+        return [name for name in ids if name not in known or name.encode() in free]
 
     def withdraw(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel messages in whatever state: out of the queue, or out of their holder's hands."""
@@ -113,8 +130,8 @@ class Upkeep(Transport):
             )
         if not info.get("aof_enabled"):
             warnings.append(
-                "appendonly is off: a restart of Redis forgets messages (waiting tasks are pushed "
-                "again by the reconciliation, late). Set appendonly to yes."
+                "appendonly is off: a restart of Redis forgets messages (the waiting tasks are pushed "
+                "again, each with an event that says so). Set appendonly to yes."
             )
         return warnings
 
@@ -147,17 +164,18 @@ class Upkeep(Transport):
     def _waiting_among(self, channel: str, wanted: Mapping[bytes, str]) -> set[str]:
         key = self.get_mq_key(channel)
         found: set[str] = set()
-        start = 0
+        end = -1
         while len(found) < len(wanted):
-            page = self._range(key, start)
+            page = self._range(key, end - _PAGE + 1, end)
             found.update(wanted[name] for name in page if name in wanted)
-            start += _PAGE
             if len(page) < _PAGE:
                 break
+            # What is taken meanwhile lets the rest move towards the end: the pages overlap.
+            end -= _PAGE - _OVERLAP
         return found
 
-    def _range(self, key: str, start: int) -> list[bytes]:
-        return self.ask(lambda: self.db.lrange(key, start, start + _PAGE - 1))
+    def _range(self, key: str, start: int, end: int) -> list[bytes]:
+        return self.ask(lambda: self.db.lrange(key, start, end))
 
     def _policies(self, own: Mapping[str, Mapping[str, Any]] | None) -> str:
         default = {

@@ -2,34 +2,86 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from django.db import Error, connections
 
 from .. import recovery
 from ..conf import options
+from ..exceptions import SimpleTaskError
 from .identity import is_known_dead
+from .sight import Sight
+from .timetable import Timetable
 
-_LOST_EVERY = 1.0
-_MESSAGES_EVERY = 5.0
+_logger = logging.getLogger(__name__)
+
+_OFTEN = 1.0
+_SOMETIMES = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """A run-once service and its pace in seconds, which is never slower than the interval."""
+
+    work: Callable[[], int]
+    pace: float
+
+    @property
+    def seconds(self) -> float:
+        """How often it is due, by the settings of now."""
+        return min(self.pace, options.simq_timeout_task_recovery_interval)
+
+
+def database_chores() -> dict[str, Chore]:
+    """What asks the databases only: a Redis that hangs does not delay it."""
+    sight = Sight()
+    return {
+        "expired": Chore(lambda: recovery.expired(may_judge=sight.is_clear), _OFTEN),
+        "deceased": Chore(lambda: recovery.deceased(is_known_dead), _SOMETIMES),
+    }
+
+
+def redis_chores() -> dict[str, Chore]:
+    """What asks Redis."""
+    return {
+        "forgotten": Chore(recovery.forgotten, _OFTEN),
+        "silent": Chore(recovery.silent, _OFTEN),
+        "messages": Chore(recovery.messages, _SOMETIMES),
+        "strangers": Chore(recovery.strangers, float("inf")),
+    }
+
+
+def timetable() -> Timetable:
+    """A timetable for all chores of a node, to be made before its processes are."""
+    return Timetable([*database_chores(), *redis_chores()])
 
 
 class Chores:
-    """Run-once services, each with its pace in seconds."""
+    """Some of a node's chores, done by whichever of its processes finds them due."""
 
-    def __init__(self) -> None:
-        longest = options.simq_timeout_task_recovery_interval
-        self._paces: list[tuple[Callable[[], int], float]] = [
-            (recovery.lost, min(_LOST_EVERY, longest)),
-            (lambda: recovery.deceased(is_known_dead), min(_MESSAGES_EVERY, longest)),
-            (recovery.messages, min(_MESSAGES_EVERY, longest)),
-            (recovery.strangers, longest),
-        ]
-        self._due = [0.0] * len(self._paces)
+    def __init__(self, chores: Mapping[str, Chore], shared: Timetable) -> None:
+        self._chores = chores
+        self._shared = shared
 
     def step(self) -> float:
         """Do what is due; the seconds until something is."""
-        for index, (work, pace) in enumerate(self._paces):
-            if time.monotonic() >= self._due[index]:
-                self._due[index] = time.monotonic() + pace
-                work()
-        return max(0.0, min(self._due) - time.monotonic())
+        for name, chore in self._chores.items():
+            if self._shared.rest(name, chore.seconds) <= 0:
+                self._do(name, chore)
+        rests = [self._shared.rest(name, chore.seconds) for name, chore in self._chores.items()]
+        return max(0.0, min(rests))
+
+    def _do(self, name: str, chore: Chore) -> None:
+        self._shared.begin(name)
+        try:
+            moved = chore.work()
+        except Exception as error:
+            # The others go on; this one is tried again a little later each time.
+            self._shared.fail(name)
+            unforeseen = not isinstance(error, SimpleTaskError | Error)
+            _logger.warning("chore_failed chore=%s error=%s", name, error, exc_info=unforeseen)
+            connections.close_all()
+        else:
+            self._shared.end(name, moved)

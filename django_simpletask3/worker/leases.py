@@ -20,6 +20,7 @@ from .lane import Lane
 _logger = logging.getLogger(__name__)
 
 _IDLE_BEAT = 10.0
+_RETRY_BEAT = 1.0  # while a database cannot be reached; recovery counts on it (Sight)
 
 
 class Leases:
@@ -51,12 +52,13 @@ class Leases:
 
         What cannot be renewed is logged, and costs nothing else its lease.
         """
-        lanes = list(lanes)
+        lanes, failures = list(lanes), 0
         for lane in lanes:
             runs = self.running(lane)
             for using in sorted({run.using for run in runs}):
-                self._renew_in(using, lane, [run for run in runs if run.using == using])
-        return _pace(lanes)
+                some = [run for run in runs if run.using == using]
+                failures += not self._has_renewed(using, lane, some)
+        return min(_pace(lanes), _RETRY_BEAT) if failures else _pace(lanes)
 
     def report(self, lanes: Iterable[Lane]) -> float:
         """Renew everything in Redis; the seconds until the next time.
@@ -68,9 +70,10 @@ class Leases:
         self._renew_messages({lane: runs for lane in lanes if (runs := self.running(lane))})
         return _pace(lanes)
 
-    def _renew_in(self, using: str, lane: Lane, runs: list[Run]) -> None:
+    def _has_renewed(self, using: str, lane: Lane, runs: list[Run]) -> bool:
         try:
             self._renew_rows(lane, runs, using)
+            return True
         except Exception as error:
             _logger.warning(
                 "renewal_failed channel=%s database=%s error=%s",
@@ -80,6 +83,7 @@ class Leases:
                 exc_info=not isinstance(error, Error),
             )
             connections[using].close()
+            return False
 
     def _renew_messages(self, held: Mapping[Lane, list[Run]]) -> None:
         try:

@@ -20,7 +20,7 @@ from ..execution import Run, release
 from ..models import SimpleTask
 from ..queue import get_queue
 from .bodies import BodyThread
-from .chores import Chores
+from .chores import Chores, database_chores, redis_chores
 from .counters import Counters
 from .fetcher import Fetcher
 from .finisher import Finisher
@@ -29,6 +29,7 @@ from .leases import Leases
 from .limits import Limits
 from .loop import Loop
 from .stopping import Stopping
+from .timetable import Timetable
 
 _logger = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class Plan:
     """What a process is to do: models with their numbers of threads, and how."""
 
     threads: Sequence[tuple[type[SimpleTask], int]]
+    timetable: Timetable
     burst: bool = False
-    chores: bool = True
     predecessors: Sequence[tuple[str, int]] = field(default=())  # names and exit codes
 
 
@@ -74,8 +75,9 @@ class Process:
             Loop("limits", self._over, limits.step),
         ]
         self.must_be_replaced = self.has_failed = False
-        if plan.chores:
-            self._background.append(Loop("chores", stopping, Chores().step))
+        for name, chores in (("database", database_chores()), ("redis", redis_chores())):
+            step = Chores(chores, plan.timetable).step
+            self._background.append(Loop(f"chores-{name}", stopping, step))
         self._threads = [*self._finishers, *self._bodies, *self._background, *self._fetching]
 
     def run(self) -> None:
@@ -107,7 +109,7 @@ class Process:
                     clock.calibrate(using)
             for worker, code in self._plan.predecessors:
                 recovery.abandoned([worker], exit_code=code)
-            if self._plan.burst and self._plan.chores:
+            if self._plan.burst:
                 recovery.lost()
         except Exception as error:
             # Recovery by lease comes to the same, later.

@@ -20,6 +20,7 @@ from ..backoff import exponential
 from ..conf import options
 from ..models import SimpleTask
 from .child import CLEAN, FAILED, FORCED, REPLACE, SPOKEN, live
+from .chores import timetable
 from .counters import SIZE, Counters
 from .identity import worker_name
 from .process import Plan
@@ -31,6 +32,9 @@ _TICK = 0.5
 _HEALTHY_AFTER = 10.0
 _MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
 _MOST_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
+#: The longest rest before a dead child is replaced: its successor recovers what it held, within a
+#: second. A task that kills its workers is dropped by its own count, so more is not needed.
+_LONGEST_REST = 0.5
 _PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
 
 
@@ -60,8 +64,9 @@ class Supervisor:
         burst: bool = False,
         on_tick: Callable[[dict[str, int]], None] = lambda counts: None,
     ) -> None:
+        self.timetable = timetable()
         self._plans = [
-            Plan(dealt(models, processes, slot), burst=burst, chores=slot == 0)
+            Plan(dealt(models, processes, slot), self.timetable, burst=burst)
             for slot in range(processes)
         ]
         self._burst = burst
@@ -159,8 +164,8 @@ class Supervisor:
         if self._burst and failures > _MOST_FAILURES:
             self._exit = FAILED
             return
-        # A first death is answered at once, repeated quick ones ever more slowly.
-        rest = 0.0 if failures <= 1 else exponential(failures - 1, base=0.5, cap=30.0)
+        # A first death is answered at once, repeated quick ones more slowly: no loop spins.
+        rest = 0.0 if failures <= 1 else exponential(failures, base=0.05, cap=_LONGEST_REST)
         self._starts.append((time.monotonic() + rest, child.slot, predecessors, failures))
 
     def _start_due(self) -> None:

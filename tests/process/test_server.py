@@ -550,3 +550,71 @@ def test_a_task_queued_by_a_task_is_drained_too(drain: Drain) -> None:
 
     assert not Scripted.objects.pending().exists()
     assert zoo.Keyworded.objects.get().result_data == ["msg", "worker"]
+
+
+def test_a_child_that_is_killed_again_and_again_is_soon_replaced(
+    start_server: Start, tmp_path: Path
+) -> None:
+    start_server("--models", "zoo.Scripted")
+    for number in range(9):
+        here = tmp_path / str(number)
+        script = [
+            {"do": "touch", "path": str(here), "attempt": 1},
+            {"do": "wait for ever", "attempt": 1},
+        ]
+        task = Scripted.objects.create(script=script)
+        eventually(here.exists)
+        task.refresh_from_db()
+
+        os.kill(int(task.worker.split(":")[1]), signal.SIGKILL)
+
+        eventually(lambda task=task: status_of(task) == Status.SUCCESS)
+        assert kinds(task) == ["enqueue", "start", "recover", "start", "ack"]
+
+
+def test_a_frozen_child_is_stepped_over_by_its_siblings(
+    start_server: Start, tmp_path: Path
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "go"
+    script = [
+        {"do": "touch", "path": str(here), "attempt": 1},
+        {"do": "wait", "path": str(go), "attempt": 1},
+    ]
+    task = Scripted.objects.create(script=script)
+    start_server(
+        "--processes",
+        "2",
+        DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT="2",
+        DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="1",
+    )
+    eventually(here.exists)
+    task.refresh_from_db()
+    frozen = int(task.worker.split(":")[1])
+
+    os.kill(frozen, signal.SIGSTOP)
+
+    eventually(lambda: status_of(task) == Status.SUCCESS, timeout=40)
+    assert kinds(task) == ["enqueue", "start", "recover", "start", "ack"]
+    assert task.events.get(kind="recover").reason == "lease_expired"
+    os.kill(frozen, signal.SIGCONT)
+
+
+def test_a_redis_that_comes_back_empty_delays_no_task_until_its_next_look(
+    start_server: Start, own_redis_server: RedisServer
+) -> None:
+    before = Invoice.objects.create()
+    server = start_server(
+        "--models", "zoo.Ledger", DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=own_redis_server.url
+    )
+    ran = zoo.Ledger.objects.create()
+    eventually(lambda: status_of(ran) == Status.SUCCESS)
+    eventually(lambda: not get_queue().is_blank())
+
+    own_redis_server.kill()
+    own_redis_server.start()
+
+    # Its bell is trusted for two minutes; nobody here runs it, but it is rung again.
+    channel = before.get_event_channel()
+    eventually(lambda: get_queue().waiting(channel) == 1, timeout=40)
+    assert kinds(before) == ["enqueue", "recover"]
+    assert stopped(server)[0] == 0

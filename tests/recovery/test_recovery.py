@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 
-from django_simpletask3 import clock, doorbells, recovery
+from django_simpletask3 import clock, doorbells, losses, recovery
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
@@ -89,13 +89,13 @@ def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
 def test_a_lease_renewed_between_look_and_lock_is_respected(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = recovery._losses_of
+    seen = losses._losses_of
 
     def renewed_meanwhile(*args: Any) -> Any:
         rows_of(Invoice, "default").bookkeep(lease_until=clock.after("default", 60))
         return seen(*args)
 
-    monkeypatch.setattr(recovery, "_losses_of", renewed_meanwhile)
+    monkeypatch.setattr(losses, "_losses_of", renewed_meanwhile)
 
     moved = recovery.lost()
 
@@ -246,14 +246,14 @@ def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
 def test_one_table_that_fails_stops_no_other(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = recovery._lost_in
+    real = recovery._expired_in
 
-    def broken(root: Any, *args: Any) -> int:
+    def broken(root: Any, *args: Any, **options: Any) -> int:
         if root is zoo.ByCallable:
             raise RuntimeError("a bad model")
-        return real(root, *args)
+        return real(root, *args, **options)
 
-    monkeypatch.setattr(recovery, "_lost_in", broken)
+    monkeypatch.setattr(recovery, "_expired_in", broken)
 
     assert recovery.lost() == 1
 
@@ -349,3 +349,95 @@ def test_a_row_that_cannot_be_read_is_left_for_later_and_stops_no_other(
     moved = recovery.lost()
 
     assert (moved, Invoice.objects.lost().count()) == (1, 0)
+
+
+def test_waiting_tasks_nobody_can_ring_for_do_not_hide_an_ended_lease(
+    lost_task: Invoice, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    older = Invoice.objects.bulk_enqueue([{} for _ in range(12)])
+    past = clock.now("default") - timedelta(days=1)
+    rows_of(Invoice, "default").filter(pk__in=[task.pk for task in older]).bookkeep(
+        lease_until=past
+    )
+
+    moved = recovery.lost(limit=5)
+
+    assert (moved, kinds(lost_task)) == (1, ["enqueue", "start", "recover"])
+
+
+def test_a_redis_that_is_away_is_asked_once_in_a_pass(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in (Invoice, zoo.Numbered, zoo.Reminder):
+        expire(model.objects.create())
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    asked, real = [], doorbells.rung
+
+    def counted(tasks: Any, using: str) -> int:
+        asked.append(using)
+        return real(tasks, using)
+
+    monkeypatch.setattr(doorbells, "rung", counted)
+
+    assert (recovery.silent(), len(asked)) == (0, 1)
+
+
+def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
+    running_task: Invoice, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    moved = [recovery.abandoned([worker]) for worker in ("node:0:else", WORKER)]
+
+    assert (moved, kinds(running_task)[-1]) == ([0, 1], "recover")
+
+
+def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
+    redis_client: Any,
+) -> None:
+    recovery.forgotten()
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(25)])
+    redis_client.flushall()
+
+    found = (recovery.forgotten(limit=10), recovery.lost(), recovery.forgotten())
+
+    assert found == (25, 25, 0)
+    assert waiting(Invoice) == 25
+    assert kinds(tasks[0]) == ["enqueue", "recover"]
+
+
+def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
+    recovery.forgotten()
+    task = Invoice.objects.create()
+    redis_client.delete(get_queue().get_mark_key())
+
+    found = (recovery.forgotten(), recovery.lost())
+
+    assert found == (1, 0)
+    assert (waiting(Invoice), kinds(task)) == (1, ["enqueue"])
+    assert not Invoice.objects.lost().exists()
+
+
+def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_client: Any) -> None:
+    later = Invoice.objects.create(run_after=clock.after("default", 3600))
+    before = {task.pk: task.lease_until for task in Invoice.objects.all()}
+    redis_client.flushall()
+
+    assert recovery.forgotten() == 0
+    assert {task.pk: task.lease_until for task in Invoice.objects.all()} == before
+    assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
+
+
+def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
+    pending_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> int:
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(doorbells, "doubted", failing)
+        with pytest.raises(OperationalError):
+            recovery.forgotten()
+
+    assert recovery.forgotten() == 1

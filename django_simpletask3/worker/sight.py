@@ -1,0 +1,37 @@
+"""Whether a database was out of sight: who saw nothing gives the others time to be seen."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from .. import clock
+
+#: Seconds without a look after which a database counts as having been out of sight, and those that
+#: the workers then have to renew their leases (Leases tries every second while it cannot).
+_LONGEST_GAP = 5.0
+_TIME_TO_RENEW = timedelta(seconds=3)
+#: A database that is slow for ever is judged all the same, every now and then.
+_NOT_AGAIN_WITHIN = timedelta(seconds=30)
+
+
+class Sight:
+    """What one process has seen of each database, by that database's own clock."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, datetime] = {}
+        self._clear_from: dict[str, datetime] = {}
+
+    def is_clear(self, using: str) -> bool:
+        """Note a look at ``using``, whose clock was just read; whether its leases may be judged.
+
+        After an outage all leases have ended, and the workers that held them live: whoever could
+        not see cannot know (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
+        """
+        now = clock.now(using)
+        last = self._seen.get(using, now)
+        self._seen[using] = now
+        clear_from = self._clear_from.get(using)
+        is_late = (now - last).total_seconds() > _LONGEST_GAP
+        if is_late and (clear_from is None or now > clear_from + _NOT_AGAIN_WITHIN):
+            clear_from = self._clear_from[using] = now + _TIME_TO_RENEW
+        return clear_from is None or now >= clear_from
