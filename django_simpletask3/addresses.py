@@ -9,9 +9,9 @@ from typing import Any
 from django.db import connections, router
 
 from . import announcements, clock
-from .batches import PASSING
 from .catalog import as_saved
 from .events import root_of
+from .faults import may_pass
 from .models import SimpleTask
 from .querysets import rows_of
 from .queue import Message, get_queue
@@ -56,9 +56,9 @@ def _readable(
     root = root_of(model)
     try:
         return {task.pk: task for task in as_saved(root, using, by_pk)}
-    except PASSING:
-        raise
     except Exception as error:
+        if may_pass(error):
+            raise
         if len(by_pk) == 1:
             [message] = by_pk.values()
             _bury(message, f"row cannot be read: {error!r}")

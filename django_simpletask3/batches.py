@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
+from .faults import is_passing, may_pass
 from .moves import Move
 from .transitions import record_all
-
-#: Errors of the database that pass: the same work can be tried again.
-PASSING = (OperationalError, InterfaceError)
 
 _PAUSES = (0.0, 0.1, 0.5)
 
@@ -19,53 +17,61 @@ _PAUSES = (0.0, 0.1, 0.5)
 def record_each(moves: Sequence[Move]) -> None:
     """Like ``record_all``, but moves that fail together are made one by one.
 
-    A move that fails alone while others do not has its error as ``failure``. Where nothing can be
-    recorded, an error that passes (PASSING) is raised: the same call can be made again.
+    A move that fails alone while others do not has its error as ``failure``; so has one whose row
+    is locked by somebody, which is not waited for. Where nothing can be recorded, an error that may
+    pass is raised: the same call can be made again.
     """
+    for move in moves:
+        move.failure = None
     try:
-        record_all(moves)
-    except PASSING as error:
+        record_all(moves, pass_over=True)
+    except Exception as error:
+        if not may_pass(error):
+            _record_one_by_one(moves, None)
+            return
         if len(moves) == 1:
             raise
         _reconnect()
         _record_one_by_one(moves, error)
-    except Exception:
-        _record_one_by_one(moves, None)
 
 
 def _record_one_by_one(moves: Sequence[Move], passing: Exception | None) -> None:
-    done = 0
+    done, last = 0, None
     for tried, move in enumerate(moves):
-        move.failure = None
-        try:
-            record_all([move])
-            done += 1
-        except Exception as error:
-            move.event, move.failure = None, error
-            # Two of two: it is the database, not the task.
-            if isinstance(error, PASSING) and not done and tried:
-                raise
-    if isinstance(moves[-1].failure, PASSING) and not done:
-        raise passing or moves[-1].failure
+        last = _tried(move)
+        done += last is None
+        # Two of two: it is the database, not the task.
+        if last is not None and may_pass(last) and not done and tried:
+            raise last
+    if last is not None and may_pass(last) and not done:
+        raise passing or last
     for move in moves:
-        if isinstance(move.failure, PASSING):
+        if move.failure is not None and may_pass(move.failure):
             _record_patiently(move)
+
+
+def _tried(move: Move) -> Exception | None:
+    """Make one move; the error, which is its failure, if it could not be made."""
+    move.failure = None
+    try:
+        record_all([move], pass_over=True)
+    except Exception as error:
+        move.event, move.failure = None, error
+    return move.failure
 
 
 def _record_patiently(move: Move) -> None:
     """Try again what failed although others did not: a connection may have been cut in between.
 
-    The task is blamed only for what stays (test_a_connection_cut_twice_is_no_fault_of_a_task).
+    The task is blamed only for what stays (test_a_connection_cut_twice_is_no_fault_of_a_task), and
+    for nothing that certainly passes: that is left to whoever asked, who has more time.
     """
     for pause in _PAUSES:
+        if is_passing(move.failure):
+            return
         time.sleep(pause)
         _reconnect()
-        try:
-            record_all([move])
-        except Exception as error:
-            move.event, move.failure = None, error
-        else:
-            move.failure = None
+        if _tried(move) is None:
             return
 
 

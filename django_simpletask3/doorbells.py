@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from . import announcements, clock
-from .batches import PASSING, record_each
+from .batches import record_each
 from .catalog import as_saved
 from .conf import options
 from .exceptions import QueueUnavailable
+from .faults import is_passing, may_pass
 from .models import SimpleTask
 from .moves import Move
 from .querysets import rows_of
@@ -98,7 +99,7 @@ def recorded(moves: Sequence[Move]) -> int:
     """Make the moves, those that fail together one by one; the number made."""
     record_each(moves)
     for move in moves:
-        if move.failure is not None:
+        if move.failure is not None and not is_passing(move.failure):
             label = move.task._meta.label
             _logger.error(
                 "recovery_failed model=%s pk=%s", label, move.task.pk, exc_info=move.failure
@@ -113,9 +114,9 @@ def readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Sim
         return []
     try:
         return as_saved(root, using, pks)
-    except PASSING:
-        raise
-    except Exception:
+    except Exception as error:
+        if may_pass(error):
+            raise
         if len(pks) > 1:
             return [task for pk in pks for task in readable(root, using, [pk])]
         _logger.exception("row_unreadable model=%s pk=%s", root._meta.label, pks[0])

@@ -9,6 +9,7 @@
     │   └── TaskGone              the row does not exist (any more)
     ├── AppendOnly                an event was to be changed or removed
     ├── ProjectedColumn           a column of the state machine was to be written by hand
+    ├── RowBusy                   somebody's transaction holds the row
     ├── QueueUnavailable          Redis cannot be reached or refuses to work
     ├── ExecutorMissing           a task model has nothing to run
     ├── InvalidSetting            a setting has a value that cannot be used
@@ -52,6 +53,10 @@ class AppendOnly(SimpleTaskError):
 
 class ProjectedColumn(SimpleTaskError):
     """A column that only the state machine may write was named in a write."""
+
+
+class RowBusy(SimpleTaskError):
+    """Somebody's transaction holds the row; a worker, which may not wait for it, tries again."""
 
 
 class QueueUnavailable(SimpleTaskError):

@@ -16,6 +16,7 @@ from .catalog import as_saved, databases_of
 from .context import NOBODY, TaskContext, recalled
 from .events import events_of, home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
+from .faults import is_passing
 from .interruption import Interruptible
 from .models import SimpleTask
 from .moves import Move
@@ -36,6 +37,7 @@ class Run:
     move: Move | None = None
     seconds: float = 0.0
     began: float = 0.0
+    tries: int = 0  # to record how it ended, so far in vain
     body: Interruptible = field(default_factory=Interruptible)
     attempt: int = field(init=False)
     pk: Any = field(init=False)
@@ -62,10 +64,17 @@ def start(
     for message, move in claims.items():
         if move.failure is not None:
             # Not settled: the message comes back when its lease ends, and holds up nobody.
-            _logger.error("start_failed id=%s", message.id, exc_info=move.failure)
+            _log_start(message, move.failure)
     open_ = {message for message, move in claims.items() if move.event or move.failure}
     settle([message for message in messages if message not in open_], result=False)
     return [Run(move.task, worker, message) for message, move in claims.items() if move.event]
+
+
+def _log_start(message: Message, failure: Exception) -> None:
+    if is_passing(failure):
+        _logger.warning("start_postponed id=%s error=%s", message.id, failure)
+    else:
+        _logger.error("start_failed id=%s", message.id, exc_info=failure)
 
 
 def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: float) -> list[Run]:
@@ -104,14 +113,15 @@ def perform(run: Run) -> None:
 def finish(runs: Sequence[Run]) -> list[Run]:
     """Record how the runs ended, in one transaction, then settle their messages.
 
-    Database errors that pass are raised and the same call can be made again: what was recorded
-    already is not recorded twice. A run whose outcome cannot be written as it is has failed; a run
-    of which even that cannot be written is returned: its lease is to be let go.
+    Database errors that may pass are raised and the same call can be made again: what was recorded
+    already is not recorded twice. A run whose outcome cannot be written as it is has failed. What
+    was not recorded is returned, with its error as ``move.failure``: if that passes, the run is to
+    be finished again; else not even its failure can be written, and its lease is to be let go.
     """
     for run in runs:
         _choose_retry(run)
     _record(runs)
-    refused = [run for run in runs if run.move and run.move.failure]
+    refused = [run for run in runs if _is_to_blame(run)]
     for run in refused:
         _replace_by_failure(run)
     if refused:
@@ -124,6 +134,11 @@ def finish(runs: Sequence[Run]) -> list[Run]:
 
 def _record(runs: Sequence[Run]) -> None:
     record_each([run.move for run in runs if run.move is not None])
+
+
+def _is_to_blame(run: Run) -> bool:
+    failure = run.move.failure if run.move else None
+    return failure is not None and not is_passing(failure)
 
 
 def _has_ended(run: Run, kind_is_ack: bool) -> bool:

@@ -29,20 +29,32 @@ class Rows:
         self._changes: dict[Any, dict[str, Any]] = {}
         self._sequences: dict[Any, int] = {}
         self._rows: dict[Any, dict[str, Any]] = {}
+        self._busy: set[Any] = set()
 
-    def read(self, names: Iterable[str]) -> None:
-        """Read the columns ``names``; the rows stay locked where the database can lock rows."""
+    def read(self, names: Iterable[str], *, pass_over: bool = False) -> None:
+        """Read the columns ``names``; the rows stay locked where the database can lock rows.
+
+        Rows that somebody else has locked are waited for, or passed over: they are ``busy`` then.
+        """
         rows = self._table(self._root).filter(pk__in=self._pks).order_by("pk")
         become_the_writer(rows)
         if self._connection.features.has_select_for_update:
             # In the order of the keys: two batches cannot wait for each other.
-            rows = rows.select_for_update()
+            can_pass_over = self._connection.features.has_select_for_update_skip_locked
+            rows = rows.select_for_update(skip_locked=pass_over and can_pass_over)
         self._rows = {row["pk"]: row for row in rows.values("pk", *names)}
+        if pass_over and (absent := self._pks - self._rows.keys()):
+            there = self._table(self._root).filter(pk__in=absent)
+            self._busy = set(there.values_list("pk", flat=True))
         self._sequences = {pk: row["sequence"] for pk, row in self._rows.items()}
 
     def get(self, pk: Any) -> Mapping[str, Any] | None:
         """The row as it will be after the changes so far; None if there is none."""
         return self._rows.get(self._key(pk))
+
+    def is_busy(self, pk: Any) -> bool:
+        """Whether the row was there, and passed over because somebody else has locked it."""
+        return self._key(pk) in self._busy
 
     def change(self, task: SimpleTask, columns: Mapping[str, Any]) -> None:
         """Note new values for the row of ``task``."""

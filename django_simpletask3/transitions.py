@@ -10,7 +10,7 @@ from django.db import models, transaction
 
 from . import announcements, last_words
 from .events import TaskEvent, events_of, home_of, root_of
-from .exceptions import StaleTask, TaskGone, TransitionRefused
+from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from .moves import Move, columns_of, event_of, remember_schedule
 from .replay import Projection
 from .rows import Rows, become_the_writer, slices
@@ -54,14 +54,21 @@ def record(
     return move.event
 
 
-def record_all(moves: Sequence[Move], *, using: str | None = None, savepoint: bool = True) -> None:
+def record_all(
+    moves: Sequence[Move],
+    *,
+    using: str | None = None,
+    savepoint: bool = True,
+    pass_over: bool = False,
+) -> None:
     """Make moves of tasks of one table in one transaction; each ends with an event or a refusal.
 
     The router says in which database a task is written, unless ``using`` does; each database has a
     transaction of its own. A refused move does not stop the others. Saying the same last word
     again, after a commit whose answer was lost, finds the event that is already there. A database
     error, or a receiver of ``event_recorded`` that raises, undoes all of them and is raised;
-    without ``savepoint`` it undoes the transaction around them too.
+    without ``savepoint`` it undoes the transaction around them too. Rows that somebody else has
+    locked are waited for, or, with ``pass_over``, their moves fail with RowBusy.
     """
     by_database: dict[str, list[Move]] = {}
     for move in moves:
@@ -69,7 +76,7 @@ def record_all(moves: Sequence[Move], *, using: str | None = None, savepoint: bo
     for alias, together in by_database.items():
         tasks = [move.task for move in together]
         with _restored_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
-            _record(together, root_of(type(tasks[0])), alias)
+            _record(together, root_of(type(tasks[0])), alias, pass_over)
 
 
 def enqueue(
@@ -158,9 +165,9 @@ def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
     return event
 
 
-def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
+def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool) -> None:
     rows = Rows(root, using, {move.task.pk for move in moves})
-    rows.read(_needed(moves))
+    rows.read(_needed(moves), pass_over=pass_over)
     found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]
     lives = _former_lives(root, [row["pk"] for row in found if _is_unborn(row)], using)
     told: list[Fact] = []
@@ -171,9 +178,11 @@ def _record(moves: Sequence[Move], root: type[SimpleTask], using: str) -> None:
         except TransitionRefused as refusal:
             refusal.pk, refusal.kind = move.task.pk, move.kind
             move.refused = refusal
+        except RowBusy as busy:
+            move.failure = busy
     rows.write([move.task for move in moves])
     for move in moves:
-        if move.refused is None:
+        if move.event is not None:
             news = rows.news_of(move.task, _STATE)
             vars(move.task).update(news)
             remember_schedule(move.task, news)
@@ -193,6 +202,8 @@ def _planned(
     """The events ``move`` makes; a refused one may leave evidence before it is refused."""
     move.event = move.refused = None
     row = rows.get(move.task.pk)
+    if rows.is_busy(move.task.pk):
+        raise RowBusy(f"{move.task._meta.label} {move.task.pk} is locked by somebody else.")
     if row is None:
         raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
     missed = move.missed(row)

@@ -130,7 +130,7 @@ class Upkeep(Transport):
             )
         if not info.get("aof_enabled"):
             warnings.append(
-                "appendonly is off: a restart of Redis forgets messages (the waiting tasks are pushed "
+                "appendonly is off: a restart of Redis forgets messages (waiting tasks are pushed "
                 "again, each with an event that says so). Set appendonly to yes."
             )
         return warnings

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 
 from django.db import Error, close_old_connections, connections
 
 from ..backoff import exponential
+from ..exceptions import SimpleTaskError
 from ..execution import Run, finish
+from ..faults import is_passing
 from ..states import EventKind
 from .counters import Counters
 from .lane import Lane
@@ -19,59 +22,121 @@ _logger = logging.getLogger(__name__)
 
 
 class Finisher(threading.Thread):
-    """Writes outcomes in batches: what arrives while one commit is on its way forms the next."""
+    """Writes outcomes in batches: what arrives while one commit is on its way forms the next.
+
+    What cannot be written for now is postponed, however often, while its lease is kept; the others
+    go on.
+    """
 
     def __init__(self, lane: Lane, leases: Leases, counters: Counters) -> None:
         super().__init__(name=f"finisher-{lane.model._meta.label}", daemon=True)
         self._lane = lane
         self._leases = leases
         self._counters = counters
+        self._postponed = Postponed()
+        self._is_ending = False
 
     def run(self) -> None:
         try:
-            while batch := self._lane.batch():
+            while batch := self._gathered():
                 self._record(batch)
                 if self._lane.outbox.empty():
                     close_old_connections()
         finally:
             connections.close_all()
 
+    def _gathered(self) -> list[Run]:
+        """What has arrived, and what is due again; waits for some. [] means: the end."""
+        while not self._is_ending or self._postponed:
+            batch = [*self._arrived(), *self._postponed.due()]
+            if batch:
+                return batch
+        return []
+
+    def _arrived(self) -> list[Run]:
+        rest = self._postponed.rest()
+        if self._is_ending:
+            time.sleep(rest or 0.0)
+            return []
+        arrived = self._lane.batch(timeout=rest)
+        self._is_ending = arrived is None
+        return arrived or []
+
     def _record(self, batch: list[Run]) -> None:
-        """Record ``batch``, however often it takes: the leases are kept meanwhile."""
-        failures = 0
-        while (unrecorded := self._unrecorded(batch, failures)) is None:
-            failures += 1
-            connections.close_all()
-            time.sleep(exponential(failures, base=0.1, cap=5.0))
+        again, hopeless = _attempted(batch)
+        self._postponed.put(again)
+        ended = [run for run in batch if run not in again]
+        if not ended:
+            return
         self._lane.active_at = time.monotonic()
         # Of what cannot be recorded, too: recovery decides when its lease has ended.
-        self._leases.let_go(batch)
-        for run in batch:
-            if run in unrecorded:
+        self._leases.let_go(ended)
+        for run in ended:
+            if run in hopeless:
                 _give_up(run)
             else:
                 self._counters.count(run)
                 _log(run)
 
-    def _unrecorded(self, batch: list[Run], failures: int) -> list[Run] | None:
-        """What cannot be recorded while the rest was; None if all is to be tried again."""
-        try:
-            return finish(batch)
-        except BaseException as error:  # sys.exit() in a receiver does not end the thread
-            _logger.warning(
-                "finish_postponed tasks=%s tries=%s error=%s",
-                len(batch),
-                failures + 1,
-                error,
-                exc_info=not isinstance(error, Error),
-            )
+
+def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
+    """Record ``batch``: what is to be tried again, and what cannot be recorded at all."""
+    try:
+        left = finish(batch)
+    except BaseException as error:  # sys.exit() in a receiver does not end the thread
+        _log_postponed(batch, error)
+        connections.close_all()
+        return batch, []
+    again = [run for run in left if is_passing(_failure_of(run))]
+    if again:
+        _log_postponed(again, _failure_of(again[0]))
+    return again, [run for run in left if run not in again]
+
+
+class Postponed:
+    """Runs that are to be recorded later: each rests longer with every try."""
+
+    def __init__(self) -> None:
+        self._due_at: dict[Run, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._due_at)
+
+    def put(self, runs: Iterable[Run]) -> None:
+        """Keep ``runs`` until they are due again."""
+        for run in runs:
+            run.tries += 1
+            self._due_at[run] = time.monotonic() + exponential(run.tries, base=0.1, cap=5.0)
+
+    def rest(self) -> float | None:
+        """Seconds until one is due; None if there is none."""
+        if not self._due_at:
             return None
+        return max(0.0, min(self._due_at.values()) - time.monotonic())
+
+    def due(self) -> list[Run]:
+        """Take out what is due."""
+        now = time.monotonic()
+        due = [run for run, when in self._due_at.items() if when <= now]
+        for run in due:
+            del self._due_at[run]
+        return due
+
+
+def _log_postponed(runs: list[Run], error: BaseException | None) -> None:
+    foreseen = isinstance(error, Error | SimpleTaskError)
+    _logger.warning(
+        "finish_postponed tasks=%s error=%s", len(runs), error, exc_info=not foreseen and error
+    )
+
+
+def _failure_of(run: Run) -> Exception | None:
+    return run.move.failure if run.move else None
 
 
 def _give_up(run: Run) -> None:
-    error = run.move.failure if run.move else None
     label = run.task._meta.label
-    _logger.error("finish_given_up model=%s pk=%s", label, run.pk, exc_info=error)
+    _logger.error("finish_given_up model=%s pk=%s", label, run.pk, exc_info=_failure_of(run))
 
 
 def _log(run: Run) -> None:

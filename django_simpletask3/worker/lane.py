@@ -76,11 +76,17 @@ class Lane:
             self._held -= runs
             self._changed.notify_all()
 
-    def batch(self) -> list[Run]:
-        """The next performed runs, as many as have gathered; waits for one. [] means: the end."""
-        first = self.outbox.get()
-        if first is None:
+    def batch(self, timeout: float | None = None) -> list[Run] | None:
+        """The next performed runs, as many as have gathered; waits for one.
+
+        [] if none came within ``timeout`` seconds; None means: the end.
+        """
+        try:
+            first = self.outbox.get(timeout=timeout)
+        except Empty:
             return []
+        if first is None:
+            return None
         batch = [first]
         while len(batch) < _LARGEST_BATCH:
             try:

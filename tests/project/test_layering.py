@@ -9,7 +9,7 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 # Lowest first; the modules of one rank do not import each other.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"states", "backoff", "encoding", "interruption", "casts"},
+    {"states", "backoff", "encoding", "interruption", "casts", "faults"},
     {"conf"},
     {"context", "signals", "fields", "clock", "policies"},
     {"events", "queue"},
