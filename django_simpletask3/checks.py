@@ -6,15 +6,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 
 from .bodies import body_of
 from .catalog import task_models
-from .conf import Option, all_options, options
+from .conf import Option, Options, all_options, options
 from .events import TaskEvent, event_model_of
 from .exceptions import ExecutorMissing, InvalidSetting
 from .models import SimpleTask
+from .policies import Policy, policy_of
 from .queue import parse
+
+_LEASE = Options.simq_running_timeout.name
+_GRACE = Options.shutdown_grace.name
+_EXPIRY = Options.simq_worker_status_expire.name
 
 #: The check id of each setting, in the order of the documentation.
 SETTING_IDS = {
@@ -28,12 +33,17 @@ TRIES_ID = "django_simpletask3.E107"
 TIME_LIMIT_ID = "django_simpletask3.E106"
 EVENT_MODEL_ID = "django_simpletask3.E104"
 CHANNEL_ID = "django_simpletask3.E105"
+LEASE_ID = "django_simpletask3.E108"
+GRACE_ID = "django_simpletask3.E109"
+REPORT_ID = "django_simpletask3.E110"
+POLICY_ID = "django_simpletask3.W001"
 
 
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Every setting can be used as it is."""
-    return [message for option in all_options() for message in _option(option)]
+    """Every setting can be used as it is, and beside the others."""
+    found = [message for option in all_options() for message in _option(option)]
+    return found or [*_contradictions()]
 
 
 @register(Tags.models)
@@ -48,7 +58,7 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> li
     for model in models:
         found += [*_executor(model), *_worker_number(model), *_time_limit(model), *_tries(model)]
         found += _event_model(model)
-    return [*found, *_addresses()]
+    return [*found, *_addresses(), *_policies()]
 
 
 def _option(option: Option[Any]) -> Iterator[CheckMessage]:
@@ -62,6 +72,43 @@ def _option(option: Option[Any]) -> Iterator[CheckMessage]:
             parse(value)
         except InvalidSetting as error:
             yield Error(str(error), hint=option.hint, id=URL_ID)
+
+
+def _contradictions() -> Iterator[CheckMessage]:
+    policies = options.simq_running_timeout_handler_policies
+    leases = {_LEASE: policy_of("")}
+    leases |= {
+        f"The running_timeout of {channel!r} in {_LEASE}_HANDLER_POLICIES": policy_of(channel)
+        for channel, policy in policies.items()
+        if "running_timeout" in policy
+    }
+    for name, policy in leases.items():
+        yield from _lease(name, policy)
+    longest = max(policy.beat for policy in leases.values())
+    if options.simq_worker_status_expire < 2 * longest:
+        yield Error(
+            f"{_EXPIRY} is {options.simq_worker_status_expire} s, but workers report every "
+            f"{longest:g} s: between two reports they would look dead.",
+            hint=f"Set {_EXPIRY} to {2 * longest:g} or more.",
+            id=REPORT_ID,
+        )
+
+
+def _lease(name: str, policy: Policy) -> Iterator[CheckMessage]:
+    grace = options.shutdown_grace
+    if policy.lease < 2 * policy.beat:
+        yield Error(
+            f"{name} is {policy.lease:g} s: shorter than two beats of {policy.beat:g} s, by which "
+            "a healthy worker renews it.",
+            hint=f"Set it to {2 * policy.beat:g} or more; minutes are usual.",
+            id=LEASE_ID,
+        )
+    elif grace > policy.lease:
+        yield Error(
+            f"{_GRACE} is {grace:g} s, longer than the lease: {name} is {policy.lease:g} s.",
+            hint=f"Set {_GRACE} to {policy.lease:g} or less, or the lease to {grace:g} or more.",
+            id=GRACE_ID,
+        )
 
 
 def _executor(model: type[SimpleTask]) -> Iterator[CheckMessage]:
@@ -145,6 +192,22 @@ def _addresses() -> Iterator[CheckMessage]:
                     model, f"{model._meta.label} and {other} share the {what} {address}."
                 )
             owners[address] = model
+
+
+def _policies() -> Iterator[CheckMessage]:
+    """A policy is for a channel that some model has."""
+    try:
+        channels = {_channel(model) for model in task_models()}
+        unknown = sorted(options.simq_running_timeout_handler_policies.keys() - channels)
+    except (InvalidSetting, KeyError, IndexError, ValueError, AttributeError):
+        return  # told by others
+    for channel in unknown:
+        yield CheckMessage(
+            WARNING,
+            f"{_LEASE}_HANDLER_POLICIES has a policy for {channel!r}, which no task model uses.",
+            hint=f"The channels are: {', '.join(sorted(channels))}.",
+            id=POLICY_ID,
+        )
 
 
 def _address_error(model: type[SimpleTask], message: str) -> CheckMessage:

@@ -16,7 +16,7 @@ from .catalog import as_saved, databases_of
 from .context import NOBODY, TaskContext, recalled
 from .events import events_of, home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
-from .faults import is_passing
+from .faults import is_passing, may_pass
 from .interruption import Interruptible
 from .models import SimpleTask
 from .moves import Move
@@ -37,7 +37,6 @@ class Run:
     move: Move | None = None
     seconds: float = 0.0
     began: float = 0.0
-    tries: int = 0  # to record how it ended, so far in vain
     body: Interruptible = field(default_factory=Interruptible)
     attempt: int = field(init=False)
     pk: Any = field(init=False)
@@ -56,24 +55,36 @@ def start(
     A message that asks for nothing (deleted, finished or foreign tasks) is settled here. Database
     errors that pass are raised; nothing was claimed then.
     """
+    return start_or_postpone(model, messages, worker=worker, lease=lease)[0]
+
+
+def start_or_postpone(
+    model: type[SimpleTask], messages: Sequence[Message], *, worker: str, lease: float
+) -> tuple[list[Run], list[Message]]:
+    """Like ``start``, and the messages whose tasks alone cannot be started for now.
+
+    They are to be tried again by the same claims: of a start whose commit was not answered nobody
+    else knows that it is ours.
+    """
     claims = {
         message: _claim(task, message.running_id, worker, lease)
         for message, task in addresses.due(model, messages).items()
     }
     record_each(list(claims.values()))
-    for message, move in claims.items():
-        if move.failure is not None:
-            # Not settled: the message comes back when its lease ends, and holds up nobody.
-            _log_start(message, move.failure)
+    failures = {message: move.failure for message, move in claims.items() if move.failure}
+    for message, failure in failures.items():
+        _log_start(message, failure)
     open_ = {message for message, move in claims.items() if move.event or move.failure}
     settle([message for message in messages if message not in open_], result=False)
-    return [Run(move.task, worker, message) for message, move in claims.items() if move.event]
+    runs = [Run(move.task, worker, message) for message, move in claims.items() if move.event]
+    return runs, [message for message, failure in failures.items() if may_pass(failure)]
 
 
 def _log_start(message: Message, failure: Exception) -> None:
-    if is_passing(failure):
+    if may_pass(failure):
         _logger.warning("start_postponed id=%s error=%s", message.id, failure)
     else:
+        # Not settled: the message comes back when its lease ends, and holds up nobody.
         _logger.error("start_failed id=%s", message.id, exc_info=failure)
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from .conf import options
 
+#: Seconds between two renewals of a lease, at least and at most.
+_SHORTEST_BEAT = 0.5
+_LONGEST_BEAT = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -13,6 +17,11 @@ class Policy:
 
     lease: float
     action: str
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two renewals: three to a lease, unless it is very short or long."""
+        return max(_SHORTEST_BEAT, min(self.lease / 3, _LONGEST_BEAT))
 
 
 def policy_of(channel: str) -> Policy:

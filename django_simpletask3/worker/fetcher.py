@@ -7,14 +7,17 @@ from typing import TypedDict
 
 from ..conf import options
 from ..exceptions import QueueUnavailable
-from ..execution import Run, give_back, start, start_unrung
+from ..execution import Run, give_back, start_or_postpone, start_unrung
 from ..queue import Message, get_queue
 from .lane import Lane
 from .leases import Leases
+from .postponed import Postponed
 from .stopping import Stopping
 
 _LOOK_UP = 0.2  # seconds after which a full lane looks whether to stop
 _BURST_REST = 0.05
+#: So many messages are kept to be tried again; others come back when their leases end.
+_MOST_POSTPONED = 100
 _IDLE_REST = 0.001  # long enough for the loop to close a stale connection
 
 
@@ -34,14 +37,18 @@ class Fetcher:
         self._stopping = stopping
         self._burst = burst
         self._claimed: list[Message] = []
+        self._postponed: Postponed[Message] = Postponed()
         self._claimant: Claimant = {"worker": lane.worker, "lease": lane.lease}
 
     def step(self) -> float:
         """Claim and start; seconds to rest, 0 while there is work.
 
         What the database could not start is kept and tried again: a start whose commit was not
-        answered is recognised by the same claim only.
+        answered is recognised by the same claim only. What it cannot start alone holds up nothing
+        else.
         """
+        if not self._claimed:
+            self._claimed = self._postponed.due()
         if not self._claimed and not self._claim():
             return _BURST_REST if self._burst else _IDLE_REST
         self._start()
@@ -49,8 +56,8 @@ class Fetcher:
 
     def give_back(self) -> None:
         """Return what was claimed and never started."""
-        give_back(self._claimed, "worker_stopping")
-        self._claimed = []
+        give_back([*self._claimed, *self._postponed.all()], "worker_stopping")
+        self._claimed, self._postponed = [], Postponed()
 
     def _claim(self) -> bool:
         room = self._lane.room(_LOOK_UP)
@@ -65,24 +72,33 @@ class Fetcher:
             # The table tells as well, more slowly: the pace is that of the loop's errors.
             self._accept(start_unrung(self._lane.model, room, **self._claimant))
             raise
-        if not self._claimed:
+        if not self._claimed and not self._postponed:
             self._lane.empty_at = asked_at
         return bool(self._claimed)
 
     def _popped(self, limit: int) -> list[Message]:
+        timeout = 0.0 if self._burst else options.simq_pop_timeout
+        rest = self._postponed.rest()
         return get_queue().claim(
             self._lane.channel,
             worker=self._lane.worker,
             limit=limit,
             lease=self._lane.message_lease,
-            timeout=0.0 if self._burst else options.simq_pop_timeout,
+            timeout=timeout if rest is None else min(timeout, rest),
         )
 
     def _start(self) -> None:
         if not self._stopping.is_asked:
-            runs = start(self._lane.model, self._claimed, **self._claimant)
+            claimed = self._claimed
+            runs, again = start_or_postpone(self._lane.model, claimed, **self._claimant)
             self._claimed = []
             self._accept(runs)
+            self._postpone(claimed, again)
+
+    def _postpone(self, tried: list[Message], again: list[Message]) -> None:
+        kept = again[: max(0, _MOST_POSTPONED - len(self._postponed))]
+        self._postponed.forget(set(tried) - set(kept))
+        self._postponed.put(kept)
 
     def _accept(self, runs: list[Run]) -> None:
         self._leases.hold(runs, self._lane)

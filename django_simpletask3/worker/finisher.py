@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
 
 from django.db import Error, close_old_connections, connections
 
-from ..backoff import exponential
 from ..exceptions import SimpleTaskError
 from ..execution import Run, finish
 from ..faults import is_passing
@@ -17,6 +15,7 @@ from ..states import EventKind
 from .counters import Counters
 from .lane import Lane
 from .leases import Leases
+from .postponed import Postponed
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Finisher(threading.Thread):
         self._lane = lane
         self._leases = leases
         self._counters = counters
-        self._postponed = Postponed()
+        self._postponed: Postponed[Run] = Postponed()
         self._is_ending = False
 
     def run(self) -> None:
@@ -66,6 +65,7 @@ class Finisher(threading.Thread):
         again, hopeless = _attempted(batch)
         self._postponed.put(again)
         ended = [run for run in batch if run not in again]
+        self._postponed.forget(ended)
         if not ended:
             return
         self._lane.active_at = time.monotonic()
@@ -91,36 +91,6 @@ def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
     if again:
         _log_postponed(again, _failure_of(again[0]))
     return again, [run for run in left if run not in again]
-
-
-class Postponed:
-    """Runs that are to be recorded later: each rests longer with every try."""
-
-    def __init__(self) -> None:
-        self._due_at: dict[Run, float] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._due_at)
-
-    def put(self, runs: Iterable[Run]) -> None:
-        """Keep ``runs`` until they are due again."""
-        for run in runs:
-            run.tries += 1
-            self._due_at[run] = time.monotonic() + exponential(run.tries, base=0.1, cap=5.0)
-
-    def rest(self) -> float | None:
-        """Seconds until one is due; None if there is none."""
-        if not self._due_at:
-            return None
-        return max(0.0, min(self._due_at.values()) - time.monotonic())
-
-    def due(self) -> list[Run]:
-        """Take out what is due."""
-        now = time.monotonic()
-        due = [run for run, when in self._due_at.items() if when <= now]
-        for run in due:
-            del self._due_at[run]
-        return due
 
 
 def _log_postponed(runs: list[Run], error: BaseException | None) -> None:

@@ -25,7 +25,8 @@ class Lane:
         self.threads = threads
         self.worker = worker
         self.channel = model.get_event_channel()
-        self.lease = policy_of(self.channel).lease
+        policy = policy_of(self.channel)
+        self.lease, self.beat = policy.lease, policy.beat
         # The row's lease decides. That of the message is short: if the answer to a claim is lost,
         # nobody renews it, and the message comes back soon.
         self.message_lease = min(self.lease, _MESSAGE_LEASE)

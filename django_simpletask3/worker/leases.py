@@ -107,7 +107,7 @@ class Leases:
 
 
 def _pace(lanes: Iterable[Lane]) -> float:
-    return min([lane.message_lease / 3 for lane in lanes], default=_IDLE_BEAT)
+    return min([lane.beat for lane in lanes], default=_IDLE_BEAT)
 
 
 def _renewed(ours: TaskQuerySet[Any], using: str, lease: float) -> int:

@@ -44,7 +44,7 @@ class Loop(threading.Thread):
             unforeseen = not isinstance(error, SimpleTaskError | DatabaseError)
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
             connections.close_all()
-            return exponential(self._failures, base=0.2, cap=10.0)
+            return exponential(self._failures, base=0.2, cap=5.0)
         self._failures = 0
         if rest > 0:
             close_old_connections()

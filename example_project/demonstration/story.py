@@ -150,6 +150,7 @@ def run() -> int:
     """
     # Before Django and the package are asked for anything.
     os.environ["DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT"] = str(LEASE)
+    os.environ["DJANGO_SIMPLETASK3_SHUTDOWN_GRACE"] = str(LEASE)
     code = _acts(Story(Path(os.environ["EXAMPLE_VAR"])))
     if not code:
         _farewell()

@@ -45,7 +45,8 @@ def test_a_bad_setting_is_one_error_with_an_id_and_a_hint(name: str, settings: A
 
 def test_no_two_settings_share_an_id() -> None:
     ids = [*own.SETTING_IDS.values(), own.URL_ID, own.EXECUTOR_ID, own.WORKER_NUMBER_ID]
-    ids += [own.EVENT_MODEL_ID, own.CHANNEL_ID]
+    ids += [own.EVENT_MODEL_ID, own.CHANNEL_ID, own.TIME_LIMIT_ID, own.TRIES_ID]
+    ids += [own.LEASE_ID, own.GRACE_ID, own.REPORT_ID]
 
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"django_simpletask3\.E\d{3}", one) for one in ids)
@@ -152,3 +153,74 @@ def test_every_shape_of_model_is_sound(model: Any) -> None:
     found = [one for one in own.check_models([model._meta.app_config]) if one.obj is model]
 
     assert found == []
+
+
+CHANNEL = "django-simpletask3:zoo.invoice"
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong", "named"),
+    [
+        pytest.param({"SIMQ_RUNNING_TIMEOUT": 0.9}, own.LEASE_ID, ["0.9 s", "0.5 s"], id="lease"),
+        pytest.param({"SHUTDOWN_GRACE": 301}, own.GRACE_ID, ["301 s", "300 s"], id="grace"),
+        pytest.param(
+            {"SIMQ_RUNNING_TIMEOUT": 24}, own.GRACE_ID, ["25 s", "24 s"], id="short lease"
+        ),
+        pytest.param(
+            {"SIMQ_WORKER_STATUS_EXPIRE": 19}, own.REPORT_ID, ["19 s", "10 s"], id="report"
+        ),
+        pytest.param(
+            {"SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES": {CHANNEL: {"running_timeout": 20}}},
+            own.GRACE_ID,
+            ["25 s", "20 s", CHANNEL],
+            id="grace and a channel's lease",
+        ),
+        pytest.param(
+            {"SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES": {CHANNEL: {"running_timeout": 0.5}}},
+            own.LEASE_ID,
+            ["0.5 s", CHANNEL],
+            id="a channel's lease",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_one_error(
+    values: dict[str, Any], wrong: str, named: list[str], settings: Any
+) -> None:
+    for name, value in values.items():
+        setattr(settings, PREFIX + name, value)
+
+    (error,) = found()
+
+    assert (error.level, error.id) == (checks.ERROR, wrong)
+    assert PREFIX in error.msg
+    assert error.hint
+    assert all(word in error.msg for word in named), error.msg
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SIMQ_RUNNING_TIMEOUT": 1, "SHUTDOWN_GRACE": 1},
+        {"SHUTDOWN_GRACE": 300},
+        {"SIMQ_WORKER_STATUS_EXPIRE": 20},
+        {"SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES": {CHANNEL: {"action": "drop"}}},
+    ],
+    ids=str,
+)
+def test_settings_that_just_fit_are_sound(values: dict[str, Any], settings: Any) -> None:
+    for name, value in values.items():
+        setattr(settings, PREFIX + name, value)
+
+    assert found() == []
+
+
+def test_a_policy_for_a_channel_of_no_model_is_a_warning(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = {
+        "zoo.invoice": {"action": "drop"}
+    }
+
+    (warning,) = found()
+
+    assert (warning.level, warning.id) == (checks.WARNING, own.POLICY_ID)
+    assert "'zoo.invoice'" in warning.msg
+    assert CHANNEL in str(warning.hint)

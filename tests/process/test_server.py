@@ -274,7 +274,12 @@ def test_a_second_signal_releases_at_once(start_server: Start, tmp_path: Path) -
     here = tmp_path / "here"
     steps = [{"do": "touch", "path": str(here)}, {"do": "wait for ever"}]
     task = Scripted.objects.create(script=steps)
-    server = start_server("-v", "2", DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="600")
+    server = start_server(
+        "-v",
+        "2",
+        DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT="600",
+        DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="600",
+    )
     eventually(here.exists)
 
     server.send_signal(signal.SIGTERM)
@@ -318,7 +323,10 @@ def test_a_frozen_node_loses_its_tasks_with_its_lease_and_its_late_result_is_ref
         {"do": "value", "value": "in time", "attempt": 2},
     ]
     task = Scripted.objects.create(script=script)
-    lease = {"DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT": "1.5"}
+    lease = {
+        "DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT": "1.5",
+        "DJANGO_SIMPLETASK3_SHUTDOWN_GRACE": "1",
+    }
     frozen = start_server(**lease)
     eventually(here.exists)
 
@@ -364,7 +372,7 @@ def test_a_long_task_outlives_many_leases_and_is_run_once(
     runs, go = tmp_path / "runs", tmp_path / "go"
     script = [{"do": "append", "path": str(runs)}, {"do": "wait", "path": str(go)}]
     task = Scripted.objects.create(script=script)
-    start_server(DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT="0.6")
+    start_server(DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT="1", DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="1")
     eventually(lambda: status_of(task) == Status.RUNNING)
 
     first = task.lease_until
@@ -385,6 +393,7 @@ def test_a_redis_that_hangs_costs_no_run_its_lease(
     task = Scripted.objects.create(script=script)
     start_server(
         DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT="1",
+        DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="1",
         DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=own_redis_server.url,
     )
     eventually(here.exists)
