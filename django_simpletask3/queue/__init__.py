@@ -5,6 +5,7 @@ from __future__ import annotations
 from .current import get_queue, reset_queue
 from .encoding import Undecodable
 from .messages import NO_BODY, UNDECODABLE, Message
+from .roll import Report
 from .simq import Queue
 from .upkeep import Recovered
 from .urls import parse, redact
@@ -15,6 +16,7 @@ __all__ = [
     "Message",
     "Queue",
     "Recovered",
+    "Report",
     "Undecodable",
     "get_queue",
     "parse",

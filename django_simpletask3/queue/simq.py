@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .classic import Classic
+from .roll import Roll
 
 
-class Queue(Classic):
+class Queue(Classic, Roll):
     """Messages in Redis, in the format of ``simqcore`` 0.2.
 
     Keys, statuses and values are those of the stock client, so that both can work on the same

@@ -115,6 +115,16 @@ class Upkeep(Transport):
         """How many messages of the channel are held (by a stock client: once they are adopted)."""
         return int(self.run("running", channel))
 
+    def buried(self, channel: str) -> int:
+        """How many dead letters the channel has."""
+        key = self.get_dead_key(channel)
+        return int(self.ask(lambda: self.db.llen(key)))
+
+    def version(self) -> str:
+        """The version of the Redis server."""
+        info: dict[str, Any] = self.ask(lambda: self.db.info("server"))
+        return str(info.get("redis_version", ""))
+
     def check_server(self) -> list[str]:
         """What about the Redis server endangers messages, one sentence each."""
         info: dict[str, Any] = self.ask(self.db.info)

@@ -12,6 +12,7 @@ from ..conf import options
 from ..exceptions import QueueUnavailable
 from ..models import SimpleTask
 from ..queue import get_queue, redact
+from .node import Node
 
 
 def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -> str:
@@ -52,13 +53,14 @@ def _warnings() -> list[str]:
         return [f"Redis does not answer; waiting for it ({error})."]
 
 
-def progress(stream: TextIO) -> Callable[[dict[str, int]], None] | None:
+def progress(stream: TextIO) -> Callable[[Node], None] | None:
     """A function that rewrites one line with the counts it is given; None without a terminal."""
     if not stream.isatty():
         return None
 
-    def show(counts: dict[str, int]) -> None:
-        stream.write("\r" + "  ".join(f"{name} {count}" for name, count in counts.items()) + " ")
+    def show(node: Node) -> None:
+        words = "  ".join(f"{name} {count}" for name, count in node.counts.items())
+        stream.write(f"\r{words} ")
         stream.flush()
 
     return show

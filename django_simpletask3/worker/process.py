@@ -28,6 +28,7 @@ from .lane import Lane
 from .leases import Leases
 from .limits import Limits
 from .loop import Loop
+from .reports import Reports
 from .stopping import Stopping
 from .timetable import Timetable
 
@@ -68,10 +69,11 @@ class Process:
             Loop(f"fetcher-{lane.model._meta.label}", stopping, fetcher.step)
             for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
         ]
+        self._reports = Reports(worker, self._lanes, self._leases, counters, plan.timetable)
         limits = Limits(self._leases, self._give_up)
         self._background = [
             Loop("leases", self._over, lambda: self._leases.beat(self._lanes)),
-            Loop("reports", self._over, lambda: self._leases.report(self._lanes)),
+            Loop("reports", self._over, self._reports.step),
             Loop("limits", self._over, limits.step),
         ]
         self.must_be_replaced = self.has_failed = False
@@ -157,6 +159,8 @@ class Process:
         self._over.ask()
         # The one that gave up a body may still be recording it.
         self._await(lambda: _have_ended(self._background), deadline=0.0)
+        with suppress(QueueUnavailable):
+            self._reports.retire()
         connections.close_all()
 
     def _fetching_is_over(self) -> bool:

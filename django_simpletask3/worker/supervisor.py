@@ -10,8 +10,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from django.db import connections
@@ -23,8 +22,10 @@ from .child import CLEAN, FAILED, FORCED, REPLACE, SPOKEN, live
 from .chores import timetable
 from .counters import SIZE, Counters
 from .identity import worker_name
+from .node import Node
 from .process import Plan
 from .stopping import Stopping
+from .wakeup import emptied, heard
 
 _logger = logging.getLogger(__name__)
 
@@ -62,15 +63,17 @@ class Supervisor:
         *,
         processes: int = 1,
         burst: bool = False,
-        on_tick: Callable[[dict[str, int]], None] = lambda counts: None,
+        on_tick: Callable[[Node], None] = lambda node: None,
     ) -> None:
-        self.timetable = timetable()
+        self._timetable = timetable()
         self._plans = [
-            Plan(dealt(models, processes, slot), self.timetable, burst=burst)
+            Plan(dealt(models, processes, slot), self._timetable, burst=burst)
             for slot in range(processes)
         ]
         self._burst = burst
         self._on_tick = on_tick
+        self._began = time.time()
+        self._replaced = 0
         self._stopping = Stopping()
         self._memory = mmap.mmap(-1, SIZE * processes)
         self._children: dict[int, Child] = {}
@@ -81,23 +84,30 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until stopped, or drained in burst mode; the exit code."""
-        with _signals(self._asked) as wakeup:
+        with heard(self._asked) as wakeup:
             for slot in range(len(self._plans)):
                 self._start(slot, (), 0)
             while self._children or (self._starts and not self._stopping.is_asked):
                 select.select([wakeup], [], [], _TICK)
-                _emptied(wakeup)
+                emptied(wakeup)
                 self._obey()
                 self._reap()
                 self._start_due()
                 self._insist()
-                self._on_tick(self.counts())
+                self._on_tick(self.node())
         return self._exit
 
-    def counts(self) -> dict[str, int]:
-        """What the children have done so far, together."""
+    def node(self) -> Node:
+        """How the node is doing now."""
         each = [Counters(self._memory, slot).read() for slot in range(len(self._plans))]
-        return {name: sum(counts[name] for counts in each) for name in each[0]}
+        return Node(
+            began=self._began,
+            processes=tuple(child.worker for child in self._children.values()),
+            missing=0 if self._stopping.is_asked else len(self._plans) - len(self._children),
+            replaced=self._replaced,
+            counts={name: sum(counts[name] for counts in each) for name in each[0]},
+            chores=self._timetable.read(),
+        )
 
     def _asked(self) -> None:
         """A signal handler: it only counts, the loop obeys."""
@@ -155,6 +165,7 @@ class Supervisor:
         if code == REPLACE:
             self._starts.append((0.0, child.slot, (), 0))
             return
+        self._replaced += 1
         lived = time.monotonic() - child.began
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
         # One that dies early may not have recovered yet what those before it held.
@@ -204,36 +215,6 @@ def _disconnect() -> None:
     for connection in connections.all(initialized_only=True):
         if close_pool := getattr(connection, "close_pool", None):
             close_pool()
-
-
-@contextmanager
-def _signals(asked: Callable[[], None]) -> Iterator[int]:
-    """Within the block, SIGTERM and SIGINT call ``asked``; every signal makes the pipe readable."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    handled = {signal.SIGTERM: asked, signal.SIGINT: asked, signal.SIGCHLD: lambda: None}
-    before = {
-        number: signal.signal(number, lambda *_, call=call: call())
-        for number, call in handled.items()
-    }
-    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(old)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)
-
-
-def _emptied(pipe: int) -> None:
-    try:
-        while os.read(pipe, 512):
-            pass
-    except BlockingIOError:
-        return
 
 
 def _send(pid: int, number: int) -> None:

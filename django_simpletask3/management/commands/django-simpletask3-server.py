@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -13,8 +16,11 @@ from django.core.management.base import BaseCommand, CommandError
 from ...catalog import task_models
 from ...models import SimpleTask
 from ...worker.banner import banner, progress
+from ...worker.heartbeat import Heartbeat
+from ...worker.node import Node
 from ...worker.supervisor import Supervisor
 
+_logger = logging.getLogger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
 
@@ -33,6 +39,12 @@ class Command(BaseCommand):
             metavar="APP.MODEL",
             help="only these task models (repeat, or separate with commas)",
         )
+        parser.add_argument(
+            "--heartbeat-file",
+            type=Path,
+            metavar="PATH",
+            help="rewrite this file every two seconds while the node is well, for probes",
+        )
         parser.add_argument("--burst", action="store_true", help="run what is queued, then exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,15 +55,18 @@ class Command(BaseCommand):
         if options["verbosity"]:
             self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
         line = progress(sys.stdout) if options["verbosity"] else None
+        heartbeat = _heartbeat(options["heartbeat_file"])
         supervisor = Supervisor(
             models,
             processes=options["processes"],
             burst=options["burst"],
-            on_tick=line or (lambda counts: None),
+            on_tick=lambda node: _tick(node, line, heartbeat),
         )
         code = supervisor.run()
+        if heartbeat is not None:
+            heartbeat.end()
         if options["verbosity"]:
-            counts = supervisor.counts()
+            counts = supervisor.node().counts
             if line is not None:
                 self.stdout.write("")  # the line of progress has no end
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
@@ -71,6 +86,24 @@ def _chosen(labels: list[str] | None) -> list[type[SimpleTask]]:
         names = ", ".join(apps.get_model(label)._meta.label for label in known)
         raise CommandError(f"No such task model: {', '.join(unknown)}. There are: {names}.")
     return [known[label.lower()] for label in asked]
+
+
+def _heartbeat(path: Path | None) -> Heartbeat | None:
+    if path is None:
+        return None
+    if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise CommandError(f"--heartbeat-file {path} cannot be written: name a file in a folder.")
+    return Heartbeat(path.absolute())
+
+
+def _tick(node: Node, line: Callable[[Node], None] | None, heartbeat: Heartbeat | None) -> None:
+    if line is not None:
+        line(node)
+    if heartbeat is not None:
+        try:
+            heartbeat.beat(node)
+        except OSError as error:
+            _logger.error("heartbeat_not_written error=%s", error)
 
 
 def _log_to_stderr(level: int) -> None:

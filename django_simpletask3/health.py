@@ -1,0 +1,186 @@
+"""How everything is doing: databases, Redis, tables, workers, and what somebody should look at."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import Error, connections
+
+from . import __version__, clock
+from .catalog import databases_of, roots, task_models
+from .conf import options
+from .exceptions import InvalidSetting, QueueUnavailable
+from .models import SimpleTask
+from .querysets import rows_of
+from .queue import Report, get_queue, redact
+from .states import Status
+
+_logger = logging.getLogger(__name__)
+
+#: Rows that are looked at per table: those for which somebody has to act first.
+MOST_ROWS = 1000
+#: Seconds after which what should have been done is a problem.
+PATIENCE = 60.0
+
+Health = dict[str, Any]
+
+
+def look() -> Health:
+    """The state of this project's tasks, in plain values; ``problems`` has a sentence for each.
+
+    Nothing raises and nothing is counted in full: per table one query, of at most MOST_ROWS rows;
+    per model a few commands to Redis. ``healthy`` means that there are no problems.
+    """
+    health: Health = {"time": datetime.now(UTC).isoformat(), "version": __version__}
+    health["databases"] = {alias: _database(alias) for alias in _aliases()}
+    health["redis"] = _redis()
+    asks_redis = health["redis"]["error"] is None
+    health["tables"] = [
+        _table(root, using)
+        for root in roots()
+        for using in databases_of(root)
+        if health["databases"][using]["error"] is None
+    ]
+    health["models"] = [_model(model, asks_redis) for model in task_models()]
+    health["workers"] = _workers() if asks_redis else []
+    health["problems"] = list(_problems(health))
+    health["healthy"] = not health["problems"]
+    return health
+
+
+def _aliases() -> list[str]:
+    return sorted({alias for root in roots() for alias in databases_of(root)})
+
+
+def _database(alias: str) -> dict[str, Any]:
+    told = {"vendor": connections[alias].vendor, "error": None}
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT 1")
+        clock.calibrate(alias)
+    except Error as error:
+        told["error"] = str(error)
+        connections[alias].close()
+    return told
+
+
+def _redis() -> dict[str, Any]:
+    told: dict[str, Any] = {"url": None, "version": None, "warnings": [], "error": None}
+    try:
+        told["url"] = redact(options.simq_redis_url)
+        told["version"] = get_queue().version()
+        told["warnings"] = get_queue().check_server()
+    except (QueueUnavailable, InvalidSetting) as error:
+        told["error"] = str(error)
+    return told
+
+
+def _table(root: type[SimpleTask], using: str) -> dict[str, Any]:
+    """The rows that wait or run; of more than MOST_ROWS those for which somebody must act first."""
+    rows = rows_of(root, using).filter(lease_until__isnull=False).order_by("lease_until")
+    found = list(rows.values_list("status", "lease_until", "run_after", "add_time")[:MOST_ROWS])
+    now = clock.now(using)
+    counts = Counter(status for status, *_ in found)
+    ended = [until for status, until, *_ in found if status == Status.RUNNING and until <= now]
+    due = [
+        after or added
+        for status, _, after, added in found
+        if status == Status.PENDING and (after is None or after <= now)
+    ]
+    return {
+        "model": root._meta.label,
+        "database": using,
+        "pending": counts[Status.PENDING],
+        "due": len(due),
+        "running": counts[Status.RUNNING],
+        "lease_ended": len(ended),
+        "is_all": len(found) < MOST_ROWS,
+        "longest_wait": _age(due, now),
+        "longest_ended": _age(ended, now),
+    }
+
+
+def _age(moments: list[datetime], now: datetime) -> float | None:
+    return round((now - min(moments)).total_seconds(), 3) if moments else None
+
+
+def _model(model: type[SimpleTask], asks_redis: bool) -> dict[str, Any]:
+    channel = model.get_event_channel()
+    told: dict[str, Any] = {"model": model._meta.label, "channel": channel}
+    told |= dict.fromkeys(("messages", "held", "dead_letters"))
+    try:
+        if asks_redis:
+            queue = get_queue()
+            told["messages"] = queue.waiting(channel)
+            told["held"] = queue.running(channel)
+            told["dead_letters"] = queue.buried(channel)
+    except QueueUnavailable as error:
+        _logger.warning("redis_went_away error=%s", error)
+    return told
+
+
+def _workers() -> list[dict[str, Any]]:
+    try:
+        roll = get_queue().roll()
+    except QueueUnavailable:
+        return []
+    return [
+        {
+            "worker": report.worker,
+            "seconds_since_report": report.age,
+            "seconds_since_recovery": _since_recovery(report),
+            **report.said,
+        }
+        for report in roll
+    ]
+
+
+def _since_recovery(report: Report) -> float:
+    """Seconds since ended leases were looked for on the worker's node; since it began, if never.
+
+    By the node's own clock until it reported, so that clocks may differ.
+    """
+    said = report.said
+    began = float(said.get("began", 0.0))
+    last = float(said.get("chores", {}).get("expired", {}).get("ended") or began)
+    return round(report.age + float(said.get("time", last)) - last, 3)
+
+
+def _problems(health: Health) -> Iterator[str]:
+    for alias, told in health["databases"].items():
+        if told["error"]:
+            yield f"The database {alias!r} does not answer: {told['error']}"
+    if error := health["redis"]["error"]:
+        yield f"Redis does not answer: {error}"
+    yield from _problems_of_tables(health)
+    if health["redis"]["error"] is None:
+        yield from _problems_of_workers(health)
+
+
+def _problems_of_tables(health: Health) -> Iterator[str]:
+    for table in health["tables"]:
+        ended = table["longest_ended"]
+        if ended is not None and ended > PATIENCE:
+            yield (
+                f"{table['lease_ended']} running tasks of {table['model']} in "
+                f"{table['database']!r} have an ended lease, for {ended:.0f} s already: nobody "
+                "recovers them."
+            )
+
+
+def _problems_of_workers(health: Health) -> Iterator[str]:
+    workers = health["workers"]
+    if not workers:
+        yield "No worker reports. Start one: python manage.py django-simpletask3-server"
+        return
+    served = {label for worker in workers for label in worker.get("models", {})}
+    for model in health["models"]:
+        if model["model"] not in served and model["messages"]:
+            yield f"{model['messages']} tasks of {model['model']} wait, and no worker runs it."
+    rest = min(worker["seconds_since_recovery"] for worker in workers)
+    if rest > PATIENCE + options.simq_timeout_task_recovery_interval:
+        yield f"The last pass of recovery ended {rest:.0f} s ago: look at the workers' logs."

@@ -1,0 +1,45 @@
+"""The roll of workers: who is there, and how each is doing, as they said themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .encoding import Undecodable, dumps, loads
+from .transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker said last, and how many seconds ago."""
+
+    worker: str
+    age: float
+    said: dict[str, Any]
+
+
+class Roll(Transport):
+    """Reports of living workers; who falls silent is forgotten after ``worker_status_expire``."""
+
+    def report(self, worker: str, said: dict[str, Any]) -> None:
+        """Put ``worker`` on the roll, with what it says."""
+        self.run("report", worker, dumps(worker), int(self.worker_status_expire), dumps(said))
+
+    def retire(self, worker: str) -> None:
+        """Take ``worker`` off the roll."""
+        self.run("retire", worker)
+
+    def roll(self, *, most: int = 1000) -> list[Report]:
+        """The reports of the workers that live, the newest first."""
+        return [
+            Report(worker.decode(errors="replace"), float(age), _read(report))
+            for worker, age, report in self.run("roll", most)
+        ]
+
+
+def _read(report: bytes) -> dict[str, Any]:
+    try:
+        said = loads(report)
+    except Undecodable:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,6 @@
+-- Forget a worker that ends in good order.
+--
+-- ARGV 4 worker
+
+redis.call('ZREM', prefix .. ':x:workers', ARGV[4])
+redis.call('DEL', prefix .. ':worker:' .. ARGV[4])
