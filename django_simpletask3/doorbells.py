@@ -77,7 +77,7 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
     )
     patience = max(options.simq_timeout_task_recovery_interval, min(waited, _LONGEST_PATIENCE))
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
-    rows.filter(lease_until__lte=now).bookkeep(lease_until=now + timedelta(seconds=patience))
+    rows.filter(lease_until__lte=now).bookkeep_free(lease_until=now + timedelta(seconds=patience))
 
 
 def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
@@ -89,8 +89,10 @@ def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
         # Not "greater than": many rows may have been queued at one instant.
         found = list(trusted.filter(lease_until__gte=last).values_list("pk", "lease_until")[:limit])
         rows = rows_of(root, using).due().filter(pk__in=[pk for pk, _ in found])
-        doubted += rows.filter(lease_until__gt=now).bookkeep(lease_until=now)
-        if len(found) < limit:
+        some = rows.filter(lease_until__gt=now).bookkeep_free(lease_until=now)
+        doubted += some
+        # What somebody holds would be found again for ever: its own time will come.
+        if len(found) < limit or not some:
             return doubted
         last = found[-1][1]
 
@@ -126,4 +128,4 @@ def readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Sim
 
 def _postpone(model: type[SimpleTask], using: str, pk: Any) -> None:
     later = clock.after(using, options.simq_timeout_task_recovery_interval)
-    rows_of(model, using).filter(pk=pk).bookkeep(lease_until=later)
+    rows_of(model, using).filter(pk=pk).bookkeep_free(lease_until=later)

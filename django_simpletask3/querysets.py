@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -122,6 +122,26 @@ class TaskQuerySet(models.QuerySet[T]):
         return super().update(**columns)
 
     bookkeep.alters_data = True  # type: ignore[attr-defined]
+
+    def bookkeep_free(self, **columns: Any) -> int:
+        """Like ``bookkeep``, but of the rows only that nobody is moving at this moment.
+
+        They are locked in the order of their keys, as by everybody; what somebody holds already is
+        left out, not waited for.
+        """
+        features = connections[self.db].features
+        if not features.has_select_for_update:
+            return self.bookkeep(**columns)
+        with transaction.atomic(using=self.db):
+            free = self.order_by("pk").select_for_update(
+                skip_locked=features.has_select_for_update_skip_locked
+            )
+            locked = rows_of(self.model, self.db).filter(
+                pk__in=list(free.values_list("pk", flat=True))
+            )
+            return locked.bookkeep(**columns)
+
+    bookkeep_free.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_update(  # type: ignore[override]
         self, objs: Iterable[T], fields: Iterable[str], **options: Any

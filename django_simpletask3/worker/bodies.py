@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import threading
 
 from django.db import close_old_connections, connections, reset_queries
 
 from ..execution import Run, perform
 from .lane import Lane
-
-_logger = logging.getLogger(__name__)
+from .sessions import tidy
 
 
 class BodyThread(threading.Thread):
@@ -38,17 +36,4 @@ def _perform(run: Run) -> None:
     close_old_connections()
     # A context of its own: what a body sets there does not reach the next one.
     contextvars.copy_context().run(perform, run)
-    _tidy_connections()
-
-
-def _tidy_connections() -> None:
-    """Close what the body left unusable: stale connections, transactions it did not end."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block or (
-            connection.connection is not None and not connection.get_autocommit()
-        ):
-            _logger.warning("transaction_left_open database=%s", connection.alias)
-            connection.close()
-            # With it go its memories of savepoints and of what was to follow a commit.
-            del connections[connection.alias]
-    close_old_connections()
+    tidy()

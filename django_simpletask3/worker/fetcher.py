@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TypedDict
 
 from ..conf import options
@@ -31,7 +32,17 @@ class Claimant(TypedDict):
 class Fetcher:
     """One step claims what the lane has room for; see Loop for the rest."""
 
-    def __init__(self, lane: Lane, leases: Leases, stopping: Stopping, *, burst: bool) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        leases: Leases,
+        stopping: Stopping,
+        *,
+        burst: bool,
+        is_deaf: Callable[[], bool] = lambda: False,
+    ) -> None:
+        # Redis may be empty because it takes no messages, and no bell can be rung.
+        self._is_deaf = is_deaf
         self._lane = lane
         self._leases = leases
         self._stopping = stopping
@@ -67,14 +78,21 @@ class Fetcher:
         try:
             self._claimed = self._popped(room)
         except QueueUnavailable:
-            if self._stopping.is_asked:
-                return False
             # The table tells as well, more slowly: the pace is that of the loop's errors.
-            self._accept(start_unrung(self._lane.model, room, **self._claimant))
-            raise
+            if not self._stopping.is_asked and not self._has_found_unrung(room):
+                raise
+            return False
         if not self._claimed and not self._postponed:
+            if not self._burst and self._is_deaf() and self._has_found_unrung(room):
+                return False
             self._lane.empty_at = asked_at
         return bool(self._claimed)
+
+    def _has_found_unrung(self, room: int) -> bool:
+        """Whether there was something to start in the table, of which no message tells."""
+        runs = start_unrung(self._lane.model, room, **self._claimant)
+        self._accept(runs)
+        return bool(runs)
 
     def _popped(self, limit: int) -> list[Message]:
         timeout = 0.0 if self._burst else options.simq_pop_timeout

@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 
-from django.db import Error, close_old_connections, connections
+from django.db import Error, connections
 
 from ..exceptions import SimpleTaskError
 from ..execution import Run, finish
-from ..faults import is_passing
+from ..faults import is_passing, may_pass
 from ..states import EventKind
+from . import sessions
 from .counters import Counters
 from .lane import Lane
 from .leases import Leases
@@ -40,7 +41,7 @@ class Finisher(threading.Thread):
             while batch := self._gathered():
                 self._record(batch)
                 if self._lane.outbox.empty():
-                    close_old_connections()
+                    sessions.tidy()
         finally:
             connections.close_all()
 
@@ -85,7 +86,7 @@ def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
         left = finish(batch)
     except BaseException as error:  # sys.exit() in a receiver does not end the thread
         _log_postponed(batch, error)
-        connections.close_all()
+        sessions.drop()
         return batch, []
     again = [run for run in left if is_passing(_failure_of(run))]
     if again:
@@ -94,7 +95,7 @@ def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
 
 
 def _log_postponed(runs: list[Run], error: BaseException | None) -> None:
-    foreseen = isinstance(error, Error | SimpleTaskError)
+    foreseen = isinstance(error, Error | SimpleTaskError) or may_pass(error)
     _logger.warning(
         "finish_postponed tasks=%s error=%s", len(runs), error, exc_info=not foreseen and error
     )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 
 from .. import clock
 from ..exceptions import QueueUnavailable
 from ..execution import Run
-from ..querysets import TaskQuerySet, rows_of
+from ..querysets import rows_of
 from ..queue import get_queue
 from ..states import Status
 from .lane import Lane
@@ -98,7 +97,9 @@ class Leases:
         clock.calibrate(using)
         rows = rows_of(lane.model, using).filter(pk__in=[run.pk for run in runs])
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
-        if _renewed(ours, using, lane.lease) == len(runs):
+        # What somebody holds is renewed at the next beat
+        # (test_a_row_that_somebody_holds_delays_no_other).
+        if ours.bookkeep_free(lease_until=clock.after(using, lane.lease)) == len(runs):
             return
         attempts = dict(ours.values_list("pk", "attempt"))
         for run in runs:
@@ -108,20 +109,3 @@ class Leases:
 
 def _pace(lanes: Iterable[Lane]) -> float:
     return min([lane.beat for lane in lanes], default=_IDLE_BEAT)
-
-
-def _renewed(ours: TaskQuerySet[Any], using: str, lease: float) -> int:
-    """Renew the rows that nobody is moving at this moment; their number.
-
-    They are locked in the order of their keys, as by everybody, and what is locked already is left
-    to the next beat (test_a_row_that_somebody_holds_delays_no_other).
-    """
-    features = connections[using].features
-    if not features.has_select_for_update:
-        return ours.bookkeep(lease_until=clock.after(using, lease))
-    with transaction.atomic(using=using):
-        free = ours.order_by("pk").select_for_update(
-            skip_locked=features.has_select_for_update_skip_locked
-        )
-        locked = rows_of(ours.model, using).filter(pk__in=list(free.values_list("pk", flat=True)))
-        return locked.bookkeep(lease_until=clock.after(using, lease))

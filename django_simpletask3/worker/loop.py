@@ -6,10 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import Error, connections
 
 from ..backoff import exponential
 from ..exceptions import SimpleTaskError
+from ..faults import may_pass
+from . import sessions
 from .stopping import Stopping
 
 _logger = logging.getLogger(__name__)
@@ -41,11 +43,11 @@ class Loop(threading.Thread):
             rest = self._work()
         except BaseException as error:  # sys.exit() in a receiver does not end the thread
             self._failures += 1
-            unforeseen = not isinstance(error, SimpleTaskError | DatabaseError)
+            unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_pass(error))
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
-            connections.close_all()
+            sessions.drop()
             return exponential(self._failures, base=0.2, cap=5.0)
         self._failures = 0
         if rest > 0:
-            close_old_connections()
+            sessions.tidy()
         return rest

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ..backoff import exponential
 
-_LONGEST_REST = 5.0
+_LONGEST_REST = 3.0
 #: What is due within this time (seconds) is taken along: after an outage one batch forms again.
 _SOON = 0.3
 

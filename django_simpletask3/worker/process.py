@@ -63,7 +63,14 @@ class Process:
         self._bodies = [BodyThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
         self._finishers = [Finisher(lane, self._leases, counters) for lane in self._lanes]
         self._fetchers = [
-            Fetcher(lane, self._leases, stopping, burst=plan.burst) for lane in self._lanes
+            Fetcher(
+                lane,
+                self._leases,
+                stopping,
+                burst=plan.burst,
+                is_deaf=lambda: plan.timetable.read()["silent"].failures > 0,
+            )
+            for lane in self._lanes
         ]
         self._fetching = [
             Loop(f"fetcher-{lane.model._meta.label}", stopping, fetcher.step)

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 
 _FORMAT = "=3d2Q"
 _SIZE = struct.calcsize(_FORMAT)
-_LONGEST_REST = 30.0
+_LONGEST_REST = 5.0
 
 
 @dataclass(frozen=True, slots=True)

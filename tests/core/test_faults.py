@@ -164,3 +164,61 @@ def test_a_driver_s_error_that_django_did_not_wrap_is_told_by_its_code_too() -> 
     locked.sqlite_errorname = "SQLITE_BUSY_SNAPSHOT"  # type: ignore[attr-defined]
 
     assert is_passing(locked) is True
+
+
+class Told(Exception):
+    """What a driver raises that tells an SQL state."""
+
+    def __init__(self, sqlstate: str, message: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        pytest.param(Told("40001"), True, id="serialization failure"),
+        pytest.param(Told("40P01"), True, id="deadlock"),
+        pytest.param(Told("53100"), True, id="disk full"),
+        pytest.param(Told("53300"), True, id="too many connections"),
+        pytest.param(Told("55P03"), True, id="lock not to be had"),
+        pytest.param(Told("57014"), True, id="canceled"),
+        pytest.param(Told("57P03"), True, id="starting up"),
+        pytest.param(Told("25006"), True, id="read-only"),
+        pytest.param(Told("XX000", "tuple concurrently updated"), True, id="internal"),
+        pytest.param(Told("XX000", "invalid memory alloc request size 1"), False, id="too large"),
+        pytest.param(Told("54000"), False, id="too large for an index"),
+        pytest.param(Told("22001"), False, id="too long"),
+        pytest.param(Told("23505"), False, id="taken"),
+        pytest.param(Told("42703"), False, id="no such column"),
+    ],
+)
+def test_the_code_decides_whatever_django_calls_it(error: Exception, passes: bool) -> None:
+    for kind in (OperationalError, DatabaseError, InterfaceError):
+        wrapped = kind("as Django says")
+        wrapped.__cause__ = error
+
+        assert is_passing(wrapped) is passes
+
+
+def test_the_cause_of_a_cause_is_asked_too() -> None:
+    lost = OperationalError("lost")
+    lost.__cause__ = Told("08006")
+    spoiled = transaction.TransactionManagementError("An error occurred before.")
+    spoiled.__cause__ = lost
+
+    assert is_passing(spoiled) is True
+
+
+@pytest.mark.skipif(VENDOR != "mysql", reason="numbers of MySQL")
+@pytest.mark.parametrize(
+    ("number", "passes"),
+    [
+        *((number, True) for number in (1021, 1040, 1053, 1205, 1213, 1290, 2006, 2013)),
+        *((number, False) for number in (1153, 1366, 1406, 2020)),
+    ],
+)
+def test_the_number_decides_whatever_mysql_calls_it(number: int, passes: bool) -> None:
+    import MySQLdb
+
+    assert is_passing(MySQLdb.OperationalError(number, "")) is passes

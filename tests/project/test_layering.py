@@ -23,7 +23,7 @@ RANKS: list[set[str]] = [
     {"catalog", "bodies", "permissions"},
     {"addresses", "doorbells"},
     {"losses"},
-    {"execution", "recovery", "retention", "audit", "subscriptions", "schedule"},
+    {"execution", "recovery", "health", "retention", "audit", "subscriptions", "schedule"},
     {"worker"},
     {"logs", "checks", "admin", "testing", "contrib", "migrations"},
     {"apps", "management"},
@@ -31,9 +31,20 @@ RANKS: list[set[str]] = [
 # The same inside a folder. Folders that are not named here may only not import in circles.
 INSIDE: dict[str, list[set[str]]] = {
     "worker": [
-        {"stopping", "lane", "counters", "identity", "banner", "sight", "timetable"},
-        {"loop", "leases", "bodies", "chores"},
-        {"limits"},
+        {
+            "stopping",
+            "lane",
+            "counters",
+            "identity",
+            "sight",
+            "timetable",
+            "wakeup",
+            "postponed",
+            "sessions",
+        },
+        {"node"},
+        {"loop", "leases", "bodies", "chores", "banner", "heartbeat"},
+        {"limits", "reports"},
         {"fetcher", "finisher"},
         {"process"},
         {"child"},

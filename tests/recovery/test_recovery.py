@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections, models
+from django.db import OperationalError, connection, connections, models
 
 from django_simpletask3 import clock, doorbells, losses, recovery
 from django_simpletask3.querysets import rows_of
@@ -380,7 +380,7 @@ def test_a_redis_that_is_away_is_asked_once_in_a_pass(
 
     monkeypatch.setattr(doorbells, "rung", counted)
 
-    assert (recovery.silent(), len(asked)) == (0, 1)
+    assert (recovery.lost(), len(asked)) == (0, 1)
 
 
 def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
@@ -441,3 +441,21 @@ def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
             recovery.forgotten()
 
     assert recovery.forgotten() == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
+def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
+    running_task: Invoice,
+) -> None:
+    holder = connection.copy()
+    holder.inc_thread_sharing()
+    holder.set_autocommit(False)
+    with holder.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM zoo_invoice WHERE id = {running_task.pk} FOR UPDATE")
+    noticed = threading.Timer(0.2, holder.close)
+    noticed.start()
+
+    moved = recovery.abandoned([WORKER])
+
+    noticed.join()
+    assert (moved, kinds(running_task)[-1]) == (1, "recover")

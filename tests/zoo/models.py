@@ -6,6 +6,7 @@ from typing import Any
 from django.db import models
 
 from django_simpletask3.models import SimpleTask, TaskEvent, stream_of
+from tests.eventually import eventually
 from tests.zoo import executors, scripts
 
 
@@ -247,3 +248,17 @@ class Hurried(SimpleTask):
 
     def do_task(self) -> Any:
         return scripts.play(self.script or {"do": "value"}, self.attempt)
+
+
+class Attentive(SimpleTask):
+    """Runs until it is asked to stop, and leaves a file when it was; only its first attempt."""
+
+    folder = models.CharField(max_length=255)
+
+    def do_task(self) -> str:
+        if self.attempt > 1:
+            return "again"
+        scripts.touch(f"{self.folder}/here")
+        eventually(lambda: self.should_stop, timeout=60)
+        scripts.touch(f"{self.folder}/stopped")
+        return "too late"

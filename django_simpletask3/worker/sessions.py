@@ -1,0 +1,40 @@
+"""The database sessions of a thread, between two pieces of its work."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from django.db import close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+_logger = logging.getLogger(__name__)
+
+
+def tidy() -> None:
+    """Close what is of no use any more: stale sessions, and those in a transaction left open.
+
+    A driver's error that Django does not know leaves a transaction open for ever: it refuses every
+    query until the block has ended that was left long ago
+    (test_sessions_that_are_killed_again_and_again_cost_no_task_anything).
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block or (
+            connection.connection is not None and not connection.get_autocommit()
+        ):
+            _logger.warning("transaction_left_open database=%s", connection.alias)
+            _drop(connection)
+    close_old_connections()
+
+
+def drop() -> None:
+    """Close every session, whatever state it is in: the next query begins a new one."""
+    for connection in connections.all(initialized_only=True):
+        _drop(connection)
+
+
+def _drop(connection: BaseDatabaseWrapper) -> None:
+    with suppress(Exception):
+        connection.close()
+    # With it go its memories of savepoints and of what was to follow a commit.
+    del connections[connection.alias]

@@ -1,0 +1,54 @@
+"""What a test asks of tasks that run in processes of their own."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django_simpletask3.states import Status
+
+_PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def status_of(task: Any) -> Status:
+    task.refresh_from_db()
+    return Status(task.status)
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def lines(path: Path) -> list[str]:
+    """The first word of each line, in order; none if nobody has written yet."""
+    return (
+        sorted(line.split()[0] for line in path.read_text().splitlines()) if path.exists() else []
+    )
+
+
+def child_of(task: Any) -> int:
+    """The process that runs ``task``."""
+    task.refresh_from_db()
+    return int(task.worker.rsplit(":", 2)[1])
+
+
+def group(pid: int) -> list[int]:
+    """The living processes of the process group ``pid``: a node and its children."""
+    return [int(path.name) for path in _PROC.iterdir() if path.name.isdigit() and _is_of(path, pid)]
+
+
+def processor_seconds(pid: int) -> float:
+    """The processor time that the living processes of the group ``pid`` have used so far."""
+    return sum(sum(map(int, _stat(_PROC / str(one))[11:13])) for one in group(pid)) / _TICKS
+
+
+def _is_of(path: Path, pid: int) -> bool:
+    fields = _stat(path)
+    return bool(fields) and fields[0] not in "ZX" and int(fields[2]) == pid
+
+
+def _stat(path: Path) -> list[str]:
+    try:
+        return (path / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
