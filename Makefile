@@ -10,10 +10,11 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-web chaos lint format types ci clean
+.PHONY: help test chaos-test demo demo-web chaos lint format types ci clean
 
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
+	@echo "make chaos-test  kill workers for a minute, and look whether anything was lost"
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
 	@echo "make chaos     kill a fleet of workers for MINUTES=$(MINUTES), by the dice of SEED=$(SEED), on DATABASE=$(DATABASE)"
@@ -24,6 +25,9 @@ help:
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos-test: $(VENV)/.test
+	$(BIN)/python -m pytest tests/chaos $(ARGS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python example_project/demo.py

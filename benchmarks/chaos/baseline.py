@@ -1,4 +1,5 @@
-"""The same kills for the stock client: ``python -m benchmarks.chaos.baseline URL SEED COUNT``.
+"""The same kills for the stock client: ``python -m benchmarks.chaos.baseline URL FOLDER
+SEED COUNT``.
 
 Workers pop, do the work and acknowledge; they are killed at random instants; the client's own
 ``recovery()`` runs beside them, and for long enough afterwards. Prints what became of the messages.
@@ -11,7 +12,6 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -58,11 +58,11 @@ def fork(url: str, diary: Path, seed: int) -> int:
 class Baseline:
     """One run over ``count`` messages."""
 
-    def __init__(self, url: str, seed: int, count: int) -> None:
+    def __init__(self, url: str, folder: Path, seed: int, count: int) -> None:
         self.url, self.count = url, count
         self.random = random.Random(seed)
         self.stock = queue(url)
-        self.diary = Path(tempfile.mkdtemp(prefix="simpletask3-baseline-")) / "diary"
+        self.diary = folder / "baseline-diary"
         self.kills = 0
         self.workers: list[int] = []
 
@@ -119,8 +119,8 @@ class Baseline:
 
 
 def main() -> None:
-    url, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    print(json.dumps(Baseline(url, seed, count).run()))
+    url, folder, seed, count = sys.argv[1:]
+    print(json.dumps(Baseline(url, Path(folder), int(seed), int(count)).run()))
 
 
 if __name__ == "__main__":

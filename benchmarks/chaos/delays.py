@@ -54,15 +54,17 @@ def _delay(
     return Delay(what, round(ended - began, 3), event.reason, tuple(near))
 
 
-def quantiles(values: Iterable[float]) -> dict[str, float]:
-    """Count, median, 95th percentile and maximum."""
+def quantiles(values: Iterable[float], limit: float | None = None) -> dict[str, float]:
+    """Count, median, 95th and 99th percentile, maximum; how many are above the limit."""
     ordered = sorted(values)
     if not ordered:
         return {"count": 0}
     last = len(ordered) - 1
-    return {
+    found = {
         "count": len(ordered),
-        "p50": round(ordered[last // 2], 3),
-        "p95": round(ordered[int(last * 0.95)], 3),
+        **{f"p{n}": round(ordered[last * n // 100], 3) for n in (50, 95, 99)},
         "max": round(ordered[-1], 3),
     }
+    if limit is None:
+        return found
+    return {**found, "limit": limit, "above": sum(value > limit for value in ordered)}

@@ -1,12 +1,18 @@
-"""What befalls the databases: connections that are cut, and a writer that does not let go."""
+"""What befalls the database: cut connections, and locks that somebody does not let go of."""
 
 import contextlib
 import random
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection, connections
+
+from benchmarks.chaos.models import Job
+from django_simpletask3.states import ACTIVE
+
+_HELD = 200  # rows
 
 
 class Database:
@@ -15,6 +21,7 @@ class Database:
     def __init__(self) -> None:
         self.vendor = connection.vendor
         self._lock: sqlite3.Connection | None = None
+        self._holders: list[Any] = []
 
     def cut(self, chance: random.Random) -> int:
         """Cut some of the connections of others; how many."""
@@ -32,10 +39,34 @@ class Database:
         self._lock = held
 
     def let_go(self) -> None:
+        """End the transaction of ``hold``."""
         if self._lock is not None:
             held, self._lock = self._lock, None
             held.execute("ROLLBACK")
             held.close()
+
+    def close(self) -> None:
+        """End everything that is held."""
+        self.let_go()
+        for other in list(self._holders):
+            self._release(other)
+
+    def hold_rows(self) -> Callable[[], None]:
+        """Lock some tasks as somebody's long transaction does; call what it returns to end it."""
+        other = connections.create_connection("default")
+        self._holders.append(other)
+        other.set_autocommit(False)
+        rows = Job.objects.filter(status__in=ACTIVE).order_by("-pk").values_list("pk")[:_HELD]
+        sql, params = rows.query.sql_with_params()
+        with other.cursor() as cursor:
+            cursor.execute(f"{sql} FOR UPDATE SKIP LOCKED", params)
+        return lambda: self._release(other)
+
+    def _release(self, other: Any) -> None:
+        self._holders.remove(other)
+        for end in (other.rollback, other.close):
+            with contextlib.suppress(DatabaseError, InterfaceError):  # it was cut meanwhile
+                end()
 
     def _cut_postgres(self, chance: random.Random) -> int:
         sql = (

@@ -78,9 +78,7 @@ def _end(node: actors.Actor) -> None:
     # A canceled body sleeps on: the second signal does not wait for it.
     node.stop()
     time.sleep(0.3)
-    actors.send([node.process.pid], signal.SIGTERM)
-    try:
-        node.process.wait(timeout=15)
-    except Exception:
+    actors.send([node.pid], signal.SIGTERM)
+    if not node.wait(timeout=15):
         node.kill_all()
     connections.close_all()

@@ -1,31 +1,28 @@
-"""One process that makes work: ``python -m benchmarks.chaos.producers SEED``.
+"""A process that makes work, faster than it can be done, and waits when too much of it waits.
 
 What it has promised (the row was saved, the transaction committed) stands in the diary.
 """
 
 import random
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-import django
+import redis
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connections, models
+from simqcore import SimQ
 
-django.setup()
+from benchmarks.chaos import diary
+from benchmarks.chaos.models import Deed, Job, Parcel
+from django_simpletask3.context import task_context
+from django_simpletask3.exceptions import SimpleTaskError
 
-import redis  # noqa: E402
-from django.conf import settings  # noqa: E402
-from django.db import DatabaseError, InterfaceError, connections, models  # noqa: E402
-from simqcore import SimQ  # noqa: E402
-
-from benchmarks.chaos import diary  # noqa: E402
-from benchmarks.chaos.models import Deed, Job, Parcel  # noqa: E402
-from django_simpletask3.context import task_context  # noqa: E402
-from django_simpletask3.exceptions import SimpleTaskError  # noqa: E402
-
+#: Tasks that wait; producers pause above it, so that the last ones are done soon after the storm.
 BACKLOG = 1500
+LOOKS = 0.5
 SLOW = 2.0
 TOLD = 500  # how many of its latest tasks a producer remembers
 
@@ -56,12 +53,12 @@ class Producer:
     def run(self) -> None:
         looked_at = 0.0
         while not self.is_stopping:
-            if time.monotonic() - looked_at > 1.0:
+            if time.monotonic() - looked_at > LOOKS:
                 self.guarded(self.wait_for_room)
                 looked_at = time.monotonic()
             act = self.random.choices(*zip(*self.acts, strict=True))[0]
             self.guarded(act)
-            time.sleep(self.random.uniform(0.0, 0.06))
+            time.sleep(self.random.uniform(0.0, 0.05))
 
     def guarded(self, act: Callable[[], Any]) -> None:
         """Do it; a database that is away is somebody else's fault, anything else is told."""
@@ -98,7 +95,7 @@ class Producer:
         self.known = [*self.known[-TOLD:], task]
 
     def bulk(self) -> None:
-        many = [self.job() for _ in range(self.random.randint(2, 60))]
+        many = [self.job() for _ in range(self.random.randint(2, 120))]
         for task in Job.objects.bulk_enqueue(many, batch_size=40):
             self.tell(task)
 
@@ -158,8 +155,9 @@ def waiting() -> int:
     return sum(model.objects.filter(lease_until__isnull=False).count() for model in (Job, Parcel))
 
 
-def main() -> None:
-    producer = Producer(int(sys.argv[1]))
+def main(seed: int) -> None:
+    """Work until SIGTERM."""
+    producer = Producer(seed)
 
     def stop(*_: Any) -> None:
         producer.is_stopping = True
@@ -167,7 +165,3 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     producer.run()
     connections.close_all()
-
-
-if __name__ == "__main__":
-    main()

@@ -32,6 +32,24 @@ def machine() -> dict[str, Any]:
     }
 
 
+#: The clauses of the promise, and the kinds of violations that break them.
+_CLAUSES = {
+    "lost": ("lost",),
+    "recorded twice": ("recorded_twice",),
+    "unexplained executions": ("unexplained", "unearned", "foreign_error", "unrecorded"),
+    "streams that do not give the row": ("fold_differs", "broken_chain"),
+    "leaked": ("leaked",),
+}
+
+
+def promise(verdict: Verdict) -> dict[str, int]:
+    """How often each clause was broken."""
+    return {
+        clause: sum(len(verdict.violations.get(kind, ())) for kind in kinds)
+        for clause, kinds in _CLAUSES.items()
+    }
+
+
 def violations(verdict: Verdict) -> dict[str, Any]:
     """How many of each kind, and the first of them in full."""
     return {

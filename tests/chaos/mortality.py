@@ -13,13 +13,14 @@ Whoever is struck deaf instead lives on, but the answer to that step, which was 
 import mmap
 import os
 import signal
+import socket
 import struct
 import threading
 from pathlib import Path
 from typing import Any
 
 import redis
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -143,11 +144,32 @@ def _wrapped(execute: Any, sql: str, params: Any, many: bool, context: Any) -> A
             raise _cut_off(context["connection"])
 
 
-def _cut_off(connection: Any) -> OperationalError:
-    # SQLite would keep the locks of a connection that is closed while it is read from.
-    if connection.vendor != "sqlite":
-        connection.connection.close()
+def _cut_off(connection: Any) -> Exception:
+    """Break the connection; what its driver says the next time it is used."""
+    try:
+        # SQLite would keep the locks of a connection that is closed while it is read from.
+        if connection.vendor != "sqlite":
+            _CUTS[connection.vendor](connection)
+            with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return error
     return OperationalError("the answer is lost")
+
+
+def _cut_postgres(connection: Any) -> None:
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _cut_mysql(connection: Any) -> None:
+    # Its client library does not tell its socket: the server hangs up.
+    other = connection.Database.connect(**connection.get_connection_params())
+    other.query(f"KILL CONNECTION {connection.connection.thread_id()}")
+    other.close()
+
+
+_CUTS = {"postgresql": _cut_postgres, "mysql": _cut_mysql}
 
 
 def _word(args: tuple[Any, ...]) -> str:

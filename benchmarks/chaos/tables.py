@@ -1,0 +1,86 @@
+"""A storm's report as a table in Markdown, to be shown in a page."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Report = Mapping[str, Any]
+
+
+def printed(path: Path) -> int:
+    """Print the table of the report at ``path``; the exit code."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        lines = list(_lines(report))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{path} is not the report of a storm: {error!r}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield "| figure | value |"
+    yield "|---|---|"
+    for name, value in _figures(report):
+        yield f"| {name} | {value} |"
+
+
+def _figures(report: Report) -> Iterator[tuple[str, str]]:
+    run, faults, tasks = report["run"], report["faults"], report["tasks"]
+    yield "machine", f"{run['cores']} cores, Python {run['python']}, {run['database']}"
+    yield "storm", f"{run['storm'] / 60:.1f} min, then {run['drain']:.0f} s until all was done"
+    yield "processes killed", f"{_number(faults['processes killed'])}: {_list(faults['by'])}"
+    yield "other faults", _list(_others(faults["all"]))
+    yield "tasks", _number(tasks["tasks"])
+    yield "events", _number(tasks["events"])
+    yield "executions", _number(tasks["executions"])
+    yield "executions again", _again(report["executed again, after"])
+    yield "recoveries, by reason", _list(report["recoveries, by reason"])
+    for clause, count in report["promise"].items():
+        yield f"**{clause}**", f"**{_number(count)}**"
+    yield from _delays(report)
+    if stock := report.get("stock queue client, killed alike"):
+        yield "stock queue client, killed alike", _stock(stock)
+
+
+def _delays(report: Report) -> Iterator[tuple[str, str]]:
+    given = report["given back after a kill, seconds"]
+    names = {"child": "killed child", "machine": "vanished node"}
+    for what, name in names.items():
+        found = given[f"{what}, no outage near"]
+        yield f"{name}: task given back after", _quantiles(found)
+    for name, found in report.get("redelivery in calm weather, seconds", {}).items():
+        yield f"{name}, in calm weather: task running again after", _quantiles(found)
+
+
+def _others(faults: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in faults.items() if not name.startswith("kill_")}
+
+
+def _again(causes: Mapping[str, int]) -> str:
+    return f"{_number(sum(causes.values()))}: {_list(causes)}" if causes else "0"
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    told = (f"{name.replace('_', ' ')} {_number(count)}" for name, count in counts.items())
+    return ", ".join(told) or "none"
+
+
+def _stock(stock: Mapping[str, int]) -> str:
+    kills, messages = _number(stock["kills"]), _number(stock["messages"])
+    return f"{kills} kills, {messages} messages, **{_number(stock['lost'])} lost**"
+
+
+def _quantiles(found: Mapping[str, float]) -> str:
+    if not found["count"]:
+        return "none"
+    told = f"median {found['p50']:.2f} s, p95 {found['p95']:.2f} s, max {found['max']:.2f} s"
+    above = f"{found['above']:.0f} of {_number(found['count'])}"
+    return f"{told}; above {found['limit']:g} s: {above}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
