@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.db import connection
 
 from django_simpletask3.states import Status
@@ -20,6 +21,8 @@ from .lives import (
     statuses,
 )
 from .servers import DatabaseServer, Postgres, SqliteFile, asked
+
+pytestmark = pytest.mark.thorough
 
 TASKS = Scripted._meta.db_table
 EVENTS = Scripted.event_model._meta.db_table

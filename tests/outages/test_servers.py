@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import pytest
 from django.db import connection
 
 from tests.eventually import eventually
@@ -10,6 +11,8 @@ from tests.eventually import eventually
 from .conftest import StartNode
 from .lives import assert_each_lived_once, begun, held, saved
 from .servers import DatabaseServer
+
+pytestmark = pytest.mark.thorough
 
 
 def test_a_restart_while_bodies_run_and_outcomes_wait_costs_no_task_anything(

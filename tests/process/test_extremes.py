@@ -11,6 +11,8 @@ from tests.zoo.models import Scripted
 from .conftest import Start
 from .lives import kinds, lines, status_of
 
+pytestmark = pytest.mark.thorough
+
 LEASE = 1.0
 BODIES = 6
 

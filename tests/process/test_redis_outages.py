@@ -17,6 +17,8 @@ from tests.zoo.models import Invoice, Scripted
 from .conftest import Start
 from .lives import kinds, lines, processor_seconds, status_of
 
+pytestmark = pytest.mark.thorough
+
 Outage = Callable[[RedisServer], AbstractContextManager[None]]
 StartNode = Callable[..., int]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
 from django.conf import settings
 
@@ -15,6 +16,8 @@ from tests.zoo.models import Invoice
 
 from .conftest import Start
 from .lives import group
+
+pytestmark = pytest.mark.thorough
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 200
