@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from tests.eventually import eventually
+from tests.zoo.models import Scripted
 
 from .conftest import StartNode
-from .lives import assert_each_lived_once, begun, held, saved
+from .lives import assert_each_lived_once, begun, held, in_spite_of_outages, saved
 from .servers import DatabaseServer
 
 pytestmark = pytest.mark.thorough
@@ -84,6 +86,31 @@ def test_a_server_that_hangs_for_seconds_costs_no_task_anything(
 
     assert_each_lived_once([*running, *waiting], node)
     assert begun(tmp_path) == len(running)
+
+
+def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
+    server: DatabaseServer, start_node: StartNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", "3")
+    monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
+    running = saved(5, *held(tmp_path))
+    nodes = [start_node(), start_node()]
+    eventually(lambda: begun(tmp_path) == len(running))
+
+    server.stop()
+    passed(8.0)
+    server.start()
+    eventually(lambda: in_spite_of_outages(lambda: are_held(running)))
+    (tmp_path / "go").touch()
+
+    assert_each_lived_once(running, *nodes)
+    assert begun(tmp_path) == len(running)
+
+
+def are_held(tasks: list[Scripted]) -> bool:
+    """Whether the lease of each is a valid one."""
+    found = Scripted.objects.filter(pk__in=[task.pk for task in tasks])
+    return all(task.lease_until and task.lease_until > timezone.now() for task in found)
 
 
 def passed(seconds: float) -> None:

@@ -291,12 +291,20 @@ def test_a_second_signal_releases_at_once(start_server: Start, tmp_path: Path) -
     assert status_of(task) == Status.PENDING
 
 
-def test_the_tasks_of_a_killed_child_are_recovered_at_once(
-    start_server: Start, tmp_path: Path
+@pytest.mark.parametrize(
+    ("death", "code"),
+    [
+        pytest.param({"do": "kill"}, -signal.SIGKILL, id="killed"),
+        pytest.param({"do": "kill", "number": signal.SIGSEGV}, -signal.SIGSEGV, id="segfault"),
+        pytest.param({"do": "exit process", "code": 9}, 9, id="exit"),
+    ],
+)
+def test_the_tasks_of_a_dead_child_are_recovered_at_once(
+    start_server: Start, tmp_path: Path, death: dict[str, Any], code: int
 ) -> None:
     here = tmp_path / "here"
     script = [
-        {"do": "kill", "attempt": 1},
+        {**death, "attempt": 1},
         {"do": "touch", "path": str(here)},
     ]
     task = Scripted.objects.create(script=script)
@@ -308,7 +316,7 @@ def test_the_tasks_of_a_killed_child_are_recovered_at_once(
     recovery = task.events.get(kind="recover")
     assert recovery.reason == "worker_died"
     assert recovery.data["lost_worker"] == task.events.filter(kind="start").first().worker
-    assert recovery.data["exit_code"] == -signal.SIGKILL
+    assert recovery.data["exit_code"] == code
     assert stopped(server)[0] == 0
 
 
