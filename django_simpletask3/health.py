@@ -182,5 +182,5 @@ def _problems_of_workers(health: Health) -> Iterator[str]:
         if model["model"] not in served and model["messages"]:
             yield f"{model['messages']} tasks of {model['model']} wait, and no worker runs it."
     rest = min(worker["seconds_since_recovery"] for worker in workers)
-    if rest > PATIENCE + options.simq_timeout_task_recovery_interval:
+    if rest > PATIENCE:
         yield f"The last pass of recovery ended {rest:.0f} s ago: look at the workers' logs."

@@ -34,8 +34,10 @@ _HEALTHY_AFTER = 10.0
 _MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
 _MOST_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
 #: The longest rest before a dead child is replaced: its successor recovers what it held, within a
-#: second. A task that kills its workers is dropped by its own count, so more is not needed.
-_LONGEST_REST = 0.5
+#: second. A task that kills its workers is dropped by its own count; after so many quick deaths in
+#: a row it is no task that kills, and nothing is gained by haste.
+_SHORT_REST, _LONG_REST = 0.5, 10.0
+_MANY_FAILURES = 30
 _PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
 
 
@@ -176,7 +178,8 @@ class Supervisor:
             self._exit = FAILED
             return
         # A first death is answered at once, repeated quick ones more slowly: no loop spins.
-        rest = 0.0 if failures <= 1 else exponential(failures, base=0.05, cap=_LONGEST_REST)
+        longest = _SHORT_REST if failures < _MANY_FAILURES else _LONG_REST
+        rest = 0.0 if failures <= 1 else exponential(failures, base=0.05, cap=longest)
         self._starts.append((time.monotonic() + rest, child.slot, predecessors, failures))
 
     def _start_due(self) -> None:
