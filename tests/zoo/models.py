@@ -253,7 +253,7 @@ class Hurried(SimpleTask):
 class Attentive(SimpleTask):
     """Runs until it is asked to stop, and leaves a file when it was; only its first attempt."""
 
-    folder = models.CharField(max_length=255)
+    folder = models.CharField(max_length=255, default="", blank=True)
 
     def do_task(self) -> str:
         if self.attempt > 1:
