@@ -9,7 +9,7 @@ from .. import clock
 #: Seconds without a look after which a database counts as having been out of sight, and those that
 #: the workers then have to renew their leases (Leases tries every second while it cannot).
 _LONGEST_GAP = 5.0
-_TIME_TO_RENEW = timedelta(seconds=3)
+_TIME_TO_RENEW = timedelta(seconds=5)
 #: A database that is slow for ever is judged all the same, every now and then.
 _NOT_AGAIN_WITHIN = timedelta(seconds=30)
 

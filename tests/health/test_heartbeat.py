@@ -93,6 +93,7 @@ def test_a_node_that_is_well_writes_its_heartbeat_and_takes_it_along(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
     server = start_server("--heartbeat-file", str(path))

@@ -91,14 +91,14 @@ def test_a_server_that_hangs_for_seconds_costs_no_task_anything(
 def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", "3")
+    monkeypatch.setenv("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", "6")
     monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
     running = saved(5, *held(tmp_path))
     nodes = [start_node(), start_node()]
     eventually(lambda: begun(tmp_path) == len(running))
 
     server.stop()
-    passed(8.0)
+    passed(9.0)
     server.start()
     eventually(lambda: in_spite_of_outages(lambda: are_held(running)))
     (tmp_path / "go").touch()

@@ -110,7 +110,7 @@ def test_who_looks_again_and_again_sees_clearly(hand: Clock) -> None:
 
 
 def test_after_an_outage_others_have_time_to_renew(hand: Clock) -> None:
-    assert looks(Sight(), hand, 0, 60, 1, 1, 1.1) == [True, False, False, False, True]
+    assert looks(Sight(), hand, 0, 60, 2, 2, 1.1) == [True, False, False, False, True]
 
 
 def test_a_database_that_is_always_slow_is_judged_all_the_same(hand: Clock) -> None:

@@ -93,6 +93,7 @@ def test_a_redis_that_hangs_delays_no_beat(own_redis_server: RedisServer) -> Non
     assert all(is_renewed(task) for task in tasks)
 
 
+@pytest.mark.thorough
 def test_a_redis_that_hangs_is_asked_once_in_a_report(own_redis_server: RedisServer) -> None:
     models = [Invoice, Ledger, Elsewhere]
     for model in models:
