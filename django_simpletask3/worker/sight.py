@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 from .. import clock
@@ -18,6 +19,7 @@ class Sight:
     """What one process has seen of each database, by that database's own clock."""
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self._seen: dict[str, datetime] = {}
         self._clear_from: dict[str, datetime] = {}
 
@@ -28,10 +30,14 @@ class Sight:
         not see cannot know (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
         """
         now = clock.now(using)
-        last = self._seen.get(using, now)
+        is_late = self._gap(using, now) > _LONGEST_GAP
         self._seen[using] = now
         clear_from = self._clear_from.get(using)
-        is_late = (now - last).total_seconds() > _LONGEST_GAP
         if is_late and (clear_from is None or now > clear_from + _NOT_AGAIN_WITHIN):
             clear_from = self._clear_from[using] = now + _TIME_TO_RENEW
         return clear_from is None or now >= clear_from
+
+    def _gap(self, using: str, now: datetime) -> float:
+        """Seconds since the last look; since the beginning, if this is the first that succeeds."""
+        last = self._seen.get(using)
+        return time.monotonic() - self._began if last is None else (now - last).total_seconds()

@@ -117,6 +117,15 @@ def test_a_database_that_is_always_slow_is_judged_all_the_same(hand: Clock) -> N
     assert looks(Sight(), hand, 0, 6, 6, 6)[-1] is True
 
 
+def test_who_began_in_an_outage_gives_time_to_renew_too(
+    hand: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sight = Sight()
+    monkeypatch.setattr(sight, "_began", sight._began - 60)
+
+    assert looks(sight, hand, 0, 2, 2, 1.1) == [False, False, False, True]
+
+
 def test_each_database_is_seen_for_itself(hand: Clock) -> None:
     sight = Sight()
     sight.is_clear("default")
