@@ -11,8 +11,6 @@ from .. import clock
 #: the workers then have to renew their leases (Leases tries every second while it cannot).
 _LONGEST_GAP = 5.0
 _TIME_TO_RENEW = timedelta(seconds=5)
-#: A database that is slow for ever is judged all the same, every now and then.
-_NOT_AGAIN_WITHIN = timedelta(seconds=30)
 
 
 class Sight:
@@ -32,10 +30,13 @@ class Sight:
         now = clock.now(using)
         is_late = self._gap(using, now) > _LONGEST_GAP
         self._seen[using] = now
-        clear_from = self._clear_from.get(using)
-        if is_late and (clear_from is None or now > clear_from + _NOT_AGAIN_WITHIN):
-            clear_from = self._clear_from[using] = now + _TIME_TO_RENEW
-        return clear_from is None or now >= clear_from
+        if is_late:
+            # Not anew while one waits: a database that is always slow is judged all the same.
+            self._clear_from.setdefault(using, now + _TIME_TO_RENEW)
+        if now < self._clear_from.get(using, now):
+            return False
+        self._clear_from.pop(using, None)
+        return True
 
     def _gap(self, using: str, now: datetime) -> float:
         """Seconds since the last look; since the beginning, if this is the first that succeeds."""

@@ -114,7 +114,11 @@ def test_after_an_outage_others_have_time_to_renew(hand: Clock) -> None:
 
 
 def test_a_database_that_is_always_slow_is_judged_all_the_same(hand: Clock) -> None:
-    assert looks(Sight(), hand, 0, 6, 6, 6)[-1] is True
+    assert looks(Sight(), hand, 0, 6, 6, 6) == [True, False, True, False]
+
+
+def test_a_second_outage_soon_after_the_first_gives_time_again(hand: Clock) -> None:
+    assert looks(Sight(), hand, 0, 9, 5, 1, 9, 5) == [True, False, True, True, False, True]
 
 
 def test_who_began_in_an_outage_gives_time_to_renew_too(
