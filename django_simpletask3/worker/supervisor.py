@@ -162,7 +162,8 @@ class Supervisor:
         if code == CLEAN and (self._burst or self._stopping.is_asked):
             return
         if self._stopping.is_asked:
-            self._exit = CLEAN if code == REPLACE else FORCED
+            if code != REPLACE:
+                self._exit = FORCED
             return
         if code == REPLACE:
             self._starts.append((0.0, child.slot, (), 0))
