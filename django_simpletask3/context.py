@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import ValidationError
 from django.utils.decorators import sync_and_async_middleware
 
 
@@ -19,9 +20,14 @@ class TaskContext:
     actor: str = ""
     reason: str = ""
     data: dict[str, Any] = field(default_factory=dict)
+    #: The task whose body acts, as lineage.py writes it; empty where no body runs.
+    parent: str = ""
 
 
 NOBODY = TaskContext()
+
+_USER = "user"
+_LONGEST_ID = 200
 _current: ContextVar[TaskContext | Callable[[], TaskContext]] = ContextVar(
     "django_simpletask3_context", default=NOBODY
 )
@@ -42,17 +48,42 @@ def task_context(
 ) -> Iterator[TaskContext]:
     """Within the block, events carry ``actor`` (as text), ``reason`` and ``data``.
 
-    What is not given stays as it is outside the block; ``data`` is merged.
+    What is not given stays as it is outside the block; ``data`` is merged. If the actor is a user,
+    the key is kept in the data, too: ``current_user()`` finds it.
     """
     outer = current()
+    data = {**_key_of(actor), **data}
     inner = TaskContext(
         actor=outer.actor if actor is None else str(actor),
         reason=outer.reason if reason is None else reason,
         data={**outer.data, **data},
+        parent=outer.parent,
     )
     token = _current.set(inner)
     try:
         yield inner
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def acting_as(actor: str) -> Iterator[None]:
+    """Within the block, ``actor`` acts, unless somebody does already."""
+    with task_context(actor=current().actor or actor):
+        yield
+
+
+@contextmanager
+def following(name: str, actor: str, cause: str) -> Iterator[None]:
+    """Within the block, what happens follows from the event ``cause`` of the task called ``name``.
+
+    ``actor`` acts, unless somebody does already; the task is the parent of those that are saved.
+    """
+    outer = current()
+    told = {**outer.data, "cause": cause}
+    token = _current.set(TaskContext(outer.actor or actor, outer.reason, told, name))
+    try:
+        yield
     finally:
         _current.reset(token)
 
@@ -68,10 +99,36 @@ def recalled(load: Callable[[], TaskContext]) -> Iterator[None]:
 
 
 def request_context(request: Any) -> TaskContext:
-    """The context of a request: its user as actor, its method and path as data."""
+    """The context of a request: its user as actor; method, path, user and id as data.
+
+    The id is that of the header ``X-Request-ID``, if whoever is in front of the server sends one.
+    """
+    data = {"request": f"{request.method} {request.path}"}
+    if name := request.headers.get("X-Request-ID"):
+        data["request_id"] = name[:_LONGEST_ID]
     user = getattr(request, "user", None)
-    actor = str(user) if user is not None and user.is_authenticated else ""
-    return TaskContext(actor=actor, data={"request": f"{request.method} {request.path}"})
+    if user is None or not user.is_authenticated:
+        return TaskContext(data=data)
+    return TaskContext(actor=str(user), data={**data, **_key_of(user)})
+
+
+def _key_of(actor: Any) -> dict[str, str]:
+    is_user = getattr(actor, "is_authenticated", False) is True
+    return {_USER: str(actor.pk)} if is_user and actor.pk is not None else {}
+
+
+def current_user() -> Any:
+    """The user who acts here: who made the request, or had the running task enqueued by one.
+
+    None if nobody did, or the user is gone. One query, each time.
+    """
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model()._default_manager
+    try:
+        return users.filter(pk=current().data[_USER]).first()
+    except (KeyError, ValueError, ValidationError):
+        return None
 
 
 @sync_and_async_middleware

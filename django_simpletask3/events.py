@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from django.db import models, router
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .encoding import plain
 from .exceptions import AppendOnly
 from .fields import JSONTextField, KindField, StatusField
+from .seals import digest_of, seal
 from .states import EventKind
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
+_LIMIT = 255
 _REFUSAL = (
     "Events are append-only: they cannot be {}. Record what happened with the task's own methods "
     "(reset(), cancel(), note()). A stream outlives its task."
@@ -75,6 +72,8 @@ class TaskEvent(models.Model):
     class Meta:
         abstract = True
         unique_together = (("task", "sequence"),)
+        # What happened in a period, of one kind: recoveries, outcomes, streams of deleted tasks.
+        indexes = (models.Index(fields=("kind", "event_time")),)
         # Not "task": Django would order as the task model does, and join its table, in which the
         # rows of deleted tasks are missing (test_deleting_a_task_leaves_its_stream).
         ordering = ("task_id", "sequence")
@@ -95,30 +94,21 @@ class TaskEvent(models.Model):
         raise AppendOnly(_REFUSAL.format("deleted"))
 
     def sealed(self, previous: str) -> str:
-        """The digest this event must have after the event with the digest ``previous``.
-
-        The first event leaves out the task's key: the database may not have assigned it yet.
-        """
-        content = {
-            "previous": previous,
-            "task": None if self.sequence == 1 else str(self.task_id),
-            "sequence": self.sequence,
-            "kind": str(self.kind),
-            "from_status": _number(self.from_status),
-            "to_status": _number(self.to_status),
-            "attempt": self.attempt,
-            "event_time": _instant(self.event_time),
-            "worker": self.worker,
-            "actor": self.actor,
-            "reason": self.reason,
-            "data": plain(self.data),
-        }
-        return digest_of(json.dumps(content, sort_keys=True, separators=(",", ":")))
-
-
-def digest_of(text: str) -> str:
-    """The SHA-256 of ``text``, in hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        """The digest this event must have after the event with the digest ``previous``."""
+        return seal(
+            previous,
+            task=self.task_id,
+            sequence=self.sequence,
+            kind=self.kind,
+            from_status=self.from_status,
+            to_status=self.to_status,
+            attempt=self.attempt,
+            event_time=self.event_time,
+            worker=self.worker,
+            actor=self.actor,
+            reason=self.reason,
+            data=self.data,
+        )
 
 
 def stream_of(task: str | type[SimpleTask]) -> models.ForeignKey[Any, Any]:
@@ -156,17 +146,6 @@ def make_event_model(model: type[SimpleTask]) -> type[TaskEvent]:
     return companion
 
 
-def _number(status: Any) -> int | None:
-    return None if status is None else int(status)
-
-
-def _instant(moment: datetime) -> str:
-    # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata.
-    if timezone.is_aware(moment):
-        moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds")
-
-
 def root_of(model: type[models.Model]) -> type[SimpleTask]:
     """The concrete model whose table holds the state of the tasks of ``model``.
 
@@ -179,6 +158,19 @@ def root_of(model: type[models.Model]) -> type[SimpleTask]:
 def home_of(task: SimpleTask) -> str:
     """The database in which the row of ``task`` is written, also if it was read from a replica."""
     return router.db_for_write(root_of(type(task)), instance=task)
+
+
+def name_of(task: SimpleTask, pk: Any = None) -> str:
+    """``task`` as ``parent`` names it: ``app.Model:key``, ``app.Model@database:key`` elsewhere.
+
+    A name that would be too long for the column ends in the digest of the key, which is ``pk`` if
+    the instance has lost it.
+    """
+    root, using = root_of(type(task)), home_of(task)
+    place = "" if using == router.db_for_write(root) else f"@{using}"
+    key = str(task.pk if pk is None else pk)
+    name = f"{root._meta.label}{place}:{key}"
+    return name if len(name) <= _LIMIT else f"{root._meta.label}{place}#{digest_of(key)}"
 
 
 def event_model_of(model: type[models.Model]) -> type[TaskEvent]:

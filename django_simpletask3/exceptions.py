@@ -8,6 +8,7 @@
     │   ├── StaleTask             somebody moved the task first
     │   └── TaskGone              the row does not exist (any more)
     ├── AppendOnly                an event was to be changed or removed
+    ├── TaskHeld                  a task that is on legal hold was to be deleted
     ├── ProjectedColumn           a column of the state machine was to be written by hand
     ├── RowBusy                   somebody's transaction holds the row
     ├── QueueUnavailable          Redis cannot be reached or refuses to work
@@ -49,6 +50,10 @@ class TaskGone(TransitionRefused):
 
 class AppendOnly(SimpleTaskError):
     """The event stream only grows: events are neither changed nor removed."""
+
+
+class TaskHeld(SimpleTaskError):
+    """The task is on legal hold: it is not deleted until somebody lifts the hold."""
 
 
 class ProjectedColumn(SimpleTaskError):

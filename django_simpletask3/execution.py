@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from . import addresses, backoff, bodies, clock
 from .batches import record_each
 from .catalog import as_saved, databases_of
-from .context import NOBODY, TaskContext, recalled
-from .events import events_of, home_of, root_of, since_fresh_start
+from .events import home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
 from .faults import is_passing, may_pass
+from .inheritance import inherited
 from .interruption import Interruptible
 from .models import SimpleTask
 from .moves import Move
@@ -195,7 +195,7 @@ def _claim(task: SimpleTask, claim: str, worker: str, lease: float) -> Move:
 def _outcome(run: Run) -> Move:
     message = run.message.as_dict if run.message else None
     try:
-        with recalled(_context_of(run.task)), run.body:
+        with inherited(run.task), run.body:
             returned = bodies.call(run.task, worker=run.worker, msg=message)
     except BaseException as error:  # sys.exit() in a body ends the task, not the thread
         return _failure(run, error)
@@ -217,15 +217,6 @@ def _failure(run: Run, error: BaseException) -> Move:
 def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
     # The fence is the attempt that was claimed, whatever the body did to the instance.
     return Move(run.task, kind, worker=run.worker, expect={"attempt": run.attempt}, **details)
-
-
-def _context_of(task: SimpleTask) -> Callable[[], TaskContext]:
-    def load() -> TaskContext:
-        stream = events_of(type(task), task._state.db)
-        birth = stream.filter(task=task.pk, kind=EventKind.ENQUEUE).last()
-        return NOBODY if birth is None else TaskContext(birth.actor, "", dict(birth.data or {}))
-
-    return load
 
 
 def _choose_retry(run: Run) -> None:

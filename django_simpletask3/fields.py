@@ -35,6 +35,9 @@ KIND = Choices(
     (EventKind.RESET, "RESET", _("reset")),
     (EventKind.REJECT, "REJECT", _("late result refused")),
     (EventKind.NOTE, "NOTE", _("note")),
+    (EventKind.HOLD, "HOLD", _("held")),
+    (EventKind.LIFT, "LIFT", _("hold lifted")),
+    (EventKind.ERASE, "ERASE", _("erased")),
     (EventKind.DELETE, "DELETE", _("deleted")),
 )
 

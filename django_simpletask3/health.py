@@ -13,11 +13,13 @@ from django.db import Error, connections
 from . import __version__, clock
 from .catalog import databases_of, roots, task_models
 from .conf import options
+from .deliveries import waiting
 from .exceptions import InvalidSetting, QueueUnavailable
 from .models import SimpleTask
 from .querysets import rows_of
 from .queue import Report, get_queue, redact
 from .states import Status
+from .subscribers import registered
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +48,12 @@ def look() -> Health:
         if health["databases"][using]["error"] is None
     ]
     health["models"] = [_model(model, asks_redis) for model in task_models()]
+    health["subscriptions"] = [
+        told
+        for using, database in health["databases"].items()
+        if database["error"] is None
+        for told in _subscriptions(using)
+    ]
     health["workers"] = _workers() if asks_redis else []
     health["problems"] = list(_problems(health))
     health["healthy"] = not health["problems"]
@@ -108,6 +116,29 @@ def _age(moments: list[datetime], now: datetime) -> float | None:
     return round((now - min(moments)).total_seconds(), 3) if moments else None
 
 
+def _subscriptions(using: str) -> list[dict[str, Any]]:
+    """How far behind each durable subscriber is; of at most MOST_ROWS deliveries."""
+    try:
+        names = ("subscription", "due_time", "event_time")
+        found = list(waiting(using).order_by("pk").values_list(*names)[:MOST_ROWS])
+    except Error as error:
+        _logger.warning("deliveries_unreadable database=%s error=%s", using, error)
+        connections[using].close()
+        return []
+    now = clock.now(using)
+    return [
+        {
+            "subscription": name,
+            "database": using,
+            "waiting": sum(due is not None for one, due, _ in found if one == name),
+            "dead": sum(due is None for one, due, _ in found if one == name),
+            "lag": _age([when for one, due, when in found if one == name and due is not None], now),
+            "is_known": name in registered(),
+        }
+        for name in sorted({name for name, *_ in found} | {*registered()})
+    ]
+
+
 def _model(model: type[SimpleTask], asks_redis: bool) -> dict[str, Any]:
     channel = model.get_event_channel()
     told: dict[str, Any] = {"model": model._meta.label, "channel": channel}
@@ -159,6 +190,7 @@ def _problems(health: Health) -> Iterator[str]:
     yield from _problems_of_tables(health)
     if health["redis"]["error"] is None:
         yield from _problems_of_workers(health)
+    yield from _problems_of_subscriptions(health)
 
 
 def _problems_of_tables(health: Health) -> Iterator[str]:
@@ -170,6 +202,17 @@ def _problems_of_tables(health: Health) -> Iterator[str]:
                 f"{table['database']!r} have an ended lease, for {ended:.0f} s already: nobody "
                 "recovers them."
             )
+
+
+def _problems_of_subscriptions(health: Health) -> Iterator[str]:
+    for told in health["subscriptions"]:
+        name = f"{told['subscription']!r} in {told['database']!r}"
+        if told["dead"]:
+            yield f"{told['dead']} deliveries to {name} are dead: retry them in the admin."
+        if told["waiting"] and not told["is_known"]:
+            yield f"{told['waiting']} deliveries wait for {name}, to which nobody subscribes."
+        elif told["is_known"] and told["lag"] is not None and told["lag"] > PATIENCE:
+            yield f"The subscriber {name} is {told['lag']:.0f} s behind."
 
 
 def _problems_of_workers(health: Health) -> Iterator[str]:

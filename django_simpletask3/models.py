@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.db import models, router
@@ -13,12 +15,14 @@ from django.utils.functional import classproperty
 from django.utils.translation import gettext_lazy as _
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
-from . import announcements, moves, transitions, waiting
+from . import announcements, erasure, moves, transitions, waiting
 from .columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
 from .conf import options
+from .deliveries import Delivery
 from .events import (
     TaskEvent,
     event_model_of,
+    events_of,
     home_of,
     make_event_model,
     root_of,
@@ -26,10 +30,13 @@ from .events import (
 )
 from .exceptions import TaskGone
 from .fields import STATUS, JSONTextField, StatusField
+from .holds import held, refuse_held
 from .querysets import TaskQuerySet, rows_of
+from .replay import Projection, fold
 from .states import EventKind, Status
+from .tombstones import Tombstone, is_dug
 
-__all__ = ["SimpleTask", "TaskEvent", "TaskQuerySet", "stream_of"]
+__all__ = ["Delivery", "SimpleTask", "TaskEvent", "TaskQuerySet", "Tombstone", "stream_of"]
 
 
 class SimpleTask(models.Model):
@@ -57,6 +64,10 @@ class SimpleTask(models.Model):
     #: Seconds that a body may run: then ``should_stop`` is set, soon after TimeLimitExceeded raised
     #: in it, and if that does not end it either its process is replaced. None: no limit.
     django_simpletask3_time_limit: ClassVar[float | None] = None
+    #: How long finished tasks are kept: {Status.SUCCESS: timedelta(days=90)} deletes them then;
+    #: {"erase": ..., "delete": ...} in the place of an age erases their payloads first; the key
+    #: "deleted" is for streams whose row was deleted. None keeps everything.
+    django_simpletask3_retention: ClassVar[Mapping[Any, Any] | None] = None
     #: How many claims in a row may be lost with their workers before the task is dropped.
     django_simpletask3_max_attempts: ClassVar[int] = 5
 
@@ -86,6 +97,9 @@ class SimpleTask(models.Model):
     run_after = models.DateTimeField(_("run after"), null=True, blank=True)
     priority = models.SmallIntegerField(_("priority"), default=0)
     worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
+    # Which task's body enqueued this one, as lineage.py writes it. Indexed, for there is no other
+    # way from a task to those that it enqueued: their events stand in tables of other models.
+    parent = models.CharField(_("parent"), max_length=255, null=True, editable=False, db_index=True)
     # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
     # doubt. NULL once the task is final, so this one index serves every search of recovery. A row
     # that was inserted past save() is looked at soon.
@@ -210,6 +224,34 @@ class SimpleTask(models.Model):
         worker = self.worker if self.status == Status.RUNNING else ""
         return transitions.record(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
 
+    def state_at(self, moment: datetime) -> Projection:
+        """What the row said at ``moment``, but for results: the fold of the events until then."""
+        stream = events_of(type(self), home_of(self)).filter(task=self.pk)
+        return fold(takewhile(lambda event: event.event_time <= moment, stream))
+
+    def hold(self, reason: str = "") -> TaskEvent:
+        """Put a legal hold on the task: nothing of it may be deleted or erased until ``lift()``."""
+        return transitions.record(self, EventKind.HOLD, reason=reason)
+
+    def lift(self, reason: str = "") -> TaskEvent:
+        """Take the legal hold off."""
+        return transitions.record(self, EventKind.LIFT, reason=reason)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a legal hold is on the task. One query."""
+        return bool(held(root_of(type(self)), home_of(self), [self.pk]))
+
+    def erase(self, reason: str = "") -> bool:
+        """Erase what the body returned or raised, from the row and from the events.
+
+        Digests stay, so that the chain holds, and an ``erase`` event says who and why. Returns
+        whether there was something to erase. Raises IllegalTransition unless the task is finished,
+        and TaskHeld if it is on hold.
+        """
+        refuse_held(root_of(type(self)), home_of(self), self)
+        return bool(erasure.erase([self], reason))
+
     def wait(self, timeout: float | None = None) -> Self:
         """Wait until the task is final and return it, refreshed.
 
@@ -267,6 +309,9 @@ def _provide_stream(sender: type[models.Model], **_: Any) -> None:
 def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
     # Of a multi-table task the root's row is the task; Django deletes it in any case.
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
+        if is_dug(sender._meta.db_table, instance.pk):
+            return
+        refuse_held(root_of(sender), using, instance)
         try:
             # No savepoint: what is told in one is told apart from the rest of the transaction, and
             # Redis would be asked once per row (test_a_thousand_deleted_tasks_cost_a_few_calls).

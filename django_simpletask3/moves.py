@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from . import clock, context
 from .conf import options
 from .encoding import decode, encode, safe_text
-from .events import TaskEvent, digest_of, event_model_of
+from .events import TaskEvent, event_model_of
 from .exceptions import TransitionRefused
 from .replay import Projection
+from .seals import digest_of
 from .states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
     """The columns of the row once ``event`` has happened."""
     after = Projection.of(row).after(event)
     columns = {name: getattr(after, name) for name in Projection.__dataclass_fields__}
+    if event.kind == EventKind.ERASE:
+        return {**columns, "result_data": None, "error_data": None}
     if event.kind in EVIDENCE:
         return columns
     columns["result_data"] = move.result if event.kind == EventKind.ACK else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
@@ -10,14 +10,17 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from . import clock, transitions
+from . import clock, erasure, transitions
 from .columns import refuse_projected
 from .events import root_of
-from .states import ACTIVE, FINAL, Status
+from .moves import Move
+from .states import ACTIVE, FINAL, EventKind, Status
 
 T = TypeVar("T", bound=models.Model)
 
 
+#: Tasks that are moved in one transaction.
+_BATCH = 100
 _UPSERTS = ("ignore_conflicts", "update_conflicts")
 
 
@@ -106,6 +109,42 @@ class TaskQuerySet(models.QuerySet[T]):
         # This database does not tell the keys it gives to many rows at once; the events need them.
         for task in tasks:
             models.Model.save(task, force_insert=True, using=self.db)
+
+    def hold(self, reason: str = "") -> int:
+        """Put a legal hold on each of these tasks; their number."""
+        return self._told(EventKind.HOLD, reason)
+
+    hold.alters_data = True  # type: ignore[attr-defined]
+
+    def lift(self, reason: str = "") -> int:
+        """Take the legal hold off each of these tasks; their number."""
+        return self._told(EventKind.LIFT, reason)
+
+    lift.alters_data = True  # type: ignore[attr-defined]
+
+    def erase(self, reason: str = "") -> int:
+        """Erase the payloads of these tasks, as ``task.erase()``; of how many.
+
+        In batches, each in a transaction. Tasks that are on hold are left alone. Raises
+        IllegalTransition at a task that is not finished.
+        """
+        return sum(erasure.erase(tasks, reason) for tasks in self._batches())
+
+    erase.alters_data = True  # type: ignore[attr-defined]
+
+    def _told(self, kind: EventKind, reason: str) -> int:
+        count = 0
+        for tasks in self._batches():
+            told = [Move(task, kind, reason=reason) for task in tasks]
+            transitions.record_all(told)
+            count += sum(move.event is not None for move in told)
+        return count
+
+    def _batches(self) -> Iterator[Any]:
+        pks = list(self.values_list("pk", flat=True))
+        for start in range(0, len(pks), _BATCH):
+            rows: Any = TaskQuerySet(self.model, using=self.db)
+            yield list(rows.filter(pk__in=pks[start : start + _BATCH]))
 
     def update(self, **columns: Any) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from django.db import connections, models
 from django.db.models.functions import Cast
 
 from .exceptions import StaleTask
+from .locks import become_the_writer, slices
 
 if TYPE_CHECKING:
     from .models import SimpleTask
@@ -119,21 +120,6 @@ class Rows:
     def _table(self, model: type[models.Model]) -> Any:
         # Not a manager: a task's own managers may hide rows.
         return models.QuerySet(model, using=self._connection.alias)
-
-
-def become_the_writer(rows: models.QuerySet[Any]) -> None:
-    """Begin a transaction by writing, if that is the only lock there is (SQLite).
-
-    Whoever reads first and writes later is told at once that the database is locked, whatever the
-    timeout says (test_many_writers_of_a_deferred_database_wait_for_each_other).
-    """
-    if not connections[rows.db].features.has_select_for_update:
-        rows.order_by().update(worker=models.F("worker"))
-
-
-def slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """``items`` in pieces of ``size``, the last one may be smaller."""
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _has_column(model: type[models.Model], name: str) -> bool:

@@ -31,6 +31,11 @@ task_transitioned = Signal()
 #: Sent inside the transaction: a receiver that raises undoes the move.
 event_recorded = Signal()
 
+#: What each is called here.
+NAMES: Mapping[Signal, str] = {
+    value: name for name, value in list(globals().items()) if isinstance(value, Signal)
+}
+
 #: The signals of each kind; a dropped task has failed, too.
 SIGNALS: Mapping[EventKind, tuple[Signal, ...]] = {
     EventKind.ENQUEUE: (task_enqueued,),

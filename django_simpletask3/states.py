@@ -39,6 +39,9 @@ class EventKind(StrEnum):
     RESET = "reset"  # somebody wants it to run again
     REJECT = "reject"  # the late result of a superseded run was refused
     NOTE = "note"  # progress, a checkpoint, an annotation
+    HOLD = "hold"  # a legal hold was put on it: nothing of it may be deleted
+    LIFT = "lift"  # the hold was taken off
+    ERASE = "erase"  # what it returned or raised was erased, and its traces in the events
     DELETE = "delete"  # the row was deleted
 
 
@@ -50,7 +53,9 @@ ANY = frozenset(Status)
 FENCED = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.RETRY, EventKind.RELEASE})
 
 #: Kinds that leave evidence and move nothing.
-EVIDENCE = frozenset({EventKind.REJECT, EventKind.NOTE})
+EVIDENCE = frozenset(
+    {EventKind.REJECT, EventKind.NOTE, EventKind.HOLD, EventKind.LIFT, EventKind.ERASE}
+)
 
 _ARROWS: Mapping[EventKind, tuple[frozenset[Status], Status]] = {
     EventKind.START: (frozenset({Status.PENDING}), Status.RUNNING),

@@ -6,28 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, transaction
+from django.db import transaction
 
-from . import announcements, last_words
+from . import announcements, births, clock, deliveries, last_words
 from .events import TaskEvent, events_of, home_of, root_of
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from .moves import Move, columns_of, event_of, remember_schedule
 from .replay import Projection
-from .rows import Rows, become_the_writer, slices
+from .rows import Rows
 from .signals import event_recorded
-from .states import EventKind, Status
+from .states import ACTIVE, EventKind, Status
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
 _STATE = tuple(Projection.__dataclass_fields__)
-_NEWBORN: dict[str, Any] = {name: getattr(Projection(), name) for name in _STATE}
-
-#: What a new row under the key of a deleted one takes over.
-_CARRIED_ON = ("sequence", "digest", "attempt")
-
-#: How many keys one question names; some databases limit that.
-_KEYS_AT_ONCE = 500
 
 Fact = tuple["SimpleTask", TaskEvent]
 
@@ -93,15 +86,53 @@ def enqueue(
     """
     # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
     with _restored_on_error(tasks), transaction.atomic(using=using, savepoint=False):
-        before = _former_lives(root_of(type(tasks[0])), _chosen(tasks), using) if tasks else {}
-        told = [(task, _born(task, before.get(task.pk, _NEWBORN), using)) for task in tasks]
+        before = births.lives_before(tasks, using)
+        told = [(task, _born(task, before.get(task.pk, births.NEWBORN), using)) for task in tasks]
         insert()
         for task, event in told:
-            _refuse_stray(task, using)
+            births.refuse_stray(task, using)
             event.task_id = task.pk
         _append(told, using, batch_size)
         for task in tasks:
             remember_schedule(task)
+
+
+def lock(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> None:
+    """Let nobody move these tasks until the transaction that is open ends; rows may be gone."""
+    Rows(root, using, pks).read(["sequence"])
+
+
+def restore(
+    task: SimpleTask, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
+) -> TaskEvent:
+    """Make the row say what its stream says, ``truth``, and note that; its results are left alone.
+
+    For a row that was changed past this module. In a transaction that holds the row and has read
+    the stream under that lock. A task that is waiting or running then is looked after at once.
+    """
+    rows = Rows(root_of(type(task)), using, [task.pk])
+    rows.read(_STATE)
+    before = {**(rows.get(task.pk) or {}), **{name: getattr(truth, name) for name in _STATE}}
+    note = Move(task, EventKind.NOTE, reason=reason, data=data)
+    event = event_of(note, before, using)
+    columns = {**before, **columns_of(note, event, before, using)}
+    del columns["pk"]
+    columns["lease_until"] = clock.now(using) if truth.status in ACTIVE else None
+    rows.change(task, columns)
+    rows.write([task])
+    vars(task).update(columns)
+    _append([(task, event)], using)
+    return event
+
+
+def mourn(
+    task: SimpleTask, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
+) -> TaskEvent:
+    """Record the deletion of a row that was deleted past this module; ``truth`` is its stream."""
+    before = {"pk": task.pk, **{name: getattr(truth, name) for name in _STATE}}
+    event = event_of(Move(task, EventKind.DELETE, reason=reason, data=data), before, using)
+    _append([(task, event)], using)
+    return event
 
 
 @contextmanager
@@ -117,51 +148,9 @@ def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
         raise
 
 
-def _refuse_stray(task: SimpleTask, using: str) -> None:
-    # Its message, its moves and its worker would find another row of the same key
-    # (test_a_task_is_not_saved_where_the_router_does_not_look_for_it).
-    if (home := home_of(task)) != using:
-        raise ValueError(
-            f"A {task._meta.label} cannot be saved in {using!r}: the router's db_for_write() says "
-            f"{home!r} for it. Let it return instance._state.db, or None."
-        )
-
-
-def _chosen(tasks: Iterable[SimpleTask]) -> list[Any]:
-    """The keys that are known before the rows are, as the database will give them back."""
-    chosen = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
-    for task in chosen:
-        task.pk = root_of(type(task))._meta.pk.to_python(task.pk)
-    return [task.pk for task in chosen]
-
-
-def _former_lives(
-    root: type[SimpleTask], pks: Sequence[Any], using: str
-) -> dict[Any, dict[str, Any]]:
-    """Where the streams of earlier rows with these keys ended; the new rows go on from there.
-
-    The attempts are counted on, so that no worker of the earlier row can finish the new one.
-    """
-    last: dict[Any, dict[str, Any]] = {}
-    for some in slices(pks, _KEYS_AT_ONCE):
-        become_the_writer(models.QuerySet(root, using=using).filter(pk__in=some))
-        streams = events_of(root, using).filter(task__in=some)
-        last |= {row["task_id"]: row for row in streams.values("task_id", "kind", *_CARRIED_ON)}
-    # A row that is still there is not born again: its stream refuses a second first event.
-    return {
-        pk: {**_NEWBORN, **{name: row[name] for name in _CARRIED_ON}}
-        for pk, row in last.items()
-        if row["kind"] == EventKind.DELETE
-    }
-
-
 def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
-    model = type(task)
-    # The table cannot tell what a proxy or a child table means to run: the stream does.
-    data = {} if root_of(model) is model else {"model": model._meta.label}
-    move = Move(task, EventKind.ENQUEUE, data=data, values={"run_after": task.run_after})
-    event = event_of(move, before, using)
-    vars(task).update(columns_of(move, event, before, using))
+    event, columns = births.first_event(task, before, using)
+    vars(task).update(columns)
     return event
 
 
@@ -169,7 +158,7 @@ def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over
     rows = Rows(root, using, {move.task.pk for move in moves})
     rows.read(_needed(moves), pass_over=pass_over)
     found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]
-    lives = _former_lives(root, [row["pk"] for row in found if _is_unborn(row)], using)
+    lives = births.former_lives(root, [row["pk"] for row in found if _is_unborn(row)], using)
     told: list[Fact] = []
     for move in moves:
         try:
@@ -208,7 +197,7 @@ def _planned(
         raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
     missed = move.missed(row)
     if _is_unborn(row):
-        yield _adopted(move, rows, lives.get(row["pk"], _NEWBORN), using)
+        yield _adopted(move, rows, lives.get(row["pk"], births.NEWBORN), using)
     if (said := last_words.already_said(move, row, using)) is not None:
         move.event = said
     elif missed:
@@ -249,6 +238,7 @@ def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None
         return
     streams = events_of(type(told[0][0]), using)
     streams.bulk_create([event for _, event in told], batch_size=batch_size)
+    deliveries.note(told, using)
     for task, event in told:
         event_recorded.send(sender=type(task), task=task, event=event)
     announcement = announcements.pending(using)

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from django_simpletask3 import announcements, permissions
+from django_simpletask3 import bells, permissions
 from django_simpletask3.catalog import as_saved
 from django_simpletask3.context import task_context
 from django_simpletask3.events import root_of
@@ -104,7 +104,7 @@ def _execute(tasks: list[Any]) -> list[Move]:
     with transaction.atomic(using=using):
         chosen = [move.task for move in _recorded(moves) if move.event is not None]
         _let_run(chosen, type(tasks[0]), using)
-        ring = partial(announcements.ring, chosen, urgent=True)
+        ring = partial(bells.ring, chosen, urgent=True)
         transaction.on_commit(ring, using=using, robust=True)
     return moves
 

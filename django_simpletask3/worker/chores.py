@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from django.db import Error, connections
 
-from .. import recovery
+from .. import recovery, retention, subscriptions
 from ..conf import options
+from ..context import acting_as
 from ..exceptions import SimpleTaskError
 from .identity import is_known_dead
 from .sight import Sight
@@ -19,18 +20,25 @@ _logger = logging.getLogger(__name__)
 
 _OFTEN = 1.0
 _SOMETIMES = 5.0
+_SELDOM = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """A run-once service and its pace in seconds, which is never slower than the interval."""
+    """A run-once service and its pace in seconds.
+
+    One that ``hurries`` is never slower than the interval of recovery.
+    """
 
     work: Callable[[], int]
     pace: float
+    hurries: bool = True
 
     @property
     def seconds(self) -> float:
         """How often it is due, by the settings of now."""
+        if not self.hurries:
+            return self.pace
         return min(self.pace, options.simq_timeout_task_recovery_interval)
 
 
@@ -40,6 +48,7 @@ def database_chores() -> dict[str, Chore]:
     return {
         "expired": Chore(lambda: recovery.expired(may_judge=sight.is_clear), _OFTEN),
         "deceased": Chore(lambda: recovery.deceased(is_known_dead), _SOMETIMES),
+        "subscribers": Chore(lambda: subscriptions.deceased(is_known_dead), _SOMETIMES),
     }
 
 
@@ -53,17 +62,25 @@ def redis_chores() -> dict[str, Chore]:
     }
 
 
+def slow_chores(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Chore]:
+    """What takes its time and is asked before each step whether it may."""
+    return {"retention": Chore(lambda: retention.due(may_go_on), _SELDOM, hurries=False)}
+
+
 def timetable() -> Timetable:
     """A timetable for all chores of a node, to be made before its processes are."""
-    return Timetable([*database_chores(), *redis_chores()])
+    return Timetable([*database_chores(), *redis_chores(), *slow_chores()])
 
 
 class Chores:
     """Some of a node's chores, done by whichever of its processes finds them due."""
 
-    def __init__(self, chores: Mapping[str, Chore], shared: Timetable) -> None:
+    def __init__(
+        self, chores: Mapping[str, Chore], shared: Timetable, actor: str = "recovery"
+    ) -> None:
         self._chores = chores
         self._shared = shared
+        self._actor = actor
 
     def step(self) -> float:
         """Do what is due; the seconds until something is."""
@@ -76,7 +93,8 @@ class Chores:
     def _do(self, name: str, chore: Chore) -> None:
         self._shared.begin(name)
         try:
-            moved = chore.work()
+            with acting_as(self._actor):
+                moved = chore.work()
         except Exception as error:
             # The others go on; this one is tried again a little later each time.
             self._shared.fail(name)

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 
 from django.db import connections
 
-from .. import clock, recovery
+from .. import clock, recovery, subscriptions
 from ..catalog import databases_of
 from ..conf import options
+from ..context import acting_as
 from ..exceptions import QueueUnavailable
 from ..execution import Run, release
 from ..models import SimpleTask
 from ..queue import get_queue
 from .bodies import BodyThread
-from .chores import Chores, database_chores, redis_chores
+from .chores import Chores, database_chores, redis_chores, slow_chores
 from .counters import Counters
 from .fetcher import Fetcher
 from .finisher import Finisher
@@ -35,6 +36,7 @@ from .timetable import Timetable
 _logger = logging.getLogger(__name__)
 
 _LOOK = 0.05
+_DELIVERIES = 1.0
 _PARENT_CHECK = 0.5
 _LAST_WORDS = 1.0  # seconds in which threads bring to an end what they do, however urgent it is
 
@@ -76,16 +78,24 @@ class Process:
             Loop(f"fetcher-{lane.model._meta.label}", stopping, fetcher.step)
             for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
         ]
+        self._actor = f"recovery {worker}"
         self._reports = Reports(worker, self._lanes, self._leases, counters, plan.timetable)
         limits = Limits(self._leases, self._give_up)
         self._background = [
             Loop("leases", self._over, lambda: self._leases.beat(self._lanes)),
             Loop("reports", self._over, self._reports.step),
             Loop("limits", self._over, limits.step),
+            Loop("subscriptions", stopping, self._deliver),
         ]
         self.must_be_replaced = self.has_failed = False
-        for name, chores in (("database", database_chores()), ("redis", redis_chores())):
-            step = Chores(chores, plan.timetable).step
+        groups = {
+            "database": database_chores(),
+            "redis": redis_chores(),
+            "slow": slow_chores(lambda: not stopping.is_asked),
+        }
+        for name, chores in groups.items():
+            actor = f"retention {worker}" if name == "slow" else self._actor
+            step = Chores(chores, plan.timetable, actor).step
             self._background.append(Loop(f"chores-{name}", stopping, step))
         self._threads = [*self._finishers, *self._bodies, *self._background, *self._fetching]
 
@@ -101,25 +111,42 @@ class Process:
         pace = _LOOK if self._plan.burst else _PARENT_CHECK
         while not self._is_over(parent):
             self._stopping.wait(pace)
+        if self._plan.burst and not self.has_failed:
+            self._deliver_rest()
         self._stopping.ask()
         self._wind_up()
+
+    def _deliver(self) -> float:
+        """Tell durable subscribers what is due; the seconds until the next look."""
+        told = subscriptions.deliver(
+            worker=self.worker, may_go_on=lambda: not self._stopping.is_asked
+        )
+        return 0.0 if told else _DELIVERIES
+
+    def _deliver_rest(self) -> None:
+        """What is due is told before a burst ends; what has to be tried again waits."""
+        while self._deliver() == 0.0:
+            pass
 
     def _give_up(self, run: Run) -> None:
         """End this process for the sake of one body; the others are released unharmed."""
         self.must_be_replaced = True
         self._leases.let_go([run])
         self._stopping.insist()
-        recovery.overran(run.task, run.attempt)
+        with acting_as(self._actor):
+            recovery.overran(run.task, run.attempt)
 
     def _prepare(self) -> None:
         try:
             for lane in self._lanes:
                 for using in databases_of(lane.model)[:1]:
                     clock.calibrate(using)
-            for worker, code in self._plan.predecessors:
-                recovery.abandoned([worker], exit_code=code)
-            if self._plan.burst:
-                recovery.lost()
+            with acting_as(self._actor):
+                for worker, code in self._plan.predecessors:
+                    recovery.abandoned([worker], exit_code=code)
+                    subscriptions.abandoned([worker])
+                if self._plan.burst:
+                    recovery.lost()
         except Exception as error:
             # Recovery by lease comes to the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from ...catalog import task_models
-from ...models import SimpleTask
 from ...worker.banner import banner, progress
 from ...worker.heartbeat import Heartbeat
 from ...worker.node import Node
 from ...worker.supervisor import Supervisor
+from ..choices import chosen_models
 
 _logger = logging.getLogger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
@@ -50,7 +48,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["processes"] < 1:
             raise CommandError("--processes must be 1 or more.")
-        models = _chosen(options["models"])
+        models = chosen_models(options["models"])
         _log_to_stderr(_LEVELS[options["verbosity"]])
         if options["verbosity"]:
             self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
@@ -72,20 +70,6 @@ class Command(BaseCommand):
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
             sys.exit(code)
-
-
-def _chosen(labels: list[str] | None) -> list[type[SimpleTask]]:
-    known = {model._meta.label_lower: model for model in task_models()}
-    if not known:
-        raise CommandError("There is no task model: subclass SimpleTask in an installed app.")
-    if not labels:
-        return list(known.values())
-    asked = [label.strip() for part in labels for label in part.split(",") if label.strip()]
-    unknown = [label for label in asked if label.lower() not in known]
-    if unknown:
-        names = ", ".join(apps.get_model(label)._meta.label for label in known)
-        raise CommandError(f"No such task model: {', '.join(unknown)}. There are: {names}.")
-    return [known[label.lower()] for label in asked]
 
 
 def _heartbeat(path: Path | None) -> Heartbeat | None:

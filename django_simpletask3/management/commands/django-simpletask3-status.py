@@ -71,6 +71,12 @@ def _told(health: Mapping[str, Any]) -> Iterator[str]:
         ),
     )
     yield ""
+    if health["subscriptions"]:
+        yield from _aligned(
+            ["Subscription", "database", "waiting", "dead", "behind"],
+            (_subscription(told) for told in health["subscriptions"]),
+        )
+        yield ""
     yield from _aligned(
         ["Worker", "last report", "threads", "held", "last recovery pass"],
         (_worker(worker) for worker in health["workers"]),
@@ -103,6 +109,11 @@ def _worker(worker: Mapping[str, Any]) -> list[Any]:
     threads, held = (sum(model[name] for model in models) for name in ("threads", "held"))
     ages = (worker["seconds_since_report"], worker["seconds_since_recovery"])
     return [worker["worker"], _seconds(ages[0]), threads, held, _seconds(ages[1])]
+
+
+def _subscription(told: Mapping[str, Any]) -> list[Any]:
+    names = ("subscription", "database", "waiting", "dead")
+    return [*(told[name] for name in names), _seconds(told["lag"])]
 
 
 def _seconds(value: float | None) -> str:

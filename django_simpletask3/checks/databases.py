@@ -1,0 +1,79 @@
+"""What only a database can answer: its triggers, its door, its deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
+from django.db import connections
+
+from .. import promises, triggers
+from ..catalog import databases_of, roots
+from ..deliveries import Delivery, waiting
+from ..subscribers import registered
+
+TRIGGERS_ID = "django_simpletask3.W201"
+DOOR_ID = "django_simpletask3.E201"
+DELIVERIES_ID = "django_simpletask3.W202"
+SUBSCRIBER_ID = "django_simpletask3.W203"
+
+
+@register(Tags.database)
+def check_protection(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """What migrations promised to protect is protected, and the door is shut."""
+    return [message for using in databases or () for message in _protection(using)]
+
+
+def _protection(using: str) -> Iterator[CheckMessage]:
+    for table in promises.promised(using):
+        if not triggers.are_sound(connections[using], table):
+            # No error: migrate, which mends it, would not start.
+            yield CheckMessage(
+                WARNING,
+                f"The events in {table.name} (database {using!r}) can be changed and deleted: the "
+                "triggers that a migration promised are missing, altered or switched off.",
+                hint=f"Find out who did it. manage.py migrate --database {using} mends them.",
+                id=TRIGGERS_ID,
+            )
+    if promises.is_open(using):
+        yield Error(
+            f"Everybody may change and delete events in the database {using!r}: a tombstone was "
+            "committed while it was open.",
+            hint="Set is_open to false in the open rows of django_simpletask3_tombstone.",
+            id=DOOR_ID,
+        )
+
+
+@register(Tags.database)
+def check_deliveries(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Events can be noted for durable subscribers, and somebody subscribes to what was noted."""
+    return [message for using in databases or () for message in _deliveries(using)]
+
+
+def _deliveries(using: str) -> Iterator[CheckMessage]:
+    is_there = Delivery._meta.db_table in connections[using].introspection.table_names()
+    if is_there:
+        names = set(waiting(using).values_list("subscription", flat=True).distinct())
+        for name in sorted(names - registered().keys()):
+            yield CheckMessage(
+                WARNING,
+                f"Deliveries wait in the database {using!r} for {name!r}, to which nobody "
+                "subscribes.",
+                hint="Import the module of the subscriber in ready(), or delete them in the admin.",
+                id=SUBSCRIBER_ID,
+            )
+        return
+    for root in roots():
+        waits = [one.name for one in registered().values() if issubclass(root, one.models)]
+        if waits and using in databases_of(root):
+            # No error: migrate, which makes the table, would not start.
+            yield CheckMessage(
+                WARNING,
+                f"Events of {root._meta.label} in the database {using!r} cannot be noted for "
+                f"{', '.join(waits)}: the table of deliveries is missing, and saving fails.",
+                hint=f"Let the routers allow django_simpletask3 there, and migrate --database "
+                f"{using}.",
+                obj=root,
+                id=DELIVERIES_ID,
+            )

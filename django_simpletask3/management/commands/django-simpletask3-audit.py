@@ -1,0 +1,247 @@
+"""``manage.py django-simpletask3-audit``: rows against streams, and what the streams tell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from argparse import SUPPRESS, ArgumentParser
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ...audit import Finding, audited, tasks_to_examine
+from ...bundles import exported
+from ...catalog import databases_of, roots
+from ...context import task_context
+from ...models import SimpleTask
+from ...proofs import Manifest, verified
+from ...recoveries import KINDS, Recovery, recoveries
+from ...states import EventKind
+from ..choices import chosen_models, moment, operator
+from ..progress import Progress
+
+_COLUMNS = tuple(Recovery.__dataclass_fields__)
+
+
+class Command(BaseCommand):
+    """Check rows against their streams, list recoveries, export streams, verify an export."""
+
+    help = (
+        "Checks every task's row against its events; the exit code is 1 if something is wrong. "
+        "recoveries lists what was lost, export writes streams to a file, verify checks such a file"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        _scope(parser, default=None)
+        parser.add_argument("--json", action="store_true", help="one JSON document")
+        parser.add_argument(
+            "--repair", action="store_true", help="put right what intact events can tell"
+        )
+        parser.set_defaults(step=self._check)
+        steps = parser.add_subparsers(title="other things to do", metavar="")
+        self._add_recoveries(steps)
+        self._add_export(steps)
+        self._add_verify(steps)
+
+    def _add_recoveries(self, steps: Any) -> None:
+        listing = steps.add_parser("recoveries", help="list recover, drop, release and reject")
+        _scope(listing, default=SUPPRESS, until=True)
+        listing.add_argument("--kind", action="append", choices=[str(kind) for kind in KINDS])
+        listing.add_argument("--reason", default="", help="only those with this reason")
+        listing.add_argument("--worker", default="", help="part of the name of the lost worker")
+        listing.add_argument("--csv", action="store_true", help="comma-separated values")
+        listing.set_defaults(step=self._list)
+
+    def _add_export(self, steps: Any) -> None:
+        export = steps.add_parser("export", help="write streams to a file, as JSON Lines")
+        _scope(export, default=SUPPRESS, until=True)
+        export.add_argument("--task", action="append", metavar="KEY", help="only this task")
+        export.add_argument("--output", type=Path, required=True, metavar="FILE")
+        export.set_defaults(step=self._export)
+
+    def _add_verify(self, steps: Any) -> None:
+        verify = steps.add_parser("verify", help="check such a file, without a database")
+        verify.add_argument("file", type=Path)
+        verify.add_argument("--digest", help="the digest that export has printed")
+        verify.set_defaults(step=self._verify)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        options["step"](options)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        tables = list(_tables(options["model"]))
+        total = 0 if options["since"] else sum(tasks_to_examine(*table) for table in tables)
+        progress = Progress(sys.stderr, total)
+        say = _Json(self.stdout) if options["json"] else _Lines(self.stdout, progress)
+        tasks: Counter[str] = Counter()
+
+        def on_tasks(count: int) -> None:
+            tasks["tasks"] += count
+            progress.add(count)
+
+        with task_context(actor=operator()):
+            for table in tables:
+                for finding in audited(
+                    *table, since=options["since"], repair=options["repair"], on_tasks=on_tasks
+                ):
+                    say.finding(finding)
+        progress.clear()
+        say.end(tasks["tasks"])
+        if say.count:
+            sys.exit(1)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        found = recoveries(
+            chosen_models(options["model"]),
+            since=options["since"],
+            until=options["until"],
+            kinds=[EventKind(kind) for kind in options["kind"] or KINDS],
+            reason=options["reason"],
+            worker=options["worker"],
+        )
+        if options["csv"]:
+            writer = csv.writer(self.stdout)
+            writer.writerow(_COLUMNS)
+            writer.writerows([_cell(value) for value in _values(one)] for one in found)
+        else:
+            self._table(found)
+
+    def _table(self, found: Iterator[Recovery]) -> None:
+        counts: Counter[tuple[str, str]] = Counter()
+        for one in found:
+            counts[one.kind, one.reason] += 1
+            self.stdout.write(
+                f"{one.time:%Y-%m-%d %H:%M:%S}  {one.kind:<7}  {one.reason or '-':<16}  "
+                f"{one.model} {one.task} #{one.sequence} attempt {one.attempt}  "
+                f"{one.worker or '-'}  {one.actor}".rstrip()
+            )
+        for (kind, reason), count in counts.most_common():
+            self.stdout.write(f"{count:>8}  {kind} {reason}".rstrip())
+        if not counts:
+            self.stdout.write("Nothing was recovered, dropped, released or rejected.")
+
+    def _export(self, options: dict[str, Any]) -> None:
+        tables = list(_tables(options["model"]))
+        if options["task"] and len(tables) != 1:
+            raise CommandError("--task needs one --model, of which it is the key.")
+        keys = [_key(tables[0][0], text) for text in options["task"] or ()]
+        try:
+            with options["output"].open("x", encoding="ascii", newline="\n") as file:
+                manifest = exported(
+                    file,
+                    tables,
+                    since=options["since"],
+                    until=options["until"],
+                    keys=keys or None,
+                )
+        except OSError as error:
+            raise CommandError(f"--output {options['output']} cannot be written: {error}") from None
+        self.stdout.write(f"{manifest.streams} streams, {manifest.events} events")
+        self.stdout.write(f"digest {manifest.digest}")
+        self.stdout.write("Keep the digest elsewhere: verify --digest proves the file with it.")
+
+    def _verify(self, options: dict[str, Any]) -> None:
+        flaws = 0
+        try:
+            with options["file"].open(encoding="utf-8", newline="\n") as file:
+                for told in verified(file):
+                    if isinstance(told, Manifest):
+                        flaws += self._tell(told, options["digest"])
+                    else:
+                        flaws += 1
+                        self.stdout.write(f"line {told.line}: {told.task} {told.what}")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{options['file']} cannot be read: {error}") from None
+        if flaws:
+            self.stdout.write("This is not the file that was written.")
+            sys.exit(1)
+
+    def _tell(self, manifest: Manifest, digest: str | None) -> int:
+        self.stdout.write(f"{manifest.streams} streams, {manifest.events} events")
+        self.stdout.write(f"digest {manifest.digest}")
+        if digest is None or digest == manifest.digest:
+            return 0
+        self.stdout.write(f"It should be {digest}.")
+        return 1
+
+
+class _Lines:
+    """Findings for people."""
+
+    def __init__(self, stream: Any, progress: Progress) -> None:
+        self._stream, self._progress, self.count = stream, progress, 0
+
+    def finding(self, one: Finding) -> None:
+        """Write one finding."""
+        self.count += 1
+        self._progress.clear()
+        self._stream.write(
+            f"{one.model} {one.task} ({one.database}) #{one.sequence} {one.problem}: {one.what}"
+        )
+        self._stream.write(f"    {'Repaired.' if one.repaired else one.advice}")
+
+    def end(self, tasks: int) -> None:
+        """Write how it ended."""
+        verdict = f"{self.count} findings" if self.count else "nothing is wrong"
+        self._stream.write(f"{tasks} tasks examined: {verdict}.")
+
+
+class _Json:
+    """Findings for programs: one document, written as it becomes known."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.count = stream, 0
+        self._stream.write('{"findings": [')
+
+    def finding(self, one: Finding) -> None:
+        """Write one finding."""
+        comma = "," if self.count else ""
+        self.count += 1
+        self._stream.write(comma + json.dumps({**asdict(one), "advice": one.advice}))
+
+    def end(self, tasks: int) -> None:
+        """Write how it ended."""
+        self._stream.write(f'], "tasks": {tasks}, "count": {self.count}}}')
+
+
+def _scope(parser: ArgumentParser, *, default: Any, until: bool = False) -> None:
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=default,
+        metavar="APP.MODEL",
+        help="only these task models; repeat it, or separate with commas",
+    )
+    parser.add_argument(
+        "--since", type=moment, default=default, metavar="TIME", help="only what happened from then"
+    )
+    if until:
+        parser.add_argument("--until", type=moment, metavar="TIME", help="and before then")
+
+
+def _tables(labels: list[str] | None) -> Iterator[tuple[type[SimpleTask], str]]:
+    for root in roots(chosen_models(labels)):
+        for using in databases_of(root):
+            yield root, using
+
+
+def _key(root: type[SimpleTask], text: str) -> Any:
+    try:
+        return root._meta.pk.to_python(text)
+    except Exception:
+        raise CommandError(f"--task {text!r} is no key of {root._meta.label}.") from None
+
+
+def _values(one: Recovery) -> Iterator[Any]:
+    return (getattr(one, name) for name in _COLUMNS)
+
+
+def _cell(value: Any) -> str:
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    # A spreadsheet would calculate what begins so.
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

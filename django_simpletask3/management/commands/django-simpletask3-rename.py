@@ -1,0 +1,50 @@
+"""``manage.py django-simpletask3-rename``: write the migration for a renamed task model."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import CommandError
+from django.core.management.commands import makemigrations
+
+from ...renames import keeping_history
+
+_UNUSED = {"merge": False, "empty": False, "check_changes": False, "update": False}
+
+
+class Command(makemigrations.Command):
+    """Write a migration that renames a task model together with its events."""
+
+    help = "Writes the migration for a task model whose class was renamed; its events go along."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("model", metavar="APP.MODEL", help="what it was called")
+        parser.add_argument("new_name", metavar="NAME", help="what its class is called now")
+        parser.add_argument(
+            "--noinput",
+            "--no-input",
+            action="store_false",
+            dest="interactive",
+            help="ask nothing about other changes",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show the migration, do not write it"
+        )
+        parser.add_argument("-n", "--name", help="the name of the migration")
+        parser.set_defaults(include_header=True, scriptable=False)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        label, _, old_name = options["model"].partition(".")
+        if not old_name:
+            raise CommandError("Name the model with its app: app.Invoice")
+        try:
+            label = apps.get_app_config(label).label
+        except LookupError as error:
+            raise CommandError(str(error)) from error
+        pair = ((label, old_name.lower()), (label, options["new_name"].lower()))
+        careful: Any = keeping_history(makemigrations.Command.autodetector)
+        vars(self)["autodetector"] = partial(careful, renamed=pair)
+        super().handle(label, **{**options, **_UNUSED})
