@@ -43,8 +43,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "tests.zoo",  # before the package, for its flush is a faster one
     "django_simpletask3",
-    "tests.zoo",
+    "tests.append_only.shelf",
 ]
 
 MIDDLEWARE = [
@@ -73,7 +74,10 @@ TEMPLATES = [
 DATABASES = {
     alias: database(DATABASE_URL, alias, RUN, RUN_FOLDER) for alias in ("default", "other")
 }
-DATABASE_ROUTERS = ["tests.zoo.routers.ElsewhereRouter"]
+DATABASE_ROUTERS = [
+    "tests.append_only.shelf.routers.ShelfRouter",
+    "tests.zoo.routers.ElsewhereRouter",
+]
 
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = REDIS if "://" in REDIS else f"unix://{REDIS_SOCKET}"
 DJANGO_SIMPLETASK3_SIMQ_PREFIX = f"simpletask3-test-{RUN}"

@@ -38,6 +38,7 @@ _CLAUSES = {
     "recorded twice": ("recorded_twice",),
     "unexplained executions": ("unexplained", "unearned", "foreign_error", "unrecorded"),
     "streams that do not give the row": ("fold_differs", "broken_chain"),
+    "findings of the audit": ("audit",),
     "leaked": ("leaked",),
 }
 

@@ -12,7 +12,8 @@ from django.db.models import Exists, OuterRef
 
 from benchmarks.chaos.models import MODELS, Deed
 from benchmarks.chaos.testimony import Testimony, Witness
-from django_simpletask3.events import events_of
+from django_simpletask3.audit import audited
+from django_simpletask3.events import events_of, root_of
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.replay import Projection, broken_links, fold
 from django_simpletask3.states import FINAL, EventKind, Status
@@ -79,7 +80,17 @@ def judge(gone: Iterable[int] | None, keys: set[str] | None = None) -> Verdict:
             if keys is None or key in keys:
                 text = f"{name} {key}: promised, and there is neither row nor stream"
                 verdict.blame("lost", text)
+    if keys is None:
+        _audit(verdict)
     return verdict
+
+
+def _audit(verdict: Verdict) -> None:
+    """The package's own audit must find nothing either."""
+    for root, using in {(root_of(model), "default") for model in MODELS.values()}:
+        for one in audited(root, using):
+            text = f"{one.model} {one.task} #{one.sequence} {one.problem}: {one.what}"
+            verdict.blame("audit", text)
 
 
 def _pages(model: type[Deed], keys: set[str] | None) -> Iterator[list[Any]]:

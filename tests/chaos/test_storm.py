@@ -21,6 +21,7 @@ def test_the_storm_was_one(storm: Report) -> None:
         "recorded twice",
         "unexplained executions",
         "streams that do not give the row",
+        "findings of the audit",
         "leaked",
     ],
 )

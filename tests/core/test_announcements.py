@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import clock, signals
+from django_simpletask3.context import task_context
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import (
     SIGNALS,
@@ -41,7 +42,15 @@ from tests.core.lives import (
 )
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
-from tests.zoo.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder, UuidKeyed
+from tests.zoo.models import (
+    Elsewhere,
+    ForeignInvoice,
+    Invoice,
+    Letter,
+    PaidInvoice,
+    Reminder,
+    UuidKeyed,
+)
 
 transactional = pytest.mark.django_db(transaction=True)
 
@@ -706,3 +715,55 @@ def test_a_save_in_the_same_transaction_postpones_the_bell() -> None:
         task.save()
 
     assert waiting(task) == 0
+
+
+def test_what_a_receiver_does_names_the_signal_and_what_it_followed_from(
+    pending_task: Any, listen: Any, commit: Any
+) -> None:
+    made: list[Any] = []
+
+    def follow(task: Any, **_: Any) -> None:
+        made.append(saved(Letter))
+        task.note("seen")
+
+    listen(follow, task_canceled)
+
+    with commit():
+        pending_task.cancel()
+
+    name = f"zoo.Invoice:{pending_task.pk}"
+    (letter,) = made
+    birth = stream_of(letter)[0]
+    assert letter.parent == name
+    assert birth.actor == "signal task_canceled"
+    assert birth.data == {"cause": f"{name} #2", "parent": name}
+    assert stream_of(pending_task)[-1].actor == "signal task_canceled"
+
+
+def test_a_receiver_acts_for_whoever_caused_the_signal(
+    pending_task: Any, listen: Any, commit: Any
+) -> None:
+    listen(lambda task, **_: task.note("seen"), task_canceled)
+
+    with task_context(actor="ann"), commit():
+        pending_task.cancel()
+
+    assert stream_of(pending_task)[-1].actor == "ann"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_follows_from_a_deletion_names_the_task_that_is_gone(
+    pending_task: Any, listen: Any
+) -> None:
+    made: list[Any] = []
+
+    def follow(event: Any, **_: Any) -> None:
+        if event.kind == EventKind.DELETE:
+            made.append(saved(Letter))
+
+    listen(follow, task_transitioned)
+    name = f"zoo.Invoice:{pending_task.pk}"
+
+    pending_task.delete()
+
+    assert made[0].parent == name

@@ -15,6 +15,7 @@ from django_simpletask3.context import (
     NOBODY,
     TaskContext,
     current,
+    current_user,
     recalled,
     task_context,
     task_context_middleware,
@@ -126,6 +127,30 @@ def test_a_request_that_touches_no_task_never_asks_for_its_user() -> None:
             raise AssertionError("a session was read for nothing")
 
     assert seen_by(Unasked(), lambda request: "page") == "page"
+
+
+def test_the_id_of_a_request_and_the_key_of_its_user_are_kept(django_user_model: Any) -> None:
+    found: list[TaskContext] = []
+    middleware = task_context_middleware(lambda request: found.append(current()) or HttpResponse())
+    request = RequestFactory().get("/", headers={"X-Request-ID": "abc-1" + "x" * 500})
+    request.user = django_user_model(pk=7, username="ann")
+
+    middleware(request)
+
+    told = found[0]
+    assert told.actor == "ann"
+    assert (told.data["user"], told.data["request_id"]) == ("7", ("abc-1" + "x" * 500)[:200])
+
+
+@pytest.mark.django_db
+def test_the_user_who_acts_can_be_asked_for(django_user_model: Any) -> None:
+    ann = django_user_model.objects.create(username="ann")
+
+    with task_context(actor=ann):
+        assert current_user() == ann
+    with task_context(user="no key"):
+        assert current_user() is None
+    assert current_user() is None
 
 
 def test_before_authentication_there_is_no_user_to_act() -> None:

@@ -48,7 +48,7 @@ from tests.zoo.models import (
 
 pytestmark = pytest.mark.django_db
 
-MACHINES_OWN = [*PROJECTED, "worker", "lease_until"]
+MACHINES_OWN = [*PROJECTED, "worker", "lease_until", "parent"]
 
 
 def statements(made: CaptureQueriesContext) -> list[str]:
@@ -638,14 +638,14 @@ def test_a_body_that_nobody_wrote_is_not_implemented() -> None:
 def test_every_row_is_found_by_the_index_of_its_search() -> None:
     indexed = {field.name for field in Invoice._meta.local_fields if field.db_index}
 
-    assert indexed == {"lease_until", "done_time"}
+    assert indexed == {"lease_until", "done_time", "parent"}
 
 
 def test_the_base_table_names_its_columns_by_who_writes_them() -> None:
     names = {field.name for field in SimpleTask._meta.local_fields}
     operational = {"add_time", "mod_time", "run_after", "priority", "worker", "lease_until"}
 
-    assert names == {*PROJECTED} | operational
+    assert names == {*PROJECTED, "parent"} | operational
     assert not [
         field.name
         for field in SimpleTask._meta.local_fields

@@ -1,6 +1,7 @@
 """The fold of a stream is the row, whatever happened."""
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -121,3 +122,15 @@ def test_a_task_that_is_tried_again_has_no_traces_of_the_last_try(kind: EventKin
     row = row_of(task)
     assert (row.start_time, row.done_time, row.success, row.result_time) == (None,) * 4
     assert (row.result_data, row.error_data, row.worker) == (None, None, "")
+
+
+def test_a_task_can_be_asked_what_it_was() -> None:
+    task = brought(saved(Invoice), Status.SUCCESS)
+    task.reset("again")
+    events = stream_of(task)
+
+    found = [task.state_at(event.event_time).status for event in events]
+
+    assert found == [Status.PENDING, Status.RUNNING, Status.SUCCESS, Status.PENDING]
+    assert task.state_at(events[0].event_time - timedelta(seconds=1)) == Projection()
+    assert task.state_at(events[-1].event_time) == projection_of(task)

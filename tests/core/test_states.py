@@ -19,6 +19,9 @@ cancel  | PENDING, RUNNING | CANCELED
 reset   | any              | PENDING
 reject  | any              | same
 note    | any              | same
+hold    | any              | same
+lift    | any              | same
+erase   | any              | same
 delete  | any              | none
 """
 NUMBERS = {"PENDING": 0, "RUNNING": 10, "SUCCESS": 20, "FAILED": 30, "CANCELED": 40}

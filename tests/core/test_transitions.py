@@ -15,7 +15,6 @@ from django_simpletask3 import clock
 from django_simpletask3.batches import record_each
 from django_simpletask3.conf import options
 from django_simpletask3.encoding import encode
-from django_simpletask3.events import digest_of
 from django_simpletask3.exceptions import (
     IllegalTransition,
     StaleTask,
@@ -24,6 +23,7 @@ from django_simpletask3.exceptions import (
 )
 from django_simpletask3.moves import Move
 from django_simpletask3.replay import broken_links, fold
+from django_simpletask3.seals import digest_of
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import ACTIVE, FENCED, TRANSITIONS, EventKind, Status
 from django_simpletask3.transitions import record, record_all

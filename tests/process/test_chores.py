@@ -78,6 +78,8 @@ def test_every_chore_of_a_node_has_its_place() -> None:
         "silent",
         "messages",
         "strangers",
+        "subscribers",
+        "retention",
     }
 
 

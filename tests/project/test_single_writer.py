@@ -37,6 +37,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("querysets.TaskQuerySet.update_or_create", "*"): "refuses them, then is Django's",
     ("querysets.TaskQuerySet.bookkeep", "*"): "for callers that this test reads as writers",
     ("querysets.TaskQuerySet.bookkeep_free", "*"): "for callers that this test reads as writers",
+    ("tombstones.Tombstone.inscribe", "digest"): "a tombstone's own, over what is gone",
     ("rows.Rows._write_alike", "*"): "the pen: only transitions.py holds it (tested below)",
     ("rows.Rows._write_children", "*"): "the pen, for a child's own columns",
 }

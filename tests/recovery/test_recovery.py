@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, connections, models
 
 from django_simpletask3 import clock, doorbells, losses, recovery
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.querysets import TaskQuerySet, rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
@@ -429,6 +429,24 @@ def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_cli
     assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
 
 
+def test_two_nodes_doubt_all_bells_between_them(
+    redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovery.forgotten()
+    Invoice.objects.bulk_enqueue([{} for _ in range(7)])
+    redis_client.flushall()
+    doubt = TaskQuerySet.bookkeep_free
+
+    def overtaken(rows: Any, **columns: Any) -> int:
+        doubt(rows, **columns)  # by the other node, which dies after this slice
+        return doubt(rows, **columns)
+
+    monkeypatch.setattr(TaskQuerySet, "bookkeep_free", overtaken)
+
+    assert recovery.forgotten(limit=2) == 0
+    assert Invoice.objects.lost().count() == 7
+
+
 def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
     pending_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,3 +477,9 @@ def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
 
     noticed.join()
     assert (moved, kinds(running_task)[-1]) == (1, "recover")
+
+
+def test_what_recovery_does_names_it(running_task: Invoice) -> None:
+    recovery.abandoned([WORKER])
+
+    assert running_task.events.last().actor == "recovery"

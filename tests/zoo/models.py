@@ -1,6 +1,7 @@
 """One small task model per shape that a project may give its own."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
@@ -218,6 +219,33 @@ class Letter(SimpleTask):
 
     def do_task(self) -> str:
         return f"Dear {self.customer}"
+
+
+class Dunning(SimpleTask):
+    """Goes when its invoice, which is a task too, goes."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, null=True, blank=True)
+
+    def do_task(self) -> str:
+        return "last warning"
+
+
+class Receipt(models.Model):
+    """Keeps its invoice from being deleted."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT)
+
+    def __str__(self) -> str:
+        return f"receipt of {self.invoice_id}"
+
+
+class Fleeting(SimpleTask):
+    """Kept for the blink of an eye."""
+
+    django_simpletask3_retention = {SimpleTask.SUCCESS: timedelta(microseconds=1)}
+
+    def do_task(self) -> str:
+        return "gone"
 
 
 class Audited(SimpleTask):

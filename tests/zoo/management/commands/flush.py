@@ -7,6 +7,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
 from django.db import connections, transaction
 
+from django_simpletask3.management.commands.flush import flushing
+
 FOR_GOOD = {Permission._meta.db_table, ContentType._meta.db_table}
 
 
@@ -17,6 +19,7 @@ class Command(flush.Command):
         connection = connections[database]
         names = connection.introspection.django_table_names(only_existing=True, include_views=False)
         with (
+            flushing(database),
             connection.constraint_checks_disabled(),
             transaction.atomic(using=database),
             connection.cursor() as cursor,

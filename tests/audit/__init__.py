@@ -1,0 +1,1 @@
+"""The ledger: rows against streams, recoveries, bundles."""

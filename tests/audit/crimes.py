@@ -1,0 +1,239 @@
+"""Everything that can be done to the ledger past the state machine, by somebody who knows SQL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import models
+
+from django_simpletask3.examination import Problem
+from django_simpletask3.seals import erased_from
+from django_simpletask3.states import EventKind, Status
+
+Planted = set[tuple[int, Problem]]
+CRIMES: dict[str, "Crime"] = {}
+
+
+@dataclass(frozen=True)
+class Crime:
+    """What is done to a task of seven events, and what must be found."""
+
+    commit: Callable[[Any], object]
+    found: Planted
+    is_repairable: bool = False
+
+
+def events(task: Any) -> models.QuerySet[Any, Any]:
+    return models.QuerySet(task.event_model, using=task._state.db).filter(task=task.pk)
+
+
+def event(task: Any, sequence: int) -> models.QuerySet[Any, Any]:
+    return events(task).filter(sequence=sequence)
+
+
+def row(task: Any) -> models.QuerySet[Any, Any]:
+    return models.QuerySet(type(task), using=task._state.db).filter(pk=task.pk)
+
+
+def seal_anew(task: Any, start: int) -> None:
+    """Let the chain hold again from event ``start`` on: a thorough criminal does so."""
+    previous = events(task).filter(sequence__lt=start).order_by("sequence").last()
+    digest = previous.digest if previous else ""
+    for one in events(task).filter(sequence__gte=start).order_by("sequence"):
+        digest = one.sealed(digest)
+        event(task, one.sequence).update(digest=digest)
+
+
+def crime(name: str, *found: tuple[int, Problem], repairable: bool = False) -> Any:
+    def register(commit: Callable[[Any], object]) -> Callable[[Any], object]:
+        CRIMES[name] = Crime(commit, set(found), repairable)
+        return commit
+
+    return register
+
+
+def change(**columns: Any) -> Callable[[Any], object]:
+    return lambda task: event(task, 3).update(**columns)
+
+
+# The life: 1 enqueue, 2 start, 3 retry, 4 start, 5 note, 6 ack, 7 note.
+for _name, _columns in {
+    "kind": {"kind": EventKind.NOTE},
+    "attempt": {"attempt": 7},
+    "time": {"event_time": "2001-01-01T00:00:00Z"},
+    "worker": {"worker": "somebody else"},
+    "actor": {"actor": "Eve"},
+    "reason": {"reason": "because"},
+    "data": {"data": {"seconds": 0}},
+    "status": {"to_status": Status.FAILED},
+}.items():
+    CRIMES[f"changed {_name}"] = Crime(change(**_columns), {(3, Problem.DIGEST)})
+CRIMES["changed kind"].found.add((3, Problem.ARROW))
+CRIMES["changed attempt"].found.update({(3, Problem.ARROW), (4, Problem.ARROW)})
+CRIMES["changed status"].found.update({(3, Problem.ARROW), (4, Problem.ARROW)})
+CRIMES["changed digest"] = Crime(
+    change(digest="0" * 64), {(3, Problem.DIGEST), (4, Problem.DIGEST)}
+)
+
+
+@crime("changed and sealed anew", (7, Problem.TAIL))
+def _thorough(task: Any) -> None:
+    event(task, 3).update(reason="because")
+    seal_anew(task, 3)
+
+
+@crime("deleted first", (2, Problem.GAP), (2, Problem.ARROW))
+def _first(task: Any) -> None:
+    event(task, 1).delete()
+
+
+@crime("deleted in the middle", (6, Problem.GAP))
+def _middle(task: Any) -> None:
+    event(task, 5).delete()
+
+
+@crime("deleted two", (6, Problem.GAP), (6, Problem.ARROW))
+def _two(task: Any) -> None:
+    events(task).filter(sequence__in=[4, 5]).delete()
+
+
+@crime("deleted and renumbered", (5, Problem.DIGEST), (6, Problem.DIGEST), (7, Problem.TAIL))
+def _renumbered(task: Any) -> None:
+    event(task, 5).delete()
+    for one in (6, 7):
+        event(task, one).update(sequence=one - 1)
+
+
+@crime("cut by one", (7, Problem.TAIL))
+def _cut(task: Any) -> None:
+    event(task, 7).delete()
+
+
+@crime("cut by three", (5, Problem.TAIL))
+def _cut_more(task: Any) -> None:
+    events(task).filter(sequence__gt=4).delete()
+
+
+@crime("cut, and the row made to fit", (6, Problem.ROW), repairable=True)
+def _cut_and_fitted(task: Any) -> None:
+    # Cut to the ack and the row set back to it: what remains is one consistent story but the time.
+    event(task, 7).delete()
+    last = event(task, 6).get()
+    row(task).update(sequence=6, digest=last.digest, attempt=9)
+
+
+@crime("inserted at the end", (8, Problem.DIGEST), (8, Problem.ROW))
+def _appended(task: Any) -> None:
+    one = event(task, 7).get()
+    one.pk, one.sequence = None, 8
+    models.QuerySet(task.event_model, using=task._state.db).bulk_create([one])
+
+
+@crime("inserted at the end, sealed", (8, Problem.ROW), repairable=True)
+def _appended_sealed(task: Any) -> None:
+    _appended(task)
+    seal_anew(task, 8)
+
+
+@crime("inserted in the middle", (4, Problem.DIGEST), (5, Problem.DIGEST), (8, Problem.ROW))
+def _inserted(task: Any) -> None:
+    for one in (7, 6, 5, 4):
+        event(task, one).update(sequence=one + 1)
+    one = event(task, 3).get()
+    one.pk, one.sequence, one.kind, one.from_status = None, 4, EventKind.NOTE, one.to_status
+    models.QuerySet(task.event_model, using=task._state.db).bulk_create([one])
+    CRIMES["inserted in the middle"].found.update(
+        {(number, Problem.DIGEST) for number in range(4, 9)}
+    )
+
+
+@crime(
+    "swapped",
+    *((number, Problem.DIGEST) for number in (4, 5, 6)),
+    *((number, Problem.ARROW) for number in (4, 5)),
+)
+def _swapped(task: Any) -> None:
+    event(task, 4).update(sequence=99)
+    event(task, 5).update(sequence=4)
+    event(task, 99).update(sequence=5)
+
+
+@crime("ended twice", (7, Problem.DIGEST), (7, Problem.ARROW), (7, Problem.TWICE))
+def _twice(task: Any) -> None:
+    event(task, 7).update(kind=EventKind.ACK, from_status=Status.RUNNING, to_status=Status.SUCCESS)
+
+
+@crime("moved to another task", (2, Problem.DIGEST), (3, Problem.DIGEST))
+def _foreign(task: Any) -> None:
+    # Two tasks with equal lives exchange their second event.
+    twin = type(task).objects.exclude(pk=task.pk).first()
+    mine, theirs = event(task, 2).get(), event(twin, 2).get()
+    models.QuerySet(task.event_model).filter(pk=mine.pk).update(sequence=50)
+    models.QuerySet(task.event_model).filter(pk=theirs.pk).update(task=task.pk)
+    models.QuerySet(task.event_model).filter(pk=mine.pk).update(task=twin.pk, sequence=2)
+
+
+@crime("all events deleted", (0, Problem.STREAM))
+def _all_events(task: Any) -> None:
+    events(task).delete()
+
+
+@crime("row deleted", (7, Problem.ORPHAN), repairable=True)
+def _row(task: Any) -> None:
+    row(task)._raw_delete(task._state.db)
+
+
+@crime("result changed", (7, Problem.RESULT))
+def _result(task: Any) -> None:
+    row(task).update(result_data={"sum": 4})
+
+
+@crime("result erased by hand", (7, Problem.RESULT))
+def _no_result(task: Any) -> None:
+    row(task).update(result_data=None)
+
+
+@crime("error planted", (7, Problem.RESULT))
+def _error(task: Any) -> None:
+    row(task).update(error_data={"type": "ValueError", "message": "no", "traceback": ""})
+
+
+@crime("payload erased by hand", (3, Problem.ERASED))
+def _erased(task: Any) -> None:
+    retry = event(task, 3).get()
+    event(task, 3).update(data=erased_from(retry.data))
+
+
+@crime("born again", (0, Problem.STREAM), repairable=True)
+def _born_again(task: Any) -> None:
+    events(task).delete()
+    row(task).update(
+        status=Status.PENDING,
+        sequence=0,
+        attempt=0,
+        digest="",
+        success=None,
+        start_time=None,
+        done_time=None,
+        result_time=None,
+        result_data=None,
+    )
+
+
+for _name, _columns in {
+    "status": {"status": Status.FAILED},
+    "success": {"success": False},
+    "attempt": {"attempt": 1},
+    "start_time": {"start_time": None},
+    "done_time": {"done_time": "2001-01-01T00:00:00Z"},
+    "result_time": {"result_time": None},
+    "sequence": {"sequence": 5},
+}.items():
+    CRIMES[f"row says another {_name}"] = Crime(
+        lambda task, columns=_columns: row(task).update(**columns),  # type: ignore[misc]
+        {(7, Problem.ROW)},
+        is_repairable=True,
+    )
+CRIMES["row knows another digest"] = Crime(
+    lambda task: row(task).update(digest="0" * 64), {(7, Problem.TAIL)}
+)

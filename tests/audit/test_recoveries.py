@@ -1,0 +1,141 @@
+"""What was lost, given up, given back or refused can be listed by reason, worker and time."""
+
+import contextlib
+import csv
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3 import recoveries as module
+from django_simpletask3 import recovery
+from django_simpletask3.exceptions import StaleTask
+from django_simpletask3.recoveries import Recovery, recoveries
+from django_simpletask3.states import EventKind, Status
+from tests.core.lives import brought, moved, saved
+from tests.zoo.models import Elsewhere, Invoice, Letter
+
+pytestmark = pytest.mark.django_db
+
+
+def lost(model: type[Any]) -> Any:
+    """A task whose worker has died, recovered."""
+    task = brought(saved(model), Status.RUNNING)
+    recovery.abandoned(["w1"])
+    task.refresh_from_db()
+    return task
+
+
+def listed(**asked: Any) -> list[Recovery]:
+    return list(recoveries(**asked))
+
+
+def test_a_recovered_task_is_listed_with_who_lost_it() -> None:
+    task = lost(Invoice)
+
+    (one,) = listed()
+
+    assert (one.model, one.task, one.sequence) == ("zoo.Invoice", str(task.pk), 3)
+    assert (one.kind, one.reason, one.worker, one.attempt) == ("recover", "worker_died", "w1", 1)
+    assert one.time == task.events.last().event_time
+
+
+def test_every_kind_in_every_table_and_database_is_listed() -> None:
+    lost(Elsewhere)
+    task = moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE)
+    late = Letter.objects.get(pk=moved(task, EventKind.START, worker="w2").pk)
+    moved(task, EventKind.DROP)
+    late.attempt = 1
+    with contextlib.suppress(StaleTask):
+        moved(late, EventKind.ACK, worker="w1")
+
+    told = {(one.database, one.model, one.kind, one.worker, one.attempt) for one in listed()}
+
+    assert told == {
+        ("other", "zoo.Elsewhere", "recover", "w1", 1),
+        ("default", "zoo.Letter", "release", "w1", 1),
+        ("default", "zoo.Letter", "drop", "w1", 2),
+        ("default", "zoo.Letter", "reject", "w1", 1),
+    }
+
+
+def test_what_is_listed_can_be_narrowed_down() -> None:
+    first, second = lost(Invoice), lost(Letter)
+    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
+    when = second.events.last().event_time
+
+    assert [one.task for one in listed(chosen=[Invoice])] == [str(first.pk)]
+    assert [one.kind for one in listed(kinds=[EventKind.RELEASE])] == ["release"]
+    assert [one.reason for one in listed(reason="stop")] == ["stop"]
+    assert {one.worker for one in listed(worker="w2")} == {"w2"}
+    assert listed(since=when + timedelta(hours=1)) == []
+    assert [one.model for one in listed(until=when)] == ["zoo.Invoice"]
+    assert {one.model for one in listed(since=when)} == {"zoo.Letter"}
+
+
+def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [lost(Invoice) for _ in range(7)]
+    monkeypatch.setattr(module, "_PAGE", 2)
+
+    found = [one.task for one in recoveries([Invoice])]
+
+    assert found == [str(task.pk) for task in tasks]
+
+
+@pytest.mark.skipif(connections["default"].vendor != "postgresql", reason="PostgreSQL explains")
+def test_a_period_is_found_by_an_index() -> None:
+    lost(Invoice)
+    with CaptureQueriesContext(connections["default"]) as queries:
+        listed(chosen=[Invoice])
+
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("EXPLAIN " + queries[0]["sql"])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "Index Cond: ((kind)::text = " in plan
+
+
+def command(*words: str) -> str:
+    said = StringIO()
+    call_command("django-simpletask3-audit", "recoveries", *words, stdout=said)
+    return said.getvalue()
+
+
+def test_the_command_lists_and_counts() -> None:
+    task = lost(Invoice)
+    lost(Letter)
+
+    said = command()
+
+    assert f"recover  worker_died       zoo.Invoice {task.pk} #3 attempt 1  w1" in said
+    assert said.splitlines()[-1].split() == ["2", "recover", "worker_died"]
+
+
+def test_the_command_says_when_there_is_nothing() -> None:
+    assert command("--model", "zoo.Invoice") == (
+        "Nothing was recovered, dropped, released or rejected.\n"
+    )
+
+
+def test_the_command_writes_a_table_for_spreadsheets() -> None:
+    task = moved(brought(saved(Invoice), Status.RUNNING), EventKind.RELEASE, reason="=1+1")
+
+    rows = list(csv.DictReader(StringIO(command("--csv"))))
+
+    assert [row["task"] for row in rows] == [str(task.pk)]
+    assert rows[0]["reason"] == "'=1+1"
+    assert list(rows[0]) == list(Recovery.__dataclass_fields__)
+
+
+def test_the_command_takes_times_and_kinds() -> None:
+    lost(Invoice)
+
+    assert "Nothing" in command("--since", "2999-01-01")
+    assert "Nothing" in command("--until", "1999-01-01T10:00")
+    assert "Nothing" in command("--kind", "reject")
+    assert "recover" in command("--kind", "recover", "--since", "1999-01-01")

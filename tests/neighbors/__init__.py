@@ -1,0 +1,1 @@
+"""A project in which other packages note who did something."""

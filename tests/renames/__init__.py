@@ -1,0 +1,1 @@
+"""No migration loses history by accident."""

@@ -1,0 +1,156 @@
+"""Projects on disk, whose models are rewritten and whose manage.py is run."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.project.sources import ROOT
+
+MANAGE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """
+SECRET_KEY = "only for tests"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.auth", "django.contrib.contenttypes", "django_simpletask3", "app",
+]
+DATABASES = {{"default": {database!r}}}
+DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = {redis!r}
+DJANGO_SIMPLETASK3_SIMQ_PREFIX = {prefix!r}
+"""
+READY = """
+import json, os
+import django
+from django.apps import apps
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+django.setup()
+globals().update({model.__name__: model for model in apps.get_app_config("app").get_models()})
+"""
+HEAD = """
+from django.db import models
+from django_simpletask3.models import SimpleTask, TaskEvent, stream_of
+"""
+INVOICE = """
+class Invoice(SimpleTask):
+    amount = models.IntegerField(default=0)
+
+    def do_task(self):
+        return "paid"
+"""
+TRANSFER = """
+class Transfer(SimpleTask):
+    django_simpletask3_event_model = "app.TransferRecord"
+
+    def do_task(self):
+        return "moved"
+
+
+class TransferRecord(TaskEvent):
+    task = stream_of("app.Transfer")
+    clerk = models.CharField(max_length=32, blank=True)
+
+    class Meta(TaskEvent.Meta):
+        pass
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and its exit code."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a manage.py and an app called ``app``."""
+
+    folder: Path
+    database: dict[str, Any]
+    redis: str
+    prefix: str
+    app: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "app", self.folder / "app")
+        (self.app / "migrations").mkdir(parents=True)
+        (self.app / "__init__.py").touch()
+        (self.app / "migrations" / "__init__.py").touch()
+        self.write("manage.py", MANAGE)
+        self.write(
+            "settings.py",
+            SETTINGS.format(database=self.database, redis=self.redis, prefix=self.prefix),
+        )
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text(encoding="utf-8")
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def models(self, *texts: str) -> None:
+        """Let these be the models of the app."""
+        self.write("app/models.py", HEAD + "\n".join(texts))
+
+    def try_to(self, *command: str, answers: str = "") -> Said:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=environment(),
+            input=answers,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout)
+
+    def manage(self, *arguments: str, answers: str = "") -> str:
+        """What the command prints; it must succeed."""
+        said = self.try_to("manage.py", *arguments, answers=answers)
+        assert said.code == 0, said.text
+        return said.text
+
+    def stopped(self, *arguments: str, answers: str = "") -> str:
+        """What the command prints; it must stop with an explanation."""
+        said = self.try_to("manage.py", *arguments, answers=answers)
+        assert said.code == 1, said.text
+        assert "CommandError" in said.text, said.text
+        assert "Traceback" not in said.text, said.text
+        return said.text
+
+    def shell(self, code: str) -> Any:
+        """What ``code`` leaves in ``told``, by way of JSON."""
+        after = "\nprint(json.dumps(told, default=str))"
+        said = self.try_to("-c", f"{READY}{code}{after}")
+        assert said.code == 0, said.text
+        return json.loads(said.text.splitlines()[-1])
+
+    def migrations(self) -> list[Path]:
+        return sorted((self.app / "migrations").glob("0*.py"))
+
+    def newest(self) -> str:
+        """The text of the newest migration."""
+        return self.migrations()[-1].read_text(encoding="utf-8")
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def sqlite(folder: Path) -> dict[str, Any]:
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}

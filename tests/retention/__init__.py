@@ -1,0 +1,1 @@
+"""What is old enough goes, and leaves a tombstone; what is on hold stays."""

@@ -1,0 +1,24 @@
+"""Models that keep their tasks for the blink of an eye."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+Keep = Callable[..., None]
+
+#: So old is everything that was done before.
+OLD = timedelta(microseconds=1)
+#: So old is nothing here.
+YOUNG = timedelta(days=1)
+
+
+@pytest.fixture
+def keep(monkeypatch: pytest.MonkeyPatch) -> Keep:
+    """Declare the retention of a model, until the test is over."""
+
+    def declare(model: Any, rules: Any) -> None:
+        monkeypatch.setattr(model, "django_simpletask3_retention", rules)
+
+    return declare

@@ -1,0 +1,67 @@
+"""Real servers deliver, and one that is killed in the middle leaves it to another."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_simpletask3.models import Delivery
+from tests.eventually import eventually
+from tests.process.conftest import drain, start_server  # noqa: F401 - fixtures
+from tests.process.lives import group
+from tests.subscriptions.conftest import Follow
+from tests.zoo.models import Invoice
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
+
+
+@pytest.fixture
+def diary(tmp_path: Path, follow: Follow) -> Any:
+    """What the servers' subscriber of the zoo hears, as words of lines."""
+    follow("zoo", lambda task, event: None, Invoice)  # so that this process writes deliveries
+    return tmp_path / "diary"
+
+
+def environment(path: Path, **more: str) -> dict[str, str]:
+    return {"SIMPLETASK3_TEST_DIARY": str(path), **more}
+
+
+def heard(path: Path) -> list[str]:
+    return (
+        [line.rpartition(" ")[0] for line in path.read_text().splitlines()] if path.exists() else []
+    )
+
+
+def test_a_burst_delivers_what_is_due_before_it_ends(diary: Path, drain: Any) -> None:  # noqa: F811
+    task = Invoice.objects.create()
+
+    drain(**environment(diary))
+
+    assert heard(diary) == [f"{task.pk} {kind}" for kind in ("enqueue", "start", "ack")]
+    assert not Delivery.objects.exists()
+
+
+def test_a_server_killed_between_the_call_and_the_end_leaves_it_to_the_next(
+    diary: Path,
+    start_server: Any,  # noqa: F811
+    drain: Any,  # noqa: F811
+) -> None:
+    task = Invoice.objects.create()
+    stuck = start_server(**environment(diary, SIMPLETASK3_TEST_DIARY_HANGS="1"))
+    eventually(lambda: heard(diary) == [f"{task.pk} enqueue"])
+
+    victims = group(stuck.pid)
+    os.killpg(stuck.pid, signal.SIGKILL)
+    eventually(lambda: not group(stuck.pid))
+    assert victims
+    assert Delivery.objects.filter(kind="enqueue").exists()
+    running = start_server(**environment(diary))
+    eventually(lambda: len(heard(diary)) >= 4, timeout=60)
+    eventually(lambda: not Delivery.objects.exists())
+    running.send_signal(signal.SIGTERM)
+
+    told = heard(diary)
+    assert told[:2] == [f"{task.pk} enqueue"] * 2
+    assert told[2:] == [f"{task.pk} start", f"{task.pk} ack"]

@@ -1,0 +1,448 @@
+"""A delivery is written with its event, done in order, and tried until it works."""
+
+import threading
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import OperationalError, connection, connections, models, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3 import clock, health, subscriptions
+from django_simpletask3.checks import DELIVERIES_ID, SUBSCRIBER_ID
+from django_simpletask3.context import current
+from django_simpletask3.models import Delivery, SimpleTask
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.subscribers import registered, unsubscribe
+from django_simpletask3.subscriptions import deliver, retry, subscribe
+from tests.core.lives import brought, moved, saved
+from tests.subscriptions.conftest import Follow
+from tests.zoo.models import Elsewhere, Invoice, Letter, PaidInvoice, UuidKeyed
+
+pytestmark = pytest.mark.django_db
+
+
+class Diary:
+    """A handler that notes what it hears, and raises as long as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.heard: list[tuple[Any, int, str]] = []
+        self.failures = failures
+        self.contexts: list[Any] = []
+        self.__module__, self.__qualname__ = __name__, f"diary {id(self)}"
+
+    def __call__(self, task: Any, event: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ValueError("not yet")
+        self.heard.append((task, event.sequence, str(event.kind)))
+        self.contexts.append(current())
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for _, _, kind in self.heard]
+
+
+def everything_is_due() -> None:
+    for using in ("default", "other"):
+        models.QuerySet(Delivery, using=using).filter(due_time__isnull=False).update(
+            due_time=clock.now(using) - timedelta(seconds=1)
+        )
+
+
+def deliver_all() -> int:
+    """Deliver until nothing is due; how many handlers were called."""
+    calls = 0
+    while called := deliver():
+        calls += called
+    return calls
+
+
+def test_an_event_is_delivered_once_and_its_delivery_is_gone(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice, kinds=["ack", EventKind.FAIL])
+    task = brought(saved(Invoice), Status.SUCCESS)
+
+    assert deliver_all() == 1
+
+    assert diary.heard == [(task, 3, "ack")]
+    assert not Delivery.objects.exists()
+    assert deliver_all() == 0
+
+
+def test_every_kind_is_heard_unless_some_are_named_in_the_order_of_the_task(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice)
+    task = brought(saved(Invoice), Status.SUCCESS)
+    task.reset("again")
+
+    deliver_all()
+
+    assert diary.kinds == ["enqueue", "start", "ack", "reset"]
+
+
+def test_models_are_told_apart_and_databases_are_not_forgotten(follow: Follow) -> None:
+    one, all_, two = Diary(), Diary(), Diary()
+    follow("one", one, PaidInvoice)
+    follow("two", two, [Letter, UuidKeyed])
+    follow("all", all_, SimpleTask)
+    for model in (Invoice, PaidInvoice, Letter, UuidKeyed, Elsewhere):
+        saved(model)
+
+    assert deliver_all() == 1 + 2 + 5
+    assert [type(task) for task, *_ in one.heard] == [PaidInvoice]
+    assert {type(task) for task, *_ in two.heard} == {Letter, UuidKeyed}
+    assert len(all_.heard) == 5
+
+
+def test_a_rolled_back_event_leaves_no_delivery(follow: Follow) -> None:
+    follow("diary", Diary(), Invoice)
+
+    with transaction.atomic():
+        saved(Invoice)
+        transaction.set_rollback(True)
+
+    assert not Delivery.objects.exists()
+
+
+def test_a_batch_costs_one_statement_more_and_none_without_subscribers(follow: Follow) -> None:
+    counts = []
+    for number in (0, 1):
+        if number:
+            follow("diary", Diary(), Invoice)
+        with CaptureQueriesContext(connection) as queries:
+            Invoice.objects.bulk_enqueue([{} for _ in range(20)])
+        counts.append(len(queries))
+        assert Delivery.objects.count() == 20 * number
+    with CaptureQueriesContext(connection) as queries:
+        saved(Letter)
+
+    assert counts[1] == counts[0] + 1
+    assert not [query for query in queries if "delivery" in query["sql"]]
+
+
+def test_while_a_handler_raises_the_event_is_tried_again_later_and_later(follow: Follow) -> None:
+    diary = Diary(failures=3)
+    follow("diary", diary, Invoice, kinds=["enqueue"])
+    task = saved(Invoice)
+    rests = []
+
+    for _ in range(3):
+        deliver()
+        assert deliver() == 0
+        row = Delivery.objects.get()
+        rests.append((row.due_time - clock.now("default")).total_seconds())
+        assert "ValueError: not yet" in row.last_error
+        everything_is_due()
+
+    assert row.attempts == 3
+    assert rests[0] < rests[1] < rests[2] < 5
+    assert deliver() == 1
+    assert diary.heard == [(task, 1, "enqueue")]
+
+
+def test_a_failing_task_holds_up_its_own_events_only(follow: Follow) -> None:
+    diary = Diary(failures=1)
+    follow("diary", diary, Invoice)
+    first = brought(saved(Invoice), Status.RUNNING)
+    deliver(limit=1)
+    second = brought(saved(Invoice), Status.RUNNING)
+
+    deliver_all()
+    assert [(task, kind) for task, _, kind in diary.heard] == [
+        (second, "enqueue"),
+        (second, "start"),
+    ]
+
+    everything_is_due()
+    deliver_all()
+    assert [kind for task, _, kind in diary.heard if task == first] == ["enqueue", "start"]
+
+
+def test_what_was_tried_too_often_is_dead_and_holds_back_its_task_until_it_is_retried(
+    follow: Follow,
+) -> None:
+    diary = Diary(failures=2)
+    follow("diary", diary, Invoice, max_attempts=2)
+    brought(saved(Invoice), Status.RUNNING)
+    for _ in range(3):
+        deliver_all()
+        everything_is_due()
+
+    (dead,) = [one for one in Delivery.objects.all() if one.is_dead]
+    assert (dead.attempts, dead.kind, diary.heard) == (2, "enqueue", [])
+
+    assert retry([dead]) == 1
+    deliver_all()
+    assert diary.kinds == ["enqueue", "start"]
+
+
+def test_a_handler_that_leaves_python_has_failed(follow: Follow) -> None:
+    def leave(task: Any, event: Any) -> None:
+        raise SystemExit(3)
+
+    follow("leaver", leave, Invoice)
+    saved(Invoice)
+
+    assert deliver() == 1
+    assert "SystemExit: 3" in Delivery.objects.get().last_error
+
+
+def test_of_a_deleted_task_the_events_are_told_without_it(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice)
+    saved(Invoice).delete()
+
+    deliver_all()
+
+    assert diary.heard == [(None, 1, "enqueue"), (None, 2, "delete")]
+
+
+def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
+    follow("diary", Diary(), Invoice)
+    task = saved(Invoice)
+    models.QuerySet(Invoice.event_model).filter(task=task.pk)._raw_delete("default")
+
+    deliver()
+
+    row = Delivery.objects.get()
+    assert row.is_dead
+    assert "pruned" in row.last_error
+
+
+def test_what_a_handler_does_names_the_subscription_and_the_event(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice)
+    task = saved(Invoice)
+
+    deliver()
+
+    name = f"zoo.Invoice:{task.pk}"
+    (told,) = diary.contexts
+    assert (told.actor, told.parent, told.data) == (
+        "subscription diary",
+        name,
+        {"cause": f"{name} #1"},
+    )
+
+
+def test_what_somebody_is_delivering_is_not_delivered_by_others(follow: Follow) -> None:
+    calls: list[int] = []
+
+    def look_around(task: Any, event: Any) -> None:
+        calls.append(deliver())
+        calls.append(retry(Delivery.objects.all()))
+
+    follow("nested", look_around, Invoice)
+    saved(Invoice)
+
+    assert deliver(worker="w1") == 1
+    assert calls == [0, 0]
+
+
+def test_what_the_dead_were_delivering_is_due_at_once(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice)
+    saved(Invoice)
+    later = clock.after("default", 300)
+    Delivery.objects.update(worker="node:1:a", due_time=later, attempts=1)
+    assert deliver() == 0
+
+    assert subscriptions.deceased(lambda worker: worker == "node:2:b") == 0
+    assert subscriptions.deceased(lambda worker: worker == "node:1:a") == 1
+
+    assert deliver() == 1
+    assert diary.kinds == ["enqueue"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_deliver_side_by_side_each_event_once_and_in_order(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice)
+    tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(8)]
+
+    def work() -> None:
+        try:
+            while Delivery.objects.exists():
+                deliver(limit=3)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for task in tasks:
+        assert [kind for one, _, kind in diary.heard if one == task] == ["enqueue", "start", "ack"]
+
+
+def test_a_database_that_fails_stops_no_other(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary = Diary()
+    follow("diary", diary, SimpleTask)
+    saved(Invoice)
+    saved(Elsewhere)
+    due = subscriptions._due
+
+    def failing(using: str, limit: int) -> Any:
+        if using == "default":
+            raise OperationalError("away")
+        return due(using, limit)
+
+    monkeypatch.setattr(subscriptions, "_due", failing)
+
+    assert deliver() == 1
+    assert [type(task) for task, *_ in diary.heard] == [Elsewhere]
+
+
+def test_one_name_is_for_one_handler(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice)
+
+    follow("diary", diary, Letter)
+    with pytest.raises(ImproperlyConfigured, match="have this name"):
+        subscribe("diary", Invoice)(lambda task, event: None)
+
+    assert registered()["diary"].models == (Letter,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "word"),
+    [
+        (("", Invoice), {}, "1 to 100"),
+        (("n" * 101, Invoice), {}, "1 to 100"),
+        (("name", []), {}, "task model"),
+        (("name", ["zoo.Invoice"]), {}, "task model"),
+        (("name", Invoice), {"kinds": ["finished"]}, "there are enqueue"),
+        (("name", Invoice), {"max_attempts": 0}, "1 or more"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments: Any, options: Any, word: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=word):
+        subscribe(*arguments, **options)
+
+
+def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
+    follow: Follow, redis_url: str
+) -> None:
+    follow("diary", Diary(), Invoice)
+    saved(Invoice)
+    Delivery.objects.update(event_time=clock.after("default", -100))
+    dead = Delivery.objects.create(
+        subscription="gone", model="zoo.Invoice", task_key="1", sequence=1, kind="ack",
+        event_time=clock.now("default"),
+    )  # fmt: skip
+
+    told = {
+        one["subscription"]: one
+        for one in health.look()["subscriptions"]
+        if one["waiting"] or one["dead"]
+    }
+    problems = "\n".join(health.look()["problems"])
+
+    assert told["diary"]["waiting"] == 1
+    assert 99 < told["diary"]["lag"] < 200
+    assert (told["gone"]["dead"], told["gone"]["is_known"], dead.is_dead) == (1, False, True)
+    assert "'diary' in 'default' is 1" in problems
+    assert "1 deliveries to 'gone' in 'default' are dead" in problems
+    said = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("django-simpletask3-status", stdout=said)
+    assert "diary" in said.getvalue()
+
+
+def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Client) -> None:
+    follow("diary", Diary(failures=9), Invoice, max_attempts=1)
+    saved(Invoice)
+    deliver()
+    row = Delivery.objects.get()
+    Delivery.objects.update(last_error="Traceback\n<script>alert(1)</script>")
+    client.force_login(User.objects.create_superuser("root"))
+    url = "/admin/django_simpletask3/delivery/"
+
+    page = client.get(url, {"dead": "1"}).content.decode()
+    assert "diary" in page
+    assert "<script>alert(1)" not in page
+    client.post(url, {"action": "retry_selected", "_selected_action": [row.pk]})
+
+    row.refresh_from_db()
+    assert (row.is_dead, row.attempts) == (False, 0)
+    assert client.get(f"{url}{row.pk}/change/").status_code == 200
+    assert client.get(f"{url}add/").status_code == 403
+
+
+def test_who_may_only_look_cannot_retry(follow: Follow, client: Client) -> None:
+    from django.contrib.auth.models import Permission
+
+    follow("diary", Diary(failures=9), Invoice, max_attempts=1)
+    saved(Invoice)
+    deliver()
+    viewer = User.objects.create(username="viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_delivery"))
+    client.force_login(viewer)
+    url = "/admin/django_simpletask3/delivery/"
+
+    row = Delivery.objects.get()
+    client.post(url, {"action": "retry_selected", "_selected_action": [row.pk]})
+
+    row.refresh_from_db()
+    assert row.is_dead
+
+
+def test_moving_a_task_by_hand_is_heard(follow: Follow) -> None:
+    diary = Diary()
+    follow("diary", diary, Invoice, kinds="cancel")
+    moved(saved(Invoice), EventKind.CANCEL)
+
+    deliver_all()
+
+    assert diary.kinds == ["cancel"]
+
+
+def told_by_check(using: str = "default") -> list[tuple[str, str]]:
+    found = run_checks(databases=[using])
+    return [(one.id, one.msg) for one in found if one.id in (DELIVERIES_ID, SUBSCRIBER_ID)]
+
+
+def test_the_check_of_a_database_is_content_with_known_subscribers(follow: Follow) -> None:
+    follow("diary", Diary(), Invoice)
+    saved(Invoice)
+
+    assert told_by_check() == []
+
+
+def test_the_check_of_a_database_tells_of_names_to_which_nobody_subscribes(follow: Follow) -> None:
+    follow("diary", Diary(), Invoice)
+    saved(Invoice)
+    unsubscribe("diary")
+
+    ((name, message),) = told_by_check()
+
+    assert name == SUBSCRIBER_ID
+    assert "'diary'" in message
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_check_of_a_database_tells_before_saving_fails(follow: Follow) -> None:
+    follow("diary", Diary(), Elsewhere)
+    with connections["other"].schema_editor() as editor:
+        editor.delete_model(Delivery)
+    try:
+        ((name, message),) = told_by_check("other")
+    finally:
+        with connections["other"].schema_editor() as editor:
+            editor.create_model(Delivery)
+
+    assert name == DELIVERIES_ID
+    assert "zoo.Elsewhere" in message
+    assert "diary" in message
+    assert told_by_check("other") == []
