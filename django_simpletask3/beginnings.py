@@ -1,0 +1,323 @@
+"""What migrations may say about rows older than their events; the names stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import connections, models, transaction
+from django.db.migrations.operations.base import OperationCategory
+from django.db.migrations.operations.models import ModelOperation
+
+from . import clock, legacy
+from .encoding import decode, encode
+from .replay import Projection
+from .seals import digest_of, seal
+from .states import EventKind, Status
+
+ACTOR = "migrate"
+REASON = "was there before its events"
+
+#: The shortest way to each status.
+_WAYS = {
+    Status.PENDING: (EventKind.ENQUEUE,),
+    Status.RUNNING: (EventKind.ENQUEUE, EventKind.START),
+    Status.SUCCESS: (EventKind.ENQUEUE, EventKind.START, EventKind.ACK),
+    Status.FAILED: (EventKind.ENQUEUE, EventKind.START, EventKind.FAIL),
+    Status.CANCELED: (EventKind.ENQUEUE, EventKind.CANCEL),
+}
+_STATE = tuple(Projection.__dataclass_fields__)
+_WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "lease_until")
+_ROWS_AT_ONCE = 500
+
+
+class BeginStreams(ModelOperation):
+    """Give each row of a task model that has no events the ones that its status implies.
+
+    The events say ``adopted`` and carry the times of the row. With ``status`` all these rows get
+    that status first: without one, rows that were there before their model became a task are
+    PENDING, and will be run. Rows with events are left alone, so it can be run again after it was
+    interrupted. In a migration with ``atomic = False``, each batch of rows is one transaction.
+
+    Going back takes away the events of rows to which nothing else has happened.
+    """
+
+    category = OperationCategory.PYTHON
+    reduces_to_sql = False
+    # Each batch has a transaction of its own.
+    atomic = False
+
+    def __init__(self, name: str, status: int | None = None) -> None:
+        self.status = None if status is None else Status(status)
+        super().__init__(name)
+
+    def deconstruct(self) -> Any:
+        told = {} if self.status is None else {"status": int(self.status)}
+        return type(self).__name__, [self.name], told
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """The models stay as they are."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.name)
+        using = schema_editor.connection.alias
+        if not self.allow_migrate_model(using, model):
+            return
+        streams = _streams(model)
+
+        def begin(rows: list[Any]) -> None:
+            known = set(_of(streams, using, rows).values_list("task_id", flat=True))
+            born = [row for row in rows if row.pk not in known]
+            events = [event for row in born for event in self._begun(row, using)]
+            streams._base_manager.using(using).bulk_create(events)
+            _write(born, using)
+
+        _in_batches(model._base_manager.using(using).filter(sequence=0), begin)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.name)
+        using = schema_editor.connection.alias
+        if not self.allow_migrate_model(using, model):
+            return
+        streams = _streams(model)
+
+        def forget(rows: list[Any]) -> None:
+            told: dict[Any, list[Any]] = {}
+            for event in _of(streams, using, rows).order_by("sequence"):
+                told.setdefault(event.task_id, []).append(event)
+            unmoved = [row for row in rows if _is_unmoved(row, told.get(row.pk, []))]
+            _of(streams, using, unmoved)._raw_delete(using)
+            for row in unmoved:
+                self._forget(row, told[row.pk], using)
+            _write(unmoved, using)
+
+        longest = max(map(len, _WAYS.values()))
+        begun = model._base_manager.using(using).filter(sequence__range=(1, longest))
+        _in_batches(begun, forget)
+
+    def describe(self) -> str:
+        return f"Begin the streams of the rows of {self.name} that have no events"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"begin_streams_{self.name_lower}"
+
+    def _read(self, row: Any) -> None:
+        """Let the columns of ``row`` hold what this version understands."""
+        if self.status is not None:
+            row.status = self.status
+
+    def _unread(self, row: Any) -> None:
+        """Let the columns of ``row`` hold what they held before ``_read``."""
+
+    def _begun(self, row: Any, using: str) -> Iterator[Any]:
+        """The events of ``row``, whose columns are made to say the same."""
+        self._read(row)
+        try:
+            kinds = _WAYS[Status(row.status)]
+        except ValueError:
+            raise CommandError(
+                f"{row._meta.label} {row.pk} has the status {row.status}, which no task has. Let "
+                f"it be one of {', '.join(f'{s.value} ({s.name})' for s in Status)}."
+            ) from None
+        projection = Projection()
+        evidence, left_over = _evidence(kinds[-1], row)
+        for kind, moment in zip(kinds, _moments(row, kinds, using), strict=True):
+            data = {
+                "adopted": True,
+                **(left_over if kind is EventKind.ENQUEUE else {}),
+                **(evidence if kind is kinds[-1] else {}),
+            }
+            event = _next(projection, kind, moment, row, data)
+            projection = projection.after(event)
+            yield event
+        for name in _STATE:
+            setattr(row, name, getattr(projection, name))
+        row.lease_until = None if row.status in _DONE else clock.now(using)
+
+    def _forget(self, row: Any, events: Sequence[Any], using: str) -> None:
+        """Let ``row`` say what it said before ``events`` were made for it."""
+        first = decode(events[0].data)
+        for name, value in first.get("erased", {}).items():
+            setattr(row, name, encode(value))
+        row.attempt, row.sequence, row.digest = 0, 0, ""
+        row.lease_until = clock.now(using)
+        self._unread(row)
+
+
+class UpgradeFrom01(BeginStreams):
+    """BeginStreams for the rows of django-simpletask3 0.1.x: reads their encrypted results, too.
+
+    The keys are SECRET_KEY and SECRET_KEY_FALLBACKS. Raises CommandError, and changes nothing of
+    that batch, if none of them opens a result, unless ``keep_unreadable``: then its text stays.
+    Going back encrypts with SECRET_KEY. Needs ``pip install 'django-simpletask3[upgrade]'``.
+    """
+
+    def __init__(self, name: str, keep_unreadable: bool = False) -> None:
+        self.keep_unreadable = keep_unreadable
+        super().__init__(name)
+
+    def deconstruct(self) -> Any:
+        told = {"keep_unreadable": True} if self.keep_unreadable else {}
+        return type(self).__name__, [self.name], told
+
+    def describe(self) -> str:
+        return f"Bring the rows of {self.name} along from 0.1"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"upgrade_{self.name_lower}_from_0_1"
+
+    def _read(self, row: Any) -> None:
+        if row.result_data is not None:
+            row.result_data = encode(self._value(row, "result_data"))
+        if row.error_data is not None:
+            error = self._value(row, "error_data")
+            told = error if isinstance(error, dict) else {"message": str(error)}
+            named = {"type": "BizError", "message": "", **told}
+            row.error_data = encode(named)
+
+    def _value(self, row: Any, name: str) -> Any:
+        text = getattr(row, name)
+        try:
+            return legacy.decode(text, [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
+        except legacy.Unreadable:
+            if self.keep_unreadable:
+                return text
+            raise CommandError(
+                f"{name} of {row._meta.label} {row.pk} cannot be read with SECRET_KEY. If that was "
+                "changed, name the old one in SECRET_KEY_FALLBACKS. To keep such texts as they "
+                f"are: UpgradeFrom01({self.name!r}, keep_unreadable=True)."
+            ) from None
+
+    def _unread(self, row: Any) -> None:
+        if row.result_data is not None:
+            row.result_data = legacy.encode(decode(row.result_data), settings.SECRET_KEY)
+        if row.error_data is not None:
+            error = decode(row.error_data)
+            error = {name: error[name] for name in ("code", "message") if name in error}
+            row.error_data = legacy.encode(error, settings.SECRET_KEY)
+
+
+_DONE = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED})
+
+
+def _streams(model: type[models.Model]) -> Any:
+    """The event model of ``model``, as migrations know both."""
+    relation: Any = model._meta.get_field("events")
+    return relation.related_model
+
+
+def _of(streams: Any, using: str, rows: Iterable[Any]) -> Any:
+    return streams._base_manager.using(using).filter(task_id__in=[row.pk for row in rows])
+
+
+def _in_batches(rows: models.QuerySet[Any], do: Callable[[list[Any]], None]) -> None:
+    """Call ``do`` with the ``rows``, by key; each batch is locked, in a transaction of its own."""
+    if connections[rows.db].features.has_select_for_update:
+        rows = rows.select_for_update()
+    last: dict[str, Any] = {}
+    while True:
+        with transaction.atomic(using=rows.db):
+            batch = list(rows.filter(**last).order_by("pk")[:_ROWS_AT_ONCE])
+            if not batch:
+                return
+            do(batch)
+        last = {"pk__gt": batch[-1].pk}
+
+
+def _moments(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[datetime]:
+    """When each of ``kinds`` happened, by what the row knows; never before the one before it."""
+    known = [row.add_time, row.start_time, row.done_time, row.result_time]
+    told = [moment for moment in known if moment is not None]
+    row.add_time = min(told, default=clock.now(using))
+    columns = {EventKind.ENQUEUE: row.add_time, EventKind.START: row.start_time}
+    moment = row.add_time
+    for kind in kinds:
+        said = columns.get(kind, row.done_time or row.result_time)
+        moment = max(moment, said or moment)
+        yield moment
+
+
+def _evidence(last: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the last event says of the outcome, and the values in ``row`` that are not of it."""
+    accounted = {EventKind.ACK: "result_data", EventKind.FAIL: "error_data"}.get(last)
+    texts = {name: getattr(row, name) for name in ("result_data", "error_data")}
+    left_over = {n: decode(t) for n, t in texts.items() if t is not None and n != accounted}
+    for name in left_over:
+        setattr(row, name, None)
+    evidence: dict[str, Any] = {}
+    if last is EventKind.ACK and (text := row.result_data) is not None:
+        evidence["result"] = {"digest": digest_of(text), "size": len(text)}
+    if last is EventKind.FAIL and row.error_data is not None:
+        error = decode(row.error_data)
+        evidence["error"] = {name: error.get(name) for name in ("type", "message")}
+    return evidence, {"erased": left_over} if left_over else {}
+
+
+def _next(before: Projection, kind: EventKind, moment: datetime, row: Any, data: Any) -> Any:
+    """The event ``kind`` after those that led to ``before``, sealed."""
+    event: Any = _streams(type(row))(
+        task_id=row.pk,
+        sequence=before.sequence + 1,
+        kind=str(kind),
+        from_status=before.status,
+        attempt=before.attempt + (kind is EventKind.START),
+        event_time=moment,
+        worker="",
+        actor=ACTOR,
+        reason=REASON,
+        data=encode(data),
+    )
+    event.to_status = before.after(event).status
+    event.digest = seal(
+        before.digest,
+        task=event.task_id,
+        sequence=event.sequence,
+        kind=event.kind,
+        from_status=event.from_status,
+        to_status=event.to_status,
+        attempt=event.attempt,
+        event_time=event.event_time,
+        worker=event.worker,
+        actor=event.actor,
+        reason=event.reason,
+        data=decode(event.data),
+    )
+    return event
+
+
+def _is_unmoved(row: Any, events: Sequence[Any]) -> bool:
+    """Whether all that ever happened to ``row`` is what BeginStreams made up for it."""
+    return len(events) == row.sequence and all(
+        event.data is not None and (decode(event.data) or {}).get("adopted") for event in events
+    )
+
+
+def _write(rows: Iterable[Any], using: str) -> None:
+    """Update the columns of ``rows`` in one round trip, where the driver can."""
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    rows = list(rows)
+    if not rows:
+        return
+    meta = rows[0]._meta
+    fields = [meta.get_field(name) for name in _WRITTEN]
+    columns = ", ".join(f"{quote(field.column)} = %s" for field in fields)
+    statement = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote(meta.pk.column)} = %s"
+    values = [
+        [
+            *(field.get_db_prep_save(getattr(row, field.name), connection) for field in fields),
+            meta.pk.get_db_prep_save(row.pk, connection),
+        ]
+        for row in rows
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, values)

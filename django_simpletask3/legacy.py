@@ -1,0 +1,70 @@
+"""What 0.1.x wrote into its text columns: JSON, encrypted with the SECRET_KEY (AES-128-ECB)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.encoding import force_bytes
+
+_BLOCK = 16
+#: A project whose SECRET_KEY was changed encrypted anew what it could not read.
+_LAYERS = 4
+_ENCRYPTED = re.compile(rf"(?:[0-9a-f]{{{2 * _BLOCK}}})+")
+_NO_CIPHER = (
+    "Results of 0.1.x are encrypted: pip install 'django-simpletask3[upgrade]' to read them."
+)
+
+
+class Unreadable(ValueError):
+    """A text is encrypted, and no key opens it."""
+
+
+def decode(text: str, keys: Sequence[str | bytes]) -> Any:
+    """The value in a column of 0.1.x. Raises Unreadable if it is encrypted by none of ``keys``.
+
+    A text that was never encrypted is read as JSON, or is the value itself.
+    """
+    for _ in range(_LAYERS):
+        if not _ENCRYPTED.fullmatch(text):
+            break
+        text = _opened(text, keys)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def encode(value: Any, key: str | bytes) -> str:
+    """``value`` as 0.1.x writes it, under the SECRET_KEY ``key``."""
+    data = json.dumps(value, ensure_ascii=False).encode()
+    missing = _BLOCK - len(data) % _BLOCK
+    encryptor = _cipher(key).encryptor()
+    return str((encryptor.update(data + bytes([missing]) * missing) + encryptor.finalize()).hex())
+
+
+def _opened(text: str, keys: Sequence[str | bytes]) -> str:
+    for key in keys:
+        decryptor = _cipher(key).decryptor()
+        data = decryptor.update(bytes.fromhex(text)) + decryptor.finalize()
+        if not 1 <= data[-1] <= _BLOCK or data[-data[-1] :] != data[-1:] * data[-1]:
+            continue
+        try:
+            return str(data[: -data[-1]].decode())
+        except UnicodeDecodeError:
+            continue
+    raise Unreadable(text)
+
+
+def _cipher(key: str | bytes) -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    except ImportError:
+        raise ImproperlyConfigured(_NO_CIPHER) from None
+    folded = bytearray(_BLOCK)
+    for place, byte in enumerate(force_bytes(key)):
+        folded[place % _BLOCK] ^= byte
+    return Cipher(algorithms.AES(bytes(folded)), modes.ECB())  # noqa: S305 - what 0.1.x chose

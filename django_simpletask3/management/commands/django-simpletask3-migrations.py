@@ -1,0 +1,157 @@
+"""``manage.py django-simpletask3-migrations``: write what makemigrations cannot."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core.management.base import BaseCommand, CommandError
+from django.core.management.commands import makemigrations
+from django.db.migrations import Migration
+from django.db.migrations.autodetector import MigrationAutodetector
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import ProjectState
+from django.db.migrations.writer import MigrationWriter
+from django.utils import timezone
+
+from ...needs import History, Template, history
+from ..safe_fields import replace_safe_fields
+from ..templates import rendered
+
+_LACKING = (Template.UPGRADE, Template.BEGIN, Template.PROTECT)
+_SAFE_FIELDS = (
+    "Migrations of 0.1.x import django_safe_fields, which is not installed. Install it, or let "
+    "--replace-safe-fields write plain text columns in its place."
+)
+
+
+class Command(BaseCommand):
+    """Write the migrations that an app lacks, from the templates."""
+
+    help = (
+        "Writes migrations that makemigrations cannot: for rows of 0.1.x, for rows older than "
+        "their events, for tables that are append-only, and for partitions by month."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("app", nargs="*", help="labels of apps (all that lack something)")
+        parser.add_argument(
+            "--template",
+            action="append",
+            choices=[str(template) for template in Template],
+            help="only this one; repeat it for several (what the app lacks, but no partitions)",
+        )
+        parser.add_argument(
+            "--until", metavar="YYYY-MM", help="the last month of partition_events (two years on)"
+        )
+        parser.add_argument(
+            "--replace-safe-fields",
+            action="store_true",
+            help="let migrations of 0.1.x do without django_safe_fields first",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="show them, write nothing")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        configs = _configs(options["app"])
+        templates = [Template(name) for name in options["template"] or _LACKING]
+        self.is_dry = options["dry_run"]
+        if options["replace_safe_fields"]:
+            self._replace_safe_fields(configs)
+        loader = _loader()
+        written = 0
+        for config in configs:
+            found = history(config.label, _plan(loader, config.label))
+            lacks = {
+                template: models for template in templates if (models := found.lacks(template))
+            }
+            if not lacks:
+                continue
+            _refuse_unwritten(loader, config.label)
+            newest = _newest(loader, config.label)
+            for template, models in lacks.items():
+                newest = self._write(found, template, models, newest, options["until"])
+                written += 1
+        if not written:
+            self.stdout.write("Nothing is lacking.")
+
+    def _write(
+        self, found: History, template: Template, models: list[str], newest: str, until: str | None
+    ) -> str:
+        label = found.app_label
+        number = (MigrationAutodetector.parse_number(newest) or 0) + 1
+        name = f"{number:04d}_{template}"
+        path = Path(MigrationWriter(Migration(name, label)).path)
+        text = rendered(found, template, models, newest, until or _in_two_years())
+        if self.is_dry:
+            self.stdout.write(f"# {path}\n{text}")
+            return name
+        if path.exists():
+            raise CommandError(f"{path} is there already.")
+        path.write_text(text, encoding="utf-8")
+        self.stdout.write(f"{path}: {', '.join(models)}")
+        return name
+
+    def _replace_safe_fields(self, configs: list[AppConfig]) -> None:
+        for config in configs:
+            for path in sorted((Path(config.path) / "migrations").glob("*.py")):
+                text = path.read_text(encoding="utf-8")
+                if (changed := replace_safe_fields(text)) == text:
+                    continue
+                if not self.is_dry:
+                    path.write_text(changed, encoding="utf-8")
+                self.stdout.write(f"{path}: without django_safe_fields")
+
+
+def _configs(labels: list[str]) -> list[AppConfig]:
+    try:
+        return [apps.get_app_config(label) for label in labels] or list(apps.get_app_configs())
+    except LookupError as error:
+        raise CommandError(str(error)) from error
+
+
+def _loader() -> MigrationLoader:
+    """All migrations, without a look at a database."""
+    try:
+        return MigrationLoader(None)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "django_safe_fields":
+            raise
+        raise CommandError(_SAFE_FIELDS) from error
+
+
+def _plan(loader: MigrationLoader, label: str) -> list[Migration]:
+    """The migrations of the app and those that they depend on, in order."""
+    keys: dict[tuple[str, str], None] = {}
+    for leaf in loader.graph.leaf_nodes(label):
+        keys |= dict.fromkeys(loader.graph.forwards_plan(leaf))
+    return [loader.graph.nodes[key] for key in keys]
+
+
+def _newest(loader: MigrationLoader, label: str) -> str:
+    leaves = loader.graph.leaf_nodes(label)
+    if len(leaves) > 1:
+        names = ", ".join(name for _, name in leaves)
+        raise CommandError(
+            f"The app {label} has several newest migrations ({names}): "
+            f"manage.py makemigrations --merge {label}, then come again."
+        )
+    return str(leaves[0][1])
+
+
+def _refuse_unwritten(loader: MigrationLoader, label: str) -> None:
+    """Raise CommandError if the models of the app have changes that no migration knows."""
+    detector = makemigrations.Command.autodetector(
+        loader.project_state(), ProjectState.from_apps(apps)
+    )
+    if label in detector.changes(graph=loader.graph):
+        raise CommandError(
+            f"The models of {label} have changes that no migration knows: "
+            f"manage.py makemigrations {label}, then come again."
+        )
+
+
+def _in_two_years() -> str:
+    now = timezone.now()
+    return f"{now.year + 2}-{now.month:02d}"

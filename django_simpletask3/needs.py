@@ -1,0 +1,105 @@
+"""Which migrations an app lacks that makemigrations cannot write, as its migrations tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from django.db.migrations import Migration
+from django.db.migrations.operations import RenameModel
+from django.db.migrations.state import ProjectState
+
+from .beginnings import BeginStreams
+from .promises import flat, protected
+from .renames import is_stream
+
+#: Columns that every task table has had and will have.
+_MARKS = frozenset({"sequence", "digest", "lease_until"})
+#: Columns of a table of 0.1.x.
+_MARKS_OF_01 = frozenset({"status", "success", "result_data", "error_data", "result_time"})
+
+Models = dict[str, set[str]]
+
+
+class Template(StrEnum):
+    """What can be written for an app; the name of its file, and of the migration."""
+
+    UPGRADE = "upgrade_from_0_1"
+    BEGIN = "begin_streams"
+    PROTECT = "protect_events"
+    PARTITION = "partition_events"
+
+
+@dataclass
+class History:
+    """What the migrations of one app have made, in their order."""
+
+    app_label: str
+    migrations: list[Migration] = field(default_factory=list)
+    #: The models whose tables had rows, perhaps, before they had events; what brings them along.
+    older: dict[str, Template] = field(default_factory=dict)
+    state: ProjectState = field(default_factory=ProjectState)
+
+    def streams(self) -> list[str]:
+        """The event models of the app, as its last migration leaves them."""
+        return sorted(
+            model.name
+            for (label, _), model in self.state.models.items()
+            if label == self.app_label and is_stream(model)
+        )
+
+    def lacks(self, template: Template) -> list[str]:
+        """The models for which the app has no such migration."""
+        match template:
+            case Template.PROTECT:
+                safe = protected(self.migrations)
+                return [n for n in self.streams() if (self.app_label, n.lower()) not in safe]
+            case Template.PARTITION:
+                return self.streams()
+            case _:
+                names = [name for name, needed in self.older.items() if needed is template]
+                return sorted(self.state.models[self.app_label, name].name for name in names)
+
+
+def history(app_label: str, plan: Iterable[Migration]) -> History:
+    """What ``plan``, migrations in the order of their dependencies, has made of the app."""
+    found = History(app_label)
+    for migration in plan:
+        before = _columns(found.state, app_label)
+        found.state = migration.mutate_state(found.state, preserve=False)
+        if migration.app_label == app_label:
+            found.migrations.append(migration)
+            _follow(found, migration, before)
+    return found
+
+
+def _follow(found: History, migration: Migration, before: Models) -> None:
+    """What ``migration`` has changed since its app's models had the columns ``before``."""
+    after = _columns(found.state, found.app_label)
+    for operation in flat(migration.operations):
+        if isinstance(operation, RenameModel):
+            _rename(before, operation)
+            _rename(found.older, operation)
+    for name in before.keys() & after.keys():
+        if after[name] >= _MARKS and not before[name] >= _MARKS:
+            is_01 = before[name] >= _MARKS_OF_01
+            found.older[name] = Template.UPGRADE if is_01 else Template.BEGIN
+    begun = (op for op in flat(migration.operations) if isinstance(op, BeginStreams))
+    for gone in [*(found.older.keys() - after.keys()), *(op.name_lower for op in begun)]:
+        found.older.pop(gone, None)
+
+
+def _rename(models: dict[str, Any], operation: RenameModel) -> None:
+    if operation.old_name_lower in models:
+        models[operation.new_name_lower] = models.pop(operation.old_name_lower)
+
+
+def _columns(state: ProjectState, app_label: str) -> Models:
+    """The columns of each model of the app, but for event models."""
+    return {
+        name: set(model.fields)
+        for (label, name), model in state.models.items()
+        if label == app_label and not is_stream(model)
+    }
