@@ -40,7 +40,12 @@ def decode(text: str, keys: Sequence[str | bytes]) -> Any:
 
 def encode(value: Any, key: str | bytes) -> str:
     """``value`` as 0.1.x writes it, under the SECRET_KEY ``key``."""
-    data = json.dumps(value, ensure_ascii=False).encode()
+    return encode_text(json.dumps(value, ensure_ascii=False), key)
+
+
+def encode_text(text: str, key: str | bytes) -> str:
+    """``text`` as a column of 0.1.x holds it."""
+    data = text.encode()
     missing = _BLOCK - len(data) % _BLOCK
     encryptor = _cipher(key).encryptor()
     return str((encryptor.update(data + bytes([missing]) * missing) + encryptor.finalize()).hex())

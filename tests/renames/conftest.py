@@ -1,15 +1,13 @@
 """A project with an invoice that has a history, and that history as it must be found again."""
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 
-from tests.renames.projects import INVOICE, TRANSFER, Project, sqlite
+from tests.projects import INVOICE, TRANSFER, Project, own_database, sqlite
 
 BILL = INVOICE.replace("Invoice", "Bill")
 NOTED = "amount = models.IntegerField(default=0)\n    note = models.TextField(default='')"
@@ -47,17 +45,8 @@ def project(tmp_path: Path, redis_url: str) -> Project:
 def server_project(tmp_path: Path, redis_url: str, transactional_db: None) -> Iterator[Project]:
     """An empty project on the database of this run, in tables of its own."""
     prefix = f"{settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX}-renames"
-    if connection.vendor == "sqlite":
-        yield Project(tmp_path, sqlite(tmp_path), redis_url, prefix)
-        return
-    name = f"test_renames_{secrets.token_hex(4)}"
-    taken = connection.settings_dict
-    keys = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
-    with connection._nodb_cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {connection.ops.quote_name(name)}")
-    yield Project(tmp_path, {**{key: taken[key] for key in keys}, "NAME": name}, redis_url, prefix)
-    with connection._nodb_cursor() as cursor:
-        cursor.execute(f"DROP DATABASE {connection.ops.quote_name(name)}")
+    with own_database(tmp_path) as database:
+        yield Project(tmp_path, database, redis_url, prefix)
 
 
 def migrated(project: Project, *models: str) -> Project:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.projects import READY, Project
 from tests.renames.conftest import BILL, SOUND, audit, is_complete, with_history
-from tests.renames.projects import READY, Project
 
 pytestmark = pytest.mark.thorough
 

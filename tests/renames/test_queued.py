@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.projects import INVOICE, Project
 from tests.renames.conftest import BILL, migrated
-from tests.renames.projects import INVOICE, Project
 
 pytestmark = pytest.mark.thorough
 

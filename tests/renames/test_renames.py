@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.projects import INVOICE, TRANSFER, Project
 from tests.renames.conftest import (
     BILL,
     BILL_WITH_NOTE,
@@ -14,7 +15,6 @@ from tests.renames.conftest import (
     migrated,
     with_history,
 )
-from tests.renames.projects import INVOICE, TRANSFER, Project
 
 pytestmark = pytest.mark.thorough
 

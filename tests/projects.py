@@ -2,11 +2,16 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from django.db import connection
 
 from tests.project.sources import ROOT
 
@@ -79,11 +84,13 @@ class Project:
     database: dict[str, Any]
     redis: str
     prefix: str
+    #: An interpreter that sees this checkout, or one that has another release.
+    python: str = sys.executable
     app: Path = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "app", self.folder / "app")
-        (self.app / "migrations").mkdir(parents=True)
+        (self.app / "migrations").mkdir(parents=True, exist_ok=True)
         (self.app / "__init__.py").touch()
         (self.app / "migrations" / "__init__.py").touch()
         self.write("manage.py", MANAGE)
@@ -106,9 +113,9 @@ class Project:
 
     def try_to(self, *command: str, answers: str = "") -> Said:
         done = subprocess.run(
-            [sys.executable, *command],
+            [self.python, *command],
             cwd=self.folder,
-            env=environment(),
+            env=environment(self.python),
             input=answers,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -147,10 +154,27 @@ class Project:
         return self.migrations()[-1].read_text(encoding="utf-8")
 
 
-def environment() -> dict[str, str]:
+def environment(python: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = {"PYTHONPATH": str(ROOT)} if python == sys.executable else {}
+    return kept | path | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def sqlite(folder: Path) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
+
+
+@contextmanager
+def own_database(folder: Path) -> Iterator[dict[str, Any]]:
+    """An empty database of the kind of this run's, as Django's settings name it."""
+    if connection.vendor == "sqlite":
+        yield sqlite(folder)
+        return
+    name = f"test_project_{secrets.token_hex(4)}"
+    taken = connection.settings_dict
+    keys = ("ENGINE", "HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {connection.ops.quote_name(name)}")
+    yield {**{key: taken[key] for key in keys}, "NAME": name}
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {connection.ops.quote_name(name)}")

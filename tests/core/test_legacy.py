@@ -1,0 +1,48 @@
+"""What 0.1.x wrote is read; the texts here were written by 0.1.3 itself."""
+
+import pytest
+
+from django_simpletask3 import legacy
+
+KEY = "audit-secret-key-0123456789abcdefghijklmnop"
+OK = "010a4b52767a7ab0083f70f772f8cae8"
+PAID = "4a573a389775bb4125976ea3a8f5e2cfead5d9a22eabcbe0240d0e5d334cd055"
+FAILED = (
+    "f1bc9048570b10e8232972a740553fec19cda68d68df2814f96c1fbd290751bd"
+    "8edbcde944bd0fd3182e3b520eace40a"
+)
+WRITTEN = [
+    (OK, "OK"),
+    (PAID, {"paid": 1, "to": "张"}),
+    (FAILED, {"code": 226, "message": "金额 negative"}),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), WRITTEN)
+def test_a_text_of_0_1_is_read_and_written_alike(text: str, value: object) -> None:
+    assert legacy.decode(text, [KEY]) == value
+    assert legacy.encode(value, KEY) == text
+
+
+def test_the_key_that_opens_it_is_found() -> None:
+    assert legacy.decode(OK, ["another key", KEY.encode()]) == "OK"
+
+
+@pytest.mark.parametrize("key", ["another key", "short", KEY[:-1], "钥匙"])
+def test_a_text_that_no_key_opens_is_refused(key: str) -> None:
+    with pytest.raises(legacy.Unreadable):
+        legacy.decode(PAID, [key])
+
+
+def test_what_was_encrypted_again_after_a_change_of_keys_is_read() -> None:
+    written_again = legacy.encode_text(OK, "new key")
+
+    assert legacy.decode(written_again, ["new key", KEY]) == "OK"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('{"a": 1}', {"a": 1}), ("by hand", "by hand"), ("", ""), ("abc", "abc"), ("17", 17)],
+)
+def test_a_text_that_was_never_encrypted_is_itself(text: str, value: object) -> None:
+    assert legacy.decode(text, [KEY]) == value
