@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from django.db.migrations import Migration
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RenameModel
 from django.db.migrations.state import ProjectState
 
@@ -63,10 +63,14 @@ class History:
                 return sorted(self.state.models[self.app_label, name].name for name in names)
 
 
-def history(app_label: str, plan: Iterable[Migration]) -> History:
-    """What ``plan``, migrations in the order of their dependencies, has made of the app."""
+def history(app_label: str, loader: MigrationLoader) -> History:
+    """What the migrations of the app, and those that they depend on, have made."""
     found = History(app_label)
-    for migration in plan:
+    keys: dict[tuple[str, str], None] = {}
+    for leaf in loader.graph.leaf_nodes(app_label):
+        keys |= dict.fromkeys(loader.graph.forwards_plan(leaf))
+    for key in keys:
+        migration = loader.graph.nodes[key]
         before = _columns(found.state, app_label)
         found.state = migration.mutate_state(found.state, preserve=False)
         if migration.app_label == app_label:

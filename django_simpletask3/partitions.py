@@ -26,7 +26,7 @@ from .triggers import Table
 _LIMIT = 63
 _PATIENCE = "5s"
 _GUARD = "django_simpletask3_one_event"
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _BOUND = re.compile(r"TO \('(\d{4})-(\d{2})-(\d{2})")
 _REFUSAL = "This task has an event with this number in another month."
 
@@ -44,7 +44,7 @@ class ExtendPartitions(ModelOperation):
     atomic = False
 
     def __init__(self, name: str, until: str) -> None:
-        found = _MONTH.fullmatch(until)
+        found = MONTH.fullmatch(until)
         if found is None:
             raise ValueError(f'until is {until!r}: name a month, as in "2027-12".')
         self.until = until

@@ -6,17 +6,21 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.checks import WARNING, CheckMessage, Error, Tags, register
-from django.db import connections
+from django.db import connections, models
+from django.db.migrations.loader import MigrationLoader
 
 from .. import promises, triggers
 from ..catalog import databases_of, roots
 from ..deliveries import Delivery, waiting
+from ..models import SimpleTask
+from ..needs import history
 from ..subscribers import registered
 
 TRIGGERS_ID = "django_simpletask3.W201"
 DOOR_ID = "django_simpletask3.E201"
 DELIVERIES_ID = "django_simpletask3.W202"
 SUBSCRIBER_ID = "django_simpletask3.W203"
+OLDER_ROWS_ID = "django_simpletask3.W204"
 
 
 @register(Tags.database)
@@ -77,3 +81,37 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
                 obj=root,
                 id=DELIVERIES_ID,
             )
+
+
+@register(Tags.database)
+def check_older_rows(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Rows that are older than their events have been given some."""
+    return list(_older_rows(databases)) if databases else []
+
+
+def _older_rows(databases: Iterable[str]) -> Iterator[CheckMessage]:
+    loader = MigrationLoader(None)
+    for root in roots():
+        found = history(root._meta.app_label, loader)
+        if root._meta.model_name not in found.older:
+            continue
+        for using in databases_of(root):
+            if using in databases and _has_rows_without_events(root, using):
+                yield CheckMessage(
+                    WARNING,
+                    f"Rows of {root._meta.label} in the database {using!r} are older than their "
+                    "events: those that are PENDING would be run, the others have no history.",
+                    hint=f"manage.py django-simpletask3-migrations {root._meta.app_label} writes "
+                    "what they lack; then migrate.",
+                    obj=root,
+                    id=OLDER_ROWS_ID,
+                )
+
+
+def _has_rows_without_events(root: type[SimpleTask], using: str) -> bool:
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        told = connection.introspection.get_table_description(cursor, root._meta.db_table)
+    rows: models.QuerySet[Any] = models.QuerySet(root, using=using)
+    is_new = any(column.name == "sequence" for column in told)
+    return (rows.filter(sequence=0) if is_new else rows).exists()

@@ -17,6 +17,7 @@ from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
 from ...needs import History, Template, history
+from ...partitions import MONTH
 from ..safe_fields import replace_safe_fields
 from ..templates import rendered
 
@@ -55,6 +56,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         configs = _configs(options["app"])
+        until = options["until"] or _in_two_years()
+        if not MONTH.fullmatch(until):
+            raise CommandError(f"--until is {until!r}: write a month as YYYY-MM, 2027-12.")
         templates = [Template(name) for name in options["template"] or _LACKING]
         self.is_dry = options["dry_run"]
         if options["replace_safe_fields"]:
@@ -62,7 +66,7 @@ class Command(BaseCommand):
         loader = _loader()
         written = 0
         for config in configs:
-            found = history(config.label, _plan(loader, config.label))
+            found = history(config.label, loader)
             lacks = {
                 template: models for template in templates if (models := found.lacks(template))
             }
@@ -71,19 +75,19 @@ class Command(BaseCommand):
             _refuse_unwritten(loader, config.label)
             newest = _newest(loader, config.label)
             for template, models in lacks.items():
-                newest = self._write(found, template, models, newest, options["until"])
+                newest = self._write(found, template, models, newest, until)
                 written += 1
         if not written:
             self.stdout.write("Nothing is lacking.")
 
     def _write(
-        self, found: History, template: Template, models: list[str], newest: str, until: str | None
+        self, found: History, template: Template, models: list[str], newest: str, until: str
     ) -> str:
         label = found.app_label
         number = (MigrationAutodetector.parse_number(newest) or 0) + 1
         name = f"{number:04d}_{template}"
         path = Path(MigrationWriter(Migration(name, label)).path)
-        text = rendered(found, template, models, newest, until or _in_two_years())
+        text = rendered(found, template, models, newest, until)
         if self.is_dry:
             self.stdout.write(f"# {path}\n{text}")
             return name
@@ -119,14 +123,6 @@ def _loader() -> MigrationLoader:
         if error.name is None or error.name.partition(".")[0] != "django_safe_fields":
             raise
         raise CommandError(_SAFE_FIELDS) from error
-
-
-def _plan(loader: MigrationLoader, label: str) -> list[Migration]:
-    """The migrations of the app and those that they depend on, in order."""
-    keys: dict[tuple[str, str], None] = {}
-    for leaf in loader.graph.leaf_nodes(label):
-        keys |= dict.fromkeys(loader.graph.forwards_plan(leaf))
-    return [loader.graph.nodes[key] for key in keys]
 
 
 def _newest(loader: MigrationLoader, label: str) -> str:
