@@ -12,7 +12,8 @@ from django.db.migrations.operations import RenameModel
 from django.db.migrations.state import ProjectState
 
 from .beginnings import BeginStreams
-from .promises import flat, protected
+from .partitions import PartitionEvents
+from .promises import flat, protected, standing
 from .renames import is_stream
 
 #: Columns that every task table has had and will have.
@@ -30,6 +31,7 @@ class Template(StrEnum):
     BEGIN = "begin_streams"
     PROTECT = "protect_events"
     PARTITION = "partition_events"
+    EXTEND = "extend_partitions"
 
 
 @dataclass
@@ -54,13 +56,18 @@ class History:
         """The models for which the app has no such migration."""
         match template:
             case Template.PROTECT:
-                safe = protected(self.migrations)
-                return [n for n in self.streams() if (self.app_label, n.lower()) not in safe]
+                return self._streams_without(protected(self.migrations))
             case Template.PARTITION:
-                return self.streams()
+                return self._streams_without(standing(self.migrations, PartitionEvents))
+            case Template.EXTEND:
+                whole = set(self._streams_without(standing(self.migrations, PartitionEvents)))
+                return [name for name in self.streams() if name not in whole]
             case _:
                 names = [name for name, needed in self.older.items() if needed is template]
                 return sorted(self.state.models[self.app_label, name].name for name in names)
+
+    def _streams_without(self, keys: set[tuple[str, str]]) -> list[str]:
+        return [name for name in self.streams() if (self.app_label, name.lower()) not in keys]
 
 
 def history(app_label: str, loader: MigrationLoader) -> History:

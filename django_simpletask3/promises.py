@@ -11,7 +11,7 @@ from django.db import connections, router
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.operations.models import DeleteModel, RenameModel
+from django.db.migrations.operations.models import DeleteModel, ModelOperation, RenameModel
 from django.db.migrations.operations.special import SeparateDatabaseAndState
 
 from . import triggers
@@ -78,18 +78,26 @@ def _applied(executor: MigrationExecutor) -> list[Migration]:
 
 def protected(migrations: Iterable[Migration]) -> set[tuple[str, str]]:
     """The event models, by app and present name, whose protection was promised and not undone."""
+    return standing(migrations, ProtectEvents, UnprotectEvents)
+
+
+def standing(
+    migrations: Iterable[Migration],
+    begun: type[ModelOperation],
+    ended: type[ModelOperation] = DeleteModel,
+) -> set[tuple[str, str]]:
+    """The models, by app and present name, that had an operation ``begun`` and none ``ended``."""
     found: set[tuple[str, str]] = set()
     for migration in migrations:
         label = migration.app_label
         for operation in flat(migration.operations):
-            match operation:
-                case ProtectEvents():
-                    found.add((label, operation.name_lower))
-                case UnprotectEvents() | DeleteModel():
-                    found.discard((label, operation.name_lower))
-                case RenameModel() if (label, operation.old_name_lower) in found:
-                    found.remove((label, operation.old_name_lower))
-                    found.add((label, operation.new_name_lower))
+            if isinstance(operation, begun):
+                found.add((label, operation.name_lower))
+            elif isinstance(operation, (DeleteModel, ended)):
+                found.discard((label, operation.name_lower))
+            elif isinstance(operation, RenameModel) and (label, operation.old_name_lower) in found:
+                found.remove((label, operation.old_name_lower))
+                found.add((label, operation.new_name_lower))
     return found
 
 

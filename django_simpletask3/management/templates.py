@@ -21,6 +21,5 @@ def rendered(found: History, template: Template, models: list[str], newest: str,
         "models": [name.lower() for name in models],
         "newest": newest,
         "until": until,
-        "operation": "PartitionEvents",
     }
     return engine.get_template(f"{template}.py-tpl").render(Context(context, autoescape=False))

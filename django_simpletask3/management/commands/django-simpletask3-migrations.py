@@ -45,7 +45,7 @@ class Command(BaseCommand):
             help="only this one; repeat it for several (what the app lacks, but no partitions)",
         )
         parser.add_argument(
-            "--until", metavar="YYYY-MM", help="the last month of partition_events (two years on)"
+            "--until", metavar="YYYY-MM", help="the last month of partitions (in two years)"
         )
         parser.add_argument(
             "--replace-safe-fields",
