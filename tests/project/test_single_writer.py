@@ -22,6 +22,8 @@ PROJECTED = {
 }
 WRITER = "transitions"
 THE_PEN = "rows"
+#: What migrations run, on models as migrations know them, before any worker does.
+FOUNDER = "beginnings"
 WRITES_BY_KEYWORD = {"update", "aupdate", "update_or_create", "aupdate_or_create"}
 WRITES_BY_KEYWORD |= {"bookkeep", "bookkeep_free"}
 WRITES_BY_NAME = {"bulk_update", "abulk_update", "bulk_create", "abulk_create", "save", "asave"}
@@ -123,7 +125,7 @@ def writes_of(source: Source) -> set[tuple[str, str]]:
     return {(f"{source.name}.{scope}", column) for scope, column in writes(source.tree)}
 
 
-SOURCES = [source for source in package_sources() if source.name != WRITER]
+SOURCES = [source for source in package_sources() if source.name not in (WRITER, FOUNDER)]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
@@ -138,14 +140,20 @@ def test_every_exception_is_still_needed() -> None:
 
 
 def test_only_the_writer_holds_the_pen() -> None:
-    holders = {
+    assert importers(THE_PEN) == {WRITER}
+
+
+def test_no_running_code_uses_what_migrations_run() -> None:
+    assert importers(FOUNDER) == {"needs"}
+
+
+def importers(module: str) -> set[str]:
+    return {
         source.name
         for source in package_sources()
         for _, imported in source.imports()
-        if f"{imported}.".startswith(f"{PACKAGE}.{THE_PEN}.")
+        if f"{imported}.".startswith(f"{PACKAGE}.{module}.")
     }
-
-    assert holders == {WRITER}
 
 
 @pytest.mark.parametrize(
