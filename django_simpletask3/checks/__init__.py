@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .addresses import CHANNEL_ID, POLICY_ID
-from .databases import DELIVERIES_ID, DOOR_ID, SUBSCRIBER_ID, TRIGGERS_ID
+from .databases import DELIVERIES_ID, DOOR_ID, OLDER_ROWS_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .models import (
     COLUMN_ID,
     EVENT_MODEL_ID,
@@ -25,6 +25,7 @@ __all__ = [
     "EXECUTOR_ID",
     "GRACE_ID",
     "LEASE_ID",
+    "OLDER_ROWS_ID",
     "POLICY_ID",
     "REPORT_ID",
     "RETENTION_ID",
