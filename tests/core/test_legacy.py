@@ -34,6 +34,13 @@ def test_a_text_that_no_key_opens_is_refused(key: str) -> None:
         legacy.decode(PAID, [key])
 
 
+def test_a_key_that_fits_by_chance_does_not_open_it() -> None:
+    # One wrong key in 256 leaves bytes that look well padded.
+    for number in range(1500):
+        with pytest.raises(legacy.Unreadable):
+            legacy.decode(OK, [f"wrong key {number}"])
+
+
 def test_what_was_encrypted_again_after_a_change_of_keys_is_read() -> None:
     written_again = legacy.encode_text(OK, "new key")
 

@@ -228,6 +228,17 @@ def test_going_back_leaves_what_has_happened_since() -> None:
     assert found(Invoice) == []
 
 
+def test_going_back_leaves_a_row_whose_events_are_not_all_there() -> None:
+    task = older(Invoice)
+    begun(Invoice)
+    stream_of(task)[-1]._meta.model._base_manager.filter(sequence=3)._raw_delete("default")
+
+    migrated(BeginStreams("invoice"), Invoice, backwards=True)
+
+    assert kinds(task) == ["enqueue", "start"]
+    assert Invoice.objects.get(pk=task.pk).sequence == 3
+
+
 def test_a_thousand_rows_cost_a_few_statements() -> None:
     for _ in range(1000):
         older(Invoice)

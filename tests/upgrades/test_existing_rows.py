@@ -1,11 +1,24 @@
 """A table that had rows before its model became a task."""
 
+import signal
+import subprocess
+
 import pytest
 
-from tests.projects import HEAD, Project
+from tests.eventually import eventually
+from tests.projects import HEAD, Project, environment
 
 pytestmark = pytest.mark.thorough
 
+MANY = """
+from django.db import models
+models.QuerySet(Report).bulk_create([Report(title=str(n)) for n in range(20_000)])
+told = 1
+"""
+BEGUN = """
+begun = Report.objects.filter(sequence=2).count()
+told = [ReportEvent.objects.count(), begun, Report.objects.count()]
+"""
 PLAIN = """
 class Report(models.Model):
     title = models.CharField(max_length=64)
@@ -91,6 +104,29 @@ def test_the_way_back_is_open_until_something_has_happened(grown: Project) -> No
         "a": [40, ["enqueue", "cancel", "note"]],
         "b": [40, ["enqueue", "cancel"]],
     }
+    assert "nothing is wrong" in grown.manage("django-simpletask3-audit")
+
+
+def test_a_migration_that_is_killed_goes_on_where_it_was(grown: Project) -> None:
+    grown.manage("migrate", "-v0")
+    grown.shell(MANY)
+    grown.manage("django-simpletask3-migrations", "app", "--template", "begin_streams")
+
+    migrating = subprocess.Popen(
+        [grown.python, "manage.py", "migrate", "-v0"],
+        cwd=grown.folder,
+        env=environment(grown.python),
+        stderr=subprocess.DEVNULL,
+    )
+    eventually(lambda: grown.shell(BEGUN)[0], timeout=60, interval=0)
+    migrating.kill()
+    assert migrating.wait() == -signal.SIGKILL
+
+    events, begun, rows = grown.shell(BEGUN)
+    assert events == 2 * begun
+    assert 0 < begun < rows
+    grown.manage("migrate", "-v0")
+    assert grown.shell(BEGUN) == [2 * rows, rows, rows]
     assert "nothing is wrong" in grown.manage("django-simpletask3-audit")
 
 
