@@ -155,7 +155,8 @@ class Project:
 
 
 def environment(python: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
+    ours = ("COV_", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = {"PYTHONPATH": str(ROOT)} if python == sys.executable else {}
     return kept | path | {"PYTHONDONTWRITEBYTECODE": "1"}
 

@@ -58,10 +58,11 @@ def test_a_server_killed_between_the_call_and_the_end_leaves_it_to_the_next(
     assert victims
     assert Delivery.objects.filter(kind="enqueue").exists()
     running = start_server(**environment(diary))
-    eventually(lambda: len(heard(diary)) >= 4, timeout=60)
+    eventually(lambda: f"{task.pk} ack" in heard(diary), timeout=60)
     eventually(lambda: not Delivery.objects.exists())
     running.send_signal(signal.SIGTERM)
 
-    told = heard(diary)
-    assert told[:2] == [f"{task.pk} enqueue"] * 2
-    assert told[2:] == [f"{task.pk} start", f"{task.pk} ack"]
+    # The killed server may have begun to run the task, too: then it was recovered.
+    kinds = [str(event.kind) for event in task.events.all()]
+    assert heard(diary) == [f"{task.pk} {kind}" for kind in ["enqueue", *kinds]]
+    assert kinds[:2] == ["enqueue", "start"]
