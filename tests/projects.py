@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ class Project:
         self.write("app/models.py", HEAD + "\n".join(texts))
 
     def try_to(self, *command: str, answers: str = "") -> Said:
+        if self.python == sys.executable:
+            return forked(self.folder, command, answers)
         done = subprocess.run(
             [self.python, *command],
             cwd=self.folder,
@@ -152,6 +155,39 @@ class Project:
     def newest(self) -> str:
         """The text of the newest migration."""
         return self.migrations()[-1].read_text(encoding="utf-8")
+
+
+@cache
+def nursery() -> subprocess.Popen[str]:
+    """The process of this session that commands are forked from; it ends with the session."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.commands"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def forked(folder: Path, command: tuple[str, ...], answers: str) -> Said:
+    """Run a command of this interpreter in a fork of the nursery."""
+    source, sink = folder / ".input", folder / ".output"
+    source.write_text(answers, encoding="utf-8")
+    asked = {
+        "command": command,
+        "folder": str(folder),
+        "environment": environment(sys.executable),
+        "input": str(source),
+        "output": str(sink),
+        "timeout": 120,
+    }
+    pipes = nursery()
+    assert pipes.stdin is not None
+    assert pipes.stdout is not None
+    pipes.stdin.write(json.dumps(asked) + "\n")
+    pipes.stdin.flush()
+    code = int(pipes.stdout.readline())
+    return Said(code, sink.read_text(encoding="utf-8"))
 
 
 def environment(python: str) -> dict[str, str]:

@@ -191,6 +191,7 @@ def test_an_outage_costs_no_task_and_doubles_none(
         assert task.events.filter(kind="start").count() == 1
 
 
+@pytest.mark.once
 @every_outage
 def test_no_loop_spins_in_an_outage(
     start_node: StartNode,
@@ -212,6 +213,7 @@ def test_no_loop_spins_in_an_outage(
     eventually(witness.all_ran, timeout=60)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("outage", [only_reading, full, cut_off], ids=lambda one: one.__name__)
 def test_a_redis_that_refuses_is_not_asked_without_rests(
     start_node: StartNode,

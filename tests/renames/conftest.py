@@ -34,6 +34,14 @@ for task in {model}.objects.all():
 SOUND = {"kinds": ["enqueue", "note"], "broken": [], "differences": {}}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them take long; those without a server need none."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            on_server = "server_project" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.thorough if on_server else pytest.mark.once)
+
+
 @pytest.fixture
 def project(tmp_path: Path, redis_url: str) -> Project:
     """An empty project on SQLite."""

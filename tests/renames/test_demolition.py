@@ -16,8 +16,6 @@ from tests.renames.conftest import (
     with_history,
 )
 
-pytestmark = pytest.mark.thorough
-
 ORDER = INVOICE.replace("Invoice", "Order")
 RENAME_IT = "django-simpletask3-rename app.Invoice Bill"
 # What Django without us writes for a class that was renamed.

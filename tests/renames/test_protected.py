@@ -1,11 +1,8 @@
 """A history that the database protects, in a project of somebody's own."""
 
-import pytest
 
 from tests.projects import READY, Project
 from tests.renames.conftest import BILL, SOUND, audit, is_complete, with_history
-
-pytestmark = pytest.mark.thorough
 
 PROTECT = """
 from django.db import migrations

@@ -1,11 +1,8 @@
 """What was queued under the old name runs under the new one."""
 
-import pytest
 
 from tests.projects import INVOICE, Project
 from tests.renames.conftest import BILL, migrated
-
-pytestmark = pytest.mark.thorough
 
 WAIT_IS_OVER = """
 from django.db import models

@@ -16,8 +16,6 @@ from tests.renames.conftest import (
     with_history,
 )
 
-pytestmark = pytest.mark.thorough
-
 RENAME = "django-simpletask3-rename"
 ORDER = INVOICE.replace("Invoice", "Order")
 PURCHASE = INVOICE.replace("Invoice", "Purchase")

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from tests.projects import INVOICE, TRANSFER, Project, sqlite
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.once
 
 COMMAND = "django-simpletask3-migrations"
 
