@@ -25,7 +25,6 @@ from .triggers import Table
 
 _LIMIT = 63
 _PATIENCE = "5s"
-_GUARD = "django_simpletask3_one_event"
 MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _BOUND = re.compile(r"TO \('(\d{4})-(\d{2})-(\d{2})")
 _REFUSAL = "This task has an event with this number in another month."
@@ -134,7 +133,7 @@ class _Partitioned:
         meta: Any = model._meta
         self.time = str(meta.get_field("event_time").column)
         self.check = f"simpletask3_before_{self.table.digest}"
-        self.guard = f"{_GUARD}_{self.table.digest}"
+        self.guard = f"django_simpletask3_one_event_{self.table.digest}"
 
     def is_partitioned(self) -> bool:
         (kind,) = self._asked(
@@ -152,15 +151,6 @@ class _Partitioned:
                 self._q(self.table.name),
             )
         return [_Partition(*row) for row in rows]
-
-    def _guards(self) -> list[str]:
-        """The triggers that keep numbers apart, also if the table was called otherwise then."""
-        rows = self._asked(
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname LIKE %s",
-            self._q(self.table.name),
-            f"{_GUARD}%",
-        )
-        return [name for (name,) in rows]
 
     def divide(self) -> None:
         """Make the table the first partition of a new one with its name."""
@@ -226,12 +216,7 @@ class _Partitioned:
         (before,) = [one.name for one in there if "MINVALUE" in one.bound]
         names = {**self._names(date.min), "before": self._q(before)}
         with self._rebuilt():
-            for guard in self._guards():
-                self._run(
-                    f"DROP TRIGGER {self._q(guard)} ON {{table}}",
-                    f"DROP FUNCTION {self._q(guard)}, {self._q(_known(guard))}",
-                    **names,
-                )
+            self._run("DROP TRIGGER {guard} ON {table}", "DROP FUNCTION {guard}, {known}", **names)
             for one in there:
                 self._run(f"ALTER TABLE {{table}} DETACH PARTITION {self._q(one.name)}", **names)
             for one in there:
@@ -280,7 +265,7 @@ class _Partitioned:
             "sequence": self._q(_name(name, "id_seq")),
             "check": self._q(self.check),
             "guard": self._q(self.guard),
-            "known": self._q(_known(self.guard)),
+            "known": self._q(f"{self.guard}_known"),
             "key": self._q(self.table.key),
             "plain_key": self.table.key,
             "task": self._q(self.table.task),
@@ -322,11 +307,6 @@ class _Partitioned:
 def _name(table: str, ending: str) -> str:
     """The name of something that belongs to ``table``, as short as PostgreSQL wants it."""
     return f"{truncate_name(table, _LIMIT - len(ending) - 1)}_{ending}"
-
-
-def _known(guard: str) -> str:
-    """The function that a guard asks whether an event is there."""
-    return f"{guard}_known"
 
 
 def _next_month(day: date) -> date:

@@ -1,6 +1,5 @@
 """A history that the database protects, in a project of somebody's own."""
 
-
 from tests.projects import READY, Project
 from tests.renames.conftest import BILL, SOUND, audit, is_complete, with_history
 

@@ -1,6 +1,5 @@
 """What was queued under the old name runs under the new one."""
 
-
 from tests.projects import INVOICE, Project
 from tests.renames.conftest import BILL, migrated
 

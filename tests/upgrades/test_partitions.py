@@ -32,6 +32,20 @@ with connection.cursor() as cursor:
     )
     told = [name for (name,) in cursor.fetchall()]
 """
+UNIQUE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute(
+        "SELECT indrelid::regclass::text, array_agg(pg_get_indexdef(indexrelid)) FROM pg_index "
+        "JOIN pg_inherits ON inhrelid = indrelid WHERE indisunique "
+        "AND inhparent = 'app_invoiceevent'::regclass GROUP BY 1"
+    )
+    told = {
+        name: sorted(text.partition("btree ")[2] for text in texts)
+        for name, texts in cursor.fetchall()
+    }
+"""
+EACH = ["(id)", "(task_id, sequence)"]
 # A later month, as the clock of the database will say one day.
 LATER = """
 from datetime import datetime, timedelta
@@ -95,6 +109,9 @@ def test_events_lie_by_their_months(divided: tuple[Project, int]) -> None:
         [f"app_invoiceevent_{month}", 3],
         ["app_invoiceevent_rest", 4],
     ]
+    unique = project.shell(UNIQUE)
+    assert {name: columns for name, columns in unique.items() if columns != EACH} == {}
+    assert sorted(unique) == project.shell(PARTITIONS)
     assert sound(project)
 
 
