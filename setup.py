@@ -77,7 +77,7 @@ setup(
             "locale/*/LC_MESSAGES/*.po",
             "templates/**/*",
             "static/**/*",
-        ]
+        ],
     },
     python_requires=">=3.11",
     install_requires=[
