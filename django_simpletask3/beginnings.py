@@ -14,10 +14,12 @@ from django.db.migrations.operations.models import ModelOperation
 from django.db.models import Exists, OuterRef
 
 from . import clock, legacy
+from .context import task_context
 from .encoding import decode, encode
 from .replay import Projection
 from .seals import digest_of, seal
 from .states import EventKind, Status
+from .tombstones import Tombstone, raised
 
 ACTOR = "migrate"
 REASON = "was there before its events"
@@ -43,7 +45,8 @@ class BeginStreams(ModelOperation):
     PENDING, and will be run. Rows with events are left alone, so it can be run again after it was
     interrupted. In a migration with ``atomic = False``, each batch of rows is one transaction.
 
-    Going back takes away the events of rows to which nothing else has happened.
+    Going back takes away the events of rows to which nothing else has happened, and leaves
+    tombstones that say so.
     """
 
     category = OperationCategory.PYTHON
@@ -98,14 +101,17 @@ class BeginStreams(ModelOperation):
             for event in _of(streams, using, rows).order_by("sequence"):
                 told.setdefault(event.task_id, []).append(event)
             unmoved = [row for row in rows if _is_unmoved(row, told.get(row.pk, []))]
-            _of(streams, using, unmoved)._raw_delete(using)
+            if not unmoved:
+                return
+            _take_away(_of(streams, using, unmoved), unmoved, f"back: {self.describe()}")
             for row in unmoved:
                 self._forget(row, told[row.pk], using)
             _write(unmoved, using)
 
         longest = max(map(len, _WAYS.values()))
         begun = model._base_manager.using(using).filter(sequence__range=(1, longest))
-        _in_batches(begun, forget)
+        with task_context(actor=ACTOR):
+            _in_batches(begun, forget)
 
     def describe(self) -> str:
         return f"Begin the streams of the rows of {self.name} that have no events"
@@ -222,6 +228,18 @@ def _streams(model: type[models.Model]) -> Any:
 
 def _of(streams: Any, using: str, rows: Iterable[Any]) -> Any:
     return streams._base_manager.using(using).filter(task_id__in=[row.pk for row in rows])
+
+
+def _take_away(events: Any, rows: Sequence[Any], reason: str) -> None:
+    """Delete the ``events`` of ``rows`` and leave a tombstone, if there is a place for it."""
+    using, model = events.db, rows[0]._meta.label
+    if Tombstone._meta.db_table not in connections[using].introspection.table_names():
+        events._raw_delete(using)
+        return
+    # It opens the door of a table that is append-only by another app's migrations.
+    with raised(using, model, "stream", reason) as tombstone:
+        gone = events._raw_delete(using)
+        tombstone.inscribe({row.pk: row.digest for row in rows}, events=gone)
 
 
 def _in_batches(rows: models.QuerySet[Any], do: Callable[[list[Any]], None]) -> None:

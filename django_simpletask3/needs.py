@@ -14,7 +14,7 @@ from django.db.migrations.state import ProjectState
 from .beginnings import BeginStreams
 from .partitions import PartitionEvents
 from .promises import flat, protected, standing
-from .renames import is_stream
+from .renames import is_stream, streams, task_of
 
 #: Columns that every task table has had and will have.
 _MARKS = frozenset({"sequence", "digest", "lease_until"})
@@ -46,11 +46,7 @@ class History:
 
     def streams(self) -> list[str]:
         """The event models of the app, as its last migration leaves them."""
-        return sorted(
-            model.name
-            for (label, _), model in self.state.models.items()
-            if label == self.app_label and is_stream(model)
-        )
+        return sorted(m.name for m in streams(self.state) if m.app_label == self.app_label)
 
     def lacks(self, template: Template) -> list[str]:
         """The models for which the app has no such migration."""
@@ -84,6 +80,14 @@ def history(app_label: str, loader: MigrationLoader) -> History:
             found.migrations.append(migration)
             _follow(found, migration, before)
     return found
+
+
+def apps_of_events(loader: MigrationLoader, app_label: str) -> list[str]:
+    """The other apps that have the event models of tasks of this one."""
+    found = {
+        one.app_label for one in streams(loader.project_state()) if task_of(one)[0] == app_label
+    }
+    return sorted(found - {app_label})
 
 
 def _follow(found: History, migration: Migration, before: Models) -> None:

@@ -85,7 +85,7 @@ class KeepsHistory(MigrationAutodetector):
     def changes(self, *args: Any, **kwargs: Any) -> Any:
         """As Django's. Raises CommandError if history would be lost without need."""
         changes = super().changes(*args, **kwargs)
-        for stream in _streams(self.from_state):
+        for stream in streams(self.from_state):
             if self.is_writing and stream.app_label in changes:
                 self._refuse_loss(stream)
         return changes
@@ -130,18 +130,18 @@ class KeepsHistory(MigrationAutodetector):
 
     def _removed(self) -> set[Key]:
         """The task models that are no longer there."""
-        tasks = {task_of(stream) for stream in _streams(self.from_state)}
+        tasks = {task_of(stream) for stream in streams(self.from_state)}
         return {key for key in tasks & self.old_model_keys if key not in self.to_state.models}
 
     def _added(self) -> list[Key]:
         """The task models that were not there."""
-        tasks = {task_of(stream) for stream in _streams(self.to_state)}
+        tasks = {task_of(stream) for stream in streams(self.to_state)}
         return sorted(k for k in tasks & self.new_model_keys if k not in self.from_state.models)
 
     def _know(self, old: Key, new: Key) -> None:
         self.known[new] = old
-        before = [s for s in _streams(self.from_state) if task_of(s) == old]
-        after = [s for s in _streams(self.to_state) if task_of(s) == new]
+        before = [s for s in streams(self.from_state) if task_of(s) == old]
+        after = [s for s in streams(self.to_state) if task_of(s) == new]
         for gone, come in zip(before, after, strict=False):
             # One of the user's own may have kept its name.
             if _key(gone) not in self.to_state.models and _key(come) not in self.from_state.models:
@@ -210,7 +210,8 @@ def _removes_the_task(operation: Any) -> bool:
     return type(operation) is RemoveField and operation.name == "task"
 
 
-def _streams(state: ProjectState) -> Iterator[ModelState]:
+def streams(state: ProjectState) -> Iterator[ModelState]:
+    """The event models, by app and name."""
     return (state.models[key] for key in sorted(state.models) if is_stream(state.models[key]))
 
 
@@ -241,5 +242,5 @@ def _validate(before: ProjectState, after: ProjectState, old: Key, new: Key) -> 
         )
     if new in before.models:
         raise CommandError(f"Migrations know {'.'.join(new)} already.")
-    if old not in {task_of(stream) for stream in _streams(before)}:
+    if old not in {task_of(stream) for stream in streams(before)}:
         raise CommandError(f"{'.'.join(old)} is no task model; makemigrations can rename it.")

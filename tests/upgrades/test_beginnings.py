@@ -20,6 +20,7 @@ from django_simpletask3.audit import audited
 from django_simpletask3.beginnings import BeginStreams, UpgradeFrom01
 from django_simpletask3.catalog import databases_of
 from django_simpletask3.states import Status
+from django_simpletask3.tombstones import Tombstone
 from tests.core.lives import TABLES, label_of, new, saved, stream_of
 from tests.zoo.models import Elsewhere, Invoice, TextKeyed, UuidKeyed
 
@@ -206,6 +207,9 @@ def test_going_back_takes_away_what_was_made_up(model: type[Any], status: Status
 
     row = models.QuerySet(model, using=task._state.db).get(pk=task.pk)
     assert kinds(task) == []
+    (stone,) = Tombstone.objects.using(task._state.db)
+    assert (stone.what, stone.actor, stone.events) == ("stream", "migrate", len(WAYS[status]))
+    assert stone.data["keys"] == [str(task.pk)]
     assert {name: getattr(row, name) for name in OLD} == OLD
     assert row.status == status
 

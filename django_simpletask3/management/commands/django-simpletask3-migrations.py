@@ -16,7 +16,8 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
-from ...needs import History, Template, history
+from ...append_only import PACKAGE
+from ...needs import Template, apps_of_events, history
 from ...partitions import MONTH
 from ..safe_fields import replace_safe_fields
 from ..templates import rendered
@@ -75,27 +76,24 @@ class Command(BaseCommand):
             _refuse_unwritten(loader, config.label)
             newest = _newest(loader, config.label)
             for template, models in lacks.items():
-                newest = self._write(found, template, models, newest, until)
+                dependencies = [(config.label, newest), *_others(loader, config.label, template)]
+                text = rendered(template, models, dependencies, until)
+                number = (MigrationAutodetector.parse_number(newest) or 0) + 1
+                newest = f"{number:04d}_{template}"
+                self._write(config.label, newest, text, models)
                 written += 1
         if not written:
             self.stdout.write("Nothing is lacking.")
 
-    def _write(
-        self, found: History, template: Template, models: list[str], newest: str, until: str
-    ) -> str:
-        label = found.app_label
-        number = (MigrationAutodetector.parse_number(newest) or 0) + 1
-        name = f"{number:04d}_{template}"
+    def _write(self, label: str, name: str, text: str, models: list[str]) -> None:
         path = Path(MigrationWriter(Migration(name, label)).path)
-        text = rendered(found, template, models, newest, until)
         if self.is_dry:
             self.stdout.write(f"# {path}\n{text}")
-            return name
+            return
         if path.exists():
             raise CommandError(f"{path} is there already.")
         path.write_text(text, encoding="utf-8")
         self.stdout.write(f"{path}: {', '.join(models)}")
-        return name
 
     def _replace_safe_fields(self, configs: list[AppConfig]) -> None:
         for config in configs:
@@ -134,6 +132,15 @@ def _newest(loader: MigrationLoader, label: str) -> str:
             f"manage.py makemigrations --merge {label}, then come again."
         )
     return str(leaves[0][1])
+
+
+def _others(loader: MigrationLoader, label: str, template: Template) -> list[tuple[str, str]]:
+    """The migrations of other apps that one from ``template`` depends on."""
+    if template is Template.PROTECT:
+        return [(PACKAGE, "0001_initial")]
+    if template in (Template.BEGIN, Template.UPGRADE):
+        return [(app, _newest(loader, app)) for app in apps_of_events(loader, label)]
+    return []
 
 
 def _refuse_unwritten(loader: MigrationLoader, label: str) -> None:
