@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -13,27 +12,12 @@ from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.operations.models import ModelOperation
 from django.db.models import Exists, OuterRef
 
-from . import clock, legacy
+from . import hindsight, legacy
 from .context import task_context
 from .encoding import decode, encode
-from .replay import Projection
-from .seals import digest_of, seal
-from .states import EventKind, Status
+from .states import Status
 from .tombstones import Tombstone, raised
 
-ACTOR = "migrate"
-REASON = "was there before its events"
-
-#: The shortest way to each status.
-_WAYS = {
-    Status.PENDING: (EventKind.ENQUEUE,),
-    Status.RUNNING: (EventKind.ENQUEUE, EventKind.START),
-    Status.SUCCESS: (EventKind.ENQUEUE, EventKind.START, EventKind.ACK),
-    Status.FAILED: (EventKind.ENQUEUE, EventKind.START, EventKind.FAIL),
-    Status.CANCELED: (EventKind.ENQUEUE, EventKind.CANCEL),
-}
-_STATE = tuple(Projection.__dataclass_fields__)
-_WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "lease_until")
 _ROWS_AT_ONCE = 500
 
 
@@ -72,7 +56,7 @@ class BeginStreams(ModelOperation):
         using = schema_editor.connection.alias
         if not self.allow_migrate_model(using, model):
             return
-        streams = _streams(model)
+        streams = hindsight.streams_of(model)
         unborn = model._base_manager.using(using).filter(sequence=0)
         # Keys that had rows before, which were deleted. Asked once: a planner that does not know
         # the new table yet would read all of it for each batch.
@@ -94,23 +78,23 @@ class BeginStreams(ModelOperation):
         using = schema_editor.connection.alias
         if not self.allow_migrate_model(using, model):
             return
-        streams = _streams(model)
+        streams = hindsight.streams_of(model)
 
         def forget(rows: list[Any]) -> None:
             told: dict[Any, list[Any]] = {}
             for event in _of(streams, using, rows).order_by("sequence"):
                 told.setdefault(event.task_id, []).append(event)
-            unmoved = [row for row in rows if _is_unmoved(row, told.get(row.pk, []))]
+            unmoved = [row for row in rows if hindsight.is_unmoved(row, told.get(row.pk, []))]
             if not unmoved:
                 return
             _take_away(_of(streams, using, unmoved), unmoved, f"back: {self.describe()}")
             for row in unmoved:
-                self._forget(row, told[row.pk], using)
+                hindsight.forget(row, told[row.pk], using)
+                self._unread(row)
             _write(unmoved, using)
 
-        longest = max(map(len, _WAYS.values()))
-        begun = model._base_manager.using(using).filter(sequence__range=(1, longest))
-        with task_context(actor=ACTOR):
+        begun = model._base_manager.using(using).filter(sequence__range=(1, hindsight.MOST))
+        with task_context(actor=hindsight.ACTOR):
             _in_batches(begun, forget)
 
     def describe(self) -> str:
@@ -128,39 +112,15 @@ class BeginStreams(ModelOperation):
     def _unread(self, row: Any) -> None:
         """Let the columns of ``row`` hold what they held before ``_read``."""
 
-    def _begun(self, row: Any, using: str) -> Iterator[Any]:
-        """The events of ``row``, whose columns are made to say the same."""
+    def _begun(self, row: Any, using: str) -> list[Any]:
         self._read(row)
         try:
-            kinds = _WAYS[Status(row.status)]
+            return hindsight.begun(row, using)
         except ValueError:
             raise CommandError(
                 f"{row._meta.label} {row.pk} has the status {row.status}, which no task has. Let "
                 f"it be one of {', '.join(f'{s.value} ({s.name})' for s in Status)}."
             ) from None
-        projection = Projection()
-        evidence, left_over = _evidence(kinds[-1], row)
-        for kind, moment in zip(kinds, _moments(row, kinds, using), strict=True):
-            data = {
-                "adopted": True,
-                **(left_over if kind is EventKind.ENQUEUE else {}),
-                **(evidence if kind is kinds[-1] else {}),
-            }
-            event = _next(projection, kind, moment, row, data)
-            projection = projection.after(event)
-            yield event
-        for name in _STATE:
-            setattr(row, name, getattr(projection, name))
-        row.lease_until = None if row.status in _DONE else clock.now(using)
-
-    def _forget(self, row: Any, events: Sequence[Any], using: str) -> None:
-        """Let ``row`` say what it said before ``events`` were made for it."""
-        first = decode(events[0].data)
-        for name, value in first.get("erased", {}).items():
-            setattr(row, name, encode(value))
-        row.attempt, row.sequence, row.digest = 0, 0, ""
-        row.lease_until = clock.now(using)
-        self._unread(row)
 
 
 class UpgradeFrom01(BeginStreams):
@@ -217,15 +177,6 @@ class UpgradeFrom01(BeginStreams):
             row.error_data = legacy.encode(error, settings.SECRET_KEY)
 
 
-_DONE = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED})
-
-
-def _streams(model: type[models.Model]) -> Any:
-    """The event model of ``model``, as migrations know both."""
-    relation: Any = model._meta.get_field("events")
-    return relation.related_model
-
-
 def _of(streams: Any, using: str, rows: Iterable[Any]) -> Any:
     return streams._base_manager.using(using).filter(task_id__in=[row.pk for row in rows])
 
@@ -256,74 +207,6 @@ def _in_batches(rows: models.QuerySet[Any], do: Callable[[list[Any]], None]) -> 
         last = {"pk__gt": batch[-1].pk}
 
 
-def _moments(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[datetime]:
-    """When each of ``kinds`` happened, by what the row knows; never before the one before it."""
-    known = [row.add_time, row.start_time, row.done_time, row.result_time]
-    told = [moment for moment in known if moment is not None]
-    row.add_time = min(told, default=clock.now(using))
-    columns = {EventKind.ENQUEUE: row.add_time, EventKind.START: row.start_time}
-    moment = row.add_time
-    for kind in kinds:
-        said = columns.get(kind, row.done_time or row.result_time)
-        moment = max(moment, said or moment)
-        yield moment
-
-
-def _evidence(last: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the last event says of the outcome, and the values in ``row`` that are not of it."""
-    accounted = {EventKind.ACK: "result_data", EventKind.FAIL: "error_data"}.get(last)
-    texts = {name: getattr(row, name) for name in ("result_data", "error_data")}
-    left_over = {n: decode(t) for n, t in texts.items() if t is not None and n != accounted}
-    for name in left_over:
-        setattr(row, name, None)
-    evidence: dict[str, Any] = {}
-    if last is EventKind.ACK and (text := row.result_data) is not None:
-        evidence["result"] = {"digest": digest_of(text), "size": len(text)}
-    if last is EventKind.FAIL and row.error_data is not None:
-        error = decode(row.error_data)
-        evidence["error"] = {name: error.get(name) for name in ("type", "message")}
-    return evidence, {"erased": left_over} if left_over else {}
-
-
-def _next(before: Projection, kind: EventKind, moment: datetime, row: Any, data: Any) -> Any:
-    """The event ``kind`` after those that led to ``before``, sealed."""
-    event: Any = _streams(type(row))(
-        task_id=row.pk,
-        sequence=before.sequence + 1,
-        kind=str(kind),
-        from_status=before.status,
-        attempt=before.attempt + (kind is EventKind.START),
-        event_time=moment,
-        worker="",
-        actor=ACTOR,
-        reason=REASON,
-        data=encode(data),
-    )
-    event.to_status = before.after(event).status
-    event.digest = seal(
-        before.digest,
-        task=event.task_id,
-        sequence=event.sequence,
-        kind=event.kind,
-        from_status=event.from_status,
-        to_status=event.to_status,
-        attempt=event.attempt,
-        event_time=event.event_time,
-        worker=event.worker,
-        actor=event.actor,
-        reason=event.reason,
-        data=decode(event.data),
-    )
-    return event
-
-
-def _is_unmoved(row: Any, events: Sequence[Any]) -> bool:
-    """Whether all that ever happened to ``row`` is what BeginStreams made up for it."""
-    return len(events) == row.sequence and all(
-        event.data is not None and (decode(event.data) or {}).get("adopted") for event in events
-    )
-
-
 def _write(rows: Iterable[Any], using: str) -> None:
     """Update the columns of ``rows`` in one round trip, where the driver can."""
     connection = connections[using]
@@ -332,7 +215,7 @@ def _write(rows: Iterable[Any], using: str) -> None:
     if not rows:
         return
     meta = rows[0]._meta
-    fields = [meta.get_field(name) for name in _WRITTEN]
+    fields = [meta.get_field(name) for name in hindsight.WRITTEN]
     columns = ", ".join(f"{quote(field.column)} = %s" for field in fields)
     statement = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote(meta.pk.column)} = %s"
     values = [

@@ -18,7 +18,7 @@ RANKS: list[set[str]] = [
     {
         "append_only",
         "announcements",
-        "beginnings",
+        "hindsight",
         "columns",
         "examination",
         "moves",
@@ -26,7 +26,7 @@ RANKS: list[set[str]] = [
         "rows",
         "waiting",
     },
-    {"births", "last_words", "promises", "proofs"},
+    {"beginnings", "births", "last_words", "promises", "proofs"},
     {"transitions", "demolition", "needs"},
     {"batches", "erasure"},
     {"querysets"},

@@ -141,6 +141,27 @@ def test_what_no_outcome_accounts_for_goes_into_the_stream() -> None:
     assert found(Invoice) == []
 
 
+def test_an_error_of_another_form_goes_there_too() -> None:
+    task = older(Invoice, Status.FAILED, error_data="printer on fire")
+
+    begun(Invoice)
+
+    row = Invoice.objects.get(pk=task.pk)
+    assert row.error_data is None
+    assert row.events.first().data["erased"] == {"error_data": "printer on fire"}
+    assert found(Invoice) == []
+
+
+def test_a_result_that_is_null_in_json_is_a_result() -> None:
+    task = older(Invoice, result_data="x")
+    put(task, result_data="null")
+
+    begun(Invoice)
+
+    assert raw(task, "result_data") == "null"
+    assert found(Invoice) == []
+
+
 def test_rows_that_were_no_tasks_are_marked_and_not_run() -> None:
     tasks = [older(Invoice, Status.PENDING) for _ in range(3)]
 
