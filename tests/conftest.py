@@ -19,6 +19,10 @@ DEVELOPERS = ("REDIS", "SIMQ_", "DEFAULT_SIMQ_", "DJANGO_SIMPLETASK3_")
 for name in [name for name in os.environ if name.startswith(DEVELOPERS)]:
     del os.environ[name]
 
+# What helpers assert is told in full, too.
+pytest.register_assert_rewrite(
+    "tests.core.lives", "tests.outages.lives", "tests.process.lives", "tests.projects"
+)
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
