@@ -51,6 +51,8 @@ def test_a_migration_has_no_choices_so_that_a_state_can_be_added(model: type[Any
     assert all(path.startswith("django.db.models.") for _, path, _, _ in told)
 
 
+# MySQL and MariaDB are asked which of the two they are.
+@pytest.mark.django_db
 def test_a_column_is_of_the_same_type_as_its_migration_says() -> None:
     state = ModelState.from_model(Invoice)
     connection = connections["default"]
