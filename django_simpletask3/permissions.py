@@ -1,4 +1,4 @@
-"""Who may execute and reset tasks: real permissions of every task model."""
+"""What users may do to tasks: real permissions of every task model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ from django.db import router
 from .models import SimpleTask
 
 EXECUTE = "django_simpletask3_execute"
+EXECUTE_HERE = "django_simpletask3_execute_here"
 RESET = "django_simpletask3_reset"
+RETRY = "django_simpletask3_retry"
+CANCEL = "django_simpletask3_cancel"
+HOLD = "django_simpletask3_hold"
+EXPORT = "django_simpletask3_export"
 
-_NAMES = {EXECUTE: "Can execute {}", RESET: "Can reset {}"}
+_NAMES = {
+    EXECUTE: "Can execute {}",
+    EXECUTE_HERE: "Can execute {} in the web server",
+    RESET: "Can reset {}",
+    RETRY: "Can retry failed {}",
+    CANCEL: "Can cancel {}",
+    HOLD: "Can hold {} and lift holds",
+    EXPORT: "Can export streams of {}",
+}
 _NAME_LIMIT = 255
 
 
@@ -28,9 +41,15 @@ def codenames(action: str, model: type[SimpleTask]) -> tuple[str, str]:
     return f"{label}.{action}_{model._meta.model_name}", f"{label}.{action}"
 
 
-def may(user: Any, action: str, model: type[SimpleTask]) -> bool:
-    """Whether ``user`` may do ``action`` to tasks of ``model``."""
-    return any(user.has_perm(name) for name in codenames(action, model))
+def may(user: Any, action: str, model: type[SimpleTask], task: SimpleTask | None = None) -> bool:
+    """Whether ``user`` may do ``action`` to every task of ``model``, or to ``task``.
+
+    A backend with permissions of objects, such as django-guardian's, is asked for the task.
+    """
+    names = codenames(action, model)
+    if any(user.has_perm(name) for name in names):
+        return True
+    return task is not None and any(user.has_perm(name, task) for name in names)
 
 
 def create_permissions(app_config: AppConfig, using: str, apps: Apps = installed, **_: Any) -> None:

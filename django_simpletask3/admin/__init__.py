@@ -5,7 +5,12 @@ from __future__ import annotations
 from .actions import (
     django_simpletask3_cancel_for_selected,
     django_simpletask3_execute_for_selected,
+    django_simpletask3_execute_here_for_selected,
+    django_simpletask3_export_for_selected,
+    django_simpletask3_hold_for_selected,
+    django_simpletask3_lift_for_selected,
     django_simpletask3_reset_for_selected,
+    django_simpletask3_retry_for_selected,
 )
 from .ledger_admin import DeliveryAdmin, TombstoneAdmin
 from .task_admin import SimpleTaskAdmin
@@ -18,5 +23,10 @@ __all__ = [
     "TombstoneAdmin",
     "django_simpletask3_cancel_for_selected",
     "django_simpletask3_execute_for_selected",
+    "django_simpletask3_execute_here_for_selected",
+    "django_simpletask3_export_for_selected",
+    "django_simpletask3_hold_for_selected",
+    "django_simpletask3_lift_for_selected",
     "django_simpletask3_reset_for_selected",
+    "django_simpletask3_retry_for_selected",
 ]

@@ -18,11 +18,7 @@ from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
 from . import badges, durations, moments, values
-from .actions import (
-    django_simpletask3_cancel_for_selected,
-    django_simpletask3_execute_for_selected,
-    django_simpletask3_reset_for_selected,
-)
+from .actions import ACTIONS
 from .changelist import TaskChangeList
 from .timeline import TimelineInline, inline_for
 
@@ -93,24 +89,43 @@ class SimpleTaskAdmin(_ModelAdmin):
     list_filter = ("status", "add_time", "done_time")
     # Counting all rows again would be for a number nobody needs; the table may be a large one.
     show_full_result_count = False
-    actions = (
-        django_simpletask3_execute_for_selected,
-        django_simpletask3_reset_for_selected,
-        django_simpletask3_cancel_for_selected,
-    )
+    actions = ACTIONS
 
     class Media:
         css = {"all": ("django_simpletask3/admin.css",)}
 
     # Permissions
 
-    def has_django_simpletask3_execute_permission(self, request: Any) -> bool:
-        """Whether Django offers the action that executes tasks."""
-        return permissions.may(request.user, permissions.EXECUTE, self.model)
+    # Each is asked for the model, to offer the action, and then for every task that was selected: a
+    # subclass may refuse some of them.
 
-    def has_django_simpletask3_reset_permission(self, request: Any) -> bool:
-        """Whether Django offers the actions that reset and cancel tasks."""
-        return permissions.may(request.user, permissions.RESET, self.model)
+    def has_django_simpletask3_execute_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.EXECUTE, self.model, obj)
+
+    def has_django_simpletask3_execute_here_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.EXECUTE_HERE, self.model, obj)
+
+    def has_django_simpletask3_reset_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.RESET, self.model, obj)
+
+    def has_django_simpletask3_retry_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.RETRY, self.model, obj)
+
+    def has_django_simpletask3_cancel_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.CANCEL, self.model, obj)
+
+    def has_django_simpletask3_hold_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.HOLD, self.model, obj)
+
+    def has_django_simpletask3_export_permission(self, request: Any, obj: Any = None) -> bool:
+        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
+        return permissions.may(request.user, permissions.EXPORT, self.model, obj)
 
     # Who acts: every event that a page makes names its user.
 

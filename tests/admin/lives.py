@@ -5,7 +5,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db import models
+from django.core.signals import request_finished
+from django.db import close_old_connections, models
 from django.urls import reverse
 from django.utils.html import strip_tags
 
@@ -17,6 +18,12 @@ from tests.zoo import models as zoo
 EXECUTE = "django_simpletask3_execute_for_selected"
 RESET = "django_simpletask3_reset_for_selected"
 CANCEL = "django_simpletask3_cancel_for_selected"
+EXECUTE_HERE = "django_simpletask3_execute_here_for_selected"
+RETRY = "django_simpletask3_retry_for_selected"
+HOLD = "django_simpletask3_hold_for_selected"
+LIFT = "django_simpletask3_lift_for_selected"
+EXPORT = "django_simpletask3_export_for_selected"
+CONFIRMED = {"django_simpletask3_confirmed": "yes"}
 
 ZOO = sorted(
     (model for model in admin.site._registry if issubclass(model, SimpleTask)),
@@ -62,14 +69,28 @@ def url(target: Any, page: str = "") -> str:
 
 
 def post_action(client: Any, action: str, *tasks: Any, **further: Any) -> Any:
-    """What a browser, or a hand, posts to the list; followed to the page that reports."""
-    data = {"action": action, "_selected_action": [task.pk for task in tasks], **further}
-    return client.post(
-        url(type(tasks[0])),
-        urlencode(data, doseq=True),
-        content_type="application/x-www-form-urlencoded",
-        follow=True,
+    """What the page that asks for a reason, or a hand, posts; followed to the page that reports."""
+    chosen = {"action": action, "_selected_action": [task.pk for task in tasks]}
+    data = {**chosen, **CONFIRMED, **further}
+    return received(
+        client.post(
+            url(type(tasks[0])),
+            urlencode(data, doseq=True),
+            content_type="application/x-www-form-urlencoded",
+            follow=True,
+        )
     )
+
+
+def received(response: Any) -> Any:
+    """``response``; if it is a download, with all of it as ``file``, and closed."""
+    if response.streaming:
+        response.file = b"".join(response.streaming_content)
+        # As Django's test client does: the database is to stay open.
+        request_finished.disconnect(close_old_connections)
+        response.close()
+        request_finished.connect(close_old_connections)
+    return response
 
 
 def told(response: Any) -> list[str]:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_simpletask3.admin import actions
+from django_simpletask3.admin import actions, deeds
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
@@ -16,7 +16,12 @@ from django_simpletask3.transitions import record, record_all
 from tests.admin.lives import (
     CANCEL,
     EXECUTE,
+    EXECUTE_HERE,
+    EXPORT,
+    HOLD,
+    LIFT,
     RESET,
+    RETRY,
     ZOO,
     kinds,
     make,
@@ -30,8 +35,12 @@ from tests.zoo.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice
 AFTER = {
     EXECUTE: dict.fromkeys(Status, None) | {Status.PENDING: "note"},
     RESET: dict.fromkeys(Status, "reset"),
+    RETRY: dict.fromkeys(Status, None) | {Status.FAILED: "reset"},
     CANCEL: dict.fromkeys(Status, None) | {Status.PENDING: "cancel", Status.RUNNING: "cancel"},
+    HOLD: dict.fromkeys(Status, "hold"),
+    LIFT: dict.fromkeys(Status, "lift"),
 }
+MOVING = [EXECUTE, RESET, CANCEL, HOLD, LIFT]
 SAID = {
     (EXECUTE, Status.PENDING): "1 task will run at once.",
     (EXECUTE, Status.RUNNING): "1 task was left alone: it is running already.",
@@ -46,6 +55,12 @@ SAID = {
         for status in (Status.SUCCESS, Status.FAILED, Status.CANCELED)
     },
     **{(RESET, status): "1 task was reset and waits to run again." for status in Status},
+    **{(RETRY, status): "1 task was left alone: it has not failed." for status in Status},
+    (RETRY, Status.FAILED): "1 task was reset and waits to run again.",
+    **{
+        (HOLD, status): "1 task is on hold now: nothing of it will be deleted." for status in Status
+    },
+    **{(LIFT, status): "The hold on 1 task was lifted." for status in Status},
 }
 
 
@@ -56,7 +71,7 @@ def waiting(model) -> list[str]:
 
 
 @pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("action", [EXECUTE, RESET, CANCEL])
+@pytest.mark.parametrize("action", AFTER)
 @pytest.mark.django_db
 def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> None:
     task = step(Invoice.objects.create(), status)
@@ -70,7 +85,7 @@ def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> N
 
 
 @pytest.mark.parametrize("model", ZOO)
-@pytest.mark.parametrize("action", [EXECUTE, RESET, CANCEL])
+@pytest.mark.parametrize("action", MOVING)
 def test_the_actions_work_on_every_model(superuser, model, action) -> None:
     task = make(model)
 
@@ -175,7 +190,7 @@ def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:
     assert {tuple(kinds(task)) for task in tasks} == {("enqueue", "reset")}
 
 
-@pytest.mark.parametrize("action", [EXECUTE, RESET, CANCEL])
+@pytest.mark.parametrize("action", MOVING)
 def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -> None:
     staying, going = (Invoice.objects.create() for _ in range(2))
 
@@ -183,7 +198,7 @@ def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -
         Invoice.objects.filter(pk=going.pk).delete()
         record_all(moves)
 
-    monkeypatch.setattr(actions, "record_all", too_late)
+    monkeypatch.setattr(deeds, "record_all", too_late)
     response = post_action(superuser, action, staying, going)
 
     assert response.status_code == 200
@@ -202,7 +217,7 @@ def test_a_batch_that_cannot_be_moved_together_is_moved_one_by_one(
             raise StaleTask("moved meanwhile")
         record_all(moves)
 
-    monkeypatch.setattr(actions, "record_all", together_never)
+    monkeypatch.setattr(deeds, "record_all", together_never)
     response = post_action(superuser, action, first, second)
 
     assert len(told(response)) == 2
@@ -216,9 +231,10 @@ def test_nothing_selected_is_nothing_done(superuser, pending_task) -> None:
     assert kinds(pending_task) == ["enqueue"]
 
 
-def test_the_old_names_are_the_actions_names() -> None:
+def test_the_actions_are_known_by_their_names() -> None:
     model_admin = admin.site.get_model_admin(Invoice)
 
     names = [action.__name__ for action in model_admin.actions]
 
-    assert names == [EXECUTE, RESET, CANCEL]
+    every = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT]
+    assert names == every

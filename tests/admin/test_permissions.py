@@ -9,21 +9,55 @@ from django.db.migrations.state import ProjectState
 from django.test import RequestFactory
 
 from django_simpletask3 import permissions
-from django_simpletask3.admin import actions
-from tests.admin.lives import CANCEL, EXECUTE, RESET, ZOO, kinds, post_action, url
+from django_simpletask3.admin import actions, deeds
+from django_simpletask3.admin.deeds import DEEDS
+from tests.admin.lives import (
+    CANCEL,
+    EXECUTE,
+    EXECUTE_HERE,
+    EXPORT,
+    HOLD,
+    LIFT,
+    RESET,
+    RETRY,
+    ZOO,
+    kinds,
+    post_action,
+    told,
+    url,
+)
 from tests.zoo.models import Invoice
 
 EVERYBODY = {
     "view": (["view_invoice"], set()),
     "change": (["view_invoice", "change_invoice"], set()),
     "delete": (["view_invoice", "delete_invoice"], set()),
-    "execute": (["view_invoice", "django_simpletask3_execute_invoice"], {EXECUTE}),
-    "reset": (["view_invoice", "django_simpletask3_reset_invoice"], {RESET, CANCEL}),
+    **{
+        name: (["view_invoice", f"django_simpletask3_{name}_invoice"], allowed)
+        for name, allowed in {
+            "execute": {EXECUTE},
+            "execute_here": {EXECUTE_HERE},
+            "reset": {RESET},
+            "retry": {RETRY},
+            "cancel": {CANCEL},
+            "hold": {HOLD, LIFT},
+            "export": {EXPORT},
+        }.items()
+    },
     "another model": (["view_invoice", "django_simpletask3_execute_reminder"], set()),
 }
-EVENT_OF = {EXECUTE: "note", RESET: "reset", CANCEL: "cancel"}
+EVENTS_OF = {
+    EXECUTE: ["note"],
+    EXECUTE_HERE: ["start", "ack"],
+    RESET: ["reset"],
+    RETRY: [],
+    CANCEL: ["cancel"],
+    HOLD: ["hold"],
+    LIFT: ["lift"],
+    EXPORT: ["note"],
+}
 matrix = pytest.mark.parametrize(("codenames", "allowed"), EVERYBODY.values(), ids=EVERYBODY)
-each_action = pytest.mark.parametrize("action", [EXECUTE, RESET, CANCEL])
+each_action = pytest.mark.parametrize("action", EVENTS_OF)
 
 
 @matrix
@@ -42,7 +76,7 @@ def test_a_hand_made_post_moves_nothing_without_permission(
 ) -> None:
     post_action(staff(*codenames), action, pending_task)
 
-    assert kinds(pending_task)[1:] == ([EVENT_OF[action]] if action in allowed else [])
+    assert kinds(pending_task)[1:] == (EVENTS_OF[action] if action in allowed else [])
 
 
 @matrix
@@ -67,7 +101,7 @@ def test_a_superuser_may_do_everything(superuser, pending_task, action) -> None:
     response = post_action(superuser, action, pending_task)
 
     assert response.status_code == 200
-    assert len(kinds(pending_task)) == 2
+    assert kinds(pending_task)[1:] == EVENTS_OF[action]
 
 
 @each_action
@@ -95,7 +129,7 @@ def test_a_permission_declared_for_the_whole_app_counts(staff, pending_task, act
 
 
 @pytest.mark.parametrize("model", ZOO)
-@pytest.mark.parametrize("action", [permissions.EXECUTE, permissions.RESET])
+@pytest.mark.parametrize("action", {deed.permission for deed in DEEDS})
 @pytest.mark.django_db
 def test_every_task_model_has_its_permissions(model, action) -> None:
     named = permissions.codenames(action, model)[0].partition(".")[2]
@@ -140,3 +174,46 @@ def test_a_user_without_permissions_sees_nothing(staff, pending_task) -> None:
 
     assert client.get(url(Invoice)).status_code == 403
     assert client.get(url(pending_task)).status_code == 403
+
+
+@each_action
+def test_an_admin_may_refuse_some_of_the_tasks(superuser, monkeypatch, action) -> None:
+    mine, theirs = Invoice.objects.create(amount=1), Invoice.objects.create(amount=2)
+    deed = next(deed for deed in DEEDS if deed.name == action)
+    model_admin = admin.site.get_model_admin(Invoice)
+    name = f"has_{deed.permission}_permission"
+    monkeypatch.setattr(model_admin, name, lambda request, obj=None: not obj or obj.amount == 1)
+
+    response = post_action(superuser, action, mine, theirs)
+
+    assert kinds(mine)[1:] == EVENTS_OF[action]
+    assert kinds(theirs) == ["enqueue"]
+    if deed is not deeds.EXPORT:
+        assert "1 task was left alone: you have no permission for it." in told(response)
+
+
+class OnlyMine:
+    """A backend that gives permissions of objects."""
+
+    def authenticate(self, request: object, **credentials: object) -> None:
+        return None
+
+    def has_perm(self, user_obj: User, perm: str, obj: object = None) -> bool:
+        named = perm == "zoo.django_simpletask3_reset_invoice"
+        return named and isinstance(obj, Invoice) and obj.amount == 1
+
+
+def test_permissions_of_objects_count(staff, settings) -> None:
+    client = staff("view_invoice")
+    mia = User.objects.get(username="mia")
+    settings.AUTHENTICATION_BACKENDS = [
+        *settings.AUTHENTICATION_BACKENDS,
+        f"{__name__}.{OnlyMine.__qualname__}",
+    ]
+    mine, theirs = Invoice.objects.create(amount=1), Invoice.objects.create(amount=2)
+
+    allowed = [permissions.may(mia, permissions.RESET, Invoice, task) for task in (mine, theirs)]
+
+    assert client.get(url(mine)).status_code == 200
+    assert allowed == [True, False]
+    assert not permissions.may(mia, permissions.RESET, Invoice)

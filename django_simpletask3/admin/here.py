@@ -1,0 +1,53 @@
+"""Run waiting tasks at once, in the process that is asked to."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from django_simpletask3 import clock
+from django_simpletask3.batches import record_each
+from django_simpletask3.events import home_of
+from django_simpletask3.execution import Run, finish, perform
+from django_simpletask3.moves import Move
+from django_simpletask3.policies import policy_of
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.worker.identity import worker_name
+
+from .outcomes import Outcome, outcome_of
+
+
+def run_here(tasks: list[Any], reason: str) -> list[Outcome]:
+    """Start, perform and finish ``tasks``, one after the other; what each came to.
+
+    As in a worker: started and finished in transactions of their own, with none open in between.
+    The lease is not renewed: a body that outlasts it is recovered, and its result refused. If
+    this process dies, a node on the same machine sees that, and recovers the task at once.
+    """
+    return [_run(task, reason) for task in tasks]
+
+
+def _run(task: Any, reason: str) -> Outcome:
+    worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
+    start = _start(task, worker, reason)
+    record_each([start])
+    if start.event is None:
+        return outcome_of(start)
+    run = Run(task, worker)
+    perform(run)
+    if finish([run]):
+        return Outcome.GONE
+    return Outcome.DONE if task.status == Status.SUCCESS else Outcome.FAILED
+
+
+def _start(task: Any, worker: str, reason: str) -> Move:
+    lease = policy_of(task.get_event_channel()).lease
+    return Move(
+        task,
+        EventKind.START,
+        reason=reason,
+        worker=worker,
+        data={"claim": str(uuid.uuid4())},
+        values={"lease_until": clock.after(home_of(task), lease)},
+    )
