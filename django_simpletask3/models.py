@@ -31,12 +31,22 @@ from .events import (
 from .exceptions import TaskGone
 from .fields import STATUS, JSONTextField, StatusField
 from .holds import held, refuse_held
+from .instructions import Dashboard, Instruction
 from .querysets import TaskQuerySet, rows_of
 from .replay import Projection, fold
 from .states import EventKind, Status
 from .tombstones import Tombstone, is_dug
 
-__all__ = ["Delivery", "SimpleTask", "TaskEvent", "TaskQuerySet", "Tombstone", "stream_of"]
+__all__ = [
+    "Dashboard",
+    "Delivery",
+    "Instruction",
+    "SimpleTask",
+    "TaskEvent",
+    "TaskQuerySet",
+    "Tombstone",
+    "stream_of",
+]
 
 
 class SimpleTask(models.Model):
@@ -79,7 +89,8 @@ class SimpleTask(models.Model):
     CANCELED = Status.CANCELED
 
     # Projected: only transitions.py writes these.
-    status = StatusField(_("status"), default=Status.PENDING, editable=False)
+    # The list of one status, and how many there are: without an index each is a look at every row.
+    status = StatusField(_("status"), default=Status.PENDING, editable=False, db_index=True)
     attempt = models.PositiveIntegerField(_("attempt"), default=0, editable=False)
     sequence = models.PositiveIntegerField(_("events"), default=0, editable=False)
     digest = models.CharField(_("digest"), max_length=64, default="", editable=False)

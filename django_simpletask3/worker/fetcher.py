@@ -19,6 +19,7 @@ _LOOK_UP = 0.2  # seconds after which a full lane looks whether to stop
 _BURST_REST = 0.05
 #: So many messages are kept to be tried again; others come back when their leases end.
 _MOST_POSTPONED = 100
+_PAUSED_REST = 0.2
 _IDLE_REST = 0.001  # long enough for the loop to close a stale connection
 
 
@@ -40,7 +41,9 @@ class Fetcher:
         *,
         burst: bool,
         is_deaf: Callable[[], bool] = lambda: False,
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_paused = is_paused
         # Redis may be empty because it takes no messages, and no bell can be rung.
         self._is_deaf = is_deaf
         self._lane = lane
@@ -56,18 +59,23 @@ class Fetcher:
 
         What the database could not start is kept and tried again: a start whose commit was not
         answered is recognised by the same claim only. What it cannot start alone holds up nothing
-        else.
+        else. While the queue is paused nothing is claimed, and what was goes back.
         """
+        if self._is_paused():
+            self.give_back("queue_paused")
+            self._lane.empty_at = time.monotonic()  # a burst does not wait for it
+            return _PAUSED_REST
         if not self._claimed:
             self._claimed = self._postponed.due()
         if not self._claimed and not self._claim():
             return _BURST_REST if self._burst else _IDLE_REST
-        self._start()
+        if not self._is_paused():  # it may have been while this one waited for a message
+            self._start()
         return 0.0
 
-    def give_back(self) -> None:
+    def give_back(self, reason: str = "worker_stopping") -> None:
         """Return what was claimed and never started."""
-        give_back([*self._claimed, *self._postponed.all()], "worker_stopping")
+        give_back([*self._claimed, *self._postponed.all()], reason)
         self._claimed, self._postponed = [], Postponed()
 
     def _claim(self) -> bool:

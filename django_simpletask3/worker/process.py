@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.db import connections
 
@@ -29,6 +30,7 @@ from .lane import Lane
 from .leases import Leases
 from .limits import Limits
 from .loop import Loop
+from .obedience import Obedience, stop_node
 from .reports import Reports
 from .stopping import Stopping
 from .timetable import Timetable
@@ -63,6 +65,7 @@ class Process:
         # Leases and outcomes outlive the asking: they end when everything else has ended.
         self._over = Stopping()
         self._bodies = [BodyThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
+        self._obedience = Obedience(worker, partial(stop_node, os.getppid()))
         self._finishers = [Finisher(lane, self._leases, counters) for lane in self._lanes]
         self._fetchers = [
             Fetcher(
@@ -71,6 +74,7 @@ class Process:
                 stopping,
                 burst=plan.burst,
                 is_deaf=lambda: plan.timetable.read()["silent"].failures > 0,
+                is_paused=partial(self._obedience.is_paused, lane.model._meta.label),
             )
             for lane in self._lanes
         ]
@@ -86,6 +90,7 @@ class Process:
             Loop("reports", self._over, self._reports.step),
             Loop("limits", self._over, limits.step),
             Loop("subscriptions", stopping, self._deliver),
+            Loop("obedience", stopping, self._obedience.step),
         ]
         self.must_be_replaced = self.has_failed = False
         groups = {
@@ -147,6 +152,7 @@ class Process:
                     subscriptions.abandoned([worker])
                 if self._plan.burst:
                     recovery.lost()
+            self._obedience.step()
         except Exception as error:
             # Recovery by lease comes to the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)

@@ -14,7 +14,7 @@ RANKS: list[set[str]] = [
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
     {"tombstones"},
     {"events", "queue"},
-    {"bells", "locks", "deliveries", "holds", "replay", "triggers"},
+    {"bells", "locks", "deliveries", "holds", "instructions", "replay", "triggers"},
     {
         "append_only",
         "announcements",
@@ -62,6 +62,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "wakeup",
             "postponed",
             "sessions",
+            "obedience",
         },
         {"node"},
         {"loop", "leases", "bodies", "chores", "banner", "heartbeat"},

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
             name='ContactSheet',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.IntegerField(default=0, editable=False, verbose_name='status')),
+                ('status', models.IntegerField(db_index=True, default=0, editable=False, verbose_name='status')),
                 ('attempt', models.PositiveIntegerField(default=0, editable=False, verbose_name='attempt')),
                 ('sequence', models.PositiveIntegerField(default=0, editable=False, verbose_name='events')),
                 ('digest', models.CharField(default='', editable=False, max_length=64, verbose_name='digest')),
@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
             name='Thumbnail',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.IntegerField(default=0, editable=False, verbose_name='status')),
+                ('status', models.IntegerField(db_index=True, default=0, editable=False, verbose_name='status')),
                 ('attempt', models.PositiveIntegerField(default=0, editable=False, verbose_name='attempt')),
                 ('sequence', models.PositiveIntegerField(default=0, editable=False, verbose_name='events')),
                 ('digest', models.CharField(default='', editable=False, max_length=64, verbose_name='digest')),
