@@ -18,6 +18,7 @@ from .exceptions import InvalidSetting, QueueUnavailable
 from .models import SimpleTask
 from .querysets import rows_of
 from .queue import Report, get_queue, redact
+from .slices import first_of
 from .states import Status
 from .subscribers import registered
 
@@ -34,7 +35,7 @@ Health = dict[str, Any]
 def look() -> Health:
     """The state of this project's tasks, in plain values; ``problems`` has a sentence for each.
 
-    Nothing raises and nothing is counted in full: per table one query, of at most MOST_ROWS rows;
+    Nothing raises and nothing is counted in full: of each table at most MOST_ROWS rows are read;
     per model a few commands to Redis. ``healthy`` means that there are no problems.
     """
     health: Health = {"time": datetime.now(UTC).isoformat(), "version": __version__}
@@ -42,10 +43,10 @@ def look() -> Health:
     health["redis"] = _redis()
     asks_redis = health["redis"]["error"] is None
     health["tables"] = [
-        _table(root, using)
-        for root in roots()
-        for using in databases_of(root)
-        if health["databases"][using]["error"] is None
+        told
+        for using, database in health["databases"].items()
+        if database["error"] is None
+        for told in _tables(using)
     ]
     health["models"] = [_model(model, asks_redis) for model in task_models()]
     health["subscriptions"] = [
@@ -87,10 +88,23 @@ def _redis() -> dict[str, Any]:
     return told
 
 
-def _table(root: type[SimpleTask], using: str) -> dict[str, Any]:
+def _tables(using: str) -> Iterator[dict[str, Any]]:
+    """What waits or runs in each table of a database; in one statement."""
+    names = ("status", "lease_until", "run_after", "add_time")
+    queries = {
+        root: rows_of(root, using)
+        .filter(lease_until__isnull=False)
+        .order_by("lease_until")
+        .values_list(*names)
+        for root in roots()
+        if using in databases_of(root)
+    }
+    for root, found in first_of(using, queries, MOST_ROWS).items():
+        yield _table(root, using, found)
+
+
+def _table(root: type[SimpleTask], using: str, found: list[tuple[Any, ...]]) -> dict[str, Any]:
     """The rows that wait or run; of more than MOST_ROWS those for which somebody must act first."""
-    rows = rows_of(root, using).filter(lease_until__isnull=False).order_by("lease_until")
-    found = list(rows.values_list("status", "lease_until", "run_after", "add_time")[:MOST_ROWS])
     now = clock.now(using)
     counts = Counter(status for status, *_ in found)
     ended = [until for status, until, *_ in found if status == Status.RUNNING and until <= now]

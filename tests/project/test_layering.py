@@ -8,7 +8,7 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 
 # Lowest first; the modules of one rank do not import each other.
 RANKS: list[set[str]] = [
-    {"exceptions", "renames"},
+    {"exceptions", "renames", "slices"},
     {"states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
     {"conf", "keeping", "seals"},
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
@@ -36,6 +36,7 @@ RANKS: list[set[str]] = [
     {"losses", "inheritance"},
     {
         "execution",
+        "figures",
         "recovery",
         "health",
         "retention",
