@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,16 +10,35 @@ from itertools import chain
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Cast
 
 from .catalog import databases_of, roots
 from .events import TaskEvent, event_model_of
 from .models import SimpleTask
+from .slices import first_of
 from .states import EventKind
 
 #: What is listed, unless some of these are asked for.
 KINDS = (EventKind.RECOVER, EventKind.DROP, EventKind.RELEASE, EventKind.REJECT)
 
 _PAGE = 500
+_TEXT = models.CharField(max_length=255)
+_READ = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is read of an event; keys of different models are alike in text only."""
+
+    task_id: str
+    sequence: int
+    kind: str
+    event_time: datetime
+    worker: str
+    actor: str
+    reason: str
+    attempt: int
+    data: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +55,14 @@ class Recovery:
     worker: str
     attempt: int
     actor: str
+
+    def cells(self) -> tuple[Any, ...]:
+        """Its values, in the order of COLUMNS."""
+        return tuple(getattr(self, name) for name in COLUMNS)
+
+
+#: The names of what a recovery tells.
+COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
 def recoveries(
@@ -61,12 +89,96 @@ def recoveries(
                     yield found
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Recoveries, the newest first; ``rest`` is where those before them begin, if there are any."""
+
+    found: list[Recovery]
+    rest: tuple[datetime, int] | None
+
+
+def newest(
+    chosen: Collection[type[SimpleTask]] | None = None,
+    *,
+    most: int,
+    since: datetime | None = None,
+    until: tuple[datetime, int] | None = None,
+    kinds: Collection[EventKind] = KINDS,
+    reason: str = "",
+    worker: str = "",
+) -> Page:
+    """The newest ``most`` recoveries; one statement per database, limited by its indexes.
+
+    ``until`` is the ``rest`` of the page before. Several events may have the same time: the second
+    part of it says how many of that very time have been seen.
+    """
+    last, seen = until or (None, 0)
+    bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason or None}
+    asked = {name: bound for name, bound in bounds.items() if bound is not None}
+    by_database: dict[str, dict[Any, Any]] = {}
+    for root in roots(chosen):
+        for using in databases_of(root):
+            for kind in kinds:
+                events = _events(root, using, kind, asked).order_by("-event_time", "-pk")
+                if worker:
+                    held = models.Q(worker__contains=worker) | models.Q(data__contains=worker)
+                    events = events.filter(held)
+                columns = events.values_list(Cast("task_id", _TEXT), *_READ)
+                by_database.setdefault(using, {})[root, kind] = columns
+    found = [
+        _recovery(root, using, _Row(_key(root, row[0]), *row[1:]))
+        for using, queries in by_database.items()
+        for (root, _kind), rows in first_of(using, queries, most + seen + 1).items()
+        for row in rows
+    ]
+    in_order = sorted((one for one in found if worker in one.worker), key=_newest_first)
+    return _page(in_order[seen:], most, until)
+
+
+def _key(root: type[SimpleTask], text: str) -> str:
+    # Some databases have keys in another form than Django's.
+    return str(root._meta.pk.to_python(text))
+
+
+def _newest_first(one: Recovery) -> Any:
+    return (-one.time.timestamp(), one.model, one.database, one.task, -one.sequence)
+
+
+def _page(rest: list[Recovery], most: int, until: tuple[datetime, int] | None) -> Page:
+    shown = rest[:most]
+    if len(rest) <= most:
+        return Page(shown, None)
+    end = shown[-1].time
+    before = until[1] if until is not None and until[0] == end else 0
+    return Page(shown, (end, before + sum(one.time == end for one in shown)))
+
+
+def counted(
+    since: datetime, chosen: Collection[type[SimpleTask]] | None = None
+) -> dict[tuple[str, str], int]:
+    """How many recoveries there were ``since`` then, by kind and reason; the most frequent first.
+
+    One statement per database.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    by_database: dict[str, dict[Any, Any]] = {}
+    for root in roots(chosen):
+        for using in databases_of(root):
+            events: Any = models.QuerySet(event_model_of(root), using=using).order_by()
+            events = events.filter(kind__in=KINDS, event_time__gte=since)
+            number = events.values_list("kind", "reason").annotate(number=models.Count("pk"))
+            by_database.setdefault(using, {})[root] = number.order_by("-number")
+    for using, queries in by_database.items():
+        for rows in first_of(using, queries, _PAGE).values():
+            for kind, reason, number in rows:
+                counts[str(kind), reason] += number
+    return dict(counts.most_common())
+
+
 def _told(
     root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]
 ) -> Iterator[TaskEvent]:
-    event_model: Any = event_model_of(root)
-    events: Any = models.QuerySet(event_model, using=using).filter(kind=kind, **asked)
-    events = events.order_by("event_time", "pk")
+    events = _events(root, using, kind, asked).order_by("event_time", "pk")
     page = list(events[:_PAGE])
     while page:
         yield from page
@@ -75,7 +187,11 @@ def _told(
         page = list(events.filter(rest, event_time__gte=last.event_time)[:_PAGE])
 
 
-def _recovery(root: type[SimpleTask], using: str, event: TaskEvent) -> Recovery:
+def _events(root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]) -> Any:
+    return models.QuerySet(event_model_of(root), using=using).filter(kind=kind, **asked)
+
+
+def _recovery(root: type[SimpleTask], using: str, event: TaskEvent | _Row) -> Recovery:
     data = event.data if isinstance(event.data, dict) else {}
     return Recovery(
         time=event.event_time,

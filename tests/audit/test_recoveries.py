@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3 import recoveries as module
 from django_simpletask3 import recovery
 from django_simpletask3.exceptions import StaleTask
-from django_simpletask3.recoveries import Recovery, recoveries
+from django_simpletask3.recoveries import Recovery, counted, newest, recoveries
 from django_simpletask3.states import EventKind, Status
 from tests.core.lives import brought, moved, saved
-from tests.zoo.models import Elsewhere, Invoice, Letter
+from tests.zoo.models import Elsewhere, Invoice, Letter, UuidKeyed
 
 pytestmark = pytest.mark.django_db
 
@@ -139,3 +139,60 @@ def test_the_command_takes_times_and_kinds() -> None:
     assert "Nothing" in command("--until", "1999-01-01T10:00")
     assert "Nothing" in command("--kind", "reject")
     assert "recover" in command("--kind", "recover", "--since", "1999-01-01")
+
+
+def walked(most: int, **asked: Any) -> list[Recovery]:
+    """All pages, one after the other."""
+    page = newest(most=most, **asked)
+    found = list(page.found)
+    while page.rest:
+        page = newest(most=most, until=page.rest, **asked)
+        found += page.found
+    return found
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+def test_the_newest_come_first_and_none_is_missing_or_twice(most: int) -> None:
+    tasks = [brought(saved(model), Status.RUNNING) for model in (Invoice, Letter, UuidKeyed) * 2]
+    recovery.abandoned(["w1"])  # at one time, within a table
+
+    found = walked(most)
+
+    assert len(found) == len(set(found)) == len(tasks)
+    assert {one.task for one in found} == {str(task.pk) for task in tasks}
+    assert sorted((one.time for one in found), reverse=True) == [one.time for one in found]
+    assert set(found) == set(listed())
+
+
+def test_pages_can_be_narrowed_down_like_the_list() -> None:
+    lost(Invoice), lost(Elsewhere)
+    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
+
+    asked: list[dict[str, Any]] = [
+        {"chosen": [Invoice]},
+        {"kinds": [EventKind.RELEASE]},
+        {"reason": "stop"},
+        {"worker": "w2"},
+        {"worker": "w1"},
+        {"since": sorted(one.time for one in listed())[1]},
+    ]
+    for one in asked:
+        assert set(walked(1, **one)) == set(listed(**one))
+    assert {len(listed(**one)) for one in asked} == {1, 2}
+
+
+def test_a_page_takes_one_statement_per_database(django_assert_num_queries: Any) -> None:
+    lost(Invoice), lost(Letter)
+
+    with django_assert_num_queries(1, connection=connections["default"]):
+        newest(most=10)
+
+
+def test_recoveries_are_counted_by_kind_and_reason() -> None:
+    lost(Invoice), lost(Letter), lost(Elsewhere)
+    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
+    when = min(one.time for one in listed())
+
+    assert counted(when) == {("recover", "worker_died"): 3, ("release", "stop"): 1}
+    assert counted(when, [Letter]) == {("recover", "worker_died"): 1, ("release", "stop"): 1}
+    assert counted(when + timedelta(hours=1)) == {}

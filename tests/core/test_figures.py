@@ -1,6 +1,7 @@
 """Figures of a period: counted by events, measured on a sample of rows."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_bars_follow_each_other_until_now(period, number, width) -> None:
 
     assert len(found) == number
     assert {bar.end - bar.begin for bar in found} == {width}
-    assert all(a.end == b.begin for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end == b.begin for a, b in pairwise(found))
     assert found[-1].begin <= NOON < found[-1].end
 
 

@@ -8,7 +8,7 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 
 # Lowest first; the modules of one rank do not import each other.
 RANKS: list[set[str]] = [
-    {"exceptions", "renames", "slices"},
+    {"exceptions", "renames", "slices", "spreadsheets"},
     {"states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
     {"conf", "keeping", "seals"},
     {"context", "subscribers", "signals", "fields", "clock", "policies"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from argparse import SUPPRESS, ArgumentParser
@@ -20,12 +19,11 @@ from ...catalog import databases_of, roots
 from ...context import task_context
 from ...models import SimpleTask
 from ...proofs import Manifest, verified
-from ...recoveries import KINDS, Recovery, recoveries
+from ...recoveries import COLUMNS, KINDS, Recovery, recoveries
+from ...spreadsheets import lines
 from ...states import EventKind
 from ..choices import chosen_models, moment, operator
 from ..progress import Progress
-
-_COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
 class Command(BaseCommand):
@@ -105,9 +103,8 @@ class Command(BaseCommand):
             worker=options["worker"],
         )
         if options["csv"]:
-            writer = csv.writer(self.stdout)
-            writer.writerow(_COLUMNS)
-            writer.writerows([_cell(value) for value in _values(one)] for one in found)
+            for line in lines(COLUMNS, (one.cells() for one in found)):
+                self.stdout.write(line, ending="")
         else:
             self._table(found)
 
@@ -235,13 +232,3 @@ def _key(root: type[SimpleTask], text: str) -> Any:
         return root._meta.pk.to_python(text)
     except Exception:
         raise CommandError(f"--task {text!r} is no key of {root._meta.label}.") from None
-
-
-def _values(one: Recovery) -> Iterator[Any]:
-    return (getattr(one, name) for name in _COLUMNS)
-
-
-def _cell(value: Any) -> str:
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    # A spreadsheet would calculate what begins so.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
