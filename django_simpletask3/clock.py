@@ -21,8 +21,10 @@ _QUESTIONS = 3
 _offsets: dict[str, float] = {}
 
 
-def calibrate(using: str) -> None:
+def calibrate(using: str) -> bool:
     """Ask the database ``using`` for the time, in one query; later ``now(using)`` goes by it.
+
+    Whether it was asked: not if it has no clock of its own.
 
     An answer that was long in coming (the database hung) is asked for again.
 
@@ -31,7 +33,7 @@ def calibrate(using: str) -> None:
     connection = connections[using]
     question = _EPOCH_SQL.get(connection.vendor)
     if question is None:
-        return
+        return False
     for _ in range(_QUESTIONS):
         before = time.time()
         with connection.cursor() as cursor:
@@ -40,7 +42,8 @@ def calibrate(using: str) -> None:
         after = time.time()
         _offsets[using] = float(told) - (before + after) / 2
         if after - before < _QUICK:
-            return
+            break
+    return True
 
 
 def now(using: str) -> datetime:

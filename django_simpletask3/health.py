@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import Error, connections
 
-from . import __version__, clock
+from . import __version__, clock, instructions
 from .catalog import databases_of, roots, task_models
 from .conf import options
 from .deliveries import waiting
@@ -48,7 +48,11 @@ def look() -> Health:
         if database["error"] is None
         for told in _tables(using)
     ]
-    health["models"] = [_model(model, asks_redis) for model in task_models()]
+    paused = _paused()
+    health["models"] = [
+        {**_model(model, asks_redis), "paused": paused.get(model._meta.label)}
+        for model in task_models()
+    ]
     health["subscriptions"] = [
         told
         for using, database in health["databases"].items()
@@ -68,13 +72,26 @@ def _aliases() -> list[str]:
 def _database(alias: str) -> dict[str, Any]:
     told = {"vendor": connections[alias].vendor, "error": None}
     try:
-        with connections[alias].cursor() as cursor:
-            cursor.execute("SELECT 1")
-        clock.calibrate(alias)
+        if not clock.calibrate(alias):
+            with connections[alias].cursor() as cursor:
+                cursor.execute("SELECT 1")
     except Error as error:
         told["error"] = str(error)
         connections[alias].close()
     return told
+
+
+def _paused() -> dict[str, dict[str, Any]]:
+    """Who paused which model, when and why, by its label."""
+    try:
+        found = instructions.paused()
+    except Error as error:
+        _logger.warning("instructions_unreadable error=%s", error)
+        return {}
+    return {
+        label: {"time": said.time.isoformat(), "actor": said.actor, "reason": said.reason}
+        for label, said in found.items()
+    }
 
 
 def _redis() -> dict[str, Any]:

@@ -12,11 +12,13 @@ from .actions import (
     django_simpletask3_reset_for_selected,
     django_simpletask3_retry_for_selected,
 )
+from .dashboard import DashboardAdmin
 from .ledger_admin import DeliveryAdmin, TombstoneAdmin
 from .task_admin import SimpleTaskAdmin
 from .timeline import TimelineInline
 
 __all__ = [
+    "DashboardAdmin",
     "DeliveryAdmin",
     "SimpleTaskAdmin",
     "TimelineInline",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.utils import timezone
 from django.utils.html import format_html
@@ -14,3 +14,11 @@ def exactly(moment: datetime) -> SafeString:
     local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
     day, clock = local.isoformat(sep=" ", timespec="milliseconds")[:23].split(" ")
     return format_html('<time datetime="{}">{} {}</time>', local.isoformat(), day, clock)
+
+
+def of_timestamp(seconds: float | None) -> SafeString | str:
+    """A Unix time; nothing if there is none."""
+    if seconds is None:
+        return ""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return exactly(moment)

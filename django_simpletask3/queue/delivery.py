@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -125,6 +126,20 @@ class Delivery(Transport):
         key = self.get_dead_key(channel)
         letters = self.ask(lambda: self.db.lrange(key, 0, limit - 1))
         return [json.loads(letter) for letter in letters]
+
+    def replay(self, channel: str, limit: int = 1000) -> int:
+        """Put the oldest ``limit`` dead letters of a channel back into its queue; how many.
+
+        Each is pushed before it is taken off the list: a death in between replays it once more,
+        which costs a look at its row.
+        """
+        key = self.get_dead_key(channel)
+        letters = self.ask(lambda: self.db.lrange(key, -limit, -1))[::-1]
+        for letter in letters:
+            said = json.loads(letter)
+            self.push(channel, [(said["id"], said["data"])])
+            self.ask(partial(self.db.lrem, key, -1, letter), tries=1)
+        return len(letters)
 
     def heartbeat(self, worker: str, messages: Sequence[Message], *, lease: float) -> list[Message]:
         """Say that ``worker`` lives and renew what it holds; those that it no longer holds."""

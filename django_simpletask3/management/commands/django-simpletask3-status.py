@@ -64,9 +64,13 @@ def _told(health: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from _aligned(
-        ["Model", "messages", "held", "dead letters"],
+        ["Model", "messages", "held", "dead letters", "paused by"],
         (
-            [model["model"], model["messages"], model["held"], model["dead_letters"]]
+            [
+                model["model"],
+                *(model[name] for name in ("messages", "held", "dead_letters")),
+                model["paused"] and (model["paused"]["actor"] or "somebody"),
+            ]
             for model in health["models"]
         ),
     )

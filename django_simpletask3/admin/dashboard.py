@@ -1,0 +1,271 @@
+"""The page of queues, workers and figures, and what may be asked of them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST
+
+from django_simpletask3 import figures, health, instructions, recoveries
+from django_simpletask3.context import task_context
+from django_simpletask3.exceptions import QueueUnavailable
+from django_simpletask3.figures import Period
+from django_simpletask3.models import Dashboard
+from django_simpletask3.queue import get_queue
+
+from . import access, charts, moments, recoveries_page
+from .durations import in_words
+from .running import running
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+_PERIODS = {
+    Period.HOUR: _("Last hour"),
+    Period.DAY: _("Last day"),
+    Period.WEEK: _("Last week"),
+    Period.MONTH: _("Last month"),
+}
+_DAY = timedelta(days=1)
+_SHOWN = 10
+
+
+@admin.register(Dashboard)
+class DashboardAdmin(_ModelAdmin):
+    """Queues, workers and figures of the task models that the user may view.
+
+    Who may view the dashboard sees it; who may change it pauses queues and stops workers.
+    """
+
+    class Media:
+        css = {"all": ("django_simpletask3/admin.css",)}
+
+    def has_add_permission(self, request: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    def get_urls(self) -> Any:
+        wrap = self.admin_site.admin_view
+        return [
+            path("", wrap(self.changelist_view), name="django_simpletask3_dashboard_changelist"),
+            path(
+                "instruct/",
+                wrap(require_POST(self.instruct_view)),
+                name="django_simpletask3_dashboard_instruct",
+            ),
+            path(
+                "recoveries/",
+                wrap(self.recoveries_view),
+                name="django_simpletask3_dashboard_recoveries",
+            ),
+            path(
+                "recoveries/export/",
+                wrap(self.export_view),
+                name="django_simpletask3_dashboard_export",
+            ),
+        ]
+
+    def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+        """The dashboard. A dozen queries, whatever the size of the tables."""
+        self._refuse_unless_viewer(request)
+        period = _period(request.GET.get("period", ""))
+        shown = access.visible_models(request)
+        labels = {model._meta.label for model in shown}
+        told = health.look()
+        context = {
+            **self._page_context(request, _("Dashboard")),
+            "may_change": self.has_change_permission(request),
+            "problems": told["problems"],
+            "redis": told["redis"],
+            "queues": list(self._queues(told, shown)),
+            "workers": list(self._workers(told, request, shown)),
+            "subscriptions": [_subscription(one) for one in told["subscriptions"]],
+            "period": str(period),
+            "periods": [(str(one), label) for one, label in _PERIODS.items()],
+            "charts": charts.charts(figures.bars(period, shown), period) if labels else [],
+            "recoveries": recoveries_page.counts(recoveries.counted(timezone.now() - _DAY, shown)),
+            **(extra_context or {}),
+        }
+        return self._answer(request, "dashboard", context)
+
+    def recoveries_view(self, request: Any) -> Any:
+        """What was lost, given up, given back or refused, the newest first."""
+        self._refuse_unless_viewer(request)
+        context = self._page_context(request, _("Recoveries"))
+        context |= recoveries_page.context(self.admin_site, request)
+        return self._answer(request, "recoveries", context)
+
+    def export_view(self, request: Any) -> Any:
+        """The same as comma-separated values, all of it."""
+        self._refuse_unless_viewer(request)
+        return recoveries_page.export(request)
+
+    def instruct_view(self, request: Any) -> Any:
+        """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        reason = request.POST.get("reason", "").strip()[:255]
+        target = request.POST.get("target", "")
+        deed = _INSTRUCTIONS.get(request.POST.get("what", ""))
+        if deed is None:
+            raise PermissionDenied
+        with task_context(actor=request.user, reason=reason):
+            said = deed(request, target)
+        if said is not None:
+            self._log(request, f"{request.POST['what']} {target}: {reason}")
+            self.message_user(request, said, messages.SUCCESS)
+        name = f"{self.admin_site.name}:django_simpletask3_dashboard_changelist"
+        return HttpResponseRedirect(reverse(name))
+
+    def _refuse_unless_viewer(self, request: Any) -> None:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+
+    def _page_context(self, request: Any, title: Any) -> dict[str, Any]:
+        each = self.admin_site.each_context(request)
+        return {**each, "title": title, "opts": self.opts, "media": self.media}
+
+    def _answer(self, request: Any, template: str, context: Mapping[str, Any]) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        name = f"admin/django_simpletask3/{template}.html"
+        return TemplateResponse(request, name, dict(context))
+
+    def _log(self, request: Any, words: str) -> None:
+        LogEntry.objects.create(
+            user=request.user,
+            content_type=ContentType.objects.get_for_model(Dashboard, for_concrete_model=False),
+            object_repr=words[:200],
+            action_flag=CHANGE,
+            change_message=words,
+        )
+
+    def _queues(self, told: health.Health, shown: list[Any]) -> Any:
+        tables: dict[str, list[Any]] = {}
+        for table in told["tables"]:
+            tables.setdefault(table["model"], []).append(table)
+        by_label = {model._meta.label: model for model in shown}
+        for one in told["models"]:
+            model = by_label.get(one["model"])
+            if model is None:
+                continue
+            mine = tables.get(one["model"], [])
+            waits = [t["longest_wait"] for t in mine if t["longest_wait"] is not None]
+            yield {
+                **one,
+                "name": access.list_link(self.admin_site, model, one["model"]),
+                "pending": _number(sum(t["pending"] for t in mine), mine),
+                "running": _number(sum(t["running"] for t in mine), mine),
+                "oldest": in_words(timedelta(seconds=max(waits))) if waits else "",
+                "letters": _letters(one) if one["dead_letters"] else [],
+            }
+
+    def _workers(self, told: health.Health, request: Any, shown: list[Any]) -> Any:
+        going = running(shown)
+        asked = {one.target for one in instructions.standing() if one.what == instructions.STOP}
+        for one in told["workers"]:
+            runs = going.pop(one["worker"], [])
+            yield self._worker(request, one["worker"], runs) | {
+                "seen": in_words(timedelta(seconds=one["seconds_since_report"])),
+                "models": one.get("models", {}),
+                "threads": sum(said["threads"] for said in one.get("models", {}).values()),
+                "is_asked": one["worker"] in asked,
+                "is_known": True,
+            }
+        for worker, runs in sorted(going.items()):
+            yield self._worker(request, worker, runs) | {"is_known": False}
+
+    def _worker(self, request: Any, worker: str, runs: list[Any]) -> dict[str, Any]:
+        now = timezone.now()
+        return {
+            "worker": worker,
+            "count": len(runs),
+            "running": [
+                (
+                    access.link(self.admin_site, request, run.label, run.pk),
+                    in_words(max(now - run.since, timedelta(0))) if run.since else "",
+                )
+                for run in runs[:_SHOWN]
+            ],
+            "more": max(0, len(runs) - _SHOWN),
+        }
+
+
+def _period(asked: str) -> Period:
+    return Period(asked) if asked in set(Period) else Period.DAY
+
+
+def _number(count: int, tables: list[Any]) -> str:
+    return str(count) if all(table["is_all"] for table in tables) else f"{count}+"
+
+
+def _subscription(one: Mapping[str, Any]) -> dict[str, Any]:
+    lag = one["lag"]
+    return {**one, "behind": "" if lag is None else in_words(timedelta(seconds=lag))}
+
+
+def _letters(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+    try:
+        found = get_queue().dead_letters(one["channel"], limit=_SHOWN)
+    except QueueUnavailable:
+        return []
+    return [{**letter, "moment": moments.of_timestamp(letter.get("time"))} for letter in found]
+
+
+def _model_named(request: Any, label: str) -> Any:
+    found = {model._meta.label: model for model in access.visible_models(request)}
+    if label not in found:
+        raise PermissionDenied
+    return found[label]
+
+
+def _pause(request: Any, target: str) -> Any:
+    model = _model_named(request, target)
+    instructions.pause(model)
+    said = _("%s is paused: workers start no more of its tasks within five seconds.")
+    return said % model._meta.label
+
+
+def _resume(request: Any, target: str) -> Any:
+    model = _model_named(request, target)
+    instructions.resume(model)
+    return _("%s goes on within five seconds.") % model._meta.label
+
+
+def _stop(_request: Any, target: str) -> Any:
+    instructions.stop(target)
+    return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
+
+
+def _replay(request: Any, target: str) -> Any:
+    model = _model_named(request, target)
+    try:
+        count = get_queue().replay(model.get_event_channel())
+    except QueueUnavailable as error:
+        messages.error(request, str(error))
+        return None
+    one, many = "%d dead letter is in the queue again.", "%d dead letters are in the queue again."
+    return ngettext(one, many, count) % count
+
+
+_INSTRUCTIONS: dict[str, Callable[[Any, str], Any]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "stop": _stop,
+    "replay": _replay,
+}
