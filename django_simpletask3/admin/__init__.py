@@ -15,13 +15,13 @@ from .actions import (
 from .dashboard import DashboardAdmin
 from .ledger_admin import DeliveryAdmin, TombstoneAdmin
 from .task_admin import SimpleTaskAdmin
-from .timeline import TimelineInline
+from .timeline import TaskEventInline
 
 __all__ = [
     "DashboardAdmin",
     "DeliveryAdmin",
     "SimpleTaskAdmin",
-    "TimelineInline",
+    "TaskEventInline",
     "TombstoneAdmin",
     "django_simpletask3_cancel_for_selected",
     "django_simpletask3_execute_for_selected",

@@ -6,21 +6,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.utils import flatten_fieldsets
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import models
+from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3 import permissions
 from django_simpletask3.context import task_context
-from django_simpletask3.events import event_model_of
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
-from . import badges, durations, moments, values
+from . import badges, durations, kin, live, moments, values
 from .actions import ACTIONS
 from .changelist import TaskChangeList
-from .timeline import TimelineInline, inline_for
+from .timeline import TaskEventInline
 
 # Django's own class takes a type parameter only from the type checker.
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ _READ_ONLY = (
     "leased_until",
     "result_view",
     "error_view",
+    "worker_link",
+    "queue_link",
+    "parent_link",
+    "children_links",
 )
 
 
@@ -63,7 +67,9 @@ class SimpleTaskAdmin(_ModelAdmin):
                 ("status_badge", "attempt"),
                 ("added_at", "waiting_time"),
                 ("started_at", "done_at", "run_duration"),
-                ("worker", "leased_until"),
+                ("worker_link", "leased_until"),
+                ("queue_link", "parent_link"),
+                "children_links",
                 "result_view",
                 "error_view",
             )
@@ -75,7 +81,7 @@ class SimpleTaskAdmin(_ModelAdmin):
         {"fields": (("run_after", "priority"),)},
     )
     #: The inline that shows the events; None for a page without a timeline.
-    timeline_inline: ClassVar[type[TimelineInline] | None] = TimelineInline
+    timeline_inline: ClassVar[type[TaskEventInline] | None] = TaskEventInline
 
     list_display = (
         "task_label",
@@ -147,6 +153,20 @@ class SimpleTaskAdmin(_ModelAdmin):
         with task_context(actor=request.user):
             return super().delete_view(request, object_id, extra_context)
 
+    def get_urls(self) -> Any:
+        """As Django's, and where a task's page asks what is new."""
+        meta = self.opts
+        timeline = path(
+            "<path:object_id>/timeline/",
+            self.admin_site.admin_view(self.timeline_view),
+            name=f"{meta.app_label}_{meta.model_name}_timeline",
+        )
+        return [timeline, *super().get_urls()]
+
+    def timeline_view(self, request: Any, object_id: str) -> Any:
+        """The task as it stands, as JSON, for its page; who may view the task may ask."""
+        return live.answer(self, request, unquote(object_id))
+
     # The list
 
     def get_changelist(self, request: Any, **kwargs: Any) -> Any:
@@ -180,7 +200,7 @@ class SimpleTaskAdmin(_ModelAdmin):
         inlines = [*super().get_inlines(request, obj)]
         if obj is None or self.timeline_inline is None:
             return inlines
-        return [*inlines, inline_for(event_model_of(self.model), self.timeline_inline)]
+        return [*inlines, self.timeline_inline]
 
     # Columns
 
@@ -224,6 +244,24 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("lease until"))
     def leased_until(self, task: Any) -> SafeString | str:
         return self._moment(task, task.lease_until)
+
+    @admin.display(description=_("worker"))
+    def worker_link(self, task: Any) -> SafeString | str:
+        return kin.worker(self.admin_site, task) or self._nothing
+
+    @admin.display(description=_("queue"))
+    def queue_link(self, task: Any) -> SafeString | str:
+        return kin.queue(self.admin_site, task)
+
+    @admin.display(description=_("parent"))
+    def parent_link(self, task: Any) -> SafeString | str:
+        """The task whose body enqueued this one."""
+        return kin.parent(self.admin_site, task) or self._nothing
+
+    @admin.display(description=_("children"))
+    def children_links(self, task: Any) -> SafeString | str:
+        """The tasks that this one's body enqueued."""
+        return kin.children(self.admin_site, task) or self._nothing
 
     @admin.display(description=_("result"))
     def result_view(self, task: Any) -> SafeString | str:

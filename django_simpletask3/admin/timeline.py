@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.db.models import TextField
 from django.db.models.functions import Substr
 from django.forms.models import BaseInlineFormSet
+from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from django_simpletask3 import clock
 from django_simpletask3.encoding import decode
-from django_simpletask3.events import TaskEvent
+from django_simpletask3.events import TaskEvent, event_model_of
+from django_simpletask3.states import ACTIVE, Status
 
 from . import badges, durations, moments, values
+from .lanes import Picture, drawn
+from .progress import Progress, reported
 
 if TYPE_CHECKING:
     _TabularInline = admin.TabularInline[Any, Any]
@@ -28,12 +34,19 @@ else:
 
 #: How much of an event's data is read: a reset keeps the result that it erased.
 DATA_LIMIT = 2000
+#: The argument of the page's address that names the events to show: those before that number.
+PAGE = "events_before"
+_DIGITS = 10
 
 
 class TimelineFormSet(_InlineFormSet):
-    """The newest events of a task, oldest first; whatever is posted to it is not even read."""
+    """A page of a task's events, oldest first; whatever is posted to it is not even read."""
 
     newest = 200
+    #: The page ends before the event with this number; None is the newest page.
+    before: int | None = None
+    #: Where the page asks what is new; empty where nobody answers.
+    live_url = ""
 
     def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
         super().__init__(None, None, **kwargs)
@@ -59,18 +72,47 @@ class TimelineFormSet(_InlineFormSet):
         events = self.get_queryset()
         return int(events[0].sequence) - 1 if events else 0
 
+    @property
+    def older_query(self) -> str:
+        """The query of the page of events before these."""
+        return urlencode({PAGE: self.get_queryset()[0].sequence}) if self.older else ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether more is to be expected of this page."""
+        return bool(self.live_url) and self.before is None and self.instance.status in ACTIVE
+
+    @property
+    def picture(self) -> Picture | None:
+        """The page as lanes; a task that is not finished goes on until now."""
+        now = clock.now(self.instance._state.db) if self.before is None else None
+        return drawn(self.get_queryset(), now)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the running attempt has come, if its body said so."""
+        if self.instance.status != Status.RUNNING or self.before is not None:
+            return None
+        return reported(self.get_queryset(), self.instance.attempt)
+
     def _read(self) -> list[Any]:
         all_rows: Any = self.queryset
         rows = all_rows.using(self.instance._state.db).defer("data")
         rows = rows.annotate(head=Substr("data", 1, DATA_LIMIT + 1, output_field=TextField()))
+        if self.before is not None:
+            rows = rows.filter(sequence__lt=self.before)
         events = list(rows.order_by("-sequence")[: self.newest + 1])[::-1]
         for before, event in pairwise(events):
             event.since = event.event_time - before.event_time
         return events[-self.newest :]
 
 
-class TimelineInline(_TabularInline):
-    """The events of a task; nobody adds, changes or deletes one."""
+class TaskEventInline(_TabularInline):
+    """The events of a task, as a picture and as a table; nobody adds, changes or deletes one.
+
+    To be named in the ``inlines`` of any ModelAdmin of a task model; it finds the events' model
+    itself. In a SimpleTaskAdmin, which has it already, it is live while the task runs.
+    """
 
     model = TaskEvent
     fk_name = "task"
@@ -93,6 +135,30 @@ class TimelineInline(_TabularInline):
         "details",
     )
     readonly_fields = fields
+
+    class Media:
+        css = {"all": ("django_simpletask3/admin.css",)}
+        js = ("django_simpletask3/live.js",)
+
+    def __init__(self, parent_model: type[Any], admin_site: Any) -> None:
+        self.model = event_model_of(parent_model)
+        super().__init__(parent_model, admin_site)
+
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
+        """As Django's: for the page of events that ``request`` asks for."""
+        asked = request.GET.get(PAGE, "")
+        before = int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
+        live_url = "" if obj is None else self._live_url(obj)
+        formset = super().get_formset(request, obj, **kwargs)
+        return type(formset.__name__, (formset,), {"before": before, "live_url": live_url})
+
+    def _live_url(self, task: Any) -> str:
+        meta = self.parent_model._meta
+        name = f"{self.admin_site.name}:{meta.app_label}_{meta.model_name}_timeline"
+        try:
+            return reverse(name, args=[quote(task.pk)])
+        except NoReverseMatch:
+            return ""
 
     def has_view_permission(self, request: Any, obj: Any = None) -> bool:
         """Who sees the task sees what happened to it."""
@@ -154,9 +220,3 @@ class TimelineInline(_TabularInline):
         if len(head) > DATA_LIMIT:
             return values.cell(f"{head[:DATA_LIMIT]}…")
         return values.cell(values.in_json(decode(head)))
-
-
-@cache
-def inline_for(event_model: type[TaskEvent], inline: type[TimelineInline]) -> type[TimelineInline]:
-    """``inline`` for the events of one task model."""
-    return type(inline.__name__, (inline,), {"model": event_model, "__module__": inline.__module__})

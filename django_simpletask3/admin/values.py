@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -16,6 +16,9 @@ from django_simpletask3.encoding import plain
 PAGE_LIMIT = 50_000
 #: How many characters of a value stand in one cell of a table; the rest is folded away.
 CELL_LIMIT = 80
+#: How many parts a tree may have; what has more is shown as JSON only.
+TREE_LIMIT = 300
+_DEEPEST, _OPEN = 8, 2
 _HEADLINE_LIMIT = 2000
 _TOLD = ("type", "message", "traceback")
 
@@ -50,21 +53,57 @@ def block(text: str) -> SafeString:
 
 
 def result(value: Any) -> SafeString:
-    """What a body returned."""
-    multiline = isinstance(value, str) and "\n" in value
-    return block(value if multiline else in_json(value, indent=2))
+    """What a body returned: a tree to be unfolded if it has parts, and its JSON."""
+    if isinstance(value, str) and "\n" in value:
+        return block(value)
+    text = block(in_json(value, indent=2))
+    if not isinstance(value, dict | list) or not value or _size(value) > TREE_LIMIT:
+        return text
+    raw = format_html('<details class="st3-raw"><summary>JSON</summary>{}</details>', text)
+    return format_html('<div class="st3-tree">{}</div>{}', _tree(value, depth=0), raw)
 
 
 def error(value: Any) -> SafeString:
-    """What a body raised: type and message, then the traceback; anything else as it is."""
+    """What a body raised: type and message, the traceback folded away; anything else as it is."""
     if not isinstance(value, dict) or "type" not in value:
         return result(value)
     headline = f"{value['type']}: {value.get('message', '')}"
     shown = format_html('<div class="st3-error">{}</div>', visible(headline[:_HEADLINE_LIMIT]))
     if value.get("traceback"):
-        shown = format_html("{}{}", shown, block(str(value["traceback"])))
+        text = block(str(value["traceback"]))
+        folded = '{}<details class="st3-traceback"><summary>{}</summary>{}</details>'
+        shown = format_html(folded, shown, _("Traceback"), text)
     rest = {name: what for name, what in value.items() if name not in _TOLD}
     return format_html("{}{}", shown, block(in_json(rest, indent=2))) if rest else shown
+
+
+def _size(value: Any, depth: int = 0) -> int:
+    """How many parts ``value`` has; more than TREE_LIMIT if they lie too deep."""
+    if not isinstance(value, dict | list):
+        return 1
+    if depth > _DEEPEST:
+        return TREE_LIMIT + 1
+    total = 1
+    for part in value.values() if isinstance(value, dict) else value:
+        total += _size(part, depth + 1)
+        if total > TREE_LIMIT:
+            break
+    return total
+
+
+def _tree(value: Any, depth: int) -> SafeString:
+    if not isinstance(value, dict | list) or not value:
+        text = in_json(value)
+        return format_html("<code>{}</code>", text[:_HEADLINE_LIMIT])
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    parts = ((visible(str(key)), _tree(part, depth + 1)) for key, part in pairs)
+    told = "{{{}}}" if isinstance(value, dict) else "[{}]"
+    return format_html(
+        "<details{}><summary>{}</summary><ul>{}</ul></details>",
+        SafeString(" open") if depth < _OPEN else "",
+        told.format(len(value)),
+        format_html_join("", '<li><span class="st3-name">{}</span> {}</li>', parts),
+    )
 
 
 def cell(text: str) -> SafeString:

@@ -3,10 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.admin.sites import site
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.sites import AdminSite, site
 
-from django_simpletask3.admin import SimpleTaskAdmin, TimelineInline
+from django_simpletask3.admin import SimpleTaskAdmin, TaskEventInline
+from django_simpletask3.admin.lanes import drawn
 from django_simpletask3.admin.timeline import TimelineFormSet
+from django_simpletask3.context import task_context
+from django_simpletask3.events import name_of
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import ZOO, kinds, make, step, text, url
@@ -92,7 +96,7 @@ def test_a_task_is_saved_whatever_is_posted_for_the_timeline(superuser, running_
 
 
 def test_nobody_may_add_change_or_delete_events(rf) -> None:
-    inline = TimelineInline(Invoice, site)
+    inline = TaskEventInline(Invoice, site)
 
     assert inline.has_view_permission(rf.get("/"))
     assert not inline.has_add_permission(rf.get("/"))
@@ -111,6 +115,7 @@ def test_of_a_long_stream_the_newest_events_are_shown_in_order(
 
     assert shown(response) == [4, 5, 6]
     words = text(response)
+    assert shown(superuser.get(url(pending_task) + "?events_before=4")) == [1, 2, 3]
     assert "3 older events are not shown." in words
     assert words.count("+") == 3
 
@@ -122,7 +127,7 @@ def test_a_long_stream_takes_as_many_queries_as_a_short_one(
         pending_task.note(f"note {number}", more=number)
     superuser.get(url(pending_task))  # from here on Django remembers the content type
 
-    with django_assert_num_queries(4):  # session, user, task, events
+    with django_assert_num_queries(5):  # session, user, task, children, events
         response = superuser.get(url(pending_task))
 
     assert shown(response) == list(range(52, 252))
@@ -174,7 +179,7 @@ def test_an_admin_can_do_without_the_timeline(rf, admin_user) -> None:
 
 
 def test_an_admin_can_have_a_timeline_of_its_own(rf, admin_user) -> None:
-    class Short(TimelineInline):
+    class Short(TaskEventInline):
         fields = readonly_fields = ("number", "happened")
 
     class Own(SimpleTaskAdmin):
@@ -182,11 +187,148 @@ def test_an_admin_can_have_a_timeline_of_its_own(rf, admin_user) -> None:
 
     (inline,) = Own(Invoice, site).get_inlines(rf.get("/"), Invoice())
 
-    assert issubclass(inline, Short)
-    assert inline.model is Invoice.event_model
+    assert inline is Short
+    assert inline(Invoice, site).model is Invoice.event_model
 
 
 def test_the_stream_of_a_view_stays_as_it_is(superuser, finished_task) -> None:
     superuser.get(url(finished_task))
 
     assert kinds(finished_task) == ["enqueue", "start", "ack"]
+
+
+class PlainAdmin(ModelAdmin):
+    """An admin that knows nothing of tasks but the inline."""
+
+    inlines = (TaskEventInline,)
+
+
+def test_the_inline_works_in_any_admin(rf, admin_user, finished_task) -> None:
+    request = rf.get("/")
+    request.user = admin_user
+    plain = PlainAdmin(Invoice, AdminSite())
+
+    response = plain.change_view(request, str(finished_task.pk)).render()
+
+    assert plain.check() == []
+    assert b"st3-picture" in response.content
+    assert b"data-st3-live" not in response.content
+
+
+def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_machine) -> None:
+    begin = pending_task.add_time
+    steps = [
+        (10, EventKind.START, {"worker": "node-1"}),
+        (30, EventKind.RECOVER, {"reason": "worker_died", "actor": "recovery"}),
+        (40, EventKind.START, {"worker": "node-2"}),
+        (100, EventKind.ACK, {"worker": "node-2"}),
+        (200, EventKind.RESET, {"reason": "once more"}),
+    ]
+    for seconds, kind, details in steps:
+        time_machine.move_to(begin + timedelta(seconds=seconds))
+        with task_context(actor=details.pop("actor", "")):
+            record(pending_task, kind, **details)
+    time_machine.move_to(begin + timedelta(seconds=210))
+
+    picture = drawn(list(pending_task.events.all()), begin + timedelta(seconds=210))
+
+    spans = [[(span.state, round(span.width)) for span in lane.spans] for lane in picture.lanes]
+    whole = 864 / 210
+    assert [lane.attempt for lane in picture.lanes] == [1, 2, 3]
+    assert [[state for state, _ in lane] for lane in spans] == [
+        ["waiting", "running"],
+        ["waiting", "running", "idle"],
+        ["waiting"],
+    ]
+    assert abs(spans[1][1][1] - 60 * whole) <= 2
+    (mark,) = picture.lanes[0].marks
+    assert mark.said == "recovered · worker_died · recovery"
+
+
+def test_a_task_that_has_only_been_deleted_has_no_picture() -> None:
+    assert drawn([], None) is None
+
+
+def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
+    running_task.note("page 3 of 10", progress=0.3)
+    during = superuser.get(url(running_task)).content.decode()
+    record(running_task, EventKind.ACK, worker="node-1")
+
+    after = superuser.get(url(running_task)).content.decode()
+
+    assert '<progress max="100" value="30"' in during
+    assert "page 3 of 10" in during
+    assert "<progress" not in after
+
+
+@pytest.mark.parametrize("odd", [-1, 2, True, "half", None, [0.5], float("nan")])
+def test_progress_that_is_no_share_is_not_shown(superuser, running_task, odd) -> None:
+    running_task.note("on the way", progress=odd)
+
+    assert "<progress" not in superuser.get(url(running_task)).content.decode()
+
+
+def live(client, task):
+    return client.get(url(task, "timeline"))
+
+
+def test_a_running_tasks_page_asks_what_is_new(superuser, running_task, finished_task) -> None:
+    running, finished = (superuser.get(url(task)) for task in (running_task, finished_task))
+
+    where = url(running_task, "timeline")
+    assert f'data-st3-live="{where}"' in running.content.decode()
+    assert "data-st3-live" not in finished.content.decode()
+
+
+def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
+    before = live(superuser, running_task).json()
+    record(running_task, EventKind.ACK, worker="node-1", result="<script>x</script>")
+
+    after = live(superuser, running_task).json()
+
+    assert (before["final"], after["final"]) == (False, True)
+    assert (before["sequence"], after["sequence"]) == (2, 3)
+    assert "Succeeded" in after["fields"]["status_badge"]
+    assert "&lt;script&gt;" in after["fields"]["result_view"]
+    assert "succeeded" in after["timeline"]
+    assert "<script>" not in str(after)
+
+
+def test_who_may_not_view_the_task_is_told_nothing(staff, client, running_task) -> None:
+    assert live(staff(), running_task).status_code == 403
+    assert live(client, running_task).status_code == 302
+
+
+def test_a_task_that_does_not_exist_is_not_found(superuser, pending_task) -> None:
+    where = url(pending_task, "timeline")
+    pending_task.delete()
+
+    assert superuser.get(where).status_code == 404
+
+
+def test_looking_takes_few_queries(superuser, running_task, django_assert_num_queries) -> None:
+    live(superuser, running_task)
+
+    with django_assert_num_queries(5):  # session, user, task, children, events
+        live(superuser, running_task)
+
+
+def test_parents_and_children_are_a_click_away(superuser, running_task) -> None:
+    child = Invoice.objects.create()
+    Invoice.objects.filter(pk=child.pk).bookkeep(parent=name_of(running_task))
+    child.refresh_from_db()
+
+    of_child, of_parent = (superuser.get(url(task)) for task in (child, running_task))
+
+    assert f'href="{url(running_task)}"' in of_child.content.decode()
+    assert f'href="{url(child)}"' in of_parent.content.decode()
+
+
+@pytest.mark.parametrize("name", ["zoo.Invoice#digest", "gone.Model:7", "", ":", "<b>:<i>"])
+def test_a_parent_that_has_no_page_is_named(superuser, pending_task, name) -> None:
+    Invoice.objects.filter(pk=pending_task.pk).bookkeep(parent=name)
+
+    response = superuser.get(url(pending_task))
+
+    assert response.status_code == 200
+    assert "<i>" not in response.content.decode()
