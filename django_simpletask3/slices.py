@@ -14,7 +14,8 @@ K = TypeVar("K")
 #: Queries in one statement: SQLite takes no more than 500.
 _MOST = 200
 # Django has made the query, with its values as parameters.
-_PART = "SELECT {number} AS slice, s{number}.* FROM ({query}) AS s{number}"
+_ROWS = "SELECT {number} AS slice, s{number}.* FROM ({query}) AS s{number}"
+_COUNT = "SELECT {number} AS slice, COUNT(*) FROM ({query}) AS s{number}"
 
 
 def first_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, list[tuple[Any, ...]]]:
@@ -24,35 +25,52 @@ def first_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, list[tu
     by itself, so that its index ends the search: Django's own ``union()`` cannot do that on SQLite.
     """
     found: dict[K, list[tuple[Any, ...]]] = {}
-    rest = iter(queries.items())
-    while together := dict(islice(rest, _MOST)):
-        found.update(_together(using, together, most))
+    for together in _batches(queries):
+        compilers = _compiled(using, together, most)
+        rows = _asked(using, _ROWS, compilers)
+        for number, key in enumerate(together):
+            raw = rows.get(number)
+            # In the values of Python, as Django would give them.
+            found[key] = list(map(tuple, compilers[number].results_iter([raw]))) if raw else []
     return found
 
 
-def _together(
-    using: str, queries: Mapping[K, Any], most: int
-) -> Iterator[tuple[K, list[tuple[Any, ...]]]]:
-    compilers: dict[int, Any] = {}
+def counted_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, int]:
+    """How many rows each query has, by its key; no more than ``most`` are counted."""
+    found: dict[K, int] = {}
+    for together in _batches(queries):
+        rows = _asked(using, _COUNT, _compiled(using, together, most))
+        for number, key in enumerate(together):
+            found[key] = rows[number][0][0] if number in rows else 0
+    return found
+
+
+def _batches(queries: Mapping[K, Any]) -> Iterator[dict[K, Any]]:
+    rest = iter(queries.items())
+    while together := dict(islice(rest, _MOST)):
+        yield together
+
+
+def _compiled(using: str, queries: Mapping[K, Any], most: int) -> dict[int, Any]:
+    each = enumerate(queries.values())
+    return {number: query[:most].query.get_compiler(using=using) for number, query in each}
+
+
+def _asked(using: str, part: str, compilers: Mapping[int, Any]) -> dict[int, list[Any]]:
+    """The rows of each query as the database gives them, by the query's number."""
     parts: list[str] = []
     params: list[Any] = []
-    for number, query in enumerate(queries.values()):
-        compiler = query[:most].query.get_compiler(using=using)
+    for number, compiler in compilers.items():
         try:
             sql, its_params = compiler.as_sql()
         except EmptyResultSet:
             continue
-        compilers[number] = compiler
-        parts.append(_PART.format(number=number, query=sql))
+        parts.append(part.format(number=number, query=sql))
         params += its_params
-    rows: dict[int, list[tuple[Any, ...]]] = {}
+    rows: dict[int, list[Any]] = {}
     if parts:
         with connections[using].cursor() as cursor:
             cursor.execute(" UNION ALL ".join(parts), params)
             for number, *row in cursor.fetchall():
                 rows.setdefault(number, []).append(tuple(row))
-    for number, key in enumerate(queries):
-        raw = [rows.get(number, [])]
-        compiler = compilers.get(number)
-        # In the values of Python, as Django would give them.
-        yield key, [tuple(row) for row in compiler.results_iter(results=raw)] if compiler else []
+    return rows

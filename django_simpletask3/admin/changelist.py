@@ -1,10 +1,40 @@
-"""The list of tasks: what it shows of each row without reading results."""
+"""The list of tasks: nothing of it reads large columns or counts a large table."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.utils.functional import cached_property
+
+from django_simpletask3.fields import STATUS
+from django_simpletask3.slices import counted_of
+
+from . import badges, dates
+
+#: Rows that are counted of each status, and rows that can be reached by turning pages.
+MOST_COUNTED = 1000
+MOST_LISTED = 10_000
+
+
+class TaskPaginator(Paginator):  # type: ignore[type-arg]
+    """Pages of the first MOST_LISTED rows; what lies behind them is found by filters."""
+
+    @cached_property
+    def _found(self) -> int:
+        rows: Any = self.object_list
+        return int(rows[: MOST_LISTED + 1].count())
+
+    @property
+    def count(self) -> int:
+        """How many rows there are, but no more than MOST_LISTED."""
+        return min(self._found, MOST_LISTED)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are rows that no page shows."""
+        return self._found > MOST_LISTED
 
 
 class TaskChangeList(ChangeList):
@@ -15,3 +45,36 @@ class TaskChangeList(ChangeList):
     def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         rows = super().get_queryset(request, *args, **kwargs)
         return rows.defer(*self.large.difference(map(str, self.list_display)))
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Each status with how many tasks have it and the link that lists them; one statement."""
+        rows = self.root_queryset.order_by()
+        queries = {value: rows.filter(status=value).values_list("pk") for value, _name in STATUS}
+        counts = counted_of(rows.db, queries, MOST_COUNTED + 1)
+        chosen = self.params.get("status__exact")
+        return [
+            {
+                "badge": badges.status(value),
+                "count": str(count) if count <= MOST_COUNTED else f"{MOST_COUNTED}+",
+                "is_chosen": chosen == str(int(value)),
+                "link": self.get_query_string({"status__exact": int(value)}, ["status__", "p"]),
+            }
+            for value, count in counts.items()
+        ]
+
+    def everything(self) -> str:
+        """The link that lists tasks of every status."""
+        return self.get_query_string(remove=["status__", "p"])
+
+    def drill(self) -> dates.Drill | None:
+        """The dates to choose from, for ``date_hierarchy = "done_time"``."""
+        return dates.drill(self, str(self.date_hierarchy))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are more tasks than the pages show."""
+        return bool(getattr(self.paginator, "has_more", False))
+
+    @property
+    def most(self) -> int:
+        return MOST_LISTED

@@ -19,7 +19,7 @@ from django_simpletask3.replay import PROJECTED
 
 from . import badges, durations, kin, live, moments, values
 from .actions import ACTIONS
-from .changelist import TaskChangeList
+from .changelist import TaskChangeList, TaskPaginator
 from .timeline import TaskEventInline
 
 # Django's own class takes a type parameter only from the type checker.
@@ -49,6 +49,9 @@ _READ_ONLY = (
     "parent_link",
     "children_links",
 )
+
+
+_UNSORTED = frozenset({"attempt", "worker_label", "add_time"})
 
 
 class SimpleTaskAdmin(_ModelAdmin):
@@ -92,7 +95,11 @@ class SimpleTaskAdmin(_ModelAdmin):
         "worker_label",
         "add_time",
     )
-    list_filter = ("status", "add_time", "done_time")
+    # By choices and by an index: others would look at every row.
+    list_filter = ("status", "done_time")
+    date_hierarchy = "done_time"
+    change_list_template = "admin/django_simpletask3/change_list.html"
+    paginator = TaskPaginator
     # Counting all rows again would be for a number nobody needs; the table may be a large one.
     show_full_result_count = False
     actions = ACTIONS
@@ -172,6 +179,10 @@ class SimpleTaskAdmin(_ModelAdmin):
     def get_changelist(self, request: Any, **kwargs: Any) -> Any:
         return TaskChangeList
 
+    def get_sortable_by(self, request: Any) -> Any:
+        """What the list shows, but for columns of ours by which no index sorts."""
+        return [name for name in super().get_sortable_by(request) if name not in _UNSORTED]
+
     def get_ordering(self, request: Any) -> Any:
         """Newest first, where neither the admin nor the model says otherwise."""
         ordering = super().get_ordering(request) or self.opts.ordering
@@ -225,7 +236,7 @@ class SimpleTaskAdmin(_ModelAdmin):
         """How long the task waited for its first run, or waits now, since it could have run."""
         return durations.of_waiting(task) or self._nothing
 
-    @admin.display(description=_("worker"), ordering="worker")
+    @admin.display(description=_("worker"))
     def worker_label(self, task: Any) -> SafeString | str:
         return badges.worker(task.worker)
 
