@@ -1,0 +1,209 @@
+"""The admin in a real browser: what people see, hear, press and are refused."""
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import record
+from tests.admin.lives import RESET, kinds, step, url
+from tests.zoo.models import Invoice, Scripted
+
+pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
+
+INSTRUCT = "admin:django_simpletask3_dashboard_instruct"
+DASHBOARD = "admin:django_simpletask3_dashboard_changelist"
+RECOVERIES = "admin:django_simpletask3_dashboard_recoveries"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+def lives() -> dict[str, Invoice]:
+    """A task in every state, with a recovery, a result with parts, and an error."""
+    tasks = {status.name: step(Invoice.objects.create(), status) for status in Status}
+    lost = step(Invoice.objects.create(), Status.RUNNING)
+    record(lost, EventKind.RECOVER, reason="worker_died", data={"lost_worker": "node-1"})
+    step(lost, Status.SUCCESS, result={"sum": 3, "parts": [1, {"deep": [2]}]})
+    error = {"type": "ValueError", "message": "no", "traceback": "Traceback ...\n  line 1"}
+    raised = step(Invoice.objects.create(), Status.FAILED, error=error)
+    return {**tasks, "lost": lost, "raised": raised}
+
+
+def pages(tasks: dict[str, Invoice]) -> dict[str, str]:
+    return {
+        "list": url(Invoice),
+        "lost": url(tasks["lost"]),
+        "raised": url(tasks["raised"]),
+        "running": url(tasks["RUNNING"]),
+        "dashboard": reverse(DASHBOARD),
+        "recoveries": reverse(RECOVERIES),
+    }
+
+
+def test_somebody_logs_in_and_follows_a_task_to_its_end(
+    browser, root, start_server, tmp_path
+) -> None:
+    go = tmp_path / "go"
+    wait = [{"do": "wait", "path": str(go)}, {"do": "value", "value": {"sum": 3}}]
+    task = Scripted.objects.create(script=wait)
+    page = browser.stranger()
+    page.goto(browser.url + url(task))
+    page.fill("#id_username", "root")
+    page.fill("#id_password", "secret")
+    page.click("input[type=submit]")
+    page.evaluate("window.never = 'reloaded'")
+    page.wait_for_selector(".field-status_badge .st3-pending")
+
+    start_server()
+    page.wait_for_selector(".field-status_badge .st3-running")
+    go.touch()
+    page.wait_for_selector(".field-status_badge .st3-success")
+
+    page.wait_for_selector(".field-result_view .st3-tree")
+    assert page.inner_text(".fieldBox.field-attempt .readonly") == "1"
+    assert page.locator(".st3-span-running").count() == 1
+    assert page.evaluate("window.never") == "reloaded"
+    assert "ack" in page.inner_text(".st3-timeline tbody")
+    assert browser.complaints == []
+
+
+def test_a_task_is_reset_with_a_reason_and_who_did_it_is_seen(browser, root) -> None:
+    task = step(Invoice.objects.create(), Status.FAILED)
+    page = browser.page(root)
+    page.goto(browser.url + url(Invoice))
+    page.check(f"input[name=_selected_action][value='{task.pk}']")
+    page.select_option("select[name=action]", RESET)
+    page.click("button[name=index]")
+    assert "1 of 1 selected task would be affected." in page.inner_text(".st3-affected")
+    page.fill("#id_reason", "the bank is open again")
+    page.click("text=Yes, do it")
+
+    said = page.inner_text(".messagelist")
+    page.goto(browser.url + url(task))
+
+    timeline = page.inner_text(".st3-timeline tbody")
+    assert "1 task was reset" in said
+    assert "root" in timeline
+    assert "the bank is open again" in timeline
+    assert kinds(task)[-1] == "reset"
+
+
+def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> None:
+    tasks = lives()
+    page = browser.page(viewer)
+
+    for name, where in pages(tasks).items():
+        page.goto(browser.url + where)
+        buttons = page.locator("#content form[method=post] :is(button, input[type=submit])")
+        assert buttons.count() == 0, name
+    statuses = [
+        page.evaluate(
+            """async ([where, body]) => (await fetch(where, {
+                method: "POST", body, headers: {
+                    "Content-Type": "application/x-www-form-urlencoded",
+                    "X-CSRFToken": document.cookie.match(/csrftoken=([^;]+)/)?.[1]
+                        ?? document.querySelector("[name=csrfmiddlewaretoken]").value,
+                }})).status""",
+            [browser.url + where, body],
+        )
+        for where, body in (
+            (url(tasks["FAILED"]), "amount=1"),
+            (
+                reverse("admin:django_simpletask3_dashboard_instruct"),
+                "what=pause&target=zoo.Invoice",
+            ),
+        )
+    ]
+
+    assert statuses == [403, 403]
+
+
+def test_no_page_has_a_serious_violation(browser, root, axe) -> None:
+    tasks = lives()
+    found: list[Any] = []
+    for scheme in ("light", "dark"):
+        page = browser.page(root, color_scheme=scheme, bypass_csp=True)
+        for name, where in pages(tasks).items():
+            page.goto(browser.url + where)
+            found += [(scheme, name, *one) for one in violations(page, axe)]
+        page.goto(browser.url + url(Invoice))
+        page.check("#action-toggle")
+        page.select_option("select[name=action]", RESET)
+        page.click("button[name=index]")
+        found += [(scheme, "confirmation", *one) for one in violations(page, axe)]
+
+    assert found == []
+
+
+def violations(page: Any, axe: str) -> list[tuple[str, str]]:
+    """What axe-core finds serious in the content of the page; the frame around it is Django's."""
+    page.evaluate(axe)
+    told = page.evaluate("axe.run('#content')")
+    return [
+        (one["id"], node["html"][:200])
+        for one in told["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+        if "st3" in node["html"] or "st3" in str(node["target"])
+    ]
+
+
+def test_nothing_leaves_the_host_and_the_policy_is_kept(browser, root) -> None:
+    tasks = lives()
+    page = browser.page(root)
+
+    for where in pages(tasks).values():
+        page.goto(browser.url + where)
+        page.wait_for_load_state("networkidle") if "running" not in where else None
+
+    assert {one.split("/")[2] for one in browser.requests} == {browser.url.split("/")[2]}
+    assert browser.complaints == []
+
+
+def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
+    task = Invoice.objects.create(task_biz_field=HOSTILE[:60])
+    record(task, EventKind.START, worker=HOSTILE)
+    task.note(HOSTILE, progress=0.5, more={HOSTILE: [HOSTILE]})
+    record(task, EventKind.RECOVER, reason=HOSTILE, data={"lost_worker": HOSTILE})
+    record(task, EventKind.START, worker="node-2")
+    record(task, EventKind.ACK, worker="node-2", result={HOSTILE: [HOSTILE, {HOSTILE: 1}]})
+    other = step(Invoice.objects.create(), Status.RUNNING)
+    error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
+    record(other, EventKind.FAIL, worker="node-1", error=error)
+    Invoice.objects.filter(pk=other.pk).bookkeep(parent=f"zoo.Invoice:{HOSTILE}")
+    page = browser.page(root)
+
+    for where in (url(Invoice), url(task), url(other), reverse(DASHBOARD), reverse(RECOVERIES)):
+        page.goto(browser.url + where)
+        assert page.title() != "owned"
+        assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_is_wider_than_the_screen(browser, root, width) -> None:
+    tasks = lives()
+    page = browser.page(root, viewport={"width": width, "height": 800})
+
+    wide = {}
+    for name, where in pages(tasks).items():
+        page.goto(browser.url + where)
+        over = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        wide[name] = max(0, over)
+
+    assert not any(wide.values()), wide
+
+
+def test_the_keyboard_reaches_what_the_mouse_does(browser, root) -> None:
+    page = browser.page(root)
+    page.goto(browser.url + reverse(DASHBOARD))
+
+    page.locator("[id='queue-zoo.Invoice'] .st3-ask summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("for lunch")
+    page.keyboard.press("Enter")
+
+    page.wait_for_selector("[id='queue-zoo.Invoice'] .st3-canceled")
+    assert "for lunch" in page.inner_text("[id='queue-zoo.Invoice']")
