@@ -10,13 +10,14 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help test chaos-test demo demo-web chaos lint format types ci clean
+.PHONY: help test chaos-test demo demo-web screenshots chaos lint format types ci clean
 
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
 	@echo "make chaos-test  kill workers for a minute, and look whether anything was lost"
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
+	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium)"
 	@echo "make chaos     kill a fleet of workers for MINUTES=$(MINUTES), by the dice of SEED=$(SEED), on DATABASE=$(DATABASE)"
 	@echo "make lint      ruff check and ruff format --check;  make format mends"
 	@echo "make types     mypy"
@@ -34,6 +35,9 @@ demo: $(VENV)/.demo
 
 demo-web: $(VENV)/.demo
 	$(BIN)/python example_project/demo.py --web
+
+screenshots: $(VENV)/.test
+	$(BIN)/python example_project/screenshots.py
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m benchmarks.chaos storm --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-storm.json

@@ -28,6 +28,7 @@ TEST = [
     "django-pghistory>=3.5",
     "coverage>=7.10",
     "hypothesis>=6.100",
+    "playwright>=1.50",
     "pytest>=9",
     "pytest-cov>=7",
     "pytest-django>=4.11",

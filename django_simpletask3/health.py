@@ -48,7 +48,8 @@ def look() -> Health:
         if database["error"] is None
         for told in _tables(using)
     ]
-    paused = _paused()
+    said = _instructions()
+    paused = {one.target: _told_by(one) for one in said if one.what == instructions.PAUSE}
     health["models"] = [
         {**_model(model, asks_redis), "paused": paused.get(model._meta.label)}
         for model in task_models()
@@ -59,7 +60,9 @@ def look() -> Health:
         if database["error"] is None
         for told in _subscriptions(using)
     ]
-    health["workers"] = _workers() if asks_redis else []
+    stopping = {one.target for one in said if one.what == instructions.STOP}
+    workers = _workers() if asks_redis else []
+    health["workers"] = [{**one, "is_to_stop": one["worker"] in stopping} for one in workers]
     health["problems"] = list(_problems(health))
     health["healthy"] = not health["problems"]
     return health
@@ -81,17 +84,16 @@ def _database(alias: str) -> dict[str, Any]:
     return told
 
 
-def _paused() -> dict[str, dict[str, Any]]:
-    """Who paused which model, when and why, by its label."""
+def _instructions() -> list[instructions.Instruction]:
     try:
-        found = instructions.paused()
+        return instructions.standing()
     except Error as error:
         _logger.warning("instructions_unreadable error=%s", error)
-        return {}
-    return {
-        label: {"time": said.time.isoformat(), "actor": said.actor, "reason": said.reason}
-        for label, said in found.items()
-    }
+        return []
+
+
+def _told_by(said: instructions.Instruction) -> dict[str, Any]:
+    return {"time": said.time.isoformat(), "actor": said.actor, "reason": said.reason}
 
 
 def _redis() -> dict[str, Any]:

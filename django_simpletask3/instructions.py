@@ -84,11 +84,6 @@ def standing() -> list[Instruction]:
     return list(_rows().order_by("pk"))
 
 
-def paused() -> dict[str, Instruction]:
-    """The pauses, by the labels of the models. One query."""
-    return {said.target: said for said in standing() if said.what == PAUSE}
-
-
 def _give(what: str, target: str, reason: str) -> bool:
     told = context.current()
     by = {"actor": told.actor[:_LIMIT], "reason": (reason or told.reason)[:_LIMIT]}

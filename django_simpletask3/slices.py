@@ -12,14 +12,14 @@ from django.db import connections
 K = TypeVar("K")
 
 #: Queries in one statement: SQLite takes no more than 500.
-_MOST = 200
+_MOST = 450
 # Django has made the query, with its values as parameters.
 _ROWS = "SELECT {number} AS slice, s{number}.* FROM ({query}) AS s{number}"
 _COUNT = "SELECT {number} AS slice, COUNT(*) FROM ({query}) AS s{number}"
 
 
 def first_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, list[tuple[Any, ...]]]:
-    """The first ``most`` rows of each query, by its key; a statement for every 200 of them.
+    """The first ``most`` rows of each query, by its key; a statement for every 450 of them.
 
     The queries are ``values_list()`` querysets whose columns are of the same types. Each is limited
     by itself, so that its index ends the search: Django's own ``union()`` cannot do that on SQLite.

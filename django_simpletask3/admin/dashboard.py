@@ -177,14 +177,13 @@ class DashboardAdmin(_ModelAdmin):
 
     def _workers(self, told: health.Health, request: Any, shown: list[Any]) -> Any:
         going = running(shown)
-        asked = {one.target for one in instructions.standing() if one.what == instructions.STOP}
         for one in told["workers"]:
             runs = going.pop(one["worker"], [])
             yield self._worker(request, one["worker"], runs) | {
                 "seen": in_words(timedelta(seconds=one["seconds_since_report"])),
                 "models": one.get("models", {}),
                 "threads": sum(said["threads"] for said in one.get("models", {}).values()),
-                "is_asked": one["worker"] in asked,
+                "is_asked": one["is_to_stop"],
                 "is_known": True,
             }
         for worker, runs in sorted(going.items()):
@@ -259,8 +258,10 @@ def _replay(request: Any, target: str) -> Any:
     except QueueUnavailable as error:
         messages.error(request, str(error))
         return None
-    one, many = "%d dead letter is in the queue again.", "%d dead letters are in the queue again."
-    return ngettext(one, many, count) % count
+    said = ngettext(
+        "%d dead letter is in the queue again.", "%d dead letters are in the queue again.", count
+    )
+    return said % count
 
 
 _INSTRUCTIONS: dict[str, Callable[[Any, str], Any]] = {

@@ -51,7 +51,8 @@ _READ_ONLY = (
 )
 
 
-_UNSORTED = frozenset({"attempt", "worker_label", "add_time"})
+# By status lists are filtered: in a table of which most have one status, sorting by it sorts all.
+_UNSORTED = frozenset({"attempt", "worker_label", "add_time", "status_badge"})
 
 
 class SimpleTaskAdmin(_ModelAdmin):
