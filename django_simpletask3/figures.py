@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -49,11 +50,18 @@ class Bar:
 
     begin: datetime
     end: datetime
-    succeeded: int = 0
-    #: Those that raised with no retry left, and those that were given up.
-    failed: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     waits: list[float] = field(default_factory=list)
     runs: list[float] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> int:
+        return self.counts["succeeded"]
+
+    @property
+    def failed(self) -> int:
+        """Those that raised with no retry left, and those that were given up."""
+        return self.counts["failed"]
 
     @property
     def failure_rate(self) -> float | None:
@@ -128,8 +136,7 @@ def _count(
     ended: dict[tuple[type[SimpleTask], datetime], None] = {}
     for (root, name, begin), number in counted_of(using, queries, MOST).items():
         if number:
-            bar = by_begin[begin]
-            setattr(bar, name, getattr(bar, name) + number)
+            by_begin[begin].counts[name] += number
             ended[root, begin] = None
     return [(root, by_begin[begin]) for root, begin in ended]
 
