@@ -6,6 +6,8 @@ import os
 import uuid
 from typing import Any
 
+from django.db import connections
+
 from django_simpletask3 import clock
 from django_simpletask3.batches import record_each
 from django_simpletask3.events import home_of
@@ -24,11 +26,14 @@ def run_here(tasks: list[Any], reason: str) -> list[Outcome]:
     As in a worker: started and finished in transactions of their own, with none open in between.
     The lease is not renewed: a body that outlasts it is recovered, and its result refused. If
     this process dies, a node on the same machine sees that, and recovers the task at once.
+    Where Django holds a transaction during each request (ATOMIC_REQUESTS) nothing is run.
     """
     return [_run(task, reason) for task in tasks]
 
 
 def _run(task: Any, reason: str) -> Outcome:
+    if connections[home_of(task)].settings_dict.get("ATOMIC_REQUESTS"):
+        return Outcome.ENCLOSED
     worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
     start = _start(task, worker, reason)
     record_each([start])

@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     WAITING = "waiting"  # refused: it waits for a worker
     RUNNING = "running"  # refused: it is going on
     FINISHED = "finished"  # refused: nothing goes on any more
+    ENCLOSED = "enclosed"  # refused: a transaction is open that would enclose the body
     FORBIDDEN = "forbidden"  # refused: not to this user
     GONE = "gone"  # refused: somebody was faster
 
@@ -80,6 +81,13 @@ EXECUTED_HERE: Sentences = {
     ),
     Outcome.FINISHED: _FINISHED,
     Outcome.RUNNING: _RUNNING,
+    Outcome.ENCLOSED: ngettext_lazy(
+        "%(count)d task was left alone: with ATOMIC_REQUESTS nothing can be executed here. "
+        "Execute it in a worker.",
+        "%(count)d tasks were left alone: with ATOMIC_REQUESTS nothing can be executed here. "
+        "Execute them in a worker.",
+        "count",
+    ),
 }
 RESET: Sentences = {
     Outcome.DONE: ngettext_lazy(

@@ -199,6 +199,14 @@ class SimpleTaskAdmin(_ModelAdmin):
         key = (pk.name,) if chosen and obj is not None else ()
         return (*super().get_readonly_fields(request, obj), *_READ_ONLY, *key)
 
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """As Django's; but the two halves of a moment have names that a screen reader says."""
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "run_after" and hasattr(getattr(field, "widget", None), "widgets"):
+            for half, name in zip(field.widget.widgets, (_("date"), _("time")), strict=True):
+                half.attrs["aria-label"] = f"{db_field.verbose_name}: {name}"
+        return field
+
     def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
         """The own columns, when to run, and what came of it; unless the admin has its own sets."""
         if self.fieldsets or self.fields:

@@ -4,6 +4,7 @@ import json
 from io import StringIO
 
 import pytest
+from django.db import connection
 
 from django_simpletask3.proofs import verified
 from django_simpletask3.queue import get_queue
@@ -43,6 +44,17 @@ def test_what_does_not_wait_is_left_alone(superuser, status) -> None:
 
     assert kinds(task) == before
     assert "left alone" in told(response)[0]
+
+
+def test_where_requests_are_transactions_nothing_runs_here(
+    superuser, pending_task, monkeypatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+    response = post_action(superuser, EXECUTE_HERE, pending_task)
+
+    assert kinds(pending_task) == ["enqueue"]
+    assert "with ATOMIC_REQUESTS nothing can be executed here" in told(response)[0]
 
 
 def test_the_holder_is_this_process_and_lives(superuser, pending_task) -> None:

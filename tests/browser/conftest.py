@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -56,7 +58,9 @@ def chromium() -> Iterator[Any]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
+    if find_spec("playwright") is None:
+        missing("playwright")
+    playwright = import_module("playwright.sync_api")
     with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as started:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         browser = started.chromium.launch(executable_path=path, args=QUIET)
