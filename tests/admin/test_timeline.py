@@ -261,6 +261,14 @@ def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
     assert "<progress" not in after
 
 
+def test_the_progress_of_an_earlier_attempt_is_not_shown(superuser, running_task) -> None:
+    running_task.note("nearly done", progress=0.9)
+    record(running_task, EventKind.RECOVER)
+    record(running_task, EventKind.START, worker="node-2")
+
+    assert "<progress" not in superuser.get(url(running_task)).content.decode()
+
+
 @pytest.mark.parametrize("odd", [-1, 2, True, "half", None, [0.5], float("nan")])
 def test_progress_that_is_no_share_is_not_shown(superuser, running_task, odd) -> None:
     running_task.note("on the way", progress=odd)

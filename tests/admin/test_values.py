@@ -140,3 +140,26 @@ def test_a_duration_is_written_as_the_language_does() -> None:
         assert durations.in_words(timedelta(seconds=1.5)).startswith("1,5 ")
     with translation.override("zh-hans"):
         assert durations.in_words(timedelta(seconds=1.5)) == "1.5 秒"
+
+
+def test_a_result_with_parts_is_a_tree_and_its_json() -> None:
+    shown = values.result({"sum": 3, "parts": [1, {"deep": "<b>"}]})
+
+    assert "<details open><summary>{2}</summary>" in shown
+    assert '<span class="st3-name">deep</span> <code>&quot;&lt;b&gt;&quot;</code>' in shown
+    assert "<summary>JSON</summary>" in shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    [list(range(1000)), [[[[[[[[[[[[1]]]]]]]]]]]], {}, [], "text", 3],
+    ids=["many parts", "too deep", "no part", "no item", "text", "number"],
+)
+def test_what_makes_no_tree_is_json_only(value: Any) -> None:
+    assert "st3-tree" not in values.result(value)
+
+
+def test_a_traceback_is_folded() -> None:
+    shown = values.error({"type": "E", "message": "m", "traceback": "File <x>"})
+
+    assert '<details class="st3-traceback"><summary>Traceback</summary>' in shown

@@ -155,4 +155,4 @@ def test_a_fixture_brings_a_task_and_its_stream_back(kind: str) -> None:
 def test_a_migration_of_a_task_reads_like_any_other() -> None:
     text = migration_of(Invoice._meta.get_field("status"))
 
-    assert re.search(r"models\.IntegerField\(default=0, editable=False", text)
+    assert re.search(r"models\.IntegerField\(db_index=True, default=0, editable=False", text)

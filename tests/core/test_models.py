@@ -638,7 +638,7 @@ def test_a_body_that_nobody_wrote_is_not_implemented() -> None:
 def test_every_row_is_found_by_the_index_of_its_search() -> None:
     indexed = {field.name for field in Invoice._meta.local_fields if field.db_index}
 
-    assert indexed == {"lease_until", "done_time", "parent"}
+    assert indexed == {"lease_until", "done_time", "parent", "status"}
 
 
 def test_the_base_table_names_its_columns_by_who_writes_them() -> None:

@@ -5,7 +5,12 @@ import pytest
 from django_simpletask3 import instructions
 from django_simpletask3.context import task_context
 from django_simpletask3.models import Instruction
+from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
+from django_simpletask3.worker.fetcher import Fetcher
+from django_simpletask3.worker.lane import Lane
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.stopping import Stopping
 from tests.eventually import eventually
 from tests.process.lives import kinds, status_of
 from tests.zoo.models import Invoice, Scripted
@@ -80,3 +85,22 @@ def test_an_instruction_tells_who_and_why() -> None:
     assert (said.what, said.target, said.actor) == ("pause", "zoo.Invoice", "mia")
     assert said.reason == "the bank is closed"
     assert (instructions.resume(Invoice), instructions.resume(Invoice)) == (True, False)
+
+
+def test_what_was_claimed_while_a_pause_began_goes_back(
+    transactional_db: None, redis_url: str
+) -> None:
+    task = Invoice.objects.create()
+    answers = iter([False, True, True])
+    lane = Lane(Invoice, 1, "node-1")
+    fetcher = Fetcher(
+        lane, Leases("node-1"), Stopping(), burst=True, is_paused=lambda: next(answers)
+    )
+
+    fetcher.step()
+    held = get_queue().running(Invoice.get_event_channel())
+    fetcher.step()
+
+    assert (kinds(task), held) == (["enqueue"], 1)
+    assert get_queue().waiting(Invoice.get_event_channel()) == 1
+    assert get_queue().running(Invoice.get_event_channel()) == 0
