@@ -50,6 +50,15 @@ def databases_of(model: type[SimpleTask]) -> list[str]:
     return [preferred, *others]
 
 
+def tables(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, list[type[SimpleTask]]]:
+    """The tables of tasks in each database, as the models that have them."""
+    found: dict[str, list[type[SimpleTask]]] = {}
+    for root in roots(chosen):
+        for using in databases_of(root):
+            found.setdefault(using, []).append(root)
+    return found
+
+
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:
     if not router.allow_migrate_model(alias, model) or _is_mirror(alias):
         return False

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from .catalog import databases_of, roots
+from .catalog import tables
 from .events import event_model_of
 from .models import SimpleTask
 from .querysets import rows_of
@@ -83,11 +83,7 @@ def bars(
     now = now or timezone.now()
     last = _aligned(now, width)
     made = [Bar(last - width * n, last - width * (n - 1)) for n in reversed(range(number))]
-    by_database: dict[str, list[type[SimpleTask]]] = {}
-    for root in roots(chosen):
-        for using in databases_of(root):
-            by_database.setdefault(using, []).append(root)
-    for using, found in by_database.items():
+    for using, found in tables(chosen).items():
         busy = _busy(using, found, made[0].begin)
         _measure(using, _count(using, busy, made))
     for bar in made:

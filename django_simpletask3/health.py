@@ -11,7 +11,7 @@ from typing import Any
 from django.db import Error, connections
 
 from . import __version__, clock, instructions
-from .catalog import databases_of, roots, task_models
+from .catalog import tables, task_models
 from .conf import options
 from .deliveries import waiting
 from .exceptions import InvalidSetting, QueueUnavailable
@@ -44,9 +44,9 @@ def look() -> Health:
     asks_redis = health["redis"]["error"] is None
     health["tables"] = [
         told
-        for using, database in health["databases"].items()
-        if database["error"] is None
-        for told in _tables(using)
+        for using, together in tables().items()
+        if health["databases"][using]["error"] is None
+        for told in _tables(using, together)
     ]
     said = _instructions()
     paused = {one.target: _told_by(one) for one in said if one.what == instructions.PAUSE}
@@ -69,7 +69,7 @@ def look() -> Health:
 
 
 def _aliases() -> list[str]:
-    return sorted({alias for root in roots() for alias in databases_of(root)})
+    return sorted(tables())
 
 
 def _database(alias: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _redis() -> dict[str, Any]:
     return told
 
 
-def _tables(using: str) -> Iterator[dict[str, Any]]:
+def _tables(using: str, together: list[type[SimpleTask]]) -> Iterator[dict[str, Any]]:
     """What waits or runs in each table of a database; in one statement."""
     names = ("status", "lease_until", "run_after", "add_time")
     queries = {
@@ -115,8 +115,7 @@ def _tables(using: str) -> Iterator[dict[str, Any]]:
         .filter(lease_until__isnull=False)
         .order_by("lease_until")
         .values_list(*names)
-        for root in roots()
-        if using in databases_of(root)
+        for root in together
     }
     for root, found in first_of(using, queries, MOST_ROWS).items():
         yield _table(root, using, found)

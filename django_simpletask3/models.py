@@ -231,7 +231,10 @@ class SimpleTask(models.Model):
         self.stop_flag().set()
 
     def note(self, reason: str = "", **data: Any) -> TaskEvent:
-        """Append a ``note`` to the stream: progress, a checkpoint, an annotation."""
+        """Append a ``note`` to the stream: progress, a checkpoint, an annotation.
+
+        ``progress=0.3`` in ``data``, a share from 0 to 1, moves the progress bar in the admin.
+        """
         worker = self.worker if self.status == Status.RUNNING else ""
         return transitions.record(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import models
 from django.db.models.functions import Cast
 
-from .catalog import databases_of, roots
+from .catalog import databases_of, roots, tables
 from .events import TaskEvent, event_model_of
 from .models import SimpleTask
 from .slices import first_of
@@ -115,22 +115,20 @@ def newest(
     last, seen = until or (None, 0)
     bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason or None}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
-    by_database: dict[str, dict[Any, Any]] = {}
-    for root in roots(chosen):
-        for using in databases_of(root):
-            for kind in kinds:
-                events = _events(root, using, kind, asked).order_by("-event_time", "-pk")
-                if worker:
-                    held = models.Q(worker__contains=worker) | models.Q(data__contains=worker)
-                    events = events.filter(held)
-                columns = events.values_list(Cast("task_id", _TEXT), *_READ)
-                by_database.setdefault(using, {})[root, kind] = columns
-    found = [
-        _recovery(root, using, _Row(_key(root, row[0]), *row[1:]))
-        for using, queries in by_database.items()
-        for (root, _kind), rows in first_of(using, queries, most + seen + 1).items()
-        for row in rows
-    ]
+    held = models.Q(worker__contains=worker) | models.Q(data__contains=worker)
+    found = []
+    for using, together in tables(chosen).items():
+        queries = {
+            (root, kind): _events(root, using, kind, asked)
+            .filter(held if worker else models.Q())
+            .order_by("-event_time", "-pk")
+            .values_list(Cast("task_id", _TEXT), *_READ)
+            for root in together
+            for kind in kinds
+        }
+        for (root, _kind), rows in first_of(using, queries, most + seen + 1).items():
+            told = (_Row(_key(root, row[0]), *row[1:]) for row in rows)
+            found += [_recovery(root, using, row) for row in told]
     in_order = sorted((one for one in found if worker in one.worker), key=_newest_first)
     return _page(in_order[seen:], most, until)
 
@@ -161,14 +159,16 @@ def counted(
     One statement per database.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    by_database: dict[str, dict[Any, Any]] = {}
-    for root in roots(chosen):
-        for using in databases_of(root):
-            events: Any = models.QuerySet(event_model_of(root), using=using).order_by()
-            events = events.filter(kind__in=KINDS, event_time__gte=since)
-            number = events.values_list("kind", "reason").annotate(number=models.Count("pk"))
-            by_database.setdefault(using, {})[root] = number.order_by("-number")
-    for using, queries in by_database.items():
+    for using, together in tables(chosen).items():
+        queries: dict[type[SimpleTask], Any] = {
+            root: models.QuerySet(event_model_of(root), using=using)
+            .filter(kind__in=KINDS, event_time__gte=since)
+            .order_by()
+            .values_list("kind", "reason")
+            .annotate(number=models.Count("pk"))
+            .order_by("-number")
+            for root in together
+        }
         for rows in first_of(using, queries, _PAGE).values():
             for kind, reason, number in rows:
                 counts[str(kind), reason] += number

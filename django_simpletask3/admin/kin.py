@@ -12,7 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from django_simpletask3.catalog import databases_of, roots
+from django_simpletask3.catalog import tables
 from django_simpletask3.events import name_of
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.slices import first_of
@@ -41,14 +41,13 @@ def children(site: Any, task: Any) -> SafeString | str:
     One statement per database, by the index of ``parent``.
     """
     name = name_of(task)
-    by_database: dict[str, dict[Any, Any]] = {}
-    for root in roots():
-        for using in databases_of(root):
-            key = Cast("pk", CharField(max_length=255))
-            rows = rows_of(root, using).filter(parent=name).order_by("pk")
-            by_database.setdefault(using, {})[root] = rows.values_list(key, "status")
+    key = Cast("pk", CharField(max_length=255))
     links: list[tuple[SafeString | str, SafeString | str]] = []
-    for using, queries in by_database.items():
+    for using, together in tables().items():
+        queries = {
+            root: rows_of(root, using).filter(parent=name).order_by("pk").values_list(key, "status")
+            for root in together
+        }
         for root, found in first_of(using, queries, MOST + 1).items():
             for text, status in found[:MOST]:
                 pk = str(root._meta.pk.to_python(text))

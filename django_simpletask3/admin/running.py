@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import CharField
 from django.db.models.functions import Cast
 
-from django_simpletask3.catalog import databases_of, roots
+from django_simpletask3.catalog import tables
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.slices import first_of
@@ -31,15 +31,16 @@ class Going:
 
 def running(chosen: Iterable[type[SimpleTask]]) -> dict[str, list[Going]]:
     """What each worker runs, the longest first; one statement per database."""
-    by_database: dict[str, dict[type[SimpleTask], Any]] = {}
-    for root in roots(chosen):
-        for using in databases_of(root):
-            longest = rows_of(root, using).running().order_by("start_time")
-            key = Cast("pk", CharField(max_length=255))
-            columns = longest.values_list(key, "worker", "start_time")
-            by_database.setdefault(using, {})[root] = columns
+    key = Cast("pk", CharField(max_length=255))
     found: dict[str, list[Going]] = {}
-    for using, queries in by_database.items():
+    for using, together in tables(chosen).items():
+        queries = {
+            root: rows_of(root, using)
+            .running()
+            .order_by("start_time")
+            .values_list(key, "worker", "start_time")
+            for root in together
+        }
         for root, rows in first_of(using, queries, MOST).items():
             for text, worker, since in rows:
                 pk: Any = root._meta.pk
