@@ -17,6 +17,7 @@ class Interruptible:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = None
+        self._is_on_its_way = False
 
     @property
     def is_entered(self) -> bool:
@@ -34,15 +35,16 @@ class Interruptible:
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
-            if self._thread is not None:
-                _raise_in(self._thread, None)  # what is on its way would strike outside
-            self._thread = None
+            if self._thread is not None and self._is_on_its_way:
+                _raise_in(self._thread, None)  # it would strike outside
+            self._thread, self._is_on_its_way = None, False
 
     def interrupt(self, error: type[BaseException]) -> bool:
         """Raise ``error`` in the thread that is inside; whether there is one."""
         with self._lock:
             if self._thread is None:
                 return False
+            self._is_on_its_way = True
             _raise_in(self._thread, error)
             return True
 
