@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
-
 from . import context
 from .events import TaskEvent, events_of, home_of, root_of
 from .locks import become_the_writer, slices
@@ -62,7 +60,7 @@ def former_lives(
     """
     last: dict[Any, dict[str, Any]] = {}
     for some in slices(pks, _KEYS_AT_ONCE):
-        become_the_writer(models.QuerySet(root, using=using).filter(pk__in=some))
+        become_the_writer(root, using)
         streams = events_of(root, using).filter(task__in=some)
         last |= {row["task_id"]: row for row in streams.values("task_id", "kind", *_CARRIED_ON)}
     # A row that is still there is not born again: its stream refuses a second first event.

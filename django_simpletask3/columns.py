@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from .exceptions import ProjectedColumn
@@ -39,14 +41,28 @@ def added_by_django(task: SimpleTask) -> set[str]:
     }
 
 
+@lru_cache(maxsize=10_000)
+def has_column(model: type[models.Model], name: str) -> bool:
+    """Whether the table of ``model`` itself, not that of a parent or child, has the column."""
+    try:
+        column: Any = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return bool(column.model._meta.concrete_model is model)
+
+
 def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:
     """The columns that the subclass declares and the instance has loaded."""
-    deferred = task.get_deferred_fields()
-    return [
+    loaded = vars(task)
+    return [field for field in _own_fields(type(task)) if field.attname in loaded]
+
+
+@lru_cache(maxsize=1000)
+def _own_fields(model: type[SimpleTask]) -> tuple[models.Field[Any, Any], ...]:
+    return tuple(
         field
-        for field in task._meta.concrete_fields
+        for field in model._meta.concrete_fields
         if field.name not in BOOKKEEPING.union(PROJECTED)
         and not field.primary_key
         and not field.generated
-        and field.attname not in deferred
-    ]
+    )

@@ -27,6 +27,12 @@ _MOST_BITS = 10_000
 _BEYOND = 4
 _MARK_SIZE = 100
 _UNLIMITED = 1 << 26
+#: Bytes of text that are never cut.
+_FITS = 256
+_SIMPLE_DEPTH = 4
+_SIMPLE_SIZE = 20
+_MOST_SIMPLE = 1 << 63
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
     Decimal: ("decimal", str),
@@ -65,15 +71,19 @@ class _Budget:
         self.left = words
 
 
-def encode(value: Any, *, limit: int | None = None) -> str:
+def encode(value: Any, *, limit: int | Callable[[], int] | None = None) -> str:
     """``value`` as ASCII JSON text; never raises.
 
     A value of an unknown, cyclic or too deeply nested kind becomes ``{TAG: "repr", ...}``; a text
-    longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``. The size
-    of what is far too long is that of what was looked at.
+    longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``, unless it
+    is of 256 bytes or less. The size of what is far too long is that of what was looked at.
     """
     if limit is None or type(value) is Marked:  # a mark was cut when it was made
         return _dumps(plain(value))
+    if is_simple(value) and len(text := _dumps(value)) <= _FITS:
+        return text
+    if not isinstance(limit, int):
+        limit = limit()
     text = _dumps(plain(value, words=limit * _BEYOND))
     if len(text) <= limit:
         return text
@@ -84,13 +94,43 @@ def encode(value: Any, *, limit: int | None = None) -> str:
 def decode(text: str) -> Any:
     """The value that ``encode`` was given; a text that is not JSON is returned as it is."""
     try:
-        return json.loads(text, object_hook=_untagged)
+        return _loads(text)
     except (ValueError, RecursionError):
         return text
 
 
+def kept(value: Any, *, limit: int | Callable[[], int]) -> Any:
+    """``value`` as it is when it was written with ``encode`` and read back; a copy of its own."""
+    if value is None or type(value) in _SCALARS:
+        return value if is_simple(value) else decode(encode(value, limit=limit))
+    return decode(encode(value, limit=limit))
+
+
+def is_simple(value: Any, depth: int = _SIMPLE_DEPTH) -> bool:
+    """Whether JSON has words for all of ``value``, which is short: most values are like that."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return (
+            (kind is not int or -_MOST_SIMPLE < value < _MOST_SIMPLE)
+            and (kind is not float or math.isfinite(value))
+            and (kind is not str or len(value) <= _FITS)
+        )
+    if kind is dict:
+        small = depth > 0 and len(value) <= _SIMPLE_SIZE and TAG not in value
+        return small and all(
+            type(key) is str and len(key) <= _FITS and is_simple(item, depth - 1)
+            for key, item in value.items()
+        )
+    if kind is list:
+        small = depth > 0 and len(value) <= _SIMPLE_SIZE
+        return small and all(is_simple(item, depth - 1) for item in value)
+    return False
+
+
 def plain(value: Any, *, words: int = _UNLIMITED) -> Any:
     """``value`` in words of JSON, with tags; never raises. After ``words`` words it breaks off."""
+    if is_simple(value):
+        return value
     try:
         return _plain(value, (), _Budget(words))
     except Exception:
@@ -108,6 +148,8 @@ def restored(value: Any) -> Any:
 
 def safe_text(value: Any, *, limit: int = _REPR_LIMIT) -> str:
     """``str(value)`` as text any database and terminal accepts, cut to ``limit``; never raises."""
+    if type(value) is str and value.isascii() and "\x00" not in value:
+        return value[:limit]
     for words in (str, repr, type_name):
         try:
             text = words(value)
@@ -127,8 +169,7 @@ def type_name(value: Any) -> str:
     )
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+_dumps: Callable[[Any], str] = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def _plain(value: Any, above: tuple[int, ...], budget: _Budget) -> Any:
@@ -213,3 +254,6 @@ def _untagged(value: dict[str, Any]) -> Any:
 
 def _hashable(key: Any) -> Any:
     return tuple(key) if isinstance(key, list) else key
+
+
+_loads: Callable[[str], Any] = json.JSONDecoder(object_hook=_untagged).decode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from django.db import models, router
@@ -151,8 +152,12 @@ def root_of(model: type[models.Model]) -> type[SimpleTask]:
 
     Proxies and multi-table children share the table, and so the stream, of their root.
     """
-    holder = model._meta.get_field("sequence").model
-    return cast("type[SimpleTask]", holder._meta.concrete_model)
+    return cast("type[SimpleTask]", _root_of(model))
+
+
+@lru_cache(maxsize=10_000)
+def _root_of(model: type[models.Model]) -> Any:
+    return model._meta.get_field("sequence").model._meta.concrete_model
 
 
 def home_of(task: SimpleTask) -> str:

@@ -19,7 +19,7 @@ from .faults import is_passing, may_pass
 from .inheritance import inherited
 from .interruption import Interruptible
 from .models import SimpleTask
-from .moves import Move
+from .moves import Move, state_in
 from .querysets import rows_of
 from .queue import Message, get_queue
 from .states import EventKind
@@ -41,10 +41,12 @@ class Run:
     attempt: int = field(init=False)
     pk: Any = field(init=False)
     using: str = field(init=False)
+    known: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         # A body may do to its instance what it likes, even make a copy under another key.
         self.attempt, self.pk, self.using = self.task.attempt, self.task.pk, home_of(self.task)
+        self.known = state_in(self.task)
 
 
 def start(
@@ -189,7 +191,9 @@ def give_back(messages: Sequence[Message], reason: str) -> None:
 
 def _claim(task: SimpleTask, claim: str, worker: str, lease: float) -> Move:
     values = {"lease_until": clock.after(home_of(task), lease)}
-    return Move(task, EventKind.START, worker=worker, data={"claim": claim}, values=values)
+    known = state_in(task)
+    data = {"claim": claim}
+    return Move(task, EventKind.START, worker=worker, data=data, values=values, known=known)
 
 
 def _outcome(run: Run) -> Move:
@@ -216,7 +220,8 @@ def _failure(run: Run, error: BaseException) -> Move:
 
 def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
     # The fence is the attempt that was claimed, whatever the body did to the instance.
-    return Move(run.task, kind, worker=run.worker, expect={"attempt": run.attempt}, **details)
+    fence = {"attempt": run.attempt}
+    return Move(run.task, kind, worker=run.worker, expect=fence, known=run.known, **details)
 
 
 def _choose_retry(run: Run) -> None:

@@ -7,15 +7,20 @@ from typing import Any
 
 from django.db import connections, models
 
+#: A statement is a writer's from its first word, also if there is nothing for it to do.
+_NOTHING = "DELETE FROM {rows} WHERE 1 = 0"
 
-def become_the_writer(rows: models.QuerySet[Any]) -> None:
+
+def become_the_writer(model: type[models.Model], using: str) -> None:
     """Begin a transaction by writing, if that is the only lock there is (SQLite).
 
     Whoever reads first and writes later is told at once that the database is locked, whatever the
     timeout says (test_many_writers_of_a_deferred_database_wait_for_each_other).
     """
-    if not connections[rows.db].features.has_select_for_update:
-        rows.order_by().update(worker=models.F("worker"))
+    connection = connections[using]
+    if not connection.features.has_select_for_update:
+        with connection.cursor() as cursor:
+            cursor.execute(_NOTHING.format(rows=connection.ops.quote_name(model._meta.db_table)))
 
 
 def slices(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

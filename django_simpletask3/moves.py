@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import clock, context
 from .conf import options
-from .encoding import decode, encode, safe_text
+from .encoding import encode, kept, safe_text
 from .events import TaskEvent, event_model_of
 from .exceptions import TransitionRefused
 from .replay import Projection
@@ -33,7 +33,8 @@ class Move:
 
     ``expect`` names columns and the values they must still have; the last words of a worker are
     fenced by themselves. ``values`` are further columns to write with the move: the task's own
-    ones, and bookkeeping. ``error`` is what ``error_data`` will hold.
+    ones, and bookkeeping. ``error`` is what ``error_data`` will hold. ``known`` is the row as
+    whoever asks last saw it: if nobody has moved it since, it need not be read again.
     """
 
     task: SimpleTask
@@ -45,6 +46,7 @@ class Move:
     error: dict[str, Any] | None = None
     values: dict[str, Any] = field(default_factory=dict)
     expect: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Any] | None = None
     event: TaskEvent | None = None
     refused: TransitionRefused | None = None
     failure: Exception | None = None
@@ -78,7 +80,7 @@ def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
         reason=_short(move.reason or told.reason),
         data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
     )
-    event.to_status = before.after(event).status
+    event.to_status = before.status_after(move.kind)
     event.digest = event.sealed(before.digest)
     return event
 
@@ -93,8 +95,14 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
         return columns
     columns["result_data"] = move.result if event.kind == EventKind.ACK else None
     columns["error_data"] = move.error if event.kind in _WITH_ERROR else None
-    columns.update(_bookkeeping(move, after, using))
+    columns.update(_bookkeeping(move, event, after, using))
     return {**columns, **move.values}
+
+
+def state_in(task: SimpleTask) -> dict[str, Any]:
+    """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
+    said = vars(task)
+    return {"pk": task.pk, **{name: said[name] for name in Projection.__dataclass_fields__}}
 
 
 def remember_schedule(task: SimpleTask, names: Iterable[str] = SCHEDULE) -> None:
@@ -120,8 +128,8 @@ def trusted_until(run_after: Any, using: str) -> Any:
     return run_after
 
 
-def _bookkeeping(move: Move, after: Projection, using: str) -> dict[str, Any]:
-    book: dict[str, Any] = {"mod_time": clock.now(using)}
+def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) -> dict[str, Any]:
+    book: dict[str, Any] = {"mod_time": event.event_time}
     if after.status == Status.RUNNING:
         book["worker"] = move.worker
     elif after.status in ACTIVE:
@@ -134,7 +142,7 @@ def _bookkeeping(move: Move, after: Projection, using: str) -> dict[str, Any]:
 
 def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:
     if move.kind is EventKind.ACK and move.result is not None:
-        text = encode(move.result, limit=options.result_size_limit)
+        text = encode(move.result, limit=_limit)
         return {"result": {"digest": digest_of(text), "size": len(text)}}
     if move.kind in _WITH_ERROR and move.error is not None:
         return {"error": {name: move.error.get(name) for name in ("type", "message")}}
@@ -154,4 +162,8 @@ def _bounded(data: dict[str, Any]) -> Any:
 
 
 def _kept(value: Any) -> Any:
-    return None if value is None else decode(encode(value, limit=options.result_size_limit))
+    return kept(value, limit=_limit)
+
+
+def _limit() -> int:
+    return options.result_size_limit

@@ -50,23 +50,23 @@ class Projection:
 
     def after(self, event: TaskEvent) -> Projection:
         """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
-        known = replace(self, sequence=event.sequence, digest=event.digest)
         if event.kind in EVIDENCE:
-            return known
-        status = target(self.status, EventKind(event.kind))
-        known = replace(known, status=status, attempt=event.attempt)
+            return replace(self, sequence=event.sequence, digest=event.digest)
+        status = self.status_after(EventKind(event.kind))
+        # By position: this is done for every move, and replace() takes five times as long.
+        told = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
-            return replace(known, start_time=event.event_time)
-        if status in ACTIVE:
-            return replace(known, start_time=None, done_time=None, success=None, result_time=None)
-        if status in FINAL:
-            return replace(
-                known,
-                done_time=event.event_time,
-                success=_SUCCESS.get(status),
-                result_time=event.event_time if event.kind in _WITH_RESULT else None,
-            )
-        return known
+            told = (event.event_time, *told[1:])
+        elif status in ACTIVE:
+            told = (None, None, None, None)
+        elif status in FINAL:
+            resulted = event.event_time if event.kind in _WITH_RESULT else None
+            told = (self.start_time, event.event_time, _SUCCESS.get(status), resulted)
+        return Projection(status, event.attempt, event.sequence, event.digest, *told)
+
+    def status_after(self, kind: EventKind) -> Status | None:
+        """The status once something of this ``kind`` has happened; as ``after``."""
+        return self.status if kind in EVIDENCE else target(self.status, kind)
 
     def differences(self, other: Projection) -> dict[str, tuple[Any, Any]]:
         """The columns in which ``other`` says something else: {name: (ours, theirs)}."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, models
-from django.db.models.functions import Cast
 
+from .columns import has_column
 from .exceptions import StaleTask
 from .locks import become_the_writer, slices
+from .pens import Change, pen_of
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
-#: How many rows one statement writes: its cases are tried for each row, so they grow as a square.
-_SLICE = 200
+#: How many rows one statement writes.
+_SLICE = 1000
 
 
 class Rows:
@@ -38,7 +37,7 @@ class Rows:
         Rows that somebody else has locked are waited for, or passed over: they are ``busy`` then.
         """
         rows = self._table(self._root).filter(pk__in=self._pks).order_by("pk")
-        become_the_writer(rows)
+        become_the_writer(self._root, self._connection.alias)
         if self._connection.features.has_select_for_update:
             # In the order of the keys: two batches cannot wait for each other.
             can_pass_over = self._connection.features.has_select_for_update_skip_locked
@@ -80,38 +79,27 @@ class Rows:
         for pk, columns in self._changes.items():
             alike.setdefault(tuple(sorted(columns)), []).append(pk)
         for names, pks in alike.items():
-            for some in slices(pks, _SLICE):
-                self._write_alike(names, some)
+            self._write_alike([name for name in names if has_column(self._root, name)], pks)
             self._write_children(names, [by_key[pk] for pk in pks])
 
-    def _write_alike(self, names: tuple[str, ...], pks: Sequence[Any]) -> None:
-        unmoved = self._by_pk("sequence", {pk: self._sequences[pk] for pk in pks})
-        values = {
-            name: self._by_pk(name, {pk: self._changes[pk][name] for pk in pks})
-            for name in names
-            if _has_column(self._root, name)
-        }
-        written = self._table(self._root).filter(pk__in=pks, sequence=unmoved).update(**values)
-        if written != len(pks):
-            raise StaleTask(f"Tasks of {self._root._meta.label} were moved meanwhile; try again.")
+    def _write_alike(self, names: Sequence[str], pks: Sequence[Any]) -> None:
+        pen = pen_of(self._root, self._connection.alias)
+        for some in slices(pks, _SLICE):
+            changes = [
+                Change(pk, self._sequences[pk], {name: self._changes[pk][name] for name in names})
+                for pk in some
+            ]
+            if pen.rewrite(changes) != len(changes):
+                raise StaleTask(
+                    f"Tasks of {self._root._meta.label} were moved meanwhile; try again."
+                )
 
     def _write_children(self, names: tuple[str, ...], tasks: list[SimpleTask]) -> None:
         """The columns that a multi-table child keeps in tables of its own."""
-        apart = [name for name in names if not _has_column(self._root, name)]
+        apart = [name for name in names if not has_column(self._root, name)]
         for task in tasks if apart else ():
             own = {name: self._changes[self._key(task.pk)][name] for name in apart}
             self._table(type(task)).filter(pk=task.pk).update(**own)
-
-    def _by_pk(self, name: str, values: dict[Any, Any]) -> Any:
-        column: Any = self._root._meta.get_field(name)
-        first = next(iter(values.values()))
-        if all(_same(value, first) for value in values.values()):
-            return first
-        whens = [models.When(pk=pk, then=_value(value, column)) for pk, value in values.items()]
-        case = models.Case(*whens, output_field=column)
-        if self._connection.features.requires_casted_case_in_updates:
-            return Cast(case, output_field=column)
-        return case
 
     def _key(self, pk: Any) -> Any:
         # As the database gives it back: a task may be asked for by the text of its key.
@@ -120,23 +108,3 @@ class Rows:
     def _table(self, model: type[models.Model]) -> Any:
         # Not a manager: a task's own managers may hide rows.
         return models.QuerySet(model, using=self._connection.alias)
-
-
-def _has_column(model: type[models.Model], name: str) -> bool:
-    try:
-        column: Any = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return False
-    return bool(column.model._meta.concrete_model is model)
-
-
-def _same(one: Any, other: Any) -> bool:
-    # Of what holds other values, equal is not the same: [1] == [True].
-    plain = type(one) is type(other) and issubclass(type(one), str | int | datetime)
-    return one is other or (plain and bool(one == other))
-
-
-def _value(value: Any, column: Any) -> Any:
-    if hasattr(value, "resolve_expression"):
-        return value
-    return models.Value(value, output_field=None if value is None else column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,8 +87,7 @@ def _veiled(data: Any) -> Any:
     return {**data, **{key: _mark(data[key])["digest"] for key in PAYLOAD if key in data}}
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+_canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def _number(status: Any) -> int | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
 from . import announcements, births, clock, deliveries, last_words
-from .events import TaskEvent, events_of, home_of, root_of
+from .columns import has_column
+from .events import TaskEvent, home_of, root_of
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
+from .locks import slices
 from .moves import Move, columns_of, event_of, remember_schedule
+from .pens import Change, pen_of
 from .replay import Projection
 from .rows import Rows
 from .signals import event_recorded
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from .models import SimpleTask
 
 _STATE = tuple(Projection.__dataclass_fields__)
+
+#: Moves in one statement.
+_AT_ONCE = 500
 
 Fact = tuple["SimpleTask", TaskEvent]
 
@@ -155,6 +161,49 @@ def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
 
 
 def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool) -> None:
+    if pass_over:
+        moves = _record_unread(moves, root, using)
+    if moves:
+        _record_read(moves, root, using, pass_over)
+
+
+def _record_unread(moves: Sequence[Move], root: type[SimpleTask], using: str) -> Sequence[Move]:
+    """Make the moves whose rows are as they are known, in one statement; returns the others."""
+    pen = pen_of(root, using)
+    planned: dict[Any, tuple[Move, Change]] = {}
+    for move in moves if pen.moves_unread else ():
+        if move.known is not None and move.known["pk"] not in planned:
+            with suppress(TransitionRefused):
+                planned[move.known["pk"]] = move, _change(move, move.known, using)
+    made: set[Any] = set()
+    alike: dict[tuple[str, ...], list[Change]] = {}
+    for _, change in planned.values():
+        alike.setdefault(tuple(sorted(change.columns)), []).append(change)
+    for changes in alike.values():
+        for some in slices(changes, _AT_ONCE):
+            made |= pen.move(some)
+    done = [pair for pk, pair in planned.items() if pk in made]
+    for move, change in done:
+        move.event, move.refused = change.event, None
+        vars(move.task).update(change.columns)
+        remember_schedule(move.task, change.columns)
+    _tell([(move.task, change.event) for move, change in done if change.event], using)
+    ours = {id(move) for move, _ in done}
+    return [move for move in moves if id(move) not in ours]
+
+
+def _change(move: Move, row: Mapping[str, Any], using: str) -> Change:
+    """What ``move`` makes of ``row``. Raises TransitionRefused if it needs a closer look."""
+    elsewhere = not all(has_column(root_of(type(move.task)), name) for name in move.values)
+    if elsewhere or _is_unborn(row) or move.missed(row):
+        raise StaleTask(f"{move.task._meta.label} {row['pk']} has to be read.")
+    event = event_of(move, row, using)
+    return Change(row["pk"], row["sequence"], columns_of(move, event, row, using), event)
+
+
+def _record_read(
+    moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool
+) -> None:
     rows = Rows(root, using, {move.task.pk for move in moves})
     rows.read(_needed(moves), pass_over=pass_over)
     found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]
@@ -233,11 +282,16 @@ def _rejected(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
 
 
 def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None:
-    """Insert the events, tell the receivers inside the transaction, and announce the commit."""
+    """Insert the events, and tell of them."""
     if not told:
         return
-    streams = events_of(type(told[0][0]), using)
-    streams.bulk_create([event for _, event in told], batch_size=batch_size)
+    pen = pen_of(root_of(type(told[0][0])), using)
+    pen.append([event for _, event in told], batch_size)
+    _tell(told, using)
+
+
+def _tell(told: Sequence[Fact], using: str) -> None:
+    """Tell the receivers inside the transaction, and announce the commit."""
     deliveries.note(told, using)
     for task, event in told:
         event_recorded.send(sender=type(task), task=task, event=event)

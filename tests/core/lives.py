@@ -31,7 +31,7 @@ WAYS: dict[Status, list[EventKind]] = {
 def looks(using: str = "default") -> list[str]:
     """The statements that read rows under a lock: SQLite has to write before it reads."""
     can_lock = connections[using].features.has_select_for_update
-    return ["SELECT"] if can_lock else ["UPDATE", "SELECT"]
+    return ["SELECT"] if can_lock else ["DELETE", "SELECT"]
 
 
 def label_of(model: type[models.Model]) -> str:

@@ -58,15 +58,16 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
     zoo.Ledger.objects.bulk_enqueue([{} for _ in range(20)])
     messages = claimed(zoo.Ledger, limit=20)
 
-    # Where no rows can be locked, one statement more takes the database's own lock.
-    lock = not connection.features.has_select_for_update
+    # PostgreSQL moves rows that it has not read, and appends their events, in one statement; where
+    # no rows can be locked, one statement more takes the database's own lock.
+    more = {"postgresql": -2, "sqlite": 1}.get(connection.vendor, 0)
 
     # tasks; BEGIN, rows, update, events, COMMIT
-    with django_assert_num_queries(6 + lock):
+    with django_assert_num_queries(6 + more):
         runs = execution.start(zoo.Ledger, messages, worker=WORKER, lease=60)
     for run in runs:
         execution.perform(run)
-    with django_assert_num_queries(5 + lock):
+    with django_assert_num_queries(5 + more):
         execution.finish(runs)
 
     assert zoo.Ledger.objects.succeeded().count() == 20

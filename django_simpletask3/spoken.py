@@ -1,0 +1,91 @@
+"""Values of columns as PostgreSQL reads them out of a text of JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models
+from model_utils.fields import AutoCreatedField, AutoLastModifiedField
+
+from .fields import JSONTextField, KindField, StatusField
+from .states import EventKind, Status
+
+Speaker = Callable[[Any], Any]
+
+#: Columns of Django's own classes, and the types of Python that JSON says just as they are.
+_AS_IT_IS: dict[type, frozenset[type]] = {
+    **dict.fromkeys(
+        (
+            models.AutoField,
+            models.BigAutoField,
+            models.IntegerField,
+            models.BigIntegerField,
+            models.SmallIntegerField,
+            models.PositiveIntegerField,
+            StatusField,
+        ),
+        frozenset({int, Status}),
+    ),
+    models.CharField: frozenset({str}),
+    models.TextField: frozenset({str}),
+    models.BooleanField: frozenset({bool}),
+    KindField: frozenset({str, EventKind}),
+}
+_MOMENTS = (models.DateTimeField, AutoCreatedField, AutoLastModifiedField)
+
+
+class Unspeakable(TypeError):
+    """A value that only Django knows to say: an expression, a type of an extension."""
+
+
+def speaker(field: Any, using: str) -> Speaker:
+    """What turns values of ``field`` into words of JSON; it raises Unspeakable for some."""
+
+    def thorough(value: Any) -> Any:
+        if hasattr(value, "resolve_expression") or hasattr(field, "get_placeholder"):
+            raise Unspeakable
+        return _plain(field.get_db_prep_save(value, connections[using]))
+
+    kind = type(field)
+    if kind in _AS_IT_IS:
+        types = _AS_IT_IS[kind]
+        return lambda value: value if value is None or type(value) in types else thorough(value)
+    if kind in _MOMENTS:
+        return lambda value: (
+            None if value is None else value.isoformat() if _is_aware(value) else thorough(value)
+        )
+    if kind is JSONTextField:
+        return lambda value: _plain(field.get_prep_value(value))
+    if isinstance(field, models.ForeignKey):
+        return speaker(field.target_field, using)
+    if isinstance(field, models.JSONField):
+        return lambda value: _json(field, value)
+    return thorough
+
+
+def _is_aware(value: Any) -> bool:
+    return type(value) is datetime and value.tzinfo is not None
+
+
+def _json(field: models.JSONField[Any, Any], value: Any) -> Any:
+    if value is None or hasattr(value, "resolve_expression"):
+        return _plain(value)
+    return json.loads(json.dumps(value, cls=field.encoder))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    raise Unspeakable
