@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Any, cast
 
 from asgiref.sync import async_to_sync
@@ -95,14 +96,23 @@ def _imported(model: type[SimpleTask], path: str) -> Any:
 
 
 def _accepted(body: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    # A callable object of somebody's may not be hashable.
+    named = _parameters if isinstance(body, Hashable) else _parameters.__wrapped__
+    names = named(body)
+    return {name: value for name, value in offered.items() if names is None or name in names}
+
+
+@lru_cache(maxsize=1000)
+def _parameters(body: Callable[..., Any]) -> frozenset[str] | None:
+    """The names by which ``body`` can be given something; None if it takes any."""
     try:
         parameters = inspect.signature(body).parameters.values()
     except (TypeError, ValueError):
-        return {}
+        return frozenset()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return offered
-    named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    return {name: value for name, value in offered.items() if name in named}
+        return None
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return frozenset(parameter.name for parameter in parameters if parameter.kind in kinds)
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -29,10 +29,9 @@ _MARK_SIZE = 100
 _UNLIMITED = 1 << 26
 #: Bytes of text that are never cut.
 _FITS = 256
+_TOO_MUCH = _FITS + 1
 _SIMPLE_DEPTH = 4
-_SIMPLE_SIZE = 20
 _MOST_SIMPLE = 1 << 63
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
     Decimal: ("decimal", str),
@@ -80,8 +79,8 @@ def encode(value: Any, *, limit: int | Callable[[], int] | None = None) -> str:
     """
     if limit is None or type(value) is Marked:  # a mark was cut when it was made
         return _dumps(plain(value))
-    if is_simple(value) and len(text := _dumps(value)) <= _FITS:
-        return text
+    if is_simple(value):
+        return _dumps(value)
     if not isinstance(limit, int):
         limit = limit()
     text = _dumps(plain(value, words=limit * _BEYOND))
@@ -101,30 +100,40 @@ def decode(text: str) -> Any:
 
 def kept(value: Any, *, limit: int | Callable[[], int]) -> Any:
     """``value`` as it is when it was written with ``encode`` and read back; a copy of its own."""
-    if value is None or type(value) in _SCALARS:
-        return value if is_simple(value) else decode(encode(value, limit=limit))
-    return decode(encode(value, limit=limit))
+    return _copied(value) if is_simple(value) else decode(encode(value, limit=limit))
 
 
-def is_simple(value: Any, depth: int = _SIMPLE_DEPTH) -> bool:
-    """Whether JSON has words for all of ``value``, which is short: most values are like that."""
+def is_simple(value: Any) -> bool:
+    """Whether JSON says ``value`` just as it is, in 256 bytes or less: most are like that."""
+    return _bound(value, _SIMPLE_DEPTH) <= _FITS
+
+
+def _bound(value: Any, depth: int) -> int:
+    """What the JSON text of a simple value cannot exceed; more than fits if it is not simple."""
     kind = type(value)
-    if kind in _SCALARS:
-        return (
-            (kind is not int or -_MOST_SIMPLE < value < _MOST_SIMPLE)
-            and (kind is not float or math.isfinite(value))
-            and (kind is not str or len(value) <= _FITS)
-        )
-    if kind is dict:
-        small = depth > 0 and len(value) <= _SIMPLE_SIZE and TAG not in value
-        return small and all(
-            type(key) is str and len(key) <= _FITS and is_simple(item, depth - 1)
-            for key, item in value.items()
-        )
+    if kind is str:
+        return 2 + len(value) * (2 if value.isascii() and value.isprintable() else 12)
+    if value is None or kind is bool:
+        return 5
+    if kind is int:
+        return 20 if -_MOST_SIMPLE < value < _MOST_SIMPLE else _TOO_MUCH
+    if kind is float:
+        return 25 if math.isfinite(value) else _TOO_MUCH
+    if depth <= 0 or (kind is not dict and kind is not list) or len(value) > _FITS:
+        return _TOO_MUCH
     if kind is list:
-        small = depth > 0 and len(value) <= _SIMPLE_SIZE
-        return small and all(is_simple(item, depth - 1) for item in value)
-    return False
+        return 2 + sum(1 + _bound(item, depth - 1) for item in value)
+    if TAG in value or not all(type(key) is str for key in value):
+        return _TOO_MUCH
+    return 2 + sum(
+        2 + _bound(key, 0) + _bound(item, depth - 1) for key, item in value.items()
+    )
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if type(value) is list else value
 
 
 def plain(value: Any, *, words: int = _UNLIMITED) -> Any:

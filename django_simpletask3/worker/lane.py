@@ -12,7 +12,7 @@ from ..policies import policy_of
 
 #: How much work, in seconds, may be held beyond what the free threads take at once.
 _AHEAD = 0.05
-_MOST_AHEAD = 100
+_MOST_AHEAD = 200
 _LARGEST_BATCH = 200
 _MESSAGE_LEASE = 30.0
 
@@ -44,15 +44,21 @@ class Lane:
         return self._held
 
     def room(self, timeout: float) -> int:
-        """How many more runs may be claimed; waits up to ``timeout`` seconds for the first."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._capacity() > self._held, timeout)
-            return max(0, self._capacity() - self._held)
+        """How many more runs may be claimed; waits up to ``timeout`` seconds for some.
 
-    def _capacity(self) -> int:
+        While there is work in store, that is as many as make a batch.
+        """
+        with self._changed:
+            self._changed.wait_for(self._is_roomy, timeout)
+            return self.threads + self._ahead() - self._held if self._is_roomy() else 0
+
+    def _is_roomy(self) -> bool:
+        ahead = self._ahead()
+        return self.threads + ahead - self._held >= max(1, ahead // 2)
+
+    def _ahead(self) -> int:
         # Short bodies are fetched in large batches; long ones stay available to other nodes.
-        ahead = int(_AHEAD * self.threads / max(self._body_seconds, 1e-4))
-        return self.threads + min(ahead, _MOST_AHEAD)
+        return min(int(_AHEAD * self.threads / max(self._body_seconds, 1e-4)), _MOST_AHEAD)
 
     def accept(self, runs: list[Run]) -> None:
         """Hand claimed runs to the bodies."""
