@@ -102,6 +102,16 @@ def _has_rung(event: TaskEvent) -> bool:
     return bool(event.kind == EventKind.RECOVER and event.from_status == Status.PENDING)
 
 
+def note(facts: Iterable[tuple[SimpleTask, TaskEvent]], using: str) -> None:
+    """Tell ``facts`` once the transaction on ``using`` is committed; now if it is."""
+    is_open = transaction.get_connection(using).in_atomic_block
+    announcement = pending(using) if is_open else Announcement()
+    for task, event in facts:
+        announcement.fact(task, event)
+    if not is_open:
+        transaction.on_commit(announcement, using=using, robust=True)
+
+
 def pending(using: str) -> Announcement:
     """The announcement of the current transaction on ``using``; it goes out after its commit.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -97,7 +97,8 @@ def _imported(model: type[SimpleTask], path: str) -> Any:
 
 def _accepted(body: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
     # A callable object of somebody's may not be hashable.
-    named = _parameters if isinstance(body, Hashable) else _parameters.__wrapped__
+    is_hashable = type(body).__hash__ is not None
+    named = _parameters if is_hashable else _parameters.__wrapped__
     names = named(body)
     return {name: value for name, value in offered.items() if names is None or name in names}
 

@@ -125,9 +125,7 @@ def _bound(value: Any, depth: int) -> int:
         return 2 + sum(1 + _bound(item, depth - 1) for item in value)
     if TAG in value or not all(type(key) is str for key in value):
         return _TOO_MUCH
-    return 2 + sum(
-        2 + _bound(key, 0) + _bound(item, depth - 1) for key, item in value.items()
-    )
+    return 2 + sum(2 + _bound(key, 0) + _bound(item, depth - 1) for key, item in value.items())
 
 
 def _copied(value: Any) -> Any:

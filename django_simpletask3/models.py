@@ -15,7 +15,7 @@ from django.utils.functional import classproperty
 from django.utils.translation import gettext_lazy as _
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
-from . import announcements, erasure, moves, transitions, waiting
+from . import announcements, erasure, moves, newborns, transitions, waiting
 from .columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
 from .conf import options
 from .deliveries import Delivery
@@ -195,6 +195,15 @@ class SimpleTask(models.Model):
                 until = moves.trusted_until(self.run_after, using)
                 rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(lease_until=until)
             announcements.bell(self, using)
+
+    def _do_insert(
+        self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
+    ) -> Any:
+        row = {"fields": fields, "returning_fields": returning_fields, "raw": raw}
+        told = newborns.insert(self, using, manager.model, **row)
+        if told is not None:
+            return told
+        return super()._do_insert(manager, using, **row)  # type: ignore[misc]
 
     def _is_new(self, asked: dict[str, Any]) -> bool:
         if asked.get("force_insert"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import connections, models
 
 from .events import TaskEvent, event_model_of, events_of
-from .spoken import Speaker, Unspeakable, speaker
+from .spoken import Speaker, Unspeakable, is_put_by_django, speaker
 
 if TYPE_CHECKING:
     from .models import SimpleTask
@@ -52,6 +52,13 @@ SELECT {event_values} FROM told JOIN moved ON moved.pk = told.pk
 RETURNING {returned}
 """
 
+#: The first event of a row that another part of the statement inserts.
+_BIRTH = """
+INSERT INTO {events} ({event_names})
+SELECT {birth_values} FROM born, json_to_recordset(%s::json) AS told({columns})
+RETURNING {event_key} AS pk
+"""
+
 #: How many rows one statement of PostgreSQL is told of: the text is held in memory, twice.
 _MOST = 1000
 
@@ -68,8 +75,8 @@ class Change(NamedTuple):
 class Pen:
     """Writes to the tables of one task model in words that every database knows."""
 
-    #: Whether rows can be moved that were not read first.
-    moves_unread = False
+    #: Whether rows are moved, and born, together with their events, in one statement.
+    is_terse = False
 
     def __init__(self, root: type[SimpleTask], using: str) -> None:
         self._root = root
@@ -101,7 +108,7 @@ class Pen:
     def move(self, changes: Sequence[Change]) -> set[Any]:
         """Make ``changes`` to the rows that nobody has moved or locked, and insert their events.
 
-        Returns the keys of these rows. Only where ``moves_unread``.
+        Returns the keys of these rows. Only where the pen ``is_terse``.
         """
         raise NotImplementedError
 
@@ -109,7 +116,7 @@ class Pen:
         connection = connections[self._using]
         row = []
         for field, value in zip(fields, change.columns.values(), strict=True):
-            if hasattr(value, "resolve_expression") or hasattr(field, "get_placeholder"):
+            if is_put_by_django(field, value):
                 raise Unspeakable
             row.append(field.get_db_prep_save(value, connection))
         key: Any = self._root._meta.pk
@@ -127,7 +134,7 @@ class Pen:
 class PostgresPen(Pen):
     """Says a whole batch in one statement."""
 
-    moves_unread = True
+    is_terse = True
 
     def rewrite(self, changes: Sequence[Change]) -> int:
         names = tuple(changes[0].columns)
@@ -183,6 +190,7 @@ class _Plan(NamedTuple):
 
     rewrite: str
     append: str
+    birth: str
     move: str
     key: Speaker
     columns: Sequence[tuple[str, str, Speaker]]
@@ -219,11 +227,17 @@ def _plan(root: type[SimpleTask], using: str, names: tuple[str, ...], with_event
         "events": quote(events.db_table),
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
         "event_values": ", ".join(f"told.{word}" for word in event_fields),
+        "birth_values": ", ".join(
+            f"born.{quote(rows.pk.column)}" if field.name == "task" else f"told.{word}"
+            for word, field in event_fields.items()
+        ),
+        "event_key": quote(events.pk.column),
         "returned": ", ".join(quote(field.column) for field in returned),
     }
     return _Plan(
         rewrite=_REWRITE.format(**words),
         append=_APPEND.format(**words),
+        birth=_BIRTH.format(**words),
         move=_MOVE.format(**words),
         key=speaker(rows.pk, using),
         columns=[
@@ -249,3 +263,12 @@ _PENS: dict[str, type[Pen]] = {"postgresql": PostgresPen}
 def pen_of(root: type[SimpleTask], using: str) -> Pen:
     """The pen for the table of ``root``, and for that of its events, in ``using``."""
     return _PENS.get(connections[using].vendor, Pen)(root, using)
+
+
+def birth_of(root: type[SimpleTask], using: str, event: TaskEvent) -> tuple[str, str]:
+    """SQL of PostgreSQL and its parameter: the first event of the row in ``born``.
+
+    Raises Unspeakable if only Django can say the event.
+    """
+    plan = _plan(root, using, (), True)
+    return plan.birth, json.dumps([plan.said(event)], allow_nan=False)

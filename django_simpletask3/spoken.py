@@ -44,11 +44,17 @@ class Unspeakable(TypeError):
     """A value that only Django knows to say: an expression, a type of an extension."""
 
 
+def is_put_by_django(field: Any, value: Any) -> bool:
+    """Whether more than a value stands in SQL: an expression, or what the field puts around it."""
+    names = ("get_placeholder", "get_placeholder_sql")  # before Django 6.1, and since
+    return hasattr(value, "resolve_expression") or any(hasattr(field, name) for name in names)
+
+
 def speaker(field: Any, using: str) -> Speaker:
     """What turns values of ``field`` into words of JSON; it raises Unspeakable for some."""
 
     def thorough(value: Any) -> Any:
-        if hasattr(value, "resolve_expression") or hasattr(field, "get_placeholder"):
+        if is_put_by_django(field, value):
             raise Unspeakable
         return _plain(field.get_db_prep_save(value, connections[using]))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from . import announcements, births, clock, deliveries, last_words
+from . import announcements, births, clock, deliveries, last_words, newborns
 from .columns import has_column
 from .events import TaskEvent, home_of, root_of
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
@@ -91,13 +91,20 @@ def enqueue(
     ValueError if the router would look for a task elsewhere than in ``using``.
     """
     # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
-    with _restored_on_error(tasks), transaction.atomic(using=using, savepoint=False):
+    if len(tasks) == 1 and newborns.is_alone(tasks[0], using):
+        together: AbstractContextManager[Any] = nullcontext()
+    else:
+        together = transaction.atomic(using=using, savepoint=False)
+    with _restored_on_error(tasks), together:
         before = births.lives_before(tasks, using)
         told = [(task, _born(task, before.get(task.pk, births.NEWBORN), using)) for task in tasks]
+        if len(told) == 1:
+            newborns.charge(*told[0])
         insert()
         for task, event in told:
             births.refuse_stray(task, using)
             event.task_id = task.pk
+            newborns.discharge(task)
         _append(told, using, batch_size)
         for task in tasks:
             remember_schedule(task)
@@ -171,7 +178,7 @@ def _record_unread(moves: Sequence[Move], root: type[SimpleTask], using: str) ->
     """Make the moves whose rows are as they are known, in one statement; returns the others."""
     pen = pen_of(root, using)
     planned: dict[Any, tuple[Move, Change]] = {}
-    for move in moves if pen.moves_unread else ():
+    for move in moves if pen.is_terse else ():
         if move.known is not None and move.known["pk"] not in planned:
             with suppress(TransitionRefused):
                 planned[move.known["pk"]] = move, _change(move, move.known, using)
@@ -282,11 +289,11 @@ def _rejected(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
 
 
 def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None:
-    """Insert the events, and tell of them."""
+    """Insert the events that came in with no row, and tell of all."""
     if not told:
         return
-    pen = pen_of(root_of(type(told[0][0])), using)
-    pen.append([event for _, event in told], batch_size)
+    if missing := [event for _, event in told if event._state.adding]:
+        pen_of(root_of(type(told[0][0])), using).append(missing, batch_size)
     _tell(told, using)
 
 
@@ -295,6 +302,4 @@ def _tell(told: Sequence[Fact], using: str) -> None:
     deliveries.note(told, using)
     for task, event in told:
         event_recorded.send(sender=type(task), task=task, event=event)
-    announcement = announcements.pending(using)
-    for task, event in told:
-        announcement.fact(task, event)
+    announcements.note(told, using)

@@ -53,7 +53,7 @@ MACHINES_OWN = [*PROJECTED, "worker", "lease_until", "parent"]
 
 def statements(made: CaptureQueriesContext) -> list[str]:
     verbs = [query["sql"].split()[0] for query in made]
-    return [verb for verb in verbs if verb in ("INSERT", "SELECT", "UPDATE", "DELETE")]
+    return [verb for verb in verbs if verb in ("INSERT", "SELECT", "UPDATE", "DELETE", "WITH")]
 
 
 def columns_written(made: CaptureQueriesContext) -> str:
@@ -94,7 +94,8 @@ def test_a_birth_costs_a_row_and_an_event() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         saved(Invoice)
 
-    assert statements(made) == ["INSERT"] * 2
+    in_one = connections["default"].vendor == "postgresql"
+    assert statements(made) == (["WITH"] if in_one else ["INSERT"] * 2)
 
 
 @pytest.mark.parametrize("model", [TextKeyed, UuidKeyed], ids=label_of)

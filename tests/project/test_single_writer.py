@@ -21,8 +21,13 @@ PROJECTED = {
     "result_time",
 }
 WRITER = "transitions"
-#: Who may write with what: only transitions.py reaches the tables, be it through rows.py.
-PENS = {"rows": {WRITER}, "pens": {WRITER, "rows"}}
+#: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
+#: through the insert of a new row, whose event it has charged.
+PENS = {
+    "rows": {WRITER},
+    "newborns": {WRITER, "models"},
+    "pens": {WRITER, "rows", "newborns"},
+}
 #: What migrations run, on models as migrations know them, before any worker does.
 FOUNDERS = {"beginnings", "hindsight"}
 WRITES_BY_KEYWORD = {"update", "aupdate", "update_or_create", "aupdate_or_create"}
@@ -35,6 +40,7 @@ SQL = re.compile(r"\bUPDATE\b.+\bSET\b", re.DOTALL)
 ALLOWED: dict[tuple[str, str], str] = {
     ("events.make_event_model", "*"): "puts the companion model into its task's module",
     ("execution.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
+    ("newborns.charge", "*"): "lays an event beside the columns, for the insert",
     ("moves.event_of", "digest"): "seals a new event, not a row",
     ("querysets.TaskQuerySet.update", "*"): "refuses projected columns, then is Django's update",
     ("querysets.TaskQuerySet.update_or_create", "*"): "refuses them, then is Django's",

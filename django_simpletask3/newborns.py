@@ -1,0 +1,108 @@
+"""A new row with its first event, in one statement of PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, models, transaction
+from django.db.models.signals import post_save
+from django.db.models.sql import InsertQuery
+from django.db.models.sql.compiler import SQLInsertCompiler
+
+from .events import TaskEvent, home_of, root_of
+from .pens import birth_of, pen_of
+from .signals import event_recorded
+from .spoken import Unspeakable
+from .subscribers import registered
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+#: What Django would insert, whose key the database may have to count, and the event of it.
+_BEAR = """
+WITH born AS ({insert}), noted AS ({event})
+SELECT born.*, noted.pk FROM born, noted
+"""
+_CHARGE = "_first_event"
+
+
+class _Compiler(SQLInsertCompiler):
+    """Django's own words for the row; ``birth`` is what says the event, and its parameter."""
+
+    birth: tuple[str, str]
+
+    def as_sql(self, *args: Any, **options: Any) -> Any:
+        [(insert, params)] = super().as_sql(*args, **options)
+        event, text = self.birth
+        return [(_BEAR.format(insert=insert, event=event), [*params, text])]
+
+
+def charge(task: SimpleTask, event: TaskEvent) -> None:
+    """Let the insert of ``task``, which comes next, take ``event`` along if it can."""
+    vars(task)[_CHARGE] = event
+
+
+def discharge(task: SimpleTask) -> TaskEvent | None:
+    """The event that the insert of ``task`` has not taken along; None if it has."""
+    event: TaskEvent | None = vars(task).pop(_CHARGE, None)
+    return event
+
+
+def insert(
+    task: SimpleTask, using: str, model: type[models.Model], **row: Any
+) -> list[list[Any]] | None:
+    """Insert the row of ``task`` into the table of ``model``, with the event in its charge.
+
+    ``row`` is what Django's ``Model._do_insert`` is told, and what is returned what that returns;
+    None, and nothing is inserted, if row and event need a statement each.
+    """
+    event: TaskEvent | None = vars(task).get(_CHARGE)
+    is_counted = model._meta.pk in (row["returning_fields"] or ())
+    if event is None or not is_counted or model is not root_of(model):
+        return None
+    if not pen_of(model, using).is_terse:
+        return None
+    query = InsertQuery(model)
+    query.insert_values(row["fields"], [task], raw=row["raw"])
+    compiler = _Compiler(query, connections[using], using)
+    try:
+        compiler.birth = birth_of(model, using, event)
+    except Unspeakable:
+        return None
+    [told] = compiler.execute_sql(row["returning_fields"])
+    event.pk, event._state.adding, event._state.db = told[-1], False, using
+    discharge(task)
+    return [list(told[:-1])]
+
+
+def is_alone(task: SimpleTask, using: str) -> bool:
+    """Whether the insert of ``task`` is a transaction by itself: one statement, nobody watching.
+
+    What would undo the row if it raised (receivers, subscribers, a router that looks elsewhere)
+    needs more, and so may an event model of somebody's own.
+    """
+    model = type(task)
+    connection = transaction.get_connection(using)
+    return (
+        pen_of(root_of(model), using).is_terse
+        and model is root_of(model)
+        and model.django_simpletask3_event_model is None
+        and task.pk is None
+        and isinstance(model._meta.pk, models.AutoField)
+        and connection.get_autocommit()
+        and not connection.in_atomic_block
+        and _will_be_at_home(task, using)
+        and not registered()
+        and not event_recorded.has_listeners(model)
+        and not post_save.has_listeners(model)
+    )
+
+
+def _will_be_at_home(task: SimpleTask, using: str) -> bool:
+    """Whether the router looks for ``task`` in ``using`` once it is there."""
+    state, before = task._state, task._state.db
+    state.db = using
+    try:
+        return home_of(task) == using
+    finally:
+        state.db = before
