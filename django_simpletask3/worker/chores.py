@@ -13,8 +13,8 @@ from ..conf import options
 from ..context import acting_as
 from ..exceptions import SimpleTaskError
 from .identity import is_known_dead
-from .sight import Sight
 from .timetable import Timetable
+from .watch import Watch
 
 _logger = logging.getLogger(__name__)
 
@@ -22,17 +22,30 @@ _OFTEN = 1.0
 _SOMETIMES = 5.0
 _SELDOM = 600.0
 
+_NAMES = (
+    "expired",
+    "deceased",
+    "subscribers",
+    "forgotten",
+    "silent",
+    "messages",
+    "strangers",
+    "retention",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Chore:
     """A run-once service and its pace in seconds.
 
-    One that ``hurries`` is never slower than the interval of recovery.
+    One that ``hurries`` is never slower than the interval of recovery. ``calm`` says after a pass
+    for how many seconds nobody needs the next, if it is for more than one pace.
     """
 
     work: Callable[[], int]
     pace: float
     hurries: bool = True
+    calm: Callable[[], float] = lambda: 0.0
 
     @property
     def seconds(self) -> float:
@@ -42,12 +55,12 @@ class Chore:
         return min(self.pace, options.simq_timeout_task_recovery_interval)
 
 
-def database_chores() -> dict[str, Chore]:
+def database_chores(shared: Timetable) -> dict[str, Chore]:
     """What asks the databases only: a Redis that hangs does not delay it."""
-    sight = Sight()
+    watch = Watch(shared)
     return {
-        "expired": Chore(lambda: recovery.expired(may_judge=sight.is_clear), _OFTEN),
-        "deceased": Chore(lambda: recovery.deceased(is_known_dead), _SOMETIMES),
+        "expired": Chore(watch.look, _OFTEN, calm=watch.calm),
+        "deceased": Chore(watch.bury, _SOMETIMES),
         "subscribers": Chore(lambda: subscriptions.deceased(is_known_dead), _SOMETIMES),
     }
 
@@ -55,8 +68,9 @@ def database_chores() -> dict[str, Chore]:
 def redis_chores() -> dict[str, Chore]:
     """What asks Redis."""
     return {
-        "forgotten": Chore(recovery.forgotten, _OFTEN),
-        "silent": Chore(recovery.silent, _OFTEN),
+        "forgotten": Chore(recovery.forgotten, _SOMETIMES),
+        # Called when there is something to do for it, too.
+        "silent": Chore(recovery.silent, _SELDOM),
         "messages": Chore(recovery.messages, _SOMETIMES),
         "strangers": Chore(recovery.strangers, float("inf")),
     }
@@ -69,7 +83,7 @@ def slow_chores(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Chore
 
 def timetable() -> Timetable:
     """A timetable for all chores of a node, to be made before its processes are."""
-    return Timetable([*database_chores(), *redis_chores(), *slow_chores()])
+    return Timetable(_NAMES)
 
 
 class Chores:
@@ -102,4 +116,4 @@ class Chores:
             _logger.warning("chore_failed chore=%s error=%s", name, error, exc_info=unforeseen)
             connections.close_all()
         else:
-            self._shared.end(name, moved)
+            self._shared.end(name, moved, chore.calm())

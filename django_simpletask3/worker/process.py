@@ -94,7 +94,7 @@ class Process:
         ]
         self.must_be_replaced = self.has_failed = False
         groups = {
-            "database": database_chores(),
+            "database": database_chores(plan.timetable),
             "redis": redis_chores(),
             "slow": slow_chores(lambda: not stopping.is_asked),
         }

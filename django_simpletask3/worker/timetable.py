@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
-_FORMAT = "=3d2Q"
+_FORMAT = "=3d2Qd"
 _SIZE = struct.calcsize(_FORMAT)
 _LONGEST_REST = 5.0
 
@@ -18,7 +18,8 @@ class Pass:
     """The last pass of one chore: when it began and the last good one ended, as Unix times.
 
     0.0 means never. ``moved`` is the last good one's count, ``failures`` those in a row since.
-    ``tick`` is when it began by the machine's clock that is never set.
+    ``tick`` is when it began by the machine's clock that is never set, and ``calm`` the seconds
+    that the last good one thought it may rest, if that is longer than its pace.
     """
 
     tick: float = 0.0
@@ -26,6 +27,7 @@ class Pass:
     ended: float = 0.0
     moved: int = 0
     failures: int = 0
+    calm: float = 0.0
 
 
 class Timetable:
@@ -43,6 +45,7 @@ class Timetable:
     def rest(self, chore: str, pace: float) -> float:
         """Seconds until ``chore`` is due again."""
         last = self._read(chore)
+        pace = max(pace, last.calm)
         pause = min(pace * 2.0 ** min(last.failures, 10), max(pace, _LONGEST_REST))
         return last.tick + pause - time.monotonic() if last.tick else 0.0
 
@@ -50,10 +53,15 @@ class Timetable:
         """Note that a pass begins now."""
         self._write(chore, replace(self._read(chore), tick=time.monotonic(), began=time.time()))
 
-    def end(self, chore: str, moved: int) -> None:
-        """Note that a pass has ended well."""
+    def end(self, chore: str, moved: int, calm: float = 0.0) -> None:
+        """Note that a pass has ended well, and may be the last for ``calm`` seconds."""
         last = self._read(chore)
-        self._write(chore, replace(last, ended=time.time(), moved=moved, failures=0))
+        told = replace(last, ended=time.time(), moved=moved, failures=0, calm=calm)
+        self._write(chore, told)
+
+    def call(self, chore: str) -> None:
+        """Make ``chore`` due now."""
+        self._write(chore, replace(self._read(chore), tick=0.0))
 
     def fail(self, chore: str) -> None:
         """Note that a pass has failed."""

@@ -32,7 +32,7 @@ RANKS: list[set[str]] = [
     {"models"},
     {"catalog", "bodies", "permissions"},
     {"addresses", "doorbells", "ledger", "lineage", "neighbors"},
-    {"losses", "inheritance"},
+    {"losses", "inheritance", "glances"},
     {
         "execution",
         "figures",
@@ -64,7 +64,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "sessions",
             "obedience",
         },
-        {"node"},
+        {"node", "watch"},
         {"loop", "leases", "bodies", "chores", "banner", "heartbeat"},
         {"limits", "reports"},
         {"fetcher", "finisher"},

@@ -1,0 +1,50 @@
+"""A glance at the tables of tasks: whether somebody has to act, and when, in one statement each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import clock
+from .models import SimpleTask
+from .querysets import rows_of
+from .slices import first_of
+from .states import ACTIVE, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The earliest moment at which somebody must act for a task in this state; None: for nobody."""
+
+    using: str
+    running: datetime | None
+    pending: datetime | None
+
+    def is_due(self, status: Status) -> bool:
+        """Whether that moment has come, by the clock of the database as it was last read."""
+        moment = self.running if status is Status.RUNNING else self.pending
+        return moment is not None and moment <= clock.now(self.using)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing waits or runs here."""
+        return self.running is None and self.pending is None
+
+
+def at(using: str, roots: Iterable[type[SimpleTask]]) -> Glance:
+    """What these tables of the database ``using`` say, each by its index of ``lease_until``."""
+    queries: dict[tuple[type[SimpleTask], Status], Any] = {
+        (root, status): rows_of(root, using)
+        .filter(status=status, lease_until__isnull=False)
+        .order_by("lease_until")
+        .values_list("lease_until")
+        for root in roots
+        for status in sorted(ACTIVE)
+    }
+    earliest: dict[Status, datetime] = {}
+    for (_, status), rows in first_of(using, queries, 1).items():
+        for (moment,) in rows:
+            earliest[status] = min(moment, earliest.get(status, moment))
+    return Glance(using, earliest.get(Status.RUNNING), earliest.get(Status.PENDING))
