@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any, Generic, TypeVar, overload
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar, cast, overload
 
 from django.conf import settings
 
@@ -17,10 +19,27 @@ PREFIX = "DJANGO_SIMPLETASK3_"
 _MISSING = object()
 
 
+_batch = threading.local()
+
+
+@contextmanager
+def in_a_batch() -> Iterator[None]:
+    """Within the block, in this thread, each setting is read once: what is done alike is alike."""
+    if getattr(_batch, "seen", None) is not None:
+        yield
+        return
+    _batch.seen = {}
+    try:
+        yield
+    finally:
+        _batch.seen = None
+
+
 class Option(Generic[T]):
     """One setting: the first of its names found in the environment, then in Django's settings.
 
-    Nothing is remembered: ``override_settings`` and a changed environment take effect at once.
+    Nothing is remembered from one batch to the next: ``override_settings`` and a changed
+    environment take effect at once.
     """
 
     def __init__(
@@ -61,6 +80,14 @@ class Option(Generic[T]):
 
     def value(self) -> T:
         """The value to use. Raises InvalidSetting, naming the setting, if it cannot be used."""
+        seen = getattr(_batch, "seen", None)
+        if seen is None:
+            return self._cast()
+        if self.name not in seen:
+            seen[self.name] = self._cast()
+        return cast("T", seen[self.name])
+
+    def _cast(self) -> T:
         name, raw = self.found()
         try:
             return self.kind.cast(raw)

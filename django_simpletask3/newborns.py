@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
@@ -10,9 +11,10 @@ from django.db.models.sql import InsertQuery
 from django.db.models.sql.compiler import SQLInsertCompiler
 
 from .events import TaskEvent, home_of, root_of
+from .locks import slices
 from .pens import birth_of, pen_of
 from .signals import event_recorded
-from .spoken import Unspeakable
+from .spoken import Unspeakable, is_put_by_django
 from .subscribers import registered
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ WITH born AS ({insert}), noted AS ({event})
 SELECT born.*, noted.pk FROM born, noted
 """
 _CHARGE = "_first_event"
+
+#: Rows in one statement.
+_MOST = 1000
 
 
 class _Compiler(SQLInsertCompiler):
@@ -73,6 +78,32 @@ def insert(
     event.pk, event._state.adding, event._state.db = told[-1], False, using
     discharge(task)
     return [list(told[:-1])]
+
+
+def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None = None) -> bool:
+    """Insert the rows of ``tasks``, new ones of one model, as Django's ``bulk_create`` does.
+
+    False, and nothing is inserted, if Django has to do that: elsewhere than in PostgreSQL, for keys
+    that are known, and for columns that have no plain values.
+    """
+    if not tasks:
+        return False
+    model: Any = type(tasks[0])._meta.concrete_model
+    pen = pen_of(root_of(model), using)
+    is_counted = isinstance(model._meta.pk, models.AutoField)
+    if not (pen.is_terse and is_counted and all(task.pk is None for task in tasks)):
+        return False
+    fields = [f for f in model._meta.concrete_fields if not f.generated and not f.primary_key]
+    if any(field.is_relation for field in fields):
+        for task in tasks:
+            task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
+    rows = [{field.attname: field.pre_save(task, True) for field in fields} for task in tasks]
+    if any(is_put_by_django(field, rows[0][field.attname]) for field in fields):
+        return False
+    keys = [key for some in slices(rows, batch_size or _MOST) for key in pen.insert(some)]
+    for task, key in zip(tasks, keys, strict=True):
+        task.pk, task._state.adding, task._state.db = key, False, using
+    return True
 
 
 def is_alone(task: SimpleTask, using: str) -> bool:

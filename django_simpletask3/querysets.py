@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from . import clock, erasure, transitions
+from . import clock, erasure, newborns, transitions
 from .columns import refuse_projected
 from .events import root_of
 from .moves import Move
@@ -101,6 +101,8 @@ class TaskQuerySet(models.QuerySet[T]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def _insert_all(self, tasks: list[Any], create: Any, batch_size: int | None) -> None:
+        if newborns.insert_all(tasks, self.db, batch_size):
+            return
         features = connections[self.db].features
         assigned = all(task.pk is not None for task in tasks)
         if assigned or features.can_return_rows_from_bulk_insert:

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from . import announcements, births, clock, deliveries, last_words, newborns
 from .columns import has_column
+from .conf import in_a_batch
 from .events import TaskEvent, home_of, root_of
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from .locks import slices
@@ -53,6 +54,7 @@ def record(
     return move.event
 
 
+@in_a_batch()
 def record_all(
     moves: Sequence[Move],
     *,
@@ -78,6 +80,7 @@ def record_all(
             _record(together, root_of(type(tasks[0])), alias, pass_over)
 
 
+@in_a_batch()
 def enqueue(
     tasks: Sequence[SimpleTask],
     using: str,

@@ -30,6 +30,10 @@ _WORDS = {b"null": None, b"true": True, b"false": False}
 _STATUSES = {b"ready", b"running", b"done", b"drop", b"canceling", b"canceled"}
 
 
+_SHORT_KEY = 100
+_JSON_TEXT = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class Undecodable(ValueError):
     """The text is no YAML, or describes something else than plain values."""
 
@@ -40,7 +44,19 @@ def dumps(value: Any) -> str:
     A tuple becomes a list; UUID, Decimal and lazy texts become texts. Raises TypeError for a value
     that has no plain form, ValueError for one nested more than 100 levels deep (or in itself).
     """
-    return _dumps(value, 0)
+    return _quickly(value) or _dumps(value, 0)
+
+
+def _quickly(value: Any) -> str | None:
+    """As JSON writes it, which YAML reads as well: texts and numbers, and dicts of them."""
+    parts = value.items() if type(value) is dict else [("", value)]
+    for key, item in parts:
+        if type(key) is not str or len(key) > _SHORT_KEY:
+            return None
+        if type(item) is not str and type(item) is not int:
+            return None
+    text = _JSON_TEXT(value)
+    return None if _UNREADABLE.search(text) else text
 
 
 def _dumps(value: Any, depth: int) -> str:

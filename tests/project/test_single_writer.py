@@ -25,7 +25,7 @@ WRITER = "transitions"
 #: through the insert of a new row, whose event it has charged.
 PENS = {
     "rows": {WRITER},
-    "newborns": {WRITER, "models"},
+    "newborns": {WRITER, "models", "querysets"},
     "pens": {WRITER, "rows", "newborns"},
 }
 #: What migrations run, on models as migrations know them, before any worker does.
