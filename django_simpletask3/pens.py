@@ -42,7 +42,7 @@ WITH told AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%s::json) AS told({columns})
 ), held AS MATERIALIZED (
   SELECT task.{key} AS pk FROM {rows} AS task JOIN told ON task.{key} = told.pk
-  WHERE task.{number} = told.unmoved ORDER BY task.{key} FOR UPDATE OF task SKIP LOCKED
+  WHERE task.{number} = told.unmoved ORDER BY task.{key} FOR NO KEY UPDATE OF task SKIP LOCKED
 ), moved AS (
   UPDATE {rows} AS task SET {new} FROM told JOIN held ON held.pk = told.pk
   WHERE task.{key} = told.pk RETURNING task.{key} AS pk

@@ -1,0 +1,177 @@
+"""What is written at once is what was said, whichever pen a database has: one suite for all."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import F
+
+from django_simpletask3.moves import Move, state_in
+from django_simpletask3.newborns import insert_all
+from django_simpletask3.pens import Change, Pen, pen_of
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import record_all
+from tests.core.lives import kinds, row_of, saved, stream_of
+from tests.zoo.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TERSE = pen_of(Invoice, "default").is_terse
+KINDS = {"portable": Pen, "of this database": type(pen_of(Invoice, "default"))}
+VALUES: dict[str, dict[str, Any]] = {
+    "texts": {"task_biz_field": "é\u2028\"'\\%s {0}", "worker": "a:1:b"},
+    "nothing": {"task_biz_field": None, "result_data": None},
+    "numbers": {"amount": -(2**31), "fails": True, "priority": 7},
+    "times": {"run_after": datetime(2026, 2, 28, 23, 59, 59, 999999, UTC)},
+    "values": {"result_data": {"a": [1, "\x00", {"b": None}]}, "error_data": "x" * 10_000},
+}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+def pen(request: Any) -> Pen:
+    return request.param(Invoice, "default")
+
+
+def changed(task: Invoice, columns: dict[str, Any]) -> Change:
+    return Change(task.pk, task.sequence, {"sequence": task.sequence + 1, **columns})
+
+
+@pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
+def test_a_row_says_what_it_was_told(pen: Pen, columns: dict[str, Any]) -> None:
+    tasks = [saved(Invoice) for _ in range(3)]
+
+    written = pen.rewrite([changed(task, columns) for task in tasks])
+
+    assert written == 3
+    for task in tasks:
+        row = row_of(task)
+        assert {name: getattr(row, name) for name in columns} == columns
+
+
+def test_a_row_that_was_moved_is_left_alone(pen: Pen) -> None:
+    first, second = saved(Invoice), saved(Invoice)
+    second.note()
+
+    written = pen.rewrite(
+        [
+            Change(first.pk, 1, {"sequence": 2, "amount": 5}),
+            Change(second.pk, 1, {"sequence": 2, "amount": 5}),
+        ]
+    )
+
+    assert written == 1
+    assert (row_of(first).amount, row_of(second).amount) == (5, 0)
+
+
+def test_what_only_django_can_say_is_said_by_django(pen: Pen) -> None:
+    task = saved(Invoice, amount=3)
+
+    written = pen.rewrite([changed(task, {"amount": F("amount") + 4})])
+
+    assert (written, row_of(task).amount) == (1, 7)
+
+
+def test_events_have_their_keys_when_they_are_there(pen: Pen) -> None:
+    tasks = [saved(Invoice) for _ in range(3)]
+    events = []
+    for task in tasks:
+        [event] = stream_of(task)
+        event.pk, event.sequence, event._state.adding = None, 2, True
+        event.data = {"said": "\ud800 é"}
+        events.append(event)
+
+    pen.append(events)
+
+    assert [stream_of(task)[-1].pk for task in tasks] == [event.pk for event in events]
+    assert {repr(stream_of(task)[-1].data) for task in tasks} == {repr({"said": "\ud800 é"})}
+
+
+@pytest.mark.skipif(not TERSE, reason="rows are read first here")
+class TestUnread:
+    """Moves of rows that were not read again."""
+
+    def claims(self, tasks: list[Invoice]) -> list[Move]:
+        return [
+            Move(task, EventKind.START, worker="w1", data={"claim": "c"}, known=state_in(task))
+            for task in tasks
+        ]
+
+    def test_a_batch_is_one_statement(self, django_assert_num_queries: Any) -> None:
+        moves = self.claims([saved(Invoice) for _ in range(5)])
+
+        with django_assert_num_queries(3):  # BEGIN, all of it, COMMIT
+            record_all(moves, pass_over=True)
+
+        assert {row_of(move.task).status for move in moves} == {Status.RUNNING}
+        assert [kinds(move.task) for move in moves] == [["enqueue", "start"]] * 5
+
+    def test_what_is_not_as_it_was_known_is_read_and_judged(self) -> None:
+        tasks = [saved(Invoice) for _ in range(3)]
+        moves = self.claims(tasks)
+        row_of(tasks[1]).note("looked at")
+        row_of(tasks[2]).cancel()
+
+        record_all(moves, pass_over=True)
+
+        assert [kinds(task)[1:] for task in tasks] == [["start"], ["note", "start"], ["cancel"]]
+        assert [move.refused is None for move in moves] == [True, True, False]
+
+    def test_two_moves_of_one_task_are_made_one_after_the_other(self) -> None:
+        task = saved(Invoice)
+        moves = [*self.claims([task]), *self.claims([task])]
+        moves[1].data = {"claim": "another"}
+
+        record_all(moves, pass_over=True)
+
+        assert kinds(task) == ["enqueue", "start"]
+        assert moves[1].refused is not None
+
+    def test_a_row_that_somebody_holds_is_passed_over(self, held_row: Any) -> None:
+        free, held = saved(Invoice), saved(Invoice)
+        moves = self.claims([held, free])
+
+        with held_row(held):
+            record_all(moves, pass_over=True)
+
+        assert kinds(free) == ["enqueue", "start"]
+        assert moves[0].failure is not None
+        assert kinds(held) == ["enqueue"]
+
+
+@pytest.fixture
+def held_row() -> Callable[[Invoice], AbstractContextManager[None]]:
+    """A context in which another session has locked the row of a task."""
+
+    @contextmanager
+    def hold(task: Invoice) -> Iterator[None]:
+        other = connection.copy()
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("BEGIN")
+                cursor.execute("SELECT 1 FROM zoo_invoice WHERE id = %s FOR UPDATE", [task.pk])
+            yield
+        finally:
+            other.close()
+
+    return hold
+
+
+def test_rows_get_their_keys_in_the_order_in_which_they_were_given() -> None:
+    tasks = [Invoice(amount=number) for number in range(2500)]
+
+    Invoice.objects.bulk_create(tasks, batch_size=1000)
+
+    stored = dict(Invoice.objects.values_list("pk", "amount"))
+    assert [stored[task.pk] for task in tasks] == list(range(2500))
+    assert len({task.pk for task in tasks}) == 2500
+
+
+def test_rows_whose_keys_are_known_are_left_to_django() -> None:
+    assert not insert_all([Invoice(pk=4711)], "default")
+
+    Invoice.objects.bulk_create([Invoice(pk=4711)])
+
+    assert kinds(Invoice.objects.get(pk=4711)) == ["enqueue"]
