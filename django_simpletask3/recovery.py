@@ -28,6 +28,9 @@ NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
 
 _MOST_SLICES = 100
+#: Bells in doubt in one pass: half a second's work, so that a backlog of any size, which may come
+#: into doubt at one instant, does not keep the workers of this process from the interpreter.
+_MOST_BELLS = 2000
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.0)
 
 
@@ -155,13 +158,20 @@ def _expired_in(
 def _silent_in(root: type[SimpleTask], using: str, limit: int) -> int:
     clock.calibrate(using)
     rows = rows_of(root, using).lost().pending()
-    return _sliced(rows, limit, lambda found: doorbells.rung(readable(root, using, found), using))
+    return _sliced(
+        rows,
+        limit,
+        lambda found: doorbells.rung(readable(root, using, found), using),
+        most=max(1, _MOST_BELLS // limit),
+    )
 
 
-def _sliced(rows: TaskQuerySet[Any], limit: int, work: Callable[[list[Any]], int]) -> int:
-    """Slices of ``limit`` rows, those that have waited longest first, while they are full."""
+def _sliced(
+    rows: TaskQuerySet[Any], limit: int, work: Callable[[list[Any]], int], most: int = _MOST_SLICES
+) -> int:
+    """``most`` slices of ``limit`` rows, those that wait longest first, while they are full."""
     done = 0
-    for _ in range(_MOST_SLICES):
+    for _ in range(most):
         found = list(rows.order_by("lease_until").values_list("pk", flat=True)[:limit])
         done += work(found) if found else 0
         if len(found) < limit:

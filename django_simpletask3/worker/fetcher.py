@@ -17,8 +17,9 @@ from .stopping import Stopping
 
 _LOOK_UP = 0.2  # seconds after which a full lane looks whether to stop
 _BURST_REST = 0.05
-#: So many messages are kept to be tried again; others come back when their leases end.
-_MOST_POSTPONED = 100
+#: So many messages are kept to be tried again; others come back when their leases end. More than
+#: a fetcher holds: recovery may lock as many rows at once.
+_MOST_POSTPONED = 1000
 _PAUSED_REST = 0.2
 _IDLE_REST = 0.001  # long enough for the loop to close a stale connection
 
