@@ -10,7 +10,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help test chaos-test demo demo-web screenshots chaos lint format types ci clean
+.PHONY: help test chaos-test demo demo-web screenshots chaos bench bench-peers limits lint format types ci clean
 
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
@@ -19,6 +19,9 @@ help:
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
 	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium)"
 	@echo "make chaos     kill a fleet of workers for MINUTES=$(MINUTES), by the dice of SEED=$(SEED), on DATABASE=$(DATABASE)"
+	@echo "make bench     measure the package beside what PostgreSQL and Redis allow at most"
+	@echo "make bench-peers  measure other task packages beside it, each in an environment of its own"
+	@echo "make limits    measure what PostgreSQL and Redis allow at most"
 	@echo "make lint      ruff check and ruff format --check;  make format mends"
 	@echo "make types     mypy"
 	@echo "make ci        everything that a change must pass"
@@ -43,6 +46,15 @@ chaos: $(VENV)/.test
 	$(BIN)/python -m benchmarks.chaos storm --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-storm.json
 	$(BIN)/python -m benchmarks.chaos walk --database $(DATABASE) --json build/chaos-walk.json
 
+bench: $(VENV)/.test $(VENV)/.postgres
+	$(BIN)/python -m benchmarks.speed ours $(ARGS)
+
+bench-peers: $(VENV)/.test $(VENV)/.postgres
+	$(BIN)/python -m benchmarks.speed peers $(ARGS)
+
+limits: $(VENV)/.test $(VENV)/.postgres
+	$(BIN)/python -m benchmarks.speed limits $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,7 +73,7 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* htmlcov
 
 # One stamp per set of requirements: installed again only when the metadata changes.
-$(VENV)/.test $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.py pyproject.toml | $(BIN)/python
+$(VENV)/.test $(VENV)/.demo $(VENV)/.dev $(VENV)/.postgres: $(VENV)/.%: setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing django-simpletask3[$*] into $(VENV) ..."
 	@$(PIP) install --editable ".[$*]"
 	@touch $@

@@ -1,0 +1,86 @@
+"""``python -m benchmarks.speed ours``, ``limits``, ``peers``, ``body``, ``features``, ``growth``
+and ``soak``; each tells more with --help.
+
+How fast tasks are enqueued and run, how soon they begin, and what that costs, on private servers
+whose settings are those of a fresh installation: PostgreSQL (or MariaDB, or SQLite) makes every
+commit durable. The raw limit is what plain programs reach that write the same rows and events.
+Prints tables in Markdown and writes everything to build/bench-*.json. The exit code is 1 if an
+entry failed, 2 if nothing could begin.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.speed import comparison, costs, efficiency, growth, soak
+from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.entries import ContenderFailed
+from benchmarks.speed.reports import Report
+from benchmarks.speed.stage import Stage
+
+COMMANDS: dict[str, tuple[Callable[[Stage, argparse.Namespace], Report], str]] = {
+    "ours": (comparison.ours, "this package beside the raw limit"),
+    "limits": (comparison.limits, "the raw limit alone"),
+    "peers": (comparison.peers, "other packages, each in an environment of its own"),
+    "body": (efficiency.body, "bodies of 1 ms, 10 ms and 1 s against the ideal"),
+    "features": (costs.features, "what each optional feature costs"),
+    "growth": (growth.growth, "the same work beside millions of rows"),
+    "soak": (soak.soak, "what grows while a worker runs for long"),
+}
+
+
+def main() -> int:
+    asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing is to stay behind
+    command, _ = COMMANDS[asked.word]
+    try:
+        with Stage(asked.database) as stage:
+            report = command(stage, asked)
+    except CannotBegin as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    except (ContenderFailed, TimeoutError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    report.save(asked.json or Path("build") / f"bench-{asked.word}.json")
+    print(report.markdown())
+    return int(report.has_failed)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    words = parser.add_subparsers(dest="word", required=True)
+    each = {
+        name: words.add_parser(name, parents=[_common()], help=told)
+        for name, (_, told) in COMMANDS.items()
+    }
+    each["peers"].add_argument("--only", default="", help="some of them: celery,rq")
+    each["growth"].set_defaults(tasks=1_000_000)
+    each["growth"].add_argument("--events", type=int, default=10_000_000)
+    each["growth"].add_argument("--drained", type=int, default=10_000, help="tasks that are run")
+    each["soak"].add_argument("--minutes", type=float, default=10.0)
+    each["soak"].add_argument("--rate", type=int, default=100, help="tasks per second (100)")
+    return parser.parse_args()
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--database", default="postgres", help="postgres (default), mysql, sqlite or a URL"
+    )
+    common.add_argument("--tasks", type=int, default=10_000, help="in one drain (10000)")
+    common.add_argument("--runs", type=int, default=3, help="interleaved (3)")
+    common.add_argument("--threads", type=int, default=10, help="of a worker (10)")
+    common.add_argument("--processes", type=int, default=1, help="of a worker (1)")
+    common.add_argument("--json", type=Path, help="where to write everything (build/bench-*.json)")
+    return common
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""This package, the raw limit and the peers, each given the same work."""
+
+import argparse
+from collections.abc import Iterator
+
+from benchmarks.speed import environments
+from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.entries import ContenderFailed, Entry
+from benchmarks.speed.phases import EVERYTHING, drain, enqueue
+from benchmarks.speed.reports import Report
+from benchmarks.speed.stage import Stage
+from benchmarks.speed.tournament import played
+
+OURS, LIMITS = "benchmarks.speed.contenders.ours", "benchmarks.speed.limits"
+_RATES = ("enqueue rate", "bulk rate", "drain rate")
+
+
+def limits(stage: Stage, asked: argparse.Namespace) -> Report:
+    """The raw limit alone. Raises CannotBegin if there is none for the database."""
+    if not (entries := list(_limits(stage, asked))):
+        raise CannotBegin("The raw limit is known of PostgreSQL only.")
+    return played(stage, entries, asked.runs, _told(asked))
+
+
+def ours(stage: Stage, asked: argparse.Namespace) -> Report:
+    """This package beside the raw limit; also with its default of threads, and two processes."""
+    entries = [
+        *_limits(stage, asked),
+        _ours(asked),
+        Entry("ours, 5 threads", OURS, [drain], threads=5, tasks=asked.tasks),
+        Entry(
+            "ours, 2 processes",
+            OURS,
+            [drain],
+            threads=asked.threads,
+            processes=2,
+            tasks=asked.tasks,
+        ),
+    ]
+    return _compared(played(stage, entries, asked.runs, _told(asked)))
+
+
+def peers(stage: Stage, asked: argparse.Namespace) -> Report:
+    """Everybody."""
+    chosen = [name for name in asked.only.split(",") if name] or environments.names()
+    entries = [*_limits(stage, asked), _ours(asked)]
+    for name in chosen:
+        entries += _peer(name, environments.made(name), stage, asked)
+    return _compared(played(stage, entries, asked.runs, _told(asked)))
+
+
+def _limits(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
+    if stage.database.kind == "postgres":
+        size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
+        yield Entry("raw limit", LIMITS, EVERYTHING, **size)
+        yield Entry("raw limit, Redis told", LIMITS, [enqueue], variant="push", **size)
+
+
+def _ours(asked: argparse.Namespace) -> Entry:
+    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
+    return Entry("ours", OURS, EVERYTHING, **size)
+
+
+def _peer(name: str, python: str, stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
+    module = f"benchmarks.speed.contenders.{environments.module_of(name)}"
+    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
+    plain = Entry(name, module, EVERYTHING, python=python, **size)
+    try:
+        told = plain.ask(stage, stage.clear(), "describe")
+    except ContenderFailed:
+        told = {"name": name, "variants": ["plain"]}  # it fails again, and the report tells of it
+    for variant in told["variants"]:
+        title = told["name"] if variant == "plain" else f"{told['name']}, own {variant}"
+        yield Entry(title, module, EVERYTHING, python=python, variant=variant, **size)
+
+
+def _compared(report: Report) -> Report:
+    """How near this package comes to the limit, run by run."""
+    for figure in _RATES:
+        pairs = zip(report.values("ours", figure), report.values("raw limit", figure), strict=False)
+        if ratios := sorted(one / limit for one, limit in pairs):
+            each = ", ".join(f"{ratio:.0%}" for ratio in ratios)
+            report.conclusions.append(f"{figure}: ours is at {each} of the raw limit")
+    return report
+
+
+def _told(asked: argparse.Namespace) -> dict[str, int]:
+    return {name: vars(asked)[name] for name in ("tasks", "runs", "threads", "processes")}

@@ -1,0 +1,132 @@
+"""This package, as its documentation sets it up; ``contenders`` tells what the verbs do."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import django
+
+from benchmarks.speed import stopwatch
+
+STORES = (
+    "a row with status, times, result and error, and three events chained by digests: enqueue, "
+    "start and finish, each committed when it happens"
+)
+FINAL = "SELECT count(*) FROM bench_noop WHERE status >= 20"
+DELIVERED = "(SELECT count(*) FROM django_simpletask3_delivery)"
+
+
+def describe() -> dict[str, Any]:
+    import redis
+
+    import django_simpletask3
+
+    return {
+        "name": "django-simpletask3",
+        "versions": {
+            "django-simpletask3": django_simpletask3.__version__,
+            "Django": django.get_version(),
+            "redis-py": redis.__version__,
+        },
+        "variants": ["plain"],
+        "stores": STORES,
+        "needs_redis": True,
+        "needs_database": True,
+        "finished_sql": f"{FINAL} - {DELIVERED}" if _feature() == "subscription" else FINAL,
+    }
+
+
+def prepare() -> dict[str, Any]:
+    from django.core.management import call_command
+
+    from django_simpletask3.queue import get_queue
+
+    _set_up()
+    from django_simpletask3.queue import get_queue
+
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    # A Redis without the mark is one that has lost its memory, and is told everything again.
+    get_queue().mark()
+    return {}
+
+
+def enqueue(count: int) -> dict[str, Any]:
+    noop = _set_up()
+    with _around():
+        return stopwatch.each(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
+
+
+def bulk(count: int) -> dict[str, Any]:
+    noop = _set_up()
+
+    def create(size: int) -> None:
+        noop.objects.bulk_create([noop(text=f"task {number}") for number in range(size)])
+
+    with _around():
+        return stopwatch.batches(create, count)
+
+
+def produce(seconds: int, rate: int) -> dict[str, Any]:
+    """Enqueue so many per second, one by one; the number of all."""
+    noop = _set_up()
+    began, count = time.monotonic(), 0
+    while (passed := time.monotonic() - began) < seconds:
+        while count < passed * rate:
+            noop.objects.enqueue(text=f"task {count}")
+            count += 1
+        time.sleep(0.01)
+    return {"tasks": count}
+
+
+def worker() -> None:
+    processes = os.environ.get("BENCH_PROCESSES", "1")
+    threads = os.environ.get("BENCH_THREADS", "10")
+    os.environ.setdefault("DJANGO_SIMPLETASK3_DEFAULT_SIMQ_WORKER_NUMBER", threads)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.speed.shop.settings"
+    command = ["django-simpletask3-server", "--processes", processes, "--verbosity", "0"]
+    os.execv(sys.executable, [sys.executable, "-m", "django", *command])
+
+
+def finished() -> dict[str, Any]:
+    from django.db import connection
+
+    _set_up()
+    with connection.cursor() as cursor:
+        cursor.execute(describe()["finished_sql"])
+        return {"finished": cursor.fetchone()[0]}
+
+
+def latency(count: int) -> dict[str, Any]:
+    noop = _set_up()
+    return stopwatch.latencies(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
+
+
+def _around() -> AbstractContextManager[object]:
+    from benchmarks.speed.shop.features import around_enqueue
+
+    return around_enqueue(_feature())
+
+
+def _feature() -> str:
+    return os.environ.get("BENCH_FEATURE", "")
+
+
+def _set_up() -> Any:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.speed.shop.settings"
+    django.setup()
+    from benchmarks.speed.shop.models import Noop
+
+    return Noop
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    verb.__name__: verb
+    for verb in (describe, prepare, enqueue, bulk, produce, worker, finished, latency)
+}
+
+if __name__ == "__main__":
+    print(json.dumps(VERBS[sys.argv[1]](*map(int, sys.argv[2:]))))

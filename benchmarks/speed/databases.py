@@ -1,0 +1,274 @@
+"""The databases that are measured: private servers with the settings of a fresh installation."""
+
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from tests.outages.servers import DatabaseServer, MariaDB, Postgres, asked
+
+_NAME = "bench"
+
+
+class CannotBegin(Exception):
+    """A program that is needed is not on this machine."""
+
+
+class Database(ABC):
+    """Where the tasks are; each contender begins with an empty one."""
+
+    kind: ClassVar[str]
+    #: What stands behind its figures, for the head of a report.
+    counted: ClassVar[str] = ""
+    #: The process whose family is the server.
+    pid: int | None = None
+
+    @abstractmethod
+    def fresh(self) -> str:
+        """Make an empty database in the place of the last one; its URL."""
+
+    @abstractmethod
+    def session(self) -> Any:
+        """A connection of the driver's own to the database, each statement for itself."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """The server's name and version."""
+
+    def counts(self) -> dict[str, float]:
+        """What the server has counted so far."""
+        return {}
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what was started."""
+
+
+class _OwnPostgres(Postgres):
+    """As Debian installs it, and with statistics of statements."""
+
+    def command(self) -> list[str]:
+        options = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "shared_preload_libraries": "pg_stat_statements",
+            "pg_stat_statements.track": "top",
+            "pg_stat_statements.track_utility": "on",
+        }
+        pairs = [text for name in options for text in ("-c", f"{name}={options[name]}")]
+        return [str(self._programs()[-1] / "postgres"), "-D", str(self.folder / "data"), *pairs]
+
+
+class _OwnMariaDB(MariaDB):
+    """With its own defaults: each commit is on the disk when it is answered."""
+
+    def command(self) -> list[str]:
+        ours = ("--innodb-flush-log-at-trx-commit", "--innodb-buffer-pool-size")
+        return [word for word in super().command() if not word.startswith(ours)]
+
+
+class PostgresDatabase(Database):
+    """A private cluster, or the one of a URL, if it has pg_stat_statements."""
+
+    kind = "postgres"
+    counted = (
+        "Transactions: those that wrote (transaction ids, so savepoints that wrote, too). Commits: "
+        "times the log was made durable (pg_stat_wal.wal_sync; several may share one). Statements: "
+        "calls in pg_stat_statements but BEGIN, COMMIT, ROLLBACK and savepoints. Log: WAL bytes."
+    )
+
+    def __init__(self, url: str | None = None) -> None:
+        self._server = None if url else _started(_OwnPostgres)
+        if self._server:
+            self.pid = self._server.process.pid
+            url = f"postgres://{self._server.superuser}@127.0.0.1:{self._server.port}/"
+        self._address = str(url).rpartition("/")[0]
+        self._watch = self._connect("postgres")
+        asked(self._watch, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+
+    def _connect(self, name: str) -> Any:
+        import psycopg
+
+        return psycopg.connect(f"{self._address}/{name}", autocommit=True)
+
+    @property
+    def version(self) -> str:
+        ((version,),) = asked(self._watch, "SHOW server_version")
+        return f"PostgreSQL {version}"
+
+    def fresh(self) -> str:
+        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
+        asked(self._watch, f"CREATE DATABASE {_NAME}")
+        # The next one by the clock is five minutes away: none falls into a phase.
+        asked(self._watch, "CHECKPOINT")
+        return f"{self._address}/{_NAME}"
+
+    def session(self) -> Any:
+        return self._connect(_NAME)
+
+    def counts(self) -> dict[str, float]:
+        ((statements,),) = asked(
+            self._watch,
+            "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements"
+            " JOIN pg_database ON pg_database.oid = dbid WHERE datname = %s AND query !~* %s",
+            _NAME,
+            r"^\s*(begin|commit|rollback|savepoint|release)\M",
+        )
+        ((transactions, log),) = asked(
+            self._watch,
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
+            " pg_current_wal_insert_lsn() - '0/0'",
+        )
+        ((commits,),) = asked(self._watch, self._syncs())
+        return {
+            "transactions": float(transactions),
+            "commits": float(commits),
+            "statements": float(statements),
+            "log_bytes": float(log),
+        }
+
+    def _syncs(self) -> str:
+        if self._watch.info.server_version < 180000:
+            return "SELECT wal_sync FROM pg_stat_wal"
+        return "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
+
+    def close(self) -> None:
+        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
+        self._watch.close()
+        if self._server:
+            self._server.remove()
+
+
+class MariaDatabase(Database):
+    """A private server, or the one of a URL."""
+
+    kind = "mysql"
+    counted = (
+        "Transactions: those that wrote (trx_rw_commits). Commits: writes of the log, each made "
+        "durable (Innodb_log_writes). Statements: SELECT, INSERT, UPDATE, DELETE, REPLACE. "
+        "Log: Innodb_os_log_written, bytes."
+    )
+    _STATEMENTS = (
+        "select",
+        "insert",
+        "insert_select",
+        "update",
+        "update_multi",
+        "delete",
+        "replace",
+    )
+
+    def __init__(self, url: str | None = None) -> None:
+        self._server = None if url else _started(_OwnMariaDB)
+        if self._server:
+            self.pid = self._server.process.pid
+            url = f"mysql://{self._server.superuser}@127.0.0.1:{self._server.port}/"
+        self._address = str(url).rpartition("/")[0]
+        self._watch = self._connect("mysql")
+        asked(self._watch, "SET GLOBAL innodb_monitor_enable = trx_rw_commits")
+
+    def _connect(self, name: str) -> Any:
+        import MySQLdb
+
+        parts = urlsplit(self._address)
+        session = MySQLdb.connect(
+            host=parts.hostname,
+            port=parts.port or 3306,
+            user=parts.username or "root",
+            password=parts.password or "",
+            database=name,
+        )
+        session.autocommit(True)
+        return session
+
+    @property
+    def version(self) -> str:
+        ((version,),) = asked(self._watch, "SELECT version()")
+        return f"MariaDB {version}"
+
+    def fresh(self) -> str:
+        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME}")
+        asked(self._watch, f"CREATE DATABASE {_NAME} CHARACTER SET utf8mb4")
+        return f"{self._address}/{_NAME}"
+
+    def session(self) -> Any:
+        return self._connect(_NAME)
+
+    def counts(self) -> dict[str, float]:
+        status = {name.lower(): value for name, value in asked(self._watch, "SHOW GLOBAL STATUS")}
+        ((transactions,),) = asked(
+            self._watch,
+            "SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rw_commits'",
+        )
+        return {
+            "transactions": float(transactions),
+            "commits": float(status["innodb_log_writes"]),
+            "statements": sum(float(status[f"com_{kind}"]) for kind in self._STATEMENTS),
+            "log_bytes": float(status["innodb_os_log_written"]),
+        }
+
+    def close(self) -> None:
+        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME}")
+        self._watch.close()
+        if self._server:
+            self._server.remove()
+
+
+class SqliteDatabase(Database):
+    """A file."""
+
+    kind = "sqlite"
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="simpletask3-bench-"))
+        self._path = self._folder / f"{_NAME}.sqlite3"
+
+    @property
+    def version(self) -> str:
+        import sqlite3
+
+        return f"SQLite {sqlite3.sqlite_version}"
+
+    def fresh(self) -> str:
+        for path in self._folder.iterdir():
+            path.unlink()
+        return f"sqlite://{self._path}"
+
+    def session(self) -> Any:
+        import sqlite3
+
+        return sqlite3.connect(self._path, isolation_level=None, timeout=30)
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def opened(wanted: str) -> Database:
+    """The database that is ``wanted``: postgres, mysql, sqlite or a server's URL.
+
+    Raises CannotBegin if this machine has no such server.
+    """
+    if wanted == "sqlite":
+        return SqliteDatabase()
+    scheme, _, address = wanted.partition("://")
+    kinds: dict[str, Any] = {"postgres": PostgresDatabase, "mysql": MariaDatabase}
+    if scheme not in kinds:
+        raise CannotBegin(f"{wanted!r} is neither postgres, mysql, sqlite nor a URL of these.")
+    database: Database = kinds[scheme](wanted if address else None)
+    return database
+
+
+def _started(kind: type[DatabaseServer]) -> Any:
+    if not kind.found():
+        raise CannotBegin(
+            f"{kind.__name__.removeprefix('_Own')} is not on this machine. Install it, or name a "
+            "running server: --database postgres://user@host:port/name."
+        )
+    server = kind()
+    server.make()
+    server.start()
+    return server

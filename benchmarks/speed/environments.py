@@ -1,0 +1,71 @@
+"""The environments in which the peers are installed, each with its own below build/."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.entries import ROOT
+
+_REQUIREMENTS = ROOT / "benchmarks" / "speed" / "contenders" / "requirements.toml"
+_FOLDER = ROOT / "build" / "bench-envs"
+
+
+def names() -> list[str]:
+    """The peers there are."""
+    return list(_known())
+
+
+def module_of(name: str) -> str:
+    """The module of the peer, below ``contenders``."""
+    return str(_wanted(name).get("module", name.replace("-", "_")))
+
+
+def made(name: str) -> str:
+    """The interpreter of the peer's environment, which is made if it is not there as wanted."""
+    wanted = _wanted(name)
+    python, stamp = _FOLDER / name / "bin" / "python", _FOLDER / name / "requirements.sha256"
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        print(f"Installing {name} ...", file=sys.stderr, flush=True)
+        _make(_FOLDER / name, wanted.get("python", sys.executable), wanted["requirements"])
+        stamp.write_text(digest)
+    return str(python)
+
+
+def _make(folder: Path, python: str, requirements: list[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if uv := shutil.which("uv"):
+        _run(uv, "venv", "--quiet", "--python", python, str(folder))
+        place = str(folder / "bin" / "python")
+        _run(uv, "pip", "install", "--quiet", "--python", place, *requirements)
+    else:
+        _run(python, "-m", "venv", str(folder))
+        pip = (str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check")
+        _run(*pip, "install", "--quiet", *requirements)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotBegin(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def _wanted(name: str) -> dict[str, Any]:
+    try:
+        return _known()[name]
+    except KeyError:
+        raise CannotBegin(f"There is no peer {name!r}; there are {', '.join(names())}.") from None
+
+
+def _known() -> dict[str, Any]:
+    if not _REQUIREMENTS.exists():
+        raise CannotBegin(f"{_REQUIREMENTS.relative_to(ROOT)} is not there.")
+    known: dict[str, Any] = tomllib.loads(_REQUIREMENTS.read_text(encoding="utf-8"))
+    return known

@@ -1,0 +1,93 @@
+"""Whether it matters how much waits and how much was done before."""
+
+import argparse
+import statistics
+from datetime import UTC, datetime
+
+from benchmarks.speed import machine
+from benchmarks.speed.comparison import OURS
+from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.entries import Entry
+from benchmarks.speed.phases import Figures, Measured, emptied, enqueued
+from benchmarks.speed.reports import Report
+from benchmarks.speed.stage import Stage
+from benchmarks.speed.tournament import notes, say
+
+_BEATS = 10
+_MOST_LOSS, _MOST_MILLISECONDS = 0.10, 50.0
+_EMPTY, _GROWN, _AGAIN = "empty tables", "grown tables", "empty tables, afterwards"
+_RATES = ("enqueue rate", "bulk rate", "drain rate")
+
+
+def growth(stage: Stage, asked: argparse.Namespace) -> Report:
+    """The same work on empty tables, on grown ones, and on empty ones again."""
+    if stage.database.kind != "postgres":
+        raise CannotBegin("Growth is measured on PostgreSQL only: the database makes the rows.")
+    told = {"waiting": asked.tasks, "events": asked.events, "drained": asked.drained}
+    report = Report(machine.described(stage), {**told, "runs": asked.runs}, notes(stage))
+    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.drained}
+    ours = Measured(stage, Entry("ours", OURS, **size))
+    for _ in range(asked.runs):
+        report.add(_EMPTY, _worked(ours, _with_some(ours)))
+    url = _grown(ours, asked.tasks, asked.events)
+    for _ in range(asked.runs):
+        report.add(_GROWN, _worked(ours, url))
+    _look(ours, url, report)
+    report.add(_AGAIN, _worked(ours, _with_some(ours)))
+    _conclude(report)
+    return report
+
+
+def _with_some(ours: Measured) -> str:
+    """The URL of a database in which more waits than is run."""
+    url = ours.prepared()
+    ours.ask(url, "bulk", ours.entry.tasks)
+    return url
+
+
+def _grown(ours: Measured, waiting: int, events: int) -> str:
+    url = ours.prepared()
+    made = _history(ours, url, "fill", waiting, events)
+    say(f"{made['tasks']} tasks, {made['events']} events made in {made['seconds']:.0f} s")
+    return url
+
+
+def _worked(ours: Measured, url: str) -> Figures:
+    """Enqueue, and run as many as the entry says of those that wait."""
+    count = ours.entry.tasks
+    figures = enqueued(ours, url, "enqueue", max(200, count // 5))
+    figures |= enqueued(ours, url, "bulk", count)
+    ours.stage.trace.unlink(missing_ok=True)
+    now = datetime.now(UTC).isoformat()
+    stored = f"SELECT count(*) FROM bench_noop WHERE done_time > '{now}'"
+    drained = emptied(ours, url, count, stored)
+    say(f"drained {drained.rate():.0f} per second")
+    return {**figures, "drain rate": drained.rate()}
+
+
+def _look(ours: Measured, url: str, report: Report) -> None:
+    taken = _history(ours, url, "beats", _BEATS) | _history(ours, url, "doubt")
+    for name, each in taken.items():
+        report.add(name, {"look p50": statistics.median(each), "look max": max(each)})
+    slow = [name for name, each in taken.items() if statistics.median(each) > _MOST_MILLISECONDS]
+    report.conclusions.append(
+        f"looks that take more than {_MOST_MILLISECONDS:.0f} ms: {', '.join(slow) or 'none'}"
+    )
+
+
+def _history(ours: Measured, url: str, verb: str, *arguments: int) -> dict[str, list[float]]:
+    program = Entry("history", "benchmarks.speed.shop.history")
+    return program.ask(ours.stage, url, verb, *arguments)
+
+
+def _conclude(report: Report) -> None:
+    for rate in _RATES:
+        grown = statistics.median(report.values(_GROWN, rate))
+        empty = report.values(_EMPTY, rate)
+        change = grown / statistics.median(empty + report.values(_AGAIN, rate)) - 1
+        word = "more" if -change > _MOST_LOSS else "not more"
+        report.conclusions.append(f"{rate}: {change:+.1%}, {word} than {_MOST_LOSS:.0%} lost")
+    report.tables = {
+        "Rates": [(rate, f"{rate.removesuffix(' rate')} /s", 0) for rate in _RATES],
+        "A look": [("look p50", "ms, median", 1), ("look max", "ms, max", 1)],
+    }

@@ -1,0 +1,263 @@
+"""What PostgreSQL and Redis allow at most: plain programs that write what our tasks write.
+
+No Django, no digests, no recovery, nobody who looks whether anything went wrong: the same rows and
+the same three events in the same tables, in as few statements, commits and round trips as can be.
+Run with the verbs of a contender. The variant "push" also tells Redis of each task that is
+enqueued; "plain" is the row and its event only.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from benchmarks.speed import bodies, stopwatch
+
+AT_ONCE = 200
+WAIT = 5
+LEASE = timedelta(minutes=5)
+WAITING, ARRIVED, RUNNING = "limits:waiting", "limits:arrived", "limits:running"
+DIGEST = "0" * 64
+EVENT = (
+    "INSERT INTO bench_noopevent (task_id, sequence, kind, from_status, to_status, attempt,"
+    " event_time, worker, actor, reason, data, digest)"
+)
+ROW = (
+    "INSERT INTO bench_noop (status, attempt, sequence, digest, add_time, mod_time, priority,"
+    " worker, lease_until, text)"
+)
+ENQUEUE = f"""
+WITH made AS ({ROW} VALUES (0, 0, 1, %(digest)s, %(now)s, %(now)s, 0, '', %(until)s, %(text)s)
+  RETURNING id)
+{EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', %(digest)s FROM made
+RETURNING task_id
+"""
+BULK = f"""
+WITH made AS ({ROW} SELECT 0, 0, 1, digest, %(now)s, %(now)s, 0, '', %(until)s, text
+  FROM unnest(%(texts)s::text[], %(digests)s::text[]) AS given (text, digest) RETURNING id, digest)
+{EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', digest FROM made
+RETURNING task_id
+"""
+START = f"""
+WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(digests)s::text[], %(data)s::text[])
+  AS one (id, digest, data)),
+moved AS (UPDATE bench_noop AS row SET status = 10, attempt = attempt + 1, sequence = sequence + 1,
+    digest = given.digest, start_time = %(now)s, mod_time = %(now)s, worker = %(worker)s,
+    lease_until = %(until)s
+  FROM given WHERE row.id = given.id AND row.status = 0
+  RETURNING row.id, row.sequence, row.attempt, row.text, row.digest, given.data),
+noted AS ({EVENT} SELECT id, sequence, 'start', 0, 10, attempt, %(now)s, %(worker)s, '', '', data,
+    digest FROM moved)
+SELECT id, attempt, text FROM moved
+"""
+FINISH = f"""
+WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(digests)s::text[],
+  %(data)s::text[]) AS one (id, attempt, digest, data)),
+moved AS (UPDATE bench_noop AS row SET status = 20, sequence = sequence + 1, digest = given.digest,
+    done_time = %(now)s, result_time = %(now)s, mod_time = %(now)s, success = true,
+    result_data = 'null', lease_until = NULL
+  FROM given WHERE row.id = given.id AND row.status = 10 AND row.attempt = given.attempt
+  RETURNING row.id, row.sequence, row.attempt, row.digest, given.data)
+{EVENT} SELECT id, sequence, 'ack', 10, 20, attempt, %(now)s, %(worker)s, '', '', data, digest
+  FROM moved
+"""
+#: Takes what waits, and notes under whose lease it is now.
+CLAIM = """
+local ids = redis.call('RPOP', KEYS[2], ARGV[1]) or {}
+for _, id in ipairs(redis.call('RPOP', KEYS[1], ARGV[1] - #ids) or {}) do table.insert(ids, id) end
+for _, id in ipairs(ids) do redis.call('HSET', KEYS[3], id, ARGV[2]) end
+return ids
+"""
+
+
+def describe() -> dict[str, Any]:
+    import psycopg
+    import redis
+
+    return {
+        "name": "raw limit",
+        "versions": {"psycopg": psycopg.__version__, "redis-py": redis.__version__},
+        "variants": ["plain", "push"],
+        "phases": {"push": ["enqueue"]},
+        "stores": "the same row and the same three events, each committed when it happens",
+        "needs_redis": True,
+        "needs_database": True,
+        "finished_sql": "SELECT count(*) FROM bench_noop WHERE status >= 20",
+    }
+
+
+def prepare() -> dict[str, Any]:
+    from benchmarks.speed.contenders import ours
+
+    return ours.prepare()
+
+
+def enqueue(count: int) -> dict[str, Any]:
+    push = _redis().lpush if os.environ.get("BENCH_VARIANT") == "push" else None
+    with _session() as session:
+        return stopwatch.each(lambda number: _enqueue_one(session, push, number), count)
+
+
+def _enqueue_one(session: Any, push: Callable[..., Any] | None, number: int) -> None:
+    now = datetime.now(UTC)
+    told = {"now": now, "until": now + LEASE, "digest": DIGEST, "text": f"task {number}"}
+    (pk,) = session.execute(ENQUEUE, told).fetchone()
+    if push is not None:
+        push(WAITING, pk)
+
+
+def bulk(count: int) -> dict[str, Any]:
+    pushes = _redis().pipeline(transaction=False)
+    with _session() as session:
+        return stopwatch.batches(lambda size: _enqueue_many(session, pushes, size), count)
+
+
+def _enqueue_many(session: Any, pushes: Any, size: int) -> None:
+    now = datetime.now(UTC)
+    texts = [f"task {number}" for number in range(size)]
+    told = {"now": now, "until": now + LEASE, "digests": [DIGEST] * size, "texts": texts}
+    for (pk,) in session.execute(BULK, told):
+        pushes.lpush(WAITING, pk)
+    pushes.execute()
+
+
+def worker() -> None:
+    processes = int(os.environ.get("BENCH_PROCESSES", "1"))
+    threads = int(os.environ.get("BENCH_THREADS", "10"))
+    shares = [threads // processes + (n < threads % processes) for n in range(processes)]
+    children = []
+    for share in shares[1:]:
+        if (pid := os.fork()) == 0:
+            _Worker(share).run()
+        children.append(pid)
+    _Worker(shares[0], children).run()
+
+
+class _Worker:
+    """A thread that fetches and starts, threads that run bodies, and one that commits outcomes."""
+
+    def __init__(self, threads: int, children: Sequence[int] = ()) -> None:
+        self.threads = threads
+        self.children = children
+        self.name = f"limits:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.inbox: queue.SimpleQueue[tuple[int, int, str]] = queue.SimpleQueue()
+        self.outbox: queue.SimpleQueue[tuple[int, int, float]] = queue.SimpleQueue()
+        self.room = threading.Semaphore(AT_ONCE)
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
+        threading.excepthook = _give_up
+        targets = [self._fetch, self._commit, *[self._perform] * self.threads]
+        for target in targets:
+            threading.Thread(target=target, daemon=True).start()
+        while True:
+            signal.pause()
+
+    def _end(self) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGTERM)
+        os._exit(0)
+
+    def _fetch(self) -> None:
+        client = _redis()
+        claim = client.register_script(CLAIM)
+        with _session() as session:
+            while True:
+                # One is waited for, what there is room for besides is taken with it.
+                free = _taken(self.room, AT_ONCE)
+                until = str(time.time() + 300)
+                ids = claim(keys=[WAITING, ARRIVED, RUNNING], args=[free, until])
+                if ids:
+                    self._start(session, [int(pk) for pk in ids])
+                for _ in range(free - len(ids)):
+                    self.room.release()
+                if not ids:
+                    client.blmove(WAITING, ARRIVED, WAIT, "RIGHT", "LEFT")
+
+    def _start(self, session: Any, ids: list[int]) -> None:
+        now = datetime.now(UTC)
+        claims = [json.dumps({"claim": str(uuid.uuid4())}) for _ in ids]
+        told = {"ids": ids, "digests": [DIGEST] * len(ids), "data": claims, "worker": self.name}
+        for run in session.execute(START, {**told, "now": now, "until": now + LEASE}):
+            self.inbox.put(run)
+
+    def _perform(self) -> None:
+        while True:
+            pk, attempt, _ = self.inbox.get()
+            began = time.monotonic()
+            bodies.perform()
+            self.outbox.put((pk, attempt, time.monotonic() - began))
+            self.room.release()
+
+    def _commit(self) -> None:
+        client = _redis()
+        with _session() as session:
+            while True:
+                done = [self.outbox.get(), *_gathered(self.outbox)]
+                ids, attempts, seconds = zip(*done, strict=True)
+                told: dict[str, Any] = {"ids": list(ids), "attempts": list(attempts)}
+                told["data"] = [json.dumps({"seconds": round(taken, 6)}) for taken in seconds]
+                told |= {"digests": [DIGEST] * len(ids), "now": datetime.now(UTC)}
+                told["worker"] = self.name
+                session.execute(FINISH, told)
+                client.hdel(RUNNING, *ids)
+
+
+def _give_up(told: Any) -> None:
+    traceback.print_exception(told.exc_value)
+    os._exit(1)
+
+
+def _taken(room: threading.Semaphore, most: int) -> int:
+    room.acquire()
+    free = 1
+    while free < most and room.acquire(blocking=False):
+        free += 1
+    return free
+
+
+def _gathered(outbox: queue.SimpleQueue[Any]) -> Iterator[Any]:
+    for _ in range(AT_ONCE - 1):
+        try:
+            yield outbox.get_nowait()
+        except queue.Empty:
+            return
+
+
+def finished() -> dict[str, Any]:
+    with _session() as session:
+        return {"finished": session.execute(describe()["finished_sql"]).fetchone()[0]}
+
+
+def latency(count: int) -> dict[str, Any]:
+    push = _redis().lpush
+    with _session() as session:
+        return stopwatch.latencies(lambda number: _enqueue_one(session, push, number), count)
+
+
+def _session() -> Any:
+    import psycopg
+
+    return psycopg.connect(os.environ["BENCH_DATABASE"], autocommit=True)
+
+
+def _redis() -> Any:
+    import redis
+
+    return redis.Redis.from_url(os.environ["BENCH_REDIS"], socket_timeout=2 * WAIT)
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    verb.__name__: verb for verb in (describe, prepare, enqueue, bulk, worker, finished, latency)
+}
+
+if __name__ == "__main__":
+    print(json.dumps(VERBS[sys.argv[1]](*map(int, sys.argv[2:]))))

@@ -1,0 +1,63 @@
+"""On what a benchmark was run: a figure means nothing without."""
+
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.stage import Stage
+
+_SYNCS = 300
+
+
+def described(stage: Stage) -> dict[str, Any]:
+    """The machine and the versions of what serves everybody."""
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}",
+        "load at the beginning": f"{os.getloadavg()[0]:.1f}",
+        "disk": _filesystem(stage.folder),
+        "fsyncs per second": round(_syncs_per_second(stage.folder)),
+        "Python": platform.python_version(),
+        "database": stage.database.version,
+        "Redis": f"{stage.redis.info('server')['redis_version']}, nothing is written to the disk",
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    names = [line for line in text.splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.machine()
+
+
+def _filesystem(folder: Path) -> str:
+    """The kind of file system that holds the servers' data; on tmpfs nothing is durable."""
+    try:
+        lines = Path("/proc/mounts").read_text().splitlines()
+    except OSError:
+        return "unknown"
+    mounts = {place: kind for _, place, kind, *_ in map(str.split, lines)}
+    return next(mounts[str(path)] for path in folder.parents if str(path) in mounts)
+
+
+def _syncs_per_second(folder: Path) -> float:
+    """How often a block can be written to the disk for good, where servers keep their data."""
+    descriptor = os.open(folder / "syncs", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, bytes(1 << 20))
+        os.fsync(descriptor)
+        began = time.perf_counter()
+        for number in range(_SYNCS):
+            os.pwrite(descriptor, bytes(8192), number % 128 * 8192)
+            os.fdatasync(descriptor)
+        return _SYNCS / (time.perf_counter() - began)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,187 @@
+"""What is measured of one entry: figures by name, each phase on empty servers."""
+
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.speed import processes, trace
+from benchmarks.speed.entries import ContenderFailed, Entry
+from benchmarks.speed.stage import Stage, difference
+
+Figures = dict[str, float]
+
+#: This share of the bodies is a warm-up; the time runs from there.
+WARM_UP = 0.05
+SETTLE, IDLE = 5.0, 10.0
+LATENCIES = 200
+_POLL = 0.002
+_SOON = 1.0
+_TIMEOUT = 900.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One entry on a stage."""
+
+    stage: Stage
+    entry: Entry
+
+    def figures(self) -> Figures:
+        """What all phases of the entry found."""
+        figures: Figures = {}
+        for phase in self.entry.phases:
+            figures |= phase(self)
+        return figures
+
+    def prepared(self) -> str:
+        """The URL of a database in which nothing but the tables is."""
+        url = self.stage.clear()
+        self.entry.ask(self.stage, url, "prepare")
+        return url
+
+    def ask(self, url: str, verb: str, *arguments: int) -> dict[str, Any]:
+        return self.entry.ask(self.stage, url, verb, *arguments)
+
+    def wait_for_bodies(self, count: int, worker: subprocess.Popen[bytes]) -> None:
+        """Return when so many have begun. Raises ContenderFailed if the worker ends before."""
+        deadline = time.monotonic() + _TIMEOUT
+        while trace.count(self.stage.trace) < count:
+            if worker.poll() is not None:
+                raise ContenderFailed(f"{self.entry.name}: the worker ended: {worker.returncode}")
+            if time.monotonic() > deadline:
+                done = trace.count(self.stage.trace)
+                raise TimeoutError(f"{done} of {count} bodies after {_TIMEOUT:.0f} s")
+            time.sleep(_POLL)
+
+
+def enqueue(measured: Measured) -> Figures:
+    """One by one, while no worker runs."""
+    count = max(200, measured.entry.tasks // 5)
+    return enqueued(measured, measured.prepared(), "enqueue", count)
+
+
+def enqueued(measured: Measured, url: str, verb: str, count: int) -> Figures:
+    """Enqueue so many by ``enqueue`` or ``bulk``; the costs are per 1000."""
+    before = measured.stage.counts()
+    answer = measured.ask(url, verb, count)
+    if answer.get("seconds") is None:
+        return {}
+    spent = difference(measured.stage.counts(), before)
+    made = count + answer.get("warm_up", 20)
+    costs = _per_thousand(spent, made)
+    return {
+        f"{verb} rate": count / answer["seconds"],
+        **{f"{verb} {name}": cost for name, cost in costs.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How a full queue was emptied."""
+
+    count: int
+    #: Nanoseconds since 1970: when each body began, and when the last outcome was stored.
+    marks: Sequence[int]
+    end: int
+    costs: Figures
+    memory: processes.Memory
+
+    def rate(self) -> float:
+        """Tasks per second, after the warm-up."""
+        first = int(self.count * WARM_UP)
+        return (self.count - first) / (self.end - self.marks[first]) * 1e9
+
+
+def drain(measured: Measured) -> Figures:
+    """Enqueue in bulk, then start a worker and wait until the last outcome is stored."""
+    url, count = measured.prepared(), measured.entry.tasks
+    figures = enqueued(measured, url, "bulk", count)
+    if not figures:
+        measured.ask(url, "enqueue", count)
+    drained = emptied(measured, url, count)
+    return {
+        **figures,
+        "drain rate": drained.rate(),
+        **{f"drain {name}": cost for name, cost in drained.costs.items()},
+        "memory after": drained.memory.pss,
+        "memory after, rss": drained.memory.rss,
+        "redis bytes per task": measured.stage.redis.info("memory")["used_memory"] / count,
+    }
+
+
+def emptied(measured: Measured, url: str, count: int, stored: str | None = None) -> Drain:
+    """Start a worker and wait until it has stored so many outcomes; the costs are per 1000.
+
+    ``stored`` counts them, if it is not what the contender says.
+    """
+    stored = stored or measured.ask(url, "describe").get("finished_sql")
+    before = measured.stage.counts()
+    with measured.entry.worker(measured.stage, url) as worker:
+        measured.wait_for_bodies(1, worker)
+        began, used = measured.stage.counts(), processes.seconds(worker.pid)
+        measured.wait_for_bodies(count, worker)
+        polls = measured.stage.wait_until(stored, count, _TIMEOUT) if stored else 0
+        end = time.time_ns()
+        ended, used = measured.stage.counts(), processes.seconds(worker.pid) - used
+        marks = trace.times(measured.stage.trace)
+        time.sleep(_SOON)
+        memory = processes.memory(worker.pid)
+    if not stored:
+        _see_outcomes(measured, url, count)
+        end = marks[count - 1]
+    spent = difference(ended, began, polls=polls)
+    spent["worker_cpu"] = used
+    if "commits" in spent:
+        # A session tells of its commits with a delay, and of all of them when it ends.
+        spent["commits"] = measured.stage.counts()["commits"] - before["commits"]
+    return Drain(count, marks, end, _per_thousand(spent, count), memory)
+
+
+def _see_outcomes(measured: Measured, url: str, count: int) -> None:
+    if (found := measured.ask(url, "finished")["finished"]) < count:
+        raise ContenderFailed(f"{measured.entry.name}: {found} outcomes of {count} tasks")
+
+
+def idle(measured: Measured) -> Figures:
+    """What a worker costs that has nothing to do, and how soon it then begins a task."""
+    url = measured.prepared()
+    with measured.entry.worker(measured.stage, url) as worker:
+        measured.ask(url, "latency", 20)  # it is there, and has seen work
+        time.sleep(SETTLE)
+        before, used = measured.stage.counts(), processes.seconds(worker.pid)
+        time.sleep(IDLE)
+        spent = difference(measured.stage.counts(), before)
+        used = processes.seconds(worker.pid) - used
+        memory = processes.memory(worker.pid)
+        taken = measured.ask(url, "latency", LATENCIES)["latencies_ms"]
+    seconds = spent.pop("time")
+    figures = {f"idle {name}": spent[name] / seconds for name in spent if "cpu" not in name}
+    percent = {name: spent[name] / seconds * 100 for name in spent if "cpu" in name}
+    return {
+        **figures,
+        **{f"idle {name}": share for name, share in percent.items()},
+        "idle worker_cpu": used / seconds * 100,
+        "memory idle": memory.pss,
+        "memory idle, rss": memory.rss,
+        **_quantiles(taken),
+    }
+
+
+def _per_thousand(spent: Figures, count: int) -> Figures:
+    return {name: spent[name] / count * 1000 for name in spent if name != "time"}
+
+
+def _quantiles(taken: list[float]) -> Figures:
+    hundredths = statistics.quantiles(taken, n=100, method="inclusive")
+    return {
+        "latency p50": hundredths[49],
+        "latency p95": hundredths[94],
+        "latency p99": hundredths[98],
+        "latency max": max(taken),
+    }
+
+
+EVERYTHING = (enqueue, drain, idle)

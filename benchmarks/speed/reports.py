@@ -1,0 +1,163 @@
+"""The figures of several runs, as tables in Markdown and as JSON."""
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.phases import Figures
+
+#: Of each table its title and columns: the figure, its heading, how many digits.
+Column = tuple[str, str, int]
+RATES: Sequence[Column] = (
+    ("enqueue rate", "enqueue /s", 0),
+    ("bulk rate", "bulk /s", 0),
+    ("drain rate", "drain /s", 0),
+    ("latency p50", "latency p50, ms", 2),
+    ("latency p95", "p95, ms", 2),
+    ("latency p99", "p99, ms", 2),
+    ("memory idle", "memory idle, MB", 0),
+    ("memory after", "after the drain, MB", 0),
+)
+RESTS: Sequence[Column] = (
+    ("idle redis_commands", "Redis commands /s", 1),
+    ("idle redis_trips", "Redis round trips /s", 1),
+    ("idle statements", "statements /s", 1),
+    ("idle worker_cpu", "worker CPU %", 2),
+    ("idle database_cpu", "database CPU %", 2),
+    ("idle redis_cpu", "Redis CPU %", 2),
+)
+
+
+def per_thousand(phase: str) -> Sequence[Column]:
+    """What a thousand tasks cost in this phase."""
+    return (
+        (f"{phase} transactions", "transactions", 0),
+        (f"{phase} commits", "commits", 0),
+        (f"{phase} statements", "statements", 0),
+        (f"{phase} log_bytes", "log, bytes", 0),
+        (f"{phase} redis_commands", "Redis commands", 0),
+        (f"{phase} redis_trips", "Redis round trips", 0),
+        (f"{phase} worker_cpu", "worker CPU s", 2),
+        (f"{phase} database_cpu", "database CPU s", 2),
+        (f"{phase} redis_cpu", "Redis CPU s", 2),
+    )
+
+
+TABLES: Mapping[str, Sequence[Column]] = {
+    "Rates, latency, memory": RATES,
+    "An idle worker": RESTS,
+    "Per 1000 tasks: enqueued one by one": per_thousand("enqueue"),
+    "Per 1000 tasks: enqueued in bulk": per_thousand("bulk"),
+    "Per 1000 tasks: drained": per_thousand("drain"),
+}
+
+
+@dataclass
+class Report:
+    """What was measured so far."""
+
+    machine: Mapping[str, Any]
+    asked: Mapping[str, Any]
+    notes: list[str] = field(default_factory=list)
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Column]] = field(default_factory=lambda: TABLES)
+    #: What follows from the figures, one sentence each.
+    conclusions: list[str] = field(default_factory=list)
+
+    @property
+    def has_failed(self) -> bool:
+        return any("errors" in entry for entry in self.entries.values())
+
+    def add(self, name: str, figures: Figures) -> None:
+        """The figures of one more run of the entry."""
+        self._of(name)["runs"].append(figures)
+
+    def describe(self, name: str, **told: Any) -> None:
+        self._of(name).update(told)
+
+    def fail(self, name: str, error: str) -> None:
+        self._of(name).setdefault("errors", []).append(error)
+
+    def _of(self, name: str) -> dict[str, Any]:
+        return self.entries.setdefault(name, {"runs": []})
+
+    def values(self, name: str, figure: str) -> list[float]:
+        """That figure in every run that has it."""
+        return [run[figure] for run in self._of(name)["runs"] if figure in run]
+
+    def save(self, path: Path) -> None:
+        """Write everything, and of each figure the smallest, the median and the largest."""
+        entries = {
+            name: {**entry, "figures": self._summary(name)} for name, entry in self.entries.items()
+        }
+        told = {"machine": self.machine, "asked": self.asked, "notes": self.notes}
+        told["conclusions"] = self.conclusions
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**told, "entries": entries}, indent=1), encoding="utf-8")
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        figures = dict.fromkeys(figure for run in self._of(name)["runs"] for figure in run)
+        return {
+            figure: {"min": min(values), "median": statistics.median(values), "max": max(values)}
+            for figure in figures
+            if (values := self.values(name, figure))
+        }
+
+    def markdown(self) -> str:
+        """The head, the tables in which there is something, and what each entry is."""
+        lines = [*self._head(), ""]
+        for title, columns in self.tables.items():
+            lines += self._table(title, columns)
+        lines += [f"- {sentence}" for sentence in self.conclusions]
+        return "\n".join([*lines, *self._about()])
+
+    def _head(self) -> Iterator[str]:
+        yield ", ".join(f"{name} {value}" for name, value in self.machine.items())
+        yield ", ".join(f"{name} {value}" for name, value in self.asked.items())
+        yield from self.notes
+
+    def _table(self, title: str, columns: Sequence[Column]) -> list[str]:
+        used = [
+            column
+            for column in columns
+            if any(self.values(name, column[0]) for name in self.entries)
+        ]
+        if not used:
+            return []
+        rows = [
+            f"| {name} | {' | '.join(self._cell(name, column) for column in used)} |"
+            for name in self.entries
+            if self._of(name).get("errors") or any(self.values(name, key) for key, _, _ in used)
+        ]
+        head = f"| {title} | {' | '.join(heading for _, heading, _ in used)} |"
+        return [head, "|---" * (len(used) + 1) + "|", *rows, ""]
+
+    def _cell(self, name: str, column: Column) -> str:
+        figure, _, digits = column
+        values = self.values(name, figure)
+        if not values:
+            return "failed" if self._of(name).get("errors") else ""
+        least, middle, most = (
+            _number(value, digits)
+            for value in (min(values), statistics.median(values), max(values))
+        )
+        return middle if least == most else f"{middle} ({least}–{most})"
+
+    def _about(self) -> Iterator[str]:
+        told: dict[str, list[str]] = {}
+        for name, entry in self.entries.items():
+            if "stores" in entry:
+                versions = ", ".join(f"{key} {value}" for key, value in entry["versions"].items())
+                told.setdefault(f"{entry['stores']} ({versions})", []).append(name)
+        for stores, names in told.items():
+            yield f"- {'; '.join(names)}: {stores}"
+        for name, entry in self.entries.items():
+            for error in entry.get("errors", ()):
+                yield f"- {name} failed: {error.strip().splitlines()[-1]}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace(",", "\N{NO-BREAK SPACE}")

@@ -1,0 +1,27 @@
+"""The ``DATABASES`` entry of the database that a URL names."""
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tests.databases import SERVERS, SQLITE_OPTIONS
+
+
+def database(url: str) -> dict[str, Any]:
+    """postgres://user@host:port/name, mysql://... or sqlite:///path/of/the/file."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": unquote(parts.path),
+            "OPTIONS": SQLITE_OPTIONS,
+        }
+    engine, options = SERVERS[parts.scheme]
+    return {
+        "ENGINE": engine,
+        "NAME": parts.path.strip("/"),
+        "HOST": parts.hostname or "",
+        "PORT": parts.port or "",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "OPTIONS": options,
+    }

@@ -1,0 +1,15 @@
+"""The app of the task that is measured."""
+
+import os
+
+from django.apps import AppConfig
+
+
+class ShopConfig(AppConfig):
+    name = "benchmarks.speed.shop"
+    label = "bench"
+
+    def ready(self) -> None:
+        from benchmarks.speed.shop import features
+
+        features.switch_on(os.environ.get("BENCH_FEATURE", ""))

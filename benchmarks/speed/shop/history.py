@@ -1,0 +1,126 @@
+"""Millions of tasks that wait and that are done, and how long a look at them takes.
+
+``python -m benchmarks.speed.shop.history fill WAITING EVENTS``, ``beats TIMES`` and ``doubt``, with
+the environment of a contender. PostgreSQL only: the database itself makes the rows.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+_HEX = "md5(n::text) || md5((-n)::text)"
+_COLUMNS = (
+    "status, attempt, sequence, digest, start_time, done_time, success, result_data, error_data,"
+    " result_time, add_time, mod_time, run_after, priority, worker, parent, lease_until, text"
+)
+#: Done within the last thirty days; of those that wait each is looked at once an hour, as of a
+#: backlog that is older than that.
+DONE = f"""
+INSERT INTO bench_noop ({_COLUMNS})
+SELECT 20, 1, 3, {_HEX}, born, born + interval '1 second', true, 'null', NULL,
+  born + interval '1 second', born, born + interval '1 second', NULL, 0, 'node:4711:' || n %% 8,
+  NULL, NULL, 'task ' || n
+FROM (SELECT n, now() - interval '30 days' + interval '30 days' * n / %(rows)s
+    - interval '2 seconds' AS born FROM generate_series(1, %(rows)s) AS n) AS made
+"""
+WAITING = f"""
+INSERT INTO bench_noop ({_COLUMNS})
+SELECT 0, 0, 1, {_HEX}, NULL, NULL, NULL, NULL, NULL, NULL, born, born, NULL, 0, '', NULL,
+  now() + interval '1 hour' * n / %(rows)s, 'task ' || n
+FROM (SELECT n, now() - interval '2 hours' AS born FROM generate_series(1, %(rows)s) AS n) AS made
+"""
+EVENTS = """
+INSERT INTO bench_noopevent (task_id, sequence, kind, from_status, to_status, attempt, event_time,
+  worker, actor, reason, data, digest)
+SELECT id, step, CASE step WHEN 1 THEN 'enqueue' WHEN 2 THEN 'start' ELSE 'ack' END,
+  CASE step WHEN 2 THEN 0 WHEN 3 THEN 10 END, step * 10 - 10, CASE step WHEN 1 THEN 0 ELSE 1 END,
+  add_time + interval '1 second' * (step - 1) / 2, CASE step WHEN 1 THEN '' ELSE worker END, '', '',
+  CASE step WHEN 1 THEN '{}' ELSE '{"seconds": 0.000123}' END, digest
+FROM bench_noop, generate_series(1, 3) AS step WHERE step <= sequence
+"""
+
+
+def fill(waiting: int, events: int) -> dict[str, Any]:
+    """Make so many tasks that wait, with their messages, and done ones up to so many events."""
+    from django.db import connection
+
+    done = max(0, (events - waiting) // 3)
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute(DONE, {"rows": done})
+        cursor.execute(WAITING, {"rows": waiting})
+        cursor.execute(EVENTS)
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
+        _ring()
+        cursor.execute("SELECT (SELECT count(*) FROM bench_noop), count(*) FROM bench_noopevent")
+        rows, streams = cursor.fetchone()
+    return {"tasks": rows, "events": streams, "seconds": time.monotonic() - began}
+
+
+def _ring() -> None:
+    from benchmarks.speed.shop.models import Noop
+    from django_simpletask3.queue import get_queue
+
+    queue, channel = get_queue(), Noop.get_event_channel()
+    last = 0
+    while pks := list(
+        Noop.objects.pending()
+        .filter(pk__gt=last)
+        .order_by("pk")
+        .values_list("pk", flat=True)[:5000]
+    ):
+        tasks = [Noop(pk=pk) for pk in pks]
+        queue.push(channel, [(task.get_task_id(), task.get_task_data()) for task in tasks])
+        last = pks[-1]
+
+
+def beats(times: int) -> dict[str, list[float]]:
+    """Milliseconds that each look takes, a second apart as in a worker."""
+    from django_simpletask3 import recovery
+    from django_simpletask3.health import look
+
+    looks: dict[str, Callable[[], object]] = {
+        "recovery: ended leases": recovery.expired,
+        "recovery: the dead of this machine": lambda: recovery.deceased(lambda worker: False),
+        "recovery: messages whose claims ended": recovery.messages,
+        "recovery: has Redis forgotten": recovery.forgotten,
+        "due tasks, and bells in doubt": recovery.silent,
+        "status": look,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in looks}
+    for _ in range(times + 1):
+        for name, one in looks.items():
+            began = time.perf_counter()
+            one()
+            taken[name].append((time.perf_counter() - began) * 1000)
+        time.sleep(1.0)
+    # The first of each connects, and compiles.
+    return {name: each[1:] for name, each in taken.items()}
+
+
+def doubt() -> dict[str, list[float]]:
+    """One look at due tasks when the bells of all that wait are in doubt at once."""
+    from django.db import connection
+
+    from django_simpletask3 import recovery
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE bench_noop SET lease_until = now() WHERE status = 0")
+        cursor.execute("VACUUM ANALYZE bench_noop")
+    began = time.perf_counter()
+    recovery.silent()
+    return {"due tasks, all bells in doubt": [(time.perf_counter() - began) * 1000]}
+
+
+VERBS: dict[str, Callable[..., Any]] = {verb.__name__: verb for verb in (fill, beats, doubt)}
+
+if __name__ == "__main__":
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.speed.shop.settings"
+    django.setup()
+    print(json.dumps(VERBS[sys.argv[1]](*map(int, sys.argv[2:]))))

@@ -1,0 +1,18 @@
+"""The task that is measured: one column of its own, and a body that does what it is told."""
+
+from django.db import models
+
+from benchmarks.speed import bodies
+from django_simpletask3.models import SimpleTask
+
+
+class Noop(SimpleTask):
+    """Leaves its mark in the trace."""
+
+    text = models.CharField(max_length=64, default="")
+
+    class Meta:
+        app_label = "bench"
+
+    def do_task(self) -> None:
+        bodies.perform()

@@ -1,0 +1,16 @@
+"""The Django project of the benchmarks: the package and one task model, everything else default.
+
+The environment is that of a contender: BENCH_DATABASE and BENCH_REDIS are URLs.
+"""
+
+import os
+
+from benchmarks.speed.shop.addresses import database
+
+SECRET_KEY = "only for benchmarks"
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = ["django_simpletask3", "benchmarks.speed.shop.apps.ShopConfig"]
+DATABASES = {"default": database(os.environ["BENCH_DATABASE"])}
+DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = os.environ["BENCH_REDIS"]

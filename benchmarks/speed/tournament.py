@@ -1,0 +1,51 @@
+"""Several entries in turn, again and again: what the machine does meanwhile hits all of them."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.speed import machine
+from benchmarks.speed.entries import ContenderFailed, Entry
+from benchmarks.speed.phases import WARM_UP, Measured
+from benchmarks.speed.reports import Report
+from benchmarks.speed.stage import Stage
+
+
+def played(stage: Stage, entries: Sequence[Entry], runs: int, asked: Mapping[str, Any]) -> Report:
+    """The figures of all ``runs``; an entry that fails has its error in the report."""
+    report = Report(machine.described(stage), asked, notes(stage))
+    for entry in entries:
+        _introduce(stage, entry, report)
+    for run in range(runs):
+        for entry in entries:
+            began = time.monotonic()
+            try:
+                report.add(entry.name, Measured(stage, entry).figures())
+            except (ContenderFailed, TimeoutError) as error:
+                report.fail(entry.name, str(error))
+                print(error, file=sys.stderr)
+            say(f"run {run + 1}: {entry.name}, {time.monotonic() - began:.0f} s")
+    return report
+
+
+def _introduce(stage: Stage, entry: Entry, report: Report) -> None:
+    try:
+        told = entry.ask(stage, stage.clear(), "describe")
+        report.describe(entry.name, versions=told["versions"], stores=told["stores"])
+    except ContenderFailed as error:
+        report.fail(entry.name, str(error))
+
+
+def notes(stage: Stage) -> list[str]:
+    """How the figures are to be read."""
+    told = (
+        f"The first {WARM_UP:.0%} of the bodies are a warm-up; a drain ends when the last outcome "
+        "is stored. Redis commands: those of scripts, too; round trips: reads of its sockets."
+    )
+    return [told, *filter(None, [stage.database.counted])]
+
+
+def say(text: str) -> None:
+    """Tell whoever waits how far it is."""
+    print(text, file=sys.stderr, flush=True)
