@@ -20,6 +20,9 @@ from .postponed import Postponed
 
 _logger = logging.getLogger(__name__)
 
+#: Seconds for which a session is kept that may be wanted again.
+_LINGER = 1.0
+
 
 class Finisher(threading.Thread):
     """Writes outcomes in batches: what arrives while one commit is on its way forms the next.
@@ -35,13 +38,14 @@ class Finisher(threading.Thread):
         self._counters = counters
         self._postponed: Postponed[Run] = Postponed()
         self._is_ending = False
+        self._is_connected = False
 
     def run(self) -> None:
         try:
             while batch := self._gathered():
                 self._record(batch)
-                if self._lane.outbox.empty():
-                    sessions.tidy()
+                sessions.mend()
+                self._is_connected = True
         finally:
             connections.close_all()
 
@@ -58,7 +62,11 @@ class Finisher(threading.Thread):
         if self._is_ending:
             time.sleep(rest or 0.0)
             return []
-        arrived = self._lane.batch(timeout=rest)
+        is_lingering = rest is None and self._is_connected
+        arrived = self._lane.batch(timeout=_LINGER if is_lingering else rest)
+        if is_lingering and not arrived:
+            sessions.tidy()
+            self._is_connected = False
         self._is_ending = arrived is None
         return arrived or []
 

@@ -12,7 +12,13 @@ _logger = logging.getLogger(__name__)
 
 
 def tidy() -> None:
-    """Close what is of no use any more: stale sessions, and those in a transaction left open.
+    """Close what is of no use any more: stale sessions, and those in a transaction left open."""
+    mend()
+    close_old_connections()
+
+
+def mend() -> None:
+    """Close the sessions that are in a transaction left open.
 
     A driver's error that Django does not know leaves a transaction open for ever: it refuses every
     query until the block has ended that was left long ago
@@ -24,7 +30,6 @@ def tidy() -> None:
         ):
             _logger.warning("transaction_left_open database=%s", connection.alias)
             _drop(connection)
-    close_old_connections()
 
 
 def drop() -> None:
