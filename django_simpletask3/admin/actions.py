@@ -9,7 +9,6 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 
-from django_simpletask3 import permissions
 from django_simpletask3.catalog import as_saved
 from django_simpletask3.context import task_context
 from django_simpletask3.events import root_of
@@ -20,6 +19,8 @@ from .outcomes import Outcome
 
 #: How many tasks are moved in one transaction.
 BATCH = 100
+
+_DEEDS = {deed.name: deed for deed in deeds.DEEDS}
 
 Action = Callable[[Any, Any, Any], Any]
 
@@ -32,7 +33,7 @@ def _offered(deed: Deed) -> Action:
 
     @admin.action(permissions=[deed.permission], description=deed.description)
     def action(modeladmin: Any, request: Any, queryset: Any) -> Any:
-        if not _may(modeladmin, request, deed, queryset.model):
+        if not may(modeladmin, request, deed):
             raise PermissionDenied
         if not confirmation.is_given(request):
             return confirmation.page(modeladmin, request, queryset, deed)
@@ -58,7 +59,7 @@ def _carry_out(
     done: list[Any] = []
     with task_context(actor=request.user):
         for tasks, missing in _batches(queryset):
-            allowed = [task for task in tasks if _may(modeladmin, request, deed, type(task), task)]
+            allowed = [task for task in tasks if may(modeladmin, request, deed, task)]
             came_to = deed.step(allowed, reason)
             counts.update(came_to)
             counts[Outcome.FORBIDDEN] += len(tasks) - len(allowed)
@@ -68,11 +69,23 @@ def _carry_out(
     return counts, done
 
 
-def _may(modeladmin: Any, request: Any, deed: Deed, model: Any, task: Any = None) -> bool:
-    asked = getattr(modeladmin, f"has_{deed.permission}_permission", None)
-    if asked is not None:
-        return bool(asked(request, task))
-    return permissions.may(request.user, deed.permission, model, task)
+def refuse_forbidden(modeladmin: Any, request: Any) -> None:
+    """Raise PermissionDenied if ``request`` posts an action that its user may do to no task.
+
+    Django itself only leaves such an action out of what can be chosen, and shows the list again.
+    """
+    for name in request.POST.getlist("action"):
+        deed = _DEEDS.get(name)
+        if deed is not None and not may(modeladmin, request, deed):
+            raise PermissionDenied
+
+
+def may(modeladmin: Any, request: Any, deed: Deed, task: Any = None) -> bool:
+    """Whether the user of ``request`` may do ``deed`` to ``task``, or to tasks at all.
+
+    Django has made sure that the model's admin can be asked.
+    """
+    return bool(getattr(modeladmin, f"has_{deed.permission}_permission")(request, task))
 
 
 def _batches(queryset: Any) -> Iterator[tuple[list[Any], int]]:

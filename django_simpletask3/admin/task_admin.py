@@ -18,7 +18,7 @@ from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
 from . import badges, durations, kin, live, moments, values
-from .actions import ACTIONS
+from .actions import ACTIONS, refuse_forbidden
 from .changelist import TaskChangeList, TaskPaginator
 from .timeline import TaskEventInline
 
@@ -144,6 +144,7 @@ class SimpleTaskAdmin(_ModelAdmin):
     # Who acts: every event that a page makes names its user.
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+        refuse_forbidden(self, request)
         with task_context(actor=request.user):
             return super().changelist_view(request, extra_context)
 

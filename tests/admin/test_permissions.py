@@ -74,9 +74,31 @@ def test_the_list_offers_what_may_be_done(staff, pending_task, codenames, allowe
 def test_a_hand_made_post_moves_nothing_without_permission(
     staff, pending_task, action, codenames, allowed
 ) -> None:
-    post_action(staff(*codenames), action, pending_task)
+    response = post_action(staff(*codenames), action, pending_task)
 
+    assert response.status_code == (200 if action in allowed else 403)
     assert kinds(pending_task)[1:] == (EVENTS_OF[action] if action in allowed else [])
+
+
+@pytest.mark.parametrize("further", [{}, {"index": 0}, {"index": 7}, {"select_across": 1}], ids=str)
+@each_action
+def test_an_action_that_is_only_asked_for_is_refused_as_well(
+    staff, pending_task, action, further
+) -> None:
+    asked = {"action": action, "_selected_action": [pending_task.pk], **further}
+
+    response = staff("view_invoice").post(url(Invoice), asked)
+
+    assert response.status_code == 403
+    assert kinds(pending_task) == ["enqueue"]
+
+
+def test_an_action_that_nobody_knows_is_left_to_django(staff, pending_task) -> None:
+    asked = {"action": "drop_tables", "index": 0, "_selected_action": [pending_task.pk]}
+
+    response = staff("view_invoice").post(url(Invoice), asked)
+
+    assert response.status_code in (200, 302)
 
 
 @matrix

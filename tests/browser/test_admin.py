@@ -96,6 +96,7 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
         page.goto(browser.url + where)
         buttons = page.locator("#content form[method=post] :is(button, input[type=submit])")
         assert buttons.count() == 0, name
+    forged = f"action={RESET}&_selected_action={tasks['FAILED'].pk}"
     statuses = [
         page.evaluate(
             """async ([where, body]) => (await fetch(where, {
@@ -108,6 +109,8 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
         )
         for where, body in (
             (url(tasks["FAILED"]), "amount=1"),
+            (url(Invoice), f"{forged}&index=0"),
+            (url(Invoice), f"{forged}&django_simpletask3_confirmed=yes"),
             (
                 reverse("admin:django_simpletask3_dashboard_instruct"),
                 "what=pause&target=zoo.Invoice",
@@ -115,7 +118,7 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
         )
     ]
 
-    assert statuses == [403, 403]
+    assert statuses == [403] * 4
 
 
 def test_no_page_has_a_serious_violation(browser, root, axe) -> None:
