@@ -33,7 +33,7 @@ RANKS: list[set[str]] = [
     {"models"},
     {"catalog", "bodies", "permissions"},
     {"addresses", "doorbells", "ledger", "lineage", "neighbors"},
-    {"losses", "inheritance"},
+    {"losses", "inheritance", "problems", "scopes"},
     {
         "execution",
         "figures",
