@@ -92,11 +92,9 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     is no longer there as that model (a child row was deleted) is an instance of ``root``.
     """
     pks = list(pks)
-    labels = _birth_labels(root, using, pks)
-    family = variants(root)
     by_model: dict[type[SimpleTask], list[Any]] = {}
-    for pk in pks:
-        by_model.setdefault(family.get(labels.get(pk, ""), root), []).append(pk)
+    for pk, model in saved_models(root, using, pks).items():
+        by_model.setdefault(model, []).append(pk)
     tasks = [
         task
         for model, keys in by_model.items()
@@ -107,6 +105,16 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     if orphans := [pk for pk in orphans if pk not in found]:
         tasks += _instances(root, using).filter(pk__in=orphans)
     return tasks
+
+
+def saved_models(
+    root: type[SimpleTask], using: str, pks: Iterable[Any]
+) -> dict[Any, type[SimpleTask]]:
+    """The models that tasks were saved as, by their keys; one query where there may be several."""
+    pks = list(pks)
+    labels = _birth_labels(root, using, pks)
+    family = variants(root)
+    return {pk: family.get(labels.get(pk, ""), root) for pk in pks}
 
 
 def _birth_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:

@@ -9,12 +9,13 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from django.db import models
+from django.db import Error, models
 from django.db.models.functions import Cast
 
-from .catalog import databases_of, roots, tables
+from .catalog import databases_of, roots
 from .events import TaskEvent, event_model_of
 from .models import SimpleTask
+from .scopes import Scope
 from .slices import first_of
 from .states import EventKind
 
@@ -66,7 +67,7 @@ COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
 def recoveries(
-    chosen: Collection[type[SimpleTask]] | None = None,
+    chosen: Scope | Collection[type[SimpleTask]] | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -77,16 +78,24 @@ def recoveries(
     """What was recovered from ``since`` until before ``until``: by table and kind, oldest first.
 
     ``reason`` must be the event's; ``worker`` a part of the worker's name. Read in pages by the
-    index of kind and time: memory does not grow with their number.
+    index of kind and time: memory does not grow with their number. Of a proxy or a child, all that
+    stands in the table of its root is meant.
     """
     bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason or None}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
-    for root in roots(chosen):
+    scope = Scope.of(chosen)
+    for root in roots(scope.models):
         for using in databases_of(root):
-            for event in chain.from_iterable(_told(root, using, kind, asked) for kind in kinds):
-                found = _recovery(root, using, event)
-                if worker in found.worker:
-                    yield found
+            if scope.silent and using in scope.silent:
+                continue
+            each = (_events(scope, root, using, kind, asked) for kind in kinds)
+            try:
+                for event in chain.from_iterable(map(_told, each)):
+                    found = _recovery(root, using, event)
+                    if worker in found.worker:
+                        yield found
+            except Error as error:
+                scope.note(using, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ class Page:
 
 
 def newest(
-    chosen: Collection[type[SimpleTask]] | None = None,
+    chosen: Scope | Collection[type[SimpleTask]] | None = None,
     *,
     most: int,
     since: datetime | None = None,
@@ -115,22 +124,26 @@ def newest(
     last, seen = until or (None, 0)
     bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason or None}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
+    scope = Scope.of(chosen)
     held = models.Q(worker__contains=worker) | models.Q(data__contains=worker)
-    found = []
-    for using, together in tables(chosen).items():
+
+    def ask(using: str, together: list[type[SimpleTask]]) -> list[Recovery]:
         queries = {
-            (root, kind): _events(root, using, kind, asked)
+            (root, kind): _events(scope, root, using, kind, asked)
             .filter(held if worker else models.Q())
             .order_by("-event_time", "-pk")
             .values_list(Cast("task_id", _TEXT), *_READ)
             for root in together
             for kind in kinds
         }
-        for (root, _kind), rows in first_of(using, queries, most + seen + 1).items():
-            told = (_Row(_key(root, row[0]), *row[1:]) for row in rows)
-            found += [_recovery(root, using, row) for row in told]
-    in_order = sorted((one for one in found if worker in one.worker), key=_newest_first)
-    return _page(in_order[seen:], most, until)
+        return [
+            _recovery(root, using, _Row(_key(root, row[0]), *row[1:]))
+            for (root, _kind), rows in first_of(using, queries, most + seen + 1).items()
+            for row in rows
+        ]
+
+    found = [one for together in scope.asked(ask) for one in together if worker in one.worker]
+    return _page(sorted(found, key=_newest_first)[seen:], most, until)
 
 
 def _key(root: type[SimpleTask], text: str) -> str:
@@ -152,16 +165,18 @@ def _page(rest: list[Recovery], most: int, until: tuple[datetime, int] | None) -
 
 
 def counted(
-    since: datetime, chosen: Collection[type[SimpleTask]] | None = None
+    since: datetime, chosen: Scope | Collection[type[SimpleTask]] | None = None
 ) -> dict[tuple[str, str], int]:
     """How many recoveries there were ``since`` then, by kind and reason; the most frequent first.
 
     One statement per database.
     """
+    scope = Scope.of(chosen)
     counts: Counter[tuple[str, str]] = Counter()
-    for using, together in tables(chosen).items():
+
+    def ask(using: str, together: list[type[SimpleTask]]) -> Any:
         queries: dict[type[SimpleTask], Any] = {
-            root: models.QuerySet(event_model_of(root), using=using)
+            root: scope.kept(_stream(root, using), root, using, "task")
             .filter(kind__in=KINDS, event_time__gte=since)
             .order_by()
             .values_list("kind", "reason")
@@ -169,16 +184,16 @@ def counted(
             .order_by("-number")
             for root in together
         }
-        for rows in first_of(using, queries, _PAGE).values():
-            for kind, reason, number in rows:
-                counts[str(kind), reason] += number
+        return chain.from_iterable(first_of(using, queries, _PAGE).values())
+
+    for rows in scope.asked(ask):
+        for kind, reason, number in rows:
+            counts[str(kind), reason] += number
     return dict(counts.most_common())
 
 
-def _told(
-    root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]
-) -> Iterator[TaskEvent]:
-    events = _events(root, using, kind, asked).order_by("event_time", "pk")
+def _told(events: Any) -> Iterator[TaskEvent]:
+    events = events.order_by("event_time", "pk")
     page = list(events[:_PAGE])
     while page:
         yield from page
@@ -187,8 +202,14 @@ def _told(
         page = list(events.filter(rest, event_time__gte=last.event_time)[:_PAGE])
 
 
-def _events(root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]) -> Any:
-    return models.QuerySet(event_model_of(root), using=using).filter(kind=kind, **asked)
+def _events(
+    scope: Scope, root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]
+) -> Any:
+    return scope.kept(_stream(root, using).filter(kind=kind, **asked), root, using, "task")
+
+
+def _stream(root: type[SimpleTask], using: str) -> Any:
+    return models.QuerySet(event_model_of(root), using=using)
 
 
 def _recovery(root: type[SimpleTask], using: str, event: TaskEvent | _Row) -> Recovery:

@@ -12,6 +12,7 @@ from django_simpletask3.fields import STATUS
 from django_simpletask3.slices import counted_of
 
 from . import badges, dates
+from .access import Viewer, remember
 
 #: Rows that are counted of each status, and rows that can be reached by turning pages.
 MOST_COUNTED = 1000
@@ -45,6 +46,13 @@ class TaskChangeList(ChangeList):
     def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         rows = super().get_queryset(request, *args, **kwargs)
         return rows.defer(*self.large.difference(map(str, self.list_display)))
+
+    def get_results(self, request: Any) -> None:
+        """As Django's; each task knows for whom it is shown."""
+        super().get_results(request)
+        viewer = Viewer(self.model_admin.admin_site, request)
+        for task in self.result_list:
+            remember(task, viewer)
 
     def statuses(self) -> list[dict[str, Any]]:
         """Each status with how many tasks have it and the link that lists them; one statement."""

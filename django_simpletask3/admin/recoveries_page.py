@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.apps import apps
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from django_simpletask3 import recoveries
+from django_simpletask3 import problems, recoveries
+from django_simpletask3.catalog import tables
 from django_simpletask3.fields import KIND
 from django_simpletask3.spreadsheets import lines
 from django_simpletask3.states import EventKind
 
-from . import access, badges, moments
+from . import badges, moments
+from .access import Viewer
 from .values import visible
 
 _PAGE = 100
@@ -37,9 +41,10 @@ class Filter(forms.Form):
     since = forms.DateField(label=_("from day"), required=False, widget=_DATE)
     until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
 
-    def __init__(self, request: Any) -> None:
-        super().__init__(request.GET or None)
-        self.visible = {model._meta.label: model for model in access.visible_models(request)}
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer.request.GET or None)
+        self.scope = viewer.scope({})
+        self.visible = {model._meta.label: model for model in self.scope.models or ()}
         self.fields["model"].choices = [("", "—"), *((one, one) for one in self.visible)]  # type: ignore[attr-defined]
         kinds = [(str(kind), dict(KIND)[kind]) for kind in recoveries.KINDS]
         self.fields["kind"].choices = [("", "—"), *kinds]  # type: ignore[attr-defined]
@@ -50,7 +55,7 @@ class Filter(forms.Form):
         said = self.cleaned_data if self.is_bound else {}
         model, kind = self.visible.get(said.get("model") or ""), said.get("kind")
         return {
-            "chosen": [model] if model else list(self.visible.values()),
+            "chosen": replace(self.scope, models=[model]) if model else self.scope,
             "kinds": [EventKind(kind)] if kind else recoveries.KINDS,
             "reason": said.get("reason") or "",
             "worker": said.get("worker") or "",
@@ -65,14 +70,20 @@ class Filter(forms.Form):
 
 def context(site: Any, request: Any) -> dict[str, Any]:
     """What the page shows: a hundred recoveries, and how many of each kind there were today."""
-    form = Filter(request)
+    viewer = Viewer(site, request)
+    form = Filter(viewer)
     asked = form.asked()
     page = recoveries.newest(most=_PAGE, until=_until(request, form.end()), **asked)
     counted = recoveries.counted(timezone.now() - _DAY, asked["chosen"])
     kept = {name: value for name, value in request.GET.items() if name not in ("before", "seen")}
     return {
         "form": form,
-        "found": [_row(site, request, one) for one in page.found],
+        "found": [_row(viewer, one) for one in page.found],
+        "has_databases": len(tables(form.scope.models)) > 1,
+        "silent": [
+            problems.silent(alias, error).translated(in_full=False)
+            for alias, error in (form.scope.silent or {}).items()
+        ],
         "counts": counts(counted),
         "older": urlencode({**kept, **_rest(page.rest)}) if page.rest else "",
         "query": urlencode(kept),
@@ -93,23 +104,34 @@ def counts(counted: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
     ]
 
 
-def export(request: Any) -> StreamingHttpResponse:
-    """All that the page would list, oldest first within each table, as it is read."""
-    form = Filter(request)
-    found = recoveries.recoveries(**form.asked(), until=form.end())
+def export(site: Any, request: Any) -> StreamingHttpResponse:
+    """All that the page would list, oldest first within each table, as it is read.
+
+    A database that does not answer has a line of its own at the end, which says so.
+    """
+    form = Filter(Viewer(site, request))
     name = f"recoveries-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
     return StreamingHttpResponse(
-        lines(recoveries.COLUMNS, (one.cells() for one in found)),
+        lines(recoveries.COLUMNS, _cells(form)),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
-def _row(site: Any, request: Any, one: recoveries.Recovery) -> dict[str, Any]:
+def _cells(form: Filter) -> Iterator[tuple[Any, ...]]:
+    for one in recoveries.recoveries(**form.asked(), until=form.end()):
+        yield one.cells()
+    for alias in form.scope.silent or ():
+        said = {"database": alias, "reason": _("This database does not answer.")}
+        yield tuple(str(said.get(name, "")) for name in recoveries.COLUMNS)
+
+
+def _row(viewer: Viewer, one: recoveries.Recovery) -> dict[str, Any]:
     return {
         "time": moments.exactly(one.time),
         "kind": badges.kind(EventKind(one.kind)),
-        "task": access.link(site, request, one.model, one.task),
+        "task": viewer.link(apps.get_model(one.model), one.database, one.task),
+        "database": one.database,
         "attempt": one.attempt,
         "reason": visible(one.reason),
         "worker": badges.worker(one.worker),

@@ -18,6 +18,7 @@ from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
 from . import badges, durations, kin, live, moments, values
+from .access import Viewer, remember
 from .actions import ACTIONS, refuse_forbidden
 from .changelist import TaskChangeList, TaskPaginator
 from .timeline import TaskEventInline
@@ -193,6 +194,13 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     # The form
 
+    def get_object(self, request: Any, object_id: str, from_field: str | None = None) -> Any:
+        """As Django's; the task knows for whom it is shown."""
+        task = super().get_object(request, object_id, from_field)
+        if task is not None:
+            remember(task, Viewer(self.admin_site, request))
+        return task
+
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
         # Another key would be another task.
         pk = self.opts.pk
@@ -277,12 +285,12 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("parent"))
     def parent_link(self, task: Any) -> SafeString | str:
         """The task whose body enqueued this one."""
-        return kin.parent(self.admin_site, task) or self._nothing
+        return kin.parent(task) or self._nothing
 
     @admin.display(description=_("children"))
     def children_links(self, task: Any) -> SafeString | str:
         """The tasks that this one's body enqueued."""
-        return kin.children(self.admin_site, task) or self._nothing
+        return kin.children(task) or self._nothing
 
     @admin.display(description=_("result"))
     def result_view(self, task: Any) -> SafeString | str:

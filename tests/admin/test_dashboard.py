@@ -9,14 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from django_simpletask3 import instructions
+from django_simpletask3 import health, instructions
 from django_simpletask3.figures import Period
 from django_simpletask3.models import Instruction
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import step, text, told
-from tests.zoo.models import Invoice, Reminder
+from tests.zoo.models import Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +71,25 @@ def test_a_queue_says_what_waits_and_runs(superuser) -> None:
 
     assert "2" in told_of
     assert "open" in told_of
+
+
+def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
+    PaidInvoice.objects.create()
+
+    page = dashboard(superuser)
+
+    (counted,) = [one for one in page.context["queues"] if one["model"] == "zoo.Invoice"]
+    assert counted["pending"] == "1"
+    assert "counted with zoo.Invoice" in row(page, "queue-zoo.PaidInvoice")
+
+
+def test_the_longest_wait_of_a_part_is_a_least_one(superuser, monkeypatch) -> None:
+    monkeypatch.setattr(health, "MOST_ROWS", 2)
+    Invoice.objects.bulk_enqueue({"amount": n} for n in range(3))
+
+    page = dashboard(superuser)
+
+    assert "2+at least " in row(page, "queue-zoo.Invoice")
 
 
 def test_a_worker_says_what_it_runs_and_since_when(superuser) -> None:
@@ -229,6 +248,19 @@ def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     assert (queue.buried(channel), queue.waiting(channel)) == (0, 1)
 
 
+def test_what_no_page_can_hold_is_shown_escaped(superuser) -> None:
+    channel, queue = Invoice.get_event_channel(), get_queue()
+    queue.push(channel, [("odd", {"app_label": "zoo"})])
+    (message,) = queue.claim(channel, worker="test", lease=60)
+    queue.bury(message, "no \ud800 key")
+    reported(version="\ud800")
+
+    page = dashboard(superuser)
+
+    assert page.status_code == 200
+    assert "no \\ud800 key" in row(page, "queue-zoo.Invoice")
+
+
 @pytest.mark.parametrize("what", ["", "drop_tables"])
 def test_what_is_not_known_is_refused(superuser, what) -> None:
     assert instruct(superuser, what, "zoo.Invoice").status_code == 403
@@ -244,4 +276,13 @@ def test_without_redis_the_dashboard_says_so(superuser, settings) -> None:
     page = dashboard(superuser)
 
     assert page.status_code == 200
-    assert "Redis does not answer" in text(page)
+    assert "Redis does not answer: " in text(page)
+
+
+def test_what_redis_said_is_not_for_viewers(watcher, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    words = text(dashboard(watcher("view_invoice")))
+
+    assert "Redis does not answer." in words
+    assert "127.0.0.1" not in words

@@ -127,7 +127,8 @@ def test_a_long_stream_takes_as_many_queries_as_a_short_one(
         pending_task.note(f"note {number}", more=number)
     superuser.get(url(pending_task))  # from here on Django remembers the content type
 
-    with django_assert_num_queries(5):  # session, user, task, children, events
+    # Session, user, task, the model it was saved as, children, events.
+    with django_assert_num_queries(6):
         response = superuser.get(url(pending_task))
 
     assert shown(response) == list(range(52, 252))
@@ -317,7 +318,8 @@ def test_a_task_that_does_not_exist_is_not_found(superuser, pending_task) -> Non
 def test_looking_takes_few_queries(superuser, running_task, django_assert_num_queries) -> None:
     live(superuser, running_task)
 
-    with django_assert_num_queries(5):  # session, user, task, children, events
+    # Session, user, task, the model it was saved as, children, events.
+    with django_assert_num_queries(6):
         live(superuser, running_task)
 
 
