@@ -303,6 +303,19 @@ def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
     assert "<script>" not in str(after)
 
 
+def test_what_the_page_does_not_show_is_not_told(superuser, running_task, monkeypatch) -> None:
+    record(running_task, EventKind.ACK, worker="node-1", result="hush-hush")
+    model_admin = site.get_model_admin(Invoice)
+    monkeypatch.setattr(model_admin, "fieldsets", [(None, {"fields": ["amount", "status_badge"]})])
+    monkeypatch.setattr(model_admin, "timeline_inline", None)
+
+    told = live(superuser, running_task)
+
+    assert [*told.json()["fields"]] == ["status_badge"]
+    assert told.json()["timeline"] == ""
+    assert "hush-hush" not in told.content.decode()
+
+
 def test_who_may_not_view_the_task_is_told_nothing(staff, client, running_task) -> None:
     assert live(staff(), running_task).status_code == 403
     assert live(client, running_task).status_code == 302
