@@ -17,7 +17,7 @@ from django_simpletask3.context import task_context
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
-from . import badges, durations, kin, live, moments, values
+from . import badges, deletions, durations, kin, live, moments, values
 from .access import Viewer, remember
 from .actions import ACTIONS, refuse_forbidden
 from .changelist import TaskChangeList, TaskPaginator
@@ -162,6 +162,11 @@ class SimpleTaskAdmin(_ModelAdmin):
     def delete_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
         with task_context(actor=request.user):
             return super().delete_view(request, object_id, extra_context)
+
+    def get_deleted_objects(self, objs: Any, request: Any) -> Any:
+        """As Django's; tasks on legal hold are protected, and say so."""
+        found, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return found, counts, needed, [*protected, *deletions.on_hold(objs)]
 
     def get_urls(self) -> Any:
         """As Django's, and where a task's page asks what is new."""
