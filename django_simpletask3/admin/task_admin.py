@@ -17,7 +17,7 @@ from django_simpletask3.context import task_context
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
-from . import badges, deletions, durations, kin, live, moments, values
+from . import badges, changelist, deletions, durations, kin, live, moments, values
 from .access import Viewer, remember
 from .actions import ACTIONS, refuse_forbidden
 from .changelist import TaskChangeList, TaskPaginator
@@ -183,6 +183,14 @@ class SimpleTaskAdmin(_ModelAdmin):
         return live.answer(self, request, unquote(object_id))
 
     # The list
+
+    def response_action(self, request: Any, queryset: Any, *where: Any, **more: Any) -> Any:
+        """As Django's; "select all" means as many as the list says that there are, and no more."""
+        if request.POST.get("select_across", "0") != "0":
+            pks = list(queryset.values_list("pk", flat=True)[: changelist.MOST_LISTED + 1])
+            if len(pks) > changelist.MOST_LISTED:
+                queryset = queryset.filter(pk__in=pks[:-1])
+        return super().response_action(request, queryset, *where, **more)
 
     def get_changelist(self, request: Any, **kwargs: Any) -> Any:
         return TaskChangeList
