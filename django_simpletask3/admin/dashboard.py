@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from django_simpletask3 import figures, health, instructions, problems, recoveries
+from django_simpletask3 import figures, health, instructions, problems
 from django_simpletask3.context import task_context
 from django_simpletask3.events import root_of
 from django_simpletask3.exceptions import QueueUnavailable
@@ -43,7 +43,6 @@ _PERIODS = {
     Period.WEEK: _("Last week"),
     Period.MONTH: _("Last month"),
 }
-_DAY = timedelta(days=1)
 _SHOWN = 10
 
 
@@ -102,7 +101,7 @@ class DashboardAdmin(_ModelAdmin):
             "period": str(period),
             "periods": [(str(one), label) for one, label in _PERIODS.items()],
             "charts": charts.charts(figures.bars(period, scope), period) if shown else [],
-            "recoveries": recoveries_page.counts(recoveries.counted(timezone.now() - _DAY, scope)),
+            "recoveries": recoveries_page.of_the_day(scope),
             "problems": _problems(told, scope, in_full=may_change),
             **(extra_context or {}),
         }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django_simpletask3 import problems, recoveries
 from django_simpletask3.catalog import tables
 from django_simpletask3.fields import KIND
+from django_simpletask3.scopes import Scope
 from django_simpletask3.spreadsheets import lines
 from django_simpletask3.states import EventKind
 
@@ -27,6 +28,8 @@ from .access import Viewer
 from .values import visible
 
 _PAGE = 100
+#: Recoveries of one instant that can be paged through.
+_MOST_SEEN = 5000
 _DAY = timedelta(days=1)
 _DATE = forms.DateInput(attrs={"type": "date"})
 
@@ -40,6 +43,8 @@ class Filter(forms.Form):
     worker = forms.CharField(label=_("worker"), required=False, max_length=255)
     since = forms.DateField(label=_("from day"), required=False, widget=_DATE)
     until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
+    #: A moment, to which a count leads: the days begin at midnight.
+    after = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer.request.GET or None)
@@ -59,13 +64,13 @@ class Filter(forms.Form):
             "kinds": [EventKind(kind)] if kind else recoveries.KINDS,
             "reason": said.get("reason") or "",
             "worker": said.get("worker") or "",
-            "since": _midnight(said.get("since")),
+            "since": _moment(said.get("after") or "") or _midnight(said.get("since")),
         }
 
     def end(self) -> datetime | None:
         """Before when; the whole day that was named is meant."""
         day = self.cleaned_data.get("until") if self.is_bound else None
-        return _midnight(day + _DAY) if day else None
+        return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
 
 
 def context(site: Any, request: Any) -> dict[str, Any]:
@@ -74,7 +79,6 @@ def context(site: Any, request: Any) -> dict[str, Any]:
     form = Filter(viewer)
     asked = form.asked()
     page = recoveries.newest(most=_PAGE, until=_until(request, form.end()), **asked)
-    counted = recoveries.counted(timezone.now() - _DAY, asked["chosen"])
     kept = {name: value for name, value in request.GET.items() if name not in ("before", "seen")}
     return {
         "form": form,
@@ -84,23 +88,25 @@ def context(site: Any, request: Any) -> dict[str, Any]:
             problems.silent(alias, error).translated(in_full=False)
             for alias, error in (form.scope.silent or {}).items()
         ],
-        "counts": counts(counted),
+        "counts": of_the_day(asked["chosen"]),
+        "since": asked["since"] if form.is_bound and form.cleaned_data.get("after") else None,
         "older": urlencode({**kept, **_rest(page.rest)}) if page.rest else "",
         "query": urlencode(kept),
     }
 
 
-def counts(counted: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """Numbers by kind and reason, each with the query that lists them."""
-    since = (timezone.localtime() if settings.USE_TZ else timezone.now()) - _DAY
+def of_the_day(scope: Scope) -> list[dict[str, Any]]:
+    """Numbers of the last 24 hours by kind and reason, each with the query that lists them."""
+    since = timezone.now() - _DAY
+    counted = recoveries.counted(since, scope)
     return [
         {
             "kind": badges.kind(EventKind(kind)),
             "reason": visible(reason),
-            "number": number,
-            "query": urlencode({"kind": kind, "reason": reason, "since": f"{since:%Y-%m-%d}"}),
+            "number": f"{number}+" if kind in counted.cut else str(number),
+            "query": urlencode({"kind": kind, "reason": reason, "after": since.isoformat()}),
         }
-        for (kind, reason), number in counted.items()
+        for (kind, reason), number in counted.numbers.items()
     ]
 
 
@@ -143,7 +149,7 @@ def _until(request: Any, end: datetime | None) -> tuple[datetime, int] | None:
     moment = _moment(request.GET.get("before", ""))
     seen = request.GET.get("seen", "")
     if moment is not None:
-        return moment, int(seen) if seen.isdecimal() and len(seen) < 7 else 0
+        return moment, min(int(seen), _MOST_SEEN) if seen.isdecimal() and len(seen) < 7 else 0
     # Before midnight, to the microsecond.
     return (end - timedelta(microseconds=1), 0) if end else None
 
@@ -153,7 +159,10 @@ def _moment(text: str) -> datetime | None:
         moment = parse_datetime(text)
     except ValueError:
         return None
-    return moment if moment and timezone.is_aware(moment) == settings.USE_TZ else None
+    if moment is None or timezone.is_aware(moment) != settings.USE_TZ:
+        return None
+    # In another time zone it may be in a year that no database knows.
+    return moment if MINYEAR < moment.year < MAXYEAR else None
 
 
 def _rest(rest: tuple[datetime, int]) -> dict[str, Any]:
@@ -161,7 +170,7 @@ def _rest(rest: tuple[datetime, int]) -> dict[str, Any]:
 
 
 def _midnight(day: Any) -> datetime | None:
-    if day is None:
+    if day is None or not MINYEAR < day.year < MAXYEAR:
         return None
     zone = timezone.get_current_timezone() if settings.USE_TZ else None
     return datetime.combine(day, time.min, zone)

@@ -137,7 +137,7 @@ def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
         reverse("admin:django_simpletask3_dashboard_recoveries") + "?" + counted["query"]
     )
 
-    assert (counted["number"], counted["reason"]) == (1, "worker_died")
+    assert (counted["number"], counted["reason"]) == ("1", "worker_died")
     assert len(listed.context["found"]) == 1
 
 

@@ -32,7 +32,7 @@ def test_the_dashboard_shows_what_the_others_hold(superuser, lost_task) -> None:
     page = dashboard(superuser)
 
     assert f"{AWAY}: " in text(page)
-    assert [one["number"] for one in page.context["recoveries"]] == [1]
+    assert [one["number"] for one in page.context["recoveries"]] == ["1"]
     assert page.context["charts"][0].shapes
 
 
