@@ -67,6 +67,28 @@ def test_somebody_logs_in_and_follows_a_task_to_its_end(
     assert browser.complaints == []
 
 
+def test_a_page_on_which_nothing_happens_stands_still(browser, root) -> None:
+    task = step(Invoice.objects.create(), Status.RUNNING)
+    task.note("half way", more="x" * 300)
+    page = browser.page(root)
+    page.goto(browser.url + url(task))
+    page.evaluate("window.section = document.querySelector('.st3-timeline')")
+    row = "[data-st3-event='3'] details"
+    page.focus(f"{row} summary")
+    page.keyboard.press("Enter")
+
+    for _ in range(2):
+        page.wait_for_event("requestfinished", lambda one: one.url.endswith("/timeline/"))
+    is_left = page.evaluate("window.section.isConnected")
+    task.note("nearly done")
+    page.wait_for_selector("[data-st3-event='4']")
+
+    assert is_left
+    assert page.evaluate("window.section.isConnected") is False
+    assert page.locator(f"{row}[open]").count() == 1
+    assert page.evaluate("document.activeElement.closest('tr').dataset.st3Event") == "3"
+
+
 def test_a_task_is_reset_with_a_reason_and_who_did_it_is_seen(browser, root) -> None:
     task = step(Invoice.objects.create(), Status.FAILED)
     page = browser.page(root)
