@@ -18,9 +18,9 @@ from .models import SimpleTask
 from .querysets import rows_of
 from .scopes import Scope
 from .slices import counted_of, first_of
-from .states import EventKind
+from .states import EventKind, Status
 
-#: Finished tasks per bar and table of which it is known how long they waited and ran: the newest.
+#: Tasks per bar and table, of those whose bodies ended, that are measured: the newest.
 SAMPLE = 100
 #: Events that are counted per bar and table; whoever has more sees that number.
 MOST = 100_000
@@ -166,12 +166,23 @@ def _measure(
     ends = {bar.begin: bar.end for bar in made}
     queries = {
         (root, begin): scope.kept(rows_of(root, using), root, using)
-        .filter(done_time__gte=begin, done_time__lt=ends[begin])
+        .filter(_has_said_its_end(root, using), done_time__gte=begin, done_time__lt=ends[begin])
         .order_by("-done_time")
         .values_list(*names)
         for root, begin in ended
     }
     return first_of(using, queries, SAMPLE)
+
+
+def _has_said_its_end(root: type[SimpleTask], using: str) -> Any:
+    """Tasks whose last run ended by its body: how long others ran, nobody knows."""
+    events: Any = models.QuerySet(event_model_of(root), using=using)
+    given_up = events.filter(
+        task=models.OuterRef("pk"), kind=EventKind.DROP, event_time=models.OuterRef("done_time")
+    )
+    return models.Q(status=Status.SUCCESS) | models.Q(
+        ~models.Exists(given_up), status=Status.FAILED
+    )
 
 
 def _events(scope: Scope, root: type[SimpleTask], using: str) -> Any:
