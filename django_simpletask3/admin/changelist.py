@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
@@ -41,11 +41,16 @@ class TaskPaginator(Paginator):  # type: ignore[type-arg]
 class TaskChangeList(ChangeList):
     """A list that leaves out the columns that it does not show and that may be very large."""
 
-    large = frozenset({"result_data", "error_data"})
+    #: Large columns, with the names in ``list_display`` that show them.
+    large: ClassVar[dict[str, set[str]]] = {
+        "result_data": {"result_data", "result_view"},
+        "error_data": {"error_data", "error_view"},
+    }
 
     def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         rows = super().get_queryset(request, *args, **kwargs)
-        return rows.defer(*self.large.difference(map(str, self.list_display)))
+        shown = {*map(str, self.list_display)}
+        return rows.defer(*(name for name, by in self.large.items() if not by & shown))
 
     def get_results(self, request: Any) -> None:
         """As Django's; each task knows for whom it is shown."""

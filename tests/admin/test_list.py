@@ -55,10 +55,11 @@ def test_results_are_not_read_for_the_list(superuser, model) -> None:
     assert {"result_data", "error_data"} <= task.get_deferred_fields()
 
 
+@pytest.mark.parametrize("name", ["result_data", "result_view"])
 def test_a_list_that_shows_results_reads_them_with_the_rows(
-    superuser, finished_task, monkeypatch
+    superuser, finished_task, monkeypatch, name
 ) -> None:
-    monkeypatch.setattr(site.get_model_admin(Invoice), "list_display", ("pk", "result_data"))
+    monkeypatch.setattr(site.get_model_admin(Invoice), "list_display", ("pk", name))
 
     (task,) = superuser.get(url(Invoice)).context["cl"].result_list
 
