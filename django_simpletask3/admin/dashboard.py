@@ -123,7 +123,7 @@ class DashboardAdmin(_ModelAdmin):
         """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        reason = request.POST.get("reason", "").strip()[:255]
+        reason = values.visible(request.POST.get("reason", "")).strip()[:255]
         target = request.POST.get("target", "")
         deed = _INSTRUCTIONS.get(request.POST.get("what", ""))
         if deed is None:
@@ -276,7 +276,16 @@ def _resume(viewer: Viewer, target: str) -> Any:
     return _("%s goes on within five seconds.") % model._meta.label
 
 
-def _stop(_viewer: Viewer, target: str) -> Any:
+def _stop(viewer: Viewer, target: str) -> Any:
+    try:
+        known = [report.worker for report in get_queue().roll()]
+    except QueueUnavailable as error:
+        messages.error(viewer.request, values.visible(str(error)))
+        return None
+    if target not in known:
+        messages.error(viewer.request, _("There is no such worker: it does not report any more."))
+        return None
+    instructions.swept(known)
     instructions.stop(target)
     return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
 
@@ -286,7 +295,7 @@ def _replay(viewer: Viewer, target: str) -> Any:
     try:
         count = get_queue().replay(model.get_event_channel())
     except QueueUnavailable as error:
-        messages.error(viewer.request, str(error))
+        messages.error(viewer.request, values.visible(str(error)))
         return None
     said = ngettext(
         "%d dead letter is in the queue again.", "%d dead letters are in the queue again.", count

@@ -1,6 +1,7 @@
 """The dashboard: what it tells, what it costs, what may be asked there."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -8,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from django_simpletask3 import health, instructions
 from django_simpletask3.figures import Period
@@ -232,6 +234,38 @@ def test_a_worker_is_asked_to_stop(superuser) -> None:
     (said,) = instructions.standing()
     assert (said.what, said.target, said.reason) == ("stop", WORKER, "upgrade")
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
+
+
+@pytest.mark.parametrize("target", ["", "nobody", "x" * 400])
+def test_who_does_not_report_is_not_asked_to_stop(superuser, target) -> None:
+    reported()
+
+    page = superuser.post(reverse(INSTRUCT), {"what": "stop", "target": target}, follow=True)
+
+    assert told(page) == ["There is no such worker: it does not report any more."]
+    assert instructions.standing() == []
+    assert not LogEntry.objects.exists()
+
+
+def test_without_redis_nobody_is_asked_to_stop(superuser, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    instruct(superuser, "stop", WORKER)
+
+    assert instructions.standing() == []
+
+
+def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) -> None:
+    for name in ("gone", "fresh", WORKER):
+        instructions.stop(name)
+    instructions.pause(Invoice)
+    old = timezone.now() - timedelta(days=2)
+    Instruction.objects.exclude(target="fresh").update(time=old)
+    reported()
+
+    instruct(superuser, "stop", WORKER)
+
+    assert {one.target for one in instructions.standing()} == {"fresh", WORKER, "zoo.Invoice"}
 
 
 def test_dead_letters_are_shown_and_put_back(superuser) -> None:
