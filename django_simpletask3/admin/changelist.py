@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
@@ -51,6 +51,20 @@ class TaskChangeList(ChangeList):
         rows = super().get_queryset(request, *args, **kwargs)
         shown = {*map(str, self.list_display)}
         return rows.defer(*(name for name, by in self.large.items() if not by & shown))
+
+    #: Whether the tasks are in the order of keys that tell nothing of their age.
+    is_by_key = False
+
+    def get_ordering(self, request: Any, queryset: Any) -> list[Any]:
+        """As Django's; newest first where the key does not tell, if there are not too many to sort.
+
+        No index has the time of birth.
+        """
+        ordering = list(super().get_ordering(request, queryset))
+        if ORDER_VAR in self.params or self.model_admin.get_ordering(request):
+            return ordering
+        self.is_by_key = queryset.order_by()[: MOST_LISTED + 1].count() > MOST_LISTED
+        return ordering if self.is_by_key else ["-add_time", *ordering]
 
     def get_results(self, request: Any) -> None:
         """As Django's; each task knows for whom it is shown."""

@@ -200,10 +200,13 @@ class SimpleTaskAdmin(_ModelAdmin):
         return [name for name in super().get_sortable_by(request) if name not in _UNSORTED]
 
     def get_ordering(self, request: Any) -> Any:
-        """Newest first, where neither the admin nor the model says otherwise."""
+        """Newest first, where neither the admin nor the model says otherwise.
+
+        Nothing for keys that are not counted: the list, which knows how long it is, decides.
+        """
         ordering = super().get_ordering(request) or self.opts.ordering
         counted = isinstance(self.opts.pk, models.AutoField | models.ForeignKey)
-        return ordering or (("-pk",) if counted else ("-add_time",))
+        return ordering or (("-pk",) if counted else ())
 
     # The form
 
