@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import Error, connections
 
-from .catalog import tables
+from .catalog import tables, unanswered
 from .models import SimpleTask
 
 R = TypeVar("R")
@@ -46,6 +46,9 @@ class Scope:
                 self.note(using, error)
             else:
                 yield answer
+        if self.silent is not None:
+            for using, said in unanswered(self.models).items():
+                self.silent.setdefault(using, said)
 
     def note(self, using: str, error: Error) -> None:
         """The database ``using`` did not answer. Raises ``error`` if that is not to be noted."""

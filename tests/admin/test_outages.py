@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from django_simpletask3 import catalog
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import step, text, url
@@ -58,6 +59,15 @@ def test_the_page_of_a_task_needs_its_own_database_only(superuser, lost_task, pa
     assert response.status_code == 200
     assert "does not answer" in response.content.decode()
     assert "hush-hush" not in response.content.decode()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) -> None:
+    catalog._has_table.cache_clear()
+
+    told = dashboard(watcher("view_reminder"), page)
+
+    assert f"{AWAY}." in text(told)
 
 
 @pytest.mark.parametrize("page", PAGES)
