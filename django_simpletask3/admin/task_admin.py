@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
-from django.db import models
+from django.db import models, router, transaction
+from django.http import HttpResponseRedirect
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3 import permissions
 from django_simpletask3.context import task_context
+from django_simpletask3.exceptions import TaskHeld
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
@@ -161,7 +165,15 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     def delete_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
         with task_context(actor=request.user):
-            return super().delete_view(request, object_id, extra_context)
+            try:
+                return super().delete_view(request, object_id, extra_context)
+            except TaskHeld as held:
+                return self._spared(request, held)
+
+    def _spared(self, request: Any, held: TaskHeld) -> HttpResponseRedirect:
+        # Somebody put the hold on after Django had asked what protects the tasks.
+        self.message_user(request, values.visible(str(held)), messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
 
     def get_deleted_objects(self, objs: Any, request: Any) -> Any:
         """As Django's; tasks on legal hold are protected, and say so."""
@@ -190,7 +202,14 @@ class SimpleTaskAdmin(_ModelAdmin):
             pks = list(queryset.values_list("pk", flat=True)[: changelist.MOST_LISTED + 1])
             if len(pks) > changelist.MOST_LISTED:
                 queryset = queryset.filter(pk__in=pks[:-1])
-        return super().response_action(request, queryset, *where, **more)
+        deletes = "delete_selected" in request.POST.getlist("action")
+        # Django logs what it will delete before it does. Ours have transactions of their own.
+        together = transaction.atomic(using=router.db_for_write(LogEntry))
+        try:
+            with together if deletes else nullcontext():
+                return super().response_action(request, queryset, *where, **more)
+        except TaskHeld as held:
+            return self._spared(request, held)
 
     def get_changelist(self, request: Any, **kwargs: Any) -> Any:
         return TaskChangeList

@@ -3,7 +3,8 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from tests.admin.lives import text, url
+from django_simpletask3.admin import deletions
+from tests.admin.lives import text, told, url
 from tests.zoo.models import Dunning, ForeignInvoice, Invoice, PaidInvoice
 
 ON_HOLD = "is on legal hold: nothing of it is deleted until the hold is lifted."
@@ -43,6 +44,21 @@ def test_nor_is_what_would_take_it_along(superuser, pending_task, way) -> None:
 
     assert text(page).count(ON_HOLD) == 1
     assert Invoice.objects.filter(pk=pending_task.pk).exists()
+
+
+@each_way
+def test_a_hold_that_comes_in_between_is_told_as_well(
+    superuser, pending_task, way, monkeypatch
+) -> None:
+    monkeypatch.setattr(deletions, "on_hold", lambda objs: [])
+    pending_task.hold("a lawsuit")
+
+    page = way(superuser, Invoice, pending_task)
+
+    assert page.status_code == 200
+    assert "is on legal hold" in told(page)[0]
+    assert Invoice.objects.filter(pk=pending_task.pk).exists()
+    assert not LogEntry.objects.exists()
 
 
 def test_of_several_none_is_deleted(superuser, pending_task, finished_task) -> None:
