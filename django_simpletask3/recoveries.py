@@ -78,16 +78,16 @@ def recoveries(
     since: datetime | None = None,
     until: datetime | None = None,
     kinds: Collection[EventKind] = KINDS,
-    reason: str = "",
+    reason: str | None = None,
     worker: str = "",
 ) -> Iterator[Recovery]:
     """What was recovered from ``since`` until before ``until``: by table and kind, oldest first.
 
-    ``reason`` must be the event's; ``worker`` a part of the worker's name. Read in pages by the
-    index of kind and time: memory does not grow with their number. Of a proxy or a child, all that
-    stands in the table of its root is meant.
+    ``reason`` must be the event's, which may be empty; ``worker`` a part of the worker's name. Read
+    in pages by the index of kind and time: memory does not grow with their number. Of a proxy or a
+    child, all that stands in the table of its root is meant.
     """
-    bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason or None}
+    bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
     scope = Scope.of(chosen)
     for root in roots(scope.models):
@@ -119,7 +119,7 @@ def newest(
     since: datetime | None = None,
     until: tuple[datetime, int] | None = None,
     kinds: Collection[EventKind] = KINDS,
-    reason: str = "",
+    reason: str | None = None,
     worker: str = "",
 ) -> Page:
     """The newest ``most`` recoveries; one statement per database, limited by its indexes.
@@ -130,7 +130,7 @@ def newest(
     part of it says how many of that very time have been seen.
     """
     last, seen = until or (None, 0)
-    bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason or None}
+    bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
     scope = Scope.of(chosen)
     held = _held_by(worker) if worker else models.Q()

@@ -45,6 +45,8 @@ class Filter(forms.Form):
     until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
     #: A moment, to which a count leads: the days begin at midnight.
     after = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
+    #: Those without a reason: an empty field means everything.
+    unreasoned = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer.request.GET or None)
@@ -62,7 +64,7 @@ class Filter(forms.Form):
         return {
             "chosen": replace(self.scope, models=[model]) if model else self.scope,
             "kinds": [EventKind(kind)] if kind else recoveries.KINDS,
-            "reason": said.get("reason") or "",
+            "reason": said.get("reason") or ("" if said.get("unreasoned") else None),
             "worker": said.get("worker") or "",
             "since": _moment(said.get("after") or "") or _midnight(said.get("since")),
         }
@@ -104,10 +106,14 @@ def of_the_day(scope: Scope) -> list[dict[str, Any]]:
             "kind": badges.kind(EventKind(kind)),
             "reason": visible(reason),
             "number": f"{number}+" if kind in counted.cut else str(number),
-            "query": urlencode({"kind": kind, "reason": reason, "after": since.isoformat()}),
+            "query": urlencode({"kind": kind, **_named(reason), "after": since.isoformat()}),
         }
         for (kind, reason), number in counted.numbers.items()
     ]
+
+
+def _named(reason: str) -> dict[str, str]:
+    return {"reason": reason} if reason else {"unreasoned": "on"}
 
 
 def export(site: Any, request: Any) -> StreamingHttpResponse:

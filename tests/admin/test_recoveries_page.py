@@ -97,6 +97,15 @@ def test_the_day_is_counted(superuser) -> None:
     ]
 
 
+def test_a_count_without_a_reason_leads_to_those_without(superuser) -> None:
+    lost(reason=""), lost(), lost()
+
+    counts = {one["reason"]: one for one in listed(superuser).context["counts"]}
+    page = listed(superuser, counts[""]["query"])
+
+    assert (counts[""]["number"], len(page.context["found"])) == ("1", 1)
+
+
 def test_a_count_leads_to_the_same_24_hours(superuser, time_machine, monkeypatch) -> None:
     monkeypatch.setattr(clock, "now", lambda using: timezone.now())
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
