@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,9 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from django_simpletask3 import figures, health, instructions, problems
+from django_simpletask3 import figures, health, problems
 from django_simpletask3.context import task_context
 from django_simpletask3.events import root_of
 from django_simpletask3.exceptions import QueueUnavailable
@@ -27,7 +26,7 @@ from django_simpletask3.models import Dashboard
 from django_simpletask3.queue import get_queue
 from django_simpletask3.scopes import Scope
 
-from . import charts, moments, recoveries_page, values
+from . import charts, moments, orders, recoveries_page, values
 from .access import Viewer
 from .durations import in_words
 from .running import running
@@ -125,11 +124,11 @@ class DashboardAdmin(_ModelAdmin):
             raise PermissionDenied
         reason = values.visible(request.POST.get("reason", "")).strip()[:255]
         target = request.POST.get("target", "")
-        deed = _INSTRUCTIONS.get(request.POST.get("what", ""))
-        if deed is None:
+        order = orders.ORDERS.get(request.POST.get("what", ""))
+        if order is None:
             raise PermissionDenied
         with task_context(actor=request.user, reason=reason):
-            said = deed(Viewer(self.admin_site, request), target)
+            said = order(Viewer(self.admin_site, request), target)
         if said is not None:
             self._log(request, f"{request.POST['what']} {target}: {reason}")
             self.message_user(request, said, messages.SUCCESS)
@@ -254,58 +253,3 @@ def _letters(model: Any) -> list[dict[str, Any]]:
         {**values.visible_in(letter), "moment": moments.of_timestamp(letter.get("time"))}
         for letter in found
     ]
-
-
-def _model_named(viewer: Viewer, label: str) -> Any:
-    found = {model._meta.label: model for model in viewer.models()}
-    if label not in found:
-        raise PermissionDenied
-    return found[label]
-
-
-def _pause(viewer: Viewer, target: str) -> Any:
-    model = _model_named(viewer, target)
-    instructions.pause(model)
-    said = _("%s is paused: workers start no more of its tasks within five seconds.")
-    return said % model._meta.label
-
-
-def _resume(viewer: Viewer, target: str) -> Any:
-    model = _model_named(viewer, target)
-    instructions.resume(model)
-    return _("%s goes on within five seconds.") % model._meta.label
-
-
-def _stop(viewer: Viewer, target: str) -> Any:
-    try:
-        known = [report.worker for report in get_queue().roll()]
-    except QueueUnavailable as error:
-        messages.error(viewer.request, values.visible(str(error)))
-        return None
-    if target not in known:
-        messages.error(viewer.request, _("There is no such worker: it does not report any more."))
-        return None
-    instructions.swept(known)
-    instructions.stop(target)
-    return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
-
-
-def _replay(viewer: Viewer, target: str) -> Any:
-    model = _model_named(viewer, target)
-    try:
-        count = get_queue().replay(model.get_event_channel())
-    except QueueUnavailable as error:
-        messages.error(viewer.request, values.visible(str(error)))
-        return None
-    said = ngettext(
-        "%d dead letter is in the queue again.", "%d dead letters are in the queue again.", count
-    )
-    return said % count
-
-
-_INSTRUCTIONS: dict[str, Callable[[Viewer, str], Any]] = {
-    "pause": _pause,
-    "resume": _resume,
-    "stop": _stop,
-    "replay": _replay,
-}
