@@ -102,6 +102,7 @@ def recoveries(
                         yield found
             except Error as error:
                 scope.note(using, error)
+    scope.note_unanswered()
 
 
 @dataclass(frozen=True, slots=True)

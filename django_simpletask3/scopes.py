@@ -46,9 +46,7 @@ class Scope:
                 self.note(using, error)
             else:
                 yield answer
-        if self.silent is not None:
-            for using, said in unanswered(self.models).items():
-                self.silent.setdefault(using, said)
+        self.note_unanswered()
 
     def note(self, using: str, error: Error) -> None:
         """The database ``using`` did not answer. Raises ``error`` if that is not to be noted."""
@@ -58,6 +56,12 @@ class Scope:
         self.silent[using] = str(error) or type(error).__name__
         if not connections[using].in_atomic_block:
             connections[using].close()
+
+    def note_unanswered(self) -> None:
+        """Note those as well that did not even say which tables they have."""
+        if self.silent is not None:
+            for using, said in unanswered(self.models).items():
+                self.silent.setdefault(using, said)
 
     def kept(self, rows: Any, root: type[SimpleTask], using: str, key: str = "pk") -> Any:
         """Those of ``rows``, which name tasks of ``root`` by ``key``, that count."""

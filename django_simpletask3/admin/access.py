@@ -27,6 +27,10 @@ class Viewer:
         self._may_view: dict[Any, bool] = {}
         self._rows: dict[Any, Any] = {}
 
+    def __reduce__(self) -> Any:
+        # A task that is shown may be copied or put into a cache; for whom it was shown is not.
+        return _nobody, ()
+
     def models(self) -> list[type[SimpleTask]]:
         """The task models that the user may view."""
         return [model for model in task_models() if self.may_view(model)]
@@ -102,6 +106,10 @@ class Viewer:
     def _url(self, model: Any, page: str) -> str:
         meta = model._meta
         return f"{self.site.name}:{meta.app_label}_{meta.model_name}_{page}"
+
+
+def _nobody() -> None:
+    return None
 
 
 def name_of(model: Any, database: str, pk: Any) -> str:

@@ -1,9 +1,12 @@
 """Of which tasks a page tells: of those whose model, and which, the user may view."""
 
+import pickle
+
 import pytest
 from django.contrib.admin.sites import site
 from django.urls import reverse
 
+from django_simpletask3.admin import access
 from django_simpletask3.events import name_of
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.states import EventKind, Status
@@ -159,6 +162,16 @@ def test_a_database_that_is_not_the_default_one_has_its_pages(superuser, running
     child = child_of(running_task, Elsewhere)
 
     assert url(child) in superuser.get(url(running_task)).content.decode()
+
+
+def test_a_task_that_is_shown_can_be_pickled(superuser, pending_task) -> None:
+    shown = superuser.get(url(pending_task)).context["original"]
+
+    (there,) = pickle.loads(pickle.dumps([shown]))
+
+    assert there == pending_task
+    assert access.viewer_of(shown) is not None
+    assert access.viewer_of(there) is None
 
 
 def test_recoveries_name_their_database(superuser) -> None:

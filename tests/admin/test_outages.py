@@ -70,6 +70,14 @@ def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) ->
     assert f"{AWAY}." in text(told)
 
 
+def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
+    catalog._has_table.cache_clear()
+
+    file = dashboard(watcher("view_reminder"), "export")
+
+    assert b",other," in b"".join(file.streaming_content).splitlines()[-1]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_database_said_is_not_for_viewers(watcher, page) -> None:
     told = dashboard(watcher("view_invoice", "view_elsewhere"), page)
