@@ -20,6 +20,8 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds for which it is remembered which database has which table, and is no replica.
 _REMEMBERED = 300.0
+#: What databases said that were asked for a table and did not answer.
+_unanswered: dict[tuple[str, str], str] = {}
 _READ_ONLY_SQL = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
 
 
@@ -59,15 +61,29 @@ def tables(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, list[t
     return found
 
 
+def unanswered(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, str]:
+    """The databases of which it could not be told whether they hold such tasks, with their errors.
+
+    As ``tables(chosen)`` has found last; it has left them out.
+    """
+    names = {root._meta.db_table for root in roots(chosen)}
+    asked = list(_unanswered.items())
+    return {alias: error for (alias, table), error in asked if table in names}
+
+
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:
     if not router.allow_migrate_model(alias, model) or _is_mirror(alias):
         return False
+    table = model._meta.db_table
     try:
-        return _has_table(alias, model._meta.db_table, int(time.monotonic() / _REMEMBERED))
+        found = _has_table(alias, table, int(time.monotonic() / _REMEMBERED))
     except Error as error:
         # Asked again at the next pass: an answer is remembered, a failure is not.
         _logger.warning("database_unreachable database=%s error=%s", alias, error)
+        _unanswered[alias, table] = str(error) or type(error).__name__
         return False
+    _unanswered.pop((alias, table), None)
+    return found
 
 
 def _is_mirror(alias: str) -> bool:
@@ -92,11 +108,9 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     is no longer there as that model (a child row was deleted) is an instance of ``root``.
     """
     pks = list(pks)
-    labels = _birth_labels(root, using, pks)
-    family = variants(root)
     by_model: dict[type[SimpleTask], list[Any]] = {}
-    for pk in pks:
-        by_model.setdefault(family.get(labels.get(pk, ""), root), []).append(pk)
+    for pk, model in saved_models(root, using, pks).items():
+        by_model.setdefault(model, []).append(pk)
     tasks = [
         task
         for model, keys in by_model.items()
@@ -107,6 +121,16 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     if orphans := [pk for pk in orphans if pk not in found]:
         tasks += _instances(root, using).filter(pk__in=orphans)
     return tasks
+
+
+def saved_models(
+    root: type[SimpleTask], using: str, pks: Iterable[Any]
+) -> dict[Any, type[SimpleTask]]:
+    """The models that tasks were saved as, by their keys; one query where there may be several."""
+    pks = list(pks)
+    labels = _birth_labels(root, using, pks)
+    family = variants(root)
+    return {pk: family.get(labels.get(pk, ""), root) for pk in pks}
 
 
 def _birth_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from django.db import models
 from django.utils import timezone
 
-from .catalog import tables
 from .events import event_model_of
 from .models import SimpleTask
 from .querysets import rows_of
+from .scopes import Scope
 from .slices import counted_of, first_of
-from .states import EventKind
+from .states import EventKind, Status
 
-#: Finished tasks per bar and table of which it is known how long they waited and ran: the newest.
+#: Tasks per bar and table, of those whose bodies ended, that are measured: the newest.
 SAMPLE = 100
 #: Events that are counted per bar and table; whoever has more sees that number.
 MOST = 100_000
@@ -71,7 +72,10 @@ class Bar:
 
 
 def bars(
-    period: Period, chosen: Iterable[type[SimpleTask]] | None = None, *, now: datetime | None = None
+    period: Period,
+    chosen: Scope | Iterable[type[SimpleTask]] | None = None,
+    *,
+    now: datetime | None = None,
 ) -> list[Bar]:
     """The bars of ``period`` until ``now``, oldest first, over the tables of the models ``chosen``.
 
@@ -83,13 +87,34 @@ def bars(
     now = now or timezone.now()
     last = _aligned(now, width)
     made = [Bar(last - width * n, last - width * (n - 1)) for n in reversed(range(number))]
-    for using, found in tables(chosen).items():
-        busy = _busy(using, found, made[0].begin)
-        _measure(using, _count(using, busy, made))
+    scope = Scope.of(chosen)
+    for counts, samples in scope.asked(partial(_figures, scope, made)):
+        for bar in made:
+            bar.counts += counts.get(bar.begin, Counter())
+            for row in samples.get(bar.begin, ()):
+                _tell(bar, row)
     for bar in made:
         bar.waits.sort()
         bar.runs.sort()
     return made
+
+
+#: What the bars, known by when they begin, have to say of one database.
+_Told = tuple[dict[datetime, Counter[str]], dict[datetime, list[tuple[Any, ...]]]]
+
+
+def _figures(scope: Scope, made: list[Bar], using: str, found: list[type[SimpleTask]]) -> _Told:
+    # Of a database that goes away meanwhile nothing is told: half of it would be wrong.
+    busy = _busy(scope, using, found, made[0].begin)
+    counts = _count(scope, using, busy, made)
+    told: dict[datetime, Counter[str]] = {}
+    for (_root, name, begin), number in counts.items():
+        told.setdefault(begin, Counter())[name] += number
+    ended = {(root, begin): None for (root, _name, begin), number in counts.items() if number}
+    samples: dict[datetime, list[tuple[Any, ...]]] = {}
+    for (_root, begin), rows in _measure(scope, using, list(ended), made).items():
+        samples.setdefault(begin, []).extend(rows)
+    return told, samples
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -99,11 +124,13 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return values[min(len(values) - 1, max(0, round(share * len(values) + 0.5) - 1))]
 
 
-def _busy(using: str, found: list[type[SimpleTask]], begin: datetime) -> list[type[SimpleTask]]:
+def _busy(
+    scope: Scope, using: str, found: list[type[SimpleTask]], begin: datetime
+) -> list[type[SimpleTask]]:
     """Those of the tables in which a task has ended since ``begin``."""
     # In the order of the index: else one might begin to read the table for want of a better idea.
     queries: dict[tuple[type[SimpleTask], EventKind], Any] = {
-        (root, kind): models.QuerySet(event_model_of(root), using=using)
+        (root, kind): _events(scope, root, using)
         .filter(kind=kind, event_time__gte=begin)
         .order_by("-event_time")
         .values_list("kind")
@@ -116,12 +143,11 @@ def _busy(using: str, found: list[type[SimpleTask]], begin: datetime) -> list[ty
 
 
 def _count(
-    using: str, found: list[type[SimpleTask]], made: list[Bar]
-) -> list[tuple[type[SimpleTask], Bar]]:
-    """Count events into the bars; the tables and bars in which tasks came to an end."""
-    by_begin = {bar.begin: bar for bar in made}
+    scope: Scope, using: str, found: list[type[SimpleTask]], made: list[Bar]
+) -> dict[tuple[type[SimpleTask], str, datetime], int]:
+    """How many events there were, by table, name and the begin of a bar."""
     queries: dict[tuple[type[SimpleTask], str, datetime], Any] = {
-        (root, name, bar.begin): models.QuerySet(event_model_of(root), using=using)
+        (root, name, bar.begin): _events(scope, root, using)
         .filter(kind__in=kinds, event_time__gte=bar.begin, event_time__lt=bar.end)
         .order_by()
         .values_list("pk")
@@ -129,27 +155,39 @@ def _count(
         for name, kinds in _KINDS.items()
         for bar in made
     }
-    ended: dict[tuple[type[SimpleTask], datetime], None] = {}
-    for (root, name, begin), number in counted_of(using, queries, MOST).items():
-        if number:
-            by_begin[begin].counts[name] += number
-            ended[root, begin] = None
-    return [(root, by_begin[begin]) for root, begin in ended]
+    return counted_of(using, queries, MOST)
 
 
-def _measure(using: str, ended: list[tuple[type[SimpleTask], Bar]]) -> None:
+def _measure(
+    scope: Scope, using: str, ended: list[tuple[type[SimpleTask], datetime]], made: list[Bar]
+) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
+    """The newest finished tasks of tables and bars in which there are any."""
     names = ("add_time", "run_after", "start_time", "done_time", "attempt")
-    bars = {(root, bar.begin): bar for root, bar in ended}
+    ends = {bar.begin: bar.end for bar in made}
     queries = {
-        (root, begin): rows_of(root, using)
-        .filter(done_time__gte=begin, done_time__lt=bar.end)
+        (root, begin): scope.kept(rows_of(root, using), root, using)
+        .filter(_has_said_its_end(root, using), done_time__gte=begin, done_time__lt=ends[begin])
         .order_by("-done_time")
         .values_list(*names)
-        for (root, begin), bar in bars.items()
+        for root, begin in ended
     }
-    for key, rows in first_of(using, queries, SAMPLE).items():
-        for row in rows:
-            _tell(bars[key], row)
+    return first_of(using, queries, SAMPLE)
+
+
+def _has_said_its_end(root: type[SimpleTask], using: str) -> Any:
+    """Tasks whose last run ended by its body: how long others ran, nobody knows."""
+    events: Any = models.QuerySet(event_model_of(root), using=using)
+    given_up = events.filter(
+        task=models.OuterRef("pk"), kind=EventKind.DROP, event_time=models.OuterRef("done_time")
+    )
+    return models.Q(status=Status.SUCCESS) | models.Q(
+        ~models.Exists(given_up), status=Status.FAILED
+    )
+
+
+def _events(scope: Scope, root: type[SimpleTask], using: str) -> Any:
+    rows: Any = models.QuerySet(event_model_of(root), using=using)
+    return scope.kept(rows, root, using, "task")
 
 
 def _tell(bar: Bar, row: tuple[Any, ...]) -> None:

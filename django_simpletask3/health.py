@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import Error, connections
 
-from . import __version__, clock, instructions
+from . import __version__, clock, instructions, problems
 from .catalog import tables, task_models
 from .conf import options
 from .deliveries import waiting
@@ -18,6 +17,7 @@ from .exceptions import InvalidSetting, QueueUnavailable
 from .models import SimpleTask
 from .querysets import rows_of
 from .queue import Report, get_queue, redact
+from .scopes import Scope
 from .slices import first_of
 from .states import Status
 from .subscribers import registered
@@ -26,28 +26,27 @@ _logger = logging.getLogger(__name__)
 
 #: Rows that are looked at per table: those for which somebody has to act first.
 MOST_ROWS = 1000
-#: Seconds after which what should have been done is a problem.
-PATIENCE = 60.0
 
 Health = dict[str, Any]
 
 
 def look() -> Health:
-    """The state of this project's tasks, in plain values; ``problems`` has a sentence for each.
+    """The state of this project's tasks, in plain values; ``problems`` has English sentences.
 
     Nothing raises and nothing is counted in full: of each table at most MOST_ROWS rows are read;
     per model a few commands to Redis. ``healthy`` means that there are no problems.
     """
     health: Health = {"time": datetime.now(UTC).isoformat(), "version": __version__}
-    health["databases"] = {alias: _database(alias) for alias in _aliases()}
+    found = tables()
+    health["databases"] = {alias: _database(alias) for alias in sorted(found)}
     health["redis"] = _redis()
     asks_redis = health["redis"]["error"] is None
-    health["tables"] = [
-        told
-        for using, together in tables().items()
-        if health["databases"][using]["error"] is None
-        for told in _tables(using, together)
-    ]
+    silent = {alias: one["error"] for alias, one in health["databases"].items() if one["error"]}
+    scope = Scope(silent=silent)
+    health["tables"] = [told for together in scope.asked(_tables) for told in together]
+    for alias, error in silent.items():
+        # One that went away between the questions.
+        health["databases"].get(alias, {})["error"] = error
     said = _instructions()
     paused = {one.target: _told_by(one) for one in said if one.what == instructions.PAUSE}
     health["models"] = [
@@ -63,13 +62,9 @@ def look() -> Health:
     stopping = {one.target for one in said if one.what == instructions.STOP}
     workers = _workers() if asks_redis else []
     health["workers"] = [{**one, "is_to_stop": one["worker"] in stopping} for one in workers]
-    health["problems"] = list(_problems(health))
+    health["problems"] = [str(problem) for problem in problems.of(health)]
     health["healthy"] = not health["problems"]
     return health
-
-
-def _aliases() -> list[str]:
-    return sorted(tables())
 
 
 def _database(alias: str) -> dict[str, Any]:
@@ -79,7 +74,7 @@ def _database(alias: str) -> dict[str, Any]:
             with connections[alias].cursor() as cursor:
                 cursor.execute("SELECT 1")
     except Error as error:
-        told["error"] = str(error)
+        told["error"] = str(error) or type(error).__name__
         connections[alias].close()
     return told
 
@@ -107,9 +102,9 @@ def _redis() -> dict[str, Any]:
     return told
 
 
-def _tables(using: str, together: list[type[SimpleTask]]) -> Iterator[dict[str, Any]]:
+def _tables(using: str, together: list[type[SimpleTask]]) -> list[dict[str, Any]]:
     """What waits or runs in each table of a database; in one statement."""
-    names = ("status", "lease_until", "run_after", "add_time")
+    names = ("status", "lease_until", "run_after", "mod_time")
     queries = {
         root: rows_of(root, using)
         .filter(lease_until__isnull=False)
@@ -117,8 +112,8 @@ def _tables(using: str, together: list[type[SimpleTask]]) -> Iterator[dict[str, 
         .values_list(*names)
         for root in together
     }
-    for root, found in first_of(using, queries, MOST_ROWS).items():
-        yield _table(root, using, found)
+    found = first_of(using, queries, MOST_ROWS)
+    return [_table(root, using, rows) for root, rows in found.items()]
 
 
 def _table(root: type[SimpleTask], using: str, found: list[tuple[Any, ...]]) -> dict[str, Any]:
@@ -126,9 +121,10 @@ def _table(root: type[SimpleTask], using: str, found: list[tuple[Any, ...]]) -> 
     now = clock.now(using)
     counts = Counter(status for status, *_ in found)
     ended = [until for status, until, *_ in found if status == Status.RUNNING and until <= now]
+    # Since it was reset, retried or recovered, not since it was born.
     due = [
-        after or added
-        for status, _, after, added in found
+        max(moved, after or moved)
+        for status, _, after, moved in found
         if status == Status.PENDING and (after is None or after <= now)
     ]
     return {
@@ -211,51 +207,3 @@ def _since_recovery(report: Report) -> float:
     began = float(said.get("began", 0.0))
     last = float(said.get("chores", {}).get("expired", {}).get("ended") or began)
     return round(report.age + float(said.get("time", last)) - last, 3)
-
-
-def _problems(health: Health) -> Iterator[str]:
-    for alias, told in health["databases"].items():
-        if told["error"]:
-            yield f"The database {alias!r} does not answer: {told['error']}"
-    if error := health["redis"]["error"]:
-        yield f"Redis does not answer: {error}"
-    yield from _problems_of_tables(health)
-    if health["redis"]["error"] is None:
-        yield from _problems_of_workers(health)
-    yield from _problems_of_subscriptions(health)
-
-
-def _problems_of_tables(health: Health) -> Iterator[str]:
-    for table in health["tables"]:
-        ended = table["longest_ended"]
-        if ended is not None and ended > PATIENCE:
-            yield (
-                f"{table['lease_ended']} running tasks of {table['model']} in "
-                f"{table['database']!r} have an ended lease, for {ended:.0f} s already: nobody "
-                "recovers them."
-            )
-
-
-def _problems_of_subscriptions(health: Health) -> Iterator[str]:
-    for told in health["subscriptions"]:
-        name = f"{told['subscription']!r} in {told['database']!r}"
-        if told["dead"]:
-            yield f"{told['dead']} deliveries to {name} are dead: retry them in the admin."
-        if told["waiting"] and not told["is_known"]:
-            yield f"{told['waiting']} deliveries wait for {name}, to which nobody subscribes."
-        elif told["is_known"] and told["lag"] is not None and told["lag"] > PATIENCE:
-            yield f"The subscriber {name} is {told['lag']:.0f} s behind."
-
-
-def _problems_of_workers(health: Health) -> Iterator[str]:
-    workers = health["workers"]
-    if not workers:
-        yield "No worker reports. Start one: python manage.py django-simpletask3-server"
-        return
-    served = {label for worker in workers for label in worker.get("models", {})}
-    for model in health["models"]:
-        if model["model"] not in served and model["messages"]:
-            yield f"{model['messages']} tasks of {model['model']} wait, and no worker runs it."
-    rest = min(worker["seconds_since_recovery"] for worker in workers)
-    if rest > PATIENCE:
-        yield f"The last pass of recovery ended {rest:.0f} s ago: look at the workers' logs."

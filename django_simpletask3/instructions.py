@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, router
@@ -17,6 +19,8 @@ PAUSE = "pause"
 STOP = "stop"
 
 _LIMIT = 255
+#: After which a worker that does not report will not any more, Redis or not.
+_LONG = timedelta(days=1)
 
 
 class Instruction(models.Model):
@@ -77,6 +81,16 @@ def stop(worker: str, reason: str = "") -> bool:
 def obeyed(worker: str) -> bool:
     """``worker`` has heard that it is to stop; whether it was asked to."""
     return _take_back(STOP, worker)
+
+
+def swept(known: Collection[str]) -> int:
+    """Take back what workers were asked long ago that are not among the ``known``; how many.
+
+    They are gone: who lives reports, and hears of it within seconds.
+    """
+    old = _rows().filter(what=STOP, time__lt=timezone.now() - _LONG)
+    gone, _by_model = old.exclude(target__in=list(known)).delete()
+    return int(gone)
 
 
 def standing() -> list[Instruction]:

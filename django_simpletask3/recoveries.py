@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from django.db import models
+from django.db import Error, models
 from django.db.models.functions import Cast
 
-from .catalog import databases_of, roots, tables
+from .catalog import databases_of, roots
 from .events import TaskEvent, event_model_of
 from .models import SimpleTask
+from .scopes import Scope
 from .slices import first_of
 from .states import EventKind
 
 #: What is listed, unless some of these are asked for.
 KINDS = (EventKind.RECOVER, EventKind.DROP, EventKind.RELEASE, EventKind.REJECT)
 
+#: Recoveries that are counted, of each table and kind.
+MOST_COUNTED = 10_000
+
 _PAGE = 500
+#: Rows that are read, of each table and kind, in search of those of a worker.
+_MOST_READ = 5000
 _TEXT = models.CharField(max_length=255)
 _READ = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
 
@@ -66,27 +73,36 @@ COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
 def recoveries(
-    chosen: Collection[type[SimpleTask]] | None = None,
+    chosen: Scope | Collection[type[SimpleTask]] | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
     kinds: Collection[EventKind] = KINDS,
-    reason: str = "",
+    reason: str | None = None,
     worker: str = "",
 ) -> Iterator[Recovery]:
     """What was recovered from ``since`` until before ``until``: by table and kind, oldest first.
 
-    ``reason`` must be the event's; ``worker`` a part of the worker's name. Read in pages by the
-    index of kind and time: memory does not grow with their number.
+    ``reason`` must be the event's, which may be empty; ``worker`` a part of the worker's name. Read
+    in pages by the index of kind and time: memory does not grow with their number. Of a proxy or a
+    child, all that stands in the table of its root is meant.
     """
-    bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason or None}
+    bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
-    for root in roots(chosen):
+    scope = Scope.of(chosen)
+    for root in roots(scope.models):
         for using in databases_of(root):
-            for event in chain.from_iterable(_told(root, using, kind, asked) for kind in kinds):
-                found = _recovery(root, using, event)
-                if worker in found.worker:
-                    yield found
+            if scope.silent and using in scope.silent:
+                continue
+            each = (_events(scope, root, using, kind, asked) for kind in kinds)
+            try:
+                for event in chain.from_iterable(map(_told, each)):
+                    found = _recovery(root, using, event)
+                    if worker in found.worker:
+                        yield found
+            except Error as error:
+                scope.note(using, error)
+    scope.note_unanswered()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,39 +114,85 @@ class Page:
 
 
 def newest(
-    chosen: Collection[type[SimpleTask]] | None = None,
+    chosen: Scope | Collection[type[SimpleTask]] | None = None,
     *,
     most: int,
     since: datetime | None = None,
     until: tuple[datetime, int] | None = None,
     kinds: Collection[EventKind] = KINDS,
-    reason: str = "",
+    reason: str | None = None,
     worker: str = "",
 ) -> Page:
     """The newest ``most`` recoveries; one statement per database, limited by its indexes.
+
+    With a ``worker`` there may be a few more, and fewer recoveries on a page than there is room.
 
     ``until`` is the ``rest`` of the page before. Several events may have the same time: the second
     part of it says how many of that very time have been seen.
     """
     last, seen = until or (None, 0)
-    bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason or None}
+    bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason}
     asked = {name: bound for name, bound in bounds.items() if bound is not None}
-    held = models.Q(worker__contains=worker) | models.Q(data__contains=worker)
-    found = []
-    for using, together in tables(chosen).items():
+    scope = Scope.of(chosen)
+    held = _held_by(worker) if worker else models.Q()
+    wanted = most + seen + 1
+
+    def ask(using: str, together: list[type[SimpleTask]]) -> _Found:
         queries = {
-            (root, kind): _events(root, using, kind, asked)
-            .filter(held if worker else models.Q())
+            (root, kind): _events(scope, root, using, kind, asked)
+            .filter(held)
             .order_by("-event_time", "-pk")
             .values_list(Cast("task_id", _TEXT), *_READ)
             for root in together
             for kind in kinds
         }
-        for (root, _kind), rows in first_of(using, queries, most + seen + 1).items():
-            told = (_Row(_key(root, row[0]), *row[1:]) for row in rows)
-            found += [_recovery(root, using, row) for row in told]
-    in_order = sorted((one for one in found if worker in one.worker), key=_newest_first)
-    return _page(in_order[seen:], most, until)
+        return _exactly(using, queries, wanted, worker)
+
+    answers = list(scope.asked(ask))
+    cut = max((answer.cut for answer in answers if answer.cut is not None), default=None)
+    found = [one for answer in answers for one in answer.hits if cut is None or one.time > cut]
+    page = _page(sorted(found, key=_newest_first)[seen:], most, until)
+    if cut is None or page.rest is not None:
+        return page
+    # Further back nothing was read: the next page begins there, or it would begin here once more.
+    return Page(page.found, (cut - timedelta(microseconds=cut == last), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Recoveries of one database; before ``cut``, if there is one, nobody has looked."""
+
+    hits: list[Recovery]
+    cut: datetime | None
+
+
+def _held_by(worker: str) -> models.Q:
+    """What may be of ``worker``: it stands somewhere in the event. A JSON text is ASCII."""
+    escaped = json.dumps(worker)[1:-1]
+    return models.Q(worker__contains=worker) | models.Q(data__contains=escaped)
+
+
+def _exactly(using: str, queries: Mapping[Any, Any], wanted: int, worker: str) -> _Found:
+    """The first ``wanted`` of each query that are of ``worker``.
+
+    Further rows are read where the database took others for such, up to _MOST_READ of them.
+    """
+    hits: list[Recovery] = []
+    cut, limit = None, wanted
+    while queries:
+        again = {}
+        for (root, kind), rows in first_of(using, queries, limit).items():
+            told = [_recovery(root, using, _Row(_key(root, row[0]), *row[1:])) for row in rows]
+            meant = [one for one in told if worker in one.worker]
+            is_short = len(meant) < wanted and len(rows) == limit
+            if is_short and limit < _MOST_READ:
+                again[root, kind] = queries[root, kind]
+                continue
+            hits += meant
+            if is_short and (cut is None or told[-1].time > cut):
+                cut = told[-1].time
+        queries, limit = again, limit * 8
+    return _Found(hits, cut)
 
 
 def _key(root: type[SimpleTask], text: str) -> str:
@@ -151,34 +213,43 @@ def _page(rest: list[Recovery], most: int, until: tuple[datetime, int] | None) -
     return Page(shown, (end, before + sum(one.time == end for one in shown)))
 
 
-def counted(
-    since: datetime, chosen: Collection[type[SimpleTask]] | None = None
-) -> dict[tuple[str, str], int]:
-    """How many recoveries there were ``since`` then, by kind and reason; the most frequent first.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many recoveries there were, by kind and reason; of those in ``cut`` there are more."""
 
-    One statement per database.
+    numbers: dict[tuple[str, str], int]
+    cut: frozenset[str]
+
+
+def counted(since: datetime, chosen: Scope | Collection[type[SimpleTask]] | None = None) -> Counts:
+    """How many recoveries there were ``since`` then; the most frequent first.
+
+    One statement per database; of each table and kind the newest MOST_COUNTED are counted.
     """
+    scope = Scope.of(chosen)
     counts: Counter[tuple[str, str]] = Counter()
-    for using, together in tables(chosen).items():
-        queries: dict[type[SimpleTask], Any] = {
-            root: models.QuerySet(event_model_of(root), using=using)
-            .filter(kind__in=KINDS, event_time__gte=since)
-            .order_by()
-            .values_list("kind", "reason")
-            .annotate(number=models.Count("pk"))
-            .order_by("-number")
+    cut = set()
+
+    def ask(using: str, together: list[type[SimpleTask]]) -> Any:
+        queries = {
+            (root, kind): _events(scope, root, using, kind, {"event_time__gte": since})
+            .order_by("-event_time")
+            .values_list("reason")
             for root in together
+            for kind in KINDS
         }
-        for rows in first_of(using, queries, _PAGE).values():
-            for kind, reason, number in rows:
-                counts[str(kind), reason] += number
-    return dict(counts.most_common())
+        return first_of(using, queries, MOST_COUNTED + 1)
+
+    for answer in scope.asked(ask):
+        for (_root, kind), rows in answer.items():
+            counts.update((str(kind), reason) for (reason,) in rows[:MOST_COUNTED])
+            if len(rows) > MOST_COUNTED:
+                cut.add(str(kind))
+    return Counts(dict(counts.most_common()), frozenset(cut))
 
 
-def _told(
-    root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]
-) -> Iterator[TaskEvent]:
-    events = _events(root, using, kind, asked).order_by("event_time", "pk")
+def _told(events: Any) -> Iterator[TaskEvent]:
+    events = events.order_by("event_time", "pk")
     page = list(events[:_PAGE])
     while page:
         yield from page
@@ -187,8 +258,14 @@ def _told(
         page = list(events.filter(rest, event_time__gte=last.event_time)[:_PAGE])
 
 
-def _events(root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]) -> Any:
-    return models.QuerySet(event_model_of(root), using=using).filter(kind=kind, **asked)
+def _events(
+    scope: Scope, root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]
+) -> Any:
+    return scope.kept(_stream(root, using).filter(kind=kind, **asked), root, using, "task")
+
+
+def _stream(root: type[SimpleTask], using: str) -> Any:
+    return models.QuerySet(event_model_of(root), using=using)
 
 
 def _recovery(root: type[SimpleTask], using: str, event: TaskEvent | _Row) -> Recovery:

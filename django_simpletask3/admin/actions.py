@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 
-from django_simpletask3 import permissions
-from django_simpletask3.catalog import as_saved
 from django_simpletask3.context import task_context
-from django_simpletask3.events import root_of
+from django_simpletask3.events import home_of
 
 from . import confirmation, deeds, downloads, outcomes
 from .deeds import Deed
 from .outcomes import Outcome
+from .selection import Selection
 
-#: How many tasks are moved in one transaction.
-BATCH = 100
+_DEEDS = {deed.name: deed for deed in deeds.DEEDS}
 
 Action = Callable[[Any, Any, Any], Any]
 
@@ -32,13 +31,14 @@ def _offered(deed: Deed) -> Action:
 
     @admin.action(permissions=[deed.permission], description=deed.description)
     def action(modeladmin: Any, request: Any, queryset: Any) -> Any:
-        if not _may(modeladmin, request, deed, queryset.model):
+        if not may(modeladmin, request, deed):
             raise PermissionDenied
         if not confirmation.is_given(request):
-            return confirmation.page(modeladmin, request, queryset, deed)
+            allows = partial(may, modeladmin, request, deed)
+            return confirmation.page(modeladmin, request, Selection.of(queryset), deed, allows)
         counts, done = _carry_out(modeladmin, request, queryset, deed)
         outcomes.report(modeladmin, request, counts, deed.sentences)
-        return downloads.streams(done) if deed.is_download and done else None
+        return downloads.streams(queryset.model, done) if done else None
 
     action.__name__ = deed.name
     action.__doc__ = str(deed.explanation)
@@ -47,43 +47,45 @@ def _offered(deed: Deed) -> Action:
 
 def _carry_out(
     modeladmin: Any, request: Any, queryset: Any, deed: Deed
-) -> tuple[Counter[Outcome], list[Any]]:
-    """Do it to the selected tasks in batches: how many had which outcome, and those it was done to.
+) -> tuple[Counter[Outcome], list[tuple[str, Any]]]:
+    """Do it to the selected tasks in batches: how many had which outcome, and what is to be had.
 
-    Those that this user may not touch are left alone, whoever says so: the model's admin or the
-    permissions of the object.
+    That is database and key of each task whose stream is downloaded. Those that this user may not
+    touch are left alone, whoever says so: the model's admin or the permissions of the object.
     """
     reason = confirmation.reason_of(request) or deed.reason
     counts: Counter[Outcome] = Counter()
-    done: list[Any] = []
+    done: list[tuple[str, Any]] = []
     with task_context(actor=request.user):
-        for tasks, missing in _batches(queryset):
-            allowed = [task for task in tasks if _may(modeladmin, request, deed, type(task), task)]
+        for tasks, missing in Selection.of(queryset).batches():
+            allowed = [task for task in tasks if may(modeladmin, request, deed, task)]
             came_to = deed.step(allowed, reason)
             counts.update(came_to)
             counts[Outcome.FORBIDDEN] += len(tasks) - len(allowed)
             counts[Outcome.GONE] += missing
-            pairs = zip(allowed, came_to, strict=True)
-            done += [task for task, outcome in pairs if outcome is Outcome.DONE]
+            if deed.is_download:
+                pairs = zip(allowed, came_to, strict=True)
+                done += [(home_of(one), one.pk) for one, came in pairs if came is Outcome.DONE]
     return counts, done
 
 
-def _may(modeladmin: Any, request: Any, deed: Deed, model: Any, task: Any = None) -> bool:
-    asked = getattr(modeladmin, f"has_{deed.permission}_permission", None)
-    if asked is not None:
-        return bool(asked(request, task))
-    return permissions.may(request.user, deed.permission, model, task)
+def refuse_forbidden(modeladmin: Any, request: Any) -> None:
+    """Raise PermissionDenied if ``request`` posts an action that its user may do to no task.
+
+    Django itself only leaves such an action out of what can be chosen, and shows the list again.
+    """
+    for name in request.POST.getlist("action"):
+        deed = _DEEDS.get(name)
+        if deed is not None and not may(modeladmin, request, deed):
+            raise PermissionDenied
 
 
-def _batches(queryset: Any) -> Iterator[tuple[list[Any], int]]:
-    # Where Django itself would write the rows: the alias the admin chose, or the router's.
-    using = queryset.select_for_update().db
-    pks = list(queryset.using(using).values_list("pk", flat=True))
-    for start in range(0, len(pks), BATCH):
-        batch = pks[start : start + BATCH]
-        # As they were saved: a proxy in the list of its root rings its own bell.
-        tasks = as_saved(root_of(queryset.model), using, batch)
-        yield tasks, len(batch) - len(tasks)
+def may(modeladmin: Any, request: Any, deed: Deed, task: Any = None) -> bool:
+    """Whether the user of ``request`` may do ``deed`` to ``task``, or to tasks at all.
+
+    Django has made sure that the model's admin can be asked.
+    """
+    return bool(getattr(modeladmin, f"has_{deed.permission}_permission")(request, task))
 
 
 django_simpletask3_execute_for_selected = _offered(deeds.EXECUTE)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
@@ -12,6 +12,7 @@ from django_simpletask3.fields import STATUS
 from django_simpletask3.slices import counted_of
 
 from . import badges, dates
+from .access import Viewer, remember
 
 #: Rows that are counted of each status, and rows that can be reached by turning pages.
 MOST_COUNTED = 1000
@@ -40,11 +41,37 @@ class TaskPaginator(Paginator):  # type: ignore[type-arg]
 class TaskChangeList(ChangeList):
     """A list that leaves out the columns that it does not show and that may be very large."""
 
-    large = frozenset({"result_data", "error_data"})
+    #: Large columns, with the names in ``list_display`` that show them.
+    large: ClassVar[dict[str, set[str]]] = {
+        "result_data": {"result_data", "result_view"},
+        "error_data": {"error_data", "error_view"},
+    }
 
     def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         rows = super().get_queryset(request, *args, **kwargs)
-        return rows.defer(*self.large.difference(map(str, self.list_display)))
+        shown = {*map(str, self.list_display)}
+        return rows.defer(*(name for name, by in self.large.items() if not by & shown))
+
+    #: Whether the tasks are in the order of keys that tell nothing of their age.
+    is_by_key = False
+
+    def get_ordering(self, request: Any, queryset: Any) -> list[Any]:
+        """As Django's; newest first where the key does not tell, if there are not too many to sort.
+
+        No index has the time of birth.
+        """
+        ordering = list(super().get_ordering(request, queryset))
+        if ORDER_VAR in self.params or self.model_admin.get_ordering(request):
+            return ordering
+        self.is_by_key = queryset.order_by()[: MOST_LISTED + 1].count() > MOST_LISTED
+        return ordering if self.is_by_key else ["-add_time", *ordering]
+
+    def get_results(self, request: Any) -> None:
+        """As Django's; each task knows for whom it is shown."""
+        super().get_results(request)
+        viewer = Viewer(self.model_admin.admin_site, request)
+        for task in self.result_list:
+            remember(task, viewer)
 
     def statuses(self) -> list[dict[str, Any]]:
         """Each status with how many tasks have it and the link that lists them; one statement."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 
 from django import forms
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import model_ngettext
-from django.db.models import Count
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
-from django_simpletask3.fields import STATUS
+from django_simpletask3.querysets import rows_of
 
 from . import badges
 from .deeds import Deed
+from .selection import Selection
+
+#: Tasks of which it is asked, one by one, whether the user may touch them.
+MOST_ASKED = 1000
+
+_Counts = Counter[tuple[Any, "Verdict"]]
 
 _GIVEN = "django_simpletask3_confirmed"
 
@@ -42,17 +50,36 @@ def reason_of(request: Any) -> str:
     return request.POST.get("reason", "").strip()[:255]  # type: ignore[no-any-return]
 
 
-def page(modeladmin: Any, request: Any, queryset: Any, deed: Deed) -> TemplateResponse:
-    """Ask whether ``deed`` is to be done to the tasks of ``queryset``: how many it would move."""
-    found = queryset.order_by().values_list("status").annotate(Count("pk"))
-    by_status = dict(found.values_list("status", "pk__count"))
+class Verdict(IntEnum):
+    """What would happen to a task, in the order of the page."""
+
+    DONE = 0
+    LEFT = 1
+    FORBIDDEN = 2
+
+
+_SAID = {
+    Verdict.DONE: _("is done"),
+    Verdict.LEFT: _("left alone"),
+    Verdict.FORBIDDEN: _("left alone: you have no permission"),
+}
+
+
+def page(
+    modeladmin: Any, request: Any, selection: Selection, deed: Deed, allows: Callable[[Any], bool]
+) -> TemplateResponse:
+    """Ask whether ``deed`` is to be done to the tasks of ``selection``: how many it would move.
+
+    ``allows`` says of a task whether the user may do it; of more than MOST_ASKED tasks the others
+    are judged by their states only.
+    """
+    counts = _asked(selection, deed, allows) + _guessed(selection, deed)
     lines = [
-        (badges.status(status), by_status[status], status in deed.applies_to)
-        for status, _name in STATUS
-        if status in by_status
+        (badges.status(status), counts[status, verdict], _SAID[verdict])
+        for status, verdict in sorted(counts)
     ]
-    affected = sum(count for _label, count, applies in lines if applies)
-    total = sum(by_status.values())
+    affected = sum(n for (_status, verdict), n in counts.items() if verdict is Verdict.DONE)
+    total = counts.total()
     opts = modeladmin.model._meta
     names = {"verbose_name": opts.verbose_name, "verbose_name_plural": opts.verbose_name_plural}
     context = {
@@ -63,6 +90,7 @@ def page(modeladmin: Any, request: Any, queryset: Any, deed: Deed) -> TemplateRe
         "explanation": deed.explanation,
         "lines": lines,
         "affected": affected,
+        "is_at_most": len(selection.pks) > MOST_ASKED,
         "total": total,
         "objects_name": model_ngettext(opts, total),
         "form": ReasonForm(),
@@ -75,3 +103,27 @@ def page(modeladmin: Any, request: Any, queryset: Any, deed: Deed) -> TemplateRe
     request.current_app = modeladmin.admin_site.name
     template = "admin/django_simpletask3/confirmation.html"
     return TemplateResponse(request, template, context)
+
+
+def _asked(selection: Selection, deed: Deed, allows: Callable[[Any], bool]) -> _Counts:
+    counts: _Counts = Counter()
+    for tasks, _gone in selection.batches(MOST_ASKED):
+        allowed = [task for task in tasks if allows(task)]
+        meant = {task.pk for task in deed.meant(allowed)}
+        counts.update((task.status, Verdict.FORBIDDEN) for task in tasks if task not in allowed)
+        counts.update(
+            (task.status, Verdict.DONE if task.pk in meant else Verdict.LEFT) for task in allowed
+        )
+    return counts
+
+
+def _guessed(selection: Selection, deed: Deed) -> _Counts:
+    counts: _Counts = Counter()
+    rest = selection.pks[MOST_ASKED:]
+    for start in range(0, len(rest), MOST_ASKED):
+        rows = rows_of(selection.root, selection.using).filter(
+            pk__in=rest[start : start + MOST_ASKED]
+        )
+        for status in rows.values_list("status", flat=True):
+            counts[status, Verdict.DONE if status in deed.applies_to else Verdict.LEFT] += 1
+    return counts

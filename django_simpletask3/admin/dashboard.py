@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,19 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from django_simpletask3 import figures, health, instructions, recoveries
+from django_simpletask3 import figures, health, problems
 from django_simpletask3.context import task_context
+from django_simpletask3.events import root_of
 from django_simpletask3.exceptions import QueueUnavailable
 from django_simpletask3.figures import Period
 from django_simpletask3.models import Dashboard
 from django_simpletask3.queue import get_queue
+from django_simpletask3.scopes import Scope
 
-from . import access, charts, moments, recoveries_page
+from . import charts, moments, orders, recoveries_page, values
+from .access import Viewer
 from .durations import in_words
 from .running import running
 
@@ -40,7 +42,6 @@ _PERIODS = {
     Period.WEEK: _("Last week"),
     Period.MONTH: _("Last month"),
 }
-_DAY = timedelta(days=1)
 _SHOWN = 10
 
 
@@ -85,21 +86,22 @@ class DashboardAdmin(_ModelAdmin):
         """The dashboard. A dozen queries, whatever the size of the tables."""
         self._refuse_unless_viewer(request)
         period = _period(request.GET.get("period", ""))
-        shown = access.visible_models(request)
-        labels = {model._meta.label for model in shown}
-        told = health.look()
+        viewer = Viewer(self.admin_site, request)
+        shown = viewer.models()
+        told = values.visible_in(health.look())
+        scope = viewer.scope(_silent(told))
+        may_change = self.has_change_permission(request)
         context = {
             **self._page_context(request, _("Dashboard")),
-            "may_change": self.has_change_permission(request),
-            "problems": told["problems"],
-            "redis": told["redis"],
-            "queues": list(self._queues(told, shown)),
-            "workers": list(self._workers(told, request, shown)),
+            "may_change": may_change,
+            "queues": list(self._queues(told, viewer, shown)),
+            "workers": list(self._workers(told, viewer, values.visible_in(running(scope)))),
             "subscriptions": [_subscription(one) for one in told["subscriptions"]],
             "period": str(period),
             "periods": [(str(one), label) for one, label in _PERIODS.items()],
-            "charts": charts.charts(figures.bars(period, shown), period) if labels else [],
-            "recoveries": recoveries_page.counts(recoveries.counted(timezone.now() - _DAY, shown)),
+            "charts": charts.charts(figures.bars(period, scope), period) if shown else [],
+            "recoveries": recoveries_page.of_the_day(scope),
+            "problems": _problems(told, scope, in_full=may_change),
             **(extra_context or {}),
         }
         return self._answer(request, "dashboard", context)
@@ -114,19 +116,19 @@ class DashboardAdmin(_ModelAdmin):
     def export_view(self, request: Any) -> Any:
         """The same as comma-separated values, all of it."""
         self._refuse_unless_viewer(request)
-        return recoveries_page.export(request)
+        return recoveries_page.export(self.admin_site, request)
 
     def instruct_view(self, request: Any) -> Any:
         """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        reason = request.POST.get("reason", "").strip()[:255]
+        reason = values.visible(request.POST.get("reason", "")).strip()[:255]
         target = request.POST.get("target", "")
-        deed = _INSTRUCTIONS.get(request.POST.get("what", ""))
-        if deed is None:
+        order = orders.ORDERS.get(request.POST.get("what", ""))
+        if order is None:
             raise PermissionDenied
         with task_context(actor=request.user, reason=reason):
-            said = deed(request, target)
+            said = order(Viewer(self.admin_site, request), target)
         if said is not None:
             self._log(request, f"{request.POST['what']} {target}: {reason}")
             self.message_user(request, said, messages.SUCCESS)
@@ -155,54 +157,78 @@ class DashboardAdmin(_ModelAdmin):
             change_message=words,
         )
 
-    def _queues(self, told: health.Health, shown: list[Any]) -> Any:
+    def _queues(self, told: health.Health, viewer: Viewer, shown: list[Any]) -> Any:
         tables: dict[str, list[Any]] = {}
         for table in told["tables"]:
             tables.setdefault(table["model"], []).append(table)
         by_label = {model._meta.label: model for model in shown}
         for one in told["models"]:
             model = by_label.get(one["model"])
-            if model is None:
-                continue
-            mine = tables.get(one["model"], [])
-            waits = [t["longest_wait"] for t in mine if t["longest_wait"] is not None]
-            yield {
-                **one,
-                "name": access.list_link(self.admin_site, model, one["model"]),
-                "pending": _number(sum(t["pending"] for t in mine), mine),
-                "running": _number(sum(t["running"] for t in mine), mine),
-                "oldest": in_words(timedelta(seconds=max(waits))) if waits else "",
-                "letters": _letters(one) if one["dead_letters"] else [],
-            }
+            if model is not None:
+                yield {
+                    **one,
+                    "name": viewer.list_link(model, one["model"]),
+                    "letters": _letters(model) if one["dead_letters"] else [],
+                    **_rows(model, tables),
+                }
 
-    def _workers(self, told: health.Health, request: Any, shown: list[Any]) -> Any:
-        going = running(shown)
+    def _workers(self, told: health.Health, viewer: Viewer, going: dict[str, Any]) -> Any:
         for one in told["workers"]:
             runs = going.pop(one["worker"], [])
-            yield self._worker(request, one["worker"], runs) | {
+            yield _worker(viewer, one["worker"], runs) | {
                 "seen": in_words(timedelta(seconds=one["seconds_since_report"])),
-                "models": one.get("models", {}),
                 "threads": sum(said["threads"] for said in one.get("models", {}).values()),
                 "is_asked": one["is_to_stop"],
                 "is_known": True,
             }
         for worker, runs in sorted(going.items()):
-            yield self._worker(request, worker, runs) | {"is_known": False}
+            yield _worker(viewer, worker, runs) | {"is_known": False}
 
-    def _worker(self, request: Any, worker: str, runs: list[Any]) -> dict[str, Any]:
-        now = timezone.now()
-        return {
-            "worker": worker,
-            "count": len(runs),
-            "running": [
-                (
-                    access.link(self.admin_site, request, run.label, run.pk),
-                    in_words(max(now - run.since, timedelta(0))) if run.since else "",
-                )
-                for run in runs[:_SHOWN]
-            ],
-            "more": max(0, len(runs) - _SHOWN),
-        }
+
+def _rows(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """What stands in the table of ``model``; proxies and children are counted with their root."""
+    root = root_of(model)
+    if root is not model:
+        return {"root": root._meta.label}
+    mine = tables.get(model._meta.label, [])
+    waits = [t["longest_wait"] for t in mine if t["longest_wait"] is not None]
+    return {
+        "pending": _number(sum(t["pending"] for t in mine), mine),
+        "running": _number(sum(t["running"] for t in mine), mine),
+        "oldest": in_words(timedelta(seconds=max(waits))) if waits else "",
+        "is_at_least": not all(table["is_all"] for table in mine),
+    }
+
+
+def _worker(viewer: Viewer, worker: str, runs: list[Any]) -> dict[str, Any]:
+    now = timezone.now()
+    return {
+        "worker": worker,
+        "count": len(runs),
+        "running": [
+            (
+                viewer.link(run.model, run.database, run.pk),
+                in_words(max(now - run.since, timedelta(0))) if run.since else "",
+            )
+            for run in runs[:_SHOWN]
+        ],
+        "more": max(0, len(runs) - _SHOWN),
+    }
+
+
+def _silent(told: health.Health) -> dict[str, str]:
+    return {alias: one["error"] for alias, one in told["databases"].items() if one["error"]}
+
+
+def _problems(told: health.Health, scope: Scope, *, in_full: bool) -> list[str]:
+    """In the reader's language; what a database or Redis said goes to those who can act on it."""
+    found = list(problems.of(told))
+    found += [
+        problems.silent(alias, error)
+        for alias, error in (scope.silent or {}).items()
+        if alias not in _silent(told)
+    ]
+    return [problem.translated(in_full=in_full) for problem in found]
 
 
 def _period(asked: str) -> Period:
@@ -218,55 +244,12 @@ def _subscription(one: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, "behind": "" if lag is None else in_words(timedelta(seconds=lag))}
 
 
-def _letters(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _letters(model: Any) -> list[dict[str, Any]]:
     try:
-        found = get_queue().dead_letters(one["channel"], limit=_SHOWN)
+        found = get_queue().dead_letters(model.get_event_channel(), limit=_SHOWN)
     except QueueUnavailable:
         return []
-    return [{**letter, "moment": moments.of_timestamp(letter.get("time"))} for letter in found]
-
-
-def _model_named(request: Any, label: str) -> Any:
-    found = {model._meta.label: model for model in access.visible_models(request)}
-    if label not in found:
-        raise PermissionDenied
-    return found[label]
-
-
-def _pause(request: Any, target: str) -> Any:
-    model = _model_named(request, target)
-    instructions.pause(model)
-    said = _("%s is paused: workers start no more of its tasks within five seconds.")
-    return said % model._meta.label
-
-
-def _resume(request: Any, target: str) -> Any:
-    model = _model_named(request, target)
-    instructions.resume(model)
-    return _("%s goes on within five seconds.") % model._meta.label
-
-
-def _stop(_request: Any, target: str) -> Any:
-    instructions.stop(target)
-    return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
-
-
-def _replay(request: Any, target: str) -> Any:
-    model = _model_named(request, target)
-    try:
-        count = get_queue().replay(model.get_event_channel())
-    except QueueUnavailable as error:
-        messages.error(request, str(error))
-        return None
-    said = ngettext(
-        "%d dead letter is in the queue again.", "%d dead letters are in the queue again.", count
-    )
-    return said % count
-
-
-_INSTRUCTIONS: dict[str, Callable[[Any, str], Any]] = {
-    "pause": _pause,
-    "resume": _resume,
-    "stop": _stop,
-    "replay": _replay,
-}
+    return [
+        {**values.visible_in(letter), "moment": moments.of_timestamp(letter.get("time"))}
+        for letter in found
+    ]

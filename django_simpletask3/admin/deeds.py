@@ -11,12 +11,14 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3 import bells, permissions
+from django_simpletask3.events import home_of, root_of
 from django_simpletask3.exceptions import StaleTask
+from django_simpletask3.holds import held
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.moves import Move, trusted_until
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.states import ACTIVE, ANY, EventKind, Status
-from django_simpletask3.transitions import record_all
+from django_simpletask3.transitions import lock, record_all
 
 from . import outcomes
 from .here import run_here
@@ -38,6 +40,13 @@ class Deed:
     reason: str
     #: Whether the streams are handed over afterwards.
     is_download: bool = False
+    #: Those of the tasks to which it applies, where the status does not tell.
+    among: Callable[[list[Any]], list[Any]] | None = None
+
+    def meant(self, tasks: list[Any]) -> list[Any]:
+        """Those of ``tasks`` to which it would be done as they stand."""
+        found = [task for task in tasks if task.status in self.applies_to]
+        return self.among(found) if self.among is not None else found
 
 
 def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
@@ -76,6 +85,26 @@ def _reset_of(task: Any, reason: str, **fence: Any) -> Move:
 
 def _told(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
     return _moved([Move(task, kind, reason=reason) for task in tasks])
+
+
+def _held(tasks: list[Any]) -> list[Any]:
+    if not tasks:
+        return []
+    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    on_hold = held(root, using, [task.pk for task in tasks])
+    return [task for task in tasks if task.pk in on_hold]
+
+
+def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
+    if not tasks:
+        return []
+    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    with transaction.atomic(using=using):
+        lock(root, using, [task.pk for task in tasks])
+        meant = _held(tasks)
+        moved = _told(EventKind.LIFT, meant, reason)
+    came_to = {task.pk: outcome for task, outcome in zip(meant, moved, strict=True)}
+    return [came_to.get(task.pk, Outcome.NOT_HELD) for task in tasks]
 
 
 def _moved(moves: list[Move]) -> list[Outcome]:
@@ -168,9 +197,10 @@ LIFT = Deed(
     description=_("Lift the legal hold on selected %(verbose_name_plural)s"),
     explanation=_("Tasks may be deleted and erased again, as their retention says."),
     applies_to=ANY,
-    step=partial(_told, EventKind.LIFT),
+    step=_lift,
     sentences=outcomes.LIFTED,
     reason="lifted in the admin",
+    among=_held,
 )
 EXPORT = Deed(
     name="django_simpletask3_export_for_selected",

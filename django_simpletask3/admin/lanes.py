@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django_simpletask3.fields import KIND
 from django_simpletask3.states import FINAL, EventKind, Status
 
-from . import durations, moments
+from . import durations, heads, moments
 from .values import visible
 
 WIDTH = 960.0
@@ -23,31 +23,34 @@ _THIN = 1.5
 #: Attempts that are drawn: the newest.
 MOST = 30
 
-_MARKED = frozenset(
-    {
-        EventKind.RECOVER,
-        EventKind.DROP,
-        EventKind.RELEASE,
-        EventKind.REJECT,
-        EventKind.RETRY,
-        EventKind.CANCEL,
-        EventKind.RESET,
-        EventKind.HOLD,
-        EventKind.LIFT,
-        EventKind.ERASE,
-        EventKind.DELETE,
-    }
-)
+#: What is marked, each kind by a shape of its own around the origin: colours tell nothing alone.
+SHAPES = {
+    EventKind.RECOVER: "M0-6 6 5-6 5Z",
+    EventKind.DROP: "M-5-3-3-5 0-2 3-5 5-3 2 0 5 3 3 5 0 2-3 5-5 3-2 0Z",
+    EventKind.RELEASE: "M0 6 6-5-6-5Z",
+    EventKind.REJECT: "M0-6 6 0 0 6-6 0Z",
+    EventKind.RETRY: "M6 0-5 6-5-6Z",
+    EventKind.CANCEL: "M-5-5H5V5H-5Z",
+    EventKind.RESET: "M-6 0 5 6 5-6Z",
+    EventKind.HOLD: "M-5-5H-1V5H-5ZM1-5H5V5H1Z",
+    EventKind.LIFT: "M0-6 6 0H2V6H-2V0H-6Z",
+    EventKind.ERASE: "M-6-2H6V2H-6Z",
+    EventKind.DELETE: "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
+}
+#: The width of a letter in a span, and how many there must be room for.
+_LETTER, _FEWEST = 6.5, 6
 
 
 @dataclass(slots=True)
 class Span:
-    """A stretch of time in one state: waiting, running or idle."""
+    """A stretch of time in one state: waiting, running or idle; what runs has a worker."""
 
     state: str
     begin: datetime
     end: datetime
+    worker: str = ""
     said: str = ""
+    label: str = ""
     x: float = 0.0
     width: float = 0.0
 
@@ -56,10 +59,18 @@ class Span:
 class Mark:
     """Something out of the ordinary, at its time."""
 
-    kind: str
+    kind: EventKind
     time: datetime
     said: str
     x: float = 0.0
+
+    @property
+    def shape(self) -> str:
+        return SHAPES[self.kind]
+
+    @property
+    def name(self) -> str:
+        return str(dict(KIND)[self.kind])
 
 
 @dataclass(slots=True)
@@ -88,6 +99,12 @@ class Picture:
     width: float = WIDTH
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
+
+    @property
+    def marks(self) -> list[Mark]:
+        """One mark of each kind that is drawn, for the legend."""
+        found = {mark.kind: mark for lane in self.lanes for mark in lane.marks}
+        return [found[kind] for kind in SHAPES if kind in found]
 
     @property
     def height(self) -> float:
@@ -130,13 +147,14 @@ def _lanes(events: Sequence[Any], now: datetime | None) -> list[Lane]:
         return lanes.setdefault(number, Lane(number))
 
     for event, following in zip_longest(events, events[1:]):
-        if event.kind in _MARKED:
-            mark = Mark(str(event.kind), event.event_time, _told(event))
-            lane(event.attempt).marks.append(mark)
+        if event.kind in SHAPES:
+            mark = Mark(event.kind, event.event_time, _told(event))
+            lane(_attempt_of(event)).marks.append(mark)
         until = following.event_time if following is not None else _open_end(event, now)
         state = _state(event.to_status)
         if until is not None and state is not None:
-            span = Span(state, event.event_time, max(until, event.event_time))
+            end = max(until, event.event_time)
+            span = Span(state, event.event_time, end, _worker_of(event, state))
             # Who waits, waits for the next attempt.
             _add(lane(event.attempt + (state == "waiting")), span)
     return [lanes[number] for number in sorted(lanes) if lanes[number].spans]
@@ -146,8 +164,21 @@ def _add(lane: Lane, span: Span) -> None:
     last = lane.spans[-1] if lane.spans else None
     if last is not None and last.state == span.state:
         last.end = span.end
+        last.worker = last.worker or span.worker
     else:
         lane.spans.append(span)
+
+
+def _attempt_of(event: Any) -> int:
+    """To which attempt ``event`` belongs: what is refused comes from one that is over."""
+    said = heads.said_in(event).get("attempt") if event.kind == EventKind.REJECT else None
+    return said if isinstance(said, int) else int(event.attempt)
+
+
+def _worker_of(event: Any, state: str) -> str:
+    # Of what is refused, the event names who came too late.
+    is_told = state == "running" and event.kind in (EventKind.START, EventKind.NOTE)
+    return visible(event.worker) if is_told else ""
 
 
 def _state(status: Any) -> str | None:
@@ -173,9 +204,18 @@ def _scale(lane: Lane, begin: datetime, whole: float) -> None:
         span.width = round(max(_THIN, at(span.end) - span.x), 1)
         words = {"waiting": _("waiting"), "running": _("running"), "idle": _("idle")}
         took = durations.in_words(max(span.end - span.begin, timedelta(0)))
-        span.said = f"{words[span.state]}: {took}"
+        span.said = f"{words[span.state]}: {took}" + (f" · {span.worker}" if span.worker else "")
+        span.label = _fitting(span.worker, span.width)
     for mark in lane.marks:
         mark.x = round(at(mark.time), 1)
+
+
+def _fitting(worker: str, width: float) -> str:
+    """The end of a worker's name, by which the workers of one model differ, or nothing."""
+    room = int((width - 8) / _LETTER)
+    if room < min(len(worker), _FEWEST):
+        return ""
+    return worker if len(worker) <= room else f"…{worker[1 - room :]}"
 
 
 def _told(event: Any) -> str:

@@ -29,14 +29,17 @@ def answer(modeladmin: Any, request: Any, object_id: str) -> JsonResponse:
         "sequence": task.sequence,
         "final": task.status in FINAL,
         "status": str(task.get_status_display()),
-        "fields": _fields(modeladmin, task),
+        "fields": _fields(modeladmin, request, task),
         "timeline": _timeline(modeladmin, request, task),
     }
     return JsonResponse(said, headers={"Cache-Control": "no-store"})
 
 
-def _fields(modeladmin: Any, task: Any) -> dict[str, str]:
-    names = flatten_fieldsets([modeladmin.task_fieldset])
+def _fields(modeladmin: Any, request: Any, task: Any) -> dict[str, str]:
+    """What the page shows of how the task stands: a field that it does not show is not told."""
+    shown = {*flatten_fieldsets(modeladmin.get_fieldsets(request, task))}
+    shown &= {*modeladmin.get_readonly_fields(request, task)}
+    names = [name for name in flatten_fieldsets([modeladmin.task_fieldset]) if name in shown]
     return {name: str(conditional_escape(_value(modeladmin, task, name))) for name in names}
 
 

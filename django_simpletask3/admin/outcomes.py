@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     RUNNING = "running"  # refused: it is going on
     FINISHED = "finished"  # refused: nothing goes on any more
     ENCLOSED = "enclosed"  # refused: a transaction is open that would enclose the body
+    NOT_HELD = "not held"  # refused: there is no hold to lift
     FORBIDDEN = "forbidden"  # refused: not to this user
     GONE = "gone"  # refused: somebody was faster
 
@@ -118,7 +119,12 @@ LIFTED: Sentences = {
         "The hold on %(count)d task was lifted.",
         "The holds on %(count)d tasks were lifted.",
         "count",
-    )
+    ),
+    Outcome.NOT_HELD: ngettext_lazy(
+        "%(count)d task was left alone: there is no hold on it.",
+        "%(count)d tasks were left alone: there is no hold on them.",
+        "count",
+    ),
 }
 EXPORTED: Sentences = {
     Outcome.DONE: ngettext_lazy(

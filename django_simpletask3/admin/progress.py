@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django_simpletask3.encoding import decode
 from django_simpletask3.states import EventKind
 
+from . import heads
 from .values import visible
+
+#: Notes whose data is read as a whole.
+MOST_READ = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +28,24 @@ class Progress:
 
 
 def reported(events: Sequence[Any], attempt: int) -> Progress | None:
-    """The last progress that was noted in this ``attempt``; None if none was."""
+    """The last progress that was noted in this ``attempt``; None if none was.
+
+    Of notes with so much data that it was cut, the newest are read as a whole if they must be.
+    """
+    reads = MOST_READ
     for event in reversed(events):
-        if event.kind == EventKind.NOTE and event.attempt == attempt:
-            share = _share(event)
-            if share is not None:
-                return Progress(share, visible(event.reason))
+        if event.kind != EventKind.NOTE or event.attempt != attempt:
+            continue
+        share = _share(heads.said_in(event))
+        if share is None and heads.is_cut(event) and reads:
+            reads -= 1
+            share = _share(event.data)
+        if share is not None:
+            return Progress(share, visible(event.reason))
     return None
 
 
-def _share(event: Any) -> float | None:
-    head = getattr(event, "head", None)
-    data = decode(head) if head is not None else None
+def _share(data: Any) -> float | None:
     share = data.get("progress") if isinstance(data, dict) else None
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         return None

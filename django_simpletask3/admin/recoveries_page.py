@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.apps import apps
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from django_simpletask3 import recoveries
+from django_simpletask3 import problems, recoveries
+from django_simpletask3.catalog import tables
 from django_simpletask3.fields import KIND
+from django_simpletask3.scopes import Scope
 from django_simpletask3.spreadsheets import lines
 from django_simpletask3.states import EventKind
 
-from . import access, badges, moments
+from . import badges, moments
+from .access import Viewer
 from .values import visible
 
 _PAGE = 100
+#: Recoveries of one instant that can be paged through.
+_MOST_SEEN = 5000
 _DAY = timedelta(days=1)
 _DATE = forms.DateInput(attrs={"type": "date"})
 
@@ -36,10 +43,15 @@ class Filter(forms.Form):
     worker = forms.CharField(label=_("worker"), required=False, max_length=255)
     since = forms.DateField(label=_("from day"), required=False, widget=_DATE)
     until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
+    #: A moment, to which a count leads: the days begin at midnight.
+    after = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
+    #: Those without a reason: an empty field means everything.
+    unreasoned = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, request: Any) -> None:
-        super().__init__(request.GET or None)
-        self.visible = {model._meta.label: model for model in access.visible_models(request)}
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer.request.GET or None)
+        self.scope = viewer.scope({})
+        self.visible = {model._meta.label: model for model in self.scope.models or ()}
         self.fields["model"].choices = [("", "—"), *((one, one) for one in self.visible)]  # type: ignore[attr-defined]
         kinds = [(str(kind), dict(KIND)[kind]) for kind in recoveries.KINDS]
         self.fields["kind"].choices = [("", "—"), *kinds]  # type: ignore[attr-defined]
@@ -50,66 +62,88 @@ class Filter(forms.Form):
         said = self.cleaned_data if self.is_bound else {}
         model, kind = self.visible.get(said.get("model") or ""), said.get("kind")
         return {
-            "chosen": [model] if model else list(self.visible.values()),
+            "chosen": replace(self.scope, models=[model]) if model else self.scope,
             "kinds": [EventKind(kind)] if kind else recoveries.KINDS,
-            "reason": said.get("reason") or "",
+            "reason": said.get("reason") or ("" if said.get("unreasoned") else None),
             "worker": said.get("worker") or "",
-            "since": _midnight(said.get("since")),
+            "since": _moment(said.get("after") or "") or _midnight(said.get("since")),
         }
 
     def end(self) -> datetime | None:
         """Before when; the whole day that was named is meant."""
         day = self.cleaned_data.get("until") if self.is_bound else None
-        return _midnight(day + _DAY) if day else None
+        return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
 
 
 def context(site: Any, request: Any) -> dict[str, Any]:
     """What the page shows: a hundred recoveries, and how many of each kind there were today."""
-    form = Filter(request)
+    viewer = Viewer(site, request)
+    form = Filter(viewer)
     asked = form.asked()
     page = recoveries.newest(most=_PAGE, until=_until(request, form.end()), **asked)
-    counted = recoveries.counted(timezone.now() - _DAY, asked["chosen"])
     kept = {name: value for name, value in request.GET.items() if name not in ("before", "seen")}
     return {
         "form": form,
-        "found": [_row(site, request, one) for one in page.found],
-        "counts": counts(counted),
+        "found": [_row(viewer, one) for one in page.found],
+        "has_databases": len(tables(form.scope.models)) > 1,
+        "silent": [
+            problems.silent(alias, error).translated(in_full=False)
+            for alias, error in (form.scope.silent or {}).items()
+        ],
+        "counts": of_the_day(asked["chosen"]),
+        "since": asked["since"] if form.is_bound and form.cleaned_data.get("after") else None,
         "older": urlencode({**kept, **_rest(page.rest)}) if page.rest else "",
         "query": urlencode(kept),
     }
 
 
-def counts(counted: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """Numbers by kind and reason, each with the query that lists them."""
-    since = (timezone.localtime() if settings.USE_TZ else timezone.now()) - _DAY
+def of_the_day(scope: Scope) -> list[dict[str, Any]]:
+    """Numbers of the last 24 hours by kind and reason, each with the query that lists them."""
+    since = timezone.now() - _DAY
+    counted = recoveries.counted(since, scope)
     return [
         {
             "kind": badges.kind(EventKind(kind)),
             "reason": visible(reason),
-            "number": number,
-            "query": urlencode({"kind": kind, "reason": reason, "since": f"{since:%Y-%m-%d}"}),
+            "number": f"{number}+" if kind in counted.cut else str(number),
+            "query": urlencode({"kind": kind, **_named(reason), "after": since.isoformat()}),
         }
-        for (kind, reason), number in counted.items()
+        for (kind, reason), number in counted.numbers.items()
     ]
 
 
-def export(request: Any) -> StreamingHttpResponse:
-    """All that the page would list, oldest first within each table, as it is read."""
-    form = Filter(request)
-    found = recoveries.recoveries(**form.asked(), until=form.end())
+def _named(reason: str) -> dict[str, str]:
+    return {"reason": reason} if reason else {"unreasoned": "on"}
+
+
+def export(site: Any, request: Any) -> StreamingHttpResponse:
+    """All that the page would list, oldest first within each table, as it is read.
+
+    A database that does not answer has a line of its own at the end, which says so.
+    """
+    form = Filter(Viewer(site, request))
     name = f"recoveries-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
     return StreamingHttpResponse(
-        lines(recoveries.COLUMNS, (one.cells() for one in found)),
+        lines(recoveries.COLUMNS, _cells(form)),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
-def _row(site: Any, request: Any, one: recoveries.Recovery) -> dict[str, Any]:
+def _cells(form: Filter) -> Iterator[tuple[Any, ...]]:
+    for one in recoveries.recoveries(**form.asked(), until=form.end()):
+        yield one.cells()
+    for alias in form.scope.silent or ():
+        said = {"database": alias, "reason": _("This database does not answer.")}
+        yield tuple(str(said.get(name, "")) for name in recoveries.COLUMNS)
+
+
+def _row(viewer: Viewer, one: recoveries.Recovery) -> dict[str, Any]:
     return {
         "time": moments.exactly(one.time),
         "kind": badges.kind(EventKind(one.kind)),
-        "task": access.link(site, request, one.model, one.task),
+        "task": viewer.link(apps.get_model(one.model), one.database, one.task),
+        "database": one.database,
         "attempt": one.attempt,
         "reason": visible(one.reason),
         "worker": badges.worker(one.worker),
@@ -121,7 +155,7 @@ def _until(request: Any, end: datetime | None) -> tuple[datetime, int] | None:
     moment = _moment(request.GET.get("before", ""))
     seen = request.GET.get("seen", "")
     if moment is not None:
-        return moment, int(seen) if seen.isdecimal() and len(seen) < 7 else 0
+        return moment, min(int(seen), _MOST_SEEN) if seen.isdecimal() and len(seen) < 7 else 0
     # Before midnight, to the microsecond.
     return (end - timedelta(microseconds=1), 0) if end else None
 
@@ -131,7 +165,10 @@ def _moment(text: str) -> datetime | None:
         moment = parse_datetime(text)
     except ValueError:
         return None
-    return moment if moment and timezone.is_aware(moment) == settings.USE_TZ else None
+    if moment is None or timezone.is_aware(moment) != settings.USE_TZ:
+        return None
+    # In another time zone it may be in a year that no database knows.
+    return moment if MINYEAR < moment.year < MAXYEAR else None
 
 
 def _rest(rest: tuple[datetime, int]) -> dict[str, Any]:
@@ -139,7 +176,7 @@ def _rest(rest: tuple[datetime, int]) -> dict[str, Any]:
 
 
 def _midnight(day: Any) -> datetime | None:
-    if day is None:
+    if day is None or not MINYEAR < day.year < MAXYEAR:
         return None
     zone = timezone.get_current_timezone() if settings.USE_TZ else None
     return datetime.combine(day, time.min, zone)

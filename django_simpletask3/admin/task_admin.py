@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
-from django.db import models
+from django.db import models, router, transaction
+from django.http import HttpResponseRedirect
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3 import permissions
 from django_simpletask3.context import task_context
+from django_simpletask3.exceptions import TaskHeld
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.replay import PROJECTED
 
-from . import badges, durations, kin, live, moments, values
-from .actions import ACTIONS
+from . import badges, changelist, deletions, durations, kin, live, moments, values
+from .access import Viewer, remember
+from .actions import ACTIONS, refuse_forbidden
 from .changelist import TaskChangeList, TaskPaginator
 from .timeline import TaskEventInline
 
@@ -144,6 +149,7 @@ class SimpleTaskAdmin(_ModelAdmin):
     # Who acts: every event that a page makes names its user.
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+        refuse_forbidden(self, request)
         with task_context(actor=request.user):
             return super().changelist_view(request, extra_context)
 
@@ -159,7 +165,20 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     def delete_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
         with task_context(actor=request.user):
-            return super().delete_view(request, object_id, extra_context)
+            try:
+                return super().delete_view(request, object_id, extra_context)
+            except TaskHeld as held:
+                return self._spared(request, held)
+
+    def _spared(self, request: Any, held: TaskHeld) -> HttpResponseRedirect:
+        # Somebody put the hold on after Django had asked what protects the tasks.
+        self.message_user(request, values.visible(str(held)), messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def get_deleted_objects(self, objs: Any, request: Any) -> Any:
+        """As Django's; tasks on legal hold are protected, and say so."""
+        found, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return found, counts, needed, [*protected, *deletions.on_hold(objs)]
 
     def get_urls(self) -> Any:
         """As Django's, and where a task's page asks what is new."""
@@ -177,6 +196,21 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     # The list
 
+    def response_action(self, request: Any, queryset: Any, *where: Any, **more: Any) -> Any:
+        """As Django's; "select all" means as many as the list says that there are, and no more."""
+        if request.POST.get("select_across", "0") != "0":
+            pks = list(queryset.values_list("pk", flat=True)[: changelist.MOST_LISTED + 1])
+            if len(pks) > changelist.MOST_LISTED:
+                queryset = queryset.filter(pk__in=pks[:-1])
+        deletes = "delete_selected" in request.POST.getlist("action")
+        # Django logs what it will delete before it does. Ours have transactions of their own.
+        together = transaction.atomic(using=router.db_for_write(LogEntry))
+        try:
+            with together if deletes else nullcontext():
+                return super().response_action(request, queryset, *where, **more)
+        except TaskHeld as held:
+            return self._spared(request, held)
+
     def get_changelist(self, request: Any, **kwargs: Any) -> Any:
         return TaskChangeList
 
@@ -185,12 +219,22 @@ class SimpleTaskAdmin(_ModelAdmin):
         return [name for name in super().get_sortable_by(request) if name not in _UNSORTED]
 
     def get_ordering(self, request: Any) -> Any:
-        """Newest first, where neither the admin nor the model says otherwise."""
+        """Newest first, where neither the admin nor the model says otherwise.
+
+        Nothing for keys that are not counted: the list, which knows how long it is, decides.
+        """
         ordering = super().get_ordering(request) or self.opts.ordering
         counted = isinstance(self.opts.pk, models.AutoField | models.ForeignKey)
-        return ordering or (("-pk",) if counted else ("-add_time",))
+        return ordering or (("-pk",) if counted else ())
 
     # The form
+
+    def get_object(self, request: Any, object_id: str, from_field: str | None = None) -> Any:
+        """As Django's; the task knows for whom it is shown."""
+        task = super().get_object(request, object_id, from_field)
+        if task is not None:
+            remember(task, Viewer(self.admin_site, request))
+        return task
 
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
         # Another key would be another task.
@@ -276,12 +320,12 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("parent"))
     def parent_link(self, task: Any) -> SafeString | str:
         """The task whose body enqueued this one."""
-        return kin.parent(self.admin_site, task) or self._nothing
+        return kin.parent(task) or self._nothing
 
     @admin.display(description=_("children"))
     def children_links(self, task: Any) -> SafeString | str:
         """The tasks that this one's body enqueued."""
-        return kin.children(self.admin_site, task) or self._nothing
+        return kin.children(task) or self._nothing
 
     @admin.display(description=_("result"))
     def result_view(self, task: Any) -> SafeString | str:

@@ -21,7 +21,7 @@ from django_simpletask3.encoding import decode
 from django_simpletask3.events import TaskEvent, event_model_of
 from django_simpletask3.states import ACTIVE, Status
 
-from . import badges, durations, moments, values
+from . import badges, durations, heads, moments, values
 from .lanes import Picture, drawn
 from .progress import Progress, reported
 
@@ -32,8 +32,6 @@ else:
     _TabularInline = admin.TabularInline
     _InlineFormSet = BaseInlineFormSet
 
-#: How much of an event's data is read: a reset keeps the result that it erased.
-DATA_LIMIT = 2000
 #: The argument of the page's address that names the events to show: those before that number.
 PAGE = "events_before"
 _DIGITS = 10
@@ -78,6 +76,12 @@ class TimelineFormSet(_InlineFormSet):
         return urlencode({PAGE: self.get_queryset()[0].sequence}) if self.older else ""
 
     @property
+    def newest_number(self) -> int:
+        """The number of the last event that is shown."""
+        events = self.get_queryset()
+        return int(events[-1].sequence) if events else 0
+
+    @property
     def is_live(self) -> bool:
         """Whether more is to be expected of this page."""
         return bool(self.live_url) and self.before is None and self.instance.status in ACTIVE
@@ -98,7 +102,7 @@ class TimelineFormSet(_InlineFormSet):
     def _read(self) -> list[Any]:
         all_rows: Any = self.queryset
         rows = all_rows.using(self.instance._state.db).defer("data")
-        rows = rows.annotate(head=Substr("data", 1, DATA_LIMIT + 1, output_field=TextField()))
+        rows = rows.annotate(head=Substr("data", 1, heads.LIMIT + 1, output_field=TextField()))
         if self.before is not None:
             rows = rows.filter(sequence__lt=self.before)
         events = list(rows.order_by("-sequence")[: self.newest + 1])[::-1]
@@ -217,6 +221,6 @@ class TaskEventInline(_TabularInline):
         head: str | None = getattr(event, "head", None)
         if head is None:
             return ""
-        if len(head) > DATA_LIMIT:
-            return values.cell(f"{head[:DATA_LIMIT]}…")
+        if len(head) > heads.LIMIT:
+            return values.cell(f"{head[: heads.LIMIT]}…")
         return values.cell(values.in_json(decode(head)))

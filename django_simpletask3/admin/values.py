@@ -33,6 +33,15 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def visible_in(value: Any) -> Any:
+    """``value``, made of dicts and lists, with each text in it as ``visible()`` has it."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible_in(key): visible_in(part) for key, part in value.items()}
+    return [visible_in(part) for part in value] if isinstance(value, list) else value
+
+
 def in_json(value: Any, *, indent: int | None = None) -> str:
     """``value`` as JSON for people: other kinds in their usual words; never raises."""
     try:

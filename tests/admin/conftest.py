@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connections
 from django.test import Client
 
 from django_simpletask3.states import Status
@@ -34,6 +35,27 @@ def staff(db: None) -> Callable[..., Client]:
         return client_for(user)
 
     return made
+
+
+@pytest.fixture
+def watcher(staff: Callable[..., Client]) -> Callable[..., Client]:
+    """Makes browsers: of somebody who sees the dashboard, and has the permissions named."""
+
+    def made(*codenames: str) -> Client:
+        client = staff(*codenames)
+        seen = Permission.objects.get(codename="view_dashboard")
+        User.objects.get(username="mia").user_permissions.add(seen)
+        return client
+
+    return made
+
+
+@pytest.fixture
+def other_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database ``other`` does not answer; for tests with transactions of their own."""
+    nowhere = {**connections["other"].settings_dict, "NAME": "/nowhere/hush-hush", "PORT": "1"}
+    connections["other"].close()
+    monkeypatch.setattr(connections["other"], "settings_dict", nowhere)
 
 
 @pytest.fixture

@@ -55,6 +55,13 @@ def make(model: type[models.Model], **columns: Any) -> Any:
     return model._default_manager.create(**columns)
 
 
+def ready(task: Any, action: str) -> Any:
+    """``task``, so that ``action`` has something to do: a hold that is lifted must be there."""
+    if action == LIFT:
+        task.hold()
+    return task
+
+
 def kinds(task: Any) -> list[str]:
     return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 

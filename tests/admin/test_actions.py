@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_simpletask3.admin import actions, deeds
+from django_simpletask3.admin import changelist, deeds, downloads, selection
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
@@ -26,6 +26,7 @@ from tests.admin.lives import (
     kinds,
     make,
     post_action,
+    ready,
     step,
     told,
     url,
@@ -74,7 +75,7 @@ def waiting(model) -> list[str]:
 @pytest.mark.parametrize("action", AFTER)
 @pytest.mark.django_db
 def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> None:
-    task = step(Invoice.objects.create(), status)
+    task = ready(step(Invoice.objects.create(), status), action)
     before = kinds(task)
 
     response = post_action(superuser, action, task)
@@ -87,12 +88,13 @@ def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> N
 @pytest.mark.parametrize("model", ZOO)
 @pytest.mark.parametrize("action", MOVING)
 def test_the_actions_work_on_every_model(superuser, model, action) -> None:
-    task = make(model)
+    task = ready(make(model), action)
+    before = len(kinds(task))
 
     response = post_action(superuser, action, task)
 
     assert response.status_code == 200
-    assert len(kinds(task)) == 2
+    assert len(kinds(task)) == before + 1
     assert task.events.last().actor == "root"
 
 
@@ -181,7 +183,7 @@ def test_many_tasks_take_few_statements(superuser) -> None:
 
 
 def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(actions, "BATCH", 2)
+    monkeypatch.setattr(selection, "BATCH", 2)
     tasks = Invoice.objects.bulk_enqueue({"amount": n} for n in range(5))
 
     response = post_action(superuser, RESET, tasks[0], select_across=1)
@@ -190,12 +192,51 @@ def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:
     assert {tuple(kinds(task)) for task in tasks} == {("enqueue", "reset")}
 
 
+def test_all_means_as_many_as_the_list_says(superuser, monkeypatch) -> None:
+    monkeypatch.setattr(changelist, "MOST_LISTED", 3)
+    tasks = Invoice.objects.bulk_enqueue({"amount": n} for n in range(5))
+    listed = superuser.get(url(Invoice)).context["cl"].result_count
+
+    response = post_action(superuser, RESET, tasks[0], select_across=1)
+
+    assert listed == 3
+    assert told(response) == ["3 tasks were reset and wait to run again."]
+    assert [len(kinds(task)) for task in tasks] == [1, 1, 2, 2, 2]
+
+
+def test_a_hold_that_is_not_there_is_not_lifted(superuser, pending_task) -> None:
+    held = ready(Invoice.objects.create(), LIFT)
+    lifted = ready(Invoice.objects.create(), LIFT)
+    lifted.lift()
+
+    response = post_action(superuser, LIFT, pending_task, held, lifted)
+
+    assert told(response) == [
+        "The hold on 1 task was lifted.",
+        "2 tasks were left alone: there is no hold on them.",
+    ]
+    assert kinds(pending_task) == ["enqueue"]
+    assert not held.is_held
+
+
+def test_only_a_download_remembers_what_was_done(superuser, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(downloads, "streams", lambda model, done: asked.append((model, done)))
+    task = Elsewhere.objects.create()
+
+    for action in (RESET, EXPORT):
+        post_action(superuser, action, task)
+
+    assert asked == [(Elsewhere, [("other", task.pk)])]
+
+
 @pytest.mark.parametrize("action", MOVING)
 def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -> None:
-    staying, going = (Invoice.objects.create() for _ in range(2))
+    staying, going = (ready(Invoice.objects.create(), action) for _ in range(2))
+    before = len(kinds(staying))
 
     def too_late(moves) -> None:
-        Invoice.objects.filter(pk=going.pk).delete()
+        Invoice.objects.filter(pk=going.pk)._raw_delete("default")  # a held one, too
         record_all(moves)
 
     monkeypatch.setattr(deeds, "record_all", too_late)
@@ -203,7 +244,7 @@ def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -
 
     assert response.status_code == 200
     assert told(response)[1:] == ["1 task was left alone: somebody moved or deleted it meanwhile."]
-    assert len(kinds(staying)) == 2
+    assert len(kinds(staying)) == before + 1
 
 
 @pytest.mark.parametrize("action", [EXECUTE, RESET, CANCEL])

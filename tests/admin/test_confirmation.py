@@ -1,11 +1,15 @@
 """The page before an action is carried out: nothing is done yet, everything is said."""
 
 import pytest
+from django.contrib.admin.sites import site
+from django.db.models import Count
 
+from django_simpletask3.admin import confirmation
 from django_simpletask3.admin.deeds import DEEDS
 from django_simpletask3.states import Status
 from tests.admin.lives import (
     CONFIRMED,
+    LIFT,
     RESET,
     RETRY,
     kinds,
@@ -16,7 +20,7 @@ from tests.admin.lives import (
     told,
     url,
 )
-from tests.zoo.models import Invoice
+from tests.zoo.models import Dunning, Invoice
 
 each_deed = pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
 
@@ -68,6 +72,54 @@ def test_what_the_page_says_is_what_happens(superuser) -> None:
 
         touched = sum(len(kinds(task)) > count for task, count in zip(tasks, before, strict=True))
         assert (deed.name, touched) == (deed.name, page.context["affected"])
+
+
+def test_tasks_that_one_may_not_touch_are_not_counted(superuser, monkeypatch) -> None:
+    tasks = Invoice.objects.bulk_enqueue({"amount": n} for n in range(3))
+    model_admin = site.get_model_admin(Invoice)
+    name = "has_django_simpletask3_reset_permission"
+    monkeypatch.setattr(model_admin, name, lambda request, obj=None: not obj or obj.amount > 0)
+
+    page = ask(superuser, RESET, *tasks)
+
+    assert "2 of 3 selected tasks would be affected." in text(page)
+    assert "Pending1left alone: you have no permission" in text(page)
+
+
+def test_a_list_that_counts_other_rows_does_not_multiply(superuser, monkeypatch) -> None:
+    task = Invoice.objects.create()
+    for _ in range(3):
+        Dunning.objects.create(invoice=task)
+    monkeypatch.setattr(
+        site.get_model_admin(Invoice),
+        "get_queryset",
+        lambda request: Invoice.objects.annotate(n=Count("dunning")).filter(dunning__pk__gt=0),
+    )
+
+    page = ask(superuser, RESET, task)
+    done = confirm(superuser, page)
+
+    assert "1 of 1 selected task would be affected." in text(page)
+    assert told(done) == ["1 task was reset and waits to run again."]
+
+
+def test_of_many_tasks_it_says_that_not_each_was_looked_at(superuser, monkeypatch) -> None:
+    monkeypatch.setattr(confirmation, "MOST_ASKED", 2)
+    tasks = [step(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
+
+    page = ask(superuser, RETRY, *tasks)
+
+    assert "2 of 6 selected tasks would be affected." in text(page)
+    assert "not each was looked at" in text(page)
+
+
+def test_only_holds_that_are_there_are_counted(superuser, pending_task) -> None:
+    held = Invoice.objects.create()
+    held.hold()
+
+    page = ask(superuser, LIFT, pending_task, held)
+
+    assert "1 of 2 selected tasks would be affected." in text(page)
 
 
 def test_the_reason_stands_in_the_event(superuser, finished_task) -> None:

@@ -1,6 +1,7 @@
 """The dashboard: what it tells, what it costs, what may be asked there."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -8,15 +9,16 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from django_simpletask3 import instructions
+from django_simpletask3 import health, instructions
 from django_simpletask3.figures import Period
 from django_simpletask3.models import Instruction
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import step, text, told
-from tests.zoo.models import Invoice, Reminder
+from tests.zoo.models import Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +75,25 @@ def test_a_queue_says_what_waits_and_runs(superuser) -> None:
     assert "open" in told_of
 
 
+def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
+    PaidInvoice.objects.create()
+
+    page = dashboard(superuser)
+
+    (counted,) = [one for one in page.context["queues"] if one["model"] == "zoo.Invoice"]
+    assert counted["pending"] == "1"
+    assert "counted with zoo.Invoice" in row(page, "queue-zoo.PaidInvoice")
+
+
+def test_the_longest_wait_of_a_part_is_a_least_one(superuser, monkeypatch) -> None:
+    monkeypatch.setattr(health, "MOST_ROWS", 2)
+    Invoice.objects.bulk_enqueue({"amount": n} for n in range(3))
+
+    page = dashboard(superuser)
+
+    assert "2+at least " in row(page, "queue-zoo.Invoice")
+
+
 def test_a_worker_says_what_it_runs_and_since_when(superuser) -> None:
     task = Invoice.objects.create()
     record(task, EventKind.START, worker=WORKER)
@@ -118,7 +139,7 @@ def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
         reverse("admin:django_simpletask3_dashboard_recoveries") + "?" + counted["query"]
     )
 
-    assert (counted["number"], counted["reason"]) == (1, "worker_died")
+    assert (counted["number"], counted["reason"]) == ("1", "worker_died")
     assert len(listed.context["found"]) == 1
 
 
@@ -215,6 +236,38 @@ def test_a_worker_is_asked_to_stop(superuser) -> None:
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
 
 
+@pytest.mark.parametrize("target", ["", "nobody", "x" * 400])
+def test_who_does_not_report_is_not_asked_to_stop(superuser, target) -> None:
+    reported()
+
+    page = superuser.post(reverse(INSTRUCT), {"what": "stop", "target": target}, follow=True)
+
+    assert told(page) == ["There is no such worker: it does not report any more."]
+    assert instructions.standing() == []
+    assert not LogEntry.objects.exists()
+
+
+def test_without_redis_nobody_is_asked_to_stop(superuser, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    instruct(superuser, "stop", WORKER)
+
+    assert instructions.standing() == []
+
+
+def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) -> None:
+    for name in ("gone", "fresh", WORKER):
+        instructions.stop(name)
+    instructions.pause(Invoice)
+    old = timezone.now() - timedelta(days=2)
+    Instruction.objects.exclude(target="fresh").update(time=old)
+    reported()
+
+    instruct(superuser, "stop", WORKER)
+
+    assert {one.target for one in instructions.standing()} == {"fresh", WORKER, "zoo.Invoice"}
+
+
 def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     channel, queue = Invoice.get_event_channel(), get_queue()
     queue.push(channel, [("odd", {"app_label": "zoo"})])
@@ -227,6 +280,19 @@ def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     assert "&lt;b&gt;no key" in before
     assert told(page) == ["1 dead letter is in the queue again."]
     assert (queue.buried(channel), queue.waiting(channel)) == (0, 1)
+
+
+def test_what_no_page_can_hold_is_shown_escaped(superuser) -> None:
+    channel, queue = Invoice.get_event_channel(), get_queue()
+    queue.push(channel, [("odd", {"app_label": "zoo"})])
+    (message,) = queue.claim(channel, worker="test", lease=60)
+    queue.bury(message, "no \ud800 key")
+    reported(version="\ud800")
+
+    page = dashboard(superuser)
+
+    assert page.status_code == 200
+    assert "no \\ud800 key" in row(page, "queue-zoo.Invoice")
 
 
 @pytest.mark.parametrize("what", ["", "drop_tables"])
@@ -244,4 +310,13 @@ def test_without_redis_the_dashboard_says_so(superuser, settings) -> None:
     page = dashboard(superuser)
 
     assert page.status_code == 200
-    assert "Redis does not answer" in text(page)
+    assert "Redis does not answer: " in text(page)
+
+
+def test_what_redis_said_is_not_for_viewers(watcher, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    words = text(dashboard(watcher("view_invoice")))
+
+    assert "Redis does not answer." in words
+    assert "127.0.0.1" not in words

@@ -15,7 +15,7 @@ from django_simpletask3.admin import changelist
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import ZOO, make, step, text, url
-from tests.zoo.models import Invoice
+from tests.zoo.models import Invoice, TextKeyed
 
 
 def cells(response) -> str:
@@ -55,10 +55,11 @@ def test_results_are_not_read_for_the_list(superuser, model) -> None:
     assert {"result_data", "error_data"} <= task.get_deferred_fields()
 
 
+@pytest.mark.parametrize("name", ["result_data", "result_view"])
 def test_a_list_that_shows_results_reads_them_with_the_rows(
-    superuser, finished_task, monkeypatch
+    superuser, finished_task, monkeypatch, name
 ) -> None:
-    monkeypatch.setattr(site.get_model_admin(Invoice), "list_display", ("pk", "result_data"))
+    monkeypatch.setattr(site.get_model_admin(Invoice), "list_display", ("pk", name))
 
     (task,) = superuser.get(url(Invoice)).context["cl"].result_list
 
@@ -161,6 +162,22 @@ def test_no_more_rows_are_counted_than_pages_show(superuser, monkeypatch) -> Non
 
     assert page.context["cl"].result_count == 4
     assert "There are more than 4 tasks" in text(page)
+
+
+def test_keys_that_do_not_tell_are_sorted_by_age_if_they_are_few(superuser, monkeypatch) -> None:
+    tasks = [TextKeyed.objects.create(id=key) for key in "bca"]
+
+    few = superuser.get(url(TextKeyed))
+    monkeypatch.setattr(changelist, "MOST_LISTED", 2)
+    many = superuser.get(url(TextKeyed))
+    monkeypatch.setattr(site.get_model_admin(TextKeyed), "ordering", ("pk",))
+    chosen = superuser.get(url(TextKeyed))
+
+    assert list(few.context["cl"].result_list) == tasks[::-1]
+    assert [task.pk for task in many.context["cl"].result_list] == ["c", "b", "a"]
+    assert [task.pk for task in chosen.context["cl"].result_list] == ["a", "b", "c"]
+    said = ["order of their keys" in text(page) for page in (few, many, chosen)]
+    assert said == [False, True, False]
 
 
 def test_a_list_that_is_shown_as_a_whole_says_nothing_of_more(superuser, pending_task) -> None:

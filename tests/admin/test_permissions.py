@@ -23,6 +23,7 @@ from tests.admin.lives import (
     ZOO,
     kinds,
     post_action,
+    ready,
     told,
     url,
 )
@@ -74,9 +75,33 @@ def test_the_list_offers_what_may_be_done(staff, pending_task, codenames, allowe
 def test_a_hand_made_post_moves_nothing_without_permission(
     staff, pending_task, action, codenames, allowed
 ) -> None:
-    post_action(staff(*codenames), action, pending_task)
+    before = len(kinds(ready(pending_task, action)))
 
-    assert kinds(pending_task)[1:] == (EVENTS_OF[action] if action in allowed else [])
+    response = post_action(staff(*codenames), action, pending_task)
+
+    assert response.status_code == (200 if action in allowed else 403)
+    assert kinds(pending_task)[before:] == (EVENTS_OF[action] if action in allowed else [])
+
+
+@pytest.mark.parametrize("further", [{}, {"index": 0}, {"index": 7}, {"select_across": 1}], ids=str)
+@each_action
+def test_an_action_that_is_only_asked_for_is_refused_as_well(
+    staff, pending_task, action, further
+) -> None:
+    asked = {"action": action, "_selected_action": [pending_task.pk], **further}
+
+    response = staff("view_invoice").post(url(Invoice), asked)
+
+    assert response.status_code == 403
+    assert kinds(pending_task) == ["enqueue"]
+
+
+def test_an_action_that_nobody_knows_is_left_to_django(staff, pending_task) -> None:
+    asked = {"action": "drop_tables", "index": 0, "_selected_action": [pending_task.pk]}
+
+    response = staff("view_invoice").post(url(Invoice), asked)
+
+    assert response.status_code in (200, 302)
 
 
 @matrix
@@ -98,10 +123,12 @@ def test_the_action_itself_asks_again(staff, pending_task, action, codenames, al
 
 @each_action
 def test_a_superuser_may_do_everything(superuser, pending_task, action) -> None:
+    before = len(kinds(ready(pending_task, action)))
+
     response = post_action(superuser, action, pending_task)
 
     assert response.status_code == 200
-    assert kinds(pending_task)[1:] == EVENTS_OF[action]
+    assert kinds(pending_task)[before:] == EVENTS_OF[action]
 
 
 @each_action
@@ -183,11 +210,12 @@ def test_an_admin_may_refuse_some_of_the_tasks(superuser, monkeypatch, action) -
     model_admin = admin.site.get_model_admin(Invoice)
     name = f"has_{deed.permission}_permission"
     monkeypatch.setattr(model_admin, name, lambda request, obj=None: not obj or obj.amount == 1)
+    before = [len(kinds(ready(task, action))) for task in (mine, theirs)]
 
     response = post_action(superuser, action, mine, theirs)
 
-    assert kinds(mine)[1:] == EVENTS_OF[action]
-    assert kinds(theirs) == ["enqueue"]
+    assert kinds(mine)[before[0] :] == EVENTS_OF[action]
+    assert kinds(theirs)[before[1] :] == []
     if deed is not deeds.EXPORT:
         assert "1 task was left alone: you have no permission for it." in told(response)
 

@@ -7,10 +7,12 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.sites import AdminSite, site
 
 from django_simpletask3.admin import SimpleTaskAdmin, TaskEventInline
-from django_simpletask3.admin.lanes import drawn
+from django_simpletask3.admin.lanes import SHAPES, drawn
 from django_simpletask3.admin.timeline import TimelineFormSet
 from django_simpletask3.context import task_context
 from django_simpletask3.events import name_of
+from django_simpletask3.exceptions import StaleTask
+from django_simpletask3.fields import KIND
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import ZOO, kinds, make, step, text, url
@@ -127,7 +129,8 @@ def test_a_long_stream_takes_as_many_queries_as_a_short_one(
         pending_task.note(f"note {number}", more=number)
     superuser.get(url(pending_task))  # from here on Django remembers the content type
 
-    with django_assert_num_queries(5):  # session, user, task, children, events
+    # Session, user, task, the model it was saved as, children, events.
+    with django_assert_num_queries(6):
         response = superuser.get(url(pending_task))
 
     assert shown(response) == list(range(52, 252))
@@ -245,6 +248,51 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
     assert mark.said == "recovered · worker_died · recovery"
 
 
+def test_what_is_refused_is_marked_where_it_comes_from(superuser, running_task) -> None:
+    stalled = Invoice.objects.get(pk=running_task.pk)
+    record(running_task, EventKind.RECOVER)
+    record(running_task, EventKind.START, worker="node-2")
+    with pytest.raises(StaleTask):
+        record(stalled, EventKind.ACK, worker="node-1")
+
+    (formset,) = superuser.get(url(running_task)).context["inline_admin_formsets"]
+    lanes = {lane.attempt: lane for lane in formset.formset.picture.lanes}
+
+    assert [mark.kind for mark in lanes[1].marks] == ["recover", "reject"]
+    assert lanes[2].marks == []
+    assert lanes[2].spans[-1].worker == "node-2"
+
+
+def test_each_kind_of_mark_has_its_own_shape_and_stands_in_the_legend(
+    superuser, running_task
+) -> None:
+    record(running_task, EventKind.RECOVER)
+    running_task.cancel()
+
+    content = superuser.get(url(running_task)).content.decode()
+
+    legend = content.partition("<figcaption>")[2].partition("</figcaption>")[0]
+    assert len(set(SHAPES.values())) == len(SHAPES)
+    for kind in (EventKind.RECOVER, EventKind.CANCEL):
+        assert content.count(f'd="{SHAPES[kind]}"') == 2
+        assert f"</svg>{dict(KIND)[kind]}" in legend
+    assert SHAPES[EventKind.DROP] not in content
+
+
+def test_what_runs_names_its_worker(pending_task, time_machine) -> None:
+    begin = pending_task.add_time
+    name = "django-simpletask3-server:zoo.invoice:0:node-1:4711:140"
+    for seconds, kind in [(1, EventKind.START), (50, EventKind.RECOVER), (51, EventKind.START)]:
+        time_machine.move_to(begin + timedelta(seconds=seconds))
+        record(pending_task, kind, worker=name)
+
+    picture = drawn(list(pending_task.events.all()), begin + timedelta(seconds=52))
+
+    spans = [span for lane in picture.lanes for span in lane.spans if span.state == "running"]
+    assert [span.said.endswith(f" · {name}") for span in spans] == [True, True]
+    assert (spans[0].label, spans[1].label) == (name, "")
+
+
 def test_a_task_that_has_only_been_deleted_has_no_picture() -> None:
     assert drawn([], None) is None
 
@@ -276,6 +324,31 @@ def test_progress_that_is_no_share_is_not_shown(superuser, running_task, odd) ->
     assert "<progress" not in superuser.get(url(running_task)).content.decode()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"progress": 0.4, "pages": "x" * 5000},
+        {"pages": {"deep": ["x" * 5000]}, "progress": 0.4},
+    ],
+    ids=["first", "last"],
+)
+def test_progress_with_much_data_is_shown(superuser, running_task, data) -> None:
+    running_task.note("on the way", **data)
+
+    assert '<progress max="100" value="40"' in superuser.get(url(running_task)).content.decode()
+
+
+def test_much_data_is_read_a_few_times_only(
+    superuser, running_task, django_assert_max_num_queries
+) -> None:
+    for _ in range(20):
+        running_task.note("on the way", pages="x" * 5000)
+    superuser.get(url(running_task))
+
+    with django_assert_max_num_queries(9):
+        superuser.get(url(running_task))
+
+
 def live(client, task):
     return client.get(url(task, "timeline"))
 
@@ -284,7 +357,8 @@ def test_a_running_tasks_page_asks_what_is_new(superuser, running_task, finished
     running, finished = (superuser.get(url(task)) for task in (running_task, finished_task))
 
     where = url(running_task, "timeline")
-    assert f'data-st3-live="{where}"' in running.content.decode()
+    assert f'data-st3-live="{where}" data-st3-sequence="2"' in running.content.decode()
+    assert 'data-st3-event="2"' in running.content.decode()
     assert "data-st3-live" not in finished.content.decode()
 
 
@@ -302,6 +376,19 @@ def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
     assert "<script>" not in str(after)
 
 
+def test_what_the_page_does_not_show_is_not_told(superuser, running_task, monkeypatch) -> None:
+    record(running_task, EventKind.ACK, worker="node-1", result="hush-hush")
+    model_admin = site.get_model_admin(Invoice)
+    monkeypatch.setattr(model_admin, "fieldsets", [(None, {"fields": ["amount", "status_badge"]})])
+    monkeypatch.setattr(model_admin, "timeline_inline", None)
+
+    told = live(superuser, running_task)
+
+    assert [*told.json()["fields"]] == ["status_badge"]
+    assert told.json()["timeline"] == ""
+    assert "hush-hush" not in told.content.decode()
+
+
 def test_who_may_not_view_the_task_is_told_nothing(staff, client, running_task) -> None:
     assert live(staff(), running_task).status_code == 403
     assert live(client, running_task).status_code == 302
@@ -317,7 +404,8 @@ def test_a_task_that_does_not_exist_is_not_found(superuser, pending_task) -> Non
 def test_looking_takes_few_queries(superuser, running_task, django_assert_num_queries) -> None:
     live(superuser, running_task)
 
-    with django_assert_num_queries(5):  # session, user, task, children, events
+    # Session, user, task, the model it was saved as, children, events.
+    with django_assert_num_queries(6):
         live(superuser, running_task)
 
 

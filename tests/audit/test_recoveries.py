@@ -145,7 +145,9 @@ def walked(most: int, **asked: Any) -> list[Recovery]:
     """All pages, one after the other; no more than a test has tasks."""
     page = newest(most=most, **asked)
     found = list(page.found)
-    while page.rest and len(found) < 100:
+    turned = 0
+    while page.rest and turned < 100:
+        turned += 1
         page = newest(most=most, until=page.rest, **asked)
         found += page.found
     return found
@@ -199,6 +201,65 @@ def test_recoveries_are_counted_by_kind_and_reason() -> None:
     moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
     when = min(one.time for one in listed())
 
-    assert counted(when) == {("recover", "worker_died"): 3, ("release", "stop"): 1}
-    assert counted(when, [Letter]) == {("recover", "worker_died"): 1, ("release", "stop"): 1}
-    assert counted(when + timedelta(hours=1)) == {}
+    assert counted(when).numbers == {("recover", "worker_died"): 3, ("release", "stop"): 1}
+    assert counted(when, [Letter]).numbers == {
+        ("recover", "worker_died"): 1,
+        ("release", "stop"): 1,
+    }
+    assert counted(when + timedelta(hours=1)).numbers == {}
+    assert counted(when).cut == set()
+
+
+def test_no_more_than_so_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_COUNTED", 2)
+    for _ in range(3):
+        lost(Invoice)
+    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, reason="stop")
+    when = min(one.time for one in listed())
+
+    counts = counted(when)
+
+    assert counts.numbers == {("recover", "worker_died"): 2, ("release", "stop"): 1}
+    assert counts.cut == {"recover"}
+
+
+def mentions(worker: str) -> Any:
+    """A recovery that is not of ``worker``, though its event has the name in it."""
+    task = brought(saved(Invoice), Status.RUNNING)
+    data = {"lost_worker": "somebody else", "seen_by": worker}
+    return moved(task, EventKind.RECOVER, data=data)
+
+
+@pytest.mark.parametrize("most_read", [2, 4, 5000])
+def test_a_worker_is_found_behind_many_who_only_mention_it(
+    most_read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_READ", most_read)
+    task = lost(Invoice)
+    for _ in range(20):
+        mentions("w1")
+
+    found = walked(1, worker="w1")
+
+    assert [one.task for one in found] == [str(task.pk)]
+
+
+def test_so_many_of_one_instant_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_READ", 2)
+    moment = clock.now("default")
+    monkeypatch.setattr(clock, "now", lambda using: moment)
+    for _ in range(20):
+        mentions("w1")
+
+    assert walked(1, worker="w1") == []
+
+
+@pytest.mark.parametrize("name", ["wörker", 'a"b', "back\\slash", "100%_"])
+def test_a_worker_of_any_name_is_found(name: str) -> None:
+    task = moved(
+        brought(saved(Invoice), Status.RUNNING), EventKind.RECOVER, data={"lost_worker": name}
+    )
+
+    (one,) = walked(1, worker=name)
+
+    assert (one.task, one.worker) == (str(task.pk), name)

@@ -87,7 +87,7 @@ class Browser:
         """A page of somebody who is logged in."""
         client = Client()
         client.force_login(user)
-        context = self._chromium.new_context(locale="en-US", **options)
+        context = self._chromium.new_context(**{"locale": "en-US", **options})
         self.contexts.append(context)
         cookie = {"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.url}
         context.add_cookies([cookie])

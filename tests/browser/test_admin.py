@@ -1,14 +1,21 @@
 """The admin in a real browser: what people see, hear, press and are refused."""
 
+import time
 from typing import Any
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from django_simpletask3 import instructions
+from django_simpletask3.context import task_context
+from django_simpletask3.events import name_of
+from django_simpletask3.models import Delivery
+from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import record
 from tests.admin.lives import RESET, kinds, step, url
-from tests.zoo.models import Invoice, Scripted
+from tests.zoo.models import Invoice, Reminder, Scripted
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
 
@@ -29,6 +36,29 @@ def lives() -> dict[str, Invoice]:
     return {**tasks, "lost": lost, "raised": raised}
 
 
+def business(task: Invoice, words: str = "odd") -> None:
+    """What fills the dashboard: a worker, a pause, a dead letter, subscriptions; all of ``words``.
+
+    ``task``, which runs, was enqueued by nobody and has a child.
+    """
+    queue, channel, now = get_queue(), Invoice.get_event_channel(), time.time()
+    models = {"zoo.Invoice": {"threads": 3, "held": 1}}
+    for worker in (task.worker, words):
+        queue.report(worker, {"node": words, "began": now, "time": now, "models": models})
+    queue.push(channel, [(words, {"app_label": words})])
+    (message,) = queue.claim(channel, worker="test", lease=60)
+    queue.bury(message, words)
+    with task_context(actor=words):
+        instructions.pause(Reminder, reason=words)
+    child = Invoice.objects.create()
+    Invoice.objects.filter(pk=child.pk).bookkeep(parent=name_of(task))
+    for number, due in enumerate((timezone.now(), None)):
+        told = {"event_time": timezone.now(), "kind": "ack", "last_error": words, "due_time": due}
+        Delivery.objects.create(
+            subscription=words[:100], model="zoo.Invoice", task_key="1", sequence=number, **told
+        )
+
+
 def pages(tasks: dict[str, Invoice]) -> dict[str, str]:
     return {
         "list": url(Invoice),
@@ -38,6 +68,25 @@ def pages(tasks: dict[str, Invoice]) -> dict[str, str]:
         "dashboard": reverse(DASHBOARD),
         "recoveries": reverse(RECOVERIES),
     }
+
+
+def further_pages(tasks: dict[str, Invoice]) -> dict[str, str]:
+    """Pages of those who may do more than look."""
+    return {
+        **pages(tasks),
+        "add": url(Invoice, "add"),
+        "delete": url(tasks["lost"], "delete"),
+        "deliveries": url(Delivery),
+    }
+
+
+def go_to_the_confirmation(page: Any, root_url: str) -> None:
+    """As somebody does who selects all tasks of a list."""
+    page.goto(root_url + url(Invoice))
+    page.check("#action-toggle")
+    page.select_option("select[name=action]", RESET)
+    page.click("button[name=index]")
+    page.wait_for_selector(".st3-affected")
 
 
 def test_somebody_logs_in_and_follows_a_task_to_its_end(
@@ -65,6 +114,28 @@ def test_somebody_logs_in_and_follows_a_task_to_its_end(
     assert page.evaluate("window.never") == "reloaded"
     assert "ack" in page.inner_text(".st3-timeline tbody")
     assert browser.complaints == []
+
+
+def test_a_page_on_which_nothing_happens_stands_still(browser, root) -> None:
+    task = step(Invoice.objects.create(), Status.RUNNING)
+    task.note("half way", more="x" * 300)
+    page = browser.page(root)
+    page.goto(browser.url + url(task))
+    page.evaluate("window.section = document.querySelector('.st3-timeline')")
+    row = "[data-st3-event='3'] details"
+    page.focus(f"{row} summary")
+    page.keyboard.press("Enter")
+
+    for _ in range(2):
+        page.wait_for_event("requestfinished", lambda one: one.url.endswith("/timeline/"))
+    is_left = page.evaluate("window.section.isConnected")
+    task.note("nearly done")
+    page.wait_for_selector("[data-st3-event='4']")
+
+    assert is_left
+    assert page.evaluate("window.section.isConnected") is False
+    assert page.locator(f"{row}[open]").count() == 1
+    assert page.evaluate("document.activeElement.closest('tr').dataset.st3Event") == "3"
 
 
 def test_a_task_is_reset_with_a_reason_and_who_did_it_is_seen(browser, root) -> None:
@@ -96,6 +167,7 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
         page.goto(browser.url + where)
         buttons = page.locator("#content form[method=post] :is(button, input[type=submit])")
         assert buttons.count() == 0, name
+    forged = f"action={RESET}&_selected_action={tasks['FAILED'].pk}"
     statuses = [
         page.evaluate(
             """async ([where, body]) => (await fetch(where, {
@@ -108,6 +180,8 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
         )
         for where, body in (
             (url(tasks["FAILED"]), "amount=1"),
+            (url(Invoice), f"{forged}&index=0"),
+            (url(Invoice), f"{forged}&django_simpletask3_confirmed=yes"),
             (
                 reverse("admin:django_simpletask3_dashboard_instruct"),
                 "what=pause&target=zoo.Invoice",
@@ -115,30 +189,34 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
         )
     ]
 
-    assert statuses == [403, 403]
+    assert statuses == [403] * 4
 
 
-def test_no_page_has_a_serious_violation(browser, root, axe) -> None:
+@pytest.mark.parametrize(
+    "screen", [(360, "zh-Hans"), (360, "en-US"), (1280, "en-US")], ids=["phone", "small", "desk"]
+)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_violation(browser, root, axe, scheme, screen) -> None:
     tasks = lives()
-    found: list[Any] = []
-    for scheme in ("light", "dark"):
-        page = browser.page(root, color_scheme=scheme, bypass_csp=True)
-        for name, where in pages(tasks).items():
-            page.goto(browser.url + where)
-            found += [(scheme, name, *one) for one in violations(page, axe)]
-        page.goto(browser.url + url(Invoice))
-        page.check("#action-toggle")
-        page.select_option("select[name=action]", RESET)
-        page.click("button[name=index]")
-        found += [(scheme, "confirmation", *one) for one in violations(page, axe)]
+    business(tasks["RUNNING"])
+    width, language = screen
+    size = {"width": width, "height": 800}
+    page = browser.page(root, color_scheme=scheme, viewport=size, locale=language, bypass_csp=True)
 
-    assert found == []
+    found: list[Any] = []
+    for name, where in further_pages(tasks).items():
+        page.goto(browser.url + where)
+        found += [(name, *one) for one in violations(page, axe)]
+    go_to_the_confirmation(page, browser.url)
+    found += [("confirmation", *one) for one in violations(page, axe)]
+
+    assert not found, found
 
 
 def violations(page: Any, axe: str) -> list[tuple[str, str]]:
-    """What axe-core finds serious; but for the breadcrumbs of Django 5.2's own pages."""
+    """What axe-core finds serious; but for Django's own breadcrumbs, and its link to all rows."""
     page.evaluate(axe)
-    told = page.evaluate("axe.run({ exclude: ['div.breadcrumbs'] })")
+    told = page.evaluate("axe.run({ exclude: ['div.breadcrumbs', '#toolbar .quiet'] })")
     return [
         (one["id"], node["html"][:200])
         for one in told["violations"]
@@ -149,11 +227,14 @@ def violations(page: Any, axe: str) -> list[tuple[str, str]]:
 
 def test_nothing_leaves_the_host_and_the_policy_is_kept(browser, root) -> None:
     tasks = lives()
+    business(tasks["RUNNING"])
     page = browser.page(root)
 
-    for where in pages(tasks).values():
+    for where in further_pages(tasks).values():
         page.goto(browser.url + where)
-        page.wait_for_load_state("networkidle") if "running" not in where else None
+    go_to_the_confirmation(page, browser.url)
+    page.goto(browser.url + url(tasks["RUNNING"]))
+    page.wait_for_event("requestfinished", lambda one: one.url.endswith("/timeline/"))
 
     assert {one.split("/")[2] for one in browser.requests} == {browser.url.split("/")[2]}
     assert browser.complaints == []
@@ -161,7 +242,8 @@ def test_nothing_leaves_the_host_and_the_policy_is_kept(browser, root) -> None:
 
 def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     task = Invoice.objects.create(task_biz_field=HOSTILE[:60])
-    record(task, EventKind.START, worker=HOSTILE)
+    with task_context(actor=HOSTILE):
+        record(task, EventKind.START, worker=HOSTILE)
     task.note(HOSTILE, progress=0.5, more={HOSTILE: [HOSTILE]})
     record(task, EventKind.RECOVER, reason=HOSTILE, data={"lost_worker": HOSTILE})
     record(task, EventKind.START, worker="node-2")
@@ -170,21 +252,35 @@ def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
     record(other, EventKind.FAIL, worker="node-1", error=error)
     Invoice.objects.filter(pk=other.pk).bookkeep(parent=f"zoo.Invoice:{HOSTILE}")
+    live = Invoice.objects.create()
+    record(live, EventKind.START, worker=HOSTILE)
+    live.note(HOSTILE, progress=0.5)
+    business(live, HOSTILE)
     page = browser.page(root)
+    pages = (url(Invoice), url(task), url(other), reverse(DASHBOARD), reverse(RECOVERIES))
 
-    for where in (url(Invoice), url(task), url(other), reverse(DASHBOARD), reverse(RECOVERIES)):
+    for where in (*pages, url(task, "delete"), url(Delivery), url(live)):
         page.goto(browser.url + where)
         assert page.title() != "owned"
         assert page.locator("img[src=x]").count() == 0
+    live.note(HOSTILE, more=HOSTILE)
+    page.wait_for_selector("[data-st3-event='4']")
+    is_inert = page.locator("img[src=x]").count() == 0
+    go_to_the_confirmation(page, browser.url)
+
+    assert is_inert
+    assert page.title() != "owned"
+    assert page.locator("img[src=x]").count() == 0
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_page_is_wider_than_the_screen(browser, root, width) -> None:
     tasks = lives()
+    business(tasks["RUNNING"], "a word " * 30)
     page = browser.page(root, viewport={"width": width, "height": 800})
 
     wide = {}
-    for name, where in pages(tasks).items():
+    for name, where in further_pages(tasks).items():
         page.goto(browser.url + where)
         over = page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"

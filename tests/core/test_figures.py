@@ -89,6 +89,15 @@ def test_how_long_tasks_waited_and_ran(time_machine) -> None:
     assert (last.waits, last.runs) == ([1.0, 3.0], [5.0, 60.0])
 
 
+@pytest.mark.parametrize("end", [EventKind.CANCEL, EventKind.DROP])
+def test_what_did_not_end_by_itself_is_not_measured(time_machine, end) -> None:
+    lived(time_machine, EventKind.ACK, run=5)
+    lived(time_machine, end, run=600)
+    lived(time_machine, EventKind.FAIL, run=6)
+
+    assert figures.bars(Period.DAY)[-1].runs == [5.0, 6.0]
+
+
 def test_the_wait_of_a_task_begins_when_it_is_due(time_machine) -> None:
     task = Invoice.objects.create(run_after=NOON + timedelta(seconds=50))
     time_machine.shift(57)

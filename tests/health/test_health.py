@@ -81,6 +81,18 @@ def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
     assert table["longest_ended"] >= 5
 
 
+@pytest.mark.parametrize("kind", [EventKind.RESET, EventKind.RECOVER, EventKind.RETRY])
+def test_who_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) -> None:
+    task = ran(Invoice.objects.create(), lease=600)
+    long_ago = clock.now("default") - timedelta(days=1)
+    rows_of(Invoice, "default").filter(pk=task.pk).bookkeep(add_time=long_ago)
+    record(task, kind)
+
+    table = told_of(health.look(), "tables", Invoice, database="default")
+
+    assert 0 <= table["longest_wait"] < 3600
+
+
 def test_a_model_tells_of_its_messages(redis_url: str) -> None:
     Invoice.objects.bulk_enqueue([{} for _ in range(3)])
     channel = Invoice.get_event_channel()

@@ -32,7 +32,7 @@ RANKS: list[set[str]] = [
     {"models"},
     {"catalog", "bodies", "permissions"},
     {"addresses", "doorbells", "ledger", "lineage", "neighbors"},
-    {"losses", "inheritance", "glances"},
+    {"losses", "inheritance", "glances", "problems", "scopes"},
     {
         "execution",
         "figures",

@@ -99,7 +99,7 @@ class Command(BaseCommand):
             since=options["since"],
             until=options["until"],
             kinds=[EventKind(kind) for kind in options["kind"] or KINDS],
-            reason=options["reason"],
+            reason=options["reason"] or None,
             worker=options["worker"],
         )
         if options["csv"]:

@@ -19,23 +19,37 @@
     }
   }
 
-  function openParts(section) {
-    return [...section.querySelectorAll("details")].map((part) => part.open);
+  /* What a reader has unfolded, or has in hand, is known by its event: others come and go. */
+  function parts(section) {
+    const found = new Map();
+    for (const row of section.querySelectorAll("[data-st3-event]")) {
+      row.querySelectorAll("details").forEach((part, number) => {
+        found.set(`${row.dataset.st3Event}/${number}`, part);
+      });
+    }
+    return found;
+  }
+
+  function replaceTimeline(section, html) {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = html;
+    const next = fresh.content.firstElementChild;
+    if (!next) return section;
+    const before = parts(section);
+    const held = [...before].find(([, part]) => part.contains(document.activeElement));
+    const after = parts(next);
+    for (const [key, part] of before) if (after.has(key)) after.get(key).open = part.open;
+    section.replaceWith(next);
+    if (held && after.has(held[0])) after.get(held[0]).querySelector("summary").focus();
+    return next;
   }
 
   function show(section, answer) {
     for (const [name, html] of Object.entries(answer.fields)) replaceField(name, html);
-    const fresh = document.createElement("template");
-    fresh.innerHTML = answer.timeline;
-    const next = fresh.content.firstElementChild;
-    if (!next) return section;
-    openParts(section).forEach((open, number) => {
-      const part = next.querySelectorAll("details")[number];
-      if (part) part.open = open;
-    });
-    section.replaceWith(next);
     if (said.textContent !== answer.status) said.textContent = answer.status;
-    return next;
+    /* Where nothing has happened, nothing is replaced: not the focus, not what is selected. */
+    const isKnown = !answer.final && String(answer.sequence) === section.dataset.st3Sequence;
+    return isKnown ? section : replaceTimeline(section, answer.timeline);
   }
 
   function follow(section) {
