@@ -43,13 +43,11 @@ def describe() -> dict[str, Any]:
 def prepare() -> dict[str, Any]:
     from django.core.management import call_command
 
-    from django_simpletask3.queue import get_queue
-
     _set_up()
     from django_simpletask3.queue import get_queue
 
     call_command("migrate", run_syncdb=True, verbosity=0)
-    # A Redis without the mark is one that has lost its memory, and is told everything again.
+    # A node was here before: else its first look takes Redis for one that has lost its memory.
     get_queue().mark()
     return {}
 

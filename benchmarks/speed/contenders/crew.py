@@ -1,0 +1,22 @@
+"""The worker of a peer as this process, or several that live and end together with it."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+
+
+def be(command: Sequence[str], copies: int = 1) -> None:
+    """Become ``command``; if several are wanted, be the process manager of so many."""
+    if copies == 1:
+        os.execv(command[0], list(command))
+    members = [subprocess.Popen(command) for _ in range(copies)]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _end(members))
+    for member in members:
+        member.wait()
+
+
+def _end(members: Sequence[subprocess.Popen[bytes]]) -> None:
+    for member in members:
+        member.terminate()

@@ -1,0 +1,46 @@
+"""Django Q2: ``verbs`` tells what it answers.
+
+The settings say how many workers there are, which are processes.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from benchmarks.speed.contenders import verbs
+
+_TASK = "benchmarks.speed.contenders.django_q2_.tasks.noop"
+
+
+def enqueue(argument: verbs.Argument) -> None:
+    from django.conf import settings
+    from django_q.tasks import async_task
+
+    async_task(_TASK, argument, broker=_broker(), save=not settings.ROW)
+
+
+@cache
+def _broker() -> Any:
+    """One for all: without it, each call connects to Redis anew."""
+    from django_q.brokers import get_broker
+
+    return get_broker()
+
+
+def worker(*_: int) -> tuple[Sequence[str], int]:
+    return verbs.django_command("qcluster", "--verbosity", "0"), 1
+
+
+PEER = verbs.Peer(
+    project="django_q2_",
+    name="Django Q2",
+    distributions=["django-q2", "redis"],
+    stores="a row with success, times, arguments and result, inserted at the end",
+    keeps="Django Q2 saves no success",
+    enqueue=enqueue,
+    worker=worker,
+    finished_sql="SELECT count(*) FROM django_q_task WHERE success",
+)
+
+if __name__ == "__main__":
+    verbs.run(PEER)

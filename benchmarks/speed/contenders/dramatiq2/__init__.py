@@ -1,0 +1,1 @@
+"""Dramatiq by django-dramatiq, with Redis as the broker."""

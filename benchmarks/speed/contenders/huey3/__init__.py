@@ -1,0 +1,1 @@
+"""Huey by huey.contrib.djhuey: results in Redis."""

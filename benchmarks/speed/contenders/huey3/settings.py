@@ -1,0 +1,13 @@
+"""As Huey's guide to Django has it."""
+
+from benchmarks.speed.contenders.project import *  # noqa: F403
+from benchmarks.speed.contenders.project import INSTALLED_APPS, REDIS, ROW
+
+INSTALLED_APPS = [*INSTALLED_APPS, "huey.contrib.djhuey", "benchmarks.speed.contenders.huey3"]
+HUEY = {
+    "huey_class": "huey.RedisHuey",
+    "name": "bench",
+    "results": not ROW,
+    "immediate": False,
+    "connection": {"url": REDIS},
+}

@@ -1,0 +1,1 @@
+"""django-ox: the database is the queue."""

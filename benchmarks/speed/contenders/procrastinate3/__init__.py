@@ -1,0 +1,1 @@
+"""Procrastinate: PostgreSQL is the queue."""

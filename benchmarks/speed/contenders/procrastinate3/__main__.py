@@ -1,0 +1,44 @@
+"""Procrastinate: ``verbs`` tells what it answers.
+
+A task that is not asynchronous runs in a thread of asyncio's, of which there are four more than
+processors, whatever the concurrency is.
+"""
+
+from collections.abc import Sequence
+
+from benchmarks.speed.contenders import verbs
+
+
+def enqueue(argument: verbs.Argument) -> None:
+    from benchmarks.speed.contenders.procrastinate3.tasks import noop
+
+    noop.defer(argument=argument)
+
+
+def batch_defer(arguments: Sequence[verbs.Argument]) -> None:
+    from benchmarks.speed.contenders.procrastinate3.tasks import noop
+
+    noop.batch_defer(*({"argument": argument} for argument in arguments))
+
+
+def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
+    size = ("--concurrency", str(threads))
+    return verbs.django_command("procrastinate", "worker", *size), processes
+
+
+PEER = verbs.Peer(
+    project="procrastinate3",
+    name="Procrastinate",
+    distributions=["procrastinate", "psycopg"],
+    stores="a row with status and arguments, a row of events per change, but no result",
+    keeps="Procrastinate keeps the job and its events",
+    enqueue=enqueue,
+    bulk=batch_defer,
+    worker=worker,
+    finished_sql="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+    needs_redis=False,
+    transactional=True,
+)
+
+if __name__ == "__main__":
+    verbs.run(PEER)

@@ -1,0 +1,1 @@
+"""RQ by django-rq: results in Redis, a pool of workers that fork for each job."""

@@ -1,0 +1,13 @@
+"""The task, for RQ; a result that nobody needs is not kept."""
+
+from django.conf import settings
+from django_rq import job
+
+from benchmarks.speed.contenders import work
+
+RESULT_TTL = 0 if settings.ROW else None
+
+
+@job("default", result_ttl=RESULT_TTL)
+def noop(argument: str | int) -> str:
+    return work.done(argument)

@@ -1,0 +1,1 @@
+"""RQ by django-rq, with workers that do not fork."""

@@ -1,0 +1,1 @@
+"""django-tasks-db: the database is the queue."""

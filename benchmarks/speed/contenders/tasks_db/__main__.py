@@ -1,0 +1,37 @@
+"""django-tasks-db: ``verbs`` tells what it answers.
+
+Its worker runs one task at a time, so that as many processes are started as threads are wanted.
+"""
+
+from collections.abc import Sequence
+
+from benchmarks.speed.contenders import verbs
+
+
+def enqueue(argument: verbs.Argument) -> None:
+    from benchmarks.speed.contenders.tasks_db.tasks import noop
+
+    noop.enqueue(argument)
+
+
+def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
+    return verbs.django_command("db_worker", "--verbosity", "0"), threads * processes
+
+
+PEER = verbs.Peer(
+    project="tasks_db",
+    name="django-tasks-db",
+    distributions=["django-tasks-db", "django-tasks", "psycopg"],
+    stores="a row with status, times, arguments, result and error",
+    keeps="django-tasks-db keeps its row, too",
+    enqueue=enqueue,
+    worker=worker,
+    finished_sql=(
+        "SELECT count(*) FROM django_tasks_database_dbtaskresult WHERE status = 'SUCCESSFUL'"
+    ),
+    needs_redis=False,
+    transactional=True,
+)
+
+if __name__ == "__main__":
+    verbs.run(PEER)

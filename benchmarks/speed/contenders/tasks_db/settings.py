@@ -1,0 +1,12 @@
+"""As the READMEs of django-tasks-db and django-tasks have it."""
+
+from benchmarks.speed.contenders.project import *  # noqa: F403
+from benchmarks.speed.contenders.project import INSTALLED_APPS
+
+INSTALLED_APPS = [
+    *INSTALLED_APPS,
+    "django_tasks",
+    "django_tasks_db",
+    "benchmarks.speed.contenders.tasks_db",
+]
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
