@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
@@ -20,11 +21,6 @@ from .subscribers import registered
 if TYPE_CHECKING:
     from .models import SimpleTask
 
-#: What Django would insert, whose key the database may have to count, and the event of it.
-_BEAR = """
-WITH born AS ({insert}), noted AS ({event})
-SELECT born.*, noted.pk FROM born, noted
-"""
 _CHARGE = "_first_event"
 
 #: Rows in one statement.
@@ -32,14 +28,14 @@ _MOST = 1000
 
 
 class _Compiler(SQLInsertCompiler):
-    """Django's own words for the row; ``birth`` is what says the event, and its parameter."""
+    """Django's own words for the row; ``tell`` makes one statement of them and the event."""
 
-    birth: tuple[str, str]
+    tell: Callable[[str], tuple[str, list[Any]]]
 
     def as_sql(self, *args: Any, **options: Any) -> Any:
         [(insert, params)] = super().as_sql(*args, **options)
-        event, text = self.birth
-        return [(_BEAR.format(insert=insert, event=event), [*params, text])]
+        sql, told = self.tell(insert)
+        return [(sql, [*params, *told])]
 
 
 def charge(task: SimpleTask, event: TaskEvent) -> None:
@@ -62,7 +58,7 @@ def insert(
     None, and nothing is inserted, if row and event need a statement each.
     """
     event: TaskEvent | None = vars(task).get(_CHARGE)
-    is_counted = model._meta.pk in (row["returning_fields"] or ())
+    is_counted = list(row["returning_fields"] or ()) == [model._meta.pk]
     if event is None or not is_counted or model is not root_of(model):
         return None
     if not pen_of(model, using).is_terse:
@@ -70,14 +66,15 @@ def insert(
     query = InsertQuery(model)
     query.insert_values(row["fields"], [task], raw=row["raw"])
     compiler = _Compiler(query, connections[using], using)
+    compiler.tell = partial(birth_of, model, using, event)
     try:
-        compiler.birth = birth_of(model, using, event)
+        told: Any = compiler.execute_sql(row["returning_fields"])
     except Unspeakable:
         return None
-    [told] = compiler.execute_sql(row["returning_fields"])
-    event.pk, event._state.adding, event._state.db = told[-1], False, using
+    key, event.pk = told[0]
+    event._state.adding, event._state.db = False, using
     discharge(task)
-    return [list(told[:-1])]
+    return [[key]]
 
 
 def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None = None) -> bool:

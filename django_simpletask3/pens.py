@@ -59,11 +59,12 @@ SELECT {row_values} FROM json_to_recordset(%s::json) AS told({columns})
 RETURNING {key}
 """
 
-#: The first event of a row that another part of the statement inserts.
+#: The first event of a row that the same statement inserts; the keys of both.
 _BIRTH = """
+WITH born AS ({{insert}})
 INSERT INTO {events} ({event_names})
-SELECT {birth_values} FROM born, json_to_recordset(%s::json) AS told({columns})
-RETURNING {event_key} AS pk
+SELECT {birth_values} FROM born
+RETURNING {task}, {event_key}
 """
 
 #: How many rows one statement of PostgreSQL is told of: the text is held in memory, twice.
@@ -257,9 +258,9 @@ def _plan(root: type[SimpleTask], using: str, names: tuple[str, ...], with_event
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
         "event_values": ", ".join(f"told.{word}" for word in event_fields),
         "birth_values": ", ".join(
-            f"born.{quote(rows.pk.column)}" if field.name == "task" else f"told.{word}"
-            for word, field in event_fields.items()
+            f"born.{quote(rows.pk.column)}" if field.name == "task" else "%s" for field in written
         ),
+        "task": quote(events.get_field("task").column),
         "event_key": quote(events.pk.column),
         "returned": ", ".join(quote(field.column) for field in returned),
     }
@@ -295,10 +296,13 @@ def pen_of(root: type[SimpleTask], using: str) -> Pen:
     return _PENS.get(connections[using].vendor, Pen)(root, using)
 
 
-def birth_of(root: type[SimpleTask], using: str, event: TaskEvent) -> tuple[str, str]:
-    """SQL of PostgreSQL and its parameter: the first event of the row in ``born``.
+def birth_of(
+    root: type[SimpleTask], using: str, event: TaskEvent, insert: str
+) -> tuple[str, list[Any]]:
+    """SQL of PostgreSQL and its parameters: ``insert``, which returns a key, and the event of it.
 
     Raises Unspeakable if only Django can say the event.
     """
-    plan = _plan(root, using, (), True)
-    return plan.birth, json.dumps([plan.said(event)], allow_nan=False)
+    plan, values = _plan(root, using, (), True), vars(event)
+    told = [say(values[name]) for _, name, say in plan.event_columns if name != "task_id"]
+    return plan.birth.format(insert=insert), told
