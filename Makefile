@@ -17,7 +17,7 @@ help:
 	@echo "make chaos-test  kill workers for a minute, and look whether anything was lost"
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
-	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium)"
+	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium and a font with Chinese, such as fonts-wqy-zenhei)"
 	@echo "make chaos     kill a fleet of workers for MINUTES=$(MINUTES), by the dice of SEED=$(SEED), on DATABASE=$(DATABASE)"
 	@echo "make bench     measure the package beside what PostgreSQL and Redis allow at most"
 	@echo "make bench-peers  measure other task packages beside it, each in an environment of its own"
