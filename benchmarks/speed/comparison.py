@@ -41,12 +41,20 @@ def ours(stage: Stage, asked: argparse.Namespace) -> Report:
 
 
 def peers(stage: Stage, asked: argparse.Namespace) -> Report:
-    """Everybody."""
+    """Everybody, but for peers whose environment cannot be made here."""
     chosen = [name for name in asked.only.split(",") if name] or environments.names()
     entries = [*_limits(stage, asked), _ours(asked)]
+    left_out = []
     for name in chosen:
-        entries += _peer(name, environments.made(name), stage, asked)
-    return _compared(played(stage, entries, asked.runs, _told(asked)))
+        try:
+            entries += _peer(name, environments.made(name), stage, asked)
+        except CannotBegin as reason:
+            if asked.only:
+                raise
+            left_out.append(f"{name} is left out: {reason}")
+    report = _compared(played(stage, entries, asked.runs, _told(asked)))
+    report.conclusions += left_out
+    return report
 
 
 def _limits(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
