@@ -96,10 +96,10 @@ def _imported(model: type[SimpleTask], path: str) -> Any:
 
 
 def _accepted(body: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
-    # A callable object of somebody's may not be hashable.
-    is_hashable = type(body).__hash__ is not None
-    named = _parameters if is_hashable else _parameters.__wrapped__
-    names = named(body)
+    try:
+        names = _parameters(body)
+    except TypeError:  # a callable object of somebody's that has no hash
+        names = _parameters.__wrapped__(body)
     return {name: value for name, value in offered.items() if names is None or name in names}
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -105,11 +105,14 @@ def kept(value: Any, *, limit: int | Callable[[], int]) -> Any:
 
 def is_simple(value: Any) -> bool:
     """Whether JSON says ``value`` just as it is, in 256 bytes or less: most are like that."""
-    return _bound(value, _SIMPLE_DEPTH) <= _FITS
+    return _bound(value, _SIMPLE_DEPTH, _FITS) <= _FITS
 
 
-def _bound(value: Any, depth: int) -> int:
-    """What the JSON text of a simple value cannot exceed; more than fits if it is not simple."""
+def _bound(value: Any, depth: int, left: int) -> int:
+    """What the JSON text of a simple value cannot exceed; more than fits if it is not simple.
+
+    Ends as soon as it is more than is ``left``: a value may have endless ways through itself.
+    """
     kind = type(value)
     if kind is str:
         return 2 + len(value) * (2 if value.isascii() and value.isprintable() else 12)
@@ -119,13 +122,22 @@ def _bound(value: Any, depth: int) -> int:
         return 20 if -_MOST_SIMPLE < value < _MOST_SIMPLE else _TOO_MUCH
     if kind is float:
         return 25 if math.isfinite(value) else _TOO_MUCH
-    if depth <= 0 or (kind is not dict and kind is not list) or len(value) > _FITS:
+    if depth <= 0 or (kind is not dict and kind is not list) or len(value) >= left:
         return _TOO_MUCH
     if kind is list:
-        return 2 + sum(1 + _bound(item, depth - 1) for item in value)
+        return _sum(value, depth - 1, left)
     if TAG in value or not all(type(key) is str for key in value):
         return _TOO_MUCH
-    return 2 + sum(2 + _bound(key, 0) + _bound(item, depth - 1) for key, item in value.items())
+    return _sum(chain.from_iterable(value.items()), depth - 1, left)
+
+
+def _sum(parts: Iterable[Any], depth: int, left: int) -> int:
+    total = 2
+    for part in parts:
+        total += 1 + _bound(part, depth, left - total)
+        if total > left:
+            return _TOO_MUCH
+    return total
 
 
 def _copied(value: Any) -> Any:

@@ -183,7 +183,12 @@ class SimpleTask(models.Model):
         using = asked.get("using") or router.db_for_write(type(self), instance=self)
         if self._is_new(asked):
             insert = {**asked, "using": using, "force_insert": asked.get("force_insert") or True}
-            transitions.enqueue([self], using, lambda: super(SimpleTask, self).save(**insert))
+            transitions.enqueue(
+                [self],
+                using,
+                lambda: super(SimpleTask, self).save(**insert),
+                may_be_alone=type(self)._do_insert is SimpleTask._do_insert,
+            )
             return
         asked["update_fields"] = self._own_columns(asked.get("update_fields"))
         super().save(**{**asked, "using": using})

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 from django.db.models.sql import InsertQuery
 from django.db.models.sql.compiler import SQLInsertCompiler
 
 from .events import TaskEvent, home_of, root_of
-from .locks import slices
 from .pens import birth_of, pen_of
 from .signals import event_recorded
-from .spoken import Unspeakable, is_put_by_django
+from .spoken import Unspeakable, is_plain
 from .subscribers import registered
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
 _CHARGE = "_first_event"
-
-#: Rows in one statement.
-_MOST = 1000
 
 
 class _Compiler(SQLInsertCompiler):
@@ -55,13 +51,23 @@ def insert(
     """Insert the row of ``task`` into the table of ``model``, with the event in its charge.
 
     ``row`` is what Django's ``Model._do_insert`` is told, and what is returned what that returns;
-    None, and nothing is inserted, if row and event need a statement each.
+    None, and nothing is inserted, if row and event need a statement each. Raises NotAlone if they
+    do, and there is no transaction.
     """
     event: TaskEvent | None = vars(task).get(_CHARGE)
-    is_counted = list(row["returning_fields"] or ()) == [model._meta.pk]
-    if event is None or not is_counted or model is not root_of(model):
+    if event is None:
         return None
-    if not pen_of(model, using).is_terse:
+    told = _inserted(task, event, using, model, row)
+    if told is None and transaction.get_autocommit(using):
+        raise NotAlone
+    return told
+
+
+def _inserted(
+    task: SimpleTask, event: TaskEvent, using: str, model: type[models.Model], row: dict[str, Any]
+) -> list[list[Any]] | None:
+    is_counted = list(row["returning_fields"] or ()) == [model._meta.pk]
+    if not is_counted or model is not root_of(model) or not pen_of(model, using).is_terse:
         return None
     query = InsertQuery(model)
     query.insert_values(row["fields"], [task], raw=row["raw"])
@@ -81,33 +87,49 @@ def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None =
     """Insert the rows of ``tasks``, new ones of one model, as Django's ``bulk_create`` does.
 
     False, and nothing is inserted, if Django has to do that: elsewhere than in PostgreSQL, for keys
-    that are known, and for columns that have no plain values.
+    that are known, and for columns or values that are not plain.
     """
     if not tasks:
         return False
     model: Any = type(tasks[0])._meta.concrete_model
     pen = pen_of(root_of(model), using)
-    is_counted = isinstance(model._meta.pk, models.AutoField)
-    if not (pen.is_terse and is_counted and all(task.pk is None for task in tasks)):
+    if not (pen.is_terse and _is_plain(model) and all(task.pk is None for task in tasks)):
         return False
-    fields = [f for f in model._meta.concrete_fields if not f.generated and not f.primary_key]
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     if any(field.is_relation for field in fields):
         for task in tasks:
             task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
     rows = [{field.attname: field.pre_save(task, True) for field in fields} for task in tasks]
-    if any(is_put_by_django(field, rows[0][field.attname]) for field in fields):
+    try:
+        keys = pen.insert(rows, batch_size)
+    except Unspeakable:
         return False
-    keys = [key for some in slices(rows, batch_size or _MOST) for key in pen.insert(some)]
     for task, key in zip(tasks, keys, strict=True):
         task.pk, task._state.adding, task._state.db = key, False, using
     return True
 
 
+@lru_cache(maxsize=1000)
+def _is_plain(model: Any) -> bool:
+    """Whether rows of ``model`` get nothing from the database but the key that it counts."""
+    counted = list(model._meta.db_returning_fields) == [model._meta.pk]
+    return (
+        counted
+        and isinstance(model._meta.pk, models.AutoField)
+        and all(is_plain(field) and not field.generated for field in model._meta.concrete_fields)
+    )
+
+
+class NotAlone(Exception):
+    """Row and event need more than one statement, and so a transaction; nothing was inserted."""
+
+
 def is_alone(task: SimpleTask, using: str) -> bool:
     """Whether the insert of ``task`` is a transaction by itself: one statement, nobody watching.
 
-    What would undo the row if it raised (receivers, subscribers, a router that looks elsewhere)
-    needs more, and so may an event model of somebody's own.
+    What would undo the row if it raised, or be undone with it, needs more: receivers, subscribers,
+    columns that do something when they are saved, a router that looks elsewhere. So may an event
+    model of somebody's own.
     """
     model = type(task)
     connection = transaction.get_connection(using)
@@ -116,12 +138,13 @@ def is_alone(task: SimpleTask, using: str) -> bool:
         and model is root_of(model)
         and model.django_simpletask3_event_model is None
         and task.pk is None
-        and isinstance(model._meta.pk, models.AutoField)
+        and _is_plain(model)
         and connection.get_autocommit()
         and not connection.in_atomic_block
         and _will_be_at_home(task, using)
         and not registered()
         and not event_recorded.has_listeners(model)
+        and not pre_save.has_listeners(model)
         and not post_save.has_listeners(model)
     )
 

@@ -113,7 +113,7 @@ class Pen:
         """Insert ``events``, whose tasks are there; they have their keys then."""
         events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
 
-    def insert(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
         """Insert new ``rows``, all of the same columns; the keys that they have got, in order.
 
         Raises Unspeakable, and nothing is inserted, for values that only Django knows to say. Only
@@ -175,12 +175,16 @@ class PostgresPen(Pen):
             else:
                 self._insert(plan.append, text, some)
 
-    def insert(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
         plan = _plan(self._root, self._using, tuple(rows[0]), False)
-        text = json.dumps([plan.new(row) for row in rows], allow_nan=False)
+        told = [plan.new(row) for row in rows]  # all, before the first is inserted
+        size, keys = batch_size or _MOST, []
         with connections[self._using].cursor() as cursor:
-            cursor.execute(plan.insert, [text])
-            return [key for (key,) in cursor.fetchall()]
+            for start in range(0, len(told), size):
+                text = json.dumps(told[start : start + size], allow_nan=False)
+                cursor.execute(plan.insert, [text])
+                keys += [key for (key,) in cursor.fetchall()]
+        return keys
 
     def move(self, changes: Sequence[Change]) -> set[Any]:
         names = tuple(changes[0].columns)

@@ -38,10 +38,37 @@ _AS_IT_IS: dict[type, frozenset[type]] = {
     KindField: frozenset({str, EventKind}),
 }
 _MOMENTS = (models.DateTimeField, AutoCreatedField, AutoLastModifiedField)
+_REFERENCES = (models.ForeignKey, models.OneToOneField)
+#: Django's own classes all of whose values JSON says, in some words.
+_PLAIN = frozenset(
+    {
+        *_AS_IT_IS,
+        *_MOMENTS,
+        JSONTextField,
+        models.DateField,
+        models.DecimalField,
+        models.EmailField,
+        models.FloatField,
+        models.JSONField,
+        models.PositiveBigIntegerField,
+        models.PositiveSmallIntegerField,
+        models.SlugField,
+        models.TimeField,
+        models.URLField,
+        models.UUIDField,
+    }
+)
 
 
 class Unspeakable(TypeError):
     """A value that only Django knows to say: an expression, a type of an extension."""
+
+
+def is_plain(field: Any) -> bool:
+    """Whether what ``field`` holds can be said, if it is no expression; of classes that we know."""
+    if type(field) in _REFERENCES:
+        return is_plain(field.target_field)
+    return type(field) in _PLAIN
 
 
 def is_put_by_django(field: Any, value: Any) -> bool:
@@ -68,9 +95,9 @@ def speaker(field: Any, using: str) -> Speaker:
         )
     if kind is JSONTextField:
         return lambda value: _plain(field.get_prep_value(value))
-    if isinstance(field, models.ForeignKey):
+    if kind in _REFERENCES:
         return speaker(field.target_field, using)
-    if isinstance(field, models.JSONField):
+    if kind is models.JSONField:  # of others, they know what they write
         return lambda value: _json(field, value)
     return thorough
 

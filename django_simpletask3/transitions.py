@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -87,30 +87,43 @@ def enqueue(
     insert: Callable[[], object],
     *,
     batch_size: int | None = None,
+    may_be_alone: bool = False,
 ) -> None:
     """Insert new rows by calling ``insert``, with their first events, in one transaction.
 
     Each row starts PENDING, whatever the instance said. The bell rings after the commit. Raises
-    ValueError if the router would look for a task elsewhere than in ``using``.
+    ValueError if the router would look for a task elsewhere than in ``using``. A task that
+    ``may_be_alone`` is inserted by ``Model.save()`` with our ``_do_insert``: if one statement is
+    enough for it, there is no transaction but that.
     """
-    # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
-    if len(tasks) == 1 and newborns.is_alone(tasks[0], using):
-        together: AbstractContextManager[Any] = nullcontext()
-    else:
-        together = transaction.atomic(using=using, savepoint=False)
-    with _restored_on_error(tasks), together:
-        before = births.lives_before(tasks, using)
-        told = [(task, _born(task, before.get(task.pk, births.NEWBORN), using)) for task in tasks]
-        if len(told) == 1:
-            newborns.charge(*told[0])
+    with _restored_on_error(tasks):
+        if may_be_alone and newborns.is_alone(tasks[0], using):
+            with suppress(newborns.NotAlone):
+                _enqueue(tasks, using, insert, batch_size)
+                return
+        # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
+        with transaction.atomic(using=using, savepoint=False):
+            _enqueue(tasks, using, insert, batch_size)
+
+
+def _enqueue(
+    tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object], batch_size: int | None
+) -> None:
+    before = births.lives_before(tasks, using)
+    told = [(task, _born(task, before.get(task.pk, births.NEWBORN), using)) for task in tasks]
+    if len(told) == 1:
+        newborns.charge(*told[0])
+    try:
         insert()
-        for task, event in told:
-            births.refuse_stray(task, using)
-            event.task_id = task.pk
-            newborns.discharge(task)
-        _append(told, using, batch_size)
+    finally:
         for task in tasks:
-            remember_schedule(task)
+            newborns.discharge(task)
+    for task, event in told:
+        births.refuse_stray(task, using)
+        event.task_id = task.pk
+    _append(told, using, batch_size)
+    for task in tasks:
+        remember_schedule(task)
 
 
 def lock(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from queue import Empty
 
 from django.db import close_old_connections, connections, reset_queries
 
@@ -20,21 +21,25 @@ class BodyThread(threading.Thread):
         self._lane = lane
 
     def run(self) -> None:
-        is_busy = False
         try:
-            while (run := self._lane.inbox.get()) is not None:
-                if not is_busy:
-                    close_old_connections()
+            while (run := self._next()) is not None:
                 try:
                     _perform(run)
                 finally:
                     # Also if this thread dies of it: nobody waits for the run.
                     self._lane.performed(run)
-                is_busy = not self._lane.inbox.empty()
-                if not is_busy:
-                    sessions.tidy()
         finally:
             connections.close_all()
+
+    def _next(self) -> Run | None:
+        """The next run, with the session of the last if it follows at once; None means: the end."""
+        try:
+            return self._lane.inbox.get_nowait()
+        except Empty:
+            sessions.tidy()
+        run = self._lane.inbox.get()
+        close_old_connections()
+        return run
 
 
 def _perform(run: Run) -> None:

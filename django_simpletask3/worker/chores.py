@@ -116,4 +116,5 @@ class Chores:
             _logger.warning("chore_failed chore=%s error=%s", name, error, exc_info=unforeseen)
             connections.close_all()
         else:
-            self._shared.end(name, moved, chore.calm())
+            calm = min(chore.calm(), options.simq_timeout_task_recovery_interval)
+            self._shared.end(name, moved, calm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 
 from django.db import close_old_connections, connections
@@ -18,7 +19,7 @@ def tidy() -> None:
 
 
 def mend() -> None:
-    """Close the sessions that are in a transaction left open.
+    """Close the sessions that cannot be used any more, or are in a transaction left open.
 
     A driver's error that Django does not know leaves a transaction open for ever: it refuses every
     query until the block has ended that was left long ago
@@ -30,6 +31,19 @@ def mend() -> None:
         ):
             _logger.warning("transaction_left_open database=%s", connection.alias)
             _drop(connection)
+        elif connection.errors_occurred or _is_old(connection):
+            # Else every body that follows fails with the session of the first
+            # (test_a_session_that_is_lost_costs_one_body_only).
+            try:
+                connection.close_if_unusable_or_obsolete()
+            except Exception:  # a driver that cannot even be asked
+                _drop(connection)
+
+
+def _is_old(connection: BaseDatabaseWrapper) -> bool:
+    """Whether it has lived for as long as CONN_MAX_AGE allows, if that allows anything."""
+    most, end = connection.settings_dict["CONN_MAX_AGE"], connection.close_at
+    return bool(most) and end is not None and time.monotonic() >= end
 
 
 def drop() -> None:

@@ -60,8 +60,10 @@ class Timetable:
         self._write(chore, told)
 
     def call(self, chore: str) -> None:
-        """Make ``chore`` due now."""
-        self._write(chore, replace(self._read(chore), tick=0.0))
+        """Make ``chore`` due now; one that has just failed, when it has rested."""
+        last = self._read(chore)
+        if not last.failures or time.monotonic() - last.tick >= _LONGEST_REST:
+            self._write(chore, replace(last, tick=0.0))
 
     def fail(self, chore: str) -> None:
         """Note that a pass has failed."""

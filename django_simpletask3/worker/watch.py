@@ -30,6 +30,7 @@ class Watch:
         self._sight = Sight()
         self._told_at: dict[str, float] = {}
         self._is_calm = False
+        self._looked_at = float("-inf")
         self._runs = True
 
     def look(self) -> int:
@@ -39,6 +40,7 @@ class Watch:
         # What could not be seen is treated as due: then each table fails, or not, by itself.
         is_blind = len(found) < len(seen)
         self._is_calm = not is_blind and all(glance.is_calm for glance in found)
+        self._looked_at = time.monotonic()
         self._runs = is_blind or any(glance.running is not None for glance in found)
         if is_blind or any(glance.is_due(Status.PENDING) for glance in found):
             self._shared.call("silent")
@@ -50,7 +52,9 @@ class Watch:
 
     def bury(self) -> int:
         """Recover what processes of this machine held that are gone; the number."""
-        return recovery.deceased(is_known_dead) if self._runs else 0
+        # Another process of the node may have looked since.
+        is_known = time.monotonic() - self._looked_at <= _CALM
+        return recovery.deceased(is_known_dead) if self._runs or not is_known else 0
 
     def calm(self) -> float:
         """The seconds until the next look, if there is nothing to be looked after."""

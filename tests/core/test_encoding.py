@@ -13,7 +13,16 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.encoding import TAG, decode, encode, plain, restored, safe_text, type_name
+from django_simpletask3.encoding import (
+    TAG,
+    decode,
+    encode,
+    is_simple,
+    plain,
+    restored,
+    safe_text,
+    type_name,
+)
 from tests.zoo.scripts import WEIRD, UnprintableError, UnrepresentableResult
 
 KEPT: dict[str, Any] = {
@@ -318,3 +327,11 @@ def test_a_type_is_named_with_its_module_unless_it_is_built_in() -> None:
     names = [type_name(1), type_name(Decimal(1)), type_name(UnprintableError())]
 
     assert names == ["int", "decimal.Decimal", "tests.zoo.scripts.UnprintableError"]
+
+
+def test_a_value_with_endless_ways_through_itself_is_soon_found_not_to_be_simple() -> None:
+    value: Any = [0] * 100
+    for _ in range(6):
+        value = [value] * 100
+
+    assert not is_simple(value)

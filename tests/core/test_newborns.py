@@ -1,5 +1,6 @@
 """A row and its first event: together, or not at all, in as few statements as the database can."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3.replay import broken_links
 from django_simpletask3.signals import event_recorded, task_enqueued
 from tests.core.lives import kinds, saved, stream_of
-from tests.zoo.models import ForeignInvoice, Invoice, PaidInvoice, TextKeyed, UuidKeyed
+from tests.zoo.models import ForeignInvoice, Invoice, Odd, PaidInvoice, TextKeyed, UuidKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,6 +20,14 @@ TERSE = connection.vendor == "postgresql"
 
 def verbs(made: CaptureQueriesContext) -> list[str]:
     return [query["sql"].split()[0] for query in made]
+
+
+def _save() -> None:
+    Odd(span=timedelta(1)).save()
+
+
+def _bulk() -> None:
+    Odd.objects.bulk_create([Odd(span=timedelta(1))])
 
 
 def refuse(**_: Any) -> None:
@@ -55,6 +64,44 @@ def test_a_receiver_that_raises_undoes_row_and_event(signal: Any, request: Any) 
 
     assert Invoice.objects.count() == 0
     assert Invoice.event_model.objects.count() == 0
+
+
+def test_a_bulk_of_one_is_a_transaction() -> None:
+    with CaptureQueriesContext(connection) as made:
+        Invoice.objects.bulk_enqueue([{"amount": 3}])
+
+    assert (verbs(made)[0], verbs(made)[-1]) == ("BEGIN", "COMMIT")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Odd(span=timedelta(1)).save(), _bulk], ids=["save", "bulk"]
+)
+def test_columns_that_are_not_plain_are_written_by_django(make: Any) -> None:
+    with CaptureQueriesContext(connection) as made:
+        make()
+
+    task = Odd.objects.get()
+    assert (verbs(made)[0], verbs(made)[-1]) == ("BEGIN", "COMMIT")
+    assert (task.span, task.mirrored, task.doubled) == (timedelta(1), "", 0)
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_class_of_somebody_says_itself_what_is_stored() -> None:
+    Odd.objects.bulk_create([Odd(mirrored="abc"), Odd(mirrored="abc")])
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT mirrored FROM zoo_odd")
+        stored = {str(text).strip('"') for (text,) in cursor.fetchall()}
+    assert stored == {"cba"}
+
+
+def test_a_task_that_could_not_be_saved_keeps_nothing_of_it() -> None:
+    task = Invoice(amount="no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        task.save()
+
+    assert not [name for name in vars(task) if "event" in name]
 
 
 @pytest.mark.parametrize("model", [Invoice, PaidInvoice, ForeignInvoice, UuidKeyed, TextKeyed])

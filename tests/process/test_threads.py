@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from django_simpletask3 import execution
 from django_simpletask3.queue import get_queue
@@ -22,6 +23,11 @@ from tests.zoo.models import Invoice, Scripted
 from .conftest import Start
 
 WORKER = "node:1:token"
+#: How a session ends itself on a server.
+SUICIDE = {
+    "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "mysql": "KILL CONNECTION_ID()",
+}
 
 
 def status_of(task: Any) -> Status:
@@ -36,6 +42,33 @@ def kinds(task: Any) -> list[str]:
 def started(lane: Lane) -> list[execution.Run]:
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=60)
     return execution.start(lane.model, messages, worker=WORKER, lease=60)
+
+
+def test_a_session_that_is_lost_costs_one_body_only(
+    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body(task: Invoice) -> str:
+        with connection.cursor() as cursor:
+            if task.amount == 0 and connection.vendor in SUICIDE:
+                cursor.execute(SUICIDE[connection.vendor])
+            elif task.amount == 0:
+                connection.connection.close()
+            cursor.execute("SELECT 1")
+        return "OK"
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    lane = Lane(Invoice, 1, WORKER)
+    for amount in range(4):
+        Invoice.objects.create(amount=amount)
+    runs = sorted(started(lane), key=lambda run: run.task.amount)
+    lane.accept(runs)
+    lane.inbox.put(None)
+
+    thread = BodyThread(lane, 0)
+    thread.start()
+    thread.join(timeout=30)
+
+    assert [run.move and run.move.kind for run in runs] == ["fail", "ack", "ack", "ack"]
 
 
 def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:

@@ -191,6 +191,32 @@ class Document(SimpleTask):
             return len(file.read())
 
 
+class MirroredField(models.JSONField):
+    """A column that stands backwards in the database: a class of somebody's own says how."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        return value[::-1] if isinstance(value, str) else value
+
+    def from_db_value(self, value: Any, *args: Any) -> Any:
+        found = super().from_db_value(value, *args)
+        return found[::-1] if isinstance(found, str) else found
+
+
+class Odd(SimpleTask):
+    """Columns that only Django knows to write, and one that the database computes."""
+
+    amount = models.IntegerField(default=0)
+    span = models.DurationField(null=True)
+    mirrored = MirroredField(default=str)
+    doubled = models.GeneratedField(
+        expression=models.F("amount") * 2, output_field=models.IntegerField(), db_persist=True
+    )
+
+    def do_task(self) -> str:
+        self.mirrored = "done"
+        return "odd"
+
+
 class Scripted(SimpleTask):
     """Does what its script says (scripts.py), so that a test can drive another process."""
 
