@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3 import clock
+
 Keep = Callable[..., None]
 
 #: So old is everything that was done before.
 OLD = timedelta(microseconds=1)
 #: So old is nothing here.
 YOUNG = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def a_clock_that_does_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here tasks are old after a microsecond: less than two readings of a server's clock differ."""
+    monkeypatch.setattr(clock, "calibrate", lambda using: False)
 
 
 @pytest.fixture

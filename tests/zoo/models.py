@@ -206,8 +206,8 @@ class Odd(SimpleTask):
     """Columns that only Django knows to write, and one that the database computes."""
 
     amount = models.IntegerField(default=0)
-    span = models.DurationField(null=True)
-    mirrored = MirroredField(default=str)
+    span = models.DurationField(null=True, blank=True)
+    mirrored = MirroredField(default=str, blank=True)
     doubled = models.GeneratedField(
         expression=models.F("amount") * 2, output_field=models.IntegerField(), db_persist=True
     )
