@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.replay import broken_links
@@ -64,6 +64,17 @@ def test_a_receiver_that_raises_undoes_row_and_event(signal: Any, request: Any) 
 
     assert Invoice.objects.count() == 0
     assert Invoice.event_model.objects.count() == 0
+
+
+def test_what_receivers_of_pre_save_write_is_in_the_transaction_of_the_row(request: Any) -> None:
+    seen: list[bool] = []
+    receiver = lambda **_: seen.append(connection.in_atomic_block)  # noqa: E731
+    pre_save.connect(receiver, sender=Invoice)
+    request.addfinalizer(lambda: pre_save.disconnect(receiver, sender=Invoice))
+
+    Invoice().save()
+
+    assert seen == [True]
 
 
 def test_a_bulk_of_one_is_a_transaction() -> None:

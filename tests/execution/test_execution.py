@@ -457,3 +457,22 @@ def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() ->
 
     task.refresh_from_db()
     assert (runs, task.lease_until) == ([], task.run_after)
+
+
+def test_an_executor_that_has_no_hash_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Executor:
+        def __hash__(self) -> int:
+            raise TypeError("unhashable, as a frozen dataclass with a list is")
+
+        def __call__(self, task: Any) -> str:
+            return "called"
+
+    monkeypatch.setattr(zoo.ByCallable, "django_simpletask3_executor", Executor())
+    task = zoo.ByCallable.objects.create()
+    runs = execution.start(zoo.ByCallable, claimed(zoo.ByCallable), worker=WORKER, lease=60)
+
+    execution.perform(runs[0])
+    execution.finish(runs)
+
+    task.refresh_from_db()
+    assert task.result_data == "called"
