@@ -199,7 +199,9 @@ def _holders(root: type[SimpleTask], using: str) -> Iterable[str]:
     try:
         return list(rows.order_by().values_list("worker", flat=True).distinct())
     except Error as error:
-        _logger.warning("recovery_failed model=%s database=%s error=%s", root, using, error)
+        _logger.warning(
+            "recovery_failed model=%s database=%s error=%s", root._meta.label, using, error
+        )
         return []
 
 

@@ -96,6 +96,7 @@ def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
     running = saved(5, *held(tmp_path))
     nodes = [start_node(), start_node()]
     eventually(lambda: begun(tmp_path) == len(running))
+    eventually(lambda: all(node.count("until stopped") for node in nodes))
 
     server.stop()
     passed(9.0)

@@ -35,10 +35,11 @@ WAYS = {
 }
 OLD = {"sequence": 0, "digest": "", "attempt": 0}
 ERROR = {"type": "ValueError", "message": "no", "traceback": "..."}
+YESTERDAY = timezone.now().replace(microsecond=0) - timedelta(days=1)
 
 
 def at(second: int) -> datetime:
-    return timezone.now().replace(microsecond=0) - timedelta(days=1, seconds=-second)
+    return YESTERDAY + timedelta(seconds=second)
 
 
 def older(model: type[Any], status: Any = Status.SUCCESS, **columns: Any) -> Any:
