@@ -10,7 +10,9 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+from django.core.cache.backends.locmem import LocMemCache
 from django.db import models
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from .events import event_model_of
@@ -24,6 +26,19 @@ from .states import EventKind, Status
 SAMPLE = 100
 #: Events that are counted per bar and table; whoever has more sees that number.
 MOST = 100_000
+
+# The database subtracts: to make times of the time zone of thousands of values takes longer.
+_TIME = models.DateTimeField()
+_DUE = Greatest(
+    "add_time", Coalesce("run_after", "add_time", output_field=_TIME), output_field=_TIME
+)
+_WAITED = models.F("start_time") - _DUE
+_RAN = models.F("done_time") - models.F("start_time")
+
+# No event is appended to what is over for so long. It is counted again after a while, as events may
+# have been pruned.
+_SETTLED = timedelta(hours=1)
+_past = LocMemCache(__name__, {"TIMEOUT": 600, "OPTIONS": {"MAX_ENTRIES": 20_000}})
 
 _KINDS = {"succeeded": (EventKind.ACK,), "failed": (EventKind.FAIL, EventKind.DROP)}
 
@@ -146,29 +161,42 @@ def _count(
     scope: Scope, using: str, found: list[type[SimpleTask]], made: list[Bar]
 ) -> dict[tuple[type[SimpleTask], str, datetime], int]:
     """How many events there were, by table, name and the begin of a bar."""
+    wanted = {(root, name, bar.begin): bar for root in found for name in _KINDS for bar in made}
+    # What a user may not see of a table is not told by what others saw.
+    cached = {
+        (
+            root,
+            name,
+            begin,
+        ): f"{using}:{root._meta.db_table}:{name}:{begin.timestamp()}:{bar.end.timestamp()}"
+        for (root, name, begin), bar in wanted.items()
+        if root not in scope.within and bar.end < timezone.now() - _SETTLED
+    }
+    remembered = _past.get_many(cached.values())
+    told = {key: remembered[name] for key, name in cached.items() if name in remembered}
     queries: dict[tuple[type[SimpleTask], str, datetime], Any] = {
-        (root, name, bar.begin): _events(scope, root, using)
-        .filter(kind__in=kinds, event_time__gte=bar.begin, event_time__lt=bar.end)
+        (root, name, begin): _events(scope, root, using)
+        .filter(kind__in=_KINDS[name], event_time__gte=bar.begin, event_time__lt=bar.end)
         .order_by()
         .values_list("pk")
-        for root in found
-        for name, kinds in _KINDS.items()
-        for bar in made
+        for (root, name, begin), bar in wanted.items()
+        if (root, name, begin) not in told
     }
-    return counted_of(using, queries, MOST)
+    counted = counted_of(using, queries, MOST)
+    _past.set_many({cached[key]: number for key, number in counted.items() if key in cached})
+    return told | counted
 
 
 def _measure(
     scope: Scope, using: str, ended: list[tuple[type[SimpleTask], datetime]], made: list[Bar]
 ) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
     """The newest finished tasks of tables and bars in which there are any."""
-    names = ("add_time", "run_after", "start_time", "done_time", "attempt")
     ends = {bar.begin: bar.end for bar in made}
     queries = {
         (root, begin): scope.kept(rows_of(root, using), root, using)
         .filter(_has_said_its_end(root, using), done_time__gte=begin, done_time__lt=ends[begin])
         .order_by("-done_time")
-        .values_list(*names)
+        .values_list("attempt", _WAITED, _RAN)
         for root, begin in ended
     }
     return first_of(using, queries, SAMPLE)
@@ -191,14 +219,13 @@ def _events(scope: Scope, root: type[SimpleTask], using: str) -> Any:
 
 
 def _tell(bar: Bar, row: tuple[Any, ...]) -> None:
-    add_time, run_after, start, done, attempt = row
-    if start is None:
+    attempt, waited, ran = row
+    if ran is None:
         return
-    bar.runs.append(max(0.0, (done - start).total_seconds()))
+    bar.runs.append(max(0.0, ran.total_seconds()))
     # How long a later attempt was waited for, the row does not tell.
     if attempt == 1:
-        since = add_time if run_after is None else max(add_time, run_after)
-        bar.waits.append(max(0.0, (start - since).total_seconds()))
+        bar.waits.append(max(0.0, waited.total_seconds()))
 
 
 def _aligned(moment: datetime, width: timedelta) -> datetime:

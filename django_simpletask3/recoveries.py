@@ -17,7 +17,7 @@ from .catalog import databases_of, roots
 from .events import TaskEvent, event_model_of
 from .models import SimpleTask
 from .scopes import Scope
-from .slices import first_of
+from .slices import first_of, tallied_of
 from .states import EventKind
 
 #: What is listed, unless some of these are asked for.
@@ -238,13 +238,14 @@ def counted(since: datetime, chosen: Scope | Collection[type[SimpleTask]] | None
             for root in together
             for kind in KINDS
         }
-        return first_of(using, queries, MOST_COUNTED + 1)
+        return tallied_of(using, queries, MOST_COUNTED + 1)
 
     for answer in scope.asked(ask):
-        for (_root, kind), rows in answer.items():
-            counts.update((str(kind), reason) for (reason,) in rows[:MOST_COUNTED])
-            if len(rows) > MOST_COUNTED:
+        for (_root, kind), tally in answer.items():
+            if tally.total() > MOST_COUNTED:
                 cut.add(str(kind))
+                tally[tally.most_common(1)[0][0]] -= 1
+            counts.update({(str(kind), reason): number for reason, number in tally.items()})
     return Counts(dict(counts.most_common()), frozenset(cut))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ _MOST = 450
 # Django has made the query, with its values as parameters.
 _ROWS = "SELECT {number} AS slice, s{number}.* FROM ({query}) AS s{number}"
 _COUNT = "SELECT {number} AS slice, COUNT(*) FROM ({query}) AS s{number}"
+_TALLY = "SELECT {number} AS slice, s{number}.*, COUNT(*) FROM ({query}) AS s{number} GROUP BY 2"
 
 
 def first_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, list[tuple[Any, ...]]]:
@@ -42,6 +44,16 @@ def counted_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, int]:
         rows = _asked(using, _COUNT, _compiled(using, together, most))
         for number, key in enumerate(together):
             found[key] = rows[number][0][0] if number in rows else 0
+    return found
+
+
+def tallied_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, Counter[str]]:
+    """How often each text is among the first ``most`` of each query, which has no other column."""
+    found: dict[K, Counter[str]] = {}
+    for together in _batches(queries):
+        rows = _asked(using, _TALLY, _compiled(using, together, most))
+        for number, key in enumerate(together):
+            found[key] = Counter(dict(rows.get(number, ())))
     return found
 
 

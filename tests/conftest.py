@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import redis
 from django.conf import settings
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 from pytest_django import DjangoDbBlocker
@@ -107,6 +108,12 @@ def empty_queues(request: pytest.FixtureRequest) -> Iterator[None]:
         client.flushall()
     elif keys := list(client.scan_iter(f"{settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX}*")):
         client.delete(*keys)
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    """The figures of a test's past are not those of another's."""
+    LocMemCache("django_simpletask3.figures", {}).clear()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3 import clock, figures
 from django_simpletask3.figures import Period
 from django_simpletask3.querysets import rows_of
+from django_simpletask3.scopes import Scope
 from django_simpletask3.slices import first_of
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions import record
@@ -127,6 +128,40 @@ def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
     last = figures.bars(Period.DAY)[-1]
 
     assert (last.succeeded, last.runs) == (3, [2.0, 3.0])
+
+
+def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
+    """By the hour, how many tasks succeeded and failed."""
+    told = {
+        bar.begin.hour: (bar.succeeded, bar.failed) for bar in figures.bars(Period.DAY, *chosen)
+    }
+    return {hour: numbers for hour, numbers in told.items() if any(numbers)}
+
+
+def test_what_is_long_over_is_counted_every_ten_minutes(time_machine) -> None:
+    later = NOON + timedelta(hours=3)
+    lived(time_machine, EventKind.ACK)
+    time_machine.move_to(later, tick=False)
+    lived(time_machine, EventKind.ACK)
+    assert ended() == {12: (1, 0), 15: (1, 0)}
+
+    lived(time_machine, EventKind.ACK)
+    time_machine.move_to(NOON, tick=False)
+    lived(time_machine, EventKind.FAIL)
+    time_machine.move_to(later, tick=False)
+
+    assert ended() == {12: (1, 0), 15: (2, 0)}
+    time_machine.shift(601)
+    assert ended() == {12: (1, 1), 15: (2, 0)}
+
+
+def test_what_others_saw_is_not_told_to_whoever_may_not_see_it(time_machine) -> None:
+    lived(time_machine, EventKind.ACK)
+    time_machine.shift(3 * 3600)
+    assert ended() == {12: (1, 0)}
+
+    assert ended(Scope([Invoice], {Invoice: Invoice.objects.none()})) == {}
+    assert ended(Scope([Invoice], {Invoice: Invoice.objects.all()})) == {12: (1, 0)}
 
 
 def test_some_models_can_be_chosen(time_machine) -> None:
