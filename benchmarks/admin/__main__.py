@@ -74,9 +74,8 @@ def main() -> int:
     print("|---|---|---|---|---|---|")
     for one in report:
         whole = ", ".join(one["whole"]) or "no"
-        print(
-            f"| {one['page']} | {one['statements']} | {one['first']} | {one['ms']} | {one['max']} | {whole} |"
-        )
+        cells = (one["page"], one["statements"], one["first"], one["ms"], one["max"], whole)
+        print("| " + " | ".join(map(str, cells)) + " |")
     if asked.json:
         asked.json.write_text(json.dumps({"machine": machine, "pages": report}, indent=2))
     return int(any(one["whole"] for one in report))
