@@ -50,6 +50,8 @@ class Option(Generic[T]):
         self.aliases = tuple(aliases)
         self.summary = summary
         self.name = ""
+        #: The raw value that was read last, with its type, and what it meant.
+        self._last: tuple[type, Any, Any] = (type(None), None, None)
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.name = PREFIX + attribute.upper()
@@ -89,10 +91,14 @@ class Option(Generic[T]):
 
     def _cast(self) -> T:
         name, raw = self.found()
+        if type(raw) in (str, int, float) and self._last[0] is type(raw) and self._last[1] == raw:
+            return cast("T", self._last[2])
         try:
-            return self.kind.cast(raw)
+            value = self.kind.cast(raw)
         except (ValueError, TypeError, LookupError, ArithmeticError):
             raise InvalidSetting(name, raw, self.kind.expected) from None
+        self._last = (type(raw), raw, value)
+        return value
 
     @overload
     def __get__(self, instance: None, owner: type) -> Option[T]: ...

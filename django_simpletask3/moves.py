@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import clock, context
 from .conf import options
 from .encoding import encode, kept, safe_text
-from .events import TaskEvent, event_model_of
+from .events import TaskEvent, new_event
 from .exceptions import TransitionRefused
 from .replay import Projection
 from .seals import digest_of
@@ -67,12 +67,13 @@ def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
     """The event, sealed, that ``move`` appends to the stream of the task in ``row``."""
     before = Projection.of(row)
     told = context.current()
-    event_model: Any = event_model_of(type(move.task))
-    event: TaskEvent = event_model(
+    event = new_event(
+        type(move.task),
         task_id=row.get("pk", move.task.pk),
         sequence=before.sequence + 1,
         kind=move.kind,
         from_status=before.status,
+        to_status=before.status_after(move.kind),
         attempt=before.attempt + (move.kind is EventKind.START),
         event_time=clock.now(using),
         worker=_short(move.worker),
@@ -80,7 +81,6 @@ def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
         reason=_short(move.reason or told.reason),
         data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
     )
-    event.to_status = before.status_after(move.kind)
     event.digest = event.sealed(before.digest)
     return event
 

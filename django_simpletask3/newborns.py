@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
-from django.db.models.sql import InsertQuery
-from django.db.models.sql.compiler import SQLInsertCompiler
 
 from .events import TaskEvent, home_of, root_of
-from .pens import birth_of, pen_of
+from .pens import pen_of
 from .signals import event_recorded
 from .spoken import Unspeakable, is_plain
 from .subscribers import registered
@@ -21,17 +19,6 @@ if TYPE_CHECKING:
     from .models import SimpleTask
 
 _CHARGE = "_first_event"
-
-
-class _Compiler(SQLInsertCompiler):
-    """Django's own words for the row; ``tell`` makes one statement of them and the event."""
-
-    tell: Callable[[str], tuple[str, list[Any]]]
-
-    def as_sql(self, *args: Any, **options: Any) -> Any:
-        [(insert, params)] = super().as_sql(*args, **options)
-        sql, told = self.tell(insert)
-        return [(sql, [*params, *told])]
 
 
 def charge(task: SimpleTask, event: TaskEvent) -> None:
@@ -66,21 +53,24 @@ def insert(
 def _inserted(
     task: SimpleTask, event: TaskEvent, using: str, model: type[models.Model], row: dict[str, Any]
 ) -> list[list[Any]] | None:
-    is_counted = list(row["returning_fields"] or ()) == [model._meta.pk]
-    if not is_counted or model is not root_of(model) or not pen_of(model, using).is_terse:
+    # Django has given it a key in ``pk`` by now, if its column knows one.
+    if model is not root_of(model) or task.pk is not None or not _is_plain(model):
         return None
-    query = InsertQuery(model)
-    query.insert_values(row["fields"], [task], raw=row["raw"])
-    compiler = _Compiler(query, connections[using], using)
-    compiler.tell = partial(birth_of, model, using, event)
+    pen = pen_of(model, using)
+    if not pen.is_terse:
+        return None
     try:
-        told: Any = compiler.execute_sql(row["returning_fields"])
+        key = pen.bear(_row(task, row["fields"], raw=row["raw"]), event)
     except Unspeakable:
         return None
-    key, event.pk = told[0]
-    event._state.adding, event._state.db = False, using
     discharge(task)
     return [[key]]
+
+
+def _row(task: SimpleTask, fields: Iterable[Any], *, raw: bool = False) -> dict[str, Any]:
+    if raw:
+        return {field.attname: getattr(task, field.attname) for field in fields}
+    return {field.attname: field.pre_save(task, True) for field in fields}
 
 
 def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None = None) -> bool:
@@ -99,7 +89,7 @@ def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None =
     if any(field.is_relation for field in fields):
         for task in tasks:
             task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
-    rows = [{field.attname: field.pre_save(task, True) for field in fields} for task in tasks]
+    rows = [_row(task, fields) for task in tasks]
     try:
         keys = pen.insert(rows, batch_size)
     except Unspeakable:

@@ -59,11 +59,15 @@ SELECT {row_values} FROM json_to_recordset(%s::json) AS told({columns})
 RETURNING {key}
 """
 
-#: The first event of a row that the same statement inserts; the keys of both.
+#: A new row and its first event; the keys of both.
 _BIRTH = """
-WITH born AS ({{insert}})
+WITH told AS MATERIALIZED (
+  SELECT * FROM json_to_record(%s::json) AS told({columns})
+), born AS (
+  INSERT INTO {rows} ({row_names}) SELECT {row_values} FROM told RETURNING {key} AS pk
+)
 INSERT INTO {events} ({event_names})
-SELECT {birth_values} FROM born
+SELECT {birth_values} FROM told, born
 RETURNING {task}, {event_key}
 """
 
@@ -118,6 +122,13 @@ class Pen:
 
         Raises Unspeakable, and nothing is inserted, for values that only Django knows to say. Only
         if the pen ``is_terse``.
+        """
+        raise NotImplementedError
+
+    def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
+        """Insert one new ``row`` with its first ``event``; the key that it has got.
+
+        As ``insert``, in one statement.
         """
         raise NotImplementedError
 
@@ -185,6 +196,15 @@ class PostgresPen(Pen):
                 cursor.execute(plan.insert, [text])
                 keys += [key for (key,) in cursor.fetchall()]
         return keys
+
+    def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
+        plan = _plan(self._root, self._using, tuple(row), True)
+        text = json.dumps({**plan.new(row), **plan.said(event)}, allow_nan=False)
+        with connections[self._using].cursor() as cursor:
+            cursor.execute(plan.birth, [text])
+            key, event.pk = cursor.fetchone()
+        event._state.adding, event._state.db = False, self._using
+        return key
 
     def move(self, changes: Sequence[Change]) -> set[Any]:
         names = tuple(changes[0].columns)
@@ -262,7 +282,8 @@ def _plan(root: type[SimpleTask], using: str, names: tuple[str, ...], with_event
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
         "event_values": ", ".join(f"told.{word}" for word in event_fields),
         "birth_values": ", ".join(
-            f"born.{quote(rows.pk.column)}" if field.name == "task" else "%s" for field in written
+            "born.pk" if field.name == "task" else f"told.{word}"
+            for word, field in event_fields.items()
         ),
         "task": quote(events.get_field("task").column),
         "event_key": quote(events.pk.column),
@@ -298,15 +319,3 @@ _PENS: dict[str, type[Pen]] = {"postgresql": PostgresPen}
 def pen_of(root: type[SimpleTask], using: str) -> Pen:
     """The pen for the table of ``root``, and for that of its events, in ``using``."""
     return _PENS.get(connections[using].vendor, Pen)(root, using)
-
-
-def birth_of(
-    root: type[SimpleTask], using: str, event: TaskEvent, insert: str
-) -> tuple[str, list[Any]]:
-    """SQL of PostgreSQL and its parameters: ``insert``, which returns a key, and the event of it.
-
-    Raises Unspeakable if only Django can say the event.
-    """
-    plan, values = _plan(root, using, (), True), vars(event)
-    told = [say(values[name]) for _, name, say in plan.event_columns if name != "task_id"]
-    return plan.birth.format(insert=insert), told

@@ -46,7 +46,7 @@ class Projection:
     def of(cls, row: Any) -> Projection:
         """What the row (a task, or a dict of its columns) says of itself."""
         read: Callable[[str], Any] = row.get if isinstance(row, dict) else partial(getattr, row)
-        return cls(**{name: read(name) for name in cls.__dataclass_fields__})
+        return cls(*map(read, cls.__dataclass_fields__))
 
     def after(self, event: TaskEvent) -> Projection:
         """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""

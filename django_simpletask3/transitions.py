@@ -316,6 +316,8 @@ def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None
 def _tell(told: Sequence[Fact], using: str) -> None:
     """Tell the receivers inside the transaction, and announce the commit."""
     deliveries.note(told, using)
+    heard = set(filter(event_recorded.has_listeners, {type(task) for task, _ in told}))
     for task, event in told:
-        event_recorded.send(sender=type(task), task=task, event=event)
+        if type(task) in heard:
+            event_recorded.send(sender=type(task), task=task, event=event)
     announcements.note(told, using)
