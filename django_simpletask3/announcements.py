@@ -79,12 +79,16 @@ class Announcement:
         rung(self.bells.values())
 
     def _send_the_signals(self) -> None:
+        # Most have no receivers, and what they would find current costs some time to make.
+        heard: dict[tuple[type, EventKind], list[Any]] = {}
         for task, event in self.facts:
-            for signal in (*SIGNALS.get(EventKind(event.kind), ()), task_transitioned):
-                # Most have no receivers, and what they would find current costs some time to make.
-                if signal.has_listeners(type(task)):
-                    with _following(task, event, NAMES[signal]):
-                        signal.send_robust(sender=type(task), task=task, event=event)
+            way = (type(task), event.kind)
+            if way not in heard:
+                signals = (*SIGNALS.get(event.kind, ()), task_transitioned)
+                heard[way] = [signal for signal in signals if signal.has_listeners(type(task))]
+            for signal in heard[way]:
+                with _following(task, event, NAMES[signal]):
+                    signal.send_robust(sender=type(task), task=task, event=event)
 
 
 def _following(task: SimpleTask, event: TaskEvent, signal: str) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -124,17 +124,24 @@ def _bound(value: Any, depth: int, left: int) -> int:
         return 25 if math.isfinite(value) else _TOO_MUCH
     if depth <= 0 or (kind is not dict and kind is not list) or len(value) >= left:
         return _TOO_MUCH
-    if kind is list:
-        return _sum(value, depth - 1, left)
-    if TAG in value or not all(type(key) is str for key in value):
-        return _TOO_MUCH
-    return _sum(chain.from_iterable(value.items()), depth - 1, left)
+    return (_bound_of_dict if kind is dict else _bound_of_list)(value, depth - 1, left)
 
 
-def _sum(parts: Iterable[Any], depth: int, left: int) -> int:
+def _bound_of_list(value: list[Any], depth: int, left: int) -> int:
     total = 2
-    for part in parts:
-        total += 1 + _bound(part, depth, left - total)
+    for item in value:
+        total += 1 + _bound(item, depth, left - total)
+        if total > left:
+            return _TOO_MUCH
+    return total
+
+
+def _bound_of_dict(value: dict[Any, Any], depth: int, left: int) -> int:
+    total = 2
+    for key, item in value.items():
+        if type(key) is not str or key == TAG:
+            return _TOO_MUCH
+        total += 2 + _bound(key, 0, left) + _bound(item, depth, left - total)
         if total > left:
             return _TOO_MUCH
     return total

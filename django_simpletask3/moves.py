@@ -99,6 +99,11 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
     return {**columns, **move.values}
 
 
+def is_unborn(row: Mapping[str, Any]) -> bool:
+    """Whether ``row`` came past ``save()``, and has no event yet."""
+    return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
+
+
 def state_in(task: SimpleTask) -> dict[str, Any]:
     """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
     said = vars(task)

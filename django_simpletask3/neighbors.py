@@ -21,10 +21,18 @@ from .context import current, current_user
 def informed() -> Iterator[None]:
     """Within the block, the packages that are installed know who acts and for which task."""
     with ExitStack() as stack:
-        for app, inform in _NEIGHBORS.items():
-            if apps.is_installed(app):
-                stack.enter_context(inform())
+        for inform in _installed():
+            stack.enter_context(inform())
         yield
+
+
+def _installed() -> list[Callable[[], AbstractContextManager[Any]]]:
+    """How those that are installed are informed; every body asks, and the answer seldom changes."""
+    global _known
+    if _known[0] is not apps.app_configs:  # another one, whenever other apps are installed
+        found = [inform for app, inform in _NEIGHBORS.items() if apps.is_installed(app)]
+        _known = (apps.app_configs, found)
+    return _known[1]
 
 
 def _auditlog() -> AbstractContextManager[Any]:
@@ -50,3 +58,4 @@ _NEIGHBORS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "auditlog": _auditlog,
     "pghistory": _pghistory,
 }
+_known: tuple[Any, list[Callable[[], AbstractContextManager[Any]]]] = (None, [])

@@ -52,7 +52,7 @@ class Projection:
         """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
         if event.kind in EVIDENCE:
             return replace(self, sequence=event.sequence, digest=event.digest)
-        status = self.status_after(EventKind(event.kind))
+        status = self.status_after(event.kind)
         # By position: this is done for every move, and replace() takes five times as long.
         told = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:

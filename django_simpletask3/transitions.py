@@ -8,26 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from . import announcements, births, clock, deliveries, last_words, newborns
-from .columns import has_column
+from . import announcements, births, clock, deliveries, last_words, newborns, unread
 from .conf import in_a_batch
 from .events import TaskEvent, home_of, root_of
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
-from .locks import slices
-from .moves import Move, columns_of, event_of, remember_schedule
-from .pens import Change, pen_of
+from .moves import Move, columns_of, event_of, is_unborn, remember_schedule
+from .pens import pen_of
 from .replay import Projection
 from .rows import Rows
 from .signals import event_recorded
-from .states import ACTIVE, EventKind, Status
+from .states import ACTIVE, EventKind
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
 _STATE = tuple(Projection.__dataclass_fields__)
-
-#: Moves in one statement.
-_AT_ONCE = 500
 
 Fact = tuple["SimpleTask", TaskEvent]
 
@@ -75,9 +70,8 @@ def record_all(
     for move in moves:
         by_database.setdefault(using or home_of(move.task), []).append(move)
     for alias, together in by_database.items():
-        tasks = [move.task for move in together]
-        with _restored_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
-            _record(together, root_of(type(tasks[0])), alias, pass_over)
+        root = root_of(type(together[0].task))
+        _record(together, root, alias, savepoint, pass_over)
 
 
 @in_a_batch()
@@ -183,45 +177,35 @@ def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
     return event
 
 
-def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool) -> None:
-    if pass_over:
-        moves = _record_unread(moves, root, using)
-    if moves:
-        _record_read(moves, root, using, pass_over)
+def _record(
+    moves: Sequence[Move], root: type[SimpleTask], using: str, savepoint: bool, pass_over: bool
+) -> None:
+    tasks = [move.task for move in moves]
+    statements = unread.planned(moves, root, using) if pass_over else []
+    if unread.may_be_alone(moves, statements, using):
+        with _restored_on_error(tasks):
+            moves, statements = _record_unread(moves, statements, root, using), []
+        if not moves:
+            return
+        tasks = [move.task for move in moves]
+    with _restored_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
+        if statements:
+            moves = _record_unread(moves, statements, root, using)
+        if moves:
+            _record_read(moves, root, using, pass_over)
 
 
-def _record_unread(moves: Sequence[Move], root: type[SimpleTask], using: str) -> Sequence[Move]:
-    """Make the moves whose rows are as they are known, in one statement; returns the others."""
-    pen = pen_of(root, using)
-    planned: dict[Any, tuple[Move, Change]] = {}
-    for move in moves if pen.is_terse else ():
-        if move.known is not None and move.known["pk"] not in planned:
-            with suppress(TransitionRefused):
-                planned[move.known["pk"]] = move, _change(move, move.known, using)
-    made: set[Any] = set()
-    alike: dict[tuple[str, ...], list[Change]] = {}
-    for _, change in planned.values():
-        alike.setdefault(tuple(sorted(change.columns)), []).append(change)
-    for changes in alike.values():
-        for some in slices(changes, _AT_ONCE):
-            made |= pen.move(some)
-    done = [pair for pk, pair in planned.items() if pk in made]
-    for move, change in done:
-        move.event, move.refused = change.event, None
-        vars(move.task).update(change.columns)
-        remember_schedule(move.task, change.columns)
-    _tell([(move.task, change.event) for move, change in done if change.event], using)
-    ours = {id(move) for move, _ in done}
+def _record_unread(
+    moves: Sequence[Move],
+    statements: Sequence[unread.Statement],
+    root: type[SimpleTask],
+    using: str,
+) -> list[Move]:
+    """Make the moves of ``statements``; returns those that are left to make."""
+    made = unread.made(statements, root, using)
+    _tell([(move.task, event) for move, event in made], using)
+    ours = {id(move) for move, _ in made}
     return [move for move in moves if id(move) not in ours]
-
-
-def _change(move: Move, row: Mapping[str, Any], using: str) -> Change:
-    """What ``move`` makes of ``row``. Raises TransitionRefused if it needs a closer look."""
-    elsewhere = not all(has_column(root_of(type(move.task)), name) for name in move.values)
-    if elsewhere or _is_unborn(row) or move.missed(row):
-        raise StaleTask(f"{move.task._meta.label} {row['pk']} has to be read.")
-    event = event_of(move, row, using)
-    return Change(row["pk"], row["sequence"], columns_of(move, event, row, using), event)
 
 
 def _record_read(
@@ -230,7 +214,7 @@ def _record_read(
     rows = Rows(root, using, {move.task.pk for move in moves})
     rows.read(_needed(moves), pass_over=pass_over)
     found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]
-    lives = births.former_lives(root, [row["pk"] for row in found if _is_unborn(row)], using)
+    lives = births.former_lives(root, [row["pk"] for row in found if is_unborn(row)], using)
     told: list[Fact] = []
     for move in moves:
         try:
@@ -268,7 +252,7 @@ def _planned(
     if row is None:
         raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
     missed = move.missed(row)
-    if _is_unborn(row):
+    if is_unborn(row):
         yield _adopted(move, rows, lives.get(row["pk"], births.NEWBORN), using)
     if (said := last_words.already_said(move, row, using)) is not None:
         move.event = said
@@ -289,10 +273,6 @@ def _adopted(move: Move, rows: Rows, before: Mapping[str, Any], using: str) -> F
     event = event_of(birth, unborn, using)
     rows.change(move.task, columns_of(birth, event, unborn, using))
     return move.task, event
-
-
-def _is_unborn(row: Mapping[str, Any]) -> bool:
-    return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
 def _rejected(move: Move, rows: Rows, using: str) -> Iterator[Fact]:

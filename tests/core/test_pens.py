@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
+from django_simpletask3 import deliveries, subscribers
 from django_simpletask3.moves import Move, state_in
 from django_simpletask3.newborns import insert_all
-from django_simpletask3.pens import Change, Pen, pen_of
+from django_simpletask3.pens import Change, Pen, PostgresPen, pen_of
+from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.subscribers import Subscriber
 from django_simpletask3.transitions import record_all
 from tests.core.lives import kinds, row_of, saved, stream_of
 from tests.zoo.models import Invoice
@@ -102,11 +106,55 @@ class TestUnread:
     def test_a_batch_is_one_statement(self, django_assert_num_queries: Any) -> None:
         moves = self.claims([saved(Invoice) for _ in range(5)])
 
-        with django_assert_num_queries(3):  # BEGIN, all of it, COMMIT
+        with django_assert_num_queries(1):
             record_all(moves, pass_over=True)
 
         assert {row_of(move.task).status for move in moves} == {Status.RUNNING}
         assert [kinds(move.task) for move in moves] == [["enqueue", "start"]] * 5
+
+    def test_a_receiver_that_raises_undoes_a_batch(self, request: Any) -> None:
+        def refuse(**_: Any) -> None:
+            raise ValueError("not this one")
+
+        moves = self.claims([saved(Invoice) for _ in range(2)])
+        event_recorded.connect(refuse, sender=Invoice)
+        request.addfinalizer(lambda: event_recorded.disconnect(refuse, sender=Invoice))
+
+        with pytest.raises(ValueError, match="not this one"):
+            record_all(moves, pass_over=True)
+
+        assert [kinds(move.task) for move in moves] == [["enqueue"]] * 2
+        assert [move.task.status for move in moves] == [Status.PENDING] * 2
+        assert {row_of(move.task).status for move in moves} == {Status.PENDING}
+
+    def test_a_subscriber_is_told_in_the_same_transaction(self, monkeypatch: Any) -> None:
+        everything = Subscriber("audit", (Invoice,), frozenset(EventKind), 20, print)
+        moves = self.claims([saved(Invoice)])
+        monkeypatch.setitem(subscribers._subscribers, "audit", everything)
+
+        with CaptureQueriesContext(connection) as made:
+            record_all(moves, pass_over=True)
+
+        verbs = [query["sql"].split()[0] for query in made]
+        assert verbs == ["BEGIN", "WITH", "INSERT", "COMMIT"]
+        assert [delivery.kind for delivery in deliveries.waiting("default")] == [EventKind.START]
+
+    def test_moves_of_two_statements_are_one_transaction(self, monkeypatch: Any) -> None:
+        first, second = self.claims([saved(Invoice), saved(Invoice)])
+        second.values = {"amount": 7}
+        move, made = PostgresPen.move, []
+
+        def move_once(*args: Any) -> Any:
+            if made:
+                raise OperationalError("gone")
+            made.append(args)
+            return move(*args)
+
+        monkeypatch.setattr(PostgresPen, "move", move_once)
+        with pytest.raises(OperationalError):
+            record_all([first, second], pass_over=True)
+
+        assert [kinds(each.task) for each in (first, second)] == [["enqueue"]] * 2
 
     def test_what_is_not_as_it_was_known_is_read_and_judged(self) -> None:
         tasks = [saved(Invoice) for _ in range(3)]

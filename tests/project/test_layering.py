@@ -25,7 +25,7 @@ RANKS: list[set[str]] = [
         "partitions",
         "waiting",
     },
-    {"beginnings", "births", "last_words", "newborns", "promises", "proofs", "rows"},
+    {"beginnings", "births", "last_words", "newborns", "promises", "proofs", "rows", "unread"},
     {"transitions", "demolition", "needs"},
     {"batches", "erasure"},
     {"querysets"},
