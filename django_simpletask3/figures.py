@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.core.cache.backends.locmem import LocMemCache
@@ -15,7 +16,9 @@ from django.db import models
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
+from .blanks import Blank, Filled
 from .events import event_model_of
+from .fields import KindField
 from .models import SimpleTask
 from .querysets import rows_of
 from .scopes import Scope
@@ -34,6 +37,7 @@ _DUE = Greatest(
 )
 _WAITED = models.F("start_time") - _DUE
 _RAN = models.F("done_time") - models.F("start_time")
+_KIND, _BEGIN, _END = Blank("kind", KindField()), Blank("begin", _TIME), Blank("end", _TIME)
 
 # No event is appended to what is over for so long. It is counted again after a while, as events may
 # have been pruned.
@@ -144,14 +148,17 @@ def _busy(
 ) -> list[type[SimpleTask]]:
     """Those of the tables in which a task has ended since ``begin``."""
     # In the order of the index: else one might begin to read the table for want of a better idea.
-    queries: dict[tuple[type[SimpleTask], EventKind], Any] = {
-        (root, kind): _events(scope, root, using)
-        .filter(kind=kind, event_time__gte=begin)
+    ended = {
+        root: _events(scope, root, using)
+        .filter(kind=_KIND, event_time__gte=begin)
         .order_by("-event_time")
         .values_list("kind")
         for root in found
-        for kinds in _KINDS.values()
-        for kind in kinds
+    }
+    queries = {
+        (root, kind): Filled(rows, {"kind": kind})
+        for root, rows in ended.items()
+        for kind in chain.from_iterable(_KINDS.values())
     }
     told = first_of(using, queries, 1)
     return [root for root in found if any(rows for (of, _kind), rows in told.items() if of is root)]
@@ -174,11 +181,16 @@ def _count(
     }
     remembered = _past.get_many(cached.values())
     told = {key: remembered[name] for key, name in cached.items() if name in remembered}
-    queries: dict[tuple[type[SimpleTask], str, datetime], Any] = {
-        (root, name, begin): _events(scope, root, using)
-        .filter(kind__in=_KINDS[name], event_time__gte=bar.begin, event_time__lt=bar.end)
+    ended = {
+        (root, name): _events(scope, root, using)
+        .filter(kind__in=_KINDS[name], event_time__gte=_BEGIN, event_time__lt=_END)
         .order_by()
         .values_list("pk")
+        for root in found
+        for name in _KINDS
+    }
+    queries = {
+        (root, name, begin): Filled(ended[root, name], {"begin": begin, "end": bar.end})
         for (root, name, begin), bar in wanted.items()
         if (root, name, begin) not in told
     }
@@ -192,11 +204,15 @@ def _measure(
 ) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
     """The newest finished tasks of tables and bars in which there are any."""
     ends = {bar.begin: bar.end for bar in made}
-    queries = {
-        (root, begin): scope.kept(rows_of(root, using), root, using)
-        .filter(_has_said_its_end(root, using), done_time__gte=begin, done_time__lt=ends[begin])
+    measured = {
+        root: scope.kept(rows_of(root, using), root, using)
+        .filter(_has_said_its_end(root, using), done_time__gte=_BEGIN, done_time__lt=_END)
         .order_by("-done_time")
         .values_list("attempt", _WAITED, _RAN)
+        for root in {root for root, _begin in ended}
+    }
+    queries = {
+        (root, begin): Filled(measured[root], {"begin": begin, "end": ends[begin]})
         for root, begin in ended
     }
     return first_of(using, queries, SAMPLE)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from . import clock
+from .blanks import Blank, Filled
+from .fields import StatusField
 from .models import SimpleTask
 from .querysets import rows_of
 from .slices import first_of
 from .states import ACTIVE, Status
+
+_STATUS = Blank("status", StatusField())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,16 @@ class Glance:
 
 def at(using: str, roots: Iterable[type[SimpleTask]]) -> Glance:
     """What these tables of the database ``using`` say, each by its index of ``lease_until``."""
-    queries: dict[tuple[type[SimpleTask], Status], Any] = {
-        (root, status): rows_of(root, using)
-        .filter(status=status, lease_until__isnull=False)
+    held = {
+        root: rows_of(root, using)
+        .filter(status=_STATUS, lease_until__isnull=False)
         .order_by("lease_until")
         .values_list("lease_until")
         for root in roots
+    }
+    queries = {
+        (root, status): Filled(held[root], {"status": status})
+        for root in held
         for status in sorted(ACTIVE)
     }
     earliest: dict[Status, datetime] = {}

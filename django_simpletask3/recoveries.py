@@ -13,8 +13,10 @@ from typing import Any
 from django.db import Error, models
 from django.db.models.functions import Cast
 
+from .blanks import Blank, Filled
 from .catalog import databases_of, roots
 from .events import TaskEvent, event_model_of
+from .fields import KindField
 from .models import SimpleTask
 from .scopes import Scope
 from .slices import first_of, tallied_of
@@ -30,6 +32,7 @@ _PAGE = 500
 #: Rows that are read, of each table and kind, in search of those of a worker.
 _MOST_READ = 5000
 _TEXT = models.CharField(max_length=255)
+_KIND = Blank("kind", KindField())
 _READ = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
 
 
@@ -138,13 +141,15 @@ def newest(
     wanted = most + seen + 1
 
     def ask(using: str, together: list[type[SimpleTask]]) -> _Found:
-        queries = {
-            (root, kind): _events(scope, root, using, kind, asked)
+        rows = {
+            root: _events(scope, root, using, _KIND, asked)
             .filter(held)
             .order_by("-event_time", "-pk")
             .values_list(Cast("task_id", _TEXT), *_READ)
             for root in together
-            for kind in kinds
+        }
+        queries = {
+            (root, kind): Filled(rows[root], {"kind": kind}) for root in together for kind in kinds
         }
         return _exactly(using, queries, wanted, worker)
 
@@ -231,12 +236,14 @@ def counted(since: datetime, chosen: Scope | Collection[type[SimpleTask]] | None
     cut = set()
 
     def ask(using: str, together: list[type[SimpleTask]]) -> Any:
-        queries = {
-            (root, kind): _events(scope, root, using, kind, {"event_time__gte": since})
+        rows = {
+            root: _events(scope, root, using, _KIND, {"event_time__gte": since})
             .order_by("-event_time")
             .values_list("reason")
             for root in together
-            for kind in KINDS
+        }
+        queries = {
+            (root, kind): Filled(rows[root], {"kind": kind}) for root in together for kind in KINDS
         }
         return tallied_of(using, queries, MOST_COUNTED + 1)
 
@@ -260,7 +267,7 @@ def _told(events: Any) -> Iterator[TaskEvent]:
 
 
 def _events(
-    scope: Scope, root: type[SimpleTask], using: str, kind: EventKind, asked: dict[str, Any]
+    scope: Scope, root: type[SimpleTask], using: str, kind: EventKind | Blank, asked: dict[str, Any]
 ) -> Any:
     return scope.kept(_stream(root, using).filter(kind=kind, **asked), root, using, "task")
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
+
+from .blanks import Filled
 
 K = TypeVar("K")
 
@@ -23,17 +26,18 @@ _TALLY = "SELECT {number} AS slice, s{number}.*, COUNT(*) FROM ({query}) AS s{nu
 def first_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, list[tuple[Any, ...]]]:
     """The first ``most`` rows of each query, by its key; a statement for every 450 of them.
 
-    The queries are ``values_list()`` querysets whose columns are of the same types. Each is limited
-    by itself, so that its index ends the search: Django's own ``union()`` cannot do that on SQLite.
+    The queries are ``values_list()`` querysets whose columns are of the same types, or ``Filled``
+    ones. Each is limited by itself, so that its index ends the search: Django's own ``union()``
+    cannot do that on SQLite.
     """
     found: dict[K, list[tuple[Any, ...]]] = {}
     for together in _batches(queries):
-        compilers = _compiled(using, together, most)
-        rows = _asked(using, _ROWS, compilers)
+        parts = _parts(using, together, most)
+        rows = _asked(using, _ROWS, parts)
         for number, key in enumerate(together):
             raw = rows.get(number)
             # In the values of Python, as Django would give them.
-            found[key] = list(map(tuple, compilers[number].results_iter([raw]))) if raw else []
+            found[key] = list(map(tuple, parts[number].compiler.results_iter([raw]))) if raw else []
     return found
 
 
@@ -41,7 +45,7 @@ def counted_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, int]:
     """How many rows each query has, by its key; no more than ``most`` are counted."""
     found: dict[K, int] = {}
     for together in _batches(queries):
-        rows = _asked(using, _COUNT, _compiled(using, together, most))
+        rows = _asked(using, _COUNT, _parts(using, together, most))
         for number, key in enumerate(together):
             found[key] = rows[number][0][0] if number in rows else 0
     return found
@@ -51,7 +55,7 @@ def tallied_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, Count
     """How often each text is among the first ``most`` of each query, which has no other column."""
     found: dict[K, Counter[str]] = {}
     for together in _batches(queries):
-        rows = _asked(using, _TALLY, _compiled(using, together, most))
+        rows = _asked(using, _TALLY, _parts(using, together, most))
         for number, key in enumerate(together):
             found[key] = Counter(dict(rows.get(number, ())))
     return found
@@ -63,26 +67,47 @@ def _batches(queries: Mapping[K, Any]) -> Iterator[dict[K, Any]]:
         yield together
 
 
-def _compiled(using: str, queries: Mapping[K, Any], most: int) -> dict[int, Any]:
-    each = enumerate(queries.values())
-    return {number: query[:most].query.get_compiler(using=using) for number, query in each}
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A query in the words of its database."""
+
+    compiler: Any
+    sql: str
+    params: list[Any]
 
 
-def _asked(using: str, part: str, compilers: Mapping[int, Any]) -> dict[int, list[Any]]:
+def _parts(using: str, queries: Mapping[K, Any], most: int) -> dict[int, _Part]:
+    """The queries by their numbers, but for those that no row can fit.
+
+    Those that fill the blanks of the same queryset are compiled once.
+    """
+    compiled: dict[Any, tuple[Any, str, Any] | None] = {}
+    parts: dict[int, _Part] = {}
+    for number, filled in enumerate(map(Filled.of, queries.values())):
+        if filled.query not in compiled:
+            compiled[filled.query] = _compiled(using, filled.query[:most])
+        if (made := compiled[filled.query]) is not None:
+            compiler, sql, params = made
+            parts[number] = _Part(compiler, sql, filled.params(params, compiler.connection))
+    return parts
+
+
+def _compiled(using: str, query: Any) -> tuple[Any, str, Any] | None:
+    compiler = query.query.get_compiler(using=using)
+    try:
+        return (compiler, *compiler.as_sql())
+    except EmptyResultSet:
+        return None
+
+
+def _asked(using: str, form: str, parts: Mapping[int, _Part]) -> dict[int, list[Any]]:
     """The rows of each query as the database gives them, by the query's number."""
-    parts: list[str] = []
-    params: list[Any] = []
-    for number, compiler in compilers.items():
-        try:
-            sql, its_params = compiler.as_sql()
-        except EmptyResultSet:
-            continue
-        parts.append(part.format(number=number, query=sql))
-        params += its_params
     rows: dict[int, list[Any]] = {}
     if parts:
+        texts = [form.format(number=number, query=part.sql) for number, part in parts.items()]
+        params = [param for part in parts.values() for param in part.params]
         with connections[using].cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(parts), params)
+            cursor.execute(" UNION ALL ".join(texts), params)
             for number, *row in cursor.fetchall():
                 rows.setdefault(number, []).append(tuple(row))
     return rows

@@ -60,17 +60,26 @@ class Chart:
         return not self.shapes
 
 
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """When each bar was, and the words below some of them; the same in every picture."""
+
+    spans: list[str]
+    times: list[tuple[float, str]]
+
+
 Value = Callable[[Bar], float | None]
 Words = Callable[[float], str]
 
 
 def charts(bars: Sequence[Bar], period: Period) -> list[Chart]:
     """What the dashboard shows of a period."""
+    axis = _Axis([_span(bar, period) for bar in bars], _times(bars, period))
     return [
-        _stacked(bars, period),
-        _lines(bars, period, _("Waiting time"), _of("waits"), _seconds),
-        _lines(bars, period, _("Run time"), _of("runs"), _seconds),
-        _lines(bars, period, _("Failure rate"), {"rate": (_("failed"), _rate)}, _percent),
+        _stacked(bars, axis),
+        _lines(bars, axis, _("Waiting time"), _of("waits"), _seconds),
+        _lines(bars, axis, _("Run time"), _of("runs"), _seconds),
+        _lines(bars, axis, _("Failure rate"), {"rate": (_("failed"), _rate)}, _percent),
     ]
 
 
@@ -85,13 +94,13 @@ def _rate(bar: Bar) -> float | None:
     return bar.failure_rate
 
 
-def _stacked(bars: Sequence[Bar], period: Period) -> Chart:
+def _stacked(bars: Sequence[Bar], axis: _Axis) -> Chart:
     names = {"success": _("succeeded"), "failed": _("failed")}
     top = _nice(max((bar.succeeded + bar.failed for bar in bars), default=0))
-    chart = Chart(_("Finished tasks"), names, _whole(top), _whole(top / 2), _times(bars, period))
+    chart = Chart(_("Finished tasks"), names, _whole(top), _whole(top / 2), axis.times)
     step = _PLOT_WIDTH / len(bars)
     for number, bar in enumerate(bars):
-        said = f"{_span(bar, period)}: {bar.succeeded} {names['success']}, "
+        said = f"{axis.spans[number]}: {bar.succeeded} {names['success']}, "
         said += f"{bar.failed} {names['failed']}"
         below = 0.0
         for series, count in (("success", bar.succeeded), ("failed", bar.failed)):
@@ -103,14 +112,13 @@ def _stacked(bars: Sequence[Bar], period: Period) -> Chart:
             chart.shapes.append(_shape((x, y, step * 0.85, height), series, said))
             below += height
         if bar.succeeded or bar.failed:
-            told = [_span(bar, period), _whole(bar.succeeded), _whole(bar.failed)]
-            chart.rows.append(told)
+            chart.rows.append([axis.spans[number], _whole(bar.succeeded), _whole(bar.failed)])
     return chart
 
 
 def _lines(
     bars: Sequence[Bar],
-    period: Period,
+    axis: _Axis,
     title: str,
     series: dict[str, tuple[str, Value]],
     words: Words,
@@ -118,8 +126,9 @@ def _lines(
     values = {name: [of(bar) for bar in bars] for name, (_label, of) in series.items()}
     top = _nice(max((v for each in values.values() for v in each if v is not None), default=0))
     names = {name: label for name, (label, _of) in series.items()}
-    chart = Chart(title, names, words(top), words(top / 2), _times(bars, period))
+    chart = Chart(title, names, words(top), words(top / 2), axis.times)
     step = _PLOT_WIDTH / len(bars)
+    told = {name: ["" if v is None else words(v) for v in each] for name, each in values.items()}
     for name, each in values.items():
         points: list[str] = []
         for number, value in enumerate(each):
@@ -127,15 +136,12 @@ def _lines(
                 continue
             x = _LEFT + (number + 0.5) * step
             y = chart.base - value / top * _PLOT_HEIGHT
-            said = f"{_span(bars[number], period)}: {names[name]} {words(value)}"
+            said = f"{axis.spans[number]}: {names[name]} {told[name][number]}"
             chart.shapes.append(_shape((x - 2.5, y - 2.5, 5, 5), name, said))
             points.append(f"{x:.1f},{y:.1f}")
         chart.lines.append((name, " ".join(points)))
-    for number, bar in enumerate(bars):
-        told = [each[number] for each in values.values()]
-        if any(value is not None for value in told):
-            cells = ["" if value is None else words(value) for value in told]
-            chart.rows.append([_span(bar, period), *cells])
+    rows = zip(axis.spans, *told.values(), strict=True)
+    chart.rows += [[span, *cells] for span, *cells in rows if any(cells)]
     return chart
 
 

@@ -8,8 +8,8 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 
 # Lowest first; the modules of one rank do not import each other.
 RANKS: list[set[str]] = [
-    {"exceptions", "renames", "slices", "spreadsheets"},
-    {"states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
+    {"blanks", "exceptions", "renames", "spreadsheets"},
+    {"slices", "states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
     {"conf", "keeping", "seals"},
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
     {"tombstones", "spoken"},
