@@ -54,18 +54,20 @@ class Classic(Delivery, Upkeep):
 
     def ack(self, id: str, result: Any = None) -> bool:
         """Finish a message; whether it was held, or had been finished so before."""
-        held = self._held(id)
-        return held is not None and self.ack_many([held], result)[0]
+        status, held = self._state(id)
+        return status == "done" or (held is not None and self.ack_many([held], result)[0])
 
     def drop(self, id: str) -> bool:
         """Finish a message as dropped; whether it was held, or had been dropped before."""
-        held = self._held(id)
-        return held is not None and self.drop_many([held])[0]
+        status, held = self._state(id)
+        return status == "drop" or (held is not None and self.drop_many([held])[0])
 
     def ret(self, id: str, return_reason: str | None = None) -> bool:
         """Give a message back, to the end of the queue; whether it was held."""
-        held = self._held(id, "running")
-        return held is not None and self.ret_many([held], return_reason or "", head=False)[0]
+        status, held = self._state(id)
+        if status != "running" or held is None:
+            return False
+        return self.ret_many([held], return_reason or "", head=False)[0]
 
     def cancel(self, id: str) -> bool | None:
         """Cancel a message: True if it will not run, None if it runs now, False if it is too late.
@@ -122,11 +124,10 @@ class Classic(Delivery, Upkeep):
         policy = self.get_running_timeout_handler_policy({"channel": channel})
         return float(policy["running_timeout"])
 
-    def _held(self, id: str, *statuses: str) -> Message | None:
-        """The message as its present or last holder knows it."""
+    def _state(self, id: str) -> tuple[Any, Message | None]:
+        """The status of a message, and the message as whoever holds it knows it."""
         key = self.get_item_key(id)
         values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))
         status, channel, running_id = (loads(value or "null") for value in values)
-        if not channel or not running_id or (statuses and status not in statuses):
-            return None
-        return Message(id, channel, running_id, None)
+        held = Message(id, channel, running_id, None) if channel and running_id else None
+        return status, held

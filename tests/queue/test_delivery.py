@@ -464,3 +464,55 @@ def test_a_wait_ends_when_it_is_woken(queue, raw):
     assert taken == [[]]
     queue.push(CHANNEL, [("a", 1)])
     assert claim_ids(queue) == ["a"]
+
+
+def test_an_urgent_message_named_twice_waits_once(queue):
+    queue.push(CHANNEL, [("a", 1), ("b", 1)])
+
+    answers = queue.push(CHANNEL, [("c", 1), ("b", 2), ("c", 2)], urgent=True)
+
+    assert answers == ["queued", "queued", "pushed"]
+    assert queue.waiting(CHANNEL) == 3
+    assert sorted(claim_ids(queue)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("settle", "end"), [("ack_many", ("done", True)), ("drop_many", ("drop", None))]
+)
+def test_of_a_finished_message_stays_how_it_ended(queue, claimed, raw, settle, end):
+    getattr(queue, settle)([claimed])
+
+    fields = queue.query("a")
+    assert set(fields) == {"status", "result", "x_"}
+    assert (fields["status"], fields["result"]) == end
+    assert raw.hget("q:item:a", "x_").decode() == claimed.running_id[:6]
+
+
+@pytest.mark.parametrize("settle", ["ack_many", "drop_many", "ret_many"])
+def test_a_former_holder_can_settle_nothing_that_another_has_finished(
+    queue, claimed, claim, settle
+):
+    queue.push(CHANNEL, [("a", 2)], steal=True)
+    queue.ack_many([claim()])
+
+    assert getattr(queue, settle)([claimed]) == [False]
+    assert queue.heartbeat("w", [claimed], lease=60) == [claimed]
+    assert queue.query("a")["status"] == "done"
+
+
+def test_a_former_holder_is_told_how_recovery_ended_its_message(queue, claimed, expire):
+    expire()
+    queue.recover(policies={CHANNEL: {"action": "drop"}})
+
+    assert queue.drop_many([claimed]) == [True]
+    assert queue.ack_many([claimed]) == [False]
+    assert queue.ret_many([claimed]) == [False]
+
+
+def test_a_message_withdrawn_while_it_runs_can_be_settled_by_nobody(queue, claimed):
+    queue.withdraw(CHANNEL, ["a"])
+
+    assert queue.ret_many([claimed]) == [False]
+    assert queue.ack_many([claimed]) == [False]
+    assert queue.drop_many([claimed]) == [False]
+    assert queue.query("a") == {"status": "canceled", "result": None}

@@ -293,3 +293,59 @@ def test_a_stock_waiter_and_ours_both_wake(queue, stock, claimed):
     for waiter in waiters:
         waiter.join()
     assert [answer["status"] for answer in answers] == ["done"] * 3
+
+
+def test_a_stock_client_can_say_again_what_became_of_what_we_finished(queue, stock, claimed):
+    queue.ack_many([claimed])
+
+    assert stock.cancel("a") is False
+    assert stock.ret("a") is False
+    assert stock.ack("a", "again") is True
+    assert stock.query("a", timeout=1)["result"] == "again"
+    assert stock.drop("a") is True
+    assert stock.query("a", timeout=1)["status"] == "drop"
+
+
+def test_a_stock_push_of_what_we_finished_is_a_whole_message_again(queue, stock, claimed, claim):
+    queue.ack_many([claimed])
+
+    stock.lpush(CHANNEL, DATA, id="a")
+
+    message = stock.pop(CHANNEL, timeout=1)
+    assert (message["id"], message["channel"], message["data"]) == ("a", CHANNEL, DATA)
+    assert stock.ret("a") is True
+    ours = claim()
+    assert (ours.data, ours.problem) == (DATA, "")
+    assert queue.ack_many([claimed, ours]) == [False, True]
+
+
+@pytest.mark.parametrize("way", ["claim", "return", "recover"])
+def test_a_stock_client_passes_over_an_entry_of_what_we_canceled(queue, stock, raw, expire, way):
+    queue.push(CHANNEL, [("a", 1)])
+    if way == "claim":
+        queue.cancel("a")
+    held = queue.claim(CHANNEL, worker="w", lease=60)
+    if way != "claim":
+        queue.cancel("a")
+    if way == "return":
+        queue.ret_many(held)
+    if way == "recover":
+        expire()
+        queue.recover()
+    raw.lpush(queue.get_mq_key(CHANNEL), "a")
+
+    assert stock.pop(CHANNEL, timeout=1) is None
+
+    assert stock.query("a", timeout=1)["status"] == "canceled"
+    assert not list(raw.scan_iter("q:running:*"))
+
+
+def test_a_stock_client_passes_over_what_was_withdrawn_from_a_deep_queue(queue, stock, raw):
+    queue.push(CHANNEL, [("a", 1)])
+    raw.lpush(queue.get_mq_key(CHANNEL), *["x"] * 2001)
+
+    queue.withdraw(CHANNEL, ["a", *["x"] * 499])
+
+    assert stock.pop(CHANNEL, timeout=1) is None
+    assert stock.query("a")["status"] == "canceled"
+    assert not list(raw.scan_iter("q:running:*"))

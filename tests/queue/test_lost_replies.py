@@ -187,3 +187,30 @@ def test_two_moves_under_one_token_are_taken_apart(queue, raw):
     rest = queue.claim(CHANNEL, worker="w", lease=60, limit=5)
     assert {row[0].decode(), *(message.id for message in rest)} == {"a", "b", "c"}
     assert raw.llen(queue.get_running_key(CHANNEL, "t")) == 1
+
+
+def test_returning_a_message_that_was_canceled_meanwhile_ends_it_once(queue, claimed, raw):
+    queue.cancel("a")
+
+    first, second, unchanged = run_twice(lambda: queue.ret_many([claimed]), raw)
+
+    assert (first, second, unchanged) == ([True], [True], True)
+    assert queue.query("a")["status"] == "canceled"
+
+
+@pytest.mark.parametrize("status", ["done", "drop"])
+@pytest.mark.parametrize("remembered", ["running_id", "x_settled"])
+def test_what_a_node_of_an_earlier_version_finished_is_known_as_finished(
+    queue, claimed, raw, status, remembered
+):
+    """It left the whole message there, with the claim in two places."""
+    claim = claimed.running_id
+    words = {"running_id": claim, "x_settled": f"{status} {claim}"}
+    raw.delete("q:item:a", queue.get_running_key(CHANNEL, claim))
+    raw.hset("q:item:a", mapping={"status": status, "data": "1", remembered: words[remembered]})
+
+    settle = queue.ack_many if status == "done" else queue.drop_many
+    assert settle([claimed]) == [True]
+
+    assert raw.hget("q:item:a", "data") == b"1"
+    assert queue.waiting(CHANNEL) == 0

@@ -10,6 +10,7 @@
 
 local channel, worker, worker_yaml = ARGV[4], ARGV[5], ARGV[6]
 local mq = mq_key(channel)
+local deadline = after(ARGV[8])
 local skips = 1000  -- stale entries passed over in one go; the next call goes on
 
 local function announce_worker()
@@ -22,29 +23,50 @@ end
 -- A blocking move that a client sent twice leaves two ids in one running key: the surplus goes back.
 local function moved(rkey)
   local ids = redis.call('LRANGE', rkey, 0, -1)
+  if #ids == 0 then return end
+  redis.call('HDEL', waits, rkey)
   for i = 2, #ids do redis.call('RPUSH', mq, ids[i]) end
   if #ids > 1 then redis.call('LTRIM', rkey, 0, 0) end
   return ids[1]
 end
 
-local function begin(id, token)
-  local attempt = (tonumber((scalars(id, 'x_attempt'))) or 0) + 1
+-- All that is to be known of a message, in one look; false for what it does not say.
+local names = {'status', 'running_id', 'data', 'x_attempt', 'id', 'channel', 'add_time',
+  'cancel_flag', 'cancel_time', 'x_repush', 'result'}
+local function look(id)
+  local found, said = redis.call('HMGET', item_key(id), unpack(names)), {}
+  for i, name in ipairs(names) do said[name] = found[i] end
+  return said
+end
+
+-- What a former life or claim left behind: an expiry comes with a result or a claim, whoever set it.
+local function forget(id, said)
+  if not (said.running_id or said.result or said.cancel_flag or said.cancel_time or said.x_repush) then return end
   redis.call('PERSIST', item_key(id))
-  redis.call('HSETNX', item_key(id), 'id', quote(id))
-  redis.call('HSETNX', item_key(id), 'channel', quote(channel))
-  redis.call('HSETNX', item_key(id), 'add_time', now)
-  redis.call('HDEL', item_key(id), 'x_repush', 'cancel_flag', 'cancel_time')
+  redis.call('HDEL', item_key(id), 'x_', 'x_repush', 'cancel_flag', 'cancel_time')
+end
+
+local function begin(id, token, said)
+  said.x_attempt = tostring((tonumber(scalar(said.x_attempt)) or 0) + 1)
+  local more = {}
+  for name, value in pairs({id = quote(id), channel = quote(channel), add_time = now}) do
+    if not said[name] then
+      more[#more + 1] = name
+      more[#more + 1] = value
+    end
+  end
+  forget(id, said)
   write(id, 'status', 'running', 'running_id', token, 'x_claim', token,
-    'x_attempt', attempt, 'start_time', now, 'worker', worker_yaml)
+    'x_attempt', said.x_attempt, 'start_time', now, 'worker', worker_yaml, unpack(more))
 end
 
 -- What to do with an id: 'begin' it, 'repeat' an answer, or 'skip' an entry that means nothing any more.
-local function verdict(id, token)
-  local status, claim = scalars(id, 'status', 'running_id')
+local function verdict(id, token, said)
+  local status, claim = scalar(said.status), scalar(said.running_id)
   if status == 'running' and claim == token then return 'repeat' end
   if is_final(status) then return 'skip' end
   if status == 'running' and holds(running_key(channel, claim), id) then return 'skip' end
-  if is_canceled(id) then
+  if is_flagged(status, scalar(said.cancel_flag), scalar(said.cancel_time), scalar(said.add_time)) then
     finish_canceled(id)
     return 'skip'
   end
@@ -58,13 +80,13 @@ local function take(token)
     local held = id
     id = id or redis.call('RPOP', mq)
     if not id then return end
-    local what = verdict(id, token)
+    local said = look(id)
+    local what = verdict(id, token, said)
     if what ~= 'skip' then
       if not held then redis.call('LPUSH', rkey, id) end
-      if what == 'begin' then begin(id, token) end
-      redis.call('ZADD', leases, after(ARGV[8]), rkey)
-      if held then redis.call('HDEL', waits, rkey) end
-      return id
+      if what == 'begin' then begin(id, token, said) end
+      redis.call('ZADD', leases, deadline, rkey)
+      return {id, token, said.data, said.x_attempt}
     end
     if held then release(rkey) end
     id, skips = nil, skips - 1
@@ -83,13 +105,12 @@ local function announce_wait()
   end
 end
 
-allow_when_full()
+-- The first write takes something away, which a full server allows.
 local claimed = {}
 for i = 10, #ARGV do
-  local id = take(ARGV[i])
-  if not id then break end
-  local found = redis.call('HMGET', item_key(id), 'data', 'x_attempt')
-  claimed[#claimed + 1] = {id, ARGV[i], found[1], found[2]}
+  local row = take(ARGV[i])
+  if not row then break end
+  claimed[#claimed + 1] = row
 end
 if #claimed > 0 then announce_worker() else announce_wait() end
 return claimed

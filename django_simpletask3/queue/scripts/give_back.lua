@@ -7,8 +7,8 @@ local side, reason = ARGV[4], ARGV[5]
 
 local function close(id, channel, claim)
   local rkey = running_key(channel, claim)
-  local status, holder, settled = scalars(id, 'status', 'running_id', 'x_settled')
-  if settled == 'ret ' .. claim then return 1 end
+  local status, holder, settled, mark = scalars(id, 'status', 'running_id', 'x_settled', 'x_')
+  if settled == 'ret ' .. claim or (status == 'canceled' and mark == mark_of(claim)) then return 1 end
   local held = holds(rkey, id)
   release(rkey)
   if status == '' and held then
@@ -16,8 +16,11 @@ local function close(id, channel, claim)
     return 1
   end
   if status ~= 'running' or holder ~= claim then return 0 end
-  give_back(id, channel, side, reason)
-  redis.call('HSET', item_key(id), 'x_settled', 'ret ' .. claim)
+  if give_back(id, channel, side, reason) == 'canceled' then
+    redis.call('HSET', item_key(id), 'x_', mark_of(claim))
+  else
+    redis.call('HSET', item_key(id), 'x_settled', 'ret ' .. claim)
+  end
   return 1
 end
 

@@ -3,8 +3,8 @@
 -- KEYS 1 the leases: a sorted set of running keys by deadline
 -- ARGV 1 prefix, 2 seconds a done event lives, 3 seconds a finished message lives
 --
--- A script is safe to send twice: what one claim (running_id) has settled is remembered in x_settled,
--- and the same call for the same claim answers the same again.
+-- A script is safe to send twice: which claim (running_id) has settled a message is remembered, in x_settled
+-- while the message lives and in x_ when it is over; the same call for the same claim answers the same again.
 
 local leases = KEYS[1]
 local prefix, event_expire, item_expire = ARGV[1], ARGV[2], ARGV[3]
@@ -58,27 +58,42 @@ end
 
 local function holds(rkey, id) return redis.call('LINDEX', rkey, 0) == id end
 
+-- The claim that ended a message, in six characters: a finished message is kept for days, and there are many.
+local function mark_of(claim) return string.sub(claim, 1, 6) end
+
 -- Whoever waits for the message wakes; message and event expire.
-local function finish(id)
-  redis.call('DEL', done_key(id))
+local function wake(id)
   redis.call('LPUSH', done_key(id), id)
   redis.call('EXPIRE', done_key(id), event_expire)
   redis.call('EXPIRE', item_key(id), item_expire)
 end
 
-local function finish_canceled(id)
-  write(id, 'status', 'canceled', 'cancel_status', 'canceled', 'canceled_time', now, 'done_time', now, 'result', 'null')
-  finish(id)
+-- A message is over. Only how it ended stays of it (when, its expiry tells); it is written anew, since a hash
+-- that has once held a long body never gets small again (test_a_finished_message_takes_400_bytes_at_most).
+-- The running key goes with it, if the caller names it; that saves a command.
+local function finish(id, rkey, status, result, ...)
+  redis.call('DEL', item_key(id), done_key(id), rkey or done_key(id))
+  redis.call('HSET', item_key(id), 'status', status, 'result', result, ...)
+  wake(id)
+end
+
+-- By its flag and id a stock client passes over an entry that is still in the queue
+-- (test_a_stock_client_passes_over_an_entry_of_what_we_canceled).
+local function finish_canceled(id, ...)
+  finish(id, nil, 'canceled', 'null', 'id', quote(id), 'cancel_flag', 'true', ...)
 end
 
 local function is_final(status) return status == 'done' or status == 'drop' or status == 'canceled' end
 
 -- Flagged, and not pushed again since then: the push of a stock client leaves an old flag behind
 -- (a claim of ours does not, so that a flag on a running message is always meant).
-local function is_canceled(id)
-  local status, flag, cancel_time, add_time = scalars(id, 'status', 'cancel_flag', 'cancel_time', 'add_time')
+local function is_flagged(status, flag, cancel_time, add_time)
   if status == 'canceling' then return true end
   return flag == 'true' and (status == 'running' or (tonumber(cancel_time) or 0) >= (tonumber(add_time) or 0))
+end
+
+local function is_canceled(id)
+  return is_flagged(scalars(id, 'status', 'cancel_flag', 'cancel_time', 'add_time'))
 end
 
 -- Which of the ids are in the list: a few are looked up one by one, many in one pass.
@@ -108,22 +123,12 @@ end
 -- A claimed message is given back; one that was canceled meanwhile ends here instead.
 local function give_back(id, channel, side, reason)
   local retries = tonumber((scalars(id, 'retry_count'))) or 0
-  write(id, 'return_flag', 'true', 'return_time', now, 'return_reason', reason, 'retry_count', retries + 1)
+  local told = {'return_flag', 'true', 'return_time', now, 'return_reason', reason, 'retry_count', retries + 1}
   if is_canceled(id) then
-    finish_canceled(id)
+    finish_canceled(id, unpack(told))
     return 'canceled'
   end
+  write(id, unpack(told))
   requeue(id, channel, side)
   return 'returned'
-end
-
--- A claimed message ends with 'done' or 'drop', unless it was pushed again meanwhile.
-local function settle(id, channel, status, result)
-  if (scalars(id, 'x_repush')) == 'true' then return requeue(id, channel, 'LPUSH') end
-  if status == 'done' then
-    write(id, 'status', 'done', 'ack_time', now, 'result', result)
-  else
-    write(id, 'status', 'drop', 'drop_time', now, 'done_time', now, 'result', 'null')
-  end
-  finish(id)
 end

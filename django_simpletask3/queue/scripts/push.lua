@@ -7,12 +7,14 @@
 local channel, channel_yaml, side, steal = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
 local mq = mq_key(channel)
 
+local states, pending, answers = {}, {}, {}
+
 -- The running key of whoever holds the message; a status 'running' nobody stands behind does not count.
-local function holder(id)
-  local claim, home = scalars(id, 'running_id', 'channel')
-  for _, place in ipairs({channel, home}) do
-    local rkey = running_key(place, claim)
-    if claim ~= '' and holds(rkey, id) then return rkey end
+local function holder(id, state)
+  if state.status ~= 'running' or state.claim == '' then return end
+  for _, place in ipairs({channel, state.home}) do
+    local rkey = running_key(place, state.claim)
+    if holds(rkey, id) then return rkey end
   end
 end
 
@@ -22,42 +24,53 @@ local function refresh(id, body, ...)
   write(id, 'data', body, ...)
 end
 
+local function flush()
+  if #pending > 0 then redis.call(side, mq, unpack(pending)) end
+  pending = {}
+end
+
+local function advance(id)
+  flush()
+  redis.call('LREM', mq, -1, id)
+  redis.call('RPUSH', mq, id)
+end
+
 local function enqueue(id, id_yaml, body)
   redis.call('DEL', item_key(id), done_key(id))
   write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body)
-  redis.call(side, mq, id)
+  pending[#pending + 1] = id
 end
 
 local function is_listed_as(status) return status == 'ready' or status == 'canceling' end
 
 local function push(id, id_yaml, body, listed)
-  local status = scalars(id, 'status')
-  local rkey = status == 'running' and holder(id)
+  local state = states[id]
+  local rkey = holder(id, state)
   if rkey and not steal then
     refresh(id, body, 'x_repush', 'true')
     return 'running'
   end
-  if is_listed_as(status) and listed[id] then
+  if is_listed_as(state.status) and listed[id] then
     refresh(id, body, 'status', 'ready')
-    if side == 'RPUSH' then
-      redis.call('LREM', mq, -1, id)
-      redis.call('RPUSH', mq, id)
-    end
+    if side == 'RPUSH' then advance(id) end
     return 'queued'
   end
   if rkey then release(rkey) end
   enqueue(id, id_yaml, body)
-  listed[id] = true
+  state.status, listed[id] = 'ready', true
   return 'pushed'
 end
 
 refuse_when_full()
-local candidates, answers = {}, {}
+local candidates = {}
 for i = 8, #ARGV, 3 do
-  if is_listed_as((scalars(ARGV[i], 'status'))) then candidates[#candidates + 1] = ARGV[i] end
+  local status, claim, home = scalars(ARGV[i], 'status', 'running_id', 'channel')
+  states[ARGV[i]] = {status = status, claim = claim, home = home}
+  if is_listed_as(status) then candidates[#candidates + 1] = ARGV[i] end
 end
 local listed = waiting_among(mq, candidates)
 for i = 8, #ARGV, 3 do
   answers[#answers + 1] = push(ARGV[i], ARGV[i + 1], ARGV[i + 2], listed)
 end
+flush()
 return answers

@@ -19,10 +19,21 @@ local function is_living_stock_worker(id, claim)
   return ours ~= claim and redis.call('EXISTS', prefix .. ':worker:' .. worker) == 1
 end
 
-local function overdue(id, channel)
+-- One that was pushed again meanwhile is not dropped.
+local function overdue(id, channel, claim)
   if policy(channel, 'action') ~= 'drop' then return give_back(id, channel, 'LPUSH', reason) end
-  settle(id, channel, 'drop')
+  if (scalars(id, 'x_repush')) == 'true' then
+    requeue(id, channel, 'LPUSH')
+  else
+    finish(id, nil, 'drop', 'null', 'x_', mark_of(claim))
+  end
   return 'dropped'
+end
+
+-- A stock client died while it ended the message.
+local function complete(id)
+  redis.call('DEL', done_key(id))
+  wake(id)
 end
 
 -- The move into the running key was the last thing that happened: the message was never begun.
@@ -40,10 +51,10 @@ local function judge(id, channel, claim)
   local status, holder = scalars(id, 'status', 'running_id')
   if status == 'running' and holder == claim then
     if is_living_stock_worker(id, claim) then return 'kept' end
-    return overdue(id, channel)
+    return overdue(id, channel, claim)
   end
   if status == '' or status == 'ready' or status == 'canceling' then return unbegun(id, channel) end
-  if is_final(status) and redis.call('TTL', item_key(id)) == -1 then finish(id) end
+  if is_final(status) and redis.call('TTL', item_key(id)) == -1 then complete(id) end
   return 'cleared'
 end
 

@@ -5,38 +5,47 @@
 
 local outcome, result, letter = ARGV[4], ARGV[5], ARGV[6]
 
-local function has_ended(id, claim)
-  local status, holder, settled = scalars(id, 'status', 'running_id', 'x_settled')
-  return settled == outcome .. ' ' .. claim or (status == outcome and holder == claim)
-end
-
 local function remember(channel)
   local dead = prefix .. ':x:dead:' .. channel
   redis.call('LPUSH', dead, letter)
   redis.call('LTRIM', dead, 0, 9999)
 end
 
+local released = {}
+
+-- The claim is still good: the message ends, unless it was pushed again meanwhile.
+local function conclude(id, channel, claim, rkey, is_repushed)
+  if not is_repushed then return finish(id, rkey, outcome, result, 'x_', mark_of(claim)) end
+  redis.call('DEL', rkey)
+  requeue(id, channel, 'LPUSH')
+  redis.call('HSET', item_key(id), 'x_settled', outcome .. ' ' .. claim)
+end
+
 local function close(id, channel, claim)
+  local status, holder, settled, mark, repush =
+    scalars(id, 'status', 'running_id', 'x_settled', 'x_', 'x_repush')
+  if settled == outcome .. ' ' .. claim then return 1 end
+  -- What a stock client has ended, or a node of an earlier version, still names its claim.
+  if status == outcome and (mark == mark_of(claim) or holder == claim) then return 1 end
   local rkey = running_key(channel, claim)
-  if has_ended(id, claim) then return 1 end
-  local status, holder = scalars(id, 'status', 'running_id')
-  local held = holds(rkey, id)
-  release(rkey)
-  if status == '' and held then
-    finish(id)  -- the body expired or was evicted meanwhile
-  elseif status == 'running' and holder == claim then
-    settle(id, channel, outcome, result)
-    redis.call('HSET', item_key(id), 'x_settled', outcome .. ' ' .. claim)
+  local is_bodiless = status == '' and holds(rkey, id)
+  released[#released + 1] = rkey
+  if status == 'running' and holder == claim then
+    conclude(id, channel, claim, rkey, repush == 'true')
   else
-    return 0
+    redis.call('DEL', rkey)
+    if not is_bodiless then return 0 end
+    redis.call('DEL', done_key(id))
+    wake(id)  -- the body expired or was evicted meanwhile
   end
   if letter ~= '' then remember(channel) end
   return 1
 end
 
-allow_when_full()
+-- The first write is a DEL, which a full server allows.
 local answers = {}
 for i = 7, #ARGV, 3 do
   answers[#answers + 1] = close(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
+if #released > 0 then redis.call('ZREM', leases, unpack(released)) end
 return answers

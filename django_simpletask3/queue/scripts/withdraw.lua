@@ -14,11 +14,7 @@ local function withdraw(id)
   if is_shallow then redis.call('LREM', mq, 0, id) end
   if claim ~= '' then release(running_key(channel, claim)) end
   if is_final(status) then return 0 end
-  redis.call('HSETNX', item_key(id), 'id', quote(id))
-  redis.call('HSETNX', item_key(id), 'channel', quote(channel))
-  redis.call('HDEL', item_key(id), 'x_repush')
-  write(id, 'cancel_flag', 'true', 'cancel_time', now)
-  finish_canceled(id)
+  if is_shallow then finish(id, nil, 'canceled', 'null') else finish_canceled(id) end
   return 1
 end
 
