@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import clock
+from . import clock, instructions
 from .models import SimpleTask
 from .querysets import rows_of
 from .slices import first_of
@@ -16,11 +16,15 @@ from .states import ACTIVE, Status
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The earliest moment at which somebody must act for a task in this state; None: for nobody."""
+    """The earliest moment at which somebody must act for a task in this state; None: for nobody.
+
+    ``asked`` is when operators first asked for what still stands; None: for nothing in here.
+    """
 
     using: str
     running: datetime | None
     pending: datetime | None
+    asked: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
         """Whether that moment has come, by the clock of the database as it was last read."""
@@ -33,9 +37,12 @@ class Glance:
         return self.running is None and self.pending is None
 
 
-def at(using: str, roots: Iterable[type[SimpleTask]]) -> Glance:
-    """What these tables of the database ``using`` say, each by its index of ``lease_until``."""
-    queries: dict[tuple[type[SimpleTask], Status], Any] = {
+def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool = False) -> Glance:
+    """What these tables of the database ``using`` say, each by its index of ``lease_until``.
+
+    And ``with_instructions`` what operators ask, in the same statement.
+    """
+    queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
         (root, status): rows_of(root, using)
         .filter(status=status, lease_until__isnull=False)
         .order_by("lease_until")
@@ -43,8 +50,12 @@ def at(using: str, roots: Iterable[type[SimpleTask]]) -> Glance:
         for root in roots
         for status in sorted(ACTIVE)
     }
-    earliest: dict[Status, datetime] = {}
-    for (_, status), rows in first_of(using, queries, 1).items():
+    if with_instructions:
+        queries[None] = instructions.times(using)
+    earliest: dict[Status | None, datetime] = {}
+    for key, rows in first_of(using, queries, 1).items():
+        status = key[1] if key else None
         for (moment,) in rows:
             earliest[status] = min(moment, earliest.get(status, moment))
-    return Glance(using, earliest.get(Status.RUNNING), earliest.get(Status.PENDING))
+    found = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
+    return Glance(using, *found)
