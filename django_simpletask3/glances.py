@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from . import clock
+from . import clock, instructions
 from .blanks import Blank, Filled
 from .fields import StatusField
 from .models import SimpleTask
@@ -19,11 +20,15 @@ _STATUS = Blank("status", StatusField())
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The earliest moment at which somebody must act for a task in this state; None: for nobody."""
+    """The earliest moment at which somebody must act for a task in this state; None: for nobody.
+
+    ``asked`` is when operators first asked for what still stands; None: for nothing in here.
+    """
 
     using: str
     running: datetime | None
     pending: datetime | None
+    asked: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
         """Whether that moment has come, by the clock of the database as it was last read."""
@@ -36,8 +41,11 @@ class Glance:
         return self.running is None and self.pending is None
 
 
-def at(using: str, roots: Iterable[type[SimpleTask]]) -> Glance:
-    """What these tables of the database ``using`` say, each by its index of ``lease_until``."""
+def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool = False) -> Glance:
+    """What these tables of the database ``using`` say, each by its index of ``lease_until``.
+
+    And ``with_instructions`` what operators ask, in the same statement.
+    """
     held = {
         root: rows_of(root, using)
         .filter(status=_STATUS, lease_until__isnull=False)
@@ -45,13 +53,17 @@ def at(using: str, roots: Iterable[type[SimpleTask]]) -> Glance:
         .values_list("lease_until")
         for root in roots
     }
-    queries = {
+    queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
         (root, status): Filled(held[root], {"status": status})
         for root in held
         for status in sorted(ACTIVE)
     }
-    earliest: dict[Status, datetime] = {}
-    for (_, status), rows in first_of(using, queries, 1).items():
+    if with_instructions:
+        queries[None] = instructions.times(using)
+    earliest: dict[Status | None, datetime] = {}
+    for key, rows in first_of(using, queries, 1).items():
+        status = key[1] if key else None
         for (moment,) in rows:
             earliest[status] = min(moment, earliest.get(status, moment))
-    return Glance(using, earliest.get(Status.RUNNING), earliest.get(Status.PENDING))
+    found = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
+    return Glance(using, *found)

@@ -98,6 +98,16 @@ def standing() -> list[Instruction]:
     return list(_rows().order_by("pk"))
 
 
+def home() -> str:
+    """The database that holds instructions."""
+    return router.db_for_write(Instruction)
+
+
+def times(using: str) -> Any:
+    """When each instruction that holds now was given, oldest first: a query, not yet asked."""
+    return models.QuerySet(Instruction, using=using).order_by("pk").values_list("time")
+
+
 def _give(what: str, target: str, reason: str) -> bool:
     told = context.current()
     by = {"actor": told.actor[:_LIMIT], "reason": (reason or told.reason)[:_LIMIT]}
@@ -111,4 +121,4 @@ def _take_back(what: str, target: str) -> bool:
 
 
 def _rows() -> Any:
-    return models.QuerySet(Instruction, using=router.db_for_write(Instruction))
+    return models.QuerySet(Instruction, using=home())

@@ -6,6 +6,8 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,16 +15,39 @@ import redis
 
 from django_simpletask3.exceptions import QueueUnavailable
 
-from .connection import WOKEN
+from .connection import SHORTEST_WAIT, WOKEN
 from .encoding import dumps
 from .messages import Message, claimed
 from .transport import Transport, batches, flat
 
 #: How long an announced wait outlasts the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
+_ENOUGH = 4.0  # of it, at the beginning of a further wait
 
 _END = "LPUSH"
 _NEXT = "RPUSH"
+
+
+@dataclass(slots=True)
+class Seat:
+    """The place of one who waits at a queue again and again; used by one thread.
+
+    ``until``, by the machine's clock that is never set, Redis knows of the wait; 0.0: it does not.
+    ``is_kept`` from one wait to the next, if the first was in vain.
+    """
+
+    token: str = field(default_factory=lambda: str(uuid.uuid4()))
+    until: float = 0.0
+    is_kept: bool = True
+
+    def heard(self, moved: bytes | None) -> None:
+        """A wait has ended, with this message or in vain."""
+        if moved is not None or not self.is_kept:
+            self.until = 0.0
+
+    def rise(self) -> None:
+        """What came is taken: the next one is waited for in another name."""
+        self.token, self.until = str(uuid.uuid4()), 0.0
 
 
 class Delivery(Transport):
@@ -56,31 +81,80 @@ class Delivery(Transport):
         return words[::-1] if urgent else words
 
     def claim(
-        self, channel: str, *, worker: str, limit: int = 1, lease: float, timeout: float = 0
+        self,
+        channel: str,
+        *,
+        worker: str,
+        limit: int = 1,
+        lease: float,
+        timeout: float = 0,
+        seat: Seat | None = None,
     ) -> list[Message]:
         """Take up to ``limit`` messages, each under a lease of ``lease`` seconds.
 
         Waits up to ``timeout`` seconds for a first one; an empty list if none came. Canceled
         messages are finished on the way. A body that is gone or unreadable is told by ``problem``.
+
+        Whoever comes again and again brings the same ``seat``: it stays announced in between, and
+        a wait in vain costs hardly more than the wait. It is given up by ``leave``.
         """
         if limit < 1:
             return []
-        tokens = [str(uuid.uuid4()) for _ in range(limit)]
+        place = seat or Seat(is_kept=False)
+        claim = partial(self._seated, place, channel, worker, lease, limit)
         deadline = time.monotonic() + timeout
         while True:
             client, wait = self.endpoint.waiting(deadline - time.monotonic())
-            if messages := self._claim(channel, worker, lease, tokens, wait):
+            if not self._stays(channel, place, wait) and ((messages := claim(wait)) or wait <= 0):
                 return messages
-            if wait <= 0:
-                return []
             try:
-                self._wait(client, channel, tokens[0], wait)
+                place.heard(self._wait(client, channel, place.token, wait))
             except QueueUnavailable as problem:
                 # The answer may be lost, not the message.
-                messages = self._claim(channel, worker, lease, tokens, 0)
+                messages = claim(0)
                 if messages or WOKEN in str(problem):
                     return messages
                 raise
+            if place.until and deadline - time.monotonic() < SHORTEST_WAIT:
+                return []
+
+    def leave(self, channel: str, seat: Seat) -> None:
+        """Take back that somebody waits in ``seat``, who does not just now."""
+        if seat.until:
+            place = self.get_running_key(channel, seat.token)
+            seat.rise()
+            self.ask(lambda: self.db.zrem(self.get_leases_key(), place))
+            self.ask(lambda: self.db.hdel(self.get_waits_key(), place))
+
+    def _seated(  # noqa: PLR0917
+        self, seat: Seat, channel: str, worker: str, lease: float, limit: int, wait: float
+    ) -> list[Message]:
+        """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
+        tokens = [seat.token, *(str(uuid.uuid4()) for _ in range(limit - 1))]
+        seat.until, asked_at = 0.0, time.monotonic()
+        messages = self._claim(channel, worker, lease, tokens, wait)
+        if messages:
+            seat.rise()
+        elif wait > 0:
+            seat.until = asked_at + wait + GRACE_SECONDS
+        return messages
+
+    def _stays(self, channel: str, seat: Seat, wait: float) -> bool:
+        """Whether a ``wait`` in ``seat`` is announced; says so to Redis if it is not for long."""
+        left = seat.until - time.monotonic()
+        if wait <= 0 or left <= 0:
+            return False
+        if left >= wait + _ENOUGH:
+            return True
+        more, place = wait + GRACE_SECONDS - left, self.get_running_key(channel, seat.token)
+        # A Redis that has forgotten the wait, or is full, is asked by the script. Not twice: if the
+        # answer was lost, nobody knows until when.
+        with suppress(QueueUnavailable):
+            key = self.get_leases_key()
+            if self.ask(lambda: self.db.zadd(key, {place: more}, xx=True, incr=True), tries=1):
+                seat.until += more
+                return True
+        return False
 
     def ack_many(self, messages: Iterable[Message], result: Any = True) -> list[bool]:
         """Finish messages; False for one whose claim is no longer valid.
@@ -178,13 +252,13 @@ class Delivery(Transport):
                 break
         return answers
 
-    def _wait(self, client: Any, channel: str, token: str, seconds: float) -> None:
-        """Let the next message be moved under ``token``.
+    def _wait(self, client: Any, channel: str, token: str, seconds: float) -> Any:
+        """Let the next message be moved under ``token``; its id, or None if none came.
 
         The wait was announced as a lease: whoever dies in here, the message is found.
         """
         with self.translated():
-            self._move(
+            return self._move(
                 client, self.get_mq_key(channel), self.get_running_key(channel, token), seconds
             )
 

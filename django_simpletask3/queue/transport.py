@@ -81,6 +81,10 @@ class Transport(SimQ):  # type: ignore[misc]
         """The sorted set of running keys by the time their lease ends."""
         return f"{self.prefix}:x:leases"
 
+    def get_waits_key(self) -> str:
+        """The hash of running keys that wait for a message, with their workers."""
+        return f"{self.prefix}:x:waits"
+
     def get_mark_key(self) -> str:
         """The key that is there as long as Redis remembers."""
         return f"{self.prefix}:x:mark"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from .transport import Transport, batches
 
 _PAGE = 5000
 _OVERLAP = 1000
+_CLOCK = 60.0  # seconds after which Redis is asked for the time again
 _OLDEST_SERVER = (6, 2)
 _GLOB = re.compile(r"([\[\]*?\\^-])")
 
@@ -29,6 +31,10 @@ class Recovered(TypedDict):
 
 class Upkeep(Transport):
     """Recovery, adoption, and questions about whole channels."""
+
+    #: By how much the clock of Redis is ahead of ours that is never set, and how long that holds.
+    _ahead = 0.0
+    _known_until = -math.inf
 
     def recover(
         self,
@@ -49,6 +55,22 @@ class Upkeep(Transport):
         return Recovered(
             returned=returned, dropped=dropped, canceled=canceled, kept=kept, cleared=cleared
         )
+
+    def next_end(self) -> float:
+        """Seconds until the first lease ends: 0.0 if one has ended, infinity if none stands.
+
+        One plain command; once a minute a script, which tells what time it is.
+        """
+        now = time.monotonic() + self._ahead
+        if now >= self._known_until:
+            end, now = map(float, self.run("next_end"))
+            self._ahead = now - time.monotonic()
+            self._known_until = now + _CLOCK
+        else:
+            key = self.get_leases_key()
+            found = self.ask(lambda: self.db.zrange(key, 0, 0, withscores=True))
+            end = found[0][1] if found else math.inf
+        return max(0.0, end - now)
 
     def adopt(self, *, count: int = 1000) -> int:
         """Give the claims of stock clients a lease of their running timeout; how many were new.

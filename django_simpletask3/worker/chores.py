@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from .. import recovery, retention, subscriptions
 from ..conf import options
 from ..context import acting_as
 from ..exceptions import SimpleTaskError
+from .claims import Claims
 from .identity import is_known_dead
+from .outlook import Outlook
 from .timetable import Timetable
 from .watch import Watch
 
@@ -21,6 +24,9 @@ _logger = logging.getLogger(__name__)
 _OFTEN = 1.0
 _SOMETIMES = 5.0
 _SELDOM = 600.0
+#: Seconds between two looks at the timetable, where a chore may have been called by any process.
+_ALERT = 0.25
+_APART = 0.05  # by up to which the processes of a node wake apart: else all would do what is due
 
 _NAMES = (
     "expired",
@@ -55,9 +61,9 @@ class Chore:
         return min(self.pace, options.simq_timeout_task_recovery_interval)
 
 
-def database_chores(shared: Timetable) -> dict[str, Chore]:
+def database_chores(shared: Timetable, outlook: Outlook) -> dict[str, Chore]:
     """What asks the databases only: a Redis that hangs does not delay it."""
-    watch = Watch(shared)
+    watch = Watch(shared, outlook)
     return {
         "expired": Chore(watch.look, _OFTEN, calm=watch.calm),
         "deceased": Chore(watch.bury, _SOMETIMES),
@@ -65,13 +71,18 @@ def database_chores(shared: Timetable) -> dict[str, Chore]:
     }
 
 
-def redis_chores() -> dict[str, Chore]:
+def redis_chores(outlook: Outlook) -> dict[str, Chore]:
     """What asks Redis."""
+    claims = Claims()
+
+    def ring() -> int:
+        return recovery.silent() if outlook.fresh().waits else 0
+
     return {
         "forgotten": Chore(recovery.forgotten, _SOMETIMES),
         # Called when there is something to do for it, too.
-        "silent": Chore(recovery.silent, _SELDOM),
-        "messages": Chore(recovery.messages, _SOMETIMES),
+        "silent": Chore(ring, _SELDOM),
+        "messages": Chore(claims.look, _SOMETIMES, calm=claims.calm),
         "strangers": Chore(recovery.strangers, float("inf")),
     }
 
@@ -97,12 +108,13 @@ class Chores:
         self._actor = actor
 
     def step(self) -> float:
-        """Do what is due; the seconds until something is."""
+        """Do what is due; the seconds until something may be."""
         for name, chore in self._chores.items():
             if self._shared.rest(name, chore.seconds) <= 0:
                 self._do(name, chore)
         rests = [self._shared.rest(name, chore.seconds) for name, chore in self._chores.items()]
-        return max(0.0, min(rests))
+        rest = min(*rests, _ALERT)
+        return rest + random.uniform(0.0, _APART) if rest > 0 else 0.0  # noqa: S311
 
     def _do(self, name: str, chore: Chore) -> None:
         self._shared.begin(name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypedDict
 
 from ..conf import options
 from ..exceptions import QueueUnavailable
 from ..execution import Run, give_back, start_or_postpone, start_unrung
-from ..queue import Message, get_queue
+from ..queue import Message, Seat, get_queue
 from .lane import Lane
 from .leases import Leases
 from .postponed import Postponed
@@ -53,6 +54,7 @@ class Fetcher:
         self._burst = burst
         self._claimed: list[Message] = []
         self._postponed: Postponed[Message] = Postponed()
+        self._seat = Seat()
         self._claimant: Claimant = {"worker": lane.worker, "lease": lane.lease}
 
     def step(self) -> float:
@@ -64,6 +66,7 @@ class Fetcher:
         """
         if self._is_paused():
             self.give_back("queue_paused")
+            self.leave()
             self._lane.empty_at = time.monotonic()  # a burst does not wait for it
             return _PAUSED_REST
         if not self._claimed:
@@ -78,6 +81,11 @@ class Fetcher:
         """Return what was claimed and never started."""
         give_back([*self._claimed, *self._postponed.all()], reason)
         self._claimed, self._postponed = [], Postponed()
+
+    def leave(self) -> None:
+        """Wait for messages no more; nobody may be waiting just now."""
+        with suppress(QueueUnavailable):  # then its end comes by itself
+            get_queue().leave(self._lane.channel, self._seat)
 
     def _claim(self) -> bool:
         room = self._lane.room(_LOOK_UP)
@@ -112,6 +120,7 @@ class Fetcher:
             limit=limit,
             lease=self._lane.message_lease,
             timeout=timeout if rest is None else min(timeout, rest),
+            seat=self._seat,
         )
 
     def _start(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from django.db import Error, connections
 
@@ -28,14 +29,21 @@ class Finisher(threading.Thread):
     """Writes outcomes in batches: what arrives while one commit is on its way forms the next.
 
     What cannot be written for now is postponed, however often, while its lease is kept; the others
-    go on.
+    go on. ``on_retry`` is told that somebody must look when a task is due again.
     """
 
-    def __init__(self, lane: Lane, leases: Leases, counters: Counters) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        leases: Leases,
+        counters: Counters,
+        on_retry: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(name=f"finisher-{lane.model._meta.label}", daemon=True)
         self._lane = lane
         self._leases = leases
         self._counters = counters
+        self._on_retry = on_retry
         self._postponed: Postponed[Run] = Postponed()
         self._is_ending = False
         self._is_connected = False
@@ -86,6 +94,8 @@ class Finisher(threading.Thread):
             else:
                 self._counters.count(run)
                 _log(run)
+        if any(run.move and run.move.kind is EventKind.RETRY for run in ended):
+            self._on_retry()
 
 
 def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:

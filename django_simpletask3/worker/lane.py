@@ -14,7 +14,7 @@ from ..policies import policy_of
 _AHEAD = 0.05
 _MOST_AHEAD = 200
 _LARGEST_BATCH = 200
-_MESSAGE_LEASE = 30.0
+MESSAGE_LEASE = 30.0
 
 
 class Lane:
@@ -29,7 +29,7 @@ class Lane:
         self.lease, self.beat = policy.lease, policy.beat
         # The row's lease decides. That of the message is short: if the answer to a claim is lost,
         # nobody renews it, and the message comes back soon.
-        self.message_lease = min(self.lease, _MESSAGE_LEASE)
+        self.message_lease = min(self.lease, MESSAGE_LEASE)
         self.inbox: SimpleQueue[Run | None] = SimpleQueue()
         self.outbox: SimpleQueue[Run | None] = SimpleQueue()
         self.empty_at = 0.0  # when the queue was last seen empty

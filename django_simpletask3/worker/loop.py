@@ -50,4 +50,8 @@ class Loop(threading.Thread):
         self._failures = 0
         if rest > 0:
             sessions.tidy()
+        else:
+            # Work that never pauses must not keep a session for ever
+            # (test_steps_without_a_rest_do_not_keep_a_session_that_is_old).
+            sessions.mend()
         return rest

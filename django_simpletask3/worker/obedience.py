@@ -5,30 +5,59 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 from .. import instructions
+from ..instructions import Instruction
+from .outlook import Outlook, Seen
 
 _logger = logging.getLogger(__name__)
 
-_LOOK = 5.0
+_LOOK = 5.0  # seconds between two looks of our own
+_BEAT = 0.25
 
 
 class Obedience:
-    """Knows which models are paused; one step looks what is asked now."""
+    """Knows which models are paused; one step finds out whether something is asked.
 
-    def __init__(self, worker: str, stop: Callable[[], None]) -> None:
+    Mostly nothing is: then the node's last look at the databases has said so, and nobody asks them
+    again. What is asked, and whether it is while nobody looks, each process sees for itself.
+    """
+
+    def __init__(self, worker: str, outlook: Outlook, stop: Callable[[], None]) -> None:
         self._worker = worker
+        self._outlook = outlook
         self._stop = stop
         self._paused: frozenset[str] = frozenset()
+        self._looked_at = float("-inf")
 
     def is_paused(self, label: str) -> bool:
         """Whether tasks of the model with this label are to be left alone."""
         return label in self._paused
 
     def step(self) -> float:
-        """Look once; the seconds until the next look."""
+        """Obey what is asked; the seconds until the next step."""
+        seen = self._outlook.fresh()
+        # A look that is older than our own knows less.
+        if not seen.asked and seen.at > self._looked_at:
+            self._obey([])
+        elif time.monotonic() - self._looked_at >= _LOOK or self._is_news(seen):
+            self.look()
+        return _BEAT
+
+    def _is_news(self, seen: Seen) -> bool:
+        """Whether something is asked, of which our own look, an earlier one, has found nothing."""
+        return seen.asked and seen.at > self._looked_at and not self._paused
+
+    def look(self) -> None:
+        """Ask the database, and obey."""
+        began = time.monotonic()
         said = instructions.standing()
+        self._looked_at = began
+        self._obey(said)
+
+    def _obey(self, said: Iterable[Instruction]) -> None:
         paused = frozenset(one.target for one in said if one.what == instructions.PAUSE)
         for label in sorted(paused ^ self._paused):
             word = "queue_paused" if label in paused else "queue_resumed"
@@ -38,7 +67,6 @@ class Obedience:
             _logger.info("stop_asked worker=%s", self._worker)
             instructions.obeyed(self._worker)
             self._stop()
-        return _LOOK
 
 
 def stop_node(parent: int) -> None:

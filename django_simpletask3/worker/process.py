@@ -31,6 +31,7 @@ from .leases import Leases
 from .limits import Limits
 from .loop import Loop
 from .obedience import Obedience, stop_node
+from .outlook import Outlook
 from .reports import Reports
 from .stopping import Stopping
 from .timetable import Timetable
@@ -49,6 +50,7 @@ class Plan:
 
     threads: Sequence[tuple[type[SimpleTask], int]]
     timetable: Timetable
+    outlook: Outlook = field(default_factory=Outlook)
     burst: bool = False
     predecessors: Sequence[tuple[str, int]] = field(default=())  # names and exit codes
 
@@ -65,8 +67,10 @@ class Process:
         # Leases and outcomes outlive the asking: they end when everything else has ended.
         self._over = Stopping()
         self._bodies = [BodyThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
-        self._obedience = Obedience(worker, partial(stop_node, os.getppid()))
-        self._finishers = [Finisher(lane, self._leases, counters) for lane in self._lanes]
+        self._obedience = Obedience(worker, plan.outlook, partial(stop_node, os.getppid()))
+        # What has just been calm is not any more.
+        look = partial(plan.timetable.call, "expired")
+        self._finishers = [Finisher(lane, self._leases, counters, look) for lane in self._lanes]
         self._fetchers = [
             Fetcher(
                 lane,
@@ -94,8 +98,8 @@ class Process:
         ]
         self.must_be_replaced = self.has_failed = False
         groups = {
-            "database": database_chores(plan.timetable),
-            "redis": redis_chores(),
+            "database": database_chores(plan.timetable, plan.outlook),
+            "redis": redis_chores(plan.outlook),
             "slow": slow_chores(lambda: not stopping.is_asked),
         }
         for name, chores in groups.items():
@@ -152,7 +156,7 @@ class Process:
                     subscriptions.abandoned([worker])
                 if self._plan.burst:
                     recovery.lost()
-            self._obedience.step()
+            self._obedience.look()
         except Exception as error:
             # Recovery by lease comes to the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)
@@ -187,8 +191,10 @@ class Process:
         _logger.info("process_stopping worker=%s", self.worker)
         deadline = time.monotonic() + options.shutdown_grace
         self._await(self._fetching_is_over, deadline)
-        for fetcher in self._fetchers:
+        for fetcher, thread in zip(self._fetchers, self._fetching, strict=True):
             fetcher.give_back()
+            if not thread.is_alive():
+                fetcher.leave()
         for lane in self._lanes:
             self._give_back(lane.unperformed(), lane)
             for _ in range(lane.threads):

@@ -9,15 +9,18 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import __version__
+from ..conf import options
 from ..queue import get_queue
 from .counters import Counters
 from .lane import Lane
 from .leases import Leases
 from .timetable import Timetable
 
+_SELDOM = 30.0  # seconds between two reports that say the same
+
 
 class Reports:
-    """One step renews the messages in Redis, and says how the process is doing."""
+    """One step renews the messages in Redis, and says how the process is doing, if that is news."""
 
     def __init__(
         self,
@@ -33,11 +36,19 @@ class Reports:
         self._counters = counters
         self._timetable = timetable
         self._began = time.time()
+        self._told: dict[str, Any] = {}
+        self._told_at = float("-inf")
 
     def step(self) -> float:
         """Report; the seconds until the next time."""
         rest = self._leases.report(self._lanes)
-        get_queue().report(self._worker, self.said())
+        said, now = self.said(), time.monotonic()
+        news = {name: said[name] for name in ("models", "counts")}
+        # Who says nothing is forgotten: not by us.
+        longest = min(_SELDOM, options.simq_worker_status_expire / 4)
+        if news != self._told or now - self._told_at >= longest - rest / 2:
+            get_queue().report(self._worker, said)
+            self._told, self._told_at = news, now
         return rest
 
     def said(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .chores import timetable
 from .counters import SIZE, Counters
 from .identity import worker_name
 from .node import Node
+from .outlook import Outlook
 from .process import Plan
 from .stopping import Stopping
 from .wakeup import emptied, heard
@@ -67,9 +68,9 @@ class Supervisor:
         burst: bool = False,
         on_tick: Callable[[Node], None] = lambda node: None,
     ) -> None:
-        self._timetable = timetable()
+        self._timetable, outlook = timetable(), Outlook()
         self._plans = [
-            Plan(dealt(models, processes, slot), self._timetable, burst=burst)
+            Plan(dealt(models, processes, slot), self._timetable, outlook, burst=burst)
             for slot in range(processes)
         ]
         self._burst = burst

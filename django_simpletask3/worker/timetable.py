@@ -50,8 +50,10 @@ class Timetable:
         return last.tick + pause - time.monotonic() if last.tick else 0.0
 
     def begin(self, chore: str) -> None:
-        """Note that a pass begins now."""
-        self._write(chore, replace(self._read(chore), tick=time.monotonic(), began=time.time()))
+        """Note that a pass begins now; how calm it is, only its end can tell."""
+        last = self._read(chore)
+        begun = replace(last, tick=time.monotonic(), began=time.time(), calm=0.0)
+        self._write(chore, begun)
 
     def end(self, chore: str, moved: int, calm: float = 0.0) -> None:
         """Note that a pass has ended well, and may be the last for ``calm`` seconds."""

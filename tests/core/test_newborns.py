@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Value
+from django.db.models.functions import Now, Upper
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_simpletask3.replay import broken_links
 from django_simpletask3.signals import event_recorded, task_enqueued
@@ -127,3 +130,21 @@ def test_the_event_that_is_told_is_the_one_that_stands(model: Any, request: Any)
     [event] = stream_of(task)
     assert [(one.pk, one.task_id, one.digest) for one in told] == [(event.pk, task.pk, task.digest)]
     assert (kinds(task), broken_links([event])) == (["enqueue"], [])
+
+
+@pytest.mark.parametrize("batch_size", [None, 1], ids=["one statement", "one each"])
+def test_expressions_in_a_later_row_of_a_bulk_are_what_the_database_makes_of_them(
+    batch_size: int | None,
+) -> None:
+    plain = Invoice(amount=1, task_biz_field="plain")
+    computed = Invoice(
+        amount=Value(40) + Value(2), task_biz_field=Upper(Value("late")), run_after=Now()
+    )
+
+    Invoice.objects.bulk_create([plain, computed, Invoice(amount=3)], batch_size=batch_size)
+
+    rows = Invoice.objects.order_by("pk")
+    found = list(rows.values_list("amount", "task_biz_field"))
+    assert found == [(1, "plain"), (42, "LATE"), (3, None)]
+    assert abs(timezone.now() - rows[1].run_after) < timedelta(minutes=5)
+    assert [kinds(task) for task in rows] == [["enqueue"]] * 3

@@ -1,17 +1,23 @@
 """Chores: done at their pace by whoever lives, and judged with care after an outage."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from django_simpletask3 import clock
-from django_simpletask3.worker.chores import Chore, Chores, timetable
+from django_simpletask3 import clock, instructions
+from django_simpletask3.queue import get_queue
+from django_simpletask3.worker.chores import Chore, Chores, redis_chores, timetable
+from django_simpletask3.worker.claims import Claims
+from django_simpletask3.worker.outlook import Outlook, Seen
 from django_simpletask3.worker.sight import Sight
 from django_simpletask3.worker.timetable import Timetable
+from django_simpletask3.worker.watch import Watch
 from tests.eventually import eventually
+from tests.zoo.models import Invoice
 
 LONG = 3600.0
 
@@ -140,3 +146,160 @@ def test_each_database_is_seen_for_itself(hand: Clock) -> None:
     found: dict[str, Any] = {using: sight.is_clear(using) for using in ("default", "other")}
 
     assert found == {"default": False, "other": True}
+
+
+def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
+    shared, done = Timetable(["sweep"]), Diary()
+    chores = Chores({"sweep": Chore(done.writing("swept"), LONG, calm=lambda: LONG)}, shared)
+    chores.step()
+
+    rest = chores.step()
+    shared.call("sweep")
+    chores.step()
+
+    # Nobody wakes a process that rests: it looks whether it was called.
+    assert (done, rest <= 0.3) == (["swept", "swept"], True)
+
+
+def test_a_chore_that_failed_rests_however_often_it_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, tries = [1000.0], 0
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    shared = Timetable(["ring"])
+
+    for _ in range(60):
+        shared.call("ring")
+        if shared.rest("ring", LONG) <= 0:
+            tries += 1
+            shared.begin("ring")
+            shared.fail("ring")
+        now[0] += 1.0
+
+    assert tries == 12  # in a minute: every five seconds
+
+
+def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+    shared = Timetable(["look"])
+    shared.begin("look")
+    shared.end("look", 0, calm=4.0)
+
+    calm = shared.rest("look", 0.1)
+    shared.begin("look")
+    shared.fail("look")
+
+    assert (calm, shared.rest("look", 0.1)) == (4.0, pytest.approx(0.2))
+
+
+@pytest.mark.parametrize("interval", [0.5, 60.0])
+def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = interval
+    shared, done = Timetable(["look"]), Diary()
+
+    Chores({"look": Chore(done.writing("looked"), 0.1, calm=lambda: LONG)}, shared).step()
+
+    assert 0 < shared.rest("look", 0.1) <= interval
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    """Whenever somebody asks which workers hold something, and which tasks wait."""
+    asked = Diary()
+    for name in ("deceased", "silent"):
+        write = asked.writing(name)
+        monkeypatch.setattr(f"django_simpletask3.recovery.{name}", lambda *_, write=write: write())
+    return asked
+
+
+def look_after(outlook: Outlook) -> None:
+    Watch(timetable(), outlook).bury()
+    redis_chores(outlook)["silent"].work()
+
+
+@pytest.mark.parametrize(
+    ("age", "runs", "waits", "asks"),
+    [
+        pytest.param(0.0, False, False, [], id="nothing is there"),
+        pytest.param(0.0, True, False, ["deceased"], id="something runs"),
+        pytest.param(0.0, False, True, ["silent"], id="something waits"),
+        pytest.param(6.0, False, False, ["deceased", "silent"], id="nothing was there"),
+    ],
+)
+def test_only_a_fresh_look_proves_that_nothing_is_there(
+    asked: Diary, age: float, runs: bool, waits: bool, asks: list[str]
+) -> None:
+    outlook = Outlook()
+    outlook.note(Seen(time.monotonic() - age, runs=runs, waits=waits, asked=False))
+
+    look_after(outlook)
+
+    assert asked == asks
+
+
+def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
+    look_after(Outlook())
+
+    assert asked == ["deceased", "silent"]
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_calm_look_is_one_statement_that_tells_of_instructions_too(
+    django_assert_num_queries: Any,
+) -> None:
+    shared, outlook = timetable(), Outlook()
+    watch = Watch(shared, outlook)
+    watch.look()
+
+    with django_assert_num_queries(1):
+        watch.look()
+
+    seen = outlook.fresh()
+    assert seen == Seen(seen.at, runs=False, waits=False, asked=False)
+    assert 4.0 < watch.calm() < 5.0
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_task_that_waits_or_runs_ends_the_calm(redis_url: str) -> None:
+    watch = Watch(timetable(), Outlook())
+    Invoice.objects.create(run_after=clock.after("default", 3600))
+
+    watch.look()
+
+    assert watch.calm() == 0.0
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_look_tells_of_what_operators_ask() -> None:
+    outlook = Outlook()
+    instructions.pause(Invoice)
+
+    Watch(timetable(), outlook).look()
+
+    assert outlook.fresh().asked
+
+
+def test_the_end_of_a_claim_is_noticed_five_seconds_late_at_most(
+    redis_url: str, settings: Any
+) -> None:
+    claims, queue = Claims(), get_queue()
+    claims.look()
+    nothing = claims.calm()
+    queue.push("c", [("a", 1)])
+    queue.claim("c", worker="w", lease=3)
+
+    claims.look()
+    soon = claims.calm()
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT = 1.0
+    claims.look()
+
+    assert (nothing, 7.0 < soon < 8.1, claims.calm()) == (15.0, True, 6.0)
+
+
+def test_a_claim_that_has_ended_is_returned_and_ends_the_calm(redis_url: str) -> None:
+    claims, queue = Claims(), get_queue()
+    queue.push("c", [("a", 1)])
+    queue.claim("c", worker="w", lease=60)
+    queue.abandon(["w"])
+
+    assert (claims.look(), claims.calm(), queue.waiting("c")) == (1, 0.0, 1)

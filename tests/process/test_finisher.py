@@ -37,7 +37,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.lane, self.leases = Lane(Invoice, 1, WORKER), Leases(WORKER)
-        self.finisher = Finisher(self.lane, self.leases, Counters())
+        self.looked_for: list[bool] = []
+        self.finisher = Finisher(
+            self.lane, self.leases, Counters(), on_retry=lambda: self.looked_for.append(True)
+        )
         self.finisher.start()
 
     def performed(self) -> None:
@@ -122,3 +125,17 @@ def test_an_error_that_passes_is_never_a_task_s_failure_however_long_it_lasts(
     assert [run.pk for run in held] in ([culprit.pk], [])
     assert kinds(culprit) == ["enqueue", "start", "ack"]
     eventually(lambda: bench.leases.running() == [])
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_whoever_is_to_run_again_is_looked_for(
+    bench: Bench, retries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", retries)
+    task = Invoice.objects.create(fails=True)
+
+    bench.performed()
+
+    eventually(lambda: not bench.leases.running())
+    assert status_of(task) == (Status.PENDING if retries else Status.FAILED)
+    eventually(lambda: len(bench.looked_for) == retries)

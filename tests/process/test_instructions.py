@@ -1,5 +1,8 @@
 """What operators ask of workers is obeyed by real ones."""
 
+import time
+from typing import Any
+
 import pytest
 
 from django_simpletask3 import instructions
@@ -10,6 +13,8 @@ from django_simpletask3.states import Status
 from django_simpletask3.worker.fetcher import Fetcher
 from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.obedience import Obedience
+from django_simpletask3.worker.outlook import Outlook, Seen
 from django_simpletask3.worker.stopping import Stopping
 from tests.eventually import eventually
 from tests.process.lives import kinds, status_of
@@ -104,3 +109,70 @@ def test_what_was_claimed_while_a_pause_began_goes_back(
     assert (kinds(task), held) == (["enqueue"], 1)
     assert get_queue().waiting(Invoice.get_event_channel()) == 1
     assert get_queue().running(Invoice.get_event_channel()) == 0
+
+
+@pytest.fixture
+def obedience() -> Obedience:
+    return Obedience("node:1:token", Outlook(), stop=lambda: None)
+
+
+def see(obedience: Obedience, *, asked: bool, age: float = 0.0) -> None:
+    """Some process of the node looks."""
+    obedience._outlook.note(Seen(time.monotonic() - age, asked=asked))
+
+
+@pytest.mark.django_db
+def test_while_nothing_is_asked_nobody_asks_the_database(
+    obedience: Obedience, django_assert_num_queries: Any
+) -> None:
+    see(obedience, asked=False)
+
+    with django_assert_num_queries(0):
+        obedience.step()
+
+    assert not obedience.is_paused("zoo.Invoice")
+
+
+@pytest.mark.django_db
+def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: Obedience) -> None:
+    obedience.look()
+    instructions.pause(Invoice)
+
+    obedience.step()
+    before = obedience.is_paused("zoo.Invoice")
+    see(obedience, asked=True)
+    obedience.step()
+
+    assert (before, obedience.is_paused("zoo.Invoice")) == (False, True)
+
+
+@pytest.mark.django_db
+def test_a_look_of_long_ago_proves_nothing(obedience: Obedience) -> None:
+    see(obedience, asked=False, age=10.0)
+    instructions.pause(Invoice)
+
+    obedience.step()
+
+    assert obedience.is_paused("zoo.Invoice")
+
+
+@pytest.mark.django_db
+def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedience) -> None:
+    see(obedience, asked=False, age=1.0)
+    instructions.pause(Invoice)
+    obedience.look()
+
+    obedience.step()
+
+    assert obedience.is_paused("zoo.Invoice")
+
+
+@pytest.mark.django_db
+def test_a_pause_ends_when_nothing_is_asked_any_more(obedience: Obedience) -> None:
+    instructions.pause(Invoice)
+    obedience.look()
+    see(obedience, asked=False)
+
+    obedience.step()
+
+    assert not obedience.is_paused("zoo.Invoice")

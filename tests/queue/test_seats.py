@@ -1,0 +1,138 @@
+"""One who waits at a queue again and again, and is hardly heard while nothing comes."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from django_simpletask3.queue import GRACE_SECONDS, Seat
+
+from .conftest import CHANNEL, PREFIX
+
+LEASES, WAITS = f"{PREFIX}:x:leases", f"{PREFIX}:x:waits"
+
+
+def wait(queue, seat, timeout=0.05):
+    return queue.claim(CHANNEL, worker="w", lease=60, timeout=timeout, seat=seat)
+
+
+def ends(raw):
+    """The seconds until each lease ends."""
+    now, microseconds = raw.time()
+    found = raw.zrange(LEASES, 0, -1, withscores=True)
+    return [end - now - microseconds / 1e6 for _, end in found]
+
+
+def test_who_waits_again_and_again_sends_the_wait_and_nothing_else(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+    raw.config_resetstat()
+
+    found = [wait(queue, seat) for _ in range(5)]
+
+    sent = Counter({name: told["calls"] for name, told in raw.info("commandstats").items()})
+    assert found == [[]] * 5
+    assert (sent["cmdstat_blmove"], sent["cmdstat_evalsha"], sent["cmdstat_zadd"]) == (5, 0, 0)
+
+
+def test_a_seat_stays_announced_for_longer_than_any_wait(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+    # As if most of that time had passed.
+    passed = GRACE_SECONDS - 1.0
+    seat.until -= passed
+    [place] = raw.zrange(LEASES, 0, -1)
+    raw.zincrby(LEASES, -passed, place)
+
+    wait(queue, seat)
+
+    [left] = ends(raw)
+    assert GRACE_SECONDS - 0.5 < left <= GRACE_SECONDS + 0.1
+    assert seat.token.encode() in place
+
+
+def test_what_comes_to_a_seat_is_taken_at_once_with_what_follows(queue):
+    seat, taken = Seat(), []
+    wait(queue, seat)
+    waiter = threading.Thread(
+        target=lambda: taken.extend(
+            queue.claim(CHANNEL, worker="w", lease=60, timeout=30, limit=2, seat=seat)
+        )
+    )
+    waiter.start()
+    queue.push(CHANNEL, [("a", 1)])
+    waiter.join(10)
+
+    queue.push(CHANNEL, [("b", 2), ("c", 3)])
+    later = wait(queue, seat) + wait(queue, seat)
+
+    assert [message.id for message in taken + later] == ["a", "b", "c"]
+    assert queue.ack_many(taken + later) == [True] * 3
+
+
+@pytest.mark.parametrize("is_due", [False, True], ids=["as it was", "after its time"])
+def test_a_redis_that_forgot_a_seat_is_told_of_it_again(queue, raw, is_due):
+    seat = Seat()
+    wait(queue, seat)
+    raw.flushall()
+    seat.until -= GRACE_SECONDS + 60.0 if is_due else GRACE_SECONDS - 1.0
+
+    wait(queue, seat)
+
+    assert [left > GRACE_SECONDS - 1 for left in ends(raw)] == [True]
+    assert raw.hlen(WAITS) == 1
+
+
+def test_who_dies_in_a_seat_takes_no_message_along(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+    wait(queue, seat)
+    queue.push(CHANNEL, [("a", 1)])
+    # The last thing that happened.
+    place = queue.get_running_key(CHANNEL, seat.token)
+    raw.lmove(queue.get_mq_key(CHANNEL), place, "RIGHT", "LEFT")
+
+    ended = queue.abandon(["w"])
+    queue.recover()
+
+    assert (ended, queue.waiting(CHANNEL), raw.exists(place)) == (1, 1, 0)
+
+
+def test_whoever_leaves_leaves_nothing(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+
+    queue.leave(CHANNEL, seat)
+
+    assert list(raw.scan_iter("*")) == []
+
+
+def test_a_look_without_a_wait_gives_the_seat_up(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+    queue.push(CHANNEL, [("a", 1)])
+
+    found = wait(queue, seat, timeout=0) + wait(queue, seat, timeout=0)
+    queue.ack_many(found)
+
+    assert [message.id for message in found] == ["a"]
+    assert (raw.zcard(LEASES), raw.hlen(WAITS)) == (0, 0)
+
+
+@pytest.mark.parametrize("minutes", [0, 1], ids=["by a command", "by a script"])
+def test_the_next_end_of_a_lease_is_known(queue, expire, monkeypatch, minutes):
+    def next_end():
+        monkeypatch.setattr(queue, "_known_until", queue._known_until - 60 * minutes)
+        return queue.next_end()
+
+    nothing = next_end()
+    queue.push(CHANNEL, [("a", 1), ("b", 1)])
+    queue.claim(CHANNEL, worker="w", lease=60)
+    queue.claim(CHANNEL, worker="w", lease=30)
+
+    soon = next_end()
+    expire()
+
+    assert (nothing, 29 < soon < 30.1, next_end()) == (float("inf"), True, 0.0)
