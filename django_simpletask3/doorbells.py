@@ -27,6 +27,8 @@ _logger = logging.getLogger(__name__)
 MESSAGE_LOST = "message_lost"
 
 _LONGEST_PATIENCE = 60.0 * 60
+#: Seconds: whoever has saved a task a moment ago is just ringing.
+_BEING_RUNG = timedelta(seconds=1)
 
 
 def rung(tasks: Sequence[SimpleTask], using: str) -> int:
@@ -84,7 +86,10 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
 
 
 def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
-    """Trust no bell of a due task any more, in slices of ``limit`` rows; how many were in trust."""
+    """Trust no bell of a due task any more, in slices of ``limit`` rows; how many were in trust.
+
+    That of a task that was moved within the last second is trusted for one more.
+    """
     clock.calibrate(using)
     now, doubted = clock.now(using), 0
     trusted = rows_of(root, using).due().filter(lease_until__gt=now).order_by("lease_until", "pk")
@@ -92,7 +97,9 @@ def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
     while True:
         found = list(trusted.filter(further).values_list("pk", "lease_until")[:limit])
         rows = rows_of(root, using).due().filter(pk__in=[pk for pk, _ in found])
-        doubted += rows.filter(lease_until__gt=now).bookkeep_free(lease_until=now)
+        old, soon = rows.filter(mod_time__lte=now - _BEING_RUNG), now + _BEING_RUNG
+        doubted += old.filter(lease_until__gt=now).bookkeep_free(lease_until=now)
+        doubted += rows.filter(lease_until__gt=soon).bookkeep_free(lease_until=soon)
         if len(found) < limit:
             return doubted
         # By key, too: many rows may have been queued at one instant. What somebody holds, or has

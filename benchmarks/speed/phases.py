@@ -15,7 +15,7 @@ Figures = dict[str, float]
 
 #: This share of the bodies is a warm-up; the time runs from there.
 WARM_UP = 0.05
-SETTLE, IDLE = 5.0, 10.0
+SETTLE, IDLE = 30.0, 60.0
 LATENCIES = 100
 _POLL = 0.002
 _SOON = 1.0

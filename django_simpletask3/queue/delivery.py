@@ -131,9 +131,13 @@ class Delivery(Transport):
     ) -> list[Message]:
         """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
         tokens = [seat.token, *(str(uuid.uuid4()) for _ in range(limit - 1))]
-        seat.until, asked_at = 0.0, time.monotonic()
+        was_announced, seat.until, asked_at = seat.until > 0, 0.0, time.monotonic()
         messages = self._claim(channel, worker, lease, tokens, wait)
         if messages:
+            if was_announced:  # and is not what brought them
+                place = self.get_running_key(channel, seat.token)
+                with suppress(QueueUnavailable):
+                    self.ask(lambda: self.db.hdel(self.get_waits_key(), place))
             seat.rise()
         elif wait > 0:
             seat.until = asked_at + wait + GRACE_SECONDS

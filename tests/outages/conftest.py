@@ -17,6 +17,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from tests.conftest import missing
+from tests.eventually import eventually
 
 from .servers import DatabaseServer, MariaDB, Postgres, SqliteFile
 
@@ -122,7 +123,9 @@ def _replace(database: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def start_node(any_server: Any, project: None, tmp_path: Path) -> Iterator[StartNode]:
+def start_node(
+    any_server: Any, project: None, tmp_path: Path, redis_client: Any
+) -> Iterator[StartNode]:
     """Start a node with these options of its database; it is killed after the test."""
     nodes: list[Node] = []
 
@@ -134,3 +137,5 @@ def start_node(any_server: Any, project: None, tmp_path: Path) -> Iterator[Start
     yield start
     for node in nodes:
         node.end()
+    # Else a message of the next test may be given to one of them.
+    eventually(lambda: redis_client.info("clients")["blocked_clients"] == 0)

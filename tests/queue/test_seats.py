@@ -136,3 +136,15 @@ def test_the_next_end_of_a_lease_is_known(queue, expire, monkeypatch, minutes):
     expire()
 
     assert (nothing, 29 < soon < 30.1, next_end()) == (float("inf"), True, 0.0)
+
+
+def test_what_was_moved_to_a_seat_is_not_missing_while_the_wait_is_announced(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+    queue.push(CHANNEL, [("a", {})])
+    place = queue.get_running_key(CHANNEL, seat.token)
+    raw.rpoplpush(queue.get_mq_key(CHANNEL), place)  # as the blocking move that nobody has heard of
+
+    assert queue.missing(CHANNEL, ["a"]) == []
+    raw.zincrby(LEASES, -2 * GRACE_SECONDS, place)
+    assert queue.missing(CHANNEL, ["a"]) == ["a"]

@@ -35,6 +35,12 @@ def waiting(model: Any) -> int:
     return get_queue().waiting(model.get_event_channel())
 
 
+def age(model: type[Any]) -> None:
+    """As if the tasks had been saved a minute ago."""
+    before = clock.after("default", -60)
+    rows_of(model, "default").update(mod_time=before)
+
+
 @pytest.fixture
 def pending_task() -> Invoice:
     return Invoice.objects.create()
@@ -400,6 +406,7 @@ def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
 ) -> None:
     recovery.forgotten()
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(25)])
+    age(Invoice)
     redis_client.flushall()
 
     found = (recovery.forgotten(limit=10), recovery.lost(), recovery.forgotten())
@@ -407,6 +414,18 @@ def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
     assert found == (25, 25, 0)
     assert waiting(Invoice) == 25
     assert kinds(tasks[0]) == ["enqueue", "recover"]
+
+
+def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) -> None:
+    recovery.forgotten()
+    task = Invoice.objects.create()
+    redis_client.flushall()
+
+    found = (recovery.forgotten(), recovery.lost())
+
+    assert (found, kinds(task)) == ((1, 0), ["enqueue"])
+    eventually(lambda: recovery.lost() == 1, timeout=3.0)
+    assert kinds(task) == ["enqueue", "recover"]
 
 
 def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
@@ -436,6 +455,7 @@ def test_two_nodes_doubt_all_bells_between_them(
 ) -> None:
     recovery.forgotten()
     Invoice.objects.bulk_enqueue([{} for _ in range(7)])
+    age(Invoice)
     redis_client.flushall()
     doubt = TaskQuerySet.bookkeep_free
 

@@ -3,10 +3,25 @@
 -- ARGV 4 channel, 5.. ids
 -- Returns those ids. A claim of a stock client counts as valid until it was adopted and its time is over.
 
+-- What a blocking move has taken out of the queue and whoever waited has not begun yet.
+local moved
+local function is_moved(id)
+  if not moved then
+    moved = {}
+    for _, rkey in ipairs(redis.call('HKEYS', waits)) do
+      local deadline = redis.call('ZSCORE', leases, rkey)
+      local taken = redis.call('LINDEX', rkey, 0)
+      if taken and deadline and tonumber(deadline) > tonumber(now) then moved[taken] = true end
+    end
+  end
+  return moved[id]
+end
+
 local function is_held(id)
   local status, claim = scalars(id, 'status', 'running_id')
+  if status ~= 'running' then return is_moved(id) end
   local rkey = running_key(ARGV[4], claim)
-  if status ~= 'running' or not holds(rkey, id) then return false end
+  if not holds(rkey, id) then return false end
   local deadline = redis.call('ZSCORE', leases, rkey)
   return not deadline or tonumber(deadline) > tonumber(now)
 end
