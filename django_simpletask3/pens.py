@@ -61,14 +61,8 @@ RETURNING {key}
 
 #: A new row and its first event; the keys of both.
 _BIRTH = """
-WITH told AS MATERIALIZED (
-  SELECT * FROM json_to_record(%s::json) AS told({columns})
-), born AS (
-  INSERT INTO {rows} ({row_names}) SELECT {row_values} FROM told RETURNING {key} AS pk
-)
-INSERT INTO {events} ({event_names})
-SELECT {birth_values} FROM told, born
-RETURNING {task}, {event_key}
+WITH born AS (INSERT INTO {rows} ({row_names}) VALUES ({row_blanks}) RETURNING {key} AS pk)
+INSERT INTO {events} ({event_names}) SELECT {birth_values} FROM born RETURNING {task}, {event_key}
 """
 
 #: How many rows one statement of PostgreSQL is told of: the text is held in memory, twice.
@@ -199,9 +193,10 @@ class PostgresPen(Pen):
 
     def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
         plan = _plan(self._root, self._using, tuple(row), True)
-        text = json.dumps({**plan.new(row), **plan.said(event)}, allow_nan=False)
+        values = [say(row[name]) for name, say in plan.born]
+        values += [say(vars(event)[name]) for name, say in plan.born_events]
         with connections[self._using].cursor() as cursor:
-            cursor.execute(plan.birth, [text])
+            cursor.execute(plan.birth, values)
             key, event.pk = cursor.fetchone()
         event._state.adding, event._state.db = False, self._using
         return key
@@ -243,6 +238,8 @@ class _Plan(NamedTuple):
     key: Speaker
     columns: Sequence[tuple[str, str, Speaker]]
     event_columns: Sequence[tuple[str, str, Speaker]]
+    born: Sequence[tuple[str, Speaker]]
+    born_events: Sequence[tuple[str, Speaker]]
 
     def told(self, change: Change) -> dict[str, Any]:
         """What a statement is told of a row."""
@@ -281,9 +278,9 @@ def _plan(root: type[SimpleTask], using: str, names: tuple[str, ...], with_event
         "events": quote(events.db_table),
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
         "event_values": ", ".join(f"told.{word}" for word in event_fields),
+        "row_blanks": ", ".join("%s" for _ in fields),
         "birth_values": ", ".join(
-            "born.pk" if field.name == "task" else f"told.{word}"
-            for word, field in event_fields.items()
+            "born.pk" if field.name == "task" else "%s" for field in event_fields.values()
         ),
         "task": quote(events.get_field("task").column),
         "event_key": quote(events.pk.column),
@@ -303,7 +300,23 @@ def _plan(root: type[SimpleTask], using: str, names: tuple[str, ...], with_event
         event_columns=[
             (word, field.attname, speaker(field, using)) for word, field in event_fields.items()
         ],
+        born=[
+            (name, _alone(field, using)) for name, field in zip(names, fields.values(), strict=True)
+        ],
+        born_events=[
+            (field.attname, _alone(field, using))
+            for field in event_fields.values()
+            if field.name != "task"
+        ],
     )
+
+
+def _alone(field: Any, using: str) -> Speaker:
+    """Says values that stand by themselves: what is JSON inside a text of JSON is a text then."""
+    say = speaker(field, using)
+    if not isinstance(field, models.JSONField):
+        return say
+    return lambda value: None if (word := say(value)) is None else json.dumps(word)
 
 
 def _type(field: Any, using: str) -> str:

@@ -14,7 +14,15 @@ from django.utils import timezone
 from django_simpletask3.replay import broken_links
 from django_simpletask3.signals import event_recorded, task_enqueued
 from tests.core.lives import kinds, saved, stream_of
-from tests.zoo.models import ForeignInvoice, Invoice, Odd, PaidInvoice, TextKeyed, UuidKeyed
+from tests.zoo.models import (
+    ForeignInvoice,
+    Invoice,
+    Odd,
+    PaidInvoice,
+    Scripted,
+    TextKeyed,
+    UuidKeyed,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,6 +50,20 @@ def test_a_task_that_nobody_watches_is_saved_by_one_statement() -> None:
         Invoice(amount=3).save()
 
     assert verbs(made) == (["WITH"] if TERSE else ["BEGIN", "INSERT", "INSERT", "COMMIT"])
+
+
+@pytest.mark.parametrize(
+    "script", [{"a": ["é", None, "\u2028'%s"]}, ["x", 1], "x", "", 0, 1.5, True]
+)
+def test_json_is_stored_as_it_was_said(script: Any) -> None:
+    one = Scripted(script=script)
+    one.save()
+    [other] = Scripted.objects.bulk_create([Scripted(script=script)])
+
+    assert [Scripted.objects.get(pk=task.pk).script for task in (one, other)] == [script] * 2
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CAST(script AS char(60)) FROM zoo_scripted")
+        assert len(set(cursor.fetchall())) == 1
 
 
 def test_a_task_in_a_transaction_of_somebody_is_saved_within_it() -> None:
