@@ -9,7 +9,7 @@ from django.db import connections
 
 from .faults import is_passing, may_pass
 from .moves import Move
-from .transitions import record_all
+from .transitions import record_all, record_unread
 
 _PAUSES = (0.0, 0.1, 0.5)
 
@@ -19,10 +19,22 @@ def record_each(moves: Sequence[Move]) -> None:
 
     A move that fails alone while others do not has its error as ``failure``; so has one whose row
     is locked by somebody, which is not waited for. Where nothing can be recorded, an error that may
-    pass is raised: the same call can be made again.
+    pass is raised: the same call can be made again. Otherwise what was recorded stays, although it
+    may have been in several transactions.
     """
     for move in moves:
         move.failure = None
+    left = record_unread(moves)
+    try:
+        _record_together(left)
+    except Exception as error:
+        if len(left) == len(moves):
+            raise
+        for move in left:
+            move.event, move.failure = None, error
+
+
+def _record_together(moves: Sequence[Move]) -> None:
     try:
         record_all(moves, pass_over=True)
     except Exception as error:

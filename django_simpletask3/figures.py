@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import models
+from django.db import connections, models
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
@@ -169,13 +169,15 @@ def _count(
 ) -> dict[tuple[type[SimpleTask], str, datetime], int]:
     """How many events there were, by table, name and the begin of a bar."""
     wanted = {(root, name, bar.begin): bar for root in found for name in _KINDS for bar in made}
+    # Of several tenants each has a schema of its own, behind one alias.
+    place = f"{using}:{getattr(connections[using], 'schema_name', '')}"
     # What a user may not see of a table is not told by what others saw.
     cached = {
         (
             root,
             name,
             begin,
-        ): f"{using}:{root._meta.db_table}:{name}:{begin.timestamp()}:{bar.end.timestamp()}"
+        ): f"{place}:{root._meta.db_table}:{name}:{begin.timestamp()}:{bar.end.timestamp()}"
         for (root, name, begin), bar in wanted.items()
         if root not in scope.within and bar.end < timezone.now() - _SETTLED
     }

@@ -66,12 +66,39 @@ def record_all(
     without ``savepoint`` it undoes the transaction around them too. Rows that somebody else has
     locked are waited for, or, with ``pass_over``, their moves fail with RowBusy.
     """
-    by_database: dict[str, list[Move]] = {}
-    for move in moves:
-        by_database.setdefault(using or home_of(move.task), []).append(move)
-    for alias, together in by_database.items():
-        root = root_of(type(together[0].task))
-        _record(together, root, alias, savepoint, pass_over)
+    for alias, together in _by_database(moves, using).items():
+        tasks = [move.task for move in together]
+        with _restored_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
+            _record(together, root_of(type(tasks[0])), alias, pass_over)
+
+
+@in_a_batch()
+def record_unread(moves: Sequence[Move]) -> list[Move]:
+    """Make those of ``moves`` whose rows are as they are known and that nobody watches.
+
+    Each statement is a transaction by itself: what it has made stays made. Returns the moves that
+    are left for ``record_all``, among them those that met an error of the database.
+    """
+    left: list[Move] = []
+    for alias, together in _by_database(moves).items():
+        made: set[int] = set()
+        if unread.are_unwatched(together, alias):
+            made = _made_alone(together, root_of(type(together[0].task)), alias)
+        left += [move for move in together if id(move) not in made]
+    return left
+
+
+def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> set[int]:
+    made: set[int] = set()
+    for statement in unread.planned(moves, root, using):
+        some = [move for move, _ in statement]
+        try:
+            with _restored_on_error([move.task for move in some]):
+                rest = _record_unread(some, [statement], root, using)
+        except Exception:
+            break  # record_all meets it, too, and tells
+        made |= {id(move) for move in some} - {id(move) for move in rest}
+    return made
 
 
 @in_a_batch()
@@ -158,6 +185,13 @@ def mourn(
     return event
 
 
+def _by_database(moves: Iterable[Move], using: str | None = None) -> dict[str, list[Move]]:
+    found: dict[str, list[Move]] = {}
+    for move in moves:
+        found.setdefault(using or home_of(move.task), []).append(move)
+    return found
+
+
 @contextmanager
 def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
     """Give ``tasks`` their attributes back if the block, and so its transaction, fails."""
@@ -177,22 +211,12 @@ def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
     return event
 
 
-def _record(
-    moves: Sequence[Move], root: type[SimpleTask], using: str, savepoint: bool, pass_over: bool
-) -> None:
-    tasks = [move.task for move in moves]
+def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool) -> None:
     statements = unread.planned(moves, root, using) if pass_over else []
-    if unread.may_be_alone(moves, statements, using):
-        with _restored_on_error(tasks):
-            moves, statements = _record_unread(moves, statements, root, using), []
-        if not moves:
-            return
-        tasks = [move.task for move in moves]
-    with _restored_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
-        if statements:
-            moves = _record_unread(moves, statements, root, using)
-        if moves:
-            _record_read(moves, root, using, pass_over)
+    if statements:
+        moves = _record_unread(moves, statements, root, using)
+    if moves:
+        _record_read(moves, root, using, pass_over)
 
 
 def _record_unread(

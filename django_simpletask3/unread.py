@@ -45,15 +45,14 @@ def planned(moves: Sequence[Move], root: type[SimpleTask], using: str) -> list[S
     return [some for each in alike.values() for some in slices(each, _AT_ONCE)]
 
 
-def may_be_alone(moves: Sequence[Move], statements: Sequence[Statement], using: str) -> bool:
-    """Whether ``statements`` are a transaction by themselves: one, and nobody watches it.
+def are_unwatched(moves: Sequence[Move], using: str) -> bool:
+    """Whether a statement that makes ``moves`` is a transaction by itself: nobody watches it.
 
     Receivers and subscribers would undo the move if they raised, so they need a transaction.
     """
     connection = transaction.get_connection(using)
     return (
-        len(statements) == 1
-        and connection.get_autocommit()
+        connection.get_autocommit()
         and not connection.in_atomic_block
         and not registered()
         and not any(map(event_recorded.has_listeners, {type(move.task) for move in moves}))

@@ -115,6 +115,9 @@ class Delivery(Transport):
                 if messages or WOKEN in str(problem):
                     return messages
                 raise
+            except BaseException:
+                place.until = 0.0  # the message may have been moved: the next claim looks
+                raise
             if place.until and deadline - time.monotonic() < SHORTEST_WAIT:
                 return []
 
@@ -152,9 +155,12 @@ class Delivery(Transport):
             return True
         more, place = wait + GRACE_SECONDS - left, self.get_running_key(channel, seat.token)
         # A Redis that has forgotten the wait, or is full, is asked by the script. Not twice: if the
-        # answer was lost, nobody knows until when.
+        # answer was lost, nobody knows until when. A connection that only we know to be broken may
+        # have been given a message: that is taken by the script as well.
         with suppress(QueueUnavailable):
             key = self.get_leases_key()
+            if self.ask(lambda: self.db.llen(place)):
+                return False
             if self.ask(lambda: self.db.zadd(key, {place: more}, xx=True, incr=True), tries=1):
                 seat.until += more
                 return True

@@ -14,7 +14,7 @@ from .outlook import Outlook, Seen
 
 _logger = logging.getLogger(__name__)
 
-_LOOK = 5.0  # seconds between two looks of our own
+_LOOK = 4.5  # seconds between two looks of our own
 _BEAT = 0.25
 
 
@@ -30,7 +30,7 @@ class Obedience:
         self._outlook = outlook
         self._stop = stop
         self._paused: frozenset[str] = frozenset()
-        self._looked_at = float("-inf")
+        self._looked_at, self._has_found = float("-inf"), False
 
     def is_paused(self, label: str) -> bool:
         """Whether tasks of the model with this label are to be left alone."""
@@ -41,6 +41,7 @@ class Obedience:
         seen = self._outlook.fresh()
         # A look that is older than our own knows less.
         if not seen.asked and seen.at > self._looked_at:
+            self._has_found = False
             self._obey([])
         elif time.monotonic() - self._looked_at >= _LOOK or self._is_news(seen):
             self.look()
@@ -48,13 +49,13 @@ class Obedience:
 
     def _is_news(self, seen: Seen) -> bool:
         """Whether something is asked, of which our own look, an earlier one, has found nothing."""
-        return seen.asked and seen.at > self._looked_at and not self._paused
+        return seen.asked and seen.at > self._looked_at and not self._has_found
 
     def look(self) -> None:
         """Ask the database, and obey."""
-        began = time.monotonic()
         said = instructions.standing()
-        self._looked_at = began
+        # Only a look that begins after this answer knows more.
+        self._looked_at, self._has_found = time.monotonic(), bool(said)
         self._obey(said)
 
     def _obey(self, said: Iterable[Instruction]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from django.db import Error
 
@@ -22,8 +23,7 @@ _logger = logging.getLogger(__name__)
 #: Seconds between two looks while nothing waits or runs. Less than five: so soon a pause is heard,
 #: and after so long Sight takes a database for one that was away.
 _CALM = 4.4
-#: Seconds after which the database is asked for the time again: while it matters, and else.
-_CLOCK, _SELDOM = 60.0, 600.0
+_CLOCK = 60.0  # seconds after which the database is asked for the time again
 
 
 class Watch:
@@ -38,19 +38,21 @@ class Watch:
 
     def look(self) -> int:
         """Recover the tasks whose lease has ended, and call whoever rings; the number recovered."""
-        began, home = time.monotonic(), instructions.home()
-        places: dict[str, list[type[SimpleTask]]] = {home: [], **tables()}
+        began, home, places = time.monotonic(), _home(), tables()
+        if home is not None:
+            places = {home: [], **places}
         seen = {using: self._glance(using, roots, home) for using, roots in places.items()}
         found = [glance for glance in seen.values() if glance is not None]
         # What could not be seen is treated as due: then each table fails, or not, by itself.
-        is_blind = len(found) < len(seen)
+        is_blind = any(glance is None and places[using] for using, glance in seen.items())
+        is_deaf = home is None or seen[home] is None
         self._is_calm = not is_blind and all(glance.is_calm for glance in found)
         self._outlook.note(
             Seen(
                 began,
                 runs=is_blind or any(glance.running is not None for glance in found),
                 waits=is_blind or any(glance.pending is not None for glance in found),
-                asked=is_blind or any(glance.asked is not None for glance in found),
+                asked=is_deaf or any(glance.asked is not None for glance in found),
             )
         )
         if is_blind or any(glance.is_due(Status.PENDING) for glance in found):
@@ -69,15 +71,33 @@ class Watch:
         """The seconds until the next look, if there is nothing to be looked after."""
         return _CALM if self._is_calm else 0.0
 
-    def _glance(self, using: str, roots: list[type[SimpleTask]], home: str) -> Glance | None:
+    def _glance(self, using: str, roots: list[type[SimpleTask]], home: str | None) -> Glance | None:
         try:
-            glance = glances.at(using, roots, with_instructions=using == home)
-            # Where nothing waits or runs, nothing is compared with the clock.
-            age = time.monotonic() - self._told_at.get(using, float("-inf"))
-            if age >= (_SELDOM if glance.is_calm else _CLOCK):
+            glance = _at(using, roots, with_instructions=using == home)
+            if time.monotonic() - self._told_at.get(using, float("-inf")) >= _CLOCK:
                 clock.calibrate(using)
                 self._told_at[using] = time.monotonic()
             return glance
         except Error as error:
             _logger.warning("glance_failed database=%s error=%s", using, error)
             return None
+
+
+def _home() -> str | None:
+    """Where instructions are; None if the router fails to say: each process sees for itself."""
+    try:
+        return instructions.home()
+    except Exception as error:
+        _logger.warning("instructions_not_found error=%s", error)
+        return None
+
+
+def _at(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> Glance:
+    """A glance; trouble with the table of instructions alone keeps nobody from looking at tasks."""
+    try:
+        return glances.at(using, roots, with_instructions=with_instructions)
+    except Error:
+        if not (with_instructions and roots):
+            raise
+        glance = glances.at(using, roots)
+        return replace(glance, asked=clock.now(using))

@@ -11,13 +11,13 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import deliveries, subscribers
+from django_simpletask3.batches import record_each
 from django_simpletask3.moves import Move, state_in
 from django_simpletask3.newborns import insert_all
 from django_simpletask3.pens import Change, Pen, PostgresPen, pen_of
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.subscribers import Subscriber
-from django_simpletask3.transitions import record_all
 from tests.core.lives import kinds, row_of, saved, stream_of
 from tests.zoo.models import Invoice
 
@@ -107,7 +107,7 @@ class TestUnread:
         moves = self.claims([saved(Invoice) for _ in range(5)])
 
         with django_assert_num_queries(1):
-            record_all(moves, pass_over=True)
+            record_each(moves)
 
         assert {row_of(move.task).status for move in moves} == {Status.RUNNING}
         assert [kinds(move.task) for move in moves] == [["enqueue", "start"]] * 5
@@ -120,9 +120,9 @@ class TestUnread:
         event_recorded.connect(refuse, sender=Invoice)
         request.addfinalizer(lambda: event_recorded.disconnect(refuse, sender=Invoice))
 
-        with pytest.raises(ValueError, match="not this one"):
-            record_all(moves, pass_over=True)
+        record_each(moves)
 
+        assert [str(move.failure) for move in moves] == ["not this one"] * 2
         assert [kinds(move.task) for move in moves] == [["enqueue"]] * 2
         assert [move.task.status for move in moves] == [Status.PENDING] * 2
         assert {row_of(move.task).status for move in moves} == {Status.PENDING}
@@ -133,13 +133,13 @@ class TestUnread:
         monkeypatch.setitem(subscribers._subscribers, "audit", everything)
 
         with CaptureQueriesContext(connection) as made:
-            record_all(moves, pass_over=True)
+            record_each(moves)
 
         verbs = [query["sql"].split()[0] for query in made]
         assert verbs == ["BEGIN", "WITH", "INSERT", "COMMIT"]
         assert [delivery.kind for delivery in deliveries.waiting("default")] == [EventKind.START]
 
-    def test_moves_of_two_statements_are_one_transaction(self, monkeypatch: Any) -> None:
+    def test_what_a_statement_has_made_stays_if_the_next_one_fails(self, monkeypatch: Any) -> None:
         first, second = self.claims([saved(Invoice), saved(Invoice)])
         second.values = {"amount": 7}
         move, made = PostgresPen.move, []
@@ -151,10 +151,12 @@ class TestUnread:
             return move(*args)
 
         monkeypatch.setattr(PostgresPen, "move", move_once)
-        with pytest.raises(OperationalError):
-            record_all([first, second], pass_over=True)
+        record_each([first, second])
 
-        assert [kinds(each.task) for each in (first, second)] == [["enqueue"]] * 2
+        assert [kinds(each.task) for each in (first, second)] == [["enqueue", "start"], ["enqueue"]]
+        assert (first.failure, str(second.failure)) == (None, "gone")
+        assert (first.event is None, second.event is None) == (False, True)
+        assert (first.task.status, second.task.status) == (Status.RUNNING, Status.PENDING)
 
     def test_what_is_not_as_it_was_known_is_read_and_judged(self) -> None:
         tasks = [saved(Invoice) for _ in range(3)]
@@ -162,7 +164,7 @@ class TestUnread:
         row_of(tasks[1]).note("looked at")
         row_of(tasks[2]).cancel()
 
-        record_all(moves, pass_over=True)
+        record_each(moves)
 
         assert [kinds(task)[1:] for task in tasks] == [["start"], ["note", "start"], ["cancel"]]
         assert [move.refused is None for move in moves] == [True, True, False]
@@ -172,7 +174,7 @@ class TestUnread:
         moves = [*self.claims([task]), *self.claims([task])]
         moves[1].data = {"claim": "another"}
 
-        record_all(moves, pass_over=True)
+        record_each(moves)
 
         assert kinds(task) == ["enqueue", "start"]
         assert moves[1].refused is not None
@@ -182,7 +184,7 @@ class TestUnread:
         moves = self.claims([held, free])
 
         with held_row(held):
-            record_all(moves, pass_over=True)
+            record_each(moves)
 
         assert kinds(free) == ["enqueue", "start"]
         assert moves[0].failure is not None

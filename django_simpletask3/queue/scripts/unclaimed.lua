@@ -10,6 +10,7 @@ local function is_moved(id)
     moved = {}
     for _, rkey in ipairs(redis.call('HKEYS', waits)) do
       local deadline = redis.call('ZSCORE', leases, rkey)
+      if not deadline then redis.call('HDEL', waits, rkey) end  -- left behind by a death
       local taken = redis.call('LINDEX', rkey, 0)
       if taken and deadline and tonumber(deadline) > tonumber(now) then moved[taken] = true end
     end
