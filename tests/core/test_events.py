@@ -239,3 +239,19 @@ def test_streams_are_read_in_the_order_of_their_numbers(long_stream: Any) -> Non
 
     assert found == sorted(found)
     assert [event.sequence for event in long_stream.events.all()] == list(range(1, 8))
+
+
+@pytest.mark.django_db
+def test_an_event_model_with_a_constructor_of_its_own_is_told_by_name(monkeypatch) -> None:
+    made = Invoice.event_model.__init__
+
+    def tenanted(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not args:
+            kwargs["reason"] = "of tenant 7"
+        made(self, *args, **kwargs)
+
+    monkeypatch.setattr(Invoice.event_model, "__init__", tenanted)
+
+    task = Invoice.objects.create()
+
+    assert [event.reason for event in task.events.all()] == ["of tenant 7"]

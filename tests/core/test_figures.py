@@ -164,6 +164,17 @@ def test_what_others_saw_is_not_told_to_whoever_may_not_see_it(time_machine) -> 
     assert ended(Scope([Invoice], {Invoice: Invoice.objects.all()})) == {12: (1, 0)}
 
 
+def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
+    lived(time_machine, EventKind.ACK)
+    time_machine.shift(3 * 3600)
+    ended()
+    monkeypatch.setattr(connection, "schema_name", "another", raising=False)
+
+    Invoice.event_model._base_manager.all()._raw_delete("default")
+
+    assert ended() == {}
+
+
 def test_some_models_can_be_chosen(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
 

@@ -7,9 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from django_simpletask3 import clock, instructions
 from django_simpletask3.queue import get_queue
+from django_simpletask3.states import EventKind
+from django_simpletask3.transitions import record
 from django_simpletask3.worker.chores import Chore, Chores, redis_chores, timetable
 from django_simpletask3.worker.claims import Claims
 from django_simpletask3.worker.outlook import Outlook, Seen
@@ -277,6 +280,25 @@ def test_a_look_tells_of_what_operators_ask() -> None:
     Watch(timetable(), outlook).look()
 
     assert outlook.fresh().asked
+
+
+@pytest.mark.django_db(databases="__all__")
+@pytest.mark.parametrize("broken", ["home", "times"])
+def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
+    broken: str, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise OperationalError("no such table")
+
+    outlook = Outlook()
+    task = Invoice.objects.create()
+    record(task, EventKind.START, worker="w", values={"lease_until": clock.after("default", -1)})
+    monkeypatch.setattr(instructions, broken, fail)
+
+    watch = Watch(timetable(), outlook)
+    moved = eventually(watch.look, timeout=10.0)
+
+    assert (moved, outlook.fresh().asked) == (1, True)
 
 
 def test_the_end_of_a_claim_is_noticed_five_seconds_late_at_most(

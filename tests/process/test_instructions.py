@@ -168,6 +168,37 @@ def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedie
 
 
 @pytest.mark.django_db
+def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
+    obedience: Obedience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = instructions.standing
+
+    def slowly() -> Any:
+        see(obedience, asked=False)  # another process, before the pause
+        instructions.pause(Invoice)
+        return standing()
+
+    monkeypatch.setattr(instructions, "standing", slowly)
+    obedience.look()
+    obedience.step()
+
+    assert obedience.is_paused(Invoice._meta.label)
+
+
+@pytest.mark.django_db
+def test_what_stands_is_not_asked_for_at_every_look(
+    obedience: Obedience, django_assert_num_queries: Any
+) -> None:
+    instructions.stop("another:1:token")
+    see(obedience, asked=True)
+    obedience.step()
+
+    with django_assert_num_queries(0):
+        see(obedience, asked=True)
+        obedience.step()
+
+
+@pytest.mark.django_db
 def test_a_pause_ends_when_nothing_is_asked_any_more(obedience: Obedience) -> None:
     instructions.pause(Invoice)
     obedience.look()

@@ -148,3 +148,42 @@ def test_what_was_moved_to_a_seat_is_not_missing_while_the_wait_is_announced(que
     assert queue.missing(CHANNEL, ["a"]) == []
     raw.zincrby(LEASES, -2 * GRACE_SECONDS, place)
     assert queue.missing(CHANNEL, ["a"]) == ["a"]
+
+
+def test_what_a_wait_brought_unheard_is_taken_when_it_is_announced_further(queue, raw):
+    seat = Seat()
+    wait(queue, seat)
+    queue.push(CHANNEL, [("a", 1)])
+    raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, seat.token))
+    seat.until -= GRACE_SECONDS - 1.0
+
+    found = wait(queue, seat)
+
+    assert [message.id for message in found] == ["a"]
+
+
+def test_a_wait_that_ends_in_an_unforeseen_error_is_looked_into(queue, raw, monkeypatch):
+    seat = Seat()
+    wait(queue, seat)
+    queue.push(CHANNEL, [("a", 1)])
+    move = queue._move
+
+    def broken(*args):
+        move(*args)
+        raise ValueError("not one of redis-py's")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "_move", broken)
+        with pytest.raises(ValueError, match="not one"):
+            wait(queue, seat)
+
+    assert [message.id for message in wait(queue, seat)] == ["a"]
+
+
+def test_the_name_of_a_seat_that_a_death_left_behind_is_removed(queue, raw):
+    queue.push(CHANNEL, [("a", 1)])
+    raw.delete(queue.get_mq_key(CHANNEL))
+    raw.hset(WAITS, "somewhere", "w")
+
+    assert queue.missing(CHANNEL, ["a"]) == ["a"]
+    assert raw.hlen(WAITS) == 0
