@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -74,20 +74,24 @@ def start_or_postpone(
     }
     record_each(list(claims.values()))
     failures = {message: move.failure for message, move in claims.items() if move.failure}
-    for message, failure in failures.items():
-        _log_start(message, failure)
+    _log_failures(failures)
     open_ = {message for message, move in claims.items() if move.event or move.failure}
     settle([message for message in messages if message not in open_], result=False)
     runs = [Run(move.task, worker, message) for message, move in claims.items() if move.event]
     return runs, [message for message, failure in failures.items() if may_pass(failure)]
 
 
-def _log_start(message: Message, failure: Exception) -> None:
-    if may_pass(failure):
-        _logger.warning("start_postponed id=%s error=%s", message.id, failure)
-    else:
+def _log_failures(failures: Mapping[Message, Exception]) -> None:
+    passing = [message for message, failure in failures.items() if may_pass(failure)]
+    if passing:
+        # One line for all: what keeps one from being started keeps hundreds.
+        first = passing[0]
+        _logger.warning(
+            "start_postponed tasks=%s id=%s error=%s", len(passing), first.id, failures[first]
+        )
+    for message in failures.keys() - set(passing):
         # Not settled: the message comes back when its lease ends, and holds up nobody.
-        _logger.error("start_failed id=%s", message.id, exc_info=failure)
+        _logger.error("start_failed id=%s", message.id, exc_info=failures[message])
 
 
 def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: float) -> list[Run]:

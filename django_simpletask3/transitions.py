@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from .states import ACTIVE, EventKind
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+_logger = logging.getLogger(__name__)
 
 _STATE = tuple(Projection.__dataclass_fields__)
 
@@ -95,8 +98,10 @@ def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> se
         try:
             with _restored_on_error([move.task for move in some]):
                 rest = _record_unread(some, [statement], root, using)
-        except Exception:
-            break  # record_all meets it, too, and tells
+        except Exception as error:
+            # What stays of it record_all meets, too.
+            _logger.warning("batch_failed model=%s error=%s", root._meta.label, error)
+            break
         made |= {id(move) for move in some} - {id(move) for move in rest}
     return made
 
