@@ -21,7 +21,7 @@ from tests.conftest import missing
 from tests.redis_servers import executable
 
 ROOT = Path(__file__).resolve().parents[2]
-STORM = ["--minutes", "0.4", "--seed", "20", "--rate", "5", "--lease", "2.5"]
+STORM = ["--minutes", "1", "--seed", "20", "--rate", "5", "--lease", "2.5"]
 STORM += ["--baseline", "0", "--probes", "2"]
 #: The way of a task, every step of it (the slow one in three parts); of the ways around it, every
 #: n-th: which ways, the first step, and n.
