@@ -25,6 +25,7 @@ from benchmarks.chaos.verdict import Verdict, judge, leaks
 from django_simpletask3 import recovery
 from django_simpletask3.exceptions import SimpleTaskError
 from django_simpletask3.queue import get_queue, reset_queue
+from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from django_simpletask3.worker.supervisor import Supervisor
 from tests.chaos import mortality
@@ -42,6 +43,14 @@ class Way:
     live: Callable[[], object]
     meanwhile: Callable[[int], object] = lambda pid: None
     fate: int = TOGETHER
+
+
+def _watch(**_: Any) -> None:
+    """Whoever hears of an event hears of it in its transaction: that is another way to walk."""
+
+
+# Of parcels; what happens to jobs nobody watches.
+event_recorded.connect(_watch, sender=Parcel)
 
 
 def node(*, burst: bool) -> None:
