@@ -52,10 +52,10 @@ class Run:
 def start(
     model: type[SimpleTask], messages: Sequence[Message], *, worker: str, lease: float
 ) -> list[Run]:
-    """Claim the tasks of ``messages`` in the database, in one transaction; the runs to perform.
+    """Claim the tasks of ``messages`` in the database, together; the runs to perform.
 
     A message that asks for nothing (deleted, finished or foreign tasks) is settled here. Database
-    errors that pass are raised; nothing was claimed then.
+    errors that pass are raised; the same call finds what was claimed before them.
     """
     return start_or_postpone(model, messages, worker=worker, lease=lease)[0]
 
@@ -128,7 +128,7 @@ def perform(run: Run) -> None:
 
 
 def finish(runs: Sequence[Run]) -> list[Run]:
-    """Record how the runs ended, in one transaction, then settle their messages.
+    """Record how the runs ended, together, then settle their messages.
 
     Database errors that may pass are raised and the same call can be made again: what was recorded
     already is not recorded twice. A run whose outcome cannot be written as it is has failed. What

@@ -103,6 +103,8 @@ def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> se
             _logger.warning("batch_failed model=%s error=%s", root._meta.label, error)
             break
         made |= {id(move) for move in some} - {id(move) for move in rest}
+        for move in rest:
+            move.known = None  # the row is not as it was, or locked: it has to be read
     return made
 
 

@@ -164,8 +164,10 @@ class TestUnread:
         row_of(tasks[1]).note("looked at")
         row_of(tasks[2]).cancel()
 
-        record_each(moves)
+        with CaptureQueriesContext(connection) as made:
+            record_each(moves)
 
+        assert [query["sql"].split()[0] for query in made].count("WITH") == 1
         assert [kinds(task)[1:] for task in tasks] == [["start"], ["note", "start"], ["cancel"]]
         assert [move.refused is None for move in moves] == [True, True, False]
 
