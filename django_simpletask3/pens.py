@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
 
-from .events import TaskEvent, event_model_of, events_of
-from .spoken import Speaker, Unspeakable, is_put_by_django, speaker
+from .events import TaskEvent, events_of
+from .spoken import Unspeakable, is_put_by_django
+from .statements import Change, plan_of
 
 if TYPE_CHECKING:
     from .models import SimpleTask
@@ -18,64 +18,8 @@ if TYPE_CHECKING:
 #: One row, if nobody has moved it.
 _REWRITE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
 
-# PostgreSQL is told a whole batch as one text of JSON: to make that costs a third of what arrays or
-# lists of values cost, and the statement is the same for any number of rows.
-
-#: All rows of a batch that nobody has moved.
-_REWRITE = """
-UPDATE {rows} AS task SET {new}
-FROM json_to_recordset(%s::json) AS told({columns})
-WHERE task.{key} = told.pk AND task.{number} = told.unmoved
-"""
-
-#: Events of rows that somebody else writes.
-_APPEND = """
-INSERT INTO {events} ({event_names})
-SELECT {event_values} FROM json_to_recordset(%s::json) AS told({columns})
-RETURNING {returned}
-"""
-
-#: Rows that nobody has moved and nobody has locked, with an event each. They are locked in the
-#: order of their keys, as by everybody: two batches cannot wait for each other.
-_MOVE = """
-WITH told AS MATERIALIZED (
-  SELECT * FROM json_to_recordset(%s::json) AS told({columns})
-), held AS MATERIALIZED (
-  SELECT task.{key} AS pk FROM {rows} AS task JOIN told ON task.{key} = told.pk
-  WHERE task.{number} = told.unmoved ORDER BY task.{key} FOR NO KEY UPDATE OF task SKIP LOCKED
-), moved AS (
-  UPDATE {rows} AS task SET {new} FROM told JOIN held ON held.pk = told.pk
-  WHERE task.{key} = told.pk RETURNING task.{key} AS pk
-)
-INSERT INTO {events} ({event_names})
-SELECT {event_values} FROM told JOIN moved ON moved.pk = told.pk
-RETURNING {returned}
-"""
-
-#: New rows, whose keys the database counts.
-_INSERT = """
-INSERT INTO {rows} ({row_names})
-SELECT {row_values} FROM json_to_recordset(%s::json) AS told({columns})
-RETURNING {key}
-"""
-
-#: A new row and its first event; the keys of both.
-_BIRTH = """
-WITH born AS (INSERT INTO {rows} ({row_names}) VALUES ({row_blanks}) RETURNING {key} AS pk)
-INSERT INTO {events} ({event_names}) SELECT {birth_values} FROM born RETURNING {task}, {event_key}
-"""
-
 #: How many rows one statement of PostgreSQL is told of: the text is held in memory, twice.
 _MOST = 1000
-
-
-class Change(NamedTuple):
-    """New values of one row whose ``sequence`` was ``unmoved``, and the event that gives them."""
-
-    pk: Any
-    unmoved: int
-    columns: Mapping[str, Any]
-    event: TaskEvent | None = None
 
 
 class Pen:
@@ -159,7 +103,7 @@ class PostgresPen(Pen):
 
     def rewrite(self, changes: Sequence[Change]) -> int:
         names = tuple(changes[0].columns)
-        plan = _plan(self._root, self._using, names, False)
+        plan = plan_of(self._root, self._using, names, False)
         try:
             text = json.dumps([plan.told(change) for change in changes], allow_nan=False)
         except Unspeakable:
@@ -169,7 +113,7 @@ class PostgresPen(Pen):
             return int(cursor.rowcount)
 
     def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
-        plan = _plan(self._root, self._using, (), True)
+        plan = plan_of(self._root, self._using, (), True)
         size = batch_size or _MOST
         for start in range(0, len(events), size):
             some = events[start : start + size]
@@ -181,7 +125,7 @@ class PostgresPen(Pen):
                 self._insert(plan.append, text, some)
 
     def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
-        plan = _plan(self._root, self._using, tuple(rows[0]), False)
+        plan = plan_of(self._root, self._using, tuple(rows[0]), False)
         told = [plan.new(row) for row in rows]  # all, before the first is inserted
         size, keys = batch_size or _MOST, []
         with connections[self._using].cursor() as cursor:
@@ -192,7 +136,7 @@ class PostgresPen(Pen):
         return keys
 
     def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
-        plan = _plan(self._root, self._using, tuple(row), True)
+        plan = plan_of(self._root, self._using, tuple(row), True)
         values = [say(row[name]) for name, say in plan.born]
         values += [say(vars(event)[name]) for name, say in plan.born_events]
         with connections[self._using].cursor() as cursor:
@@ -203,7 +147,7 @@ class PostgresPen(Pen):
 
     def move(self, changes: Sequence[Change]) -> set[Any]:
         names = tuple(changes[0].columns)
-        plan = _plan(self._root, self._using, names, True)
+        plan = plan_of(self._root, self._using, names, True)
         events = [change.event for change in changes if change.event is not None]
         try:
             told = [
@@ -225,105 +169,6 @@ class PostgresPen(Pen):
                 event.pk, event._state.adding, event._state.db = pk, False, self._using
                 inserted.add(event.task_id)
         return inserted
-
-
-class _Plan(NamedTuple):
-    """Statements of PostgreSQL for changes of the same columns, and who says their values."""
-
-    rewrite: str
-    insert: str
-    append: str
-    birth: str
-    move: str
-    key: Speaker
-    columns: Sequence[tuple[str, str, Speaker]]
-    event_columns: Sequence[tuple[str, str, Speaker]]
-    born: Sequence[tuple[str, Speaker]]
-    born_events: Sequence[tuple[str, Speaker]]
-
-    def told(self, change: Change) -> dict[str, Any]:
-        """What a statement is told of a row."""
-        row = {"pk": self.key(change.pk), "unmoved": change.unmoved}
-        return {**row, **self.new(change.columns)}
-
-    def new(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a statement is told of the columns of a row."""
-        return {word: say(values[name]) for word, name, say in self.columns}
-
-    def said(self, event: TaskEvent) -> dict[str, Any]:
-        """What a statement is told of an event."""
-        values = vars(event)
-        return {word: say(values[name]) for word, name, say in self.event_columns}
-
-
-@lru_cache(maxsize=1000)
-def _plan(root: type[SimpleTask], using: str, names: tuple[str, ...], with_events: bool) -> _Plan:
-    rows: Any = root._meta
-    events: Any = event_model_of(root)._meta
-    quote: Any = connections[using].ops.quote_name
-    fields = {f"c{n}": rows.get_field(name) for n, name in enumerate(names)}
-    written = [field for field in events.concrete_fields if field is not events.pk]
-    event_fields = {f"e{n}": field for n, field in enumerate(written)} if with_events else {}
-    keys = {"pk": rows.pk, "unmoved": rows.get_field("sequence")} if names else {}
-    told = {**keys, **fields, **event_fields}
-    returned = (events.get_field("task"), events.get_field("sequence"), events.pk)
-    words = {
-        "rows": quote(rows.db_table),
-        "key": quote(rows.pk.column),
-        "number": quote(rows.get_field("sequence").column),
-        "row_names": ", ".join(quote(field.column) for field in fields.values()),
-        "row_values": ", ".join(f"told.{word}" for word in fields),
-        "new": ", ".join(f"{quote(field.column)} = told.{word}" for word, field in fields.items()),
-        "columns": ", ".join(f"{word} {_type(field, using)}" for word, field in told.items()),
-        "events": quote(events.db_table),
-        "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
-        "event_values": ", ".join(f"told.{word}" for word in event_fields),
-        "row_blanks": ", ".join("%s" for _ in fields),
-        "birth_values": ", ".join(
-            "born.pk" if field.name == "task" else "%s" for field in event_fields.values()
-        ),
-        "task": quote(events.get_field("task").column),
-        "event_key": quote(events.pk.column),
-        "returned": ", ".join(quote(field.column) for field in returned),
-    }
-    return _Plan(
-        rewrite=_REWRITE.format(**words),
-        insert=_INSERT.format(**words),
-        append=_APPEND.format(**words),
-        birth=_BIRTH.format(**words),
-        move=_MOVE.format(**words),
-        key=speaker(rows.pk, using),
-        columns=[
-            (word, name, speaker(field, using))
-            for (word, field), name in zip(fields.items(), names, strict=True)
-        ],
-        event_columns=[
-            (word, field.attname, speaker(field, using)) for word, field in event_fields.items()
-        ],
-        born=[
-            (name, _alone(field, using)) for name, field in zip(names, fields.values(), strict=True)
-        ],
-        born_events=[
-            (field.attname, _alone(field, using))
-            for field in event_fields.values()
-            if field.name != "task"
-        ],
-    )
-
-
-def _alone(field: Any, using: str) -> Speaker:
-    """Says values that stand by themselves: what is JSON inside a text of JSON is a text then."""
-    say = speaker(field, using)
-    if not isinstance(field, models.JSONField):
-        return say
-    return lambda value: None if (word := say(value)) is None else json.dumps(word)
-
-
-def _type(field: Any, using: str) -> str:
-    connection = connections[using]
-    # A key that the database counts is only a number where it is told.
-    found = field.rel_db_type(connection) if field.primary_key else field.db_type(connection)
-    return str(found)
 
 
 _PENS: dict[str, type[Pen]] = {"postgresql": PostgresPen}

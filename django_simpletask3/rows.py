@@ -10,7 +10,8 @@ from django.db import connections, models
 from .columns import has_column
 from .exceptions import StaleTask
 from .locks import become_the_writer, slices
-from .pens import Change, pen_of
+from .pens import pen_of
+from .statements import Change
 
 if TYPE_CHECKING:
     from .models import SimpleTask

@@ -13,8 +13,9 @@ from .events import TaskEvent, root_of
 from .exceptions import StaleTask, TransitionRefused
 from .locks import slices
 from .moves import Move, columns_of, event_of, is_unborn, remember_schedule
-from .pens import Change, pen_of
+from .pens import pen_of
 from .signals import event_recorded
+from .statements import Change
 from .subscribers import registered
 
 if TYPE_CHECKING:

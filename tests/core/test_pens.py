@@ -14,8 +14,9 @@ from django_simpletask3 import deliveries, subscribers
 from django_simpletask3.batches import record_each
 from django_simpletask3.moves import Move, state_in
 from django_simpletask3.newborns import insert_all
-from django_simpletask3.pens import Change, Pen, PostgresPen, pen_of
+from django_simpletask3.pens import Pen, PostgresPen, pen_of
 from django_simpletask3.signals import event_recorded
+from django_simpletask3.statements import Change
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.subscribers import Subscriber
 from tests.core.lives import kinds, row_of, saved, stream_of

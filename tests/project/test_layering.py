@@ -14,6 +14,7 @@ RANKS: list[set[str]] = [
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
     {"tombstones", "spoken"},
     {"events", "queue"},
+    {"statements"},
     {"bells", "locks", "deliveries", "holds", "instructions", "pens", "replay", "triggers"},
     {
         "append_only",
