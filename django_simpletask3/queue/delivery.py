@@ -101,7 +101,7 @@ class Delivery(Transport):
         if limit < 1:
             return []
         place = seat or Seat(is_kept=False)
-        claim = partial(self._seated, place, channel, worker, lease, limit)
+        claim = partial(self._seated, place, channel, worker=worker, lease=lease, limit=limit)
         deadline = time.monotonic() + timeout
         while True:
             client, wait = self.endpoint.waiting(deadline - time.monotonic())
@@ -129,8 +129,8 @@ class Delivery(Transport):
             self.ask(lambda: self.db.zrem(self.get_leases_key(), place))
             self.ask(lambda: self.db.hdel(self.get_waits_key(), place))
 
-    def _seated(  # noqa: PLR0917
-        self, seat: Seat, channel: str, worker: str, lease: float, limit: int, wait: float
+    def _seated(
+        self, seat: Seat, channel: str, wait: float, *, worker: str, lease: float, limit: int
     ) -> list[Message]:
         """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
         tokens = [seat.token, *(str(uuid.uuid4()) for _ in range(limit - 1))]

@@ -114,7 +114,7 @@ class Chores:
                 self._do(name, chore)
         rests = [self._shared.rest(name, chore.seconds) for name, chore in self._chores.items()]
         rest = min(*rests, _ALERT)
-        return rest + random.uniform(0.0, _APART) if rest > 0 else 0.0  # noqa: S311
+        return rest + random.uniform(0.0, _APART) if rest > 0 else 0.0  # noqa: S311 - no secret
 
     def _do(self, name: str, chore: Chore) -> None:
         self._shared.begin(name)
