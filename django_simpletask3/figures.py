@@ -169,17 +169,11 @@ def _count(
 ) -> dict[tuple[type[SimpleTask], str, datetime], int]:
     """How many events there were, by table, name and the begin of a bar."""
     wanted = {(root, name, bar.begin): bar for root in found for name in _KINDS for bar in made}
-    # Of several tenants each has a schema of its own, behind one alias.
-    place = f"{using}:{getattr(connections[using], 'schema_name', '')}"
     # What a user may not see of a table is not told by what others saw.
     cached = {
-        (
-            root,
-            name,
-            begin,
-        ): f"{place}:{root._meta.db_table}:{name}:{begin.timestamp()}:{bar.end.timestamp()}"
-        for (root, name, begin), bar in wanted.items()
-        if root not in scope.within and bar.end < timezone.now() - _SETTLED
+        key: _name(using, key[0], key[1], bar)
+        for key, bar in wanted.items()
+        if key[0] not in scope.within and bar.end < timezone.now() - _SETTLED
     }
     remembered = _past.get_many(cached.values())
     told = {key: remembered[name] for key, name in cached.items() if name in remembered}
@@ -199,6 +193,13 @@ def _count(
     counted = counted_of(using, queries, MOST)
     _past.set_many({cached[key]: number for key, number in counted.items() if key in cached})
     return told | counted
+
+
+def _name(using: str, root: type[SimpleTask], name: str, bar: Bar) -> str:
+    """By what a number of a bar that is long over is remembered."""
+    # Of several tenants each has a schema of its own, behind one alias.
+    place = (using, getattr(connections[using], "schema_name", ""), root._meta.db_table)
+    return ":".join(map(str, (*place, name, bar.begin.timestamp(), bar.end.timestamp())))
 
 
 def _measure(
