@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import context
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
     from .models import SimpleTask
 
 #: What a row says before its first event.
-NEWBORN: dict[str, Any] = {
-    name: getattr(Projection(), name) for name in Projection.__dataclass_fields__
-}
+NEWBORN: dict[str, Any] = Projection()._asdict()
 
 #: What a new row under the key of a deleted one takes over.
 _CARRIED_ON = ("sequence", "digest", "attempt")
@@ -72,9 +71,9 @@ def former_lives(
 
 
 def first_event(
-    task: SimpleTask, before: Mapping[str, Any], using: str
+    task: SimpleTask, before: Mapping[str, Any], using: str, moment: datetime
 ) -> tuple[TaskEvent, dict[str, Any]]:
-    """The event with which the life of ``task`` begins, and the columns of its row."""
+    """The event with which the life of ``task`` begins at ``moment``; the columns of its row."""
     model = type(task)
     # The table cannot tell what a proxy or a child table means to run: the stream does.
     data: dict[str, Any] = {} if root_of(model) is model else {"model": model._meta.label}
@@ -82,5 +81,5 @@ def first_event(
     if parent := context.current().parent:
         data["parent"] = values["parent"] = parent
     move = Move(task, EventKind.ENQUEUE, data=data, values=values)
-    event = event_of(move, before, using)
+    event = event_of(move, before, using, moment)
     return event, columns_of(move, event, before, using)

@@ -37,7 +37,7 @@ class Writer:
             count = self._stream(place, events)
             row = rows.get(pk)
             self._line(
-                {**place, "events": count, "row": row and _words(asdict(Projection.of(row)))}
+                {**place, "events": count, "row": row and _words(Projection.of(row)._asdict())}
             )
             self._streams += 1
             self._events += count

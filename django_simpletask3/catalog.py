@@ -12,8 +12,8 @@ from django.apps import apps
 from django.db import Error, connections, router
 
 from .events import events_of, root_of
+from .instances import instances
 from .models import SimpleTask
-from .querysets import TaskQuerySet
 from .states import EventKind
 
 _logger = logging.getLogger(__name__)
@@ -111,15 +111,11 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     by_model: dict[type[SimpleTask], list[Any]] = {}
     for pk, model in saved_models(root, using, pks).items():
         by_model.setdefault(model, []).append(pk)
-    tasks = [
-        task
-        for model, keys in by_model.items()
-        for task in _instances(model, using).filter(pk__in=keys)
-    ]
+    tasks = [task for model, keys in by_model.items() for task in instances(model, using, keys)]
     orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
     found = {task.pk for task in tasks}
     if orphans := [pk for pk in orphans if pk not in found]:
-        tasks += _instances(root, using).filter(pk__in=orphans)
+        tasks += instances(root, using, orphans)
     return tasks
 
 
@@ -138,8 +134,3 @@ def _birth_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[An
         return {}
     births = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
     return {pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")}
-
-
-def _instances(model: type[SimpleTask], using: str) -> TaskQuerySet[Any]:
-    # Past managers that may hide rows, and without what may be large.
-    return TaskQuerySet(model, using=using).defer("result_data", "error_data")

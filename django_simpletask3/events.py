@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from django.db import DEFAULT_DB_ALIAS, models, router
+from django.db.models.base import ModelState
+from django.db.models.signals import post_init, pre_init
 from django.utils.translation import gettext_lazy as _
 
 from .exceptions import AppendOnly
@@ -194,23 +196,27 @@ def _event_model_of(root: Any) -> Any:
 def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     """An event of the tasks of ``model`` that is not saved yet.
 
-    Django is told by position, as if it had read a row: by name it takes five times as long.
+    Its attributes are set as Django does when it reads a pickled instance, if nobody could tell the
+    difference: called by name, the class takes fifteen times as long.
     """
     found: Any = event_model_of(model)
-    if found.__init__ is not models.Model.__init__:  # which may look what it is told by name
+    if found.__init__ is not models.Model.__init__ or any(
+        signal.receivers and signal.has_listeners(found) for signal in (pre_init, post_init)
+    ):
         return cast("TaskEvent", found(**columns))
-    return cast(
-        "TaskEvent",
-        found(*[columns[name] if name in columns else born() for name, born in _columns(found)]),
+    event: TaskEvent = found.__new__(found)
+    event._state = ModelState()
+    vars(event).update(
+        {name: columns[name] if name in columns else born() for name, born in _columns(found)}
     )
+    return event
 
 
 @lru_cache(maxsize=10_000)
 def _columns(event_model: Any) -> list[tuple[str, Callable[[], Any]]]:
-    return [
-        (field.attname, (lambda: models.DEFERRED) if field.generated else field.get_default)
-        for field in event_model._meta.concrete_fields
-    ]
+    """The columns of ``event_model`` that are not made by the database, and their defaults."""
+    fields = event_model._meta.concrete_fields
+    return [(field.attname, field.get_default) for field in fields if not field.generated]
 
 
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:

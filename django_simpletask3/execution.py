@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import Any
 
 from . import addresses, backoff, bodies, clock
@@ -68,8 +69,9 @@ def start_or_postpone(
     They are to be tried again by the same claims: of a start whose commit was not answered nobody
     else knows that it is ours.
     """
+    until = _ends(lease)
     claims = {
-        message: _claim(task, message.running_id, worker, lease)
+        message: _claim(task, message.running_id, worker, until)
         for message, task in addresses.due(model, messages).items()
     }
     record_each(list(claims.values()))
@@ -101,7 +103,8 @@ def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: flo
     waiting for longer than a bell is trusted. Errors as in ``start``.
     """
     tasks = [task for using in databases_of(model) for task in _unrung(model, using, limit)]
-    moves = [_claim(task, str(uuid.uuid4()), worker, lease) for task in tasks]
+    until = _ends(lease)
+    moves = [_claim(task, str(uuid.uuid4()), worker, until) for task in tasks]
     record_each(moves)
     return [Run(move.task, worker) for move in moves if move.event is not None]
 
@@ -193,8 +196,13 @@ def give_back(messages: Sequence[Message], reason: str) -> None:
         _logger.warning("return_failed messages=%s error=%s", len(messages), error)
 
 
-def _claim(task: SimpleTask, claim: str, worker: str, lease: float) -> Move:
-    values = {"lease_until": clock.after(home_of(task), lease)}
+def _ends(lease: float) -> Callable[[str], datetime]:
+    """When leases end that begin together, by the clock of each database."""
+    return cache(partial(clock.after, seconds=lease))
+
+
+def _claim(task: SimpleTask, claim: str, worker: str, until: Callable[[str], datetime]) -> Move:
+    values = {"lease_until": until(home_of(task))}
     known = state_in(task)
     data = {"claim": claim}
     return Move(task, EventKind.START, worker=worker, data=data, values=values, known=known)

@@ -44,7 +44,7 @@ def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dic
     """The projected columns of these rows, as dicts; ``result_text`` is the result as stored."""
     text = ExpressionWrapper(F("result_data"), output_field=models.TextField())
     table, _ = _tables(root, using)
-    names = ("pk", *Projection.__dataclass_fields__, "error_data", "result_text")
+    names = ("pk", *Projection._fields, "error_data", "result_text")
     yield from table.filter(pk__in=pks).annotate(result_text=text).values(*names)
 
 

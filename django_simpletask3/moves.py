@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from . import clock, context
@@ -63,8 +64,13 @@ class Move:
         return {name: row[name] for name, value in self.expect.items() if row[name] != value}
 
 
-def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
-    """The event, sealed, that ``move`` appends to the stream of the task in ``row``."""
+def event_of(
+    move: Move, row: Mapping[str, Any], using: str, moment: datetime | None = None
+) -> TaskEvent:
+    """The event, sealed, that ``move`` appends to the stream of the task in ``row``.
+
+    It happens now, or at the ``moment`` that all of a batch share.
+    """
     before = Projection.of(row)
     told = context.current()
     event = new_event(
@@ -75,7 +81,7 @@ def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
         from_status=before.status,
         to_status=before.status_after(move.kind),
         attempt=before.attempt + (move.kind is EventKind.START),
-        event_time=clock.now(using),
+        event_time=moment or clock.now(using),
         worker=_short(move.worker),
         actor=_short(told.actor),
         reason=_short(move.reason or told.reason),
@@ -88,7 +94,7 @@ def event_of(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent:
 def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str) -> dict[str, Any]:
     """The columns of the row once ``event`` has happened."""
     after = Projection.of(row).after(event)
-    columns = {name: getattr(after, name) for name in Projection.__dataclass_fields__}
+    columns: dict[str, Any] = after._asdict()
     if event.kind == EventKind.ERASE:
         return {**columns, "result_data": None, "error_data": None}
     if event.kind in EVIDENCE:
@@ -107,7 +113,7 @@ def is_unborn(row: Mapping[str, Any]) -> bool:
 def state_in(task: SimpleTask) -> dict[str, Any]:
     """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
     said = vars(task)
-    return {"pk": task.pk, **{name: said[name] for name in Projection.__dataclass_fields__}}
+    return {"pk": task.pk, **{name: said[name] for name in Projection._fields}}
 
 
 def remember_schedule(task: SimpleTask, names: Iterable[str] = SCHEDULE) -> None:
@@ -126,10 +132,11 @@ def rescheduled(task: SimpleTask) -> set[str]:
     }
 
 
-def trusted_until(run_after: Any, using: str) -> Any:
+def trusted_until(run_after: Any, using: str, now: datetime | None = None) -> Any:
     """Until when the bell of a PENDING task is trusted: then recovery looks whether it rang."""
     if clock.is_past(run_after, using):
-        return clock.after(using, options.simq_timeout_task_recovery_interval)
+        trust = timedelta(seconds=options.simq_timeout_task_recovery_interval)
+        return (now or clock.now(using)) + trust
     return run_after
 
 
@@ -139,7 +146,9 @@ def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) ->
         book["worker"] = move.worker
     elif after.status in ACTIVE:
         book["worker"] = ""
-        book["lease_until"] = trusted_until(move.values.get("run_after"), using)
+        book["lease_until"] = trusted_until(
+            move.values.get("run_after"), using, event.event_time
+        )
     else:
         book["lease_until"] = None
     return book

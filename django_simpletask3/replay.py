@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from .events import TaskEvent
 from .states import ACTIVE, EVIDENCE, FINAL, EventKind, Status, target
@@ -29,8 +28,7 @@ _SUCCESS = {Status.SUCCESS: True, Status.FAILED: False}
 _WITH_RESULT = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.DROP})
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(NamedTuple):
     """What a stream says of its row, but for the result itself, which stands on the row only."""
 
     status: Status | None = None
@@ -46,14 +44,14 @@ class Projection:
     def of(cls, row: Any) -> Projection:
         """What the row (a task, or a dict of its columns) says of itself."""
         read: Callable[[str], Any] = row.get if isinstance(row, dict) else partial(getattr, row)
-        return cls(*map(read, cls.__dataclass_fields__))
+        return cls(*map(read, cls._fields))
 
     def after(self, event: TaskEvent) -> Projection:
         """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
         if event.kind in EVIDENCE:
-            return replace(self, sequence=event.sequence, digest=event.digest)
+            return self._replace(sequence=event.sequence, digest=event.digest)
         status = self.status_after(event.kind)
-        # By position: this is done for every move, and replace() takes five times as long.
+        # By position: this is done for every move, and _replace() takes three times as long.
         told = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
             told = (event.event_time, *told[1:])
@@ -70,10 +68,8 @@ class Projection:
 
     def differences(self, other: Projection) -> dict[str, tuple[Any, Any]]:
         """The columns in which ``other`` says something else: {name: (ours, theirs)}."""
-        pairs = {
-            name: (getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__
-        }
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        columns = zip(self._fields, self, other, strict=True)
+        return {name: (mine, others) for name, mine, others in columns if mine != others}
 
 
 def fold(events: Iterable[TaskEvent]) -> Projection:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.utils import timezone
@@ -95,7 +96,13 @@ def _number(status: Any) -> int | None:
 
 
 def _instant(moment: datetime) -> str:
-    # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata.
     if timezone.is_aware(moment):
         moment = moment.astimezone(UTC)
+    return _told(moment)
+
+
+@lru_cache(maxsize=100)
+def _told(moment: datetime) -> str:
+    """A moment of UTC, or of no zone: those of a batch are said again and again."""
+    # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata.
     return moment.isoformat(timespec="milliseconds")

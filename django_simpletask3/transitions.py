@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_STATE = tuple(Projection.__dataclass_fields__)
+_STATE = tuple(Projection._fields)
 
 Fact = tuple["SimpleTask", TaskEvent]
 
@@ -138,7 +139,8 @@ def _enqueue(
     tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object], batch_size: int | None
 ) -> None:
     before = births.lives_before(tasks, using)
-    told = [(task, _born(task, before.get(task.pk, births.NEWBORN), using)) for task in tasks]
+    now = clock.now(using)
+    told = [(task, _born(task, before.get(task.pk, births.NEWBORN), using, now)) for task in tasks]
     if len(told) == 1:
         newborns.charge(*told[0])
     try:
@@ -212,8 +214,10 @@ def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
         raise
 
 
-def _born(task: SimpleTask, before: Mapping[str, Any], using: str) -> TaskEvent:
-    event, columns = births.first_event(task, before, using)
+def _born(
+    task: SimpleTask, before: Mapping[str, Any], using: str, moment: datetime
+) -> TaskEvent:
+    event, columns = births.first_event(task, before, using, moment)
     vars(task).update(columns)
     return event
 

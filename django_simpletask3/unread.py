@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
+from . import clock
 from .columns import has_column
 from .events import TaskEvent, root_of
 from .exceptions import StaleTask, TransitionRefused
@@ -36,10 +38,11 @@ def planned(moves: Sequence[Move], root: type[SimpleTask], using: str) -> list[S
     if not pen_of(root, using).is_terse:
         return []
     found: dict[Any, tuple[Move, Change]] = {}
+    now = clock.now(using)
     for move in moves:
         if move.known is not None and move.known["pk"] not in found:
             with suppress(TransitionRefused):
-                found[move.known["pk"]] = move, _change(move, move.known, using)
+                found[move.known["pk"]] = move, _change(move, move.known, using, now)
     alike: dict[tuple[str, ...], list[tuple[Move, Change]]] = {}
     for move, change in found.values():
         alike.setdefault(tuple(sorted(change.columns)), []).append((move, change))
@@ -77,10 +80,10 @@ def made(
     return done
 
 
-def _change(move: Move, row: Any, using: str) -> Change:
-    """What ``move`` makes of ``row``. Raises TransitionRefused if it needs a closer look."""
+def _change(move: Move, row: Any, using: str, moment: datetime) -> Change:
+    """What ``move`` makes of ``row`` at ``moment``. Raises TransitionRefused if it needs a closer look."""
     elsewhere = not all(has_column(root_of(type(move.task)), name) for name in move.values)
     if elsewhere or is_unborn(row) or move.missed(row):
         raise StaleTask(f"{move.task._meta.label} {row['pk']} has to be read.")
-    event = event_of(move, row, using)
+    event = event_of(move, row, using, moment)
     return Change(row["pk"], row["sequence"], columns_of(move, event, row, using), event)

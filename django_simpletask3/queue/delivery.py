@@ -18,7 +18,7 @@ from django_simpletask3.exceptions import QueueUnavailable
 from .connection import SHORTEST_WAIT, WOKEN
 from .encoding import dumps
 from .messages import Message, claimed
-from .transport import Transport, batches, flat
+from .transport import BATCH, Transport, batches, flat
 
 #: How long an announced wait outlasts the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
@@ -133,9 +133,9 @@ class Delivery(Transport):
         self, seat: Seat, channel: str, wait: float, *, worker: str, lease: float, limit: int
     ) -> list[Message]:
         """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
-        tokens = [seat.token, *(str(uuid.uuid4()) for _ in range(limit - 1))]
         was_announced, seat.until, asked_at = seat.until > 0, 0.0, time.monotonic()
-        messages = self._claim(channel, worker, lease, tokens, wait)
+        rows = self.claim_rows(channel, worker, lease, seat.token, limit, wait)
+        messages = [claimed(channel, worker, row) for row in rows]
         if messages:
             if was_announced:  # and is not what brought them
                 place = self.get_running_key(channel, seat.token)
@@ -243,23 +243,22 @@ class Delivery(Transport):
             answers += map(bool, self.run("settle", outcome, result, letter, *rows))
         return answers
 
-    def _claim(
-        self, channel: str, worker: str, lease: float, tokens: list[str], wait: float
-    ) -> list[Message]:
-        answers = self.claim_rows(channel, worker, lease, tokens, wait)
-        return [claimed(channel, worker, answer) for answer in answers]
-
     def claim_rows(
-        self, channel: str, worker: str, lease: float, tokens: list[str], wait: float
+        self, channel: str, worker: str, lease: float, token: str, limit: int, wait: float
     ) -> list[Any]:
-        """What the claim script answers; a ``wait`` is announced if there is nothing to claim."""
+        """What the claim script answers, the first message under ``token``.
+
+        A ``wait`` is announced in its name if there is nothing to claim.
+        """
         head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
         announced = wait + GRACE_SECONDS if wait > 0 else 0
         answers: list[Any] = []
-        for batch in batches(tokens):
-            answers += (rows := self.run("claim", *head, announced, *batch))
-            if len(rows) < len(batch):
+        while len(answers) < limit:
+            size = min(limit - len(answers), BATCH)
+            answers += (rows := self.run("claim", *head, announced, token, size))
+            if len(rows) < size:
                 break
+            token, announced = str(uuid.uuid4()), 0
         return answers
 
     def _wait(self, client: Any, channel: str, token: str, seconds: float) -> Any:

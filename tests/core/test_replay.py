@@ -106,7 +106,7 @@ def test_a_row_that_says_something_else_is_told_apart_column_by_column() -> None
 
 
 def test_the_fold_covers_every_projected_column_but_the_results() -> None:
-    folded = set(Projection.__dataclass_fields__)
+    folded = set(Projection._fields)
 
     assert set(PROJECTED) - folded == {"result_data", "error_data"}
     assert folded <= set(PROJECTED)

@@ -1,8 +1,8 @@
--- Take messages out of the queue, one for each claim token.
+-- Take messages out of the queue, each under a claim token of its own.
 --
 -- ARGV 4 channel, 5 worker, 6 worker in YAML, 7 seconds the worker's status lives, 8 seconds of the lease,
 --      9 seconds for which a blocking move into the first token's running key is announced if nothing
---      was found (0: none), 10.. claim tokens
+--      was found (0: none), 10 the first token, a UUID, 11 how many messages at most
 -- Returns for each message {id, token, body or false, attempt}.
 --
 -- A token whose running key holds a message already gets that one: after a blocking move, and when the
@@ -18,6 +18,14 @@ local function announce_worker()
   if redis.call('EXISTS', key) == 1 then return end
   redis.call('HSET', key, 'worker', worker_yaml, 'start_time', now, 'update_time', now)
   redis.call('EXPIRE', key, ARGV[7])
+end
+
+-- The tokens after the first: its neighbors, which nobody else is given. Made here, as a hundred of them take
+-- longer to send than to make.
+local function token_at(place)
+  local first = ARGV[10]
+  if place == 1 then return first end
+  return string.format('%03x', (tonumber(string.sub(first, 1, 3), 16) + place - 1) % 4096) .. string.sub(first, 4)
 end
 
 -- A blocking move that a client sent twice leaves two ids in one running key: the surplus goes back.
@@ -107,8 +115,8 @@ end
 
 -- The first write takes something away, which a full server allows.
 local claimed = {}
-for i = 10, #ARGV do
-  local row = take(ARGV[i])
+for place = 1, tonumber(ARGV[11]) do
+  local row = take(token_at(place))
   if not row then break end
   claimed[#claimed + 1] = row
 end

@@ -1,0 +1,75 @@
+"""Rows as instances, by their keys: of PostgreSQL, the question is worded once for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db import connections
+
+from .querysets import TaskQuerySet
+from .spoken import is_plain
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+#: What may be large is read when somebody asks for it.
+_LATER = ("result_data", "error_data")
+
+
+def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
+    """The rows of ``model`` with these keys, in any order, past managers that may hide some.
+
+    Results are read when they are asked for.
+    """
+    question = _question(model, using) if connections[using].vendor == "postgresql" else None
+    if question is None:
+        return list(_rows(model, using).filter(pk__in=pks))
+    connection = connections[using]
+    keys = [model._meta.pk.get_db_prep_value(pk, connection) for pk in pks]
+    with connection.cursor() as cursor:
+        cursor.execute(question.sql, [keys])
+        rows = cursor.fetchall()
+    return [model.from_db(using, question.names, question.read(row, connection)) for row in rows]
+
+
+class _Question(NamedTuple):
+    """A statement that is told many keys as one value, and how its answers are read."""
+
+    sql: str
+    names: list[str]
+    converters: list[tuple[int, Sequence[Any], Any]]
+
+    def read(self, row: Sequence[Any], connection: Any) -> list[Any]:
+        """``row`` as Django reads it."""
+        values = list(row)
+        for place, converters, column in self.converters:
+            for convert in converters:
+                values[place] = convert(values[place], column, connection)
+        return values
+
+
+@lru_cache(maxsize=1000)
+def _question(model: type[SimpleTask], using: str) -> _Question | None:
+    """How to ask for rows of ``model``; None if Django has to say how its keys are compared."""
+    key: Any = model._meta.pk
+    if not is_plain(key):
+        return None
+    compiler: Any = _rows(model, using).order_by().query.get_compiler(using)
+    sql, params = compiler.as_sql()
+    columns = [column for column, *_ in compiler.select]
+    if params or compiler.annotation_col_map or not all(hasattr(c, "target") for c in columns):
+        return None
+    quote = compiler.quote_name_unless_alias
+    place = f"{quote(model._meta.db_table)}.{quote(key.column)}"
+    converters = compiler.get_converters(columns)
+    return _Question(
+        sql=f"{sql} WHERE {place} = ANY(%s)",
+        names=[column.target.attname for column in columns],
+        converters=[(place, told, column) for place, (told, column) in converters.items()],
+    )
+
+
+def _rows(model: type[SimpleTask], using: str) -> TaskQuerySet[Any]:
+    return TaskQuerySet(model, using=using).defer(*_LATER)
