@@ -37,6 +37,7 @@ TEST = [
 ]
 TOOLS = ["django-stubs>=6.0", "mypy>=2", "ruff>=0.14", "types-PyYAML"]
 POSTGRES = ["psycopg[binary,pool]>=3.2"]
+HIREDIS = ["redis[hiredis]"]
 MYSQL = ["mysqlclient>=2.2"]
 
 setup(
@@ -93,6 +94,7 @@ setup(
         "demo": DEMO,
         "postgres": POSTGRES,
         "mysql": MYSQL,
+        "hiredis": HIREDIS,
         "upgrade": UPGRADE,
         "test": TEST,
         "dev": [*TEST, *TOOLS, *POSTGRES],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -118,12 +118,16 @@ class Examination:
                 says = f"{_name(told[0])} to {_name(told[1])}, attempt {told[2]}"
                 is_so = f"{_name(before.status)} to {_name(after.status)}, attempt {attempt}"
                 self._suspect(event.sequence, Problem.ARROW, f"it says {says}; it is {is_so}")
-                after = replace(after, status=_status(event.to_status))
+                after = after._replace(status=_status(event.to_status))
         self.projection = after
 
     def _as_told(self, event: Any) -> Projection:
-        told = replace(self.projection, sequence=event.sequence, digest=event.digest)
-        return replace(told, status=_status(event.to_status), attempt=event.attempt)
+        return self.projection._replace(
+            sequence=event.sequence,
+            digest=event.digest,
+            status=_status(event.to_status),
+            attempt=event.attempt,
+        )
 
     def _check_end(self, event: Any) -> None:
         if event.kind not in _OUTCOMES or event.from_status != Status.RUNNING:

@@ -146,9 +146,7 @@ def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) ->
         book["worker"] = move.worker
     elif after.status in ACTIVE:
         book["worker"] = ""
-        book["lease_until"] = trusted_until(
-            move.values.get("run_after"), using, event.event_time
-        )
+        book["lease_until"] = trusted_until(move.values.get("run_after"), using, event.event_time)
     else:
         book["lease_until"] = None
     return book

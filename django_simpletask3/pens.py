@@ -122,7 +122,7 @@ class PostgresPen(Pen):
             except Unspeakable:
                 super().append(some)
             else:
-                self._insert(plan.append, text, some)
+                self._insert(plan.append, [text], some)
 
     def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
         plan = plan_of(self._root, self._using, tuple(rows[0]), False)
@@ -137,11 +137,9 @@ class PostgresPen(Pen):
 
     def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
         plan = plan_of(self._root, self._using, tuple(row), True)
-        values = [say(row[name]) for name, say in plan.born]
-        values += [say(vars(event)[name]) for name, say in plan.born_events]
         with connections[self._using].cursor() as cursor:
-            cursor.execute(plan.birth, values)
-            key, event.pk = cursor.fetchone()
+            cursor.execute(plan.birth, plan.alone(row, event))
+            key, _, event.pk = cursor.fetchone()
         event._state.adding, event._state.db = False, self._using
         return key
 
@@ -150,18 +148,24 @@ class PostgresPen(Pen):
         plan = plan_of(self._root, self._using, names, True)
         events = [change.event for change in changes if change.event is not None]
         try:
-            told = [
+            if len(changes) == 1:
+                [change] = changes
+                told = [plan.key(change.pk), change.unmoved]
+                return self._insert(
+                    plan.move_one, [*told, *plan.alone(change.columns, events[0])], events
+                )
+            rows = [
                 {**plan.told(change), **plan.said(event)}
                 for change, event in zip(changes, events, strict=True)
             ]
         except Unspeakable:
             return set()
-        return self._insert(plan.move, json.dumps(told, allow_nan=False), events)
+        return self._insert(plan.move, [json.dumps(rows, allow_nan=False)], events)
 
-    def _insert(self, sql: str, text: str, events: Iterable[TaskEvent]) -> set[Any]:
+    def _insert(self, sql: str, told: Sequence[Any], events: Iterable[TaskEvent]) -> set[Any]:
         """The keys of the tasks whose events were inserted."""
         with connections[self._using].cursor() as cursor:
-            cursor.execute(sql, [text])
+            cursor.execute(sql, told)
             keys = {(str(task), number): pk for task, number, pk in cursor.fetchall()}
         inserted = set()
         for event in events:

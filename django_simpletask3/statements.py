@@ -49,6 +49,17 @@ SELECT {event_values} FROM told JOIN moved ON moved.pk = told.pk
 RETURNING {returned}
 """
 
+#: One such row, told value by value: that is planned in half the time.
+_MOVE_ONE = """
+WITH held AS MATERIALIZED (
+  SELECT {key} AS pk FROM {rows} WHERE {key} = %s AND {number} = %s FOR NO KEY UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE {rows} AS task SET {new_blanks} FROM held WHERE task.{key} = held.pk
+  RETURNING task.{key} AS pk
+)
+INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM moved AS task RETURNING {returned}
+"""
+
 #: New rows, whose keys the database counts.
 _INSERT = """
 INSERT INTO {rows} ({row_names})
@@ -59,7 +70,7 @@ RETURNING {key}
 #: A new row and its first event; the keys of both.
 _BIRTH = """
 WITH born AS (INSERT INTO {rows} ({row_names}) VALUES ({row_blanks}) RETURNING {key} AS pk)
-INSERT INTO {events} ({event_names}) SELECT {birth_values} FROM born RETURNING {task}, {event_key}
+INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM born AS task RETURNING {returned}
 """
 
 
@@ -80,11 +91,12 @@ class Plan(NamedTuple):
     append: str
     birth: str
     move: str
+    move_one: str
     key: Speaker
     columns: Sequence[tuple[str, str, Speaker]]
     event_columns: Sequence[tuple[str, str, Speaker]]
-    born: Sequence[tuple[str, Speaker]]
-    born_events: Sequence[tuple[str, Speaker]]
+    columns_alone: Sequence[tuple[str, Speaker]]
+    event_columns_alone: Sequence[tuple[str, Speaker]]
 
     def told(self, change: Change) -> dict[str, Any]:
         """What a statement is told of a row."""
@@ -99,6 +111,14 @@ class Plan(NamedTuple):
         """What a statement is told of an event."""
         values = vars(event)
         return {word: say(values[name]) for word, name, say in self.event_columns}
+
+    def alone(self, row: Mapping[str, Any], event: TaskEvent) -> list[Any]:
+        """What a statement is told, value by value, of the columns of a row and of its event."""
+        values = vars(event)
+        return [
+            *(say(row[name]) for name, say in self.columns_alone),
+            *(say(values[name]) for name, say in self.event_columns_alone),
+        ]
 
 
 @lru_cache(maxsize=1000)
@@ -125,11 +145,10 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
         "event_values": ", ".join(f"told.{word}" for word in event_fields),
         "row_blanks": ", ".join("%s" for _ in fields),
-        "birth_values": ", ".join(
-            "born.pk" if field.name == "task" else "%s" for field in event_fields.values()
+        "new_blanks": ", ".join(f"{quote(field.column)} = %s" for field in fields.values()),
+        "event_blanks": ", ".join(
+            "task.pk" if field.name == "task" else "%s" for field in event_fields.values()
         ),
-        "task": quote(events.get_field("task").column),
-        "event_key": quote(events.pk.column),
         "returned": ", ".join(quote(field.column) for field in returned),
     }
     return Plan(
@@ -138,6 +157,7 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         append=_APPEND.format(**words),
         birth=_BIRTH.format(**words),
         move=_MOVE.format(**words),
+        move_one=_MOVE_ONE.format(**words),
         key=speaker(rows.pk, using),
         columns=[
             (word, name, speaker(field, using))
@@ -146,10 +166,10 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         event_columns=[
             (word, field.attname, speaker(field, using)) for word, field in event_fields.items()
         ],
-        born=[
+        columns_alone=[
             (name, _alone(field, using)) for name, field in zip(names, fields.values(), strict=True)
         ],
-        born_events=[
+        event_columns_alone=[
             (field.attname, _alone(field, using))
             for field in event_fields.values()
             if field.name != "task"

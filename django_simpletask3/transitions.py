@@ -214,9 +214,7 @@ def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
         raise
 
 
-def _born(
-    task: SimpleTask, before: Mapping[str, Any], using: str, moment: datetime
-) -> TaskEvent:
+def _born(task: SimpleTask, before: Mapping[str, Any], using: str, moment: datetime) -> TaskEvent:
     event, columns = births.first_event(task, before, using, moment)
     vars(task).update(columns)
     return event

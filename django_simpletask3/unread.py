@@ -81,7 +81,7 @@ def made(
 
 
 def _change(move: Move, row: Any, using: str, moment: datetime) -> Change:
-    """What ``move`` makes of ``row`` at ``moment``. Raises TransitionRefused if it needs a closer look."""
+    """What ``move`` makes of ``row`` then; raises TransitionRefused if that needs a closer look."""
     elsewhere = not all(has_column(root_of(type(move.task)), name) for name in move.values)
     if elsewhere or is_unborn(row) or move.missed(row):
         raise StaleTask(f"{move.task._meta.label} {row['pk']} has to be read.")

@@ -134,7 +134,7 @@ class Delivery(Transport):
     ) -> list[Message]:
         """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
         was_announced, seat.until, asked_at = seat.until > 0, 0.0, time.monotonic()
-        rows = self.claim_rows(channel, worker, lease, seat.token, limit, wait)
+        rows = self.claim_rows(channel, worker, lease, seat.token, limit=limit, wait=wait)
         messages = [claimed(channel, worker, row) for row in rows]
         if messages:
             if was_announced:  # and is not what brought them
@@ -244,7 +244,14 @@ class Delivery(Transport):
         return answers
 
     def claim_rows(
-        self, channel: str, worker: str, lease: float, token: str, limit: int, wait: float
+        self,
+        channel: str,
+        worker: str,
+        lease: float,
+        token: str,
+        *,
+        limit: int = 1,
+        wait: float = 0,
     ) -> list[Any]:
         """What the claim script answers, the first message under ``token``.
 

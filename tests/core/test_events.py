@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, models, transaction
+from django.db.models.signals import post_init, pre_init
 
 from django_simpletask3.events import event_model_of, events_of, root_of
 from django_simpletask3.exceptions import AppendOnly
@@ -255,3 +256,16 @@ def test_an_event_model_with_a_constructor_of_its_own_is_told_by_name(monkeypatc
     task = Invoice.objects.create()
 
     assert [event.reason for event in task.events.all()] == ["of tenant 7"]
+
+
+@pytest.mark.parametrize("signal", [pre_init, post_init], ids=["pre_init", "post_init"])
+def test_whoever_listens_to_new_instances_hears_of_events(signal: Any, request: Any) -> None:
+    heard: list[Any] = []
+    listen = lambda **_: heard.append(1)  # noqa: E731
+    model = event_model_of(Invoice)
+    signal.connect(listen, sender=model)
+    request.addfinalizer(lambda: signal.disconnect(listen, sender=model))
+
+    saved(Invoice)
+
+    assert heard

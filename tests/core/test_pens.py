@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import OperationalError, connection
@@ -54,6 +55,18 @@ def test_a_row_says_what_it_was_told(pen: Pen, columns: dict[str, Any]) -> None:
     for task in tasks:
         row = row_of(task)
         assert {name: getattr(row, name) for name in columns} == columns
+
+
+def test_an_hour_that_comes_twice_is_not_one_hour(pen: Pen) -> None:
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    moments = [first, first.replace(fold=1)]
+    tasks = [saved(Invoice) for _ in moments]
+
+    pairs = zip(tasks, moments, strict=True)
+    pen.rewrite([changed(task, {"run_after": moment}) for task, moment in pairs])
+
+    early, late = [row_of(task).run_after for task in tasks]
+    assert late - early == timedelta(hours=1)
 
 
 def test_a_row_that_was_moved_is_left_alone(pen: Pen) -> None:

@@ -30,7 +30,7 @@ RANKS: list[set[str]] = [
     {"transitions", "demolition", "needs"},
     {"batches", "erasure"},
     {"querysets"},
-    {"models"},
+    {"instances", "models"},
     {"catalog", "bodies", "permissions"},
     {"addresses", "doorbells", "ledger", "lineage", "neighbors"},
     {"losses", "inheritance", "glances", "problems", "scopes"},

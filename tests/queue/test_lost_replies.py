@@ -109,7 +109,7 @@ def test_the_answer_is_remembered_even_when_the_next_holder_has_the_message(queu
 
 def test_the_same_token_claims_the_same_messages(queue, raw):
     queue.push(CHANNEL, [("a", 1), ("b", 2)])
-    claim_two = partial(queue.claim_rows, CHANNEL, "w", 60, TOKEN, 2, 0)
+    claim_two = partial(queue.claim_rows, CHANNEL, "w", 60, TOKEN, limit=2)
     claim_two()
 
     first, second, unchanged = run_twice(claim_two, raw)
@@ -185,7 +185,7 @@ def test_two_moves_under_one_token_are_taken_apart(queue, raw):
     for _ in range(3):
         raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
 
-    [row] = queue.claim_rows(CHANNEL, "w", 60, "t", 1, 0)
+    [row] = queue.claim_rows(CHANNEL, "w", 60, "t")
 
     rest = queue.claim(CHANNEL, worker="w", lease=60, limit=5)
     assert {row[0].decode(), *(message.id for message in rest)} == {"a", "b", "c"}

@@ -124,7 +124,7 @@ def test_a_message_moved_before_the_server_was_full_can_be_claimed(queue, raw, f
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
     full()
 
-    [row] = queue.claim_rows(CHANNEL, "w", 60, "t", 1, 0)
+    [row] = queue.claim_rows(CHANNEL, "w", 60, "t")
 
     assert row[0] == b"a"
 

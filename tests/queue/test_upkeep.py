@@ -237,7 +237,7 @@ def test_what_a_dead_worker_held_or_waited_for_comes_back_at_once(queue, raw):
     queue.claim(CHANNEL, worker="dead", lease=600)
     queue.claim(CHANNEL, worker="alive", lease=600)
     # As if killed between the blocking move and the claim.
-    queue.claim_rows(CHANNEL, "dead", 600, "token", 1, 60)
+    queue.claim_rows(CHANNEL, "dead", 600, "token", wait=60)
     queue.push(CHANNEL, [("moved", 3)])
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "token"))
 
