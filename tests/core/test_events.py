@@ -258,6 +258,7 @@ def test_an_event_model_with_a_constructor_of_its_own_is_told_by_name(monkeypatc
     assert [event.reason for event in task.events.all()] == ["of tenant 7"]
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("signal", [pre_init, post_init], ids=["pre_init", "post_init"])
 def test_whoever_listens_to_new_instances_hears_of_events(signal: Any, request: Any) -> None:
     heard: list[Any] = []
