@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from benchmarks.speed import environments
 from benchmarks.speed.databases import CannotBegin
 from benchmarks.speed.entries import ContenderFailed, Entry
-from benchmarks.speed.phases import EVERYTHING, drain, enqueue
+from benchmarks.speed.phases import COUNTED, EVERYTHING, drain, enqueue
 from benchmarks.speed.reports import Report
 from benchmarks.speed.stage import Stage
 from benchmarks.speed.tournament import played
@@ -60,26 +60,29 @@ def peers(stage: Stage, asked: argparse.Namespace) -> Report:
 def _limits(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
     if stage.database.kind == "postgres":
         size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
-        yield Entry("raw limit", LIMITS, EVERYTHING, **size)
+        yield Entry("raw limit", LIMITS, EVERYTHING, COUNTED, **size)
         yield Entry("raw limit, Redis told", LIMITS, [enqueue], variant="push", **size)
 
 
 def _ours(asked: argparse.Namespace) -> Entry:
     size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
-    return Entry("ours", OURS, EVERYTHING, **size)
+    return Entry("ours", OURS, EVERYTHING, COUNTED, **size)
 
 
 def _peer(name: str, python: str, stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
     module = f"benchmarks.speed.contenders.{environments.module_of(name)}"
     size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
-    plain = Entry(name, module, EVERYTHING, python=python, **size)
+    plain = Entry(name, module, EVERYTHING, COUNTED, python=python, **size)
     try:
         told = plain.ask(stage, stage.clear(), "describe")
     except ContenderFailed:
         told = {"name": name, "variants": ["plain"]}  # it fails again, and the report tells of it
     for variant in told["variants"]:
-        title = told["name"] if variant == "plain" else f"{told['name']}, own {variant}"
-        yield Entry(title, module, EVERYTHING, python=python, variant=variant, **size)
+        is_plain = variant == "plain"
+        title = told["name"] if is_plain else f"{told['name']}, own {variant}"
+        # With its own row it rests as without.
+        once = COUNTED if is_plain else ()
+        yield Entry(title, module, EVERYTHING, once, python=python, variant=variant, **size)
 
 
 def _compared(report: Report) -> Report:

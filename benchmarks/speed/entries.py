@@ -34,6 +34,8 @@ class Entry:
     module: str
     #: What is measured of it, in this order; each gives figures by name.
     phases: Sequence[Callable[["Measured"], dict[str, float]]] = ()
+    #: And what in its first run only.
+    once: Sequence[Callable[["Measured"], dict[str, float]]] = ()
     python: str = sys.executable
     variant: str = "plain"
     threads: int = 10

@@ -15,8 +15,9 @@ Figures = dict[str, float]
 
 #: This share of the bodies is a warm-up; the time runs from there.
 WARM_UP = 0.05
+#: Seconds: until a worker that has nothing to do is as it stays, and for which it is watched then.
 SETTLE, IDLE = 30.0, 60.0
-LATENCIES = 100
+LATENCIES, REST = 200, 3.0
 _POLL = 0.002
 _SOON = 1.0
 _TIMEOUT = 900.0
@@ -29,10 +30,10 @@ class Measured:
     stage: Stage
     entry: Entry
 
-    def figures(self) -> Figures:
-        """What all phases of the entry found."""
+    def figures(self, *, is_first: bool) -> Figures:
+        """What the phases of the entry found; some of them in its first run only."""
         figures: Figures = {}
-        for phase in self.entry.phases:
+        for phase in (*self.entry.phases, *(self.entry.once if is_first else ())):
             figures |= phase(self)
         return figures
 
@@ -145,18 +146,26 @@ def _see_outcomes(measured: Measured, url: str, count: int) -> None:
         raise ContenderFailed(f"{measured.entry.name}: {found} outcomes of {count} tasks")
 
 
+def latency(measured: Measured) -> Figures:
+    """How soon an idle worker begins a task."""
+    url = measured.prepared()
+    with measured.entry.worker(measured.stage, url):
+        measured.ask(url, "latency", 20)  # it is there, and has seen work
+        time.sleep(REST)
+        return _quantiles(measured.ask(url, "latency", LATENCIES)["latencies_ms"])
+
+
 def idle(measured: Measured) -> Figures:
-    """What a worker costs that has nothing to do, and how soon it then begins a task."""
+    """What a worker costs that has nothing to do."""
     url = measured.prepared()
     with measured.entry.worker(measured.stage, url) as worker:
-        measured.ask(url, "latency", 20)  # it is there, and has seen work
+        measured.ask(url, "latency", 20)
         time.sleep(SETTLE)
         before, used = measured.stage.counts(), processes.seconds(worker.pid)
         time.sleep(IDLE)
         spent = difference(measured.stage.counts(), before)
         used = processes.seconds(worker.pid) - used
         memory = processes.memory(worker.pid)
-        taken = measured.ask(url, "latency", LATENCIES)["latencies_ms"]
     seconds = spent.pop("time")
     figures = {f"idle {name}": spent[name] / seconds for name in spent if "cpu" not in name}
     percent = {name: spent[name] / seconds * 100 for name in spent if "cpu" in name}
@@ -166,7 +175,6 @@ def idle(measured: Measured) -> Figures:
         "idle worker_cpu": used / seconds * 100,
         "memory idle": memory.pss,
         "memory idle, rss": memory.rss,
-        **_quantiles(taken),
     }
 
 
@@ -184,4 +192,6 @@ def _quantiles(taken: list[float]) -> Figures:
     }
 
 
-EVERYTHING = (enqueue, drain, idle)
+EVERYTHING = (enqueue, drain, latency)
+#: What is only counted does not change from one run to the next, and takes a minute and a half.
+COUNTED = (idle,)
