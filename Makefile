@@ -46,13 +46,13 @@ chaos: $(VENV)/.test
 	$(BIN)/python -m benchmarks.chaos storm --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-storm.json
 	$(BIN)/python -m benchmarks.chaos walk --database $(DATABASE) --json build/chaos-walk.json
 
-bench: $(VENV)/.test $(VENV)/.postgres $(VENV)/.hiredis
+bench: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed ours $(ARGS)
 
-bench-peers: $(VENV)/.test $(VENV)/.postgres $(VENV)/.hiredis
+bench-peers: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed peers $(ARGS)
 
-limits: $(VENV)/.test $(VENV)/.postgres $(VENV)/.hiredis
+limits: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed limits $(ARGS)
 
 lint: $(VENV)/.dev
@@ -73,7 +73,7 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* htmlcov
 
 # One stamp per set of requirements: installed again only when the metadata changes.
-$(VENV)/.test $(VENV)/.demo $(VENV)/.dev $(VENV)/.postgres $(VENV)/.hiredis: $(VENV)/.%: setup.py pyproject.toml | $(BIN)/python
+$(VENV)/.test $(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing django-simpletask3[$*] into $(VENV) ..."
 	@$(PIP) install --editable ".[$*]"
 	@touch $@

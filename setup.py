@@ -37,8 +37,9 @@ TEST = [
 ]
 TOOLS = ["django-stubs>=6.0", "mypy>=2", "ruff>=0.14", "types-PyYAML"]
 POSTGRES = ["psycopg[binary,pool]>=3.2"]
-HIREDIS = ["redis[hiredis]"]
 MYSQL = ["mysqlclient>=2.2"]
+HIREDIS = ["redis[hiredis]"]
+BENCH = [*POSTGRES, *HIREDIS, "matplotlib>=3.9"]
 
 setup(
     name="django-simpletask3",
@@ -95,6 +96,7 @@ setup(
         "postgres": POSTGRES,
         "mysql": MYSQL,
         "hiredis": HIREDIS,
+        "bench": BENCH,
         "upgrade": UPGRADE,
         "test": TEST,
         "dev": [*TEST, *TOOLS, *POSTGRES],

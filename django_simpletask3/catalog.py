@@ -102,7 +102,9 @@ def _has_table(alias: str, table: str, _period: int) -> bool:
 
 
 def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
-    """The tasks as instances of the models they were saved as; results are read when asked for.
+    """The tasks, in the order of their keys, as instances of the models they were saved as.
+
+    Results are read when they are asked for.
 
     A proxy shares its table with others: the stream tells what was saved, at the last birth. What
     is no longer there as that model (a child row was deleted) is an instance of ``root``.
@@ -116,7 +118,8 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     found = {task.pk for task in tasks}
     if orphans := [pk for pk in orphans if pk not in found]:
         tasks += instances(root, using, orphans)
-    return tasks
+    places = {pk: place for place, pk in enumerate(pks)}
+    return sorted(tasks, key=lambda task: places.get(task.pk, len(pks)))
 
 
 def saved_models(

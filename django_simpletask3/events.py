@@ -196,8 +196,8 @@ def _event_model_of(root: Any) -> Any:
 def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     """An event of the tasks of ``model`` that is not saved yet.
 
-    Its attributes are set as Django does when it reads a pickled instance, if nobody could tell the
-    difference: called by name, the class takes fifteen times as long.
+    Its attributes are set as Django does when it reads a pickled instance, if no constructor and no
+    receiver has to hear of it: called by name, the class takes fifteen times as long.
     """
     found: Any = event_model_of(model)
     if found.__init__ is not models.Model.__init__ or any(

@@ -27,7 +27,8 @@ def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[A
     if question is None:
         return list(_rows(model, using).filter(pk__in=pks))
     connection = connections[using]
-    keys = [model._meta.pk.get_db_prep_value(pk, connection) for pk in pks]
+    # Plain ones: what is too large for the column is not there, and no error.
+    keys = [model._meta.pk.get_prep_value(pk) for pk in pks]
     with connection.cursor() as cursor:
         cursor.execute(question.sql, [keys])
         rows = cursor.fetchall()
@@ -52,17 +53,16 @@ class _Question(NamedTuple):
 
 @lru_cache(maxsize=1000)
 def _question(model: type[SimpleTask], using: str) -> _Question | None:
-    """How to ask for rows of ``model``; None if Django has to say how its keys are compared."""
+    """How to ask for rows of ``model``; None if only Django knows how to ask, or how to read."""
     key: Any = model._meta.pk
-    if not is_plain(key):
-        return None
+    words = connections[using].ops
     compiler: Any = _rows(model, using).order_by().query.get_compiler(using)
     sql, params = compiler.as_sql()
     columns = [column for column, *_ in compiler.select]
-    if params or compiler.annotation_col_map or not all(hasattr(c, "target") for c in columns):
+    # What a database reads by itself (geometries) may be for one thread only.
+    if params or not is_plain(key) or any(map(words.get_db_converters, columns)):
         return None
-    quote = compiler.quote_name_unless_alias
-    place = f"{quote(model._meta.db_table)}.{quote(key.column)}"
+    place = f"{words.quote_name(model._meta.db_table)}.{words.quote_name(key.column)}"
     converters = compiler.get_converters(columns)
     return _Question(
         sql=f"{sql} WHERE {place} = ANY(%s)",

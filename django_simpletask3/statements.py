@@ -128,7 +128,9 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
     events: Any = event_model_of(root)._meta
     quote: Any = connections[using].ops.quote_name
     fields = {f"c{n}": rows.get_field(name) for n, name in enumerate(names)}
-    written = [field for field in events.concrete_fields if field is not events.pk]
+    written = [
+        field for field in events.concrete_fields if field is not events.pk and not field.generated
+    ]
     event_fields = {f"e{n}": field for n, field in enumerate(written)} if with_events else {}
     keys = {"pk": rows.pk, "unmoved": rows.get_field("sequence")} if names else {}
     told = {**keys, **fields, **event_fields}

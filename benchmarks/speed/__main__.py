@@ -1,11 +1,11 @@
-"""``python -m benchmarks.speed ours``, ``limits``, ``peers``, ``body``, ``features``, ``growth``
-and ``soak``; each tells more with --help.
+"""``python -m benchmarks.speed ours``, ``limits``, ``peers``, ``counted``, ``body``, ``features``,
+``growth`` and ``soak``; each tells more with --help. ``chart`` draws what they have written.
 
 How fast tasks are enqueued and run, how soon they begin, and what that costs, on private servers
 whose settings are those of a fresh installation: PostgreSQL (or MariaDB, or SQLite) makes every
 commit durable. The raw limit is what plain programs reach that write the same rows and events.
 Prints tables in Markdown and writes everything to build/bench-*.json. The exit code is 1 if an
-entry failed, 2 if nothing could begin.
+entry failed or costs more than it may, 2 if nothing could begin.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.speed import comparison, costs, efficiency, growth, soak
+from benchmarks.speed import bounds, chart, comparison, costs, efficiency, growth, soak
 from benchmarks.speed.databases import CannotBegin
 from benchmarks.speed.entries import ContenderFailed
 from benchmarks.speed.reports import Report
@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[Callable[[Stage, argparse.Namespace], Report], str]] =
     "ours": (comparison.ours, "this package beside the raw limit"),
     "limits": (comparison.limits, "the raw limit alone"),
     "peers": (comparison.peers, "other packages, each in an environment of its own"),
+    "counted": (bounds.counted, "what a task costs, counted; fails if that has risen"),
     "body": (efficiency.body, "bodies of 1 ms, 10 ms and 1 s against the ideal"),
     "features": (costs.features, "what each optional feature costs"),
     "growth": (growth.growth, "the same work beside millions of rows"),
@@ -33,6 +34,9 @@ COMMANDS: dict[str, tuple[Callable[[Stage, argparse.Namespace], Report], str]] =
 
 def main() -> int:
     asked = _arguments()
+    if asked.word == "chart":
+        chart.drawn(asked.sources, asked.target)
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing is to stay behind
     command, _ = COMMANDS[asked.word]
     try:
@@ -61,6 +65,10 @@ def _arguments() -> argparse.Namespace:
         for name, (_, told) in COMMANDS.items()
     }
     each["peers"].add_argument("--only", default="", help="some of them: celery,rq")
+    each["counted"].set_defaults(tasks=3000, runs=1)
+    picture = words.add_parser("chart", help="draw what was written (needs matplotlib)")
+    picture.add_argument("sources", type=Path, nargs="+", help="build/bench-*.json")
+    picture.add_argument("target", type=Path, help="a picture: .svg or .png")
     each["growth"].set_defaults(tasks=1_000_000)
     each["growth"].add_argument("--events", type=int, default=10_000_000)
     each["growth"].add_argument("--drained", type=int, default=10_000, help="tasks that are run")
@@ -74,8 +82,8 @@ def _common() -> argparse.ArgumentParser:
     common.add_argument(
         "--database", default="postgres", help="postgres (default), mysql, sqlite or a URL"
     )
-    common.add_argument("--tasks", type=int, default=10_000, help="in one drain (10000)")
-    common.add_argument("--runs", type=int, default=3, help="interleaved (3)")
+    common.add_argument("--tasks", type=int, default=10_000, help="in one drain (%(default)s)")
+    common.add_argument("--runs", type=int, default=3, help="interleaved (%(default)s)")
     common.add_argument("--threads", type=int, default=10, help="of a worker (10)")
     common.add_argument("--processes", type=int, default=1, help="of a worker (1)")
     common.add_argument("--json", type=Path, help="where to write everything (build/bench-*.json)")

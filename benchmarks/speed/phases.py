@@ -15,8 +15,10 @@ Figures = dict[str, float]
 
 #: This share of the bodies is a warm-up; the time runs from there.
 WARM_UP = 0.05
-#: Seconds: until a worker that has nothing to do is as it stays, and for which it is watched then.
+#: Seconds: until a worker that has nothing to do asks as rarely as it ever does, and for which it
+#: is watched then.
 SETTLE, IDLE = 30.0, 60.0
+#: How many tasks find an idle worker, and the seconds that it rests before the first.
 LATENCIES, REST = 200, 3.0
 _POLL = 0.002
 _SOON = 1.0

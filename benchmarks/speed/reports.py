@@ -84,6 +84,10 @@ class Report:
     def _of(self, name: str) -> dict[str, Any]:
         return self.entries.setdefault(name, {"runs": []})
 
+    def runs(self, name: str) -> int:
+        """How many runs of the entry have succeeded."""
+        return len(self._of(name)["runs"])
+
     def values(self, name: str, figure: str) -> list[float]:
         """That figure in every run that has it."""
         return [run[figure] for run in self._of(name)["runs"] if figure in run]

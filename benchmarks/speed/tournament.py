@@ -21,7 +21,9 @@ def played(stage: Stage, entries: Sequence[Entry], runs: int, asked: Mapping[str
         for entry in entries:
             began = time.monotonic()
             try:
-                report.add(entry.name, Measured(stage, entry).figures(is_first=run == 0))
+                report.add(
+                    entry.name, Measured(stage, entry).figures(is_first=not report.runs(entry.name))
+                )
             except (ContenderFailed, TimeoutError) as error:
                 report.fail(entry.name, str(error))
                 print(error, file=sys.stderr)

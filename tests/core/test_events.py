@@ -90,6 +90,7 @@ def test_an_event_model_of_its_own_may_have_columns_of_its_own() -> None:
 
     assert kinds(task) == ["enqueue", "start", "ack"]
     assert [event.reviewed for event in task.events.all()] == [False] * 3
+    assert [event.is_first for event in task.events.all()] == [True, False, False]
 
 
 @pytest.mark.django_db

@@ -6,9 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.instances import instances
+from django_simpletask3.instances import _question, instances
 from tests.core.lives import ZOO, label_of, saved
-from tests.zoo.models import Invoice, Odd, Secret
+from tests.zoo.models import Invoice, Numbered, Odd, Secret
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -29,6 +29,8 @@ def test_rows_are_as_django_reads_them(model: Any) -> None:
     expected = {task.pk: said(task) for task in rows.filter(pk__in=[t.pk for t in tasks[:2]])}
     assert {task.pk: said(task) for task in found} == expected
     assert {type(task) for task in found} == {model}
+    if connection.vendor == "postgresql":
+        assert _question(model, "default") is not None
     assert not any(task._state.adding for task in found)
     assert {task._state.db for task in found} == {"default"}
 
@@ -39,6 +41,12 @@ def test_columns_are_converted_as_their_fields_say() -> None:
     [found] = instances(Odd, "default", [task.pk])
 
     assert (found.mirrored, found.doubled) == ("abc", 8)
+
+
+def test_a_key_that_no_row_can_have_finds_none() -> None:
+    task = saved(Numbered)
+
+    assert instances(Numbered, "default", [2**40, task.pk]) == [task]
 
 
 def test_a_manager_that_hides_rows_hides_none() -> None:

@@ -20,6 +20,7 @@ from django_simpletask3.signals import event_recorded
 from django_simpletask3.statements import Change
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.subscribers import Subscriber
+from django_simpletask3.unread import planned
 from tests.core.lives import kinds, row_of, saved, stream_of
 from tests.zoo.models import Invoice
 
@@ -205,6 +206,26 @@ class TestUnread:
         assert kinds(free) == ["enqueue", "start"]
         assert moves[0].failure is not None
         assert kinds(held) == ["enqueue"]
+
+    def test_a_row_by_itself_is_passed_over_if_somebody_holds_it(self, held_row: Any) -> None:
+        held = saved(Invoice)
+        [[(_, change)]] = planned(self.claims([held]), Invoice, "default")
+
+        with held_row(held), connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+            moved = pen_of(Invoice, "default").move([change])
+            cursor.execute("RESET lock_timeout")
+
+        assert (moved, kinds(held)) == (set(), ["enqueue"])
+
+    def test_a_row_by_itself_is_left_alone_if_somebody_moved_it(self) -> None:
+        task = saved(Invoice)
+        [[(_, change)]] = planned(self.claims([task]), Invoice, "default")
+        row_of(task).note("looked at")
+
+        moved = pen_of(Invoice, "default").move([change])
+
+        assert (moved, row_of(task).status) == (set(), Status.PENDING)
 
 
 @pytest.fixture

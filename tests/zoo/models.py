@@ -275,7 +275,7 @@ class Fleeting(SimpleTask):
 
 
 class Audited(SimpleTask):
-    """Has an event model of its own, with a column of its own."""
+    """Has an event model of its own, with columns of its own."""
 
     django_simpletask3_event_model = "zoo.AuditEntry"
 
@@ -288,6 +288,9 @@ class AuditEntry(TaskEvent):
 
     task = stream_of(Audited)
     reviewed = models.BooleanField(default=False)
+    is_first = models.GeneratedField(
+        expression=models.Q(sequence=1), output_field=models.BooleanField(), db_persist=True
+    )
 
     class Meta(TaskEvent.Meta):
         abstract = False

@@ -1,0 +1,46 @@
+"""What a thousand tasks may cost at most, counted: it fails when one of these has risen."""
+
+import argparse
+
+from benchmarks.speed.comparison import OURS
+from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.entries import Entry
+from benchmarks.speed.phases import drain, enqueue
+from benchmarks.speed.reports import Report
+from benchmarks.speed.stage import Stage
+from benchmarks.speed.tournament import played
+
+NAME = "ours"
+#: Per 1000 tasks. A drain works in batches, whose number depends a little on the machine.
+BOUNDS = {
+    "enqueue commits": 1010,
+    "enqueue statements": 1010,
+    "enqueue log_bytes": 1_150_000,
+    "enqueue redis_trips": 1020,
+    "enqueue redis_commands": 7200,
+    "bulk commits": 3,
+    "bulk statements": 4,
+    "bulk log_bytes": 1_100_000,
+    "bulk redis_trips": 20,
+    "bulk redis_commands": 3200,
+    "drain commits": 30,
+    "drain statements": 40,
+    "drain log_bytes": 2_800_000,
+    "drain redis_trips": 50,
+    "drain redis_commands": 13_500,
+}
+
+
+def counted(stage: Stage, asked: argparse.Namespace) -> Report:
+    """The costs that no noise of the machine moves, each beside its bound."""
+    if stage.database.kind != "postgres":
+        raise CannotBegin("Statements and commits are counted by PostgreSQL only.")
+    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
+    entry = Entry(NAME, OURS, [enqueue, drain], **size)
+    report = played(stage, [entry], asked.runs, {"tasks": asked.tasks, "runs": asked.runs})
+    for figure, bound in BOUNDS.items():
+        values = report.values(NAME, figure)
+        report.conclusions.append(f"{figure}: {max(values, default=0):.0f}, at most {bound}")
+        if not values or max(values) > bound:
+            report.fail(NAME, f"{figure} per 1000 tasks: {values}, at most {bound} were allowed")
+    return report

@@ -1,0 +1,63 @@
+"""A picture of what was measured, drawn from the JSON of one or several benchmarks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+#: Each panel: the figure, its heading, and whether more is better.
+PANELS = (
+    ("drain rate", "drained per second", True),
+    ("enqueue rate", "enqueued per second, one by one", True),
+    ("bulk rate", "enqueued per second, in bulk", True),
+    ("latency p50", "milliseconds until an idle worker begins", False),
+)
+_OURS, _LIMIT, _PEER = "#1b7f5c", "#b8b8b8", "#5b7db1"
+
+
+def drawn(sources: Sequence[Path], target: Path) -> None:
+    """Draw the medians of ``sources`` into ``target``; its ending says in which format.
+
+    The thin line at a bar goes from the smallest to the largest run. Needs matplotlib, which the
+    extra ``bench`` installs.
+    """
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    mpl.rcParams["svg.hashsalt"] = "speed"
+    from matplotlib import pyplot
+
+    entries: dict[str, Mapping[str, Any]] = {}
+    for source in sources:
+        entries |= json.loads(source.read_text(encoding="utf-8"))["entries"]
+    figure, axes = pyplot.subplots(2, 2, figsize=(13, 2 + 0.32 * len(entries)))
+    for axis, (name, heading, is_more_better) in zip(axes.flat, PANELS, strict=True):
+        _panel(axis, entries, name, is_more_better)
+        axis.set_title(heading, loc="left", fontsize=11)
+    figure.tight_layout()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Without a date, and with the salt, the picture is the same as long as the figures are.
+    figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+
+
+def _panel(axis: Any, entries: Mapping[str, Any], name: str, is_more_better: bool) -> None:
+    found = {
+        title: told["figures"][name] for title, told in entries.items() if name in told["figures"]
+    }
+    order = sorted(found, key=lambda title: found[title]["median"], reverse=not is_more_better)
+    middles = [found[title]["median"] for title in order]
+    spans = [
+        [middle - found[title]["min"] for title, middle in zip(order, middles, strict=True)],
+        [found[title]["max"] - middle for title, middle in zip(order, middles, strict=True)],
+    ]
+    bars = axis.barh(order, middles, xerr=spans, ecolor="#444444", color=[*map(_color, order)])
+    axis.bar_label(bars, fmt="{:,.0f}" if is_more_better else "{:,.1f}", padding=4, fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.margins(x=0.15)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _color(title: str) -> str:
+    if title.startswith("raw limit"):
+        return _LIMIT
+    return _OURS if title.startswith("ours") else _PEER
