@@ -13,22 +13,28 @@ from benchmarks.speed.stage import Stage
 
 
 def played(stage: Stage, entries: Sequence[Entry], runs: int, asked: Mapping[str, Any]) -> Report:
-    """The figures of all ``runs``; an entry that fails has its error in the report."""
+    """The figures of all ``runs``, or of those before a Ctrl-C; what fails has its error there."""
     report = Report(machine.described(stage), asked, notes(stage))
     for entry in entries:
         _introduce(stage, entry, report)
-    for run in range(runs):
-        for entry in entries:
-            began = time.monotonic()
-            try:
-                report.add(
-                    entry.name, Measured(stage, entry).figures(is_first=not report.runs(entry.name))
-                )
-            except (ContenderFailed, TimeoutError) as error:
-                report.fail(entry.name, str(error))
-                print(error, file=sys.stderr)
-            say(f"run {run + 1}: {entry.name}, {time.monotonic() - began:.0f} s")
+    try:
+        for run in range(runs):
+            for entry in entries:
+                _run(stage, entry, run, report)
+    except KeyboardInterrupt:
+        say("Interrupted: what was measured so far is told.")
     return report
+
+
+def _run(stage: Stage, entry: Entry, run: int, report: Report) -> None:
+    began = time.monotonic()
+    try:
+        figures = Measured(stage, entry).figures(is_first=not report.runs(entry.name))
+        report.add(entry.name, figures)
+    except (ContenderFailed, TimeoutError) as error:
+        report.fail(entry.name, str(error))
+        print(error, file=sys.stderr)
+    say(f"run {run + 1}: {entry.name}, {time.monotonic() - began:.0f} s")
 
 
 def _introduce(stage: Stage, entry: Entry, report: Report) -> None:
