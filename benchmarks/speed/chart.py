@@ -24,7 +24,7 @@ def drawn(sources: Sequence[Path], target: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "speed"
+    mpl.rcParams |= {"svg.hashsalt": "speed", "svg.fonttype": "none"}
     from matplotlib import pyplot
 
     entries: dict[str, Mapping[str, Any]] = {}
@@ -51,6 +51,8 @@ def _panel(axis: Any, entries: Mapping[str, Any], name: str, is_more_better: boo
         [found[title]["max"] - middle for title, middle in zip(order, middles, strict=True)],
     ]
     bars = axis.barh(order, middles, xerr=spans, ecolor="#444444", color=[*map(_color, order)])
+    if not is_more_better:  # from less than a millisecond to seconds
+        axis.set_xscale("log")
     axis.bar_label(bars, fmt="{:,.0f}" if is_more_better else "{:,.1f}", padding=4, fontsize=8)
     axis.tick_params(labelsize=8)
     axis.margins(x=0.15)
