@@ -27,7 +27,7 @@ _WAYS = {
 }
 #: How many events are made up for a row at most.
 MOST = max(map(len, _WAYS.values()))
-_STATE = tuple(Projection._fields)
+_STATE = Projection._fields
 #: The columns that ``begun`` and ``forget`` assign.
 WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "lease_until")
 

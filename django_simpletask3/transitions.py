@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_STATE = tuple(Projection._fields)
+_STATE = Projection._fields
 
 Fact = tuple["SimpleTask", TaskEvent]
 

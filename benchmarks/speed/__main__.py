@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
         for name, (_, told) in COMMANDS.items()
     }
     each["peers"].add_argument("--only", default="", help="some of them: celery,rq")
-    each["counted"].set_defaults(tasks=3000, runs=1)
+    each["counted"].set_defaults(runs=1)
     picture = words.add_parser("chart", help="draw what was written (needs matplotlib)")
     picture.add_argument("sources", type=Path, nargs="+", help="build/bench-*.json")
     picture.add_argument("target", type=Path, help="a picture: .svg or .png")

@@ -35,7 +35,7 @@ class Lane:
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         self._held = 0
-        self._body_seconds = _AHEAD
+        self._body_seconds: float | None = None  # nothing is known before one has ended
         self._changed = threading.Condition()
 
     @property
@@ -58,6 +58,8 @@ class Lane:
 
     def _ahead(self) -> int:
         # Short bodies are fetched in large batches; long ones stay available to other nodes.
+        if self._body_seconds is None:
+            return 0
         return min(int(_AHEAD * self.threads / max(self._body_seconds, 1e-4)), _MOST_AHEAD)
 
     def accept(self, runs: list[Run]) -> None:
@@ -74,7 +76,8 @@ class Lane:
         with self._changed:
             self._held -= 1
             self.active_at = time.monotonic()
-            self._body_seconds += 0.2 * (run.seconds - self._body_seconds)
+            before = run.seconds if self._body_seconds is None else self._body_seconds
+            self._body_seconds = before + 0.2 * (run.seconds - before)
             self._changed.notify_all()
 
     def forgo(self, runs: int) -> None:

@@ -67,9 +67,7 @@ def test_results_are_read_when_they_are_asked_for() -> None:
 def test_the_question_is_the_same_for_any_number_of_rows() -> None:
     keys = [saved(Invoice).pk for _ in range(4)]
 
-    with CaptureQueriesContext(
-        connection,
-    ) as asked:
+    with CaptureQueriesContext(connection) as asked:
         for count in (1, 4):
             assert len(instances(Invoice, "default", keys[:count])) == count
 

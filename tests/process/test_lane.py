@@ -1,0 +1,37 @@
+"""How much work a process takes that its threads cannot begin yet."""
+
+import pytest
+
+from django_simpletask3.execution import Run
+from django_simpletask3.worker.lane import Lane
+from tests.core.lives import saved
+from tests.zoo.models import Invoice
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def lane() -> Lane:
+    return Lane(Invoice, threads=4, worker="node:1")
+
+
+def perform(lane: Lane, seconds: float) -> None:
+    run = Run(saved(Invoice), lane.worker, seconds=seconds)
+    lane.accept([run])
+    lane.performed(run)
+
+
+def test_before_a_body_has_ended_a_lane_takes_what_its_threads_can_begin(lane: Lane) -> None:
+    assert lane.room(0) == 4
+
+
+def test_of_long_bodies_nothing_is_taken_ahead(lane: Lane) -> None:
+    perform(lane, seconds=1.0)
+
+    assert lane.room(0) == 4
+
+
+def test_of_short_bodies_50_milliseconds_are_taken_ahead(lane: Lane) -> None:
+    perform(lane, seconds=0.01)
+
+    assert lane.room(0) == 4 + 4 * 5
