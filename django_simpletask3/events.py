@@ -8,13 +8,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from django.db import DEFAULT_DB_ALIAS, models, router
-from django.db.models.base import ModelState
-from django.db.models.signals import post_init, pre_init
 from django.utils.translation import gettext_lazy as _
 
 from .exceptions import AppendOnly
 from .fields import JSONTextField, KindField, StatusField
 from .seals import digest_of, seal
+from .shells import has_shell, shell
 from .states import EventKind
 
 if TYPE_CHECKING:
@@ -194,29 +193,25 @@ def _event_model_of(root: Any) -> Any:
 
 
 def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
-    """An event of the tasks of ``model`` that is not saved yet.
-
-    Its attributes are set as Django does when it reads a pickled instance, if no constructor and no
-    receiver has to hear of it: called by name, the class takes fifteen times as long.
-    """
+    """An event of the tasks of ``model`` that is not saved yet."""
     found: Any = event_model_of(model)
-    if found.__init__ is not models.Model.__init__ or any(
-        signal.receivers and signal.has_listeners(found) for signal in (pre_init, post_init)
-    ):
+    if not has_shell(found):
         return cast("TaskEvent", found(**columns))
-    event: TaskEvent = found.__new__(found)
-    event._state = ModelState()
-    vars(event).update(
-        {name: columns[name] if name in columns else born() for name, born in _columns(found)}
-    )
+    known, made = _defaults(found)
+    event: TaskEvent = shell(found, {**known, **columns})
+    for name, make in made:
+        if name not in columns:
+            vars(event)[name] = make()
     return event
 
 
 @lru_cache(maxsize=10_000)
-def _columns(event_model: Any) -> list[tuple[str, Callable[[], Any]]]:
-    """The columns of ``event_model`` that are not made by the database, and their defaults."""
-    fields = event_model._meta.concrete_fields
-    return [(field.attname, field.get_default) for field in fields if not field.generated]
+def _defaults(event_model: Any) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
+    """What columns not made by the database hold at first: what is known, and who makes others."""
+    fields = [field for field in event_model._meta.concrete_fields if not field.generated]
+    made = [(field.attname, field.get_default) for field in fields if callable(field.default)]
+    names = {name for name, _ in made}
+    return {f.attname: f.get_default() for f in fields if f.attname not in names}, made
 
 
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:

@@ -13,7 +13,7 @@ from .encoding import encode, kept, safe_text
 from .events import TaskEvent, new_event
 from .exceptions import TransitionRefused
 from .replay import Projection
-from .seals import digest_of
+from .seals import digest_of, seal
 from .states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
 
 if TYPE_CHECKING:
@@ -73,22 +73,21 @@ def event_of(
     """
     before = Projection.of(row)
     told = context.current()
-    event = new_event(
-        type(move.task),
-        task_id=row.get("pk", move.task.pk),
-        sequence=before.sequence + 1,
-        kind=move.kind,
-        from_status=before.status,
-        to_status=before.status_after(move.kind),
-        attempt=before.attempt + (move.kind is EventKind.START),
-        event_time=moment or clock.now(using),
-        worker=_short(move.worker),
-        actor=_short(told.actor),
-        reason=_short(move.reason or told.reason),
-        data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
-    )
-    event.digest = event.sealed(before.digest)
-    return event
+    said = {
+        "sequence": before.sequence + 1,
+        "kind": move.kind,
+        "from_status": before.status,
+        "to_status": before.status_after(move.kind),
+        "attempt": before.attempt + (move.kind is EventKind.START),
+        "event_time": moment or clock.now(using),
+        "worker": _short(move.worker),
+        "actor": _short(told.actor),
+        "reason": _short(move.reason or told.reason),
+        "data": _bounded({**told.data, **move.data, **_evidence(move, row)}),
+    }
+    task = row["pk"] if "pk" in row else move.task.pk
+    digest = seal(before.digest, task=task, **said)
+    return new_event(type(move.task), task_id=task, digest=digest, **said)
 
 
 def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str) -> dict[str, Any]:
@@ -101,8 +100,10 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
         return columns
     columns["result_data"] = move.result if event.kind == EventKind.ACK else None
     columns["error_data"] = move.error if event.kind in _WITH_ERROR else None
+    columns["mod_time"] = event.event_time
     columns.update(_bookkeeping(move, event, after, using))
-    return {**columns, **move.values}
+    columns.update(move.values)
+    return columns
 
 
 def is_unborn(row: Mapping[str, Any]) -> bool:
@@ -141,15 +142,12 @@ def trusted_until(run_after: Any, using: str, now: datetime | None = None) -> An
 
 
 def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) -> dict[str, Any]:
-    book: dict[str, Any] = {"mod_time": event.event_time}
     if after.status == Status.RUNNING:
-        book["worker"] = move.worker
-    elif after.status in ACTIVE:
-        book["worker"] = ""
-        book["lease_until"] = trusted_until(move.values.get("run_after"), using, event.event_time)
-    else:
-        book["lease_until"] = None
-    return book
+        return {"worker": move.worker}
+    if after.status in ACTIVE:
+        until = trusted_until(move.values.get("run_after"), using, event.event_time)
+        return {"worker": "", "lease_until": until}
+    return {"lease_until": None}
 
 
 def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, models
 
 from .events import TaskEvent, events_of
 from .spoken import Unspeakable, is_put_by_django
 from .statements import Change, plan_of
+from .tellings import telling
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+T = TypeVar("T")
 
 #: One row, if nobody has moved it.
 _REWRITE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
@@ -105,33 +107,31 @@ class PostgresPen(Pen):
         names = tuple(changes[0].columns)
         plan = plan_of(self._root, self._using, names, False)
         try:
-            text = json.dumps([plan.told(change) for change in changes], allow_nan=False)
+            told = telling(*plan.changes(changes))
         except Unspeakable:
             return self._rewrite_one_by_one(changes)
         with connections[self._using].cursor() as cursor:
-            cursor.execute(plan.rewrite, [text])
+            cursor.execute(told.put_into(plan.rewrite), told.texts)
             return int(cursor.rowcount)
 
     def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
         plan = plan_of(self._root, self._using, (), True)
-        size = batch_size or _MOST
-        for start in range(0, len(events), size):
-            some = events[start : start + size]
+        for some in _slices(events, batch_size):
             try:
-                text = json.dumps([plan.said(event) for event in some], allow_nan=False)
+                told = telling(plan.events(some))
             except Unspeakable:
                 super().append(some)
             else:
-                self._insert(plan.append, [text], some)
+                self._insert(told.put_into(plan.append), told.texts, some)
 
     def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
         plan = plan_of(self._root, self._using, tuple(rows[0]), False)
-        told = [plan.new(row) for row in rows]  # all, before the first is inserted
-        size, keys = batch_size or _MOST, []
+        # All, before the first is inserted.
+        tellings = [telling(plan.rows(some)) for some in _slices(rows, batch_size)]
+        keys: list[Any] = []
         with connections[self._using].cursor() as cursor:
-            for start in range(0, len(told), size):
-                text = json.dumps(told[start : start + size], allow_nan=False)
-                cursor.execute(plan.insert, [text])
+            for told in tellings:
+                cursor.execute(told.put_into(plan.insert), told.texts)
                 keys += [key for (key,) in cursor.fetchall()]
         return keys
 
@@ -150,17 +150,13 @@ class PostgresPen(Pen):
         try:
             if len(changes) == 1:
                 [change] = changes
-                told = [plan.key(change.pk), change.unmoved]
-                return self._insert(
-                    plan.move_one, [*told, *plan.alone(change.columns, events[0])], events
-                )
-            rows = [
-                {**plan.told(change), **plan.said(event)}
-                for change, event in zip(changes, events, strict=True)
-            ]
+                [event] = events
+                values = plan.alone(change.columns, event, pk=change.pk, unmoved=change.unmoved)
+                return self._insert(plan.move_one, values, events)
+            told = telling(*plan.changes(changes), plan.events(events))
         except Unspeakable:
             return set()
-        return self._insert(plan.move, [json.dumps(rows, allow_nan=False)], events)
+        return self._insert(told.put_into(plan.move), told.texts, events)
 
     def _insert(self, sql: str, told: Sequence[Any], events: Iterable[TaskEvent]) -> set[Any]:
         """The keys of the tasks whose events were inserted."""
@@ -173,6 +169,10 @@ class PostgresPen(Pen):
                 event.pk, event._state.adding, event._state.db = pk, False, self._using
                 inserted.add(event.task_id)
         return inserted
+
+
+def _slices(items: Sequence[T], size: int | None) -> list[Sequence[T]]:
+    return [items[start : start + (size or _MOST)] for start in range(0, len(items), size or _MOST)]
 
 
 _PENS: dict[str, type[Pen]] = {"postgresql": PostgresPen}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
-from functools import partial
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from .events import TaskEvent
@@ -43,14 +43,13 @@ class Projection(NamedTuple):
     @classmethod
     def of(cls, row: Any) -> Projection:
         """What the row (a task, or a dict of its columns) says of itself."""
-        read: Callable[[str], Any] = row.get if isinstance(row, dict) else partial(getattr, row)
-        return cls(*map(read, cls._fields))
+        return cls._make((_of_dict if isinstance(row, dict) else _of_task)(row))
 
     def after(self, event: TaskEvent) -> Projection:
         """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
         if event.kind in EVIDENCE:
             return self._replace(sequence=event.sequence, digest=event.digest)
-        status = self.status_after(event.kind)
+        status = target(self.status, event.kind)
         # By position: this is done for every move, and _replace() takes three times as long.
         told = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
@@ -70,6 +69,10 @@ class Projection(NamedTuple):
         """The columns in which ``other`` says something else: {name: (ours, theirs)}."""
         columns = zip(self._fields, self, other, strict=True)
         return {name: (mine, others) for name, mine, others in columns if mine != others}
+
+
+_of_dict = itemgetter(*Projection._fields)
+_of_task = attrgetter(*Projection._fields)
 
 
 def fold(events: Iterable[TaskEvent]) -> Projection:

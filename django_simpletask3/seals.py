@@ -37,21 +37,16 @@ def seal(
 
     The first event leaves out the task's key: the database may not have assigned it yet.
     """
-    content = {
-        "previous": previous,
-        "task": None if sequence == 1 else str(task),
-        "sequence": sequence,
-        "kind": str(kind),
-        "from_status": _number(from_status),
-        "to_status": _number(to_status),
-        "attempt": attempt,
-        "event_time": _instant(event_time),
-        "worker": worker,
-        "actor": actor,
-        "reason": reason,
-        "data": _veiled(plain(data)),
-    }
-    return digest_of(_canonical(content))
+    # The words of a JSON object whose keys are sorted (test_a_seal_is_over_canonical_json), written
+    # out: it is done for every move, and a dict that is sorted first takes twice as long.
+    word = _canonical
+    return digest_of(
+        f'{{"actor":{word(actor)},"attempt":{_number(attempt)},"data":{word(_veiled(plain(data)))}'
+        f',"event_time":"{_instant(event_time)}","from_status":{_status(from_status)}'
+        f',"kind":{word(str(kind))},"previous":{word(previous)},"reason":{word(reason)}'
+        f',"sequence":{_number(sequence)},"task":{"null" if sequence == 1 else word(str(task))}'
+        f',"to_status":{_status(to_status)},"worker":{word(worker)}}}'
+    )
 
 
 def digest_of(text: str) -> str:
@@ -91,8 +86,12 @@ def _veiled(data: Any) -> Any:
 _canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
-def _number(status: Any) -> int | None:
-    return None if status is None else int(status)
+def _number(number: Any) -> str:
+    return str(number) if type(number) is int else _canonical(number)
+
+
+def _status(status: Any) -> str:
+    return "null" if status is None else str(int(status))
 
 
 def _instant(moment: datetime) -> str:

@@ -11,24 +11,25 @@ from django.db import connections, models
 
 from .events import TaskEvent, event_model_of
 from .spoken import Speaker, speaker
+from .tellings import Column, Part
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
-# PostgreSQL is told a whole batch as one text of JSON: to make that costs a third of what arrays or
-# lists of values cost, and the statement is the same for any number of rows.
+# PostgreSQL is told a whole batch in JSON, in the place of {told}: to make that costs a third of what
+# arrays or lists of values cost, and the statement is the same for any number of rows.
 
 #: All rows of a batch that nobody has moved.
 _REWRITE = """
 UPDATE {rows} AS task SET {new}
-FROM json_to_recordset(%s::json) AS told({columns})
+FROM ({{told}}) AS told
 WHERE task.{key} = told.pk AND task.{number} = told.unmoved
 """
 
 #: Events of rows that somebody else writes.
 _APPEND = """
 INSERT INTO {events} ({event_names})
-SELECT {event_values} FROM json_to_recordset(%s::json) AS told({columns})
+SELECT {event_values} FROM ({{told}}) AS told
 RETURNING {returned}
 """
 
@@ -36,7 +37,7 @@ RETURNING {returned}
 #: order of their keys, as by everybody: two batches cannot wait for each other.
 _MOVE = """
 WITH told AS MATERIALIZED (
-  SELECT * FROM json_to_recordset(%s::json) AS told({columns})
+  {{told}}
 ), held AS MATERIALIZED (
   SELECT task.{key} AS pk FROM {rows} AS task JOIN told ON task.{key} = told.pk
   WHERE task.{number} = told.unmoved ORDER BY task.{key} FOR NO KEY UPDATE OF task SKIP LOCKED
@@ -63,7 +64,7 @@ INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM moved AS task RE
 #: New rows, whose keys the database counts.
 _INSERT = """
 INSERT INTO {rows} ({row_names})
-SELECT {row_values} FROM json_to_recordset(%s::json) AS told({columns})
+SELECT {row_values} FROM ({{told}}) AS told
 RETURNING {key}
 """
 
@@ -92,30 +93,33 @@ class Plan(NamedTuple):
     birth: str
     move: str
     move_one: str
-    key: Speaker
-    columns: Sequence[tuple[str, str, Speaker]]
-    event_columns: Sequence[tuple[str, str, Speaker]]
+    keys: Sequence[Column]
+    columns: Sequence[Column]
+    event_columns: Sequence[Column]
     columns_alone: Sequence[tuple[str, Speaker]]
     event_columns_alone: Sequence[tuple[str, Speaker]]
 
-    def told(self, change: Change) -> dict[str, Any]:
-        """What a statement is told of a row."""
-        row = {"pk": self.key(change.pk), "unmoved": change.unmoved}
-        return {**row, **self.new(change.columns)}
+    def changes(self, changes: Sequence[Change]) -> list[Part]:
+        """What statements are told of rows that are there."""
+        keys = [{"pk": change.pk, "unmoved": change.unmoved} for change in changes]
+        return [(self.keys, keys), self.rows([change.columns for change in changes])]
 
-    def new(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a statement is told of the columns of a row."""
-        return {word: say(values[name]) for word, name, say in self.columns}
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Part:
+        """What statements are told of the columns of rows."""
+        return self.columns, rows
 
-    def said(self, event: TaskEvent) -> dict[str, Any]:
-        """What a statement is told of an event."""
-        values = vars(event)
-        return {word: say(values[name]) for word, name, say in self.event_columns}
+    def events(self, events: Sequence[TaskEvent]) -> Part:
+        """What statements are told of events."""
+        return self.event_columns, [vars(event) for event in events]
 
-    def alone(self, row: Mapping[str, Any], event: TaskEvent) -> list[Any]:
-        """What a statement is told, value by value, of the columns of a row and of its event."""
+    def alone(self, row: Mapping[str, Any], event: TaskEvent, **keys: Any) -> list[Any]:
+        """What a statement is told, value by value, of the columns of a row and of its event.
+
+        ``keys`` are told first, of a row that is there.
+        """
         values = vars(event)
         return [
+            *(column.say(keys[column.name]) for column in self.keys if keys),
             *(say(row[name]) for name, say in self.columns_alone),
             *(say(values[name]) for name, say in self.event_columns_alone),
         ]
@@ -132,8 +136,6 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         field for field in events.concrete_fields if field is not events.pk and not field.generated
     ]
     event_fields = {f"e{n}": field for n, field in enumerate(written)} if with_events else {}
-    keys = {"pk": rows.pk, "unmoved": rows.get_field("sequence")} if names else {}
-    told = {**keys, **fields, **event_fields}
     returned = (events.get_field("task"), events.get_field("sequence"), events.pk)
     words = {
         "rows": quote(rows.db_table),
@@ -142,7 +144,6 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         "row_names": ", ".join(quote(field.column) for field in fields.values()),
         "row_values": ", ".join(f"told.{word}" for word in fields),
         "new": ", ".join(f"{quote(field.column)} = told.{word}" for word, field in fields.items()),
-        "columns": ", ".join(f"{word} {_type(field, using)}" for word, field in told.items()),
         "events": quote(events.db_table),
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
         "event_values": ", ".join(f"told.{word}" for word in event_fields),
@@ -160,13 +161,17 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         birth=_BIRTH.format(**words),
         move=_MOVE.format(**words),
         move_one=_MOVE_ONE.format(**words),
-        key=speaker(rows.pk, using),
+        keys=[
+            Column(word, _type(field, using), word, speaker(field, using))
+            for word, field in (("pk", rows.pk), ("unmoved", rows.get_field("sequence")))
+        ],
         columns=[
-            (word, name, speaker(field, using))
+            Column(word, _type(field, using), name, speaker(field, using))
             for (word, field), name in zip(fields.items(), names, strict=True)
         ],
         event_columns=[
-            (word, field.attname, speaker(field, using)) for word, field in event_fields.items()
+            Column(word, _type(field, using), field.attname, speaker(field, using))
+            for word, field in event_fields.items()
         ],
         columns_alone=[
             (name, _alone(field, using)) for name, field in zip(names, fields.values(), strict=True)

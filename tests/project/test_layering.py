@@ -10,7 +10,7 @@ from tests.project.sources import PACKAGE, Source, name_of, package_sources
 RANKS: list[set[str]] = [
     {"blanks", "exceptions", "renames", "spreadsheets"},
     {"slices", "states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
-    {"conf", "keeping", "seals"},
+    {"conf", "keeping", "seals", "shells"},
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
     {"tombstones", "spoken"},
     {"events", "queue"},
@@ -30,7 +30,8 @@ RANKS: list[set[str]] = [
     {"transitions", "demolition", "needs"},
     {"batches", "erasure"},
     {"querysets"},
-    {"instances", "models"},
+    {"models"},
+    {"instances"},
     {"catalog", "bodies", "permissions"},
     {"addresses", "doorbells", "ledger", "lineage", "neighbors"},
     {"losses", "inheritance", "glances", "problems", "scopes"},
