@@ -7,8 +7,8 @@ they are installed it is filled for bodies, too. Django's LogEntry has none: who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from django.apps import apps
@@ -17,11 +17,15 @@ from django.utils.functional import SimpleLazyObject
 from .context import current, current_user
 
 
-@contextmanager
-def informed() -> Iterator[None]:
+def informed() -> AbstractContextManager[None]:
     """Within the block, the packages that are installed know who acts and for which task."""
+    return _informed(installed) if (installed := _installed()) else nullcontext()
+
+
+@contextmanager
+def _informed(installed: Iterable[Callable[[], AbstractContextManager[Any]]]) -> Iterator[None]:
     with ExitStack() as stack:
-        for inform in _installed():
+        for inform in installed:
             stack.enter_context(inform())
         yield
 

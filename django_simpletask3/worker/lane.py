@@ -78,7 +78,8 @@ class Lane:
             self.active_at = time.monotonic()
             before = run.seconds if self._body_seconds is None else self._body_seconds
             self._body_seconds = before + 0.2 * (run.seconds - before)
-            self._changed.notify_all()
+            if self._is_roomy():  # a fetcher that has to wait on is not woken for each
+                self._changed.notify_all()
 
     def forgo(self, runs: int) -> None:
         """Count out runs that were given back unperformed."""
