@@ -198,11 +198,8 @@ def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     if not has_shell(found):
         return cast("TaskEvent", found(**columns))
     known, made = _defaults(found)
-    event: TaskEvent = shell(found, {**known, **columns})
-    for name, make in made:
-        if name not in columns:
-            vars(event)[name] = make()
-    return event
+    late = {name: make() for name, make in made if name not in columns}
+    return cast("TaskEvent", shell(found, {**known, **late, **columns}))
 
 
 @lru_cache(maxsize=10_000)

@@ -13,7 +13,7 @@ from .encoding import encode, kept, safe_text
 from .events import TaskEvent, new_event
 from .exceptions import TransitionRefused
 from .replay import Projection
-from .seals import digest_of, seal
+from .seals import digest_of
 from .states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
 
 if TYPE_CHECKING:
@@ -73,21 +73,22 @@ def event_of(
     """
     before = Projection.of(row)
     told = context.current()
-    said = {
-        "sequence": before.sequence + 1,
-        "kind": move.kind,
-        "from_status": before.status,
-        "to_status": before.status_after(move.kind),
-        "attempt": before.attempt + (move.kind is EventKind.START),
-        "event_time": moment or clock.now(using),
-        "worker": _short(move.worker),
-        "actor": _short(told.actor),
-        "reason": _short(move.reason or told.reason),
-        "data": _bounded({**told.data, **move.data, **_evidence(move, row)}),
-    }
-    task = row["pk"] if "pk" in row else move.task.pk
-    digest = seal(before.digest, task=task, **said)
-    return new_event(type(move.task), task_id=task, digest=digest, **said)
+    event = new_event(
+        type(move.task),
+        task_id=row.get("pk", move.task.pk),
+        sequence=before.sequence + 1,
+        kind=move.kind,
+        from_status=before.status,
+        to_status=before.status_after(move.kind),
+        attempt=before.attempt + (move.kind is EventKind.START),
+        event_time=moment or clock.now(using),
+        worker=_short(move.worker),
+        actor=_short(told.actor),
+        reason=_short(move.reason or told.reason),
+        data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
+    )
+    event.digest = event.sealed(before.digest)
+    return event
 
 
 def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str) -> dict[str, Any]:

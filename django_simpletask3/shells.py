@@ -23,8 +23,12 @@ def has_shell(model: type[models.Model]) -> bool:
     A constructor, a receiver of ``pre_init`` or ``post_init``, or a column that does something when
     it is assigned would.
     """
-    return _is_silent(model) and not any(
-        signal.receivers and signal.has_listeners(model) for signal in (pre_init, post_init)
+    return (
+        model.__init__ is models.Model.__init__
+        and model.__setattr__ is models.Model.__setattr__
+        and _has_silent_columns(model)
+        and not (pre_init.receivers and pre_init.has_listeners(model))
+        and not (post_init.receivers and post_init.has_listeners(model))
     )
 
 
@@ -43,13 +47,10 @@ def shell(model: type[models.Model], columns: Mapping[str, Any], using: str | No
 
 
 @lru_cache(maxsize=10_000)
-def _is_silent(model: Any) -> bool:
-    attributes = [
-        inspect.getattr_static(model, field.attname) for field in model._meta.concrete_fields
-    ]
-    return (
-        type(model).__call__ is ModelBase.__call__
-        and model.__init__ is models.Model.__init__
-        and model.__setattr__ is models.Model.__setattr__
-        and all(type(attribute) in _SILENT for attribute in attributes)
+def _has_silent_columns(model: Any) -> bool:
+    fields = model._meta.concrete_fields
+    attributes = [inspect.getattr_static(model, field.attname) for field in fields]
+    # What Django's own metaclass does when a class is called, is known.
+    return type(model).__call__ is ModelBase.__call__ and all(
+        type(attribute) in _SILENT for attribute in attributes
     )

@@ -16,8 +16,8 @@ from .tellings import Column, Part
 if TYPE_CHECKING:
     from .models import SimpleTask
 
-# PostgreSQL is told a whole batch in JSON, in the place of {told}: to make that costs a third of what
-# arrays or lists of values cost, and the statement is the same for any number of rows.
+# PostgreSQL is told a whole batch in JSON, in the place of {told}: to make that costs a third of
+# what arrays or lists of values cost, and the statement is the same for any number of rows.
 
 #: All rows of a batch that nobody has moved.
 _REWRITE = """
@@ -34,16 +34,20 @@ RETURNING {returned}
 """
 
 #: Rows that nobody has moved and nobody has locked, with an event each. They are locked in the
-#: order of their keys, as by everybody: two batches cannot wait for each other.
+#: order of their keys, as by everybody: two batches cannot wait for each other. Each is looked up
+#: by its key, whatever the planner thinks of the table: a join would read all of a small one.
 _MOVE = """
 WITH told AS MATERIALIZED (
   {{told}}
 ), held AS MATERIALIZED (
-  SELECT task.{key} AS pk FROM {rows} AS task JOIN told ON task.{key} = told.pk
-  WHERE task.{number} = told.unmoved ORDER BY task.{key} FOR NO KEY UPDATE OF task SKIP LOCKED
+  SELECT task.pk FROM (SELECT pk, unmoved FROM told ORDER BY pk) AS seen CROSS JOIN LATERAL (
+    SELECT {key} AS pk FROM {rows} WHERE {key} = seen.pk AND {number} = seen.unmoved
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS task
 ), moved AS (
-  UPDATE {rows} AS task SET {new} FROM told JOIN held ON held.pk = told.pk
-  WHERE task.{key} = told.pk RETURNING task.{key} AS pk
+  UPDATE {rows} AS task SET {new} FROM told
+  WHERE task.{key} = told.pk AND task.{key} = ANY (ARRAY(SELECT pk FROM held))
+  RETURNING task.{key} AS pk
 )
 INSERT INTO {events} ({event_names})
 SELECT {event_values} FROM told JOIN moved ON moved.pk = told.pk

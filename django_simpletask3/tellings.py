@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from .spoken import Speaker
 
+_ALL_DIFFER = "SELECT {names} FROM json_to_recordset(%s::json) AS each({each})"
+_SOME_ALIKE = _ALL_DIFFER + ", json_to_record(%s::json) AS alike({alike})"
+
 
 class Column(NamedTuple):
     """A value of each row: what a statement calls it, its type there, its name and who says it."""
@@ -65,8 +68,8 @@ def telling(*parts: Part) -> Telling:
 def _source(places: Iterable[tuple[str, str, str]]) -> str:
     each = [f"{word} {kind}" for word, kind, place in places if place == f"each.{word}"]
     alike = [f"{word} {kind}" for word, kind, place in places if place == f"alike.{word}"]
-    tables = [f"json_to_recordset(%s::json) AS each({', '.join(each)})"]
-    if alike:
-        tables.append(f"json_to_record(%s::json) AS alike({', '.join(alike)})")
-    names = ", ".join(f"{place} AS {word}" for word, _, place in places)
-    return f"SELECT {names} FROM {', '.join(tables)}"
+    return (_SOME_ALIKE if alike else _ALL_DIFFER).format(
+        names=", ".join(f"{place} AS {word}" for word, _, place in places),
+        each=", ".join(each),
+        alike=", ".join(alike),
+    )

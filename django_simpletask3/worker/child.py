@@ -53,7 +53,6 @@ def live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         os._exit(code)
 
 
-
 def _spare_the_collector() -> None:
     """Let the garbage collector look seldom, and at nothing that is there before the first task.
 

@@ -257,6 +257,7 @@ def test_an_event_model_with_a_constructor_of_its_own_is_told_by_name(monkeypatc
     task = Invoice.objects.create()
 
     assert [event.reason for event in task.events.all()] == ["of tenant 7"]
+    assert broken_links(task.events.all()) == []
 
 
 @pytest.mark.django_db

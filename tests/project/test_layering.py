@@ -13,7 +13,7 @@ RANKS: list[set[str]] = [
     {"conf", "keeping", "seals", "shells"},
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
     {"tombstones", "spoken"},
-    {"events", "queue"},
+    {"events", "queue", "tellings"},
     {"statements"},
     {"bells", "locks", "deliveries", "holds", "instructions", "pens", "replay", "triggers"},
     {

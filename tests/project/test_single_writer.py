@@ -40,7 +40,7 @@ SQL = re.compile(r"\bUPDATE\b.+\bSET\b", re.DOTALL)
 # that is computed.
 ALLOWED: dict[tuple[str, str], str] = {
     ("events.make_event_model", "*"): "puts the companion model into its task's module",
-    ("events.new_event", "*"): "what a new event says, which is not saved yet",
+    ("shells.shell", "*"): "what a new instance says of a row that was read, or of a new event",
     ("execution.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
     ("newborns.charge", "*"): "lays an event beside the columns, for the insert",
     ("moves.event_of", "digest"): "seals a new event, not a row",

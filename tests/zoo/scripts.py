@@ -10,6 +10,7 @@ import builtins
 import ctypes
 import datetime
 import decimal
+import gc
 import os
 import signal
 import sys
@@ -69,6 +70,11 @@ def kill(number: int = signal.SIGKILL) -> None:
 def exit_process(code: int = 9) -> None:
     """Leave without cleaning up, as a crash in C code does."""
     os._exit(code)
+
+
+def tell_garbage() -> list[Any]:
+    """What the garbage collector looks at, and when."""
+    return [gc.get_threshold(), gc.get_freeze_count()]
 
 
 def touch(path: str) -> None:
@@ -183,6 +189,7 @@ WORDS: dict[str, Callable[..., Any]] = {
     "exit process": exit_process,
     "touch": touch,
     "append": append,
+    "tell garbage": tell_garbage,
     "wait": wait,
     "wait for ever": wait_for_ever,
     "refuse to end": refuse_to_end,

@@ -61,15 +61,16 @@ local function holds(rkey, id) return redis.call('LINDEX', rkey, 0) == id end
 -- The claim that ended a message, in six characters: a finished message is kept for days, and there are many.
 local function mark_of(claim) return string.sub(claim, 1, 6) end
 
--- Whoever waits for the message wakes; message and event expire.
+-- Whoever waits for the message wakes; message and event expire. A stock client pushes the id, and nobody reads
+-- what is pushed: a number takes 50 bytes less, of each task for as long as the event lives.
 local function wake(id)
-  redis.call('LPUSH', done_key(id), id)
+  redis.call('LPUSH', done_key(id), 1)
   redis.call('EXPIRE', done_key(id), event_expire)
   redis.call('EXPIRE', item_key(id), item_expire)
 end
 
 -- A message is over. Only how it ended stays of it (when, its expiry tells); it is written anew, since a hash
--- that has once held a long body never gets small again (test_a_finished_message_takes_400_bytes_at_most).
+-- that has once held a long body never gets small again (test_a_finished_message_takes_360_bytes_at_most).
 -- The running key goes with it, if the caller names it; that saves a command.
 local function finish(id, rkey, status, result, ...)
   redis.call('DEL', item_key(id), done_key(id), rkey or done_key(id))

@@ -1,0 +1,61 @@
+"""What the digest of an event is over."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from django_simpletask3.encoding import plain
+from django_simpletask3.seals import digest_of, seal
+from django_simpletask3.states import EventKind, Status
+
+TOLD: dict[str, Any] = {
+    "task": 7,
+    "sequence": 2,
+    "kind": EventKind.START,
+    "from_status": Status.PENDING,
+    "to_status": Status.RUNNING,
+    "attempt": 1,
+    "event_time": datetime(2026, 2, 28, 23, 59, 59, 999999, UTC),
+    "worker": "web1:7:ab",
+    "actor": "",
+    "reason": "",
+    "data": {"claim": "c"},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "the first": {"sequence": 1, "from_status": None},
+    "a text for a key": {"task": 'a"b\\ü'},
+    "texts": {"worker": "\x00é\u2028", "actor": "'\"\\", "reason": "{x}%s\ud800"},
+    "data": {
+        "data": {"b": 1, "a": [None, 2.5, {"z": True, "y": "\x7f"}], "date": datetime(2026, 1, 1)}
+    },
+    "no data": {"data": None},
+    "the end": {"kind": EventKind.DELETE, "to_status": None},
+    "a kind of a later version": {"kind": "frozen", "to_status": 70},
+    "a number that is none": {"attempt": "1", "sequence": 2.0},
+    "a zone": {"event_time": datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=8)))},
+    "no zone": {"event_time": datetime(2026, 1, 1, 12, 30)},
+}
+
+
+def canonical(previous: str, told: dict[str, Any]) -> str:
+    """The text that is sealed: JSON with sorted keys and no spaces."""
+    moment = told["event_time"]
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment
+    said = {
+        **told,
+        "previous": previous,
+        "task": None if told["sequence"] == 1 else str(told["task"]),
+        "event_time": moment.isoformat(timespec="milliseconds"),
+        "data": plain(told["data"]),
+    }
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_seal_is_over_canonical_json(case: dict[str, Any]) -> None:
+    told = {**TOLD, **case}
+
+    assert seal("a" * 64, **told) == digest_of(canonical("a" * 64, told))

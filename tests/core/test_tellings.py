@@ -1,0 +1,67 @@
+"""What all rows say alike is told once, and every row says what it would have said alone."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_simpletask3.tellings import Column, telling
+
+KINDS = {"a": "bigint", "b": "text", "c": "double precision", "d": "boolean"}
+COLUMNS = [Column(word, kind, word, lambda value: value) for word, kind in KINDS.items()]
+TEXT = "the same"
+SAME = {"b": TEXT, "c": 2.5, "d": None}
+BATCHES: dict[str, list[tuple[Any, ...]]] = {
+    "all alike but the key": [(1, TEXT, 2.5, None), (2, TEXT, 2.5, None)],
+    "all differ": [(1, "x", 1.5, True), (2, "y", 3.5, False)],
+    "one": [(7, TEXT, 2.5, None)],
+    "alike and not the same": [(1, "1", 0.0, True), (2, "1", -0.0, True)],
+    "some say nothing": [(1, None, None, True), (2, "\u2028'%s{0}", 1.0, None)],
+    "a key that is everywhere": [(5, TEXT, 2.5, None), (5, TEXT, 2.5, None)],
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="a dialect of PostgreSQL")
+@pytest.mark.parametrize("rows", BATCHES.values(), ids=BATCHES.keys())
+def test_rows_are_read_as_they_were_told(rows: list[tuple[Any, ...]]) -> None:
+    told = telling((COLUMNS, [dict(zip(KINDS, row, strict=True)) for row in rows]))
+
+    with connection.cursor() as cursor:
+        cursor.execute(told.put_into("SELECT a, b, c, d FROM ({told}) AS told"), told.texts)
+        read = cursor.fetchall()
+
+    assert read == rows
+    signs, found = [[math.copysign(1, row[2] or 0) for row in some] for some in (rows, read)]
+    assert found == signs
+
+
+def test_what_stands_in_all_rows_is_told_once() -> None:
+    rows = [{"a": number, **SAME} for number in range(100)]
+
+    told = telling((COLUMNS, rows))
+
+    assert [json.loads(text) for text in told.texts] == [[{"a": n} for n in range(100)], SAME]
+
+
+def test_columns_that_say_the_same_of_each_row_are_told_once() -> None:
+    digests = [f"digest {number}" for number in range(3)]
+    first = [Column("a", "text", "digest", str), Column("b", "text", "digest", str)]
+    other = [Column("c", "bytea", "digest", str)]
+    rows = [{"digest": digest} for digest in digests]
+
+    told = telling((first, rows), (other, rows))
+
+    assert [json.loads(text) for text in told.texts] == [[{"a": d, "c": d} for d in digests]]
+    assert "each.a AS b" in told.source
+    assert "each.c AS c" in told.source
+
+
+def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:
+    sources = {
+        telling((COLUMNS, [{"a": n, **SAME} for n in range(count)])).source for count in (2, 3, 500)
+    }
+
+    assert len(sources) == 1
