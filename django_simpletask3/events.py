@@ -197,18 +197,15 @@ def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     found: Any = event_model_of(model)
     if not has_shell(found):
         return cast("TaskEvent", found(**columns))
-    known, made = _defaults(found)
-    late = {name: make() for name, make in made if name not in columns}
-    return cast("TaskEvent", shell(found, {**known, **late, **columns}))
+    late = {name: born() for name, born in _born(found).items() if name not in columns}
+    return cast("TaskEvent", shell(found, {**late, **columns}))
 
 
 @lru_cache(maxsize=10_000)
-def _defaults(event_model: Any) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
-    """What columns not made by the database hold at first: what is known, and who makes others."""
-    fields = [field for field in event_model._meta.concrete_fields if not field.generated]
-    made = [(field.attname, field.get_default) for field in fields if callable(field.default)]
-    names = {name for name, _ in made}
-    return {f.attname: f.get_default() for f in fields if f.attname not in names}, made
+def _born(event_model: Any) -> dict[str, Callable[[], Any]]:
+    """The columns of ``event_model`` that are not made by the database, and their defaults."""
+    fields = event_model._meta.concrete_fields
+    return {field.attname: field.get_default for field in fields if not field.generated}
 
 
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:

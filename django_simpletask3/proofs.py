@@ -109,7 +109,7 @@ class _Reader:
         self._events += 1
         try:
             self._examination.hear(Line(said))
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             yield f"this is no event: {error}"
 
     def _ended(self, said: dict[str, Any]) -> Iterator[str]:
@@ -118,7 +118,7 @@ class _Reader:
             yield f"{said.get('events')} events were written, {self._heard} are there"
         try:
             self._examination.compare(_row(said["row"]))
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             yield f"this is no row: {error}"
         for one in self._examination.suspicions:
             yield f"#{one.sequence} {one.problem}: {one.what}"
@@ -170,7 +170,7 @@ def _instant(text: Any) -> datetime | None:
 def _read(line: str) -> dict[str, Any] | None:
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
 

@@ -24,7 +24,8 @@ def has_shell(model: type[models.Model]) -> bool:
     it is assigned would.
     """
     return (
-        model.__init__ is models.Model.__init__
+        model.__new__ is models.Model.__new__
+        and model.__init__ is models.Model.__init__
         and model.__setattr__ is models.Model.__setattr__
         and _has_silent_columns(model)
         and not (pre_init.receivers and pre_init.has_listeners(model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,12 +14,16 @@ _SOME_ALIKE = _ALL_DIFFER + ", json_to_record(%s::json) AS alike({alike})"
 
 
 class Column(NamedTuple):
-    """A value of each row: what a statement calls it, its type there, its name and who says it."""
+    """A value of each row: what a statement calls it, its name and type, and who says it.
+
+    If ``is_plain``, equal values are said in equal words; others may add something each time.
+    """
 
     word: str
-    type: str
     name: str
+    type: str
     say: Speaker
+    is_plain: bool = True
 
 
 class Telling(NamedTuple):
@@ -48,9 +52,10 @@ def telling(*parts: Part) -> Telling:
     known: dict[tuple[Any, ...], str] = {}
     places: list[tuple[str, str, str]] = []
     for columns, rows in parts:
-        for word, kind, name, say in columns:
+        for word, name, kind, say, is_plain in columns:
             values = [row[name] for row in rows]
-            if each and len(set(map(id, values))) == 1:  # the first is said of each in any case
+            # The first column is said of each row in any case.
+            if each and is_plain and len(set(map(id, values))) == 1:
                 alike[word] = say(values[0])
                 places.append((word, kind, f"alike.{word}"))
                 continue
@@ -65,7 +70,7 @@ def telling(*parts: Part) -> Telling:
 
 
 @lru_cache(maxsize=1000)
-def _source(places: Iterable[tuple[str, str, str]]) -> str:
+def _source(places: tuple[tuple[str, str, str], ...]) -> str:
     each = [f"{word} {kind}" for word, kind, place in places if place == f"each.{word}"]
     alike = [f"{word} {kind}" for word, kind, place in places if place == f"alike.{word}"]
     return (_SOME_ALIKE if alike else _ALL_DIFFER).format(

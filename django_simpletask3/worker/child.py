@@ -22,11 +22,6 @@ REPLACE = 4  # between a child and its supervisor only
 SPOKEN = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
-#: So many more objects than before there must be until the garbage collector looks at them: those
-#: of a batch of tasks are some thousands, and hardly one is garbage that needs it.
-_GARBAGE = 10_000
-
-
 def live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
     """The whole life of a child process; it never returns into its parent's code."""
     code = FAILED
@@ -39,7 +34,9 @@ def live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: stopping.ask())
         signal.signal(signal.SIGQUIT, lambda *_: stopping.insist())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SPOKEN)
-        _spare_the_collector()
+        # What is there now stays: the garbage collector need not look at it again and again, which
+        # took a tenth of the time of short tasks.
+        gc.freeze()
         process = Process(plan, worker=worker, stopping=stopping, counters=counters)
         process.run()
         code = FAILED if process.has_failed else REPLACE if process.must_be_replaced else CLEAN
@@ -51,15 +48,3 @@ def live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
         sys.stderr.flush()
         # Bodies that did not end in time would keep the interpreter from exiting.
         os._exit(code)
-
-
-def _spare_the_collector() -> None:
-    """Let the garbage collector look seldom, and at nothing that is there before the first task.
-
-    It took a fifth of the time of a task whose body does nothing. Who has set it off, or to look
-    more seldom, is heard.
-    """
-    gc.freeze()
-    youngest, *others = gc.get_threshold()
-    if youngest:
-        gc.set_threshold(max(youngest, _GARBAGE), *others)

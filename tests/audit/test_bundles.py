@@ -96,6 +96,8 @@ def changed(number: int, **words: Any) -> Callable[[list[str]], list[str]]:
         pytest.param(changed(7, row=None), "orphan", id="row removed"),
         pytest.param(changed(5, event_time="noon"), "no event", id="no time"),
         pytest.param(changed(5, sequence="five"), "no event", id="no number"),
+        pytest.param(changed(5, to_status=float("inf")), "no event", id="no status"),
+        pytest.param(lambda lines: [*lines[:5], "[" * 100_000], "no line", id="too deep"),
         pytest.param(changed(5, attempt=None, kind=None), "#5 digest", id="nothing"),
         pytest.param(changed(7, row={"status": 20}), "no row", id="half a row"),
         pytest.param(changed(7, row="gone"), "no row", id="no row"),

@@ -34,6 +34,10 @@ def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
     models.Model.__init__(self, *args, **kwargs)
 
 
+def called(cls: Any, *_: Any, **__: Any) -> Any:
+    return object.__new__(cls)
+
+
 def assigned(self: Any, name: str, value: Any) -> None:
     object.__setattr__(self, name, value)
 
@@ -49,10 +53,11 @@ def test_a_plain_model_has_a_shell() -> None:
     "body",
     [
         {"__init__": constructed},
+        {"__new__": called},
         {"__setattr__": assigned},
         {"number": Doubled()},
     ],
-    ids=["a constructor", "assignments", "a column"],
+    ids=["a constructor", "a maker", "assignments", "a column"],
 )
 def test_what_does_something_of_its_own_is_called(body: dict[str, Any]) -> None:
     assert not has_shell(made(**body))

@@ -10,7 +10,7 @@ from django.db import connection
 from django_simpletask3.tellings import Column, telling
 
 KINDS = {"a": "bigint", "b": "text", "c": "double precision", "d": "boolean"}
-COLUMNS = [Column(word, kind, word, lambda value: value) for word, kind in KINDS.items()]
+COLUMNS = [Column(word, word, kind, lambda value: value) for word, kind in KINDS.items()]
 TEXT = "the same"
 SAME = {"b": TEXT, "c": 2.5, "d": None}
 BATCHES: dict[str, list[tuple[Any, ...]]] = {
@@ -48,8 +48,8 @@ def test_what_stands_in_all_rows_is_told_once() -> None:
 
 def test_columns_that_say_the_same_of_each_row_are_told_once() -> None:
     digests = [f"digest {number}" for number in range(3)]
-    first = [Column("a", "text", "digest", str), Column("b", "text", "digest", str)]
-    other = [Column("c", "bytea", "digest", str)]
+    first = [Column(word, "digest", "text", str) for word in "ab"]
+    other = [Column("c", "digest", "bytea", str)]
     rows = [{"digest": digest} for digest in digests]
 
     told = telling((first, rows), (other, rows))
@@ -65,3 +65,13 @@ def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:
     }
 
     assert len(sources) == 1
+
+
+def test_what_may_be_said_in_other_words_each_time_is_said_each_time() -> None:
+    tokens = iter(range(3))
+    key = Column("a", "a", "bigint", int)
+    token = Column("b", "b", "text", lambda _: f"token {next(tokens)}", is_plain=False)
+
+    told = telling(([key, token], [{"a": n, "b": None} for n in range(3)]))
+
+    assert [row["b"] for row in json.loads(told.texts[0])] == ["token 0", "token 1", "token 2"]

@@ -190,11 +190,9 @@ def test_many_lanes_that_cannot_finish_end_together_when_the_time_is_up(
     assert server.returncode == 0, output
 
 
-def test_the_garbage_collector_looks_seldom_and_at_nothing_old(drain: Any) -> None:
+def test_the_garbage_collector_looks_at_nothing_that_was_there_before(drain: Any) -> None:
     task = Scripted.objects.create(script={"do": "tell garbage"})
 
     drain()
 
-    (youngest, *_), frozen = Scripted.objects.get(pk=task.pk).result_data
-    assert youngest >= 10_000
-    assert frozen > 10_000
+    assert Scripted.objects.get(pk=task.pk).result_data > 10_000

@@ -119,6 +119,22 @@ def test_the_same_token_claims_the_same_messages(queue, raw):
     assert unchanged
 
 
+@pytest.mark.parametrize("gone", ["a", "b", "c"])
+def test_the_same_token_claims_what_is_left_of_the_same_messages(queue, raw, gone):
+    queue.push(CHANNEL, [(name, name) for name in "abcdef"])
+    claim_three = partial(queue.claim_rows, CHANNEL, "w", 60, TOKEN, limit=3)
+    before = {row[0].decode(): row[1] for row in claim_three()}
+    queue.withdraw(CHANNEL, [gone])
+
+    rows = claim_three()
+
+    found = {row[0].decode(): row[1] for row in rows}
+    assert found.keys() == {*"abcd"} - {gone}
+    assert all(found[name] == before[name] for name in found.keys() & before.keys())
+    for _, token, *_ in rows:
+        assert raw.llen(queue.get_running_key(CHANNEL, token.decode())) == 1
+
+
 def test_a_lost_answer_to_a_claim_loses_no_message(far, proxy):
     far.push(CHANNEL, [("a", 1), ("b", 2)])
     lose(proxy, "claim")

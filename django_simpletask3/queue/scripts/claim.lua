@@ -81,13 +81,18 @@ local function verdict(id, token, said)
   return 'begin'
 end
 
--- What is under leases from now on: with their deadlines, as they are told to Redis in one go.
-local leased = {}
+local limit = tonumber(ARGV[11])
+
+-- Whether any of the tokens holds a message already: mostly none does, and no running key has to be looked into.
+local function are_held()
+  local rkeys = {}
+  for place = 1, limit do rkeys[place] = running_key(channel, token_at(place)) end
+  return redis.call('EXISTS', unpack(rkeys)) > 0
+end
 
 local function take(token, may_hold)
   local rkey = running_key(channel, token)
   local id = may_hold and moved(rkey)
-  local held_one = id
   while skips > 0 do
     local held = id
     id = id or redis.call('RPOP', mq)
@@ -97,9 +102,8 @@ local function take(token, may_hold)
     if what ~= 'skip' then
       if not held then redis.call('LPUSH', rkey, id) end
       if what == 'begin' then begin(id, token, said) end
-      leased[#leased + 1] = deadline
-      leased[#leased + 1] = rkey
-      return {id, token, said.data, said.x_attempt}, held_one
+      redis.call('ZADD', leases, deadline, rkey)
+      return {id, token, said.data, said.x_attempt}
     end
     if held then release(rkey) end
     id, skips = nil, skips - 1
@@ -118,19 +122,12 @@ local function announce_wait()
   end
 end
 
--- The first write takes something away, which a full server allows. Only where the first token holds a message
--- already may the others: they were claimed after it.
-local claimed, may_hold = {}, true
-for place = 1, tonumber(ARGV[11]) do
-  local row
-  row, may_hold = take(token_at(place), may_hold)
+-- The first write takes something away, which a full server allows.
+local claimed, may_hold = {}, are_held()
+for place = 1, limit do
+  local row = take(token_at(place), may_hold)
   if not row then break end
   claimed[#claimed + 1] = row
 end
-if #claimed > 0 then
-  redis.call('ZADD', leases, unpack(leased))
-  announce_worker()
-else
-  announce_wait()
-end
+if #claimed > 0 then announce_worker() else announce_wait() end
 return claimed
