@@ -27,7 +27,7 @@ BOUNDS = {
     "drain statements": 40,
     "drain log_bytes": 2_800_000,
     "drain redis_trips": 50,
-    "drain redis_commands": 13_500,
+    "drain redis_commands": 12_500,
 }
 
 
