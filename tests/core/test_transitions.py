@@ -1,6 +1,7 @@
 """Moving tasks: what is written, what is refused, what is undone."""
 
 import copy
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,13 +76,20 @@ def refusing(*kinds: EventKind) -> Iterator[None]:
         event_recorded.disconnect(refuse)
 
 
+_VERB = re.compile(
+    r"(?:WITH told .*?^\)\s+)?(SELECT|INSERT|UPDATE|DELETE)\b", re.DOTALL | re.MULTILINE
+)
+
+
 def verbs(made: CaptureQueriesContext) -> list[str]:
     """What was asked of the tables, without the words around transactions.
 
-    What is said at once for many rows, Django's log calls "20 times: UPDATE".
+    What is said at once for many rows, Django's log calls "20 times: UPDATE"; PostgreSQL is told of
+    them WITH what they are to become.
     """
-    words = [query["sql"].rpartition("times: ")[2].split()[0] for query in made]
-    return [word for word in words if word in ("SELECT", "INSERT", "UPDATE", "DELETE")]
+    statements = [query["sql"].rpartition("times: ")[2].strip() for query in made]
+    found = map(_VERB.match, statements)
+    return [one[1] for one in found if one]
 
 
 def attributes(task: Any) -> dict[str, Any]:
