@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
 
-from .models import SimpleTask
-from .moves import remember_schedule
 from .querysets import TaskQuerySet
-from .shells import has_shell, shell
 from .spoken import is_plain
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
 
 #: What may be large is read when somebody asks for it.
 _LATER = ("result_data", "error_data")
@@ -33,13 +33,7 @@ def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[A
         _read_moments_fast(cursor, connection)
         cursor.execute(question.sql, [keys])
         rows = [question.read(row, connection) for row in cursor.fetchall()]
-    # What a model of one's own does when it is read, Django does.
-    if model.from_db.__func__ is not SimpleTask.from_db.__func__ or not has_shell(model):  # type: ignore[attr-defined]
-        return [model.from_db(using, question.names, row) for row in rows]
-    found = [shell(model, dict(zip(question.names, row, strict=True)), using) for row in rows]
-    for task in found:
-        remember_schedule(task)
-    return found
+    return [model.from_db(using, question.names, row) for row in rows]
 
 
 def _read_moments_fast(cursor: Any, connection: Any) -> None:

@@ -34,6 +34,7 @@ from .holds import held, refuse_held
 from .instructions import Dashboard, Instruction
 from .querysets import TaskQuerySet, rows_of
 from .replay import Projection, fold
+from .shells import has_shell, shell
 from .states import EventKind, Status
 from .tombstones import Tombstone, is_dug
 
@@ -159,7 +160,10 @@ class SimpleTask(models.Model):
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
         """As Django's; when the task will run is remembered, so that ``save()`` sees a change."""
-        task = super().from_db(db, field_names, values, **options)
+        if options or not has_shell(cls):
+            task = super().from_db(db, field_names, values, **options)
+        else:
+            task = shell(cls, dict(zip(field_names, values, strict=True)), db)
         moves.remember_schedule(task)
         return task
 
