@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -54,12 +53,13 @@ class Announcement:
             _logger.exception("bell_not_made model=%s pk=%s", task._meta.label, task.pk)
             return
         before = self.bells.get(bell.id)
-        self.bells[bell.id] = replace(bell, steals=True) if before and before.steals else bell
+        self.bells[bell.id] = bell._replace(steals=True) if before and before.steals else bell
         self.withdrawn.pop(bell.id, None)
 
-    def fact(self, task: SimpleTask, event: TaskEvent) -> None:
-        """Note ``event``, and what it asks of the queue."""
-        self.facts.append((task, event))
+    def fact(self, fact: tuple[SimpleTask, TaskEvent]) -> None:
+        """Note that a task has had an event, and what that asks of the queue."""
+        self.facts.append(fact)
+        task, event = fact
         if event.kind in WITHDRAWING:
             key = task.get_task_id()
             self.withdrawn[key] = task.get_event_channel()
@@ -110,8 +110,8 @@ def note(facts: Iterable[tuple[SimpleTask, TaskEvent]], using: str) -> None:
     """Tell ``facts`` once the transaction on ``using`` is committed; now if it is."""
     is_open = transaction.get_connection(using).in_atomic_block
     announcement = pending(using) if is_open else Announcement()
-    for task, event in facts:
-        announcement.fact(task, event)
+    for fact in facts:
+        announcement.fact(fact)
     if not is_open:
         transaction.on_commit(announcement, using=using, robust=True)
 

@@ -6,9 +6,8 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DatabaseError, models
 
@@ -28,8 +27,7 @@ _REST = 2.0
 _resting: tuple[Queue | None, float] = (None, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Bell:
+class Bell(NamedTuple):
     """What rings for one task, as the task was when it was asked for."""
 
     channel: str

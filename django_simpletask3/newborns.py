@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
@@ -60,17 +61,42 @@ def _inserted(
     if not pen.is_terse:
         return None
     try:
-        key = pen.bear(_row(task, row["fields"], raw=row["raw"]), event)
+        key = pen.bear(_row(task, model, raw=row["raw"]), event)
     except Unspeakable:
         return None
     discharge(task)
     return [[key]]
 
 
-def _row(task: SimpleTask, fields: Iterable[Any], *, raw: bool = False) -> dict[str, Any]:
-    if raw:
-        return {field.attname: getattr(task, field.attname) for field in fields}
-    return {field.attname: field.pre_save(task, True) for field in fields}
+def _row(task: SimpleTask, model: Any, *, raw: bool = False) -> dict[str, Any]:
+    columns = _columns(model)
+    row = dict(zip(columns.idle, columns.read(task), strict=True))
+    for field in columns.busy:
+        row[field.attname] = getattr(task, field.attname) if raw else field.pre_save(task, True)
+    return row
+
+
+class _Columns(NamedTuple):
+    """The columns of new rows: those that are saved as they are, and who does more."""
+
+    idle: Sequence[str]
+    read: Callable[[Any], tuple[Any, ...]]
+    busy: Sequence[Any]
+
+
+@lru_cache(maxsize=1000)
+def _columns(model: Any) -> _Columns:
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    idle = [field.attname for field in fields if _is_idle(field)]
+    busy = [field for field in fields if not _is_idle(field)]
+    return _Columns(idle, attrgetter(*idle), busy)
+
+
+def _is_idle(field: Any) -> bool:
+    """Whether ``field`` is saved just as it is."""
+    if type(field).pre_save is models.DateTimeField.pre_save:
+        return not (field.auto_now or field.auto_now_add)
+    return type(field).pre_save is models.Field.pre_save
 
 
 def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None = None) -> bool:
@@ -85,11 +111,10 @@ def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None =
     pen = pen_of(root_of(model), using)
     if not (pen.is_terse and _is_plain(model) and all(task.pk is None for task in tasks)):
         return False
-    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
-    if any(field.is_relation for field in fields):
+    if any(field.is_relation for field in model._meta.concrete_fields):
         for task in tasks:
             task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
-    rows = [_row(task, fields) for task in tasks]
+    rows = [_row(task, model) for task in tasks]
     try:
         keys = pen.insert(rows, batch_size)
     except Unspeakable:

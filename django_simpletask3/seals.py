@@ -39,9 +39,9 @@ def seal(
     """
     # The words of a JSON object whose keys are sorted (test_a_seal_is_over_canonical_json), written
     # out: it is done for every move, and a dict that is sorted first takes twice as long.
-    word = _canonical
+    word = _word
     return digest_of(
-        f'{{"actor":{word(actor)},"attempt":{_number(attempt)},"data":{word(_veiled(plain(data)))}'
+        f'{{"actor":{word(actor)},"attempt":{_number(attempt)},"data":{_payload(data)}'
         f',"event_time":"{_instant(event_time)}","from_status":{_status(from_status)}'
         f',"kind":{word(str(kind))},"previous":{word(previous)},"reason":{word(reason)}'
         f',"sequence":{_number(sequence)},"task":{"null" if sequence == 1 else word(str(task))}'
@@ -84,6 +84,16 @@ def _veiled(data: Any) -> Any:
 
 
 _canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+#: What that does with a text, without the way to it.
+_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
+
+
+def _word(text: Any) -> str:
+    return _quoted(text) if type(text) is str else _canonical(text)
+
+
+def _payload(data: Any) -> str:
+    return "null" if data is None else _canonical(_veiled(plain(data)))
 
 
 def _number(number: Any) -> str:
