@@ -22,6 +22,7 @@ _BURST_REST = 0.05
 #: a fetcher holds: recovery may lock as many rows at once.
 _MOST_POSTPONED = 1000
 _PAUSED_REST = 0.2
+_MORE = 4  # times what was found last may be found next
 _IDLE_REST = 0.001  # long enough for the loop to close a stale connection
 
 
@@ -53,6 +54,7 @@ class Fetcher:
         self._stopping = stopping
         self._burst = burst
         self._claimed: list[Message] = []
+        self._last_found = 0
         self._postponed: Postponed[Message] = Postponed()
         self._seat = Seat()
         self._claimant: Claimant = {"worker": lane.worker, "lease": lane.lease}
@@ -111,10 +113,12 @@ class Fetcher:
         self._accept(runs)
         return bool(runs)
 
-    def _popped(self, limit: int) -> list[Message]:
+    def _popped(self, room: int) -> list[Message]:
         timeout = 0.0 if self._burst else options.simq_pop_timeout
         rest = self._postponed.rest()
-        return get_queue().claim(
+        # Where few came, few will: to look for hundreds takes Redis twice as long.
+        limit = min(room, self._lane.threads + _MORE * self._last_found)
+        messages = get_queue().claim(
             self._lane.channel,
             worker=self._lane.worker,
             limit=limit,
@@ -122,6 +126,8 @@ class Fetcher:
             timeout=timeout if rest is None else min(timeout, rest),
             seat=self._seat,
         )
+        self._last_found = len(messages)
+        return messages
 
     def _start(self) -> None:
         if not self._stopping.is_asked:

@@ -15,6 +15,7 @@ _AHEAD = 0.05
 _MOST_AHEAD = 200
 _LARGEST_BATCH = 200
 MESSAGE_LEASE = 30.0
+_GIVE_WAY = 0.0001
 
 
 class Lane:
@@ -65,10 +66,14 @@ class Lane:
     def accept(self, runs: list[Run]) -> None:
         """Hand claimed runs to the bodies."""
         with self._changed:
+            was_idle = self._held == 0
             self._held += len(runs)
             self.active_at = time.monotonic()
         for run in runs:
             self.inbox.put(run)
+        if was_idle:
+            # A body that slept gets the interpreter now, not when the caller waits for a server.
+            time.sleep(_GIVE_WAY)
 
     def performed(self, run: Run) -> None:
         """Hand a run whose body has ended to the finisher."""

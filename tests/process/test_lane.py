@@ -3,7 +3,10 @@
 import pytest
 
 from django_simpletask3.execution import Run
+from django_simpletask3.worker.fetcher import Fetcher
 from django_simpletask3.worker.lane import Lane
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.stopping import Stopping
 from tests.core.lives import saved
 from tests.zoo.models import Invoice
 
@@ -35,3 +38,18 @@ def test_of_short_bodies_50_milliseconds_are_taken_ahead(lane: Lane) -> None:
     perform(lane, seconds=0.01)
 
     assert lane.room(0) == 4 + 4 * 5
+
+
+def test_where_few_tasks_came_few_are_asked_for(transactional_db: None, redis_url: str) -> None:
+    lane = Lane(Invoice, threads=2, worker="node:1")
+    perform(lane, seconds=0.0001)
+    Invoice.objects.bulk_create([Invoice() for _ in range(19)])  # and the one above
+    fetcher = Fetcher(lane, Leases("node:1"), Stopping(), burst=True)
+    claimed = []
+
+    for _ in range(4):
+        before = lane.held
+        fetcher.step()
+        claimed.append(lane.held - before)
+
+    assert claimed == [2, 10, 8, 0]

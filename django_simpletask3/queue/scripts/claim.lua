@@ -22,10 +22,10 @@ end
 
 -- The tokens after the first: its neighbors, which nobody else is given. Made here, as a hundred of them take
 -- longer to send than to make.
+local first = ARGV[10]
+local number, rest = tonumber(string.sub(first, 1, 3), 16), string.sub(first, 4)
 local function token_at(place)
-  local first = ARGV[10]
-  if place == 1 then return first end
-  return string.format('%03x', (tonumber(string.sub(first, 1, 3), 16) + place - 1) % 4096) .. string.sub(first, 4)
+  return place == 1 and first or string.format('%03x', (number + place - 1) % 4096) .. rest
 end
 
 -- A blocking move that a client sent twice leaves two ids in one running key: the surplus goes back.
@@ -85,8 +85,8 @@ local limit = tonumber(ARGV[11])
 
 -- Whether any of the tokens holds a message already: mostly none does, and no running key has to be looked into.
 local function are_held()
-  local rkeys = {}
-  for place = 1, limit do rkeys[place] = running_key(channel, token_at(place)) end
+  local rkeys, head = {}, running_key(channel, '')
+  for place = 1, limit do rkeys[place] = head .. token_at(place) end
   return redis.call('EXISTS', unpack(rkeys)) > 0
 end
 
