@@ -46,13 +46,14 @@ WITH made AS ({ROW} SELECT 0, 0, 1, digest, %(now)s, %(now)s, 0, '', %(until)s, 
 {EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', digest FROM made
 RETURNING task_id
 """
+# Not by status: the index of a status that all rows pass through is full of those that have.
 START = f"""
 WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(digests)s::text[], %(data)s::text[])
   AS one (id, digest, data)),
 moved AS (UPDATE bench_noop AS row SET status = 10, attempt = attempt + 1, sequence = sequence + 1,
     digest = given.digest, start_time = %(now)s, mod_time = %(now)s, worker = %(worker)s,
     lease_until = %(until)s
-  FROM given WHERE row.id = given.id AND row.status = 0
+  FROM given WHERE row.id = given.id AND row.id = ANY(%(ids)s::bigint[]) AND row.sequence = 1
   RETURNING row.id, row.sequence, row.attempt, row.text, row.digest, given.data),
 noted AS ({EVENT} SELECT id, sequence, 'start', 0, 10, attempt, %(now)s, %(worker)s, '', '', data,
     digest FROM moved)
@@ -64,7 +65,8 @@ WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(di
 moved AS (UPDATE bench_noop AS row SET status = 20, sequence = sequence + 1, digest = given.digest,
     done_time = %(now)s, result_time = %(now)s, mod_time = %(now)s, success = true,
     result_data = 'null', lease_until = NULL
-  FROM given WHERE row.id = given.id AND row.status = 10 AND row.attempt = given.attempt
+  FROM given WHERE row.id = given.id AND row.id = ANY(%(ids)s::bigint[]) AND row.sequence = 2
+    AND row.attempt = given.attempt
   RETURNING row.id, row.sequence, row.attempt, row.digest, given.data)
 {EVENT} SELECT id, sequence, 'ack', 10, 20, attempt, %(now)s, %(worker)s, '', '', data, digest
   FROM moved

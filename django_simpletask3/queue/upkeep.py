@@ -110,18 +110,19 @@ class Upkeep(Transport):
         """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
 
         Those that Redis knows nothing of cost no look at the queue; for the others it is read from
-        the end that is taken from next, in pages, until all are found. A message that moves
-        meanwhile may be reported although it is there; pushing it again is harmless.
+        the end that is taken from next, in pages, until all are found, or have been pushed after
+        what was read last: their turn comes later, and if they are lost they are not late yet. A
+        message that moves meanwhile may be reported although it is there; pushing it again is
+        harmless.
         """
-        known: set[str] = set()
-        for batch in batches(ids):
+        turns: dict[bytes, float] = {}
+        for batch in batches(name.encode() for name in ids):
             answers = self.run("known", *batch)
-            known.update(name for name, answer in zip(batch, answers, strict=True) if answer)
-        waiting = self._waiting_among(channel, {name.encode(): name for name in known})
+            turns |= {n: _turn(answer) for n, answer in zip(batch, answers, strict=True) if answer}
         free: set[bytes] = set()
-        for batch in batches(known - waiting):
+        for batch in batches(self._not_waiting(channel, turns)):
             free.update(self.run("unclaimed", channel, *batch))
-        return [name for name in ids if name not in known or name.encode() in free]
+        return [name for name in ids if (key := name.encode()) not in turns or key in free]
 
     def withdraw(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel messages in whatever state: out of the queue, or out of their holder's hands."""
@@ -193,18 +194,21 @@ class Upkeep(Transport):
         page: tuple[int, list[bytes]] = self.ask(lambda: self.db.scan(cursor, pattern, count))
         return page
 
-    def _waiting_among(self, channel: str, wanted: Mapping[bytes, str]) -> set[str]:
-        key = self.get_mq_key(channel)
-        found: set[str] = set()
-        end = -1
-        while len(found) < len(wanted):
+    def _not_waiting(self, channel: str, turns: Mapping[bytes, float]) -> list[bytes]:
+        """The messages that the queue should have come to by now, and has not got."""
+        key, left, end = self.get_mq_key(channel), dict(turns), -1
+        while left:
             page = self._range(key, end - _PAGE + 1, end)
-            found.update(wanted[name] for name in page if name in wanted)
+            for name in page:
+                left.pop(name, None)
             if len(page) < _PAGE:
                 break
+            [answer] = self.run("known", page[0])
+            reached = _turn(answer, unknown=math.inf)
+            left = {name: turn for name, turn in left.items() if turn <= reached}
             # What is taken meanwhile lets the rest move towards the end: the pages overlap.
             end -= _PAGE - _OVERLAP
-        return found
+        return list(left)
 
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
         return self.ask(lambda: self.db.lrange(key, start, end))
@@ -216,3 +220,8 @@ class Upkeep(Transport):
         }
         channels = own or self.running_timeout_handler_policies
         return json.dumps({"default": default, "channels": channels})
+
+
+def _turn(answer: bytes | int, unknown: float = -math.inf) -> float:
+    """When a message was pushed, as the script ``known`` answers; ``unknown`` if it does not."""
+    return float(answer) if isinstance(answer, bytes) else unknown

@@ -185,6 +185,22 @@ def test_missing_names_what_neither_waits_nor_is_held(queue, raw, depth):
     assert queue.missing(CHANNEL, []) == []
 
 
+def test_a_long_queue_is_not_read_beyond_what_is_taken_before(queue, raw):
+    """What was pushed later than what was read last cannot be late yet."""
+    queue.push(CHANNEL, [(f"sooner-{number}", 1) for number in range(5_500)])
+    queue.push(CHANNEL, [("lost", 1), ("later", 1)])
+    raw.lrem(queue.get_mq_key(CHANNEL), 0, "lost")
+    queue.push(CHANNEL, [(f"last-{number}", 1) for number in range(20_000)])
+    raw.config_resetstat()
+
+    assert queue.missing(CHANNEL, ["later", "lost"]) == []
+    assert raw.info("commandstats")["cmdstat_lrange"]["calls"] == 1
+
+    queue.claim(CHANNEL, worker="w", lease=60, limit=5_000)
+
+    assert queue.missing(CHANNEL, ["later", "lost"]) == ["lost"]
+
+
 def test_what_is_missing_can_be_pushed(queue, claimed, raw, expire):
     raw.flushall()
 
