@@ -38,6 +38,8 @@ def growth(stage: Stage, asked: argparse.Namespace) -> Report:
             for name, entry in everybody.items():
                 one = Measured(empty, entry)
                 report.add(name + _EMPTY, _worked(one, _with_some(one)))
+                # As beside a worker that is always there.
+                _history(ours, grown, "catch_up")
                 report.add(name + _GROWN, _worked(Measured(stage, entry), grown))
     _look(ours, grown, report)
     _conclude(report)
