@@ -14,6 +14,7 @@ from .transport import Transport, batches
 
 _PAGE = 5000
 _OVERLAP = 1000
+_SAMPLES = 10  # of a page: some may have come back, and be older than their neighbors
 _CLOCK = 60.0  # seconds after which Redis is asked for the time again
 _OLDEST_SERVER = (6, 2)
 _GLOB = re.compile(r"([\[\]*?\\^-])")
@@ -110,10 +111,10 @@ class Upkeep(Transport):
         """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
 
         Those that Redis knows nothing of cost no look at the queue; for the others it is read from
-        the end that is taken from next, in pages, until all are found, or have been pushed after
-        what was read last: their turn comes later, and if they are lost they are not late yet. A
-        message that moves meanwhile may be reported although it is there; pushing it again is
-        harmless.
+        the end that is taken from next, in pages. What was pushed after all that the first page
+        holds has its turn later: it is taken to wait, as it is not late yet. The rest is looked
+        for until it is found. A message that moves meanwhile may be reported although it is there;
+        pushing it again is harmless.
         """
         turns: dict[bytes, float] = {}
         for batch in batches(name.encode() for name in ids):
@@ -203,12 +204,18 @@ class Upkeep(Transport):
                 left.pop(name, None)
             if len(page) < _PAGE:
                 break
-            [answer] = self.run("known", page[0])
-            reached = _turn(answer, unknown=math.inf)
-            left = {name: turn for name, turn in left.items() if turn <= reached}
+            if end == -1 and left:
+                reached = self._reached(page)
+                left = {name: turn for name, turn in left.items() if turn <= reached}
             # What is taken meanwhile lets the rest move towards the end: the pages overlap.
             end -= _PAGE - _OVERLAP
         return list(left)
+
+    def _reached(self, page: list[bytes]) -> float:
+        """When the newest of some messages of ``page`` was pushed; infinity if that is unknown."""
+        answers = self.run("known", *page[:: _PAGE // _SAMPLES])
+        newest = max(map(_turn, answers))
+        return newest if newest > -math.inf else math.inf
 
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
         return self.ask(lambda: self.db.lrange(key, start, end))
@@ -222,6 +229,6 @@ class Upkeep(Transport):
         return json.dumps({"default": default, "channels": channels})
 
 
-def _turn(answer: bytes | int, unknown: float = -math.inf) -> float:
-    """When a message was pushed, as the script ``known`` answers; ``unknown`` if it does not."""
-    return float(answer) if isinstance(answer, bytes) else unknown
+def _turn(answer: bytes | int) -> float:
+    """When a message was pushed, as the script ``known`` answers; long ago if it does not say."""
+    return float(answer) if isinstance(answer, bytes) else -math.inf

@@ -185,20 +185,51 @@ def test_missing_names_what_neither_waits_nor_is_held(queue, raw, depth):
     assert queue.missing(CHANNEL, []) == []
 
 
-def test_a_long_queue_is_not_read_beyond_what_is_taken_before(queue, raw):
-    """What was pushed later than what was read last cannot be late yet."""
+@pytest.fixture
+def lost(queue, raw) -> str:
+    """One that is lost in a long queue, after more than a page of others."""
     queue.push(CHANNEL, [(f"sooner-{number}", 1) for number in range(5_500)])
     queue.push(CHANNEL, [("lost", 1), ("later", 1)])
     raw.lrem(queue.get_mq_key(CHANNEL), 0, "lost")
     queue.push(CHANNEL, [(f"last-{number}", 1) for number in range(20_000)])
+    return "lost"
+
+
+def test_a_long_queue_is_not_read_beyond_what_is_taken_before(queue, raw, lost):
+    """What was pushed later than all that is next cannot be late yet."""
     raw.config_resetstat()
 
-    assert queue.missing(CHANNEL, ["later", "lost"]) == []
+    assert queue.missing(CHANNEL, ["later", lost]) == []
     assert raw.info("commandstats")["cmdstat_lrange"]["calls"] == 1
 
     queue.claim(CHANNEL, worker="w", lease=60, limit=5_000)
 
-    assert queue.missing(CHANNEL, ["later", "lost"]) == ["lost"]
+    assert queue.missing(CHANNEL, ["later", lost]) == [lost]
+
+
+@pytest.mark.parametrize("place", [-4_500, -9_000])
+def test_what_came_back_to_a_long_queue_hides_none_that_is_late(queue, raw, lost, place):
+    queue.claim(CHANNEL, worker="w", lease=60, limit=5_000)
+    queue.push(CHANNEL, [("old", 1)])
+    raw.hset("q:item:old", "add_time", "1.5")
+    for distance in range(0, 4_000, 10):
+        raw.lset(queue.get_mq_key(CHANNEL), place - distance, "old")
+
+    assert queue.missing(CHANNEL, ["later", lost]) == [lost]
+
+
+def test_an_urgent_one_is_late_at_once(queue, raw, lost):
+    queue.push(CHANNEL, [("first", 1)], urgent=True)
+    raw.lrem(queue.get_mq_key(CHANNEL), 0, "first")
+
+    assert queue.missing(CHANNEL, ["first", lost]) == ["first"]
+
+
+@pytest.mark.parametrize("time", ["9999999999.5", ".inf", "nan", ""])
+def test_one_that_does_not_say_when_it_came_is_looked_for(queue, raw, lost, time):
+    raw.hset("q:item:lost", "add_time", time)
+
+    assert queue.missing(CHANNEL, ["later", lost]) == [lost]
 
 
 def test_what_is_missing_can_be_pushed(queue, claimed, raw, expire):

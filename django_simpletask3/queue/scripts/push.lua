@@ -29,6 +29,11 @@ local function flush()
   pending = {}
 end
 
+-- What is next has no place by its age (known.lua).
+local function mark_as_next(id)
+  if side == 'RPUSH' then redis.call('HSET', item_key(id), 'x_next', 'true') end
+end
+
 local function advance(id)
   flush()
   redis.call('LREM', mq, -1, id)
@@ -38,6 +43,7 @@ end
 local function enqueue(id, id_yaml, body)
   redis.call('DEL', item_key(id), done_key(id))
   write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body)
+  mark_as_next(id)
   pending[#pending + 1] = id
 end
 
@@ -52,6 +58,7 @@ local function push(id, id_yaml, body, listed)
   end
   if is_listed_as(state.status) and listed[id] then
     refresh(id, body, 'status', 'ready')
+    mark_as_next(id)
     if side == 'RPUSH' then advance(id) end
     return 'queued'
   end
