@@ -111,9 +111,9 @@ class Upkeep(Transport):
         """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
 
         Those that Redis knows nothing of cost no look at the queue; for the others it is read from
-        the end that is taken from next, in pages. What was pushed after all that the first page
-        holds has its turn later: it is taken to wait, as it is not late yet. The rest is looked
-        for until it is found. A message that moves meanwhile may be reported although it is there;
+        the end that is taken from next, in pages. What was pushed after those of the first page
+        has its turn later: it is taken to wait, as it is not late yet. The rest is looked for
+        until it is found. A message that moves meanwhile may be reported although it is there;
         pushing it again is harmless.
         """
         turns: dict[bytes, float] = {}

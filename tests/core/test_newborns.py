@@ -170,3 +170,16 @@ def test_expressions_in_a_later_row_of_a_bulk_are_what_the_database_makes_of_the
     assert found == [(1, "plain"), (42, "LATE"), (3, None)]
     assert abs(timezone.now() - rows[1].run_after) < timedelta(minutes=5)
     assert [kinds(task) for task in rows] == [["enqueue"]] * 3
+
+
+def test_a_column_that_somebody_leaves_out_of_the_insert_stays_out(monkeypatch: Any) -> None:
+    def shortened(self: Any, manager: Any, using: str, fields: Any, *rest: Any, **more: Any) -> Any:
+        kept = [field for field in fields if field.name != "run_after"]
+        return super(Invoice, self)._do_insert(manager, using, kept, *rest, **more)
+
+    monkeypatch.setattr(Invoice, "_do_insert", shortened, raising=False)
+    task = Invoice(run_after=timezone.now() + timedelta(hours=1))
+    task.save()
+
+    task.refresh_from_db()
+    assert (task.run_after, kinds(task)) == (None, ["enqueue"])
