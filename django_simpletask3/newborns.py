@@ -57,9 +57,9 @@ def _inserted(
     # Django has given it a key in ``pk`` by now, if its column knows one.
     if model is not root_of(model) or task.pk is not None or not _is_plain(model):
         return None
-    pen = pen_of(model, using)
+    pen, columns = pen_of(model, using), _columns(model)
     # Somebody's own _do_insert() may have left out some.
-    if not pen.is_terse or len(row["fields"]) != len(_columns(model).all):
+    if not pen.is_terse or len(row["fields"]) != len(columns.idle) + len(columns.busy):
         return None
     try:
         key = pen.bear(_row(task, model, raw=row["raw"]), event)
@@ -80,7 +80,6 @@ def _row(task: SimpleTask, model: Any, *, raw: bool = False) -> dict[str, Any]:
 class _Columns(NamedTuple):
     """The columns of new rows: those that are saved as they are, and who does more."""
 
-    all: Sequence[Any]
     idle: Sequence[str]
     read: Callable[[Any], tuple[Any, ...]]
     busy: Sequence[Any]
@@ -91,7 +90,7 @@ def _columns(model: Any) -> _Columns:
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     idle = [field.attname for field in fields if _is_idle(field)]
     busy = [field for field in fields if not _is_idle(field)]
-    return _Columns(fields, idle, attrgetter(*idle), busy)
+    return _Columns(idle, attrgetter(*idle), busy)
 
 
 def _is_idle(field: Any) -> bool:

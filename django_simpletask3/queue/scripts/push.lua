@@ -6,6 +6,8 @@
 
 local channel, channel_yaml, side, steal = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
 local mq = mq_key(channel)
+-- What is next has no place by its age (known.lua).
+local mark = side == 'RPUSH' and {'x_next', 'true'} or {}
 
 local states, pending, answers = {}, {}, {}
 
@@ -29,11 +31,6 @@ local function flush()
   pending = {}
 end
 
--- What is next has no place by its age (known.lua).
-local function mark_as_next(id)
-  if side == 'RPUSH' then redis.call('HSET', item_key(id), 'x_next', 'true') end
-end
-
 local function advance(id)
   flush()
   redis.call('LREM', mq, -1, id)
@@ -42,8 +39,8 @@ end
 
 local function enqueue(id, id_yaml, body)
   redis.call('DEL', item_key(id), done_key(id))
-  write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body)
-  mark_as_next(id)
+  write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body,
+    unpack(mark))
   pending[#pending + 1] = id
 end
 
@@ -57,8 +54,7 @@ local function push(id, id_yaml, body, listed)
     return 'running'
   end
   if is_listed_as(state.status) and listed[id] then
-    refresh(id, body, 'status', 'ready')
-    mark_as_next(id)
+    refresh(id, body, 'status', 'ready', unpack(mark))
     if side == 'RPUSH' then advance(id) end
     return 'queued'
   end
