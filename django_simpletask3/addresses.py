@@ -36,12 +36,32 @@ def due(model: type[SimpleTask], messages: Sequence[Message]) -> dict[Message, S
     return found
 
 
+def address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
+    """The database and the key of the row that ``message`` names; ValueError if it names none."""
+    data = _rebuilt(model, message) if message.problem == "no_body" else message.data
+    if not isinstance(data, dict):
+        raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
+    label = (data.get("app_label"), data.get("model_name"))
+    if label != (model._meta.app_label, model._meta.model_name):
+        raise ValueError(f"message for another model: {label[0]}.{label[1]}")
+    if data.get("id") is None:
+        raise ValueError("message without id")
+    try:
+        pk = model._meta.pk.to_python(data["id"])
+    except Exception:
+        raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
+    using = data.get("using") or router.db_for_write(model)
+    if using not in connections:
+        raise ValueError(f"message for an unknown database: {using}")
+    return using, pk
+
+
 def _asked(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, dict[Any, Message]]:
     """The messages by database and key; of two for one row the first. Others are buried."""
     asked: dict[str, dict[Any, Message]] = {}
     for message in messages:
         try:
-            using, pk = _address(model, message)
+            using, pk = address(model, message)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             _bury(message, str(error))
         else:
@@ -80,26 +100,6 @@ def _look_again_when_due(tasks: Iterable[SimpleTask], using: str) -> None:
 def _bury(message: Message, reason: str) -> None:
     _logger.error("message_buried id=%s reason=%s", message.id, reason)
     get_queue().bury(message, reason)
-
-
-def _address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
-    """The database and the key of the row that ``message`` names; raises if it names none."""
-    data = _rebuilt(model, message) if message.problem == "no_body" else message.data
-    if not isinstance(data, dict):
-        raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
-    label = (data.get("app_label"), data.get("model_name"))
-    if label != (model._meta.app_label, model._meta.model_name):
-        raise ValueError(f"message for another model: {label[0]}.{label[1]}")
-    if data.get("id") is None:
-        raise ValueError("message without id")
-    try:
-        pk = model._meta.pk.to_python(data["id"])
-    except Exception:
-        raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
-    using = data.get("using") or router.db_for_write(model)
-    if using not in connections:
-        raise ValueError(f"message for an unknown database: {using}")
-    return using, pk
 
 
 def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:

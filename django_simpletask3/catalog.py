@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from django.apps import apps
 from django.db import Error, connections, router
 
 from .events import events_of, root_of
-from .instances import instances
+from .instances import blank, instances
 from .models import SimpleTask
 from .states import EventKind
 
@@ -120,6 +120,16 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
         tasks += instances(root, using, orphans)
     places = {pk: place for place, pk in enumerate(pks)}
     return sorted(tasks, key=lambda task: places.get(task.pk, len(pks)))
+
+
+def unread(model: type[SimpleTask], using: str, pk: Any) -> SimpleTask | None:
+    """An instance for the task of this key that says nothing else yet.
+
+    None if only its row, or its stream, can tell of which model it is to be, or how it is read.
+    """
+    if root_of(model) is not model or len(variants(model)) > 1:
+        return None
+    return cast("SimpleTask | None", blank(model, using, pk))
 
 
 def saved_models(

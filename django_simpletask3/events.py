@@ -97,20 +97,24 @@ class TaskEvent(models.Model):
 
     def sealed(self, previous: str) -> str:
         """The digest this event must have after the event with the digest ``previous``."""
-        return seal(
-            previous,
-            task=self.task_id,
-            sequence=self.sequence,
-            kind=self.kind,
-            from_status=self.from_status,
-            to_status=self.to_status,
-            attempt=self.attempt,
-            event_time=self.event_time,
-            worker=self.worker,
-            actor=self.actor,
-            reason=self.reason,
-            data=self.data,
-        )
+        return seal(previous, **content_of(self))
+
+
+def content_of(event: TaskEvent) -> dict[str, Any]:
+    """What the digest of ``event`` is over, beside the digest before it."""
+    return {
+        "task": event.task_id,
+        "sequence": event.sequence,
+        "kind": event.kind,
+        "from_status": event.from_status,
+        "to_status": event.to_status,
+        "attempt": event.attempt,
+        "event_time": event.event_time,
+        "worker": event.worker,
+        "actor": event.actor,
+        "reason": event.reason,
+        "data": event.data,
+    }
 
 
 def stream_of(task: str | type[SimpleTask]) -> models.ForeignKey[Any, Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connections
 
+from .models import SimpleTask
 from .querysets import TaskQuerySet
+from .shells import has_shell, shell
 from .spoken import is_plain
-
-if TYPE_CHECKING:
-    from .models import SimpleTask
 
 #: What may be large is read when somebody asks for it.
 _LATER = ("result_data", "error_data")
@@ -23,28 +22,62 @@ def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[A
 
     Results are read when they are asked for.
     """
-    question = _question(model, using) if connections[using].vendor == "postgresql" else None
-    if question is None:
+    reading = reading_of(model, using)
+    if reading is None:
         return list(_rows(model, using).filter(pk__in=pks))
-    connection = connections[using]
     # Plain ones: what is too large for the column is not there, and no error.
     keys = [model._meta.pk.get_prep_value(pk) for pk in pks]
-    with connection.cursor() as cursor:
-        _read_moments_fast(cursor, connection)
-        cursor.execute(question.sql, [keys])
-        rows = [question.read(row, connection) for row in cursor.fetchall()]
-    return [model.from_db(using, question.names, row) for row in rows]
+    with reading.cursor() as cursor:
+        cursor.execute(reading.question, [keys])
+        rows = [reading.values(row) for row in cursor.fetchall()]
+    return [model.from_db(using, reading.names, row) for row in rows]
 
 
-def _read_moments_fast(cursor: Any, connection: Any) -> None:
-    """Let psycopg's own loader read them, which is one in C mostly: a twelfth of the time.
+def blank(model: type[SimpleTask], using: str, pk: Any) -> Any:
+    """An instance that says nothing but its key, until it is told what ``reading_of`` has read.
 
-    Django's does the same in Python; it also takes the zone off where times are naive.
+    None if only Django can read rows of ``model``, or if to read one does more than that.
     """
-    from django.db.backends.postgresql import psycopg_any
+    is_read_as_ours = model.from_db.__func__ is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
+    if reading_of(model, using) is None or not (is_read_as_ours and has_shell(model)):
+        return None
+    return shell(model, {model._meta.pk.attname: pk}, using)
 
-    if psycopg_any.is_psycopg3 and connection.timezone is not None:
-        cursor.adapters.register_loader("timestamptz", _moments())
+
+class Reading(NamedTuple):
+    """How rows of a model are read: by a ``question`` that is told many keys as one value.
+
+    ``columns`` is what is read, in the words of SQL for a row that is called ``task`` there, and
+    ``names`` what instances call it.
+    """
+
+    using: str
+    question: str
+    columns: str
+    names: list[str]
+    converters: list[tuple[int, Sequence[Any], Any]]
+
+    def cursor(self) -> Any:
+        """One whose rows ``values`` understands; to be used in a ``with`` statement.
+
+        psycopg's own loader reads times, which is one in C mostly: a twelfth of the time. Django's
+        does the same in Python; it also takes the zone off where times are naive.
+        """
+        from django.db.backends.postgresql import psycopg_any
+
+        connection: Any = connections[self.using]
+        cursor = connection.cursor()
+        if psycopg_any.is_psycopg3 and connection.timezone is not None:
+            cursor.adapters.register_loader("timestamptz", _moments())
+        return cursor
+
+    def values(self, row: Sequence[Any]) -> list[Any]:
+        """``row`` as Django reads it."""
+        values, connection = list(row), connections[self.using]
+        for place, converters, column in self.converters:
+            for convert in converters:
+                values[place] = convert(values[place], column, connection)
+        return values
 
 
 @cache
@@ -55,25 +88,13 @@ def _moments() -> Any:
     return loaders.get_loader(kinds["timestamptz"].oid, psycopg.pq.Format.TEXT)
 
 
-class _Question(NamedTuple):
-    """A statement that is told many keys as one value, and how its answers are read."""
-
-    sql: str
-    names: list[str]
-    converters: list[tuple[int, Sequence[Any], Any]]
-
-    def read(self, row: Sequence[Any], connection: Any) -> list[Any]:
-        """``row`` as Django reads it."""
-        values = list(row)
-        for place, converters, column in self.converters:
-            for convert in converters:
-                values[place] = convert(values[place], column, connection)
-        return values
+def reading_of(model: type[SimpleTask], using: str) -> Reading | None:
+    """How to ask for rows of ``model``; None if only Django knows how to ask, or how to read."""
+    return _reading(model, using) if connections[using].vendor == "postgresql" else None
 
 
 @lru_cache(maxsize=1000)
-def _question(model: type[SimpleTask], using: str) -> _Question | None:
-    """How to ask for rows of ``model``; None if only Django knows how to ask, or how to read."""
+def _reading(model: type[SimpleTask], using: str) -> Reading | None:
     key: Any = model._meta.pk
     words = connections[using].ops
     compiler: Any = _rows(model, using).order_by().query.get_compiler(using)
@@ -84,8 +105,10 @@ def _question(model: type[SimpleTask], using: str) -> _Question | None:
         return None
     place = f"{words.quote_name(model._meta.db_table)}.{words.quote_name(key.column)}"
     converters = compiler.get_converters(columns)
-    return _Question(
-        sql=f"{sql} WHERE {place} = ANY(%s)",
+    return Reading(
+        using=using,
+        question=f"{sql} WHERE {place} = ANY(%s)",
+        columns=", ".join(f"task.{words.quote_name(column.target.column)}" for column in columns),
         names=[column.target.attname for column in columns],
         converters=[(place, told, column) for place, (told, column) in converters.items()],
     )

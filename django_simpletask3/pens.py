@@ -13,6 +13,7 @@ from .statements import Change, plan_of
 from .tellings import telling
 
 if TYPE_CHECKING:
+    from .instances import Reading
     from .models import SimpleTask
 
 T = TypeVar("T")
@@ -76,6 +77,15 @@ class Pen:
         """Make ``changes`` to the rows that nobody has moved or locked, and insert their events.
 
         Returns the keys of these rows. Only where the pen ``is_terse``.
+        """
+        raise NotImplementedError
+
+    def begin(self, change: Change, reading: Reading) -> dict[str, Any] | None:
+        """Make ``change`` to a row that is as its first event left it, and insert its event.
+
+        Returns what the row says then, as ``reading`` names it; None, and nothing is done, if it is
+        otherwise, not due or locked. The digest is not told: the event says it afterwards. Only
+        where the pen ``is_terse``.
         """
         raise NotImplementedError
 
@@ -157,6 +167,24 @@ class PostgresPen(Pen):
         except Unspeakable:
             return set()
         return self._insert(told.put_into(plan.move), told.texts, events)
+
+    def begin(self, change: Change, reading: Reading) -> dict[str, Any] | None:
+        plan = plan_of(self._root, self._using, tuple(change.columns), True)
+        event: Any = change.event
+        try:
+            told = plan.begun(change, event)
+        except Unspeakable:
+            return None
+        with reading.cursor() as cursor:
+            cursor.execute(plan.begin.replace("{read}", reading.columns), told)
+            found = cursor.fetchone()
+        if found is None:
+            return None
+        *values, event.pk = found
+        row = dict(zip(reading.names, reading.values(values), strict=True))
+        event.digest = row["digest"]
+        event._state.adding, event._state.db = False, self._using
+        return row
 
     def _insert(self, sql: str, told: Sequence[Any], events: Iterable[TaskEvent]) -> set[Any]:
         """The keys of the tasks whose events were inserted."""

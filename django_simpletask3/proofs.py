@@ -150,7 +150,7 @@ class Line:
     def sealed(self, previous: str) -> str:
         """As that of TaskEvent."""
         fields = {name: value for name, value in self._said.items() if name != "digest"}
-        return seal(previous, task=self._task, **fields)  # type: ignore[arg-type]
+        return seal(previous, task=self._task, **fields)
 
 
 def _row(said: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -18,8 +18,13 @@ from .encoding import TAG, Marked, plain
 PAYLOAD = ("erased", "error", "traceback", "head")
 
 
-def seal(
-    previous: str,
+def seal(previous: str, **content: Any) -> str:
+    """The digest of the event with this ``content`` after the one with the digest ``previous``."""
+    head, tail = halves(**content)
+    return digest_of(f"{head}{_word(previous)}{tail}")
+
+
+def halves(
     *,
     task: Any,
     sequence: int,
@@ -32,21 +37,25 @@ def seal(
     actor: str,
     reason: str,
     data: Any,
-) -> str:
-    """The digest of this event after the one with the digest ``previous``.
+) -> tuple[str, str]:
+    """What a digest is over: the text before, and after, the JSON of the digest before it.
 
     The first event leaves out the task's key: the database may not have assigned it yet.
     """
     # The words of a JSON object whose keys are sorted (test_a_seal_is_over_canonical_json), written
     # out: it is done for every move, and a dict that is sorted first takes twice as long.
     word = _word
-    return digest_of(
+    head = (
         f'{{"actor":{word(actor)},"attempt":{_number(attempt)},"data":{_payload(data)}'
         f',"event_time":"{_instant(event_time)}","from_status":{_status(from_status)}'
-        f',"kind":{word(str(kind))},"previous":{word(previous)},"reason":{word(reason)}'
-        f',"sequence":{_number(sequence)},"task":{"null" if sequence == 1 else word(str(task))}'
+        f',"kind":{word(str(kind))},"previous":'
+    )
+    tail = (
+        f',"reason":{word(reason)},"sequence":{_number(sequence)}'
+        f',"task":{"null" if sequence == 1 else word(str(task))}'
         f',"to_status":{_status(to_status)},"worker":{word(worker)}}}'
     )
+    return head, tail
 
 
 def digest_of(text: str) -> str:

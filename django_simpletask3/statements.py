@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections, models
 
-from .events import TaskEvent, event_model_of
+from .events import TaskEvent, content_of, event_model_of
+from .seals import halves
 from .spoken import Speaker, is_plain, speaker
+from .states import Status
 from .tellings import Column, Part
 
 if TYPE_CHECKING:
@@ -69,6 +71,25 @@ WITH held AS MATERIALIZED (
 INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM moved AS task RETURNING {returned}
 """
 
+#: A row that is as its first event left it, and due, told value by value; it is read, too. Only the
+#: row knows the digest before, so that the new one is made where it stands.
+_BEGIN = """
+WITH held AS MATERIALIZED (
+  SELECT {key} AS pk, {seal} AS previous FROM {rows}
+  WHERE {key} = %s AND {is_newborn} AND ({run_after} IS NULL OR {run_after} <= %s)
+  FOR NO KEY UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE {rows} AS task
+  SET {new_blanks}, {seal} = encode(sha256(convert_to(%s || held.previous || %s, 'UTF8')), 'hex')
+  FROM held WHERE task.{key} = held.pk
+  RETURNING task.*
+), told AS (
+  INSERT INTO {events} ({event_names}) SELECT {event_blanks_begun} FROM moved AS task
+  RETURNING {event_key} AS pk
+)
+SELECT {{read}}, told.pk FROM moved AS task, told
+"""
+
 #: New rows, whose keys the database counts.
 _INSERT = """
 INSERT INTO {rows} ({row_names})
@@ -81,6 +102,18 @@ _BIRTH = """
 WITH born AS (INSERT INTO {rows} ({row_names}) VALUES ({row_blanks}) RETURNING {key} AS pk)
 INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM born AS task RETURNING {returned}
 """
+
+
+#: What the columns of a row say after its first event, if nothing else has happened to it.
+_NEWBORN = {
+    "sequence": "= 1",
+    "status": f"= {Status.PENDING:d}",
+    "attempt": "= 0",
+    "start_time": "IS NULL",
+    "done_time": "IS NULL",
+    "success": "IS NULL",
+    "result_time": "IS NULL",
+}
 
 
 class Change(NamedTuple):
@@ -101,6 +134,7 @@ class Plan(NamedTuple):
     birth: str
     move: str
     move_one: str
+    begin: str
     keys: Sequence[Column]
     columns: Sequence[Column]
     event_columns: Sequence[Column]
@@ -132,6 +166,19 @@ class Plan(NamedTuple):
             *(say(values[name]) for name, say in self.event_columns_alone),
         ]
 
+    def begun(self, change: Change, event: TaskEvent) -> list[Any]:
+        """What ``begin`` is told: as ``alone``, but for the digest, which is made of two halves."""
+        values = vars(event)
+        head, tail = halves(**content_of(event))
+        return [
+            self.keys[0].say(change.pk),
+            event.event_time,
+            *(say(change.columns[name]) for name, say in self.columns_alone),
+            f'{head}"',
+            f'"{tail}',
+            *(say(values[name]) for name, say in self.event_columns_alone if name != "digest"),
+        ]
+
 
 @lru_cache(maxsize=1000)
 def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_events: bool) -> Plan:
@@ -145,6 +192,8 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
     ]
     event_fields = {f"e{n}": field for n, field in enumerate(written)} if with_events else {}
     returned = (events.get_field("task"), events.get_field("sequence"), events.pk)
+    columns = {field.name: quote(field.column) for field in rows.concrete_fields}
+    of_row = {"task": quote(rows.pk.column), "digest": columns["digest"]}
     words = {
         "rows": quote(rows.db_table),
         "key": quote(rows.pk.column),
@@ -160,7 +209,15 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         "event_blanks": ", ".join(
             "task.pk" if field.name == "task" else "%s" for field in event_fields.values()
         ),
+        "event_blanks_begun": ", ".join(
+            f"task.{of_row[field.name]}" if field.name in of_row else "%s"
+            for field in event_fields.values()
+        ),
+        "event_key": quote(events.pk.column),
         "returned": ", ".join(quote(field.column) for field in returned),
+        "is_newborn": " AND ".join(f"{columns[name]} {is_so}" for name, is_so in _NEWBORN.items()),
+        "run_after": columns["run_after"],
+        "seal": columns["digest"],
     }
     return Plan(
         rewrite=_REWRITE.format(**words),
@@ -169,6 +226,7 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         birth=_BIRTH.format(**words),
         move=_MOVE.format(**words),
         move_one=_MOVE_ONE.format(**words),
+        begin=_BEGIN.format(**words),
         keys=[
             _column("pk", "pk", rows.pk, using),
             _column("unmoved", "unmoved", rows.get_field("sequence"), using),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from . import announcements, births, clock, deliveries, last_words, newborns, unread
+from . import announcements, births, clock, debuts, deliveries, last_words, newborns, unread
 from .conf import in_a_batch
 from .events import TaskEvent, home_of, root_of
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
@@ -22,6 +22,7 @@ from .signals import event_recorded
 from .states import ACTIVE, EventKind
 
 if TYPE_CHECKING:
+    from .instances import Reading
     from .models import SimpleTask
 
 _logger = logging.getLogger(__name__)
@@ -90,6 +91,27 @@ def record_unread(moves: Sequence[Move]) -> list[Move]:
             made = _made_alone(together, root_of(type(together[0].task)), alias)
         left += [move for move in together if id(move) not in made]
     return left
+
+
+@in_a_batch()
+def record_debut(move: Move, reading: Reading) -> bool:
+    """Make ``move``, the start of a task of which only the key is known; its row is read with it.
+
+    One statement, which is a transaction by itself. False, and ``record_all`` has to make the move
+    of the row that somebody has read, unless the task was never moved, is due, and nobody watches;
+    also after an error of the database, which it meets, too.
+    """
+    using = reading.using
+    if not (debuts.may_be_made(move, using) and unread.are_unwatched([move], using)):
+        return False
+    try:
+        is_made = debuts.made(move, reading)
+    except Exception as error:
+        _logger.warning("debut_failed model=%s error=%s", move.task._meta.label, error)
+        return False
+    if is_made and move.event is not None:
+        _tell([(move.task, move.event)], using)
+    return is_made
 
 
 def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> set[int]:

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.instances import _question, instances
+from django_simpletask3.instances import _reading, instances
 from tests.core.lives import ZOO, label_of, saved
 from tests.zoo.models import Invoice, Numbered, Odd, Secret
 
@@ -30,7 +30,7 @@ def test_rows_are_as_django_reads_them(model: Any) -> None:
     assert {task.pk: said(task) for task in found} == expected
     assert {type(task) for task in found} == {model}
     if connection.vendor == "postgresql":
-        assert _question(model, "default") is not None
+        assert _reading(model, "default") is not None
     assert not any(task._state.adding for task in found)
     assert {task._state.db for task in found} == {"default"}
 
@@ -64,7 +64,7 @@ def test_results_are_read_when_they_are_asked_for() -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="Django words the question here")
-def test_the_question_is_the_same_for_any_number_of_rows() -> None:
+def test_the_reading_is_the_same_for_any_number_of_rows() -> None:
     keys = [saved(Invoice).pk for _ in range(4)]
 
     with CaptureQueriesContext(connection) as asked:

@@ -1,0 +1,294 @@
+"""What was never started is started, and read, by one statement where the database can do that."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.db.models.signals import post_init
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3 import execution
+from django_simpletask3.catalog import variants
+from django_simpletask3.context import task_context
+from django_simpletask3.events import root_of
+from django_simpletask3.pens import pen_of
+from django_simpletask3.queue import get_queue
+from django_simpletask3.replay import Projection, broken_links, fold
+from django_simpletask3.signals import event_recorded, task_started
+from django_simpletask3.states import EventKind, Status
+from tests.core.lives import ZOO, kinds, label_of, moved, row_of, saved, stream_of
+from tests.zoo.models import (
+    Audited,
+    AuditEntry,
+    Document,
+    Invoice,
+    Ledger,
+    Letter,
+    PaidInvoice,
+    Reminder,
+)
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases="__all__"),
+    pytest.mark.skipif(not pen_of(Invoice, "default").is_terse, reason="rows are read first here"),
+]
+
+WORKER = "node:1:token"
+#: All but one, whose column does something when a row is read.
+ALONE = [
+    model
+    for model in ZOO
+    if root_of(model) is model and len(variants(model)) == 1 and model is not Document
+]
+
+
+def claimed(model: Any) -> list[Any]:
+    return get_queue().claim(model.get_event_channel(), worker=WORKER, limit=10, lease=60)
+
+
+def started(model: Any, worker: str = WORKER) -> list[Any]:
+    return execution.start(model, claimed(model), worker=worker, lease=60)
+
+
+def said(task: Any) -> dict[str, Any]:
+    """What ``task`` says that is not its own: key, place in time, digest."""
+    own = {"digest", "start_time", "add_time", "mod_time", "lease_until", task._meta.pk.attname}
+    return {name: value for name, value in vars(task).items() if name not in own | {"_state"}}
+
+
+@contextmanager
+def statements(count: int | None = None) -> Iterator[CaptureQueriesContext]:
+    with CaptureQueriesContext(connection) as captured:
+        yield captured
+    assert count is None or len(captured) == count
+
+
+@pytest.mark.parametrize("model", ALONE, ids=label_of)
+def test_a_task_is_started_by_one_statement_as_by_several(model: Any) -> None:
+    saved(model), saved(model)
+    together = started(model)
+    alone = saved(model)
+    using = alone._state.db
+
+    with CaptureQueriesContext(transaction.get_connection(using)) as captured:
+        [run] = started(model)
+
+    assert len(captured) == 1
+    assert said(run.task) == said(together[0].task)
+    assert Projection.of(run.task) == Projection.of(row_of(alone)) == fold(stream_of(alone))
+    assert broken_links(stream_of(alone)) == []
+    assert (run.pk, run.attempt, run.using) == (alone.pk, 1, using)
+    for name in ("worker", "lease_until", "mod_time"):
+        assert getattr(run.task, name) == getattr(row_of(alone), name)
+    assert not run.task._state.adding
+
+
+def test_the_event_is_the_one_that_is_stored() -> None:
+    task = saved(Ledger)
+    told: list[Any] = []
+
+    def hear(event: Any, **_: Any) -> None:
+        told.append(event)
+
+    task_started.connect(hear)
+    try:
+        with statements(1):
+            started(Ledger)
+    finally:
+        task_started.disconnect(hear)
+
+    stored = stream_of(task)[-1]
+    assert [(e.pk, e.digest, e.data, e.task_id) for e in told] == [
+        (stored.pk, stored.digest, stored.data, task.pk)
+    ]
+    assert not told[0]._state.adding
+
+
+@pytest.mark.parametrize("text", ['é"\\', "\u2028\ud800", "\x00%s {0}", "', '"])
+def test_the_database_seals_what_python_would_seal(text: str) -> None:
+    task = saved(Ledger)
+
+    with task_context(actor=text, reason=text, told=text), statements(1):
+        started(Ledger)
+
+    assert kinds(task) == ["enqueue", "start"]
+    assert broken_links(stream_of(task)) == []
+
+
+def test_a_task_that_has_become_due_is_started_so_too() -> None:
+    task = saved(Ledger)
+    messages = claimed(Ledger)
+    Ledger.objects.filter(pk=task.pk).update(run_after=task.add_time - timedelta(days=1))
+
+    with statements(1):
+        assert len(execution.start(Ledger, messages, worker=WORKER, lease=60)) == 1
+
+
+def test_a_task_that_is_not_due_is_not_started() -> None:
+    task = saved(Ledger)
+    messages = claimed(Ledger)
+    Ledger.objects.filter(pk=task.pk).update(run_after=task.add_time + timedelta(days=1))
+
+    assert execution.start(Ledger, messages, worker=WORKER, lease=60) == []
+    assert kinds(task) == ["enqueue"]
+
+
+def test_what_has_happened_to_a_task_before_is_read_first() -> None:
+    noted = saved(Ledger)
+    noted.note("look")
+    failed = moved(saved(Reminder), EventKind.START, EventKind.FAIL)
+    failed.reset()
+
+    runs = [*started(Ledger), *started(Reminder)]
+
+    assert [run.attempt for run in runs] == [1, 2]
+    assert kinds(noted) == ["enqueue", "note", "start"]
+    assert kinds(failed) == ["enqueue", "start", "fail", "reset", "start"]
+    assert broken_links(stream_of(noted)) == broken_links(stream_of(failed)) == []
+
+
+def test_a_row_that_came_past_save_is_adopted_first() -> None:
+    task = Ledger()
+    Ledger.objects.using("default")._insert(
+        [task], fields=Ledger._meta.concrete_fields[1:], using="default"
+    )
+    [row] = Ledger.objects.all()
+    get_queue().push(row.get_event_channel(), [(row.get_task_id(), row.get_task_data())])
+
+    [run] = started(Ledger)
+
+    assert kinds(run.task) == ["enqueue", "start"]
+
+
+def test_a_locked_row_is_not_waited_for() -> None:
+    task = saved(Ledger)
+    locked, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Ledger.objects.select_for_update().get(pk=task.pk)
+            locked.set()
+            end.wait(20)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert locked.wait(20)
+        messages = claimed(Ledger)
+        runs, again = execution.start_or_postpone(Ledger, messages, worker=WORKER, lease=60)
+    finally:
+        end.set()
+        holder.join()
+
+    assert (runs, again) == ([], messages)
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_start_that_a_receiver_refuses_is_undone() -> None:
+    task = saved(Ledger)
+
+    def refuse(**_: Any) -> None:
+        raise OperationalError("not now")
+
+    event_recorded.connect(refuse, sender=Ledger)
+    try:
+        with pytest.raises(OperationalError):
+            started(Ledger)
+    finally:
+        event_recorded.disconnect(refuse, sender=Ledger)
+
+    assert (kinds(task), row_of(task).status) == (["enqueue"], Status.PENDING)
+
+
+def test_whoever_hears_of_rows_that_are_read_hears_of_it() -> None:
+    task = saved(Ledger)
+    heard: list[Any] = []
+
+    def hear(instance: Any, **_: Any) -> None:
+        heard.append(instance.pk)
+
+    post_init.connect(hear, sender=Ledger)
+    try:
+        [run] = started(Ledger)
+    finally:
+        post_init.disconnect(hear, sender=Ledger)
+
+    assert task.pk in heard
+    assert run.pk == task.pk
+
+
+def test_a_row_that_a_class_reads_in_its_own_way_is_read_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def from_db(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        task = super(Letter, cls).from_db(*args, **kwargs)
+        task.is_read_my_way = True
+        return task
+
+    monkeypatch.setattr(Letter, "from_db", classmethod(from_db))
+    saved(Letter)
+
+    [run] = started(Letter)
+
+    assert run.task.is_read_my_way
+
+
+def test_an_event_that_is_sealed_in_its_own_way_is_sealed_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(AuditEntry, "sealed", lambda event, previous: f"{previous[-1:]}my seal")
+    task = saved(Audited)
+
+    started(Audited)
+
+    assert stream_of(task)[-1].digest == "lmy seal"
+
+
+def test_a_row_that_was_saved_as_another_model_is_read_first() -> None:
+    task = saved(PaidInvoice)
+
+    [run] = started(PaidInvoice)
+
+    assert type(run.task) is PaidInvoice
+    assert kinds(task) == ["enqueue", "start"]
+
+
+def test_a_message_of_its_root_starts_no_task_of_another_model() -> None:
+    task = saved(PaidInvoice)
+    root = Invoice.objects.get(pk=task.pk)
+    get_queue().push(root.get_event_channel(), [(root.get_task_id(), root.get_task_data())])
+
+    assert started(Invoice) == []
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_start_whose_answer_was_lost_is_recognised_by_its_claim() -> None:
+    task = saved(Ledger)
+    messages = claimed(Ledger)
+
+    def cut_off(execute: Any, sql: str, *args: Any) -> Any:
+        answer = execute(sql, *args)
+        if "sha256" in sql:
+            raise OperationalError("the connection was closed")
+        return answer
+
+    with connection.execute_wrapper(cut_off):
+        [run] = execution.start(Ledger, messages, worker=WORKER, lease=60)
+
+    assert kinds(task) == ["enqueue", "start"]
+    assert (run.pk, run.attempt) == (task.pk, 1)
+
+
+def test_a_message_that_came_before_asks_for_nothing_in_vain() -> None:
+    saved(Ledger)
+    messages = claimed(Ledger)
+    get_queue().ret_many(messages, "")
+
+    with statements() as captured:
+        assert len(started(Ledger)) == 1
+    assert not any("sha256" in query["sql"] for query in captured)
