@@ -37,7 +37,7 @@ def due(model: type[SimpleTask], messages: Sequence[Message]) -> dict[Message, S
 
 
 def address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
-    """The database and the key of the row that ``message`` names; ValueError if it names none."""
+    """The database and the key of the row that ``message`` names; raises if it names none."""
     data = _rebuilt(model, message) if message.problem == "no_body" else message.data
     if not isinstance(data, dict):
         raise ValueError(f"malformed message: {message.problem or type(data).__name__}")

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from django.apps import apps
 from django.db import Error, connections, router
 
 from .events import events_of, root_of
-from .instances import blank, instances
+from .instances import Reading, blank, instances
 from .models import SimpleTask
 from .states import EventKind
 
@@ -122,14 +122,14 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     return sorted(tasks, key=lambda task: places.get(task.pk, len(pks)))
 
 
-def unread(model: type[SimpleTask], using: str, pk: Any) -> SimpleTask | None:
-    """An instance for the task of this key that says nothing else yet.
+def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, Reading] | None:
+    """An instance for the task of this key, which says nothing else yet, and how to read its row.
 
     None if only its row, or its stream, can tell of which model it is to be, or how it is read.
     """
     if root_of(model) is not model or len(variants(model)) > 1:
         return None
-    return cast("SimpleTask | None", blank(model, using, pk))
+    return blank(model, using, pk)
 
 
 def saved_models(

@@ -7,41 +7,35 @@ from typing import TYPE_CHECKING
 from .events import TaskEvent, event_model_of, root_of
 from .moves import Move, columns_of, event_of, remember_schedule
 from .pens import pen_of
-from .replay import Projection
-from .statements import Change
-from .states import Status
+from .statements import ENQUEUED, Change
 
 if TYPE_CHECKING:
     from .instances import Reading
 
-#: What a row says after its first event, but for the digest.
-_NEWBORN = Projection(status=Status.PENDING, sequence=1)
-
 
 def may_be_made(move: Move, using: str) -> bool:
     """Whether the database can seal the event of ``move``, and move a row that nobody has read."""
-    model = type(move.task)
-    return (
-        pen_of(root_of(model), using).is_terse and event_model_of(model).sealed is TaskEvent.sealed
-    )
+    root = root_of(type(move.task))
+    return pen_of(root, using).is_terse and event_model_of(root).sealed is TaskEvent.sealed
 
 
-def made(move: Move, reading: Reading) -> bool:
+def made(move: Move, reading: Reading) -> TaskEvent | None:
     """Make ``move``, the start of a task of which only the key is known; it is read with it.
 
-    False, and nothing is done, unless its row is as its first event left it, due, and not locked.
+    None, and nothing is done, unless its row is as its first event left it, due, and not locked,
+    and all can be said in one statement.
     """
     task, using = move.task, reading.using
-    known = {"pk": task.pk, **_NEWBORN._asdict()}
+    known = {"pk": task.pk, "digest": None, **ENQUEUED}
     event = event_of(move, known, using)
     columns = columns_of(move, event, known, using)
     del columns["digest"]
-    change = Change(task.pk, _NEWBORN.sequence, columns, event)
+    change = Change(task.pk, 1, columns, event)
     row = pen_of(root_of(type(task)), using).begin(change, reading)
     if row is None:
-        return False
+        return None
     move.event, move.refused = event, None
     vars(task).update(row)
     vars(task).update(columns)
     remember_schedule(task)
-    return True
+    return event

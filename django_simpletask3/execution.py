@@ -13,12 +13,11 @@ from typing import Any
 
 from . import addresses, backoff, bodies, clock
 from .batches import record_each
-from .catalog import as_saved, databases_of, unread
+from .catalog import as_saved, blank_of, databases_of
 from .events import home_of, root_of, since_fresh_start
 from .exceptions import QueueUnavailable
 from .faults import is_passing, may_pass
 from .inheritance import inherited
-from .instances import reading_of
 from .interruption import Interruptible
 from .models import SimpleTask
 from .moves import Move, state_in
@@ -71,9 +70,9 @@ def start_or_postpone(
     They are to be tried again by the same claims: of a start whose commit was not answered nobody
     else knows that it is ours.
     """
-    until = _ends(lease)
-    if len(messages) == 1 and (run := _debut(model, messages[0], worker, until)):
+    if len(messages) == 1 and (run := _debut(model, messages[0], worker, lease)):
         return [run], []
+    until = _ends(lease)
     claims = {
         message: _claim(task, message.running_id, worker, until)
         for message, task in addresses.due(model, messages).items()
@@ -87,9 +86,7 @@ def start_or_postpone(
     return runs, [message for message, failure in failures.items() if may_pass(failure)]
 
 
-def _debut(
-    model: type[SimpleTask], message: Message, worker: str, until: Callable[[str], datetime]
-) -> Run | None:
+def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float) -> Run | None:
     """The run of a task that was never started; None if more than one statement is needed.
 
     Of many messages the rows are read first: that costs each of them less.
@@ -98,12 +95,14 @@ def _debut(
         return None
     try:
         using, pk = addresses.address(model, message)
-    except Exception:  # whoever reads its row buries it
+        blank = blank_of(model, using, pk)
+        is_there = blank is not None and home_of(blank[0]) == using
+    except Exception:  # whoever reads its row meets it, too
         return None
-    task, reading = unread(model, using, pk), reading_of(model, using)
-    if task is None or reading is None:
+    if blank is None or not is_there:
         return None
-    data, values = {"claim": message.running_id}, {"lease_until": until(using)}
+    task, reading = blank
+    data, values = {"claim": message.running_id}, {"lease_until": clock.after(using, lease)}
     move = Move(task, EventKind.START, worker=worker, data=data, values=values)
     return Run(task, worker, message) if record_debut(move, reading) else None
 

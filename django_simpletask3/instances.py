@@ -33,15 +33,26 @@ def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[A
     return [model.from_db(using, reading.names, row) for row in rows]
 
 
-def blank(model: type[SimpleTask], using: str, pk: Any) -> Any:
-    """An instance that says nothing but its key, until it is told what ``reading_of`` has read.
+def blank(model: type[SimpleTask], using: str, pk: Any) -> tuple[Any, Reading] | None:
+    """An instance that says nothing but its key, and how its row is read into it.
 
-    None if only Django can read rows of ``model``, or if to read one does more than that.
+    None if only Django can read rows of ``model``, if to read one does more than that, or if what
+    it finds may be something that cannot be read.
     """
-    is_read_as_ours = model.from_db.__func__ is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
-    if reading_of(model, using) is None or not (is_read_as_ours and has_shell(model)):
+    reading, from_db = reading_of(model, using), getattr(model.from_db, "__func__", None)
+    is_read_as_ours = from_db is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
+    if reading is None or not (is_read_as_ours and has_shell(model) and _is_plain(model)):
         return None
-    return shell(model, {model._meta.pk.attname: pk}, using)
+    return shell(model, {model._meta.pk.attname: pk}, using), reading
+
+
+@lru_cache(maxsize=1000)
+def _is_plain(model: type[SimpleTask]) -> bool:
+    """Whether all columns of ``model`` are what the database says, in words that we know."""
+    return all(
+        is_plain(field) and getattr(field, "decoder", None) is None
+        for field in model._meta.concrete_fields
+    )
 
 
 class Reading(NamedTuple):

@@ -69,7 +69,8 @@ def event_of(
 ) -> TaskEvent:
     """The event, sealed, that ``move`` appends to the stream of the task in ``row``.
 
-    It happens now, or at the ``moment`` that all of a batch share.
+    It happens now, or at the ``moment`` that all of a batch share. Where the digest of ``row`` is
+    not known, None, it is left unsealed.
     """
     before = Projection.of(row)
     told = context.current()
@@ -87,7 +88,7 @@ def event_of(
         reason=_short(move.reason or told.reason),
         data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
     )
-    event.digest = event.sealed(before.digest)
+    event.digest = "" if row["digest"] is None else event.sealed(before.digest)
     return event
 
 

@@ -84,8 +84,8 @@ class Pen:
         """Make ``change`` to a row that is as its first event left it, and insert its event.
 
         Returns what the row says then, as ``reading`` names it; None, and nothing is done, if it is
-        otherwise, not due or locked. The digest is not told: the event says it afterwards. Only
-        where the pen ``is_terse``.
+        otherwise, not due or locked, or if the change cannot be said. The digest is not told: the
+        event says it afterwards. Only where the pen ``is_terse``.
         """
         raise NotImplementedError
 

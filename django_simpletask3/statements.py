@@ -72,17 +72,19 @@ INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM moved AS task RE
 """
 
 #: A row that is as its first event left it, and due, told value by value; it is read, too. Only the
-#: row knows the digest before, so that the new one is made where it stands.
+#: row knows the digest before, so that the new one is made where it stands: a digest is the same in
+#: JSON. That is over the text of the key, which must be the one that the row has: 2.5 is not 2.50.
 _BEGIN = """
 WITH held AS MATERIALIZED (
   SELECT {key} AS pk, {seal} AS previous FROM {rows}
-  WHERE {key} = %s AND {is_newborn} AND ({run_after} IS NULL OR {run_after} <= %s)
+  WHERE {key} = %s AND {key}::text COLLATE "C" = %s AND {is_enqueued}
+    AND ({run_after} IS NULL OR {run_after} <= %s)
   FOR NO KEY UPDATE SKIP LOCKED
 ), moved AS (
   UPDATE {rows} AS task
   SET {new_blanks}, {seal} = encode(sha256(convert_to(%s || held.previous || %s, 'UTF8')), 'hex')
   FROM held WHERE task.{key} = held.pk
-  RETURNING task.*
+  RETURNING {{read}}
 ), told AS (
   INSERT INTO {events} ({event_names}) SELECT {event_blanks_begun} FROM moved AS task
   RETURNING {event_key} AS pk
@@ -104,15 +106,15 @@ INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM born AS task RET
 """
 
 
-#: What the columns of a row say after its first event, if nothing else has happened to it.
-_NEWBORN = {
-    "sequence": "= 1",
-    "status": f"= {Status.PENDING:d}",
-    "attempt": "= 0",
-    "start_time": "IS NULL",
-    "done_time": "IS NULL",
-    "success": "IS NULL",
-    "result_time": "IS NULL",
+#: What a row says, beside its digest, to which nothing has happened after its first event.
+ENQUEUED: dict[str, int | None] = {
+    "sequence": 1,
+    "status": Status.PENDING,
+    "attempt": 0,
+    "start_time": None,
+    "done_time": None,
+    "success": None,
+    "result_time": None,
 }
 
 
@@ -172,6 +174,7 @@ class Plan(NamedTuple):
         head, tail = halves(**content_of(event))
         return [
             self.keys[0].say(change.pk),
+            str(event.task_id),
             event.event_time,
             *(say(change.columns[name]) for name, say in self.columns_alone),
             f'{head}"',
@@ -215,7 +218,10 @@ def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_eve
         ),
         "event_key": quote(events.pk.column),
         "returned": ", ".join(quote(field.column) for field in returned),
-        "is_newborn": " AND ".join(f"{columns[name]} {is_so}" for name, is_so in _NEWBORN.items()),
+        "is_enqueued": " AND ".join(
+            f"{columns[name]} IS NULL" if value is None else f"{columns[name]} = {value:d}"
+            for name, value in ENQUEUED.items()
+        ),
         "run_after": columns["run_after"],
         "seal": columns["digest"],
     }

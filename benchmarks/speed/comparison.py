@@ -23,7 +23,10 @@ def limits(stage: Stage, asked: argparse.Namespace) -> Report:
 
 
 def ours(stage: Stage, asked: argparse.Namespace) -> Report:
-    """This package beside the raw limit; also with its default of threads, and two processes."""
+    """This package beside the raw limit; also with its default of threads, and two processes.
+
+    And in prepared statements, as docs/how-to/deploy.md recommends it of PostgreSQL.
+    """
     entries = [
         *_limits(stage, asked),
         _ours(asked),
@@ -36,6 +39,7 @@ def ours(stage: Stage, asked: argparse.Namespace) -> Report:
             processes=2,
             tasks=asked.tasks,
         ),
+        *_prepared(stage, asked),
     ]
     return _compared(played(stage, entries, asked.runs, _told(asked)))
 
@@ -67,6 +71,13 @@ def _limits(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
 def _ours(asked: argparse.Namespace) -> Entry:
     size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
     return Entry("ours", OURS, EVERYTHING, COUNTED, **size)
+
+
+def _prepared(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
+    if stage.database.kind == "postgres":
+        size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
+        extra = {"BENCH_PREPARED": "1"}
+        yield Entry("ours, prepared statements", OURS, EVERYTHING, extra=extra, **size)
 
 
 def _peer(name: str, python: str, stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
