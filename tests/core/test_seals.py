@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from django_simpletask3.encoding import plain
 from django_simpletask3.seals import digest_of, seal
@@ -57,5 +59,20 @@ def canonical(previous: str, told: dict[str, Any]) -> str:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_seal_is_over_canonical_json(case: dict[str, Any]) -> None:
     told = {**TOLD, **case}
+
+    assert seal("a" * 64, **told) == digest_of(canonical("a" * 64, told))
+
+
+WORDS = some.text() | some.integers() | some.floats() | some.booleans() | some.none()
+DATA = some.dictionaries(
+    some.text(max_size=5),
+    some.recursive(WORDS, lambda one: some.lists(one) | some.dictionaries(some.text(), one)),
+    max_size=5,
+)
+
+
+@given(DATA)
+def test_whatever_data_say_is_said_in_canonical_json(data: dict[str, Any]) -> None:
+    told = {**TOLD, "data": data}
 
     assert seal("a" * 64, **told) == digest_of(canonical("a" * 64, told))
