@@ -88,6 +88,7 @@ def _record_patiently(move: Move) -> None:
 
 
 def _reconnect() -> None:
+    """Begin new sessions: also one that can be used may remember what makes a statement fail."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+            connection.close()

@@ -88,6 +88,8 @@ def _known(error: BaseException | None) -> bool | None:
 def _told(driver: Any) -> bool | None:
     """What the code of a driver's error says; None if it has none, or is not a driver's."""
     if state := getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None):
+        if _is_outdated_plan(driver):
+            return True
         return str(state).startswith(_STATES) and not _is_too_large(driver)
     if name := getattr(driver, "sqlite_errorname", None):
         return str(name).startswith(_NAMES)
@@ -95,6 +97,13 @@ def _told(driver: Any) -> bool | None:
     if isinstance(number, int) and _is_of_mysql(driver):
         return number in _NUMBERS or number in _CLIENTS_NUMBERS
     return None
+
+
+def _is_outdated_plan(driver: Any) -> bool:
+    # What a session has prepared fails from then on when a column gets another type; another
+    # session knows nothing of it. Told by its place, as the message is translated.
+    diagnosis = getattr(driver, "diag", None)
+    return getattr(diagnosis, "source_function", None) == "RevalidateCachedQuery"
 
 
 def _is_too_large(driver: Any) -> bool:

@@ -36,8 +36,8 @@ def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[A
 def blank(model: type[SimpleTask], using: str, pk: Any) -> tuple[Any, Reading] | None:
     """An instance that says nothing but its key, and how its row is read into it.
 
-    None if only Django can read rows of ``model``, if to read one does more than that, or if what
-    it finds may be something that cannot be read.
+    None if only Django can read rows of ``model``, if to read one does more than that, or if code
+    that is not ours decodes it, and may refuse to.
     """
     reading, from_db = reading_of(model, using), getattr(model.from_db, "__func__", None)
     is_read_as_ours = from_db is SimpleTask.from_db.__func__  # type: ignore[attr-defined]

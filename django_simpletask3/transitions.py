@@ -99,8 +99,9 @@ def record_debut(move: Move, reading: Reading) -> bool:
 
     One statement, which is a transaction by itself. False if ``record_all`` has to make the move,
     of the row that somebody has read: something has happened to the task, it is not due, somebody
-    watches, or the database refuses, which is logged. An answer that was lost, or cannot be read,
-    is among that; ``record_all`` recognises the start that was made then.
+    watches, or the database refuses, which is logged. Of an answer that was lost, ``record_all``
+    recognises the start that was made. Nobody can read a row that holds what Python has no word
+    for (a time without end): its start stands until its lease ends.
     """
     using = reading.using
     if not (debuts.may_be_made(move, using) and unread.are_unwatched([move], using)):

@@ -28,7 +28,7 @@ def database(url: str, alias: str, run: str, folder: Path) -> dict[str, Any]:
     if parts.scheme not in SERVERS:
         raise ValueError(f"{url!r} is neither sqlite, postgres:// nor mysql://")
     engine, options = SERVERS[parts.scheme]
-    if parts.query == "prepared":
+    if parts.query == "prepared" and parts.scheme == "postgres":
         options = PREPARED
     name = f"test_{parts.path.strip('/') or 'simpletask3'}_{run}_{alias}"
     return {

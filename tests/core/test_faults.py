@@ -89,6 +89,14 @@ def a_row_that_somebody_holds() -> None:
         holder.close()
 
 
+def a_plan_that_is_outdated() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE changing (word varchar(5))")
+        cursor.execute("PREPARE reading AS SELECT word FROM changing")
+        cursor.execute("ALTER TABLE changing ALTER word TYPE varchar(9)")
+        cursor.execute("EXECUTE reading")
+
+
 def a_server_that_is_not_there() -> None:
     nobody = connection.copy()
     nobody.settings_dict = {**nobody.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
@@ -103,6 +111,10 @@ def a_server_that_is_not_there() -> None:
         a_statement_that_took_too_long,
         a_row_that_somebody_holds,
         a_server_that_is_not_there,
+        pytest.param(
+            a_plan_that_is_outdated,
+            marks=pytest.mark.skipif(VENDOR != "postgresql", reason="MySQL plans them anew"),
+        ),
     ],
     ids=lambda work: work.__name__,
 )

@@ -1,14 +1,17 @@
 """What was never started is started, and read, by one statement where the database can do that."""
 
+import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
@@ -16,6 +19,8 @@ from django_simpletask3 import clock, execution
 from django_simpletask3.catalog import variants
 from django_simpletask3.context import task_context
 from django_simpletask3.events import root_of
+from django_simpletask3.instances import _is_plain
+from django_simpletask3.models import SimpleTask
 from django_simpletask3.pens import pen_of
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.queue import get_queue
@@ -27,12 +32,14 @@ from tests.zoo.models import (
     Audited,
     AuditEntry,
     Document,
+    Elsewhere,
     Invoice,
     Ledger,
     Letter,
     Odd,
     PaidInvoice,
     Reminder,
+    Scripted,
     TextKeyed,
 )
 
@@ -257,6 +264,83 @@ def test_a_row_that_a_class_reads_in_its_own_way_is_read_so(
     assert run.task.is_read_my_way
 
 
+def test_a_class_may_have_no_usual_way_to_read_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Letter, "from_db", staticmethod(partial(SimpleTask.from_db.__func__, Letter))
+    )
+    task = saved(Letter)
+
+    with read_first():
+        assert [run.pk for run in started(Letter)] == [task.pk]
+
+
+def test_what_is_decoded_by_code_of_others_is_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scripted._meta.get_field("script"), "decoder", json.JSONDecoder)
+    _is_plain.cache_clear()
+    task = saved(Scripted)
+    try:
+        with read_first():
+            assert [run.pk for run in started(Scripted)] == [task.pk]
+    finally:
+        _is_plain.cache_clear()
+
+
+def test_a_message_of_a_database_where_the_router_looks_no_more_starts_nothing_there() -> None:
+    task = saved(Elsewhere)
+    data = {**task.get_task_data(), "using": "default"}
+    get_queue().push(task.get_event_channel(), [(task.get_task_id(), data)])
+
+    with CaptureQueriesContext(connection) as captured:
+        started(Elsewhere)
+
+    assert not any("sha256" in query["sql"] for query in captured)
+
+
+def test_a_start_that_failed_has_not_used_up_its_lease() -> None:
+    saved(Ledger)
+    messages = claimed(Ledger)
+    failed: list[Any] = []
+
+    def hang(execute: Any, sql: str, *args: Any) -> Any:
+        if "sha256" in sql:
+            time.sleep(0.5)
+            failed.append(clock.now("default"))
+            raise OperationalError("canceled")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(hang):
+        [run] = execution.start(Ledger, messages, worker=WORKER, lease=60)
+
+    assert run.task.lease_until >= failed[0] + timedelta(seconds=60)
+
+
+def test_a_column_that_gets_another_type_buries_no_message() -> None:
+    for count in (1, 2, 1, 2, 1, 2):  # both ways may be prepared by then
+        Ledger.objects.bulk_enqueue([{} for _ in range(count)])
+        started(Ledger)
+    tasks = Ledger.objects.bulk_enqueue([{}, {}])
+    messages = claimed(Ledger)
+    other = connection.copy()
+    change = f"ALTER TABLE {Ledger._meta.db_table} ALTER worker TYPE varchar"
+    runs: list[Any] = []
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(f"{change}(300)")
+        with suppress(DatabaseError):
+            runs = execution.start(Ledger, messages, worker=WORKER, lease=60)
+        if not runs:
+            connection.close()  # as a node does after an error
+            runs = execution.start(Ledger, messages, worker=WORKER, lease=60)
+    finally:
+        with other.cursor() as cursor:
+            cursor.execute(f"{change}(255)")
+        other.close()
+        connection.close()
+
+    assert {run.pk for run in runs} == {task.pk for task in tasks}
+    assert get_queue().dead_letters(Ledger.get_event_channel()) == []
+
+
 def test_an_event_that_is_sealed_in_its_own_way_is_sealed_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -302,10 +386,11 @@ def test_a_key_that_has_another_text_is_read_first() -> None:
     data = {**task.get_task_data(), "id": "ABC"}
     get_queue().push(task.get_event_channel(), [(task.get_task_id(), data)])
 
-    with _without_case(TextKeyed):
+    with _without_case(TextKeyed), CaptureQueriesContext(connection) as captured:
         started(TextKeyed)
 
-    assert broken_links(stream_of(task)) == []
+    assert "sha256" in captured[0]["sql"]
+    assert (kinds(task), broken_links(stream_of(task))) == (["enqueue"], [])
 
 
 @contextmanager
@@ -320,13 +405,13 @@ def _without_case(model: Any) -> Iterator[None]:
             [table, f"%({key.column} varchar_pattern_ops)"],
         )
         [(index, definition)] = cursor.fetchall()
-        cursor.execute(f"DROP INDEX {index}")
         cursor.execute(
             "CREATE COLLATION without_case"
             " (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
         )
-        cursor.execute(f"{change} without_case")
+        cursor.execute(f"DROP INDEX {index}")
         try:
+            cursor.execute(f"{change} without_case")
             yield
         finally:
             cursor.execute(f'{change} "default"')
@@ -342,10 +427,13 @@ def test_of_many_who_start_it_one_does() -> None:
     runs: list[Any] = []
 
     def compete(claim: Any) -> None:
-        connection.ensure_connection()
-        all_there.wait(20)
-        runs.extend(execution.start(Ledger, [claim], worker=f"node:1:{claim.running_id}", lease=60))
-        connection.close()
+        worker = f"node:1:{claim.running_id}"
+        try:
+            connection.ensure_connection()
+            all_there.wait(20)
+            runs.extend(execution.start(Ledger, [claim], worker=worker, lease=60))
+        finally:
+            connection.close()
 
     threads = [threading.Thread(target=compete, args=[claim]) for claim in claims]
     for thread in threads:
