@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -301,12 +300,12 @@ def test_a_start_that_failed_has_not_used_up_its_lease() -> None:
     messages = claimed(Ledger)
     failed: list[Any] = []
 
-    def hang(execute: Any, sql: str, *args: Any) -> Any:
+    def hang(execute: Any, sql: str, params: Any, *args: Any) -> Any:
         if "sha256" in sql:
-            time.sleep(0.5)
+            execute("SELECT pg_sleep(0.5)", None, *args)
             failed.append(clock.now("default"))
             raise OperationalError("canceled")
-        return execute(sql, *args)
+        return execute(sql, params, *args)
 
     with connection.execute_wrapper(hang):
         [run] = execution.start(Ledger, messages, worker=WORKER, lease=60)
