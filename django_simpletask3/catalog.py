@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.db import Error, connections, router
 
-from .events import events_of, root_of
+from .events import events_of, home_of, root_of
 from .instances import Reading, blank, instances
 from .models import SimpleTask
 from .states import EventKind
@@ -125,11 +125,13 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
 def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, Reading] | None:
     """An instance for the task of this key, which says nothing else yet, and how to read its row.
 
-    None if only its row, or its stream, can tell of which model it is to be, or how it is read.
+    None if only its row, or its stream, can tell of which model it is to be, or how it is read, and
+    if the router looks for it elsewhere than in ``using``.
     """
     if root_of(model) is not model or len(variants(model)) > 1:
         return None
-    return blank(model, using, pk)
+    found = blank(model, using, pk)
+    return found if found is not None and home_of(found[0]) == using else None
 
 
 def saved_models(

@@ -63,27 +63,23 @@ def peers(stage: Stage, asked: argparse.Namespace) -> Report:
 
 def _limits(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
     if stage.database.kind == "postgres":
-        size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
-        yield Entry("raw limit", LIMITS, EVERYTHING, COUNTED, **size)
-        yield Entry("raw limit, Redis told", LIMITS, [enqueue], variant="push", **size)
+        yield Entry("raw limit", LIMITS, EVERYTHING, COUNTED, **_size(asked))
+        yield Entry("raw limit, Redis told", LIMITS, [enqueue], variant="push", **_size(asked))
 
 
 def _ours(asked: argparse.Namespace) -> Entry:
-    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
-    return Entry("ours", OURS, EVERYTHING, COUNTED, **size)
+    return Entry("ours", OURS, EVERYTHING, COUNTED, **_size(asked))
 
 
 def _prepared(stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
     if stage.database.kind == "postgres":
-        size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
         extra = {"BENCH_PREPARED": "1"}
-        yield Entry("ours, prepared statements", OURS, EVERYTHING, extra=extra, **size)
+        yield Entry("ours, prepared statements", OURS, EVERYTHING, extra=extra, **_size(asked))
 
 
 def _peer(name: str, python: str, stage: Stage, asked: argparse.Namespace) -> Iterator[Entry]:
     module = f"benchmarks.speed.contenders.{environments.module_of(name)}"
-    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
-    plain = Entry(name, module, EVERYTHING, COUNTED, python=python, **size)
+    plain = Entry(name, module, EVERYTHING, COUNTED, python=python, **_size(asked))
     try:
         told = plain.ask(stage, stage.clear(), "describe")
     except ContenderFailed:
@@ -93,7 +89,7 @@ def _peer(name: str, python: str, stage: Stage, asked: argparse.Namespace) -> It
         title = told["name"] if is_plain else f"{told['name']}, own {variant}"
         # With its own row it rests as without.
         once = COUNTED if is_plain else ()
-        yield Entry(title, module, EVERYTHING, once, python=python, variant=variant, **size)
+        yield Entry(title, module, EVERYTHING, once, python=python, variant=variant, **_size(asked))
 
 
 def _compared(report: Report) -> Report:
@@ -104,6 +100,10 @@ def _compared(report: Report) -> Report:
             each = ", ".join(f"{ratio:.0%}" for ratio in ratios)
             report.conclusions.append(f"{figure}: ours is at {each} of the raw limit")
     return report
+
+
+def _size(asked: argparse.Namespace) -> dict[str, int]:
+    return {name: vars(asked)[name] for name in ("threads", "processes", "tasks")}
 
 
 def _told(asked: argparse.Namespace) -> dict[str, int]:
