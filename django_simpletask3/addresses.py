@@ -10,11 +10,11 @@ from django.db import connections, router
 
 from . import bells, clock
 from .catalog import as_saved
-from .events import root_of
 from .faults import may_pass
 from .models import SimpleTask
 from .querysets import rows_of
 from .queue import Message, get_queue
+from .task_row import root_of
 
 _logger = logging.getLogger(__name__)
 

@@ -11,12 +11,13 @@ from django.db import transaction
 
 from .bells import Bell, ring, rung, withdraw
 from .context import following
-from .events import TaskEvent, name_of
+from .events import TaskEvent
 from .signals import NAMES, SIGNALS, task_transitioned
 from .states import EventKind, Status
+from .task_row import name_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 _logger = logging.getLogger(__name__)
 
@@ -39,12 +40,12 @@ class Announcement:
     def __init__(self) -> None:
         self.bells: dict[str, Bell] = {}
         self.withdrawn: dict[str, str] = {}
-        self.facts: list[tuple[SimpleTask, TaskEvent]] = []
+        self.facts: list[tuple[TaskRow, TaskEvent]] = []
         self.is_out = False
         # Django logs a hook that raised by this name; without it the log raises into the save().
         self.__qualname__ = type(self).__qualname__
 
-    def bell(self, task: SimpleTask, *, steals: bool = False) -> None:
+    def bell(self, task: TaskRow, *, steals: bool = False) -> None:
         """Note that ``task`` is to ring; what was to take its message from a holder still does."""
         try:
             bell = Bell.of(task, steals=steals)
@@ -56,7 +57,7 @@ class Announcement:
         self.bells[bell.id] = bell._replace(steals=True) if before and before.steals else bell
         self.withdrawn.pop(bell.id, None)
 
-    def fact(self, fact: tuple[SimpleTask, TaskEvent]) -> None:
+    def fact(self, fact: tuple[TaskRow, TaskEvent]) -> None:
         """Note that a task has had an event, and what that asks of the queue."""
         self.facts.append(fact)
         task, event = fact
@@ -91,7 +92,7 @@ class Announcement:
                     signal.send_robust(sender=type(task), task=task, event=event)
 
 
-def _following(task: SimpleTask, event: TaskEvent, signal: str) -> AbstractContextManager[None]:
+def _following(task: TaskRow, event: TaskEvent, signal: str) -> AbstractContextManager[None]:
     try:
         name = name_of(task, event.task_id)
     except Exception:
@@ -106,7 +107,7 @@ def _has_rung(event: TaskEvent) -> bool:
     return bool(event.kind == EventKind.RECOVER and event.from_status == Status.PENDING)
 
 
-def note(facts: Iterable[tuple[SimpleTask, TaskEvent]], using: str) -> None:
+def note(facts: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
     """Tell ``facts`` once the transaction on ``using`` is committed; now if it is."""
     is_open = transaction.get_connection(using).in_atomic_block
     announcement = pending(using) if is_open else Announcement()
@@ -149,7 +150,7 @@ def _savepoints(sids: Iterable[Any]) -> set[Any]:
     return {sid for sid in sids if sid is not None}
 
 
-def bell(task: SimpleTask, using: str) -> None:
+def bell(task: TaskRow, using: str) -> None:
     """Ring for ``task`` once the transaction on ``using`` is committed; now if there is none."""
     if transaction.get_connection(using).in_atomic_block:
         with transaction.atomic(using=using, savepoint=False):

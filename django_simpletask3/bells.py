@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import DatabaseError, models
 
 from . import clock
-from .events import home_of, root_of
 from .exceptions import InvalidSetting, QueueUnavailable
 from .queue import Queue, get_queue
 from .states import Status
+from .task_row import home_of, root_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 _logger = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ class Bell(NamedTuple):
     steals: bool
     run_after: Any
     using: str
-    root: type[SimpleTask]
+    root: type[TaskRow]
     pk: Any
 
     @classmethod
-    def of(cls, task: SimpleTask, *, steals: bool = False, urgent: bool = False) -> Bell:
+    def of(cls, task: TaskRow, *, steals: bool = False, urgent: bool = False) -> Bell:
         """The bell of ``task``; with a priority, or ``urgent``, it is the next to be taken."""
         return cls(
             channel=task.get_event_channel(),
@@ -56,7 +56,7 @@ class Bell(NamedTuple):
         )
 
 
-def ring(tasks: Iterable[SimpleTask], *, steal: bool = False, urgent: bool = False) -> bool:
+def ring(tasks: Iterable[TaskRow], *, steal: bool = False, urgent: bool = False) -> bool:
     """Push a message for each PENDING task that is due; False if Redis could not be told.
 
     ``urgent`` ones are the next to be taken, as are tasks with a priority. Never raises. What could
@@ -108,7 +108,7 @@ def _willing_queue() -> Iterator[Queue]:
 
 
 def _leave_to_recovery(bells: Iterable[Bell]) -> None:
-    by_table: dict[tuple[str, type[SimpleTask]], list[Any]] = {}
+    by_table: dict[tuple[str, type[TaskRow]], list[Any]] = {}
     for bell in bells:
         by_table.setdefault((bell.using, bell.root), []).append(bell.pk)
     for (using, root), pks in by_table.items():

@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import context
-from .events import TaskEvent, events_of, home_of, root_of
+from .events import TaskEvent, events_of
 from .locks import become_the_writer, slices
 from .moves import Move, columns_of, event_of
 from .replay import Projection
 from .states import EventKind
+from .task_row import home_of, root_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 #: What a row says before its first event.
 NEWBORN: dict[str, Any] = Projection()._asdict()
@@ -26,7 +27,7 @@ _CARRIED_ON = ("sequence", "digest", "attempt")
 _KEYS_AT_ONCE = 500
 
 
-def refuse_stray(task: SimpleTask, using: str) -> None:
+def refuse_stray(task: TaskRow, using: str) -> None:
     """Raise ValueError if the router would look for ``task`` elsewhere than in ``using``."""
     # Its message, its moves and its worker would find another row of the same key
     # (test_a_task_is_not_saved_where_the_router_does_not_look_for_it).
@@ -37,12 +38,12 @@ def refuse_stray(task: SimpleTask, using: str) -> None:
         )
 
 
-def lives_before(tasks: Sequence[SimpleTask], using: str) -> dict[Any, dict[str, Any]]:
+def lives_before(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str, Any]]:
     """``former_lives`` of the keys that ``tasks``, which are of one table, have chosen."""
     return former_lives(root_of(type(tasks[0])), _chosen(tasks), using) if tasks else {}
 
 
-def _chosen(tasks: Iterable[SimpleTask]) -> list[Any]:
+def _chosen(tasks: Iterable[TaskRow]) -> list[Any]:
     """The keys that are known before the rows are, as the database will give them back."""
     chosen = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
     for task in chosen:
@@ -50,9 +51,7 @@ def _chosen(tasks: Iterable[SimpleTask]) -> list[Any]:
     return [task.pk for task in chosen]
 
 
-def former_lives(
-    root: type[SimpleTask], pks: Sequence[Any], using: str
-) -> dict[Any, dict[str, Any]]:
+def former_lives(root: type[TaskRow], pks: Sequence[Any], using: str) -> dict[Any, dict[str, Any]]:
     """Where the streams of earlier rows with these keys ended; the new rows go on from there.
 
     The attempts are counted on, so that no worker of the earlier row can finish the new one.
@@ -71,7 +70,7 @@ def former_lives(
 
 
 def first_event(
-    task: SimpleTask, before: Mapping[str, Any], using: str, moment: datetime
+    task: TaskRow, before: Mapping[str, Any], using: str, moment: datetime
 ) -> tuple[TaskEvent, dict[str, Any]]:
     """The event with which the life of ``task`` begins at ``moment``; the columns of its row."""
     model = type(task)

@@ -11,10 +11,11 @@ from typing import Any
 from django.apps import apps
 from django.db import Error, connections, router
 
-from .events import events_of, home_of, root_of
+from .events import events_of
 from .instances import Reading, blank, instances
 from .models import SimpleTask
 from .states import EventKind
+from .task_row import home_of, root_of
 
 _logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from .exceptions import ProjectedColumn
 from .replay import PROJECTED
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 BOOKKEEPING = frozenset(
     {"add_time", "mod_time", "run_after", "priority", "worker", "lease_until", "parent"}
@@ -32,7 +32,7 @@ def refuse_projected(names: Iterable[str]) -> None:
         )
 
 
-def added_by_django(task: SimpleTask) -> set[str]:
+def added_by_django(task: TaskRow) -> set[str]:
     """The columns that ``update_or_create()`` names besides those it was given: all times."""
     return {
         field.name
@@ -51,14 +51,14 @@ def has_column(model: type[models.Model], name: str) -> bool:
     return bool(column.model._meta.concrete_model is model)
 
 
-def own_fields(task: SimpleTask) -> list[models.Field[Any, Any]]:
+def own_fields(task: TaskRow) -> list[models.Field[Any, Any]]:
     """The columns that the subclass declares and the instance has loaded."""
     loaded = vars(task)
     return [field for field in _own_fields(type(task)) if field.attname in loaded]
 
 
 @lru_cache(maxsize=1000)
-def _own_fields(model: type[SimpleTask]) -> tuple[models.Field[Any, Any], ...]:
+def _own_fields(model: type[TaskRow]) -> tuple[models.Field[Any, Any], ...]:
     return tuple(
         field
         for field in model._meta.concrete_fields

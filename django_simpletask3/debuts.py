@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .events import TaskEvent, event_model_of, root_of
+from .events import TaskEvent, event_model_of
 from .moves import Move, columns_of, event_of, remember_schedule
 from .pens import pen_of
 from .statements import ENQUEUED, Change
+from .task_row import root_of
 
 if TYPE_CHECKING:
     from .instances import Reading

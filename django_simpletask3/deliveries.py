@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .events import TaskEvent, root_of
+from .events import TaskEvent
 from .fields import KindField
 from .subscribers import registered
+from .task_row import root_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 
 class Delivery(models.Model):
@@ -53,7 +54,7 @@ class Delivery(models.Model):
         return self.due_time is None
 
 
-def note(facts: Iterable[tuple[SimpleTask, TaskEvent]], using: str) -> None:
+def note(facts: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
     """Write the deliveries of new events, in their transaction; none if nobody has subscribed."""
     subscribers = registered().values()
     if not subscribers:

@@ -21,6 +21,7 @@ from .moves import Move
 from .querysets import rows_of
 from .queue import get_queue
 from .states import EventKind, Status
+from .task_row import TaskRow
 
 _logger = logging.getLogger(__name__)
 
@@ -138,6 +139,6 @@ def readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Sim
         return []
 
 
-def _postpone(model: type[SimpleTask], using: str, pk: Any) -> None:
+def _postpone(model: type[TaskRow], using: str, pk: Any) -> None:
     later = clock.after(using, options.simq_timeout_task_recovery_interval)
     rows_of(model, using).filter(pk=pk).bookkeep_free(lease_until=later)

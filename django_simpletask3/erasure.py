@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 from django.db import models, transaction
 
 from . import tombstones, transitions
-from .events import TaskEvent, event_model_of, events_of, home_of, root_of
+from .events import TaskEvent, event_model_of, events_of
 from .exceptions import IllegalTransition
 from .holds import held
 from .keeping import What
 from .moves import Move
 from .seals import PAYLOAD, erased_from, is_erased
 from .states import FINAL, EventKind, Status
+from .task_row import home_of, root_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 _PAGE = 200
 
 
-def erase(tasks: Sequence[SimpleTask], reason: str, policy: str = "") -> int:
+def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
     """Erase the payloads of finished tasks of one table, in one transaction; of how many.
 
     Result and error go from the row, and from the events what they say of them: a mark with its
@@ -51,7 +52,7 @@ def erase(tasks: Sequence[SimpleTask], reason: str, policy: str = "") -> int:
 
 
 def _erase(
-    root: type[SimpleTask], using: str, tasks: Sequence[SimpleTask], reason: str, policy: str
+    root: type[TaskRow], using: str, tasks: Sequence[TaskRow], reason: str, policy: str
 ) -> None:
     before = {task.pk: digest for task, digest in _digests(root, using, tasks)}
     with tombstones.raised(using, root._meta.label, What.PAYLOAD, reason, policy) as tombstone:
@@ -70,14 +71,14 @@ def _erase(
 
 
 def _digests(
-    root: type[SimpleTask], using: str, tasks: Sequence[SimpleTask]
-) -> Iterator[tuple[SimpleTask, str]]:
+    root: type[TaskRow], using: str, tasks: Sequence[TaskRow]
+) -> Iterator[tuple[TaskRow, str]]:
     table: Any = models.QuerySet(root, using=using)
     digests = dict(table.filter(pk__in=[t.pk for t in tasks]).values_list("pk", "digest"))
     return ((task, digests[task.pk]) for task in tasks)
 
 
-def _rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def _rows(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
     table: Any = models.QuerySet(root, using=using)
     empty = models.Q(result_data=None, error_data=None)
     rows = table.filter(pk__in=pks).annotate(
@@ -97,12 +98,12 @@ def _refuse_unfinished(rows: Any) -> None:
             )
 
 
-def _speaking(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> set[Any]:
+def _speaking(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
     """Those of ``pks`` in whose events there is something to erase."""
     return {event.task_id for events in _pages(root, using, pks) for event in events}
 
 
-def _pages(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[list[TaskEvent]]:
+def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list[TaskEvent]]:
     """The events of which something can be erased, some at a time."""
     stream = events_of(root, using).filter(task__in=pks, data__isnull=False)
     page = list(stream.order_by("pk")[:_PAGE])

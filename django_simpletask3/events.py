@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from django.db import DEFAULT_DB_ALIAS, models, router
+from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .exceptions import AppendOnly
 from .fields import JSONTextField, KindField, StatusField
-from .seals import digest_of, seal
+from .seals import seal
 from .shells import has_shell, shell
 from .states import EventKind
+from .task_row import TaskRow, root_of
 
-if TYPE_CHECKING:
-    from .models import SimpleTask
-
-_LIMIT = 255
 _REFUSAL = (
     "Events are append-only: they cannot be {}. Record what happened with the task's own methods "
     "(reset(), cancel(), note()). A stream outlives its task."
@@ -117,7 +114,7 @@ def content_of(event: TaskEvent) -> dict[str, Any]:
     }
 
 
-def stream_of(task: str | type[SimpleTask]) -> models.ForeignKey[Any, Any]:
+def stream_of(task: str | type[TaskRow]) -> models.ForeignKey[Any, Any]:
     """The column ``task`` of an event model for the task model ``task``.
 
     No constraint and no cascade: the stream stays when the row goes. The unique pair
@@ -133,7 +130,7 @@ def stream_of(task: str | type[SimpleTask]) -> models.ForeignKey[Any, Any]:
     )
 
 
-def make_event_model(model: type[SimpleTask]) -> type[TaskEvent]:
+def make_event_model(model: type[TaskRow]) -> type[TaskEvent]:
     """The companion of ``model``: class ``<Name>Event`` in the module and app of ``model``.
 
     The companion idea is borrowed from django-pghistory.
@@ -152,42 +149,9 @@ def make_event_model(model: type[SimpleTask]) -> type[TaskEvent]:
     return companion
 
 
-def root_of(model: type[models.Model]) -> type[SimpleTask]:
-    """The concrete model whose table holds the state of the tasks of ``model``.
-
-    Proxies and multi-table children share the table, and so the stream, of their root.
-    """
-    return cast("type[SimpleTask]", _root_of(model))
-
-
-@lru_cache(maxsize=10_000)
-def _root_of(model: type[models.Model]) -> Any:
-    return model._meta.get_field("sequence").model._meta.concrete_model
-
-
-def home_of(task: SimpleTask) -> str:
-    """The database in which the row of ``task`` is written, also if it was read from a replica."""
-    if not router.routers:  # Django's own answer then, which is asked for several times per move
-        return task._state.db or DEFAULT_DB_ALIAS
-    return router.db_for_write(root_of(type(task)), instance=task)
-
-
-def name_of(task: SimpleTask, pk: Any = None) -> str:
-    """``task`` as ``parent`` names it: ``app.Model:key``, ``app.Model@database:key`` elsewhere.
-
-    A name that would be too long for the column ends in the digest of the key, which is ``pk`` if
-    the instance has lost it.
-    """
-    root, using = root_of(type(task)), home_of(task)
-    place = "" if using == router.db_for_write(root) else f"@{using}"
-    key = str(task.pk if pk is None else pk)
-    name = f"{root._meta.label}{place}:{key}"
-    return name if len(name) <= _LIMIT else f"{root._meta.label}{place}#{digest_of(key)}"
-
-
 def event_model_of(model: type[models.Model]) -> type[TaskEvent]:
     """The event model of the tasks of ``model``: the companion, or the one its root names."""
-    return cast("type[TaskEvent]", _event_model_of(_root_of(model)))
+    return cast("type[TaskEvent]", _event_model_of(root_of(cast("type[TaskRow]", model))))
 
 
 @lru_cache(maxsize=10_000)
@@ -218,7 +182,7 @@ def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[A
 
 
 def since_fresh_start(
-    task: SimpleTask, kinds: Iterable[EventKind], fresh: Iterable[EventKind]
+    task: TaskRow, kinds: Iterable[EventKind], fresh: Iterable[EventKind]
 ) -> models.QuerySet[Any]:
     """The events of ``kinds`` in the stream of ``task`` after the last one of ``fresh``."""
     stream = events_of(type(task), task._state.db).filter(task=task.pk)

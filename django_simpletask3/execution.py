@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 from . import addresses, backoff, bodies, clock
 from .batches import record_each
 from .catalog import as_saved, blank_of, databases_of
-from .events import home_of, root_of, since_fresh_start
+from .events import since_fresh_start
 from .exceptions import QueueUnavailable
 from .faults import is_passing, may_pass
 from .inheritance import inherited
@@ -24,6 +24,7 @@ from .moves import Move, state_in
 from .querysets import rows_of
 from .queue import Message, get_queue
 from .states import EventKind
+from .task_row import home_of, root_of
 from .transitions import record_debut
 
 _logger = logging.getLogger(__name__)
@@ -82,7 +83,11 @@ def start_or_postpone(
     _log_failures(failures)
     open_ = {message for message, move in claims.items() if move.event or move.failure}
     settle([message for message in messages if message not in open_], result=False)
-    runs = [Run(move.task, worker, message) for message, move in claims.items() if move.event]
+    runs = [
+        Run(cast("SimpleTask", move.task), worker, message)
+        for message, move in claims.items()
+        if move.event
+    ]
     return runs, [message for message, failure in failures.items() if may_pass(failure)]
 
 
@@ -129,7 +134,7 @@ def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: flo
     until = _ends(lease)
     moves = [_claim(task, str(uuid.uuid4()), worker, until) for task in tasks]
     record_each(moves)
-    return [Run(move.task, worker) for move in moves if move.event is not None]
+    return [Run(cast("SimpleTask", move.task), worker) for move in moves if move.event is not None]
 
 
 def _unrung(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .events import events_of, name_of
+from .events import events_of
 from .exceptions import TaskHeld
 from .states import EventKind
+from .task_row import name_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 
-def held(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> set[Any]:
+def held(root: type[TaskRow], using: str, pks: Iterable[Any]) -> set[Any]:
     """Those of ``pks`` on which a hold was put that was not lifted since; also of deleted rows.
 
     Who must be sure has the rows locked: a hold is an event, and events need that lock.
@@ -25,7 +26,7 @@ def held(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> set[Any]:
     return {pk for pk, kind in last.items() if kind == EventKind.HOLD}
 
 
-def refuse_held(root: type[SimpleTask], using: str, task: SimpleTask) -> None:
+def refuse_held(root: type[TaskRow], using: str, task: TaskRow) -> None:
     """Raise TaskHeld if there is a hold on ``task``."""
     if held(root, using, [task.pk]):
         raise TaskHeld(

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from .context import NOBODY, TaskContext, recalled
-from .events import events_of, name_of
+from .events import events_of
 from .models import SimpleTask
 from .neighbors import informed
 from .states import EventKind
+from .task_row import name_of
 
 _OF_ONE_TASK = frozenset({"parent", "model", "adopted"})
 

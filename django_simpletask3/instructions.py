@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from . import context
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 PAUSE = "pause"
 STOP = "stop"
@@ -59,7 +59,7 @@ class Dashboard(Instruction):
         verbose_name_plural = _("dashboard")
 
 
-def pause(model: type[SimpleTask], reason: str = "") -> bool:
+def pause(model: type[TaskRow], reason: str = "") -> bool:
     """Let no worker start tasks of ``model`` until ``resume()``; whether it was not paused before.
 
     Each worker obeys within five seconds; what is running goes on. Tasks are saved and queued as
@@ -68,7 +68,7 @@ def pause(model: type[SimpleTask], reason: str = "") -> bool:
     return _give(PAUSE, model._meta.label, reason)
 
 
-def resume(model: type[SimpleTask]) -> bool:
+def resume(model: type[TaskRow]) -> bool:
     """Let workers start tasks of ``model`` again; whether it was paused."""
     return _take_back(PAUSE, model._meta.label)
 

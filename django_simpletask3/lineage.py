@@ -10,9 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db import connections, router
 
 from .catalog import as_saved, databases_of, roots
-from .events import name_of, root_of
 from .models import SimpleTask
 from .querysets import rows_of
+from .task_row import name_of, root_of
 
 
 def parent_of(task: SimpleTask) -> SimpleTask | None:

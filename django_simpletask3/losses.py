@@ -11,11 +11,12 @@ from typing import Any
 from . import clock
 from .backoff import exponential
 from .doorbells import recorded
-from .events import events_of, home_of, root_of
+from .events import events_of
 from .models import SimpleTask
 from .moves import Move
 from .policies import policy_of
 from .states import EventKind, Status
+from .task_row import home_of, root_of
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
 _REST = 0.5

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models, router
 from django.db.models.signals import class_prepared, pre_delete
-from django.utils import timezone
 from django.utils.functional import classproperty
-from django.utils.translation import gettext_lazy as _
-from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from . import announcements, erasure, moves, newborns, transitions, waiting
 from .columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
-from .conf import options
 from .deliveries import Delivery
-from .events import (
-    TaskEvent,
-    event_model_of,
-    events_of,
-    home_of,
-    make_event_model,
-    root_of,
-    stream_of,
-)
+from .events import TaskEvent, event_model_of, events_of, make_event_model, stream_of
 from .exceptions import TaskGone
-from .fields import STATUS, JSONTextField, StatusField
 from .holds import held, refuse_held
 from .instructions import Dashboard, Instruction
 from .querysets import TaskQuerySet, rows_of
 from .replay import Projection, fold
 from .shells import has_shell, shell
 from .states import EventKind, Status
+from .task_row import TaskRow, home_of, root_of
 from .tombstones import Tombstone, is_dug
 
 __all__ = [
@@ -50,7 +36,7 @@ __all__ = [
 ]
 
 
-class SimpleTask(models.Model):
+class SimpleTask(TaskRow):
     """A task is a row: saving a new one queues it, a worker runs its ``do_task()``.
 
     What the body returned stands in ``result_data``, what it raised in ``error_data``; everything
@@ -60,64 +46,6 @@ class SimpleTask(models.Model):
     if TYPE_CHECKING:
         #: The stream of this task.
         events: models.Manager[Any]
-
-    #: Threads per node for this model; None means the setting.
-    django_simpletask3_worker_number: ClassVar[int | None] = None
-    #: Runs the task if ``do_task()`` is not overridden: a callable or a dotted path, called with
-    #: the task; None means ``<app package>.tasks.<ClassName>Executor``.
-    django_simpletask3_executor: ClassVar[Callable[..., Any] | str | None] = None
-    #: The event model of your own, as "app.Model"; None means that a companion is made.
-    django_simpletask3_event_model: ClassVar[str | None] = None
-    django_simpletask3_event_queue_channel_template: ClassVar[str | None] = None
-    django_simpletask3_task_id_template: ClassVar[str | None] = None
-    #: How often a body that raised is tried again.
-    django_simpletask3_max_retries: ClassVar[int] = 0
-    #: Seconds that a body may run: then ``should_stop`` is set, soon after TimeLimitExceeded raised
-    #: in it, and if that does not end it either its process is replaced. None: no limit.
-    django_simpletask3_time_limit: ClassVar[float | None] = None
-    #: How long finished tasks are kept: {Status.SUCCESS: timedelta(days=90)} deletes them then;
-    #: {"erase": ..., "delete": ...} in the place of an age erases their payloads first; the key
-    #: "deleted" is for streams whose row was deleted. None keeps everything.
-    django_simpletask3_retention: ClassVar[Mapping[Any, Any] | None] = None
-    #: How many claims in a row may be lost with their workers before the task is dropped.
-    django_simpletask3_max_attempts: ClassVar[int] = 5
-
-    STATUS = STATUS
-    PENDING = Status.PENDING
-    RUNNING = Status.RUNNING
-    SUCCESS = Status.SUCCESS
-    FAILED = Status.FAILED
-    CANCELED = Status.CANCELED
-
-    # Projected: only transitions.py writes these.
-    # The list of one status, and how many there are: without an index each is a look at every row.
-    status = StatusField(_("status"), default=Status.PENDING, editable=False, db_index=True)
-    attempt = models.PositiveIntegerField(_("attempt"), default=0, editable=False)
-    sequence = models.PositiveIntegerField(_("events"), default=0, editable=False)
-    digest = models.CharField(_("digest"), max_length=64, default="", editable=False)
-    start_time = models.DateTimeField(_("start time"), null=True, editable=False)
-    # Retention looks for what was done long ago.
-    done_time = models.DateTimeField(_("done time"), null=True, editable=False, db_index=True)
-    success = models.BooleanField(_("success"), null=True, editable=False)
-    result_data = JSONTextField(_("result"), null=True, editable=False)
-    error_data = JSONTextField(_("error"), null=True, editable=False)
-    result_time = models.DateTimeField(_("result time"), null=True, editable=False)
-
-    # Operational: bookkeeping, not replayed.
-    add_time = AutoCreatedField(_("add time"))
-    mod_time = AutoLastModifiedField(_("modify time"))
-    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
-    priority = models.SmallIntegerField(_("priority"), default=0)
-    worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
-    # Which task's body enqueued this one, as lineage.py writes it. Indexed, for there is no other
-    # way from a task to those that it enqueued: their events stand in tables of other models.
-    parent = models.CharField(_("parent"), max_length=255, null=True, editable=False, db_index=True)
-    # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
-    # doubt. NULL once the task is final, so this one index serves every search of recovery. A row
-    # that was inserted past save() is looked at soon.
-    lease_until = models.DateTimeField(
-        _("lease until"), default=timezone.now, null=True, editable=False, db_index=True
-    )
 
     objects = TaskQuerySet.as_manager()
 
@@ -140,22 +68,6 @@ class SimpleTask(models.Model):
     def event_model(cls) -> type[TaskEvent]:  # noqa: N805
         """The model of this task's stream."""
         return event_model_of(cls)  # type: ignore[arg-type]
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether the running body should come to an end: what it returns would be refused."""
-        flag = self.__dict__.get("_stop_flag")
-        return flag is not None and flag.is_set()
-
-    def stop_flag(self) -> threading.Event:
-        """The flag behind ``should_stop``; shared by everybody who has this instance."""
-        flag: threading.Event = self.__dict__.setdefault("_stop_flag", threading.Event())
-        return flag
-
-    def __getstate__(self) -> Any:
-        state = dict(super().__getstate__())
-        state.pop("_stop_flag", None)
-        return state
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
@@ -292,41 +204,6 @@ class SimpleTask(models.Model):
         """
         waiting.until_final(self, timeout)
         return self
-
-    @classmethod
-    def get_worker_number(cls) -> int:
-        """Threads per node for this model."""
-        return cls.django_simpletask3_worker_number or options.default_simq_worker_number
-
-    @classmethod
-    def get_event_channel(cls) -> str:
-        """The SimQ channel of this model."""
-        template = (
-            cls.django_simpletask3_event_queue_channel_template
-            or options.event_queue_channel_template
-        )
-        return template.format(app_label=cls._meta.app_label, model_name=cls._meta.model_name)
-
-    def get_task_id(self) -> str:
-        """The id of this task's message in SimQ."""
-        template = self.django_simpletask3_task_id_template or options.task_id_template
-        meta = self._meta
-        told = template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
-        # Two databases may have given the same key.
-        return f"{told}@{using}" if (using := _unusual_home(self)) else told
-
-    def get_task_data(self) -> dict[str, Any]:
-        """The body of this task's message: which row to look at."""
-        meta = self._meta
-        key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
-        data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
-        return {**data, "using": using} if (using := _unusual_home(self)) else data
-
-
-def _unusual_home(task: SimpleTask) -> str:
-    """The database of ``task``, if it has to be named: it is not the one the router says."""
-    using = home_of(task)
-    return "" if using == router.db_for_write(type(task)) else using
 
 
 def _provide_stream(sender: type[models.Model], **_: Any) -> None:

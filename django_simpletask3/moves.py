@@ -17,7 +17,7 @@ from .seals import digest_of
 from .states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 #: What users write and moves write too: an old instance must not undo what a move wrote.
 SCHEDULE = frozenset({"run_after", "priority"})
@@ -38,7 +38,7 @@ class Move:
     whoever asks last saw it: if nobody has moved it since, it need not be read again.
     """
 
-    task: SimpleTask
+    task: TaskRow
     kind: EventKind
     reason: str = ""
     worker: str = ""
@@ -113,20 +113,20 @@ def is_unborn(row: Mapping[str, Any]) -> bool:
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
-def state_in(task: SimpleTask) -> dict[str, Any]:
+def state_in(task: TaskRow) -> dict[str, Any]:
     """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
     said = vars(task)
     return {"pk": task.pk, **{name: said[name] for name in Projection._fields}}
 
 
-def remember_schedule(task: SimpleTask, names: Iterable[str] = SCHEDULE) -> None:
+def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
     """Note that the row of ``task`` holds what the instance says in those of ``names``."""
     said = vars(task)
     told = {name: said[name] for name in SCHEDULE.intersection(names) if name in said}
     said["_known_schedule"] = {**said.get("_known_schedule", {}), **told}
 
 
-def rescheduled(task: SimpleTask) -> set[str]:
+def rescheduled(task: TaskRow) -> set[str]:
     """The columns of SCHEDULE to which somebody has assigned what the row did not hold."""
     said = vars(task)
     known = said.get("_known_schedule", {})

@@ -10,32 +10,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
 
-from .events import TaskEvent, home_of, root_of
+from .events import TaskEvent
 from .pens import pen_of
 from .signals import event_recorded
 from .spoken import Unspeakable, is_plain
 from .subscribers import registered
+from .task_row import home_of, root_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 _CHARGE = "_first_event"
 
 
-def charge(task: SimpleTask, event: TaskEvent) -> None:
+def charge(task: TaskRow, event: TaskEvent) -> None:
     """Let the insert of ``task``, which comes next, take ``event`` along if it can."""
     vars(task)[_CHARGE] = event
 
 
-def discharge(task: SimpleTask) -> TaskEvent | None:
+def discharge(task: TaskRow) -> TaskEvent | None:
     """The event that the insert of ``task`` has not taken along; None if it has."""
     event: TaskEvent | None = vars(task).pop(_CHARGE, None)
     return event
 
 
-def insert(
-    task: SimpleTask, using: str, model: type[models.Model], **row: Any
-) -> list[list[Any]] | None:
+def insert(task: TaskRow, using: str, model: type[TaskRow], **row: Any) -> list[list[Any]] | None:
     """Insert the row of ``task`` into the table of ``model``, with the event in its charge.
 
     ``row`` is what Django's ``Model._do_insert`` is told, and what is returned what that returns;
@@ -52,7 +51,7 @@ def insert(
 
 
 def _inserted(
-    task: SimpleTask, event: TaskEvent, using: str, model: type[models.Model], row: dict[str, Any]
+    task: TaskRow, event: TaskEvent, using: str, model: type[TaskRow], row: dict[str, Any]
 ) -> list[list[Any]] | None:
     # Django has given it a key in ``pk`` by now, if its column knows one.
     if model is not root_of(model) or task.pk is not None or not _is_plain(model):
@@ -69,7 +68,7 @@ def _inserted(
     return [[key]]
 
 
-def _row(task: SimpleTask, model: Any, *, raw: bool = False) -> dict[str, Any]:
+def _row(task: TaskRow, model: Any, *, raw: bool = False) -> dict[str, Any]:
     columns = _columns(model)
     row = dict(zip(columns.idle, columns.read(task), strict=True))
     for field in columns.busy:
@@ -100,7 +99,7 @@ def _is_idle(field: Any) -> bool:
     return type(field).pre_save is models.Field.pre_save
 
 
-def insert_all(tasks: Sequence[SimpleTask], using: str, batch_size: int | None = None) -> bool:
+def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = None) -> bool:
     """Insert the rows of ``tasks``, new ones of one model, as Django's ``bulk_create`` does.
 
     False, and nothing is inserted, if Django has to do that: elsewhere than in PostgreSQL, for keys
@@ -140,7 +139,7 @@ class NotAlone(Exception):
     """Row and event need more than one statement, and so a transaction; nothing was inserted."""
 
 
-def is_alone(task: SimpleTask, using: str) -> bool:
+def is_alone(task: TaskRow, using: str) -> bool:
     """Whether the insert of ``task`` is a transaction by itself: one statement, nobody watching.
 
     What would undo the row if it raised, or be undone with it, needs more: receivers, subscribers,
@@ -165,7 +164,7 @@ def is_alone(task: SimpleTask, using: str) -> bool:
     )
 
 
-def _will_be_at_home(task: SimpleTask, using: str) -> bool:
+def _will_be_at_home(task: TaskRow, using: str) -> bool:
     """Whether the router looks for ``task`` in ``using`` once it is there."""
     state, before = task._state, task._state.db
     state.db = using

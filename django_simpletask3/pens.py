@@ -14,7 +14,7 @@ from .tellings import telling
 
 if TYPE_CHECKING:
     from .instances import Reading
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Pen:
     #: Whether rows are moved, and born, together with their events, in one statement.
     is_terse = False
 
-    def __init__(self, root: type[SimpleTask], using: str) -> None:
+    def __init__(self, root: type[TaskRow], using: str) -> None:
         self._root = root
         self._using = using
 
@@ -206,6 +206,6 @@ def _slices(items: Sequence[T], size: int | None) -> list[Sequence[T]]:
 _PENS: dict[str, type[Pen]] = {"postgresql": PostgresPen}
 
 
-def pen_of(root: type[SimpleTask], using: str) -> Pen:
+def pen_of(root: type[TaskRow], using: str) -> Pen:
     """The pen for the table of ``root``, and for that of its events, in ``using``."""
     return _PENS.get(connections[using].vendor, Pen)(root, using)

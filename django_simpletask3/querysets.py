@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from . import clock, erasure, newborns, transitions
 from .columns import refuse_projected
-from .events import root_of
 from .moves import Move
 from .states import ACTIVE, FINAL, EventKind, Status
+from .task_row import TaskRow, root_of
 
-T = TypeVar("T", bound=models.Model)
+T = TypeVar("T", bound=TaskRow)
 
 
 #: Tasks that are moved in one transaction.
@@ -215,6 +215,6 @@ def _looked_for(run_after: Any) -> models.Case:
     return models.Case(moved, default=models.F("lease_until"))
 
 
-def rows_of(model: type[models.Model], using: str) -> TaskQuerySet[Any]:
+def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
     """All tasks in the table of ``model``, past managers that may hide some."""
     return TaskQuerySet(root_of(model), using=using)

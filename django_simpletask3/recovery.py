@@ -13,12 +13,12 @@ from django.db import Error
 from . import clock, doorbells
 from .catalog import as_saved, databases_of, roots
 from .doorbells import readable
-from .events import home_of, root_of
 from .exceptions import QueueUnavailable
 from .losses import given_back
 from .models import SimpleTask
 from .querysets import TaskQuerySet, rows_of
 from .queue import get_queue
+from .task_row import home_of, root_of
 
 _logger = logging.getLogger(__name__)
 

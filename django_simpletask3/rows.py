@@ -14,7 +14,7 @@ from .pens import pen_of
 from .statements import Change
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 #: How many rows one statement writes.
 _SLICE = 1000
@@ -23,7 +23,7 @@ _SLICE = 1000
 class Rows:
     """Some rows of one task table within one transaction, by primary key."""
 
-    def __init__(self, root: type[SimpleTask], using: str, pks: Iterable[Any]) -> None:
+    def __init__(self, root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
         self._root = root
         self._connection = connections[using]
         self._pks = {self._key(pk) for pk in pks}
@@ -57,19 +57,19 @@ class Rows:
         """Whether the row was there, and passed over because somebody else has locked it."""
         return self._key(pk) in self._busy
 
-    def change(self, task: SimpleTask, columns: Mapping[str, Any]) -> None:
+    def change(self, task: TaskRow, columns: Mapping[str, Any]) -> None:
         """Note new values for the row of ``task``."""
         key = self._key(task.pk)
         self._rows[key].update(columns)
         self._changes.setdefault(key, {}).update(columns)
 
-    def news_of(self, task: SimpleTask, names: Iterable[str]) -> dict[str, Any]:
+    def news_of(self, task: TaskRow, names: Iterable[str]) -> dict[str, Any]:
         """The columns ``names`` of the row of ``task``, and all that were changed."""
         key = self._key(task.pk)
         read = {name: self._rows[key][name] for name in names}
         return {**read, **self._changes.get(key, {})}
 
-    def write(self, tasks: Iterable[SimpleTask]) -> None:
+    def write(self, tasks: Iterable[TaskRow]) -> None:
         """Write all changes to ``tasks``, those to the same columns in one statement.
 
         Raises StaleTask, and the transaction must be undone, if a row is not as it was read: the
@@ -95,7 +95,7 @@ class Rows:
                     f"Tasks of {self._root._meta.label} were moved meanwhile; try again."
                 )
 
-    def _write_children(self, names: tuple[str, ...], tasks: list[SimpleTask]) -> None:
+    def _write_children(self, names: tuple[str, ...], tasks: list[TaskRow]) -> None:
         """The columns that a multi-table child keeps in tables of its own."""
         apart = [name for name in names if not has_column(self._root, name)]
         for task in tasks if apart else ():

@@ -16,7 +16,7 @@ from .states import Status
 from .tellings import Column, Part
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 # PostgreSQL is told a whole batch in JSON, in the place of {told}: to make that costs a third of
 # what arrays or lists of values cost, and the statement does not grow with them.
@@ -184,7 +184,7 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=1000)
-def plan_of(root: type[SimpleTask], using: str, names: tuple[str, ...], with_events: bool) -> Plan:
+def plan_of(root: type[TaskRow], using: str, names: tuple[str, ...], with_events: bool) -> Plan:
     """How to tell the tables of ``root`` of these columns of rows, of events, or of both."""
     rows: Any = root._meta
     events: Any = event_model_of(root)._meta

@@ -20,9 +20,10 @@ from .catalog import as_saved, databases_of, roots
 from .conf import options
 from .context import following
 from .deliveries import Delivery, waiting
-from .events import events_of, name_of
+from .events import events_of
 from .models import SimpleTask
 from .subscribers import Subscriber, registered, subscribe
+from .task_row import name_of
 
 __all__ = ["Delivery", "abandoned", "deceased", "deliver", "retry", "subscribe"]
 

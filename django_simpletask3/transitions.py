@@ -12,7 +12,7 @@ from django.db import Error, transaction
 
 from . import announcements, births, clock, debuts, deliveries, last_words, newborns, unread
 from .conf import in_a_batch
-from .events import TaskEvent, home_of, root_of
+from .events import TaskEvent
 from .exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from .moves import Move, columns_of, event_of, is_unborn, remember_schedule
 from .pens import pen_of
@@ -20,20 +20,21 @@ from .replay import Projection
 from .rows import Rows
 from .signals import event_recorded
 from .states import ACTIVE, EventKind
+from .task_row import home_of, root_of
 
 if TYPE_CHECKING:
     from .instances import Reading
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 _logger = logging.getLogger(__name__)
 
 _STATE = Projection._fields
 
-Fact = tuple["SimpleTask", TaskEvent]
+Fact = tuple["TaskRow", TaskEvent]
 
 
 def record(
-    task: SimpleTask,
+    task: TaskRow,
     kind: EventKind,
     *,
     using: str | None = None,
@@ -118,7 +119,7 @@ def record_debut(move: Move, reading: Reading) -> bool:
     return event is not None
 
 
-def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> set[int]:
+def _made_alone(moves: Sequence[Move], root: type[TaskRow], using: str) -> set[int]:
     made: set[int] = set()
     for statement in unread.planned(moves, root, using):
         some = [move for move, _ in statement]
@@ -137,7 +138,7 @@ def _made_alone(moves: Sequence[Move], root: type[SimpleTask], using: str) -> se
 
 @in_a_batch()
 def enqueue(
-    tasks: Sequence[SimpleTask],
+    tasks: Sequence[TaskRow],
     using: str,
     insert: Callable[[], object],
     *,
@@ -162,7 +163,7 @@ def enqueue(
 
 
 def _enqueue(
-    tasks: Sequence[SimpleTask], using: str, insert: Callable[[], object], batch_size: int | None
+    tasks: Sequence[TaskRow], using: str, insert: Callable[[], object], batch_size: int | None
 ) -> None:
     before = births.lives_before(tasks, using)
     now = clock.now(using)
@@ -182,13 +183,13 @@ def _enqueue(
         remember_schedule(task)
 
 
-def lock(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> None:
+def lock(root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
     """Let nobody move these tasks until the transaction that is open ends; rows may be gone."""
     Rows(root, using, pks).read(["sequence"])
 
 
 def restore(
-    task: SimpleTask, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
+    task: TaskRow, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
 ) -> TaskEvent:
     """Make the row say what its stream says, ``truth``, and note that; its results are left alone.
 
@@ -211,7 +212,7 @@ def restore(
 
 
 def mourn(
-    task: SimpleTask, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
+    task: TaskRow, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
 ) -> TaskEvent:
     """Record the deletion of a row that was deleted past this module; ``truth`` is its stream."""
     before = {"pk": task.pk, **{name: getattr(truth, name) for name in _STATE}}
@@ -228,7 +229,7 @@ def _by_database(moves: Iterable[Move], using: str | None = None) -> dict[str, l
 
 
 @contextmanager
-def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
+def _restored_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
     """Give ``tasks`` their attributes back if the block, and so its transaction, fails."""
     kept = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
     try:
@@ -240,13 +241,13 @@ def _restored_on_error(tasks: Iterable[SimpleTask]) -> Iterator[None]:
         raise
 
 
-def _born(task: SimpleTask, before: Mapping[str, Any], using: str, moment: datetime) -> TaskEvent:
+def _born(task: TaskRow, before: Mapping[str, Any], using: str, moment: datetime) -> TaskEvent:
     event, columns = births.first_event(task, before, using, moment)
     vars(task).update(columns)
     return event
 
 
-def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool) -> None:
+def _record(moves: Sequence[Move], root: type[TaskRow], using: str, pass_over: bool) -> None:
     statements = unread.planned(moves, root, using) if pass_over else []
     if statements:
         moves = _record_unread(moves, statements, root, using)
@@ -257,7 +258,7 @@ def _record(moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over
 def _record_unread(
     moves: Sequence[Move],
     statements: Sequence[unread.Statement],
-    root: type[SimpleTask],
+    root: type[TaskRow],
     using: str,
 ) -> list[Move]:
     """Make the moves of ``statements``; returns those that are left to make."""
@@ -267,9 +268,7 @@ def _record_unread(
     return [move for move in moves if id(move) not in ours]
 
 
-def _record_read(
-    moves: Sequence[Move], root: type[SimpleTask], using: str, pass_over: bool
-) -> None:
+def _record_read(moves: Sequence[Move], root: type[TaskRow], using: str, pass_over: bool) -> None:
     rows = Rows(root, using, {move.task.pk for move in moves})
     rows.read(_needed(moves), pass_over=pass_over)
     found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]

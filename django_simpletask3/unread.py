@@ -11,7 +11,7 @@ from django.db import transaction
 
 from . import clock
 from .columns import has_column
-from .events import TaskEvent, root_of
+from .events import TaskEvent
 from .exceptions import StaleTask, TransitionRefused
 from .locks import slices
 from .moves import Move, columns_of, event_of, is_unborn, remember_schedule
@@ -19,9 +19,10 @@ from .pens import pen_of
 from .signals import event_recorded
 from .statements import Change
 from .subscribers import registered
+from .task_row import root_of
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 #: Moves in one statement.
 _AT_ONCE = 500
@@ -30,7 +31,7 @@ _AT_ONCE = 500
 Statement = Sequence[tuple[Move, Change]]
 
 
-def planned(moves: Sequence[Move], root: type[SimpleTask], using: str) -> list[Statement]:
+def planned(moves: Sequence[Move], root: type[TaskRow], using: str) -> list[Statement]:
     """The statements that make those of ``moves`` whose rows are known; none where it takes more.
 
     A move that the machine refuses, or that may be refused, is not among them.
@@ -64,7 +65,7 @@ def are_unwatched(moves: Sequence[Move], using: str) -> bool:
 
 
 def made(
-    statements: Sequence[Statement], root: type[SimpleTask], using: str
+    statements: Sequence[Statement], root: type[TaskRow], using: str
 ) -> list[tuple[Move, TaskEvent]]:
     """Make the moves of ``statements``, but those of rows that somebody has moved or locked."""
     pen = pen_of(root, using)

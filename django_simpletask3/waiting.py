@@ -11,13 +11,13 @@ from .queue import Undecodable, get_queue
 from .states import FINAL
 
 if TYPE_CHECKING:
-    from .models import SimpleTask
+    from .task_row import TaskRow
 
 _LOOK_AGAIN = 1.0
 _SHORTEST_PAUSE = 0.02
 
 
-def until_final(task: SimpleTask, timeout: float | None) -> None:
+def until_final(task: TaskRow, timeout: float | None) -> None:
     """Refresh ``task`` until it is final. SimQ's event makes that prompt, the row makes it true.
 
     Raises WaitTimeout after ``timeout`` seconds.
@@ -34,7 +34,7 @@ def until_final(task: SimpleTask, timeout: float | None) -> None:
         task.refresh_from_db()
 
 
-def _await_done(task: SimpleTask, timeout: float, pause: float) -> None:
+def _await_done(task: TaskRow, timeout: float, pause: float) -> None:
     began = time.monotonic()
     with suppress(QueueUnavailable, Undecodable):
         get_queue().query(task.get_task_id(), timeout=timeout)

@@ -13,10 +13,11 @@ from django.db.models import Exists, OuterRef
 from benchmarks.chaos.models import MODELS, Deed
 from benchmarks.chaos.testimony import Testimony, Witness
 from django_simpletask3.audit import audited
-from django_simpletask3.events import events_of, root_of
+from django_simpletask3.events import events_of
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.replay import Projection, broken_links, fold
 from django_simpletask3.states import FINAL, EventKind, Status
+from django_simpletask3.task_row import root_of
 
 _PAGE = 500  # tasks
 

@@ -11,9 +11,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from django_simpletask3.catalog import roots, task_models
-from django_simpletask3.events import root_of
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.scopes import Scope
+from django_simpletask3.task_row import root_of
 
 from .values import visible
 

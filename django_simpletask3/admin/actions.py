@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 
 from django_simpletask3.context import task_context
-from django_simpletask3.events import home_of
+from django_simpletask3.task_row import home_of
 
 from . import confirmation, deeds, downloads, outcomes
 from .deeds import Deed

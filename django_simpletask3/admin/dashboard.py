@@ -19,12 +19,12 @@ from django.views.decorators.http import require_POST
 
 from django_simpletask3 import figures, health, problems
 from django_simpletask3.context import task_context
-from django_simpletask3.events import root_of
 from django_simpletask3.exceptions import QueueUnavailable
 from django_simpletask3.figures import Period
 from django_simpletask3.models import Dashboard
 from django_simpletask3.queue import get_queue
 from django_simpletask3.scopes import Scope
+from django_simpletask3.task_row import root_of
 
 from . import charts, moments, orders, recoveries_page, values
 from .access import Viewer

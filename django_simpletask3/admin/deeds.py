@@ -11,13 +11,13 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3 import bells, permissions
-from django_simpletask3.events import home_of, root_of
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.holds import held
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.moves import Move, trusted_until
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.states import ACTIVE, ANY, EventKind, Status
+from django_simpletask3.task_row import home_of, root_of
 from django_simpletask3.transitions import lock, record_all
 
 from . import outcomes

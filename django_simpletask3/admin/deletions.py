@@ -9,9 +9,9 @@ from django.contrib.admin.utils import NestedObjects
 from django.db import router
 from django.utils.translation import gettext as _
 
-from django_simpletask3.events import root_of
 from django_simpletask3.holds import held
 from django_simpletask3.models import SimpleTask
+from django_simpletask3.task_row import root_of
 
 from .values import visible
 

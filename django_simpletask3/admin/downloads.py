@@ -12,7 +12,7 @@ from typing import Any
 from django.http import FileResponse
 
 from django_simpletask3.bundles import Writer
-from django_simpletask3.events import root_of
+from django_simpletask3.task_row import root_of
 
 
 def streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:

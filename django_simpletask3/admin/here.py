@@ -10,11 +10,11 @@ from django.db import connections
 
 from django_simpletask3 import clock
 from django_simpletask3.batches import record_each
-from django_simpletask3.events import home_of
 from django_simpletask3.execution import Run, finish, perform
 from django_simpletask3.moves import Move
 from django_simpletask3.policies import policy_of
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.task_row import home_of
 from django_simpletask3.worker.identity import worker_name
 
 from .outcomes import Outcome, outcome_of

@@ -15,11 +15,11 @@ from django.utils.safestring import SafeString
 
 from django_simpletask3 import problems
 from django_simpletask3.catalog import saved_models
-from django_simpletask3.events import home_of, name_of, root_of
 from django_simpletask3.models import Dashboard, SimpleTask
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.scopes import Scope
 from django_simpletask3.slices import first_of
+from django_simpletask3.task_row import home_of, name_of, root_of
 
 from . import badges
 from .access import Viewer, viewer_of

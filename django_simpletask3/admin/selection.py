@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django_simpletask3.catalog import as_saved
-from django_simpletask3.events import root_of
 from django_simpletask3.models import SimpleTask
+from django_simpletask3.task_row import root_of
 
 #: How many tasks are moved in one transaction.
 BATCH = 100

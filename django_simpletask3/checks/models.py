@@ -10,10 +10,11 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from ..bodies import body_of
 from ..catalog import task_models
-from ..events import TaskEvent, event_model_of, root_of
+from ..events import TaskEvent, event_model_of
 from ..exceptions import ExecutorMissing
 from ..keeping import rules
 from ..models import SimpleTask
+from ..task_row import root_of
 
 EXECUTOR_ID = "django_simpletask3.E102"
 WORKER_NUMBER_ID = "django_simpletask3.E103"

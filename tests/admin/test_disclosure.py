@@ -7,9 +7,9 @@ from django.contrib.admin.sites import site
 from django.urls import reverse
 
 from django_simpletask3.admin import access
-from django_simpletask3.events import name_of
 from django_simpletask3.querysets import rows_of
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.task_row import name_of
 from django_simpletask3.transitions import record
 from tests.admin.lives import make, step, url
 from tests.zoo.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder

@@ -10,10 +10,10 @@ from django_simpletask3.admin import SimpleTaskAdmin, TaskEventInline
 from django_simpletask3.admin.lanes import SHAPES, drawn
 from django_simpletask3.admin.timeline import TimelineFormSet
 from django_simpletask3.context import task_context
-from django_simpletask3.events import name_of
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.fields import KIND
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.task_row import name_of
 from django_simpletask3.transitions import record
 from tests.admin.lives import ZOO, kinds, make, step, text, url
 from tests.zoo.models import Audited, Invoice

@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from django_simpletask3 import instructions
 from django_simpletask3.context import task_context
-from django_simpletask3.events import name_of
 from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.task_row import name_of
 from django_simpletask3.transitions import record
 from tests.admin.lives import RESET, kinds, step, url
 from tests.zoo.models import Invoice, Reminder, Scripted

@@ -17,7 +17,6 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3 import clock, execution
 from django_simpletask3.catalog import variants
 from django_simpletask3.context import task_context
-from django_simpletask3.events import root_of
 from django_simpletask3.instances import _is_plain
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.pens import pen_of
@@ -26,6 +25,7 @@ from django_simpletask3.queue import get_queue
 from django_simpletask3.replay import Projection, broken_links, fold
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.task_row import root_of
 from tests.core.lives import ZOO, kinds, label_of, moved, row_of, saved, stream_of
 from tests.zoo.models import (
     Audited,

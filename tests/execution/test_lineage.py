@@ -6,9 +6,9 @@ import pytest
 
 from django_simpletask3 import lineage
 from django_simpletask3.context import task_context
-from django_simpletask3.events import name_of
 from django_simpletask3.inheritance import inherited
 from django_simpletask3.models import SimpleTask
+from django_simpletask3.task_row import name_of
 from tests.zoo.models import Elsewhere, Invoice, PaidInvoice, Parcel, TextKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 
 from django_simpletask3 import execution
 from django_simpletask3.context import task_context
-from django_simpletask3.events import name_of
 from django_simpletask3.execution import Run
 from django_simpletask3.moves import Move
 from django_simpletask3.states import EventKind
+from django_simpletask3.task_row import name_of
 from django_simpletask3.transitions import record
 from tests.neighbors.models import Account, Booking
 

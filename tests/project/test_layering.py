@@ -12,7 +12,7 @@ RANKS: list[set[str]] = [
     {"slices", "states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
     {"conf", "keeping", "seals", "shells"},
     {"context", "subscribers", "signals", "fields", "clock", "policies"},
-    {"tombstones", "spoken"},
+    {"tombstones", "spoken", "task_row"},
     {"events", "queue", "tellings"},
     {"statements"},
     {"bells", "locks", "deliveries", "holds", "instructions", "pens", "replay", "triggers"},
