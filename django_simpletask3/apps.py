@@ -17,17 +17,19 @@ class DjangoSimpletask3Config(AppConfig):
     def ready(self) -> None:
         from django.core.management.commands import makemigrations, migrate
 
-        from . import checks, demolition, promises, renames  # noqa: F401 - registers checks
-        from .permissions import create_permissions
+        from .models.permissions import create_permissions
+        from .schema import autodetector, drop_guard, protection_state
 
-        post_migrate.connect(create_permissions, dispatch_uid="django_simpletask3.permissions")
-        name = "django_simpletask3.promises"
-        pre_migrate.connect(
-            demolition.refuse, sender=self, dispatch_uid="django_simpletask3.demolition"
+        post_migrate.connect(
+            create_permissions, dispatch_uid="django_simpletask3.models.permissions"
         )
-        pre_migrate.connect(promises.make_way, sender=self, dispatch_uid=name)
-        post_migrate.connect(promises.restore, sender=self, dispatch_uid=name)
+        name = "django_simpletask3.schema.protection_state"
+        pre_migrate.connect(
+            drop_guard.refuse, sender=self, dispatch_uid="django_simpletask3.schema.drop_guard"
+        )
+        pre_migrate.connect(protection_state.make_way, sender=self, dispatch_uid=name)
+        post_migrate.connect(protection_state.restore, sender=self, dispatch_uid=name)
         # The attribute, not commands of these names: whoever has some keeps them. Django wants both
         # to have the same.
-        detector = renames.keeping_history(makemigrations.Command.autodetector)
+        detector = autodetector.keeping_history(makemigrations.Command.autodetector)
         makemigrations.Command.autodetector = migrate.Command.autodetector = detector

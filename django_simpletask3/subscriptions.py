@@ -14,16 +14,17 @@ from django.core.exceptions import ValidationError
 from django.db import Error, connections, router
 from django.db.models import Exists, F, OuterRef
 
-from . import clock
-from .backoff import exponential
-from .catalog import as_saved, databases_of, roots
-from .conf import options
+from .conf.backoff import exponential
+from .conf.options import options
 from .context import following
-from .deliveries import Delivery, waiting
-from .events import events_of
-from .models import SimpleTask
-from .subscribers import Subscriber, registered, subscribe
-from .task_row import name_of
+from .db import clock
+from .ledger.event import events_of
+from .ledger.outbox import Delivery, waiting
+from .ledger.subscribers import Subscriber, registered, subscribe
+from .ledger.task_row import name_of
+from .models.loading import as_saved
+from .models.registry import databases_of, roots
+from .models.task import SimpleTask
 
 __all__ = ["Delivery", "abandoned", "deceased", "deliver", "retry", "subscribe"]
 

@@ -113,7 +113,7 @@ def empty_queues(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
     """The figures of a test's past are not those of another's."""
-    LocMemCache("django_simpletask3.figures", {}).clear()
+    LocMemCache("django_simpletask3.monitoring.statistics", {}).clear()
 
 
 @pytest.fixture

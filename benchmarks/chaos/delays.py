@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.chaos.models import MODELS
 from benchmarks.chaos.storm import Log
-from django_simpletask3.events import events_of
+from django_simpletask3.ledger.event import events_of
 from django_simpletask3.states import EventKind, Status
 
 #: What follows an outage is not held against recovery for so long.

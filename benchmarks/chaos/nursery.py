@@ -17,7 +17,7 @@ django.setup()
 from django.core.management import execute_from_command_line  # noqa: E402
 
 from benchmarks.chaos import producers  # noqa: E402
-from django_simpletask3.worker import supervisor  # noqa: E402, F401
+from django_simpletask3.worker.node import supervisor  # noqa: E402, F401
 
 
 def node(log: Path, host: str, *words: str) -> None:

@@ -12,12 +12,12 @@ from django.db.models import Exists, OuterRef
 
 from benchmarks.chaos.models import MODELS, Deed
 from benchmarks.chaos.testimony import Testimony, Witness
-from django_simpletask3.audit import audited
-from django_simpletask3.events import events_of
+from django_simpletask3.audit.check import audited
 from django_simpletask3.exceptions import IllegalTransition
-from django_simpletask3.replay import Projection, broken_links, fold
+from django_simpletask3.ledger.event import events_of
+from django_simpletask3.ledger.projection import Projection, broken_links, fold
+from django_simpletask3.ledger.task_row import root_of
 from django_simpletask3.states import FINAL, EventKind, Status
-from django_simpletask3.task_row import root_of
 
 _PAGE = 500  # tasks
 

@@ -22,12 +22,12 @@ from benchmarks.chaos.models import Job, Parcel
 from benchmarks.chaos.producers import waiting
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.verdict import Verdict, judge, leaks
-from django_simpletask3 import recovery
 from django_simpletask3.exceptions import SimpleTaskError
 from django_simpletask3.queue import get_queue, reset_queue
+from django_simpletask3.recovery import service
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
-from django_simpletask3.worker.supervisor import Supervisor
+from django_simpletask3.worker.node.supervisor import Supervisor
 from tests.chaos import mortality
 from tests.chaos.mortality import ALONE, DEAF, MORTALITY, TOGETHER
 
@@ -149,9 +149,9 @@ def recoverer() -> Way:
     time.sleep(settings.LEASE + 0.1)
 
     def live() -> None:
-        recovery.lost()
-        recovery.messages()
-        recovery.strangers()
+        service.lost()
+        service.messages()
+        service.strangers()
 
     return Way(live)
 
@@ -303,7 +303,7 @@ def _leaks(stage: Stage) -> list[str]:
     with stage.redis() as client:
         while (found := leaks(client, stage.prefix)) and time.monotonic() < end:
             # A message whose claim has ended is taken once more, and settled.
-            recovery.messages()
+            service.messages()
             _await(_forked(lambda: node(burst=True)))
             time.sleep(0.2)
     return found

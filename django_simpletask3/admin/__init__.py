@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .actions import (
+from .actions.actions import (
     django_simpletask3_cancel_for_selected,
     django_simpletask3_execute_for_selected,
     django_simpletask3_execute_here_for_selected,
@@ -12,10 +12,10 @@ from .actions import (
     django_simpletask3_reset_for_selected,
     django_simpletask3_retry_for_selected,
 )
-from .dashboard import DashboardAdmin
-from .ledger_admin import DeliveryAdmin, TombstoneAdmin
+from .dashboard.dashboard import DashboardAdmin
+from .package_admin import DeliveryAdmin, TombstoneAdmin
 from .task_admin import SimpleTaskAdmin
-from .timeline import TaskEventInline
+from .timeline.inline import TaskEventInline
 
 __all__ = [
     "DashboardAdmin",

@@ -8,11 +8,10 @@ from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
-from django_simpletask3.fields import STATUS
-from django_simpletask3.slices import counted_of
-
-from . import badges, dates
-from .access import Viewer, remember
+from ..db.limited_queries import counted_of
+from ..ledger.fields import STATUS
+from .html import badges, date_hierarchy
+from .viewer import Viewer, remember
 
 #: Rows that are counted of each status, and rows that can be reached by turning pages.
 MOST_COUNTED = 1000
@@ -93,9 +92,9 @@ class TaskChangeList(ChangeList):
         """The link that lists tasks of every status."""
         return self.get_query_string(remove=["status__", "p"])
 
-    def drill(self) -> dates.Drill | None:
+    def drill(self) -> date_hierarchy.Drill | None:
         """The dates to choose from, for ``date_hierarchy = "done_time"``."""
-        return dates.drill(self, str(self.date_hierarchy))
+        return date_hierarchy.drill(self, str(self.date_hierarchy))
 
     @property
     def is_cut(self) -> bool:

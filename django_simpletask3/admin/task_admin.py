@@ -15,17 +15,19 @@ from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_simpletask3 import permissions
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import TaskHeld
-from django_simpletask3.models import SimpleTask
-from django_simpletask3.replay import PROJECTED
 
-from . import badges, changelist, deletions, durations, kin, live, moments, values
-from .access import Viewer, remember
-from .actions import ACTIONS, refuse_forbidden
+from ..ledger.projection import PROJECTED
+from ..models import permissions
+from ..models.task import SimpleTask
+from . import changelist, delete_protection, related_links
+from .actions.actions import ACTIONS, refuse_forbidden
 from .changelist import TaskChangeList, TaskPaginator
-from .timeline import TaskEventInline
+from .html import badges, times, values
+from .timeline import live
+from .timeline.inline import TaskEventInline
+from .viewer import Viewer, remember
 
 # Django's own class takes a type parameter only from the type checker.
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ class SimpleTaskAdmin(_ModelAdmin):
     def get_deleted_objects(self, objs: Any, request: Any) -> Any:
         """As Django's; tasks on legal hold are protected, and say so."""
         found, counts, needed, protected = super().get_deleted_objects(objs, request)
-        return found, counts, needed, [*protected, *deletions.on_hold(objs)]
+        return found, counts, needed, [*protected, *delete_protection.on_hold(objs)]
 
     def get_urls(self) -> Any:
         """As Django's, and where a task's page asks what is new."""
@@ -282,12 +284,12 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("duration"))
     def run_duration(self, task: Any) -> str:
         """How long the last run took, or the running one has been going on."""
-        return durations.of_run(task) or self._nothing
+        return times.of_run(task) or self._nothing
 
     @admin.display(description=_("waiting time"))
     def waiting_time(self, task: Any) -> str:
         """How long the task waited for its first run, or waits now, since it could have run."""
-        return durations.of_waiting(task) or self._nothing
+        return times.of_waiting(task) or self._nothing
 
     @admin.display(description=_("worker"))
     def worker_label(self, task: Any) -> SafeString | str:
@@ -311,21 +313,21 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     @admin.display(description=_("worker"))
     def worker_link(self, task: Any) -> SafeString | str:
-        return kin.worker(self.admin_site, task) or self._nothing
+        return related_links.worker(self.admin_site, task) or self._nothing
 
     @admin.display(description=_("queue"))
     def queue_link(self, task: Any) -> SafeString | str:
-        return kin.queue(self.admin_site, task)
+        return related_links.queue(self.admin_site, task)
 
     @admin.display(description=_("parent"))
     def parent_link(self, task: Any) -> SafeString | str:
         """The task whose body enqueued this one."""
-        return kin.parent(task) or self._nothing
+        return related_links.parent(task) or self._nothing
 
     @admin.display(description=_("children"))
     def children_links(self, task: Any) -> SafeString | str:
         """The tasks that this one's body enqueued."""
-        return kin.children(task) or self._nothing
+        return related_links.children(task) or self._nothing
 
     @admin.display(description=_("result"))
     def result_view(self, task: Any) -> SafeString | str:
@@ -342,4 +344,4 @@ class SimpleTaskAdmin(_ModelAdmin):
     def _moment(self, task: Any, moment: datetime | None) -> SafeString | str:
         if moment is None or task._state.adding:
             return self._nothing
-        return moments.exactly(moment)
+        return times.exactly(moment)

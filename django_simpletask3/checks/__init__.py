@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .addresses import CHANNEL_ID, POLICY_ID
+from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, DOOR_ID, OLDER_ROWS_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .models import (
     COLUMN_ID,

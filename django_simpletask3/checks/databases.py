@@ -9,12 +9,12 @@ from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.db import connections, models
 from django.db.migrations.loader import MigrationLoader
 
-from .. import promises, triggers
-from ..catalog import databases_of, roots
-from ..deliveries import Delivery, waiting
-from ..models import SimpleTask
-from ..needs import history
-from ..subscribers import registered
+from ..ledger.outbox import Delivery, waiting
+from ..ledger.subscribers import registered
+from ..models.registry import databases_of, roots
+from ..models.task import SimpleTask
+from ..schema import protection_state, triggers
+from ..schema.missing_migrations import history
 
 TRIGGERS_ID = "django_simpletask3.W201"
 DOOR_ID = "django_simpletask3.E201"
@@ -30,7 +30,7 @@ def check_protection(databases: Iterable[str] | None = None, **_: Any) -> list[C
 
 
 def _protection(using: str) -> Iterator[CheckMessage]:
-    for table in promises.promised(using):
+    for table in protection_state.promised(using):
         if not triggers.are_sound(connections[using], table):
             # No error: migrate, which mends it, would not start.
             yield CheckMessage(
@@ -40,7 +40,7 @@ def _protection(using: str) -> Iterator[CheckMessage]:
                 hint=f"Find out who did it. manage.py migrate --database {using} mends them.",
                 id=TRIGGERS_ID,
             )
-    if promises.is_open(using):
+    if protection_state.is_open(using):
         yield Error(
             f"Everybody may change and delete events in the database {using!r}: a tombstone was "
             "committed while it was open.",

@@ -8,13 +8,13 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from ..bodies import body_of
-from ..catalog import task_models
-from ..events import TaskEvent, event_model_of
 from ..exceptions import ExecutorMissing
-from ..keeping import rules
-from ..models import SimpleTask
-from ..task_row import root_of
+from ..execution.call import body_of
+from ..ledger.event import TaskEvent, event_model_of
+from ..ledger.task_row import root_of
+from ..models.registry import task_models
+from ..models.task import SimpleTask
+from ..retention.rules import rules
 
 EXECUTOR_ID = "django_simpletask3.E102"
 WORKER_NUMBER_ID = "django_simpletask3.E103"

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from ..conf import Option, Options, all_options, options
+from ..conf.leases import Policy, policy_of
+from ..conf.options import Option, Options, all_options, options
 from ..exceptions import InvalidSetting
-from ..policies import Policy, policy_of
 from ..queue import parse
 
 _LEASE = Options.simq_running_timeout.name

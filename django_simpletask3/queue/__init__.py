@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .current import get_queue, reset_queue
-from .delivery import GRACE_SECONDS, Seat
+from .client import get_queue, reset_queue
 from .encoding import Undecodable
+from .maintenance import Recovered
 from .messages import NO_BODY, UNDECODABLE, Message
-from .roll import Report
-from .simq import Queue
-from .upkeep import Recovered
+from .operations import GRACE_SECONDS, Seat
+from .simqcore_api import Queue
 from .urls import parse, redact
+from .worker_registry import Report
 
 __all__ = [
     "GRACE_SECONDS",

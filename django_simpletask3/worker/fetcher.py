@@ -7,14 +7,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypedDict
 
-from ..conf import options
+from ..conf.options import options
 from ..exceptions import QueueUnavailable
-from ..execution import Run, give_back, start_or_postpone, start_unrung
+from ..execution.run import Run
+from ..execution.settle import give_back
+from ..execution.start import start_or_postpone, start_unrung
 from ..queue import Message, Seat, get_queue
-from .lane import Lane
 from .leases import Leases
-from .postponed import Postponed
-from .stopping import Stopping
+from .loop import Stopping
+from .pipeline import Lane
+from .retry_queue import Postponed
 
 _LOOK_UP = 0.2  # seconds after which a full lane looks whether to stop
 _BURST_REST = 0.05

@@ -9,15 +9,16 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
+from ..db.errors import is_passing, may_pass
 from ..exceptions import SimpleTaskError
-from ..execution import Run, finish
-from ..faults import is_passing, may_pass
+from ..execution.finish import finish
+from ..execution.run import Run
 from ..states import EventKind
-from . import sessions
-from .counters import Counters
-from .lane import Lane
+from . import connections as worker_connections
 from .leases import Leases
-from .postponed import Postponed
+from .node.counters import Counters
+from .pipeline import Lane
+from .retry_queue import Postponed
 
 _logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Finisher(threading.Thread):
         try:
             while batch := self._gathered():
                 self._record(batch)
-                sessions.mend()
+                worker_connections.mend()
                 self._is_connected = True
         finally:
             connections.close_all()
@@ -73,7 +74,7 @@ class Finisher(threading.Thread):
         is_lingering = rest is None and self._is_connected
         arrived = self._lane.batch(timeout=_LINGER if is_lingering else rest)
         if is_lingering and not arrived:
-            sessions.tidy()
+            worker_connections.tidy()
             self._is_connected = False
         self._is_ending = arrived is None
         return arrived or []
@@ -104,7 +105,7 @@ def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
         left = finish(batch)
     except BaseException as error:  # sys.exit() in a receiver does not end the thread
         _log_postponed(batch, error)
-        sessions.drop()
+        worker_connections.drop()
         return batch, []
     again = [run for run in left if is_passing(_failure_of(run))]
     if again:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 
 from django.db import Error, connections
 
-from .. import clock
+from ..db import clock
 from ..exceptions import QueueUnavailable
-from ..execution import Run
-from ..querysets import rows_of
+from ..execution.run import Run
+from ..models.queryset import rows_of
 from ..queue import get_queue
 from ..states import Status
-from .lane import Lane
+from .pipeline import Lane
 
 _logger = logging.getLogger(__name__)
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
-from ..backoff import exponential
+from ..conf.backoff import exponential
+from ..db.errors import may_pass
 from ..exceptions import SimpleTaskError
-from ..faults import may_pass
-from . import sessions
-from .stopping import Stopping
+from . import connections as worker_connections
 
 _logger = logging.getLogger(__name__)
 
@@ -45,13 +44,46 @@ class Loop(threading.Thread):
             self._failures += 1
             unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_pass(error))
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
-            sessions.drop()
+            worker_connections.drop()
             return exponential(self._failures, base=0.2, cap=5.0)
         self._failures = 0
         if rest > 0:
-            sessions.tidy()
+            worker_connections.tidy()
         else:
             # Work that never pauses must not keep a session for ever
             # (test_steps_without_a_rest_do_not_keep_a_session_that_is_old).
-            sessions.mend()
+            worker_connections.mend()
         return rest
+
+
+class Stopping:
+    """Asked: claim no more and finish what runs. Insisted: give back at once."""
+
+    def __init__(self) -> None:
+        # Reentrant, unlike that of an Event: a signal handler may ask while its own thread waits.
+        self._changed = threading.Condition(threading.RLock())
+        self._is_asked = self._is_urgent = False
+
+    def ask(self) -> None:
+        """Ask to stop in good order. May be called by a signal handler, and again."""
+        self._is_asked = True
+        with self._changed:
+            self._changed.notify_all()
+
+    def insist(self) -> None:
+        """Ask to stop at once. May be called by a signal handler, and again."""
+        self._is_urgent = True
+        self.ask()
+
+    @property
+    def is_asked(self) -> bool:
+        return self._is_asked
+
+    @property
+    def is_urgent(self) -> bool:
+        return self._is_urgent
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for ``seconds`` or until stopping is asked for; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_asked, seconds)

@@ -13,28 +13,30 @@ from functools import partial
 
 from django.db import connections
 
-from .. import clock, recovery, subscriptions
-from ..catalog import databases_of
-from ..conf import options
+from .. import subscriptions
+from ..conf.options import options
 from ..context import acting_as
+from ..db import clock
 from ..exceptions import QueueUnavailable
-from ..execution import Run, release
-from ..models import SimpleTask
+from ..execution.finish import release
+from ..execution.run import Run
+from ..models.registry import databases_of
+from ..models.task import SimpleTask
 from ..queue import get_queue
-from .bodies import BodyThread
-from .chores import Chores, database_chores, redis_chores, slow_chores
-from .counters import Counters
+from ..recovery import service
+from .control_listener import Obedience, stop_node
 from .fetcher import Fetcher
 from .finisher import Finisher
-from .lane import Lane
 from .leases import Leases
-from .limits import Limits
-from .loop import Loop
-from .obedience import Obedience, stop_node
-from .outlook import Outlook
-from .reports import Reports
-from .stopping import Stopping
-from .timetable import Timetable
+from .loop import Loop, Stopping
+from .maintenance.jobs import Chores, database_chores, redis_chores, slow_chores
+from .maintenance.pacing import Timetable
+from .maintenance.snapshot import Outlook
+from .node.counters import Counters
+from .pipeline import Lane
+from .task_thread import BodyThread
+from .time_limits import Limits
+from .worker_report import Reports
 
 _logger = logging.getLogger(__name__)
 
@@ -143,7 +145,7 @@ class Process:
         self._leases.let_go([run])
         self._stopping.insist()
         with acting_as(self._actor):
-            recovery.overran(run.task, run.attempt)
+            service.overran(run.task, run.attempt)
 
     def _prepare(self) -> None:
         try:
@@ -152,10 +154,10 @@ class Process:
                     clock.calibrate(using)
             with acting_as(self._actor):
                 for worker, code in self._plan.predecessors:
-                    recovery.abandoned([worker], exit_code=code)
+                    service.abandoned([worker], exit_code=code)
                     subscriptions.abandoned([worker])
                 if self._plan.burst:
-                    recovery.lost()
+                    service.lost()
             self._obedience.look()
         except Exception as error:
             # Recovery by lease comes to the same, later.

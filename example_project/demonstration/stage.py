@@ -88,7 +88,7 @@ def redis(folder: Path) -> Iterator[str]:
 
     Raises QueueUnavailable if it does not answer.
     """
-    from django_simpletask3.conf import options
+    from django_simpletask3.conf.options import options
     from django_simpletask3.queue import embedded, get_queue, redact
 
     url = options.simq_redis_url

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from outbox.models import Notification
 
+from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.models import SimpleTask
-from django_simpletask3.replay import broken_links
 from django_simpletask3.states import EventKind, Status
 
 from .samples import BAD

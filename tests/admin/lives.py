@@ -12,7 +12,7 @@ from django.utils.html import strip_tags
 
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.zoo import models as zoo
 
 EXECUTE = "django_simpletask3_execute_for_selected"

@@ -8,11 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_simpletask3.admin import changelist, deeds, downloads, selection
+from django_simpletask3.admin import changelist
+from django_simpletask3.admin.actions import definitions, downloads, selection
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record, record_all
+from django_simpletask3.transitions.writer import record, record_all
 from tests.admin.lives import (
     CANCEL,
     EXECUTE,
@@ -239,7 +240,7 @@ def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -
         Invoice.objects.filter(pk=going.pk)._raw_delete("default")  # a held one, too
         record_all(moves)
 
-    monkeypatch.setattr(deeds, "record_all", too_late)
+    monkeypatch.setattr(definitions, "record_all", too_late)
     response = post_action(superuser, action, staying, going)
 
     assert response.status_code == 200
@@ -258,7 +259,7 @@ def test_a_batch_that_cannot_be_moved_together_is_moved_one_by_one(
             raise StaleTask("moved meanwhile")
         record_all(moves)
 
-    monkeypatch.setattr(deeds, "record_all", together_never)
+    monkeypatch.setattr(definitions, "record_all", together_never)
     response = post_action(superuser, action, first, second)
 
     assert len(told(response)) == 2

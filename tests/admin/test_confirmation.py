@@ -4,8 +4,8 @@ import pytest
 from django.contrib.admin.sites import site
 from django.db.models import Count
 
-from django_simpletask3.admin import confirmation
-from django_simpletask3.admin.deeds import DEEDS
+from django_simpletask3.admin.actions import confirmation
+from django_simpletask3.admin.actions.definitions import DEEDS
 from django_simpletask3.states import Status
 from tests.admin.lives import (
     CONFIRMED,

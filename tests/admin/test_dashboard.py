@@ -11,12 +11,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from django_simpletask3 import health, instructions
-from django_simpletask3.figures import Period
+from django_simpletask3 import control
 from django_simpletask3.models import Instruction
+from django_simpletask3.monitoring import health
+from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import step, text, told
 from tests.zoo.models import Invoice, PaidInvoice, Reminder
 
@@ -205,14 +206,14 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
     client = operator("view", "change")
 
     paused = instruct(client, "pause", "zoo.Invoice", "the bank is closed")
-    (said,) = instructions.standing()
+    (said,) = control.standing()
     resumed = instruct(client, "resume", "zoo.Invoice", "open again")
 
     assert "the bank is closed" in row(paused, "queue-zoo.Invoice")
     assert (said.actor, said.reason) == ("mia", "the bank is closed")
     assert "zoo.Invoice is paused" in told(paused)[0]
     assert "open" in row(resumed, "queue-zoo.Invoice")
-    assert instructions.standing() == []
+    assert control.standing() == []
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
         "pause zoo.Invoice: the bank is closed",
         "resume zoo.Invoice: open again",
@@ -223,7 +224,7 @@ def test_a_queue_that_one_may_not_view_cannot_be_paused(operator) -> None:
     response = instruct(operator("view", "change"), "pause", "zoo.Reminder")
 
     assert response.status_code == 403
-    assert instructions.standing() == []
+    assert control.standing() == []
 
 
 def test_a_worker_is_asked_to_stop(superuser) -> None:
@@ -231,7 +232,7 @@ def test_a_worker_is_asked_to_stop(superuser) -> None:
 
     page = instruct(superuser, "stop", WORKER, "upgrade")
 
-    (said,) = instructions.standing()
+    (said,) = control.standing()
     assert (said.what, said.target, said.reason) == ("stop", WORKER, "upgrade")
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
 
@@ -243,7 +244,7 @@ def test_who_does_not_report_is_not_asked_to_stop(superuser, target) -> None:
     page = superuser.post(reverse(INSTRUCT), {"what": "stop", "target": target}, follow=True)
 
     assert told(page) == ["There is no such worker: it does not report any more."]
-    assert instructions.standing() == []
+    assert control.standing() == []
     assert not LogEntry.objects.exists()
 
 
@@ -252,20 +253,20 @@ def test_without_redis_nobody_is_asked_to_stop(superuser, settings) -> None:
 
     instruct(superuser, "stop", WORKER)
 
-    assert instructions.standing() == []
+    assert control.standing() == []
 
 
 def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) -> None:
     for name in ("gone", "fresh", WORKER):
-        instructions.stop(name)
-    instructions.pause(Invoice)
+        control.stop(name)
+    control.pause(Invoice)
     old = timezone.now() - timedelta(days=2)
     Instruction.objects.exclude(target="fresh").update(time=old)
     reported()
 
     instruct(superuser, "stop", WORKER)
 
-    assert {one.target for one in instructions.standing()} == {"fresh", WORKER, "zoo.Invoice"}
+    assert {one.target for one in control.standing()} == {"fresh", WORKER, "zoo.Invoice"}
 
 
 def test_dead_letters_are_shown_and_put_back(superuser) -> None:

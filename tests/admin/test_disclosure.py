@@ -6,11 +6,11 @@ import pytest
 from django.contrib.admin.sites import site
 from django.urls import reverse
 
-from django_simpletask3.admin import access
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.admin import viewer
+from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.task_row import name_of
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import make, step, url
 from tests.zoo.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder
 
@@ -170,8 +170,8 @@ def test_a_task_that_is_shown_can_be_pickled(superuser, pending_task) -> None:
     (there,) = pickle.loads(pickle.dumps([shown]))
 
     assert there == pending_task
-    assert access.viewer_of(shown) is not None
-    assert access.viewer_of(there) is None
+    assert viewer.viewer_of(shown) is not None
+    assert viewer.viewer_of(there) is None
 
 
 def test_recoveries_name_their_database(superuser) -> None:

@@ -6,10 +6,10 @@ from io import StringIO
 import pytest
 from django.db import connection
 
-from django_simpletask3.proofs import verified
+from django_simpletask3.audit.verify import verified
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
-from django_simpletask3.worker.identity import is_known_dead
+from django_simpletask3.worker.node.worker_name import is_known_dead
 from tests.admin.lives import EXECUTE_HERE, EXPORT, kinds, post_action, step, told
 from tests.zoo.models import Invoice
 

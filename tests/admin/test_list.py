@@ -10,10 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from django_simpletask3 import clock
 from django_simpletask3.admin import changelist
+from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import ZOO, make, step, text, url
 from tests.zoo.models import Invoice, TextKeyed
 

@@ -3,9 +3,9 @@
 import pytest
 from django.urls import reverse
 
-from django_simpletask3 import catalog
+from django_simpletask3.models import registry
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import step, text, url
 from tests.zoo.models import Invoice
 
@@ -63,7 +63,7 @@ def test_the_page_of_a_task_needs_its_own_database_only(superuser, lost_task, pa
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) -> None:
-    catalog._has_table.cache_clear()
+    registry._has_table.cache_clear()
 
     told = dashboard(watcher("view_reminder"), page)
 
@@ -71,7 +71,7 @@ def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) ->
 
 
 def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
-    catalog._has_table.cache_clear()
+    registry._has_table.cache_clear()
 
     file = dashboard(watcher("view_reminder"), "export")
 

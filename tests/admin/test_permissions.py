@@ -8,9 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.migrations.state import ProjectState
 from django.test import RequestFactory
 
-from django_simpletask3 import permissions
-from django_simpletask3.admin import actions, deeds
-from django_simpletask3.admin.deeds import DEEDS
+from django_simpletask3.admin.actions import actions, definitions
+from django_simpletask3.admin.actions.definitions import DEEDS
+from django_simpletask3.models import permissions
 from tests.admin.lives import (
     CANCEL,
     EXECUTE,
@@ -216,7 +216,7 @@ def test_an_admin_may_refuse_some_of_the_tasks(superuser, monkeypatch, action) -
 
     assert kinds(mine)[before[0] :] == EVENTS_OF[action]
     assert kinds(theirs)[before[1] :] == []
-    if deed is not deeds.EXPORT:
+    if deed is not definitions.EXPORT:
         assert "1 task was left alone: you have no permission for it." in told(response)
 
 

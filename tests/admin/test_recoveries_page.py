@@ -10,9 +10,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from django_simpletask3 import clock
+from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import step, text
 from tests.zoo.models import Invoice, Reminder
 
@@ -73,7 +73,7 @@ def test_what_makes_no_sense_narrows_nothing_down(superuser) -> None:
 
 
 def test_older_ones_are_a_page_away(superuser, monkeypatch) -> None:
-    monkeypatch.setattr("django_simpletask3.admin.recoveries_page._PAGE", 2)
+    monkeypatch.setattr("django_simpletask3.admin.dashboard.recoveries._PAGE", 2)
     tasks = [lost() for _ in range(5)]
 
     page, seen = listed(superuser), []

@@ -7,14 +7,14 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.sites import AdminSite, site
 
 from django_simpletask3.admin import SimpleTaskAdmin, TaskEventInline
-from django_simpletask3.admin.lanes import SHAPES, drawn
-from django_simpletask3.admin.timeline import TimelineFormSet
+from django_simpletask3.admin.timeline.gantt import SHAPES, drawn
+from django_simpletask3.admin.timeline.inline import TimelineFormSet
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import StaleTask
-from django_simpletask3.fields import KIND
+from django_simpletask3.ledger.fields import KIND
+from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.task_row import name_of
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import ZOO, kinds, make, step, text, url
 from tests.zoo.models import Audited, Invoice
 

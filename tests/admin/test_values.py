@@ -9,9 +9,9 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.admin import durations, values
+from django_simpletask3.admin.html import times, values
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import step, url
 from tests.zoo.models import Invoice
 
@@ -132,14 +132,14 @@ DURATIONS = {
 @pytest.mark.parametrize(("seconds", "words"), DURATIONS.values(), ids=DURATIONS)
 def test_a_duration_in_words(seconds, words) -> None:
     with translation.override("en"):
-        assert durations.in_words(timedelta(seconds=seconds)) == words
+        assert times.in_words(timedelta(seconds=seconds)) == words
 
 
 def test_a_duration_is_written_as_the_language_does() -> None:
     with translation.override("de"):
-        assert durations.in_words(timedelta(seconds=1.5)).startswith("1,5 ")
+        assert times.in_words(timedelta(seconds=1.5)).startswith("1,5 ")
     with translation.override("zh-hans"):
-        assert durations.in_words(timedelta(seconds=1.5)) == "1.5 秒"
+        assert times.in_words(timedelta(seconds=1.5)) == "1.5 秒"
 
 
 def test_a_result_with_parts_is_a_tree_and_its_json() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 
-from django_simpletask3.tombstones import Tombstone
+from django_simpletask3.ledger.tombstone import Tombstone
 from tests.append_only.shelf.models import Book
 
 REFUSED = "Events are append-only"

@@ -12,11 +12,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import TransactionTestCase
 
 from django_simpletask3 import checks
+from django_simpletask3.ledger.tombstone import Tombstone
 from django_simpletask3.management.commands.flush import Command as Flush
-from django_simpletask3.promises import promised
-from django_simpletask3.tombstones import Tombstone
-from django_simpletask3.triggers import Table, dialect_of, taking_away
-from django_simpletask3.triggers import execute as execute_all
+from django_simpletask3.schema.protection_state import promised
+from django_simpletask3.schema.triggers import Table, dialect_of, taking_away
+from django_simpletask3.schema.triggers import execute as execute_all
 from tests.append_only.conftest import execute, open_door, quoted, refused
 from tests.append_only.shelf.models import Atlas, Book, ScrollRecord
 

@@ -10,8 +10,8 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
-from django_simpletask3.replay import broken_links
-from django_simpletask3.tombstones import Tombstone
+from django_simpletask3.ledger.projection import broken_links
+from django_simpletask3.ledger.tombstone import Tombstone
 from tests.append_only.conftest import execute, open_door, quoted, refused
 from tests.append_only.shelf.models import Atlas, Book, Scroll, ScrollRecord
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import models
 
-from django_simpletask3.examination import Problem
-from django_simpletask3.seals import erased_from
+from django_simpletask3.ledger.digests import erased_from
+from django_simpletask3.ledger.stream_check import Problem
 from django_simpletask3.states import EventKind, Status
 
 Planted = set[tuple[int, Problem]]

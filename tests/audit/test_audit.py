@@ -10,10 +10,10 @@ from django.core.management import call_command
 from django.db import connections, models
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import ledger
-from django_simpletask3.audit import Finding, audited
-from django_simpletask3.catalog import databases_of, roots
-from django_simpletask3.examination import Problem
+from django_simpletask3.audit import readers
+from django_simpletask3.audit.check import Finding, audited
+from django_simpletask3.ledger.stream_check import Problem
+from django_simpletask3.models.registry import databases_of, roots
 from django_simpletask3.states import EventKind, Status
 from tests.audit.crimes import CRIMES
 from tests.core.lives import TABLES, brought, label_of, moved, row_of, saved, stream_of
@@ -136,8 +136,8 @@ def test_only_tasks_with_recent_events_are_examined_if_that_is_asked() -> None:
 
 
 def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ROWS", 3)
-    monkeypatch.setattr(ledger, "EVENTS", 4)
+    monkeypatch.setattr(readers, "ROWS", 3)
+    monkeypatch.setattr(readers, "EVENTS", 4)
     tasks = [lived(model) for model in (Invoice, TextKeyed, UuidKeyed) for _ in range(4)]
     for task in tasks:
         models.QuerySet(type(task)).filter(pk=task.pk).update(attempt=9)
@@ -151,8 +151,8 @@ def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "ROWS", 5)
-    monkeypatch.setattr(ledger, "EVENTS", 10)
+    monkeypatch.setattr(readers, "ROWS", 5)
+    monkeypatch.setattr(readers, "EVENTS", 10)
     for _ in range(12):
         saved(Invoice)
     long = saved(Invoice)
@@ -168,7 +168,7 @@ def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_moved_while_it_is_examined_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
     task = saved(Invoice)
-    read = ledger.rows
+    read = readers.rows
 
     def read_and_move(*asked: Any) -> Any:
         rows = list(read(*asked))
@@ -176,7 +176,7 @@ def test_what_is_moved_while_it_is_examined_is_not_blamed(monkeypatch: pytest.Mo
             task.note("in between")
         return iter(rows)
 
-    monkeypatch.setattr(ledger, "rows", read_and_move)
+    monkeypatch.setattr(readers, "rows", read_and_move)
 
     assert list(audited(Invoice, "default")) == []
     assert task.sequence == 2
@@ -190,7 +190,7 @@ def test_what_looks_wrong_is_looked_at_while_nobody_can_move_it(
     CRIMES["row says another done_time"].commit(task)
     mover = threading.Thread(target=lambda: (task.note("meanwhile"), connections.close_all()))
     waits: list[bool] = []
-    read = ledger.rows
+    read = readers.rows
 
     def read_slowly(root: Any, using: str, pks: Any) -> Any:
         if connections[using].in_atomic_block and not waits:
@@ -199,7 +199,7 @@ def test_what_looks_wrong_is_looked_at_while_nobody_can_move_it(
             waits.append(mover.is_alive())
         return read(root, using, pks)
 
-    monkeypatch.setattr(ledger, "rows", read_slowly)
+    monkeypatch.setattr(readers, "rows", read_slowly)
 
     assert [one.problem for one in audited(Invoice, "default")] == [Problem.ROW]
     mover.join()

@@ -11,9 +11,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import models
 
-from django_simpletask3.bundles import exported
-from django_simpletask3.proofs import Flaw, Manifest, verified
-from django_simpletask3.seals import erased_from
+from django_simpletask3.audit.export import exported
+from django_simpletask3.audit.verify import Flaw, Manifest, verified
+from django_simpletask3.ledger.digests import erased_from
 from django_simpletask3.states import EventKind, Status
 from tests.core.lives import brought, moved, saved
 from tests.zoo.models import Elsewhere, Invoice, Keyworded, TextKeyed

@@ -11,10 +11,11 @@ from django.core.management import call_command
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock, recovery
-from django_simpletask3 import recoveries as module
+from django_simpletask3.db import clock
 from django_simpletask3.exceptions import StaleTask
-from django_simpletask3.recoveries import Recovery, counted, newest, recoveries
+from django_simpletask3.monitoring import recovery_report as module
+from django_simpletask3.monitoring.recovery_report import Recovery, counted, newest, recoveries
+from django_simpletask3.recovery import service
 from django_simpletask3.states import EventKind, Status
 from tests.core.lives import brought, moved, saved
 from tests.zoo.models import Elsewhere, Invoice, Letter, UuidKeyed
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.django_db
 def lost(model: type[Any]) -> Any:
     """A task whose worker has died, recovered."""
     task = brought(saved(model), Status.RUNNING)
-    recovery.abandoned(["w1"])
+    service.abandoned(["w1"])
     task.refresh_from_db()
     return task
 
@@ -162,7 +163,7 @@ def test_the_newest_come_first_and_none_is_missing_or_twice(
     if is_at_once:
         moment = clock.now("default")
         monkeypatch.setattr(clock, "now", lambda using: moment)
-    recovery.abandoned(["w1"])
+    service.abandoned(["w1"])
 
     found = walked(most)
 

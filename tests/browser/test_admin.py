@@ -7,13 +7,13 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from django_simpletask3 import instructions
+from django_simpletask3 import control
 from django_simpletask3.context import task_context
+from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.task_row import name_of
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.admin.lives import RESET, kinds, step, url
 from tests.zoo.models import Invoice, Reminder, Scripted
 
@@ -49,7 +49,7 @@ def business(task: Invoice, words: str = "odd") -> None:
     (message,) = queue.claim(channel, worker="test", lease=60)
     queue.bury(message, words)
     with task_context(actor=words):
-        instructions.pause(Reminder, reason=words)
+        control.pause(Reminder, reason=words)
     child = Invoice.objects.create()
     Invoice.objects.filter(pk=child.pk).bookkeep(parent=name_of(task))
     for number, due in enumerate((timezone.now(), None)):

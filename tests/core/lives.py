@@ -5,12 +5,13 @@ from typing import Any
 
 from django.db import connections, models
 
-from django_simpletask3 import clock, transitions
-from django_simpletask3.catalog import roots, task_models
-from django_simpletask3.events import events_of
+from django_simpletask3.db import clock
+from django_simpletask3.ledger.event import events_of
+from django_simpletask3.ledger.projection import Projection
+from django_simpletask3.models.registry import roots, task_models
 from django_simpletask3.queue import get_queue
-from django_simpletask3.replay import Projection
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import writer
 from tests.zoo.models import TextKeyed
 
 _numbers = itertools.count(1)
@@ -54,7 +55,7 @@ def saved(model: type[Any], **columns: Any) -> Any:
 def moved(task: Any, *kinds: EventKind, worker: str = "w1", **details: Any) -> Any:
     """``task`` after these moves."""
     for kind in kinds:
-        transitions.record(task, kind, worker=worker, **details)
+        writer.record(task, kind, worker=worker, **details)
     return task
 
 

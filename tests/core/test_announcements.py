@@ -14,8 +14,9 @@ import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock, signals
+from django_simpletask3 import signals
 from django_simpletask3.context import task_context
+from django_simpletask3.db import clock
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import (
     SIGNALS,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.backoff import exponential
+from django_simpletask3.conf.backoff import exponential
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,15 @@ from django.db import connections, models
 from django.db.models import F, IntegerField
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import figures, recoveries
-from django_simpletask3.blanks import Blank, Filled
-from django_simpletask3.events import events_of
-from django_simpletask3.fields import KindField, StatusField
-from django_simpletask3.figures import Period
-from django_simpletask3.querysets import rows_of
-from django_simpletask3.scopes import Scope
-from django_simpletask3.slices import counted_of, first_of, tallied_of
+from django_simpletask3.db.limited_queries import Blank, Filled, counted_of, first_of, tallied_of
+from django_simpletask3.ledger.event import events_of
+from django_simpletask3.ledger.fields import KindField, StatusField
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.monitoring import recovery_report, statistics
+from django_simpletask3.monitoring.scope import Scope
+from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.zoo.models import Invoice
 
 pytestmark = pytest.mark.django_db
@@ -187,11 +186,13 @@ def test_a_scope_may_restrict_what_is_filled(within, expected) -> None:
     events = scope.kept(events_of(Invoice, "default"), Invoice, "default", "task")
     reasons = events.filter(kind=KIND).order_by("pk").values_list("reason")
 
-    last = figures.bars(Period.DAY, scope)[-1]
+    last = statistics.bars(Period.DAY, scope)[-1]
     tallied = tallied_of("default", {0: Filled(reasons, {"kind": EventKind.RECOVER})}, 9)
 
     assert (last.succeeded, len(last.runs)) == (expected, expected)
     assert tallied[0].total() == expected
     since = Invoice.objects.earliest("add_time").add_time
-    assert recoveries.counted(since, scope).numbers.get(("recover", "worker_died"), 0) == expected
-    assert len(recoveries.newest(scope, most=9).found) == expected
+    assert (
+        recovery_report.counted(since, scope).numbers.get(("recover", "worker_died"), 0) == expected
+    )
+    assert len(recovery_report.newest(scope, most=9).found) == expected

@@ -8,8 +8,8 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from django_simpletask3 import checks as own
-from django_simpletask3.conf import PREFIX, all_options
-from django_simpletask3.events import event_model_of
+from django_simpletask3.conf.options import PREFIX, all_options
+from django_simpletask3.ledger.event import event_model_of
 from django_simpletask3.queue import parse
 from tests.core.lives import ZOO, label_of
 from tests.core.test_conf import BAD

@@ -8,7 +8,7 @@ import time_machine
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock
+from django_simpletask3.db import clock
 from django_simpletask3.states import Status
 from tests.core.lives import brought, row_of, saved, stream_of
 from tests.zoo.models import Invoice

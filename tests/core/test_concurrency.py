@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import OperationalError, connections
 
 from django_simpletask3.exceptions import TransitionRefused
-from django_simpletask3.moves import Move
-from django_simpletask3.replay import broken_links, fold
+from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record, record_all
+from django_simpletask3.transitions.transition import Move
+from django_simpletask3.transitions.writer import record, record_all
 from tests.core.lives import (
     brought,
     kinds,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from django_simpletask3.conf import PREFIX, Option, all_options, options
+from django_simpletask3.conf.options import PREFIX, Option, all_options, options
 from django_simpletask3.exceptions import InvalidSetting
 
 OPTIONS = all_options()

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.encoding import (
+from django_simpletask3.ledger.encoding import (
     TAG,
     decode,
     encode,

@@ -9,12 +9,12 @@ import pytest
 from django.db import IntegrityError, models, transaction
 from django.db.models.signals import post_init, pre_init
 
-from django_simpletask3.events import event_model_of, events_of
 from django_simpletask3.exceptions import AppendOnly
+from django_simpletask3.ledger.event import event_model_of, events_of
+from django_simpletask3.ledger.projection import broken_links
+from django_simpletask3.ledger.task_row import root_of
 from django_simpletask3.models import TaskEvent
-from django_simpletask3.replay import broken_links
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.task_row import root_of
 from tests.core.lives import (
     TABLES,
     ZOO,

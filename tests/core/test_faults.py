@@ -14,8 +14,8 @@ from django.db import (
     transaction,
 )
 
+from django_simpletask3.db.errors import is_passing, may_pass
 from django_simpletask3.exceptions import RowBusy
-from django_simpletask3.faults import is_passing, may_pass
 from tests.zoo.models import Invoice, TextKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,12 +11,12 @@ from django.db import connections, models
 from django.db.migrations.state import ModelState
 from django.db.migrations.writer import MigrationWriter
 
-from django_simpletask3.encoding import TAG
-from django_simpletask3.events import events_of
-from django_simpletask3.fields import KIND, STATUS, JSONTextField, KindField, StatusField
-from django_simpletask3.replay import broken_links, fold
+from django_simpletask3.ledger.encoding import TAG
+from django_simpletask3.ledger.event import events_of
+from django_simpletask3.ledger.fields import KIND, STATUS, JSONTextField, KindField, StatusField
+from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.core.lives import TABLES, brought, label_of, projection_of, row_of, saved, stream_of
 from tests.core.test_encoding import KEPT, NASTY
 from tests.zoo.models import Invoice, Reminder

@@ -8,13 +8,14 @@ import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock, figures
-from django_simpletask3.figures import Period
-from django_simpletask3.querysets import rows_of
-from django_simpletask3.scopes import Scope
-from django_simpletask3.slices import first_of
+from django_simpletask3.db import clock
+from django_simpletask3.db.limited_queries import first_of
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.monitoring import statistics
+from django_simpletask3.monitoring.scope import Scope
+from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.zoo.models import Elsewhere, Invoice, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def test_what_happened_stands_in_its_bar(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
     lived(time_machine, EventKind.FAIL)
 
-    found = {bar.begin.hour: bar for bar in figures.bars(Period.DAY) if bar.succeeded}
+    found = {bar.begin.hour: bar for bar in statistics.bars(Period.DAY) if bar.succeeded}
 
     assert {hour: (bar.succeeded, bar.failed) for hour, bar in found.items()} == {
         12: (1, 0),
@@ -64,7 +65,7 @@ def test_what_happened_stands_in_its_bar(time_machine) -> None:
     ],
 )
 def test_bars_follow_each_other_until_now(period, number, width) -> None:
-    found = figures.bars(period)
+    found = statistics.bars(period)
 
     assert len(found) == number
     assert {bar.end - bar.begin for bar in found} == {width}
@@ -76,7 +77,7 @@ def test_bars_follow_each_other_until_now(period, number, width) -> None:
 def test_an_event_of_now_is_in_the_last_bar(time_machine, period) -> None:
     lived(time_machine, EventKind.ACK)
 
-    found = figures.bars(period)
+    found = statistics.bars(period)
 
     assert [bar.succeeded for bar in found] == [0] * (len(found) - 1) + [1]
 
@@ -85,7 +86,7 @@ def test_how_long_tasks_waited_and_ran(time_machine) -> None:
     lived(time_machine, EventKind.ACK, wait=3, run=60)
     lived(time_machine, EventKind.FAIL, wait=1, run=5)
 
-    last = figures.bars(Period.DAY)[-1]
+    last = statistics.bars(Period.DAY)[-1]
 
     assert (last.waits, last.runs) == ([1.0, 3.0], [5.0, 60.0])
 
@@ -96,7 +97,7 @@ def test_what_did_not_end_by_itself_is_not_measured(time_machine, end) -> None:
     lived(time_machine, end, run=600)
     lived(time_machine, EventKind.FAIL, run=6)
 
-    assert figures.bars(Period.DAY)[-1].runs == [5.0, 6.0]
+    assert statistics.bars(Period.DAY)[-1].runs == [5.0, 6.0]
 
 
 def test_the_wait_of_a_task_begins_when_it_is_due(time_machine) -> None:
@@ -105,7 +106,7 @@ def test_the_wait_of_a_task_begins_when_it_is_due(time_machine) -> None:
     record(task, EventKind.START, worker="node-1")
     record(task, EventKind.ACK, worker="node-1")
 
-    assert figures.bars(Period.DAY)[-1].waits == [7.0]
+    assert statistics.bars(Period.DAY)[-1].waits == [7.0]
 
 
 def test_a_second_run_has_no_wait_that_the_row_tells(time_machine) -> None:
@@ -114,18 +115,18 @@ def test_a_second_run_has_no_wait_that_the_row_tells(time_machine) -> None:
     record(task, EventKind.START, worker="node-1")
     record(task, EventKind.ACK, worker="node-1")
 
-    last = figures.bars(Period.DAY)[-1]
+    last = statistics.bars(Period.DAY)[-1]
 
     assert (last.waits, len(last.runs)) == ([], 1)
     assert (last.succeeded, last.failed) == (1, 1)
 
 
 def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
-    monkeypatch.setattr(figures, "SAMPLE", 2)
+    monkeypatch.setattr(statistics, "SAMPLE", 2)
     for run in (1, 2, 3):
         lived(time_machine, EventKind.ACK, run=run)
 
-    last = figures.bars(Period.DAY)[-1]
+    last = statistics.bars(Period.DAY)[-1]
 
     assert (last.succeeded, last.runs) == (3, [2.0, 3.0])
 
@@ -133,7 +134,7 @@ def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
 def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
     """By the hour, how many tasks succeeded and failed."""
     told = {
-        bar.begin.hour: (bar.succeeded, bar.failed) for bar in figures.bars(Period.DAY, *chosen)
+        bar.begin.hour: (bar.succeeded, bar.failed) for bar in statistics.bars(Period.DAY, *chosen)
     }
     return {hour: numbers for hour, numbers in told.items() if any(numbers)}
 
@@ -178,7 +179,7 @@ def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
 def test_some_models_can_be_chosen(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
 
-    assert not any(bar.succeeded for bar in figures.bars(Period.DAY, [UuidKeyed]))
+    assert not any(bar.succeeded for bar in statistics.bars(Period.DAY, [UuidKeyed]))
 
 
 def test_every_database_is_looked_at(time_machine) -> None:
@@ -186,19 +187,19 @@ def test_every_database_is_looked_at(time_machine) -> None:
     record(task, EventKind.START, worker="node-1")
     record(task, EventKind.ACK, worker="node-1")
 
-    assert figures.bars(Period.DAY)[-1].succeeded == 1
+    assert statistics.bars(Period.DAY)[-1].succeeded == 1
 
 
 def test_the_statements_do_not_grow_with_the_rows(time_machine) -> None:
-    figures.bars(Period.DAY)  # which databases have which tables is asked once
+    statistics.bars(Period.DAY)  # which databases have which tables is asked once
     lived(time_machine, EventKind.ACK)
     with CaptureQueriesContext(connection) as few:
-        figures.bars(Period.DAY)
+        statistics.bars(Period.DAY)
     for _ in range(20):
         lived(time_machine, EventKind.ACK, run=600)
 
     with CaptureQueriesContext(connection) as many:
-        figures.bars(Period.DAY)
+        statistics.bars(Period.DAY)
 
     assert len(many) == len(few)
 
@@ -207,11 +208,11 @@ def test_the_statements_do_not_grow_with_the_rows(time_machine) -> None:
     ("share", "expected"), [(0.0, 1), (0.5, 2), (0.51, 3), (0.95, 4), (1.0, 4)]
 )
 def test_a_percentile_is_a_value_that_was_seen(share, expected) -> None:
-    assert figures.percentile([1, 2, 3, 4], share) == expected
+    assert statistics.percentile([1, 2, 3, 4], share) == expected
 
 
 def test_of_nothing_there_is_no_percentile() -> None:
-    assert figures.percentile([], 0.5) is None
+    assert statistics.percentile([], 0.5) is None
 
 
 def test_each_slice_is_limited_by_itself() -> None:

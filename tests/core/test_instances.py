@@ -6,7 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.instances import _reading, instances
+from django_simpletask3.db.postgresql.reader import _reading
+from django_simpletask3.models.loading import instances
 from tests.core.lives import ZOO, label_of, saved
 from tests.zoo.models import Invoice, Numbered, Odd, Secret
 

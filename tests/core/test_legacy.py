@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_simpletask3 import legacy
+from django_simpletask3.schema import legacy_encoding
 
 KEY = "audit-secret-key-0123456789abcdefghijklmnop"
 OK = "010a4b52767a7ab0083f70f772f8cae8"
@@ -20,31 +20,31 @@ WRITTEN = [
 
 @pytest.mark.parametrize(("text", "value"), WRITTEN)
 def test_a_text_of_0_1_is_read_and_written_alike(text: str, value: object) -> None:
-    assert legacy.decode(text, [KEY]) == value
-    assert legacy.encode(value, KEY) == text
+    assert legacy_encoding.decode(text, [KEY]) == value
+    assert legacy_encoding.encode(value, KEY) == text
 
 
 def test_the_key_that_opens_it_is_found() -> None:
-    assert legacy.decode(OK, ["another key", KEY.encode()]) == "OK"
+    assert legacy_encoding.decode(OK, ["another key", KEY.encode()]) == "OK"
 
 
 @pytest.mark.parametrize("key", ["another key", "short", KEY[:-1], "钥匙"])
 def test_a_text_that_no_key_opens_is_refused(key: str) -> None:
-    with pytest.raises(legacy.Unreadable):
-        legacy.decode(PAID, [key])
+    with pytest.raises(legacy_encoding.Unreadable):
+        legacy_encoding.decode(PAID, [key])
 
 
 def test_a_key_that_fits_by_chance_does_not_open_it() -> None:
     # One wrong key in 256 leaves bytes that look well padded.
     for number in range(1500):
-        with pytest.raises(legacy.Unreadable):
-            legacy.decode(OK, [f"wrong key {number}"])
+        with pytest.raises(legacy_encoding.Unreadable):
+            legacy_encoding.decode(OK, [f"wrong key {number}"])
 
 
 def test_what_was_encrypted_again_after_a_change_of_keys_is_read() -> None:
-    written_again = legacy.encode_text(OK, "new key")
+    written_again = legacy_encoding.encode_text(OK, "new key")
 
-    assert legacy.decode(written_again, ["new key", KEY]) == "OK"
+    assert legacy_encoding.decode(written_again, ["new key", KEY]) == "OK"
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_what_was_encrypted_again_after_a_change_of_keys_is_read() -> None:
     [('{"a": 1}', {"a": 1}), ("by hand", "by hand"), ("", ""), ("abc", "abc"), ("17", 17)],
 )
 def test_a_text_that_was_never_encrypted_is_itself(text: str, value: object) -> None:
-    assert legacy.decode(text, [KEY]) == value
+    assert legacy_encoding.decode(text, [KEY]) == value

@@ -11,10 +11,10 @@ from django.db import DatabaseError, IntegrityError, connections, models, transa
 from django.db.models.signals import pre_save
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock
+from django_simpletask3.db import clock
 from django_simpletask3.exceptions import IllegalTransition, ProjectedColumn
+from django_simpletask3.ledger.projection import PROJECTED, Projection, broken_links, fold
 from django_simpletask3.models import SimpleTask
-from django_simpletask3.replay import PROJECTED, Projection, broken_links, fold
 from django_simpletask3.states import FINAL, EventKind, Status
 from tests.core.lives import (
     TABLES,

@@ -11,7 +11,7 @@ from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_simpletask3.replay import broken_links
+from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.signals import event_recorded, task_enqueued
 from tests.core.lives import kinds, saved, stream_of
 from tests.zoo.models import (

@@ -11,16 +11,17 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import deliveries, subscribers
-from django_simpletask3.batches import record_each
-from django_simpletask3.moves import Move, state_in
-from django_simpletask3.newborns import insert_all
-from django_simpletask3.pens import Pen, PostgresPen, pen_of
+from django_simpletask3.db.backends import pen_of
+from django_simpletask3.db.postgresql.store import PostgresPen
+from django_simpletask3.db.store import Change, Pen
+from django_simpletask3.ledger import outbox, subscribers
+from django_simpletask3.ledger.subscribers import Subscriber
 from django_simpletask3.signals import event_recorded
-from django_simpletask3.statements import Change
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.subscribers import Subscriber
-from django_simpletask3.unread import planned
+from django_simpletask3.transitions.best_effort import record_each
+from django_simpletask3.transitions.compare_and_set import planned
+from django_simpletask3.transitions.insert import insert_all
+from django_simpletask3.transitions.transition import Move, state_in
 from tests.core.lives import kinds, row_of, saved, stream_of
 from tests.zoo.models import Invoice
 
@@ -152,7 +153,7 @@ class TestUnread:
 
         verbs = [query["sql"].split()[0] for query in made]
         assert verbs == ["BEGIN", "WITH", "INSERT", "COMMIT"]
-        assert [delivery.kind for delivery in deliveries.waiting("default")] == [EventKind.START]
+        assert [delivery.kind for delivery in outbox.waiting("default")] == [EventKind.START]
 
     def test_what_a_statement_has_made_stays_if_the_next_one_fails(self, monkeypatch: Any) -> None:
         first, second = self.claims([saved(Invoice), saved(Invoice)])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from django_simpletask3.policies import Policy, policy_of
+from django_simpletask3.conf.leases import Policy, policy_of
 
 OWN = {
     "both": {"running_timeout": 10, "action": "drop"},

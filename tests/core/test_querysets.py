@@ -8,10 +8,10 @@ import pytest
 from django.db import IntegrityError, connections, models, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock
+from django_simpletask3.db import clock
 from django_simpletask3.exceptions import ProjectedColumn
-from django_simpletask3.querysets import TaskQuerySet, rows_of
-from django_simpletask3.replay import PROJECTED, broken_links, fold
+from django_simpletask3.ledger.projection import PROJECTED, broken_links, fold
+from django_simpletask3.models.queryset import TaskQuerySet, rows_of
 from django_simpletask3.states import FINAL, EventKind, Status
 from tests.core.lives import (
     TABLES,

@@ -9,11 +9,11 @@ from django.db import connections, models
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from django_simpletask3.db.locked_rows import Rows
 from django_simpletask3.exceptions import StaleTask
-from django_simpletask3.moves import Move
-from django_simpletask3.rows import Rows
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record_all
+from django_simpletask3.transitions.transition import Move
+from django_simpletask3.transitions.writer import record_all
 from tests.core.lives import brought, row_of, saved
 from tests.zoo.models import ForeignInvoice, Invoice, UuidKeyed
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from django_simpletask3.encoding import plain
-from django_simpletask3.seals import digest_of, seal
+from django_simpletask3.ledger.digests import digest_of, seal
+from django_simpletask3.ledger.encoding import plain
 from django_simpletask3.states import EventKind, Status
 
 TOLD: dict[str, Any] = {

@@ -9,8 +9,8 @@ from django.db import connection, models
 from django.db.models.signals import post_init, pre_init
 from django.test.utils import isolate_apps
 
-from django_simpletask3.instances import instances
-from django_simpletask3.shells import has_shell, shell
+from django_simpletask3.db.fast_instances import has_shell, shell
+from django_simpletask3.models.loading import instances
 from tests.core.lives import saved
 from tests.zoo.models import Invoice, Odd
 

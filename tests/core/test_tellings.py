@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3.tellings import Column, telling
+from django_simpletask3.db.postgresql.json_parameters import Column, telling
 
 KINDS = {"a": "bigint", "b": "text", "c": "double precision", "d": "boolean"}
 COLUMNS = [Column(word, word, kind, lambda value: value) for word, kind in KINDS.items()]

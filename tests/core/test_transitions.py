@@ -12,22 +12,22 @@ import pytest
 from django.db import OperationalError, connections, models
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock
-from django_simpletask3.batches import record_each
-from django_simpletask3.conf import options
-from django_simpletask3.encoding import encode
+from django_simpletask3.conf.options import options
+from django_simpletask3.db import clock
 from django_simpletask3.exceptions import (
     IllegalTransition,
     StaleTask,
     TaskGone,
     TransitionRefused,
 )
-from django_simpletask3.moves import Move
-from django_simpletask3.replay import broken_links, fold
-from django_simpletask3.seals import digest_of
+from django_simpletask3.ledger.digests import digest_of
+from django_simpletask3.ledger.encoding import encode
+from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import ACTIVE, FENCED, TRANSITIONS, EventKind, Status
-from django_simpletask3.transitions import record, record_all
+from django_simpletask3.transitions.best_effort import record_each
+from django_simpletask3.transitions.transition import Move
+from django_simpletask3.transitions.writer import record, record_all
 from tests.core.lives import (
     brought,
     kinds,

@@ -3,7 +3,7 @@
 import pytest
 
 from django_simpletask3.checks import SETTING_IDS
-from django_simpletask3.conf import Option, all_options
+from django_simpletask3.conf.options import Option, all_options
 from tests.docs.pages import README, README_ZH, Page, reference, words
 
 SETTINGS = reference("settings")

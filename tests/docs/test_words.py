@@ -9,10 +9,10 @@ import pytest
 from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
-from django_simpletask3 import admin, checks, exceptions, permissions, signals
-from django_simpletask3.models import SimpleTask, TaskEvent
-from django_simpletask3.querysets import TaskQuerySet
-from django_simpletask3.replay import PROJECTED
+from django_simpletask3 import admin, checks, exceptions, signals
+from django_simpletask3.ledger.projection import PROJECTED
+from django_simpletask3.models import SimpleTask, TaskEvent, permissions
+from django_simpletask3.models.queryset import TaskQuerySet
 from django_simpletask3.states import EVIDENCE, TRANSITIONS, EventKind, Status
 from tests.docs.pages import DOCS, README, README_ZH, Page, reference, words
 from tests.project.sources import PACKAGE, ROOT

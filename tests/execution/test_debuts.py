@@ -14,18 +14,19 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock, execution
-from django_simpletask3.catalog import variants
 from django_simpletask3.context import task_context
-from django_simpletask3.instances import _is_plain
+from django_simpletask3.db import clock
+from django_simpletask3.db.backends import pen_of
+from django_simpletask3.execution import start
+from django_simpletask3.ledger.projection import Projection, broken_links, fold
+from django_simpletask3.ledger.task_row import root_of
 from django_simpletask3.models import SimpleTask
-from django_simpletask3.pens import pen_of
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.models.loading import _is_plain
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.models.registry import variants
 from django_simpletask3.queue import get_queue
-from django_simpletask3.replay import Projection, broken_links, fold
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.task_row import root_of
 from tests.core.lives import ZOO, kinds, label_of, moved, row_of, saved, stream_of
 from tests.zoo.models import (
     Audited,
@@ -67,7 +68,7 @@ def claimed(model: Any) -> list[Any]:
 
 
 def started(model: Any, worker: str = WORKER) -> list[Any]:
-    return execution.start(model, claimed(model), worker=worker, lease=60)
+    return start.start(model, claimed(model), worker=worker, lease=60)
 
 
 def said(task: Any) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def test_a_task_that_has_become_due_is_started_so_too() -> None:
     Ledger.objects.filter(pk=task.pk).update(run_after=task.add_time - timedelta(days=1))
 
     with statements(1):
-        assert len(execution.start(Ledger, messages, worker=WORKER, lease=60)) == 1
+        assert len(start.start(Ledger, messages, worker=WORKER, lease=60)) == 1
 
 
 def test_a_task_that_is_not_due_is_not_started() -> None:
@@ -158,7 +159,7 @@ def test_a_task_that_is_not_due_is_not_started() -> None:
     messages = claimed(Ledger)
     Ledger.objects.filter(pk=task.pk).update(run_after=task.add_time + timedelta(days=1))
 
-    assert execution.start(Ledger, messages, worker=WORKER, lease=60) == []
+    assert start.start(Ledger, messages, worker=WORKER, lease=60) == []
     assert kinds(task) == ["enqueue"]
 
 
@@ -205,7 +206,7 @@ def test_a_locked_row_is_not_waited_for() -> None:
     try:
         assert locked.wait(20)
         messages = claimed(Ledger)
-        runs, again = execution.start_or_postpone(Ledger, messages, worker=WORKER, lease=60)
+        runs, again = start.start_or_postpone(Ledger, messages, worker=WORKER, lease=60)
     finally:
         end.set()
         holder.join()
@@ -308,7 +309,7 @@ def test_a_start_that_failed_has_not_used_up_its_lease() -> None:
         return execute(sql, params, *args)
 
     with connection.execute_wrapper(hang):
-        [run] = execution.start(Ledger, messages, worker=WORKER, lease=60)
+        [run] = start.start(Ledger, messages, worker=WORKER, lease=60)
 
     assert run.task.lease_until >= failed[0] + timedelta(seconds=60)
 
@@ -326,10 +327,10 @@ def test_a_column_that_gets_another_type_buries_no_message() -> None:
         with other.cursor() as cursor:
             cursor.execute(f"{change}(300)")
         with suppress(DatabaseError):
-            runs = execution.start(Ledger, messages, worker=WORKER, lease=60)
+            runs = start.start(Ledger, messages, worker=WORKER, lease=60)
         if not runs:
             connection.close()  # as a node does after an error
-            runs = execution.start(Ledger, messages, worker=WORKER, lease=60)
+            runs = start.start(Ledger, messages, worker=WORKER, lease=60)
     finally:
         with other.cursor() as cursor:
             cursor.execute(f"{change}(255)")
@@ -430,7 +431,7 @@ def test_of_many_who_start_it_one_does() -> None:
         try:
             connection.ensure_connection()
             all_there.wait(20)
-            runs.extend(execution.start(Ledger, [claim], worker=worker, lease=60))
+            runs.extend(start.start(Ledger, [claim], worker=worker, lease=60))
         finally:
             connection.close()
 
@@ -475,7 +476,7 @@ def test_a_start_whose_answer_was_lost_is_recognised_by_its_claim() -> None:
         return answer
 
     with connection.execute_wrapper(cut_off):
-        [run] = execution.start(Ledger, messages, worker=WORKER, lease=60)
+        [run] = start.start(Ledger, messages, worker=WORKER, lease=60)
 
     assert kinds(task) == ["enqueue", "start"]
     assert (run.pk, run.attempt) == (task.pk, 1)

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from django_simpletask3 import clock, execution
 from django_simpletask3.context import task_context
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.db import clock
+from django_simpletask3.execution import finish, perform, start
+from django_simpletask3.execution.run import Run
+from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
@@ -24,14 +26,14 @@ def claimed(model: Any, limit: int = 10, worker: str = WORKER) -> list[Any]:
     return get_queue().claim(model.get_event_channel(), worker=worker, limit=limit, lease=60)
 
 
-def started(model: Any, limit: int = 10, worker: str = WORKER) -> list[execution.Run]:
-    return execution.start(model, claimed(model, limit, worker), worker=worker, lease=60)
+def started(model: Any, limit: int = 10, worker: str = WORKER) -> list[Run]:
+    return start.start(model, claimed(model, limit, worker), worker=worker, lease=60)
 
 
-def performed(model: Any) -> list[execution.Run]:
+def performed(model: Any) -> list[Run]:
     runs = started(model)
     for run in runs:
-        execution.perform(run)
+        perform.perform(run)
     return runs
 
 
@@ -65,11 +67,11 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
 
     # tasks; BEGIN, rows, update, events, COMMIT
     with django_assert_num_queries(6 + more):
-        runs = execution.start(zoo.Ledger, messages, worker=WORKER, lease=60)
+        runs = start.start(zoo.Ledger, messages, worker=WORKER, lease=60)
     for run in runs:
-        execution.perform(run)
+        perform.perform(run)
     with django_assert_num_queries(5 + more):
-        execution.finish(runs)
+        finish.finish(runs)
 
     assert zoo.Ledger.objects.succeeded().count() == 20
 
@@ -77,9 +79,9 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
 def test_a_start_whose_commit_was_not_answered_is_recognised_by_its_claim() -> None:
     task = Invoice.objects.create()
     messages = claimed(Invoice)
-    execution.start(Invoice, messages, worker=WORKER, lease=60)
+    start.start(Invoice, messages, worker=WORKER, lease=60)
 
-    again = execution.start(Invoice, messages, worker=WORKER, lease=60)
+    again = start.start(Invoice, messages, worker=WORKER, lease=60)
 
     assert [run.task.pk for run in again] == [task.pk]
     assert again[0].task.status == Status.RUNNING
@@ -107,7 +109,7 @@ def test_a_task_that_is_not_due_yet_is_left_for_later(settings: Any) -> None:
     task.run_after = task.add_time.replace(year=task.add_time.year + 1)
     task.save()
 
-    runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+    runs = start.start(Invoice, messages, worker=WORKER, lease=60)
 
     assert runs == []
     assert depth(Invoice) == (0, 0)
@@ -138,7 +140,7 @@ def test_only_what_the_body_assigned_is_written() -> None:
     [run] = performed(Invoice)
     Invoice.objects.filter(pk=task.pk).update(amount=99)
 
-    execution.finish([run])
+    finish.finish([run])
 
     task.refresh_from_db()
     assert (task.amount, task.task_biz_field) == (99, "task biz data")
@@ -150,7 +152,7 @@ def test_a_value_changed_in_place_is_written_too(tmp_path: Any) -> None:
     task = Document(labels={"kind": "letter"})
     task.upload.save("letter.txt", ContentFile(b"dear"), save=True)
 
-    execution.finish(performed(Document))
+    finish.finish(performed(Document))
 
     task.refresh_from_db()
     assert task.labels == {"kind": "letter", "read": True}
@@ -164,7 +166,7 @@ def test_own_columns_of_a_multi_table_child_are_written(monkeypatch: pytest.Monk
     monkeypatch.setattr(zoo.ForeignInvoice, "do_task", body)
     task = zoo.ForeignInvoice.objects.create()
 
-    execution.finish(performed(zoo.ForeignInvoice))
+    finish.finish(performed(zoo.ForeignInvoice))
 
     task.refresh_from_db()
     assert (task.status, task.currency, task.amount) == (Status.SUCCESS, "EUR", 7)
@@ -180,7 +182,7 @@ def test_a_column_that_the_database_refuses_is_the_tasks_own_failure(
     monkeypatch.setattr(Invoice, "do_task", body)
     healthy, broken = Invoice.objects.create(), Invoice.objects.create(fails=True)
 
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
 
     healthy.refresh_from_db()
     broken.refresh_from_db()
@@ -193,9 +195,9 @@ def test_a_column_that_the_database_refuses_is_the_tasks_own_failure(
 def test_finishing_twice_after_a_lost_answer_records_once() -> None:
     task = Invoice.objects.create()
     runs = performed(Invoice)
-    execution.finish(runs)
+    finish.finish(runs)
 
-    execution.finish(runs)
+    finish.finish(runs)
 
     assert kinds(task) == ["enqueue", "start", "ack"]
 
@@ -212,13 +214,13 @@ def test_a_database_that_fails_while_finishing_is_no_failure_of_the_task(
     event_recorded.connect(broken)
     try:
         with pytest.raises(OperationalError):
-            execution.finish(runs)
+            finish.finish(runs)
     finally:
         event_recorded.disconnect(broken)
     task.refresh_from_db()
     assert task.status == Status.RUNNING
 
-    execution.finish(runs)
+    finish.finish(runs)
 
     assert kinds(task) == ["enqueue", "start", "ack"]
 
@@ -228,9 +230,9 @@ def test_the_late_result_of_a_superseded_run_is_rejected_and_changes_nothing() -
     late = performed(Invoice)
     task.reset(reason="again")
     current = performed(Invoice)
-    execution.finish(current)
+    finish.finish(current)
 
-    execution.finish(late)
+    finish.finish(late)
 
     task.refresh_from_db()
     assert (task.status, task.attempt) == (Status.SUCCESS, 2)
@@ -249,8 +251,8 @@ def test_a_task_reset_by_its_own_body_runs_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Invoice, "do_task", body)
     task = Invoice.objects.create()
 
-    execution.finish(performed(Invoice))
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
 
     task.refresh_from_db()
     assert task.status == Status.SUCCESS
@@ -262,7 +264,7 @@ def test_a_row_deleted_while_it_runs_is_not_resurrected() -> None:
     runs = performed(Invoice)
     Invoice.objects.get(pk=task.pk).delete()
 
-    execution.finish(runs)
+    finish.finish(runs)
 
     assert not Invoice.objects.exists()
     assert depth(Invoice) == (0, 0)
@@ -272,7 +274,7 @@ def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.Monke
     monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
     task = Invoice.objects.create(fails=True)
 
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
 
     task.refresh_from_db()
     retry = task.events.get(kind="retry")
@@ -288,12 +290,12 @@ def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.Monke
 
 def test_after_its_last_retry_a_task_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
-    monkeypatch.setattr(execution.backoff, "exponential", lambda *_, **__: -1.0)
+    monkeypatch.setattr(finish.backoff, "exponential", lambda *_, **__: -1.0)
     task = Invoice.objects.create(fails=True)
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
     get_queue().push(task.get_event_channel(), [(task.get_task_id(), task.get_task_data())])
 
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
 
     task.refresh_from_db()
     assert task.status == Status.FAILED
@@ -304,7 +306,7 @@ def test_a_released_task_is_the_next_one_of_its_queue() -> None:
     first, second = Invoice.objects.create(), Invoice.objects.create()
     runs = started(Invoice, limit=1)
 
-    given = execution.release(runs, "worker_stopping")
+    given = finish.release(runs, "worker_stopping")
 
     assert [run.task.pk for run in given] == [first.pk]
     assert kinds(first) == ["enqueue", "start", "release"]
@@ -334,7 +336,7 @@ def test_a_body_may_be_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Invoice, "do_task", body)
     task = Invoice.objects.create(amount=4)
 
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
 
     task.refresh_from_db()
     assert task.result_data == "awaited 4"
@@ -346,7 +348,7 @@ def test_redis_away_while_finishing_costs_one_pop_later(settings: Any) -> None:
     url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    execution.finish(runs)
+    finish.finish(runs)
 
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
     task.refresh_from_db()
@@ -367,7 +369,7 @@ def test_a_task_that_copies_itself_is_finished(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Invoice, "do_task", body)
     task = Invoice.objects.create()
 
-    execution.finish(performed(Invoice))
+    finish.finish(performed(Invoice))
 
     task.refresh_from_db()
     copy = Invoice.objects.exclude(pk=task.pk).get()
@@ -420,7 +422,7 @@ def test_a_receiver_that_refuses_every_outcome_of_one_task_spoils_no_other() -> 
 
     event_recorded.connect(refuse)
     try:
-        left = execution.finish(runs)
+        left = finish.finish(runs)
     finally:
         event_recorded.disconnect(refuse)
 
@@ -439,7 +441,7 @@ def test_a_database_error_of_one_task_alone_is_that_tasks_failure() -> None:
 
     event_recorded.connect(too_large)
     try:
-        left = execution.finish(runs)
+        left = finish.finish(runs)
     finally:
         event_recorded.disconnect(too_large)
 
@@ -454,7 +456,7 @@ def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() ->
     soon = clock.after("default", 60)
     rows_of(Invoice, "default").bookkeep(run_after=soon)
 
-    runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+    runs = start.start(Invoice, messages, worker=WORKER, lease=60)
 
     task.refresh_from_db()
     assert (runs, task.lease_until) == ([], task.run_after)
@@ -470,10 +472,10 @@ def test_an_executor_that_has_no_hash_is_called(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(zoo.ByCallable, "django_simpletask3_executor", Executor())
     task = zoo.ByCallable.objects.create()
-    runs = execution.start(zoo.ByCallable, claimed(zoo.ByCallable), worker=WORKER, lease=60)
+    runs = start.start(zoo.ByCallable, claimed(zoo.ByCallable), worker=WORKER, lease=60)
 
-    execution.perform(runs[0])
-    execution.finish(runs)
+    perform.perform(runs[0])
+    finish.finish(runs)
 
     task.refresh_from_db()
     assert task.result_data == "called"

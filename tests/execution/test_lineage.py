@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from django_simpletask3 import lineage
 from django_simpletask3.context import task_context
-from django_simpletask3.inheritance import inherited
-from django_simpletask3.models import SimpleTask
-from django_simpletask3.task_row import name_of
+from django_simpletask3.execution.function_context import inherited
+from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.models import SimpleTask, lineage
 from tests.zoo.models import Elsewhere, Invoice, PaidInvoice, Parcel, TextKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)

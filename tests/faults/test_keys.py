@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3 import execution
+from django_simpletask3.execution import finish, perform, start
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from tests.zoo.models import Numbered, TextKeyed
@@ -32,10 +32,10 @@ def test_a_row_whose_key_is_false_is_run_and_its_message_settled(create: Any) ->
     channel = task.get_event_channel()
 
     messages = get_queue().claim(channel, worker=WORKER, limit=10, lease=60)
-    runs = execution.start(type(task), messages, worker=WORKER, lease=60)
+    runs = start.start(type(task), messages, worker=WORKER, lease=60)
     for run in runs:
-        execution.perform(run)
-    execution.finish(runs)
+        perform.perform(run)
+    finish.finish(runs)
 
     task.refresh_from_db()
     assert (task.status, task.result_data) == (Status.SUCCESS, task.pk)

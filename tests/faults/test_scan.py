@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock, recovery
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.db import clock
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.recovery import service
 from tests.zoo.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,7 +26,7 @@ def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
         rows_of(Invoice, "default").bookkeep(lease_until=past)
         redis_client.config_resetstat()
         with CaptureQueriesContext(connection) as queries:
-            recovery.silent()
+            service.silent()
         stats = redis_client.info("commandstats")
         # What a script does inside the server is no round trip.
         asked = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_lrange", "cmdstat_hgetall")

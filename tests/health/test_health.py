@@ -9,12 +9,13 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from django_simpletask3 import clock, health
-from django_simpletask3.catalog import roots, task_models
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.db import clock
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.models.registry import roots, task_models
+from django_simpletask3.monitoring import health
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.redis_servers import RedisServer
 from tests.zoo.models import Invoice, Ledger
 

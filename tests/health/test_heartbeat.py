@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from django_simpletask3 import health
+from django_simpletask3.monitoring import health
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
-from django_simpletask3.worker.heartbeat import Heartbeat
-from django_simpletask3.worker.node import Node
-from django_simpletask3.worker.timetable import Pass
+from django_simpletask3.worker.maintenance.pacing import Pass
+from django_simpletask3.worker.node.heartbeat_file import Heartbeat
+from django_simpletask3.worker.node.status import Node
 from tests.eventually import eventually
 from tests.process.conftest import Start
 from tests.zoo.models import Scripted

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import translation
 
-from django_simpletask3 import problems
+from django_simpletask3.monitoring import problems
 
 DATABASE = {"vendor": "sqlite", "error": "hush-hush"}
 TABLE = {

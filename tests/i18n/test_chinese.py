@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
-from django_simpletask3.fields import KIND, STATUS
+from django_simpletask3.ledger.fields import KIND, STATUS
 from django_simpletask3.models import SimpleTask
 from tests.conftest import missing
 from tests.project.sources import PACKAGE, ROOT

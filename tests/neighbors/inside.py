@@ -8,13 +8,13 @@ from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
-from django_simpletask3 import execution
 from django_simpletask3.context import task_context
-from django_simpletask3.execution import Run
-from django_simpletask3.moves import Move
+from django_simpletask3.execution import finish, perform
+from django_simpletask3.execution.run import Run
+from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.states import EventKind
-from django_simpletask3.task_row import name_of
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.transition import Move
+from django_simpletask3.transitions.writer import record
 from tests.neighbors.models import Account, Booking
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def run(task: Any) -> None:
     record(task, EventKind.START, worker="w1")
-    execution.perform(one := Run(task, "w1"))
-    execution.finish([one])
+    perform.perform(one := Run(task, "w1"))
+    finish.finish([one])
     assert isinstance(one.move, Move)
     assert one.move.kind is EventKind.ACK, one.move.error
 

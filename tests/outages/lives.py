@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import Error, connection
 
-from django_simpletask3.replay import Projection, fold
+from django_simpletask3.ledger.projection import Projection, fold
 from django_simpletask3.states import FINAL, Status
 from tests.eventually import eventually
 from tests.zoo.models import Scripted

@@ -34,7 +34,7 @@ def main(number: int) -> None:
 
 def go_round(number: int) -> None:
     """``number`` rounds, several at a time: they mostly wait."""
-    from django_simpletask3.worker.chores import timetable
+    from django_simpletask3.worker.maintenance.jobs import timetable
 
     shared = timetable()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -63,9 +63,9 @@ def models() -> list[Any]:
 
 
 def run_until(shared: Any, is_over: Callable[[], bool]) -> None:
-    from django_simpletask3.worker.counters import Counters
+    from django_simpletask3.worker.loop import Stopping
+    from django_simpletask3.worker.node.counters import Counters
     from django_simpletask3.worker.process import Plan, Process
-    from django_simpletask3.worker.stopping import Stopping
 
     stopping = Stopping()
     plan = Plan([(model, 1) for model in models()], shared)

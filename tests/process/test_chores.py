@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from django_simpletask3 import clock, instructions
+from django_simpletask3 import control
+from django_simpletask3.db import clock
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions import record
-from django_simpletask3.worker.chores import Chore, Chores, redis_chores, timetable
-from django_simpletask3.worker.claims import Claims
-from django_simpletask3.worker.outlook import Outlook, Seen
-from django_simpletask3.worker.sight import Sight
-from django_simpletask3.worker.timetable import Timetable
-from django_simpletask3.worker.watch import Watch
+from django_simpletask3.transitions.writer import record
+from django_simpletask3.worker.maintenance.claim_monitor import Claims
+from django_simpletask3.worker.maintenance.jobs import Chore, Chores, redis_chores, timetable
+from django_simpletask3.worker.maintenance.lease_monitor import Sight, Watch
+from django_simpletask3.worker.maintenance.pacing import Timetable
+from django_simpletask3.worker.maintenance.snapshot import Outlook, Seen
 from tests.eventually import eventually
 from tests.zoo.models import Invoice
 
@@ -211,7 +211,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
     asked = Diary()
     for name in ("deceased", "silent"):
         write = asked.writing(name)
-        monkeypatch.setattr(f"django_simpletask3.recovery.{name}", lambda *_, write=write: write())
+        monkeypatch.setattr(
+            f"django_simpletask3.recovery.service.{name}", lambda *_, write=write: write()
+        )
     return asked
 
 
@@ -275,7 +277,7 @@ def test_a_task_that_waits_or_runs_ends_the_calm(redis_url: str) -> None:
 @pytest.mark.django_db(databases="__all__")
 def test_a_look_tells_of_what_operators_ask() -> None:
     outlook = Outlook()
-    instructions.pause(Invoice)
+    control.pause(Invoice)
 
     Watch(timetable(), outlook).look()
 
@@ -293,7 +295,7 @@ def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
     outlook = Outlook()
     task = Invoice.objects.create()
     record(task, EventKind.START, worker="w", values={"lease_until": clock.after("default", -1)})
-    monkeypatch.setattr(instructions, broken, fail)
+    monkeypatch.setattr(control, broken, fail)
 
     watch = Watch(timetable(), outlook)
     moved = eventually(watch.look, timeout=10.0)

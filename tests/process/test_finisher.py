@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from django_simpletask3 import execution
+from django_simpletask3.execution import perform, start
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
-from django_simpletask3.worker.counters import Counters
 from django_simpletask3.worker.finisher import Finisher
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
 from tests.eventually import eventually
 from tests.zoo.models import Invoice
 
@@ -45,11 +45,11 @@ class Bench:
 
     def performed(self) -> None:
         messages = get_queue().claim(self.lane.channel, worker=WORKER, limit=10, lease=60)
-        runs = execution.start(Invoice, messages, worker=WORKER, lease=60)
+        runs = start.start(Invoice, messages, worker=WORKER, lease=60)
         self.leases.hold(runs, self.lane)
         self.lane.accept(runs)
         for run in runs:
-            execution.perform(run)
+            perform.perform(run)
             self.lane.performed(run)
 
     def end(self) -> None:
@@ -69,10 +69,10 @@ def bench(redis_url: str) -> Iterator[Bench]:
 def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> None:
     culprit = Invoice.objects.create()
     messages = get_queue().claim(bench.lane.channel, worker=WORKER, limit=10, lease=60)
-    [run] = execution.start(Invoice, messages, worker=WORKER, lease=60)
+    [run] = start.start(Invoice, messages, worker=WORKER, lease=60)
     bench.leases.hold([run], bench.lane)
     bench.lane.accept([run])
-    execution.perform(run)
+    perform.perform(run)
     holder = connection.copy()
     holder.set_autocommit(False)
     with holder.cursor() as cursor:

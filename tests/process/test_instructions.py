@@ -5,30 +5,30 @@ from typing import Any
 
 import pytest
 
-from django_simpletask3 import instructions
+from django_simpletask3 import control
 from django_simpletask3.context import task_context
 from django_simpletask3.models import Instruction
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
+from django_simpletask3.worker.control_listener import Obedience
 from django_simpletask3.worker.fetcher import Fetcher
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.obedience import Obedience
-from django_simpletask3.worker.outlook import Outlook, Seen
-from django_simpletask3.worker.stopping import Stopping
+from django_simpletask3.worker.loop import Stopping
+from django_simpletask3.worker.maintenance.snapshot import Outlook, Seen
+from django_simpletask3.worker.pipeline import Lane
 from tests.eventually import eventually
 from tests.process.lives import kinds, status_of
 from tests.zoo.models import Invoice, Scripted
 
 
 def test_a_paused_queue_is_left_alone_until_it_is_resumed(start_server) -> None:
-    instructions.pause(Invoice)
+    control.pause(Invoice)
     waiting, other = Invoice.objects.create(), Scripted.objects.create(script={"do": "value"})
     start_server("--processes", "2")
     eventually(lambda: status_of(other) == Status.SUCCESS)
     assert kinds(waiting) == ["enqueue"]
 
-    instructions.resume(Invoice)
+    control.resume(Invoice)
 
     eventually(lambda: status_of(waiting) == Status.SUCCESS)
     assert kinds(waiting) == ["enqueue", "start", "ack"]
@@ -38,13 +38,13 @@ def test_a_worker_that_runs_already_hears_of_a_pause(start_server) -> None:
     first = Invoice.objects.create()
     start_server()
     eventually(lambda: status_of(first) == Status.SUCCESS)
-    instructions.pause(Invoice)
+    control.pause(Invoice)
     # Until it is heard, tasks are run: then one is not.
     eventually(lambda: not _runs_soon(Invoice.objects.create()), timeout=60)
     waiting = Invoice.objects.filter(status=Status.PENDING).first()
     assert waiting is not None
 
-    instructions.resume(Invoice)
+    control.resume(Invoice)
 
     eventually(lambda: status_of(waiting) == Status.SUCCESS)
 
@@ -58,7 +58,7 @@ def _runs_soon(task: Invoice) -> bool:
 
 
 def test_a_burst_does_not_wait_for_a_paused_queue(drain) -> None:
-    instructions.pause(Invoice)
+    control.pause(Invoice)
     waiting, other = Invoice.objects.create(), Scripted.objects.create(script={"do": "value"})
 
     drain()
@@ -73,7 +73,7 @@ def test_a_node_that_is_asked_to_stop_ends_well(start_server) -> None:
     eventually(lambda: status_of(task) == Status.SUCCESS)
     worker = task.events.get(kind="start").worker
 
-    assert instructions.stop(worker, "to be upgraded")
+    assert control.stop(worker, "to be upgraded")
 
     assert server.wait(timeout=60) == 0
     assert not Instruction.objects.exists()
@@ -82,14 +82,14 @@ def test_a_node_that_is_asked_to_stop_ends_well(start_server) -> None:
 @pytest.mark.django_db
 def test_an_instruction_tells_who_and_why() -> None:
     with task_context(actor="mia"):
-        first = instructions.pause(Invoice, "the bank is closed")
-        again = instructions.pause(Invoice, "once more")
+        first = control.pause(Invoice, "the bank is closed")
+        again = control.pause(Invoice, "once more")
 
-    (said,) = instructions.standing()
+    (said,) = control.standing()
     assert (first, again) == (True, False)
     assert (said.what, said.target, said.actor) == ("pause", "zoo.Invoice", "mia")
     assert said.reason == "the bank is closed"
-    assert (instructions.resume(Invoice), instructions.resume(Invoice)) == (True, False)
+    assert (control.resume(Invoice), control.resume(Invoice)) == (True, False)
 
 
 def test_what_was_claimed_while_a_pause_began_goes_back(
@@ -136,7 +136,7 @@ def test_while_nothing_is_asked_nobody_asks_the_database(
 @pytest.mark.django_db
 def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: Obedience) -> None:
     obedience.look()
-    instructions.pause(Invoice)
+    control.pause(Invoice)
 
     obedience.step()
     before = obedience.is_paused("zoo.Invoice")
@@ -149,7 +149,7 @@ def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: Obedie
 @pytest.mark.django_db
 def test_a_look_of_long_ago_proves_nothing(obedience: Obedience) -> None:
     see(obedience, asked=False, age=10.0)
-    instructions.pause(Invoice)
+    control.pause(Invoice)
 
     obedience.step()
 
@@ -159,7 +159,7 @@ def test_a_look_of_long_ago_proves_nothing(obedience: Obedience) -> None:
 @pytest.mark.django_db
 def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedience) -> None:
     see(obedience, asked=False, age=1.0)
-    instructions.pause(Invoice)
+    control.pause(Invoice)
     obedience.look()
 
     obedience.step()
@@ -171,14 +171,14 @@ def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedie
 def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
     obedience: Obedience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standing = instructions.standing
+    standing = control.standing
 
     def slowly() -> Any:
         see(obedience, asked=False)  # another process, before the pause
-        instructions.pause(Invoice)
+        control.pause(Invoice)
         return standing()
 
-    monkeypatch.setattr(instructions, "standing", slowly)
+    monkeypatch.setattr(control, "standing", slowly)
     obedience.look()
     obedience.step()
 
@@ -189,7 +189,7 @@ def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
 def test_what_stands_is_not_asked_for_at_every_look(
     obedience: Obedience, django_assert_num_queries: Any
 ) -> None:
-    instructions.stop("another:1:token")
+    control.stop("another:1:token")
     see(obedience, asked=True)
     obedience.step()
 
@@ -200,7 +200,7 @@ def test_what_stands_is_not_asked_for_at_every_look(
 
 @pytest.mark.django_db
 def test_a_pause_ends_when_nothing_is_asked_any_more(obedience: Obedience) -> None:
-    instructions.pause(Invoice)
+    control.pause(Invoice)
     obedience.look()
     see(obedience, asked=False)
 

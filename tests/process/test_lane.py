@@ -2,11 +2,11 @@
 
 import pytest
 
-from django_simpletask3.execution import Run
+from django_simpletask3.execution.run import Run
 from django_simpletask3.worker.fetcher import Fetcher
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.stopping import Stopping
+from django_simpletask3.worker.loop import Stopping
+from django_simpletask3.worker.pipeline import Lane
 from tests.core.lives import saved
 from tests.zoo.models import Invoice
 

@@ -11,11 +11,11 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from django_simpletask3 import execution
-from django_simpletask3.querysets import rows_of
+from django_simpletask3.execution import start
+from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.pipeline import Lane
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
 from tests.zoo.models import Elsewhere, Invoice, Ledger
@@ -33,7 +33,7 @@ def held(leases: Leases, model: Any) -> Lane:
     """The lane of ``model``, whose waiting tasks are started and held; their leases are short."""
     lane = Lane(model, 1, WORKER)
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=SHORT)
-    leases.hold(execution.start(model, messages, worker=WORKER, lease=SHORT), lane)
+    leases.hold(start.start(model, messages, worker=WORKER, lease=SHORT), lane)
     return lane
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from django_simpletask3.queue import Queue
-from django_simpletask3.worker.chores import timetable
-from django_simpletask3.worker.counters import Counters
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.reports import Reports
+from django_simpletask3.worker.maintenance.jobs import timetable
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.worker_report import Reports
 from tests.zoo.models import Invoice
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3 import execution
+from django_simpletask3.execution import perform, start
+from django_simpletask3.execution.run import Run
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import task_succeeded
-from django_simpletask3.worker.bodies import BodyThread
-from django_simpletask3.worker.counters import Counters
 from django_simpletask3.worker.finisher import Finisher
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.loop import Loop
-from django_simpletask3.worker.stopping import Stopping
+from django_simpletask3.worker.loop import Loop, Stopping
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.task_thread import BodyThread
 from tests.zoo.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,11 +52,11 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     return Hours(monkeypatch)
 
 
-def runs_in(lane: Lane) -> list[execution.Run]:
+def runs_in(lane: Lane) -> list[Run]:
     for _ in range(LOAD):
         Invoice.objects.create()
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=LOAD, lease=60)
-    return execution.start(lane.model, messages, worker=WORKER, lease=60)
+    return start.start(lane.model, messages, worker=WORKER, lease=60)
 
 
 def ended(thread: threading.Thread) -> None:
@@ -81,10 +81,10 @@ def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
 def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
     redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_simpletask3.worker.lane._LARGEST_BATCH", 1)
+    monkeypatch.setattr("django_simpletask3.worker.pipeline._LARGEST_BATCH", 1)
     lane = Lane(Invoice, 1, WORKER)
     for run in runs_in(lane):
-        execution.perform(run)
+        perform.perform(run)
         lane.outbox.put(run)
     lane.outbox.put(None)
 

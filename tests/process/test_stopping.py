@@ -3,7 +3,7 @@
 import signal
 import threading
 
-from django_simpletask3.worker.stopping import Stopping
+from django_simpletask3.worker.loop import Stopping
 
 
 def test_a_signal_that_comes_while_its_own_thread_waits_is_heard() -> None:

@@ -10,12 +10,12 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from django_simpletask3.catalog import task_models
+from django_simpletask3.models.registry import task_models
 from django_simpletask3.states import Status
-from django_simpletask3.worker import supervisor as module
-from django_simpletask3.worker.banner import banner
+from django_simpletask3.worker.node import supervisor as module
+from django_simpletask3.worker.node.banner import banner
+from django_simpletask3.worker.node.supervisor import Supervisor
 from django_simpletask3.worker.process import Plan
-from django_simpletask3.worker.supervisor import Supervisor
 from tests.eventually import eventually
 from tests.zoo.models import Elsewhere, Invoice
 

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3 import execution
+from django_simpletask3.execution import perform, start
+from django_simpletask3.execution.run import Run
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.worker.bodies import BodyThread
-from django_simpletask3.worker.counters import Counters
 from django_simpletask3.worker.finisher import Finisher
-from django_simpletask3.worker.lane import Lane
 from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.task_thread import BodyThread
 from tests.eventually import eventually
 from tests.zoo import models as zoo
 from tests.zoo.models import Invoice, Scripted
@@ -39,9 +40,9 @@ def kinds(task: Any) -> list[str]:
     return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
-def started(lane: Lane) -> list[execution.Run]:
+def started(lane: Lane) -> list[Run]:
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=60)
-    return execution.start(lane.model, messages, worker=WORKER, lease=60)
+    return start.start(lane.model, messages, worker=WORKER, lease=60)
 
 
 def test_a_session_that_is_lost_costs_one_body_only(
@@ -144,7 +145,7 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     runs = started(lane)
     leases.hold(runs, lane)
     for run in runs:
-        execution.perform(run)
+        perform.perform(run)
         lane.outbox.put(run)
     lane.outbox.put(None)
     finisher = Finisher(lane, leases, counters)

@@ -15,6 +15,7 @@ class Source:
     """One module; ``name`` is its dotted name below the package, empty for the package itself."""
 
     path: Path
+    root: Path = ROOT
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -22,7 +23,7 @@ class Source:
 
     @cached_property
     def name(self) -> str:
-        parts = self.path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+        parts = self.path.relative_to(self.root / PACKAGE).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     @cached_property
@@ -30,8 +31,8 @@ class Source:
         return self.path.name == "__init__.py"
 
     def imports(self) -> Iterator[tuple[int, str]]:
-        """Line and absolute name of whatever the module imports when it or its functions run."""
-        for node in _running(self.tree):
+        """Line and absolute name of every import, at the top, in functions, or for type checkers."""
+        for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -44,15 +45,6 @@ class Source:
         here = [PACKAGE, *filter(None, self.name.split("."))]
         up = node.level - 1 if self.is_package else node.level
         return ".".join([*here[: len(here) - up], *filter(None, [node.module])])
-
-
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those under ``if TYPE_CHECKING:``, which nothing ever runs."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from _running(child)
 
 
 def package_sources() -> list[Source]:

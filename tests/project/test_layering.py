@@ -1,91 +1,28 @@
-"""Imports point down. What only a type checker imports does not count: it never runs."""
+"""Imports point down, those for the type checker included."""
 
-from itertools import chain
+import ast
+from pathlib import Path
 
 import pytest
 
-from tests.project.sources import PACKAGE, Source, name_of, package_sources
+from tests.project.sources import PACKAGE, ROOT, Source, name_of, package_sources
 
-# Lowest first; the modules of one rank do not import each other.
+#: Lowest first. A package, or a module at the top, imports what stands on lower ranks only.
 RANKS: list[set[str]] = [
-    {"blanks", "exceptions", "renames", "spreadsheets"},
-    {"slices", "states", "backoff", "encoding", "interruption", "casts", "faults", "legacy"},
-    {"conf", "keeping", "seals", "shells"},
-    {"context", "subscribers", "signals", "fields", "clock", "policies"},
-    {"tombstones", "spoken", "task_row"},
-    {"events", "queue", "tellings"},
-    {"statements"},
-    {"bells", "locks", "deliveries", "holds", "instructions", "pens", "replay", "triggers"},
-    {
-        "append_only",
-        "announcements",
-        "hindsight",
-        "columns",
-        "examination",
-        "moves",
-        "partitions",
-        "waiting",
-    },
-    {
-        "beginnings",
-        "births",
-        "debuts",
-        "last_words",
-        "newborns",
-        "promises",
-        "proofs",
-        "rows",
-        "unread",
-    },
-    {"transitions", "demolition", "needs"},
-    {"batches", "erasure"},
-    {"querysets"},
+    {"exceptions", "context"},
+    {"conf", "states"},
+    {"ledger", "queue", "signals"},
+    {"db", "control"},
+    {"dispatch", "schema"},
+    {"transitions", "operations"},
     {"models"},
-    {"instances"},
-    {"catalog", "bodies", "permissions"},
-    {"addresses", "doorbells", "ledger", "lineage", "neighbors"},
-    {"losses", "inheritance", "glances", "problems", "scopes"},
-    {
-        "execution",
-        "figures",
-        "recovery",
-        "health",
-        "retention",
-        "audit",
-        "bundles",
-        "recoveries",
-        "subscriptions",
-        "schedule",
-    },
-    {"worker"},
-    {"logs", "checks", "admin", "testing", "contrib", "migrations"},
-    {"apps", "management"},
+    {"execution", "recovery", "retention", "audit", "monitoring", "subscriptions"},
+    {"worker", "checks"},
+    {"admin", "management", "apps", "migrations"},
 ]
-# The same inside a folder. Folders that are not named here may only not import in circles.
-INSIDE: dict[str, list[set[str]]] = {
-    "worker": [
-        {
-            "stopping",
-            "lane",
-            "counters",
-            "identity",
-            "sight",
-            "timetable",
-            "wakeup",
-            "postponed",
-            "sessions",
-            "outlook",
-        },
-        {"node", "watch", "obedience", "claims"},
-        {"loop", "leases", "bodies", "chores", "banner", "heartbeat"},
-        {"limits", "reports"},
-        {"fetcher", "finisher"},
-        {"process"},
-        {"child"},
-        {"supervisor"},
-        {""},
-    ],
-}
+#: Packages that everything imports: an import of a module must not load its neighbours.
+EMPTY_FACES = {"conf", "ledger", "db", "transitions"}
+MOST_MODULES = 12
 ONLY_THE_QUEUE = {"redis", "simqcore"}
 SOURCES = package_sources()
 
@@ -94,8 +31,8 @@ def head(name: str) -> str:
     return name.partition(".")[0]
 
 
-def rank(ranks: list[set[str]], name: str) -> int | None:
-    return next((number for number, names in enumerate(ranks) if name in names), None)
+def rank(name: str) -> int | None:
+    return next((number for number, names in enumerate(RANKS) if head(name) in names), None)
 
 
 def internal(imported: str) -> str | None:
@@ -115,24 +52,15 @@ def internal_imports(source: Source) -> list[tuple[int, str]]:
 def may_import(importer: str, imported: str) -> bool:
     if not imported:
         return True
-    if head(importer) != head(imported):
-        above, below = rank(RANKS, head(importer)), rank(RANKS, head(imported))
-    elif head(importer) in INSIDE:
-        ranks = INSIDE[head(importer)]
-        above, below = (rank(ranks, name.partition(".")[2]) for name in (importer, imported))
-    else:
+    if head(importer) == head(imported):
         return importer != imported
+    above, below = rank(importer), rank(imported)
     return above is not None and below is not None and below < above
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_every_module_has_its_place(source: Source) -> None:
-    if not source.name:
-        return
-
-    assert rank(RANKS, head(source.name)) is not None
-    if head(source.name) in INSIDE:
-        assert rank(INSIDE[head(source.name)], source.name.partition(".")[2]) is not None
+    assert not source.name or rank(source.name) is not None
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
@@ -169,8 +97,26 @@ def test_only_the_queue_speaks_to_redis(source: Source) -> None:
     assert not [name for _, name in source.imports() if head(name) in ONLY_THE_QUEUE]
 
 
-def test_no_module_has_two_places() -> None:
-    names = list(chain.from_iterable(RANKS))
+@pytest.mark.parametrize("name", sorted(EMPTY_FACES))
+def test_a_low_package_has_an_empty_face(name: str) -> None:
+    face = Source(ROOT / PACKAGE / name / "__init__.py")
+
+    assert [node for node in face.tree.body if not isinstance(node, ast.Expr)] == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted({source.path.parent for source in SOURCES}),
+    ids=lambda folder: str(folder.relative_to(ROOT)),
+)
+def test_a_package_has_a_dozen_modules_at_most(folder: Path) -> None:
+    modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+
+    assert len(modules) <= MOST_MODULES
+
+
+def test_no_name_has_two_places() -> None:
+    names = [name for names in RANKS for name in names]
 
     assert len(names) == len(set(names))
 
@@ -178,16 +124,25 @@ def test_no_module_has_two_places() -> None:
 @pytest.mark.parametrize(
     ("importer", "imported", "allowed"),
     [
-        pytest.param("models", "transitions", True, id="down"),
-        pytest.param("transitions", "models", False, id="up"),
-        pytest.param("events", "queue.scripts", False, id="sideways"),
-        pytest.param("recovery", "audit", False, id="service to service"),
-        pytest.param("worker.process", "worker.fetcher", True, id="down inside a folder"),
-        pytest.param("worker.fetcher", "worker.finisher", False, id="sideways inside a folder"),
-        pytest.param("worker.fetcher", "worker", False, id="the folder itself"),
-        pytest.param("queue.client", "queue.scripts", True, id="a folder without order"),
-        pytest.param("models", "helpers", False, id="a module without place"),
+        pytest.param("models.task", "transitions.writer", True, id="down"),
+        pytest.param("transitions.writer", "models.task", False, id="up"),
+        pytest.param("ledger.event", "queue.scripts", False, id="sideways"),
+        pytest.param("recovery.service", "audit.check", False, id="service to service"),
+        pytest.param("worker.process", "worker.fetcher", True, id="inside a package"),
+        pytest.param("models.task", "helpers", False, id="a module without a place"),
     ],
 )
 def test_the_rule_itself(importer: str, imported: str, allowed: bool) -> None:
     assert may_import(importer, imported) is allowed
+
+
+def test_an_import_for_the_type_checker_counts(tmp_path: Path) -> None:
+    folder = tmp_path / PACKAGE / "ledger"
+    folder.mkdir(parents=True)
+    module = folder / "event.py"
+    module.write_text("if TYPE_CHECKING:\n    from ..models.task import SimpleTask\n")
+
+    [(line, imported)] = Source(module, root=tmp_path).imports()
+
+    assert (line, internal(imported)) == (2, "models.task")
+    assert not may_import("ledger.event", "models.task")

@@ -1,4 +1,4 @@
-"""Only ``transitions.py`` writes the columns that the events yield."""
+"""Only ``transitions/writer.py`` writes the columns that the events yield."""
 
 import ast
 import re
@@ -20,18 +20,24 @@ PROJECTED = {
     "error_data",
     "result_time",
 }
-WRITER = "transitions"
+WRITER = "transitions.writer"
 #: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
 #: through the insert of a new row, whose event it has charged.
 PENS = {
-    "rows": {WRITER},
-    "newborns": {WRITER, "models", "querysets"},
-    "unread": {WRITER},
-    "debuts": {WRITER},
-    "pens": {WRITER, "rows", "newborns", "unread", "debuts"},
+    "db.locked_rows": {WRITER},
+    "transitions.insert": {WRITER, "models.task", "models.queryset"},
+    "transitions.compare_and_set": {WRITER},
+    "transitions.debuts": {WRITER},
+    "db.backends": {
+        WRITER,
+        "db.locked_rows",
+        "transitions.insert",
+        "transitions.compare_and_set",
+        "transitions.debuts",
+    },
 }
 #: What migrations run, on models as migrations know them, before any worker does.
-FOUNDERS = {"beginnings", "hindsight"}
+FOUNDERS = {"schema.backfill", "schema.inferred_events"}
 WRITES_BY_KEYWORD = {"update", "aupdate", "update_or_create", "aupdate_or_create"}
 WRITES_BY_KEYWORD |= {"bookkeep", "bookkeep_free"}
 WRITES_BY_NAME = {"bulk_update", "abulk_update", "bulk_create", "abulk_create", "save", "asave"}
@@ -40,21 +46,36 @@ SQL = re.compile(r"\bUPDATE\b.+\bSET\b", re.DOTALL)
 # Function and column of what looks like a write of a task's state and is none; ``*`` is a name
 # that is computed.
 ALLOWED: dict[tuple[str, str], str] = {
-    ("events.make_event_model", "*"): "puts the companion model into its task's module",
-    ("shells.shell", "*"): "what a new instance says of a row that was read, or of a new event",
-    ("execution.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
-    ("newborns.charge", "*"): "lays an event beside the columns, for the insert",
-    ("moves.event_of", "digest"): "seals a new event, not a row",
-    ("querysets.TaskQuerySet.update", "*"): "refuses projected columns, then is Django's update",
-    ("querysets.TaskQuerySet.update_or_create", "*"): "refuses them, then is Django's",
-    ("querysets.TaskQuerySet.bookkeep", "*"): "for callers that this test reads as writers",
-    ("querysets.TaskQuerySet.bookkeep_free", "*"): "for callers that this test reads as writers",
-    ("tombstones.Tombstone.inscribe", "digest"): "a tombstone's own, over what is gone",
-    ("pens.Pen._rewrite_one_by_one", "*"): "the pen: only transitions.py holds it (tested below)",
-    ("unread.made", "*"): "the instance says what its row says now",
-    ("debuts.made", "*"): "as there",
-    ("pens.PostgresPen.begin", "digest"): "of a new event, as the database has sealed it",
-    ("rows.Rows._write_children", "*"): "the pen, for a child's own columns",
+    ("ledger.event.make_event_model", "*"): "puts the companion model into its task's module",
+    (
+        "db.fast_instances.shell",
+        "*",
+    ): "what a new instance says of a row that was read, or of a new event",
+    ("execution.run.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
+    ("transitions.insert.charge", "*"): "lays an event beside the columns, for the insert",
+    ("transitions.transition.event_of", "digest"): "seals a new event, not a row",
+    (
+        "models.queryset.TaskQuerySet.update",
+        "*",
+    ): "refuses projected columns, then is Django's update",
+    ("models.queryset.TaskQuerySet.update_or_create", "*"): "refuses them, then is Django's",
+    ("models.queryset.TaskQuerySet.bookkeep", "*"): "for callers that this test reads as writers",
+    (
+        "models.queryset.TaskQuerySet.bookkeep_free",
+        "*",
+    ): "for callers that this test reads as writers",
+    ("ledger.tombstone.Tombstone.inscribe", "digest"): "a tombstone's own, over what is gone",
+    (
+        "db.store.Pen._rewrite_one_by_one",
+        "*",
+    ): "the pen: only transitions.py holds it (tested below)",
+    ("transitions.compare_and_set.made", "*"): "the instance says what its row says now",
+    ("transitions.debuts.made", "*"): "as there",
+    (
+        "db.postgresql.store.PostgresPen.begin",
+        "digest",
+    ): "of a new event, as the database has sealed it",
+    ("db.locked_rows.Rows._write_children", "*"): "the pen, for a child's own columns",
 }
 
 
@@ -158,8 +179,8 @@ def test_only_the_writer_holds_the_pen(pen: str) -> None:
 
 
 def test_no_running_code_uses_what_migrations_run() -> None:
-    assert importers("hindsight") == {"beginnings"}
-    assert importers("beginnings") == {"needs"}
+    assert importers("schema.inferred_events") == {"schema.backfill"}
+    assert importers("schema.backfill") == {"schema.missing_migrations", "operations"}
 
 
 def importers(module: str) -> set[str]:

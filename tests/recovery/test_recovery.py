@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, connections, models
 
-from django_simpletask3 import clock, doorbells, losses, recovery
-from django_simpletask3.querysets import TaskQuerySet, rows_of
+from django_simpletask3.db import clock
+from django_simpletask3.models.queryset import TaskQuerySet, rows_of
 from django_simpletask3.queue import get_queue
+from django_simpletask3.recovery import lost_messages, lost_workers, service
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions import record
+from django_simpletask3.transitions.writer import record
 from tests.eventually import eventually
 from tests.zoo import models as zoo
 from tests.zoo.models import Invoice
@@ -75,7 +76,7 @@ def silent_task(pending_task: Invoice, redis_client: Any) -> Invoice:
 
 
 def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> None:
-    moved = recovery.lost()
+    moved = service.lost()
 
     lost_task.refresh_from_db()
     event = lost_task.events.last()
@@ -87,7 +88,7 @@ def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> 
 
 
 def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert moved == 0
     assert kinds(running_task) == ["enqueue", "start"]
@@ -96,15 +97,15 @@ def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
 def test_a_lease_renewed_between_look_and_lock_is_respected(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = losses._losses_of
+    seen = lost_workers._losses_of
 
     def renewed_meanwhile(*args: Any) -> Any:
         rows_of(Invoice, "default").bookkeep(lease_until=clock.after("default", 60))
         return seen(*args)
 
-    monkeypatch.setattr(losses, "_losses_of", renewed_meanwhile)
+    monkeypatch.setattr(lost_workers, "_losses_of", renewed_meanwhile)
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert moved == 0
     assert kinds(lost_task) == ["enqueue", "start"]
@@ -115,7 +116,7 @@ def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any)
         Invoice.get_event_channel(): {"action": "drop"}
     }
 
-    recovery.lost()
+    service.lost()
 
     lost_task.refresh_from_db()
     assert (lost_task.status, lost_task.error_data["type"]) == (Status.FAILED, "WorkerLost")
@@ -128,7 +129,7 @@ def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> N
     get_queue().claim(claimed.get_event_channel(), worker=WORKER, lease=600)
     healthy = Invoice.objects.create()
 
-    moved = recovery.abandoned([WORKER])
+    moved = service.abandoned([WORKER])
 
     assert moved == 2
     assert kinds(running_task) == ["enqueue", "start", "recover"]
@@ -137,7 +138,7 @@ def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> N
 
 
 def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice) -> None:
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert (moved, waiting(Invoice)) == (1, 1)
     assert silent_task.events.last().reason == "message_lost"
@@ -146,7 +147,7 @@ def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice
 def test_a_waiting_task_with_its_message_is_looked_at_again_later(pending_task: Invoice) -> None:
     expire(pending_task)
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     pending_task.refresh_from_db()
     assert (moved, waiting(Invoice)) == (0, 1)
@@ -161,7 +162,7 @@ def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
     pending_task.reset()
     expire(pending_task)
 
-    recovery.lost()
+    service.lost()
 
     pending_task.refresh_from_db()
     assert pending_task.lease_until < clock.now("default") + timedelta(minutes=5)
@@ -169,11 +170,11 @@ def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
 
 def test_a_delayed_task_is_rung_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
-    before = (waiting(Invoice), recovery.lost())
+    before = (waiting(Invoice), service.lost())
     past = clock.now("default") - timedelta(seconds=1)
     rows_of(Invoice, "default").bookkeep(run_after=past, lease_until=past)
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert before == (0, 0)
     assert (moved, waiting(Invoice)) == (1, 1)
@@ -186,7 +187,7 @@ def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
     record(running, EventKind.START, values={"lease_until": clock.after("default", 60)})
     Invoice.objects.update(run_after=clock.now("default") - timedelta(seconds=1))
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert (moved, kinds(task), kinds(running)) == (1, ["enqueue"], ["enqueue", "start"])
 
@@ -195,7 +196,7 @@ def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
     zoo.Gadget.things.bulk_create([zoo.Gadget(), zoo.Gadget()])
 
     # By the clock of the database, which is known to some hundredths of a second only.
-    moved = eventually(recovery.lost, timeout=1.0)
+    moved = eventually(service.lost, timeout=1.0)
 
     task = zoo.Gadget.things.first()
     assert (moved, waiting(zoo.Gadget)) == (2, 2)
@@ -211,7 +212,7 @@ def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
     redis_client.flushall()
     expire(task)
 
-    recovery.lost()
+    service.lost()
 
     assert (waiting(model), waiting(Invoice)) == (1, 0)
 
@@ -220,7 +221,7 @@ def test_a_finished_or_canceled_task_is_never_rung(pending_task: Invoice) -> Non
     pending_task.cancel()
     rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(days=8))
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert (moved, waiting(Invoice)) == (0, 0)
 
@@ -231,11 +232,11 @@ def test_with_redis_away_nothing_is_recorded_and_the_next_pass_succeeds(
     url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    first = recovery.lost()
+    first = service.lost()
 
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
     assert (first, kinds(silent_task)) == (0, ["enqueue"])
-    assert recovery.lost() == 1
+    assert service.lost() == 1
 
 
 def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
@@ -246,7 +247,7 @@ def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
     Invoice.objects.create()
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert (moved, waiting(Invoice)) == (1, 1)
 
@@ -254,16 +255,16 @@ def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
 def test_one_table_that_fails_stops_no_other(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = recovery._expired_in
+    real = service._expired_in
 
     def broken(root: Any, *args: Any, **options: Any) -> int:
         if root is zoo.ByCallable:
             raise RuntimeError("a bad model")
         return real(root, *args, **options)
 
-    monkeypatch.setattr(recovery, "_expired_in", broken)
+    monkeypatch.setattr(service, "_expired_in", broken)
 
-    assert recovery.lost() == 1
+    assert service.lost() == 1
 
 
 def test_many_passes_at_once_recover_each_task_once() -> None:
@@ -275,7 +276,7 @@ def test_many_passes_at_once_recover_each_task_once() -> None:
     def one_pass() -> None:
         try:
             for _ in range(3):
-                recovery.lost()
+                service.lost()
         finally:
             connections.close_all()
 
@@ -294,7 +295,7 @@ def test_many_passes_at_once_recover_each_task_once() -> None:
 def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoice) -> None:
     get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=-1)
 
-    returned = recovery.messages()
+    returned = service.messages()
 
     assert (returned, waiting(Invoice)) == (1, 1)
     assert kinds(pending_task) == ["enqueue"]
@@ -303,16 +304,16 @@ def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoi
 def test_one_lost_message_is_told_once_however_many_nodes_look(
     silent_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = doorbells.record_each
+    real = lost_messages.record_each
 
     def after_another_node(moves: Any) -> None:
-        monkeypatch.setattr(doorbells, "record_each", real)
-        recovery.lost()
+        monkeypatch.setattr(lost_messages, "record_each", real)
+        service.lost()
         real(moves)
 
-    monkeypatch.setattr(doorbells, "record_each", after_another_node)
+    monkeypatch.setattr(lost_messages, "record_each", after_another_node)
 
-    recovery.lost()
+    service.lost()
 
     assert kinds(silent_task) == ["enqueue", "recover"]
 
@@ -323,7 +324,7 @@ def test_a_child_whose_own_row_is_gone_is_found_all_the_same() -> None:
     child.delete(keep_parents=True)
     rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(hours=1))
 
-    recovery.lost()
+    service.lost()
 
     assert not Invoice.objects.lost().filter(pk=pk).exists()
 
@@ -335,7 +336,7 @@ def test_more_lost_tasks_than_one_slice_are_found_in_one_pass() -> None:
     )
     rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(hours=1))
 
-    moved = recovery.lost(limit=10)
+    moved = service.lost(limit=10)
 
     assert (moved, waiting(Invoice)) == (25, 25)
 
@@ -345,16 +346,16 @@ def test_a_row_that_cannot_be_read_is_left_for_later_and_stops_no_other(
 ) -> None:
     other = Invoice.objects.create()
     expire(other)
-    real = doorbells.as_saved
+    real = lost_messages.as_saved
 
     def unreadable(root: Any, using: str, pks: Any) -> Any:
         if other.pk in list(pks):
             raise ValueError("this row cannot be read")
         return real(root, using, pks)
 
-    monkeypatch.setattr(doorbells, "as_saved", unreadable)
+    monkeypatch.setattr(lost_messages, "as_saved", unreadable)
 
-    moved = recovery.lost()
+    moved = service.lost()
 
     assert (moved, Invoice.objects.lost().count()) == (1, 0)
 
@@ -369,7 +370,7 @@ def test_waiting_tasks_nobody_can_ring_for_do_not_hide_an_ended_lease(
         lease_until=past
     )
 
-    moved = recovery.lost(limit=5)
+    moved = service.lost(limit=5)
 
     assert (moved, kinds(lost_task)) == (1, ["enqueue", "start", "recover"])
 
@@ -380,15 +381,15 @@ def test_a_redis_that_is_away_is_asked_once_in_a_pass(
     for model in (Invoice, zoo.Numbered, zoo.Reminder):
         expire(model.objects.create())
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
-    asked, real = [], doorbells.rung
+    asked, real = [], lost_messages.rung
 
     def counted(tasks: Any, using: str) -> int:
         asked.append(using)
         return real(tasks, using)
 
-    monkeypatch.setattr(doorbells, "rung", counted)
+    monkeypatch.setattr(lost_messages, "rung", counted)
 
-    assert (recovery.lost(), len(asked)) == (0, 1)
+    assert (service.lost(), len(asked)) == (0, 1)
 
 
 def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
@@ -396,7 +397,7 @@ def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    moved = [recovery.abandoned([worker]) for worker in ("node:0:else", WORKER)]
+    moved = [service.abandoned([worker]) for worker in ("node:0:else", WORKER)]
 
     assert (moved, kinds(running_task)[-1]) == ([0, 1], "recover")
 
@@ -404,12 +405,12 @@ def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
 def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
     redis_client: Any,
 ) -> None:
-    recovery.forgotten()
+    service.forgotten()
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(25)])
     age(Invoice)
     redis_client.flushall()
 
-    found = (recovery.forgotten(limit=10), recovery.lost(), recovery.forgotten())
+    found = (service.forgotten(limit=10), service.lost(), service.forgotten())
 
     assert found == (25, 25, 0)
     assert waiting(Invoice) == 25
@@ -417,23 +418,23 @@ def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
 
 
 def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) -> None:
-    recovery.forgotten()
+    service.forgotten()
     task = Invoice.objects.create()
     redis_client.flushall()
 
-    found = (recovery.forgotten(), recovery.lost())
+    found = (service.forgotten(), service.lost())
 
     assert (found, kinds(task)) == ((1, 0), ["enqueue"])
-    eventually(lambda: recovery.lost() == 1, timeout=3.0)
+    eventually(lambda: service.lost() == 1, timeout=3.0)
     assert kinds(task) == ["enqueue", "recover"]
 
 
 def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
-    recovery.forgotten()
+    service.forgotten()
     task = Invoice.objects.create()
     redis_client.delete(get_queue().get_mark_key())
 
-    found = (recovery.forgotten(), recovery.lost())
+    found = (service.forgotten(), service.lost())
 
     assert found == (1, 0)
     assert (waiting(Invoice), kinds(task)) == (1, ["enqueue"])
@@ -445,7 +446,7 @@ def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_cli
     before = {task.pk: task.lease_until for task in Invoice.objects.all()}
     redis_client.flushall()
 
-    assert recovery.forgotten() == 0
+    assert service.forgotten() == 0
     assert {task.pk: task.lease_until for task in Invoice.objects.all()} == before
     assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
 
@@ -453,7 +454,7 @@ def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_cli
 def test_two_nodes_doubt_all_bells_between_them(
     redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recovery.forgotten()
+    service.forgotten()
     Invoice.objects.bulk_enqueue([{} for _ in range(7)])
     age(Invoice)
     redis_client.flushall()
@@ -465,7 +466,7 @@ def test_two_nodes_doubt_all_bells_between_them(
 
     monkeypatch.setattr(TaskQuerySet, "bookkeep_free", overtaken)
 
-    assert recovery.forgotten(limit=2) == 0
+    assert service.forgotten(limit=2) == 0
     assert Invoice.objects.lost().count() == 7
 
 
@@ -476,11 +477,11 @@ def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
         raise OperationalError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(doorbells, "doubted", failing)
+        patch.setattr(lost_messages, "doubted", failing)
         with pytest.raises(OperationalError):
-            recovery.forgotten()
+            service.forgotten()
 
-    assert recovery.forgotten() == 1
+    assert service.forgotten() == 1
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
@@ -495,13 +496,13 @@ def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
     noticed = threading.Timer(0.2, holder.close)
     noticed.start()
 
-    moved = recovery.abandoned([WORKER])
+    moved = service.abandoned([WORKER])
 
     noticed.join()
     assert (moved, kinds(running_task)[-1]) == (1, "recover")
 
 
 def test_what_recovery_does_names_it(running_task: Invoice) -> None:
-    recovery.abandoned([WORKER])
+    service.abandoned([WORKER])
 
     assert running_task.events.last().actor == "recovery"

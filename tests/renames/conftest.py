@@ -21,7 +21,7 @@ task.note("looked at")
 told = task.pk
 """
 AUDIT = """
-from django_simpletask3.replay import Projection, broken_links, fold
+from django_simpletask3.ledger.projection import Projection, broken_links, fold
 told = []
 for task in {model}.objects.all():
     stream = list(task.events.all())

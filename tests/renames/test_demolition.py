@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
     operations = [migrations.DeleteModel("InvoiceEvent"), migrations.DeleteModel("Invoice")]
 """
 TOMBSTONES = """
-from django_simpletask3.tombstones import Tombstone
+from django_simpletask3.ledger.tombstone import Tombstone
 told = list(Tombstone.objects.values("model", "what", "reason", "tasks", "events", "is_open"))
 """
 
@@ -121,7 +121,7 @@ def grant(project: Project, name: str) -> None:
     project.write(name, text)
 
 
-IMPORT = "from django_simpletask3.append_only import DropHistory"
+IMPORT = "from django_simpletask3.operations import DropHistory"
 
 
 def test_a_table_that_was_renamed_on_the_way_is_recognised(project: Project) -> None:

@@ -5,7 +5,7 @@ from tests.renames.conftest import BILL, SOUND, audit, is_complete, with_history
 
 PROTECT = """
 from django.db import migrations
-from django_simpletask3.append_only import ProtectEvents
+from django_simpletask3.operations import ProtectEvents
 
 
 class Migration(migrations.Migration):

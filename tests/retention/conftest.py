@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_simpletask3 import clock
+from django_simpletask3.db import clock
 
 Keep = Callable[..., None]
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.core import checks
 
-from django_simpletask3.keeping import Rule, What, rules
+from django_simpletask3.ledger.tombstone import What
+from django_simpletask3.retention.rules import Rule, rules
 from django_simpletask3.states import Status
 from tests.zoo.models import Invoice, PaidInvoice
 

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from django_simpletask3.audit import audited
+from django_simpletask3.audit.check import audited
 from django_simpletask3.models import Tombstone
-from django_simpletask3.moves import Move
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions import record_all
+from django_simpletask3.transitions.transition import Move
+from django_simpletask3.transitions.writer import record_all
 from tests.eventually import eventually
 from tests.process.conftest import Start, start_server  # noqa: F401 - a fixture
 from tests.project.sources import ROOT

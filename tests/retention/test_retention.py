@@ -11,15 +11,16 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, OperationalError, connection, connections, models, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import retention, tombstones
-from django_simpletask3.audit import audited
-from django_simpletask3.catalog import databases_of, roots
+from django_simpletask3.audit.check import audited
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import IllegalTransition, TaskHeld
+from django_simpletask3.ledger import tombstone as tombstones
+from django_simpletask3.ledger.digests import digest_of, is_erased
+from django_simpletask3.ledger.projection import Projection, broken_links, fold
 from django_simpletask3.models import Tombstone
-from django_simpletask3.replay import Projection, broken_links, fold
-from django_simpletask3.retention import Plan, Pruned, pruned
-from django_simpletask3.seals import digest_of, is_erased
+from django_simpletask3.models.registry import databases_of, roots
+from django_simpletask3.retention import prune
+from django_simpletask3.retention.prune import Plan, Pruned, pruned
 from django_simpletask3.states import EventKind, Status
 from tests.append_only.shelf.models import Book
 from tests.core.lives import brought, kinds, moved, row_of, saved, stream_of
@@ -202,16 +203,16 @@ def test_a_table_that_fails_stops_no_other(keep: Keep, monkeypatch: pytest.Monke
     for model in (Invoice, Letter):
         keep(model, {Status.SUCCESS: OLD})
         brought(saved(model), Status.SUCCESS)
-    held = retention.held
+    held = prune.held
 
     def failing(root: Any, *asked: Any) -> Any:
         if root is Invoice:
             raise OperationalError("away")
         return held(root, *asked)
 
-    monkeypatch.setattr(retention, "held", failing)
+    monkeypatch.setattr(prune, "held", failing)
 
-    assert retention.due() == 1
+    assert prune.due() == 1
     assert Invoice.objects.exists()
 
 
@@ -220,14 +221,14 @@ def test_a_task_that_is_moved_before_it_is_erased_stays(
 ) -> None:
     keep(Invoice, {Status.SUCCESS: {"erase": OLD}})
     first, second = lived(), lived()
-    held = retention.held
+    held = prune.held
 
     def overtaken(*asked: Any) -> Any:
         if row_of(first).status == Status.SUCCESS:
             moved(first, EventKind.RESET)
         return held(*asked)
 
-    monkeypatch.setattr(retention, "held", overtaken)
+    monkeypatch.setattr(prune, "held", overtaken)
 
     (result,) = go(Invoice)
 
@@ -249,9 +250,9 @@ def test_a_key_that_is_used_again_begins_a_stream_of_its_own(keep: Keep) -> None
 def test_a_task_that_was_reset_meanwhile_stays(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     task = brought(saved(Invoice), Status.SUCCESS)
-    held = retention.held
+    held = prune.held
     monkeypatch.setattr(
-        retention,
+        prune,
         "held",
         lambda *asked: (
             task.reset("again") or held(*asked)
@@ -487,7 +488,7 @@ def test_a_hold_that_comes_at_the_last_moment_wins(
 ) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     task = brought(saved(Invoice), Status.SUCCESS)
-    held = retention.held
+    held = prune.held
 
     def overtaken(*asked: Any) -> Any:
         found = held(*asked)
@@ -495,7 +496,7 @@ def test_a_hold_that_comes_at_the_last_moment_wins(
             task.hold("court")
         return found
 
-    monkeypatch.setattr(retention, "held", overtaken)
+    monkeypatch.setattr(prune, "held", overtaken)
 
     (result,) = go(Invoice)
 
@@ -605,8 +606,8 @@ def test_a_server_lets_go_of_what_is_due(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     brought(saved(Invoice), Status.SUCCESS)
 
-    assert retention.due() == 1
-    assert retention.due() == 0
+    assert prune.due() == 1
+    assert prune.due() == 0
     assert tombstone().actor == "retention"
 
 

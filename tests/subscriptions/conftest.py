@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from django_simpletask3.subscribers import unsubscribe
+from django_simpletask3.ledger.subscribers import unsubscribe
 from django_simpletask3.subscriptions import subscribe
 
 Follow = Callable[..., Any]

@@ -14,12 +14,14 @@ from django.db import OperationalError, connection, connections, models, transac
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3 import clock, health, subscriptions
+from django_simpletask3 import subscriptions
 from django_simpletask3.checks import DELIVERIES_ID, SUBSCRIBER_ID
 from django_simpletask3.context import current
+from django_simpletask3.db import clock
+from django_simpletask3.ledger.subscribers import registered, unsubscribe
 from django_simpletask3.models import Delivery, SimpleTask
+from django_simpletask3.monitoring import health
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.subscribers import registered, unsubscribe
 from django_simpletask3.subscriptions import deliver, retry, subscribe
 from tests.core.lives import brought, moved, saved
 from tests.subscriptions.conftest import Follow

@@ -15,12 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from django_simpletask3 import beginnings, legacy
-from django_simpletask3.audit import audited
-from django_simpletask3.beginnings import BeginStreams, UpgradeFrom01
-from django_simpletask3.catalog import databases_of
+from django_simpletask3.audit.check import audited
+from django_simpletask3.ledger.tombstone import Tombstone
+from django_simpletask3.models.registry import databases_of
+from django_simpletask3.schema import backfill, legacy_encoding
+from django_simpletask3.schema.backfill import BeginStreams, UpgradeFrom01
 from django_simpletask3.states import Status
-from django_simpletask3.tombstones import Tombstone
 from tests.core.lives import TABLES, label_of, new, saved, stream_of
 from tests.zoo.models import Elsewhere, Invoice, TextKeyed, UuidKeyed
 
@@ -204,7 +204,7 @@ def test_a_row_under_a_key_that_had_a_stream_is_left_to_recovery() -> None:
 
 
 def test_an_interrupted_migration_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beginnings, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(backfill, "_ROWS_AT_ONCE", 2)
     tasks = [older(Invoice) for _ in range(5)]
     models.QuerySet(Invoice).filter(pk=tasks[4].pk).update(status=77)
     with pytest.raises(CommandError, match=f"zoo.Invoice {tasks[4].pk} has the status 77"):
@@ -287,7 +287,9 @@ def written_by_01(settings: Any) -> Iterator[Any]:
 
     def write(status: Status, **values: Any) -> Any:
         task = older(Invoice, status, start_time=at(1), done_time=at(2), result_time=at(2))
-        texts = {n: legacy.encode(value, settings.SECRET_KEY) for n, value in values.items()}
+        texts = {
+            n: legacy_encoding.encode(value, settings.SECRET_KEY) for n, value in values.items()
+        }
         put(task, **texts)
         return task
 

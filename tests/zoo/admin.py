@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from django_simpletask3.admin import SimpleTaskAdmin
-from django_simpletask3.catalog import task_models
+from django_simpletask3.models.registry import task_models
 from tests.zoo.models import Invoice
 
 

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
-from django_simpletask3 import seals, signals
+from django_simpletask3 import signals
 from django_simpletask3.context import task_context
+from django_simpletask3.ledger import digests
 from django_simpletask3.subscriptions import subscribe
 
 _FEATURES: dict[str, Callable[[], object]] = {}
@@ -39,7 +40,7 @@ def around_enqueue(name: str) -> AbstractContextManager[object]:
 @feature("no digest")
 def _without_digest() -> None:
     """The package cannot be without: this tells what the digests cost."""
-    real = seals.seal
+    real = digests.seal
     for module in list(sys.modules.values()):
         if _is_ours(module) and getattr(module, "seal", None) is real:
             module.seal = lambda previous, **content: "0" * 64  # type: ignore[attr-defined]

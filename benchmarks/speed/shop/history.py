@@ -84,25 +84,25 @@ def _ring() -> None:
 def catch_up() -> dict[str, Any]:
     """Look at those that came into doubt while no worker was there."""
     from benchmarks.speed.shop.models import Noop
-    from django_simpletask3 import recovery
+    from django_simpletask3.recovery import service
 
     while Noop.objects.pending().lost().count() > _AT_ONCE:
-        recovery.silent()
+        service.silent()
     return {}
 
 
 def beats(times: int) -> dict[str, list[float]]:
     """Milliseconds that each look takes, a second apart as in a worker."""
-    from django_simpletask3 import recovery
-    from django_simpletask3.health import look
+    from django_simpletask3.monitoring.health import look
+    from django_simpletask3.recovery import service
 
     catch_up()
     looks: dict[str, Callable[[], object]] = {
-        "recovery: ended leases": recovery.expired,
-        "recovery: the dead of this machine": lambda: recovery.deceased(lambda worker: False),
-        "recovery: messages whose claims ended": recovery.messages,
-        "recovery: has Redis forgotten": recovery.forgotten,
-        "due tasks, and bells in doubt": recovery.silent,
+        "recovery: ended leases": service.expired,
+        "recovery: the dead of this machine": lambda: service.deceased(lambda worker: False),
+        "recovery: messages whose claims ended": service.messages,
+        "recovery: has Redis forgotten": service.forgotten,
+        "due tasks, and bells in doubt": service.silent,
         "status": look,
     }
     taken: dict[str, list[float]] = {name: [] for name in looks}
@@ -120,13 +120,13 @@ def doubt() -> dict[str, list[float]]:
     """One look at due tasks when the bells of all that wait are in doubt at once."""
     from django.db import connection
 
-    from django_simpletask3 import recovery
+    from django_simpletask3.recovery import service
 
     with connection.cursor() as cursor:
         cursor.execute("UPDATE bench_noop SET lease_until = now() WHERE status = 0")
         cursor.execute("VACUUM ANALYZE bench_noop")
     began = time.perf_counter()
-    recovery.silent()
+    service.silent()
     return {"due tasks, all bells in doubt": [(time.perf_counter() - began) * 1000]}
 
 

@@ -13,16 +13,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...audit import Finding, audited, tasks_to_examine
-from ...bundles import exported
-from ...catalog import databases_of, roots
+from ...audit.check import Finding, audited, tasks_to_examine
+from ...audit.export import exported
+from ...audit.verify import Manifest, verified
 from ...context import task_context
-from ...models import SimpleTask
-from ...proofs import Manifest, verified
-from ...recoveries import COLUMNS, KINDS, Recovery, recoveries
-from ...spreadsheets import lines
+from ...models.registry import databases_of, roots
+from ...models.task import SimpleTask
+from ...monitoring.csv_export import lines
+from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, recoveries
 from ...states import EventKind
-from ..choices import chosen_models, moment, operator
+from ..arguments import chosen_models, moment, operator
 from ..progress import Progress
 
 

@@ -16,11 +16,11 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
-from ...append_only import PACKAGE
-from ...needs import Template, apps_of_events, history
-from ...partitions import MONTH
-from ..safe_fields import replace_safe_fields
-from ..templates import rendered
+from ...schema.missing_migrations import Template, apps_of_events, history
+from ...schema.partition import MONTH
+from ...schema.protect import PACKAGE
+from ...schema.safe_fields import replace_safe_fields
+from ...schema.templates import rendered
 
 _LACKING = (Template.UPGRADE, Template.BEGIN, Template.PROTECT)
 _SAFE_FIELDS = (

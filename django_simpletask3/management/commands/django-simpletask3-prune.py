@@ -11,11 +11,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...catalog import roots
 from ...context import task_context
-from ...keeping import rules
-from ...retention import REASON, Plan, Pruned, pruned
-from ..choices import chosen_models, operator
+from ...models.registry import roots
+from ...retention.prune import REASON, Plan, Pruned, pruned
+from ...retention.rules import rules
+from ..arguments import chosen_models, operator
 from ..progress import Progress
 
 

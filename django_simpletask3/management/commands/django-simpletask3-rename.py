@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core.management.base import CommandError
 from django.core.management.commands import makemigrations
 
-from ...renames import keeping_history
+from ...schema.autodetector import keeping_history
 
 _UNUSED = {"merge": False, "empty": False, "check_changes": False, "update": False}
 

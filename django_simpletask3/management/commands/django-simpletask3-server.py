@@ -12,11 +12,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...worker.banner import banner, progress
-from ...worker.heartbeat import Heartbeat
-from ...worker.node import Node
-from ...worker.supervisor import Supervisor
-from ..choices import chosen_models
+from ...worker.node.banner import banner, progress
+from ...worker.node.heartbeat_file import Heartbeat
+from ...worker.node.status import Node
+from ...worker.node.supervisor import Supervisor
+from ..arguments import chosen_models
 
 _logger = logging.getLogger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ...health import MOST_ROWS, look
-from ...worker.heartbeat import judge
+from ...monitoring.health import MOST_ROWS, look
+from ...worker.node.heartbeat_file import judge
 
 
 class Command(BaseCommand):

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.commands import flush
 from django.db import connections
 
-from ...tombstones import Tombstone
-from ...triggers import dialect_of
+from ...ledger.tombstone import Tombstone
+from ...schema.triggers import dialect_of
 
 
 class Command(flush.Command):

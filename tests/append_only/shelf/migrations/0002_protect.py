@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from django_simpletask3.append_only import ProtectEvents
+from django_simpletask3.operations import ProtectEvents
 
 
 class Migration(migrations.Migration):

@@ -1,0 +1,219 @@
+"""What can be done to selected tasks: to which of them, how, and by whose leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from ...dispatch import push
+from ...exceptions import StaleTask
+from ...ledger.task_row import home_of, root_of
+from ...models import permissions
+from ...models.queryset import rows_of
+from ...models.task import SimpleTask
+from ...states import ACTIVE, ANY, EventKind, Status
+from ...transitions.legal_holds import held
+from ...transitions.transition import Move, trusted_until
+from ...transitions.writer import lock, record_all
+from . import outcomes
+from .outcomes import Outcome, Sentences, outcome_of
+from .run_inline import run_here
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """An action: ``step`` does it to a batch of tasks for a reason, and tells what each came to."""
+
+    name: str
+    permission: str
+    description: Any
+    explanation: Any
+    applies_to: frozenset[Status]
+    step: Callable[[list[Any], str], list[Outcome]]
+    sentences: Sentences
+    #: What the events say if nobody gives a reason; stored, so not translated.
+    reason: str
+    #: Whether the streams are handed over afterwards.
+    is_download: bool = False
+    #: Those of the tasks to which it applies, where the status does not tell.
+    among: Callable[[list[Any]], list[Any]] | None = None
+
+    def meant(self, tasks: list[Any]) -> list[Any]:
+        """Those of ``tasks`` to which it would be done as they stand."""
+        found = [task for task in tasks if task.status in self.applies_to]
+        return self.among(found) if self.among is not None else found
+
+
+def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
+    if not tasks:
+        return []
+    still = {"status": Status.PENDING}
+    moves = [Move(task, EventKind.NOTE, reason=reason, expect=still) for task in tasks]
+    using = tasks[0]._state.db
+    with transaction.atomic(using=using):
+        chosen = [move.task for move in _recorded(moves) if move.event is not None]
+        _let_run(chosen, type(tasks[0]), using)
+        ring = partial(push.ring, chosen, urgent=True)
+        transaction.on_commit(ring, using=using, robust=True)
+    return [outcome_of(move) for move in moves]
+
+
+def _let_run(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
+    waiting = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
+    waiting.bookkeep(run_after=None, lease_until=trusted_until(None, using))
+    for task in tasks:
+        task.run_after = None
+
+
+def _reset(tasks: list[Any], reason: str) -> list[Outcome]:
+    return _moved([_reset_of(task, reason) for task in tasks])
+
+
+def _retry(tasks: list[Any], reason: str) -> list[Outcome]:
+    still = {"status": Status.FAILED}
+    return _moved([_reset_of(task, reason, expect=still) for task in tasks])
+
+
+def _reset_of(task: Any, reason: str, **fence: Any) -> Move:
+    return Move(task, EventKind.RESET, reason=reason, values={"run_after": None}, **fence)
+
+
+def _told(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
+    return _moved([Move(task, kind, reason=reason) for task in tasks])
+
+
+def _held(tasks: list[Any]) -> list[Any]:
+    if not tasks:
+        return []
+    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    on_hold = held(root, using, [task.pk for task in tasks])
+    return [task for task in tasks if task.pk in on_hold]
+
+
+def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
+    if not tasks:
+        return []
+    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    with transaction.atomic(using=using):
+        lock(root, using, [task.pk for task in tasks])
+        meant = _held(tasks)
+        moved = _told(EventKind.LIFT, meant, reason)
+    came_to = {task.pk: outcome for task, outcome in zip(meant, moved, strict=True)}
+    return [came_to.get(task.pk, Outcome.NOT_HELD) for task in tasks]
+
+
+def _moved(moves: list[Move]) -> list[Outcome]:
+    return [outcome_of(move) for move in _recorded(moves)]
+
+
+def _recorded(moves: list[Move]) -> list[Move]:
+    """Make the moves in one transaction; one by one if somebody moved one of the tasks first."""
+    try:
+        record_all(moves)
+    except StaleTask:
+        for move in moves:
+            _recorded_alone(move)
+    return moves
+
+
+def _recorded_alone(move: Move) -> None:
+    try:
+        record_all([move])
+    except StaleTask as refusal:
+        move.event, move.refused = None, refusal
+
+
+EXECUTE = Deed(
+    name="django_simpletask3_execute_for_selected",
+    permission=permissions.EXECUTE,
+    description=_("Execute selected %(verbose_name_plural)s now"),
+    explanation=_("Waiting tasks will be the next to run, in the workers."),
+    applies_to=frozenset({Status.PENDING}),
+    step=_execute,
+    sentences=outcomes.EXECUTED,
+    reason="execute now",
+)
+EXECUTE_HERE = Deed(
+    name="django_simpletask3_execute_here_for_selected",
+    permission=permissions.EXECUTE_HERE,
+    description=_("Execute selected %(verbose_name_plural)s here, now"),
+    explanation=_(
+        "Waiting tasks run in this web server, one after the other, while your browser waits for "
+        "the answer. Better for a look than for long work: workers do that."
+    ),
+    applies_to=frozenset({Status.PENDING}),
+    step=run_here,
+    sentences=outcomes.EXECUTED_HERE,
+    reason="executed in the admin",
+)
+RESET = Deed(
+    name="django_simpletask3_reset_for_selected",
+    permission=permissions.RESET,
+    description=_("Reset selected %(verbose_name_plural)s"),
+    explanation=_("Tasks will run again, whatever they are doing; a running one is superseded."),
+    applies_to=ANY,
+    step=_reset,
+    sentences=outcomes.RESET,
+    reason="reset in the admin",
+)
+RETRY = Deed(
+    name="django_simpletask3_retry_for_selected",
+    permission=permissions.RETRY,
+    description=_("Retry failed ones of selected %(verbose_name_plural)s"),
+    explanation=_("Tasks that failed will run again; others are left alone."),
+    applies_to=frozenset({Status.FAILED}),
+    step=_retry,
+    sentences=outcomes.RETRIED,
+    reason="retried in the admin",
+)
+CANCEL = Deed(
+    name="django_simpletask3_cancel_for_selected",
+    permission=permissions.CANCEL,
+    description=_("Cancel selected %(verbose_name_plural)s"),
+    explanation=_("Tasks that are not finished are called off; a running body is told to stop."),
+    applies_to=ACTIVE,
+    step=partial(_told, EventKind.CANCEL),
+    sentences=outcomes.CANCELED,
+    reason="canceled in the admin",
+)
+HOLD = Deed(
+    name="django_simpletask3_hold_for_selected",
+    permission=permissions.HOLD,
+    description=_("Put a legal hold on selected %(verbose_name_plural)s"),
+    explanation=_("Nothing of the tasks will be deleted or erased until the hold is lifted."),
+    applies_to=ANY,
+    step=partial(_told, EventKind.HOLD),
+    sentences=outcomes.HELD,
+    reason="held in the admin",
+)
+LIFT = Deed(
+    name="django_simpletask3_lift_for_selected",
+    permission=permissions.HOLD,
+    description=_("Lift the legal hold on selected %(verbose_name_plural)s"),
+    explanation=_("Tasks may be deleted and erased again, as their retention says."),
+    applies_to=ANY,
+    step=_lift,
+    sentences=outcomes.LIFTED,
+    reason="lifted in the admin",
+    among=_held,
+)
+EXPORT = Deed(
+    name="django_simpletask3_export_for_selected",
+    permission=permissions.EXPORT,
+    description=_("Export the streams of selected %(verbose_name_plural)s"),
+    explanation=_(
+        "The whole streams are downloaded as JSON Lines that prove themselves; each of them notes "
+        "that it was exported."
+    ),
+    applies_to=ANY,
+    step=partial(_told, EventKind.NOTE),
+    sentences=outcomes.EXPORTED,
+    reason="exported in the admin",
+    is_download=True,
+)
+DEEDS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT)

@@ -1,0 +1,59 @@
+"""Run waiting tasks at once, in the process that is asked to."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from django.db import connections
+
+from ...conf.leases import policy_of
+from ...db import clock
+from ...execution.finish import finish
+from ...execution.perform import perform
+from ...execution.run import Run
+from ...ledger.task_row import home_of
+from ...states import EventKind, Status
+from ...transitions.best_effort import record_each
+from ...transitions.transition import Move
+from ...worker.node.worker_name import worker_name
+from .outcomes import Outcome, outcome_of
+
+
+def run_here(tasks: list[Any], reason: str) -> list[Outcome]:
+    """Start, perform and finish ``tasks``, one after the other; what each came to.
+
+    As in a worker: started and finished in transactions of their own, with none open in between.
+    The lease is not renewed: a body that outlasts it is recovered, and its result refused. If
+    this process dies, a node on the same machine sees that, and recovers the task at once.
+    Where Django holds a transaction during each request (ATOMIC_REQUESTS) nothing is run.
+    """
+    return [_run(task, reason) for task in tasks]
+
+
+def _run(task: Any, reason: str) -> Outcome:
+    if connections[home_of(task)].settings_dict.get("ATOMIC_REQUESTS"):
+        return Outcome.ENCLOSED
+    worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
+    start = _start(task, worker, reason)
+    record_each([start])
+    if start.event is None:
+        return outcome_of(start)
+    run = Run(task, worker)
+    perform(run)
+    if finish([run]):
+        return Outcome.GONE
+    return Outcome.DONE if task.status == Status.SUCCESS else Outcome.FAILED
+
+
+def _start(task: Any, worker: str, reason: str) -> Move:
+    lease = policy_of(task.get_event_channel()).lease
+    return Move(
+        task,
+        EventKind.START,
+        reason=reason,
+        worker=worker,
+        data={"claim": str(uuid.uuid4())},
+        values={"lease_until": clock.after(home_of(task), lease)},
+    )

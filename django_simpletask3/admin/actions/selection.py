@@ -1,0 +1,40 @@
+"""The tasks that somebody has selected in a list: their keys, and themselves some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...ledger.task_row import root_of
+from ...models.loading import as_saved
+from ...models.task import SimpleTask
+
+#: How many tasks are moved in one transaction.
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Tasks of one table, each once, in the order of the list."""
+
+    root: type[SimpleTask]
+    using: str
+    pks: list[Any]
+
+    @classmethod
+    def of(cls, queryset: Any) -> Selection:
+        """What the list has selected; whatever it was joined or counted with."""
+        # Where Django itself would write the rows: the alias the admin chose, or the router's.
+        using = queryset.select_for_update().db
+        found = queryset.using(using).values_list("pk", flat=True)
+        return cls(root_of(queryset.model), using, list(dict.fromkeys(found)))
+
+    def batches(self, most: int | None = None) -> Iterator[tuple[list[Any], int]]:
+        """The tasks, of no more than the first ``most`` keys, and how many of a batch are gone."""
+        pks = self.pks[:most]
+        for start in range(0, len(pks), BATCH):
+            batch = pks[start : start + BATCH]
+            # As they were saved: a proxy in the list of its root rings its own bell.
+            tasks = as_saved(self.root, self.using, batch)
+            yield tasks, len(batch) - len(tasks)

@@ -1,0 +1,181 @@
+"""The auditor's page: every recover, drop, release and reject, to be narrowed down and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, time, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.apps import apps
+from django.conf import settings
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext_lazy as _
+
+from ...ledger.fields import KIND
+from ...models.registry import tables
+from ...monitoring import problems, recovery_report
+from ...monitoring.csv_export import lines
+from ...monitoring.scope import Scope
+from ...states import EventKind
+from ..html import badges, times
+from ..html.values import visible
+from ..viewer import Viewer
+
+_PAGE = 100
+#: Recoveries of one instant that can be paged through.
+_MOST_SEEN = 5000
+_DAY = timedelta(days=1)
+_DATE = forms.DateInput(attrs={"type": "date"})
+
+
+class Filter(forms.Form):
+    """What is to be listed; an empty field means everything."""
+
+    model = forms.ChoiceField(label=_("task model"), required=False)
+    kind = forms.ChoiceField(label=_("event"), required=False)
+    reason = forms.CharField(label=_("reason"), required=False, max_length=255)
+    worker = forms.CharField(label=_("worker"), required=False, max_length=255)
+    since = forms.DateField(label=_("from day"), required=False, widget=_DATE)
+    until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
+    #: A moment, to which a count leads: the days begin at midnight.
+    after = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
+    #: Those without a reason: an empty field means everything.
+    unreasoned = forms.BooleanField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer.request.GET or None)
+        self.scope = viewer.scope({})
+        self.visible = {model._meta.label: model for model in self.scope.models or ()}
+        self.fields["model"].choices = [("", "—"), *((one, one) for one in self.visible)]  # type: ignore[attr-defined]
+        kinds = [(str(kind), dict(KIND)[kind]) for kind in recovery_report.KINDS]
+        self.fields["kind"].choices = [("", "—"), *kinds]  # type: ignore[attr-defined]
+
+    def asked(self) -> dict[str, Any]:
+        """The arguments for ``recoveries``; a field that makes no sense narrows nothing down."""
+        self.is_valid()
+        said = self.cleaned_data if self.is_bound else {}
+        model, kind = self.visible.get(said.get("model") or ""), said.get("kind")
+        return {
+            "chosen": replace(self.scope, models=[model]) if model else self.scope,
+            "kinds": [EventKind(kind)] if kind else recovery_report.KINDS,
+            "reason": said.get("reason") or ("" if said.get("unreasoned") else None),
+            "worker": said.get("worker") or "",
+            "since": _moment(said.get("after") or "") or _midnight(said.get("since")),
+        }
+
+    def end(self) -> datetime | None:
+        """Before when; the whole day that was named is meant."""
+        day = self.cleaned_data.get("until") if self.is_bound else None
+        return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
+
+
+def context(site: Any, request: Any) -> dict[str, Any]:
+    """What the page shows: a hundred recoveries, and how many of each kind there were today."""
+    viewer = Viewer(site, request)
+    form = Filter(viewer)
+    asked = form.asked()
+    page = recovery_report.newest(most=_PAGE, until=_until(request, form.end()), **asked)
+    kept = {name: value for name, value in request.GET.items() if name not in ("before", "seen")}
+    return {
+        "form": form,
+        "found": [_row(viewer, one) for one in page.found],
+        "has_databases": len(tables(form.scope.models)) > 1,
+        "silent": [
+            problems.silent(alias, error).translated(in_full=False)
+            for alias, error in (form.scope.silent or {}).items()
+        ],
+        "counts": of_the_day(asked["chosen"]),
+        "since": asked["since"] if form.is_bound and form.cleaned_data.get("after") else None,
+        "older": urlencode({**kept, **_rest(page.rest)}) if page.rest else "",
+        "query": urlencode(kept),
+    }
+
+
+def of_the_day(scope: Scope) -> list[dict[str, Any]]:
+    """Numbers of the last 24 hours by kind and reason, each with the query that lists them."""
+    since = timezone.now() - _DAY
+    counted = recovery_report.counted(since, scope)
+    return [
+        {
+            "kind": badges.kind(EventKind(kind)),
+            "reason": visible(reason),
+            "number": f"{number}+" if kind in counted.cut else str(number),
+            "query": urlencode({"kind": kind, **_named(reason), "after": since.isoformat()}),
+        }
+        for (kind, reason), number in counted.numbers.items()
+    ]
+
+
+def _named(reason: str) -> dict[str, str]:
+    return {"reason": reason} if reason else {"unreasoned": "on"}
+
+
+def export(site: Any, request: Any) -> StreamingHttpResponse:
+    """All that the page would list, oldest first within each table, as it is read.
+
+    A database that does not answer has a line of its own at the end, which says so.
+    """
+    form = Filter(Viewer(site, request))
+    name = f"recoveries-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
+    return StreamingHttpResponse(
+        lines(recovery_report.COLUMNS, _cells(form)),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _cells(form: Filter) -> Iterator[tuple[Any, ...]]:
+    for one in recovery_report.recoveries(**form.asked(), until=form.end()):
+        yield one.cells()
+    for alias in form.scope.silent or ():
+        said = {"database": alias, "reason": _("This database does not answer.")}
+        yield tuple(str(said.get(name, "")) for name in recovery_report.COLUMNS)
+
+
+def _row(viewer: Viewer, one: recovery_report.Recovery) -> dict[str, Any]:
+    return {
+        "time": times.exactly(one.time),
+        "kind": badges.kind(EventKind(one.kind)),
+        "task": viewer.link(apps.get_model(one.model), one.database, one.task),
+        "database": one.database,
+        "attempt": one.attempt,
+        "reason": visible(one.reason),
+        "worker": badges.worker(one.worker),
+        "actor": visible(one.actor),
+    }
+
+
+def _until(request: Any, end: datetime | None) -> tuple[datetime, int] | None:
+    moment = _moment(request.GET.get("before", ""))
+    seen = request.GET.get("seen", "")
+    if moment is not None:
+        return moment, min(int(seen), _MOST_SEEN) if seen.isdecimal() and len(seen) < 7 else 0
+    # Before midnight, to the microsecond.
+    return (end - timedelta(microseconds=1), 0) if end else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    if moment is None or timezone.is_aware(moment) != settings.USE_TZ:
+        return None
+    # In another time zone it may be in a year that no database knows.
+    return moment if MINYEAR < moment.year < MAXYEAR else None
+
+
+def _rest(rest: tuple[datetime, int]) -> dict[str, Any]:
+    return {"before": rest[0].isoformat(), "seen": rest[1]}
+
+
+def _midnight(day: Any) -> datetime | None:
+    if day is None or not MINYEAR < day.year < MAXYEAR:
+        return None
+    zone = timezone.get_current_timezone() if settings.USE_TZ else None
+    return datetime.combine(day, time.min, zone)

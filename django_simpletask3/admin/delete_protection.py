@@ -1,0 +1,35 @@
+"""What keeps tasks from being deleted in the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from django.contrib.admin.utils import NestedObjects
+from django.db import router
+from django.utils.translation import gettext as _
+
+from ..ledger.task_row import root_of
+from ..models.task import SimpleTask
+from ..transitions.legal_holds import held
+from .html.values import visible
+
+
+def on_hold(objs: Sequence[Any]) -> list[str]:
+    """A sentence for each task on legal hold that would be deleted with ``objs``, or is of them."""
+    if not objs:
+        return []
+    using = router.db_for_write(objs[0]._meta.model)
+    collector = NestedObjects(using=using, origin=objs)
+    collector.collect(objs)
+    said = _("%s is on legal hold: nothing of it is deleted until the hold is lifted.")
+    return [visible(said % task) for task in _held(collector, using)]
+
+
+def _held(collector: NestedObjects, using: str) -> Iterator[Any]:
+    by_model: Mapping[Any, Any] = collector.model_objs
+    for model, found in by_model.items():
+        # A multi-table task is deleted with the row of its root, which is among them.
+        if issubclass(model, SimpleTask) and root_of(model) is model._meta.concrete_model:
+            pks = held(root_of(model), using, [task.pk for task in found])
+            yield from (task for task in sorted(found, key=str) if task.pk in pks)

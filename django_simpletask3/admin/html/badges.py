@@ -1,0 +1,56 @@
+"""States and moves as small labels that can be read without colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ...ledger.fields import KIND, STATUS
+from ...states import Status
+from .values import visible
+
+_SYMBOLS = {
+    Status.PENDING: "○",
+    Status.RUNNING: "▶",
+    Status.SUCCESS: "✓",
+    Status.FAILED: "✕",
+    Status.CANCELED: "⊘",
+}
+
+_PARTS_SHOWN = 3
+
+
+def status(value: Any) -> SafeString:
+    """The label of a status; a number that this version does not know is shown as it is."""
+    name = value.name.lower() if isinstance(value, Status) else "unknown"
+    return format_html(
+        '<span class="st3-badge st3-{}"><span aria-hidden="true">{}</span> {}</span>',
+        name,
+        _SYMBOLS.get(value, "?"),
+        dict(STATUS).get(value, value),
+    )
+
+
+def move(before: Any, after: Any) -> SafeString:
+    """From one status to another; None is "no row"."""
+    if before == after:
+        return status(after)
+    sides = [SafeString() if side is None else status(side) for side in (before, after)]
+    return format_html('<span class="st3-move">{} <span>→</span> {}</span>', *sides)
+
+
+def kind(value: Any) -> SafeString:
+    """What happened, in the reader's language and as the stream has it."""
+    label = dict(KIND).get(value, value)
+    return format_html('<span class="st3-kind">{}</span> <code>{}</code>', label, value)
+
+
+def worker(name: str) -> SafeString | str:
+    """Which worker; without the part that all workers of a model share, which is in the title."""
+    shown = visible(name)
+    parts = shown.split(":")
+    if len(parts) <= _PARTS_SHOWN:
+        return shown
+    return format_html('<span title="{}">…{}</span>', shown, ":".join(parts[-_PARTS_SHOWN:]))

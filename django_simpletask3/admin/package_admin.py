@@ -1,0 +1,92 @@
+"""Pages for what the package itself keeps: deliveries to subscribers, and tombstones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from ..models.task import Delivery, Tombstone
+from ..subscriptions import retry
+
+
+class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+    def has_add_permission(self, request: Any) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
+        return [field.name for field in self.model._meta.fields]
+
+
+class DeadFilter(admin.SimpleListFilter):
+    """Deliveries that were tried in vain too often, or the others."""
+
+    title = _("dead")
+    parameter_name = "dead"
+
+    def lookups(self, request: Any, model_admin: Any) -> Any:
+        return [("1", _("Yes")), ("0", _("No"))]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        if self.value() not in ("0", "1"):
+            return queryset
+        return queryset.filter(due_time__isnull=self.value() == "1")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(_ReadOnly):
+    """What durable subscribers have not dealt with yet; it can be retried, or given up."""
+
+    list_display = (
+        "subscription",
+        "model",
+        "task_key",
+        "sequence",
+        "kind",
+        "attempts",
+        "due_time",
+        "dead",
+        "error",
+    )
+    list_filter = (DeadFilter, "subscription")
+    search_fields = ("=task_key",)
+    actions = ("retry_selected",)
+    ordering = ("pk",)
+    show_full_result_count = False
+
+    @admin.display(description=_("dead"), boolean=True)
+    def dead(self, delivery: Delivery) -> bool:
+        """Whether it was tried in vain too often."""
+        return delivery.is_dead
+
+    @admin.display(description=_("last error"))
+    def error(self, delivery: Delivery) -> str:
+        """The last line of the last error."""
+        last = delivery.last_error.strip().rpartition("\n")[2]
+        return format_html('<span title="{}">{}</span>', last, last[:80])
+
+    @admin.action(permissions=["change"], description=_("Retry selected deliveries now"))
+    def retry_selected(self, request: Any, queryset: Any) -> None:
+        """Make the selected deliveries due at once."""
+        count = retry(queryset)
+        text = ngettext("%d delivery is due now.", "%d deliveries are due now.", count)
+        self.message_user(request, text % count, messages.SUCCESS)
+
+
+@admin.register(Tombstone)
+class TombstoneAdmin(_ReadOnly):
+    """What was deleted on purpose, when, why and by whom."""
+
+    list_display = ("time", "model", "what", "tasks", "events", "reason", "actor", "digest")
+    list_filter = ("what", "model")
+    date_hierarchy = "time"
+    ordering = ("-time",)
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+        return False

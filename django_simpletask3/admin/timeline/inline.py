@@ -1,0 +1,228 @@
+"""The timeline: the stream of a task, read-only, on the task's page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import TextField
+from django.db.models.functions import Substr
+from django.forms.models import BaseInlineFormSet
+from django.urls import NoReverseMatch, reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from ...db import clock
+from ...ledger.encoding import decode
+from ...ledger.event import TaskEvent, event_model_of
+from ...states import ACTIVE, Status
+from ..html import badges, times, values
+from . import data_prefix
+from .gantt import Picture, drawn
+from .progress import Progress, reported
+
+if TYPE_CHECKING:
+    _TabularInline = admin.TabularInline[Any, Any]
+    _InlineFormSet = BaseInlineFormSet[Any, Any, Any]
+else:
+    _TabularInline = admin.TabularInline
+    _InlineFormSet = BaseInlineFormSet
+
+#: The argument of the page's address that names the events to show: those before that number.
+PAGE = "events_before"
+_DIGITS = 10
+
+
+class TimelineFormSet(_InlineFormSet):
+    """A page of a task's events, oldest first; whatever is posted to it is not even read."""
+
+    newest = 200
+    #: The page ends before the event with this number; None is the newest page.
+    before: int | None = None
+    #: Where the page asks what is new; empty where nobody answers.
+    live_url = ""
+
+    def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
+        super().__init__(None, None, **kwargs)
+        self.new_objects, self.changed_objects, self.deleted_objects = [], [], []
+
+    def is_valid(self) -> bool:
+        return True
+
+    def has_changed(self) -> bool:
+        return False
+
+    def save(self, commit: bool = True) -> list[Any]:
+        return []
+
+    def get_queryset(self) -> Any:
+        if not hasattr(self, "_newest"):
+            self._newest = self._read()
+        return self._newest
+
+    @property
+    def older(self) -> int:
+        """How many events there are before those that are shown."""
+        events = self.get_queryset()
+        return int(events[0].sequence) - 1 if events else 0
+
+    @property
+    def older_query(self) -> str:
+        """The query of the page of events before these."""
+        return urlencode({PAGE: self.get_queryset()[0].sequence}) if self.older else ""
+
+    @property
+    def newest_number(self) -> int:
+        """The number of the last event that is shown."""
+        events = self.get_queryset()
+        return int(events[-1].sequence) if events else 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether more is to be expected of this page."""
+        return bool(self.live_url) and self.before is None and self.instance.status in ACTIVE
+
+    @property
+    def picture(self) -> Picture | None:
+        """The page as lanes; a task that is not finished goes on until now."""
+        now = clock.now(self.instance._state.db) if self.before is None else None
+        return drawn(self.get_queryset(), now)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the running attempt has come, if its body said so."""
+        if self.instance.status != Status.RUNNING or self.before is not None:
+            return None
+        return reported(self.get_queryset(), self.instance.attempt)
+
+    def _read(self) -> list[Any]:
+        all_rows: Any = self.queryset
+        rows = all_rows.using(self.instance._state.db).defer("data")
+        rows = rows.annotate(
+            head=Substr("data", 1, data_prefix.LIMIT + 1, output_field=TextField())
+        )
+        if self.before is not None:
+            rows = rows.filter(sequence__lt=self.before)
+        events = list(rows.order_by("-sequence")[: self.newest + 1])[::-1]
+        for before, event in pairwise(events):
+            event.since = event.event_time - before.event_time
+        return events[-self.newest :]
+
+
+class TaskEventInline(_TabularInline):
+    """The events of a task, as a picture and as a table; nobody adds, changes or deletes one.
+
+    To be named in the ``inlines`` of any ModelAdmin of a task model; it finds the events' model
+    itself. In a SimpleTaskAdmin, which has it already, it is live while the task runs.
+    """
+
+    model = TaskEvent
+    fk_name = "task"
+    formset = TimelineFormSet
+    template = "admin/django_simpletask3/timeline.html"
+    verbose_name_plural = _("Timeline")
+    extra = 0
+    max_num = 0
+    can_delete = False
+    fields = (
+        "number",
+        "happened",
+        "moved",
+        "nth_attempt",
+        "at",
+        "offset",
+        "by_worker",
+        "by_actor",
+        "why",
+        "details",
+    )
+    readonly_fields = fields
+
+    class Media:
+        css = {"all": ("django_simpletask3/admin.css",)}
+        js = ("django_simpletask3/live.js",)
+
+    def __init__(self, parent_model: type[Any], admin_site: Any) -> None:
+        self.model = event_model_of(parent_model)
+        super().__init__(parent_model, admin_site)
+
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
+        """As Django's: for the page of events that ``request`` asks for."""
+        asked = request.GET.get(PAGE, "")
+        before = int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
+        live_url = "" if obj is None else self._live_url(obj)
+        formset = super().get_formset(request, obj, **kwargs)
+        return type(formset.__name__, (formset,), {"before": before, "live_url": live_url})
+
+    def _live_url(self, task: Any) -> str:
+        meta = self.parent_model._meta
+        name = f"{self.admin_site.name}:{meta.app_label}_{meta.model_name}_timeline"
+        try:
+            return reverse(name, args=[quote(task.pk)])
+        except NoReverseMatch:
+            return ""
+
+    def has_view_permission(self, request: Any, obj: Any = None) -> bool:
+        """Who sees the task sees what happened to it."""
+        return True
+
+    def has_add_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=_("No."))
+    def number(self, event: TaskEvent) -> int:
+        return event.sequence
+
+    @admin.display(description=_("event"))
+    def happened(self, event: TaskEvent) -> SafeString:
+        return badges.kind(event.kind)
+
+    @admin.display(description=_("from → to"))
+    def moved(self, event: TaskEvent) -> SafeString:
+        return badges.move(event.from_status, event.to_status)
+
+    @admin.display(description=_("attempt"))
+    def nth_attempt(self, event: TaskEvent) -> int | str:
+        return event.attempt or ""
+
+    @admin.display(description=_("time"))
+    def at(self, event: TaskEvent) -> SafeString:
+        return times.exactly(event.event_time)
+
+    @admin.display(description=_("since the last"))
+    def offset(self, event: TaskEvent) -> str:
+        since: timedelta | None = getattr(event, "since", None)
+        if since is None:
+            return ""
+        return f"{'' if since < timedelta(0) else '+'}{times.in_words(since)}"
+
+    @admin.display(description=_("worker"))
+    def by_worker(self, event: TaskEvent) -> SafeString | str:
+        return badges.worker(event.worker)
+
+    @admin.display(description=_("actor"))
+    def by_actor(self, event: TaskEvent) -> str:
+        return values.visible(event.actor)
+
+    @admin.display(description=_("reason"))
+    def why(self, event: TaskEvent) -> str:
+        return values.visible(event.reason)
+
+    @admin.display(description=_("data"))
+    def details(self, event: TaskEvent) -> SafeString | str:
+        head: str | None = getattr(event, "head", None)
+        if head is None:
+            return ""
+        if len(head) > data_prefix.LIMIT:
+            return values.cell(f"{head[: data_prefix.LIMIT]}…")
+        return values.cell(values.in_json(decode(head)))

@@ -1,0 +1,101 @@
+"""Streams as a file that proves itself: JSON Lines, as ``proofs`` reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import IO, Any
+
+from .. import __version__
+from ..ledger.encoding import plain
+from ..ledger.projection import Projection
+from ..models.task import SimpleTask
+from . import readers
+from .verify import FIELDS, FORMAT, Manifest
+
+
+class Writer:
+    """Writes a bundle; to be closed, or it proves nothing."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._streams = self._events = 0
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._line({"format": FORMAT, "version": __version__, "time": now})
+
+    def tasks(self, root: type[SimpleTask], using: str, pks: list[Any]) -> None:
+        """Write the whole streams of these tasks, with what their rows say."""
+        rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
+        streams = groupby(readers.streams(root, using, pks), attrgetter("task_id"))
+        for pk, events in streams:
+            place = {"model": root._meta.label, "database": using, "task": str(pk)}
+            count = self._stream(place, events)
+            row = rows.get(pk)
+            self._line(
+                {**place, "events": count, "row": row and _words(Projection.of(row)._asdict())}
+            )
+            self._streams += 1
+            self._events += count
+
+    def close(self) -> Manifest:
+        """Write the last line."""
+        manifest = Manifest(self._streams, self._events, self._digest.hexdigest())
+        self._file.write(_json(asdict(manifest)) + "\n")
+        self._file.flush()
+        return manifest
+
+    def _stream(self, place: dict[str, Any], events: Iterable[Any]) -> int:
+        count = 0
+        for event in events:
+            said = {name: getattr(event, name) for name in FIELDS}
+            self._line({**place, **_words(said)})
+            count += 1
+        return count
+
+    def _line(self, said: dict[str, Any]) -> None:
+        line = _json(said) + "\n"
+        self._digest.update(line.encode())
+        self._file.write(line)
+
+
+def exported(
+    file: IO[str],
+    tables: Iterable[tuple[type[SimpleTask], str]],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    keys: list[Any] | None = None,
+) -> Manifest:
+    """Write the streams of ``tables`` to ``file``: those of the tasks ``keys``, or of all.
+
+    With ``since`` or ``until``, of the tasks to which something happened in that time; a stream is
+    written as a whole, for part of a chain proves nothing.
+    """
+    writer = Writer(file)
+    for root, using in tables:
+        for pks in _batches(root, using, since, until) if keys is None else [keys]:
+            writer.tasks(root, using, pks)
+    return writer.close()
+
+
+def _batches(
+    root: type[SimpleTask], using: str, since: datetime | None, until: datetime | None
+) -> Iterator[list[Any]]:
+    if since is None and until is None:
+        return readers.keys(root, using)
+    return readers.touched(root, using, since, until)
+
+
+def _words(said: dict[str, Any]) -> dict[str, Any]:
+    times = {name: value.isoformat() for name, value in said.items() if isinstance(value, datetime)}
+    return {**{name: plain(value) for name, value in said.items()}, **times}
+
+
+def _json(said: dict[str, Any]) -> str:
+    return json.dumps(said, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

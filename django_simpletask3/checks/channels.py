@@ -1,0 +1,75 @@
+"""Channels and message ids: they tell the task models apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
+
+from ..conf.options import Options, options
+from ..exceptions import InvalidSetting
+from ..models.registry import task_models
+from ..models.task import SimpleTask
+
+_POLICIES = Options.simq_running_timeout_handler_policies.name
+
+CHANNEL_ID = "django_simpletask3.E105"
+POLICY_ID = "django_simpletask3.W001"
+
+
+@register(Tags.models)
+def check_addresses(**_: Any) -> list[CheckMessage]:
+    """Channels and message ids tell models apart, and every policy has a channel."""
+    return [*_addresses(), *_policies()]
+
+
+def _addresses() -> Iterator[CheckMessage]:
+    """Channels and message ids must tell models apart."""
+    for what, of in (("channel", _channel), ("message id", _message_id)):
+        owners: dict[str, type[SimpleTask]] = {}
+        for model in task_models():
+            try:
+                address = of(model)
+            except InvalidSetting:
+                return  # told by check_settings
+            except (KeyError, IndexError, ValueError, AttributeError) as error:
+                yield _address_error(model, f"The {what} template cannot be filled in: {error!r}.")
+                continue
+            if address in owners:
+                other = owners[address]._meta.label
+                yield _address_error(
+                    model, f"{model._meta.label} and {other} share the {what} {address}."
+                )
+            owners[address] = model
+
+
+def _policies() -> Iterator[CheckMessage]:
+    """A policy is for a channel that some model has."""
+    try:
+        channels = {_channel(model) for model in task_models()}
+        unknown = sorted(options.simq_running_timeout_handler_policies.keys() - channels)
+    except (InvalidSetting, KeyError, IndexError, ValueError, AttributeError):
+        return  # told by others
+    for channel in unknown:
+        yield CheckMessage(
+            WARNING,
+            f"{_POLICIES} has a policy for {channel!r}, which no task model uses.",
+            hint=f"The channels are: {', '.join(sorted(channels))}.",
+            id=POLICY_ID,
+        )
+
+
+def _address_error(model: type[SimpleTask], message: str) -> CheckMessage:
+    hint = "Name {app_label} and {model_name} in the template, and {id} in that of message ids."
+    return Error(message, hint=hint, obj=model, id=CHANNEL_ID)
+
+
+def _channel(model: type[SimpleTask]) -> str:
+    return model.get_event_channel()
+
+
+def _message_id(model: type[SimpleTask]) -> str:
+    task = model()
+    task.pk = "1"
+    return task.get_task_id()

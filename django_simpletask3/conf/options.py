@@ -1,0 +1,216 @@
+"""The settings, read from the environment or Django's settings whenever they are used."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar, cast, overload
+
+from django.conf import settings
+
+from ..exceptions import InvalidSetting
+from .parsers import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Kind, template
+
+T = TypeVar("T")
+
+PREFIX = "DJANGO_SIMPLETASK3_"
+_MISSING = object()
+
+
+_batch = threading.local()
+
+
+@contextmanager
+def in_a_batch() -> Iterator[None]:
+    """Within the block, in this thread, each setting is read once: what is done alike is alike."""
+    if getattr(_batch, "seen", None) is not None:
+        yield
+        return
+    _batch.seen = {}
+    try:
+        yield
+    finally:
+        _batch.seen = None
+
+
+class Option(Generic[T]):
+    """One setting: the first of its names found in the environment, then in Django's settings.
+
+    Nothing is remembered from one batch to the next: ``override_settings`` and a changed
+    environment take effect at once.
+    """
+
+    def __init__(
+        self, default: T | None, kind: Kind[T], *, aliases: Iterable[str] = (), summary: str = ""
+    ) -> None:
+        self.default = default
+        self.kind = kind
+        self.aliases = tuple(aliases)
+        self.summary = summary
+        self.name = ""
+        #: The raw value that was read last, with its type, and what it meant.
+        self._last: tuple[type, Any, Any] = (type(None), None, None)
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self.name = PREFIX + attribute.upper()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The main name, then the aliases, in the order in which they are looked for."""
+        return (self.name, *self.aliases)
+
+    @property
+    def hint(self) -> str:
+        """What to do about a bad value, in one sentence."""
+        return (
+            f"Set {self.name} to {self.kind.expected}, in the environment or in settings.py "
+            f"(default: {self.default!r})."
+        )
+
+    def found(self) -> tuple[str, Any]:
+        """The name a raw value stands under, and the value; else the main name and the default."""
+        for name in self.names:
+            if name in os.environ:
+                return name, os.environ[name]
+        for name in self.names:
+            value = getattr(settings, name, _MISSING)
+            if value is not _MISSING:
+                return name, value
+        return self.name, self.default
+
+    def value(self) -> T:
+        """The value to use. Raises InvalidSetting, naming the setting, if it cannot be used."""
+        seen = getattr(_batch, "seen", None)
+        if seen is None:
+            return self._cast()
+        if self.name not in seen:
+            seen[self.name] = self._cast()
+        return cast("T", seen[self.name])
+
+    def _cast(self) -> T:
+        name, raw = self.found()
+        if type(raw) in (str, int, float) and self._last[0] is type(raw) and self._last[1] == raw:
+            return cast("T", self._last[2])
+        try:
+            value = self.kind.cast(raw)
+        except (ValueError, TypeError, LookupError, ArithmeticError):
+            raise InvalidSetting(name, raw, self.kind.expected) from None
+        self._last = (type(raw), raw, value)
+        return value
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Option[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Option[T] | T:
+        return self if instance is None else self.value()
+
+
+class Options:
+    """Every setting, as an attribute named like the setting without its prefix, in lower case."""
+
+    simq_redis_url = Option(
+        "redis://localhost:6379/0",
+        TEXT,
+        aliases=(
+            PREFIX + "SIMQ_REDIS",
+            "SIMQ_REDIS_URL",
+            "SIMQ_REDIS",
+            "REDIS_URL",
+            "REDIS",
+        ),
+        summary="Where SimQ's Redis is.",
+    )
+    simq_pop_timeout = Option(
+        5.0,
+        SECONDS,
+        aliases=("SIMQ_POP_TIMEOUT",),
+        summary="How long a fetcher waits for a message at a time.",
+    )
+    default_simq_worker_number = Option(
+        5,
+        COUNT,
+        aliases=("DEFAULT_SIMQ_WORKER_NUMBER",),
+        summary="Threads per node for a model without `django_simpletask3_worker_number`.",
+    )
+    simq_timeout_task_recovery_interval = Option(
+        120.0,
+        SECONDS,
+        aliases=("SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL",),
+        summary="How often waiting tasks are compared with the messages in Redis.",
+    )
+    simq_default_running_timeout_action = Option(
+        "recover",
+        ACTION,
+        aliases=("SIMQ_DEFAULT_RUNNING_TIMEOUT_ACTION",),
+        summary="What happens to a task whose worker was lost: `recover` or `drop`.",
+    )
+    simq_prefix = Option(
+        "simq", TEXT, aliases=("SIMQ_PREFIX",), summary="First part of every Redis key."
+    )
+    simq_ack_event_expire = Option(
+        60 * 60 * 24,
+        WHOLE_SECONDS,
+        aliases=(PREFIX + "ACK_EVENT_EXPIRE", "SIMQ_ACK_EVENT_EXPIRE"),
+        summary="How long Redis remembers that a message is done, for those who wait.",
+    )
+    simq_done_item_expire = Option(
+        60 * 60 * 24 * 7,
+        WHOLE_SECONDS,
+        aliases=("SIMQ_DONE_ITEM_EXPIRE",),
+        summary="How long Redis keeps a finished message.",
+    )
+    simq_worker_status_expire = Option(
+        60 * 5,
+        WHOLE_SECONDS,
+        aliases=("SIMQ_WORKER_STATUS_EXPIRE",),
+        summary="How long Redis remembers a worker that does not report.",
+    )
+    simq_running_timeout = Option(
+        60.0 * 5,
+        SECONDS,
+        aliases=("SIMQ_RUNNING_TIMEOUT",),
+        summary="The lease: how long a claim may stand that its worker does not renew.",
+    )
+    simq_running_timeout_handler_policies = Option(
+        None,
+        POLICIES,
+        aliases=("SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES",),
+        summary="The two settings above, per channel.",
+    )
+    event_queue_channel_template = Option(
+        "django-simpletask3:{app_label}.{model_name}",
+        Kind(
+            "a template naming {app_label} and {model_name}",
+            template(app_label="app", model_name="task"),
+        ),
+        summary="The SimQ channel of a model.",
+    )
+    task_id_template = Option(
+        "django-simpletask3:{app_label}.{model_name}:{id}",
+        Kind(
+            "a template naming {app_label}, {model_name} and {id}",
+            template(app_label="app", model_name="task", id=1),
+        ),
+        summary="The SimQ message id of a task.",
+    )
+    result_size_limit = Option(
+        1024 * 1024,
+        COUNT,
+        summary="The largest result kept, in bytes of JSON; a larger one is cut and marked.",
+    )
+    shutdown_grace = Option(
+        25.0,
+        SECONDS,
+        summary="How long a stopping worker lets running tasks finish.",
+    )
+
+
+options = Options()
+
+
+def all_options() -> list[Option[Any]]:
+    """Every option there is, in the order of the documentation."""
+    return [value for value in vars(Options).values() if isinstance(value, Option)]

@@ -1,0 +1,124 @@
+"""What operators ask of workers: to leave a queue alone for a while, or to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, router
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import context
+
+if TYPE_CHECKING:
+    from .ledger.task_row import TaskRow
+
+PAUSE = "pause"
+STOP = "stop"
+
+_LIMIT = 255
+#: After which a worker that does not report will not any more, Redis or not.
+_LONG = timedelta(days=1)
+
+
+class Instruction(models.Model):
+    """One thing that workers are asked, until it is taken back or done.
+
+    In a table and not in Redis: a queue that was paused stays so whatever becomes of Redis.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    what = models.CharField(_("what"), max_length=32)
+    #: A task model's label, or a worker's name.
+    target = models.CharField(_("target"), max_length=255)
+    time = models.DateTimeField(_("time"), default=timezone.now)
+    actor = models.CharField(_("actor"), max_length=255, blank=True)
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
+
+    class Meta:
+        app_label = "django_simpletask3"
+        unique_together = (("what", "target"),)
+        default_permissions = ()
+        verbose_name = _("instruction")
+        verbose_name_plural = _("instructions")
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.target}"
+
+
+class Dashboard(Instruction):
+    """The admin's page of queues and workers; who may change it gives instructions."""
+
+    class Meta:
+        app_label = "django_simpletask3"
+        proxy = True
+        default_permissions = ("view", "change")
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")
+
+
+def pause(model: type[TaskRow], reason: str = "") -> bool:
+    """Let no worker start tasks of ``model`` until ``resume()``; whether it was not paused before.
+
+    Each worker obeys within five seconds; what is running goes on. Tasks are saved and queued as
+    ever.
+    """
+    return _give(PAUSE, model._meta.label, reason)
+
+
+def resume(model: type[TaskRow]) -> bool:
+    """Let workers start tasks of ``model`` again; whether it was paused."""
+    return _take_back(PAUSE, model._meta.label)
+
+
+def stop(worker: str, reason: str = "") -> bool:
+    """Ask the node of ``worker`` to stop in its own time, as SIGTERM does; False if it is asked."""
+    return _give(STOP, worker, reason)
+
+
+def obeyed(worker: str) -> bool:
+    """``worker`` has heard that it is to stop; whether it was asked to."""
+    return _take_back(STOP, worker)
+
+
+def swept(known: Collection[str]) -> int:
+    """Take back what workers were asked long ago that are not among the ``known``; how many.
+
+    They are gone: who lives reports, and hears of it within seconds.
+    """
+    old = _rows().filter(what=STOP, time__lt=timezone.now() - _LONG)
+    gone, _by_model = old.exclude(target__in=list(known)).delete()
+    return int(gone)
+
+
+def standing() -> list[Instruction]:
+    """All instructions that hold now, oldest first. One query."""
+    return list(_rows().order_by("pk"))
+
+
+def home() -> str:
+    """The database that holds instructions."""
+    return router.db_for_write(Instruction)
+
+
+def times(using: str) -> Any:
+    """When each instruction that holds now was given, oldest first: a query, not yet asked."""
+    return models.QuerySet(Instruction, using=using).order_by("pk").values_list("time")
+
+
+def _give(what: str, target: str, reason: str) -> bool:
+    told = context.current()
+    by = {"actor": told.actor[:_LIMIT], "reason": (reason or told.reason)[:_LIMIT]}
+    _found, is_new = _rows().get_or_create(what=what, target=target, defaults=by)
+    return bool(is_new)
+
+
+def _take_back(what: str, target: str) -> bool:
+    gone, _by_model = _rows().filter(what=what, target=target).delete()
+    return bool(gone)
+
+
+def _rows() -> Any:
+    return models.QuerySet(Instruction, using=home())

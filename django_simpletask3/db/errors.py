@@ -1,0 +1,120 @@
+"""Which errors of a database pass: nobody is to blame, and the same work can be tried again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from ..exceptions import RowBusy
+
+#: What a database raises that cannot be reached, among other things.
+_DOUBTFUL = (OperationalError, InterfaceError)
+
+#: Classes and codes of SQL states (PostgreSQL): connection, password, rollback by conflict,
+#: resources, lock not to be had, an operator's intervention, system error; read-only, idle or open
+#: for too long, no such database.
+_STATES = (
+    *("08", "28", "40", "53", "57", "58", "XX"),
+    *("25006", "25P03", "25P04", "3D000", "55006", "55P03"),
+)
+
+#: Errors of MySQL and MariaDB: files and disk, memory, too many connections, no admission,
+#: shutdown, network, commit, lock timeout, deadlock, changed since read, read-only, limits, killed.
+_NUMBERS = frozenset(
+    {1015, 1016, 1020, 1021, 1023, 1024, 1026, 1030, 1037, 1040, 1041, 1044, 1045, 1047, 1049, 1053}
+    | {1114, 1129, 1130, 1135, 1152, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213}
+    | {1226, 1290, 1317, 1412, 1637, 1689, 1792, 1836, 1927, 1969, 3024, 3169, 3572, 4031}
+)
+#: Those of their client library: server gone, connection lost; not a packet that is too large.
+_CLIENTS_NUMBERS = frozenset(range(2000, 2062)) - {2020}
+
+#: Names of SQLite's errors, or how they begin.
+_NAMES = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_READONLY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_PERM",
+    "SQLITE_PROTOCOL",
+    "SQLITE_INTERRUPT",
+    "SQLITE_NOMEM",
+    "SQLITE_CORRUPT",
+    "SQLITE_NOTADB",
+    "SQLITE_SCHEMA",
+)
+
+#: How far back the causes of an error are looked at.
+_DEPTH = 5
+
+
+def is_passing(error: BaseException | None) -> bool | None:
+    """Whether ``error`` certainly passes (True), certainly does not, or may (None).
+
+    Told by the driver's own code, not by the class: what one driver calls an operational error (a
+    row too large for its index) is another one's programming error.
+    """
+    if isinstance(error, RowBusy):
+        return True
+    known = _known(error)
+    if known is None and isinstance(error, _DOUBTFUL):
+        # Without a code: a connection that broke, or a database nobody has thought of here.
+        return True if _is_broken_connection(error) else None
+    return bool(known)
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether trying again may help."""
+    return is_passing(error) is not False
+
+
+def _known(error: BaseException | None) -> bool | None:
+    """What the first code says in the chain of causes; None if there is none.
+
+    Django puts its own error before the driver's, and another one before that where a transaction
+    was spoiled by an error that somebody caught.
+    """
+    for _ in range(_DEPTH):
+        if error is None:
+            break
+        if (told := _told(error)) is not None:
+            return told
+        error = error.__cause__
+    return None
+
+
+def _told(driver: Any) -> bool | None:
+    """What the code of a driver's error says; None if it has none, or is not a driver's."""
+    if state := getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None):
+        if _is_outdated_plan(driver):
+            return True
+        return str(state).startswith(_STATES) and not _is_too_large(driver)
+    if name := getattr(driver, "sqlite_errorname", None):
+        return str(name).startswith(_NAMES)
+    number = driver.args[0] if driver.args else None
+    if isinstance(number, int) and _is_of_mysql(driver):
+        return number in _NUMBERS or number in _CLIENTS_NUMBERS
+    return None
+
+
+def _is_outdated_plan(driver: Any) -> bool:
+    # What a session has prepared fails from then on when a column gets another type; another
+    # session knows nothing of it. Told by its place, as the message is translated.
+    diagnosis = getattr(driver, "diag", None)
+    return getattr(diagnosis, "source_function", None) == "RevalidateCachedQuery"
+
+
+def _is_too_large(driver: Any) -> bool:
+    # An internal error by its code (XX000), but the value's own; never translated.
+    return "invalid memory alloc request size" in str(driver)
+
+
+def _is_of_mysql(driver: Any) -> bool:
+    return type(driver).__module__.startswith(("MySQLdb", "pymysql", "mysql"))
+
+
+def _is_broken_connection(error: BaseException) -> bool:
+    # psycopg has no code where the server could not say one.
+    return type(error.__cause__).__module__.startswith("psycopg")

@@ -1,0 +1,115 @@
+"""Pens: how each database is told of many rows, and of the events that move them, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db import connections, models
+
+from ..ledger.event import TaskEvent, events_of
+from ..ledger.task_row import TaskRow
+from .postgresql.json_parameters import (
+    Unspeakable,
+    is_put_by_django,
+)
+
+if TYPE_CHECKING:
+    from ..ledger.task_row import TaskRow
+    from .postgresql.reader import Reading
+
+
+#: One row, if nobody has moved it.
+_REWRITE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
+
+
+class Pen:
+    """Writes to the tables of one task model in words that every database knows."""
+
+    #: Whether rows are moved, and born, together with their events, in one statement.
+    is_terse = False
+
+    def __init__(self, root: type[TaskRow], using: str) -> None:
+        self._root = root
+        self._using = using
+
+    def rewrite(self, changes: Sequence[Change]) -> int:
+        """Make ``changes``, all of the same columns, to the rows that nobody moved; how many."""
+        fields: list[Any] = [self._root._meta.get_field(name) for name in changes[0].columns]
+        try:
+            rows = [self._row(fields, change) for change in changes]
+        except Unspeakable:
+            return self._rewrite_one_by_one(changes)
+        quote: Any = connections[self._using].ops.quote_name
+        table: Any = self._root._meta
+        sql = _REWRITE_ONE.format(
+            rows=quote(table.db_table),
+            new=", ".join(f"{quote(field.column)} = %s" for field in fields),
+            key=quote(table.pk.column),
+            number=quote(table.get_field("sequence").column),
+        )
+        with connections[self._using].cursor() as cursor:
+            cursor.executemany(sql, rows)
+            return int(cursor.rowcount)
+
+    def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
+        """Insert ``events``, whose tasks are there; they have their keys then."""
+        events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
+
+    def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
+        """Insert new ``rows``, all of the same columns; the keys that they have got, in order.
+
+        Raises Unspeakable, and nothing is inserted, for values that only Django knows to say. Only
+        if the pen ``is_terse``.
+        """
+        raise NotImplementedError
+
+    def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
+        """Insert one new ``row`` with its first ``event``; the key that it has got.
+
+        As ``insert``, in one statement.
+        """
+        raise NotImplementedError
+
+    def move(self, changes: Sequence[Change]) -> set[Any]:
+        """Make ``changes`` to the rows that nobody has moved or locked, and insert their events.
+
+        Returns the keys of these rows. Only where the pen ``is_terse``.
+        """
+        raise NotImplementedError
+
+    def begin(self, change: Change, reading: Reading) -> dict[str, Any] | None:
+        """Make ``change`` to a row that is as its first event left it, and insert its event.
+
+        Returns what the row says then, as ``reading`` names it; None, and nothing is done, if it is
+        otherwise, not due or locked, or if the change cannot be said. The digest is not told: the
+        event says it afterwards. Only where the pen ``is_terse``.
+        """
+        raise NotImplementedError
+
+    def _row(self, fields: Iterable[Any], change: Change) -> list[Any]:
+        connection = connections[self._using]
+        row = []
+        for field, value in zip(fields, change.columns.values(), strict=True):
+            if is_put_by_django(field, value):
+                raise Unspeakable
+            row.append(field.get_db_prep_save(value, connection))
+        key: Any = self._root._meta.pk
+        return [*row, key.get_db_prep_save(change.pk, connection), change.unmoved]
+
+    def _rewrite_one_by_one(self, changes: Sequence[Change]) -> int:
+        # Not a manager: a task's own managers may hide rows.
+        rows: Any = models.QuerySet(self._root, using=self._using)
+        return sum(
+            rows.filter(pk=change.pk, sequence=change.unmoved).update(**change.columns)
+            for change in changes
+        )
+
+
+class Change(NamedTuple):
+    """New values of one row whose ``sequence`` was ``unmoved``, and the event that gives them."""
+
+    pk: Any
+    unmoved: int
+    columns: Mapping[str, Any]
+    event: TaskEvent | None = None

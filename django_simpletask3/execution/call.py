@@ -1,0 +1,126 @@
+"""What a task runs: finding its body, calling it, and telling how it ended."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, cast
+
+from asgiref.sync import async_to_sync
+from django.apps import apps
+from django.utils.module_loading import import_string
+
+from ..exceptions import ExecutorMissing
+from ..ledger.columns import own_fields
+from ..ledger.encoding import safe_text, type_name
+from ..models.task import SimpleTask
+
+_MESSAGE_LIMIT = 10_000
+_TRACEBACK_LIMIT = 50_000
+
+
+def body_of(model: type[SimpleTask]) -> Callable[..., Any]:
+    """What runs the tasks of ``model``, called with the task.
+
+    ``do_task()`` if it is overridden, the executor else. Raises ExecutorMissing, naming the module
+    and the cause, if there is neither.
+    """
+    if model.do_task is not SimpleTask.do_task:
+        return model.do_task
+    executor = inspect.getattr_static(model, "django_simpletask3_executor", None)
+    if isinstance(executor, staticmethod | classmethod):
+        executor = executor.__func__
+    if executor is None:
+        executor = _default_path(model)
+    found = _imported(model, executor) if isinstance(executor, str) else executor
+    if not callable(found):
+        raise ExecutorMissing(
+            f"The executor of {model._meta.label}, {executor!r}, is not callable."
+        )
+    return cast("Callable[..., Any]", found)
+
+
+def call(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) -> Any:
+    """Run the body of ``task`` and return what it returns; ``async def`` bodies are awaited."""
+    body = body_of(type(task))
+    returned = body(task, **_accepted(body, {"worker": worker, "msg": msg}))
+    if inspect.isawaitable(returned):
+        return async_to_sync(_awaited)(returned)
+    return returned
+
+
+def told(error: BaseException) -> dict[str, Any]:
+    """What ``error_data`` says of an error: its type, message and traceback; never raises."""
+    try:
+        lines = "".join(traceback.format_exception(error))
+    except Exception:
+        lines = ""
+    return {
+        "type": type_name(error),
+        "message": safe_text(error, limit=_MESSAGE_LIMIT),
+        "traceback": safe_text(lines[-_TRACEBACK_LIMIT:], limit=_TRACEBACK_LIMIT),
+    }
+
+
+def snapshot(task: SimpleTask) -> dict[str, Any]:
+    """The own columns of ``task`` as they are now, to be compared later."""
+    return {field.attname: _frozen(task, field) for field in own_fields(task)}
+
+
+def assigned(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
+    """The own columns that differ from the snapshot, ready to be written.
+
+    Only these are written: what others changed meanwhile is theirs.
+    """
+    changed = [f for f in own_fields(task) if _frozen(task, f) != before.get(f.attname)]
+    return {field.attname: field.pre_save(task, add=False) for field in changed}
+
+
+def _default_path(model: type[SimpleTask]) -> str:
+    config: Any = apps.get_containing_app_config(model.__module__) or model._meta.app_config
+    package = config.name if config else model.__module__.rpartition(".")[0]
+    return f"{package}.tasks.{model.__name__}Executor"
+
+
+def _imported(model: type[SimpleTask], path: str) -> Any:
+    try:
+        return import_string(path)
+    except Exception as error:
+        raise ExecutorMissing(
+            f"{model._meta.label} has no do_task() and its executor {path} cannot be imported: "
+            f"{type(error).__name__}: {error}. Write do_task(), or set django_simpletask3_executor."
+        ) from error
+
+
+def _accepted(body: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    try:
+        names = _parameters(body)
+    except TypeError:  # a callable object of somebody's that has no hash
+        names = _parameters.__wrapped__(body)
+    return {name: value for name, value in offered.items() if names is None or name in names}
+
+
+@lru_cache(maxsize=1000)
+def _parameters(body: Callable[..., Any]) -> frozenset[str] | None:
+    """The names by which ``body`` can be given something; None if it takes any."""
+    try:
+        parameters = inspect.signature(body).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return frozenset(parameter.name for parameter in parameters if parameter.kind in kinds)
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _frozen(task: SimpleTask, field: Any) -> Any:
+    value = field.value_from_object(task)
+    text = value if value is None else field.value_to_string(task)
+    return text if isinstance(text, str) else copy.deepcopy(text)

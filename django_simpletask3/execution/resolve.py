@@ -1,0 +1,121 @@
+"""The rows that messages point at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connections, router
+
+from ..db import clock
+from ..db.errors import may_pass
+from ..dispatch import push
+from ..ledger.task_row import root_of
+from ..models.loading import as_saved
+from ..models.queryset import rows_of
+from ..models.task import SimpleTask
+from ..queue import Message, get_queue
+
+_logger = logging.getLogger(__name__)
+
+
+def due(model: type[SimpleTask], messages: Sequence[Message]) -> dict[Message, SimpleTask]:
+    """The tasks that may run now, by the messages that name them and in their order.
+
+    A message that names no row, or one that cannot be read, is buried with its reason. For a row
+    that was saved as another model (its root was asked to ring), that one's bell is rung.
+    """
+    found: dict[Message, SimpleTask] = {}
+    for using, by_pk in _asked(model, messages).items():
+        tasks = _readable(model, using, by_pk)
+        push.ring(task for task in tasks.values() if type(task) is not model)
+        ours = {pk: task for pk, task in tasks.items() if type(task) is model}
+        early = [t for t in ours.values() if not clock.is_past(t.run_after, using)]
+        _look_again_when_due(early, using)
+        found |= {m: ours[pk] for pk, m in by_pk.items() if pk in ours and ours[pk] not in early}
+    return found
+
+
+def address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
+    """The database and the key of the row that ``message`` names; raises if it names none."""
+    data = _rebuilt(model, message) if message.problem == "no_body" else message.data
+    if not isinstance(data, dict):
+        raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
+    label = (data.get("app_label"), data.get("model_name"))
+    if label != (model._meta.app_label, model._meta.model_name):
+        raise ValueError(f"message for another model: {label[0]}.{label[1]}")
+    if data.get("id") is None:
+        raise ValueError("message without id")
+    try:
+        pk = model._meta.pk.to_python(data["id"])
+    except Exception:
+        raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
+    using = data.get("using") or router.db_for_write(model)
+    if using not in connections:
+        raise ValueError(f"message for an unknown database: {using}")
+    return using, pk
+
+
+def _asked(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, dict[Any, Message]]:
+    """The messages by database and key; of two for one row the first. Others are buried."""
+    asked: dict[str, dict[Any, Message]] = {}
+    for message in messages:
+        try:
+            using, pk = address(model, message)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _bury(message, str(error))
+        else:
+            asked.setdefault(using, {}).setdefault(pk, message)
+    return asked
+
+
+def _readable(
+    model: type[SimpleTask], using: str, by_pk: dict[Any, Message]
+) -> dict[Any, SimpleTask]:
+    """The rows by key; the message of one that cannot be read is buried and holds up nobody."""
+    root = root_of(model)
+    try:
+        return {task.pk: task for task in as_saved(root, using, by_pk)}
+    except Exception as error:
+        if may_pass(error):
+            raise
+        if len(by_pk) == 1:
+            [message] = by_pk.values()
+            _bury(message, f"row cannot be read: {error!r}")
+            return {}
+    return {
+        key: task
+        for pk, message in by_pk.items()
+        for key, task in _readable(model, using, {pk: message}).items()
+    }
+
+
+def _look_again_when_due(tasks: Iterable[SimpleTask], using: str) -> None:
+    # The clock of whoever rang may be ahead of ours.
+    for task in tasks:
+        rows = rows_of(type(task), using).pending().filter(pk=task.pk)
+        rows.bookkeep(lease_until=task.run_after)
+
+
+def _bury(message: Message, reason: str) -> None:
+    _logger.error("message_buried id=%s reason=%s", message.id, reason)
+    get_queue().bury(message, reason)
+
+
+def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:
+    """The body of a message that Redis has lost, from its id."""
+    head, _, tail = _unsaved(model, "\0").get_task_id().partition("\0")
+    told = message.id.removeprefix(head)
+    # The id of a row elsewhere than the router says ends with its database.
+    key, _, using = told.rpartition("@")
+    if using not in connections:
+        key, using = told, ""
+    data = {"app_label": model._meta.app_label, "model_name": model._meta.model_name}
+    return {**data, "id": key.removesuffix(tail), "using": using}
+
+
+def _unsaved(model: type[SimpleTask], pk: Any) -> SimpleTask:
+    task = model()
+    task.pk = pk
+    return task

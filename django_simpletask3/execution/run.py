@@ -1,0 +1,46 @@
+"""One attempt at one task, on its way through a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ledger.task_row import home_of
+from ..models.task import SimpleTask
+from ..queue import Message
+from ..states import EventKind
+from ..transitions.transition import Move, state_in
+from . import call
+from .interrupt import Interruptible
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One attempt at one task, on its way through a worker."""
+
+    task: SimpleTask
+    worker: str
+    message: Message | None = None
+    move: Move | None = None
+    seconds: float = 0.0
+    began: float = 0.0
+    body: Interruptible = field(default_factory=Interruptible)
+    attempt: int = field(init=False)
+    pk: Any = field(init=False)
+    using: str = field(init=False)
+    known: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A body may do to its instance what it likes, even make a copy under another key.
+        self.attempt, self.pk, self.using = self.task.attempt, self.task.pk, home_of(self.task)
+        self.known = state_in(self.task)
+
+
+def _failure(run: Run, error: BaseException) -> Move:
+    return _last_word(run, EventKind.FAIL, error=call.told(error))
+
+
+def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
+    # The fence is the attempt that was claimed, whatever the body did to the instance.
+    fence = {"attempt": run.attempt}
+    return Move(run.task, kind, worker=run.worker, expect=fence, known=run.known, **details)

@@ -1,0 +1,32 @@
+"""Acknowledge or return messages in Redis."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from ..exceptions import QueueUnavailable
+from ..queue import Message, get_queue
+
+_logger = logging.getLogger(__name__)
+
+
+def settle(messages: Sequence[Message], *, result: bool) -> None:
+    """Tell SimQ that these messages are done; never raises.
+
+    If Redis does not hear it, the message comes once more and its row says that it is done.
+    """
+    try:
+        if messages:
+            get_queue().ack_many(messages, result)
+    except QueueUnavailable as error:
+        _logger.warning("ack_failed messages=%s error=%s", len(messages), error)
+
+
+def give_back(messages: Sequence[Message], reason: str) -> None:
+    """Return messages to the head of their queue; never raises."""
+    try:
+        if messages:
+            get_queue().ret_many(messages, reason, head=True)
+    except QueueUnavailable as error:
+        _logger.warning("return_failed messages=%s error=%s", len(messages), error)

@@ -1,0 +1,127 @@
+"""Columns of a task and of its events; in a migration they are Django's own classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+from model_utils import Choices
+
+from ..conf.options import options
+from ..states import EventKind, Status
+from .encoding import TAG, decode, encode
+
+_IN_A_FIXTURE = f"{TAG}:"
+
+STATUS = Choices(
+    (Status.PENDING, "PENDING", _("Pending")),
+    (Status.RUNNING, "RUNNING", _("Running")),
+    (Status.SUCCESS, "SUCCESS", _("Succeeded")),
+    (Status.FAILED, "FAILED", _("Failed")),
+    (Status.CANCELED, "CANCELED", _("Canceled")),
+)
+
+KIND = Choices(
+    (EventKind.ENQUEUE, "ENQUEUE", _("enqueued")),
+    (EventKind.START, "START", _("started")),
+    (EventKind.ACK, "ACK", _("succeeded")),
+    (EventKind.FAIL, "FAIL", _("failed")),
+    (EventKind.RETRY, "RETRY", _("will be retried")),
+    (EventKind.RECOVER, "RECOVER", _("recovered")),
+    (EventKind.DROP, "DROP", _("dropped")),
+    (EventKind.RELEASE, "RELEASE", _("released")),
+    (EventKind.CANCEL, "CANCEL", _("canceled")),
+    (EventKind.RESET, "RESET", _("reset")),
+    (EventKind.REJECT, "REJECT", _("late result refused")),
+    (EventKind.NOTE, "NOTE", _("note")),
+    (EventKind.HOLD, "HOLD", _("held")),
+    (EventKind.LIFT, "LIFT", _("hold lifted")),
+    (EventKind.ERASE, "ERASE", _("erased")),
+    (EventKind.DELETE, "DELETE", _("deleted")),
+)
+
+
+class _MigratesAs:
+    """A field whose migrations name a class of Django, without choices.
+
+    A user's migrations so never import this package, and a state added later changes none of them.
+    """
+
+    migrates_as: str
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()  # type: ignore[misc]
+        kwargs.pop("choices", None)
+        return name, self.migrates_as, args, kwargs
+
+
+class StatusField(_MigratesAs, models.IntegerField):  # type: ignore[type-arg]
+    """A Status; a number that this version does not know stays a number."""
+
+    migrates_as = "django.db.models.IntegerField"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["choices"] = STATUS
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        if "default" in kwargs:
+            kwargs["default"] = int(kwargs["default"])
+        return name, path, args, kwargs
+
+    def from_db_value(self, value: Any, *_: Any) -> Any:
+        return self.to_python(value)
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return None if value is None else Status(int(value))
+        except ValueError:
+            return super().to_python(value)
+
+
+class KindField(_MigratesAs, models.CharField):  # type: ignore[type-arg]
+    """An EventKind; a word that this version does not know stays a word."""
+
+    migrates_as = "django.db.models.CharField"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["choices"] = KIND
+        super().__init__(*args, **kwargs)
+
+    def from_db_value(self, value: Any, *_: Any) -> Any:
+        return self.to_python(value)
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return EventKind(value)
+        except ValueError:
+            return value
+
+
+class JSONTextField(_MigratesAs, models.TextField):  # type: ignore[type-arg]
+    """Any value, as JSON text: the same bytes in every database, whatever the value.
+
+    Databases' own JSON types refuse NUL and lone surrogates and rewrite numbers; a result must
+    never be lost to that, and its digest must still fit when it is read back.
+    """
+
+    migrates_as = "django.db.models.TextField"
+
+    def from_db_value(self, value: Any, *_: Any) -> Any:
+        return None if value is None else decode(value)
+
+    def get_prep_value(self, value: Any) -> Any:
+        if value is None or hasattr(value, "resolve_expression"):
+            return value
+        return encode(value, limit=lambda: options.result_size_limit)
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith(_IN_A_FIXTURE):
+            return decode(value.removeprefix(_IN_A_FIXTURE))
+        return value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """The value in a fixture, in words that ``to_python`` can tell from a text."""
+        return _IN_A_FIXTURE + encode(self.value_from_object(obj))

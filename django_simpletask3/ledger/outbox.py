@@ -1,0 +1,83 @@
+"""What must still be told to a durable subscriber: one row per event and subscriber."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .event import TaskEvent
+from .fields import KindField
+from .subscribers import registered
+from .task_row import root_of
+
+if TYPE_CHECKING:
+    from .task_row import TaskRow
+
+
+class Delivery(models.Model):
+    """An event that a subscriber has not yet dealt with; the row goes when it has.
+
+    ``due_time`` is when somebody may (or may again) deliver it: while one does, when his claim
+    ends. It is NULL once the delivery is dead. By the database's clock.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    subscription = models.CharField(_("subscription"), max_length=100)
+    model = models.CharField(_("task model"), max_length=255)
+    task_key = models.CharField(_("task"), max_length=255)
+    sequence = models.PositiveIntegerField(_("No."))
+    kind = KindField(_("event"), max_length=32)
+    event_time = models.DateTimeField(_("time"))
+    # The search for what is due; dead ones are not found by it.
+    due_time = models.DateTimeField(_("next try"), null=True, db_index=True)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    worker = models.CharField(_("worker"), max_length=255, blank=True)
+    last_error = models.TextField(_("last error"), blank=True)
+
+    class Meta:
+        app_label = "django_simpletask3"
+        default_permissions = ("view", "change", "delete")
+        # Each event once, and the index by which the first of a task's line is known.
+        unique_together = (("subscription", "model", "task_key", "sequence"),)
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+
+    def __str__(self) -> str:
+        return f"{self.subscription}: {self.model} {self.task_key} #{self.sequence}"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was tried in vain too often; somebody must retry() or delete it."""
+        return self.due_time is None
+
+
+def note(facts: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
+    """Write the deliveries of new events, in their transaction; none if nobody has subscribed."""
+    subscribers = registered().values()
+    if not subscribers:
+        return
+    due = [
+        Delivery(
+            subscription=subscriber.name,
+            model=root_of(type(task))._meta.label,
+            task_key=str(event.task_id),
+            sequence=event.sequence,
+            kind=event.kind,
+            event_time=event.event_time,
+            due_time=event.event_time,
+        )
+        for task, event in facts
+        for subscriber in subscribers
+        if subscriber.wants(type(task), event.kind)
+    ]
+    if due:
+        Delivery._default_manager.using(using).bulk_create(due)
+
+
+def waiting(using: str) -> Any:
+    """All deliveries in this database."""
+    rows: Any = models.QuerySet(Delivery, using=using)
+    return rows

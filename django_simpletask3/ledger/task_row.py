@@ -1,0 +1,174 @@
+"""The columns and options of a task model, and where its rows stand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar, cast
+
+from django.db import DEFAULT_DB_ALIAS, models, router
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from model_utils.fields import AutoCreatedField, AutoLastModifiedField
+
+from ..conf.options import options
+from ..states import Status
+from .digests import digest_of
+from .fields import STATUS, JSONTextField, StatusField
+
+_LIMIT = 255
+
+Row = TypeVar("Row", bound="TaskRow")
+
+
+class TaskRow(models.Model):
+    """The columns and class options of SimpleTask, without its behavior.
+
+    The modules below ``models`` work on this class; users subclass SimpleTask.
+    """
+
+    #: Threads per node for this model; None means the setting.
+    django_simpletask3_worker_number: ClassVar[int | None] = None
+    #: Runs the task if ``do_task()`` is not overridden: a callable or a dotted path, called with
+    #: the task; None means ``<app package>.tasks.<ClassName>Executor``.
+    django_simpletask3_executor: ClassVar[Callable[..., Any] | str | None] = None
+    #: The event model of your own, as "app.Model"; None means that a companion is made.
+    django_simpletask3_event_model: ClassVar[str | None] = None
+    django_simpletask3_event_queue_channel_template: ClassVar[str | None] = None
+    django_simpletask3_task_id_template: ClassVar[str | None] = None
+    #: How often a body that raised is tried again.
+    django_simpletask3_max_retries: ClassVar[int] = 0
+    #: Seconds that a body may run: then ``should_stop`` is set, soon after TimeLimitExceeded raised
+    #: in it, and if that does not end it either its process is replaced. None: no limit.
+    django_simpletask3_time_limit: ClassVar[float | None] = None
+    #: How long finished tasks are kept: {Status.SUCCESS: timedelta(days=90)} deletes them then;
+    #: {"erase": ..., "delete": ...} in the place of an age erases their payloads first; the key
+    #: "deleted" is for streams whose row was deleted. None keeps everything.
+    django_simpletask3_retention: ClassVar[Mapping[Any, Any] | None] = None
+    #: How many claims in a row may be lost with their workers before the task is dropped.
+    django_simpletask3_max_attempts: ClassVar[int] = 5
+
+    STATUS = STATUS
+    PENDING = Status.PENDING
+    RUNNING = Status.RUNNING
+    SUCCESS = Status.SUCCESS
+    FAILED = Status.FAILED
+    CANCELED = Status.CANCELED
+
+    # Projected: only transitions.py writes these.
+    # The list of one status, and how many there are: without an index each is a look at every row.
+    status = StatusField(_("status"), default=Status.PENDING, editable=False, db_index=True)
+    attempt = models.PositiveIntegerField(_("attempt"), default=0, editable=False)
+    sequence = models.PositiveIntegerField(_("events"), default=0, editable=False)
+    digest = models.CharField(_("digest"), max_length=64, default="", editable=False)
+    start_time = models.DateTimeField(_("start time"), null=True, editable=False)
+    # Retention looks for what was done long ago.
+    done_time = models.DateTimeField(_("done time"), null=True, editable=False, db_index=True)
+    success = models.BooleanField(_("success"), null=True, editable=False)
+    result_data = JSONTextField(_("result"), null=True, editable=False)
+    error_data = JSONTextField(_("error"), null=True, editable=False)
+    result_time = models.DateTimeField(_("result time"), null=True, editable=False)
+
+    # Operational: bookkeeping, not replayed.
+    add_time = AutoCreatedField(_("add time"))
+    mod_time = AutoLastModifiedField(_("modify time"))
+    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
+    priority = models.SmallIntegerField(_("priority"), default=0)
+    worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
+    # Which task's body enqueued this one, as lineage.py writes it. Indexed, for there is no other
+    # way from a task to those that it enqueued: their events stand in tables of other models.
+    parent = models.CharField(_("parent"), max_length=255, null=True, editable=False, db_index=True)
+    # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
+    # doubt. NULL once the task is final, so this one index serves every search of recovery. A row
+    # that was inserted past save() is looked at soon.
+    lease_until = models.DateTimeField(
+        _("lease until"), default=timezone.now, null=True, editable=False, db_index=True
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the running body should come to an end: what it returns would be refused."""
+        flag = self.__dict__.get("_stop_flag")
+        return flag is not None and flag.is_set()
+
+    def stop_flag(self) -> threading.Event:
+        """The flag behind ``should_stop``; shared by everybody who has this instance."""
+        flag: threading.Event = self.__dict__.setdefault("_stop_flag", threading.Event())
+        return flag
+
+    def __getstate__(self) -> Any:
+        state = dict(super().__getstate__())
+        state.pop("_stop_flag", None)
+        return state
+
+    @classmethod
+    def get_worker_number(cls) -> int:
+        """Threads per node for this model."""
+        return cls.django_simpletask3_worker_number or options.default_simq_worker_number
+
+    @classmethod
+    def get_event_channel(cls) -> str:
+        """The SimQ channel of this model."""
+        template = (
+            cls.django_simpletask3_event_queue_channel_template
+            or options.event_queue_channel_template
+        )
+        return template.format(app_label=cls._meta.app_label, model_name=cls._meta.model_name)
+
+    def get_task_id(self) -> str:
+        """The id of this task's message in SimQ."""
+        template = self.django_simpletask3_task_id_template or options.task_id_template
+        meta = self._meta
+        told = template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
+        # Two databases may have given the same key.
+        return f"{told}@{using}" if (using := _unusual_home(self)) else told
+
+    def get_task_data(self) -> dict[str, Any]:
+        """The body of this task's message: which row to look at."""
+        meta = self._meta
+        key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
+        data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
+        return {**data, "using": using} if (using := _unusual_home(self)) else data
+
+
+def root_of(model: type[Row]) -> type[Row]:
+    """The concrete model whose table holds the state of the tasks of ``model``.
+
+    Proxies and multi-table children share the table, and so the stream, of their root.
+    """
+    return cast("type[Row]", _root_of(model))
+
+
+@lru_cache(maxsize=10_000)
+def _root_of(model: type[models.Model]) -> Any:
+    return model._meta.get_field("sequence").model._meta.concrete_model
+
+
+def home_of(task: TaskRow) -> str:
+    """The database in which the row of ``task`` is written, also if it was read from a replica."""
+    if not router.routers:  # Django's own answer then, which is asked for several times per move
+        return task._state.db or DEFAULT_DB_ALIAS
+    return router.db_for_write(root_of(type(task)), instance=task)
+
+
+def name_of(task: TaskRow, pk: Any = None) -> str:
+    """``task`` as ``parent`` names it: ``app.Model:key``, ``app.Model@database:key`` elsewhere.
+
+    A name that would be too long for the column ends in the digest of the key, which is ``pk`` if
+    the instance has lost it.
+    """
+    root, using = root_of(type(task)), home_of(task)
+    place = "" if using == router.db_for_write(root) else f"@{using}"
+    key = str(task.pk if pk is None else pk)
+    name = f"{root._meta.label}{place}:{key}"
+    return name if len(name) <= _LIMIT else f"{root._meta.label}{place}#{digest_of(key)}"
+
+
+def _unusual_home(task: TaskRow) -> str:
+    """The database of ``task``, if it has to be named: it is not the one the router says."""
+    using = home_of(task)
+    return "" if using == router.db_for_write(type(task)) else using

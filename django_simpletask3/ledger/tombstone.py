@@ -1,0 +1,110 @@
+"""What is left of tasks that were pruned: that they were there, when and why they went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import context
+from .digests import digest_of
+from .fields import JSONTextField
+
+_LIMIT = 255
+_graves: ContextVar[tuple[str, frozenset[Any]]] = ContextVar(
+    "django_simpletask3_graves", default=("", frozenset())
+)
+
+
+class Tombstone(models.Model):
+    """One batch of tasks, streams or payloads that were deleted on purpose, in this database.
+
+    While a tombstone is open, and only for the transaction that put it up, the triggers of
+    append-only tables let events be deleted. It is closed in that same transaction, so nobody else
+    ever sees an open one. ``digest`` is over what is gone.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    time = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+    model = models.CharField(_("task model"), max_length=255)
+    what = models.CharField(_("what"), max_length=32)
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    actor = models.CharField(_("actor"), max_length=255, blank=True)
+    tasks = models.PositiveIntegerField(_("tasks"), default=0)
+    events = models.PositiveIntegerField(_("events"), default=0)
+    first_time = models.DateTimeField(_("first"), null=True)
+    last_time = models.DateTimeField(_("last"), null=True)
+    digest = models.CharField(_("digest"), max_length=64, blank=True)
+    data = JSONTextField(_("data"), null=True)
+    is_open = models.BooleanField(default=True, db_index=True)
+
+    class Meta:
+        app_label = "django_simpletask3"
+        default_permissions = ("view",)
+        verbose_name = _("tombstone")
+        verbose_name_plural = _("tombstones")
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.what} {self.time:%Y-%m-%d %H:%M:%S}"
+
+    def inscribe(self, digests: Mapping[Any, str], *, events: int, **further: Any) -> None:
+        """Note what is gone: the digest that each task's last event had, and how many events."""
+        lines = [f"{pk} {digest}" for pk, digest in sorted(digests.items(), key=_by_text)]
+        self.tasks, self.events = len(digests), events
+        self.digest = digest_of("\n".join(lines))
+        said: Any = self.data
+        self.data = {**(said or {}), "keys": [str(pk) for pk in digests], **further}
+
+
+@contextmanager
+def raised(using: str, model: str, what: str, reason: str, policy: str = "") -> Iterator[Tombstone]:
+    """A tombstone in the transaction that is open: within the block, events may be deleted.
+
+    The block inscribes it; it is closed when the block ends. Whoever acts is the actor.
+    """
+    data: Any = {"policy": policy} if policy else {}
+    tombstone = Tombstone(
+        model=model,
+        what=what,
+        reason=reason[:_LIMIT],
+        actor=context.current().actor[:_LIMIT],
+        data=data,
+    )
+    tombstone.save(using=using, force_insert=True)
+    yield tombstone
+    tombstone.is_open = False
+    tombstone.save(using=using, force_update=True)
+
+
+@contextmanager
+def digging(table: str, pks: Iterable[Any]) -> Iterator[None]:
+    """Within the block, the rows ``pks`` of ``table`` are deleted with their streams."""
+    token = _graves.set((table, frozenset(pks)))
+    try:
+        yield
+    finally:
+        _graves.reset(token)
+
+
+def is_dug(table: str, pk: Any) -> bool:
+    """Whether that row goes with its stream, so that no event can tell of it."""
+    where, pks = _graves.get()
+    return where == table and pk in pks
+
+
+def _by_text(item: tuple[Any, str]) -> str:
+    return str(item[0])
+
+
+class What(StrEnum):
+    """What goes when its time has come; the words are stored."""
+
+    TASK = "task"  # the row and its stream
+    PAYLOAD = "payload"  # results and errors; row and stream stay
+    STREAM = "stream"  # what is left of a deleted task

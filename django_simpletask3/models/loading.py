@@ -1,0 +1,104 @@
+"""Rows as instances, by their keys: of PostgreSQL, the question is worded once for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from ..db.fast_instances import has_shell, shell
+from ..db.postgresql.json_parameters import is_plain
+from ..db.postgresql.reader import Reading, _rows, reading_of
+from ..ledger.event import events_of
+from ..ledger.task_row import home_of, root_of
+from ..states import EventKind
+from .registry import variants
+from .task import SimpleTask
+
+
+def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
+    """The rows of ``model`` with these keys, in any order, past managers that may hide some.
+
+    Results are read when they are asked for.
+    """
+    reading = reading_of(model, using)
+    if reading is None:
+        return list(_rows(model, using).filter(pk__in=pks))
+    # Plain ones: what is too large for the column is not there, and no error.
+    keys = [model._meta.pk.get_prep_value(pk) for pk in pks]
+    with reading.cursor() as cursor:
+        cursor.execute(reading.question, [keys])
+        rows = [reading.values(row) for row in cursor.fetchall()]
+    return [model.from_db(using, reading.names, row) for row in rows]
+
+
+def blank(model: type[SimpleTask], using: str, pk: Any) -> tuple[Any, Reading] | None:
+    """An instance that says nothing but its key, and how its row is read into it.
+
+    None if only Django can read rows of ``model``, if to read one does more than that, or if code
+    that is not ours decodes it, and may refuse to.
+    """
+    reading, from_db = reading_of(model, using), getattr(model.from_db, "__func__", None)
+    is_read_as_ours = from_db is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
+    if reading is None or not (is_read_as_ours and has_shell(model) and _is_plain(model)):
+        return None
+    return shell(model, {model._meta.pk.attname: pk}, using), reading
+
+
+@lru_cache(maxsize=1000)
+def _is_plain(model: type[SimpleTask]) -> bool:
+    """Whether all columns of ``model`` are what the database says, in words that we know."""
+    return all(
+        is_plain(field) and getattr(field, "decoder", None) is None
+        for field in model._meta.concrete_fields
+    )
+
+
+def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
+    """The tasks, in the order of their keys, as instances of the models they were saved as.
+
+    Results are read when they are asked for.
+
+    A proxy shares its table with others: the stream tells what was saved, at the last birth. What
+    is no longer there as that model (a child row was deleted) is an instance of ``root``.
+    """
+    pks = list(pks)
+    by_model: dict[type[SimpleTask], list[Any]] = {}
+    for pk, model in saved_models(root, using, pks).items():
+        by_model.setdefault(model, []).append(pk)
+    tasks = [task for model, keys in by_model.items() for task in instances(model, using, keys)]
+    orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
+    found = {task.pk for task in tasks}
+    if orphans := [pk for pk in orphans if pk not in found]:
+        tasks += instances(root, using, orphans)
+    places = {pk: place for place, pk in enumerate(pks)}
+    return sorted(tasks, key=lambda task: places.get(task.pk, len(pks)))
+
+
+def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, Reading] | None:
+    """An instance for the task of this key, which says nothing else yet, and how to read its row.
+
+    None if only its row, or its stream, can tell of which model it is to be, or how it is read, and
+    if the router looks for it elsewhere than in ``using``.
+    """
+    if root_of(model) is not model or len(variants(model)) > 1:
+        return None
+    found = blank(model, using, pk)
+    return found if found is not None and home_of(found[0]) == using else None
+
+
+def saved_models(
+    root: type[SimpleTask], using: str, pks: Iterable[Any]
+) -> dict[Any, type[SimpleTask]]:
+    """The models that tasks were saved as, by their keys; one query where there may be several."""
+    pks = list(pks)
+    labels = _birth_labels(root, using, pks)
+    family = variants(root)
+    return {pk: family.get(labels.get(pk, ""), root) for pk in pks}
+
+
+def _birth_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:
+    if len(variants(root)) == 1:
+        return {}
+    births = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
+    return {pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")}

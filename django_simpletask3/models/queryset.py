@@ -1,0 +1,221 @@
+"""The words in which tasks are looked for and queued in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from django.db import connections, models, transaction
+from django.db.models import Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from ..db import clock
+from ..ledger.columns import refuse_projected
+from ..ledger.task_row import TaskRow, root_of
+from ..states import ACTIVE, FINAL, EventKind, Status
+from ..transitions import erasure, insert, writer
+from ..transitions.transition import Move
+
+T = TypeVar("T", bound=TaskRow)
+
+
+#: Tasks that are moved in one transaction.
+_BATCH = 100
+_UPSERTS = ("ignore_conflicts", "update_conflicts")
+
+
+class TaskQuerySet(models.QuerySet[T]):
+    """Tasks by the state they are in; use ``TaskQuerySet.as_manager()`` in managers of your own."""
+
+    def pending(self) -> TaskQuerySet[T]:
+        """Tasks that wait for a worker."""
+        return self.filter(status=Status.PENDING)
+
+    def running(self) -> TaskQuerySet[T]:
+        """Tasks that a worker holds."""
+        return self.filter(status=Status.RUNNING)
+
+    def succeeded(self) -> TaskQuerySet[T]:
+        """Tasks whose body returned."""
+        return self.filter(status=Status.SUCCESS)
+
+    def failed(self) -> TaskQuerySet[T]:
+        """Tasks whose body raised, and tasks that were given up."""
+        return self.filter(status=Status.FAILED)
+
+    def canceled(self) -> TaskQuerySet[T]:
+        """Tasks that were called off."""
+        return self.filter(status=Status.CANCELED)
+
+    def finished(self) -> TaskQuerySet[T]:
+        """Tasks to which nothing will happen any more."""
+        return self.filter(status__in=FINAL)
+
+    def due(self) -> TaskQuerySet[T]:
+        """Tasks that could run now."""
+        now = clock.now(self.db)
+        return self.pending().filter(Q(run_after=None) | Q(run_after__lte=now))
+
+    def lost(self) -> TaskQuerySet[T]:
+        """Tasks for which somebody should have acted by now: recovery looks after them.
+
+        Running ones whose lease has ended, and waiting ones whose bell was rung long ago or never.
+        """
+        return self.filter(status__in=ACTIVE, lease_until__lte=clock.now(self.db))
+
+    def enqueue(self, **columns: Any) -> T:
+        """Save a new task with these columns, and so queue it."""
+        return self.create(**columns)
+
+    def bulk_enqueue(
+        self, tasks: Iterable[T | Mapping[str, Any]], batch_size: int | None = None
+    ) -> list[T]:
+        """Queue many tasks, given as unsaved instances or as dicts of columns.
+
+        Rows and events are written, and the bell is rung, in batches; all in one transaction.
+        """
+        made = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
+        return self.bulk_create(made, batch_size=batch_size)
+
+    def bulk_create(  # type: ignore[override]
+        self, objs: Iterable[T], batch_size: int | None = None, **options: Any
+    ) -> list[T]:
+        """As Django's, with the ``enqueue`` events in the same transaction.
+
+        Raises ValueError for ignore_conflicts and update_conflicts: nobody could say which of the
+        rows began to live.
+        """
+        if wanted := [name for name in _UPSERTS if options.get(name)]:
+            raise ValueError(f"Tasks cannot be created with {wanted[0]}: each row needs its event.")
+        tasks: list[Any] = list(objs)
+        self._for_write = True
+        create = super().bulk_create
+        writer.enqueue(
+            tasks,
+            self.db,
+            lambda: self._insert_all(tasks, create, batch_size),
+            batch_size=batch_size,
+        )
+        return tasks
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
+
+    def _insert_all(self, tasks: list[Any], create: Any, batch_size: int | None) -> None:
+        if insert.insert_all(tasks, self.db, batch_size):
+            return
+        features = connections[self.db].features
+        assigned = all(task.pk is not None for task in tasks)
+        if assigned or features.can_return_rows_from_bulk_insert:
+            create(tasks, batch_size=batch_size)
+            return
+        # This database does not tell the keys it gives to many rows at once; the events need them.
+        for task in tasks:
+            models.Model.save(task, force_insert=True, using=self.db)
+
+    def hold(self, reason: str = "") -> int:
+        """Put a legal hold on each of these tasks; their number."""
+        return self._told(EventKind.HOLD, reason)
+
+    hold.alters_data = True  # type: ignore[attr-defined]
+
+    def lift(self, reason: str = "") -> int:
+        """Take the legal hold off each of these tasks; their number."""
+        return self._told(EventKind.LIFT, reason)
+
+    lift.alters_data = True  # type: ignore[attr-defined]
+
+    def erase(self, reason: str = "") -> int:
+        """Erase the payloads of these tasks, as ``task.erase()``; of how many.
+
+        In batches, each in a transaction. Tasks that are on hold are left alone. Raises
+        IllegalTransition at a task that is not finished.
+        """
+        return sum(erasure.erase(tasks, reason) for tasks in self._batches())
+
+    erase.alters_data = True  # type: ignore[attr-defined]
+
+    def _told(self, kind: EventKind, reason: str) -> int:
+        count = 0
+        for tasks in self._batches():
+            told = [Move(task, kind, reason=reason) for task in tasks]
+            writer.record_all(told)
+            count += sum(move.event is not None for move in told)
+        return count
+
+    def _batches(self) -> Iterator[Any]:
+        pks = list(self.values_list("pk", flat=True))
+        for start in range(0, len(pks), _BATCH):
+            rows: Any = TaskQuerySet(self.model, using=self.db)
+            yield list(rows.filter(pk__in=pks[start : start + _BATCH]))
+
+    def update(self, **columns: Any) -> int:
+        """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
+        refuse_projected(columns)
+        if "run_after" in columns:
+            # First: MySQL assigns in this order, and an expression reads what was assigned before.
+            columns = {"lease_until": _looked_for(columns["run_after"]), **columns}
+        return super().update(**columns)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bookkeep(self, **columns: Any) -> int:
+        """Update bookkeeping that users do not write; for this package itself."""
+        return super().update(**columns)
+
+    bookkeep.alters_data = True  # type: ignore[attr-defined]
+
+    def bookkeep_free(self, **columns: Any) -> int:
+        """Like ``bookkeep``, but of the rows only that nobody is moving at this moment.
+
+        They are locked in the order of their keys, as by everybody; what somebody holds already is
+        left out, not waited for.
+        """
+        features = connections[self.db].features
+        if not features.has_select_for_update:
+            return self.bookkeep(**columns)
+        with transaction.atomic(using=self.db):
+            free = self.order_by("pk").select_for_update(
+                skip_locked=features.has_select_for_update_skip_locked
+            )
+            locked = rows_of(self.model, self.db).filter(
+                pk__in=list(free.values_list("pk", flat=True))
+            )
+            return locked.bookkeep(**columns)
+
+    bookkeep_free.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_update(  # type: ignore[override]
+        self, objs: Iterable[T], fields: Iterable[str], **options: Any
+    ) -> int:
+        """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
+        fields = list(fields)
+        refuse_projected(fields)
+        return super().bulk_update(objs, fields, **options)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+    def update_or_create(
+        self, defaults: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
+    ) -> tuple[T, bool]:
+        """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
+        refuse_projected(defaults or ())
+        return super().update_or_create(defaults, *args, **kwargs)
+
+    update_or_create.alters_data = True  # type: ignore[attr-defined]
+
+
+def _looked_for(run_after: Any) -> models.Case:
+    """When recovery looks after a task that was postponed: when it is due; waiting ones only."""
+    now = timezone.now()
+    if hasattr(run_after, "resolve_expression"):
+        due: Any = Coalesce(run_after, now)
+    else:
+        due = models.Value(now if run_after is None else run_after)
+    moved = models.When(status=Status.PENDING, then=due)
+    return models.Case(moved, default=models.F("lease_until"))
+
+
+def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
+    """All tasks in the table of ``model``, past managers that may hide some."""
+    return TaskQuerySet(root_of(model), using=using)

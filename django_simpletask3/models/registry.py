@@ -1,0 +1,98 @@
+"""The task models of this project, and the databases that hold their rows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from functools import lru_cache
+
+from django.apps import apps
+from django.db import Error, connections, router
+
+from ..ledger.task_row import root_of
+from .task import SimpleTask
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds for which it is remembered which database has which table, and is no replica.
+_REMEMBERED = 300.0
+#: What databases said that were asked for a table and did not answer.
+_unanswered: dict[tuple[str, str], str] = {}
+_READ_ONLY_SQL = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
+
+
+def task_models() -> list[type[SimpleTask]]:
+    """Every concrete task model, proxies and multi-table children among them, by label."""
+    found = [model for model in apps.get_models() if issubclass(model, SimpleTask)]
+    return sorted(found, key=lambda model: model._meta.label)
+
+
+def roots(chosen: Iterable[type[SimpleTask]] | None = None) -> list[type[SimpleTask]]:
+    """The models that have a table of states, each once."""
+    found = task_models() if chosen is None else chosen
+    return sorted({root_of(model) for model in found}, key=lambda model: model._meta.label)
+
+
+def variants(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
+    """The task models whose rows stand in the table of ``root``, by label; ``root`` is one."""
+    return {model._meta.label: model for model in task_models() if root_of(model) is root}
+
+
+def databases_of(model: type[SimpleTask]) -> list[str]:
+    """The databases that may hold tasks of ``model``: the one the router writes to comes first.
+
+    The others are those where ``save(using=...)`` may have put one; replicas are left alone.
+    """
+    preferred = router.db_for_write(model)
+    others = [alias for alias in connections if alias != preferred and _may_hold(model, alias)]
+    return [preferred, *others]
+
+
+def tables(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, list[type[SimpleTask]]]:
+    """The tables of tasks in each database, as the models that have them."""
+    found: dict[str, list[type[SimpleTask]]] = {}
+    for root in roots(chosen):
+        for using in databases_of(root):
+            found.setdefault(using, []).append(root)
+    return found
+
+
+def unanswered(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, str]:
+    """The databases of which it could not be told whether they hold such tasks, with their errors.
+
+    As ``tables(chosen)`` has found last; it has left them out.
+    """
+    names = {root._meta.db_table for root in roots(chosen)}
+    asked = list(_unanswered.items())
+    return {alias: error for (alias, table), error in asked if table in names}
+
+
+def _may_hold(model: type[SimpleTask], alias: str) -> bool:
+    if not router.allow_migrate_model(alias, model) or _is_mirror(alias):
+        return False
+    table = model._meta.db_table
+    try:
+        found = _has_table(alias, table, int(time.monotonic() / _REMEMBERED))
+    except Error as error:
+        # Asked again at the next pass: an answer is remembered, a failure is not.
+        _logger.warning("database_unreachable database=%s error=%s", alias, error)
+        _unanswered[alias, table] = str(error) or type(error).__name__
+        return False
+    _unanswered.pop((alias, table), None)
+    return found
+
+
+def _is_mirror(alias: str) -> bool:
+    return bool(connections[alias].settings_dict.get("TEST", {}).get("MIRROR"))
+
+
+@lru_cache(maxsize=1000)
+def _has_table(alias: str, table: str, _period: int) -> bool:
+    connection = connections[alias]
+    if question := _READ_ONLY_SQL.get(connection.vendor):
+        with connection.cursor() as cursor:
+            cursor.execute(question)
+            if cursor.fetchone()[0]:
+                return False
+    return table in connection.introspection.table_names()

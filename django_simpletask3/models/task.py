@@ -1,0 +1,235 @@
+"""A task: subclass SimpleTask, add columns of your own, write ``do_task()``, save a row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models, router
+from django.db.models.signals import class_prepared, pre_delete
+from django.utils.functional import classproperty
+
+from ..control import Dashboard, Instruction
+from ..db.fast_instances import has_shell, shell
+from ..dispatch import after_commit
+from ..exceptions import TaskGone
+from ..ledger.columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
+from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model, stream_of
+from ..ledger.outbox import Delivery
+from ..ledger.projection import Projection, fold
+from ..ledger.task_row import TaskRow, home_of, root_of
+from ..ledger.tombstone import Tombstone, is_dug
+from ..states import EventKind, Status
+from ..transitions import erasure, insert, transition, writer
+from ..transitions.legal_holds import held, refuse_held
+from . import waiting
+from .queryset import TaskQuerySet, rows_of
+
+__all__ = [
+    "Dashboard",
+    "Delivery",
+    "Instruction",
+    "SimpleTask",
+    "TaskEvent",
+    "TaskQuerySet",
+    "Tombstone",
+    "stream_of",
+]
+
+
+class SimpleTask(TaskRow):
+    """A task is a row: saving a new one queues it, a worker runs its ``do_task()``.
+
+    What the body returned stands in ``result_data``, what it raised in ``error_data``; everything
+    that happened to the task, in order, in ``events``.
+    """
+
+    if TYPE_CHECKING:
+        #: The stream of this task.
+        events: models.Manager[Any]
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} {self.pk}"
+
+    def do_task(self, *args: Any, **kwargs: Any) -> Any:
+        """The work. What it returns is the result; what it raises is the error.
+
+        Own columns assigned here are saved with the outcome. No transaction is open, unless the
+        body opens one. Declare ``worker`` or ``msg`` (or ``**kwargs``) to be given the worker's
+        name and the SimQ message.
+        """
+        raise NotImplementedError
+
+    @classproperty
+    def event_model(cls) -> type[TaskEvent]:  # noqa: N805
+        """The model of this task's stream."""
+        return event_model_of(cls)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
+        """As Django's; when the task will run is remembered, so that ``save()`` sees a change."""
+        if options or not has_shell(cls):
+            task = super().from_db(db, field_names, values, **options)
+        else:
+            task = shell(cls, dict(zip(field_names, values, strict=True)), db)
+        transition.remember_schedule(task)
+        return task
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """As Django's."""
+        super().refresh_from_db(*args, **kwargs)
+        fields = {**dict(zip(("using", "fields"), args, strict=False)), **kwargs}.get("fields")
+        transition.remember_schedule(self, transition.SCHEDULE if fields is None else fields)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert a new task and queue it; of a task that exists, write its own columns only.
+
+        A new row and its ``enqueue`` event are one transaction; the queue is told after the
+        outermost commit on the same database. Saving a PENDING task again makes sure that it is
+        queued; ``run_after`` and ``priority`` are written if they were changed here. Raises
+        ProjectedColumn if ``update_fields`` names a column of the state machine, and ValueError if
+        the router would look for the new row elsewhere than in ``using``.
+        """
+        names = ("force_insert", "force_update", "using", "update_fields")
+        asked = {**dict(zip(names, args, strict=False)), **kwargs}
+        using = asked.get("using") or router.db_for_write(type(self), instance=self)
+        if self._is_new(asked):
+            insert = {**asked, "using": using, "force_insert": asked.get("force_insert") or True}
+            writer.enqueue(
+                [self],
+                using,
+                lambda: super(SimpleTask, self).save(**insert),
+                may_be_alone=type(self)._do_insert is SimpleTask._do_insert,
+            )
+            return
+        asked["update_fields"] = self._own_columns(asked.get("update_fields"))
+        super().save(**{**asked, "using": using})
+        transition.remember_schedule(self, asked["update_fields"])
+        if self.status == Status.PENDING:
+            if self.run_after is not None and "run_after" in asked["update_fields"]:
+                # Else recovery looks for the bell when the task was due before
+                # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
+                until = transition.trusted_until(self.run_after, using)
+                rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(lease_until=until)
+            after_commit.bell(self, using)
+
+    def _do_insert(
+        self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
+    ) -> Any:
+        row = {"fields": fields, "returning_fields": returning_fields, "raw": raw}
+        told = insert.insert(self, using, manager.model, **row)
+        if told is not None:
+            return told
+        return super()._do_insert(manager, using, **row)  # type: ignore[misc]
+
+    def _is_new(self, asked: dict[str, Any]) -> bool:
+        if asked.get("force_insert"):
+            return True
+        unsaved = self._state.adding or self.pk is None
+        return unsaved and not asked.get("force_update") and asked.get("update_fields") is None
+
+    def _own_columns(self, asked: Any) -> set[str]:
+        if asked is not None:
+            asked = set(asked)
+            if (added := added_by_django(self)) <= asked:
+                asked -= added & MACHINES_OWN
+            refuse_projected(asked)
+            return {*asked, "mod_time"} if asked else set()
+        loaded = {field.name for field in own_fields(self)}
+        # A retry may have postponed the task meanwhile: an old instance must not undo that
+        # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
+        return {*loaded, "mod_time", *transition.rescheduled(self)}
+
+    def reset(self, reason: str = "", *, run_after: Any = None) -> None:
+        """Let the task run again, whatever it is doing; the erased result is kept in the event.
+
+        A run that is going on is superseded: its result will be refused.
+        """
+        values = {"run_after": run_after}
+        writer.record(self, EventKind.RESET, reason=reason, values=values)
+
+    def cancel(self, reason: str = "") -> None:
+        """Call the task off. Raises IllegalTransition if it is finished.
+
+        A running body is told by ``should_stop``, and its result will be refused.
+        """
+        writer.record(self, EventKind.CANCEL, reason=reason)
+        self.stop_flag().set()
+
+    def note(self, reason: str = "", **data: Any) -> TaskEvent:
+        """Append a ``note`` to the stream: progress, a checkpoint, an annotation.
+
+        ``progress=0.3`` in ``data``, a share from 0 to 1, moves the progress bar in the admin.
+        """
+        worker = self.worker if self.status == Status.RUNNING else ""
+        return writer.record(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
+
+    def state_at(self, moment: datetime) -> Projection:
+        """What the row said at ``moment``, but for results: the fold of the events until then."""
+        stream = events_of(type(self), home_of(self)).filter(task=self.pk)
+        return fold(takewhile(lambda event: event.event_time <= moment, stream))
+
+    def hold(self, reason: str = "") -> TaskEvent:
+        """Put a legal hold on the task: nothing of it may be deleted or erased until ``lift()``."""
+        return writer.record(self, EventKind.HOLD, reason=reason)
+
+    def lift(self, reason: str = "") -> TaskEvent:
+        """Take the legal hold off."""
+        return writer.record(self, EventKind.LIFT, reason=reason)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a legal hold is on the task. One query."""
+        return bool(held(root_of(type(self)), home_of(self), [self.pk]))
+
+    def erase(self, reason: str = "") -> bool:
+        """Erase what the body returned or raised, from the row and from the events.
+
+        Digests stay, so that the chain holds, and an ``erase`` event says who and why. Returns
+        whether there was something to erase. Raises IllegalTransition unless the task is finished,
+        and TaskHeld if it is on hold.
+        """
+        refuse_held(root_of(type(self)), home_of(self), self)
+        return bool(erasure.erase([self], reason))
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until the task is final and return it, refreshed.
+
+        Raises WaitTimeout after ``timeout`` seconds; None waits for ever. Waiting inside a
+        transaction that hides the worker's commits is waiting in vain.
+        """
+        waiting.until_final(self, timeout)
+        return self
+
+
+def _provide_stream(sender: type[models.Model], **_: Any) -> None:
+    if (
+        issubclass(sender, SimpleTask)
+        and root_of(sender) is sender
+        and sender.django_simpletask3_event_model is None
+    ):
+        make_event_model(sender)
+
+
+def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
+    # Of a multi-table task the root's row is the task; Django deletes it in any case.
+    if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
+        if is_dug(sender._meta.db_table, instance.pk):
+            return
+        refuse_held(root_of(sender), using, instance)
+        try:
+            # No savepoint: what is told in one is told apart from the rest of the transaction, and
+            # Redis would be asked once per row (test_a_thousand_deleted_tasks_cost_a_few_calls).
+            writer.record(instance, EventKind.DELETE, using=using, savepoint=False)
+        except TaskGone:
+            return
+
+
+class_prepared.connect(_provide_stream, dispatch_uid="django_simpletask3.stream")
+pre_delete.connect(_record_deletion, dispatch_uid="django_simpletask3.deletion")

@@ -1,0 +1,65 @@
+"""The queue that the settings describe, one per process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from django.core.signals import setting_changed
+
+from ..conf.options import options
+from .simqcore_api import Queue
+
+
+class _Slot:
+    """Where the process's queue is kept; a forked child starts with an empty one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.queue: Queue | None = None
+
+
+_slot = _Slot()
+
+
+def get_queue() -> Queue:
+    """The process's queue, made when it is first asked for; nothing is connected by asking.
+
+    Raises InvalidSetting if a setting cannot be used.
+    """
+    with _slot.lock:
+        if _slot.queue is None:
+            _slot.queue = _configured()
+        return _slot.queue
+
+
+def reset_queue() -> None:
+    """Close the process's queue; the next ``get_queue`` reads the settings again."""
+    with _slot.lock:
+        queue, _slot.queue = _slot.queue, None
+    if queue is not None:
+        queue.close()
+
+
+def _configured() -> Queue:
+    return Queue.from_url(
+        options.simq_redis_url,
+        prefix=options.simq_prefix,
+        ack_event_expire=options.simq_ack_event_expire,
+        done_item_expire=options.simq_done_item_expire,
+        worker_status_expire=options.simq_worker_status_expire,
+        running_timeout=options.simq_running_timeout,
+        default_running_timeout_action=options.simq_default_running_timeout_action,
+        running_timeout_handler_policies=options.simq_running_timeout_handler_policies,
+    )
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if "SIMQ" in setting or "REDIS" in setting or "ACK_EVENT" in setting:
+        reset_queue()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_simpletask3.queue")
+# __init__ again: the lock may have been copied while another thread of the parent held it.
+os.register_at_fork(after_in_child=_slot.__init__)  # type: ignore[misc]

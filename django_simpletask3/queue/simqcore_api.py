@@ -1,0 +1,144 @@
+"""The methods of ``simqcore.SimQ``, one message at a time, on the same scripts."""
+
+from __future__ import annotations
+
+# ruff: noqa: A002 - the argument is called id in the stock client
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from .encoding import Undecodable, dumps, loads
+from .maintenance import Upkeep
+from .messages import Message
+from .operations import Delivery
+from .worker_registry import Roll
+
+_FINAL = ("done", "drop", "canceled")
+#: How long ``query`` trusts its wait before it looks at the status again.
+_LOOK_AGAIN = 1.0
+_ANSWERS = {1: True, 0: False, -1: None}
+
+
+class Classic(Delivery, Upkeep):
+    """The stock methods, with the stock signatures and return values.
+
+    They know a message by its id only. ``ack``, ``drop`` and ``ret`` act for whoever holds it; of
+    a message that nobody holds they return False.
+    """
+
+    def lpush(self, channel: str, data: Any, id: str | None = None) -> str:
+        """Put a message at the end of the queue; its id."""
+        return self._push(channel, data, id, urgent=False)
+
+    def rpush(self, channel: str, data: Any, id: str | None = None) -> str:
+        """Put a message where it is the next to be taken; its id."""
+        return self._push(channel, data, id, urgent=True)
+
+    def pop(
+        self, channel: str, worker: str | None = None, timeout: float = 5
+    ) -> dict[str, Any] | None:
+        """Take the next message; None if none came within ``timeout`` seconds."""
+        claims = self.claim(
+            channel,
+            worker=worker or self.get_default_worker(),
+            lease=self._lease(channel),
+            timeout=timeout,
+        )
+        if not claims:
+            return None
+        message = claims[0].as_dict
+        with suppress(Undecodable):  # the claim stands, and what could be read is in the message
+            message |= self.query(claims[0].id) or {}
+        return message
+
+    def ack(self, id: str, result: Any = None) -> bool:
+        """Finish a message; whether it was held, or had been finished so before."""
+        status, held = self._state(id)
+        return status == "done" or (held is not None and self.ack_many([held], result)[0])
+
+    def drop(self, id: str) -> bool:
+        """Finish a message as dropped; whether it was held, or had been dropped before."""
+        status, held = self._state(id)
+        return status == "drop" or (held is not None and self.drop_many([held])[0])
+
+    def ret(self, id: str, return_reason: str | None = None) -> bool:
+        """Give a message back, to the end of the queue; whether it was held."""
+        status, held = self._state(id)
+        if status != "running" or held is None:
+            return False
+        return self.ret_many([held], return_reason or "", head=False)[0]
+
+    def cancel(self, id: str) -> bool | None:
+        """Cancel a message: True if it will not run, None if it runs now, False if it is too late.
+
+        One that runs now is canceled only if it comes back.
+        """
+        return _ANSWERS[self.run("cancel", id)]
+
+    def query(self, id: str, timeout: float = 0) -> dict[str, Any] | None:
+        """The message's fields, once it is finished, or ``timeout`` seconds are over.
+
+        Everybody who waits for a message wakes; the event is not used up.
+        """
+        deadline = time.monotonic() + timeout
+        key, done = self.get_item_key(id), self.get_done_key(id)
+        while True:
+            fields: dict[str, Any] | None = self.hgetall(key) or None
+            rest = min(deadline - time.monotonic(), _LOOK_AGAIN)
+            client, wait = self.endpoint.waiting(rest)
+            if wait <= 0 or (fields or {}).get("status") in _FINAL:
+                return fields
+            with self.translated():  # a move onto itself: nothing is taken from the others
+                client.execute_command("BLMOVE", done, done, "RIGHT", "RIGHT", wait)
+
+    def update_worker_status(self, worker: str | None = None, expire: int = 0) -> None:
+        """Say that a worker lives, for ``expire`` seconds."""
+        name = worker or self.get_default_worker()
+        self.run("heartbeat", name, dumps(name), int(expire or self.worker_status_expire), 0)
+
+    def get_worker_status(self, worker: str | None = None) -> dict[str, Any] | None:
+        """What a worker said last, and the ``ttl`` of it; None if it did not report."""
+        key = self.get_worker_key(worker or self.get_default_worker())
+        status = self.hgetall(key)
+        return status | {"ttl": self.ask(lambda: self.db.ttl(key))} if status else None
+
+    def recovery(
+        self,
+        channel: str | None = None,
+        running_timeout_handler_policies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> int:
+        """Adopt and recover; how many messages were returned, dropped or canceled."""
+        self.adopt()
+        counts = self.recover(
+            limit=10_000, channel=channel or "", policies=running_timeout_handler_policies
+        )
+        return counts["returned"] + counts["dropped"] + counts["canceled"]
+
+    def _push(self, channel: str, data: Any, id: str | None, *, urgent: bool) -> str:
+        message_id = id or str(uuid.uuid4())
+        self.push(channel, [(message_id, data)], urgent=urgent)
+        return message_id
+
+    def _lease(self, channel: str) -> float:
+        policy = self.get_running_timeout_handler_policy({"channel": channel})
+        return float(policy["running_timeout"])
+
+    def _state(self, id: str) -> tuple[Any, Message | None]:
+        """The status of a message, and the message as whoever holds it knows it."""
+        key = self.get_item_key(id)
+        values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))
+        status, channel, running_id = (loads(value or "null") for value in values)
+        held = Message(id, channel, running_id, None) if channel and running_id else None
+        return status, held
+
+
+class Queue(Classic, Roll):
+    """Messages in Redis, in the format of ``simqcore`` 0.2.
+
+    Keys, statuses and values are those of the stock client, so that both can work on the same
+    queues; our own keys begin with ``{prefix}:x:``. Each operation is one script, atomic, and
+    harmless to repeat for the same claim; a claim that is no longer valid changes nothing. Redis
+    Cluster needs a prefix that is a hash tag (``{simq}``).
+    """

@@ -1,0 +1,69 @@
+"""A glance at the tables of tasks: whether somebody has to act, and when, in one statement each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .. import control
+from ..db import clock
+from ..db.limited_queries import Blank, Filled, first_of
+from ..ledger.fields import StatusField
+from ..models.queryset import rows_of
+from ..models.task import SimpleTask
+from ..states import ACTIVE, Status
+
+_STATUS = Blank("status", StatusField())
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The earliest moment at which somebody must act for a task in this state; None: for nobody.
+
+    ``asked`` is when operators first asked for what still stands; None: for nothing in here.
+    """
+
+    using: str
+    running: datetime | None
+    pending: datetime | None
+    asked: datetime | None = None
+
+    def is_due(self, status: Status) -> bool:
+        """Whether that moment has come, by the clock of the database as it was last read."""
+        moment = self.running if status is Status.RUNNING else self.pending
+        return moment is not None and moment <= clock.now(self.using)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing waits or runs here."""
+        return self.running is None and self.pending is None
+
+
+def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool = False) -> Glance:
+    """What these tables of the database ``using`` say, each by its index of ``lease_until``.
+
+    And ``with_instructions`` what operators ask, in the same statement.
+    """
+    held = {
+        root: rows_of(root, using)
+        .filter(status=_STATUS, lease_until__isnull=False)
+        .order_by("lease_until")
+        .values_list("lease_until")
+        for root in roots
+    }
+    queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
+        (root, status): Filled(held[root], {"status": status})
+        for root in held
+        for status in sorted(ACTIVE)
+    }
+    if with_instructions:
+        queries[None] = control.times(using)
+    earliest: dict[Status | None, datetime] = {}
+    for key, rows in first_of(using, queries, 1).items():
+        status = key[1] if key else None
+        for (moment,) in rows:
+            earliest[status] = min(moment, earliest.get(status, moment))
+    found = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
+    return Glance(using, *found)

@@ -1,0 +1,81 @@
+"""What follows for a task whose worker was lost: back to the queue, or given up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from ..conf.backoff import exponential
+from ..conf.leases import policy_of
+from ..db import clock
+from ..ledger.event import events_of
+from ..ledger.task_row import home_of, root_of
+from ..models.task import SimpleTask
+from ..states import EventKind, Status
+from ..transitions.transition import Move
+from .lost_messages import recorded
+
+#: Seconds that a task rests after its worker was lost for the second time; then ever longer.
+_REST = 0.5
+#: After one of these the count of lost claims begins anew.
+_FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
+
+
+def given_back(
+    tasks: Sequence[SimpleTask], reason: str, further: Mapping[str, Any] = MappingProxyType({})
+) -> int:
+    """Recover or drop those of ``tasks`` that are still held as they were seen; their number.
+
+    ``further`` evidence goes into the events, beside the lost worker, how long it ran, and how many
+    claims in a row were lost.
+    """
+    running = [task for task in tasks if task.status == Status.RUNNING]
+    if not running:
+        return 0
+    using = home_of(running[0])
+    losses = _losses_of(root_of(type(running[0])), using, [task.pk for task in running])
+    moves = [_giving_back(task, reason, losses[task.pk] + 1, further) for task in running]
+    return recorded(moves)
+
+
+def _giving_back(task: SimpleTask, reason: str, losses: int, further: Mapping[str, Any]) -> Move:
+    using = home_of(task)
+    ran = task.start_time and (clock.now(using) - task.start_time).total_seconds()
+    evidence = {
+        "lost_worker": task.worker,
+        "ran_seconds": ran and round(ran, 3),
+        "losses": losses,
+        **further,
+    }
+    # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
+    seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
+    most = task.django_simpletask3_max_attempts
+    if policy_of(task.get_event_channel()).action == "drop" or (most and losses >= most):
+        message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
+        error = {"type": "WorkerLost", "message": message, "traceback": ""}
+        return Move(task, EventKind.DROP, reason=reason, data=evidence, error=error, expect=seen)
+    values = {"run_after": _rest(losses, using)} if losses > 1 else {}
+    return Move(task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expect=seen)
+
+
+def _rest(losses: int, using: str) -> datetime:
+    # Whoever was lost together does not come back together: so a task that kills its worker ends
+    # alone, and those that only were beside it are done before (test_a_poison_task...).
+    return clock.after(using, exponential(losses - 1, base=_REST, cap=60.0, jitter=0.75))
+
+
+def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Counter[Any]:
+    """How often in a row each task lost its worker, in one query."""
+    stream = events_of(root, using).filter(
+        task__in=pks, kind__in=[EventKind.RECOVER, *_FRESH_STARTS]
+    )
+    losses: Counter[Any] = Counter()
+    for pk, kind, came_from in stream.values_list("task_id", "kind", "from_status"):
+        if kind in _FRESH_STARTS:
+            losses[pk] = 0
+        elif came_from == Status.RUNNING:
+            losses[pk] += 1
+    return losses

@@ -1,0 +1,68 @@
+"""How long a task model keeps its finished tasks: the rules of ``django_simpletask3_retention``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from ..ledger.tombstone import What
+from ..states import FINAL, Status
+
+#: Names the streams whose rows were deleted.
+DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``what`` goes of tasks that have been in ``status`` for ``age``; None: of deleted ones."""
+
+    what: What
+    status: Status | None
+    age: timedelta
+
+    def __str__(self) -> str:
+        name = DELETED if self.status is None else self.status.name
+        return f"{self.what} of {name} after {self.age}"
+
+
+def rules(declared: Any) -> list[Rule]:
+    """The rules that ``declared`` means; None means none. Raises ValueError, with what to write.
+
+    Payloads come first, so that what is erased and deleted at once is told of as erased.
+    """
+    if declared is None:
+        return []
+    if not isinstance(declared, Mapping):
+        raise ValueError(f"it is {declared!r}; write a mapping of a final status to an age")
+    found = [rule for key, value in declared.items() for rule in _rules(_status(key), value)]
+    return sorted(found, key=lambda rule: rule.what is not What.PAYLOAD)
+
+
+def _rules(status: Status | None, value: Any) -> list[Rule]:
+    whole = What.STREAM if status is None else What.TASK
+    if not isinstance(value, Mapping):
+        return [Rule(whole, status, _age(value))]
+    steps = {"delete": whole} if status is None else {"erase": What.PAYLOAD, "delete": whole}
+    if not value or (unknown := value.keys() - steps):
+        words = ", ".join(sorted(map(str, unknown))) if value else "nothing"
+        raise ValueError(f"it says {words}; the steps are {' and '.join(steps)}")
+    return [Rule(steps[step], status, _age(age)) for step, age in value.items()]
+
+
+def _status(key: Any) -> Status | None:
+    if key == DELETED:
+        return None
+    if type(key) in (int, Status) and key in FINAL:
+        return Status(key)
+    names = ", ".join(f"Status.{status.name}" for status in sorted(FINAL))
+    raise ValueError(f"{key!r} is no final status; the keys are {names} and {DELETED!r}")
+
+
+def _age(value: Any) -> timedelta:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = timedelta(seconds=value)
+    if isinstance(value, timedelta) and value > timedelta(0):
+        return value
+    raise ValueError(f"{value!r} is no age; write a timedelta, or seconds, above 0")

@@ -1,0 +1,246 @@
+"""A task model that is renamed takes its events along when ``makemigrations`` finds out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db.migrations.autodetector import MigrationAutodetector, OperationDependency
+from django.db.migrations.operations import RemoveField
+from django.db.migrations.questioner import InteractiveMigrationQuestioner, MigrationQuestioner
+from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.utils import resolve_relation
+
+Key = tuple[str, str]
+
+#: Columns that every table of events has had and will have.
+_MARKS = frozenset({"task", "sequence", "kind", "event_time", "digest"})
+
+_LOST = (
+    "This would drop the history of {task}: the table of {events}, with every event in it.\n"
+    "{advice}"
+)
+_LIVES_ON = (
+    "- {task} itself lives on. If its events are to go all the same, write the migration by hand, "
+    "with DropHistory (django_simpletask3.operations) before DeleteModel."
+)
+_TO_GO = (
+    "{rename}"
+    "- If {task} is to go, and its history with it: take it out of the models first, without "
+    "changing others, and let makemigrations write a migration for that alone. migrate will say "
+    "what it wants to see in it."
+)
+_ORPHANED = (
+    "This would drop the table of {task} and keep its events in {events}, which would then be "
+    "taken for those of {other}.\n"
+    "{rename}"
+    "- If not, let {other} have an event model of its own."
+)
+_RENAME = "- If it was renamed: manage.py django-simpletask3-rename {task} {name}\n"
+
+
+def is_stream(state: Any) -> bool:
+    """Whether a model, as migrations know it, is an event model."""
+    fields = state.fields
+    return fields.keys() >= _MARKS and getattr(fields["task"], "db_constraint", True) is False
+
+
+def task_of(stream: ModelState) -> Key:
+    """The task model of an event model, as migrations know it."""
+    column: Any = stream.fields["task"]
+    to = column.remote_field.model
+    app_label, name = resolve_relation(to, stream.app_label, stream.name_lower)
+    return app_label, name
+
+
+class KeepsHistory(MigrationAutodetector):
+    """Django's autodetector, for which a task model and its event model are one.
+
+    Whether a task model was renamed is asked once, also if its columns were changed at the same
+    time, and the answer holds for its events. Raises CommandError rather than dropping the events
+    of a model that lives on or may have been renamed.
+    """
+
+    # Made while Django looks for changes.
+    old_model_keys: set[Key]
+    new_model_keys: set[Key]
+    generated_operations: dict[str, list[Any]]
+
+    def __init__(
+        self,
+        from_state: ProjectState,
+        to_state: ProjectState,
+        questioner: MigrationQuestioner | None = None,
+        renamed: tuple[Key, Key] | None = None,
+    ) -> None:
+        super().__init__(from_state, to_state, questioner)
+        # migrate only wants to know whether anything was changed, and has nobody to ask.
+        self.is_writing = questioner is not None
+        self.questioner: Any = _Remembering(self.questioner, renamed)
+        self.renamed = renamed
+        #: The models that were renamed, task models and event models: old key by new key.
+        self.known: dict[Key, Key] = {}
+
+    def changes(self, *args: Any, **kwargs: Any) -> Any:
+        """As Django's. Raises CommandError if history would be lost without need."""
+        changes = super().changes(*args, **kwargs)
+        for stream in streams(self.from_state):
+            if self.is_writing and stream.app_label in changes:
+                self._refuse_loss(stream)
+        return changes
+
+    def generate_renamed_models(self) -> None:
+        """As Django's, when it has been found out which task models were renamed."""
+        if self.renamed:
+            _validate(self.from_state, self.to_state, *self.renamed)
+        for new in self._added():
+            for old in sorted(self._removed() - set(self.known.values())):
+                if old[0] == new[0] and self.questioner.ask_rename_model(
+                    self.from_state.models[old], self.to_state.models[new]
+                ):
+                    self._know(old, new)
+                    break
+        super().generate_renamed_models()
+
+    def generate_deleted_models(self) -> None:
+        """As Django's, in an order that databases accept."""
+        super().generate_deleted_models()
+        for app_label, operations in self.generated_operations.items():
+            for operation in operations:
+                if _removes_the_task(operation):
+                    # Django 5.2 removes the column first, and no database forgives that
+                    # (test_a_history_goes_on_purpose_and_leaves_a_tombstone).
+                    pair = OperationDependency(
+                        app_label,
+                        operation.model_name,
+                        operation.name,
+                        OperationDependency.Type.ALTER_FOO_TOGETHER,
+                    )
+                    operation._auto_deps.append(pair)
+
+    def only_relation_agnostic_fields(self, fields: Any) -> Any:
+        """As Django's, by which it compares models; those that were renamed are found equal."""
+        for new, old in self.known.items():
+            if fields is self.to_state.models[new].fields:
+                return [new]
+            if fields is self.from_state.models[old].fields:
+                return [new]
+        return super().only_relation_agnostic_fields(fields)
+
+    def _removed(self) -> set[Key]:
+        """The task models that are no longer there."""
+        tasks = {task_of(stream) for stream in streams(self.from_state)}
+        return {key for key in tasks & self.old_model_keys if key not in self.to_state.models}
+
+    def _added(self) -> list[Key]:
+        """The task models that were not there."""
+        tasks = {task_of(stream) for stream in streams(self.to_state)}
+        return sorted(k for k in tasks & self.new_model_keys if k not in self.from_state.models)
+
+    def _know(self, old: Key, new: Key) -> None:
+        self.known[new] = old
+        before = [s for s in streams(self.from_state) if task_of(s) == old]
+        after = [s for s in streams(self.to_state) if task_of(s) == new]
+        for gone, come in zip(before, after, strict=False):
+            # One of the user's own may have kept its name.
+            if _key(gone) not in self.to_state.models and _key(come) not in self.from_state.models:
+                self.known[_key(come)] = _key(gone)
+
+    def _refuse_loss(self, stream: ModelState) -> None:
+        task = task_of(stream)
+        kept = {(app, old) for (app, _), old in self.renamed_models.items()}
+        labels = {"task": _label(self.from_state, task), "events": _label_of(stream)}
+        if _key(stream) in kept or _key(stream) in self.to_state.models:
+            if task not in kept and task not in self.to_state.models:
+                self._refuse_orphans(stream, labels)
+        elif task in kept or task in self.to_state.models:
+            raise CommandError(_LOST.format(**labels, advice=_LIVES_ON.format(**labels)))
+        elif names := [self.to_state.models[key].name for key in self._successors(task)]:
+            advice = _TO_GO.format(**labels, rename=_rename(labels["task"], names))
+            raise CommandError(_LOST.format(**labels, advice=advice))
+
+    def _refuse_orphans(self, stream: ModelState, labels: dict[str, str]) -> None:
+        new = next((n for n, old in self.known.items() if old == _key(stream)), _key(stream))
+        other = _label(self.to_state, task_of(self.to_state.models[new]))
+        rename = _rename(labels["task"], [other.rpartition(".")[2]])
+        raise CommandError(_ORPHANED.format(**labels, other=other, rename=rename))
+
+    def _successors(self, task: Key) -> list[Key]:
+        """The new task models that ``task`` may have become; a person may have said no."""
+        new = [key for key in self._added() if key not in self.known]
+        return [key for key in new if (task, key) not in self.questioner.denied]
+
+
+class _Remembering:
+    """A questioner that asks nothing twice."""
+
+    def __init__(self, questioner: Any, renamed: tuple[Key, Key] | None) -> None:
+        self.questioner = questioner
+        self.answers: dict[tuple[Key, Key], bool] = {renamed: True} if renamed else {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.questioner, name)
+
+    @property
+    def denied(self) -> set[tuple[Key, Key]]:
+        """What a person has said no to."""
+        if not isinstance(self.questioner, InteractiveMigrationQuestioner):
+            return set()
+        return {pair for pair, answer in self.answers.items() if not answer}
+
+    def ask_rename_model(self, old: ModelState, new: ModelState) -> bool:
+        pair = (_key(old), _key(new))
+        if is_stream(old) and is_stream(new) and task_of(old) != task_of(new):
+            # Its events were renamed if and only if the task was.
+            return self.answers.get((task_of(old), task_of(new)), False)
+        if pair not in self.answers:
+            self.answers[pair] = bool(self.questioner.ask_rename_model(old, new))
+        return self.answers[pair]
+
+
+def keeping_history(base: type[MigrationAutodetector]) -> type[MigrationAutodetector]:
+    """``base``, whosever it is, with the care of KeepsHistory."""
+    if issubclass(base, KeepsHistory):
+        return base
+    return type("HistoryAutodetector", (KeepsHistory, base), {})
+
+
+def _removes_the_task(operation: Any) -> bool:
+    return type(operation) is RemoveField and operation.name == "task"
+
+
+def streams(state: ProjectState) -> Iterator[ModelState]:
+    """The event models, by app and name."""
+    return (state.models[key] for key in sorted(state.models) if is_stream(state.models[key]))
+
+
+def _key(state: ModelState) -> Key:
+    return state.app_label, state.name_lower
+
+
+def _label_of(state: ModelState) -> str:
+    return f"{state.app_label}.{state.name}"
+
+
+def _label(state: ProjectState, key: Key) -> str:
+    return _label_of(state.models[key]) if key in state.models else ".".join(key)
+
+
+def _rename(task: str, names: list[str]) -> str:
+    return "".join(_RENAME.format(task=task, name=name) for name in names)
+
+
+def _validate(before: ProjectState, after: ProjectState, old: Key, new: Key) -> None:
+    """Raise CommandError unless migrations know ``old`` only and the models ``new`` only."""
+    if old not in before.models:
+        raise CommandError(f"No migration has made {'.'.join(old)}.")
+    if old in after.models or new not in after.models:
+        raise CommandError(
+            f"Rename the class first: the models of {old[0]} must have {new[1]}, and {old[1]} "
+            "no more. Then let this command write the migration."
+        )
+    if new in before.models:
+        raise CommandError(f"Migrations know {'.'.join(new)} already.")
+    if old not in {task_of(stream) for stream in streams(before)}:
+        raise CommandError(f"{'.'.join(old)} is no task model; makemigrations can rename it.")

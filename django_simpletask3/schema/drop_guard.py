@@ -1,0 +1,109 @@
+"""No migration drops the table of an event model that has events, unless it says that it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.apps.registry import Apps
+from django.core.management.base import CommandError
+from django.db import connections, models, router
+from django.db.migrations import Migration
+from django.db.migrations.operations import CreateModel, DeleteModel, RenameModel
+from django.db.migrations.state import ModelState
+
+from .autodetector import is_stream
+from .protect import DropHistory
+from .protection_state import flat
+
+Key = tuple[str, str]
+
+_FORWARDS = (
+    "The migration {migration} would drop the history of {task}: the table of {events}, which has "
+    "events in it (database {using!r}).\n"
+    "- If the task model was renamed: delete this migration, and let\n"
+    "  manage.py django-simpletask3-rename {task} NewName\n"
+    "  write the right one.\n"
+    "- If the history is to go: from django_simpletask3.operations import DropHistory, and put\n"
+    '  DropHistory("{name}", reason="why") at the beginning of its operations.'
+)
+_BACKWARDS = (
+    "Going back behind {migration} would drop the history of {task}: the table of {events}, which "
+    "has events in it (database {using!r}).\n"
+    "- If the history is to go: empty the table first; for a database of a developer, "
+    "manage.py flush does."
+)
+
+
+def refuse(using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: Any) -> None:
+    """Before a migration: raise CommandError if ``plan`` drops events without saying so."""
+    for key, migration, backwards in _dropped(plan):
+        model = _stream(apps, key)
+        if model is None or not _has_rows(model, using):
+            continue
+        told = _BACKWARDS if backwards else _FORWARDS
+        raise CommandError(
+            told.format(
+                migration=migration,
+                task=_task(model),
+                events=model._meta.label,
+                name=key[1],
+                using=using,
+            )
+        )
+
+
+def _dropped(plan: Iterable[tuple[Migration, bool]]) -> Iterator[tuple[Key, Migration, bool]]:
+    """The models whose tables ``plan`` drops, by the names that they have before it."""
+    origins: dict[Key, Key | None] = {}
+    for migration, backwards in plan:
+        for key in _gone(migration, backwards, origins):
+            yield key, migration, backwards
+
+
+def _gone(migration: Migration, backwards: bool, origins: dict[Key, Key | None]) -> Iterator[Key]:
+    label = migration.app_label
+    granted: set[Key] = set()
+    for operation in _steps(migration, backwards):
+        match operation:
+            case DropHistory():
+                granted.add((label, operation.name_lower))
+            case RenameModel():
+                names = (operation.old_name_lower, operation.new_name_lower)
+                old, new = reversed(names) if backwards else names
+                origins[label, new] = origins.pop((label, old), (label, old))
+            case CreateModel() | DeleteModel():
+                key = (label, operation.name_lower)
+                if isinstance(operation, CreateModel) is not backwards:
+                    origins[key] = None  # made within the plan: whatever it has, it had not before
+                    continue
+                origin = origins.pop(key, key)
+                if origin is not None and key not in granted:
+                    yield origin
+
+
+def _steps(migration: Migration, backwards: bool) -> list[Any]:
+    steps = list(flat(migration.operations))
+    return steps[::-1] if backwards else steps
+
+
+def _stream(apps: Apps, key: Key) -> Any:
+    """The event model that was called so before the plan; None if there is none."""
+    try:
+        model = apps.get_model(*key)
+    except LookupError:
+        return None
+    return model if is_stream(ModelState.from_model(model)) else None
+
+
+def _has_rows(model: type[models.Model], using: str) -> bool:
+    if not router.allow_migrate_model(using, model):
+        return False
+    if model._meta.db_table not in connections[using].introspection.table_names():
+        return False
+    return model._base_manager.using(using).exists()
+
+
+def _task(model: type[models.Model]) -> str:
+    related: Any = model._meta.get_field("task").related_model
+    return str(related._meta.label)

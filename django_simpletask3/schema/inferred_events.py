@@ -1,0 +1,139 @@
+"""What must have happened to a row that is older than its events: made up once, and marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+
+from ..db import clock
+from ..ledger.digests import digest_of, seal
+from ..ledger.encoding import decode, encode
+from ..ledger.projection import Projection
+from ..states import FINAL, EventKind, Status
+
+ACTOR = "migrate"
+REASON = "was there before its events"
+
+#: The shortest way to each status.
+_WAYS = {
+    Status.PENDING: (EventKind.ENQUEUE,),
+    Status.RUNNING: (EventKind.ENQUEUE, EventKind.START),
+    Status.SUCCESS: (EventKind.ENQUEUE, EventKind.START, EventKind.ACK),
+    Status.FAILED: (EventKind.ENQUEUE, EventKind.START, EventKind.FAIL),
+    Status.CANCELED: (EventKind.ENQUEUE, EventKind.CANCEL),
+}
+#: How many events are made up for a row at most.
+MOST = max(map(len, _WAYS.values()))
+_STATE = Projection._fields
+#: The columns that ``begun`` and ``forget`` assign.
+WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "lease_until")
+
+
+def begun(row: Any, using: str) -> list[Any]:
+    """The events that the status of ``row`` implies; its columns are made to say the same.
+
+    Raises ValueError if it is the status of no task.
+    """
+    kinds = _WAYS[Status(row.status)]
+    projection, events = Projection(), []
+    evidence, left_over = _evidence(kinds[-1], row)
+    for kind, moment in zip(kinds, _moments(row, kinds, using), strict=True):
+        data = {
+            "adopted": True,
+            **(left_over if kind is EventKind.ENQUEUE else {}),
+            **(evidence if kind is kinds[-1] else {}),
+        }
+        event = _next(projection, kind, moment, row, data)
+        projection = projection.after(event)
+        events.append(event)
+    for name in _STATE:
+        setattr(row, name, getattr(projection, name))
+    row.lease_until = None if row.status in FINAL else clock.now(using)
+    return events
+
+
+def forget(row: Any, events: Sequence[Any], using: str) -> None:
+    """Let ``row`` say what it said before ``events`` were made for it."""
+    first = decode(events[0].data)
+    for name, value in first.get("erased", {}).items():
+        setattr(row, name, encode(value))
+    row.attempt, row.sequence, row.digest = 0, 0, ""
+    row.lease_until = clock.now(using)
+
+
+def streams_of(model: type[models.Model]) -> Any:
+    """The event model of ``model``, as migrations know both."""
+    relation: Any = model._meta.get_field("events")
+    return relation.related_model
+
+
+def is_unmoved(row: Any, events: Sequence[Any]) -> bool:
+    """Whether all that ever happened to ``row`` is what was made up for it."""
+    return len(events) == row.sequence and all(
+        event.data is not None and (decode(event.data) or {}).get("adopted") for event in events
+    )
+
+
+def _moments(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[datetime]:
+    """When each of ``kinds`` happened, by what the row knows; never before the one before it."""
+    known = [row.add_time, row.start_time, row.done_time, row.result_time]
+    told = [moment for moment in known if moment is not None]
+    row.add_time = min(told, default=clock.now(using))
+    columns = {EventKind.ENQUEUE: row.add_time, EventKind.START: row.start_time}
+    moment = row.add_time
+    for kind in kinds:
+        said = columns.get(kind, row.done_time or row.result_time)
+        moment = max(moment, said or moment)
+        yield moment
+
+
+def _evidence(last: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the last event says of the outcome, and the values in ``row`` that are not of it."""
+    texts = {name: getattr(row, name) for name in ("result_data", "error_data")}
+    values = {name: decode(text) for name, text in texts.items() if text is not None}
+    evidence: dict[str, Any] = {}
+    if last is EventKind.ACK and "result_data" in values:
+        del values["result_data"]
+        text = texts["result_data"]
+        evidence["result"] = {"digest": digest_of(text), "size": len(text)}
+    if last is EventKind.FAIL and isinstance(values.get("error_data"), dict):
+        error = values.pop("error_data")
+        evidence["error"] = {name: error.get(name) for name in ("type", "message")}
+    for name in values:
+        setattr(row, name, None)
+    return evidence, {"erased": values} if values else {}
+
+
+def _next(before: Projection, kind: EventKind, moment: datetime, row: Any, data: Any) -> Any:
+    """The event ``kind`` after those that led to ``before``, sealed."""
+    event: Any = streams_of(type(row))(
+        task_id=row.pk,
+        sequence=before.sequence + 1,
+        kind=str(kind),
+        from_status=before.status,
+        attempt=before.attempt + (kind is EventKind.START),
+        event_time=moment,
+        worker="",
+        actor=ACTOR,
+        reason=REASON,
+        data=encode(data),
+    )
+    event.to_status = before.after(event).status
+    event.digest = seal(
+        before.digest,
+        task=event.task_id,
+        sequence=event.sequence,
+        kind=event.kind,
+        from_status=event.from_status,
+        to_status=event.to_status,
+        attempt=event.attempt,
+        event_time=event.event_time,
+        worker=event.worker,
+        actor=event.actor,
+        reason=event.reason,
+        data=decode(event.data),
+    )
+    return event

@@ -1,0 +1,163 @@
+"""What migrations may say about the events of a task model; their names stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db import models, router
+from django.db.migrations.operations.base import OperationCategory
+from django.db.migrations.operations.models import ModelOperation
+
+from ..ledger.tombstone import Tombstone
+from . import triggers
+from .triggers import Table
+
+PACKAGE = "django_simpletask3"
+
+_TOMBSTONES_FIRST = (
+    "{operation} needs the table of tombstones: add "
+    '("django_simpletask3", "0001_initial") to the dependencies of the migration, and let the '
+    "routers allow the app django_simpletask3 in the database {alias!r}."
+)
+
+
+class _OnEvents(ModelOperation):
+    """An operation on the table of one event model of the migration's app; no state changes."""
+
+    category = OperationCategory.ALTERATION
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """The models stay as they are."""
+
+    def _table(self, app_label: str, schema_editor: Any, state: Any) -> Table | None:
+        """The table in this database; None if the router keeps it elsewhere."""
+        model = state.apps.get_model(app_label, self.name)
+        alias = schema_editor.connection.alias
+        if not self.allow_migrate_model(alias, model):
+            return None
+        if (PACKAGE, "tombstone") not in state.models or not router.allow_migrate_model(
+            alias, Tombstone
+        ):
+            told = _TOMBSTONES_FIRST.format(operation=self.describe(), alias=alias)
+            raise ValueError(told)
+        return Table.of(model)
+
+    def _protect(self, app_label: str, schema_editor: Any, state: Any) -> None:
+        self._run(app_label, schema_editor, state, triggers.putting_up)
+
+    def _unprotect(self, app_label: str, schema_editor: Any, state: Any) -> None:
+        self._run(app_label, schema_editor, state, triggers.taking_away)
+
+    def _run(self, app_label: str, schema_editor: Any, state: Any, making: Any) -> None:
+        table = self._table(app_label, schema_editor, state)
+        if table is None:
+            return
+        connection = schema_editor.connection
+        dialect = triggers.dialect_of(connection)
+        if schema_editor.collect_sql:
+            for statement in making(connection, table):
+                schema_editor.execute(dialect.told(statement), params=None)
+            return
+        triggers.execute(connection, table, making(connection, table, dialect.installed(table)))
+
+
+class ProtectEvents(_OnEvents):
+    """Let the database refuse to change or delete events: ``ProtectEvents("invoiceevent")``.
+
+    Inserting stays free. The migration depends on ``("django_simpletask3", "0001_initial")``.
+    """
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._protect(app_label, schema_editor, to_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._unprotect(app_label, schema_editor, to_state)
+
+    def describe(self) -> str:
+        return f"Make {self.name} append-only in the database"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"protect_{self.name_lower}"
+
+
+class UnprotectEvents(_OnEvents):
+    """Take the protection away again: for good, or around what has to rewrite the events."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._unprotect(app_label, schema_editor, to_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._protect(app_label, schema_editor, to_state)
+
+    def describe(self) -> str:
+        return f"Let {self.name} be changed in the database"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"unprotect_{self.name_lower}"
+
+
+class DropHistory(_OnEvents):
+    """Say that the next operations drop this event model, with its events, and why.
+
+    ``migrate`` refuses to drop a table that has events without it. What stays is a tombstone, which
+    tells how many there were, and of when.
+    """
+
+    category = OperationCategory.REMOVAL
+    reduces_to_sql = False
+    atomic = True
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(name)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        if self._table(app_label, schema_editor, from_state) is None:
+            return
+        alias = schema_editor.connection.alias
+        tombstones = from_state.apps.get_model(PACKAGE, "tombstone")._base_manager.using(alias)
+        events = from_state.apps.get_model(app_label, self.name)
+        tombstones.create(
+            **_summary(events, alias), what="stream", reason=self.reason, is_open=False
+        )
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        """What is gone is gone; the table is made anew by others."""
+
+    def describe(self) -> str:
+        return f"Drop {self.name} with its history: {self.reason}"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"drop_history_{self.name_lower}"
+
+
+def _summary(events: Any, using: str) -> dict[str, Any]:
+    """What a tombstone says of all rows of an event model."""
+    rows = events._base_manager.using(using).order_by("task_id", "sequence")
+    told = rows.aggregate(
+        tasks=models.Count("task_id", distinct=True),
+        events=models.Count("pk"),
+        first_time=models.Min("event_time"),
+        last_time=models.Max("event_time"),
+    )
+    digest = hashlib.sha256()
+    for link in rows.values_list("digest", flat=True).iterator():
+        digest.update(link.encode())
+    label = events._meta.get_field("task").related_model._meta.label
+    return {**told, "model": label, "digest": digest.hexdigest()}

@@ -1,0 +1,26 @@
+"""The templates for migrations, and a migration made from one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.template import Context, Engine
+
+from .missing_migrations import Template
+
+_PACKAGE = Path(__file__).parents[1]
+#: In an installed package, and beside it in the repository.
+_FOLDERS = (_PACKAGE / "migrations_templates", _PACKAGE.parent / "migrations_templates")
+
+
+def rendered(
+    template: Template, models: list[str], dependencies: list[tuple[str, str]], until: str
+) -> str:
+    """The text of a migration for ``models``; ``until`` is the last month of partitions."""
+    engine = Engine(dirs=[str(folder) for folder in _FOLDERS], autoescape=False)
+    told = {
+        "models": [name.lower() for name in models],
+        "dependencies": dependencies,
+        "until": until,
+    }
+    return engine.get_template(f"{template}.py-tpl").render(Context(told, autoescape=False))

@@ -1,0 +1,301 @@
+"""Triggers that refuse to change or delete the rows of a table, in the SQL of each database."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError, models, transaction
+from django.db.utils import NotSupportedError
+
+from ..ledger.tombstone import Tombstone
+
+PREFIX = "simpletask3_append_only"
+FUNCTION = f"django_{PREFIX}"
+#: What the database says; MySQL cuts at 128 characters.
+REFUSAL = "Events are append-only: they cannot be changed or deleted. A stream outlives its task."
+
+_NO_PRIVILEGE = (
+    "The triggers that keep {table} append-only could not be changed: this database user may not. "
+    "Grant it TRIGGER on the table; on MySQL and MariaDB with binary logging it needs SUPER, too, "
+    "or the server log_bin_trust_function_creators = 1. The database says: {error}"
+)
+#: MySQL: command denied, needs SUPER, access denied, needs SUPER because of binary logging.
+_DENIED = {1142, 1227, 1044, 1419}
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of an event model, and the columns by which its rows are told apart."""
+
+    name: str
+    key: str
+    task: str
+    sequence: str
+
+    @classmethod
+    def of(cls, model: type[models.Model]) -> Table:
+        meta: Any = model._meta
+        columns = (meta.get_field(name).column for name in (meta.pk.name, "task", "sequence"))
+        return cls(meta.db_table, *columns)
+
+    @property
+    def digest(self) -> str:
+        """For names that belong to this table, and must be short."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:12]
+
+    def trigger(self, what: str) -> str:
+        """A name of its own: on MySQL and SQLite triggers of all tables share their names."""
+        return f"{PREFIX}_{what}_{self.digest}"
+
+
+class Dialect(ABC):
+    """What one kind of database calls a trigger."""
+
+    #: Every trigger of ours in the database: the key and the name of its table, its own name, and
+    #: what tells whether it is as it was.
+    everything: str
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.quote = connection.ops.quote_name
+        self.tombstones = self.quote(Tombstone._meta.db_table)
+
+    @abstractmethod
+    def created(self, table: Table) -> dict[str, str]:
+        """The SQL of each trigger, by name."""
+
+    @abstractmethod
+    def expected(self, table: Table) -> dict[str, str]:
+        """What ``installed`` says if all is well."""
+
+    def dropped(self, table: Table, name: str) -> str:
+        return f"DROP TRIGGER IF EXISTS {self.quote(name)}"
+
+    def before(self) -> list[str]:
+        """What the triggers need."""
+        return []
+
+    def after(self) -> list[str]:
+        """Clears what no trigger needs any more."""
+        return []
+
+    def told(self, sql: str) -> str:
+        """``sql`` as the database's own client wants it."""
+        return sql
+
+    def installed(self, table: Table) -> dict[str, str]:
+        """What the database has for ``table``, by the trigger's name."""
+        key = self.key_of(table)
+        return {name: definition for at, _, name, definition in self.read() if at == key}
+
+    def tables(self) -> set[str]:
+        """The names of the tables that have triggers of ours."""
+        return {table for _, table, _, _ in self.read()}
+
+    def key_of(self, table: Table) -> str:
+        return table.name.lower()
+
+    def read(self) -> list[tuple[str, str, str, str]]:
+        """What ``everything`` answers."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(self.everything)
+            return list(cursor.fetchall())
+
+
+class SQLite(Dialect):
+    everything = (
+        "SELECT lower(tbl_name), tbl_name, name, sql FROM sqlite_master "
+        f"WHERE type = 'trigger' AND name LIKE '{PREFIX}%'"
+    )
+
+    def created(self, table: Table) -> dict[str, str]:
+        shut = f'NOT EXISTS (SELECT 1 FROM {self.tombstones} WHERE "is_open")'
+        name, key, task, sequence = map(
+            self.quote, (table.name, table.key, table.task, table.sequence)
+        )
+        # INSERT OR REPLACE deletes what stood there without a word to the trigger of DELETE.
+        there = (
+            f"EXISTS (SELECT 1 FROM {name} WHERE {key} = NEW.{key} "
+            f"OR ({task} = NEW.{task} AND {sequence} = NEW.{sequence}))"
+        )
+        conditions = {"update": shut, "delete": shut, "insert": f"{there} AND {shut}"}
+        return {
+            table.trigger(what): (
+                f"CREATE TRIGGER {self.quote(table.trigger(what))} BEFORE {what.upper()} ON {name} "
+                f"WHEN {condition} BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+            )
+            for what, condition in conditions.items()
+        }
+
+    def expected(self, table: Table) -> dict[str, str]:
+        return self.created(table)
+
+
+class MySQL(Dialect):
+    everything = (
+        "SELECT lower(event_object_table), event_object_table, trigger_name, "
+        "concat(action_timing, ' ', event_manipulation, ' ', action_statement) "
+        "FROM information_schema.triggers "
+        f"WHERE event_object_schema = DATABASE() AND trigger_name LIKE '{PREFIX}%'"
+    )
+
+    def created(self, table: Table) -> dict[str, str]:
+        return {
+            table.trigger(what): (
+                f"CREATE TRIGGER {self.quote(table.trigger(what))} BEFORE {what.upper()} "
+                f"ON {self.quote(table.name)} FOR EACH ROW {self._body()}"
+            )
+            for what in ("update", "delete")
+        }
+
+    def expected(self, table: Table) -> dict[str, str]:
+        return {
+            table.trigger(what): f"BEFORE {what.upper()} {self._body()}"
+            for what in ("update", "delete")
+        }
+
+    def _body(self) -> str:
+        # A trigger reads under lock: whoever deletes would wait for every other one who has opened
+        # the door for himself, and two of them for each other (test_two_may_delete_at_once).
+        can_skip = self.connection.features.has_select_for_update_skip_locked
+        lock = " FOR UPDATE SKIP LOCKED" if can_skip else ""
+        return (
+            f"IF NOT EXISTS (SELECT 1 FROM {self.tombstones} WHERE is_open{lock}) THEN "
+            f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{REFUSAL}'; END IF"
+        )
+
+    def told(self, sql: str) -> str:
+        # The client would end the statement at the semicolon inside the trigger.
+        return f"DELIMITER //\n{sql}//\nDELIMITER ;" if ";" in sql else sql
+
+
+class PostgreSQL(Dialect):
+    everything = (
+        # Of a partitioned table's partitions, those that are not switched on.
+        "WITH off AS (SELECT tgparentid, string_agg(tgrelid::regclass::text, ' ') AS names "
+        "FROM pg_trigger WHERE tgparentid <> 0 AND tgenabled <> 'O' GROUP BY tgparentid) "
+        "SELECT tgrelid::text, relname, tgname, "
+        "concat_ws(' ', tgtype, tgenabled, tgattr, tgqual, prosrc, off.names) "
+        "FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
+        "JOIN pg_class ON pg_class.oid = tgrelid "
+        "LEFT JOIN off ON off.tgparentid = pg_trigger.oid "
+        f"WHERE tgname LIKE '{PREFIX}%' AND pg_trigger.tgparentid = 0"
+    )
+    # By row, so that what touches no row is free: loaddata and Model.save() try to UPDATE before
+    # they INSERT (test_events_can_be_loaded_from_a_fixture).
+    events = {"change": ("UPDATE OR DELETE", "ROW", 27), "truncate": ("TRUNCATE", "STATEMENT", 34)}
+
+    def created(self, table: Table) -> dict[str, str]:
+        return {
+            f"{PREFIX}_{what}": (
+                f"CREATE TRIGGER {self.quote(f'{PREFIX}_{what}')} BEFORE {event} "
+                f"ON {self.quote(table.name)} FOR EACH {each} EXECUTE FUNCTION {FUNCTION}()"
+            )
+            for what, (event, each, _) in self.events.items()
+        }
+
+    def expected(self, table: Table) -> dict[str, str]:
+        return {
+            f"{PREFIX}_{what}": f"{kind} O  {self._body()}"
+            for what, (_, _, kind) in self.events.items()
+        }
+
+    def dropped(self, table: Table, name: str) -> str:
+        return f"{super().dropped(table, name)} ON {self.quote(table.name)}"
+
+    def before(self) -> list[str]:
+        language = "RETURNS trigger LANGUAGE plpgsql"
+        return [f"CREATE OR REPLACE FUNCTION {FUNCTION}() {language} AS $${self._body()}$$"]
+
+    def after(self) -> list[str]:
+        users = f"SELECT FROM pg_trigger WHERE tgfoid = to_regproc('{FUNCTION}')"
+        drop = f"DROP FUNCTION IF EXISTS {FUNCTION}()"
+        return [f"DO $$ BEGIN IF NOT EXISTS ({users}) THEN {drop}; END IF; END $$"]
+
+    def key_of(self, table: Table) -> str:
+        # The table's number, for its name may have a schema in it.
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s)::oid::text", [self.quote(table.name)])
+            return str(cursor.fetchone()[0])
+
+    def _body(self) -> str:
+        return (
+            f"BEGIN IF NOT EXISTS (SELECT FROM {self.tombstones} WHERE is_open) THEN "
+            f"RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'restrict_violation'; END IF; "
+            "IF TG_OP = 'UPDATE' THEN RETURN NEW; END IF; RETURN OLD; END"
+        )
+
+
+_DIALECTS: Mapping[str, type[Dialect]] = {
+    "sqlite": SQLite,
+    "mysql": MySQL,
+    "postgresql": PostgreSQL,
+}
+
+
+def dialect_of(connection: Any) -> Dialect:
+    """Raises NotSupportedError for a database nobody has written triggers for."""
+    try:
+        return _DIALECTS[connection.vendor](connection)
+    except KeyError:
+        raise NotSupportedError(
+            f"Events cannot be made append-only on {connection.display_name}: "
+            "the triggers are written for PostgreSQL, MySQL, MariaDB and SQLite."
+        ) from None
+
+
+def putting_up(connection: Any, table: Table, there: Mapping[str, str] | None = None) -> list[str]:
+    """The statements that give ``table`` its triggers, in place of those that are ``there``."""
+    dialect = dialect_of(connection)
+    created = dialect.created(table)
+    # Also by the new names: a table that was called so before may have kept its triggers.
+    names = [*created, *(name for name in there or () if name not in created)]
+    drops = [dialect.dropped(table, name) for name in names]
+    return [*dialect.before(), *drops, *created.values()]
+
+
+def taking_away(connection: Any, table: Table, there: Mapping[str, str] | None = None) -> list[str]:
+    """The statements that take the triggers of ``table`` away, whatever they are called."""
+    dialect = dialect_of(connection)
+    names = [*dict.fromkeys([*dialect.created(table), *(there or ())])]
+    return [*(dialect.dropped(table, name) for name in names), *dialect.after()]
+
+
+def are_sound(connection: Any, table: Table) -> bool:
+    """Whether ``table`` has the triggers it should have, as they should be, and switched on."""
+    dialect = dialect_of(connection)
+    return dialect.installed(table) == dialect.expected(table)
+
+
+def execute(connection: Any, table: Table, statements: list[str]) -> None:
+    """Run ``statements``, together where the database allows it."""
+    with _explained(table), connection.cursor() as cursor:
+        if not connection.features.can_rollback_ddl:
+            for statement in statements:
+                cursor.execute(statement)
+            return
+        with transaction.atomic(using=connection.alias):
+            for statement in statements:
+                cursor.execute(statement)
+
+
+@contextmanager
+def _explained(table: Table) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        driver = error.__cause__
+        if _is_denied(driver):
+            raise type(error)(_NO_PRIVILEGE.format(table=table.name, error=driver)) from error
+        raise
+
+
+def _is_denied(driver: Any) -> bool:
+    number = driver.args[0] if driver is not None and driver.args else None
+    return number in _DENIED or getattr(driver, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE

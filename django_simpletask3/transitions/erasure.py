@@ -1,0 +1,117 @@
+"""Erasing what bodies returned and raised, from rows and events; every chain still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, transaction
+
+from ..exceptions import IllegalTransition
+from ..ledger import tombstone as tombstones
+from ..ledger.digests import PAYLOAD, erased_from, is_erased
+from ..ledger.event import TaskEvent, event_model_of, events_of
+from ..ledger.task_row import home_of, root_of
+from ..ledger.tombstone import What
+from ..states import FINAL, EventKind, Status
+from . import writer
+from .legal_holds import held
+from .transition import Move
+
+if TYPE_CHECKING:
+    from ..ledger.task_row import TaskRow
+
+_PAGE = 200
+
+
+def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
+    """Erase the payloads of finished tasks of one table, in one transaction; of how many.
+
+    Result and error go from the row, and from the events what they say of them: a mark with its
+    digest stays, so that the chain holds. An ``erase`` event says who and why, a tombstone what is
+    gone. Tasks that are on hold, or have nothing to erase, are left alone. Raises
+    IllegalTransition, and erases nothing, if one of them is not finished.
+    """
+    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    pks = [task.pk for task in tasks]
+    with transaction.atomic(using=using):
+        writer.lock(root, using, pks)
+        rows = {row["pk"]: row for row in _rows(root, using, pks)}
+        _refuse_unfinished(rows.values())
+        spared = held(root, using, pks)
+        speaking = _speaking(root, using, pks)
+        guilty = [
+            task
+            for task in tasks
+            if task.pk in rows
+            and task.pk not in spared
+            and (rows[task.pk]["has_payload"] or task.pk in speaking)
+        ]
+        if guilty:
+            _erase(root, using, guilty, reason, policy)
+    return len(guilty)
+
+
+def _erase(
+    root: type[TaskRow], using: str, tasks: Sequence[TaskRow], reason: str, policy: str
+) -> None:
+    before = {task.pk: digest for task, digest in _digests(root, using, tasks)}
+    with tombstones.raised(using, root._meta.label, What.PAYLOAD, reason, policy) as tombstone:
+        writer.record_all(
+            [Move(task, EventKind.ERASE, reason=reason) for task in tasks], using=using
+        )
+        event_model: Any = event_model_of(root)
+        streams: Any = models.QuerySet(event_model, using=using)
+        count = 0
+        for events in _pages(root, using, list(before)):
+            for event in events:
+                event.data = erased_from(event.data)
+            streams.bulk_update(events, ["data"])
+            count += len(events)
+        tombstone.inscribe(before, events=count)
+
+
+def _digests(
+    root: type[TaskRow], using: str, tasks: Sequence[TaskRow]
+) -> Iterator[tuple[TaskRow, str]]:
+    table: Any = models.QuerySet(root, using=using)
+    digests = dict(table.filter(pk__in=[t.pk for t in tasks]).values_list("pk", "digest"))
+    return ((task, digests[task.pk]) for task in tasks)
+
+
+def _rows(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    table: Any = models.QuerySet(root, using=using)
+    empty = models.Q(result_data=None, error_data=None)
+    rows = table.filter(pk__in=pks).annotate(
+        has_payload=models.Case(models.When(empty, then=False), default=True)
+    )
+    yield from rows.values("pk", "status", "has_payload")
+
+
+def _refuse_unfinished(rows: Any) -> None:
+    for row in rows:
+        if row["status"] not in FINAL:
+            raise IllegalTransition(
+                f"a {Status(row['status']).name} task cannot be erased: wait for its end, or "
+                "cancel() it.",
+                pk=row["pk"],
+                kind=EventKind.ERASE,
+            )
+
+
+def _speaking(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
+    """Those of ``pks`` in whose events there is something to erase."""
+    return {event.task_id for events in _pages(root, using, pks) for event in events}
+
+
+def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list[TaskEvent]]:
+    """The events of which something can be erased, some at a time."""
+    stream = events_of(root, using).filter(task__in=pks, data__isnull=False)
+    page = list(stream.order_by("pk")[:_PAGE])
+    while page:
+        yield [event for event in page if _says_something(event.data)]
+        page = list(stream.filter(pk__gt=page[-1].pk).order_by("pk")[:_PAGE])
+
+
+def _says_something(data: Any) -> bool:
+    return isinstance(data, dict) and any(not is_erased(data[k]) for k in PAYLOAD if k in data)

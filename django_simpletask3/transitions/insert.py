@@ -1,0 +1,174 @@
+"""A new row with its first event, in one statement of PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db import models, transaction
+from django.db.models.signals import post_save, pre_save
+
+from ..db.backends import pen_of
+from ..db.postgresql.json_parameters import Unspeakable, is_plain
+from ..ledger.event import TaskEvent
+from ..ledger.subscribers import registered
+from ..ledger.task_row import home_of, root_of
+from ..signals import event_recorded
+
+if TYPE_CHECKING:
+    from ..ledger.task_row import TaskRow
+
+_CHARGE = "_first_event"
+
+
+def charge(task: TaskRow, event: TaskEvent) -> None:
+    """Let the insert of ``task``, which comes next, take ``event`` along if it can."""
+    vars(task)[_CHARGE] = event
+
+
+def discharge(task: TaskRow) -> TaskEvent | None:
+    """The event that the insert of ``task`` has not taken along; None if it has."""
+    event: TaskEvent | None = vars(task).pop(_CHARGE, None)
+    return event
+
+
+def insert(task: TaskRow, using: str, model: type[TaskRow], **row: Any) -> list[list[Any]] | None:
+    """Insert the row of ``task`` into the table of ``model``, with the event in its charge.
+
+    ``row`` is what Django's ``Model._do_insert`` is told, and what is returned what that returns;
+    None, and nothing is inserted, if row and event need a statement each. Raises NotAlone if they
+    do, and there is no transaction.
+    """
+    event: TaskEvent | None = vars(task).get(_CHARGE)
+    if event is None:
+        return None
+    told = _inserted(task, event, using, model, row)
+    if told is None and transaction.get_autocommit(using):
+        raise NotAlone
+    return told
+
+
+def _inserted(
+    task: TaskRow, event: TaskEvent, using: str, model: type[TaskRow], row: dict[str, Any]
+) -> list[list[Any]] | None:
+    # Django has given it a key in ``pk`` by now, if its column knows one.
+    if model is not root_of(model) or task.pk is not None or not _is_plain(model):
+        return None
+    pen, columns = pen_of(model, using), _columns(model)
+    # Somebody's own _do_insert() may have left out some.
+    if not pen.is_terse or len(row["fields"]) != len(columns.idle) + len(columns.busy):
+        return None
+    try:
+        key = pen.bear(_row(task, model, raw=row["raw"]), event)
+    except Unspeakable:
+        return None
+    discharge(task)
+    return [[key]]
+
+
+def _row(task: TaskRow, model: Any, *, raw: bool = False) -> dict[str, Any]:
+    columns = _columns(model)
+    row = dict(zip(columns.idle, columns.read(task), strict=True))
+    for field in columns.busy:
+        row[field.attname] = getattr(task, field.attname) if raw else field.pre_save(task, True)
+    return row
+
+
+class _Columns(NamedTuple):
+    """The columns of new rows: those that are saved as they are, and who does more."""
+
+    idle: Sequence[str]
+    read: Callable[[Any], tuple[Any, ...]]
+    busy: Sequence[Any]
+
+
+@lru_cache(maxsize=1000)
+def _columns(model: Any) -> _Columns:
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    idle = [field.attname for field in fields if _is_idle(field)]
+    busy = [field for field in fields if not _is_idle(field)]
+    return _Columns(idle, attrgetter(*idle), busy)
+
+
+def _is_idle(field: Any) -> bool:
+    """Whether ``field`` is saved just as it is."""
+    if type(field).pre_save is models.DateTimeField.pre_save:
+        return not (field.auto_now or field.auto_now_add)
+    return type(field).pre_save is models.Field.pre_save
+
+
+def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = None) -> bool:
+    """Insert the rows of ``tasks``, new ones of one model, as Django's ``bulk_create`` does.
+
+    False, and nothing is inserted, if Django has to do that: elsewhere than in PostgreSQL, for keys
+    that are known, and for columns or values that are not plain.
+    """
+    if not tasks:
+        return False
+    model: Any = type(tasks[0])._meta.concrete_model
+    pen = pen_of(root_of(model), using)
+    if not (pen.is_terse and _is_plain(model) and all(task.pk is None for task in tasks)):
+        return False
+    if any(field.is_relation for field in model._meta.concrete_fields):
+        for task in tasks:
+            task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
+    rows = [_row(task, model) for task in tasks]
+    try:
+        keys = pen.insert(rows, batch_size)
+    except Unspeakable:
+        return False
+    for task, key in zip(tasks, keys, strict=True):
+        task.pk, task._state.adding, task._state.db = key, False, using
+    return True
+
+
+@lru_cache(maxsize=1000)
+def _is_plain(model: Any) -> bool:
+    """Whether rows of ``model`` get nothing from the database but the key that it counts."""
+    counted = list(model._meta.db_returning_fields) == [model._meta.pk]
+    return (
+        counted
+        and isinstance(model._meta.pk, models.AutoField)
+        and all(is_plain(field) and not field.generated for field in model._meta.concrete_fields)
+    )
+
+
+class NotAlone(Exception):
+    """Row and event need more than one statement, and so a transaction; nothing was inserted."""
+
+
+def is_alone(task: TaskRow, using: str) -> bool:
+    """Whether the insert of ``task`` is a transaction by itself: one statement, nobody watching.
+
+    What would undo the row if it raised, or be undone with it, needs more: receivers, subscribers,
+    columns that do something when they are saved, a router that looks elsewhere. So may an event
+    model of somebody's own.
+    """
+    model = type(task)
+    connection = transaction.get_connection(using)
+    return (
+        pen_of(root_of(model), using).is_terse
+        and model is root_of(model)
+        and model.django_simpletask3_event_model is None
+        and task.pk is None
+        and _is_plain(model)
+        and connection.get_autocommit()
+        and not connection.in_atomic_block
+        and _will_be_at_home(task, using)
+        and not registered()
+        and not event_recorded.has_listeners(model)
+        and not pre_save.has_listeners(model)
+        and not post_save.has_listeners(model)
+    )
+
+
+def _will_be_at_home(task: TaskRow, using: str) -> bool:
+    """Whether the router looks for ``task`` in ``using`` once it is there."""
+    state, before = task._state, task._state.db
+    state.db = using
+    try:
+        return home_of(task) == using
+    finally:
+        state.db = before

@@ -1,0 +1,206 @@
+"""One move of one task: what it asks for, the event it leaves, the columns it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db import models
+
+from .. import context
+from ..conf.options import options
+from ..db import clock
+from ..db.fast_instances import has_shell, shell
+from ..exceptions import TransitionRefused
+from ..ledger.digests import digest_of
+from ..ledger.encoding import encode, kept, safe_text
+from ..ledger.event import (
+    TaskEvent,
+    event_model_of,
+)
+from ..ledger.projection import Projection
+from ..ledger.task_row import TaskRow
+from ..states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
+
+if TYPE_CHECKING:
+    from ..ledger.task_row import TaskRow
+
+#: What users write and moves write too: an old instance must not undo what a move wrote.
+SCHEDULE = frozenset({"run_after", "priority"})
+
+_TEXT_LIMIT = 255
+_WITH_ERROR = frozenset({EventKind.FAIL, EventKind.DROP, EventKind.RETRY})
+
+
+@dataclass(slots=True)
+class Move:
+    """One move of one task that is asked for, and what became of it.
+
+    That is ``event``, ``refused`` or, if it could not be recorded, ``failure``.
+
+    ``expect`` names columns and the values they must still have; the last words of a worker are
+    fenced by themselves. ``values`` are further columns to write with the move: the task's own
+    ones, and bookkeeping. ``error`` is what ``error_data`` will hold. ``known`` is the row as
+    whoever asks last saw it: if nobody has moved it since, it need not be read again.
+    """
+
+    task: TaskRow
+    kind: EventKind
+    reason: str = ""
+    worker: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
+    error: dict[str, Any] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Any] | None = None
+    event: TaskEvent | None = None
+    refused: TransitionRefused | None = None
+    failure: Exception | None = None
+
+    def __post_init__(self) -> None:
+        # What the database will hold: Django asks a value for attributes, and some bite.
+        self.result = _kept(self.result)
+        if self.kind in FENCED:
+            fence = {"status": Status.RUNNING, "attempt": self.task.attempt}
+            self.expect = {**fence, **self.expect}
+
+    def missed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of ``row`` that are not as expected any more."""
+        return {name: row[name] for name, value in self.expect.items() if row[name] != value}
+
+
+def event_of(
+    move: Move, row: Mapping[str, Any], using: str, moment: datetime | None = None
+) -> TaskEvent:
+    """The event, sealed, that ``move`` appends to the stream of the task in ``row``.
+
+    It happens now, or at the ``moment`` that all of a batch share. Where the digest of ``row`` is
+    not known, None, it is left unsealed.
+    """
+    before = Projection.of(row)
+    told = context.current()
+    event = new_event(
+        type(move.task),
+        task_id=row.get("pk", move.task.pk),
+        sequence=before.sequence + 1,
+        kind=move.kind,
+        from_status=before.status,
+        to_status=before.status_after(move.kind),
+        attempt=before.attempt + (move.kind is EventKind.START),
+        event_time=moment or clock.now(using),
+        worker=_short(move.worker),
+        actor=_short(told.actor),
+        reason=_short(move.reason or told.reason),
+        data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
+    )
+    event.digest = "" if row["digest"] is None else event.sealed(before.digest)
+    return event
+
+
+def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str) -> dict[str, Any]:
+    """The columns of the row once ``event`` has happened."""
+    after = Projection.of(row).after(event)
+    columns: dict[str, Any] = after._asdict()
+    if event.kind == EventKind.ERASE:
+        return {**columns, "result_data": None, "error_data": None}
+    if event.kind in EVIDENCE:
+        return columns
+    columns["result_data"] = move.result if event.kind == EventKind.ACK else None
+    columns["error_data"] = move.error if event.kind in _WITH_ERROR else None
+    columns["mod_time"] = event.event_time
+    columns.update(_bookkeeping(move, event, after, using))
+    columns.update(move.values)
+    return columns
+
+
+def is_unborn(row: Mapping[str, Any]) -> bool:
+    """Whether ``row`` came past ``save()``, and has no event yet."""
+    return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
+
+
+def state_in(task: TaskRow) -> dict[str, Any]:
+    """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
+    said = vars(task)
+    return {"pk": task.pk, **{name: said[name] for name in Projection._fields}}
+
+
+def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
+    """Note that the row of ``task`` holds what the instance says in those of ``names``."""
+    said = vars(task)
+    told = {name: said[name] for name in SCHEDULE.intersection(names) if name in said}
+    said["_known_schedule"] = {**said.get("_known_schedule", {}), **told}
+
+
+def rescheduled(task: TaskRow) -> set[str]:
+    """The columns of SCHEDULE to which somebody has assigned what the row did not hold."""
+    said = vars(task)
+    known = said.get("_known_schedule", {})
+    return {
+        name for name in SCHEDULE & said.keys() if name not in known or known[name] != said[name]
+    }
+
+
+def trusted_until(run_after: Any, using: str, now: datetime | None = None) -> Any:
+    """Until when the bell of a PENDING task is trusted: then recovery looks whether it rang."""
+    if clock.is_past(run_after, using):
+        trust = timedelta(seconds=options.simq_timeout_task_recovery_interval)
+        return (now or clock.now(using)) + trust
+    return run_after
+
+
+def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) -> dict[str, Any]:
+    if after.status == Status.RUNNING:
+        return {"worker": move.worker}
+    if after.status in ACTIVE:
+        until = trusted_until(move.values.get("run_after"), using, event.event_time)
+        return {"worker": "", "lease_until": until}
+    return {"lease_until": None}
+
+
+def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:
+    if move.kind is EventKind.ACK and move.result is not None:
+        text = encode(move.result, limit=_limit)
+        return {"result": {"digest": digest_of(text), "size": len(text)}}
+    if move.kind in _WITH_ERROR and move.error is not None:
+        return {"error": {name: move.error.get(name) for name in ("type", "message")}}
+    if move.kind is EventKind.RESET:
+        erased = {name: row[name] for name in ("result_data", "error_data")}
+        return {"erased": erased} if any(v is not None for v in erased.values()) else {}
+    return {}
+
+
+def _short(text: Any) -> str:
+    return safe_text(text, limit=_TEXT_LIMIT)[:_TEXT_LIMIT]
+
+
+def _bounded(data: dict[str, Any]) -> Any:
+    # What is sealed must be what will be read back, also when it was too large.
+    return _kept(data) if data else None
+
+
+def _kept(value: Any) -> Any:
+    return kept(value, limit=_limit)
+
+
+def _limit() -> int:
+    return options.result_size_limit
+
+
+def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
+    """An event of the tasks of ``model`` that is not saved yet."""
+    found: Any = event_model_of(model)
+    if not has_shell(found):
+        return cast("TaskEvent", found(**columns))
+    late = {name: born() for name, born in _born(found).items() if name not in columns}
+    return cast("TaskEvent", shell(found, {**late, **columns}))
+
+
+@lru_cache(maxsize=10_000)
+def _born(event_model: Any) -> dict[str, Callable[[], Any]]:
+    """The columns of ``event_model`` that are not made by the database, and their defaults."""
+    fields = event_model._meta.concrete_fields
+    return {field.attname: field.get_default for field in fields if not field.generated}

@@ -1,0 +1,76 @@
+"""What a process does of what operators ask: it leaves queues alone, and it stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+
+from .. import control
+from ..control import Instruction
+from .maintenance.snapshot import Outlook, Seen
+
+_logger = logging.getLogger(__name__)
+
+_LOOK = 4.5  # seconds between two looks of our own
+_BEAT = 0.25
+
+
+class Obedience:
+    """Knows which models are paused; one step finds out whether something is asked.
+
+    Mostly nothing is: then the node's last look at the databases has said so, and nobody asks them
+    again. What is asked, and whether it is while nobody looks, each process sees for itself.
+    """
+
+    def __init__(self, worker: str, outlook: Outlook, stop: Callable[[], None]) -> None:
+        self._worker = worker
+        self._outlook = outlook
+        self._stop = stop
+        self._paused: frozenset[str] = frozenset()
+        self._looked_at, self._has_found = float("-inf"), False
+
+    def is_paused(self, label: str) -> bool:
+        """Whether tasks of the model with this label are to be left alone."""
+        return label in self._paused
+
+    def step(self) -> float:
+        """Obey what is asked; the seconds until the next step."""
+        seen = self._outlook.fresh()
+        # A look that is older than our own knows less.
+        if not seen.asked and seen.at > self._looked_at:
+            self._has_found = False
+            self._obey([])
+        elif time.monotonic() - self._looked_at >= _LOOK or self._is_news(seen):
+            self.look()
+        return _BEAT
+
+    def _is_news(self, seen: Seen) -> bool:
+        """Whether something is asked, of which our own look, an earlier one, has found nothing."""
+        return seen.asked and seen.at > self._looked_at and not self._has_found
+
+    def look(self) -> None:
+        """Ask the database, and obey."""
+        said = control.standing()
+        # Only a look that begins after this answer knows more.
+        self._looked_at, self._has_found = time.monotonic(), bool(said)
+        self._obey(said)
+
+    def _obey(self, said: Iterable[Instruction]) -> None:
+        paused = frozenset(one.target for one in said if one.what == control.PAUSE)
+        for label in sorted(paused ^ self._paused):
+            word = "queue_paused" if label in paused else "queue_resumed"
+            _logger.info("%s model=%s worker=%s", word, label, self._worker)
+        self._paused = paused
+        if any(one.what == control.STOP and one.target == self._worker for one in said):
+            _logger.info("stop_asked worker=%s", self._worker)
+            control.obeyed(self._worker)
+            self._stop()
+
+
+def stop_node(parent: int) -> None:
+    """Ask ``parent``, the supervisor of this process, to stop the node in its own time."""
+    if os.getppid() == parent:
+        os.kill(parent, signal.SIGTERM)

@@ -1,0 +1,144 @@
+"""What keeps an eye on the tables of tasks, and says what has to be done there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from django.db import Error
+
+from ... import control
+from ...db import clock
+from ...models.registry import tables
+from ...models.task import SimpleTask
+from ...recovery import due_check, service
+from ...recovery.due_check import Glance
+from ...states import Status
+from ..node.worker_name import is_known_dead
+from .pacing import Timetable
+from .snapshot import Outlook, Seen
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds between two looks while nothing waits or runs. Less than five: so soon a pause is heard,
+#: and after so long Sight takes a database for one that was away.
+_CALM = 4.4
+_CLOCK = 60.0  # seconds after which the database is asked for the time again
+
+
+class Watch:
+    """One look is one statement per database, whatever there is; only what is due costs more."""
+
+    def __init__(self, shared: Timetable, outlook: Outlook) -> None:
+        self._shared = shared
+        self._outlook = outlook
+        self._sight = Sight()
+        self._told_at: dict[str, float] = {}
+        self._is_calm = False
+
+    def look(self) -> int:
+        """Recover the tasks whose lease has ended, and call whoever rings; the number recovered."""
+        began, home, places = time.monotonic(), _home(), tables()
+        if home is not None:
+            places = {home: [], **places}
+        seen = {using: self._glance(using, roots, home) for using, roots in places.items()}
+        found = [glance for glance in seen.values() if glance is not None]
+        # What could not be seen is treated as due: then each table fails, or not, by itself.
+        is_blind = any(glance is None and places[using] for using, glance in seen.items())
+        is_deaf = home is None or seen[home] is None
+        self._is_calm = not is_blind and all(glance.is_calm for glance in found)
+        self._outlook.note(
+            Seen(
+                began,
+                runs=is_blind or any(glance.running is not None for glance in found),
+                waits=is_blind or any(glance.pending is not None for glance in found),
+                asked=is_deaf or any(glance.asked is not None for glance in found),
+            )
+        )
+        if is_blind or any(glance.is_due(Status.PENDING) for glance in found):
+            self._shared.call("silent")
+        if is_blind or any(glance.is_due(Status.RUNNING) for glance in found):
+            return service.expired(may_judge=self._sight.is_clear)
+        for glance in found:
+            self._sight.is_clear(glance.using)
+        return 0
+
+    def bury(self) -> int:
+        """Recover what processes of this machine held that are gone; the number."""
+        return service.deceased(is_known_dead) if self._outlook.fresh().runs else 0
+
+    def calm(self) -> float:
+        """The seconds until the next look, if there is nothing to be looked after."""
+        return _CALM if self._is_calm else 0.0
+
+    def _glance(self, using: str, roots: list[type[SimpleTask]], home: str | None) -> Glance | None:
+        try:
+            glance = _at(using, roots, with_instructions=using == home)
+            if time.monotonic() - self._told_at.get(using, float("-inf")) >= _CLOCK:
+                clock.calibrate(using)
+                self._told_at[using] = time.monotonic()
+            return glance
+        except Error as error:
+            _logger.warning("glance_failed database=%s error=%s", using, error)
+            return None
+
+
+def _home() -> str | None:
+    """Where instructions are; None if the router fails to say: each process sees for itself."""
+    try:
+        return control.home()
+    except Exception as error:
+        _logger.warning("instructions_not_found error=%s", error)
+        return None
+
+
+def _at(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> Glance:
+    """A glance; trouble with the table of instructions alone keeps nobody from looking at tasks."""
+    try:
+        return due_check.at(using, roots, with_instructions=with_instructions)
+    except Error:
+        if not (with_instructions and roots):
+            raise
+        glance = due_check.at(using, roots)
+        return replace(glance, asked=clock.now(using))
+
+
+#: Seconds without a look after which a database counts as having been out of sight, and those that
+#: the workers then have to renew their leases (Leases tries every second while it cannot).
+_LONGEST_GAP = 5.0
+
+
+_TIME_TO_RENEW = timedelta(seconds=5)
+
+
+class Sight:
+    """What one process has seen of each database, by that database's own clock."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seen: dict[str, datetime] = {}
+        self._clear_from: dict[str, datetime] = {}
+
+    def is_clear(self, using: str) -> bool:
+        """Note a look at ``using``, whose clock was just read; whether its leases may be judged.
+
+        After an outage all leases have ended, and the workers that held them live: whoever could
+        not see cannot know (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
+        """
+        now = clock.now(using)
+        is_late = self._gap(using, now) > _LONGEST_GAP
+        self._seen[using] = now
+        if is_late:
+            # Not anew while one waits: a database that is always slow is judged all the same.
+            self._clear_from.setdefault(using, now + _TIME_TO_RENEW)
+        if now < self._clear_from.get(using, now):
+            return False
+        self._clear_from.pop(using, None)
+        return True
+
+    def _gap(self, using: str, now: datetime) -> float:
+        """Seconds since the last look; since the beginning, if this is the first that succeeds."""
+        last = self._seen.get(using)
+        return time.monotonic() - self._began if last is None else (now - last).total_seconds()

@@ -1,0 +1,66 @@
+"""What a person sees of a node: a banner at its start, and a line of progress on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
+
+from django.db import connections, router
+
+from ... import __version__
+from ...conf.options import options
+from ...exceptions import QueueUnavailable
+from ...models.task import SimpleTask
+from ...queue import get_queue, redact
+from .status import Node
+
+
+def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -> str:
+    """Which models run here, in how many threads, through which Redis and databases."""
+    mode = "burst" if burst else "until stopped"
+    rows = [
+        f"  {m._meta.label:<32} {m.get_worker_number():>3} threads   {m.get_event_channel()}"
+        for m in models
+    ]
+    databases = [
+        f"{alias} ({connections[alias].vendor}: {connections[alias].settings_dict['NAME']})"
+        for alias in dict.fromkeys(alias for model in models for alias in _databases(model))
+    ]
+    return "\n".join(
+        [
+            f"django-simpletask3 {__version__}: {processes} process(es), {mode}",
+            *rows,
+            f"  Redis      {redact(options.simq_redis_url)}  prefix {options.simq_prefix}",
+            f"  Databases  {', '.join(databases)}",
+            *[f"  Warning    {warning}" for warning in _warnings()],
+        ]
+    )
+
+
+def _databases(model: type[SimpleTask]) -> Iterator[str]:
+    """Where tasks of ``model`` may be, by settings and router: who shows a banner asks none."""
+    yield router.db_for_write(model)
+    for alias in connections:
+        is_mirror = connections[alias].settings_dict.get("TEST", {}).get("MIRROR")
+        if router.allow_migrate_model(alias, model) and not is_mirror:
+            yield alias
+
+
+def _warnings() -> list[str]:
+    try:
+        return get_queue().check_server()
+    except QueueUnavailable as error:
+        return [f"Redis does not answer; waiting for it ({error})."]
+
+
+def progress(stream: TextIO) -> Callable[[Node], None] | None:
+    """A function that rewrites one line with the counts it is given; None without a terminal."""
+    if not stream.isatty():
+        return None
+
+    def show(node: Node) -> None:
+        words = "  ".join(f"{name} {count}" for name, count in node.counts.items())
+        stream.write(f"\r{words} ")
+        stream.flush()
+
+    return show

@@ -1,0 +1,39 @@
+"""Counts that a supervisor sees of its children, in memory they share."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+
+from ...execution.run import Run
+from ...states import EventKind
+
+_FORMAT = "=4Q"
+SIZE = struct.calcsize(_FORMAT)
+_NAMES = ("succeeded", "failed", "retried", "rejected")
+_COLUMN = {EventKind.ACK: 0, EventKind.FAIL: 1, EventKind.RETRY: 2}
+
+
+class Counters:
+    """How many runs of one process ended in which way."""
+
+    def __init__(self, memory: mmap.mmap | None = None, slot: int = 0) -> None:
+        self._memory = memory if memory is not None else mmap.mmap(-1, SIZE)
+        self._offset = slot * SIZE
+        self._lock = threading.Lock()
+
+    def count(self, run: Run) -> None:
+        """Add one for how ``run`` ended."""
+        if run.move is None:
+            return
+        column = 3 if run.move.event is None else _COLUMN.get(run.move.kind, 3)
+        with self._lock:
+            values = list(struct.unpack_from(_FORMAT, self._memory, self._offset))
+            values[column] += 1
+            struct.pack_into(_FORMAT, self._memory, self._offset, *values)
+
+    def read(self) -> dict[str, int]:
+        """The counts so far, by name."""
+        values = struct.unpack_from(_FORMAT, self._memory, self._offset)
+        return dict(zip(_NAMES, values, strict=True))

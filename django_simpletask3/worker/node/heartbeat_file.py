@@ -1,0 +1,53 @@
+"""The heartbeat file: rewritten as long as a node is well, for probes on the same machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .status import Node
+
+_EVERY = 2.0
+
+
+class Heartbeat:
+    """Rewrites ``path`` every two seconds, whole or not at all, while the node is well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._new = path.with_name(f".{path.name}.{os.getpid()}")
+        self._next = 0.0
+
+    def beat(self, node: Node) -> None:
+        """Rewrite the file, if it is time and the node is well. Raises OSError if it cannot be."""
+        if time.monotonic() < self._next or not node.is_well:
+            return
+        self._next = time.monotonic() + _EVERY
+        told = {"time": time.time(), "pid": os.getpid(), **asdict(node)}
+        self._new.write_text(json.dumps(told))
+        self._new.replace(self._path)
+
+    def end(self) -> None:
+        """Remove the file: the node ends in good order."""
+        self._new.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+
+def judge(path: Path, max_age: float) -> tuple[dict[str, Any], list[str]]:
+    """What the file at ``path`` says, and what is wrong with it, a sentence each."""
+    try:
+        told = json.loads(path.read_text())
+        age = time.time() - float(told["time"])
+    except FileNotFoundError:
+        return {}, [f"There is no {path}: the server does not run, or has just begun."]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {}, [f"{path} cannot be read as a heartbeat: {error}"]
+    if age > max_age:
+        return told, [
+            f"The last heartbeat in {path} is {age:.0f} s old; {max_age:g} s are allowed."
+        ]
+    return told, []

@@ -1,0 +1,49 @@
+"""Ending bodies that run longer than their model allows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from ..exceptions import TimeLimitExceeded
+from ..execution.run import Run
+from .leases import Leases
+
+_logger = logging.getLogger(__name__)
+
+_BEAT = 0.1
+#: Seconds beyond the limit: until a body that was asked to stop is interrupted, and until its
+#: process is given up because the interruption did not end it either.
+INTERRUPT_AFTER = 0.5
+GIVE_UP_AFTER = 3.0
+
+
+class Limits:
+    """Watches the bodies of a process; ``give_up`` is told of one that cannot be ended."""
+
+    def __init__(self, leases: Leases, give_up: Callable[[Run], None]) -> None:
+        self._leases = leases
+        self._give_up = give_up
+        self._interrupted: set[Run] = set()
+
+    def step(self) -> float:
+        """Look at every running body once; the seconds until the next look."""
+        running = self._leases.running()
+        self._interrupted.intersection_update(running)
+        for run in running:
+            limit = run.task.django_simpletask3_time_limit
+            if limit is not None and run.body.is_entered:
+                self._judge(run, time.monotonic() - run.began - limit)
+        return _BEAT
+
+    def _judge(self, run: Run, over: float) -> None:
+        if over >= 0:
+            run.task.stop_flag().set()
+        if over >= INTERRUPT_AFTER and run not in self._interrupted:
+            self._interrupted.add(run)
+            run.body.interrupt(TimeLimitExceeded)
+        if over >= GIVE_UP_AFTER and run.body.is_entered:
+            label = run.task._meta.label
+            _logger.error("body_cannot_be_ended model=%s pk=%s", label, run.task.pk)
+            self._give_up(run)
