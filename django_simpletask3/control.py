@@ -23,14 +23,14 @@ _LIMIT = 255
 _LONG = timedelta(days=1)
 
 
-class Instruction(models.Model):
+class OperatorCommand(models.Model):
     """One thing that workers are asked, until it is taken back or done.
 
     In a table and not in Redis: a queue that was paused stays so whatever becomes of Redis.
     """
 
     id = models.BigAutoField(primary_key=True)
-    what = models.CharField(_("what"), max_length=32)
+    action = models.CharField(_("action"), max_length=32)
     #: A task model's label, or a worker's name.
     target = models.CharField(_("target"), max_length=255)
     time = models.DateTimeField(_("time"), default=timezone.now)
@@ -39,16 +39,16 @@ class Instruction(models.Model):
 
     class Meta:
         app_label = "django_simpletask3"
-        unique_together = (("what", "target"),)
+        unique_together = (("action", "target"),)
         default_permissions = ()
-        verbose_name = _("instruction")
-        verbose_name_plural = _("instructions")
+        verbose_name = _("operator command")
+        verbose_name_plural = _("operator commands")
 
     def __str__(self) -> str:
-        return f"{self.what} {self.target}"
+        return f"{self.action} {self.target}"
 
 
-class Dashboard(Instruction):
+class Dashboard(OperatorCommand):
     """The admin's page of queues and workers; who may change it gives instructions."""
 
     class Meta:
@@ -88,37 +88,37 @@ def swept(known: Collection[str]) -> int:
 
     They are gone: who lives reports, and hears of it within seconds.
     """
-    old = _rows().filter(what=STOP, time__lt=timezone.now() - _LONG)
+    old = _rows().filter(action=STOP, time__lt=timezone.now() - _LONG)
     gone, _by_model = old.exclude(target__in=list(known)).delete()
     return int(gone)
 
 
-def standing() -> list[Instruction]:
+def standing() -> list[OperatorCommand]:
     """All instructions that hold now, oldest first. One query."""
     return list(_rows().order_by("pk"))
 
 
 def home() -> str:
     """The database that holds instructions."""
-    return router.db_for_write(Instruction)
+    return router.db_for_write(OperatorCommand)
 
 
 def times(using: str) -> Any:
     """When each instruction that holds now was given, oldest first: a query, not yet asked."""
-    return models.QuerySet(Instruction, using=using).order_by("pk").values_list("time")
+    return models.QuerySet(OperatorCommand, using=using).order_by("pk").values_list("time")
 
 
-def _give(what: str, target: str, reason: str) -> bool:
+def _give(action: str, target: str, reason: str) -> bool:
     told = context.current()
     by = {"actor": told.actor[:_LIMIT], "reason": (reason or told.reason)[:_LIMIT]}
-    _found, is_new = _rows().get_or_create(what=what, target=target, defaults=by)
+    _found, is_new = _rows().get_or_create(action=action, target=target, defaults=by)
     return bool(is_new)
 
 
-def _take_back(what: str, target: str) -> bool:
-    gone, _by_model = _rows().filter(what=what, target=target).delete()
+def _take_back(action: str, target: str) -> bool:
+    gone, _by_model = _rows().filter(action=action, target=target).delete()
     return bool(gone)
 
 
 def _rows() -> Any:
-    return models.QuerySet(Instruction, using=home())
+    return models.QuerySet(OperatorCommand, using=home())

@@ -43,7 +43,7 @@ globals().update({model.__name__: model for model in apps.get_app_config("app").
 """
 HEAD = """
 from django.db import models
-from django_simpletask3.models import SimpleTask, TaskEvent, stream_of
+from django_simpletask3.models import SimpleTask, TaskEvent, task_foreign_key
 """
 INVOICE = """
 class Invoice(SimpleTask):
@@ -61,7 +61,7 @@ class Transfer(SimpleTask):
 
 
 class TransferRecord(TaskEvent):
-    task = stream_of("app.Transfer")
+    task = task_foreign_key("app.Transfer")
     clerk = models.CharField(max_length=32, blank=True)
 
     class Meta(TaskEvent.Meta):

@@ -24,7 +24,7 @@ SPAN = "interval '30 days'"
 TASKS = f"""
 INSERT INTO zoo_invoice (status, attempt, sequence, digest, start_time, done_time, success,
   result_data, error_data, result_time, add_time, mod_time, run_after, priority, worker, parent,
-  lease_until, amount, fails, task_biz_field)
+  check_at, amount, fails, task_biz_field)
 SELECT
   CASE WHEN n > {{rows}} - 1000 THEN 0 WHEN n > {{rows}} - 1100 THEN 10
     WHEN n % 100 = 0 THEN 30 WHEN n % 997 = 0 THEN 40 ELSE 20 END,

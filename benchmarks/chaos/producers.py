@@ -152,7 +152,7 @@ class Producer:
 
 def waiting() -> int:
     """How many tasks are not final."""
-    return sum(model.objects.filter(lease_until__isnull=False).count() for model in (Job, Parcel))
+    return sum(model.objects.filter(check_at__isnull=False).count() for model in (Job, Parcel))
 
 
 def main(seed: int) -> None:

@@ -173,8 +173,8 @@ class _Case:
     def _is_final(self) -> None:
         if self.row is not None and Status(self.row.status) not in FINAL:
             self._blame("lost", f"it is {Status(self.row.status).name} for ever")
-        if self.row is not None and self.row.lease_until is not None:
-            self._blame("leaked", f"lease_until {self.row.lease_until}")
+        if self.row is not None and self.row.check_at is not None:
+            self._blame("leaked", f"check_at {self.row.check_at}")
 
     def _runs(self) -> Iterator[tuple[Any, list[Any]]]:
         """Each start, with what closed it."""

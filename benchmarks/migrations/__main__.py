@@ -64,7 +64,7 @@ _EVENTS = (
     "worker, actor, reason, data, digest, task_id) SELECT 1, 'enqueue', NULL, 0, 0, '2026-01-01', "
     "'', '', '', NULL, repeat('0', 64), id FROM app_invoice WHERE id > {part}"
 )
-SKIP = ["UPDATE app_invoice SET sequence = 1, lease_until = NULL WHERE id > {part}", _EVENTS]
+SKIP = ["UPDATE app_invoice SET sequence = 1, check_at = NULL WHERE id > {part}", _EVENTS]
 UPDATE = "UPDATE app_invoice SET status = status WHERE id = %s"
 INSERT = (
     "INSERT INTO app_invoiceevent (sequence, kind, attempt, event_time, worker, actor, reason, "

@@ -33,7 +33,7 @@ EVENT = (
 )
 ROW = (
     "INSERT INTO bench_noop (status, attempt, sequence, digest, add_time, mod_time, priority,"
-    " worker, lease_until, text)"
+    " worker, check_at, text)"
 )
 ENQUEUE = f"""
 WITH made AS ({ROW} VALUES (0, 0, 1, %(digest)s, %(now)s, %(now)s, 0, '', %(until)s, %(text)s)
@@ -53,7 +53,7 @@ WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(digests)s::text[], %(da
   AS one (id, digest, data)),
 moved AS (UPDATE bench_noop AS row SET status = 10, attempt = attempt + 1, sequence = sequence + 1,
     digest = given.digest, start_time = %(now)s, mod_time = %(now)s, worker = %(worker)s,
-    lease_until = %(until)s
+    check_at = %(until)s
   FROM given WHERE row.id = given.id AND row.id = ANY(%(ids)s::bigint[]) AND row.sequence = 1
   RETURNING row.id, row.sequence, row.attempt, row.text, row.digest, given.data),
 noted AS ({EVENT} SELECT id, sequence, 'start', 0, 10, attempt, %(now)s, %(worker)s, '', '', data,
@@ -65,7 +65,7 @@ WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(di
   %(data)s::text[]) AS one (id, attempt, digest, data)),
 moved AS (UPDATE bench_noop AS row SET status = 20, sequence = sequence + 1, digest = given.digest,
     done_time = %(now)s, result_time = %(now)s, mod_time = %(now)s, success = true,
-    result_data = 'null', lease_until = NULL
+    result_data = 'null', check_at = NULL
   FROM given WHERE row.id = given.id AND row.id = ANY(%(ids)s::bigint[]) AND row.sequence = 2
     AND row.attempt = given.attempt
   RETURNING row.id, row.sequence, row.attempt, row.digest, given.data)

@@ -80,8 +80,8 @@ class DeliveryAdmin(_ReadOnly):
 class TombstoneAdmin(_ReadOnly):
     """What was deleted on purpose, when, why and by whom."""
 
-    list_display = ("time", "model", "what", "tasks", "events", "reason", "actor", "digest")
-    list_filter = ("what", "model")
+    list_display = ("time", "model", "scope", "tasks", "events", "reason", "actor", "digest")
+    list_filter = ("scope", "model")
     date_hierarchy = "time"
     ordering = ("-time",)
 

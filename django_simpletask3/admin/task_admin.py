@@ -40,7 +40,7 @@ _READ_ONLY = (
     "add_time",
     "mod_time",
     "worker",
-    "lease_until",
+    "check_at",
     "status_badge",
     "run_duration",
     "waiting_time",
@@ -307,9 +307,9 @@ class SimpleTaskAdmin(_ModelAdmin):
     def done_at(self, task: Any) -> SafeString | str:
         return self._moment(task, task.done_time)
 
-    @admin.display(description=_("lease until"))
+    @admin.display(description=_("checked again at"))
     def leased_until(self, task: Any) -> SafeString | str:
-        return self._moment(task, task.lease_until)
+        return self._moment(task, task.check_at)
 
     @admin.display(description=_("worker"))
     def worker_link(self, task: Any) -> SafeString | str:

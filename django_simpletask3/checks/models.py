@@ -119,7 +119,7 @@ def _tries(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 def _event_model(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     hint = (
-        "Write: class MyEvent(TaskEvent): task = stream_of('app.Model'), with "
+        "Write: class MyEvent(TaskEvent): task = task_foreign_key('app.Model'), with "
         "class Meta(TaskEvent.Meta), or leave django_simpletask3_event_model out."
     )
     try:

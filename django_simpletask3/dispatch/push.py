@@ -116,7 +116,7 @@ def _leave_to_recovery(bells: Iterable[Bell]) -> None:
             pk__in=pks, status=Status.PENDING
         )
         try:
-            rows.update(lease_until=clock.now(using))
+            rows.update(check_at=clock.now(using))
         except DatabaseError as error:
             # The row keeps the deadline it was born with; recovery comes to it a little later.
             _logger.warning("bell_not_postponed model=%s error=%s", root._meta.label, error)

@@ -95,7 +95,7 @@ def _look_again_when_due(tasks: Iterable[SimpleTask], using: str) -> None:
     # The clock of whoever rang may be ahead of ours.
     for task in tasks:
         rows = rows_of(type(task), using).pending().filter(pk=task.pk)
-        rows.bookkeep(lease_until=task.run_after)
+        rows.bookkeep(check_at=task.run_after)
 
 
 def _bury(message: Message, reason: str) -> None:

@@ -82,7 +82,7 @@ def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float)
     if blank is None:
         return None
     task, reading = blank
-    data, values = {"claim": message.running_id}, {"lease_until": clock.after(using, lease)}
+    data, values = {"claim": message.running_id}, {"check_at": clock.after(using, lease)}
     move = Move(task, EventKind.START, worker=worker, data=data, values=values)
     return Run(task, worker, message) if record_debut(move, reading) else None
 
@@ -115,7 +115,7 @@ def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: flo
 
 def _unrung(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
     root = root_of(model)
-    due = rows_of(root, using).pending().lost().due().order_by("lease_until")
+    due = rows_of(root, using).pending().lost().due().order_by("check_at")
     tasks = as_saved(root, using, due.values_list("pk", flat=True)[:limit])
     return [task for task in tasks if type(task) is model]
 
@@ -126,7 +126,7 @@ def _ends(lease: float) -> Callable[[str], datetime]:
 
 
 def _claim(task: SimpleTask, claim: str, worker: str, until: Callable[[str], datetime]) -> Move:
-    values = {"lease_until": until(home_of(task))}
+    values = {"check_at": until(home_of(task))}
     known = state_in(task)
     data = {"claim": claim}
     return Move(task, EventKind.START, worker=worker, data=data, values=values, known=known)

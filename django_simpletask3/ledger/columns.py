@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .task_row import TaskRow
 
 BOOKKEEPING = frozenset(
-    {"add_time", "mod_time", "run_after", "priority", "worker", "lease_until", "parent"}
+    {"add_time", "mod_time", "run_after", "priority", "worker", "check_at", "parent"}
 )
 
 #: What users do not write: the state, who holds the task until when, and where it comes from.
-MACHINES_OWN = frozenset({*PROJECTED, "worker", "lease_until", "parent"})
+MACHINES_OWN = frozenset({*PROJECTED, "worker", "check_at", "parent"})
 
 
 def refuse_projected(names: Iterable[str]) -> None:

@@ -113,7 +113,7 @@ def content_of(event: TaskEvent) -> dict[str, Any]:
     }
 
 
-def stream_of(task: str | type[TaskRow]) -> models.ForeignKey[Any, Any]:
+def task_foreign_key(task: str | type[TaskRow]) -> models.ForeignKey[Any, Any]:
     """The column ``task`` of an event model for the task model ``task``.
 
     No constraint and no cascade: the stream stays when the row goes. The unique pair
@@ -140,7 +140,7 @@ def make_event_model(model: type[TaskRow]) -> type[TaskEvent]:
         "__module__": model.__module__,
         "__qualname__": name,
         "__doc__": f"The event stream of {model.__name__}.",
-        "task": stream_of(model),
+        "task": task_foreign_key(model),
         "Meta": meta,
     }
     companion: type[TaskEvent] = type(name, (TaskEvent,), body)

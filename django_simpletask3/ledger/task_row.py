@@ -82,8 +82,8 @@ class TaskRow(models.Model):
     # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
     # doubt. NULL once the task is final, so this one index serves every search of recovery. A row
     # that was inserted past save() is looked at soon.
-    lease_until = models.DateTimeField(
-        _("lease until"), default=timezone.now, null=True, editable=False, db_index=True
+    check_at = models.DateTimeField(
+        _("checked again at"), default=timezone.now, null=True, editable=False, db_index=True
     )
 
     class Meta:

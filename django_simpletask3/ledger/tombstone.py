@@ -33,7 +33,7 @@ class Tombstone(models.Model):
     id = models.BigAutoField(primary_key=True)
     time = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
     model = models.CharField(_("task model"), max_length=255)
-    what = models.CharField(_("what"), max_length=32)
+    scope = models.CharField(_("scope"), max_length=32)
     reason = models.CharField(_("reason"), max_length=255, blank=True)
     actor = models.CharField(_("actor"), max_length=255, blank=True)
     tasks = models.PositiveIntegerField(_("tasks"), default=0)
@@ -51,7 +51,7 @@ class Tombstone(models.Model):
         verbose_name_plural = _("tombstones")
 
     def __str__(self) -> str:
-        return f"{self.model} {self.what} {self.time:%Y-%m-%d %H:%M:%S}"
+        return f"{self.model} {self.scope} {self.time:%Y-%m-%d %H:%M:%S}"
 
     def inscribe(self, digests: Mapping[Any, str], *, events: int, **further: Any) -> None:
         """Note what is gone: the digest that each task's last event had, and how many events."""
@@ -63,7 +63,9 @@ class Tombstone(models.Model):
 
 
 @contextmanager
-def raised(using: str, model: str, what: str, reason: str, policy: str = "") -> Iterator[Tombstone]:
+def raised(
+    using: str, model: str, scope: str, reason: str, policy: str = ""
+) -> Iterator[Tombstone]:
     """A tombstone in the transaction that is open: within the block, events may be deleted.
 
     The block inscribes it; it is closed when the block ends. Whoever acts is the actor.
@@ -71,7 +73,7 @@ def raised(using: str, model: str, what: str, reason: str, policy: str = "") -> 
     data: Any = {"policy": policy} if policy else {}
     tombstone = Tombstone(
         model=model,
-        what=what,
+        scope=scope,
         reason=reason[:_LIMIT],
         actor=context.current().actor[:_LIMIT],
         data=data,
@@ -102,7 +104,7 @@ def _by_text(item: tuple[Any, str]) -> str:
     return str(item[0])
 
 
-class What(StrEnum):
+class PruneTarget(StrEnum):
     """What goes when its time has come; the words are stored."""
 
     TASK = "task"  # the row and its stream

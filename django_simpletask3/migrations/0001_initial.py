@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('time', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='time')),
                 ('model', models.CharField(max_length=255, verbose_name='task model')),
-                ('what', models.CharField(max_length=32, verbose_name='what')),
+                ('scope', models.CharField(max_length=32, verbose_name='scope')),
                 ('reason', models.CharField(blank=True, max_length=255, verbose_name='reason')),
                 ('actor', models.CharField(blank=True, max_length=255, verbose_name='actor')),
                 ('tasks', models.PositiveIntegerField(default=0, verbose_name='tasks')),
@@ -58,20 +58,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Instruction',
+            name='OperatorCommand',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('what', models.CharField(max_length=32, verbose_name='what')),
+                ('action', models.CharField(max_length=32, verbose_name='action')),
                 ('target', models.CharField(max_length=255, verbose_name='target')),
                 ('time', models.DateTimeField(default=django.utils.timezone.now, verbose_name='time')),
                 ('actor', models.CharField(blank=True, max_length=255, verbose_name='actor')),
                 ('reason', models.CharField(blank=True, max_length=255, verbose_name='reason')),
             ],
             options={
-                'verbose_name': 'instruction',
-                'verbose_name_plural': 'instructions',
+                'verbose_name': 'operator command',
+                'verbose_name_plural': 'operator commands',
                 'default_permissions': (),
-                'unique_together': {('what', 'target')},
+                'unique_together': {('action', 'target')},
             },
         ),
         migrations.CreateModel(
@@ -86,6 +86,6 @@ class Migration(migrations.Migration):
                 'indexes': [],
                 'constraints': [],
             },
-            bases=('django_simpletask3.instruction',),
+            bases=('django_simpletask3.operatorcommand',),
         ),
     ]

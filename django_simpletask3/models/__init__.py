@@ -1,7 +1,7 @@
 """The models that projects import: ``SimpleTask``, ``TaskEvent`` and their querysets."""
 
-from ..control import Dashboard, Instruction
-from ..ledger.event import TaskEvent, stream_of
+from ..control import Dashboard, OperatorCommand
+from ..ledger.event import TaskEvent, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
 from .queryset import TaskQuerySet
@@ -10,10 +10,10 @@ from .task import SimpleTask
 __all__ = [
     "Dashboard",
     "Delivery",
-    "Instruction",
+    "OperatorCommand",
     "SimpleTask",
     "TaskEvent",
     "TaskQuerySet",
     "Tombstone",
-    "stream_of",
+    "task_foreign_key",
 ]

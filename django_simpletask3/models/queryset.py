@@ -62,7 +62,7 @@ class TaskQuerySet(models.QuerySet[T]):
 
         Running ones whose lease has ended, and waiting ones whose bell was rung long ago or never.
         """
-        return self.filter(status__in=ACTIVE, lease_until__lte=clock.now(self.db))
+        return self.filter(status__in=ACTIVE, check_at__lte=clock.now(self.db))
 
     def enqueue(self, **columns: Any) -> T:
         """Save a new task with these columns, and so queue it."""
@@ -154,7 +154,7 @@ class TaskQuerySet(models.QuerySet[T]):
         refuse_projected(columns)
         if "run_after" in columns:
             # First: MySQL assigns in this order, and an expression reads what was assigned before.
-            columns = {"lease_until": _looked_for(columns["run_after"]), **columns}
+            columns = {"check_at": _looked_for(columns["run_after"]), **columns}
         return super().update(**columns)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -213,7 +213,7 @@ def _looked_for(run_after: Any) -> models.Case:
     else:
         due = models.Value(now if run_after is None else run_after)
     moved = models.When(status=Status.PENDING, then=due)
-    return models.Case(moved, default=models.F("lease_until"))
+    return models.Case(moved, default=models.F("check_at"))
 
 
 def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:

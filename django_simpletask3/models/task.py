@@ -10,12 +10,12 @@ from django.db import models, router
 from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
 
-from ..control import Dashboard, Instruction
+from ..control import Dashboard, OperatorCommand
 from ..db.fast_instances import has_shell, shell
 from ..dispatch import after_commit
 from ..exceptions import TaskGone
 from ..ledger.columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
-from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model, stream_of
+from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.projection import Projection, fold
 from ..ledger.task_row import TaskRow, home_of, root_of
@@ -29,12 +29,12 @@ from .queryset import TaskQuerySet, rows_of
 __all__ = [
     "Dashboard",
     "Delivery",
-    "Instruction",
+    "OperatorCommand",
     "SimpleTask",
     "TaskEvent",
     "TaskQuerySet",
     "Tombstone",
-    "stream_of",
+    "task_foreign_key",
 ]
 
 
@@ -116,7 +116,7 @@ class SimpleTask(TaskRow):
                 # Else recovery looks for the bell when the task was due before
                 # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
                 until = transition.trusted_until(self.run_after, using)
-                rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(lease_until=until)
+                rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(check_at=until)
             after_commit.bell(self, using)
 
     def _do_insert(

@@ -50,7 +50,7 @@ def look() -> Health:
         # One that went away between the questions.
         health["databases"].get(alias, {})["error"] = error
     said = _instructions()
-    paused = {one.target: _told_by(one) for one in said if one.what == control.PAUSE}
+    paused = {one.target: _told_by(one) for one in said if one.action == control.PAUSE}
     health["models"] = [
         {**_model(model, asks_redis), "paused": paused.get(model._meta.label)}
         for model in task_models()
@@ -61,7 +61,7 @@ def look() -> Health:
         if database["error"] is None
         for told in _subscriptions(using)
     ]
-    stopping = {one.target for one in said if one.what == control.STOP}
+    stopping = {one.target for one in said if one.action == control.STOP}
     workers = _workers() if asks_redis else []
     health["workers"] = [{**one, "is_to_stop": one["worker"] in stopping} for one in workers]
     health["problems"] = [str(problem) for problem in problems.of(health)]
@@ -81,7 +81,7 @@ def _database(alias: str) -> dict[str, Any]:
     return told
 
 
-def _instructions() -> list[control.Instruction]:
+def _instructions() -> list[control.OperatorCommand]:
     try:
         return control.standing()
     except Error as error:
@@ -89,7 +89,7 @@ def _instructions() -> list[control.Instruction]:
         return []
 
 
-def _told_by(said: control.Instruction) -> dict[str, Any]:
+def _told_by(said: control.OperatorCommand) -> dict[str, Any]:
     return {"time": said.time.isoformat(), "actor": said.actor, "reason": said.reason}
 
 
@@ -106,11 +106,11 @@ def _redis() -> dict[str, Any]:
 
 def _tables(using: str, together: list[type[SimpleTask]]) -> list[dict[str, Any]]:
     """What waits or runs in each table of a database; in one statement."""
-    names = ("status", "lease_until", "run_after", "mod_time")
+    names = ("status", "check_at", "run_after", "mod_time")
     queries = {
         root: rows_of(root, using)
-        .filter(lease_until__isnull=False)
-        .order_by("lease_until")
+        .filter(check_at__isnull=False)
+        .order_by("check_at")
         .values_list(*names)
         for root in together
     }

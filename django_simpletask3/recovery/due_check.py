@@ -42,15 +42,15 @@ class Glance:
 
 
 def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool = False) -> Glance:
-    """What these tables of the database ``using`` say, each by its index of ``lease_until``.
+    """What these tables of the database ``using`` say, each by its index of ``check_at``.
 
     And ``with_instructions`` what operators ask, in the same statement.
     """
     held = {
         root: rows_of(root, using)
-        .filter(status=_STATUS, lease_until__isnull=False)
-        .order_by("lease_until")
-        .values_list("lease_until")
+        .filter(status=_STATUS, check_at__isnull=False)
+        .order_by("check_at")
+        .values_list("check_at")
         for root in roots
     }
     queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {

@@ -49,7 +49,7 @@ def rung(tasks: Sequence[SimpleTask], using: str) -> int:
 
 
 def _is_due_at_last(task: SimpleTask) -> bool:
-    return task.run_after is not None and task.lease_until == task.run_after
+    return task.run_after is not None and task.check_at == task.run_after
 
 
 def _loss(task: SimpleTask) -> Move:
@@ -84,7 +84,7 @@ def _look_again_later(tasks: Sequence[SimpleTask], using: str) -> None:
     )
     patience = max(options.simq_timeout_task_recovery_interval, min(waited, _LONGEST_PATIENCE))
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
-    rows.filter(lease_until__lte=now).bookkeep_free(lease_until=now + timedelta(seconds=patience))
+    rows.filter(check_at__lte=now).bookkeep_free(check_at=now + timedelta(seconds=patience))
 
 
 def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
@@ -94,20 +94,20 @@ def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
     """
     clock.calibrate(using)
     now, doubted = clock.now(using), 0
-    trusted = rows_of(root, using).due().filter(lease_until__gt=now).order_by("lease_until", "pk")
+    trusted = rows_of(root, using).due().filter(check_at__gt=now).order_by("check_at", "pk")
     further = Q()
     while True:
-        found = list(trusted.filter(further).values_list("pk", "lease_until")[:limit])
+        found = list(trusted.filter(further).values_list("pk", "check_at")[:limit])
         rows = rows_of(root, using).due().filter(pk__in=[pk for pk, _ in found])
         old, soon = rows.filter(mod_time__lte=now - _BEING_RUNG), now + _BEING_RUNG
-        doubted += old.filter(lease_until__gt=now).bookkeep_free(lease_until=now)
-        doubted += rows.filter(lease_until__gt=soon).bookkeep_free(lease_until=soon)
+        doubted += old.filter(check_at__gt=now).bookkeep_free(check_at=now)
+        doubted += rows.filter(check_at__gt=soon).bookkeep_free(check_at=soon)
         if len(found) < limit:
             return doubted
         # By key, too: many rows may have been queued at one instant. What somebody holds, or has
         # doubted meanwhile, is passed by (test_two_nodes_doubt_all_bells_between_them).
         pk, last = found[-1]
-        further = Q(lease_until__gt=last) | Q(lease_until=last, pk__gt=pk)
+        further = Q(check_at__gt=last) | Q(check_at=last, pk__gt=pk)
 
 
 def recorded(moves: Sequence[Move]) -> int:
@@ -142,4 +142,4 @@ def readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Sim
 
 def _postpone(model: type[TaskRow], using: str, pk: Any) -> None:
     later = clock.after(using, options.simq_timeout_task_recovery_interval)
-    rows_of(model, using).filter(pk=pk).bookkeep_free(lease_until=later)
+    rows_of(model, using).filter(pk=pk).bookkeep_free(check_at=later)

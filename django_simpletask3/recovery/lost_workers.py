@@ -51,7 +51,7 @@ def _giving_back(task: SimpleTask, reason: str, losses: int, further: Mapping[st
         **further,
     }
     # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
-    seen = {name: getattr(task, name) for name in ("status", "attempt", "lease_until")}
+    seen = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
     most = task.django_simpletask3_max_attempts
     if policy_of(task.get_event_channel()).action == "drop" or (most and losses >= most):
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."

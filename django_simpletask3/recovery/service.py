@@ -174,7 +174,7 @@ def _sliced(
     """``most`` slices of ``limit`` rows, those that wait longest first, while they are full."""
     done = 0
     for _ in range(most):
-        found = list(rows.order_by("lease_until").values_list("pk", flat=True)[:limit])
+        found = list(rows.order_by("check_at").values_list("pk", flat=True)[:limit])
         done += work(found) if found else 0
         if len(found) < limit:
             break
@@ -197,7 +197,7 @@ def deceased(is_known_dead: Callable[[str], bool]) -> int:
 
 
 def _holders(root: type[SimpleTask], using: str) -> Iterable[str]:
-    rows = rows_of(root, using).running().filter(lease_until__isnull=False)
+    rows = rows_of(root, using).running().filter(check_at__isnull=False)
     try:
         return list(rows.order_by().values_list("worker", flat=True).distinct())
     except Error as error:
@@ -214,7 +214,7 @@ def _abandoned_in(
     reason: str,
     evidence: Mapping[str, Any],
 ) -> int:
-    rows = rows_of(root, using).running().filter(worker__in=workers, lease_until__isnull=False)
+    rows = rows_of(root, using).running().filter(worker__in=workers, check_at__isnull=False)
     moved = 0
     for pause in _PAUSES:
         held = readable(root, using, list(rows.values_list("pk", flat=True)))

@@ -16,7 +16,7 @@ from ..db import clock
 from ..exceptions import TaskHeld
 from ..ledger import tombstone as tombstones
 from ..ledger.event import event_model_of, events_of
-from ..ledger.tombstone import What
+from ..ledger.tombstone import PruneTarget
 from ..models.loading import as_saved
 from ..models.queryset import rows_of
 from ..models.registry import databases_of, roots
@@ -147,7 +147,7 @@ def _old(root: type[SimpleTask], result: Pruned) -> tuple[Any, str, str]:
         ends = streams.filter(kind=EventKind.DELETE, event_time__lt=before)
         return ends.filter(~Exists(rows)), "event_time", "task_id"
     old = rows_of(root, using).filter(status=rule.status, done_time__lt=before)
-    if rule.what is What.PAYLOAD:
+    if rule.what is PruneTarget.PAYLOAD:
         mine = streams.filter(task_id=OuterRef("pk"))
         speaks = Exists(mine.filter(kind__in=_SPEAKING)) & ~Exists(
             mine.filter(kind=EventKind.ERASE)
@@ -171,7 +171,7 @@ def _let_go(root: type[SimpleTask], result: Pruned, pks: Sequence[Any], reason: 
 def _gone(root: type[SimpleTask], result: Pruned, pks: Sequence[Any], reason: str) -> None:
     using, rule = result.database, result.rule
     with transaction.atomic(using=using):
-        if rule.what is What.PAYLOAD:
+        if rule.what is PruneTarget.PAYLOAD:
             writer.lock(root, using, pks)
             tasks = [task for task in as_saved(root, using, pks) if task.status == rule.status]
             result.gone += erase(tasks, reason, str(rule)) if tasks else 0

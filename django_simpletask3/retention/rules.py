@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ..ledger.tombstone import What
+from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, Status
 
 #: Names the streams whose rows were deleted.
@@ -18,7 +18,7 @@ DELETED = "deleted"
 class Rule:
     """``what`` goes of tasks that have been in ``status`` for ``age``; None: of deleted ones."""
 
-    what: What
+    what: PruneTarget
     status: Status | None
     age: timedelta
 
@@ -37,14 +37,14 @@ def rules(declared: Any) -> list[Rule]:
     if not isinstance(declared, Mapping):
         raise ValueError(f"it is {declared!r}; write a mapping of a final status to an age")
     found = [rule for key, value in declared.items() for rule in _rules(_status(key), value)]
-    return sorted(found, key=lambda rule: rule.what is not What.PAYLOAD)
+    return sorted(found, key=lambda rule: rule.what is not PruneTarget.PAYLOAD)
 
 
 def _rules(status: Status | None, value: Any) -> list[Rule]:
-    whole = What.STREAM if status is None else What.TASK
+    whole = PruneTarget.STREAM if status is None else PruneTarget.TASK
     if not isinstance(value, Mapping):
         return [Rule(whole, status, _age(value))]
-    steps = {"delete": whole} if status is None else {"erase": What.PAYLOAD, "delete": whole}
+    steps = {"delete": whole} if status is None else {"erase": PruneTarget.PAYLOAD, "delete": whole}
     if not value or (unknown := value.keys() - steps):
         words = ", ".join(sorted(map(str, unknown))) if value else "nothing"
         raise ValueError(f"it says {words}; the steps are {' and '.join(steps)}")

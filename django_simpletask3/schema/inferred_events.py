@@ -29,7 +29,7 @@ _WAYS = {
 MOST = max(map(len, _WAYS.values()))
 _STATE = Projection._fields
 #: The columns that ``begun`` and ``forget`` assign.
-WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "lease_until")
+WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "check_at")
 
 
 def begun(row: Any, using: str) -> list[Any]:
@@ -51,7 +51,7 @@ def begun(row: Any, using: str) -> list[Any]:
         events.append(event)
     for name in _STATE:
         setattr(row, name, getattr(projection, name))
-    row.lease_until = None if row.status in FINAL else clock.now(using)
+    row.check_at = None if row.status in FINAL else clock.now(using)
     return events
 
 
@@ -61,7 +61,7 @@ def forget(row: Any, events: Sequence[Any], using: str) -> None:
     for name, value in first.get("erased", {}).items():
         setattr(row, name, encode(value))
     row.attempt, row.sequence, row.digest = 0, 0, ""
-    row.lease_until = clock.now(using)
+    row.check_at = clock.now(using)
 
 
 def streams_of(model: type[models.Model]) -> Any:

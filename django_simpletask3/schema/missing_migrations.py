@@ -17,7 +17,7 @@ from .partition import PartitionEvents
 from .protection_state import flat, protected, standing
 
 #: Columns that every task table has had and will have.
-_MARKS = frozenset({"sequence", "digest", "lease_until"})
+_MARKS = frozenset({"sequence", "digest", "check_at"})
 #: Columns of a table of 0.1.x.
 _MARKS_OF_01 = frozenset({"status", "success", "result_data", "error_data", "result_time"})
 

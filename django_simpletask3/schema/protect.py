@@ -131,7 +131,7 @@ class DropHistory(_OnEvents):
         tombstones = from_state.apps.get_model(PACKAGE, "tombstone")._base_manager.using(alias)
         events = from_state.apps.get_model(app_label, self.name)
         tombstones.create(
-            **_summary(events, alias), what="stream", reason=self.reason, is_open=False
+            **_summary(events, alias), scope="stream", reason=self.reason, is_open=False
         )
 
     def database_backwards(

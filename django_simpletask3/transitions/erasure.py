@@ -12,7 +12,7 @@ from ..ledger import tombstone as tombstones
 from ..ledger.digests import PAYLOAD, erased_from, is_erased
 from ..ledger.event import TaskEvent, event_model_of, events_of
 from ..ledger.task_row import home_of, root_of
-from ..ledger.tombstone import What
+from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, EventKind, Status
 from . import writer
 from .legal_holds import held
@@ -56,7 +56,9 @@ def _erase(
     root: type[TaskRow], using: str, tasks: Sequence[TaskRow], reason: str, policy: str
 ) -> None:
     before = {task.pk: digest for task, digest in _digests(root, using, tasks)}
-    with tombstones.raised(using, root._meta.label, What.PAYLOAD, reason, policy) as tombstone:
+    with tombstones.raised(
+        using, root._meta.label, PruneTarget.PAYLOAD, reason, policy
+    ) as tombstone:
         writer.record_all(
             [Move(task, EventKind.ERASE, reason=reason) for task in tasks], using=using
         )

@@ -157,8 +157,8 @@ def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) ->
         return {"worker": move.worker}
     if after.status in ACTIVE:
         until = trusted_until(move.values.get("run_after"), using, event.event_time)
-        return {"worker": "", "lease_until": until}
-    return {"lease_until": None}
+        return {"worker": "", "check_at": until}
+    return {"check_at": None}
 
 
 def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:

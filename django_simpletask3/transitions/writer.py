@@ -209,7 +209,7 @@ def restore(
     event = event_of(note, before, using)
     columns = {**before, **columns_of(note, event, before, using)}
     del columns["pk"]
-    columns["lease_until"] = clock.now(using) if truth.status in ACTIVE else None
+    columns["check_at"] = clock.now(using) if truth.status in ACTIVE else None
     rows.change(task, columns)
     rows.write([task])
     vars(task).update(columns)

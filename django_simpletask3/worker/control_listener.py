@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from .. import control
-from ..control import Instruction
+from ..control import OperatorCommand
 from .maintenance.snapshot import Outlook, Seen
 
 _logger = logging.getLogger(__name__)
@@ -58,13 +58,13 @@ class Obedience:
         self._looked_at, self._has_found = time.monotonic(), bool(said)
         self._obey(said)
 
-    def _obey(self, said: Iterable[Instruction]) -> None:
-        paused = frozenset(one.target for one in said if one.what == control.PAUSE)
+    def _obey(self, said: Iterable[OperatorCommand]) -> None:
+        paused = frozenset(one.target for one in said if one.action == control.PAUSE)
         for label in sorted(paused ^ self._paused):
             word = "queue_paused" if label in paused else "queue_resumed"
             _logger.info("%s model=%s worker=%s", word, label, self._worker)
         self._paused = paused
-        if any(one.what == control.STOP and one.target == self._worker for one in said):
+        if any(one.action == control.STOP and one.target == self._worker for one in said):
             _logger.info("stop_asked worker=%s", self._worker)
             control.obeyed(self._worker)
             self._stop()

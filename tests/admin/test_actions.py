@@ -137,7 +137,7 @@ def test_a_postponed_task_is_let_go(superuser, action) -> None:
 
     task.refresh_from_db()
     assert task.run_after is None
-    assert task.lease_until < timezone.now() + timedelta(hours=1)
+    assert task.check_at < timezone.now() + timedelta(hours=1)
     assert waiting(Invoice) == [task.get_task_id()]
 
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from django_simpletask3 import control
-from django_simpletask3.models import Instruction
+from django_simpletask3.models import OperatorCommand
 from django_simpletask3.monitoring import health
 from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
@@ -199,7 +199,7 @@ def test_a_viewer_meets_no_button_and_is_refused(operator) -> None:
 
     assert 'name="what"' not in page.content.decode()
     assert {response.status_code for response in responses} == {403}
-    assert not Instruction.objects.exists()
+    assert not OperatorCommand.objects.exists()
 
 
 def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
@@ -233,7 +233,7 @@ def test_a_worker_is_asked_to_stop(superuser) -> None:
     page = instruct(superuser, "stop", WORKER, "upgrade")
 
     (said,) = control.standing()
-    assert (said.what, said.target, said.reason) == ("stop", WORKER, "upgrade")
+    assert (said.action, said.target, said.reason) == ("stop", WORKER, "upgrade")
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
 
 
@@ -261,7 +261,7 @@ def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) ->
         control.stop(name)
     control.pause(Invoice)
     old = timezone.now() - timedelta(days=2)
-    Instruction.objects.exclude(target="fresh").update(time=old)
+    OperatorCommand.objects.exclude(target="fresh").update(time=old)
     reported()
 
     instruct(superuser, "stop", WORKER)

@@ -180,7 +180,7 @@ def test_columns_of_the_state_machine_are_no_inputs(superuser, running_task) -> 
 
     inputs = set(re.findall(r'<(?:input|select|textarea)[^>]* name="(\w+)"', page))
     assert {"amount", "fails", "task_biz_field", "priority", "run_after_0"} <= inputs
-    assert not inputs & {"status", "attempt", "worker", "success", "result_data", "lease_until"}
+    assert not inputs & {"status", "attempt", "worker", "success", "result_data", "check_at"}
 
 
 def test_the_add_form_asks_for_own_columns_and_the_schedule_only(superuser) -> None:
@@ -260,4 +260,4 @@ def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -
     superuser.post(url(task), {"amount": 1, "priority": 0, **schedule})
 
     task.refresh_from_db()
-    assert (task.run_after, task.lease_until) == (due, due)
+    assert (task.run_after, task.check_at) == (due, due)

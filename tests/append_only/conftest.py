@@ -33,7 +33,7 @@ def refused() -> Iterator[None]:
 def open_door(using: str = "default") -> Iterator[Tombstone]:
     """As whoever deletes events on purpose: one transaction, at the end of which it is shut."""
     with transaction.atomic(using=using):
-        tombstone = Tombstone.objects.using(using).create(model="shelf.Book", what="test")
+        tombstone = Tombstone.objects.using(using).create(model="shelf.Book", scope="test")
         yield tombstone
         tombstone.is_open = False
         tombstone.save(update_fields=["is_open"])

@@ -87,7 +87,7 @@ def test_repairing_puts_right_what_intact_events_can_tell_and_leaves_the_rest(na
 def test_a_waiting_task_that_was_marked_as_done_waits_again_and_is_looked_after() -> None:
     task = saved(Invoice)
     models.QuerySet(Invoice).filter(pk=task.pk).update(
-        status=Status.SUCCESS, success=True, lease_until=None
+        status=Status.SUCCESS, success=True, check_at=None
     )
 
     found_everywhere(repair=True)

@@ -94,4 +94,4 @@ def is_ringing(task: Any) -> bool:
 
 def marked_for_recovery(task: Any) -> bool:
     row = row_of(task)
-    return row.lease_until <= clock.now(row._state.db)
+    return row.check_at <= clock.now(row._state.db)

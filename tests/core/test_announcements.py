@@ -213,7 +213,7 @@ def test_a_task_for_later_does_not_ring_now() -> None:
     task = saved(Invoice, run_after=later)
 
     assert waiting(task) == 0
-    assert row_of(task).lease_until == row_of(task).run_after == later
+    assert row_of(task).check_at == row_of(task).run_after == later
 
 
 @transactional
@@ -440,7 +440,7 @@ def test_a_model_whose_message_cannot_be_made_keeps_nobody_else_from_what_follow
     assert followed == ["after"]
     assert logged() == [logging.ERROR]
     assert task_enqueued in {signal for signal, *_ in heard}
-    assert row_of(task).lease_until is not None
+    assert row_of(task).check_at is not None
 
 
 @transactional
@@ -477,9 +477,9 @@ def test_a_task_that_somebody_took_meanwhile_is_not_marked(dead_port: str, setti
 
     with transaction.atomic():
         task = saved(Invoice)
-        moved(row_of(task), EventKind.START, values={"lease_until": lease})
+        moved(row_of(task), EventKind.START, values={"check_at": lease})
 
-    assert row_of(task).lease_until == lease
+    assert row_of(task).check_at == lease
 
 
 LEGAL = [

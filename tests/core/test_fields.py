@@ -17,7 +17,15 @@ from django_simpletask3.ledger.fields import KIND, STATUS, JSONTextField, KindFi
 from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import record
-from tests.core.lives import TABLES, brought, label_of, projection_of, row_of, saved, stream_of
+from tests.core.lives import (
+    TABLES,
+    brought,
+    label_of,
+    projection_of,
+    row_of,
+    saved,
+    stream_of,
+)
 from tests.core.test_encoding import KEPT, NASTY
 from tests.zoo.models import Invoice, Reminder
 

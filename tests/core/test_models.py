@@ -48,7 +48,7 @@ from tests.zoo.models import (
 
 pytestmark = pytest.mark.django_db
 
-MACHINES_OWN = [*PROJECTED, "worker", "lease_until", "parent"]
+MACHINES_OWN = [*PROJECTED, "worker", "check_at", "parent"]
 
 
 def statements(made: CaptureQueriesContext) -> list[str]:
@@ -180,7 +180,7 @@ def test_a_stale_instance_cannot_undo_when_a_task_will_run(read: Callable[[Any],
     stale.save()
 
     row = row_of(stale)
-    assert (row.amount, row.run_after, row.lease_until, row.priority) == (77, later, later, 7)
+    assert (row.amount, row.run_after, row.check_at, row.priority) == (77, later, later, 7)
 
 
 def test_what_is_assigned_to_the_schedule_is_saved_whatever_happens_before() -> None:
@@ -549,7 +549,7 @@ def test_a_reset_may_be_for_later_and_forgets_what_was_for_later(commit: Any) ->
 
     with commit():
         task.reset(run_after=later)
-    first = (row_of(task).run_after, row_of(task).lease_until, waiting(task))
+    first = (row_of(task).run_after, row_of(task).check_at, waiting(task))
     with commit():
         task.reset()
 
@@ -639,12 +639,12 @@ def test_a_body_that_nobody_wrote_is_not_implemented() -> None:
 def test_every_row_is_found_by_the_index_of_its_search() -> None:
     indexed = {field.name for field in Invoice._meta.local_fields if field.db_index}
 
-    assert indexed == {"lease_until", "done_time", "parent", "status"}
+    assert indexed == {"check_at", "done_time", "parent", "status"}
 
 
 def test_the_base_table_names_its_columns_by_who_writes_them() -> None:
     names = {field.name for field in SimpleTask._meta.local_fields}
-    operational = {"add_time", "mod_time", "run_after", "priority", "worker", "lease_until"}
+    operational = {"add_time", "mod_time", "run_after", "priority", "worker", "check_at"}
 
     assert names == {*PROJECTED, "parent"} | operational
     assert not [

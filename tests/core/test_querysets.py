@@ -40,7 +40,7 @@ WORDS = {
     "finished": FINAL,
 }
 WITH_WORDS = [model for model in TABLES if isinstance(model._default_manager.all(), TaskQuerySet)]
-MACHINES_OWN = [*PROJECTED, "worker", "lease_until"]
+MACHINES_OWN = [*PROJECTED, "worker", "check_at"]
 
 
 def value_of(column: str) -> Any:
@@ -87,10 +87,10 @@ def test_due_are_those_that_could_run_now() -> None:
 
 def test_lost_are_those_for_which_somebody_should_have_acted() -> None:
     past = clock.after("default", -5)
-    lease_over = moved(saved(Invoice), EventKind.START, values={"lease_until": past})
+    lease_over = moved(saved(Invoice), EventKind.START, values={"check_at": past})
     bell_old = saved(Invoice)
-    rows_of(Invoice, "default").filter(pk=bell_old.pk).bookkeep(lease_until=past)
-    moved(saved(Invoice), EventKind.START, values={"lease_until": clock.after("default", 60)})
+    rows_of(Invoice, "default").filter(pk=bell_old.pk).bookkeep(check_at=past)
+    moved(saved(Invoice), EventKind.START, values={"check_at": clock.after("default", 60)})
     saved(Invoice)
     brought(saved(Invoice), Status.SUCCESS)
 
@@ -155,14 +155,14 @@ POSTPONED = {
 def test_a_waiting_task_is_looked_for_when_what_was_computed_is_due(way: str) -> None:
     task = saved(Invoice, run_after=clock.after("default", 60))
     unplanned, running = saved(Invoice), brought(saved(Invoice), Status.RUNNING)
-    lease, later = row_of(running).lease_until, task.run_after + timedelta(hours=1)
+    lease, later = row_of(running).check_at, task.run_after + timedelta(hours=1)
     task.run_after = later
 
     POSTPONED[way](task)
 
-    assert row_of(task).run_after == row_of(task).lease_until == later
-    assert row_of(unplanned).lease_until is not None
-    assert row_of(running).lease_until == lease
+    assert row_of(task).run_after == row_of(task).check_at == later
+    assert row_of(unplanned).check_at is not None
+    assert row_of(running).check_at == lease
 
 
 def test_a_task_that_need_not_wait_any_more_is_looked_for_soon() -> None:
@@ -277,4 +277,4 @@ def test_a_task_waits_for_its_bell_as_long_as_the_settings_say(settings: Any) ->
 
     (task,) = Invoice.objects.bulk_enqueue([{}])
 
-    assert abs(row_of(task).lease_until - expected) < timedelta(seconds=10)
+    assert abs(row_of(task).check_at - expected) < timedelta(seconds=10)

@@ -9,7 +9,16 @@ import pytest
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.projection import PROJECTED, Projection, broken_links, fold
 from django_simpletask3.states import FENCED, TRANSITIONS, EventKind, Status
-from tests.core.lives import ZOO, brought, label_of, moved, projection_of, row_of, saved, stream_of
+from tests.core.lives import (
+    ZOO,
+    brought,
+    label_of,
+    moved,
+    projection_of,
+    row_of,
+    saved,
+    stream_of,
+)
 from tests.zoo.models import Invoice
 
 pytestmark = pytest.mark.django_db

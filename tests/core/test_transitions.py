@@ -164,11 +164,11 @@ def test_the_instance_says_afterwards_what_the_row_says(pending_task: Any) -> No
 def test_a_start_counts_the_attempt_and_names_the_worker(pending_task: Any) -> None:
     until = clock.after("default", 30)
 
-    event = record(pending_task, EventKind.START, worker="w7", values={"lease_until": until})
+    event = record(pending_task, EventKind.START, worker="w7", values={"check_at": until})
 
     row = row_of(pending_task)
     assert (row.attempt, row.worker, row.start_time) == (1, "w7", event.event_time)
-    assert (row.lease_until, event.attempt, event.worker) == (until, 1, "w7")
+    assert (row.check_at, event.attempt, event.worker) == (until, 1, "w7")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_only_an_unfinished_task_has_a_time_when_somebody_must_act(
 
     if kind is not EventKind.DELETE:
         row = row_of(running_task)
-        assert (row.lease_until is not None) == (row.status in ACTIVE)
+        assert (row.check_at is not None) == (row.status in ACTIVE)
 
 
 def test_a_waiting_task_is_looked_at_when_its_bell_should_have_been_heard(
@@ -192,7 +192,7 @@ def test_a_waiting_task_is_looked_at_when_its_bell_should_have_been_heard(
 
     moved(running_task, EventKind.RELEASE)
 
-    assert abs(row_of(running_task).lease_until - expected) < timedelta(seconds=10)
+    assert abs(row_of(running_task).check_at - expected) < timedelta(seconds=10)
 
 
 def test_a_task_that_waits_for_its_time_is_looked_at_then(running_task: Any) -> None:
@@ -201,7 +201,7 @@ def test_a_task_that_waits_for_its_time_is_looked_at_then(running_task: Any) -> 
     moved(running_task, EventKind.RETRY, error=ERROR, values={"run_after": later})
 
     row = row_of(running_task)
-    assert row.run_after == row.lease_until == later
+    assert row.run_after == row.check_at == later
 
 
 def test_a_result_stands_on_the_row_and_its_digest_in_the_stream(running_task: Any) -> None:
@@ -326,13 +326,13 @@ def test_another_claim_of_a_running_task_is_refused(
 
 
 def test_what_is_not_as_expected_is_stale(running_task: Any) -> None:
-    seen = row_of(running_task).lease_until
+    seen = row_of(running_task).check_at
 
     with pytest.raises(StaleTask):
         record(
             running_task,
             EventKind.RECOVER,
-            expect={"status": Status.RUNNING, "lease_until": seen - timedelta(seconds=1)},
+            expect={"status": Status.RUNNING, "check_at": seen - timedelta(seconds=1)},
         )
 
     assert kinds(running_task) == ["enqueue", "start"]
@@ -511,7 +511,7 @@ def test_a_row_that_came_past_save_is_given_its_birth_first(kind: EventKind) -> 
     assert kinds(task) == ["enqueue", kind]
     assert fold(stream_of(task)) == projection_of(task)
     assert broken_links(stream_of(task)) == []
-    assert kind is EventKind.NOTE or row_of(task).lease_until is None or kind is EventKind.START
+    assert kind is EventKind.NOTE or row_of(task).check_at is None or kind is EventKind.START
 
 
 def test_the_stream_says_as_which_model_a_row_was_saved() -> None:

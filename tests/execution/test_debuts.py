@@ -73,7 +73,7 @@ def started(model: Any, worker: str = WORKER) -> list[Any]:
 
 def said(task: Any) -> dict[str, Any]:
     """What ``task`` says that is not its own: key, place in time, digest."""
-    own = {"digest", "start_time", "add_time", "mod_time", "lease_until", task._meta.pk.attname}
+    own = {"digest", "start_time", "add_time", "mod_time", "check_at", task._meta.pk.attname}
     return {name: value for name, value in vars(task).items() if name not in own | {"_state"}}
 
 
@@ -108,7 +108,7 @@ def test_a_task_is_started_by_one_statement_as_by_several(model: Any) -> None:
     assert Projection.of(run.task) == Projection.of(row_of(alone)) == fold(stream_of(alone))
     assert broken_links(stream_of(alone)) == []
     assert (run.pk, run.attempt, run.using) == (alone.pk, 1, using)
-    for name in ("worker", "lease_until", "mod_time"):
+    for name in ("worker", "check_at", "mod_time"):
         assert getattr(run.task, name) == getattr(row_of(alone), name)
     assert not run.task._state.adding
 
@@ -311,7 +311,7 @@ def test_a_start_that_failed_has_not_used_up_its_lease() -> None:
     with connection.execute_wrapper(hang):
         [run] = start.start(Ledger, messages, worker=WORKER, lease=60)
 
-    assert run.task.lease_until >= failed[0] + timedelta(seconds=60)
+    assert run.task.check_at >= failed[0] + timedelta(seconds=60)
 
 
 def test_a_column_that_gets_another_type_buries_no_message() -> None:

@@ -278,9 +278,9 @@ def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.Monke
 
     task.refresh_from_db()
     retry = task.events.get(kind="retry")
-    assert (task.status, task.run_after, task.lease_until) == (
+    assert (task.status, task.run_after, task.check_at) == (
         Status.PENDING,
-        task.lease_until,
+        task.check_at,
         task.run_after,
     )
     assert retry.data["error"]["type"] == "ValueError"
@@ -459,7 +459,7 @@ def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() ->
     runs = start.start(Invoice, messages, worker=WORKER, lease=60)
 
     task.refresh_from_db()
-    assert (runs, task.lease_until) == ([], task.run_after)
+    assert (runs, task.check_at) == ([], task.run_after)
 
 
 def test_an_executor_that_has_no_hash_is_called(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
     def cost(number: int) -> tuple[int, int]:
         Invoice.objects.bulk_enqueue([{} for _ in range(number)])
         past = clock.now("default") - timedelta(hours=1)
-        rows_of(Invoice, "default").bookkeep(lease_until=past)
+        rows_of(Invoice, "default").bookkeep(check_at=past)
         redis_client.config_resetstat()
         with CaptureQueriesContext(connection) as queries:
             service.silent()

@@ -41,7 +41,7 @@ def reported(said: dict[str, Any] | None = None, worker: str = WORKER) -> None:
 
 def ran(task: Any, lease: float) -> Any:
     until = clock.after("default", lease)
-    record(task, EventKind.START, worker=WORKER, values={"lease_until": until})
+    record(task, EventKind.START, worker=WORKER, values={"check_at": until})
     return task
 
 
@@ -255,5 +255,5 @@ def test_what_nobody_looks_after_any_more_is_not_counted(redis_url: str) -> None
     task.cancel()
     past = clock.now("default") - timedelta(days=1)
 
-    assert not rows_of(Invoice, "default").filter(lease_until__lte=past).exists()
+    assert not rows_of(Invoice, "default").filter(check_at__lte=past).exists()
     assert told_of(health.look(), "tables", Invoice, database="default")["pending"] == 0

@@ -111,7 +111,7 @@ def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
 def are_held(tasks: list[Scripted]) -> bool:
     """Whether the lease of each is a valid one."""
     found = Scripted.objects.filter(pk__in=[task.pk for task in tasks])
-    return all(task.lease_until and task.lease_until > timezone.now() for task in found)
+    return all(task.check_at and task.check_at > timezone.now() for task in found)
 
 
 def passed(seconds: float) -> None:

@@ -294,7 +294,7 @@ def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
 
     outlook = Outlook()
     task = Invoice.objects.create()
-    record(task, EventKind.START, worker="w", values={"lease_until": clock.after("default", -1)})
+    record(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
     monkeypatch.setattr(control, broken, fail)
 
     watch = Watch(timetable(), outlook)

@@ -7,7 +7,7 @@ import pytest
 
 from django_simpletask3 import control
 from django_simpletask3.context import task_context
-from django_simpletask3.models import Instruction
+from django_simpletask3.models import OperatorCommand
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.control_listener import Obedience
@@ -76,7 +76,7 @@ def test_a_node_that_is_asked_to_stop_ends_well(start_server) -> None:
     assert control.stop(worker, "to be upgraded")
 
     assert server.wait(timeout=60) == 0
-    assert not Instruction.objects.exists()
+    assert not OperatorCommand.objects.exists()
 
 
 @pytest.mark.django_db
@@ -87,7 +87,7 @@ def test_an_instruction_tells_who_and_why() -> None:
 
     (said,) = control.standing()
     assert (first, again) == (True, False)
-    assert (said.what, said.target, said.actor) == ("pause", "zoo.Invoice", "mia")
+    assert (said.action, said.target, said.actor) == ("pause", "zoo.Invoice", "mia")
     assert said.reason == "the bank is closed"
     assert (control.resume(Invoice), control.resume(Invoice)) == (True, False)
 

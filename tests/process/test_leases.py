@@ -39,7 +39,7 @@ def held(leases: Leases, model: Any) -> Lane:
 
 def is_renewed(task: Any) -> bool:
     task.refresh_from_db()
-    return bool(task.lease_until > timezone.now() + timedelta(seconds=2 * SHORT))
+    return bool(task.check_at > timezone.now() + timedelta(seconds=2 * SHORT))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Source:
         return self.path.name == "__init__.py"
 
     def imports(self) -> Iterator[tuple[int, str]]:
-        """Line and absolute name of every import, at the top, in functions, or for type checkers."""
+        """Line and absolute name of every import, also those in functions and for type checkers."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)

@@ -232,7 +232,7 @@ def test_a_write_is_seen(code: str) -> None:
         "status = 20",
         "task.note = task.status",
         "rows.filter(status=10).update(worker='')",
-        "rows.update(lease_until=F('start_time'))",
+        "rows.update(check_at=F('start_time'))",
         "rows.update(**{'worker': ''})",
         "columns.update(other)",
         "task.save(update_fields=['run_after'])",

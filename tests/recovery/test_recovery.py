@@ -29,7 +29,7 @@ def kinds(task: Any) -> list[str]:
 def expire(task: Any) -> None:
     """As if nobody had looked after the task for a long time."""
     past = clock.now(task._state.db) - timedelta(hours=1)
-    rows_of(type(task), task._state.db).filter(pk=task.pk).bookkeep(lease_until=past)
+    rows_of(type(task), task._state.db).filter(pk=task.pk).bookkeep(check_at=past)
 
 
 def waiting(model: Any) -> int:
@@ -56,7 +56,7 @@ def running_task(pending_task: Invoice) -> Invoice:
         EventKind.START,
         worker=WORKER,
         data={"claim": message.running_id},
-        values={"lease_until": until},
+        values={"check_at": until},
     )
     return pending_task
 
@@ -100,7 +100,7 @@ def test_a_lease_renewed_between_look_and_lock_is_respected(
     seen = lost_workers._losses_of
 
     def renewed_meanwhile(*args: Any) -> Any:
-        rows_of(Invoice, "default").bookkeep(lease_until=clock.after("default", 60))
+        rows_of(Invoice, "default").bookkeep(check_at=clock.after("default", 60))
         return seen(*args)
 
     monkeypatch.setattr(lost_workers, "_losses_of", renewed_meanwhile)
@@ -151,7 +151,7 @@ def test_a_waiting_task_with_its_message_is_looked_at_again_later(pending_task: 
 
     pending_task.refresh_from_db()
     assert (moved, waiting(Invoice)) == (0, 1)
-    assert pending_task.lease_until > clock.now("default") + timedelta(seconds=60)
+    assert pending_task.check_at > clock.now("default") + timedelta(seconds=60)
     assert kinds(pending_task) == ["enqueue"]
 
 
@@ -165,14 +165,14 @@ def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
     service.lost()
 
     pending_task.refresh_from_db()
-    assert pending_task.lease_until < clock.now("default") + timedelta(minutes=5)
+    assert pending_task.check_at < clock.now("default") + timedelta(minutes=5)
 
 
 def test_a_delayed_task_is_rung_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
     before = (waiting(Invoice), service.lost())
     past = clock.now("default") - timedelta(seconds=1)
-    rows_of(Invoice, "default").bookkeep(run_after=past, lease_until=past)
+    rows_of(Invoice, "default").bookkeep(run_after=past, check_at=past)
 
     moved = service.lost()
 
@@ -184,7 +184,7 @@ def test_a_delayed_task_is_rung_when_it_is_due() -> None:
 def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
     running = Invoice.objects.create()
-    record(running, EventKind.START, values={"lease_until": clock.after("default", 60)})
+    record(running, EventKind.START, values={"check_at": clock.after("default", 60)})
     Invoice.objects.update(run_after=clock.now("default") - timedelta(seconds=1))
 
     moved = service.lost()
@@ -219,7 +219,7 @@ def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
 
 def test_a_finished_or_canceled_task_is_never_rung(pending_task: Invoice) -> None:
     pending_task.cancel()
-    rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(days=8))
+    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(days=8))
 
     moved = service.lost()
 
@@ -271,7 +271,7 @@ def test_many_passes_at_once_recover_each_task_once() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(40)])
     get_queue().claim(Invoice.get_event_channel(), worker=WORKER, limit=40, lease=600)
     for task in tasks:
-        record(task, EventKind.START, worker=WORKER, values={"lease_until": task.add_time})
+        record(task, EventKind.START, worker=WORKER, values={"check_at": task.add_time})
 
     def one_pass() -> None:
         try:
@@ -322,7 +322,7 @@ def test_a_child_whose_own_row_is_gone_is_found_all_the_same() -> None:
     child = zoo.ForeignInvoice.objects.create()
     pk = child.pk
     child.delete(keep_parents=True)
-    rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(hours=1))
+    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
 
     service.lost()
 
@@ -334,7 +334,7 @@ def test_more_lost_tasks_than_one_slice_are_found_in_one_pass() -> None:
     get_queue().withdraw(
         Invoice.get_event_channel(), [task.get_task_id() for task in Invoice.objects.all()]
     )
-    rows_of(Invoice, "default").bookkeep(lease_until=clock.now("default") - timedelta(hours=1))
+    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
 
     moved = service.lost(limit=10)
 
@@ -366,9 +366,7 @@ def test_waiting_tasks_nobody_can_ring_for_do_not_hide_an_ended_lease(
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
     older = Invoice.objects.bulk_enqueue([{} for _ in range(12)])
     past = clock.now("default") - timedelta(days=1)
-    rows_of(Invoice, "default").filter(pk__in=[task.pk for task in older]).bookkeep(
-        lease_until=past
-    )
+    rows_of(Invoice, "default").filter(pk__in=[task.pk for task in older]).bookkeep(check_at=past)
 
     moved = service.lost(limit=5)
 
@@ -443,11 +441,11 @@ def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> N
 
 def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_client: Any) -> None:
     later = Invoice.objects.create(run_after=clock.after("default", 3600))
-    before = {task.pk: task.lease_until for task in Invoice.objects.all()}
+    before = {task.pk: task.check_at for task in Invoice.objects.all()}
     redis_client.flushall()
 
     assert service.forgotten() == 0
-    assert {task.pk: task.lease_until for task in Invoice.objects.all()} == before
+    assert {task.pk: task.check_at for task in Invoice.objects.all()} == before
     assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
 
 

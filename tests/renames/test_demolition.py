@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
 """
 TOMBSTONES = """
 from django_simpletask3.ledger.tombstone import Tombstone
-told = list(Tombstone.objects.values("model", "what", "reason", "tasks", "events", "is_open"))
+told = list(Tombstone.objects.values("model", "scope", "reason", "tasks", "events", "is_open"))
 """
 
 
@@ -104,7 +104,7 @@ def test_a_history_goes_on_purpose_and_leaves_a_tombstone(server_project: Projec
     project.manage("migrate", "-v0")
 
     assert is_complete(project)
-    stone = {"model": "app.Invoice", "what": "stream", "reason": "no more invoices"}
+    stone = {"model": "app.Invoice", "scope": "stream", "reason": "no more invoices"}
     assert project.shell(TOMBSTONES) == [{**stone, "tasks": 1, "events": 2, "is_open": False}]
 
 

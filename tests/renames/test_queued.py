@@ -6,7 +6,7 @@ from tests.renames.conftest import BILL, migrated
 WAIT_IS_OVER = """
 from django.db import models
 from django.utils import timezone
-models.QuerySet(Bill).update(lease_until=timezone.now())
+models.QuerySet(Bill).update(check_at=timezone.now())
 told = None
 """
 OUTCOME = """

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core import checks
 
-from django_simpletask3.ledger.tombstone import What
+from django_simpletask3.ledger.tombstone import PruneTarget
 from django_simpletask3.retention.rules import Rule, rules
 from django_simpletask3.states import Status
 from tests.zoo.models import Invoice, PaidInvoice
@@ -22,8 +22,8 @@ def test_nothing_declared_keeps_everything() -> None:
 
 def test_an_age_is_for_the_whole_task() -> None:
     assert rules({Status.SUCCESS: DAY, 30: 3600}) == [
-        Rule(What.TASK, Status.SUCCESS, DAY),
-        Rule(What.TASK, Status.FAILED, timedelta(hours=1)),
+        Rule(PruneTarget.TASK, Status.SUCCESS, DAY),
+        Rule(PruneTarget.TASK, Status.FAILED, timedelta(hours=1)),
     ]
 
 
@@ -31,9 +31,9 @@ def test_payloads_go_before_tasks() -> None:
     declared = {"deleted": DAY, Status.CANCELED: {"delete": 2 * DAY, "erase": DAY}}
 
     assert rules(declared) == [
-        Rule(What.PAYLOAD, Status.CANCELED, DAY),
-        Rule(What.STREAM, None, DAY),
-        Rule(What.TASK, Status.CANCELED, 2 * DAY),
+        Rule(PruneTarget.PAYLOAD, Status.CANCELED, DAY),
+        Rule(PruneTarget.STREAM, None, DAY),
+        Rule(PruneTarget.TASK, Status.CANCELED, 2 * DAY),
     ]
 
 

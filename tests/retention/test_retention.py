@@ -77,7 +77,7 @@ def test_an_old_task_goes_with_its_stream_and_leaves_a_tombstone(keep: Keep) -> 
     assert stream_of(task) == []
     assert all(row_of(other) and stream_of(other) for other in stays)
     stone = tombstone()
-    assert (stone.model, stone.what, stone.reason, stone.actor) == (
+    assert (stone.model, stone.scope, stone.reason, stone.actor) == (
         "zoo.Invoice",
         "task",
         "retention",
@@ -283,7 +283,7 @@ def test_the_stream_of_a_deleted_task_goes(keep: Keep) -> None:
     assert (result.gone, result.events) == (1, 4)
     assert stream_of(task, key) == []
     assert len(stream_of(stays)) == 3
-    assert (tombstone().what, tombstone().data["keys"]) == ("stream", [str(key)])
+    assert (tombstone().scope, tombstone().data["keys"]) == ("stream", [str(key)])
 
 
 def test_the_stream_of_a_key_that_is_in_use_again_stays(keep: Keep) -> None:
@@ -335,7 +335,7 @@ def test_a_payload_goes_and_the_chain_holds(keep: Keep) -> None:
     last = stream[-1]
     assert (last.kind, last.reason, last.actor) == ("erase", "article 17", "ann")
     assert is_erased(stream[2].data["error"])
-    assert (tombstone().what, tombstone().tasks, tombstone().events) == ("payload", 1, 3)
+    assert (tombstone().scope, tombstone().tasks, tombstone().events) == ("payload", 1, 3)
     assert findings() == []
 
 

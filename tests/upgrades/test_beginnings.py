@@ -171,17 +171,17 @@ def test_rows_that_were_no_tasks_are_marked_and_not_run() -> None:
     for task in tasks:
         assert kinds(task) == ["enqueue", "cancel"]
     assert not Invoice.objects.pending().exists()
-    assert not Invoice.objects.filter(lease_until__isnull=False).exists()
+    assert not Invoice.objects.filter(check_at__isnull=False).exists()
 
 
 def test_waiting_and_running_rows_are_looked_after_at_once() -> None:
-    tasks = [older(Invoice, status, lease_until=None) for status in (0, 10)]
+    tasks = [older(Invoice, status, check_at=None) for status in (0, 10)]
 
     begun(Invoice)
 
     for task in tasks:
         row = Invoice.objects.get(pk=task.pk)
-        assert abs(timezone.now() - row.lease_until) < timedelta(minutes=1)
+        assert abs(timezone.now() - row.check_at) < timedelta(minutes=1)
 
 
 def test_rows_with_events_are_left_alone() -> None:
@@ -230,7 +230,7 @@ def test_going_back_takes_away_what_was_made_up(model: type[Any], status: Status
     row = models.QuerySet(model, using=task._state.db).get(pk=task.pk)
     assert kinds(task) == []
     (stone,) = Tombstone.objects.using(task._state.db)
-    assert (stone.what, stone.actor, stone.events) == ("stream", "migrate", len(WAYS[status]))
+    assert (stone.scope, stone.actor, stone.events) == ("stream", "migrate", len(WAYS[status]))
     assert stone.data["keys"] == [str(task.pk)]
     assert {name: getattr(row, name) for name in OLD} == OLD
     assert row.status == status

@@ -24,7 +24,7 @@ class Invoice(SimpleTask):
 
 RESULTS = [{"paid": 7, "to": "张"}, "OK", None, [1, 2.5, None, "ü"], "x" * 2000, True]
 """
-OLD_HEAD = HEAD.replace("SimpleTask, TaskEvent, stream_of", "SimpleTask")
+OLD_HEAD = HEAD.replace("SimpleTask, TaskEvent, task_foreign_key", "SimpleTask")
 DONE = "told = Invoice.objects.filter(status__in=[20, 30]).count()"
 SAVE = """
 for amount in {amounts}:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from django_simpletask3.models import SimpleTask, TaskEvent, stream_of
+from django_simpletask3.models import SimpleTask, TaskEvent, task_foreign_key
 from tests.eventually import eventually
 from tests.zoo import executors, scripts
 
@@ -286,7 +286,7 @@ class Audited(SimpleTask):
 class AuditEntry(TaskEvent):
     """The stream of Audited."""
 
-    task = stream_of(Audited)
+    task = task_foreign_key(Audited)
     reviewed = models.BooleanField(default=False)
     is_first = models.GeneratedField(
         expression=models.Q(sequence=1), output_field=models.BooleanField(), db_persist=True

@@ -17,7 +17,7 @@ _AT_ONCE = 500
 _HEX = "md5(n::text) || md5((-n)::text)"
 _COLUMNS = (
     "status, attempt, sequence, digest, start_time, done_time, success, result_data, error_data,"
-    " result_time, add_time, mod_time, run_after, priority, worker, parent, lease_until, text"
+    " result_time, add_time, mod_time, run_after, priority, worker, parent, check_at, text"
 )
 #: Done within the last thirty days; of those that wait each is looked at once an hour, as of a
 #: backlog that is older than that, in the order in which they came; now from the middle on.
@@ -123,7 +123,7 @@ def doubt() -> dict[str, list[float]]:
     from django_simpletask3.recovery import service
 
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE bench_noop SET lease_until = now() WHERE status = 0")
+        cursor.execute("UPDATE bench_noop SET check_at = now() WHERE status = 0")
         cursor.execute("VACUUM ANALYZE bench_noop")
     began = time.perf_counter()
     service.silent()

@@ -65,7 +65,7 @@ def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
 
 def _let_run(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
     waiting = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
-    waiting.bookkeep(run_after=None, lease_until=trusted_until(None, using))
+    waiting.bookkeep(run_after=None, check_at=trusted_until(None, using))
     for task in tasks:
         task.run_after = None
 

@@ -55,5 +55,5 @@ def _start(task: Any, worker: str, reason: str) -> Move:
         reason=reason,
         worker=worker,
         data={"claim": str(uuid.uuid4())},
-        values={"lease_until": clock.after(home_of(task), lease)},
+        values={"check_at": clock.after(home_of(task), lease)},
     )

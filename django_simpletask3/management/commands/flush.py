@@ -53,7 +53,7 @@ class _Porter:
     ) -> Any:
         if not self._empties(sql, params, context["connection"].vendor):
             return execute(sql, params, many, context)
-        door = self.tombstones.create(what="flush")
+        door = self.tombstones.create(scope="flush")
         answer = execute(sql, params, many, context)
         # Gone already, if its own table was emptied together with the others.
         self.tombstones.filter(pk=door.pk)._raw_delete(door._state.db)

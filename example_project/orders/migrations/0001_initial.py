@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(default=0, verbose_name='priority')),
                 ('worker', models.CharField(default='', editable=False, max_length=255, verbose_name='worker')),
                 ('parent', models.CharField(db_index=True, editable=False, max_length=255, null=True, verbose_name='parent')),
-                ('lease_until', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='lease until')),
+                ('check_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='checked again at')),
                 ('file', models.FileField(upload_to='orders', verbose_name='file')),
                 ('accepted', models.PositiveIntegerField(editable=False, null=True, verbose_name='orders')),
                 ('rejected', models.PositiveIntegerField(editable=False, null=True, verbose_name='bad lines')),

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from django_simpletask3.models import SimpleTask, TaskEvent, stream_of
+from django_simpletask3.models import SimpleTask, TaskEvent, task_foreign_key
 
 
 class Book(SimpleTask):
@@ -26,7 +26,7 @@ class Scroll(SimpleTask):
 class ScrollRecord(TaskEvent):
     """A name of its own for the table, which has to be quoted."""
 
-    task = stream_of("shelf.Scroll")
+    task = task_foreign_key("shelf.Scroll")
     clerk = models.CharField(max_length=64, blank=True)
 
     class Meta(TaskEvent.Meta):

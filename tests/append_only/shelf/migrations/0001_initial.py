@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(default=0, verbose_name='priority')),
                 ('worker', models.CharField(default='', editable=False, max_length=255, verbose_name='worker')),
                 ('parent', models.CharField(db_index=True, editable=False, max_length=255, null=True, verbose_name='parent')),
-                ('lease_until', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='lease until')),
+                ('check_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='checked again at')),
             ],
             options={
                 'abstract': False,
@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(default=0, verbose_name='priority')),
                 ('worker', models.CharField(default='', editable=False, max_length=255, verbose_name='worker')),
                 ('parent', models.CharField(db_index=True, editable=False, max_length=255, null=True, verbose_name='parent')),
-                ('lease_until', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='lease until')),
+                ('check_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='checked again at')),
                 ('title', models.CharField(blank=True, max_length=64)),
             ],
             options={
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                 ('priority', models.SmallIntegerField(default=0, verbose_name='priority')),
                 ('worker', models.CharField(default='', editable=False, max_length=255, verbose_name='worker')),
                 ('parent', models.CharField(db_index=True, editable=False, max_length=255, null=True, verbose_name='parent')),
-                ('lease_until', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='lease until')),
+                ('check_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='checked again at')),
             ],
             options={
                 'abstract': False,
