@@ -99,7 +99,7 @@ def test_the_columns_of_the_state_machine_are_told_apart() -> None:
 
 
 def test_every_class_attribute_is_explained() -> None:
-    attributes = {name for name in vars(SimpleTask) if name.startswith("django_simpletask3_")}
+    attributes = {name for name in dir(SimpleTask) if name.startswith("django_simpletask3_")}
     page = reference("tasks")
 
     assert attributes == {name for name in page.named() if name.startswith("django_simpletask3_")}
