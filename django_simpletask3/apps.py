@@ -25,11 +25,13 @@ class DjangoSimpletask3Config(AppConfig):
         )
         name = "django_simpletask3.schema.protection_state"
         pre_migrate.connect(
-            drop_guard.refuse, sender=self, dispatch_uid="django_simpletask3.schema.drop_guard"
+            drop_guard.reject_event_loss,
+            sender=self,
+            dispatch_uid="django_simpletask3.schema.drop_guard",
         )
-        pre_migrate.connect(protection_state.make_way, sender=self, dispatch_uid=name)
-        post_migrate.connect(protection_state.restore, sender=self, dispatch_uid=name)
+        pre_migrate.connect(protection_state.drop_sqlite_triggers, sender=self, dispatch_uid=name)
+        post_migrate.connect(protection_state.restore_triggers, sender=self, dispatch_uid=name)
         # The attribute, not commands of these names: whoever has some keeps them. Django wants both
         # to have the same.
-        detector = autodetector.keeping_history(makemigrations.Command.autodetector)
+        detector = autodetector.history_autodetector_for(makemigrations.Command.autodetector)
         makemigrations.Command.autodetector = migrate.Command.autodetector = detector

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 PAUSE = "pause"
 STOP = "stop"
 
-_LIMIT = 255
+_MAX_LENGTH = 255
 #: After which a worker that does not report will not any more, Redis or not.
-_LONG = timedelta(days=1)
+_STALE_AFTER = timedelta(days=1)
 
 
 class OperatorCommand(models.Model):
@@ -65,60 +65,63 @@ def pause(model: type[TaskRow], reason: str = "") -> bool:
     Each worker obeys within five seconds; what is running goes on. Tasks are saved and queued as
     ever.
     """
-    return _give(PAUSE, model._meta.label, reason)
+    return _issue(PAUSE, model._meta.label, reason)
 
 
 def resume(model: type[TaskRow]) -> bool:
     """Let workers start tasks of ``model`` again; whether it was paused."""
-    return _take_back(PAUSE, model._meta.label)
+    return _revoke(PAUSE, model._meta.label)
 
 
 def stop(worker: str, reason: str = "") -> bool:
     """Ask the node of ``worker`` to stop in its own time, as SIGTERM does; False if it is asked."""
-    return _give(STOP, worker, reason)
+    return _issue(STOP, worker, reason)
 
 
-def obeyed(worker: str) -> bool:
+def acknowledge_stop(worker: str) -> bool:
     """``worker`` has heard that it is to stop; whether it was asked to."""
-    return _take_back(STOP, worker)
+    return _revoke(STOP, worker)
 
 
-def swept(known: Collection[str]) -> int:
+def delete_stale_stops(living_workers: Collection[str]) -> int:
     """Take back what workers were asked long ago that are not among the ``known``; how many.
 
     They are gone: who lives reports, and hears of it within seconds.
     """
-    old = _rows().filter(action=STOP, time__lt=timezone.now() - _LONG)
-    gone, _by_model = old.exclude(target__in=list(known)).delete()
-    return int(gone)
+    stale = _rows().filter(action=STOP, time__lt=timezone.now() - _STALE_AFTER)
+    deleted, _by_model = stale.exclude(target__in=list(living_workers)).delete()
+    return int(deleted)
 
 
-def standing() -> list[OperatorCommand]:
+def current_commands() -> list[OperatorCommand]:
     """All instructions that hold now, oldest first. One query."""
     return list(_rows().order_by("pk"))
 
 
-def home() -> str:
+def command_database() -> str:
     """The database that holds instructions."""
     return router.db_for_write(OperatorCommand)
 
 
-def times(using: str) -> Any:
+def command_times(using: str) -> Any:
     """When each instruction that holds now was given, oldest first: a query, not yet asked."""
     return models.QuerySet(OperatorCommand, using=using).order_by("pk").values_list("time")
 
 
-def _give(action: str, target: str, reason: str) -> bool:
-    told = context.current()
-    by = {"actor": told.actor[:_LIMIT], "reason": (reason or told.reason)[:_LIMIT]}
-    _found, is_new = _rows().get_or_create(action=action, target=target, defaults=by)
+def _issue(action: str, target: str, reason: str) -> bool:
+    current_context = context.current()
+    defaults = {
+        "actor": current_context.actor[:_MAX_LENGTH],
+        "reason": (reason or current_context.reason)[:_MAX_LENGTH],
+    }
+    _found, is_new = _rows().get_or_create(action=action, target=target, defaults=defaults)
     return bool(is_new)
 
 
-def _take_back(action: str, target: str) -> bool:
-    gone, _by_model = _rows().filter(action=action, target=target).delete()
-    return bool(gone)
+def _revoke(action: str, target: str) -> bool:
+    deleted, _by_model = _rows().filter(action=action, target=target).delete()
+    return bool(deleted)
 
 
 def _rows() -> Any:
-    return models.QuerySet(OperatorCommand, using=home())
+    return models.QuerySet(OperatorCommand, using=command_database())

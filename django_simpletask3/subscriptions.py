@@ -26,15 +26,22 @@ from .models.loading import as_saved
 from .models.registry import databases_of, roots
 from .models.task import SimpleTask
 
-__all__ = ["Delivery", "abandoned", "deceased", "deliver", "retry", "subscribe"]
+__all__ = [
+    "Delivery",
+    "deliver",
+    "release_dead_local_workers",
+    "release_dead_workers",
+    "retry",
+    "subscribe",
+]
 
 _logger = logging.getLogger(__name__)
 
-_LONGEST_REST = 3600.0
+_MAX_DELAY = 3600.0
 _ERROR_LIMIT = 4000
 
 
-class _Gone(Exception):
+class _Undeliverable(Exception):
     """The event cannot be delivered, however often it is tried."""
 
 
@@ -48,7 +55,7 @@ def deliver(
     takes longer is called a second time meanwhile. ``may_go_on`` is asked before each call. A
     database that fails is logged and stops no other.
     """
-    return _in_each(lambda using: _deliver_from(using, limit, worker, may_go_on))
+    return _sum_over_databases(lambda using: _deliver_from(using, limit, worker, may_go_on))
 
 
 def retry(deliveries: Iterable[Delivery]) -> int:
@@ -59,49 +66,51 @@ def retry(deliveries: Iterable[Delivery]) -> int:
     count = 0
     for delivery in deliveries:
         using = delivery._state.db or "default"
-        same = waiting(using).filter(pk=delivery.pk, due_time=delivery.due_time, worker="")
-        count += same.update(due_time=clock.now(using), attempts=0, worker="")
+        claimable = waiting(using).filter(pk=delivery.pk, due_time=delivery.due_time, worker="")
+        count += claimable.update(due_time=clock.now(using), attempts=0, worker="")
     return count
 
 
-def abandoned(workers: Iterable[str]) -> int:
+def release_dead_workers(workers: Iterable[str]) -> int:
     """Make due at once what processes had claimed that are known to be dead; how many."""
     names = list(workers)
-    return _in_each(lambda using: _freed(using, names)) if names else 0
+    return _sum_over_databases(lambda using: _release_claims(using, names)) if names else 0
 
 
-def deceased(is_known_dead: Callable[[str], bool]) -> int:
+def release_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
     """As ``abandoned``, of processes of this machine that are gone."""
-    return _in_each(lambda using: _freed(using, filter(is_known_dead, _holders(using))))
+    return _sum_over_databases(
+        lambda using: _release_claims(using, filter(is_known_dead, _claiming_workers(using)))
+    )
 
 
 def _databases() -> list[str]:
     """The databases that may have something for the subscribers of this process."""
     if not registered():
         return []
-    found = {using for root in roots() for using in databases_of(root)}
-    return sorted(using for using in found if router.allow_migrate_model(using, Delivery))
+    aliases = {using for root in roots() for using in databases_of(root)}
+    return sorted(using for using in aliases if router.allow_migrate_model(using, Delivery))
 
 
-def _in_each(work: Callable[[str], int]) -> int:
+def _sum_over_databases(operation: Callable[[str], int]) -> int:
     """The sum over all databases; one that fails is logged."""
-    done = 0
+    total = 0
     for using in _databases():
         try:
-            done += work(using)
+            total += operation(using)
         except Error as error:
             _logger.warning("deliveries_failed database=%s error=%s", using, error)
             if not connections[using].in_atomic_block:
                 connections[using].close()
-    return done
+    return total
 
 
-def _freed(using: str, workers: Iterable[str]) -> int:
+def _release_claims(using: str, workers: Iterable[str]) -> int:
     claimed = waiting(using).filter(worker__in=list(workers))
     return int(claimed.update(due_time=clock.now(using), worker=""))
 
 
-def _holders(using: str) -> list[str]:
+def _claiming_workers(using: str) -> list[str]:
     claimed = waiting(using).filter(due_time__gt=clock.now(using)).exclude(worker="")
     return list(claimed.values_list("worker", flat=True).distinct())
 
@@ -109,48 +118,48 @@ def _holders(using: str) -> list[str]:
 def _deliver_from(using: str, limit: int, worker: str, may_go_on: Callable[[], bool]) -> int:
     clock.calibrate(using)
     calls = 0
-    for delivery in _due(using, limit):
+    for delivery in _due_deliveries(using, limit):
         if not may_go_on():
             break
-        if (until := _claimed(delivery, using, worker)) is not None:
+        if (until := _claim(delivery, using, worker)) is not None:
             _settle(delivery, using, until)
             calls += 1
     return calls
 
 
-def _due(using: str, limit: int) -> list[Delivery]:
+def _due_deliveries(using: str, limit: int) -> list[Delivery]:
     """What is due and the first of its line: nothing of its task waits before it, dead or not."""
-    line = waiting(using).filter(
+    earlier = waiting(using).filter(
         subscription=OuterRef("subscription"),
         model=OuterRef("model"),
         task_key=OuterRef("task_key"),
         sequence__lt=OuterRef("sequence"),
     )
     due = waiting(using).filter(due_time__lte=clock.now(using), subscription__in=list(registered()))
-    return list(due.filter(~Exists(line)).order_by("due_time")[:limit])
+    return list(due.filter(~Exists(earlier)).order_by("due_time")[:limit])
 
 
-def _claimed(delivery: Delivery, using: str, worker: str) -> datetime | None:
+def _claim(delivery: Delivery, using: str, worker: str) -> datetime | None:
     """Claim it for a lease: until when, or None if somebody else was first."""
     until = clock.after(using, options.simq_running_timeout)
-    same = waiting(using).filter(pk=delivery.pk, due_time=delivery.due_time)
-    mine = same.update(due_time=until, worker=worker, attempts=F("attempts") + 1)
-    return until if mine else None
+    unclaimed = waiting(using).filter(pk=delivery.pk, due_time=delivery.due_time)
+    claimed = unclaimed.update(due_time=until, worker=worker, attempts=F("attempts") + 1)
+    return until if claimed else None
 
 
 def _settle(delivery: Delivery, using: str, until: datetime) -> None:
     """Call the handler; then the delivery is gone, due again later, or dead."""
     subscriber = registered()[delivery.subscription]
-    mine = waiting(using).filter(pk=delivery.pk, due_time=until)
+    claim = waiting(using).filter(pk=delivery.pk, due_time=until)
     attempts = delivery.attempts + 1
     began = time.monotonic()
     try:
         _call(subscriber, delivery, using)
     except BaseException as error:  # sys.exit() in a handler does not end the server
-        is_over = isinstance(error, _Gone) or attempts >= subscriber.max_attempts
-        rest = exponential(attempts, cap=_LONGEST_REST)
-        due = None if is_over else clock.after(using, rest)
-        mine.update(due_time=due, worker="", last_error=_told(error))
+        is_over = isinstance(error, _Undeliverable) or attempts >= subscriber.max_attempts
+        delay = exponential(attempts, cap=_MAX_DELAY)
+        due = None if is_over else clock.after(using, delay)
+        claim.update(due_time=due, worker="", last_error=_error_text(error))
         _logger.warning(
             "delivery_failed subscription=%s task=%s sequence=%s attempt=%s dead=%s error=%s",
             delivery.subscription,
@@ -161,7 +170,7 @@ def _settle(delivery: Delivery, using: str, until: datetime) -> None:
             error,
         )
     else:
-        mine.delete()
+        claim.delete()
         _logger.debug(
             "delivered subscription=%s task=%s sequence=%s seconds=%.3f",
             delivery.subscription,
@@ -178,15 +187,17 @@ def _call(subscriber: Subscriber, delivery: Delivery, using: str) -> None:
     except (ValueError, ValidationError):
         event = None
     if event is None:
-        raise _Gone("The event is not there any more: it was pruned, or its key has another form.")
+        raise _Undeliverable(
+            "The event is not there any more: it was pruned, or its key has another form."
+        )
     task = next(iter(as_saved(root, using, [event.task_id])), None)
-    known = task or _nobody(root, using)
-    name = name_of(known, event.task_id)
+    instance = task or _placeholder_task(root, using)
+    name = name_of(instance, event.task_id)
     with following(name, f"subscription {subscriber.name}", f"{name} #{event.sequence}"):
         subscriber.handler(task, event)
 
 
-def _nobody(root: type[SimpleTask], using: str) -> SimpleTask:
+def _placeholder_task(root: type[SimpleTask], using: str) -> SimpleTask:
     task = root()
     task._state.db = using
     return task
@@ -194,12 +205,12 @@ def _nobody(root: type[SimpleTask], using: str) -> SimpleTask:
 
 def _root(label: str) -> type[SimpleTask]:
     try:
-        found: Any = apps.get_model(label)
+        model: Any = apps.get_model(label)
     except (LookupError, ValueError):
-        raise _Gone(f"There is no model {label} any more.") from None
-    return found  # type: ignore[no-any-return]
+        raise _Undeliverable(f"There is no model {label} any more.") from None
+    return model  # type: ignore[no-any-return]
 
 
-def _told(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     lines = traceback.format_exception(error)
     return "".join(lines)[-_ERROR_LIMIT:].replace("\x00", "")

@@ -51,7 +51,7 @@ def main() -> int:
     # After the environment: settings are read when Django is set up.
     from demonstration import stage, story, web
 
-    with stage.occupied(asked.folder.absolute()), stage.failures_told():
+    with stage.lock_folder(asked.folder.absolute()), stage.exit_on_failure():
         return web.run(asked.port) if asked.web else story.run()
 
 

@@ -26,7 +26,9 @@ def sky(top: Colour, bottom: Colour) -> Image.Image:
     return column.resize(SIZE)
 
 
-def hills(image: Image.Image, level: int, height: int, colour: Colour, dice: random.Random) -> None:
+def draw_hills(
+    image: Image.Image, level: int, height: int, colour: Colour, dice: random.Random
+) -> None:
     """A ridge across the picture, its feet on the lower edge."""
     waves = [(dice.uniform(0.5, 4), dice.uniform(0, 6.3), dice.uniform(0.2, 1)) for _ in range(4)]
     points = [
@@ -36,7 +38,7 @@ def hills(image: Image.Image, level: int, height: int, colour: Colour, dice: ran
     ImageDraw.Draw(image).polygon([(0, HEIGHT), *points, (WIDTH, HEIGHT)], fill=colour)
 
 
-def glowing(image: Image.Image, centre: tuple[int, int], radius: int, colour: Colour) -> None:
+def draw_glow(image: Image.Image, centre: tuple[int, int], radius: int, colour: Colour) -> None:
     """A disc with a soft halo."""
     x, y = centre
     halo = Image.new("L", SIZE)
@@ -49,114 +51,116 @@ def glowing(image: Image.Image, centre: tuple[int, int], radius: int, colour: Co
 
 def sunrise(dice: random.Random) -> Image.Image:
     image = sky((38, 58, 108), (250, 196, 132))
-    glowing(image, (310, 190), 34, (255, 236, 190))
+    draw_glow(image, (310, 190), 34, (255, 236, 190))
     for step in range(4):
-        hills(image, 200 + 30 * step, 34, between((150, 116, 140), (36, 38, 66), step / 3), dice)
+        draw_hills(
+            image, 200 + 30 * step, 34, between((150, 116, 140), (36, 38, 66), step / 3), dice
+        )
     return image
 
 
 def harbour(dice: random.Random) -> Image.Image:
     image = sky((8, 14, 36), (38, 48, 88))
-    pen = ImageDraw.Draw(image)
-    glowing(image, (96, 62), 18, (240, 240, 222))
+    draw = ImageDraw.Draw(image)
+    draw_glow(image, (96, 62), 18, (240, 240, 222))
     for left in range(0, WIDTH, 40):
         top = dice.randint(90, 170)
-        pen.rectangle((left, top, left + 38, 210), fill=(18, 22, 44))
+        draw.rectangle((left, top, left + 38, 210), fill=(18, 22, 44))
         for window in range(12):
             x, y = left + 6 + window % 3 * 11, top + 8 + window // 3 * 15
             if dice.random() < 0.6 and y < 200:
-                pen.rectangle((x, y, x + 4, y + 6), fill=(250, 214, 120))
-    pen.rectangle((0, 210, WIDTH, HEIGHT), fill=(14, 26, 54))
+                draw.rectangle((x, y, x + 4, y + 6), fill=(250, 214, 120))
+    draw.rectangle((0, 210, WIDTH, HEIGHT), fill=(14, 26, 54))
     for _ in range(70):
         x, y = dice.randint(0, WIDTH), dice.randint(214, HEIGHT)
-        pen.line((x, y, x + dice.randint(8, 30), y), fill=(120, 116, 96), width=1)
+        draw.line((x, y, x + dice.randint(8, 30), y), fill=(120, 116, 96), width=1)
     return image
 
 
 def mountains(dice: random.Random) -> Image.Image:
     image = sky((96, 152, 208), (226, 238, 246))
-    pen = ImageDraw.Draw(image)
+    draw = ImageDraw.Draw(image)
     for peak, tip in ((90, 90), (230, 50), (370, 100)):
-        pen.polygon([(peak - 150, 260), (peak, tip), (peak + 150, 260)], fill=(104, 116, 136))
+        draw.polygon([(peak - 150, 260), (peak, tip), (peak + 150, 260)], fill=(104, 116, 136))
         ragged = [(peak + side, tip + 46 + dice.randint(-10, 16)) for side in (30, 14, 0, -14, -30)]
-        pen.polygon(
+        draw.polygon(
             [(peak - 34, tip + 39), (peak, tip), (peak + 34, tip + 39), *ragged], (248, 250, 252)
         )
-    hills(image, 256, 14, (70, 118, 84), dice)
-    hills(image, 286, 10, (48, 90, 64), dice)
+    draw_hills(image, 256, 14, (70, 118, 84), dice)
+    draw_hills(image, 286, 10, (48, 90, 64), dice)
     return image
 
 
 def forest(dice: random.Random) -> Image.Image:
     image = sky((196, 214, 206), (238, 240, 226))
-    pen = ImageDraw.Draw(image)
+    draw = ImageDraw.Draw(image)
     for row in range(4):
         colour = between((158, 186, 172), (22, 60, 46), row / 3)
         for _ in range(16):
             x, foot = dice.randint(-10, WIDTH + 10), 200 + 34 * row
             size = 50 + 16 * row + dice.randint(-8, 20)
-            pen.polygon(
+            draw.polygon(
                 [(x - size // 4, foot), (x, foot - size), (x + size // 4, foot)], fill=colour
             )
-        pen.rectangle((0, 200 + 34 * row, WIDTH, HEIGHT), fill=colour)
+        draw.rectangle((0, 200 + 34 * row, WIDTH, HEIGHT), fill=colour)
     return image
 
 
 def desert(dice: random.Random) -> Image.Image:
     image = sky((64, 128, 190), (244, 222, 186))
-    glowing(image, (380, 74), 26, (255, 248, 220))
+    draw_glow(image, (380, 74), 26, (255, 248, 220))
     for step, colour in enumerate([(232, 186, 122), (214, 156, 94), (188, 124, 72)]):
-        hills(image, 214 + 36 * step, 26, colour, dice)
+        draw_hills(image, 214 + 36 * step, 26, colour, dice)
     return image
 
 
 def balloons(dice: random.Random) -> Image.Image:
     image = sky((120, 184, 232), (250, 236, 216))
-    pen = ImageDraw.Draw(image)
+    draw = ImageDraw.Draw(image)
     colours = [(214, 72, 64), (238, 170, 58), (72, 132, 190), (96, 160, 98), (150, 92, 164)]
     for index, colour in enumerate(colours):
         x, y, size = 60 + 90 * index, dice.randint(60, 180), dice.randint(26, 44)
-        pen.line((x - size // 2, y + size // 2, x - 5, y + size + 22), fill=(90, 80, 70))
-        pen.line((x + size // 2, y + size // 2, x + 5, y + size + 22), fill=(90, 80, 70))
-        pen.ellipse((x - size, y - size, x + size, y + size), fill=colour)
-        pen.ellipse(
+        draw.line((x - size // 2, y + size // 2, x - 5, y + size + 22), fill=(90, 80, 70))
+        draw.line((x + size // 2, y + size // 2, x + 5, y + size + 22), fill=(90, 80, 70))
+        draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
+        draw.ellipse(
             (x - size // 3, y - size, x + size // 3, y + size), between(colour, (255,) * 3, 0.35)
         )
-        pen.rectangle((x - 7, y + size + 22, x + 7, y + size + 32), fill=(116, 84, 56))
-    hills(image, 300, 10, (112, 150, 96), dice)
+        draw.rectangle((x - 7, y + size + 22, x + 7, y + size + 32), fill=(116, 84, 56))
+    draw_hills(image, 300, 10, (112, 150, 96), dice)
     return image
 
 
 def lighthouse(dice: random.Random) -> Image.Image:
     """Higher than wide."""
     image = sky((88, 110, 150), (240, 200, 170))
-    pen = ImageDraw.Draw(image)
-    pen.rectangle((0, 236, WIDTH, HEIGHT), fill=(48, 86, 116))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 236, WIDTH, HEIGHT), fill=(48, 86, 116))
     for _ in range(60):
         x, y = dice.randint(0, WIDTH), dice.randint(240, HEIGHT)
-        pen.line((x, y, x + dice.randint(6, 24), y), fill=(110, 146, 168))
-    pen.polygon([(160, 262), (200, 214), (290, 214), (330, 262)], fill=(92, 82, 76))
+        draw.line((x, y, x + dice.randint(6, 24), y), fill=(110, 146, 168))
+    draw.polygon([(160, 262), (200, 214), (290, 214), (330, 262)], fill=(92, 82, 76))
     for band in range(5):
         y, narrow = 214 - 26 * band, 3 * band
         colour = (198, 60, 54) if band % 2 else (246, 244, 238)
-        pen.polygon(
+        draw.polygon(
             [(222 + narrow, y), (268 - narrow, y), (265 - narrow, y - 26), (225 + narrow, y - 26)],
             colour,
         )
-    pen.rectangle((236, 62, 254, 84), fill=(252, 226, 130))
-    pen.polygon([(230, 62), (245, 44), (260, 62)], fill=(60, 54, 58))
+    draw.rectangle((236, 62, 254, 84), fill=(252, 226, 130))
+    draw.polygon([(230, 62), (245, 44), (260, 62)], fill=(60, 54, 58))
     return image.crop((120, 0, 370, HEIGHT))
 
 
 def logo(dice: random.Random) -> Image.Image:
     """A drawing on nothing: a PNG with transparency."""
     image = Image.new("RGBA", (300, 300))
-    pen = ImageDraw.Draw(image)
+    draw = ImageDraw.Draw(image)
     for leaf in range(8):
         angle = leaf * math.pi / 4 + dice.uniform(-0.05, 0.05)
         x, y = 150 + 74 * math.cos(angle), 150 + 74 * math.sin(angle)
-        pen.ellipse((x - 46, y - 46, x + 46, y + 46), fill=(46, 150 + 10 * leaf, 132, 150))
-    pen.ellipse((112, 112, 188, 188), fill=(250, 244, 224, 255))
+        draw.ellipse((x - 46, y - 46, x + 46, y + 46), fill=(46, 150 + 10 * leaf, 132, 150))
+    draw.ellipse((112, 112, 188, 188), fill=(250, 244, 224, 255))
     return image
 
 

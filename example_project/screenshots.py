@@ -36,19 +36,19 @@ def main() -> None:
         sys.exit("Not installed: chromium. On Debian: apt-get install chromium")
     with (
         tempfile.TemporaryDirectory() as folder,
-        served(folder, asked.port) as (url, *login),
+        serve_admin(folder, asked.port) as (url, *login),
         sync_playwright() as playwright,
     ):
         quiet = ["--no-sandbox", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         for language, locale in LANGUAGES.items():
             for scheme in SCHEMES:
-                take(browser, url, login, asked.output / f"{language}-{scheme}", locale)
+                save_screenshots(browser, url, login, asked.output / f"{language}-{scheme}", locale)
         browser.close()
 
 
 @contextmanager
-def served(folder: str, port: int) -> Iterator[tuple[str, str, str]]:
+def serve_admin(folder: str, port: int) -> Iterator[tuple[str, str, str]]:
     """The admin of what the demo has left: its address, the user and the password."""
     subprocess.run([*DEMO, "--folder", folder], check=True)
     command = [*DEMO, "--web", "--folder", folder, "--port", str(port)]
@@ -60,7 +60,7 @@ def served(folder: str, port: int) -> Iterator[tuple[str, str, str]]:
             server.terminate()
 
 
-def take(browser: Browser, url: str, login: list[str], name: Path, locale: str) -> None:
+def save_screenshots(browser: Browser, url: str, login: list[str], name: Path, locale: str) -> None:
     """All pages in one language and one scheme, as ``<name>-<page>.png``."""
     scheme = name.name.rpartition("-")[2]
     context = browser.new_context(color_scheme=scheme, locale=locale, viewport=SIZE)  # type: ignore[arg-type]
@@ -70,12 +70,12 @@ def take(browser: Browser, url: str, login: list[str], name: Path, locale: str) 
     page.fill("#id_password", login[1])
     page.click("input[type=submit]")
     dashboard = f"{url}django_simpletask3/dashboard/"
-    shoot(page, f"{dashboard}?period=hour", name, "dashboard")
-    shoot(page, f"{dashboard}recoveries/", name, "recoveries")
+    save_screenshot(page, f"{dashboard}?period=hour", name, "dashboard")
+    save_screenshot(page, f"{dashboard}recoveries/", name, "recoveries")
     task = page.locator("table a[href*='/change/']").first.get_attribute("href")
     tasks = f"{url}pictures/thumbnail/"
-    shoot(page, f"{url}{task.partition('/admin/')[2]}" if task else tasks, name, "task")
-    shoot(page, tasks, name, "list")
+    save_screenshot(page, f"{url}{task.partition('/admin/')[2]}" if task else tasks, name, "task")
+    save_screenshot(page, tasks, name, "list")
     page.check("#action-toggle")
     page.select_option("select[name=action]", "django_simpletask3_reset_for_selected")
     page.click("button[name=index]")
@@ -83,7 +83,7 @@ def take(browser: Browser, url: str, login: list[str], name: Path, locale: str) 
     context.close()
 
 
-def shoot(page: Page, url: str, name: Path, what: str) -> None:
+def save_screenshot(page: Page, url: str, name: Path, what: str) -> None:
     page.goto(url)
     page.wait_for_load_state("load")
     path = f"{name}-{what}.png"

@@ -67,7 +67,7 @@ def main() -> int:
     }
     with _database():
         _load(asked.tasks)
-        report = [_measured(name, url, asked.times) for name, url in _pages()]
+        report = [_measure(name, url, asked.times) for name, url in _pages()]
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {asked.tasks} tasks"
     print(f"{machine}, {3 * asked.tasks} events")
     print("| page | statements | ms, first | ms, median | ms, max | reads a whole big table |")
@@ -142,7 +142,7 @@ def _pages() -> list[tuple[str, str]]:
     ]
 
 
-def _measured(name: str, url: str, times: int) -> dict[str, Any]:
+def _measure(name: str, url: str, times: int) -> dict[str, Any]:
     from django.contrib.auth.models import User
     from django.db import connection
     from django.test import Client
@@ -180,20 +180,21 @@ def _read_whole(sql: str) -> Iterator[str]:
         ((plan,),) = cursor.fetchall()
     for table in BIG:
         if any(
-            node == table for node in _scanned(json.loads(plan) if isinstance(plan, str) else plan)
+            node == table
+            for node in _scanned_tables(json.loads(plan) if isinstance(plan, str) else plan)
         ):
             yield table
 
 
-def _scanned(plan: Any) -> Iterator[str]:
+def _scanned_tables(plan: Any) -> Iterator[str]:
     if isinstance(plan, list):
         for part in plan:
-            yield from _scanned(part)
+            yield from _scanned_tables(part)
     elif isinstance(plan, dict):
         if plan.get("Node Type") == "Seq Scan":
             yield plan["Relation Name"]
         for part in plan.values():
-            yield from _scanned(part)
+            yield from _scanned_tables(part)
 
 
 if __name__ == "__main__":

@@ -110,9 +110,9 @@ def _database(text: str) -> str:
 def main() -> int:
     asked = arguments()
     if asked.word == "table":
-        from benchmarks.chaos import tables
+        from benchmarks.chaos import markdown
 
-        return tables.printed(asked.report)
+        return markdown.print_report(asked.report)
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.chaos.settings"
     os.environ["SIMPLETASK3_TEST_DATABASE"] = asked.database
     os.environ["SIMPLETASK3_CHAOS_LEASE"] = str(asked.lease or LEASES[asked.word])
@@ -128,12 +128,14 @@ def _run(asked: argparse.Namespace) -> int:
     import django
 
     django.setup()
-    from benchmarks.chaos import runs
-    from benchmarks.chaos.stage import CannotBegin
+    from benchmarks.chaos import commands
+    from benchmarks.chaos.environment import SetupError
 
     try:
-        return {"storm": runs.storm, "walk": runs.walk}[asked.word](asked)
-    except CannotBegin as error:
+        return {"storm": commands.run_random_faults, "walk": commands.run_crash_points}[asked.word](
+            asked
+        )
+    except SetupError as error:
         print(f"python -m benchmarks.chaos: {error}", file=sys.stderr)
         return 2
 

@@ -27,7 +27,7 @@ TIMEOUT = 2  # the stock client's running_timeout
 PASSES = 6
 
 
-def queue(url: str) -> Any:
+def stock_client(url: str) -> Any:
     """The stock client."""
     logging.disable(logging.CRITICAL)
     return SimQ(redis.Redis.from_url(url), prefix=PREFIX, running_timeout=TIMEOUT)
@@ -35,7 +35,7 @@ def queue(url: str) -> Any:
 
 def work(url: str, diary: Path, seed: int) -> None:
     """Pop, do, acknowledge, for ever."""
-    stock, chance = queue(url), random.Random(seed)
+    stock, chance = stock_client(url), random.Random(seed)
     descriptor = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     while True:
         message = stock.pop(CHANNEL, timeout=1)
@@ -61,7 +61,7 @@ class Baseline:
     def __init__(self, url: str, folder: Path, seed: int, count: int) -> None:
         self.url, self.count = url, count
         self.random = random.Random(seed)
-        self.stock = queue(url)
+        self.stock = stock_client(url)
         self.diary = folder / "baseline-diary"
         self.kills = 0
         self.workers: list[int] = []

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db import models
 
-from benchmarks.chaos import diary
+from benchmarks.chaos import execution_log
 from django_simpletask3.models import SimpleTask
 
 
-class Deed(SimpleTask):
+class ChaosTask(SimpleTask):
     """Takes ``seconds``, then returns or raises; what it returns names the run that did it."""
 
     seconds = models.FloatField(default=0.0)
@@ -22,10 +22,10 @@ class Deed(SimpleTask):
 
     def do_task(self, worker: str) -> dict[str, Any]:
         attempt = self.attempt
-        diary.write("begin", self._meta.model_name, self.pk, attempt, worker)
+        execution_log.write("begin", self._meta.model_name, self.pk, attempt, worker)
         self._take_time()
         self.done_by = f"{worker}/{attempt}"
-        diary.write("end", self._meta.model_name, self.pk, attempt, worker)
+        execution_log.write("end", self._meta.model_name, self.pk, attempt, worker)
         if self.fails:
             raise ValueError("as asked")
         return {"worker": worker, "attempt": attempt}
@@ -36,14 +36,14 @@ class Deed(SimpleTask):
             time.sleep(min(rest, 0.05))
 
 
-class Job(Deed):
+class Job(ChaosTask):
     """However often its worker is killed, it is tried again."""
 
     django_simpletask3_worker_number = 4
     django_simpletask3_max_attempts = 1000
 
 
-class Parcel(Deed):
+class Parcel(ChaosTask):
     """Its key is chosen by the program; it is retried, and dropped if it loses too many workers."""
 
     django_simpletask3_worker_number = 2
@@ -52,4 +52,4 @@ class Parcel(Deed):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 
 
-MODELS: dict[str, type[Deed]] = {"job": Job, "parcel": Parcel}
+MODELS: dict[str, type[ChaosTask]] = {"job": Job, "parcel": Parcel}

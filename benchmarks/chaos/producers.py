@@ -15,16 +15,16 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections, models
 from simqcore import SimQ
 
-from benchmarks.chaos import diary
-from benchmarks.chaos.models import Deed, Job, Parcel
+from benchmarks.chaos import execution_log
+from benchmarks.chaos.models import ChaosTask, Job, Parcel
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import SimpleTaskError
 
 #: Tasks that wait; producers pause above it, so that the last ones are done soon after the storm.
 BACKLOG = 1500
-LOOKS = 0.5
-SLOW = 2.0
-TOLD = 500  # how many of its latest tasks a producer remembers
+CHECK_INTERVAL = 0.5
+SLOW_SECONDS = 2.0
+REMEMBERED_TASKS = 500  # how many of its latest tasks a producer remembers
 
 
 class Producer:
@@ -33,17 +33,17 @@ class Producer:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.is_stopping = False
-        self.known: list[Deed] = []
+        self.recent_tasks: list[ChaosTask] = []
         client = redis.Redis.from_url(
             settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL, socket_timeout=1.5, socket_connect_timeout=1
         )
         self.stock = SimQ(client, prefix=settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX)
-        self.acts: list[tuple[Callable[[], Any], int]] = [
+        self.actions: list[tuple[Callable[[], Any], int]] = [
             (self.save, 40),
             (self.bulk, 25),
             (self.bulk_parcels, 10),
-            (self.push_like_an_old_node, 10),
-            (self.save_past_save, 4),
+            (self.push_as_version_0_1, 10),
+            (self.insert_without_event, 4),
             (self.save_again, 4),
             (self.reset, 8),
             (self.cancel, 6),
@@ -53,88 +53,88 @@ class Producer:
     def run(self) -> None:
         looked_at = 0.0
         while not self.is_stopping:
-            if time.monotonic() - looked_at > LOOKS:
-                self.guarded(self.wait_for_room)
+            if time.monotonic() - looked_at > CHECK_INTERVAL:
+                self.run_guarded(self.wait_for_room)
                 looked_at = time.monotonic()
-            act = self.random.choices(*zip(*self.acts, strict=True))[0]
-            self.guarded(act)
+            act = self.random.choices(*zip(*self.actions, strict=True))[0]
+            self.run_guarded(act)
             time.sleep(self.random.uniform(0.0, 0.05))
 
-    def guarded(self, act: Callable[[], Any]) -> None:
+    def run_guarded(self, act: Callable[[], Any]) -> None:
         """Do it; a database that is away is somebody else's fault, anything else is told."""
         began = time.time()
         try:
             with task_context(actor="producer"):
                 act()
         except (SimpleTaskError, DatabaseError, InterfaceError, redis.RedisError) as error:
-            diary.write("trouble", act.__name__, type(error).__name__)
+            execution_log.write("trouble", act.__name__, type(error).__name__)
             connections.close_all()
         except Exception as error:
             traceback.print_exc()
-            diary.write("unforeseen", act.__name__, type(error).__name__)
+            execution_log.write("unforeseen", act.__name__, type(error).__name__)
             connections.close_all()
         seconds = time.time() - began
-        if seconds > SLOW and act != self.wait_for_room:
-            diary.write("slow", act.__name__, f"{seconds:.2f}")
+        if seconds > SLOW_SECONDS and act != self.wait_for_room:
+            execution_log.write("slow", act.__name__, f"{seconds:.2f}")
 
     def wait_for_room(self) -> None:
         """Let the workers catch up."""
-        while not self.is_stopping and waiting() > BACKLOG:
+        while not self.is_stopping and count_unfinished() > BACKLOG:
             time.sleep(0.2)
 
     def save(self) -> None:
-        self.promise([self.job() if self.random.random() < 0.8 else self.parcel()])
+        self.save_and_log([self.job() if self.random.random() < 0.8 else self.parcel()])
 
-    def promise(self, tasks: list[Any]) -> None:
+    def save_and_log(self, tasks: list[Any]) -> None:
         for task in tasks:
             task.save()
-            self.tell(task)
+            self.log_saved(task)
 
-    def tell(self, task: Deed) -> None:
-        diary.write("promised", task._meta.model_name, task.pk)
-        self.known = [*self.known[-TOLD:], task]
+    def log_saved(self, task: ChaosTask) -> None:
+        execution_log.write("promised", task._meta.model_name, task.pk)
+        self.recent_tasks = [*self.recent_tasks[-REMEMBERED_TASKS:], task]
 
     def bulk(self) -> None:
         many = [self.job() for _ in range(self.random.randint(2, 120))]
         for task in Job.objects.bulk_enqueue(many, batch_size=40):
-            self.tell(task)
+            self.log_saved(task)
 
     def bulk_parcels(self) -> None:
         for task in Parcel.objects.bulk_enqueue([self.parcel() for _ in range(3)]):
-            self.tell(task)
+            self.log_saved(task)
 
-    def push_like_an_old_node(self) -> None:
+    def push_as_version_0_1(self) -> None:
         """A doorbell for a row that exists already, as version 0.1 writes it."""
-        jobs = [task for task in self.known if isinstance(task, Job)]
+        jobs = [task for task in self.recent_tasks if isinstance(task, Job)]
         for job in self.random.sample(jobs, min(3, len(jobs))):
             self.push(job)
 
-    def push(self, job: Deed) -> None:
+    def push(self, job: ChaosTask) -> None:
         data = {"app_label": "chaos", "model_name": "job", "id": job.pk}
         self.stock.lpush(job.get_event_channel(), data, id=job.get_task_id())
 
-    def save_past_save(self) -> None:
+    def insert_without_event(self) -> None:
         """A row that knows nothing of streams, and the push that follows it."""
         job = self.job()
         models.Model.save_base(job, force_insert=True)
-        diary.write("promised", "job", job.pk)
+        execution_log.write("promised", "job", job.pk)
         self.push(job)
 
     def save_again(self) -> None:
-        for task in self.random.sample(self.known, min(3, len(self.known))):
+        for task in self.random.sample(self.recent_tasks, min(3, len(self.recent_tasks))):
             task.save(update_fields=["fails"])
 
     def reset(self) -> None:
-        for task in self.random.sample(self.known, min(2, len(self.known))):
+        for task in self.random.sample(self.recent_tasks, min(2, len(self.recent_tasks))):
             task.reset("once more")
 
     def cancel(self) -> None:
-        for task in self.known[-2:]:
+        for task in self.recent_tasks[-2:]:
             task.cancel("not wanted")
 
     def delete(self) -> None:
-        if self.known:
-            self.known.pop(self.random.randrange(len(self.known))).delete()
+        if self.recent_tasks:
+            self.recent_tasks.pop(self.random.randrange(len(self.recent_tasks))).delete()
 
     def job(self) -> Job:
         return Job(seconds=self.seconds(), fails=self.random.random() < 0.05)
@@ -150,7 +150,7 @@ class Producer:
         return self.random.uniform(0.2, 1.0) if draw < 0.02 else self.random.uniform(0.0, 0.005)
 
 
-def waiting() -> int:
+def count_unfinished() -> int:
     """How many tasks are not final."""
     return sum(model.objects.filter(check_at__isnull=False).count() for model in (Job, Parcel))
 

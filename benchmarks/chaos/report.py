@@ -11,10 +11,10 @@ from typing import Any
 import django
 from django.db import connection
 
-from benchmarks.chaos.verdict import Verdict
+from benchmarks.chaos.invariants import CheckResult
 
 #: How many violations of one kind are told in full.
-_TOLD = 20
+_SHOWN = 20
 
 
 def machine() -> dict[str, Any]:
@@ -43,24 +43,24 @@ _CLAUSES = {
 }
 
 
-def promise(verdict: Verdict) -> dict[str, int]:
+def broken_promises(result: CheckResult) -> dict[str, int]:
     """How often each clause was broken."""
     return {
-        clause: sum(len(verdict.violations.get(kind, ())) for kind in kinds)
+        clause: sum(len(result.violations.get(kind, ())) for kind in kinds)
         for clause, kinds in _CLAUSES.items()
     }
 
 
-def violations(verdict: Verdict) -> dict[str, Any]:
+def violations(result: CheckResult) -> dict[str, Any]:
     """How many of each kind, and the first of them in full."""
     return {
-        kind: {"count": len(found), "first": found[:_TOLD]}
-        for kind, found in sorted(verdict.violations.items())
+        kind: {"count": len(found), "first": found[:_SHOWN]}
+        for kind, found in sorted(result.violations.items())
         if found
     }
 
 
-def written(report: Mapping[str, Any], path: Path | None) -> None:
+def write(report: Mapping[str, Any], path: Path | None) -> None:
     """Print the table; write the JSON if somebody wants it."""
     for section, content in report.items():
         print(f"\n{section}")

@@ -88,7 +88,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, _database(asked.database) as database:
-        report = list(_measured(Path(folder), database, asked.rows, asked.part))
+        report = list(_measure(Path(folder), database, asked.rows, asked.part))
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {asked.rows} rows"
     print(f"{machine}, {asked.part} of them from 0.1.x")
     print("| migration | seconds | longest wait of a writer, seconds |\n|---|---|---|")
@@ -99,7 +99,7 @@ def main() -> int:
     return 0
 
 
-def _measured(folder: Path, database: Any, rows: int, part: int) -> Iterator[dict[str, Any]]:
+def _measure(folder: Path, database: Any, rows: int, part: int) -> Iterator[dict[str, Any]]:
     vendor = database["ENGINE"].rpartition(".")[2]
     (folder / "app" / "migrations").mkdir(parents=True)
     for name in ("app/__init__.py", "app/migrations/__init__.py"):

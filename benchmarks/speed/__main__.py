@@ -14,35 +14,35 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.speed import bounds, chart, comparison, costs, efficiency, growth, soak
-from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed import chart, comparison, cost_bounds, efficiency, feature_costs, growth, soak
+from benchmarks.speed.databases import SetupError
 from benchmarks.speed.entries import ContenderFailed
+from benchmarks.speed.environment import Environment
 from benchmarks.speed.reports import Report
-from benchmarks.speed.stage import Stage
 
-COMMANDS: dict[str, tuple[Callable[[Stage, argparse.Namespace], Report], str]] = {
-    "ours": (comparison.ours, "this package beside the raw limit"),
-    "limits": (comparison.limits, "the raw limit alone"),
-    "peers": (comparison.peers, "other packages, each in an environment of its own"),
-    "counted": (bounds.counted, "what a task costs, counted; fails if that has risen"),
-    "body": (efficiency.body, "bodies of 1 ms, 10 ms and 1 s against the ideal"),
-    "features": (costs.features, "what each optional feature costs"),
-    "growth": (growth.growth, "the same work beside millions of rows"),
-    "soak": (soak.soak, "what grows while a worker runs for long"),
+COMMANDS: dict[str, tuple[Callable[[Environment, argparse.Namespace], Report], str]] = {
+    "ours": (comparison.compare_with_limits, "this package beside the raw limit"),
+    "limits": (comparison.measure_limits, "the raw limit alone"),
+    "peers": (comparison.compare_with_peers, "other packages, each in an environment of its own"),
+    "counted": (cost_bounds.check_bounds, "what a task costs, counted; fails if that has risen"),
+    "body": (efficiency.measure_efficiency, "bodies of 1 ms, 10 ms and 1 s against the ideal"),
+    "features": (feature_costs.measure_features, "what each optional feature costs"),
+    "growth": (growth.measure_growth, "the same work beside millions of rows"),
+    "soak": (soak.run_soak, "what grows while a worker runs for long"),
 }
 
 
 def main() -> int:
     asked = _arguments()
     if asked.word == "chart":
-        chart.drawn(asked.sources, asked.target)
+        chart.draw(asked.sources, asked.target)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing is to stay behind
     command, _ = COMMANDS[asked.word]
     try:
-        with Stage(asked.database) as stage:
-            report = command(stage, asked)
-    except CannotBegin as reason:
+        with Environment(asked.database) as environment:
+            report = command(environment, asked)
+    except SetupError as reason:
         print(reason, file=sys.stderr)
         return 2
     except (ContenderFailed, TimeoutError) as error:

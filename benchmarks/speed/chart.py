@@ -15,7 +15,7 @@ PANELS = (
 _OURS, _LIMIT, _PEER = "#1b7f5c", "#b8b8b8", "#5b7db1"
 
 
-def drawn(sources: Sequence[Path], target: Path) -> None:
+def draw(sources: Sequence[Path], target: Path) -> None:
     """Draw the medians of ``sources`` into ``target``; its ending says in which format.
 
     The thin line at a bar goes from the smallest to the largest run. Needs matplotlib, which the

@@ -12,7 +12,7 @@ from tests.outages.servers import DatabaseServer, MariaDB, Postgres, asked
 _NAME = "bench"
 
 
-class CannotBegin(Exception):
+class SetupError(Exception):
     """A program that is needed is not on this machine."""
 
 
@@ -21,16 +21,16 @@ class Database(ABC):
 
     kind: ClassVar[str]
     #: What stands behind its figures, for the head of a report.
-    counted: ClassVar[str] = ""
+    counting_note: ClassVar[str] = ""
     #: The process whose family is the server.
     pid: int | None = None
 
     @abstractmethod
-    def fresh(self) -> str:
+    def recreate(self) -> str:
         """Make an empty database in the place of the last one; its URL."""
 
     @abstractmethod
-    def session(self) -> Any:
+    def connect(self) -> Any:
         """A connection of the driver's own to the database, each statement for itself."""
 
     @property
@@ -247,7 +247,7 @@ class SqliteDatabase(Database):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def opened(wanted: str) -> Database:
+def open_database(wanted: str) -> Database:
     """The database that is ``wanted``: postgres, mysql, sqlite or a server's URL.
 
     Raises CannotBegin if this machine has no such server.
@@ -257,14 +257,14 @@ def opened(wanted: str) -> Database:
     scheme, _, address = wanted.partition("://")
     kinds: dict[str, Any] = {"postgres": PostgresDatabase, "mysql": MariaDatabase}
     if scheme not in kinds:
-        raise CannotBegin(f"{wanted!r} is neither postgres, mysql, sqlite nor a URL of these.")
+        raise SetupError(f"{wanted!r} is neither postgres, mysql, sqlite nor a URL of these.")
     database: Database = kinds[scheme](wanted if address else None)
     return database
 
 
 def _started(kind: type[DatabaseServer]) -> Any:
     if not kind.found():
-        raise CannotBegin(
+        raise SetupError(
             f"{kind.__name__.removeprefix('_Own')} is not on this machine. Install it, or name a "
             "running server: --database postgres://user@host:port/name."
         )

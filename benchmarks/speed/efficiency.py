@@ -6,10 +6,10 @@ from itertools import product
 
 from benchmarks.speed.comparison import OURS
 from benchmarks.speed.entries import Entry
-from benchmarks.speed.phases import Figures, Measured, emptied
+from benchmarks.speed.environment import Environment
+from benchmarks.speed.phases import Figures, Measurement, measure_drain
 from benchmarks.speed.reports import Column, Report
-from benchmarks.speed.stage import Stage
-from benchmarks.speed.tournament import played
+from benchmarks.speed.runner import run_interleaved
 
 THREADS = (1, 5, 20)
 SECONDS = (0.001, 0.01, 1.0)
@@ -23,14 +23,14 @@ _LENGTH = 5.0
 _MOST, _ROUNDS = 4000, 4
 
 
-def body(stage: Stage, asked: argparse.Namespace) -> Report:
+def measure_efficiency(environment: Environment, asked: argparse.Namespace) -> Report:
     """The ideal is that every thread runs bodies all the time; of CPU, every process."""
     entries = [
         _entry(kind, seconds, processes, threads)
         for (kind, processes), seconds, threads in product(KINDS, SECONDS, THREADS)
         if processes <= threads
     ]
-    report = played(stage, entries, asked.runs, {"runs": asked.runs})
+    report = run_interleaved(environment, entries, asked.runs, {"runs": asked.runs})
     return _arranged(report)
 
 
@@ -54,11 +54,11 @@ def _at_once(kind: str, processes: int, threads: int) -> int:
     return threads if kind == "sleep" else min(processes, threads)
 
 
-def _efficiency(measured: Measured) -> Figures:
-    entry = measured.entry
-    url = measured.prepared()
-    measured.ask(url, "bulk", entry.tasks)
-    drained = emptied(measured, url, entry.tasks)
+def _efficiency(measurement: Measurement) -> Figures:
+    entry = measurement.entry
+    url = measurement.prepare()
+    measurement.ask(url, "bulk", entry.tasks)
+    drained = measure_drain(measurement, url, entry.tasks)
     kind, _, seconds = entry.body.partition(":")
     ideal = entry.tasks * float(seconds) / _at_once(kind, entry.processes, entry.threads)
     taken = (drained.end - drained.marks[0]) / 1e9
@@ -72,7 +72,7 @@ def _row(kind: str, seconds: float, processes: int) -> str:
 
 def _arranged(report: Report) -> Report:
     """One row per body, one column per number of threads."""
-    arranged = Report(report.machine, report.asked)
+    arranged = Report(report.machine, report.options)
     for name, entry in report.entries.items():
         row, _, threads = name.partition("|")
         for number, run in enumerate(entry["runs"]):
@@ -81,7 +81,7 @@ def _arranged(report: Report) -> Report:
                 runs.append({})
             runs[number] |= {f"{figure}, {threads}": run[figure] for figure in run}
         for error in entry.get("errors", ()):
-            arranged.fail(row, error)
+            arranged.add_error(row, error)
     arranged.notes = [NOTE]
     arranged.tables = {
         "Efficiency, %": _columns("efficiency", 0),

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.speed.stage import Stage
+from benchmarks.speed.environment import Environment
 
 if TYPE_CHECKING:
-    from benchmarks.speed.phases import Measured
+    from benchmarks.speed.phases import Measurement
 
 ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT = 1800
@@ -33,9 +33,9 @@ class Entry:
     name: str
     module: str
     #: What is measured of it, in this order; each gives figures by name.
-    phases: Sequence[Callable[["Measured"], dict[str, float]]] = ()
+    phases: Sequence[Callable[["Measurement"], dict[str, float]]] = ()
     #: And what in its first run only.
-    once: Sequence[Callable[["Measured"], dict[str, float]]] = ()
+    once: Sequence[Callable[["Measurement"], dict[str, float]]] = ()
     python: str = sys.executable
     variant: str = "plain"
     threads: int = 10
@@ -44,12 +44,12 @@ class Entry:
     tasks: int = 10_000
     extra: Mapping[str, str] = field(default_factory=dict)
 
-    def ask(self, stage: Stage, url: str, verb: str, *arguments: int) -> dict[str, Any]:
+    def ask(self, environment: Environment, url: str, verb: str, *arguments: int) -> dict[str, Any]:
         """What a verb answers. Raises ContenderFailed if it does not."""
         done = subprocess.run(
             [self.python, "-m", self.module, verb, *map(str, arguments)],
             cwd=ROOT,
-            env=self._environment(stage, url),
+            env=self._environment(environment, url),
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
@@ -64,24 +64,24 @@ class Entry:
         return answer if isinstance(answer, dict) else {}
 
     @contextmanager
-    def worker(self, stage: Stage, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    def run_worker(self, environment: Environment, url: str) -> Iterator[subprocess.Popen[bytes]]:
         """Its worker, while the block runs. Raises ContenderFailed if it ends before."""
-        with self.started(stage, url, "worker") as process:
+        with self.run_verb(environment, url, "worker") as process:
             yield process
             if process.poll() is not None:
                 raise ContenderFailed(f"{self.name}: the worker ended: {process.returncode}")
 
     @contextmanager
-    def started(
-        self, stage: Stage, url: str, verb: str, *arguments: int
+    def run_verb(
+        self, environment: Environment, url: str, verb: str, *arguments: int
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A verb that goes on while the block runs; what it said is added to its errors."""
-        log = stage.folder / f"{verb}.log"
+        log = environment.folder / f"{verb}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [self.python, "-m", self.module, verb, *map(str, arguments)],
                 cwd=ROOT,
-                env=self._environment(stage, url),
+                env=self._environment(environment, url),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -95,7 +95,7 @@ class Entry:
         finally:
             _end(process)
 
-    def _environment(self, stage: Stage, url: str) -> dict[str, str]:
+    def _environment(self, environment: Environment, url: str) -> dict[str, str]:
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -103,8 +103,8 @@ class Entry:
         }
         return inherited | {
             "BENCH_DATABASE": url,
-            "BENCH_REDIS": stage.redis_url,
-            "BENCH_TRACE": str(stage.trace),
+            "BENCH_REDIS": environment.redis_url,
+            "BENCH_TRACE": str(environment.trace),
             "BENCH_VARIANT": self.variant,
             "BENCH_THREADS": str(self.threads),
             "BENCH_PROCESSES": str(self.processes),

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from benchmarks.speed import machine
 from benchmarks.speed.comparison import LIMITS, OURS
-from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.databases import SetupError
 from benchmarks.speed.entries import Entry
-from benchmarks.speed.phases import Figures, Measured, emptied, enqueued
+from benchmarks.speed.environment import Environment
+from benchmarks.speed.phases import Figures, Measurement, measure_drain, measure_enqueue
 from benchmarks.speed.reports import Report
-from benchmarks.speed.stage import Stage
-from benchmarks.speed.tournament import notes, say
+from benchmarks.speed.runner import notes, print_progress
 
 _BEATS = 10
 _MOST_LOSS, _MOST_MILLISECONDS = 0.10, 50.0
@@ -20,60 +20,62 @@ _EMPTY, _GROWN = "empty tables", "grown tables"
 _RATES = ("enqueue rate", "bulk rate", "drain rate")
 
 
-def growth(stage: Stage, asked: argparse.Namespace) -> Report:
+def measure_growth(environment: Environment, asked: argparse.Namespace) -> Report:
     """The same work on empty tables and on grown ones, in turn; the limit's, too.
 
     What the raw limit loses there is lost to the database: its bigger tables and indexes.
     """
     if asked.database != "postgres":
-        raise CannotBegin("Growth is measured on two servers of our own: --database postgres.")
+        raise SetupError("Growth is measured on two servers of our own: --database postgres.")
     told = {"waiting": asked.tasks, "events": asked.events, "drained": asked.drained}
-    report = Report(machine.described(stage), {**told, "runs": asked.runs}, notes(stage))
+    report = Report(machine.describe(environment), {**told, "runs": asked.runs}, notes(environment))
     size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.drained}
     everybody = {"": Entry("ours", OURS, **size), _LIMIT: Entry("raw limit", LIMITS, **size)}
-    ours = Measured(stage, everybody[""])
+    ours = Measurement(environment, everybody[""])
     grown = _grown(ours, asked.tasks, asked.events)
-    with Stage(asked.database) as empty:
+    with Environment(asked.database) as empty:
         for _ in range(asked.runs):
             for name, entry in everybody.items():
-                one = Measured(empty, entry)
+                one = Measurement(empty, entry)
                 report.add(name + _EMPTY, _worked(one, _with_some(one)))
                 # As beside a worker that is always there.
                 _history(ours, grown, "catch_up")
-                report.add(name + _GROWN, _worked(Measured(stage, entry), grown))
+                report.add(name + _GROWN, _worked(Measurement(environment, entry), grown))
     _look(ours, grown, report)
     _conclude(report)
     return report
 
 
-def _with_some(one: Measured) -> str:
+def _with_some(one: Measurement) -> str:
     """The URL of a database in which more waits than is run."""
-    url = one.prepared()
+    url = one.prepare()
     one.ask(url, "bulk", one.entry.tasks)
     return url
 
 
-def _grown(ours: Measured, waiting: int, events: int) -> str:
-    url = ours.prepared()
+def _grown(ours: Measurement, waiting: int, events: int) -> str:
+    url = ours.prepare()
     made = _history(ours, url, "fill", waiting, events)
-    say(f"{made['tasks']} tasks, {made['events']} events made in {made['seconds']:.0f} s")
+    print_progress(
+        f"{made['tasks']} tasks, {made['events']} events made in {made['seconds']:.0f} s"
+    )
     return url
 
 
-def _worked(one: Measured, url: str) -> Figures:
+def _worked(one: Measurement, url: str) -> Figures:
     """Enqueue, and run as many as the entry says of those that wait."""
     count = one.entry.tasks
-    figures = enqueued(one, url, "enqueue", max(200, count // 5))
-    figures |= enqueued(one, url, "bulk", count)
-    one.stage.trace.unlink(missing_ok=True)
+    figures = measure_enqueue(one, url, "enqueue", max(200, count // 5))
+    figures |= measure_enqueue(one, url, "bulk", count)
+    one.environment.trace.unlink(missing_ok=True)
     now = datetime.now(UTC).isoformat()
     stored = f"SELECT count(*) FROM bench_noop WHERE done_time > '{now}'"
-    drained = emptied(one, url, count, stored)
-    say(f"{one.entry.name}: drained {drained.rate():.0f} per second")
+    drained = measure_drain(one, url, count, stored)
+    print_progress(f"{one.entry.name}: drained {drained.rate():.0f} per second")
     return {**figures, "drain rate": drained.rate()}
 
 
-def _look(ours: Measured, url: str, report: Report) -> None:
+def _look(ours: Measurement, url: str, report: Report) -> None:
     taken = _history(ours, url, "beats", _BEATS) | _history(ours, url, "doubt")
     for name, each in taken.items():
         report.add(name, {"look p50": statistics.median(each), "look max": max(each)})
@@ -83,9 +85,9 @@ def _look(ours: Measured, url: str, report: Report) -> None:
     )
 
 
-def _history(ours: Measured, url: str, verb: str, *arguments: int) -> dict[str, list[float]]:
+def _history(ours: Measurement, url: str, verb: str, *arguments: int) -> dict[str, list[float]]:
     program = Entry("history", "benchmarks.speed.shop.history")
-    return program.ask(ours.stage, url, verb, *arguments)
+    return program.ask(ours.environment, url, verb, *arguments)
 
 
 def _conclude(report: Report) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from benchmarks.speed import bodies, stopwatch
+from benchmarks.speed import bodies, timing
 
 AT_ONCE = 200
 WAIT = 5
@@ -106,7 +106,7 @@ def prepare() -> dict[str, Any]:
 def enqueue(count: int) -> dict[str, Any]:
     push = _redis().lpush if os.environ.get("BENCH_VARIANT") == "push" else None
     with _session() as session:
-        return stopwatch.each(lambda number: _enqueue_one(session, push, number), count)
+        return timing.time_each(lambda number: _enqueue_one(session, push, number), count)
 
 
 def _enqueue_one(session: Any, push: Callable[..., Any] | None, number: int) -> None:
@@ -120,7 +120,7 @@ def _enqueue_one(session: Any, push: Callable[..., Any] | None, number: int) -> 
 def bulk(count: int) -> dict[str, Any]:
     pushes = _redis().pipeline(transaction=False)
     with _session() as session:
-        return stopwatch.batches(lambda size: _enqueue_many(session, pushes, size), count)
+        return timing.time_batches(lambda size: _enqueue_many(session, pushes, size), count)
 
 
 def _enqueue_many(session: Any, pushes: Any, size: int) -> None:
@@ -243,7 +243,7 @@ def finished() -> dict[str, Any]:
 def latency(count: int) -> dict[str, Any]:
     push = _redis().lpush
     with _session() as session:
-        return stopwatch.latencies(lambda number: _enqueue_one(session, push, number), count)
+        return timing.measure_latencies(lambda number: _enqueue_one(session, push, number), count)
 
 
 def _session() -> Any:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.stage import Stage
+from benchmarks.speed.environment import Environment
 
 _SYNCS = 300
 
 
-def described(stage: Stage) -> dict[str, Any]:
+def describe(environment: Environment) -> dict[str, Any]:
     """The machine and the versions of what serves everybody."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -21,11 +21,11 @@ def described(stage: Stage) -> dict[str, Any]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB",
         "system": f"{platform.system()} {platform.release()}",
         "load at the beginning": f"{os.getloadavg()[0]:.1f}",
-        "disk": _filesystem(stage.folder),
-        "fsyncs per second": round(_syncs_per_second(stage.folder)),
+        "disk": _filesystem(environment.folder),
+        "fsyncs per second": round(_syncs_per_second(environment.folder)),
         "Python": platform.python_version(),
-        "database": stage.database.version,
-        "Redis": f"{stage.redis.info('server')['redis_version']}, nothing is written to the disk",
+        "database": environment.database.version,
+        "Redis": f"{environment.redis.info('server')['redis_version']}, nothing written to the disk",
     }
 
 

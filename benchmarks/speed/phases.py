@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.speed import processes, trace
 from benchmarks.speed.entries import ContenderFailed, Entry
-from benchmarks.speed.stage import Stage, difference
+from benchmarks.speed.environment import Environment, difference
 
 Figures = dict[str, float]
 
@@ -26,10 +26,10 @@ _TIMEOUT = 900.0
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One entry on a stage."""
 
-    stage: Stage
+    environment: Environment
     entry: Entry
 
     def figures(self, *, is_first: bool) -> Figures:
@@ -39,40 +39,40 @@ class Measured:
             figures |= phase(self)
         return figures
 
-    def prepared(self) -> str:
+    def prepare(self) -> str:
         """The URL of a database in which nothing but the tables is."""
-        url = self.stage.clear()
-        self.entry.ask(self.stage, url, "prepare")
+        url = self.environment.clear()
+        self.entry.ask(self.environment, url, "prepare")
         return url
 
     def ask(self, url: str, verb: str, *arguments: int) -> dict[str, Any]:
-        return self.entry.ask(self.stage, url, verb, *arguments)
+        return self.entry.ask(self.environment, url, verb, *arguments)
 
     def wait_for_bodies(self, count: int, worker: subprocess.Popen[bytes]) -> None:
         """Return when so many have begun. Raises ContenderFailed if the worker ends before."""
         deadline = time.monotonic() + _TIMEOUT
-        while trace.count(self.stage.trace) < count:
+        while trace.count(self.environment.trace) < count:
             if worker.poll() is not None:
                 raise ContenderFailed(f"{self.entry.name}: the worker ended: {worker.returncode}")
             if time.monotonic() > deadline:
-                done = trace.count(self.stage.trace)
+                done = trace.count(self.environment.trace)
                 raise TimeoutError(f"{done} of {count} bodies after {_TIMEOUT:.0f} s")
             time.sleep(_POLL)
 
 
-def enqueue(measured: Measured) -> Figures:
+def enqueue(measurement: Measurement) -> Figures:
     """One by one, while no worker runs."""
-    count = max(200, measured.entry.tasks // 5)
-    return enqueued(measured, measured.prepared(), "enqueue", count)
+    count = max(200, measurement.entry.tasks // 5)
+    return measure_enqueue(measurement, measurement.prepare(), "enqueue", count)
 
 
-def enqueued(measured: Measured, url: str, verb: str, count: int) -> Figures:
+def measure_enqueue(measurement: Measurement, url: str, verb: str, count: int) -> Figures:
     """Enqueue so many by ``enqueue`` or ``bulk``; the costs are per 1000."""
-    before = measured.stage.counts()
-    answer = measured.ask(url, verb, count)
+    before = measurement.environment.counts()
+    answer = measurement.ask(url, verb, count)
     if answer.get("seconds") is None:
         return {}
-    spent = difference(measured.stage.counts(), before)
+    spent = difference(measurement.environment.counts(), before)
     made = count + answer.get("warm_up", 20)
     costs = _per_thousand(spent, made)
     return {
@@ -82,7 +82,7 @@ def enqueued(measured: Measured, url: str, verb: str, count: int) -> Figures:
 
 
 @dataclass(frozen=True)
-class Drain:
+class DrainResult:
     """How a full queue was emptied."""
 
     count: int
@@ -98,74 +98,76 @@ class Drain:
         return (self.count - first) / (self.end - self.marks[first]) * 1e9
 
 
-def drain(measured: Measured) -> Figures:
+def drain(measurement: Measurement) -> Figures:
     """Enqueue in bulk, then start a worker and wait until the last outcome is stored."""
-    url, count = measured.prepared(), measured.entry.tasks
-    figures = enqueued(measured, url, "bulk", count)
+    url, count = measurement.prepare(), measurement.entry.tasks
+    figures = measure_enqueue(measurement, url, "bulk", count)
     if not figures:
-        measured.ask(url, "enqueue", count)
-    drained = emptied(measured, url, count)
+        measurement.ask(url, "enqueue", count)
+    drained = measure_drain(measurement, url, count)
     return {
         **figures,
         "drain rate": drained.rate(),
         **{f"drain {name}": cost for name, cost in drained.costs.items()},
         "memory after": drained.memory.pss,
         "memory after, rss": drained.memory.rss,
-        "redis bytes per task": measured.stage.redis.info("memory")["used_memory"] / count,
+        "redis bytes per task": measurement.environment.redis.info("memory")["used_memory"] / count,
     }
 
 
-def emptied(measured: Measured, url: str, count: int, stored: str | None = None) -> Drain:
+def measure_drain(
+    measurement: Measurement, url: str, count: int, stored: str | None = None
+) -> DrainResult:
     """Start a worker and wait until it has stored so many outcomes; the costs are per 1000.
 
     ``stored`` counts them, if it is not what the contender says.
     """
-    stored = stored or measured.ask(url, "describe").get("finished_sql")
-    before = measured.stage.counts()
-    with measured.entry.worker(measured.stage, url) as worker:
-        measured.wait_for_bodies(1, worker)
-        began, used = measured.stage.counts(), processes.seconds(worker.pid)
-        measured.wait_for_bodies(count, worker)
-        polls = measured.stage.wait_until(stored, count, _TIMEOUT) if stored else 0
+    stored = stored or measurement.ask(url, "describe").get("finished_sql")
+    before = measurement.environment.counts()
+    with measurement.entry.run_worker(measurement.environment, url) as worker:
+        measurement.wait_for_bodies(1, worker)
+        began, used = measurement.environment.counts(), processes.seconds(worker.pid)
+        measurement.wait_for_bodies(count, worker)
+        polls = measurement.environment.wait_until(stored, count, _TIMEOUT) if stored else 0
         end = time.time_ns()
-        ended, used = measured.stage.counts(), processes.seconds(worker.pid) - used
-        marks = trace.times(measured.stage.trace)
+        ended, used = measurement.environment.counts(), processes.seconds(worker.pid) - used
+        marks = trace.times(measurement.environment.trace)
         time.sleep(_SOON)
         memory = processes.memory(worker.pid)
     if not stored:
-        _see_outcomes(measured, url, count)
+        _see_outcomes(measurement, url, count)
         end = marks[count - 1]
     spent = difference(ended, began, polls=polls)
     spent["worker_cpu"] = used
     if "commits" in spent:
         # A session tells of its commits with a delay, and of all of them when it ends.
-        spent["commits"] = measured.stage.counts()["commits"] - before["commits"]
-    return Drain(count, marks, end, _per_thousand(spent, count), memory)
+        spent["commits"] = measurement.environment.counts()["commits"] - before["commits"]
+    return DrainResult(count, marks, end, _per_thousand(spent, count), memory)
 
 
-def _see_outcomes(measured: Measured, url: str, count: int) -> None:
-    if (found := measured.ask(url, "finished")["finished"]) < count:
-        raise ContenderFailed(f"{measured.entry.name}: {found} outcomes of {count} tasks")
+def _see_outcomes(measurement: Measurement, url: str, count: int) -> None:
+    if (found := measurement.ask(url, "finished")["finished"]) < count:
+        raise ContenderFailed(f"{measurement.entry.name}: {found} outcomes of {count} tasks")
 
 
-def latency(measured: Measured) -> Figures:
+def latency(measurement: Measurement) -> Figures:
     """How soon an idle worker begins a task."""
-    url = measured.prepared()
-    with measured.entry.worker(measured.stage, url):
-        measured.ask(url, "latency", 20)  # it is there, and has seen work
+    url = measurement.prepare()
+    with measurement.entry.run_worker(measurement.environment, url):
+        measurement.ask(url, "latency", 20)  # it is there, and has seen work
         time.sleep(REST)
-        return _quantiles(measured.ask(url, "latency", LATENCIES)["latencies_ms"])
+        return _quantiles(measurement.ask(url, "latency", LATENCIES)["latencies_ms"])
 
 
-def idle(measured: Measured) -> Figures:
+def idle(measurement: Measurement) -> Figures:
     """What a worker costs that has nothing to do."""
-    url = measured.prepared()
-    with measured.entry.worker(measured.stage, url) as worker:
-        measured.ask(url, "latency", 20)
+    url = measurement.prepare()
+    with measurement.entry.run_worker(measurement.environment, url) as worker:
+        measurement.ask(url, "latency", 20)
         time.sleep(SETTLE)
-        before, used = measured.stage.counts(), processes.seconds(worker.pid)
+        before, used = measurement.environment.counts(), processes.seconds(worker.pid)
         time.sleep(IDLE)
-        spent = difference(measured.stage.counts(), before)
+        spent = difference(measurement.environment.counts(), before)
         used = processes.seconds(worker.pid) - used
         memory = processes.memory(worker.pid)
     seconds = spent.pop("time")
@@ -194,6 +196,6 @@ def _quantiles(taken: list[float]) -> Figures:
     }
 
 
-EVERYTHING = (enqueue, drain, latency)
+ALL_PHASES = (enqueue, drain, latency)
 #: What is only counted does not change from one run to the next, and takes a minute and a half.
-COUNTED = (idle,)
+FIRST_RUN_PHASES = (idle,)

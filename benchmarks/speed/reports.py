@@ -11,7 +11,7 @@ from benchmarks.speed.phases import Figures
 
 #: Of each table its title and columns: the figure, its heading, how many digits.
 Column = tuple[str, str, int]
-RATES: Sequence[Column] = (
+RATE_COLUMNS: Sequence[Column] = (
     ("enqueue rate", "enqueue /s", 0),
     ("bulk rate", "bulk /s", 0),
     ("drain rate", "drain /s", 0),
@@ -21,7 +21,7 @@ RATES: Sequence[Column] = (
     ("memory idle", "memory idle, MB", 0),
     ("memory after", "after the drain, MB", 0),
 )
-RESTS: Sequence[Column] = (
+IDLE_COLUMNS: Sequence[Column] = (
     ("idle redis_commands", "Redis commands /s", 1),
     ("idle redis_trips", "Redis round trips /s", 1),
     ("idle statements", "statements /s", 1),
@@ -47,8 +47,8 @@ def per_thousand(phase: str) -> Sequence[Column]:
 
 
 TABLES: Mapping[str, Sequence[Column]] = {
-    "Rates, latency, memory": RATES,
-    "An idle worker": RESTS,
+    "Rates, latency, memory": RATE_COLUMNS,
+    "An idle worker": IDLE_COLUMNS,
     "Per 1000 tasks: enqueued one by one": per_thousand("enqueue"),
     "Per 1000 tasks: enqueued in bulk": per_thousand("bulk"),
     "Per 1000 tasks: drained": per_thousand("drain"),
@@ -60,7 +60,7 @@ class Report:
     """What was measured so far."""
 
     machine: Mapping[str, Any]
-    asked: Mapping[str, Any]
+    options: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Column]] = field(default_factory=lambda: TABLES)
@@ -75,10 +75,10 @@ class Report:
         """The figures of one more run of the entry."""
         self._of(name)["runs"].append(figures)
 
-    def describe(self, name: str, **told: Any) -> None:
-        self._of(name).update(told)
+    def describe(self, name: str, **details: Any) -> None:
+        self._of(name).update(details)
 
-    def fail(self, name: str, error: str) -> None:
+    def add_error(self, name: str, error: str) -> None:
         self._of(name).setdefault("errors", []).append(error)
 
     def _of(self, name: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Report:
         entries = {
             name: {**entry, "figures": self._summary(name)} for name, entry in self.entries.items()
         }
-        told = {"machine": self.machine, "asked": self.asked, "notes": self.notes}
+        told = {"machine": self.machine, "asked": self.options, "notes": self.notes}
         told["conclusions"] = self.conclusions
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**told, "entries": entries}, indent=1), encoding="utf-8")
@@ -120,7 +120,7 @@ class Report:
 
     def _head(self) -> Iterator[str]:
         yield ", ".join(f"{name} {value}" for name, value in self.machine.items())
-        yield ", ".join(f"{name} {value}" for name, value in self.asked.items())
+        yield ", ".join(f"{name} {value}" for name, value in self.options.items())
         yield from self.notes
 
     def _table(self, title: str, columns: Sequence[Column]) -> list[str]:

@@ -12,10 +12,10 @@ from itertools import islice
 from benchmarks.speed import machine, processes, trace
 from benchmarks.speed.comparison import OURS
 from benchmarks.speed.entries import ContenderFailed, Entry
-from benchmarks.speed.phases import Measured
+from benchmarks.speed.environment import Environment
+from benchmarks.speed.phases import Measurement
 from benchmarks.speed.reports import Report
-from benchmarks.speed.stage import Stage
-from benchmarks.speed.tournament import say
+from benchmarks.speed.runner import print_progress
 
 _PACE = 5.0
 _WARM_UP = 0.5
@@ -39,52 +39,54 @@ class Sample:
     bodies: int
 
 
-def soak(stage: Stage, asked: argparse.Namespace) -> Report:
+def run_soak(environment: Environment, asked: argparse.Namespace) -> Report:
     """A worker under a steady load, and what a day of that would come to."""
     size = {"threads": asked.threads, "processes": asked.processes}
-    ours = Measured(stage, Entry("ours", OURS, **size))
+    ours = Measurement(environment, Entry("ours", OURS, **size))
     told = {"minutes": asked.minutes, "rate": asked.rate, **size}
-    report = Report(machine.described(stage), told)
-    url = ours.prepared()
-    empty = _redis_bytes(stage)
-    with ours.entry.worker(stage, url) as worker:
+    report = Report(machine.describe(environment), told)
+    url = ours.prepare()
+    empty = _redis_bytes(environment)
+    with ours.entry.run_worker(environment, url) as worker:
         ours.ask(url, "latency", 20)
         seconds = asked.minutes * 60
-        with ours.entry.started(stage, url, "produce", round(seconds), asked.rate) as producer:
+        with ours.entry.run_verb(
+            environment, url, "produce", round(seconds), asked.rate
+        ) as producer:
             began, samples = time.monotonic(), []
             while producer.poll() is None:
-                samples.append(_sample(stage, worker.pid, time.monotonic() - began))
+                samples.append(_sample(environment, worker.pid, time.monotonic() - began))
                 time.sleep(_PACE)
             if producer.returncode or not samples:
                 raise ContenderFailed(f"the producer ended: {producer.returncode}")
         stored = ours.ask(url, "describe")["finished_sql"]
-        done = trace.count(stage.trace)
-        stage.wait_until(stored, done, _TIMEOUT)
-    _conclude(report, stage, samples, done, empty)
+        done = trace.count(environment.trace)
+        environment.wait_until(stored, done, _TIMEOUT)
+    _conclude(report, environment, samples, done, empty)
     return report
 
 
-def _sample(stage: Stage, pid: int, seconds: float) -> Sample:
+def _sample(environment: Environment, pid: int, seconds: float) -> Sample:
     memory = processes.memory(pid)
     sample = Sample(
         seconds,
         memory.rss,
         memory.pss,
         processes.connections(pid),
-        int(stage.redis.info("clients")["connected_clients"]),
-        _redis_bytes(stage),
-        trace.count(stage.trace),
+        int(environment.redis.info("clients")["connected_clients"]),
+        _redis_bytes(environment),
+        trace.count(environment.trace),
     )
-    say(f"{seconds:.0f} s: {sample.bodies} bodies, RSS {sample.rss:.1f} MB")
+    print_progress(f"{seconds:.0f} s: {sample.bodies} bodies, RSS {sample.rss:.1f} MB")
     return sample
 
 
-def _redis_bytes(stage: Stage) -> int:
-    return int(stage.redis.info("memory")["used_memory"])
+def _redis_bytes(environment: Environment) -> int:
+    return int(environment.redis.info("memory")["used_memory"])
 
 
 def _conclude(
-    report: Report, stage: Stage, samples: Sequence[Sample], done: int, empty: int
+    report: Report, environment: Environment, samples: Sequence[Sample], done: int, empty: int
 ) -> None:
     steady = [one for one in samples if one.seconds >= samples[-1].seconds * _WARM_UP]
     rate = (steady[-1].bodies - steady[0].bodies) / (steady[-1].seconds - steady[0].seconds)
@@ -99,17 +101,17 @@ def _conclude(
             ("day", "after a day", 0),
         ]
     }
-    size = (_redis_bytes(stage) - empty) / done
+    size = (_redis_bytes(environment) - empty) / done
     growth = report.values("rss", "day")[0] / steady[0].rss - 1
     flat = "flat" if abs(growth) <= _FLAT else "not flat"
-    lasting = _lasting(stage)
+    lasting = _lasting(environment)
     sockets, clients = _range(steady, "sockets"), _range(steady, "redis_clients")
     report.conclusions = [
         f"{done} tasks finished, {rate:.1f} per second; {rate * _DAY:,.0f} in a day",
         f"RSS is {flat}: {growth:+.0%} after a day like the second half of this",
         f"sockets of the worker: {sockets}; clients of Redis: {clients}",
         f"Redis bytes per finished task: {size:.0f}, at most {_MOST_BYTES} are allowed",
-        f"keys of Redis without an expiry: {dict(lasting)}, of {stage.redis.dbsize()}",
+        f"keys of Redis without an expiry: {dict(lasting)}, of {environment.redis.dbsize()}",
     ]
     report.describe("samples", samples=[asdict(one) for one in samples])
 
@@ -132,12 +134,12 @@ def _range(samples: Sequence[Sample], figure: str) -> str:
     return f"{min(values)} to {max(values)}"
 
 
-def _lasting(stage: Stage) -> Counter[str]:
+def _lasting(environment: Environment) -> Counter[str]:
     """The keys that never expire, by what their names have in common."""
     found: Counter[str] = Counter()
-    keys = stage.redis.scan_iter(count=_SLICE)
+    keys = environment.redis.scan_iter(count=_SLICE)
     while some := list(islice(keys, _SLICE)):
-        asking = stage.redis.pipeline(transaction=False)
+        asking = environment.redis.pipeline(transaction=False)
         for key in some:
             asking.ttl(key)
         for key, seconds in zip(some, asking.execute(), strict=True):

@@ -8,7 +8,7 @@ from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
-from ..db.limited_queries import counted_of
+from ..db.limited_queries import capped_counts
 from ..ledger.fields import STATUS
 from .html import badges, date_hierarchy
 from .viewer import Viewer, remember
@@ -76,7 +76,7 @@ class TaskChangeList(ChangeList):
         """Each status with how many tasks have it and the link that lists them; one statement."""
         rows = self.root_queryset.order_by()
         queries = {value: rows.filter(status=value).values_list("pk") for value, _name in STATUS}
-        counts = counted_of(rows.db, queries, MOST_COUNTED + 1)
+        counts = capped_counts(rows.db, queries, MOST_COUNTED + 1)
         chosen = self.params.get("status__exact")
         return [
             {

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from ..ledger.task_row import root_of
 from ..models.task import SimpleTask
-from ..transitions.legal_holds import held
+from ..transitions.legal_holds import pks_on_hold
 from .html.values import visible
 
 
@@ -31,5 +31,5 @@ def _held(collector: NestedObjects, using: str) -> Iterator[Any]:
     for model, found in by_model.items():
         # A multi-table task is deleted with the row of its root, which is among them.
         if issubclass(model, SimpleTask) and root_of(model) is model._meta.concrete_model:
-            pks = held(root_of(model), using, [task.pk for task in found])
+            pks = pks_on_hold(root_of(model), using, [task.pk for task in found])
             yield from (task for task in sorted(found, key=str) if task.pk in pks)

@@ -13,13 +13,13 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from ..db.limited_queries import first_of
+from ..db.limited_queries import first_rows
 from ..ledger.task_row import home_of, name_of, root_of
 from ..models.loading import saved_models
 from ..models.queryset import rows_of
 from ..models.task import Dashboard, SimpleTask
 from ..monitoring import problems
-from ..monitoring.scope import Scope
+from ..monitoring.scope import QueryScope
 from .html import badges
 from .html.values import visible
 from .viewer import Viewer, viewer_of
@@ -56,10 +56,10 @@ def children(task: Any) -> SafeString | str:
         return ""
     silent: dict[str, str] = {}
     scope = viewer.scope(silent)
-    found = scope.asked(partial(_children, scope, viewer, name_of(task)))
+    found = scope.query_databases(partial(_children, scope, viewer, name_of(task)))
     lines = [line for together in found for line in together]
     for alias, error in silent.items():
-        lines.append((problems.silent(alias, error).translated(in_full=False), ""))
+        lines.append((problems.unreachable_database(alias, error).translate(in_full=False), ""))
     if not lines:
         return ""
     return format_html('<ul class="st3-kin">{}</ul>', format_html_join("", "<li>{} {}</li>", lines))
@@ -78,18 +78,18 @@ def worker(site: Any, task: Any) -> SafeString | str:
 
 
 def _children(
-    scope: Scope, viewer: Viewer, name: str, using: str, together: list[type[SimpleTask]]
+    scope: QueryScope, viewer: Viewer, name: str, using: str, together: list[type[SimpleTask]]
 ) -> list[_Line]:
     key = Cast("pk", CharField(max_length=255))
     queries = {
-        root: scope.kept(rows_of(root, using), root, using)
+        root: scope.restrict(rows_of(root, using), root, using)
         .filter(parent=name)
         .order_by("pk")
         .values_list(key, "status")
         for root in together
     }
     lines: list[_Line] = []
-    for root, found in first_of(using, queries, MOST + 1).items():
+    for root, found in first_rows(using, queries, MOST + 1).items():
         for text, status in found[:MOST]:
             pk = str(_key(root).to_python(text))
             lines.append((viewer.link(root, using, pk), badges.status(status)))

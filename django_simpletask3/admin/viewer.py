@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from ..ledger.task_row import root_of
 from ..models.registry import roots, task_models
 from ..models.task import SimpleTask
-from ..monitoring.scope import Scope
+from ..monitoring.scope import QueryScope
 from .html.values import visible
 
 
@@ -34,7 +34,7 @@ class Viewer:
         """The task models that the user may view."""
         return [model for model in task_models() if self.may_view(model)]
 
-    def scope(self, silent: dict[str, str] | None = None) -> Scope:
+    def scope(self, silent: dict[str, str] | None = None) -> QueryScope:
         """The tables whose model the user may view, no more of their rows than its list shows.
 
         Who may view a proxy or a child only sees no row here: the table is that of the root. Nor
@@ -42,7 +42,7 @@ class Viewer:
         """
         found = [root for root in roots() if self.may_view(root) and self._can_be_kept(root)]
         within = {root: self._list(root) for root in found if self._is_restricted(root)}
-        return Scope(found, within, silent)
+        return QueryScope(found, within, silent)
 
     def may_view(self, model: Any) -> bool:
         """Whether the user may view ``model``: its admin says so, or else Django's permissions."""

@@ -55,7 +55,7 @@ class Finding:
         return ADVICE[self.problem]
 
 
-def audited(
+def audit(
     root: type[SimpleTask],
     using: str,
     *,
@@ -72,10 +72,14 @@ def audited(
     a row without events is adopted, and a row that is gone is recorded as deleted, each by an event
     with the reason ``audit``. Nothing else is touched.
     """
-    batches = readers.keys(root, using) if since is None else readers.touched(root, using, since)
+    batches = (
+        readers.keys(root, using)
+        if since is None
+        else readers.keys_changed_between(root, using, since)
+    )
     for pks in batches:
         for pk in _suspects(root, using, pks):
-            yield from _confirmed(root, using, pk, repair)
+            yield from _confirm(root, using, pk, repair)
         on_tasks(len(pks))
 
 
@@ -86,55 +90,63 @@ def tasks_to_examine(root: type[SimpleTask], using: str) -> int:
 
 def _suspects(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
     rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
-    suspects, silent = [], set(pks)
+    suspects, without_events = [], set(pks)
     for pk, events in groupby(readers.streams(root, using, pks), attrgetter("task_id")):
-        silent.discard(pk)
-        if _examined(events, rows.get(pk)).suspicions:
+        without_events.discard(pk)
+        if _check_stream(events, rows.get(pk)).suspicions:
             suspects.append(pk)
-    return [*suspects, *silent]
+    return [*suspects, *without_events]
 
 
-def _confirmed(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Iterator[Finding]:
+def _confirm(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Iterator[Finding]:
     """What is still wrong with a task while nobody can move it."""
     with transaction.atomic(using=using):
         writer.lock(root, using, [pk])
         row = next(iter(readers.rows(root, using, [pk])), None)
-        found = _examined(readers.streams(root, using, [pk]), row)
-        if row is None and found.projection.sequence == 0:
+        checker = _check_stream(readers.streams(root, using, [pk]), row)
+        if row is None and checker.projection.sequence == 0:
             return  # pruned meanwhile
-        repaired = repair and bool(found.suspicions) and _repaired(root, using, pk, row, found)
-    for one in found.suspicions:
+        is_repaired = repair and bool(checker.suspicions) and _repair(root, using, pk, row, checker)
+    for discrepancy in checker.suspicions:
         yield Finding(
-            root._meta.label, using, str(pk), one.sequence, one.problem, one.what, repaired
+            root._meta.label,
+            using,
+            str(pk),
+            discrepancy.sequence,
+            discrepancy.problem,
+            discrepancy.what,
+            is_repaired,
         )
 
 
-def _repaired(
-    root: type[SimpleTask], using: str, pk: Any, row: dict[str, Any] | None, found: Examination
+def _repair(
+    root: type[SimpleTask], using: str, pk: Any, row: dict[str, Any] | None, checker: Examination
 ) -> bool:
-    data = {"found": [one.what for one in found.suspicions]}
+    data = {"found": [one.what for one in checker.suspicions]}
     task: Any = root()
     task.pk = pk
     task._state.adding, task._state.db = False, using
-    problems = {one.problem for one in found.suspicions}
-    if row is not None and problems == {Problem.STREAM} and _is_unborn(row):
-        writer.record(task, EventKind.NOTE, using=using, reason=REASON, data=data)
-    elif row is not None and found.is_intact and found.projection.status is not None:
-        writer.restore(task, found.projection, using=using, reason=REASON, data=data)
+    problems = {one.problem for one in checker.suspicions}
+    if row is not None and problems == {Problem.STREAM} and _has_no_events(row):
+        writer.apply(task, EventKind.NOTE, using=using, reason=REASON, data=data)
+    elif row is not None and checker.is_intact and checker.projection.status is not None:
+        writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
     elif row is None and problems == {Problem.ORPHAN}:
-        writer.mourn(task, found.projection, using=using, reason=REASON, data=data)
+        writer.record_external_deletion(
+            task, checker.projection, using=using, reason=REASON, data=data
+        )
     else:
         return False
     return True
 
 
-def _is_unborn(row: dict[str, Any]) -> bool:
+def _has_no_events(row: dict[str, Any]) -> bool:
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
-def _examined(events: Iterable[TaskEvent], row: dict[str, Any] | None) -> Examination:
-    examination = Examination()
+def _check_stream(events: Iterable[TaskEvent], row: dict[str, Any] | None) -> Examination:
+    checker = Examination()
     for event in events:
-        examination.hear(event)
-    examination.compare(row)
-    return examination
+        checker.hear(event)
+    checker.compare(row)
+    return checker

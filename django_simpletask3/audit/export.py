@@ -19,7 +19,7 @@ from . import readers
 from .verify import FIELDS, FORMAT, Manifest
 
 
-class Writer:
+class ExportWriter:
     """Writes a bundle; to be closed, or it proves nothing."""
 
     def __init__(self, file: IO[str]) -> None:
@@ -27,18 +27,22 @@ class Writer:
         self._digest = hashlib.sha256()
         self._streams = self._events = 0
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._line({"format": FORMAT, "version": __version__, "time": now})
+        self._write_line({"format": FORMAT, "version": __version__, "time": now})
 
-    def tasks(self, root: type[SimpleTask], using: str, pks: list[Any]) -> None:
+    def write_tasks(self, root: type[SimpleTask], using: str, pks: list[Any]) -> None:
         """Write the whole streams of these tasks, with what their rows say."""
         rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
         streams = groupby(readers.streams(root, using, pks), attrgetter("task_id"))
         for pk, events in streams:
-            place = {"model": root._meta.label, "database": using, "task": str(pk)}
-            count = self._stream(place, events)
+            task_fields = {"model": root._meta.label, "database": using, "task": str(pk)}
+            count = self._write_stream(task_fields, events)
             row = rows.get(pk)
-            self._line(
-                {**place, "events": count, "row": row and _words(Projection.of(row)._asdict())}
+            self._write_line(
+                {
+                    **task_fields,
+                    "events": count,
+                    "row": row and _json_values(Projection.of(row)._asdict()),
+                }
             )
             self._streams += 1
             self._events += count
@@ -50,21 +54,21 @@ class Writer:
         self._file.flush()
         return manifest
 
-    def _stream(self, place: dict[str, Any], events: Iterable[Any]) -> int:
+    def _write_stream(self, task_fields: dict[str, Any], events: Iterable[Any]) -> int:
         count = 0
         for event in events:
-            said = {name: getattr(event, name) for name in FIELDS}
-            self._line({**place, **_words(said)})
+            fields = {name: getattr(event, name) for name in FIELDS}
+            self._write_line({**task_fields, **_json_values(fields)})
             count += 1
         return count
 
-    def _line(self, said: dict[str, Any]) -> None:
-        line = _json(said) + "\n"
+    def _write_line(self, record: dict[str, Any]) -> None:
+        line = _json(record) + "\n"
         self._digest.update(line.encode())
         self._file.write(line)
 
 
-def exported(
+def export_streams(
     file: IO[str],
     tables: Iterable[tuple[type[SimpleTask], str]],
     *,
@@ -77,10 +81,10 @@ def exported(
     With ``since`` or ``until``, of the tasks to which something happened in that time; a stream is
     written as a whole, for part of a chain proves nothing.
     """
-    writer = Writer(file)
+    writer = ExportWriter(file)
     for root, using in tables:
         for pks in _batches(root, using, since, until) if keys is None else [keys]:
-            writer.tasks(root, using, pks)
+            writer.write_tasks(root, using, pks)
     return writer.close()
 
 
@@ -89,13 +93,15 @@ def _batches(
 ) -> Iterator[list[Any]]:
     if since is None and until is None:
         return readers.keys(root, using)
-    return readers.touched(root, using, since, until)
+    return readers.keys_changed_between(root, using, since, until)
 
 
-def _words(said: dict[str, Any]) -> dict[str, Any]:
-    times = {name: value.isoformat() for name, value in said.items() if isinstance(value, datetime)}
-    return {**{name: plain(value) for name, value in said.items()}, **times}
+def _json_values(fields: dict[str, Any]) -> dict[str, Any]:
+    times = {
+        name: value.isoformat() for name, value in fields.items() if isinstance(value, datetime)
+    }
+    return {**{name: plain(value) for name, value in fields.items()}, **times}
 
 
-def _json(said: dict[str, Any]) -> str:
-    return json.dumps(said, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

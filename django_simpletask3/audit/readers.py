@@ -15,19 +15,21 @@ from ..models.task import SimpleTask
 from ..states import EventKind
 
 #: Rows that are held in memory at a time, with their results; and events.
-ROWS, EVENTS = 100, 1000
+ROW_BATCH_SIZE, EVENT_BATCH_SIZE = 100, 1000
 
 
 def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
     """The keys of all rows, then of all streams whose row is gone."""
     table, streams = _tables(root, using)
-    yield from _keyset(table.order_by("pk").values_list("pk", flat=True), "pk")
-    there = table.filter(pk=OuterRef("task_id"))
-    rowless = streams.filter(~Exists(there)).order_by("task_id").values_list("task_id", flat=True)
-    yield from _keyset(rowless.distinct(), "task_id")
+    yield from _key_batches(table.order_by("pk").values_list("pk", flat=True), "pk")
+    existing = table.filter(pk=OuterRef("task_id"))
+    rowless = (
+        streams.filter(~Exists(existing)).order_by("task_id").values_list("task_id", flat=True)
+    )
+    yield from _key_batches(rowless.distinct(), "task_id")
 
 
-def touched(
+def keys_changed_between(
     root: type[SimpleTask], using: str, since: datetime | None, until: datetime | None = None
 ) -> Iterator[list[Any]]:
     """The keys of the tasks with an event from ``since`` until before ``until``."""
@@ -35,9 +37,9 @@ def touched(
     bounds = {name: bound for name, bound in bounds.items() if bound is not None}
     _, streams = _tables(root, using)
     # All kinds are named for the index of kind and time.
-    found = streams.filter(kind__in=list(EventKind), **bounds)
-    pks = found.order_by("task_id").values_list("task_id", flat=True).distinct()
-    yield from _keyset(pks, "task_id")
+    events = streams.filter(kind__in=list(EventKind), **bounds)
+    pks = events.order_by("task_id").values_list("task_id", flat=True).distinct()
+    yield from _key_batches(pks, "task_id")
 
 
 def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -50,19 +52,19 @@ def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dic
 
 def streams(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[TaskEvent]:
     """The streams of these tasks, one after the other, read in pages however long they are."""
-    stream, left = events_of(root, using), list(pks)
-    while left:
-        page = list(stream.filter(task__in=left)[:EVENTS])
+    stream, remaining = events_of(root, using), list(pks)
+    while remaining:
+        page = list(stream.filter(task__in=remaining)[:EVENT_BATCH_SIZE])
         yield from page
-        if len(page) < EVENTS:
+        if len(page) < EVENT_BATCH_SIZE:
             return
-        yield from _rest(stream.filter(task=page[-1].task_id), page[-1].sequence)
-        heard = {event.task_id for event in page}
-        left = [pk for pk in left if pk not in heard]
+        yield from _remaining_events(stream.filter(task=page[-1].task_id), page[-1].sequence)
+        read_pks = {event.task_id for event in page}
+        remaining = [pk for pk in remaining if pk not in read_pks]
 
 
-def _rest(stream: models.QuerySet[Any], after: int) -> Iterator[TaskEvent]:
-    while page := list(stream.filter(sequence__gt=after)[:EVENTS]):
+def _remaining_events(stream: models.QuerySet[Any], after: int) -> Iterator[TaskEvent]:
+    while page := list(stream.filter(sequence__gt=after)[:EVENT_BATCH_SIZE]):
         yield from page
         after = page[-1].sequence
 
@@ -75,9 +77,13 @@ def _tables(
     return models.QuerySet(root, using=using), models.QuerySet(event_model, using=using)
 
 
-def _keyset(keys: models.QuerySet[Any], column: str) -> Iterator[list[Any]]:
+def _key_batches(queryset: models.QuerySet[Any], column: str) -> Iterator[list[Any]]:
     """Batches of ``keys``, which are in order; the last costs as much as the first."""
-    pks = list(keys[:ROWS])
+    pks = list(queryset[:ROW_BATCH_SIZE])
     while pks:
         yield pks
-        pks = list(keys.filter(**{f"{column}__gt": pks[-1]})[:ROWS]) if len(pks) == ROWS else []
+        pks = (
+            list(queryset.filter(**{f"{column}__gt": pks[-1]})[:ROW_BATCH_SIZE])
+            if len(pks) == ROW_BATCH_SIZE
+            else []
+        )

@@ -56,7 +56,7 @@ class Flaw:
     what: str
 
 
-def verified(file: Iterable[str]) -> Iterator[Flaw | Manifest]:
+def verify_export(file: Iterable[str]) -> Iterator[Flaw | Manifest]:
     """What is wrong with a bundle, without asking a database; in the end its manifest.
 
     The manifest is that of the lines that are there; none comes if the file has no last line. Every
@@ -66,7 +66,7 @@ def verified(file: Iterable[str]) -> Iterator[Flaw | Manifest]:
     reader = _Reader()
     for line in file:
         yield from reader.read(line)
-    yield reader.end()
+    yield reader.finish()
 
 
 class _Reader:
@@ -74,106 +74,108 @@ class _Reader:
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._number = self._streams = self._events = self._heard = 0
-        self._examination = Examination()
-        self._at = ""
+        self._line_number = self._streams = self._events = self._stream_events = 0
+        self._checker = Examination()
+        self._current_task = ""
         self._manifest: Manifest | None = None
 
     def read(self, line: str) -> Iterator[Flaw]:
         """The next line; what is wrong there."""
-        self._number += 1
-        said = _read(line)
-        yield from (Flaw(self._number, self._at, what) for what in self._flaws(said))
+        self._line_number += 1
+        record = _parse_line(line)
+        yield from (
+            Flaw(self._line_number, self._current_task, what) for what in self._flaws(record)
+        )
         self._digest.update(line.encode())
 
-    def end(self) -> Flaw | Manifest:
+    def finish(self) -> Flaw | Manifest:
         """There are no more lines."""
         missing = "the last line is missing: the file was cut"
-        return self._manifest or Flaw(self._number + 1, self._at, missing)
+        return self._manifest or Flaw(self._line_number + 1, self._current_task, missing)
 
-    def _flaws(self, said: dict[str, Any] | None) -> Iterator[str]:
+    def _flaws(self, record: dict[str, Any] | None) -> Iterator[str]:
         if self._manifest is not None:
             yield "something stands after the last line"
-        elif said is None or (self._number == 1 and said.get("format") != FORMAT):
+        elif record is None or (self._line_number == 1 and record.get("format") != FORMAT):
             yield "this is no line of a bundle"
-        elif "streams" in said:
-            yield from self._closed(said)
-        elif "row" in said:
-            yield from self._ended(said)
-        elif self._number > 1:
-            yield from self._heard_of(said)
+        elif "streams" in record:
+            yield from self._check_manifest(record)
+        elif "row" in record:
+            yield from self._check_row(record)
+        elif self._line_number > 1:
+            yield from self._check_event(record)
 
-    def _heard_of(self, said: dict[str, Any]) -> Iterator[str]:
-        self._at = _place(said)
-        self._heard += 1
+    def _check_event(self, record: dict[str, Any]) -> Iterator[str]:
+        self._current_task = _task_label(record)
+        self._stream_events += 1
         self._events += 1
         try:
-            self._examination.hear(Line(said))
+            self._checker.hear(ExportedEvent(record))
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             yield f"this is no event: {error}"
 
-    def _ended(self, said: dict[str, Any]) -> Iterator[str]:
-        self._at = _place(said)
-        if self._heard != said.get("events"):
-            yield f"{said.get('events')} events were written, {self._heard} are there"
+    def _check_row(self, record: dict[str, Any]) -> Iterator[str]:
+        self._current_task = _task_label(record)
+        if self._stream_events != record.get("events"):
+            yield f"{record.get('events')} events were written, {self._stream_events} are there"
         try:
-            self._examination.compare(_row(said["row"]))
+            self._checker.compare(_parse_row(record["row"]))
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             yield f"this is no row: {error}"
-        for one in self._examination.suspicions:
-            yield f"#{one.sequence} {one.problem}: {one.what}"
-        self._examination, self._heard = Examination(), 0
+        for discrepancy in self._checker.suspicions:
+            yield f"#{discrepancy.sequence} {discrepancy.problem}: {discrepancy.what}"
+        self._checker, self._stream_events = Examination(), 0
         self._streams += 1
 
-    def _closed(self, said: dict[str, Any]) -> Iterator[str]:
-        found = Manifest(self._streams, self._events, self._digest.hexdigest())
-        self._manifest = found
-        if said != asdict(found):
-            yield f"the last line tells of {said}, the lines before it are {found}"
+    def _check_manifest(self, record: dict[str, Any]) -> Iterator[str]:
+        manifest = Manifest(self._streams, self._events, self._digest.hexdigest())
+        self._manifest = manifest
+        if record != asdict(manifest):
+            yield f"the last line tells of {record}, the lines before it are {manifest}"
 
 
-class Line:
+class ExportedEvent:
     """An event of a bundle, with the words of the event it was."""
 
-    def __init__(self, said: dict[str, Any]) -> None:
-        self._task = said.get("task")
-        self._said = {name: said.get(name) for name in FIELDS}
-        self._said["event_time"] = _instant(said.get("event_time"))
-        self._said["data"] = restored(said.get("data"))
+    def __init__(self, record: dict[str, Any]) -> None:
+        self._task = record.get("task")
+        self._fields = {name: record.get(name) for name in FIELDS}
+        self._fields["event_time"] = _parse_time(record.get("event_time"))
+        self._fields["data"] = restored(record.get("data"))
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self._said[name]
+            return self._fields[name]
         except KeyError:
             raise AttributeError(name) from None
 
-    def sealed(self, previous: str) -> str:
+    def expected_digest(self, previous: str) -> str:
         """As that of TaskEvent."""
-        fields = {name: value for name, value in self._said.items() if name != "digest"}
+        fields = {name: value for name, value in self._fields.items() if name != "digest"}
         return seal(previous, task=self._task, **fields)
 
 
-def _row(said: dict[str, Any] | None) -> dict[str, Any] | None:
-    if said is None:
+def _parse_row(columns: dict[str, Any] | None) -> dict[str, Any] | None:
+    if columns is None:
         return None
     times = ("start_time", "done_time", "result_time")
-    return {**said, **{name: _instant(said.get(name)) for name in times}}
+    return {**columns, **{name: _parse_time(columns.get(name)) for name in times}}
 
 
-def _instant(text: Any) -> datetime | None:
+def _parse_time(text: Any) -> datetime | None:
     if not isinstance(text, str):
         return None
     moment = datetime.fromisoformat(text)
     return moment.astimezone(UTC) if timezone.is_aware(moment) else moment
 
 
-def _read(line: str) -> dict[str, Any] | None:
+def _parse_line(line: str) -> dict[str, Any] | None:
     try:
-        said = json.loads(line)
+        record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return record if isinstance(record, dict) else None
 
 
-def _place(said: dict[str, Any]) -> str:
-    return f"{said.get('model')} {said.get('task')}"
+def _task_label(record: dict[str, Any]) -> str:
+    return f"{record.get('model')} {record.get('task')}"

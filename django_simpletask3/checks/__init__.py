@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .channels import CHANNEL_ID, POLICY_ID
-from .databases import DELIVERIES_ID, DOOR_ID, OLDER_ROWS_ID, SUBSCRIBER_ID, TRIGGERS_ID
+from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .models import (
     COLUMN_ID,
     EVENT_MODEL_ID,
@@ -20,12 +20,12 @@ __all__ = [
     "CHANNEL_ID",
     "COLUMN_ID",
     "DELIVERIES_ID",
-    "DOOR_ID",
     "EVENT_MODEL_ID",
     "EXECUTOR_ID",
     "GRACE_ID",
     "LEASE_ID",
     "OLDER_ROWS_ID",
+    "OPEN_TOMBSTONE_ID",
     "POLICY_ID",
     "REPORT_ID",
     "RETENTION_ID",

@@ -19,29 +19,31 @@ POLICY_ID = "django_simpletask3.W001"
 
 
 @register(Tags.models)
-def check_addresses(**_: Any) -> list[CheckMessage]:
+def check_channels(**_: Any) -> list[CheckMessage]:
     """Channels and message ids tell models apart, and every policy has a channel."""
-    return [*_addresses(), *_policies()]
+    return [*_template_conflicts(), *_policies()]
 
 
-def _addresses() -> Iterator[CheckMessage]:
+def _template_conflicts() -> Iterator[CheckMessage]:
     """Channels and message ids must tell models apart."""
-    for what, of in (("channel", _channel), ("message id", _message_id)):
+    for template_name, compute in (("channel", _channel), ("message id", _message_id)):
         owners: dict[str, type[SimpleTask]] = {}
         for model in task_models():
             try:
-                address = of(model)
+                value = compute(model)
             except InvalidSetting:
                 return  # told by check_settings
             except (KeyError, IndexError, ValueError, AttributeError) as error:
-                yield _address_error(model, f"The {what} template cannot be filled in: {error!r}.")
-                continue
-            if address in owners:
-                other = owners[address]._meta.label
-                yield _address_error(
-                    model, f"{model._meta.label} and {other} share the {what} {address}."
+                yield _template_error(
+                    model, f"The {template_name} template cannot be filled in: {error!r}."
                 )
-            owners[address] = model
+                continue
+            if value in owners:
+                other = owners[value]._meta.label
+                yield _template_error(
+                    model, f"{model._meta.label} and {other} share the {template_name} {value}."
+                )
+            owners[value] = model
 
 
 def _policies() -> Iterator[CheckMessage]:
@@ -60,7 +62,7 @@ def _policies() -> Iterator[CheckMessage]:
         )
 
 
-def _address_error(model: type[SimpleTask], message: str) -> CheckMessage:
+def _template_error(model: type[SimpleTask], message: str) -> CheckMessage:
     hint = "Name {app_label} and {model_name} in the template, and {id} in that of message ids."
     return Error(message, hint=hint, obj=model, id=CHANNEL_ID)
 

@@ -14,10 +14,10 @@ from ..ledger.subscribers import registered
 from ..models.registry import databases_of, roots
 from ..models.task import SimpleTask
 from ..schema import protection_state, triggers
-from ..schema.missing_migrations import history
+from ..schema.missing_migrations import migration_history
 
 TRIGGERS_ID = "django_simpletask3.W201"
-DOOR_ID = "django_simpletask3.E201"
+OPEN_TOMBSTONE_ID = "django_simpletask3.E201"
 DELIVERIES_ID = "django_simpletask3.W202"
 SUBSCRIBER_ID = "django_simpletask3.W203"
 OLDER_ROWS_ID = "django_simpletask3.W204"
@@ -30,8 +30,8 @@ def check_protection(databases: Iterable[str] | None = None, **_: Any) -> list[C
 
 
 def _protection(using: str) -> Iterator[CheckMessage]:
-    for table in protection_state.promised(using):
-        if not triggers.are_sound(connections[using], table):
+    for table in protection_state.protected_tables(using):
+        if not triggers.has_expected_triggers(connections[using], table):
             # No error: migrate, which mends it, would not start.
             yield CheckMessage(
                 WARNING,
@@ -40,12 +40,12 @@ def _protection(using: str) -> Iterator[CheckMessage]:
                 hint=f"Find out who did it. manage.py migrate --database {using} mends them.",
                 id=TRIGGERS_ID,
             )
-    if protection_state.is_open(using):
+    if protection_state.has_open_tombstone(using):
         yield Error(
             f"Everybody may change and delete events in the database {using!r}: a tombstone was "
             "committed while it was open.",
             hint="Set is_open to false in the open rows of django_simpletask3_tombstone.",
-            id=DOOR_ID,
+            id=OPEN_TOMBSTONE_ID,
         )
 
 
@@ -56,8 +56,8 @@ def check_deliveries(databases: Iterable[str] | None = None, **_: Any) -> list[C
 
 
 def _deliveries(using: str) -> Iterator[CheckMessage]:
-    is_there = Delivery._meta.db_table in connections[using].introspection.table_names()
-    if is_there:
+    has_delivery_table = Delivery._meta.db_table in connections[using].introspection.table_names()
+    if has_delivery_table:
         names = set(waiting(using).values_list("subscription", flat=True).distinct())
         for name in sorted(names - registered().keys()):
             yield CheckMessage(
@@ -69,13 +69,18 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
             )
         return
     for root in roots():
-        waits = [one.name for one in registered().values() if issubclass(root, one.models)]
-        if waits and using in databases_of(root):
+        subscription_names = [
+            subscriber.name
+            for subscriber in registered().values()
+            if issubclass(root, subscriber.models)
+        ]
+        if subscription_names and using in databases_of(root):
             # No error: migrate, which makes the table, would not start.
             yield CheckMessage(
                 WARNING,
                 f"Events of {root._meta.label} in the database {using!r} cannot be noted for "
-                f"{', '.join(waits)}: the table of deliveries is missing, and saving fails.",
+                f"{', '.join(subscription_names)}: the table of deliveries is missing, "
+                "and saving fails.",
                 hint=f"Let the routers allow django_simpletask3 there, and migrate --database "
                 f"{using}.",
                 obj=root,
@@ -92,8 +97,8 @@ def check_older_rows(databases: Iterable[str] | None = None, **_: Any) -> list[C
 def _older_rows(databases: Iterable[str]) -> Iterator[CheckMessage]:
     loader = MigrationLoader(None)
     for root in roots():
-        found = history(root._meta.app_label, loader)
-        if root._meta.model_name not in found.older:
+        history = migration_history(root._meta.app_label, loader)
+        if root._meta.model_name not in history.backfills:
             continue
         for using in databases_of(root):
             if using in databases and _has_rows_without_events(root, using):
@@ -111,7 +116,7 @@ def _older_rows(databases: Iterable[str]) -> Iterator[CheckMessage]:
 def _has_rows_without_events(root: type[SimpleTask], using: str) -> bool:
     connection = connections[using]
     with connection.cursor() as cursor:
-        told = connection.introspection.get_table_description(cursor, root._meta.db_table)
+        columns = connection.introspection.get_table_description(cursor, root._meta.db_table)
     rows: models.QuerySet[Any] = models.QuerySet(root, using=using)
-    is_new = any(column.name == "sequence" for column in told)
-    return (rows.filter(sequence=0) if is_new else rows).exists()
+    has_sequence_column = any(column.name == "sequence" for column in columns)
+    return (rows.filter(sequence=0) if has_sequence_column else rows).exists()

@@ -33,11 +33,11 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> li
         for model in task_models()
         if app_configs is None or model._meta.app_config in app_configs
     ]
-    found: list[CheckMessage] = []
+    messages: list[CheckMessage] = []
     for model in models:
-        found += [*_executor(model), *_worker_number(model), *_time_limit(model), *_tries(model)]
-        found += [*_event_model(model), *_retention(model), *_columns(model)]
-    return found
+        messages += [*_executor(model), *_worker_number(model), *_time_limit(model), *_tries(model)]
+        messages += [*_event_model(model), *_retention(model), *_columns(model)]
+    return messages
 
 
 def _executor(model: type[SimpleTask]) -> Iterator[CheckMessage]:
@@ -94,10 +94,11 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     """A column of ours that was overridden would be written as if it were ours."""
     for field in SimpleTask._meta.local_fields:
-        found = root_of(model)._meta.get_field(field.name)
-        if type(found) is not type(field):
+        actual_field = root_of(model)._meta.get_field(field.name)
+        if type(actual_field) is not type(field):
             yield Error(
-                f"The column {field.name} is SimpleTask's, and a {type(found).__name__} here.",
+                f"The column {field.name} is SimpleTask's, "
+                f"and a {type(actual_field).__name__} here.",
                 hint="Give the column of your own another name.",
                 obj=model,
                 id=COLUMN_ID,
@@ -105,12 +106,12 @@ def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _tries(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    for name, least in (("max_retries", 0), ("max_attempts", 1)):
+    for name, minimum in (("max_retries", 0), ("max_attempts", 1)):
         attribute = f"django_simpletask3_{name}"
         number = getattr(model, attribute)
-        if type(number) is not int or number < least:
+        if type(number) is not int or number < minimum:
             yield Error(
-                f"{attribute} is {number!r}; expected a whole number, {least} or more.",
+                f"{attribute} is {number!r}; expected a whole number, {minimum} or more.",
                 hint=f"Leave it out for the default, {getattr(SimpleTask, attribute)}.",
                 obj=model,
                 id=TRIES_ID,

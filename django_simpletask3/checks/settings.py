@@ -30,8 +30,8 @@ REPORT_ID = "django_simpletask3.E110"
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Every setting can be used as it is, and beside the others."""
-    found = [message for option in all_options() for message in _option(option)]
-    return found or [*_contradictions()]
+    messages = [message for option in all_options() for message in _option(option)]
+    return messages or [*_contradictions()]
 
 
 def _option(option: Option[Any]) -> Iterator[CheckMessage]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.db import connections
 
 from ..ledger.task_row import TaskRow
-from .postgresql.store import PostgresPen
-from .store import Pen
+from .postgresql.store import PostgresStore
+from .store import Store
 
-_PENS: dict[str, type[Pen]] = {"postgresql": PostgresPen}
+_STORES: dict[str, type[Store]] = {"postgresql": PostgresStore}
 
 
-def pen_of(root: type[TaskRow], using: str) -> Pen:
+def store_for(root: type[TaskRow], using: str) -> Store:
     """The pen for the table of ``root``, and for that of its events, in ``using``."""
-    return _PENS.get(connections[using].vendor, Pen)(root, using)
+    return _STORES.get(connections[using].vendor, Store)(root, using)

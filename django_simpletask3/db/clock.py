@@ -14,10 +14,10 @@ _EPOCH_SQL = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
     "mysql": "SELECT UNIX_TIMESTAMP(NOW(6))",
 }
-_INSTANT: Any = models.DateTimeField(name="run_after")
+_TIME_FIELD: Any = models.DateTimeField(name="run_after")
 #: An answer that took longer than this (seconds) tells the time badly: it is asked for again.
-_QUICK = 0.5
-_QUESTIONS = 3
+_MAX_REPLY_SECONDS = 0.5
+_MAX_QUERIES = 3
 _offsets: dict[str, float] = {}
 
 
@@ -31,17 +31,17 @@ def calibrate(using: str) -> bool:
     A database in this machine (SQLite), or one without a known question, goes by our own clock.
     """
     connection = connections[using]
-    question = _EPOCH_SQL.get(connection.vendor)
-    if question is None:
+    sql = _EPOCH_SQL.get(connection.vendor)
+    if sql is None:
         return False
-    for _ in range(_QUESTIONS):
+    for _ in range(_MAX_QUERIES):
         before = time.time()
         with connection.cursor() as cursor:
-            cursor.execute(question)
-            (told,) = cursor.fetchone()
+            cursor.execute(sql)
+            (epoch,) = cursor.fetchone()
         after = time.time()
-        _offsets[using] = float(told) - (before + after) / 2
-        if after - before < _QUICK:
+        _offsets[using] = float(epoch) - (before + after) / 2
+        if after - before < _MAX_REPLY_SECONDS:
             break
     return True
 
@@ -56,7 +56,7 @@ def is_past(moment: Any, using: str) -> bool:
     """Whether ``moment``, in any form that ``run_after`` may have, is not in the future."""
     if hasattr(moment, "resolve_expression"):
         return False  # only the database knows
-    return moment is None or bool(_INSTANT.get_prep_value(moment) <= now(using))
+    return moment is None or bool(_TIME_FIELD.get_prep_value(moment) <= now(using))
 
 
 def after(using: str, seconds: float) -> datetime:

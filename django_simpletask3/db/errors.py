@@ -9,28 +9,28 @@ from django.db import InterfaceError, OperationalError
 from ..exceptions import RowBusy
 
 #: What a database raises that cannot be reached, among other things.
-_DOUBTFUL = (OperationalError, InterfaceError)
+_CONNECTION_ERRORS = (OperationalError, InterfaceError)
 
 #: Classes and codes of SQL states (PostgreSQL): connection, password, rollback by conflict,
 #: resources, lock not to be had, an operator's intervention, system error; read-only, idle or open
 #: for too long, no such database.
-_STATES = (
+_TRANSIENT_SQLSTATES = (
     *("08", "28", "40", "53", "57", "58", "XX"),
     *("25006", "25P03", "25P04", "3D000", "55006", "55P03"),
 )
 
 #: Errors of MySQL and MariaDB: files and disk, memory, too many connections, no admission,
 #: shutdown, network, commit, lock timeout, deadlock, changed since read, read-only, limits, killed.
-_NUMBERS = frozenset(
+_MYSQL_ERRNOS = frozenset(
     {1015, 1016, 1020, 1021, 1023, 1024, 1026, 1030, 1037, 1040, 1041, 1044, 1045, 1047, 1049, 1053}
     | {1114, 1129, 1130, 1135, 1152, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1206, 1213}
     | {1226, 1290, 1317, 1412, 1637, 1689, 1792, 1836, 1927, 1969, 3024, 3169, 3572, 4031}
 )
 #: Those of their client library: server gone, connection lost; not a packet that is too large.
-_CLIENTS_NUMBERS = frozenset(range(2000, 2062)) - {2020}
+_MYSQL_CLIENT_ERRNOS = frozenset(range(2000, 2062)) - {2020}
 
 #: Names of SQLite's errors, or how they begin.
-_NAMES = (
+_SQLITE_ERRORS = (
     "SQLITE_BUSY",
     "SQLITE_LOCKED",
     "SQLITE_FULL",
@@ -47,10 +47,10 @@ _NAMES = (
 )
 
 #: How far back the causes of an error are looked at.
-_DEPTH = 5
+_MAX_CAUSES = 5
 
 
-def is_passing(error: BaseException | None) -> bool | None:
+def is_transient(error: BaseException | None) -> bool | None:
     """Whether ``error`` certainly passes (True), certainly does not, or may (None).
 
     Told by the driver's own code, not by the class: what one driver calls an operational error (a
@@ -58,44 +58,44 @@ def is_passing(error: BaseException | None) -> bool | None:
     """
     if isinstance(error, RowBusy):
         return True
-    known = _known(error)
-    if known is None and isinstance(error, _DOUBTFUL):
+    by_code = _classify_causes(error)
+    if by_code is None and isinstance(error, _CONNECTION_ERRORS):
         # Without a code: a connection that broke, or a database nobody has thought of here.
         return True if _is_broken_connection(error) else None
-    return bool(known)
+    return bool(by_code)
 
 
-def may_pass(error: BaseException | None) -> bool:
+def may_be_transient(error: BaseException | None) -> bool:
     """Whether trying again may help."""
-    return is_passing(error) is not False
+    return is_transient(error) is not False
 
 
-def _known(error: BaseException | None) -> bool | None:
+def _classify_causes(error: BaseException | None) -> bool | None:
     """What the first code says in the chain of causes; None if there is none.
 
     Django puts its own error before the driver's, and another one before that where a transaction
     was spoiled by an error that somebody caught.
     """
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_CAUSES):
         if error is None:
             break
-        if (told := _told(error)) is not None:
-            return told
+        if (verdict := _classify(error)) is not None:
+            return verdict
         error = error.__cause__
     return None
 
 
-def _told(driver: Any) -> bool | None:
+def _classify(driver: Any) -> bool | None:
     """What the code of a driver's error says; None if it has none, or is not a driver's."""
     if state := getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None):
         if _is_outdated_plan(driver):
             return True
-        return str(state).startswith(_STATES) and not _is_too_large(driver)
+        return str(state).startswith(_TRANSIENT_SQLSTATES) and not _is_too_large(driver)
     if name := getattr(driver, "sqlite_errorname", None):
-        return str(name).startswith(_NAMES)
+        return str(name).startswith(_SQLITE_ERRORS)
     number = driver.args[0] if driver.args else None
     if isinstance(number, int) and _is_of_mysql(driver):
-        return number in _NUMBERS or number in _CLIENTS_NUMBERS
+        return number in _MYSQL_ERRNOS or number in _MYSQL_CLIENT_ERRNOS
     return None
 
 

@@ -14,10 +14,10 @@ from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
 
 #: What stands for a column in a class and lets an instance hold just what is assigned to it.
-_SILENT = (DeferredAttribute, ForeignKeyDeferredAttribute)
+_PLAIN_DESCRIPTORS = (DeferredAttribute, ForeignKeyDeferredAttribute)
 
 
-def has_shell(model: type[models.Model]) -> bool:
+def may_skip_init(model: type[models.Model]) -> bool:
     """Whether an instance of ``model`` can be a ``shell``: nothing hears of it and nothing is done.
 
     A constructor, a receiver of ``pre_init`` or ``post_init``, or a column that does something when
@@ -27,13 +27,15 @@ def has_shell(model: type[models.Model]) -> bool:
         model.__new__ is models.Model.__new__
         and model.__init__ is models.Model.__init__
         and model.__setattr__ is models.Model.__setattr__
-        and _has_silent_columns(model)
+        and _has_plain_columns(model)
         and not (pre_init.receivers and pre_init.has_listeners(model))
         and not (post_init.receivers and post_init.has_listeners(model))
     )
 
 
-def shell(model: type[models.Model], columns: Mapping[str, Any], using: str | None = None) -> Any:
+def build_without_init(
+    model: type[models.Model], columns: Mapping[str, Any], using: str | None = None
+) -> Any:
     """An instance of ``model`` that holds ``columns``, by attname; others count as deferred.
 
     With ``using`` it was read from that database, else it is a new one. The attributes are set as
@@ -48,10 +50,10 @@ def shell(model: type[models.Model], columns: Mapping[str, Any], using: str | No
 
 
 @lru_cache(maxsize=10_000)
-def _has_silent_columns(model: Any) -> bool:
+def _has_plain_columns(model: Any) -> bool:
     fields = model._meta.concrete_fields
     attributes = [inspect.getattr_static(model, field.attname) for field in fields]
     # What Django's own metaclass does when a class is called, is known.
     return type(model).__call__ is ModelBase.__call__ and all(
-        type(attribute) in _SILENT for attribute in attributes
+        type(attribute) in _PLAIN_DESCRIPTORS for attribute in attributes
     )

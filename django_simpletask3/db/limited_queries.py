@@ -15,59 +15,65 @@ from django.db.models import Value
 K = TypeVar("K")
 
 #: Queries in one statement: SQLite takes no more than 500.
-_MOST = 450
+_MAX_QUERIES = 450
 # Django has made the query, with its values as parameters.
 _ROWS = "SELECT {number} AS slice, s{number}.* FROM ({query}) AS s{number}"
 _COUNT = "SELECT {number} AS slice, COUNT(*) FROM ({query}) AS s{number}"
-_TALLY = "SELECT {number} AS slice, s{number}.*, COUNT(*) FROM ({query}) AS s{number} GROUP BY 2"
+_VALUE_COUNT = (
+    "SELECT {number} AS slice, s{number}.*, COUNT(*) FROM ({query}) AS s{number} GROUP BY 2"
+)
 
 
-def first_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, list[tuple[Any, ...]]]:
+def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list[tuple[Any, ...]]]:
     """The first ``most`` rows of each query, by its key; a statement for every 450 of them.
 
     The queries are ``values_list()`` querysets whose columns are of the same types, or ``Filled``
     ones. Each is limited by itself, so that its index ends the search: Django's own ``union()``
     cannot do that on SQLite.
     """
-    found: dict[K, list[tuple[Any, ...]]] = {}
-    for together in _batches(queries):
-        parts = _parts(using, together, most)
-        rows = _asked(using, _ROWS, parts)
-        for number, key in enumerate(together):
-            raw = rows.get(number)
+    rows_by_key: dict[K, list[tuple[Any, ...]]] = {}
+    for batch in _batches(queries):
+        compiled_queries = _compile_queries(using, batch, limit)
+        rows = _fetch_rows(using, _ROWS, compiled_queries)
+        for number, key in enumerate(batch):
+            raw_rows = rows.get(number)
             # In the values of Python, as Django would give them.
-            found[key] = list(map(tuple, parts[number].compiler.results_iter([raw]))) if raw else []
-    return found
+            rows_by_key[key] = (
+                list(map(tuple, compiled_queries[number].compiler.results_iter([raw_rows])))
+                if raw_rows
+                else []
+            )
+    return rows_by_key
 
 
-def counted_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, int]:
+def capped_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, int]:
     """How many rows each query has, by its key; no more than ``most`` are counted."""
-    found: dict[K, int] = {}
-    for together in _batches(queries):
-        rows = _asked(using, _COUNT, _parts(using, together, most))
-        for number, key in enumerate(together):
-            found[key] = rows[number][0][0] if number in rows else 0
-    return found
+    counts: dict[K, int] = {}
+    for batch in _batches(queries):
+        rows = _fetch_rows(using, _COUNT, _compile_queries(using, batch, limit))
+        for number, key in enumerate(batch):
+            counts[key] = rows[number][0][0] if number in rows else 0
+    return counts
 
 
-def tallied_of(using: str, queries: Mapping[K, Any], most: int) -> dict[K, Counter[str]]:
+def capped_value_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, Counter[str]]:
     """How often each text is among the first ``most`` of each query, which has no other column."""
-    found: dict[K, Counter[str]] = {}
-    for together in _batches(queries):
-        rows = _asked(using, _TALLY, _parts(using, together, most))
-        for number, key in enumerate(together):
-            found[key] = Counter(dict(rows.get(number, ())))
-    return found
+    counts: dict[K, Counter[str]] = {}
+    for batch in _batches(queries):
+        rows = _fetch_rows(using, _VALUE_COUNT, _compile_queries(using, batch, limit))
+        for number, key in enumerate(batch):
+            counts[key] = Counter(dict(rows.get(number, ())))
+    return counts
 
 
 def _batches(queries: Mapping[K, Any]) -> Iterator[dict[K, Any]]:
-    rest = iter(queries.items())
-    while together := dict(islice(rest, _MOST)):
-        yield together
+    remaining = iter(queries.items())
+    while batch := dict(islice(remaining, _MAX_QUERIES)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _CompiledQuery:
     """A query in the words of its database."""
 
     compiler: Any
@@ -75,23 +81,25 @@ class _Part:
     params: list[Any]
 
 
-def _parts(using: str, queries: Mapping[K, Any], most: int) -> dict[int, _Part]:
+def _compile_queries(using: str, queries: Mapping[K, Any], limit: int) -> dict[int, _CompiledQuery]:
     """The queries by their numbers, but for those that no row can fit.
 
     Those that fill the blanks of the same queryset are compiled once.
     """
-    compiled: dict[Any, tuple[Any, str, Any] | None] = {}
-    parts: dict[int, _Part] = {}
-    for number, filled in enumerate(map(Filled.of, queries.values())):
-        if filled.query not in compiled:
-            compiled[filled.query] = _compiled(using, filled.query[:most])
-        if (made := compiled[filled.query]) is not None:
-            compiler, sql, params = made
-            parts[number] = _Part(compiler, sql, filled.params(params, compiler.connection))
-    return parts
+    compiled_by_query: dict[Any, tuple[Any, str, Any] | None] = {}
+    compiled_queries: dict[int, _CompiledQuery] = {}
+    for number, bound in enumerate(map(BoundQuery.of, queries.values())):
+        if bound.query not in compiled_by_query:
+            compiled_by_query[bound.query] = _compile(using, bound.query[:limit])
+        if (compiled := compiled_by_query[bound.query]) is not None:
+            compiler, sql, params = compiled
+            compiled_queries[number] = _CompiledQuery(
+                compiler, sql, bound.params(params, compiler.connection)
+            )
+    return compiled_queries
 
 
-def _compiled(using: str, query: Any) -> tuple[Any, str, Any] | None:
+def _compile(using: str, query: Any) -> tuple[Any, str, Any] | None:
     compiler = query.query.get_compiler(using=using)
     try:
         return (compiler, *compiler.as_sql())
@@ -99,20 +107,25 @@ def _compiled(using: str, query: Any) -> tuple[Any, str, Any] | None:
         return None
 
 
-def _asked(using: str, form: str, parts: Mapping[int, _Part]) -> dict[int, list[Any]]:
+def _fetch_rows(
+    using: str, template: str, compiled_queries: Mapping[int, _CompiledQuery]
+) -> dict[int, list[Any]]:
     """The rows of each query as the database gives them, by the query's number."""
     rows: dict[int, list[Any]] = {}
-    if parts:
-        texts = [form.format(number=number, query=part.sql) for number, part in parts.items()]
-        params = [param for part in parts.values() for param in part.params]
+    if compiled_queries:
+        statements = [
+            template.format(number=number, query=compiled.sql)
+            for number, compiled in compiled_queries.items()
+        ]
+        params = [param for compiled in compiled_queries.values() for param in compiled.params]
         with connections[using].cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(texts), params)
+            cursor.execute(" UNION ALL ".join(statements), params)
             for number, *row in cursor.fetchall():
                 rows.setdefault(number, []).append(tuple(row))
     return rows
 
 
-class Blank(Value):
+class Placeholder(Value):
     """A value that is said later, by its name; what is compared with it is a column like ``field``.
 
     It stands in a queryset where the value would: ``rows.filter(kind=Blank("kind", KindField()))``.
@@ -128,7 +141,7 @@ class Blank(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class BoundQuery:
     """The queryset ``query`` with these ``values`` in its blanks; with none, it has no blanks.
 
     All that have the very same ``query`` share its SQL.
@@ -138,23 +151,25 @@ class Filled:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, query: Any) -> Filled:
+    def of(cls, query: Any) -> BoundQuery:
         """``query``, if it is filled; as a queryset without blanks otherwise."""
-        return query if isinstance(query, Filled) else cls(query)
+        return query if isinstance(query, BoundQuery) else cls(query)
 
-    def params(self, given: Iterable[Any], connection: Any) -> list[Any]:
+    def params(self, django_params: Iterable[Any], connection: Any) -> list[Any]:
         """The parameters ``given`` by Django, with the values as the database takes them.
 
         Raises ValueError unless every blank has a value, and every value one blank or several.
         """
-        given = list(given)
-        blanks = {param.value for param in given if isinstance(param, Blank)}
-        if blanks != self.values.keys():
-            raise ValueError(f"the blanks are {sorted(blanks)}, but filled are {[*self.values]}")
-        return [self._param(param, connection) for param in given]
+        django_params = list(django_params)
+        placeholders = {param.value for param in django_params if isinstance(param, Placeholder)}
+        if placeholders != self.values.keys():
+            raise ValueError(
+                f"the blanks are {sorted(placeholders)}, but filled are {[*self.values]}"
+            )
+        return [self._param(param, connection) for param in django_params]
 
     def _param(self, param: Any, connection: Any) -> Any:
-        if not isinstance(param, Blank):
+        if not isinstance(param, Placeholder):
             return param
         value = self.values[param.value]
         return param.output_field.get_db_prep_value(value, connection=connection)

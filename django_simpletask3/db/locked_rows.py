@@ -9,18 +9,18 @@ from django.db import connections, models
 
 from ..exceptions import StaleTask
 from ..ledger.columns import has_column
-from .backends import pen_of
-from .locks import become_the_writer, slices
+from .backends import store_for
+from .locks import batches, begin_write
 from .store import Change
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 #: How many rows one statement writes.
-_SLICE = 1000
+_BATCH_SIZE = 1000
 
 
-class Rows:
+class LockedRows:
     """Some rows of one task table within one transaction, by primary key."""
 
     def __init__(self, root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
@@ -32,21 +32,21 @@ class Rows:
         self._rows: dict[Any, dict[str, Any]] = {}
         self._busy: set[Any] = set()
 
-    def read(self, names: Iterable[str], *, pass_over: bool = False) -> None:
+    def read(self, names: Iterable[str], *, skip_locked: bool = False) -> None:
         """Read the columns ``names``; the rows stay locked where the database can lock rows.
 
         Rows that somebody else has locked are waited for, or passed over: they are ``busy`` then.
         """
         rows = self._table(self._root).filter(pk__in=self._pks).order_by("pk")
-        become_the_writer(self._root, self._connection.alias)
+        begin_write(self._root, self._connection.alias)
         if self._connection.features.has_select_for_update:
             # In the order of the keys: two batches cannot wait for each other.
-            can_pass_over = self._connection.features.has_select_for_update_skip_locked
-            rows = rows.select_for_update(skip_locked=pass_over and can_pass_over)
+            can_skip_locked = self._connection.features.has_select_for_update_skip_locked
+            rows = rows.select_for_update(skip_locked=skip_locked and can_skip_locked)
         self._rows = {row["pk"]: row for row in rows.values("pk", *names)}
-        if pass_over and (absent := self._pks - self._rows.keys()):
-            there = self._table(self._root).filter(pk__in=absent)
-            self._busy = set(there.values_list("pk", flat=True))
+        if skip_locked and (missing_pks := self._pks - self._rows.keys()):
+            existing = self._table(self._root).filter(pk__in=missing_pks)
+            self._busy = set(existing.values_list("pk", flat=True))
         self._sequences = {pk: row["sequence"] for pk, row in self._rows.items()}
 
     def get(self, pk: Any) -> Mapping[str, Any] | None:
@@ -63,11 +63,11 @@ class Rows:
         self._rows[key].update(columns)
         self._changes.setdefault(key, {}).update(columns)
 
-    def news_of(self, task: TaskRow, names: Iterable[str]) -> dict[str, Any]:
+    def current_values(self, task: TaskRow, names: Iterable[str]) -> dict[str, Any]:
         """The columns ``names`` of the row of ``task``, and all that were changed."""
         key = self._key(task.pk)
-        read = {name: self._rows[key][name] for name in names}
-        return {**read, **self._changes.get(key, {})}
+        row_values = {name: self._rows[key][name] for name in names}
+        return {**row_values, **self._changes.get(key, {})}
 
     def write(self, tasks: Iterable[TaskRow]) -> None:
         """Write all changes to ``tasks``, those to the same columns in one statement.
@@ -76,31 +76,31 @@ class Rows:
         lock is the row's ``sequence``, on every database.
         """
         by_key = {self._key(task.pk): task for task in tasks}
-        alike: dict[tuple[str, ...], list[Any]] = {}
+        pks_by_columns: dict[tuple[str, ...], list[Any]] = {}
         for pk, columns in self._changes.items():
-            alike.setdefault(tuple(sorted(columns)), []).append(pk)
-        for names, pks in alike.items():
-            self._write_alike([name for name in names if has_column(self._root, name)], pks)
+            pks_by_columns.setdefault(tuple(sorted(columns)), []).append(pk)
+        for names, pks in pks_by_columns.items():
+            self._write_columns([name for name in names if has_column(self._root, name)], pks)
             self._write_children(names, [by_key[pk] for pk in pks])
 
-    def _write_alike(self, names: Sequence[str], pks: Sequence[Any]) -> None:
-        pen = pen_of(self._root, self._connection.alias)
-        for some in slices(pks, _SLICE):
+    def _write_columns(self, names: Sequence[str], pks: Sequence[Any]) -> None:
+        store = store_for(self._root, self._connection.alias)
+        for batch in batches(pks, _BATCH_SIZE):
             changes = [
                 Change(pk, self._sequences[pk], {name: self._changes[pk][name] for name in names})
-                for pk in some
+                for pk in batch
             ]
-            if pen.rewrite(changes) != len(changes):
+            if store.update(changes) != len(changes):
                 raise StaleTask(
                     f"Tasks of {self._root._meta.label} were moved meanwhile; try again."
                 )
 
     def _write_children(self, names: tuple[str, ...], tasks: list[TaskRow]) -> None:
         """The columns that a multi-table child keeps in tables of its own."""
-        apart = [name for name in names if not has_column(self._root, name)]
-        for task in tasks if apart else ():
-            own = {name: self._changes[self._key(task.pk)][name] for name in apart}
-            self._table(type(task)).filter(pk=task.pk).update(**own)
+        child_columns = [name for name in names if not has_column(self._root, name)]
+        for task in tasks if child_columns else ():
+            child_values = {name: self._changes[self._key(task.pk)][name] for name in child_columns}
+            self._table(type(task)).filter(pk=task.pk).update(**child_values)
 
     def _key(self, pk: Any) -> Any:
         # As the database gives it back: a task may be asked for by the text of its key.

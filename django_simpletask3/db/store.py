@@ -10,39 +10,39 @@ from django.db import connections, models
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.task_row import TaskRow
 from .postgresql.json_parameters import (
-    Unspeakable,
-    is_put_by_django,
+    NotSerializable,
+    needs_django,
 )
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
-    from .postgresql.reader import Reading
+    from .postgresql.reader import RowReader
 
 
 #: One row, if nobody has moved it.
-_REWRITE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
+_UPDATE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
 
 
-class Pen:
+class Store:
     """Writes to the tables of one task model in words that every database knows."""
 
     #: Whether rows are moved, and born, together with their events, in one statement.
-    is_terse = False
+    has_batch_statements = False
 
     def __init__(self, root: type[TaskRow], using: str) -> None:
         self._root = root
         self._using = using
 
-    def rewrite(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[Change]) -> int:
         """Make ``changes``, all of the same columns, to the rows that nobody moved; how many."""
         fields: list[Any] = [self._root._meta.get_field(name) for name in changes[0].columns]
         try:
-            rows = [self._row(fields, change) for change in changes]
-        except Unspeakable:
-            return self._rewrite_one_by_one(changes)
+            rows = [self._parameters(fields, change) for change in changes]
+        except NotSerializable:
+            return self._update_one_by_one(changes)
         quote: Any = connections[self._using].ops.quote_name
         table: Any = self._root._meta
-        sql = _REWRITE_ONE.format(
+        sql = _UPDATE_ONE.format(
             rows=quote(table.db_table),
             new=", ".join(f"{quote(field.column)} = %s" for field in fields),
             key=quote(table.pk.column),
@@ -52,7 +52,7 @@ class Pen:
             cursor.executemany(sql, rows)
             return int(cursor.rowcount)
 
-    def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
+    def append_events(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
         """Insert ``events``, whose tasks are there; they have their keys then."""
         events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
 
@@ -64,21 +64,21 @@ class Pen:
         """
         raise NotImplementedError
 
-    def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
+    def insert_with_event(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
         """Insert one new ``row`` with its first ``event``; the key that it has got.
 
         As ``insert``, in one statement.
         """
         raise NotImplementedError
 
-    def move(self, changes: Sequence[Change]) -> set[Any]:
+    def update_with_events(self, changes: Sequence[Change]) -> set[Any]:
         """Make ``changes`` to the rows that nobody has moved or locked, and insert their events.
 
         Returns the keys of these rows. Only where the pen ``is_terse``.
         """
         raise NotImplementedError
 
-    def begin(self, change: Change, reading: Reading) -> dict[str, Any] | None:
+    def begin(self, change: Change, reader: RowReader) -> dict[str, Any] | None:
         """Make ``change`` to a row that is as its first event left it, and insert its event.
 
         Returns what the row says then, as ``reading`` names it; None, and nothing is done, if it is
@@ -87,21 +87,21 @@ class Pen:
         """
         raise NotImplementedError
 
-    def _row(self, fields: Iterable[Any], change: Change) -> list[Any]:
+    def _parameters(self, fields: Iterable[Any], change: Change) -> list[Any]:
         connection = connections[self._using]
         row = []
         for field, value in zip(fields, change.columns.values(), strict=True):
-            if is_put_by_django(field, value):
-                raise Unspeakable
+            if needs_django(field, value):
+                raise NotSerializable
             row.append(field.get_db_prep_save(value, connection))
         key: Any = self._root._meta.pk
-        return [*row, key.get_db_prep_save(change.pk, connection), change.unmoved]
+        return [*row, key.get_db_prep_save(change.pk, connection), change.expected_sequence]
 
-    def _rewrite_one_by_one(self, changes: Sequence[Change]) -> int:
+    def _update_one_by_one(self, changes: Sequence[Change]) -> int:
         # Not a manager: a task's own managers may hide rows.
         rows: Any = models.QuerySet(self._root, using=self._using)
         return sum(
-            rows.filter(pk=change.pk, sequence=change.unmoved).update(**change.columns)
+            rows.filter(pk=change.pk, sequence=change.expected_sequence).update(**change.columns)
             for change in changes
         )
 
@@ -110,6 +110,6 @@ class Change(NamedTuple):
     """New values of one row whose ``sequence`` was ``unmoved``, and the event that gives them."""
 
     pk: Any
-    unmoved: int
+    expected_sequence: int
     columns: Mapping[str, Any]
     event: TaskEvent | None = None

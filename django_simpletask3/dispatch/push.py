@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 #: How long Redis is left alone after it failed: one outage must not slow down every save.
-_REST = 2.0
-_resting: tuple[Queue | None, float] = (None, 0.0)
+_PAUSE_SECONDS = 2.0
+_pause: tuple[Queue | None, float] = (None, 0.0)
 
 
-class Bell(NamedTuple):
+class TaskMessage(NamedTuple):
     """What rings for one task, as the task was when it was asked for."""
 
     channel: str
     id: str
     data: dict[str, Any]
     is_urgent: bool
-    steals: bool
+    takes_over: bool
     run_after: Any
     using: str
     root: type[TaskRow]
     pk: Any
 
     @classmethod
-    def of(cls, task: TaskRow, *, steals: bool = False, urgent: bool = False) -> Bell:
+    def of(cls, task: TaskRow, *, takes_over: bool = False, urgent: bool = False) -> TaskMessage:
         """The bell of ``task``; with a priority, or ``urgent``, it is the next to be taken."""
         return cls(
             channel=task.get_event_channel(),
             id=task.get_task_id(),
             data=task.get_task_data(),
             is_urgent=urgent or task.priority > 0,
-            steals=steals,
+            takes_over=takes_over,
             run_after=task.run_after,
             using=home_of(task),
             root=root_of(type(task)),
@@ -56,61 +56,65 @@ class Bell(NamedTuple):
         )
 
 
-def ring(tasks: Iterable[TaskRow], *, steal: bool = False, urgent: bool = False) -> bool:
+def push(tasks: Iterable[TaskRow], *, take_over: bool = False, urgent: bool = False) -> bool:
     """Push a message for each PENDING task that is due; False if Redis could not be told.
 
     ``urgent`` ones are the next to be taken, as are tasks with a priority. Never raises. What could
     not be rung is marked in the database, so that recovery rings it soon.
     """
-    waiting = [task for task in tasks if task.status == Status.PENDING]
-    return rung([Bell.of(task, steals=steal, urgent=urgent) for task in waiting])
+    pending = [task for task in tasks if task.status == Status.PENDING]
+    return push_messages(
+        [TaskMessage.of(task, takes_over=take_over, urgent=urgent) for task in pending]
+    )
 
 
-def rung(bells: Iterable[Bell]) -> bool:
+def push_messages(messages: Iterable[TaskMessage]) -> bool:
     """As ``ring``, of bells that were noted before."""
-    due = [bell for bell in bells if clock.is_past(bell.run_after, bell.using)]
+    due = [message for message in messages if clock.is_past(message.run_after, message.using)]
     try:
-        _push(due)
+        _push_by_channel(due)
     except QueueUnavailable as error:
         _logger.warning("bell_failed tasks=%s error=%s", len(due), error)
-        _leave_to_recovery(due)
+        _schedule_recheck(due)
         return False
     return True
 
 
-def _push(bells: Iterable[Bell]) -> None:
-    for (channel, urgent, steal), group in groupby(sorted(bells, key=_way), key=_way):
-        messages = [(bell.id, bell.data) for bell in group]
-        with _willing_queue() as queue:
-            queue.push(channel, messages, urgent=urgent, steal=steal)
+def _push_by_channel(messages: Iterable[TaskMessage]) -> None:
+    for (channel, urgent, take_over), group in groupby(
+        sorted(messages, key=_push_group), key=_push_group
+    ):
+        entries = [(message.id, message.data) for message in group]
+        with _available_queue() as queue:
+            queue.push(channel, entries, urgent=urgent, take_over=take_over)
 
 
-def _way(bell: Bell) -> tuple[str, bool, bool]:
-    return bell.channel, bell.is_urgent, bell.steals
+def _push_group(message: TaskMessage) -> tuple[str, bool, bool]:
+    return message.channel, message.is_urgent, message.takes_over
 
 
 @contextmanager
-def _willing_queue() -> Iterator[Queue]:
+def _available_queue() -> Iterator[Queue]:
     """The queue, unless it failed a moment ago; QueueUnavailable then, without asking it."""
-    global _resting
+    global _pause
     try:
         queue = get_queue()
     except InvalidSetting as error:
         raise QueueUnavailable(str(error)) from error
-    who, until = _resting
-    if who is queue and time.monotonic() < until:
+    paused_queue, until = _pause
+    if paused_queue is queue and time.monotonic() < until:
         raise QueueUnavailable("Redis failed a moment ago and is not asked again yet.")
     try:
         yield queue
     except QueueUnavailable:
-        _resting = (queue, time.monotonic() + _REST)
+        _pause = (queue, time.monotonic() + _PAUSE_SECONDS)
         raise
 
 
-def _leave_to_recovery(bells: Iterable[Bell]) -> None:
+def _schedule_recheck(messages: Iterable[TaskMessage]) -> None:
     by_table: dict[tuple[str, type[TaskRow]], list[Any]] = {}
-    for bell in bells:
-        by_table.setdefault((bell.using, bell.root), []).append(bell.pk)
+    for message in messages:
+        by_table.setdefault((message.using, message.root), []).append(message.pk)
     for (using, root), pks in by_table.items():
         rows: models.QuerySet[Any] = models.QuerySet(root, using=using).filter(
             pk__in=pks, status=Status.PENDING
@@ -122,7 +126,7 @@ def _leave_to_recovery(bells: Iterable[Bell]) -> None:
             _logger.warning("bell_not_postponed model=%s error=%s", root._meta.label, error)
 
 
-def withdraw(channels: Mapping[str, str]) -> None:
+def cancel_messages(channels: Mapping[str, str]) -> None:
     """Take messages (id: channel) of tasks that must not run any more out of Redis; never raises.
 
     A message that stays behind costs one pop: its row says that there is nothing to do.
@@ -130,7 +134,7 @@ def withdraw(channels: Mapping[str, str]) -> None:
     ordered = sorted(channels, key=channels.__getitem__)
     for channel, keys in groupby(ordered, key=channels.__getitem__):
         try:
-            with _willing_queue() as queue:
-                queue.withdraw(channel, list(keys))
+            with _available_queue() as queue:
+                queue.cancel_many(channel, list(keys))
         except QueueUnavailable as error:
             _logger.warning("withdraw_failed channel=%s error=%s", channel, error)

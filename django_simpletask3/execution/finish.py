@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from ..conf import backoff
 from ..db import clock
-from ..db.errors import is_passing
+from ..db.errors import is_transient
 from ..ledger.event import since_fresh_start
 from ..states import EventKind
-from ..transitions.best_effort import record_each
+from ..transitions.best_effort import apply_each
 from .run import Run, _failure, _last_word
 from .settle import give_back, settle
 
@@ -37,27 +37,27 @@ def finish(runs: Sequence[Run]) -> list[Run]:
     for kind_is_ack in (True, False):
         done = [run for run in runs if _has_ended(run, kind_is_ack)]
         settle([run.message for run in done if run.message], result=kind_is_ack)
-    return [run for run in runs if run.move and run.move.failure]
+    return [run for run in runs if run.move and run.move.error]
 
 
 def _record(runs: Sequence[Run]) -> None:
-    record_each([run.move for run in runs if run.move is not None])
+    apply_each([run.move for run in runs if run.move is not None])
 
 
 def _is_to_blame(run: Run) -> bool:
-    failure = run.move.failure if run.move else None
-    return failure is not None and not is_passing(failure)
+    failure = run.move.error if run.move else None
+    return failure is not None and not is_transient(failure)
 
 
 def _has_ended(run: Run, kind_is_ack: bool) -> bool:
     move = run.move
-    return bool(move and not move.failure and (move.kind is EventKind.ACK) is kind_is_ack)
+    return bool(move and not move.error and (move.kind is EventKind.ACK) is kind_is_ack)
 
 
 def release(runs: Iterable[Run], reason: str) -> list[Run]:
     """Give tasks back unfinished: PENDING again, at the head of the queue; those that were ours."""
     moves = {run: _last_word(run, EventKind.RELEASE, reason=reason) for run in runs}
-    record_each(list(moves.values()))
+    apply_each(list(moves.values()))
     given = [run for run, move in moves.items() if move.event is not None]
     give_back([run.message for run in given if run.message], reason)
     return given
@@ -78,14 +78,16 @@ def _choose_retry(run: Run) -> None:
     data = {
         **run.move.data,
         "retry_in": round(delay, 3),
-        "traceback": (run.move.error or {}).get("traceback"),
+        "traceback": (run.move.error_data or {}).get("traceback"),
     }
-    run.move = _last_word(run, EventKind.RETRY, error=run.move.error, values=values, data=data)
+    run.move = _last_word(
+        run, EventKind.RETRY, error_data=run.move.error_data, values=values, data=data
+    )
 
 
 def _replace_by_failure(run: Run) -> None:
     """The outcome cannot be written as it is: then that is the outcome."""
-    error = run.move.failure if run.move else None
+    error = run.move.error if run.move else None
     _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.pk, exc_info=error)
     if error is not None:
         run.move = _failure(run, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..states import EventKind
-from ..transitions.transition import Move
+from ..transitions.transition import Transition
 from . import call
 from .function_context import inherited
 from .run import Run, _failure, _last_word
@@ -25,7 +25,7 @@ def perform(run: Run) -> None:
     run.move = move
 
 
-def _outcome(run: Run) -> Move:
+def _outcome(run: Run) -> Transition:
     message = run.message.as_dict if run.message else None
     try:
         with inherited(run.task), run.body:

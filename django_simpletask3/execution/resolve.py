@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connections, router
 
 from ..db import clock
-from ..db.errors import may_pass
+from ..db.errors import may_be_transient
 from ..dispatch import push
 from ..ledger.task_row import root_of
 from ..models.loading import as_saved
@@ -29,7 +29,7 @@ def due(model: type[SimpleTask], messages: Sequence[Message]) -> dict[Message, S
     found: dict[Message, SimpleTask] = {}
     for using, by_pk in _asked(model, messages).items():
         tasks = _readable(model, using, by_pk)
-        push.ring(task for task in tasks.values() if type(task) is not model)
+        push.push(task for task in tasks.values() if type(task) is not model)
         ours = {pk: task for pk, task in tasks.items() if type(task) is model}
         early = [t for t in ours.values() if not clock.is_past(t.run_after, using)]
         _look_again_when_due(early, using)
@@ -78,7 +78,7 @@ def _readable(
     try:
         return {task.pk: task for task in as_saved(root, using, by_pk)}
     except Exception as error:
-        if may_pass(error):
+        if may_be_transient(error):
             raise
         if len(by_pk) == 1:
             [message] = by_pk.values()
@@ -100,7 +100,7 @@ def _look_again_when_due(tasks: Iterable[SimpleTask], using: str) -> None:
 
 def _bury(message: Message, reason: str) -> None:
     _logger.error("message_buried id=%s reason=%s", message.id, reason)
-    get_queue().bury(message, reason)
+    get_queue().dead_letter(message, reason)
 
 
 def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ..ledger.task_row import home_of
 from ..models.task import SimpleTask
 from ..queue import Message
 from ..states import EventKind
-from ..transitions.transition import Move, state_in
+from ..transitions.transition import Transition, known_row
 from . import call
 from .interrupt import Interruptible
 
@@ -21,7 +21,7 @@ class Run:
     task: SimpleTask
     worker: str
     message: Message | None = None
-    move: Move | None = None
+    move: Transition | None = None
     seconds: float = 0.0
     began: float = 0.0
     body: Interruptible = field(default_factory=Interruptible)
@@ -33,14 +33,16 @@ class Run:
     def __post_init__(self) -> None:
         # A body may do to its instance what it likes, even make a copy under another key.
         self.attempt, self.pk, self.using = self.task.attempt, self.task.pk, home_of(self.task)
-        self.known = state_in(self.task)
+        self.known = known_row(self.task)
 
 
-def _failure(run: Run, error: BaseException) -> Move:
-    return _last_word(run, EventKind.FAIL, error=call.told(error))
+def _failure(run: Run, error: BaseException) -> Transition:
+    return _last_word(run, EventKind.FAIL, error_data=call.told(error))
 
 
-def _last_word(run: Run, kind: EventKind, **details: Any) -> Move:
+def _last_word(run: Run, kind: EventKind, **details: Any) -> Transition:
     # The fence is the attempt that was claimed, whatever the body did to the instance.
     fence = {"attempt": run.attempt}
-    return Move(run.task, kind, worker=run.worker, expect=fence, known=run.known, **details)
+    return Transition(
+        run.task, kind, worker=run.worker, expected=fence, last_known_row=run.known, **details
+    )

@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import cast
 
 from ..db import clock
-from ..db.errors import may_pass
+from ..db.errors import may_be_transient
 from ..ledger.task_row import home_of, root_of
 from ..models.loading import as_saved, blank_of
 from ..models.queryset import rows_of
@@ -18,8 +18,8 @@ from ..models.registry import databases_of
 from ..models.task import SimpleTask
 from ..queue import Message
 from ..states import EventKind
-from ..transitions.best_effort import record_each
-from ..transitions.transition import Move, state_in
+from ..transitions.best_effort import apply_each
+from ..transitions.transition import Transition, known_row
 from ..transitions.writer import record_debut
 from . import resolve
 from .run import Run
@@ -54,17 +54,17 @@ def start_or_postpone(
         message: _claim(task, message.running_id, worker, until)
         for message, task in resolve.due(model, messages).items()
     }
-    record_each(list(claims.values()))
-    failures = {message: move.failure for message, move in claims.items() if move.failure}
+    apply_each(list(claims.values()))
+    failures = {message: move.error for message, move in claims.items() if move.error}
     _log_failures(failures)
-    open_ = {message for message, move in claims.items() if move.event or move.failure}
+    open_ = {message for message, move in claims.items() if move.event or move.error}
     settle([message for message in messages if message not in open_], result=False)
     runs = [
         Run(cast("SimpleTask", move.task), worker, message)
         for message, move in claims.items()
         if move.event
     ]
-    return runs, [message for message, failure in failures.items() if may_pass(failure)]
+    return runs, [message for message, failure in failures.items() if may_be_transient(failure)]
 
 
 def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float) -> Run | None:
@@ -83,12 +83,12 @@ def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float)
         return None
     task, reading = blank
     data, values = {"claim": message.running_id}, {"check_at": clock.after(using, lease)}
-    move = Move(task, EventKind.START, worker=worker, data=data, values=values)
+    move = Transition(task, EventKind.START, worker=worker, data=data, values=values)
     return Run(task, worker, message) if record_debut(move, reading) else None
 
 
 def _log_failures(failures: Mapping[Message, Exception]) -> None:
-    passing = [message for message, failure in failures.items() if may_pass(failure)]
+    passing = [message for message, failure in failures.items() if may_be_transient(failure)]
     if passing:
         # One line for all: what keeps one from being started keeps hundreds.
         first = passing[0]
@@ -109,7 +109,7 @@ def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: flo
     tasks = [task for using in databases_of(model) for task in _unrung(model, using, limit)]
     until = _ends(lease)
     moves = [_claim(task, str(uuid.uuid4()), worker, until) for task in tasks]
-    record_each(moves)
+    apply_each(moves)
     return [Run(cast("SimpleTask", move.task), worker) for move in moves if move.event is not None]
 
 
@@ -125,8 +125,12 @@ def _ends(lease: float) -> Callable[[str], datetime]:
     return cache(partial(clock.after, seconds=lease))
 
 
-def _claim(task: SimpleTask, claim: str, worker: str, until: Callable[[str], datetime]) -> Move:
+def _claim(
+    task: SimpleTask, claim: str, worker: str, until: Callable[[str], datetime]
+) -> Transition:
     values = {"check_at": until(home_of(task))}
-    known = state_in(task)
+    known = known_row(task)
     data = {"claim": claim}
-    return Move(task, EventKind.START, worker=worker, data=data, values=values, known=known)
+    return Transition(
+        task, EventKind.START, worker=worker, data=data, values=values, last_known_row=known
+    )

@@ -15,32 +15,32 @@ from ..models.registry import task_models
 from ..models.task import SimpleTask
 
 
-def chosen_models(labels: list[str] | None) -> list[type[SimpleTask]]:
+def select_models(labels: list[str] | None) -> list[type[SimpleTask]]:
     """The task models called ``labels`` (also several with commas), or all of them."""
-    known = {model._meta.label_lower: model for model in task_models()}
-    if not known:
+    models_by_label = {model._meta.label_lower: model for model in task_models()}
+    if not models_by_label:
         raise CommandError("There is no task model: subclass SimpleTask in an installed app.")
     if not labels:
-        return list(known.values())
-    asked = [label.strip() for part in labels for label in part.split(",") if label.strip()]
-    unknown = [label for label in asked if label.lower() not in known]
+        return list(models_by_label.values())
+    requested = [label.strip() for part in labels for label in part.split(",") if label.strip()]
+    unknown = [label for label in requested if label.lower() not in models_by_label]
     if unknown:
-        names = ", ".join(sorted(model._meta.label for model in known.values()))
+        names = ", ".join(sorted(model._meta.label for model in models_by_label.values()))
         raise CommandError(f"No such task model: {', '.join(unknown)}. There are: {names}.")
-    return [known[label.lower()] for label in asked]
+    return [models_by_label[label.lower()] for label in requested]
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """A date or a time in ISO 8601, in the current time zone unless it names one."""
     try:
-        found: Any = parse_datetime(text)
-        if found is None and (day := parse_date(text)) is not None:
-            found = datetime.combine(day, time())
+        parsed: Any = parse_datetime(text)
+        if parsed is None and (day := parse_date(text)) is not None:
+            parsed = datetime.combine(day, time())
     except ValueError:
-        found = None
-    if found is None:
+        parsed = None
+    if parsed is None:
         raise ArgumentTypeError(f"{text!r} is no time: write 2026-01-31 or 2026-01-31T08:30")
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
+    return parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)
 
 
 def operator() -> str:

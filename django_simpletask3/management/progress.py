@@ -10,8 +10,8 @@ _WIDTH = 30
 class Progress:
     """A bar on ``stream``, rewritten as the work goes on; nothing where no terminal is."""
 
-    def __init__(self, stream: TextIO, total: int, what: str = "tasks") -> None:
-        self._stream, self._total, self._what = stream, total, what
+    def __init__(self, stream: TextIO, total: int, unit: str = "tasks") -> None:
+        self._stream, self._total, self._unit = stream, total, unit
         self._done = 0
         self._is_shown = stream.isatty()
 
@@ -20,7 +20,7 @@ class Progress:
         self._done += count
         share = min(1.0, self._done / self._total) if self._total else 1.0
         bar = ("#" * round(share * _WIDTH)).ljust(_WIDTH)
-        self._show(f"[{bar}] {share:4.0%}  {self._done} {self._what}")
+        self._show(f"[{bar}] {share:4.0%}  {self._done} {self._unit}")
 
     def clear(self) -> None:
         """Take the bar away, so that something else can be written."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..db.fast_instances import has_shell, shell
-from ..db.postgresql.json_parameters import is_plain
-from ..db.postgresql.reader import Reading, _rows, reading_of
+from ..db.fast_instances import build_without_init, may_skip_init
+from ..db.postgresql.json_parameters import is_json_safe
+from ..db.postgresql.reader import RowReader, _queryset, reader_for
 from ..ledger.event import events_of
 from ..ledger.task_row import home_of, root_of
 from ..states import EventKind
@@ -16,40 +16,40 @@ from .registry import variants
 from .task import SimpleTask
 
 
-def instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
+def load_instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
     """The rows of ``model`` with these keys, in any order, past managers that may hide some.
 
     Results are read when they are asked for.
     """
-    reading = reading_of(model, using)
-    if reading is None:
-        return list(_rows(model, using).filter(pk__in=pks))
+    reader = reader_for(model, using)
+    if reader is None:
+        return list(_queryset(model, using).filter(pk__in=pks))
     # Plain ones: what is too large for the column is not there, and no error.
     keys = [model._meta.pk.get_prep_value(pk) for pk in pks]
-    with reading.cursor() as cursor:
-        cursor.execute(reading.question, [keys])
-        rows = [reading.values(row) for row in cursor.fetchall()]
-    return [model.from_db(using, reading.names, row) for row in rows]
+    with reader.cursor() as cursor:
+        cursor.execute(reader.sql, [keys])
+        rows = [reader.values(row) for row in cursor.fetchall()]
+    return [model.from_db(using, reader.names, row) for row in rows]
 
 
-def blank(model: type[SimpleTask], using: str, pk: Any) -> tuple[Any, Reading] | None:
+def blank(model: type[SimpleTask], using: str, pk: Any) -> tuple[Any, RowReader] | None:
     """An instance that says nothing but its key, and how its row is read into it.
 
     None if only Django can read rows of ``model``, if to read one does more than that, or if code
     that is not ours decodes it, and may refuse to.
     """
-    reading, from_db = reading_of(model, using), getattr(model.from_db, "__func__", None)
-    is_read_as_ours = from_db is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
-    if reading is None or not (is_read_as_ours and has_shell(model) and _is_plain(model)):
+    reader, from_db = reader_for(model, using), getattr(model.from_db, "__func__", None)
+    is_read_by_package = from_db is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
+    if reader is None or not (is_read_by_package and may_skip_init(model) and _is_plain(model)):
         return None
-    return shell(model, {model._meta.pk.attname: pk}, using), reading
+    return build_without_init(model, {model._meta.pk.attname: pk}, using), reader
 
 
 @lru_cache(maxsize=1000)
 def _is_plain(model: type[SimpleTask]) -> bool:
     """Whether all columns of ``model`` are what the database says, in words that we know."""
     return all(
-        is_plain(field) and getattr(field, "decoder", None) is None
+        is_json_safe(field) and getattr(field, "decoder", None) is None
         for field in model._meta.concrete_fields
     )
 
@@ -66,16 +66,18 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
     by_model: dict[type[SimpleTask], list[Any]] = {}
     for pk, model in saved_models(root, using, pks).items():
         by_model.setdefault(model, []).append(pk)
-    tasks = [task for model, keys in by_model.items() for task in instances(model, using, keys)]
+    tasks = [
+        task for model, keys in by_model.items() for task in load_instances(model, using, keys)
+    ]
     orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
     found = {task.pk for task in tasks}
     if orphans := [pk for pk in orphans if pk not in found]:
-        tasks += instances(root, using, orphans)
+        tasks += load_instances(root, using, orphans)
     places = {pk: place for place, pk in enumerate(pks)}
     return sorted(tasks, key=lambda task: places.get(task.pk, len(pks)))
 
 
-def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, Reading] | None:
+def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, RowReader] | None:
     """An instance for the task of this key, which says nothing else yet, and how to read its row.
 
     None if only its row, or its stream, can tell of which model it is to be, or how it is read, and

@@ -15,7 +15,7 @@ from ..ledger.columns import refuse_projected
 from ..ledger.task_row import TaskRow, root_of
 from ..states import ACTIVE, FINAL, EventKind, Status
 from ..transitions import erasure, insert, writer
-from ..transitions.transition import Move
+from ..transitions.transition import Transition
 
 T = TypeVar("T", bound=TaskRow)
 
@@ -138,8 +138,8 @@ class TaskQuerySet(models.QuerySet[T]):
     def _told(self, kind: EventKind, reason: str) -> int:
         count = 0
         for tasks in self._batches():
-            told = [Move(task, kind, reason=reason) for task in tasks]
-            writer.record_all(told)
+            told = [Transition(task, kind, reason=reason) for task in tasks]
+            writer.apply_all(told)
             count += sum(move.event is not None for move in told)
         return count
 

@@ -11,7 +11,7 @@ from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
 
 from ..control import Dashboard, OperatorCommand
-from ..db.fast_instances import has_shell, shell
+from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
 from ..exceptions import TaskGone
 from ..ledger.columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
@@ -22,7 +22,7 @@ from ..ledger.task_row import TaskRow, home_of, root_of
 from ..ledger.tombstone import Tombstone, is_dug
 from ..states import EventKind, Status
 from ..transitions import erasure, insert, transition, writer
-from ..transitions.legal_holds import held, refuse_held
+from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import waiting
 from .queryset import TaskQuerySet, rows_of
 
@@ -74,10 +74,10 @@ class SimpleTask(TaskRow):
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
         """As Django's; when the task will run is remembered, so that ``save()`` sees a change."""
-        if options or not has_shell(cls):
+        if options or not may_skip_init(cls):
             task = super().from_db(db, field_names, values, **options)
         else:
-            task = shell(cls, dict(zip(field_names, values, strict=True)), db)
+            task = build_without_init(cls, dict(zip(field_names, values, strict=True)), db)
         transition.remember_schedule(task)
         return task
 
@@ -105,7 +105,7 @@ class SimpleTask(TaskRow):
                 [self],
                 using,
                 lambda: super(SimpleTask, self).save(**insert),
-                may_be_alone=type(self)._do_insert is SimpleTask._do_insert,
+                may_skip_transaction=type(self)._do_insert is SimpleTask._do_insert,
             )
             return
         asked["update_fields"] = self._own_columns(asked.get("update_fields"))
@@ -115,15 +115,15 @@ class SimpleTask(TaskRow):
             if self.run_after is not None and "run_after" in asked["update_fields"]:
                 # Else recovery looks for the bell when the task was due before
                 # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
-                until = transition.trusted_until(self.run_after, using)
+                until = transition.next_check_time(self.run_after, using)
                 rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(check_at=until)
-            after_commit.bell(self, using)
+            after_commit.schedule_push(self, using)
 
     def _do_insert(
         self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
     ) -> Any:
         row = {"fields": fields, "returning_fields": returning_fields, "raw": raw}
-        told = insert.insert(self, using, manager.model, **row)
+        told = insert.insert_with_event(self, using, manager.model, **row)
         if told is not None:
             return told
         return super()._do_insert(manager, using, **row)  # type: ignore[misc]
@@ -144,7 +144,7 @@ class SimpleTask(TaskRow):
         loaded = {field.name for field in own_fields(self)}
         # A retry may have postponed the task meanwhile: an old instance must not undo that
         # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
-        return {*loaded, "mod_time", *transition.rescheduled(self)}
+        return {*loaded, "mod_time", *transition.changed_schedule_fields(self)}
 
     def reset(self, reason: str = "", *, run_after: Any = None) -> None:
         """Let the task run again, whatever it is doing; the erased result is kept in the event.
@@ -152,14 +152,14 @@ class SimpleTask(TaskRow):
         A run that is going on is superseded: its result will be refused.
         """
         values = {"run_after": run_after}
-        writer.record(self, EventKind.RESET, reason=reason, values=values)
+        writer.apply(self, EventKind.RESET, reason=reason, values=values)
 
     def cancel(self, reason: str = "") -> None:
         """Call the task off. Raises IllegalTransition if it is finished.
 
         A running body is told by ``should_stop``, and its result will be refused.
         """
-        writer.record(self, EventKind.CANCEL, reason=reason)
+        writer.apply(self, EventKind.CANCEL, reason=reason)
         self.stop_flag().set()
 
     def note(self, reason: str = "", **data: Any) -> TaskEvent:
@@ -168,7 +168,7 @@ class SimpleTask(TaskRow):
         ``progress=0.3`` in ``data``, a share from 0 to 1, moves the progress bar in the admin.
         """
         worker = self.worker if self.status == Status.RUNNING else ""
-        return writer.record(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
+        return writer.apply(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
 
     def state_at(self, moment: datetime) -> Projection:
         """What the row said at ``moment``, but for results: the fold of the events until then."""
@@ -177,16 +177,16 @@ class SimpleTask(TaskRow):
 
     def hold(self, reason: str = "") -> TaskEvent:
         """Put a legal hold on the task: nothing of it may be deleted or erased until ``lift()``."""
-        return writer.record(self, EventKind.HOLD, reason=reason)
+        return writer.apply(self, EventKind.HOLD, reason=reason)
 
     def lift(self, reason: str = "") -> TaskEvent:
         """Take the legal hold off."""
-        return writer.record(self, EventKind.LIFT, reason=reason)
+        return writer.apply(self, EventKind.LIFT, reason=reason)
 
     @property
     def is_held(self) -> bool:
         """Whether a legal hold is on the task. One query."""
-        return bool(held(root_of(type(self)), home_of(self), [self.pk]))
+        return bool(pks_on_hold(root_of(type(self)), home_of(self), [self.pk]))
 
     def erase(self, reason: str = "") -> bool:
         """Erase what the body returned or raised, from the row and from the events.
@@ -195,7 +195,7 @@ class SimpleTask(TaskRow):
         whether there was something to erase. Raises IllegalTransition unless the task is finished,
         and TaskHeld if it is on hold.
         """
-        refuse_held(root_of(type(self)), home_of(self), self)
+        reject_held(root_of(type(self)), home_of(self), self)
         return bool(erasure.erase([self], reason))
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -222,11 +222,11 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
         if is_dug(sender._meta.db_table, instance.pk):
             return
-        refuse_held(root_of(sender), using, instance)
+        reject_held(root_of(sender), using, instance)
         try:
             # No savepoint: what is told in one is told apart from the rest of the transaction, and
             # Redis would be asked once per row (test_a_thousand_deleted_tasks_cost_a_few_calls).
-            writer.record(instance, EventKind.DELETE, using=using, savepoint=False)
+            writer.apply(instance, EventKind.DELETE, using=using, savepoint=False)
         except TaskGone:
             return
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.translation import gettext, gettext_noop
 
 #: Seconds after which what should have been done is a problem.
-PATIENCE = 60.0
+OVERDUE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,36 +17,36 @@ class Problem:
     """One sentence, with what is to be filled in; ``brief`` quotes no error."""
 
     sentence: str
-    said: Mapping[str, Any]
+    values: Mapping[str, Any]
     brief: str = ""
 
     def __str__(self) -> str:
         """The sentence in English, whatever language is active."""
-        return self.sentence % self.said
+        return self.sentence % self.values
 
-    def translated(self, *, in_full: bool = True) -> str:
+    def translate(self, *, in_full: bool = True) -> str:
         """In the active language; without ``in_full`` no error is quoted."""
-        return gettext(self.sentence if in_full else self.brief or self.sentence) % self.said
+        return gettext(self.sentence if in_full else self.brief or self.sentence) % self.values
 
 
-def of(health: Mapping[str, Any]) -> Iterator[Problem]:
+def find_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with what ``health.look()`` has seen."""
-    for alias, told in health["databases"].items():
-        if told["error"]:
-            yield silent(alias, told["error"])
+    for alias, database in health["databases"].items():
+        if database["error"]:
+            yield unreachable_database(alias, database["error"])
     if error := health["redis"]["error"]:
         yield Problem(
             gettext_noop("Redis does not answer: %(error)s"),
             {"error": error},
             brief=gettext_noop("Redis does not answer."),
         )
-    yield from _of_tables(health)
+    yield from _table_problems(health)
     if not error:
-        yield from _of_workers(health)
-    yield from _of_subscriptions(health)
+        yield from _worker_problems(health)
+    yield from _subscription_problems(health)
 
 
-def silent(alias: str, error: str) -> Problem:
+def unreachable_database(alias: str, error: str) -> Problem:
     """The database ``alias`` does not answer."""
     return Problem(
         gettext_noop("The database %(database)r does not answer: %(error)s"),
@@ -55,10 +55,10 @@ def silent(alias: str, error: str) -> Problem:
     )
 
 
-def _of_tables(health: Mapping[str, Any]) -> Iterator[Problem]:
+def _table_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
     for table in health["tables"]:
-        ended = table["longest_ended"]
-        if ended is not None and ended > PATIENCE:
+        overdue = table["longest_ended"]
+        if overdue is not None and overdue > OVERDUE_SECONDS:
             yield Problem(
                 gettext_noop(
                     "%(lease_ended)d running tasks of %(model)s in %(database)r have an ended "
@@ -68,34 +68,38 @@ def _of_tables(health: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _of_subscriptions(health: Mapping[str, Any]) -> Iterator[Problem]:
-    for told in health["subscriptions"]:
-        if told["dead"]:
+def _subscription_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
+    for subscription in health["subscriptions"]:
+        if subscription["dead"]:
             yield Problem(
                 gettext_noop(
                     "%(dead)d deliveries to %(subscription)r in %(database)r are dead: retry them "
                     "in the admin."
                 ),
-                told,
+                subscription,
             )
-        if told["waiting"] and not told["is_known"]:
+        if subscription["waiting"] and not subscription["is_known"]:
             yield Problem(
                 gettext_noop(
                     "%(waiting)d deliveries wait for %(subscription)r in %(database)r, to which "
                     "nobody subscribes."
                 ),
-                told,
+                subscription,
             )
-        elif told["is_known"] and told["lag"] is not None and told["lag"] > PATIENCE:
+        elif (
+            subscription["is_known"]
+            and subscription["lag"] is not None
+            and subscription["lag"] > OVERDUE_SECONDS
+        ):
             yield Problem(
                 gettext_noop(
                     "The subscriber %(subscription)r in %(database)r is %(lag).0f s behind."
                 ),
-                told,
+                subscription,
             )
 
 
-def _of_workers(health: Mapping[str, Any]) -> Iterator[Problem]:
+def _worker_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
     workers = health["workers"]
     if not workers:
         yield Problem(
@@ -105,14 +109,14 @@ def _of_workers(health: Mapping[str, Any]) -> Iterator[Problem]:
             {},
         )
         return
-    served = {label for worker in workers for label in worker.get("models", {})}
+    served_models = {label for worker in workers for label in worker.get("models", {})}
     for model in health["models"]:
-        if model["model"] not in served and model["messages"]:
+        if model["model"] not in served_models and model["messages"]:
             sentence = gettext_noop("%(messages)d tasks of %(model)s wait, and no worker runs it.")
             yield Problem(sentence, model)
-    rest = min(worker["seconds_since_recovery"] for worker in workers)
-    if rest > PATIENCE:
+    elapsed = min(worker["seconds_since_recovery"] for worker in workers)
+    if elapsed > OVERDUE_SECONDS:
         sentence = gettext_noop(
             "The last pass of recovery ended %(rest).0f s ago: look at the workers' logs."
         )
-        yield Problem(sentence, {"rest": rest})
+        yield Problem(sentence, {"rest": elapsed})

@@ -13,26 +13,26 @@ from typing import Any
 from django.db import Error, models
 from django.db.models.functions import Cast
 
-from ..db.limited_queries import Blank, Filled, first_of, tallied_of
+from ..db.limited_queries import BoundQuery, Placeholder, capped_value_counts, first_rows
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import KindField
 from ..models.registry import databases_of, roots
 from ..models.task import SimpleTask
 from ..states import EventKind
-from .scope import Scope
+from .scope import QueryScope
 
 #: What is listed, unless some of these are asked for.
 KINDS = (EventKind.RECOVER, EventKind.DROP, EventKind.RELEASE, EventKind.REJECT)
 
 #: Recoveries that are counted, of each table and kind.
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
-_PAGE = 500
+_PAGE_SIZE = 500
 #: Rows that are read, of each table and kind, in search of those of a worker.
-_MOST_READ = 5000
+_MAX_READ = 5000
 _TEXT = models.CharField(max_length=255)
-_KIND = Blank("kind", KindField())
-_READ = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
+_KIND = Placeholder("kind", KindField())
+_EVENT_FIELDS = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
 def recoveries(
-    chosen: Scope | Collection[type[SimpleTask]] | None = None,
+    chosen: QueryScope | Collection[type[SimpleTask]] | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -90,37 +90,37 @@ def recoveries(
     child, all that stands in the table of its root is meant.
     """
     bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason}
-    asked = {name: bound for name, bound in bounds.items() if bound is not None}
-    scope = Scope.of(chosen)
+    filters = {name: bound for name, bound in bounds.items() if bound is not None}
+    scope = QueryScope.of(chosen)
     for root in roots(scope.models):
         for using in databases_of(root):
-            if scope.silent and using in scope.silent:
+            if scope.unreachable and using in scope.unreachable:
                 continue
-            each = (_events(scope, root, using, kind, asked) for kind in kinds)
+            event_querysets = (_events(scope, root, using, kind, filters) for kind in kinds)
             try:
-                for event in chain.from_iterable(map(_told, each)):
-                    found = _recovery(root, using, event)
-                    if worker in found.worker:
-                        yield found
+                for event in chain.from_iterable(map(_iterate_events, event_querysets)):
+                    recovery = _recovery(root, using, event)
+                    if worker in recovery.worker:
+                        yield recovery
             except Error as error:
-                scope.note(using, error)
-    scope.note_unanswered()
+                scope.mark_unreachable(using, error)
+    scope.mark_unanswered()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Recoveries, the newest first; ``rest`` is where those before them begin, if there are any."""
 
-    found: list[Recovery]
-    rest: tuple[datetime, int] | None
+    recoveries: list[Recovery]
+    next_cursor: tuple[datetime, int] | None
 
 
-def newest(
-    chosen: Scope | Collection[type[SimpleTask]] | None = None,
+def page(
+    chosen: QueryScope | Collection[type[SimpleTask]] | None = None,
     *,
-    most: int,
+    size: int,
     since: datetime | None = None,
-    until: tuple[datetime, int] | None = None,
+    after: tuple[datetime, int] | None = None,
     kinds: Collection[EventKind] = KINDS,
     reason: str | None = None,
     worker: str = "",
@@ -132,71 +132,88 @@ def newest(
     ``until`` is the ``rest`` of the page before. Several events may have the same time: the second
     part of it says how many of that very time have been seen.
     """
-    last, seen = until or (None, 0)
-    bounds = {"event_time__gte": since, "event_time__lte": last, "reason": reason}
-    asked = {name: bound for name, bound in bounds.items() if bound is not None}
-    scope = Scope.of(chosen)
-    held = _held_by(worker) if worker else models.Q()
-    wanted = most + seen + 1
+    last_time, skip = after or (None, 0)
+    bounds = {"event_time__gte": since, "event_time__lte": last_time, "reason": reason}
+    filters = {name: bound for name, bound in bounds.items() if bound is not None}
+    scope = QueryScope.of(chosen)
+    worker_filter = _worker_filter(worker) if worker else models.Q()
+    limit = size + skip + 1
 
-    def ask(using: str, together: list[type[SimpleTask]]) -> _Found:
+    def query(using: str, root_models: list[type[SimpleTask]]) -> _DatabaseRecoveries:
         rows = {
-            root: _events(scope, root, using, _KIND, asked)
-            .filter(held)
+            root: _events(scope, root, using, _KIND, filters)
+            .filter(worker_filter)
             .order_by("-event_time", "-pk")
-            .values_list(Cast("task_id", _TEXT), *_READ)
-            for root in together
+            .values_list(Cast("task_id", _TEXT), *_EVENT_FIELDS)
+            for root in root_models
         }
         queries = {
-            (root, kind): Filled(rows[root], {"kind": kind}) for root in together for kind in kinds
+            (root, kind): BoundQuery(rows[root], {"kind": kind})
+            for root in root_models
+            for kind in kinds
         }
-        return _exactly(using, queries, wanted, worker)
+        return _first_matches(using, queries, limit, worker)
 
-    answers = list(scope.asked(ask))
-    cut = max((answer.cut for answer in answers if answer.cut is not None), default=None)
-    found = [one for answer in answers for one in answer.hits if cut is None or one.time > cut]
-    page = _page(sorted(found, key=_newest_first)[seen:], most, until)
-    if cut is None or page.rest is not None:
-        return page
+    results = list(scope.query_databases(query))
+    complete_since = max(
+        (result.complete_since for result in results if result.complete_since is not None),
+        default=None,
+    )
+    found_recoveries = [
+        one
+        for answer in results
+        for one in answer.matches
+        if complete_since is None or one.time > complete_since
+    ]
+    recovery_page = _first_page(sorted(found_recoveries, key=_newest_first)[skip:], size, after)
+    if complete_since is None or recovery_page.next_cursor is not None:
+        return recovery_page
     # Further back nothing was read: the next page begins there, or it would begin here once more.
-    return Page(page.found, (cut - timedelta(microseconds=cut == last), 0))
+    return Page(
+        recovery_page.recoveries,
+        (complete_since - timedelta(microseconds=complete_since == last_time), 0),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _DatabaseRecoveries:
     """Recoveries of one database; before ``cut``, if there is one, nobody has looked."""
 
-    hits: list[Recovery]
-    cut: datetime | None
+    matches: list[Recovery]
+    complete_since: datetime | None
 
 
-def _held_by(worker: str) -> models.Q:
+def _worker_filter(worker: str) -> models.Q:
     """What may be of ``worker``: it stands somewhere in the event. A JSON text is ASCII."""
     escaped = json.dumps(worker)[1:-1]
     return models.Q(worker__contains=worker) | models.Q(data__contains=escaped)
 
 
-def _exactly(using: str, queries: Mapping[Any, Any], wanted: int, worker: str) -> _Found:
+def _first_matches(
+    using: str, queries: Mapping[Any, Any], count: int, worker: str
+) -> _DatabaseRecoveries:
     """The first ``wanted`` of each query that are of ``worker``.
 
     Further rows are read where the database took others for such, up to _MOST_READ of them.
     """
-    hits: list[Recovery] = []
-    cut, limit = None, wanted
+    matches: list[Recovery] = []
+    complete_since, limit = None, count
     while queries:
-        again = {}
-        for (root, kind), rows in first_of(using, queries, limit).items():
-            told = [_recovery(root, using, _Row(_key(root, row[0]), *row[1:])) for row in rows]
-            meant = [one for one in told if worker in one.worker]
-            is_short = len(meant) < wanted and len(rows) == limit
-            if is_short and limit < _MOST_READ:
-                again[root, kind] = queries[root, kind]
+        unfinished = {}
+        for (root, kind), rows in first_rows(using, queries, limit).items():
+            candidates = [
+                _recovery(root, using, _Row(_key(root, row[0]), *row[1:])) for row in rows
+            ]
+            query_matches = [one for one in candidates if worker in one.worker]
+            is_short = len(query_matches) < count and len(rows) == limit
+            if is_short and limit < _MAX_READ:
+                unfinished[root, kind] = queries[root, kind]
                 continue
-            hits += meant
-            if is_short and (cut is None or told[-1].time > cut):
-                cut = told[-1].time
-        queries, limit = again, limit * 8
-    return _Found(hits, cut)
+            matches += query_matches
+            if is_short and (complete_since is None or candidates[-1].time > complete_since):
+                complete_since = candidates[-1].time
+        queries, limit = unfinished, limit * 8
+    return _DatabaseRecoveries(matches, complete_since)
 
 
 def _key(root: type[SimpleTask], text: str) -> str:
@@ -204,17 +221,23 @@ def _key(root: type[SimpleTask], text: str) -> str:
     return str(root._meta.pk.to_python(text))
 
 
-def _newest_first(one: Recovery) -> Any:
-    return (-one.time.timestamp(), one.model, one.database, one.task, -one.sequence)
+def _newest_first(recovery: Recovery) -> Any:
+    return (
+        -recovery.time.timestamp(),
+        recovery.model,
+        recovery.database,
+        recovery.task,
+        -recovery.sequence,
+    )
 
 
-def _page(rest: list[Recovery], most: int, until: tuple[datetime, int] | None) -> Page:
-    shown = rest[:most]
-    if len(rest) <= most:
+def _first_page(remaining: list[Recovery], size: int, after: tuple[datetime, int] | None) -> Page:
+    shown = remaining[:size]
+    if len(remaining) <= size:
         return Page(shown, None)
     end = shown[-1].time
-    before = until[1] if until is not None and until[0] == end else 0
-    return Page(shown, (end, before + sum(one.time == end for one in shown)))
+    skipped = after[1] if after is not None and after[0] == end else 0
+    return Page(shown, (end, skipped + sum(one.time == end for one in shown)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,53 +245,61 @@ class Counts:
     """How many recoveries there were, by kind and reason; of those in ``cut`` there are more."""
 
     numbers: dict[tuple[str, str], int]
-    cut: frozenset[str]
+    capped: frozenset[str]
 
 
-def counted(since: datetime, chosen: Scope | Collection[type[SimpleTask]] | None = None) -> Counts:
+def count_recoveries(
+    since: datetime, chosen: QueryScope | Collection[type[SimpleTask]] | None = None
+) -> Counts:
     """How many recoveries there were ``since`` then; the most frequent first.
 
     One statement per database; of each table and kind the newest MOST_COUNTED are counted.
     """
-    scope = Scope.of(chosen)
+    scope = QueryScope.of(chosen)
     counts: Counter[tuple[str, str]] = Counter()
-    cut = set()
+    capped = set()
 
-    def ask(using: str, together: list[type[SimpleTask]]) -> Any:
+    def query(using: str, root_models: list[type[SimpleTask]]) -> Any:
         rows = {
             root: _events(scope, root, using, _KIND, {"event_time__gte": since})
             .order_by("-event_time")
             .values_list("reason")
-            for root in together
+            for root in root_models
         }
         queries = {
-            (root, kind): Filled(rows[root], {"kind": kind}) for root in together for kind in KINDS
+            (root, kind): BoundQuery(rows[root], {"kind": kind})
+            for root in root_models
+            for kind in KINDS
         }
-        return tallied_of(using, queries, MOST_COUNTED + 1)
+        return capped_value_counts(using, queries, MAX_COUNTED + 1)
 
-    for answer in scope.asked(ask):
-        for (_root, kind), tally in answer.items():
-            if tally.total() > MOST_COUNTED:
-                cut.add(str(kind))
+    for result in scope.query_databases(query):
+        for (_root, kind), tally in result.items():
+            if tally.total() > MAX_COUNTED:
+                capped.add(str(kind))
                 tally[tally.most_common(1)[0][0]] -= 1
             counts.update({(str(kind), reason): number for reason, number in tally.items()})
-    return Counts(dict(counts.most_common()), frozenset(cut))
+    return Counts(dict(counts.most_common()), frozenset(capped))
 
 
-def _told(events: Any) -> Iterator[TaskEvent]:
+def _iterate_events(events: Any) -> Iterator[TaskEvent]:
     events = events.order_by("event_time", "pk")
-    page = list(events[:_PAGE])
-    while page:
-        yield from page
-        last = page[-1]
-        rest = models.Q(event_time__gt=last.event_time) | models.Q(pk__gt=last.pk)
-        page = list(events.filter(rest, event_time__gte=last.event_time)[:_PAGE])
+    batch = list(events[:_PAGE_SIZE])
+    while batch:
+        yield from batch
+        last = batch[-1]
+        later = models.Q(event_time__gt=last.event_time) | models.Q(pk__gt=last.pk)
+        batch = list(events.filter(later, event_time__gte=last.event_time)[:_PAGE_SIZE])
 
 
 def _events(
-    scope: Scope, root: type[SimpleTask], using: str, kind: EventKind | Blank, asked: dict[str, Any]
+    scope: QueryScope,
+    root: type[SimpleTask],
+    using: str,
+    kind: EventKind | Placeholder,
+    filters: dict[str, Any],
 ) -> Any:
-    return scope.kept(_stream(root, using).filter(kind=kind, **asked), root, using, "task")
+    return scope.restrict(_stream(root, using).filter(kind=kind, **filters), root, using, "task")
 
 
 def _stream(root: type[SimpleTask], using: str) -> Any:

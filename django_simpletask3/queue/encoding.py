@@ -21,7 +21,7 @@ MAX_READ_DEPTH = 300
 _MAX_SIMPLE_KEY = 1000  # YAML reads no longer key without a "?" in front of it
 _UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _END = re.compile(rb"\n(?:\.\.\.\n)?\Z")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,4000})\Z")
 _FLOAT = re.compile(rb"-?[0-9]+\.[0-9]+(?:e[+-][0-9]+)?\Z")
@@ -31,7 +31,7 @@ _STATUSES = {b"ready", b"running", b"done", b"drop", b"canceling", b"canceled"}
 
 
 _SHORT_KEY = 100
-_JSON_TEXT = json.JSONEncoder(ensure_ascii=False).encode
+_encode_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Undecodable(ValueError):
@@ -44,10 +44,10 @@ def dumps(value: Any) -> str:
     A tuple becomes a list; UUID, Decimal and lazy texts become texts. Raises TypeError for a value
     that has no plain form, ValueError for one nested more than 100 levels deep (or in itself).
     """
-    return _quickly(value) or _dumps(value, 0)
+    return _dumps_json(value) or _dumps(value, 0)
 
 
-def _quickly(value: Any) -> str | None:
+def _dumps_json(value: Any) -> str | None:
     """As JSON writes it, which YAML reads as well: texts and numbers, and dicts of them."""
     parts = value.items() if type(value) is dict else [("", value)]
     for key, item in parts:
@@ -55,18 +55,18 @@ def _quickly(value: Any) -> str | None:
             return None
         if type(item) is not str and type(item) is not int:
             return None
-    text = _JSON_TEXT(value)
+    text = _encode_json(value)
     return None if _UNREADABLE.search(text) else text
 
 
 def _dumps(value: Any, depth: int) -> str:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
-    write = _WRITERS.get(type(value)) or _inherited(value)
+    write = _WRITERS.get(type(value)) or _writer_for(value)
     return write(value, depth)
 
 
-def _inherited(value: Any) -> Callable[[Any, int], str]:
+def _writer_for(value: Any) -> Callable[[Any, int], str]:
     for kind, write in _WRITERS.items():
         if isinstance(value, kind):
             return write
@@ -148,12 +148,12 @@ def loads(raw: bytes | str) -> Any:
     """
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     try:
-        return _quick(_END.sub(b"", text))
+        return _loads_simple(_END.sub(b"", text))
     except (ValueError, RecursionError):
-        return _thorough(text)
+        return _loads_yaml(text)
 
 
-def _quick(text: bytes) -> Any:
+def _loads_simple(text: bytes) -> Any:
     """Read the forms that nearly all values have; ValueError for any other."""
     if text in _WORDS:
         return _WORDS[text]
@@ -182,12 +182,12 @@ def _constant(text: str) -> Any:
 _JSON = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
 
 
-def _thorough(text: bytes) -> Any:
+def _loads_yaml(text: bytes) -> Any:
     try:
         if _nesting(text) > MAX_READ_DEPTH:
             _refuse_deeper_than(MAX_READ_DEPTH, text)
         # libyaml refuses lone surrogates, which PyYAML writes and reads.
-        loader = yaml.SafeLoader if _SURROGATE.search(text) else _FAST
+        loader = yaml.SafeLoader if _SURROGATE.search(text) else _FAST_LOADER
         return yaml.load(text, Loader=loader)  # noqa: S506 - both loaders are the safe ones
     except Exception as problem:  # anything: of a bad date, a bad number
         raise Undecodable(f"not a plain YAML value: {text[:80]!r}") from problem
@@ -201,7 +201,7 @@ def _nesting(text: bytes) -> int:
 def _refuse_deeper_than(limit: int, text: bytes) -> None:
     # The loader with libyaml recurses in C: a deep text would end the process, not raise.
     depth = 0
-    for event in yaml.parse(text, Loader=_FAST):
+    for event in yaml.parse(text, Loader=_FAST_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > limit:

@@ -12,15 +12,15 @@ from typing import Any, TypedDict
 from .encoding import dumps
 from .transport import Transport, batches
 
-_PAGE = 5000
+_PAGE_SIZE = 5000
 _OVERLAP = 1000
 _SAMPLES = 10  # of a page: some may have come back, and be older than their neighbors
-_CLOCK = 60.0  # seconds after which Redis is asked for the time again
+_CLOCK_SECONDS = 60.0  # seconds after which Redis is asked for the time again
 _OLDEST_SERVER = (6, 2)
 _GLOB = re.compile(r"([\[\]*?\\^-])")
 
 
-class Recovered(TypedDict):
+class RecoveryCounts(TypedDict):
     """What ``recover`` did with the claims whose lease had run out."""
 
     returned: int
@@ -30,12 +30,12 @@ class Recovered(TypedDict):
     cleared: int
 
 
-class Upkeep(Transport):
+class QueueMaintenance(Transport):
     """Recovery, adoption, and questions about whole channels."""
 
     #: By how much the clock of Redis is ahead of ours that is never set, and how long that holds.
-    _ahead = 0.0
-    _known_until = -math.inf
+    _clock_offset = 0.0
+    _clock_valid_until = -math.inf
 
     def recover(
         self,
@@ -44,7 +44,7 @@ class Upkeep(Transport):
         channel: str = "",
         reason: str = "lease expired",
         policies: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> Recovered:
+    ) -> RecoveryCounts:
         """Settle up to ``limit`` claims whose lease has run out, by their channel's policy.
 
         'returned' to the queue, 'dropped', 'canceled' (somebody had asked for it), 'kept' (a stock
@@ -53,24 +53,24 @@ class Upkeep(Transport):
         args = (limit, dumps(reason), channel, self._policies(policies))
         _, *counts = self.run("recover", *args)
         returned, dropped, canceled, kept, cleared = counts
-        return Recovered(
+        return RecoveryCounts(
             returned=returned, dropped=dropped, canceled=canceled, kept=kept, cleared=cleared
         )
 
-    def next_end(self) -> float:
+    def seconds_to_next_expiry(self) -> float:
         """Seconds until the first lease ends: 0.0 if one has ended, infinity if none stands.
 
         One plain command; once a minute a script, which tells what time it is.
         """
-        now = time.monotonic() + self._ahead
-        if now >= self._known_until:
+        now = time.monotonic() + self._clock_offset
+        if now >= self._clock_valid_until:
             end, now = map(float, self.run("next_end"))
-            self._ahead = now - time.monotonic()
-            self._known_until = now + _CLOCK
+            self._clock_offset = now - time.monotonic()
+            self._clock_valid_until = now + _CLOCK_SECONDS
         else:
             key = self.get_leases_key()
-            found = self.ask(lambda: self.db.zrange(key, 0, 0, withscores=True))
-            end = found[0][1] if found else math.inf
+            earliest = self.ask(lambda: self.db.zrange(key, 0, 0, withscores=True))
+            end = earliest[0][1] if earliest else math.inf
         return max(0.0, end - now)
 
     def adopt(self, *, count: int = 1000) -> int:
@@ -83,7 +83,7 @@ class Upkeep(Transport):
         pages = batches(self._running_keys(count=count))
         return sum(self.run("adopt", policies, *page) for page in pages)
 
-    def abandon(self, workers: Iterable[str]) -> int:
+    def expire_leases(self, workers: Iterable[str]) -> int:
         """End the leases of what ``workers`` hold, who are known to be dead; how many claims.
 
         ``recover`` then finds them at once.
@@ -93,19 +93,19 @@ class Upkeep(Transport):
 
     def wake(self) -> None:
         """Let every ``claim`` of this process that waits for a message end its wait now."""
-        with self.translated():
+        with self.translate_errors():
             self.endpoint.wake()
 
-    def is_blank(self) -> bool:
+    def has_lost_data(self) -> bool:
         """Whether Redis knows nothing of ``mark``: it was never called, or all is forgotten.
 
         A server that was restarted empty, flushed, or replaced by an empty one is found so.
         """
-        return not self.ask(lambda: self.db.exists(self.get_mark_key()))
+        return not self.ask(lambda: self.db.exists(self.get_marker_key()))
 
-    def mark(self) -> None:
+    def write_marker(self) -> None:
         """Set the mark by which a Redis that remembers is known."""
-        self.ask(lambda: self.db.set(self.get_mark_key(), time.time()))
+        self.ask(lambda: self.db.set(self.get_marker_key(), time.time()))
 
     def missing(self, channel: str, ids: Collection[str]) -> list[str]:
         """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
@@ -116,16 +116,20 @@ class Upkeep(Transport):
         until it is found. A message that moves meanwhile may be reported although it is there;
         pushing it again is harmless.
         """
-        turns: dict[bytes, float] = {}
+        push_times: dict[bytes, float] = {}
         for batch in batches(name.encode() for name in ids):
             answers = self.run("known", *batch)
-            turns |= {n: _turn(answer) for n, answer in zip(batch, answers, strict=True) if answer}
-        free: set[bytes] = set()
-        for batch in batches(self._not_waiting(channel, turns)):
-            free.update(self.run("unclaimed", channel, *batch))
-        return [name for name in ids if (key := name.encode()) not in turns or key in free]
+            push_times |= {
+                n: _push_time(answer) for n, answer in zip(batch, answers, strict=True) if answer
+            }
+        unclaimed: set[bytes] = set()
+        for batch in batches(self._ids_not_queued(channel, push_times)):
+            unclaimed.update(self.run("unclaimed", channel, *batch))
+        return [
+            name for name in ids if (key := name.encode()) not in push_times or key in unclaimed
+        ]
 
-    def withdraw(self, channel: str, ids: Iterable[str]) -> None:
+    def cancel_many(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel messages in whatever state: out of the queue, or out of their holder's hands."""
         for batch in batches(ids):
             self.run("withdraw", channel, *batch, tries=1)
@@ -139,7 +143,7 @@ class Upkeep(Transport):
         """How many messages of the channel are held (by a stock client: once they are adopted)."""
         return int(self.run("running", channel))
 
-    def buried(self, channel: str) -> int:
+    def dead_letter_count(self, channel: str) -> int:
         """How many dead letters the channel has."""
         key = self.get_dead_key(channel)
         return int(self.ask(lambda: self.db.llen(key)))
@@ -195,26 +199,30 @@ class Upkeep(Transport):
         page: tuple[int, list[bytes]] = self.ask(lambda: self.db.scan(cursor, pattern, count))
         return page
 
-    def _not_waiting(self, channel: str, turns: Mapping[bytes, float]) -> list[bytes]:
+    def _ids_not_queued(self, channel: str, push_times: Mapping[bytes, float]) -> list[bytes]:
         """The messages that the queue should have come to by now, and has not got."""
-        key, left, end = self.get_mq_key(channel), dict(turns), -1
-        while left:
-            page = self._range(key, end - _PAGE + 1, end)
+        key, remaining, end = self.get_mq_key(channel), dict(push_times), -1
+        while remaining:
+            page = self._range(key, end - _PAGE_SIZE + 1, end)
             for name in page:
-                left.pop(name, None)
-            if len(page) < _PAGE:
+                remaining.pop(name, None)
+            if len(page) < _PAGE_SIZE:
                 break
-            if end == -1 and left:
-                reached = self._reached(page)
-                left = {name: turn for name, turn in left.items() if turn <= reached}
+            if end == -1 and remaining:
+                newest_time = self._newest_push_time(page)
+                remaining = {
+                    name: push_time
+                    for name, push_time in remaining.items()
+                    if push_time <= newest_time
+                }
             # What is taken meanwhile lets the rest move towards the end: the pages overlap.
-            end -= _PAGE - _OVERLAP
-        return list(left)
+            end -= _PAGE_SIZE - _OVERLAP
+        return list(remaining)
 
-    def _reached(self, page: list[bytes]) -> float:
+    def _newest_push_time(self, page: list[bytes]) -> float:
         """When the newest of some messages of ``page`` was pushed; infinity if that is unknown."""
-        answers = self.run("known", *page[:: _PAGE // _SAMPLES])
-        newest = max(map(_turn, answers))
+        answers = self.run("known", *page[:: _PAGE_SIZE // _SAMPLES])
+        newest = max(map(_push_time, answers))
         return newest if newest > -math.inf else math.inf
 
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
@@ -229,6 +237,6 @@ class Upkeep(Transport):
         return json.dumps({"default": default, "channels": channels})
 
 
-def _turn(answer: bytes | int) -> float:
+def _push_time(answer: bytes | int) -> float:
     """When a message was pushed, as the script ``known`` answers; long ago if it does not say."""
     return float(answer) if isinstance(answer, bytes) else -math.inf

@@ -40,18 +40,18 @@ class Message:
         }
 
     @property
-    def address(self) -> tuple[bytes, str, str]:
+    def script_arguments(self) -> tuple[bytes, str, str]:
         """What a script needs to find the message and to check the claim."""
         return self.id.encode(errors="surrogateescape"), self.channel, self.running_id
 
 
-def claimed(channel: str, worker: str, answer: list[Any]) -> Message:
+def build_message(channel: str, worker: str, row: list[Any]) -> Message:
     """The message in one row of what the claim script answered.
 
     A body that is gone or cannot be read is told by ``problem``; it stops no other message.
     """
-    name, token, body, attempt = answer
-    data, problem = _body(body)
+    name, token, body, attempt = row
+    data, problem = _decode_body(body)
     return Message(
         id=name.decode(errors="surrogateescape"),
         channel=channel,
@@ -63,7 +63,7 @@ def claimed(channel: str, worker: str, answer: list[Any]) -> Message:
     )
 
 
-def _body(raw: bytes | None) -> tuple[Any, str]:
+def _decode_body(raw: bytes | None) -> tuple[Any, str]:
     if raw is None:
         return None, NO_BODY
     try:

@@ -14,21 +14,21 @@ from typing import Any
 import redis
 
 from ..exceptions import QueueUnavailable
-from .connection import SHORTEST_WAIT, WOKEN
+from .connection import SHORTEST_WAIT, UNBLOCK_ERROR
 from .encoding import dumps
-from .messages import Message, claimed
-from .transport import BATCH, Transport, batches, flat
+from .messages import Message, build_message
+from .transport import BATCH_SIZE, Transport, batches, flatten
 
 #: How long an announced wait outlasts the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
-_ENOUGH = 4.0  # of it, at the beginning of a further wait
+_MIN_GRACE_SECONDS = 4.0  # of it, at the beginning of a further wait
 
-_END = "LPUSH"
-_NEXT = "RPUSH"
+_PUSH_LAST = "LPUSH"
+_PUSH_NEXT = "RPUSH"
 
 
 @dataclass(slots=True)
-class Seat:
+class Waiter:
     """The place of one who waits at a queue again and again; used by one thread.
 
     ``until``, by the machine's clock that is never set, Redis knows of the wait; 0.0: it does not.
@@ -36,20 +36,20 @@ class Seat:
     """
 
     token: str = field(default_factory=lambda: str(uuid.uuid4()))
-    until: float = 0.0
-    is_kept: bool = True
+    registered_until: float = 0.0
+    is_reused: bool = True
 
-    def heard(self, moved: bytes | None) -> None:
+    def finished(self, message_id: bytes | None) -> None:
         """A wait has ended, with this message or in vain."""
-        if moved is not None or not self.is_kept:
-            self.until = 0.0
+        if message_id is not None or not self.is_reused:
+            self.registered_until = 0.0
 
-    def rise(self) -> None:
+    def reset(self) -> None:
         """What came is taken: the next one is waited for in another name."""
-        self.token, self.until = str(uuid.uuid4()), 0.0
+        self.token, self.registered_until = str(uuid.uuid4()), 0.0
 
 
-class Delivery(Transport):
+class QueueOperations(Transport):
     """The batch operations; each is one script per 500 messages."""
 
     def push(
@@ -58,7 +58,7 @@ class Delivery(Transport):
         messages: Iterable[tuple[str, Any]],
         *,
         urgent: bool = False,
-        steal: bool = False,
+        take_over: bool = False,
     ) -> list[str]:
         """Put messages (id, body) into the queue; for each 'pushed', 'queued' or 'running'.
 
@@ -71,13 +71,18 @@ class Delivery(Transport):
         plain form; nothing is pushed then.
         """
         rows = [(name, dumps(name), dumps(body)) for name, body in messages]
-        head = (channel, dumps(channel), _NEXT if urgent else _END, "1" if steal else "")
+        head = (
+            channel,
+            dumps(channel),
+            _PUSH_NEXT if urgent else _PUSH_LAST,
+            "1" if take_over else "",
+        )
         answers: list[bytes] = []
         # The last one pushed is the first one taken, where the next ones come from.
         for batch in batches(reversed(rows) if urgent else rows):
-            answers += self.run("push", *head, *flat(batch), tries=1)
-        words = [answer.decode() for answer in answers]
-        return words[::-1] if urgent else words
+            answers += self.run("push", *head, *flatten(batch), tries=1)
+        results = [answer.decode() for answer in answers]
+        return results[::-1] if urgent else results
 
     def claim(
         self,
@@ -87,7 +92,7 @@ class Delivery(Transport):
         limit: int = 1,
         lease: float,
         timeout: float = 0,
-        seat: Seat | None = None,
+        waiter: Waiter | None = None,
     ) -> list[Message]:
         """Take up to ``limit`` messages, each under a lease of ``lease`` seconds.
 
@@ -99,69 +104,89 @@ class Delivery(Transport):
         """
         if limit < 1:
             return []
-        place = seat or Seat(is_kept=False)
-        claim = partial(self._seated, place, channel, worker=worker, lease=lease, limit=limit)
+        current_waiter = waiter or Waiter(is_reused=False)
+        try_claim = partial(
+            self._claim_or_register,
+            current_waiter,
+            channel,
+            worker=worker,
+            lease=lease,
+            limit=limit,
+        )
         deadline = time.monotonic() + timeout
         while True:
-            client, wait = self.endpoint.waiting(deadline - time.monotonic())
-            if not self._stays(channel, place, wait) and ((messages := claim(wait)) or wait <= 0):
+            client, wait = self.endpoint.blocking_client(deadline - time.monotonic())
+            if not self._keep_registered(channel, current_waiter, wait) and (
+                (messages := try_claim(wait)) or wait <= 0
+            ):
                 return messages
             try:
-                place.heard(self._wait(client, channel, place.token, wait))
+                current_waiter.finished(self._wait(client, channel, current_waiter.token, wait))
             except QueueUnavailable as problem:
                 # The answer may be lost, not the message.
-                messages = claim(0)
-                if messages or WOKEN in str(problem):
+                messages = try_claim(0)
+                if messages or UNBLOCK_ERROR in str(problem):
                     return messages
                 raise
             except BaseException:
-                place.until = 0.0  # the message may have been moved: the next claim looks
+                current_waiter.registered_until = (
+                    0.0  # the message may have been moved: the next claim looks
+                )
                 raise
-            if place.until and deadline - time.monotonic() < SHORTEST_WAIT:
+            if current_waiter.registered_until and deadline - time.monotonic() < SHORTEST_WAIT:
                 return []
 
-    def leave(self, channel: str, seat: Seat) -> None:
+    def stop_waiting(self, channel: str, waiter: Waiter) -> None:
         """Take back that somebody waits in ``seat``, who does not just now."""
-        if seat.until:
-            place = self.get_running_key(channel, seat.token)
-            seat.rise()
-            self.ask(lambda: self.db.zrem(self.get_leases_key(), place))
-            self.ask(lambda: self.db.hdel(self.get_waits_key(), place))
+        if waiter.registered_until:
+            running_key = self.get_running_key(channel, waiter.token)
+            waiter.reset()
+            self.ask(lambda: self.db.zrem(self.get_leases_key(), running_key))
+            self.ask(lambda: self.db.hdel(self.get_waits_key(), running_key))
 
-    def _seated(
-        self, seat: Seat, channel: str, wait: float, *, worker: str, lease: float, limit: int
+    def _claim_or_register(
+        self, waiter: Waiter, channel: str, wait: float, *, worker: str, lease: float, limit: int
     ) -> list[Message]:
         """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
-        was_announced, seat.until, asked_at = seat.until > 0, 0.0, time.monotonic()
-        rows = self.claim_rows(channel, worker, lease, seat.token, limit=limit, wait=wait)
-        messages = [claimed(channel, worker, row) for row in rows]
+        was_registered, waiter.registered_until, asked_at = (
+            waiter.registered_until > 0,
+            0.0,
+            time.monotonic(),
+        )
+        rows = self.claim_rows(channel, worker, lease, waiter.token, limit=limit, wait=wait)
+        messages = [build_message(channel, worker, row) for row in rows]
         if messages:
-            if was_announced:  # and is not what brought them
-                place = self.get_running_key(channel, seat.token)
+            if was_registered:  # and is not what brought them
+                running_key = self.get_running_key(channel, waiter.token)
                 with suppress(QueueUnavailable):
-                    self.ask(lambda: self.db.hdel(self.get_waits_key(), place))
-            seat.rise()
+                    self.ask(lambda: self.db.hdel(self.get_waits_key(), running_key))
+            waiter.reset()
         elif wait > 0:
-            seat.until = asked_at + wait + GRACE_SECONDS
+            waiter.registered_until = asked_at + wait + GRACE_SECONDS
         return messages
 
-    def _stays(self, channel: str, seat: Seat, wait: float) -> bool:
+    def _keep_registered(self, channel: str, waiter: Waiter, wait: float) -> bool:
         """Whether a ``wait`` in ``seat`` is announced; says so to Redis if it is not for long."""
-        left = seat.until - time.monotonic()
-        if wait <= 0 or left <= 0:
+        remaining = waiter.registered_until - time.monotonic()
+        if wait <= 0 or remaining <= 0:
             return False
-        if left >= wait + _ENOUGH:
+        if remaining >= wait + _MIN_GRACE_SECONDS:
             return True
-        more, place = wait + GRACE_SECONDS - left, self.get_running_key(channel, seat.token)
+        extension, running_key = (
+            wait + GRACE_SECONDS - remaining,
+            self.get_running_key(channel, waiter.token),
+        )
         # A Redis that has forgotten the wait, or is full, is asked by the script. Not twice: if the
         # answer was lost, nobody knows until when. A connection that only we know to be broken may
         # have been given a message: that is taken by the script as well.
         with suppress(QueueUnavailable):
             key = self.get_leases_key()
-            if self.ask(lambda: self.db.llen(place)):
+            if self.ask(lambda: self.db.llen(running_key)):
                 return False
-            if self.ask(lambda: self.db.zadd(key, {place: more}, xx=True, incr=True), tries=1):
-                seat.until += more
+            if self.ask(
+                lambda: self.db.zadd(key, {running_key: extension}, xx=True, incr=True), tries=1
+            ):
+                waiter.registered_until += extension
                 return True
         return False
 
@@ -184,14 +209,16 @@ class Delivery(Transport):
 
         With ``head`` they are the next to be taken, in the order given; else they go to the end.
         """
-        rows = [message.address for message in messages]
+        rows = [message.script_arguments for message in messages]
         answers: list[bool] = []
         for batch in batches(reversed(rows) if head else rows):
-            done = self.run("give_back", _NEXT if head else _END, dumps(reason), *flat(batch))
-            answers += map(bool, done)
+            results = self.run(
+                "give_back", _PUSH_NEXT if head else _PUSH_LAST, dumps(reason), *flatten(batch)
+            )
+            answers += map(bool, results)
         return answers[::-1] if head else answers
 
-    def bury(self, message: Message, reason: str) -> bool:
+    def dead_letter(self, message: Message, reason: str) -> bool:
         """Drop a message and keep it among the channel's dead letters (the last 10 000)."""
         letter = {
             "id": message.id,
@@ -210,7 +237,7 @@ class Delivery(Transport):
         letters = self.ask(lambda: self.db.lrange(key, 0, limit - 1))
         return [json.loads(letter) for letter in letters]
 
-    def replay(self, channel: str, limit: int = 1000) -> int:
+    def requeue_dead_letters(self, channel: str, limit: int = 1000) -> int:
         """Put the oldest ``limit`` dead letters of a channel back into its queue; how many.
 
         Each is pushed before it is taken off the list: a death in between replays it once more,
@@ -219,8 +246,8 @@ class Delivery(Transport):
         key = self.get_dead_key(channel)
         letters = self.ask(lambda: self.db.lrange(key, -limit, -1))[::-1]
         for letter in letters:
-            said = json.loads(letter)
-            self.push(channel, [(said["id"], said["data"])])
+            fields = json.loads(letter)
+            self.push(channel, [(fields["id"], fields["data"])])
             self.ask(partial(self.db.lrem, key, -1, letter), tries=1)
         return len(letters)
 
@@ -229,7 +256,7 @@ class Delivery(Transport):
         lost: set[bytes] = set()
         head = (worker, dumps(worker), self.worker_status_expire, lease)
         for batch in batches(messages) if messages else [[]]:
-            rows = flat(message.address for message in batch)
+            rows = flatten(message.script_arguments for message in batch)
             lost.update(self.run("heartbeat", *head, *rows))
         return [message for message in messages if message.running_id.encode() in lost]
 
@@ -238,7 +265,7 @@ class Delivery(Transport):
     ) -> list[bool]:
         answers: list[bool] = []
         for batch in batches(messages):
-            rows = flat(message.address for message in batch)
+            rows = flatten(message.script_arguments for message in batch)
             answers += map(bool, self.run("settle", outcome, result, letter, *rows))
         return answers
 
@@ -257,14 +284,14 @@ class Delivery(Transport):
         A ``wait`` is announced in its name if there is nothing to claim.
         """
         head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
-        announced = wait + GRACE_SECONDS if wait > 0 else 0
+        registered_seconds = wait + GRACE_SECONDS if wait > 0 else 0
         answers: list[Any] = []
         while len(answers) < limit:
-            size = min(limit - len(answers), BATCH)
-            answers += (rows := self.run("claim", *head, announced, token, size))
+            size = min(limit - len(answers), BATCH_SIZE)
+            answers += (rows := self.run("claim", *head, registered_seconds, token, size))
             if len(rows) < size:
                 break
-            token, announced = str(uuid.uuid4()), 0
+            token, registered_seconds = str(uuid.uuid4()), 0
         return answers
 
     def _wait(self, client: Any, channel: str, token: str, seconds: float) -> Any:
@@ -272,7 +299,7 @@ class Delivery(Transport):
 
         The wait was announced as a lease: whoever dies in here, the message is found.
         """
-        with self.translated():
+        with self.translate_errors():
             return self._move(
                 client, self.get_mq_key(channel), self.get_running_key(channel, token), seconds
             )
@@ -283,5 +310,5 @@ class Delivery(Transport):
         except redis.ResponseError as problem:
             if "unknown command" not in str(problem):
                 raise
-        whole = max(1, round(seconds))  # servers before 6.2 know no fractions here
-        return client.execute_command("BRPOPLPUSH", source, target, whole)
+        whole_seconds = max(1, round(seconds))  # servers before 6.2 know no fractions here
+        return client.execute_command("BRPOPLPUSH", source, target, whole_seconds)

@@ -10,18 +10,18 @@ from contextlib import suppress
 from typing import Any
 
 from .encoding import Undecodable, dumps, loads
-from .maintenance import Upkeep
+from .maintenance import QueueMaintenance
 from .messages import Message
-from .operations import Delivery
-from .worker_registry import Roll
+from .operations import QueueOperations
+from .worker_registry import WorkerRegistry
 
 _FINAL = ("done", "drop", "canceled")
 #: How long ``query`` trusts its wait before it looks at the status again.
-_LOOK_AGAIN = 1.0
-_ANSWERS = {1: True, 0: False, -1: None}
+_RECHECK_SECONDS = 1.0
+_CANCEL_RESULTS = {1: True, 0: False, -1: None}
 
 
-class Classic(Delivery, Upkeep):
+class SimqcoreApi(QueueOperations, QueueMaintenance):
     """The stock methods, with the stock signatures and return values.
 
     They know a message by its id only. ``ack``, ``drop`` and ``ret`` act for whoever holds it; of
@@ -55,27 +55,27 @@ class Classic(Delivery, Upkeep):
 
     def ack(self, id: str, result: Any = None) -> bool:
         """Finish a message; whether it was held, or had been finished so before."""
-        status, held = self._state(id)
-        return status == "done" or (held is not None and self.ack_many([held], result)[0])
+        status, message = self._state(id)
+        return status == "done" or (message is not None and self.ack_many([message], result)[0])
 
     def drop(self, id: str) -> bool:
         """Finish a message as dropped; whether it was held, or had been dropped before."""
-        status, held = self._state(id)
-        return status == "drop" or (held is not None and self.drop_many([held])[0])
+        status, message = self._state(id)
+        return status == "drop" or (message is not None and self.drop_many([message])[0])
 
     def ret(self, id: str, return_reason: str | None = None) -> bool:
         """Give a message back, to the end of the queue; whether it was held."""
-        status, held = self._state(id)
-        if status != "running" or held is None:
+        status, message = self._state(id)
+        if status != "running" or message is None:
             return False
-        return self.ret_many([held], return_reason or "", head=False)[0]
+        return self.ret_many([message], return_reason or "", head=False)[0]
 
     def cancel(self, id: str) -> bool | None:
         """Cancel a message: True if it will not run, None if it runs now, False if it is too late.
 
         One that runs now is canceled only if it comes back.
         """
-        return _ANSWERS[self.run("cancel", id)]
+        return _CANCEL_RESULTS[self.run("cancel", id)]
 
     def query(self, id: str, timeout: float = 0) -> dict[str, Any] | None:
         """The message's fields, once it is finished, or ``timeout`` seconds are over.
@@ -86,11 +86,11 @@ class Classic(Delivery, Upkeep):
         key, done = self.get_item_key(id), self.get_done_key(id)
         while True:
             fields: dict[str, Any] | None = self.hgetall(key) or None
-            rest = min(deadline - time.monotonic(), _LOOK_AGAIN)
-            client, wait = self.endpoint.waiting(rest)
+            remaining = min(deadline - time.monotonic(), _RECHECK_SECONDS)
+            client, wait = self.endpoint.blocking_client(remaining)
             if wait <= 0 or (fields or {}).get("status") in _FINAL:
                 return fields
-            with self.translated():  # a move onto itself: nothing is taken from the others
+            with self.translate_errors():  # a move onto itself: nothing is taken from the others
                 client.execute_command("BLMOVE", done, done, "RIGHT", "RIGHT", wait)
 
     def update_worker_status(self, worker: str | None = None, expire: int = 0) -> None:
@@ -130,11 +130,11 @@ class Classic(Delivery, Upkeep):
         key = self.get_item_key(id)
         values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))
         status, channel, running_id = (loads(value or "null") for value in values)
-        held = Message(id, channel, running_id, None) if channel and running_id else None
-        return status, held
+        message = Message(id, channel, running_id, None) if channel and running_id else None
+        return status, message
 
 
-class Queue(Classic, Roll):
+class Queue(SimqcoreApi, WorkerRegistry):
     """Messages in Redis, in the format of ``simqcore`` 0.2.
 
     Keys, statuses and values are those of the stock client, so that both can work on the same

@@ -13,7 +13,7 @@ from simqcore import SimQ
 
 from django_simpletask3.exceptions import QueueUnavailable
 
-from .connection import WOKEN, Endpoint
+from .connection import UNBLOCK_ERROR, Endpoint
 from .encoding import dumps, loads
 from .scripts import script
 from .urls import redact
@@ -21,10 +21,10 @@ from .urls import redact
 logger = logging.getLogger("django_simpletask3.queue")
 
 #: Messages per script, so that none holds up the server for long.
-BATCH = 500
+BATCH_SIZE = 500
 
 T = TypeVar("T")
-_MOVED_AWAY = ("ReadOnlyError", "READONLY", "UNBLOCKED", "MASTERDOWN")
+_FAILOVER_ERRORS = ("ReadOnlyError", "READONLY", "UNBLOCKED", "MASTERDOWN")
 
 
 class Transport(SimQ):  # type: ignore[misc]
@@ -85,7 +85,7 @@ class Transport(SimQ):  # type: ignore[misc]
         """The hash of running keys that wait for a message, with their workers."""
         return f"{self.prefix}:x:waits"
 
-    def get_mark_key(self) -> str:
+    def get_marker_key(self) -> str:
         """The key that is there as long as Redis remembers."""
         return f"{self.prefix}:x:mark"
 
@@ -103,7 +103,7 @@ class Transport(SimQ):  # type: ignore[misc]
 
     def ask(self, command: Callable[[], T], *, tries: int = 2) -> T:
         """What ``command`` returns; it must be harmless to repeat, or ``tries`` be 1."""
-        with self.translated():
+        with self.translate_errors():
             for _ in range(tries - 1):
                 try:
                     return command()
@@ -112,13 +112,13 @@ class Transport(SimQ):  # type: ignore[misc]
             return command()
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Turn whatever redis-py raises into QueueUnavailable."""
         try:
             yield
         except (redis.RedisError, OSError) as problem:
             text = f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
-            if WOKEN not in text and any(word in text for word in _MOVED_AWAY):
+            if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
                 self.endpoint.close()  # a failover: connect to whoever is the master now
             raise QueueUnavailable(text) from problem
 
@@ -129,21 +129,21 @@ class Transport(SimQ):  # type: ignore[misc]
 
     def hgetall(self, key: str) -> dict[str, Any]:
         """Every field of a hash, decoded. Raises Undecodable if one of them is broken."""
-        return decoded(self.ask(lambda: self.db.hgetall(key)))
+        return decode_fields(self.ask(lambda: self.db.hgetall(key)))
 
 
-def decoded(mapping: Mapping[bytes, bytes]) -> dict[str, Any]:
+def decode_fields(mapping: Mapping[bytes, bytes]) -> dict[str, Any]:
     """The fields of a hash as values."""
     return {name.decode(errors="replace"): loads(value) for name, value in mapping.items()}
 
 
-def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int = BATCH_SIZE) -> Iterator[list[T]]:
     """``items`` in lists of at most ``size``."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
-def flat(rows: Iterable[Iterable[Any]]) -> list[Any]:
+def flatten(rows: Iterable[Iterable[Any]]) -> list[Any]:
     """The rows, one after the other, as a script takes them."""
     return [value for row in rows for value in row]

@@ -37,11 +37,11 @@ class Address:
 
 def redact(url: str) -> str:
     """``url`` without its passwords, for a log."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(_hidden, url))
+    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(_mask_password, url))
 
 
-def _hidden(found: re.Match[str]) -> str:
-    user, colon, _ = found[0][:-1].partition(":")
+def _mask_password(match: re.Match[str]) -> str:
+    user, colon, _ = match[0][:-1].partition(":")
     return f"{user}:***@" if colon else "***@"
 
 

@@ -15,31 +15,31 @@ class Report:
 
     worker: str
     age: float
-    said: dict[str, Any]
+    status: dict[str, Any]
 
 
-class Roll(Transport):
+class WorkerRegistry(Transport):
     """Reports of living workers; who falls silent is forgotten after ``worker_status_expire``."""
 
-    def report(self, worker: str, said: dict[str, Any]) -> None:
+    def report(self, worker: str, status: dict[str, Any]) -> None:
         """Put ``worker`` on the roll, with what it says."""
-        self.run("report", worker, dumps(worker), int(self.worker_status_expire), dumps(said))
+        self.run("report", worker, dumps(worker), int(self.worker_status_expire), dumps(status))
 
-    def retire(self, worker: str) -> None:
+    def deregister_worker(self, worker: str) -> None:
         """Take ``worker`` off the roll."""
         self.run("retire", worker)
 
-    def roll(self, *, most: int = 1000) -> list[Report]:
+    def workers(self, *, limit: int = 1000) -> list[Report]:
         """The reports of the workers that live, the newest first."""
         return [
-            Report(worker.decode(errors="replace"), float(age), _read(report))
-            for worker, age, report in self.run("roll", most)
+            Report(worker.decode(errors="replace"), float(age), _decode_status(report))
+            for worker, age, report in self.run("roll", limit)
         ]
 
 
-def _read(report: bytes) -> dict[str, Any]:
+def _decode_status(report: bytes) -> dict[str, Any]:
     try:
-        said = loads(report)
+        status = loads(report)
     except Undecodable:
         return {}
-    return said if isinstance(said, dict) else {}
+    return status if isinstance(status, dict) else {}

@@ -9,13 +9,13 @@ from typing import Any
 
 from .. import control
 from ..db import clock
-from ..db.limited_queries import Blank, Filled, first_of
+from ..db.limited_queries import BoundQuery, Placeholder, first_rows
 from ..ledger.fields import StatusField
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import ACTIVE, Status
 
-_STATUS = Blank("status", StatusField())
+_STATUS = Placeholder("status", StatusField())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool
         for root in roots
     }
     queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
-        (root, status): Filled(held[root], {"status": status})
+        (root, status): BoundQuery(held[root], {"status": status})
         for root in held
         for status in sorted(ACTIVE)
     }
     if with_instructions:
-        queries[None] = control.times(using)
+        queries[None] = control.command_times(using)
     earliest: dict[Status | None, datetime] = {}
-    for key, rows in first_of(using, queries, 1).items():
+    for key, rows in first_rows(using, queries, 1).items():
         status = key[1] if key else None
         for (moment,) in rows:
             earliest[status] = min(moment, earliest.get(status, moment))

@@ -12,7 +12,7 @@ from django.db.models import Q
 from ..conf.options import options
 from ..context import acting_as
 from ..db import clock
-from ..db.errors import is_passing, may_pass
+from ..db.errors import is_transient, may_be_transient
 from ..dispatch import push
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import TaskRow
@@ -21,8 +21,8 @@ from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..states import EventKind, Status
-from ..transitions.best_effort import record_each
-from ..transitions.transition import Move
+from ..transitions.best_effort import apply_each
+from ..transitions.transition import Transition
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def rung(tasks: Sequence[SimpleTask], using: str) -> int:
     due = [task for task in tasks if task.status == Status.PENDING]
     fresh = [task for task in due if _is_due_at_last(task)]
     lost = _without_message([task for task in due if task not in fresh])
-    if not push.ring([*fresh, *lost]):
+    if not push.push([*fresh, *lost]):
         raise QueueUnavailable("Redis could not be told of waiting tasks.")
     _look_again_later([task for task in due if task not in lost], using)
     return len(fresh) + recorded([_loss(task) for task in lost])
@@ -52,11 +52,11 @@ def _is_due_at_last(task: SimpleTask) -> bool:
     return task.run_after is not None and task.check_at == task.run_after
 
 
-def _loss(task: SimpleTask) -> Move:
+def _loss(task: SimpleTask) -> Transition:
     # As it was seen: another node may have replaced the message and told of it. One that only found
     # the new message there, and trusts it, has told nothing.
     seen = {name: getattr(task, name) for name in ("status", "sequence")}
-    return Move(task, EventKind.RECOVER, reason=MESSAGE_LOST, expect=seen)
+    return Transition(task, EventKind.RECOVER, reason=MESSAGE_LOST, expected=seen)
 
 
 def _without_message(tasks: Iterable[SimpleTask]) -> list[SimpleTask]:
@@ -110,15 +110,15 @@ def doubted(root: type[SimpleTask], using: str, limit: int) -> int:
         further = Q(check_at__gt=last) | Q(check_at=last, pk__gt=pk)
 
 
-def recorded(moves: Sequence[Move]) -> int:
+def recorded(moves: Sequence[Transition]) -> int:
     """Make the moves, those that fail together one by one; the number made."""
     with acting_as("recovery"):
-        record_each(moves)
+        apply_each(moves)
     for move in moves:
-        if move.failure is not None and not is_passing(move.failure):
+        if move.error is not None and not is_transient(move.error):
             label = move.task._meta.label
             _logger.error(
-                "recovery_failed model=%s pk=%s", label, move.task.pk, exc_info=move.failure
+                "recovery_failed model=%s pk=%s", label, move.task.pk, exc_info=move.error
             )
             _postpone(type(move.task), move.task._state.db or "default", move.task.pk)
     return sum(move.event is not None for move in moves)
@@ -131,7 +131,7 @@ def readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Sim
     try:
         return as_saved(root, using, pks)
     except Exception as error:
-        if may_pass(error):
+        if may_be_transient(error):
             raise
         if len(pks) > 1:
             return [task for pk in pks for task in readable(root, using, [pk])]

@@ -15,7 +15,7 @@ from ..ledger.event import events_of
 from ..ledger.task_row import home_of, root_of
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
-from ..transitions.transition import Move
+from ..transitions.transition import Transition
 from .lost_messages import recorded
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
@@ -41,7 +41,9 @@ def given_back(
     return recorded(moves)
 
 
-def _giving_back(task: SimpleTask, reason: str, losses: int, further: Mapping[str, Any]) -> Move:
+def _giving_back(
+    task: SimpleTask, reason: str, losses: int, further: Mapping[str, Any]
+) -> Transition:
     using = home_of(task)
     ran = task.start_time and (clock.now(using) - task.start_time).total_seconds()
     evidence = {
@@ -56,9 +58,13 @@ def _giving_back(task: SimpleTask, reason: str, losses: int, further: Mapping[st
     if policy_of(task.get_event_channel()).action == "drop" or (most and losses >= most):
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
         error = {"type": "WorkerLost", "message": message, "traceback": ""}
-        return Move(task, EventKind.DROP, reason=reason, data=evidence, error=error, expect=seen)
+        return Transition(
+            task, EventKind.DROP, reason=reason, data=evidence, error_data=error, expected=seen
+        )
     values = {"run_after": _rest(losses, using)} if losses > 1 else {}
-    return Move(task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expect=seen)
+    return Transition(
+        task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expected=seen
+    )
 
 
 def _rest(losses: int, using: str) -> datetime:

@@ -78,10 +78,10 @@ def forgotten(limit: int = 1000) -> int:
     database errors, to be called again.
     """
     queue = get_queue()
-    if not queue.is_blank():
+    if not queue.has_lost_data():
         return 0
     doubted = sum(lost_messages.doubted(root, using, limit) for root, using in _tables())
-    queue.mark()
+    queue.write_marker()
     _logger.warning("redis_was_blank doubted=%s", doubted)
     return doubted
 
@@ -102,7 +102,7 @@ def abandoned(workers: Iterable[str], reason: str = WORKER_DIED, **evidence: Any
     )
     try:
         # What they had claimed in Redis and not yet started in the database has no event to tell.
-        get_queue().abandon(names)
+        get_queue().expire_leases(names)
         return moved + messages()
     except QueueUnavailable as error:
         # These claims come back when their leases have ended.

@@ -15,46 +15,48 @@ from django.db.migrations.utils import resolve_relation
 Key = tuple[str, str]
 
 #: Columns that every table of events has had and will have.
-_MARKS = frozenset({"task", "sequence", "kind", "event_time", "digest"})
+_EVENT_COLUMNS = frozenset({"task", "sequence", "kind", "event_time", "digest"})
 
-_LOST = (
+_EVENTS_LOST = (
     "This would drop the history of {task}: the table of {events}, with every event in it.\n"
     "{advice}"
 )
-_LIVES_ON = (
+_TASK_MODEL_REMAINS = (
     "- {task} itself lives on. If its events are to go all the same, write the migration by hand, "
     "with DropHistory (django_simpletask3.operations) before DeleteModel."
 )
-_TO_GO = (
+_DELETION_ADVICE = (
     "{rename}"
     "- If {task} is to go, and its history with it: take it out of the models first, without "
     "changing others, and let makemigrations write a migration for that alone. migrate will say "
     "what it wants to see in it."
 )
-_ORPHANED = (
+_EVENTS_ORPHANED = (
     "This would drop the table of {task} and keep its events in {events}, which would then be "
     "taken for those of {other}.\n"
     "{rename}"
     "- If not, let {other} have an event model of its own."
 )
-_RENAME = "- If it was renamed: manage.py django-simpletask3-rename {task} {name}\n"
+_RENAME_ADVICE = "- If it was renamed: manage.py django-simpletask3-rename {task} {name}\n"
 
 
-def is_stream(state: Any) -> bool:
+def is_event_model(state: Any) -> bool:
     """Whether a model, as migrations know it, is an event model."""
     fields = state.fields
-    return fields.keys() >= _MARKS and getattr(fields["task"], "db_constraint", True) is False
+    return (
+        fields.keys() >= _EVENT_COLUMNS and getattr(fields["task"], "db_constraint", True) is False
+    )
 
 
-def task_of(stream: ModelState) -> Key:
+def task_model_key(event_model: ModelState) -> Key:
     """The task model of an event model, as migrations know it."""
-    column: Any = stream.fields["task"]
+    column: Any = event_model.fields["task"]
     to = column.remote_field.model
-    app_label, name = resolve_relation(to, stream.app_label, stream.name_lower)
+    app_label, name = resolve_relation(to, event_model.app_label, event_model.name_lower)
     return app_label, name
 
 
-class KeepsHistory(MigrationAutodetector):
+class HistoryAutodetector(MigrationAutodetector):
     """Django's autodetector, for which a task model and its event model are one.
 
     Whether a task model was renamed is asked once, also if its columns were changed at the same
@@ -77,29 +79,29 @@ class KeepsHistory(MigrationAutodetector):
         super().__init__(from_state, to_state, questioner)
         # migrate only wants to know whether anything was changed, and has nobody to ask.
         self.is_writing = questioner is not None
-        self.questioner: Any = _Remembering(self.questioner, renamed)
+        self.questioner: Any = _CachingQuestioner(self.questioner, renamed)
         self.renamed = renamed
         #: The models that were renamed, task models and event models: old key by new key.
-        self.known: dict[Key, Key] = {}
+        self.old_key_by_new: dict[Key, Key] = {}
 
     def changes(self, *args: Any, **kwargs: Any) -> Any:
         """As Django's. Raises CommandError if history would be lost without need."""
         changes = super().changes(*args, **kwargs)
-        for stream in streams(self.from_state):
-            if self.is_writing and stream.app_label in changes:
-                self._refuse_loss(stream)
+        for event_model in event_models(self.from_state):
+            if self.is_writing and event_model.app_label in changes:
+                self._reject_event_loss(event_model)
         return changes
 
     def generate_renamed_models(self) -> None:
         """As Django's, when it has been found out which task models were renamed."""
         if self.renamed:
             _validate(self.from_state, self.to_state, *self.renamed)
-        for new in self._added():
-            for old in sorted(self._removed() - set(self.known.values())):
+        for new in self._added_task_models():
+            for old in sorted(self._removed_task_models() - set(self.old_key_by_new.values())):
                 if old[0] == new[0] and self.questioner.ask_rename_model(
                     self.from_state.models[old], self.to_state.models[new]
                 ):
-                    self._know(old, new)
+                    self._record_rename(old, new)
                     break
         super().generate_renamed_models()
 
@@ -108,7 +110,7 @@ class KeepsHistory(MigrationAutodetector):
         super().generate_deleted_models()
         for app_label, operations in self.generated_operations.items():
             for operation in operations:
-                if _removes_the_task(operation):
+                if _is_task_column_removal(operation):
                     # Django 5.2 removes the column first, and no database forgives that
                     # (test_a_history_goes_on_purpose_and_leaves_a_tombstone).
                     pair = OperationDependency(
@@ -121,58 +123,66 @@ class KeepsHistory(MigrationAutodetector):
 
     def only_relation_agnostic_fields(self, fields: Any) -> Any:
         """As Django's, by which it compares models; those that were renamed are found equal."""
-        for new, old in self.known.items():
+        for new, old in self.old_key_by_new.items():
             if fields is self.to_state.models[new].fields:
                 return [new]
             if fields is self.from_state.models[old].fields:
                 return [new]
         return super().only_relation_agnostic_fields(fields)
 
-    def _removed(self) -> set[Key]:
+    def _removed_task_models(self) -> set[Key]:
         """The task models that are no longer there."""
-        tasks = {task_of(stream) for stream in streams(self.from_state)}
+        tasks = {task_model_key(event_model) for event_model in event_models(self.from_state)}
         return {key for key in tasks & self.old_model_keys if key not in self.to_state.models}
 
-    def _added(self) -> list[Key]:
+    def _added_task_models(self) -> list[Key]:
         """The task models that were not there."""
-        tasks = {task_of(stream) for stream in streams(self.to_state)}
+        tasks = {task_model_key(event_model) for event_model in event_models(self.to_state)}
         return sorted(k for k in tasks & self.new_model_keys if k not in self.from_state.models)
 
-    def _know(self, old: Key, new: Key) -> None:
-        self.known[new] = old
-        before = [s for s in streams(self.from_state) if task_of(s) == old]
-        after = [s for s in streams(self.to_state) if task_of(s) == new]
-        for gone, come in zip(before, after, strict=False):
+    def _record_rename(self, old: Key, new: Key) -> None:
+        self.old_key_by_new[new] = old
+        before = [s for s in event_models(self.from_state) if task_model_key(s) == old]
+        after = [s for s in event_models(self.to_state) if task_model_key(s) == new]
+        for old_model, new_model in zip(before, after, strict=False):
             # One of the user's own may have kept its name.
-            if _key(gone) not in self.to_state.models and _key(come) not in self.from_state.models:
-                self.known[_key(come)] = _key(gone)
+            if (
+                _key(old_model) not in self.to_state.models
+                and _key(new_model) not in self.from_state.models
+            ):
+                self.old_key_by_new[_key(new_model)] = _key(old_model)
 
-    def _refuse_loss(self, stream: ModelState) -> None:
-        task = task_of(stream)
-        kept = {(app, old) for (app, _), old in self.renamed_models.items()}
-        labels = {"task": _label(self.from_state, task), "events": _label_of(stream)}
-        if _key(stream) in kept or _key(stream) in self.to_state.models:
-            if task not in kept and task not in self.to_state.models:
-                self._refuse_orphans(stream, labels)
-        elif task in kept or task in self.to_state.models:
-            raise CommandError(_LOST.format(**labels, advice=_LIVES_ON.format(**labels)))
+    def _reject_event_loss(self, event_model: ModelState) -> None:
+        task = task_model_key(event_model)
+        renamed_keys = {(app, old) for (app, _), old in self.renamed_models.items()}
+        labels = {"task": _label(self.from_state, task), "events": _model_label(event_model)}
+        if _key(event_model) in renamed_keys or _key(event_model) in self.to_state.models:
+            if task not in renamed_keys and task not in self.to_state.models:
+                self._reject_orphaned_events(event_model, labels)
+        elif task in renamed_keys or task in self.to_state.models:
+            raise CommandError(
+                _EVENTS_LOST.format(**labels, advice=_TASK_MODEL_REMAINS.format(**labels))
+            )
         elif names := [self.to_state.models[key].name for key in self._successors(task)]:
-            advice = _TO_GO.format(**labels, rename=_rename(labels["task"], names))
-            raise CommandError(_LOST.format(**labels, advice=advice))
+            advice = _DELETION_ADVICE.format(**labels, rename=_rename_advice(labels["task"], names))
+            raise CommandError(_EVENTS_LOST.format(**labels, advice=advice))
 
-    def _refuse_orphans(self, stream: ModelState, labels: dict[str, str]) -> None:
-        new = next((n for n, old in self.known.items() if old == _key(stream)), _key(stream))
-        other = _label(self.to_state, task_of(self.to_state.models[new]))
-        rename = _rename(labels["task"], [other.rpartition(".")[2]])
-        raise CommandError(_ORPHANED.format(**labels, other=other, rename=rename))
+    def _reject_orphaned_events(self, event_model: ModelState, labels: dict[str, str]) -> None:
+        new = next(
+            (n for n, old in self.old_key_by_new.items() if old == _key(event_model)),
+            _key(event_model),
+        )
+        other = _label(self.to_state, task_model_key(self.to_state.models[new]))
+        rename = _rename_advice(labels["task"], [other.rpartition(".")[2]])
+        raise CommandError(_EVENTS_ORPHANED.format(**labels, other=other, rename=rename))
 
     def _successors(self, task: Key) -> list[Key]:
         """The new task models that ``task`` may have become; a person may have said no."""
-        new = [key for key in self._added() if key not in self.known]
+        new = [key for key in self._added_task_models() if key not in self.old_key_by_new]
         return [key for key in new if (task, key) not in self.questioner.denied]
 
 
-class _Remembering:
+class _CachingQuestioner:
     """A questioner that asks nothing twice."""
 
     def __init__(self, questioner: Any, renamed: tuple[Key, Key] | None) -> None:
@@ -191,44 +201,48 @@ class _Remembering:
 
     def ask_rename_model(self, old: ModelState, new: ModelState) -> bool:
         pair = (_key(old), _key(new))
-        if is_stream(old) and is_stream(new) and task_of(old) != task_of(new):
+        if (
+            is_event_model(old)
+            and is_event_model(new)
+            and task_model_key(old) != task_model_key(new)
+        ):
             # Its events were renamed if and only if the task was.
-            return self.answers.get((task_of(old), task_of(new)), False)
+            return self.answers.get((task_model_key(old), task_model_key(new)), False)
         if pair not in self.answers:
             self.answers[pair] = bool(self.questioner.ask_rename_model(old, new))
         return self.answers[pair]
 
 
-def keeping_history(base: type[MigrationAutodetector]) -> type[MigrationAutodetector]:
+def history_autodetector_for(base: type[MigrationAutodetector]) -> type[MigrationAutodetector]:
     """``base``, whosever it is, with the care of KeepsHistory."""
-    if issubclass(base, KeepsHistory):
+    if issubclass(base, HistoryAutodetector):
         return base
-    return type("HistoryAutodetector", (KeepsHistory, base), {})
+    return type("HistoryAutodetector", (HistoryAutodetector, base), {})
 
 
-def _removes_the_task(operation: Any) -> bool:
+def _is_task_column_removal(operation: Any) -> bool:
     return type(operation) is RemoveField and operation.name == "task"
 
 
-def streams(state: ProjectState) -> Iterator[ModelState]:
+def event_models(state: ProjectState) -> Iterator[ModelState]:
     """The event models, by app and name."""
-    return (state.models[key] for key in sorted(state.models) if is_stream(state.models[key]))
+    return (state.models[key] for key in sorted(state.models) if is_event_model(state.models[key]))
 
 
 def _key(state: ModelState) -> Key:
     return state.app_label, state.name_lower
 
 
-def _label_of(state: ModelState) -> str:
+def _model_label(state: ModelState) -> str:
     return f"{state.app_label}.{state.name}"
 
 
 def _label(state: ProjectState, key: Key) -> str:
-    return _label_of(state.models[key]) if key in state.models else ".".join(key)
+    return _model_label(state.models[key]) if key in state.models else ".".join(key)
 
 
-def _rename(task: str, names: list[str]) -> str:
-    return "".join(_RENAME.format(task=task, name=name) for name in names)
+def _rename_advice(task: str, names: list[str]) -> str:
+    return "".join(_RENAME_ADVICE.format(task=task, name=name) for name in names)
 
 
 def _validate(before: ProjectState, after: ProjectState, old: Key, new: Key) -> None:
@@ -242,5 +256,5 @@ def _validate(before: ProjectState, after: ProjectState, old: Key, new: Key) -> 
         )
     if new in before.models:
         raise CommandError(f"Migrations know {'.'.join(new)} already.")
-    if old not in {task_of(stream) for stream in streams(before)}:
+    if old not in {task_model_key(event_model) for event_model in event_models(before)}:
         raise CommandError(f"{'.'.join(old)} is no task model; makemigrations can rename it.")

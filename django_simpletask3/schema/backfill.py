@@ -18,7 +18,7 @@ from ..ledger.tombstone import Tombstone, raised
 from ..states import Status
 from . import inferred_events, legacy_encoding
 
-_ROWS_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 
 class BeginStreams(ModelOperation):
@@ -43,8 +43,8 @@ class BeginStreams(ModelOperation):
         super().__init__(name)
 
     def deconstruct(self) -> Any:
-        told = {} if self.status is None else {"status": int(self.status)}
-        return type(self).__name__, [self.name], told
+        kwargs = {} if self.status is None else {"status": int(self.status)}
+        return type(self).__name__, [self.name], kwargs
 
     def state_forwards(self, app_label: str, state: Any) -> None:
         """The models stay as they are."""
@@ -56,20 +56,22 @@ class BeginStreams(ModelOperation):
         using = schema_editor.connection.alias
         if not self.allow_migrate_model(using, model):
             return
-        streams = inferred_events.streams_of(model)
-        unborn = model._base_manager.using(using).filter(sequence=0)
+        event_model = inferred_events.historical_event_model(model)
+        rows_without_events = model._base_manager.using(using).filter(sequence=0)
         # Keys that had rows before, which were deleted. Asked once: a planner that does not know
         # the new table yet would read all of it for each batch.
-        had_rows = streams._base_manager.using(using).filter(task_id=OuterRef("pk"))
-        known = set(unborn.filter(Exists(had_rows)).values_list("pk", flat=True))
+        earlier_events = event_model._base_manager.using(using).filter(task_id=OuterRef("pk"))
+        reused_pks = set(
+            rows_without_events.filter(Exists(earlier_events)).values_list("pk", flat=True)
+        )
 
-        def begin(rows: list[Any]) -> None:
-            born = [row for row in rows if row.pk not in known]
-            events = [event for row in born for event in self._begun(row, using)]
-            streams._base_manager.using(using).bulk_create(events)
-            _write(born, using)
+        def write_events(rows: list[Any]) -> None:
+            new_rows = [row for row in rows if row.pk not in reused_pks]
+            events = [event for row in new_rows for event in self._infer_events(row, using)]
+            event_model._base_manager.using(using).bulk_create(events)
+            _update_rows(new_rows, using)
 
-        _in_batches(unborn, begin)
+        _run_in_batches(rows_without_events, write_events)
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
@@ -78,24 +80,34 @@ class BeginStreams(ModelOperation):
         using = schema_editor.connection.alias
         if not self.allow_migrate_model(using, model):
             return
-        streams = inferred_events.streams_of(model)
+        event_model = inferred_events.historical_event_model(model)
 
-        def forget(rows: list[Any]) -> None:
-            told: dict[Any, list[Any]] = {}
-            for event in _of(streams, using, rows).order_by("sequence"):
-                told.setdefault(event.task_id, []).append(event)
-            unmoved = [row for row in rows if inferred_events.is_unmoved(row, told.get(row.pk, []))]
-            if not unmoved:
+        def remove_events(rows: list[Any]) -> None:
+            events_by_task: dict[Any, list[Any]] = {}
+            for event in _events_of(event_model, using, rows).order_by("sequence"):
+                events_by_task.setdefault(event.task_id, []).append(event)
+            untouched_rows = [
+                row
+                for row in rows
+                if inferred_events.has_only_inferred_events(row, events_by_task.get(row.pk, []))
+            ]
+            if not untouched_rows:
                 return
-            _take_away(_of(streams, using, unmoved), unmoved, f"back: {self.describe()}")
-            for row in unmoved:
-                inferred_events.forget(row, told[row.pk], using)
-                self._unread(row)
-            _write(unmoved, using)
+            _delete_events(
+                _events_of(event_model, using, untouched_rows),
+                untouched_rows,
+                f"back: {self.describe()}",
+            )
+            for row in untouched_rows:
+                inferred_events.restore_columns(row, events_by_task[row.pk], using)
+                self._revert_row(row)
+            _update_rows(untouched_rows, using)
 
-        begun = model._base_manager.using(using).filter(sequence__range=(1, inferred_events.MOST))
+        candidates = model._base_manager.using(using).filter(
+            sequence__range=(1, inferred_events.MAX_EVENTS)
+        )
         with task_context(actor=inferred_events.ACTOR):
-            _in_batches(begun, forget)
+            _run_in_batches(candidates, remove_events)
 
     def describe(self) -> str:
         return f"Begin the streams of the rows of {self.name} that have no events"
@@ -104,18 +116,18 @@ class BeginStreams(ModelOperation):
     def migration_name_fragment(self) -> str:
         return f"begin_streams_{self.name_lower}"
 
-    def _read(self, row: Any) -> None:
+    def _convert_row(self, row: Any) -> None:
         """Let the columns of ``row`` hold what this version understands."""
         if self.status is not None:
             row.status = self.status
 
-    def _unread(self, row: Any) -> None:
+    def _revert_row(self, row: Any) -> None:
         """Let the columns of ``row`` hold what they held before ``_read``."""
 
-    def _begun(self, row: Any, using: str) -> list[Any]:
-        self._read(row)
+    def _infer_events(self, row: Any, using: str) -> list[Any]:
+        self._convert_row(row)
         try:
-            return inferred_events.begun(row, using)
+            return inferred_events.infer_events(row, using)
         except ValueError:
             raise CommandError(
                 f"{row._meta.label} {row.pk} has the status {row.status}, which no task has. Let "
@@ -136,8 +148,8 @@ class UpgradeFrom01(BeginStreams):
         super().__init__(name)
 
     def deconstruct(self) -> Any:
-        told = {"keep_unreadable": True} if self.keep_unreadable else {}
-        return type(self).__name__, [self.name], told
+        kwargs = {"keep_unreadable": True} if self.keep_unreadable else {}
+        return type(self).__name__, [self.name], kwargs
 
     def describe(self) -> str:
         return f"Bring the rows of {self.name} along from 0.1"
@@ -146,16 +158,16 @@ class UpgradeFrom01(BeginStreams):
     def migration_name_fragment(self) -> str:
         return f"upgrade_{self.name_lower}_from_0_1"
 
-    def _read(self, row: Any) -> None:
+    def _convert_row(self, row: Any) -> None:
         if row.result_data is not None:
-            row.result_data = encode(self._value(row, "result_data"))
+            row.result_data = encode(self._decode_column(row, "result_data"))
         if row.error_data is not None:
-            error = self._value(row, "error_data")
-            told = error if isinstance(error, dict) else {"message": str(error)}
-            named = {"type": "BizError", "message": "", **told}
-            row.error_data = encode(named)
+            error = self._decode_column(row, "error_data")
+            details = error if isinstance(error, dict) else {"message": str(error)}
+            error_fields = {"type": "BizError", "message": "", **details}
+            row.error_data = encode(error_fields)
 
-    def _value(self, row: Any, name: str) -> Any:
+    def _decode_column(self, row: Any, name: str) -> Any:
         text = getattr(row, name)
         try:
             return legacy_encoding.decode(
@@ -170,7 +182,7 @@ class UpgradeFrom01(BeginStreams):
                 f"are: UpgradeFrom01({self.name!r}, keep_unreadable=True)."
             ) from None
 
-    def _unread(self, row: Any) -> None:
+    def _revert_row(self, row: Any) -> None:
         if row.result_data is not None:
             row.result_data = legacy_encoding.encode(decode(row.result_data), settings.SECRET_KEY)
         if row.error_data is not None:
@@ -179,11 +191,11 @@ class UpgradeFrom01(BeginStreams):
             row.error_data = legacy_encoding.encode(error, settings.SECRET_KEY)
 
 
-def _of(streams: Any, using: str, rows: Iterable[Any]) -> Any:
-    return streams._base_manager.using(using).filter(task_id__in=[row.pk for row in rows])
+def _events_of(event_model: Any, using: str, rows: Iterable[Any]) -> Any:
+    return event_model._base_manager.using(using).filter(task_id__in=[row.pk for row in rows])
 
 
-def _take_away(events: Any, rows: Sequence[Any], reason: str) -> None:
+def _delete_events(events: Any, rows: Sequence[Any], reason: str) -> None:
     """Delete the ``events`` of ``rows`` and leave a tombstone, if there is a place for it."""
     using, model = events.db, rows[0]._meta.label
     if Tombstone._meta.db_table not in connections[using].introspection.table_names():
@@ -191,25 +203,25 @@ def _take_away(events: Any, rows: Sequence[Any], reason: str) -> None:
         return
     # It opens the door of a table that is append-only by another app's migrations.
     with raised(using, model, "stream", reason) as tombstone:
-        gone = events._raw_delete(using)
-        tombstone.inscribe({row.pk: row.digest for row in rows}, events=gone)
+        deleted_count = events._raw_delete(using)
+        tombstone.inscribe({row.pk: row.digest for row in rows}, events=deleted_count)
 
 
-def _in_batches(rows: models.QuerySet[Any], do: Callable[[list[Any]], None]) -> None:
+def _run_in_batches(rows: models.QuerySet[Any], action: Callable[[list[Any]], None]) -> None:
     """Call ``do`` with the ``rows``, by key; each batch is locked, in a transaction of its own."""
     if connections[rows.db].features.has_select_for_update:
         rows = rows.select_for_update()
-    last: dict[str, Any] = {}
+    key_filter: dict[str, Any] = {}
     while True:
         with transaction.atomic(using=rows.db):
-            batch = list(rows.filter(**last).order_by("pk")[:_ROWS_AT_ONCE])
+            batch = list(rows.filter(**key_filter).order_by("pk")[:_BATCH_SIZE])
             if not batch:
                 return
-            do(batch)
-        last = {"pk__gt": batch[-1].pk}
+            action(batch)
+        key_filter = {"pk__gt": batch[-1].pk}
 
 
-def _write(rows: Iterable[Any], using: str) -> None:
+def _update_rows(rows: Iterable[Any], using: str) -> None:
     """Update the columns of ``rows`` in one round trip, where the driver can."""
     connection = connections[using]
     quote = connection.ops.quote_name
@@ -217,7 +229,7 @@ def _write(rows: Iterable[Any], using: str) -> None:
     if not rows:
         return
     meta = rows[0]._meta
-    fields = [meta.get_field(name) for name in inferred_events.WRITTEN]
+    fields = [meta.get_field(name) for name in inferred_events.UPDATED_COLUMNS]
     columns = ", ".join(f"{quote(field.column)} = %s" for field in fields)
     statement = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote(meta.pk.column)} = %s"
     values = [

@@ -12,9 +12,9 @@ from django.db.migrations import Migration
 from django.db.migrations.operations import CreateModel, DeleteModel, RenameModel
 from django.db.migrations.state import ModelState
 
-from .autodetector import is_stream
+from .autodetector import is_event_model
 from .protect import DropHistory
-from .protection_state import flat
+from .protection_state import flatten
 
 Key = tuple[str, str]
 
@@ -35,17 +35,19 @@ _BACKWARDS = (
 )
 
 
-def refuse(using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: Any) -> None:
+def reject_event_loss(
+    using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: Any
+) -> None:
     """Before a migration: raise CommandError if ``plan`` drops events without saying so."""
-    for key, migration, backwards in _dropped(plan):
-        model = _stream(apps, key)
+    for key, migration, backwards in _dropped_models(plan):
+        model = _event_model(apps, key)
         if model is None or not _has_rows(model, using):
             continue
-        told = _BACKWARDS if backwards else _FORWARDS
+        message = _BACKWARDS if backwards else _FORWARDS
         raise CommandError(
-            told.format(
+            message.format(
                 migration=migration,
-                task=_task(model),
+                task=_task_label(model),
                 events=model._meta.label,
                 name=key[1],
                 using=using,
@@ -53,21 +55,25 @@ def refuse(using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: 
         )
 
 
-def _dropped(plan: Iterable[tuple[Migration, bool]]) -> Iterator[tuple[Key, Migration, bool]]:
+def _dropped_models(
+    plan: Iterable[tuple[Migration, bool]],
+) -> Iterator[tuple[Key, Migration, bool]]:
     """The models whose tables ``plan`` drops, by the names that they have before it."""
     origins: dict[Key, Key | None] = {}
     for migration, backwards in plan:
-        for key in _gone(migration, backwards, origins):
+        for key in _models_dropped_by(migration, backwards, origins):
             yield key, migration, backwards
 
 
-def _gone(migration: Migration, backwards: bool, origins: dict[Key, Key | None]) -> Iterator[Key]:
+def _models_dropped_by(
+    migration: Migration, backwards: bool, origins: dict[Key, Key | None]
+) -> Iterator[Key]:
     label = migration.app_label
-    granted: set[Key] = set()
-    for operation in _steps(migration, backwards):
+    allowed: set[Key] = set()
+    for operation in _ordered_operations(migration, backwards):
         match operation:
             case DropHistory():
-                granted.add((label, operation.name_lower))
+                allowed.add((label, operation.name_lower))
             case RenameModel():
                 names = (operation.old_name_lower, operation.new_name_lower)
                 old, new = reversed(names) if backwards else names
@@ -78,22 +84,22 @@ def _gone(migration: Migration, backwards: bool, origins: dict[Key, Key | None])
                     origins[key] = None  # made within the plan: whatever it has, it had not before
                     continue
                 origin = origins.pop(key, key)
-                if origin is not None and key not in granted:
+                if origin is not None and key not in allowed:
                     yield origin
 
 
-def _steps(migration: Migration, backwards: bool) -> list[Any]:
-    steps = list(flat(migration.operations))
-    return steps[::-1] if backwards else steps
+def _ordered_operations(migration: Migration, backwards: bool) -> list[Any]:
+    operations = list(flatten(migration.operations))
+    return operations[::-1] if backwards else operations
 
 
-def _stream(apps: Apps, key: Key) -> Any:
+def _event_model(apps: Apps, key: Key) -> Any:
     """The event model that was called so before the plan; None if there is none."""
     try:
         model = apps.get_model(*key)
     except LookupError:
         return None
-    return model if is_stream(ModelState.from_model(model)) else None
+    return model if is_event_model(ModelState.from_model(model)) else None
 
 
 def _has_rows(model: type[models.Model], using: str) -> bool:
@@ -104,6 +110,6 @@ def _has_rows(model: type[models.Model], using: str) -> bool:
     return model._base_manager.using(using).exists()
 
 
-def _task(model: type[models.Model]) -> str:
+def _task_label(model: type[models.Model]) -> str:
     related: Any = model._meta.get_field("task").related_model
     return str(related._meta.label)

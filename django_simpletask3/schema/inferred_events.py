@@ -18,7 +18,7 @@ ACTOR = "migrate"
 REASON = "was there before its events"
 
 #: The shortest way to each status.
-_WAYS = {
+_KINDS_BY_STATUS = {
     Status.PENDING: (EventKind.ENQUEUE,),
     Status.RUNNING: (EventKind.ENQUEUE, EventKind.START),
     Status.SUCCESS: (EventKind.ENQUEUE, EventKind.START, EventKind.ACK),
@@ -26,36 +26,36 @@ _WAYS = {
     Status.CANCELED: (EventKind.ENQUEUE, EventKind.CANCEL),
 }
 #: How many events are made up for a row at most.
-MOST = max(map(len, _WAYS.values()))
-_STATE = Projection._fields
+MAX_EVENTS = max(map(len, _KINDS_BY_STATUS.values()))
+_PROJECTED_COLUMNS = Projection._fields
 #: The columns that ``begun`` and ``forget`` assign.
-WRITTEN = (*_STATE, "result_data", "error_data", "add_time", "check_at")
+UPDATED_COLUMNS = (*_PROJECTED_COLUMNS, "result_data", "error_data", "add_time", "check_at")
 
 
-def begun(row: Any, using: str) -> list[Any]:
+def infer_events(row: Any, using: str) -> list[Any]:
     """The events that the status of ``row`` implies; its columns are made to say the same.
 
     Raises ValueError if it is the status of no task.
     """
-    kinds = _WAYS[Status(row.status)]
+    kinds = _KINDS_BY_STATUS[Status(row.status)]
     projection, events = Projection(), []
-    evidence, left_over = _evidence(kinds[-1], row)
-    for kind, moment in zip(kinds, _moments(row, kinds, using), strict=True):
+    outcome_data, remaining_values = _outcome_data(kinds[-1], row)
+    for kind, event_time in zip(kinds, _event_times(row, kinds, using), strict=True):
         data = {
             "adopted": True,
-            **(left_over if kind is EventKind.ENQUEUE else {}),
-            **(evidence if kind is kinds[-1] else {}),
+            **(remaining_values if kind is EventKind.ENQUEUE else {}),
+            **(outcome_data if kind is kinds[-1] else {}),
         }
-        event = _next(projection, kind, moment, row, data)
+        event = _build_event(projection, kind, event_time, row, data)
         projection = projection.after(event)
         events.append(event)
-    for name in _STATE:
+    for name in _PROJECTED_COLUMNS:
         setattr(row, name, getattr(projection, name))
     row.check_at = None if row.status in FINAL else clock.now(using)
     return events
 
 
-def forget(row: Any, events: Sequence[Any], using: str) -> None:
+def restore_columns(row: Any, events: Sequence[Any], using: str) -> None:
     """Let ``row`` say what it said before ``events`` were made for it."""
     first = decode(events[0].data)
     for name, value in first.get("erased", {}).items():
@@ -64,58 +64,60 @@ def forget(row: Any, events: Sequence[Any], using: str) -> None:
     row.check_at = clock.now(using)
 
 
-def streams_of(model: type[models.Model]) -> Any:
+def historical_event_model(model: type[models.Model]) -> Any:
     """The event model of ``model``, as migrations know both."""
     relation: Any = model._meta.get_field("events")
     return relation.related_model
 
 
-def is_unmoved(row: Any, events: Sequence[Any]) -> bool:
+def has_only_inferred_events(row: Any, events: Sequence[Any]) -> bool:
     """Whether all that ever happened to ``row`` is what was made up for it."""
     return len(events) == row.sequence and all(
         event.data is not None and (decode(event.data) or {}).get("adopted") for event in events
     )
 
 
-def _moments(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[datetime]:
+def _event_times(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[datetime]:
     """When each of ``kinds`` happened, by what the row knows; never before the one before it."""
-    known = [row.add_time, row.start_time, row.done_time, row.result_time]
-    told = [moment for moment in known if moment is not None]
-    row.add_time = min(told, default=clock.now(using))
+    column_times = [row.add_time, row.start_time, row.done_time, row.result_time]
+    known_times = [event_time for event_time in column_times if event_time is not None]
+    row.add_time = min(known_times, default=clock.now(using))
     columns = {EventKind.ENQUEUE: row.add_time, EventKind.START: row.start_time}
-    moment = row.add_time
+    event_time = row.add_time
     for kind in kinds:
-        said = columns.get(kind, row.done_time or row.result_time)
-        moment = max(moment, said or moment)
-        yield moment
+        recorded_time = columns.get(kind, row.done_time or row.result_time)
+        event_time = max(event_time, recorded_time or event_time)
+        yield event_time
 
 
-def _evidence(last: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _outcome_data(last_kind: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the last event says of the outcome, and the values in ``row`` that are not of it."""
     texts = {name: getattr(row, name) for name in ("result_data", "error_data")}
     values = {name: decode(text) for name, text in texts.items() if text is not None}
-    evidence: dict[str, Any] = {}
-    if last is EventKind.ACK and "result_data" in values:
+    outcome_data: dict[str, Any] = {}
+    if last_kind is EventKind.ACK and "result_data" in values:
         del values["result_data"]
         text = texts["result_data"]
-        evidence["result"] = {"digest": digest_of(text), "size": len(text)}
-    if last is EventKind.FAIL and isinstance(values.get("error_data"), dict):
+        outcome_data["result"] = {"digest": digest_of(text), "size": len(text)}
+    if last_kind is EventKind.FAIL and isinstance(values.get("error_data"), dict):
         error = values.pop("error_data")
-        evidence["error"] = {name: error.get(name) for name in ("type", "message")}
+        outcome_data["error"] = {name: error.get(name) for name in ("type", "message")}
     for name in values:
         setattr(row, name, None)
-    return evidence, {"erased": values} if values else {}
+    return outcome_data, {"erased": values} if values else {}
 
 
-def _next(before: Projection, kind: EventKind, moment: datetime, row: Any, data: Any) -> Any:
+def _build_event(
+    before: Projection, kind: EventKind, event_time: datetime, row: Any, data: Any
+) -> Any:
     """The event ``kind`` after those that led to ``before``, sealed."""
-    event: Any = streams_of(type(row))(
+    event: Any = historical_event_model(type(row))(
         task_id=row.pk,
         sequence=before.sequence + 1,
         kind=str(kind),
         from_status=before.status,
         attempt=before.attempt + (kind is EventKind.START),
-        event_time=moment,
+        event_time=event_time,
         worker="",
         actor=ACTOR,
         reason=REASON,

@@ -10,10 +10,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_bytes
 
-_BLOCK = 16
+_BLOCK_SIZE = 16
 #: A project whose SECRET_KEY was changed encrypted anew what it could not read.
-_LAYERS = 4
-_ENCRYPTED = re.compile(rf"(?:[0-9a-f]{{{2 * _BLOCK}}})+")
+_MAX_LAYERS = 4
+_ENCRYPTED = re.compile(rf"(?:[0-9a-f]{{{2 * _BLOCK_SIZE}}})+")
 _NO_CIPHER = (
     "Results of 0.1.x are encrypted: pip install 'django-simpletask3[upgrade]' to read them."
 )
@@ -28,10 +28,10 @@ def decode(text: str, keys: Sequence[str | bytes]) -> Any:
 
     A text that was never encrypted is read as JSON, or is the value itself.
     """
-    for _ in range(_LAYERS):
+    for _ in range(_MAX_LAYERS):
         if not _ENCRYPTED.fullmatch(text):
             break
-        text = _opened(text, keys)
+        text = _decrypt(text, keys)
     try:
         return json.loads(text)
     except ValueError:
@@ -46,16 +46,16 @@ def encode(value: Any, key: str | bytes) -> str:
 def encode_text(text: str, key: str | bytes) -> str:
     """``text`` as a column of 0.1.x holds it."""
     data = text.encode()
-    missing = _BLOCK - len(data) % _BLOCK
+    padding = _BLOCK_SIZE - len(data) % _BLOCK_SIZE
     encryptor = _cipher(key).encryptor()
-    return str((encryptor.update(data + bytes([missing]) * missing) + encryptor.finalize()).hex())
+    return str((encryptor.update(data + bytes([padding]) * padding) + encryptor.finalize()).hex())
 
 
-def _opened(text: str, keys: Sequence[str | bytes]) -> str:
+def _decrypt(text: str, keys: Sequence[str | bytes]) -> str:
     for key in keys:
         decryptor = _cipher(key).decryptor()
         data = decryptor.update(bytes.fromhex(text)) + decryptor.finalize()
-        if not 1 <= data[-1] <= _BLOCK or data[-data[-1] :] != data[-1:] * data[-1]:
+        if not 1 <= data[-1] <= _BLOCK_SIZE or data[-data[-1] :] != data[-1:] * data[-1]:
             continue
         try:
             return str(data[: -data[-1]].decode())
@@ -69,7 +69,7 @@ def _cipher(key: str | bytes) -> Any:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     except ImportError:
         raise ImproperlyConfigured(_NO_CIPHER) from None
-    folded = bytearray(_BLOCK)
-    for place, byte in enumerate(force_bytes(key)):
-        folded[place % _BLOCK] ^= byte
-    return Cipher(algorithms.AES(bytes(folded)), modes.ECB())  # noqa: S305 - what 0.1.x chose
+    aes_key = bytearray(_BLOCK_SIZE)
+    for index, byte in enumerate(force_bytes(key)):
+        aes_key[index % _BLOCK_SIZE] ^= byte
+    return Cipher(algorithms.AES(bytes(aes_key)), modes.ECB())  # noqa: S305 - what 0.1.x chose

@@ -23,8 +23,8 @@ from django.utils import timezone
 from . import triggers
 from .triggers import Table
 
-_LIMIT = 63
-_PATIENCE = "5s"
+_MAX_NAME_LENGTH = 63
+_LOCK_TIMEOUT = "5s"
 MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _BOUND = re.compile(r"TO \('(\d{4})-(\d{2})-(\d{2})")
 _REFUSAL = "This task has an event with this number in another month."
@@ -43,11 +43,11 @@ class ExtendPartitions(ModelOperation):
     atomic = False
 
     def __init__(self, name: str, until: str) -> None:
-        found = MONTH.fullmatch(until)
-        if found is None:
+        match = MONTH.fullmatch(until)
+        if match is None:
             raise ValueError(f'until is {until!r}: name a month, as in "2027-12".')
         self.until = until
-        self.last = date(int(found[1]), int(found[2]), 1)
+        self.last_month = date(int(match[1]), int(match[2]), 1)
         super().__init__(name)
 
     def state_forwards(self, app_label: str, state: Any) -> None:
@@ -56,8 +56,8 @@ class ExtendPartitions(ModelOperation):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        if (table := self._found(app_label, schema_editor, to_state)) is not None:
-            table.extend(self.last)
+        if (table := self._partitioned_table(app_label, schema_editor, to_state)) is not None:
+            table.extend(self.last_month)
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
@@ -71,13 +71,15 @@ class ExtendPartitions(ModelOperation):
     def migration_name_fragment(self) -> str:
         return f"extend_{self.name_lower}_{self.until.replace('-', '_')}"
 
-    def _found(self, app_label: str, schema_editor: Any, state: Any) -> _Partitioned | None:
+    def _partitioned_table(
+        self, app_label: str, schema_editor: Any, state: Any
+    ) -> _PartitionedTable | None:
         model = state.apps.get_model(app_label, self.name)
         connection = schema_editor.connection
         is_here = self.allow_migrate_model(connection.alias, model)
         if not is_here or connection.vendor != "postgresql":
             return None
-        return _Partitioned(connection, model)
+        return _PartitionedTable(connection, model)
 
 
 class PartitionEvents(ExtendPartitions):
@@ -91,17 +93,17 @@ class PartitionEvents(ExtendPartitions):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        if (table := self._found(app_label, schema_editor, to_state)) is not None:
+        if (table := self._partitioned_table(app_label, schema_editor, to_state)) is not None:
             if not table.is_partitioned():
-                table.divide()
-            table.extend(self.last)
+                table.partition_by_month()
+            table.extend(self.last_month)
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        table = self._found(app_label, schema_editor, to_state)
+        table = self._partitioned_table(app_label, schema_editor, to_state)
         if table is not None and table.is_partitioned():
-            table.unite()
+            table.merge_partitions()
 
     def describe(self) -> str:
         return f"Keep {self.name} by months in PostgreSQL"
@@ -119,44 +121,44 @@ class _Partition:
     @property
     def end(self) -> date | None:
         """The first day after it; None for the partition of the rest."""
-        found = _BOUND.search(self.bound)
-        return date(*map(int, found.groups())) if found else None
+        match = _BOUND.search(self.bound)
+        return date(*map(int, match.groups())) if match else None
 
 
-class _Partitioned:
+class _PartitionedTable:
     """The table of an event model in PostgreSQL, in one piece or in many."""
 
     def __init__(self, connection: Any, model: type[models.Model]) -> None:
         self.connection = connection
         self.table = Table.of(model)
-        self.newest = model._base_manager.using(connection.alias)
+        self.events = model._base_manager.using(connection.alias)
         meta: Any = model._meta
-        self.time = str(meta.get_field("event_time").column)
-        self.check = f"simpletask3_before_{self.table.digest}"
-        self.guard = f"django_simpletask3_one_event_{self.table.digest}"
+        self.time_column = str(meta.get_field("event_time").column)
+        self.check_name = f"simpletask3_before_{self.table.digest}"
+        self.trigger_name = f"django_simpletask3_one_event_{self.table.digest}"
 
     def is_partitioned(self) -> bool:
-        (kind,) = self._asked(
-            "SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self._q(self.table.name)
+        (kind,) = self._fetch_rows(
+            "SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self._quote(self.table.name)
         )[0]
         return str(kind) == "p"
 
     def partitions(self) -> list[_Partition]:
         with transaction.atomic(using=self.connection.alias):
             self._run("SET LOCAL timezone = 'UTC'")  # in which the bounds are told
-            rows = self._asked(
+            rows = self._fetch_rows(
                 "SELECT relname, pg_get_expr(relpartbound, pg_class.oid) FROM pg_inherits "
                 "JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass(%s) "
                 "ORDER BY relname",
-                self._q(self.table.name),
+                self._quote(self.table.name),
             )
         return [_Partition(*row) for row in rows]
 
-    def divide(self) -> None:
+    def partition_by_month(self) -> None:
         """Make the table the first partition of a new one with its name."""
-        newest = self.newest.aggregate(last=Max("event_time"))["last"]
+        newest_time = self.events.aggregate(last=Max("event_time"))["last"]
         now = datetime.now(UTC)
-        start = _next_month(max(_day(moment) for moment in (now, newest or now)))
+        start = _next_month(max(_day(time) for time in (now, newest_time or now)))
         names = self._names(start)
         # Checked while others go on writing; attaching then needs no look at the rows.
         self._run(
@@ -165,7 +167,7 @@ class _Partitioned:
             "ALTER TABLE {table} VALIDATE CONSTRAINT {check}",
             **names,
         )
-        with self._rebuilt():
+        with self._suspend_protection():
             self._run(
                 "ALTER TABLE {table} RENAME TO {before}",
                 "ALTER TABLE {before} ALTER COLUMN {key} DROP IDENTITY IF EXISTS",
@@ -195,35 +197,41 @@ class _Partitioned:
                 **names,
             )
 
-    def extend(self, last: date) -> None:
+    def extend(self, last_month: date) -> None:
         """Add the months up to ``last``, that included."""
-        there = self.partitions()
-        ends = [one.end for one in there if one.end is not None]
-        rests = [one.name for one in there if "DEFAULT" in one.bound]
-        if not ends or not rests:
+        partitions = self.partitions()
+        ends = [partition.end for partition in partitions if partition.end is not None]
+        default_partitions = [
+            partition.name for partition in partitions if "DEFAULT" in partition.bound
+        ]
+        if not ends or not default_partitions:
             raise CommandError(
                 f"The partitions of {self.table.name} are not those of PartitionEvents: it has "
-                f"{', '.join(f'{one.name} {one.bound}' for one in there) or 'none'}."
+                f"{', '.join(f'{one.name} {one.bound}' for one in partitions) or 'none'}."
             )
         month = max(ends)
-        while month <= last:
-            self._add(month, rests[0])
+        while month <= last_month:
+            self._add_month(month, default_partitions[0])
             month = _next_month(month)
 
-    def unite(self) -> None:
+    def merge_partitions(self) -> None:
         """Put everything into one table again."""
-        there = self.partitions()
-        (before,) = [one.name for one in there if "MINVALUE" in one.bound]
-        names = {**self._names(date.min), "before": self._q(before)}
-        with self._rebuilt():
+        partitions = self.partitions()
+        (first_partition,) = [
+            partition.name for partition in partitions if "MINVALUE" in partition.bound
+        ]
+        names = {**self._names(date.min), "before": self._quote(first_partition)}
+        with self._suspend_protection():
             self._run("DROP TRIGGER {guard} ON {table}", "DROP FUNCTION {guard}, {known}", **names)
-            for one in there:
-                self._run(f"ALTER TABLE {{table}} DETACH PARTITION {self._q(one.name)}", **names)
-            for one in there:
-                if one.name != before:
-                    moved = self._q(one.name)
-                    self._run(f"INSERT INTO {{before}} SELECT * FROM {moved}", **names)
-                    self._run(f"DROP TABLE {moved}")
+            for partition in partitions:
+                self._run(
+                    f"ALTER TABLE {{table}} DETACH PARTITION {self._quote(partition.name)}", **names
+                )
+            for partition in partitions:
+                if partition.name != first_partition:
+                    source = self._quote(partition.name)
+                    self._run(f"INSERT INTO {{before}} SELECT * FROM {source}", **names)
+                    self._run(f"DROP TABLE {source}")
             self._run(
                 "DROP TABLE {table}",
                 "ALTER TABLE {before} RENAME TO {table}",
@@ -233,23 +241,23 @@ class _Partitioned:
                 **names,
             )
 
-    def _add(self, month: date, rest: str) -> None:
-        after = _next_month(month)
+    def _add_month(self, month: date, default_partition: str) -> None:
+        next_month = _next_month(month)
         names = {
             **self._names(month),
-            "month": self._q(_name(self.table.name, f"{month:%Y_%m}")),
-            "rest": self._q(rest),
-            "end": _literal(after),
+            "month": self._quote(_short_name(self.table.name, f"{month:%Y_%m}")),
+            "rest": self._quote(default_partition),
+            "end": _literal(next_month),
         }
-        within = "{time} >= {start} AND {time} < {end}"
+        condition = "{time} >= {start} AND {time} < {end}"
         with transaction.atomic(using=self.connection.alias):
             self._run(
-                "SET LOCAL lock_timeout = '" + _PATIENCE + "'",
+                "SET LOCAL lock_timeout = '" + _LOCK_TIMEOUT + "'",
                 "LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE",
                 "CREATE TABLE {month} (LIKE {rest} INCLUDING ALL)",
                 # The triggers of append-only tables would refuse to move what came too late.
                 "ALTER TABLE {rest} DISABLE TRIGGER USER",
-                f"WITH moved AS (DELETE FROM {{rest}} WHERE {within} RETURNING *) "
+                f"WITH moved AS (DELETE FROM {{rest}} WHERE {condition} RETURNING *) "
                 "INSERT INTO {month} SELECT * FROM moved",
                 "ALTER TABLE {rest} ENABLE TRIGGER USER",
                 "ALTER TABLE {table} ATTACH PARTITION {month} FOR VALUES FROM ({start}) TO ({end})",
@@ -259,41 +267,41 @@ class _Partitioned:
     def _names(self, start: date) -> dict[str, str]:
         name = self.table.name
         return {
-            "table": self._q(name),
-            "before": self._q(_name(name, f"before_{start:%Y_%m}")),
-            "rest": self._q(_name(name, "rest")),
-            "sequence": self._q(_name(name, "id_seq")),
-            "check": self._q(self.check),
-            "guard": self._q(self.guard),
-            "known": self._q(f"{self.guard}_known"),
-            "key": self._q(self.table.key),
+            "table": self._quote(name),
+            "before": self._quote(_short_name(name, f"before_{start:%Y_%m}")),
+            "rest": self._quote(_short_name(name, "rest")),
+            "sequence": self._quote(_short_name(name, "id_seq")),
+            "check": self._quote(self.check_name),
+            "guard": self._quote(self.trigger_name),
+            "known": self._quote(f"{self.trigger_name}_known"),
+            "key": self._quote(self.table.key),
             "plain_key": self.table.key,
-            "task": self._q(self.table.task),
-            "number": self._q(self.table.sequence),
-            "time": self._q(self.time),
+            "task": self._quote(self.table.task),
+            "number": self._quote(self.table.sequence),
+            "time": self._quote(self.time_column),
             "start": _literal(start),
         }
 
     @contextmanager
-    def _rebuilt(self) -> Iterator[None]:
+    def _suspend_protection(self) -> Iterator[None]:
         """In a transaction that holds the table; its protection is put up again, if it had one."""
-        dialect = triggers.dialect_of(self.connection)
+        dialect = triggers.dialect_for(self.connection)
         with transaction.atomic(using=self.connection.alias):
             self._run(
-                f"SET LOCAL lock_timeout = '{_PATIENCE}'",
-                f"LOCK TABLE {self._q(self.table.name)} IN ACCESS EXCLUSIVE MODE",
+                f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'",
+                f"LOCK TABLE {self._quote(self.table.name)} IN ACCESS EXCLUSIVE MODE",
             )
-            there = dialect.installed(self.table)
-            if there:
-                self._run(*triggers.taking_away(self.connection, self.table, there))
+            installed = dialect.installed_triggers(self.table)
+            if installed:
+                self._run(*triggers.removal_statements(self.connection, self.table, installed))
             yield
-            if there:
-                self._run(*triggers.putting_up(self.connection, self.table))
+            if installed:
+                self._run(*triggers.creation_statements(self.connection, self.table))
 
-    def _q(self, name: str) -> str:
+    def _quote(self, name: str) -> str:
         return str(self.connection.ops.quote_name(name))
 
-    def _asked(self, sql: str, *parameters: str) -> list[Any]:
+    def _fetch_rows(self, sql: str, *parameters: str) -> list[Any]:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
@@ -304,9 +312,9 @@ class _Partitioned:
                 cursor.execute(statement.format_map(names) if names else statement)
 
 
-def _name(table: str, ending: str) -> str:
+def _short_name(table: str, suffix: str) -> str:
     """The name of something that belongs to ``table``, as short as PostgreSQL wants it."""
-    return f"{truncate_name(table, _LIMIT - len(ending) - 1)}_{ending}"
+    return f"{truncate_name(table, _MAX_NAME_LENGTH - len(suffix) - 1)}_{suffix}"
 
 
 def _next_month(day: date) -> date:
@@ -317,7 +325,7 @@ def _literal(day: date) -> str:
     return f"'{day:%Y-%m-%d} 00:00:00+00'"
 
 
-def _day(moment: datetime) -> date:
+def _day(time: datetime) -> date:
     """The day of ``moment`` in UTC."""
-    aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    aware = timezone.make_aware(time) if timezone.is_naive(time) else time
     return aware.astimezone(UTC).date()

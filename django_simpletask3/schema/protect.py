@@ -15,14 +15,14 @@ from .triggers import Table
 
 PACKAGE = "django_simpletask3"
 
-_TOMBSTONES_FIRST = (
+_NO_TOMBSTONE_TABLE = (
     "{operation} needs the table of tombstones: add "
     '("django_simpletask3", "0001_initial") to the dependencies of the migration, and let the '
     "routers allow the app django_simpletask3 in the database {alias!r}."
 )
 
 
-class _OnEvents(ModelOperation):
+class _EventTableOperation(ModelOperation):
     """An operation on the table of one event model of the migration's app; no state changes."""
 
     category = OperationCategory.ALTERATION
@@ -39,30 +39,32 @@ class _OnEvents(ModelOperation):
         if (PACKAGE, "tombstone") not in state.models or not router.allow_migrate_model(
             alias, Tombstone
         ):
-            told = _TOMBSTONES_FIRST.format(operation=self.describe(), alias=alias)
-            raise ValueError(told)
+            message = _NO_TOMBSTONE_TABLE.format(operation=self.describe(), alias=alias)
+            raise ValueError(message)
         return Table.of(model)
 
     def _protect(self, app_label: str, schema_editor: Any, state: Any) -> None:
-        self._run(app_label, schema_editor, state, triggers.putting_up)
+        self._run(app_label, schema_editor, state, triggers.creation_statements)
 
     def _unprotect(self, app_label: str, schema_editor: Any, state: Any) -> None:
-        self._run(app_label, schema_editor, state, triggers.taking_away)
+        self._run(app_label, schema_editor, state, triggers.removal_statements)
 
-    def _run(self, app_label: str, schema_editor: Any, state: Any, making: Any) -> None:
+    def _run(self, app_label: str, schema_editor: Any, state: Any, statements_for: Any) -> None:
         table = self._table(app_label, schema_editor, state)
         if table is None:
             return
         connection = schema_editor.connection
-        dialect = triggers.dialect_of(connection)
+        dialect = triggers.dialect_for(connection)
         if schema_editor.collect_sql:
-            for statement in making(connection, table):
-                schema_editor.execute(dialect.told(statement), params=None)
+            for statement in statements_for(connection, table):
+                schema_editor.execute(dialect.format_for_client(statement), params=None)
             return
-        triggers.execute(connection, table, making(connection, table, dialect.installed(table)))
+        triggers.execute(
+            connection, table, statements_for(connection, table, dialect.installed_triggers(table))
+        )
 
 
-class ProtectEvents(_OnEvents):
+class ProtectEvents(_EventTableOperation):
     """Let the database refuse to change or delete events: ``ProtectEvents("invoiceevent")``.
 
     Inserting stays free. The migration depends on ``("django_simpletask3", "0001_initial")``.
@@ -86,7 +88,7 @@ class ProtectEvents(_OnEvents):
         return f"protect_{self.name_lower}"
 
 
-class UnprotectEvents(_OnEvents):
+class UnprotectEvents(_EventTableOperation):
     """Take the protection away again: for good, or around what has to rewrite the events."""
 
     def database_forwards(
@@ -107,7 +109,7 @@ class UnprotectEvents(_OnEvents):
         return f"unprotect_{self.name_lower}"
 
 
-class DropHistory(_OnEvents):
+class DropHistory(_EventTableOperation):
     """Say that the next operations drop this event model, with its events, and why.
 
     ``migrate`` refuses to drop a table that has events without it. What stays is a tombstone, which
@@ -150,7 +152,7 @@ class DropHistory(_OnEvents):
 def _summary(events: Any, using: str) -> dict[str, Any]:
     """What a tombstone says of all rows of an event model."""
     rows = events._base_manager.using(using).order_by("task_id", "sequence")
-    told = rows.aggregate(
+    totals = rows.aggregate(
         tasks=models.Count("task_id", distinct=True),
         events=models.Count("pk"),
         first_time=models.Min("event_time"),
@@ -160,4 +162,4 @@ def _summary(events: Any, using: str) -> dict[str, Any]:
     for link in rows.values_list("digest", flat=True).iterator():
         digest.update(link.encode())
     label = events._meta.get_field("task").related_model._meta.label
-    return {**told, "model": label, "digest": digest.hexdigest()}
+    return {**totals, "model": label, "digest": digest.hexdigest()}

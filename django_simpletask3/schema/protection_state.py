@@ -20,23 +20,23 @@ from .protect import PACKAGE, ProtectEvents, UnprotectEvents
 from .triggers import Table
 
 
-def promised(using: str, apps: Apps | None = None) -> list[Table]:
+def protected_tables(using: str, apps: Apps | None = None) -> list[Table]:
     """The tables in the database ``using`` that its applied migrations promise to protect.
 
     ``apps`` are the models as those migrations leave them, where the caller has them.
     """
     executor = MigrationExecutor(connections[using])
-    applied = _applied(executor)
-    names = protected(applied)
+    applied = _applied_migrations(executor)
+    names = protected_event_models(applied)
     if not names:
         return []
     if apps is None:
         apps = executor.loader.project_state([(m.app_label, m.name) for m in applied]).apps
-    found: list[Any] = [apps.get_model(*name) for name in sorted(names)]
-    return [Table.of(model) for model in found if router.allow_migrate_model(using, model)]
+    event_models: list[Any] = [apps.get_model(*name) for name in sorted(names)]
+    return [Table.of(model) for model in event_models if router.allow_migrate_model(using, model)]
 
 
-def is_open(using: str) -> bool:
+def has_open_tombstone(using: str) -> bool:
     """Whether everybody may change events in the database ``using``: a tombstone stands open."""
     connection = connections[using]
     if Tombstone._meta.db_table not in connection.introspection.table_names():
@@ -44,7 +44,7 @@ def is_open(using: str) -> bool:
     return Tombstone.objects.using(using).filter(is_open=True).exists()
 
 
-def restore(using: str, plan: Any = None, apps: Apps = installed_apps, **_: Any) -> None:
+def restore_triggers(using: str, plan: Any = None, apps: Apps = installed_apps, **_: Any) -> None:
     """After a migration: put up again what is missing or was altered.
 
     SQLite loses the triggers of a table whenever a migration builds the table anew.
@@ -52,60 +52,62 @@ def restore(using: str, plan: Any = None, apps: Apps = installed_apps, **_: Any)
     if plan is None:
         return  # a flush, which takes none away
     connection = connections[using]
-    for table in promised(using, apps):
-        if not triggers.are_sound(connection, table):
-            there = triggers.dialect_of(connection).installed(table)
-            triggers.execute(connection, table, triggers.putting_up(connection, table, there))
+    for table in protected_tables(using, apps):
+        if not triggers.has_expected_triggers(connection, table):
+            installed = triggers.dialect_for(connection).installed_triggers(table)
+            triggers.execute(
+                connection, table, triggers.creation_statements(connection, table, installed)
+            )
 
 
-def make_way(using: str, plan: Iterable[tuple[Migration, bool]], **_: Any) -> None:
+def drop_sqlite_triggers(using: str, plan: Iterable[tuple[Migration, bool]], **_: Any) -> None:
     """Before a migration of this package: SQLite cannot rebuild a table that triggers read."""
     connection = connections[using]
     if connection.vendor != "sqlite" or PACKAGE not in {step.app_label for step, _ in plan}:
         return
     with connection.cursor() as cursor:
-        for row in triggers.dialect_of(connection).read():
+        for row in triggers.dialect_for(connection).read():
             name = row[2]
             cursor.execute(f"DROP TRIGGER {connection.ops.quote_name(name)}")
 
 
-def _applied(executor: MigrationExecutor) -> list[Migration]:
+def _applied_migrations(executor: MigrationExecutor) -> list[Migration]:
     """The migrations that were applied, in order."""
     loader = executor.loader
     plan = executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True)
     return [m for m, _ in plan if (m.app_label, m.name) in loader.applied_migrations]
 
 
-def protected(migrations: Iterable[Migration]) -> set[tuple[str, str]]:
+def protected_event_models(migrations: Iterable[Migration]) -> set[tuple[str, str]]:
     """The event models, by app and present name, whose protection was promised and not undone."""
-    return standing(migrations, ProtectEvents, UnprotectEvents)
+    return models_with_operation(migrations, ProtectEvents, UnprotectEvents)
 
 
-def standing(
+def models_with_operation(
     migrations: Iterable[Migration],
-    begun: type[ModelOperation],
-    ended: type[ModelOperation] = DeleteModel,
+    added_by: type[ModelOperation],
+    removed_by: type[ModelOperation] = DeleteModel,
 ) -> set[tuple[str, str]]:
     """The models, by app and present name, that had an operation ``begun`` and none ``ended``."""
-    found: set[tuple[str, str]] = set()
+    keys: set[tuple[str, str]] = set()
     for migration in migrations:
         label = migration.app_label
-        for operation in flat(migration.operations):
-            if isinstance(operation, begun):
-                found.add((label, operation.name_lower))
-            elif isinstance(operation, (DeleteModel, ended)):
-                found.discard((label, operation.name_lower))
-            elif isinstance(operation, RenameModel) and (label, operation.old_name_lower) in found:
-                found.remove((label, operation.old_name_lower))
-                found.add((label, operation.new_name_lower))
-    return found
+        for operation in flatten(migration.operations):
+            if isinstance(operation, added_by):
+                keys.add((label, operation.name_lower))
+            elif isinstance(operation, (DeleteModel, removed_by)):
+                keys.discard((label, operation.name_lower))
+            elif isinstance(operation, RenameModel) and (label, operation.old_name_lower) in keys:
+                keys.remove((label, operation.old_name_lower))
+                keys.add((label, operation.new_name_lower))
+    return keys
 
 
-def flat(operations: Iterable[Operation]) -> Iterator[Operation]:
+def flatten(operations: Iterable[Operation]) -> Iterator[Operation]:
     """The operations, with those that are told to the database and to the state apart."""
     for operation in operations:
         if isinstance(operation, SeparateDatabaseAndState):
-            yield from flat(operation.database_operations)
-            yield from flat(operation.state_operations)
+            yield from flatten(operation.database_operations)
+            yield from flatten(operation.state_operations)
         else:
             yield operation

@@ -8,7 +8,7 @@ from typing import Any
 
 _IMPORT = "import django_safe_fields.fields\n"
 _FIELD = "django_safe_fields.fields.SafeTextField"
-_PLAIN = "models.TextField"
+_PLAIN_FIELD = "models.TextField"
 _COLUMNS = frozenset({"result_data", "error_data"})
 
 
@@ -18,32 +18,32 @@ def replace_safe_fields(text: str) -> str:
     Encrypted columns of the project's own stay as they are, and then the import stays, too.
     """
     lines = text.encode().splitlines(keepends=True)
-    for name in sorted(_names(ast.parse(text)), key=_place, reverse=True):
-        line = lines[name.lineno - 1]
-        before, after = line[: name.col_offset], line[name.end_col_offset :]
-        lines[name.lineno - 1] = before + _PLAIN.encode() + after
+    for node in sorted(_field_nodes(ast.parse(text)), key=_position, reverse=True):
+        line = lines[node.lineno - 1]
+        before, after = line[: node.col_offset], line[node.end_col_offset :]
+        lines[node.lineno - 1] = before + _PLAIN_FIELD.encode() + after
     changed = b"".join(lines).decode()
     return changed.replace(_IMPORT, "") if "django_safe_fields.fields." not in changed else changed
 
 
-def _names(tree: ast.Module) -> Iterator[Any]:
+def _field_nodes(tree: ast.Module) -> Iterator[Any]:
     """Where the class of an encrypted column of 0.1.x is named."""
     for node in ast.walk(tree):
         match node:
-            case ast.Tuple(elts=[ast.Constant(value=str(column)), ast.Call(func=named)]):
+            case ast.Tuple(elts=[ast.Constant(value=str(column)), ast.Call(func=field_class)]):
                 pass
             case ast.Call(keywords=keywords):
-                told = {keyword.arg: keyword.value for keyword in keywords}
-                match told.get("name"), told.get("field"):
-                    case ast.Constant(value=str(column)), ast.Call(func=named):
+                arguments = {keyword.arg: keyword.value for keyword in keywords}
+                match arguments.get("name"), arguments.get("field"):
+                    case ast.Constant(value=str(column)), ast.Call(func=field_class):
                         pass
                     case _:
                         continue
             case _:
                 continue
-        if column in _COLUMNS and ast.unparse(named) == _FIELD:
-            yield named
+        if column in _COLUMNS and ast.unparse(field_class) == _FIELD:
+            yield field_class
 
 
-def _place(name: Any) -> tuple[int, int]:
-    return name.lineno, name.col_offset
+def _position(node: Any) -> tuple[int, int]:
+    return node.lineno, node.col_offset

@@ -13,14 +13,14 @@ _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = (_PACKAGE / "migrations_templates", _PACKAGE.parent / "migrations_templates")
 
 
-def rendered(
+def render(
     template: Template, models: list[str], dependencies: list[tuple[str, str]], until: str
 ) -> str:
     """The text of a migration for ``models``; ``until`` is the last month of partitions."""
     engine = Engine(dirs=[str(folder) for folder in _FOLDERS], autoescape=False)
-    told = {
+    context = {
         "models": [name.lower() for name in models],
         "dependencies": dependencies,
         "until": until,
     }
-    return engine.get_template(f"{template}.py-tpl").render(Context(told, autoescape=False))
+    return engine.get_template(f"{template}.py-tpl").render(Context(context, autoescape=False))

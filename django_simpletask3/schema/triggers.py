@@ -25,7 +25,7 @@ _NO_PRIVILEGE = (
     "or the server log_bin_trust_function_creators = 1. The database says: {error}"
 )
 #: MySQL: command denied, needs SUPER, access denied, needs SUPER because of binary logging.
-_DENIED = {1142, 1227, 1044, 1419}
+_DENIED_ERRNOS = {1142, 1227, 1044, 1419}
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -49,9 +49,9 @@ class Table:
         """For names that belong to this table, and must be short."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:12]
 
-    def trigger(self, what: str) -> str:
+    def trigger_name(self, operation: str) -> str:
         """A name of its own: on MySQL and SQLite triggers of all tables share their names."""
-        return f"{PREFIX}_{what}_{self.digest}"
+        return f"{PREFIX}_{operation}_{self.digest}"
 
 
 class Dialect(ABC):
@@ -59,7 +59,7 @@ class Dialect(ABC):
 
     #: Every trigger of ours in the database: the key and the name of its table, its own name, and
     #: what tells whether it is as it was.
-    everything: str
+    triggers_query: str
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -67,97 +67,105 @@ class Dialect(ABC):
         self.tombstones = self.quote(Tombstone._meta.db_table)
 
     @abstractmethod
-    def created(self, table: Table) -> dict[str, str]:
+    def trigger_sql(self, table: Table) -> dict[str, str]:
         """The SQL of each trigger, by name."""
 
     @abstractmethod
-    def expected(self, table: Table) -> dict[str, str]:
+    def expected_triggers(self, table: Table) -> dict[str, str]:
         """What ``installed`` says if all is well."""
 
-    def dropped(self, table: Table, name: str) -> str:
+    def drop_statement(self, table: Table, name: str) -> str:
         return f"DROP TRIGGER IF EXISTS {self.quote(name)}"
 
-    def before(self) -> list[str]:
+    def setup_statements(self) -> list[str]:
         """What the triggers need."""
         return []
 
-    def after(self) -> list[str]:
+    def cleanup_statements(self) -> list[str]:
         """Clears what no trigger needs any more."""
         return []
 
-    def told(self, sql: str) -> str:
+    def format_for_client(self, sql: str) -> str:
         """``sql`` as the database's own client wants it."""
         return sql
 
-    def installed(self, table: Table) -> dict[str, str]:
+    def installed_triggers(self, table: Table) -> dict[str, str]:
         """What the database has for ``table``, by the trigger's name."""
-        key = self.key_of(table)
-        return {name: definition for at, _, name, definition in self.read() if at == key}
+        key = self.table_key(table)
+        return {
+            name: definition for owner_key, _, name, definition in self.read() if owner_key == key
+        }
 
-    def tables(self) -> set[str]:
+    def protected_tables(self) -> set[str]:
         """The names of the tables that have triggers of ours."""
         return {table for _, table, _, _ in self.read()}
 
-    def key_of(self, table: Table) -> str:
+    def table_key(self, table: Table) -> str:
         return table.name.lower()
 
     def read(self) -> list[tuple[str, str, str, str]]:
         """What ``everything`` answers."""
         with self.connection.cursor() as cursor:
-            cursor.execute(self.everything)
+            cursor.execute(self.triggers_query)
             return list(cursor.fetchall())
 
 
 class SQLite(Dialect):
-    everything = (
+    triggers_query = (
         "SELECT lower(tbl_name), tbl_name, name, sql FROM sqlite_master "
         f"WHERE type = 'trigger' AND name LIKE '{PREFIX}%'"
     )
 
-    def created(self, table: Table) -> dict[str, str]:
-        shut = f'NOT EXISTS (SELECT 1 FROM {self.tombstones} WHERE "is_open")'
+    def trigger_sql(self, table: Table) -> dict[str, str]:
+        no_open_tombstone = f'NOT EXISTS (SELECT 1 FROM {self.tombstones} WHERE "is_open")'
         name, key, task, sequence = map(
             self.quote, (table.name, table.key, table.task, table.sequence)
         )
         # INSERT OR REPLACE deletes what stood there without a word to the trigger of DELETE.
-        there = (
+        row_exists = (
             f"EXISTS (SELECT 1 FROM {name} WHERE {key} = NEW.{key} "
             f"OR ({task} = NEW.{task} AND {sequence} = NEW.{sequence}))"
         )
-        conditions = {"update": shut, "delete": shut, "insert": f"{there} AND {shut}"}
+        conditions = {
+            "update": no_open_tombstone,
+            "delete": no_open_tombstone,
+            "insert": f"{row_exists} AND {no_open_tombstone}",
+        }
         return {
-            table.trigger(what): (
-                f"CREATE TRIGGER {self.quote(table.trigger(what))} BEFORE {what.upper()} ON {name} "
+            table.trigger_name(operation): (
+                f"CREATE TRIGGER {self.quote(table.trigger_name(operation))} "
+                f"BEFORE {operation.upper()} ON {name} "
                 f"WHEN {condition} BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
             )
-            for what, condition in conditions.items()
+            for operation, condition in conditions.items()
         }
 
-    def expected(self, table: Table) -> dict[str, str]:
-        return self.created(table)
+    def expected_triggers(self, table: Table) -> dict[str, str]:
+        return self.trigger_sql(table)
 
 
 class MySQL(Dialect):
-    everything = (
+    triggers_query = (
         "SELECT lower(event_object_table), event_object_table, trigger_name, "
         "concat(action_timing, ' ', event_manipulation, ' ', action_statement) "
         "FROM information_schema.triggers "
         f"WHERE event_object_schema = DATABASE() AND trigger_name LIKE '{PREFIX}%'"
     )
 
-    def created(self, table: Table) -> dict[str, str]:
+    def trigger_sql(self, table: Table) -> dict[str, str]:
         return {
-            table.trigger(what): (
-                f"CREATE TRIGGER {self.quote(table.trigger(what))} BEFORE {what.upper()} "
+            table.trigger_name(operation): (
+                f"CREATE TRIGGER {self.quote(table.trigger_name(operation))} "
+                f"BEFORE {operation.upper()} "
                 f"ON {self.quote(table.name)} FOR EACH ROW {self._body()}"
             )
-            for what in ("update", "delete")
+            for operation in ("update", "delete")
         }
 
-    def expected(self, table: Table) -> dict[str, str]:
+    def expected_triggers(self, table: Table) -> dict[str, str]:
         return {
-            table.trigger(what): f"BEFORE {what.upper()} {self._body()}"
-            for what in ("update", "delete")
+            table.trigger_name(operation): f"BEFORE {operation.upper()} {self._body()}"
+            for operation in ("update", "delete")
         }
 
     def _body(self) -> str:
@@ -170,13 +178,13 @@ class MySQL(Dialect):
             f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{REFUSAL}'; END IF"
         )
 
-    def told(self, sql: str) -> str:
+    def format_for_client(self, sql: str) -> str:
         # The client would end the statement at the semicolon inside the trigger.
         return f"DELIMITER //\n{sql}//\nDELIMITER ;" if ";" in sql else sql
 
 
 class PostgreSQL(Dialect):
-    everything = (
+    triggers_query = (
         # Of a partitioned table's partitions, those that are not switched on.
         "WITH off AS (SELECT tgparentid, string_agg(tgrelid::regclass::text, ' ') AS names "
         "FROM pg_trigger WHERE tgparentid <> 0 AND tgenabled <> 'O' GROUP BY tgparentid) "
@@ -189,36 +197,39 @@ class PostgreSQL(Dialect):
     )
     # By row, so that what touches no row is free: loaddata and Model.save() try to UPDATE before
     # they INSERT (test_events_can_be_loaded_from_a_fixture).
-    events = {"change": ("UPDATE OR DELETE", "ROW", 27), "truncate": ("TRUNCATE", "STATEMENT", 34)}
+    trigger_events = {
+        "change": ("UPDATE OR DELETE", "ROW", 27),
+        "truncate": ("TRUNCATE", "STATEMENT", 34),
+    }
 
-    def created(self, table: Table) -> dict[str, str]:
+    def trigger_sql(self, table: Table) -> dict[str, str]:
         return {
-            f"{PREFIX}_{what}": (
-                f"CREATE TRIGGER {self.quote(f'{PREFIX}_{what}')} BEFORE {event} "
-                f"ON {self.quote(table.name)} FOR EACH {each} EXECUTE FUNCTION {FUNCTION}()"
+            f"{PREFIX}_{suffix}": (
+                f"CREATE TRIGGER {self.quote(f'{PREFIX}_{suffix}')} BEFORE {event} "
+                f"ON {self.quote(table.name)} FOR EACH {level} EXECUTE FUNCTION {FUNCTION}()"
             )
-            for what, (event, each, _) in self.events.items()
+            for suffix, (event, level, _) in self.trigger_events.items()
         }
 
-    def expected(self, table: Table) -> dict[str, str]:
+    def expected_triggers(self, table: Table) -> dict[str, str]:
         return {
-            f"{PREFIX}_{what}": f"{kind} O  {self._body()}"
-            for what, (_, _, kind) in self.events.items()
+            f"{PREFIX}_{suffix}": f"{trigger_type} O  {self._body()}"
+            for suffix, (_, _, trigger_type) in self.trigger_events.items()
         }
 
-    def dropped(self, table: Table, name: str) -> str:
-        return f"{super().dropped(table, name)} ON {self.quote(table.name)}"
+    def drop_statement(self, table: Table, name: str) -> str:
+        return f"{super().drop_statement(table, name)} ON {self.quote(table.name)}"
 
-    def before(self) -> list[str]:
+    def setup_statements(self) -> list[str]:
         language = "RETURNS trigger LANGUAGE plpgsql"
         return [f"CREATE OR REPLACE FUNCTION {FUNCTION}() {language} AS $${self._body()}$$"]
 
-    def after(self) -> list[str]:
-        users = f"SELECT FROM pg_trigger WHERE tgfoid = to_regproc('{FUNCTION}')"
+    def cleanup_statements(self) -> list[str]:
+        remaining_triggers = f"SELECT FROM pg_trigger WHERE tgfoid = to_regproc('{FUNCTION}')"
         drop = f"DROP FUNCTION IF EXISTS {FUNCTION}()"
-        return [f"DO $$ BEGIN IF NOT EXISTS ({users}) THEN {drop}; END IF; END $$"]
+        return [f"DO $$ BEGIN IF NOT EXISTS ({remaining_triggers}) THEN {drop}; END IF; END $$"]
 
-    def key_of(self, table: Table) -> str:
+    def table_key(self, table: Table) -> str:
         # The table's number, for its name may have a schema in it.
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass(%s)::oid::text", [self.quote(table.name)])
@@ -239,7 +250,7 @@ _DIALECTS: Mapping[str, type[Dialect]] = {
 }
 
 
-def dialect_of(connection: Any) -> Dialect:
+def dialect_for(connection: Any) -> Dialect:
     """Raises NotSupportedError for a database nobody has written triggers for."""
     try:
         return _DIALECTS[connection.vendor](connection)
@@ -250,32 +261,36 @@ def dialect_of(connection: Any) -> Dialect:
         ) from None
 
 
-def putting_up(connection: Any, table: Table, there: Mapping[str, str] | None = None) -> list[str]:
+def creation_statements(
+    connection: Any, table: Table, installed: Mapping[str, str] | None = None
+) -> list[str]:
     """The statements that give ``table`` its triggers, in place of those that are ``there``."""
-    dialect = dialect_of(connection)
-    created = dialect.created(table)
+    dialect = dialect_for(connection)
+    new_triggers = dialect.trigger_sql(table)
     # Also by the new names: a table that was called so before may have kept its triggers.
-    names = [*created, *(name for name in there or () if name not in created)]
-    drops = [dialect.dropped(table, name) for name in names]
-    return [*dialect.before(), *drops, *created.values()]
+    names = [*new_triggers, *(name for name in installed or () if name not in new_triggers)]
+    drops = [dialect.drop_statement(table, name) for name in names]
+    return [*dialect.setup_statements(), *drops, *new_triggers.values()]
 
 
-def taking_away(connection: Any, table: Table, there: Mapping[str, str] | None = None) -> list[str]:
+def removal_statements(
+    connection: Any, table: Table, installed: Mapping[str, str] | None = None
+) -> list[str]:
     """The statements that take the triggers of ``table`` away, whatever they are called."""
-    dialect = dialect_of(connection)
-    names = [*dict.fromkeys([*dialect.created(table), *(there or ())])]
-    return [*(dialect.dropped(table, name) for name in names), *dialect.after()]
+    dialect = dialect_for(connection)
+    names = [*dict.fromkeys([*dialect.trigger_sql(table), *(installed or ())])]
+    return [*(dialect.drop_statement(table, name) for name in names), *dialect.cleanup_statements()]
 
 
-def are_sound(connection: Any, table: Table) -> bool:
+def has_expected_triggers(connection: Any, table: Table) -> bool:
     """Whether ``table`` has the triggers it should have, as they should be, and switched on."""
-    dialect = dialect_of(connection)
-    return dialect.installed(table) == dialect.expected(table)
+    dialect = dialect_for(connection)
+    return dialect.installed_triggers(table) == dialect.expected_triggers(table)
 
 
 def execute(connection: Any, table: Table, statements: list[str]) -> None:
     """Run ``statements``, together where the database allows it."""
-    with _explained(table), connection.cursor() as cursor:
+    with _explain_missing_privilege(table), connection.cursor() as cursor:
         if not connection.features.can_rollback_ddl:
             for statement in statements:
                 cursor.execute(statement)
@@ -286,16 +301,19 @@ def execute(connection: Any, table: Table, statements: list[str]) -> None:
 
 
 @contextmanager
-def _explained(table: Table) -> Iterator[None]:
+def _explain_missing_privilege(table: Table) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        driver = error.__cause__
-        if _is_denied(driver):
-            raise type(error)(_NO_PRIVILEGE.format(table=table.name, error=driver)) from error
+        driver_error = error.__cause__
+        if _is_denied(driver_error):
+            raise type(error)(_NO_PRIVILEGE.format(table=table.name, error=driver_error)) from error
         raise
 
 
-def _is_denied(driver: Any) -> bool:
-    number = driver.args[0] if driver is not None and driver.args else None
-    return number in _DENIED or getattr(driver, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+def _is_denied(driver_error: Any) -> bool:
+    number = driver_error.args[0] if driver_error is not None and driver_error.args else None
+    return (
+        number in _DENIED_ERRNOS
+        or getattr(driver_error, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+    )

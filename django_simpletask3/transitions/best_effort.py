@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from django.db import connections
 
-from ..db.errors import is_passing, may_pass
-from .transition import Move
-from .writer import record_all, record_unread
+from ..db.errors import is_transient, may_be_transient
+from .transition import Transition
+from .writer import apply_all, compare_and_set
 
 _PAUSES = (0.0, 0.1, 0.5)
 
 
-def record_each(moves: Sequence[Move]) -> None:
+def apply_each(transitions: Sequence[Transition]) -> None:
     """Like ``record_all``, but moves that fail together are made one by one.
 
     A move that fails alone while others do not has its error as ``failure``; so has one whose row
@@ -22,68 +22,68 @@ def record_each(moves: Sequence[Move]) -> None:
     pass is raised: the same call can be made again. Otherwise what was recorded stays, although it
     may have been in several transactions.
     """
-    for move in moves:
-        move.failure = None
-    left = record_unread(moves)
+    for transition in transitions:
+        transition.error = None
+    not_applied = compare_and_set(transitions)
     try:
-        _record_together(left)
+        _apply_together(not_applied)
     except Exception as error:
-        if len(left) == len(moves):
+        if len(not_applied) == len(transitions):
             raise
-        for move in left:
-            move.event, move.failure = None, error
+        for transition in not_applied:
+            transition.event, transition.error = None, error
 
 
-def _record_together(moves: Sequence[Move]) -> None:
+def _apply_together(transitions: Sequence[Transition]) -> None:
     try:
-        record_all(moves, pass_over=True)
+        apply_all(transitions, skip_locked=True)
     except Exception as error:
-        if not may_pass(error):
-            _record_one_by_one(moves, None)
+        if not may_be_transient(error):
+            _apply_one_by_one(transitions, None)
             return
-        if len(moves) == 1:
+        if len(transitions) == 1:
             raise
         _reconnect()
-        _record_one_by_one(moves, error)
+        _apply_one_by_one(transitions, error)
 
 
-def _record_one_by_one(moves: Sequence[Move], passing: Exception | None) -> None:
-    done, last = 0, None
-    for tried, move in enumerate(moves):
-        last = _tried(move)
-        done += last is None
+def _apply_one_by_one(transitions: Sequence[Transition], transient_error: Exception | None) -> None:
+    applied_count, last_error = 0, None
+    for index, transition in enumerate(transitions):
+        last_error = _try_apply(transition)
+        applied_count += last_error is None
         # Two of two: it is the database, not the task.
-        if last is not None and may_pass(last) and not done and tried:
-            raise last
-    if last is not None and may_pass(last) and not done:
-        raise passing or last
-    for move in moves:
-        if move.failure is not None and may_pass(move.failure):
-            _record_patiently(move)
+        if last_error is not None and may_be_transient(last_error) and not applied_count and index:
+            raise last_error
+    if last_error is not None and may_be_transient(last_error) and not applied_count:
+        raise transient_error or last_error
+    for transition in transitions:
+        if transition.error is not None and may_be_transient(transition.error):
+            _apply_with_retries(transition)
 
 
-def _tried(move: Move) -> Exception | None:
+def _try_apply(transition: Transition) -> Exception | None:
     """Make one move; the error, which is its failure, if it could not be made."""
-    move.failure = None
+    transition.error = None
     try:
-        record_all([move], pass_over=True)
+        apply_all([transition], skip_locked=True)
     except Exception as error:
-        move.event, move.failure = None, error
-    return move.failure
+        transition.event, transition.error = None, error
+    return transition.error
 
 
-def _record_patiently(move: Move) -> None:
+def _apply_with_retries(transition: Transition) -> None:
     """Try again what failed although others did not: a connection may have been cut in between.
 
     The task is blamed only for what stays (test_a_connection_cut_twice_is_no_fault_of_a_task), and
     for nothing that certainly passes: that is left to whoever asked, who has more time.
     """
     for pause in _PAUSES:
-        if is_passing(move.failure):
+        if is_transient(transition.error):
             return
         time.sleep(pause)
         _reconnect()
-        if _tried(move) is None:
+        if _try_apply(transition) is None:
             return
 
 

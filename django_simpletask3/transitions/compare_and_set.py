@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from ..db import clock
-from ..db.backends import pen_of
-from ..db.locks import slices
+from ..db.backends import store_for
+from ..db.locks import batches
 from ..db.store import Change
 from ..exceptions import StaleTask, TransitionRefused
 from ..ledger.columns import has_column
@@ -19,38 +19,46 @@ from ..ledger.event import TaskEvent
 from ..ledger.subscribers import registered
 from ..ledger.task_row import root_of
 from ..signals import event_recorded
-from .transition import Move, columns_of, event_of, is_unborn, remember_schedule
+from .transition import Transition, has_no_events, plan_columns, plan_event, remember_schedule
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 #: Moves in one statement.
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 #: What one statement moves.
-Statement = Sequence[tuple[Move, Change]]
+Statement = Sequence[tuple[Transition, Change]]
 
 
-def planned(moves: Sequence[Move], root: type[TaskRow], using: str) -> list[Statement]:
+def plan_statements(
+    transitions: Sequence[Transition], root: type[TaskRow], using: str
+) -> list[Statement]:
     """The statements that make those of ``moves`` whose rows are known; none where it takes more.
 
     A move that the machine refuses, or that may be refused, is not among them.
     """
-    if not pen_of(root, using).is_terse:
+    if not store_for(root, using).has_batch_statements:
         return []
-    found: dict[Any, tuple[Move, Change]] = {}
+    changes_by_pk: dict[Any, tuple[Transition, Change]] = {}
     now = clock.now(using)
-    for move in moves:
-        if move.known is not None and move.known["pk"] not in found:
+    for transition in transitions:
+        if (
+            transition.last_known_row is not None
+            and transition.last_known_row["pk"] not in changes_by_pk
+        ):
             with suppress(TransitionRefused):
-                found[move.known["pk"]] = move, _change(move, move.known, using, now)
-    alike: dict[tuple[str, ...], list[tuple[Move, Change]]] = {}
-    for move, change in found.values():
-        alike.setdefault(tuple(sorted(change.columns)), []).append((move, change))
-    return [some for each in alike.values() for some in slices(each, _AT_ONCE)]
+                changes_by_pk[transition.last_known_row["pk"]] = (
+                    transition,
+                    _build_change(transition, transition.last_known_row, using, now),
+                )
+    by_columns: dict[tuple[str, ...], list[tuple[Transition, Change]]] = {}
+    for transition, change in changes_by_pk.values():
+        by_columns.setdefault(tuple(sorted(change.columns)), []).append((transition, change))
+    return [batch for group in by_columns.values() for batch in batches(group, _BATCH_SIZE)]
 
 
-def are_unwatched(moves: Sequence[Move], using: str) -> bool:
+def may_autocommit(transitions: Sequence[Transition], using: str) -> bool:
     """Whether a statement that makes ``moves`` is a transaction by itself: nobody watches it.
 
     Receivers and subscribers would undo the move if they raised, so they need a transaction.
@@ -60,31 +68,35 @@ def are_unwatched(moves: Sequence[Move], using: str) -> bool:
         connection.get_autocommit()
         and not connection.in_atomic_block
         and not registered()
-        and not any(map(event_recorded.has_listeners, {type(move.task) for move in moves}))
+        and not any(
+            map(event_recorded.has_listeners, {type(transition.task) for transition in transitions})
+        )
     )
 
 
-def made(
+def execute_statements(
     statements: Sequence[Statement], root: type[TaskRow], using: str
-) -> list[tuple[Move, TaskEvent]]:
+) -> list[tuple[Transition, TaskEvent]]:
     """Make the moves of ``statements``, but those of rows that somebody has moved or locked."""
-    pen = pen_of(root, using)
-    done: list[tuple[Move, TaskEvent]] = []
+    store = store_for(root, using)
+    applied: list[tuple[Transition, TaskEvent]] = []
     for statement in statements:
-        moved = pen.move([change for _, change in statement])
-        for move, change in statement:
-            if change.pk in moved and change.event is not None:
-                move.event, move.refused = change.event, None
-                vars(move.task).update(change.columns)
-                remember_schedule(move.task, change.columns)
-                done.append((move, change.event))
-    return done
+        applied_pks = store.update_with_events([change for _, change in statement])
+        for transition, change in statement:
+            if change.pk in applied_pks and change.event is not None:
+                transition.event, transition.refusal = change.event, None
+                vars(transition.task).update(change.columns)
+                remember_schedule(transition.task, change.columns)
+                applied.append((transition, change.event))
+    return applied
 
 
-def _change(move: Move, row: Any, using: str, moment: datetime) -> Change:
+def _build_change(transition: Transition, row: Any, using: str, moment: datetime) -> Change:
     """What ``move`` makes of ``row`` then; raises TransitionRefused if that needs a closer look."""
-    elsewhere = not all(has_column(root_of(type(move.task)), name) for name in move.values)
-    if elsewhere or is_unborn(row) or move.missed(row):
-        raise StaleTask(f"{move.task._meta.label} {row['pk']} has to be read.")
-    event = event_of(move, row, using, moment)
-    return Change(row["pk"], row["sequence"], columns_of(move, event, row, using), event)
+    writes_other_tables = not all(
+        has_column(root_of(type(transition.task)), name) for name in transition.values
+    )
+    if writes_other_tables or has_no_events(row) or transition.mismatches(row):
+        raise StaleTask(f"{transition.task._meta.label} {row['pk']} has to be read.")
+    event = plan_event(transition, row, using, moment)
+    return Change(row["pk"], row["sequence"], plan_columns(transition, event, row, using), event)

@@ -15,13 +15,13 @@ from ..ledger.task_row import home_of, root_of
 from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, EventKind, Status
 from . import writer
-from .legal_holds import held
-from .transition import Move
+from .legal_holds import pks_on_hold
+from .transition import Transition
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-_PAGE = 200
+_PAGE_SIZE = 200
 
 
 def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
@@ -37,40 +37,40 @@ def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
     with transaction.atomic(using=using):
         writer.lock(root, using, pks)
         rows = {row["pk"]: row for row in _rows(root, using, pks)}
-        _refuse_unfinished(rows.values())
-        spared = held(root, using, pks)
-        speaking = _speaking(root, using, pks)
-        guilty = [
+        _reject_unfinished(rows.values())
+        held_pks = pks_on_hold(root, using, pks)
+        pks_with_payload = _pks_with_payload(root, using, pks)
+        erasable = [
             task
             for task in tasks
             if task.pk in rows
-            and task.pk not in spared
-            and (rows[task.pk]["has_payload"] or task.pk in speaking)
+            and task.pk not in held_pks
+            and (rows[task.pk]["has_payload"] or task.pk in pks_with_payload)
         ]
-        if guilty:
-            _erase(root, using, guilty, reason, policy)
-    return len(guilty)
+        if erasable:
+            _erase(root, using, erasable, reason, policy)
+    return len(erasable)
 
 
 def _erase(
     root: type[TaskRow], using: str, tasks: Sequence[TaskRow], reason: str, policy: str
 ) -> None:
-    before = {task.pk: digest for task, digest in _digests(root, using, tasks)}
+    digests = {task.pk: digest for task, digest in _digests(root, using, tasks)}
     with tombstones.raised(
         using, root._meta.label, PruneTarget.PAYLOAD, reason, policy
-    ) as tombstone:
-        writer.record_all(
-            [Move(task, EventKind.ERASE, reason=reason) for task in tasks], using=using
+    ) as tombstone_row:
+        writer.apply_all(
+            [Transition(task, EventKind.ERASE, reason=reason) for task in tasks], using=using
         )
         event_model: Any = event_model_of(root)
         streams: Any = models.QuerySet(event_model, using=using)
         count = 0
-        for events in _pages(root, using, list(before)):
+        for events in _pages(root, using, list(digests)):
             for event in events:
                 event.data = erased_from(event.data)
             streams.bulk_update(events, ["data"])
             count += len(events)
-        tombstone.inscribe(before, events=count)
+        tombstone_row.inscribe(digests, events=count)
 
 
 def _digests(
@@ -90,7 +90,7 @@ def _rows(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[dict[
     yield from rows.values("pk", "status", "has_payload")
 
 
-def _refuse_unfinished(rows: Any) -> None:
+def _reject_unfinished(rows: Any) -> None:
     for row in rows:
         if row["status"] not in FINAL:
             raise IllegalTransition(
@@ -101,7 +101,7 @@ def _refuse_unfinished(rows: Any) -> None:
             )
 
 
-def _speaking(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
+def _pks_with_payload(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
     """Those of ``pks`` in whose events there is something to erase."""
     return {event.task_id for events in _pages(root, using, pks) for event in events}
 
@@ -109,11 +109,11 @@ def _speaking(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
 def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list[TaskEvent]]:
     """The events of which something can be erased, some at a time."""
     stream = events_of(root, using).filter(task__in=pks, data__isnull=False)
-    page = list(stream.order_by("pk")[:_PAGE])
+    page = list(stream.order_by("pk")[:_PAGE_SIZE])
     while page:
-        yield [event for event in page if _says_something(event.data)]
-        page = list(stream.filter(pk__gt=page[-1].pk).order_by("pk")[:_PAGE])
+        yield [event for event in page if _has_payload(event.data)]
+        page = list(stream.filter(pk__gt=page[-1].pk).order_by("pk")[:_PAGE_SIZE])
 
 
-def _says_something(data: Any) -> bool:
+def _has_payload(data: Any) -> bool:
     return isinstance(data, dict) and any(not is_erased(data[k]) for k in PAYLOAD if k in data)

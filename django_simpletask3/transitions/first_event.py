@@ -7,70 +7,76 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import context
-from ..db.locks import become_the_writer, slices
+from ..db.locks import batches, begin_write
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.projection import Projection
 from ..ledger.task_row import home_of, root_of
 from ..states import EventKind
-from .transition import Move, columns_of, event_of
+from .transition import Transition, plan_columns, plan_event
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 #: What a row says before its first event.
-NEWBORN: dict[str, Any] = Projection()._asdict()
+EMPTY_PROJECTION: dict[str, Any] = Projection()._asdict()
 
 #: What a new row under the key of a deleted one takes over.
-_CARRIED_ON = ("sequence", "digest", "attempt")
+_CONTINUED_COLUMNS = ("sequence", "digest", "attempt")
 
 #: How many keys one question names; some databases limit that.
-_KEYS_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 
-def refuse_stray(task: TaskRow, using: str) -> None:
+def reject_wrong_database(task: TaskRow, using: str) -> None:
     """Raise ValueError if the router would look for ``task`` elsewhere than in ``using``."""
     # Its message, its moves and its worker would find another row of the same key
     # (test_a_task_is_not_saved_where_the_router_does_not_look_for_it).
-    if (home := home_of(task)) != using:
+    if (routed_database := home_of(task)) != using:
         raise ValueError(
             f"A {task._meta.label} cannot be saved in {using!r}: the router's db_for_write() says "
-            f"{home!r} for it. Let it return instance._state.db, or None."
+            f"{routed_database!r} for it. Let it return instance._state.db, or None."
         )
 
 
-def lives_before(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str, Any]]:
+def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str, Any]]:
     """``former_lives`` of the keys that ``tasks``, which are of one table, have chosen."""
-    return former_lives(root_of(type(tasks[0])), _chosen(tasks), using) if tasks else {}
+    return (
+        previous_streams_by_pk(root_of(type(tasks[0])), _chosen_pks(tasks), using) if tasks else {}
+    )
 
 
-def _chosen(tasks: Iterable[TaskRow]) -> list[Any]:
+def _chosen_pks(tasks: Iterable[TaskRow]) -> list[Any]:
     """The keys that are known before the rows are, as the database will give them back."""
-    chosen = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
-    for task in chosen:
+    with_pk = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
+    for task in with_pk:
         task.pk = root_of(type(task))._meta.pk.to_python(task.pk)
-    return [task.pk for task in chosen]
+    return [task.pk for task in with_pk]
 
 
-def former_lives(root: type[TaskRow], pks: Sequence[Any], using: str) -> dict[Any, dict[str, Any]]:
+def previous_streams_by_pk(
+    root: type[TaskRow], pks: Sequence[Any], using: str
+) -> dict[Any, dict[str, Any]]:
     """Where the streams of earlier rows with these keys ended; the new rows go on from there.
 
     The attempts are counted on, so that no worker of the earlier row can finish the new one.
     """
-    last: dict[Any, dict[str, Any]] = {}
-    for some in slices(pks, _KEYS_AT_ONCE):
-        become_the_writer(root, using)
-        streams = events_of(root, using).filter(task__in=some)
-        last |= {row["task_id"]: row for row in streams.values("task_id", "kind", *_CARRIED_ON)}
+    last_events: dict[Any, dict[str, Any]] = {}
+    for batch in batches(pks, _BATCH_SIZE):
+        begin_write(root, using)
+        streams = events_of(root, using).filter(task__in=batch)
+        last_events |= {
+            row["task_id"]: row for row in streams.values("task_id", "kind", *_CONTINUED_COLUMNS)
+        }
     # A row that is still there is not born again: its stream refuses a second first event.
     return {
-        pk: {**NEWBORN, **{name: row[name] for name in _CARRIED_ON}}
-        for pk, row in last.items()
+        pk: {**EMPTY_PROJECTION, **{name: row[name] for name in _CONTINUED_COLUMNS}}
+        for pk, row in last_events.items()
         if row["kind"] == EventKind.DELETE
     }
 
 
-def first_event(
-    task: TaskRow, before: Mapping[str, Any], using: str, moment: datetime
+def build_first_event(
+    task: TaskRow, previous: Mapping[str, Any], using: str, moment: datetime
 ) -> tuple[TaskEvent, dict[str, Any]]:
     """The event with which the life of ``task`` begins at ``moment``; the columns of its row."""
     model = type(task)
@@ -79,6 +85,6 @@ def first_event(
     values: dict[str, Any] = {"run_after": task.run_after, "parent": None}
     if parent := context.current().parent:
         data["parent"] = values["parent"] = parent
-    move = Move(task, EventKind.ENQUEUE, data=data, values=values)
-    event = event_of(move, before, using, moment)
-    return event, columns_of(move, event, before, using)
+    transition = Transition(task, EventKind.ENQUEUE, data=data, values=values)
+    event = plan_event(transition, previous, using, moment)
+    return event, plan_columns(transition, event, previous, using)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
 
-from ..db.backends import pen_of
-from ..db.postgresql.json_parameters import Unspeakable, is_plain
+from ..db.backends import store_for
+from ..db.postgresql.json_parameters import NotSerializable, is_json_safe
 from ..ledger.event import TaskEvent
 from ..ledger.subscribers import registered
 from ..ledger.task_row import home_of, root_of
@@ -20,58 +20,62 @@ from ..signals import event_recorded
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-_CHARGE = "_first_event"
+_EVENT_ATTRIBUTE = "_first_event"
 
 
-def charge(task: TaskRow, event: TaskEvent) -> None:
+def attach_event(task: TaskRow, event: TaskEvent) -> None:
     """Let the insert of ``task``, which comes next, take ``event`` along if it can."""
-    vars(task)[_CHARGE] = event
+    vars(task)[_EVENT_ATTRIBUTE] = event
 
 
-def discharge(task: TaskRow) -> TaskEvent | None:
+def take_unsaved_event(task: TaskRow) -> TaskEvent | None:
     """The event that the insert of ``task`` has not taken along; None if it has."""
-    event: TaskEvent | None = vars(task).pop(_CHARGE, None)
+    event: TaskEvent | None = vars(task).pop(_EVENT_ATTRIBUTE, None)
     return event
 
 
-def insert(task: TaskRow, using: str, model: type[TaskRow], **row: Any) -> list[list[Any]] | None:
+def insert_with_event(
+    task: TaskRow, using: str, model: type[TaskRow], **row: Any
+) -> list[list[Any]] | None:
     """Insert the row of ``task`` into the table of ``model``, with the event in its charge.
 
     ``row`` is what Django's ``Model._do_insert`` is told, and what is returned what that returns;
     None, and nothing is inserted, if row and event need a statement each. Raises NotAlone if they
     do, and there is no transaction.
     """
-    event: TaskEvent | None = vars(task).get(_CHARGE)
+    event: TaskEvent | None = vars(task).get(_EVENT_ATTRIBUTE)
     if event is None:
         return None
-    told = _inserted(task, event, using, model, row)
-    if told is None and transaction.get_autocommit(using):
-        raise NotAlone
-    return told
+    returned = _insert_if_possible(task, event, using, model, row)
+    if returned is None and transaction.get_autocommit(using):
+        raise NeedsTransaction
+    return returned
 
 
-def _inserted(
+def _insert_if_possible(
     task: TaskRow, event: TaskEvent, using: str, model: type[TaskRow], row: dict[str, Any]
 ) -> list[list[Any]] | None:
     # Django has given it a key in ``pk`` by now, if its column knows one.
-    if model is not root_of(model) or task.pk is not None or not _is_plain(model):
+    if model is not root_of(model) or task.pk is not None or not _is_batch_insertable(model):
         return None
-    pen, columns = pen_of(model, using), _columns(model)
+    store, columns = store_for(model, using), _columns(model)
     # Somebody's own _do_insert() may have left out some.
-    if not pen.is_terse or len(row["fields"]) != len(columns.idle) + len(columns.busy):
+    if not store.has_batch_statements or len(row["fields"]) != len(columns.unchanged) + len(
+        columns.computed
+    ):
         return None
     try:
-        key = pen.bear(_row(task, model, raw=row["raw"]), event)
-    except Unspeakable:
+        key = store.insert_with_event(_row(task, model, raw=row["raw"]), event)
+    except NotSerializable:
         return None
-    discharge(task)
+    take_unsaved_event(task)
     return [[key]]
 
 
 def _row(task: TaskRow, model: Any, *, raw: bool = False) -> dict[str, Any]:
     columns = _columns(model)
-    row = dict(zip(columns.idle, columns.read(task), strict=True))
-    for field in columns.busy:
+    row = dict(zip(columns.unchanged, columns.read_unchanged(task), strict=True))
+    for field in columns.computed:
         row[field.attname] = getattr(task, field.attname) if raw else field.pre_save(task, True)
     return row
 
@@ -79,20 +83,20 @@ def _row(task: TaskRow, model: Any, *, raw: bool = False) -> dict[str, Any]:
 class _Columns(NamedTuple):
     """The columns of new rows: those that are saved as they are, and who does more."""
 
-    idle: Sequence[str]
-    read: Callable[[Any], tuple[Any, ...]]
-    busy: Sequence[Any]
+    unchanged: Sequence[str]
+    read_unchanged: Callable[[Any], tuple[Any, ...]]
+    computed: Sequence[Any]
 
 
 @lru_cache(maxsize=1000)
 def _columns(model: Any) -> _Columns:
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
-    idle = [field.attname for field in fields if _is_idle(field)]
-    busy = [field for field in fields if not _is_idle(field)]
-    return _Columns(idle, attrgetter(*idle), busy)
+    unchanged = [field.attname for field in fields if _is_saved_unchanged(field)]
+    computed = [field for field in fields if not _is_saved_unchanged(field)]
+    return _Columns(unchanged, attrgetter(*unchanged), computed)
 
 
-def _is_idle(field: Any) -> bool:
+def _is_saved_unchanged(field: Any) -> bool:
     """Whether ``field`` is saved just as it is."""
     if type(field).pre_save is models.DateTimeField.pre_save:
         return not (field.auto_now or field.auto_now_add)
@@ -108,16 +112,20 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
     if not tasks:
         return False
     model: Any = type(tasks[0])._meta.concrete_model
-    pen = pen_of(root_of(model), using)
-    if not (pen.is_terse and _is_plain(model) and all(task.pk is None for task in tasks)):
+    store = store_for(root_of(model), using)
+    if not (
+        store.has_batch_statements
+        and _is_batch_insertable(model)
+        and all(task.pk is None for task in tasks)
+    ):
         return False
     if any(field.is_relation for field in model._meta.concrete_fields):
         for task in tasks:
             task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
     rows = [_row(task, model) for task in tasks]
     try:
-        keys = pen.insert(rows, batch_size)
-    except Unspeakable:
+        keys = store.insert(rows, batch_size)
+    except NotSerializable:
         return False
     for task, key in zip(tasks, keys, strict=True):
         task.pk, task._state.adding, task._state.db = key, False, using
@@ -125,21 +133,23 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
 
 
 @lru_cache(maxsize=1000)
-def _is_plain(model: Any) -> bool:
+def _is_batch_insertable(model: Any) -> bool:
     """Whether rows of ``model`` get nothing from the database but the key that it counts."""
-    counted = list(model._meta.db_returning_fields) == [model._meta.pk]
+    has_auto_key = list(model._meta.db_returning_fields) == [model._meta.pk]
     return (
-        counted
+        has_auto_key
         and isinstance(model._meta.pk, models.AutoField)
-        and all(is_plain(field) and not field.generated for field in model._meta.concrete_fields)
+        and all(
+            is_json_safe(field) and not field.generated for field in model._meta.concrete_fields
+        )
     )
 
 
-class NotAlone(Exception):
+class NeedsTransaction(Exception):
     """Row and event need more than one statement, and so a transaction; nothing was inserted."""
 
 
-def is_alone(task: TaskRow, using: str) -> bool:
+def fits_one_statement(task: TaskRow, using: str) -> bool:
     """Whether the insert of ``task`` is a transaction by itself: one statement, nobody watching.
 
     What would undo the row if it raised, or be undone with it, needs more: receivers, subscribers,
@@ -149,14 +159,14 @@ def is_alone(task: TaskRow, using: str) -> bool:
     model = type(task)
     connection = transaction.get_connection(using)
     return (
-        pen_of(root_of(model), using).is_terse
+        store_for(root_of(model), using).has_batch_statements
         and model is root_of(model)
         and model.django_simpletask3_event_model is None
         and task.pk is None
-        and _is_plain(model)
+        and _is_batch_insertable(model)
         and connection.get_autocommit()
         and not connection.in_atomic_block
-        and _will_be_at_home(task, using)
+        and _is_routed_to(task, using)
         and not registered()
         and not event_recorded.has_listeners(model)
         and not pre_save.has_listeners(model)
@@ -164,11 +174,11 @@ def is_alone(task: TaskRow, using: str) -> bool:
     )
 
 
-def _will_be_at_home(task: TaskRow, using: str) -> bool:
+def _is_routed_to(task: TaskRow, using: str) -> bool:
     """Whether the router looks for ``task`` in ``using`` once it is there."""
-    state, before = task._state, task._state.db
+    state, previous_database = task._state, task._state.db
     state.db = using
     try:
         return home_of(task) == using
     finally:
-        state.db = before
+        state.db = previous_database

@@ -8,47 +8,56 @@ from typing import Any
 
 from ..ledger.event import TaskEvent, events_of
 from ..states import FENCED, EventKind, Status
-from .transition import Move
+from .transition import Transition
 
 
-def already_said(move: Move, row: Mapping[str, Any], using: str) -> TaskEvent | None:
+def already_recorded(
+    transition: Transition, row: Mapping[str, Any], using: str
+) -> TaskEvent | None:
     """The event of this very move, if it was committed before and only the answer was lost.
 
     Told by claim for a start, by attempt and worker for what ends one.
     """
-    claim = move.data.get("claim")
-    if move.kind is EventKind.START:
-        asked = row["status"] == Status.RUNNING and claim is not None
+    claim = transition.data.get("claim")
+    if transition.kind is EventKind.START:
+        may_be_recorded = row["status"] == Status.RUNNING and claim is not None
     else:
-        asked = move.kind in FENCED and bool(move.missed(row))
-    if not (asked and move.worker):
+        may_be_recorded = transition.kind in FENCED and bool(transition.mismatches(row))
+    if not (may_be_recorded and transition.worker):
         return None
-    attempt = move.expect.get("attempt", row["attempt"])
-    event = _said(move, using).filter(kind=move.kind, attempt=attempt).last()
-    same = event is not None and (event.data or {}).get("claim") == claim
-    return event if same else None
+    attempt = transition.expected.get("attempt", row["attempt"])
+    event = _worker_events(transition, using).filter(kind=transition.kind, attempt=attempt).last()
+    is_same = event is not None and (event.data or {}).get("claim") == claim
+    return event if is_same else None
 
 
-def evidence_against(move: Move, row: Mapping[str, Any], using: str) -> Move | None:
+def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> Transition | None:
     """The ``reject`` that tells of a last word that came too late; None if nothing is to be told.
 
     Only last words leave evidence, and each of them once.
     """
-    if move.kind not in FENCED:
+    if transition.kind not in FENCED:
         return None
-    starts = events_of(type(move.task), using).filter(task=move.task.pk, kind=EventKind.START)
+    starts = events_of(type(transition.task), using).filter(
+        task=transition.task.pk, kind=EventKind.START
+    )
     holder = starts.filter(attempt=row["attempt"]).last()
     data = {
-        "refused": str(move.kind),
-        "attempt": move.expect["attempt"],
-        "worker": move.worker,
+        "refused": str(transition.kind),
+        "attempt": transition.expected["attempt"],
+        "worker": transition.worker,
         "current_attempt": row["attempt"],
         "current_worker": holder.worker if holder else "",
     }
-    if any(event.data == data for event in _said(move, using).filter(kind=EventKind.REJECT)):
+    if any(
+        event.data == data
+        for event in _worker_events(transition, using).filter(kind=EventKind.REJECT)
+    ):
         return None
-    return replace(move, kind=EventKind.REJECT, data=data, values={}, expect={})
+    return replace(transition, kind=EventKind.REJECT, data=data, values={}, expected={})
 
 
-def _said(move: Move, using: str) -> Any:
-    return events_of(type(move.task), using).filter(task=move.task.pk, worker=move.worker)
+def _worker_events(transition: Transition, using: str) -> Any:
+    return events_of(type(transition.task), using).filter(
+        task=transition.task.pk, worker=transition.worker
+    )

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 
-def held(root: type[TaskRow], using: str, pks: Iterable[Any]) -> set[Any]:
+def pks_on_hold(root: type[TaskRow], using: str, pks: Iterable[Any]) -> set[Any]:
     """Those of ``pks`` on which a hold was put that was not lifted since; also of deleted rows.
 
     Who must be sure has the rows locked: a hold is an event, and events need that lock.
     """
-    told = events_of(root, using).filter(
+    hold_events = events_of(root, using).filter(
         task__in=list(pks), kind__in=[EventKind.HOLD, EventKind.LIFT]
     )
-    last = dict(told.values_list("task_id", "kind"))
-    return {pk for pk, kind in last.items() if kind == EventKind.HOLD}
+    last_kinds = dict(hold_events.values_list("task_id", "kind"))
+    return {pk for pk, kind in last_kinds.items() if kind == EventKind.HOLD}
 
 
-def refuse_held(root: type[TaskRow], using: str, task: TaskRow) -> None:
+def reject_held(root: type[TaskRow], using: str, task: TaskRow) -> None:
     """Raise TaskHeld if there is a hold on ``task``."""
-    if held(root, using, [task.pk]):
+    if pks_on_hold(root, using, [task.pk]):
         raise TaskHeld(
             f"{name_of(task)} is on legal hold: nothing of it is deleted. "
             "Whoever may decide that lifts the hold first: task.lift(reason)."

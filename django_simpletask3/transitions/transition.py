@@ -13,7 +13,7 @@ from django.db import models
 from .. import context
 from ..conf.options import options
 from ..db import clock
-from ..db.fast_instances import has_shell, shell
+from ..db.fast_instances import build_without_init, may_skip_init
 from ..exceptions import TransitionRefused
 from ..ledger.digests import digest_of
 from ..ledger.encoding import encode, kept, safe_text
@@ -36,7 +36,7 @@ _WITH_ERROR = frozenset({EventKind.FAIL, EventKind.DROP, EventKind.RETRY})
 
 
 @dataclass(slots=True)
-class Move:
+class Transition:
     """One move of one task that is asked for, and what became of it.
 
     That is ``event``, ``refused`` or, if it could not be recorded, ``failure``.
@@ -53,28 +53,28 @@ class Move:
     worker: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     result: Any = None
-    error: dict[str, Any] | None = None
+    error_data: dict[str, Any] | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    expect: Mapping[str, Any] = field(default_factory=dict)
-    known: Mapping[str, Any] | None = None
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    last_known_row: Mapping[str, Any] | None = None
     event: TaskEvent | None = None
-    refused: TransitionRefused | None = None
-    failure: Exception | None = None
+    refusal: TransitionRefused | None = None
+    error: Exception | None = None
 
     def __post_init__(self) -> None:
         # What the database will hold: Django asks a value for attributes, and some bite.
-        self.result = _kept(self.result)
+        self.result = _bound_value(self.result)
         if self.kind in FENCED:
             fence = {"status": Status.RUNNING, "attempt": self.task.attempt}
-            self.expect = {**fence, **self.expect}
+            self.expected = {**fence, **self.expected}
 
-    def missed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def mismatches(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of ``row`` that are not as expected any more."""
-        return {name: row[name] for name, value in self.expect.items() if row[name] != value}
+        return {name: row[name] for name, value in self.expected.items() if row[name] != value}
 
 
-def event_of(
-    move: Move, row: Mapping[str, Any], using: str, moment: datetime | None = None
+def plan_event(
+    transition: Transition, row: Mapping[str, Any], using: str, moment: datetime | None = None
 ) -> TaskEvent:
     """The event, sealed, that ``move`` appends to the stream of the task in ``row``.
 
@@ -82,26 +82,30 @@ def event_of(
     not known, None, it is left unsealed.
     """
     before = Projection.of(row)
-    told = context.current()
+    current_context = context.current()
     event = new_event(
-        type(move.task),
-        task_id=row.get("pk", move.task.pk),
+        type(transition.task),
+        task_id=row.get("pk", transition.task.pk),
         sequence=before.sequence + 1,
-        kind=move.kind,
+        kind=transition.kind,
         from_status=before.status,
-        to_status=before.status_after(move.kind),
-        attempt=before.attempt + (move.kind is EventKind.START),
+        to_status=before.status_after(transition.kind),
+        attempt=before.attempt + (transition.kind is EventKind.START),
         event_time=moment or clock.now(using),
-        worker=_short(move.worker),
-        actor=_short(told.actor),
-        reason=_short(move.reason or told.reason),
-        data=_bounded({**told.data, **move.data, **_evidence(move, row)}),
+        worker=_truncate(transition.worker),
+        actor=_truncate(current_context.actor),
+        reason=_truncate(transition.reason or current_context.reason),
+        data=_bound_data(
+            {**current_context.data, **transition.data, **_payload_data(transition, row)}
+        ),
     )
     event.digest = "" if row["digest"] is None else event.sealed(before.digest)
     return event
 
 
-def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str) -> dict[str, Any]:
+def plan_columns(
+    transition: Transition, event: TaskEvent, row: Mapping[str, Any], using: str
+) -> dict[str, Any]:
     """The columns of the row once ``event`` has happened."""
     after = Projection.of(row).after(event)
     columns: dict[str, Any] = after._asdict()
@@ -109,80 +113,86 @@ def columns_of(move: Move, event: TaskEvent, row: Mapping[str, Any], using: str)
         return {**columns, "result_data": None, "error_data": None}
     if event.kind in EVIDENCE:
         return columns
-    columns["result_data"] = move.result if event.kind == EventKind.ACK else None
-    columns["error_data"] = move.error if event.kind in _WITH_ERROR else None
+    columns["result_data"] = transition.result if event.kind == EventKind.ACK else None
+    columns["error_data"] = transition.error_data if event.kind in _WITH_ERROR else None
     columns["mod_time"] = event.event_time
-    columns.update(_bookkeeping(move, event, after, using))
-    columns.update(move.values)
+    columns.update(_managed_columns(transition, event, after, using))
+    columns.update(transition.values)
     return columns
 
 
-def is_unborn(row: Mapping[str, Any]) -> bool:
+def has_no_events(row: Mapping[str, Any]) -> bool:
     """Whether ``row`` came past ``save()``, and has no event yet."""
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
-def state_in(task: TaskRow) -> dict[str, Any]:
+def known_row(task: TaskRow) -> dict[str, Any]:
     """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
-    said = vars(task)
-    return {"pk": task.pk, **{name: said[name] for name in Projection._fields}}
+    attributes = vars(task)
+    return {"pk": task.pk, **{name: attributes[name] for name in Projection._fields}}
 
 
 def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
     """Note that the row of ``task`` holds what the instance says in those of ``names``."""
-    said = vars(task)
-    told = {name: said[name] for name in SCHEDULE.intersection(names) if name in said}
-    said["_known_schedule"] = {**said.get("_known_schedule", {}), **told}
+    attributes = vars(task)
+    schedule = {
+        name: attributes[name] for name in SCHEDULE.intersection(names) if name in attributes
+    }
+    attributes["_known_schedule"] = {**attributes.get("_known_schedule", {}), **schedule}
 
 
-def rescheduled(task: TaskRow) -> set[str]:
+def changed_schedule_fields(task: TaskRow) -> set[str]:
     """The columns of SCHEDULE to which somebody has assigned what the row did not hold."""
-    said = vars(task)
-    known = said.get("_known_schedule", {})
+    attributes = vars(task)
+    known = attributes.get("_known_schedule", {})
     return {
-        name for name in SCHEDULE & said.keys() if name not in known or known[name] != said[name]
+        name
+        for name in SCHEDULE & attributes.keys()
+        if name not in known or known[name] != attributes[name]
     }
 
 
-def trusted_until(run_after: Any, using: str, now: datetime | None = None) -> Any:
+def next_check_time(run_after: Any, using: str, now: datetime | None = None) -> Any:
     """Until when the bell of a PENDING task is trusted: then recovery looks whether it rang."""
     if clock.is_past(run_after, using):
-        trust = timedelta(seconds=options.simq_timeout_task_recovery_interval)
-        return (now or clock.now(using)) + trust
+        interval = timedelta(seconds=options.simq_timeout_task_recovery_interval)
+        return (now or clock.now(using)) + interval
     return run_after
 
 
-def _bookkeeping(move: Move, event: TaskEvent, after: Projection, using: str) -> dict[str, Any]:
+def _managed_columns(
+    transition: Transition, event: TaskEvent, after: Projection, using: str
+) -> dict[str, Any]:
     if after.status == Status.RUNNING:
-        return {"worker": move.worker}
+        return {"worker": transition.worker}
     if after.status in ACTIVE:
-        until = trusted_until(move.values.get("run_after"), using, event.event_time)
-        return {"worker": "", "check_at": until}
+        check_at = next_check_time(transition.values.get("run_after"), using, event.event_time)
+        return {"worker": "", "check_at": check_at}
     return {"check_at": None}
 
 
-def _evidence(move: Move, row: Mapping[str, Any]) -> dict[str, Any]:
-    if move.kind is EventKind.ACK and move.result is not None:
-        text = encode(move.result, limit=_limit)
+def _payload_data(transition: Transition, row: Mapping[str, Any]) -> dict[str, Any]:
+    if transition.kind is EventKind.ACK and transition.result is not None:
+        text = encode(transition.result, limit=_limit)
         return {"result": {"digest": digest_of(text), "size": len(text)}}
-    if move.kind in _WITH_ERROR and move.error is not None:
-        return {"error": {name: move.error.get(name) for name in ("type", "message")}}
-    if move.kind is EventKind.RESET:
+    if transition.kind in _WITH_ERROR and transition.error_data is not None:
+        return {"error": {name: transition.error_data.get(name) for name in ("type", "message")}}
+    if transition.kind is EventKind.RESET:
         erased = {name: row[name] for name in ("result_data", "error_data")}
         return {"erased": erased} if any(v is not None for v in erased.values()) else {}
     return {}
 
 
-def _short(text: Any) -> str:
+def _truncate(text: Any) -> str:
     return safe_text(text, limit=_TEXT_LIMIT)[:_TEXT_LIMIT]
 
 
-def _bounded(data: dict[str, Any]) -> Any:
+def _bound_data(data: dict[str, Any]) -> Any:
     # What is sealed must be what will be read back, also when it was too large.
-    return _kept(data) if data else None
+    return _bound_value(data) if data else None
 
 
-def _kept(value: Any) -> Any:
+def _bound_value(value: Any) -> Any:
     return kept(value, limit=_limit)
 
 
@@ -193,10 +203,10 @@ def _limit() -> int:
 def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     """An event of the tasks of ``model`` that is not saved yet."""
     found: Any = event_model_of(model)
-    if not has_shell(found):
+    if not may_skip_init(found):
         return cast("TaskEvent", found(**columns))
     late = {name: born() for name, born in _born(found).items() if name not in columns}
-    return cast("TaskEvent", shell(found, {**late, **columns}))
+    return cast("TaskEvent", build_without_init(found, {**late, **columns}))
 
 
 @lru_cache(maxsize=10_000)

@@ -12,8 +12,8 @@ from django.db import Error, transaction
 
 from ..conf.options import in_a_batch
 from ..db import clock
-from ..db.backends import pen_of
-from ..db.locked_rows import Rows
+from ..db.backends import store_for
+from ..db.locked_rows import LockedRows
 from ..dispatch import after_commit
 from ..exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from ..ledger import outbox
@@ -22,22 +22,23 @@ from ..ledger.projection import Projection
 from ..ledger.task_row import home_of, root_of
 from ..signals import event_recorded
 from ..states import ACTIVE, EventKind
-from . import compare_and_set, debuts, first_event, late_results
+from . import debuts, first_event, late_results
 from . import insert as insert_module
-from .transition import Move, columns_of, event_of, is_unborn, remember_schedule
+from .compare_and_set import Statement, execute_statements, may_autocommit, plan_statements
+from .transition import Transition, has_no_events, plan_columns, plan_event, remember_schedule
 
 if TYPE_CHECKING:
-    from ..db.postgresql.reader import Reading
+    from ..db.postgresql.reader import RowReader
     from ..ledger.task_row import TaskRow
 
 _logger = logging.getLogger(__name__)
 
 _STATE = Projection._fields
 
-Fact = tuple["TaskRow", TaskEvent]
+RecordedEvent = tuple["TaskRow", TaskEvent]
 
 
-def record(
+def apply(
     task: TaskRow,
     kind: EventKind,
     *,
@@ -52,20 +53,20 @@ def record(
     StaleTask if somebody moved the task first (the last words of a superseded run are recorded as
     ``reject`` before), TaskGone if there is no row. Signals go out after the outermost commit.
     """
-    move = Move(task, kind, **details)
-    record_all([move], using=using, savepoint=savepoint)
-    if move.event is None:
-        raise move.refused or StaleTask(f"{task} was not moved.")
-    return move.event
+    transition = Transition(task, kind, **details)
+    apply_all([transition], using=using, savepoint=savepoint)
+    if transition.event is None:
+        raise transition.refusal or StaleTask(f"{task} was not moved.")
+    return transition.event
 
 
 @in_a_batch()
-def record_all(
-    moves: Sequence[Move],
+def apply_all(
+    transitions: Sequence[Transition],
     *,
     using: str | None = None,
     savepoint: bool = True,
-    pass_over: bool = False,
+    skip_locked: bool = False,
 ) -> None:
     """Make moves of tasks of one table in one transaction; each ends with an event or a refusal.
 
@@ -76,30 +77,30 @@ def record_all(
     without ``savepoint`` it undoes the transaction around them too. Rows that somebody else has
     locked are waited for, or, with ``pass_over``, their moves fail with RowBusy.
     """
-    for alias, together in _by_database(moves, using).items():
-        tasks = [move.task for move in together]
-        with _restored_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
-            _record(together, root_of(type(tasks[0])), alias, pass_over)
+    for alias, group in _group_by_database(transitions, using).items():
+        tasks = [transition.task for transition in group]
+        with _restore_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
+            _apply(group, root_of(type(tasks[0])), alias, skip_locked)
 
 
 @in_a_batch()
-def record_unread(moves: Sequence[Move]) -> list[Move]:
+def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
     """Make those of ``moves`` whose rows are as they are known and that nobody watches.
 
     Each statement is a transaction by itself: what it has made stays made. Returns the moves that
     are left for ``record_all``, among them those that met an error of the database.
     """
-    left: list[Move] = []
-    for alias, together in _by_database(moves).items():
-        made: set[int] = set()
-        if compare_and_set.are_unwatched(together, alias):
-            made = _made_alone(together, root_of(type(together[0].task)), alias)
-        left += [move for move in together if id(move) not in made]
-    return left
+    not_applied: list[Transition] = []
+    for alias, group in _group_by_database(transitions).items():
+        applied_ids: set[int] = set()
+        if may_autocommit(group, alias):
+            applied_ids = _compare_and_set_in_autocommit(group, root_of(type(group[0].task)), alias)
+        not_applied += [transition for transition in group if id(transition) not in applied_ids]
+    return not_applied
 
 
 @in_a_batch()
-def record_debut(move: Move, reading: Reading) -> bool:
+def record_debut(transition: Transition, reader: RowReader) -> bool:
     """Make ``move``, the start of a task of which only the key is known; its row is read with it.
 
     One statement, which is a transaction by itself. False if ``record_all`` has to make the move,
@@ -108,46 +109,54 @@ def record_debut(move: Move, reading: Reading) -> bool:
     recognises the start that was made. Nobody can read a row that holds what Python has no word
     for (a time without end): its start stands until its lease ends.
     """
-    using = reading.using
-    if not (debuts.may_be_made(move, using) and compare_and_set.are_unwatched([move], using)):
+    using = reader.using
+    if not (debuts.may_be_made(transition, using) and may_autocommit([transition], using)):
         return False
     try:
-        event = debuts.made(move, reading)
+        event = debuts.made(transition, reader)
     except Exception as error:
-        foreseen = isinstance(error, Error)
-        label = move.task._meta.label
-        _logger.warning("debut_failed model=%s error=%s", label, error, exc_info=not foreseen)
+        is_database_error = isinstance(error, Error)
+        label = transition.task._meta.label
+        _logger.warning(
+            "debut_failed model=%s error=%s", label, error, exc_info=not is_database_error
+        )
         return False
     if event is not None:
-        _tell([(move.task, event)], using)
+        _publish([(transition.task, event)], using)
     return event is not None
 
 
-def _made_alone(moves: Sequence[Move], root: type[TaskRow], using: str) -> set[int]:
-    made: set[int] = set()
-    for statement in compare_and_set.planned(moves, root, using):
-        some = [move for move, _ in statement]
+def _compare_and_set_in_autocommit(
+    transitions: Sequence[Transition], root: type[TaskRow], using: str
+) -> set[int]:
+    applied_ids: set[int] = set()
+    for statement in plan_statements(transitions, root, using):
+        batch = [transition for transition, _ in statement]
         try:
-            with _restored_on_error([move.task for move in some]):
-                rest = _record_unread(some, [statement], root, using)
+            with _restore_on_error([transition.task for transition in batch]):
+                not_applied = _apply_statements(batch, [statement], root, using)
         except Exception as error:
             # What stays of it record_all meets, too.
             _logger.warning("batch_failed model=%s error=%s", root._meta.label, error)
             break
-        made |= {id(move) for move in some} - {id(move) for move in rest}
-        for move in rest:
-            move.known = None  # the row is not as it was, or locked: it has to be read
-    return made
+        applied_ids |= {id(transition) for transition in batch} - {
+            id(transition) for transition in not_applied
+        }
+        for transition in not_applied:
+            transition.last_known_row = (
+                None  # the row is not as it was, or locked: it has to be read
+            )
+    return applied_ids
 
 
 @in_a_batch()
 def enqueue(
     tasks: Sequence[TaskRow],
     using: str,
-    insert: Callable[[], object],
+    insert_rows: Callable[[], object],
     *,
     batch_size: int | None = None,
-    may_be_alone: bool = False,
+    may_skip_transaction: bool = False,
 ) -> None:
     """Insert new rows by calling ``insert``, with their first events, in one transaction.
 
@@ -156,60 +165,66 @@ def enqueue(
     ``may_be_alone`` is inserted by ``Model.save()`` with our ``_do_insert``: if one statement is
     enough for it, there is no transaction but that.
     """
-    with _restored_on_error(tasks):
-        if may_be_alone and insert_module.is_alone(tasks[0], using):
-            with suppress(insert_module.NotAlone):
-                _enqueue(tasks, using, insert, batch_size)
+    with _restore_on_error(tasks):
+        if may_skip_transaction and insert_module.fits_one_statement(tasks[0], using):
+            with suppress(insert_module.NeedsTransaction):
+                _enqueue(tasks, using, insert_rows, batch_size)
                 return
         # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
         with transaction.atomic(using=using, savepoint=False):
-            _enqueue(tasks, using, insert, batch_size)
+            _enqueue(tasks, using, insert_rows, batch_size)
 
 
 def _enqueue(
-    tasks: Sequence[TaskRow], using: str, insert: Callable[[], object], batch_size: int | None
+    tasks: Sequence[TaskRow], using: str, insert_rows: Callable[[], object], batch_size: int | None
 ) -> None:
-    before = first_event.lives_before(tasks, using)
+    previous = first_event.previous_streams(tasks, using)
     now = clock.now(using)
-    told = [
-        (task, _born(task, before.get(task.pk, first_event.NEWBORN), using, now)) for task in tasks
+    recorded_events = [
+        (
+            task,
+            _apply_first_event(
+                task, previous.get(task.pk, first_event.EMPTY_PROJECTION), using, now
+            ),
+        )
+        for task in tasks
     ]
-    if len(told) == 1:
-        insert_module.charge(*told[0])
+    if len(recorded_events) == 1:
+        insert_module.attach_event(*recorded_events[0])
     try:
-        insert()
+        insert_rows()
     finally:
         for task in tasks:
-            insert_module.discharge(task)
-    for task, event in told:
-        first_event.refuse_stray(task, using)
+            insert_module.take_unsaved_event(task)
+    for task, event in recorded_events:
+        first_event.reject_wrong_database(task, using)
         event.task_id = task.pk
-    _append(told, using, batch_size)
+    _append(recorded_events, using, batch_size)
     for task in tasks:
         remember_schedule(task)
 
 
 def lock(root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
     """Let nobody move these tasks until the transaction that is open ends; rows may be gone."""
-    Rows(root, using, pks).read(["sequence"])
+    LockedRows(root, using, pks).read(["sequence"])
 
 
-def restore(
-    task: TaskRow, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
+def repair_row(
+    task: TaskRow, projection: Projection, *, using: str, reason: str, data: dict[str, Any]
 ) -> TaskEvent:
     """Make the row say what its stream says, ``truth``, and note that; its results are left alone.
 
     For a row that was changed past this module. In a transaction that holds the row and has read
     the stream under that lock. A task that is waiting or running then is looked after at once.
     """
-    rows = Rows(root_of(type(task)), using, [task.pk])
+    rows = LockedRows(root_of(type(task)), using, [task.pk])
     rows.read(_STATE)
-    before = {**(rows.get(task.pk) or {}), **{name: getattr(truth, name) for name in _STATE}}
-    note = Move(task, EventKind.NOTE, reason=reason, data=data)
-    event = event_of(note, before, using)
-    columns = {**before, **columns_of(note, event, before, using)}
+    before = {**(rows.get(task.pk) or {}), **{name: getattr(projection, name) for name in _STATE}}
+    transition = Transition(task, EventKind.NOTE, reason=reason, data=data)
+    event = plan_event(transition, before, using)
+    columns = {**before, **plan_columns(transition, event, before, using)}
     del columns["pk"]
-    columns["check_at"] = clock.now(using) if truth.status in ACTIVE else None
+    columns["check_at"] = clock.now(using) if projection.status in ACTIVE else None
     rows.change(task, columns)
     rows.write([task])
     vars(task).update(columns)
@@ -217,151 +232,177 @@ def restore(
     return event
 
 
-def mourn(
-    task: TaskRow, truth: Projection, *, using: str, reason: str, data: dict[str, Any]
+def record_external_deletion(
+    task: TaskRow, projection: Projection, *, using: str, reason: str, data: dict[str, Any]
 ) -> TaskEvent:
     """Record the deletion of a row that was deleted past this module; ``truth`` is its stream."""
-    before = {"pk": task.pk, **{name: getattr(truth, name) for name in _STATE}}
-    event = event_of(Move(task, EventKind.DELETE, reason=reason, data=data), before, using)
+    before = {"pk": task.pk, **{name: getattr(projection, name) for name in _STATE}}
+    event = plan_event(Transition(task, EventKind.DELETE, reason=reason, data=data), before, using)
     _append([(task, event)], using)
     return event
 
 
-def _by_database(moves: Iterable[Move], using: str | None = None) -> dict[str, list[Move]]:
-    found: dict[str, list[Move]] = {}
-    for move in moves:
-        found.setdefault(using or home_of(move.task), []).append(move)
-    return found
+def _group_by_database(
+    transitions: Iterable[Transition], using: str | None = None
+) -> dict[str, list[Transition]]:
+    groups: dict[str, list[Transition]] = {}
+    for transition in transitions:
+        groups.setdefault(using or home_of(transition.task), []).append(transition)
+    return groups
 
 
 @contextmanager
-def _restored_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
+def _restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
     """Give ``tasks`` their attributes back if the block, and so its transaction, fails."""
-    kept = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
+    saved = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
     try:
         yield
     except BaseException:
-        for task, attributes, adding, using in kept:
+        for task, attributes, adding, using in saved:
             vars(task).update(attributes)
             task._state.adding, task._state.db = adding, using
         raise
 
 
-def _born(task: TaskRow, before: Mapping[str, Any], using: str, moment: datetime) -> TaskEvent:
-    event, columns = first_event.first_event(task, before, using, moment)
+def _apply_first_event(
+    task: TaskRow, previous: Mapping[str, Any], using: str, moment: datetime
+) -> TaskEvent:
+    event, columns = first_event.build_first_event(task, previous, using, moment)
     vars(task).update(columns)
     return event
 
 
-def _record(moves: Sequence[Move], root: type[TaskRow], using: str, pass_over: bool) -> None:
-    statements = compare_and_set.planned(moves, root, using) if pass_over else []
+def _apply(
+    transitions: Sequence[Transition], root: type[TaskRow], using: str, skip_locked: bool
+) -> None:
+    statements = plan_statements(transitions, root, using) if skip_locked else []
     if statements:
-        moves = _record_unread(moves, statements, root, using)
-    if moves:
-        _record_read(moves, root, using, pass_over)
+        transitions = _apply_statements(transitions, statements, root, using)
+    if transitions:
+        _apply_under_lock(transitions, root, using, skip_locked)
 
 
-def _record_unread(
-    moves: Sequence[Move],
-    statements: Sequence[compare_and_set.Statement],
+def _apply_statements(
+    transitions: Sequence[Transition],
+    statements: Sequence[Statement],
     root: type[TaskRow],
     using: str,
-) -> list[Move]:
+) -> list[Transition]:
     """Make the moves of ``statements``; returns those that are left to make."""
-    made = compare_and_set.made(statements, root, using)
-    _tell([(move.task, event) for move, event in made], using)
-    ours = {id(move) for move, _ in made}
-    return [move for move in moves if id(move) not in ours]
+    applied = execute_statements(statements, root, using)
+    _publish([(transition.task, event) for transition, event in applied], using)
+    applied_ids = {id(transition) for transition, _ in applied}
+    return [transition for transition in transitions if id(transition) not in applied_ids]
 
 
-def _record_read(moves: Sequence[Move], root: type[TaskRow], using: str, pass_over: bool) -> None:
-    rows = Rows(root, using, {move.task.pk for move in moves})
-    rows.read(_needed(moves), pass_over=pass_over)
-    found = [row for move in moves if (row := rows.get(move.task.pk)) is not None]
-    lives = first_event.former_lives(root, [row["pk"] for row in found if is_unborn(row)], using)
-    told: list[Fact] = []
-    for move in moves:
+def _apply_under_lock(
+    transitions: Sequence[Transition], root: type[TaskRow], using: str, skip_locked: bool
+) -> None:
+    rows = LockedRows(root, using, {transition.task.pk for transition in transitions})
+    rows.read(_columns_to_read(transitions), skip_locked=skip_locked)
+    read_rows = [
+        row for transition in transitions if (row := rows.get(transition.task.pk)) is not None
+    ]
+    previous = first_event.previous_streams_by_pk(
+        root, [row["pk"] for row in read_rows if has_no_events(row)], using
+    )
+    recorded_events: list[RecordedEvent] = []
+    for transition in transitions:
         try:
-            for fact in _planned(move, rows, lives, using):
-                told.append(fact)  # noqa: PERF402 - what is told before a refusal stays told
+            for recorded_event in _apply_to_row(transition, rows, previous, using):
+                recorded_events.append(recorded_event)  # noqa: PERF402 - what is told before a refusal stays told
         except TransitionRefused as refusal:
-            refusal.pk, refusal.kind = move.task.pk, move.kind
-            move.refused = refusal
+            refusal.pk, refusal.kind = transition.task.pk, transition.kind
+            transition.refusal = refusal
         except RowBusy as busy:
-            move.failure = busy
-    rows.write([move.task for move in moves])
-    for move in moves:
-        if move.event is not None:
-            news = rows.news_of(move.task, _STATE)
-            vars(move.task).update(news)
-            remember_schedule(move.task, news)
-    _append(told, using)
+            transition.error = busy
+    rows.write([transition.task for transition in transitions])
+    for transition in transitions:
+        if transition.event is not None:
+            values = rows.current_values(transition.task, _STATE)
+            vars(transition.task).update(values)
+            remember_schedule(transition.task, values)
+    _append(recorded_events, using)
 
 
-def _needed(moves: Sequence[Move]) -> set[str]:
-    names = {*_STATE, *(name for move in moves for name in move.expect)}
-    if any(move.kind is EventKind.RESET for move in moves):
+def _columns_to_read(transitions: Sequence[Transition]) -> set[str]:
+    names = {*_STATE, *(name for transition in transitions for name in transition.expected)}
+    if any(transition.kind is EventKind.RESET for transition in transitions):
         names |= {"result_data", "error_data"}
     return names
 
 
-def _planned(
-    move: Move, rows: Rows, lives: Mapping[Any, Mapping[str, Any]], using: str
-) -> Iterator[Fact]:
+def _apply_to_row(
+    transition: Transition, rows: LockedRows, previous: Mapping[Any, Mapping[str, Any]], using: str
+) -> Iterator[RecordedEvent]:
     """The events ``move`` makes; a refused one may leave evidence before it is refused."""
-    move.event = move.refused = None
-    row = rows.get(move.task.pk)
-    if rows.is_busy(move.task.pk):
-        raise RowBusy(f"{move.task._meta.label} {move.task.pk} is locked by somebody else.")
+    transition.event = transition.refusal = None
+    row = rows.get(transition.task.pk)
+    if rows.is_busy(transition.task.pk):
+        raise RowBusy(
+            f"{transition.task._meta.label} {transition.task.pk} is locked by somebody else."
+        )
     if row is None:
-        raise TaskGone(f"{move.task._meta.label} {move.task.pk} does not exist any more.")
-    missed = move.missed(row)
-    if is_unborn(row):
-        yield _adopted(move, rows, lives.get(row["pk"], first_event.NEWBORN), using)
-    if (said := late_results.already_said(move, row, using)) is not None:
-        move.event = said
-    elif missed:
-        yield from _rejected(move, rows, using)
-        raise StaleTask(f"{move.task._meta.label} {move.task.pk} was moved first: now {missed}.")
+        raise TaskGone(
+            f"{transition.task._meta.label} {transition.task.pk} does not exist any more."
+        )
+    mismatches = transition.mismatches(row)
+    if has_no_events(row):
+        yield _enqueue_event_for_unrecorded_row(
+            transition, rows, previous.get(row["pk"], first_event.EMPTY_PROJECTION), using
+        )
+    if (recorded_event := late_results.already_recorded(transition, row, using)) is not None:
+        transition.event = recorded_event
+    elif mismatches:
+        yield from _reject_late_result(transition, rows, using)
+        raise StaleTask(
+            f"{transition.task._meta.label} {transition.task.pk} was moved first: now {mismatches}."
+        )
     else:
-        move.event = event_of(move, row, using)
-        if move.kind is not EventKind.DELETE:
-            rows.change(move.task, columns_of(move, move.event, row, using))
-        yield move.task, move.event
+        transition.event = plan_event(transition, row, using)
+        if transition.kind is not EventKind.DELETE:
+            rows.change(transition.task, plan_columns(transition, transition.event, row, using))
+        yield transition.task, transition.event
 
 
-def _adopted(move: Move, rows: Rows, before: Mapping[str, Any], using: str) -> Fact:
+def _enqueue_event_for_unrecorded_row(
+    transition: Transition, rows: LockedRows, previous: Mapping[str, Any], using: str
+) -> RecordedEvent:
     """The first event of a row that came past ``save()``: a fixture, a plain bulk_create, SQL."""
-    birth = Move(move.task, EventKind.ENQUEUE, data={"adopted": True})
-    unborn = {**(rows.get(move.task.pk) or {}), **before}
-    event = event_of(birth, unborn, using)
-    rows.change(move.task, columns_of(birth, event, unborn, using))
-    return move.task, event
+    enqueue_transition = Transition(transition.task, EventKind.ENQUEUE, data={"adopted": True})
+    unrecorded_row = {**(rows.get(transition.task.pk) or {}), **previous}
+    event = plan_event(enqueue_transition, unrecorded_row, using)
+    rows.change(transition.task, plan_columns(enqueue_transition, event, unrecorded_row, using))
+    return transition.task, event
 
 
-def _rejected(move: Move, rows: Rows, using: str) -> Iterator[Fact]:
+def _reject_late_result(
+    transition: Transition, rows: LockedRows, using: str
+) -> Iterator[RecordedEvent]:
     """The evidence that a late last word was refused, once."""
-    row = rows.get(move.task.pk) or {}
-    if (evidence := late_results.evidence_against(move, row, using)) is not None:
-        event = event_of(evidence, row, using)
-        rows.change(move.task, columns_of(evidence, event, row, using))
-        yield move.task, event
+    row = rows.get(transition.task.pk) or {}
+    if (rejection := late_results.rejection_of(transition, row, using)) is not None:
+        event = plan_event(rejection, row, using)
+        rows.change(transition.task, plan_columns(rejection, event, row, using))
+        yield transition.task, event
 
 
-def _append(told: list[Fact], using: str, batch_size: int | None = None) -> None:
+def _append(
+    recorded_events: list[RecordedEvent], using: str, batch_size: int | None = None
+) -> None:
     """Insert the events that came in with no row, and tell of all."""
-    if not told:
+    if not recorded_events:
         return
-    if missing := [event for _, event in told if event._state.adding]:
-        pen_of(root_of(type(told[0][0])), using).append(missing, batch_size)
-    _tell(told, using)
+    if unsaved := [event for _, event in recorded_events if event._state.adding]:
+        store_for(root_of(type(recorded_events[0][0])), using).append_events(unsaved, batch_size)
+    _publish(recorded_events, using)
 
 
-def _tell(told: Sequence[Fact], using: str) -> None:
+def _publish(recorded_events: Sequence[RecordedEvent], using: str) -> None:
     """Tell the receivers inside the transaction, and announce the commit."""
-    outbox.note(told, using)
-    heard = set(filter(event_recorded.has_listeners, {type(task) for task, _ in told}))
-    for task, event in told:
-        if type(task) in heard:
+    outbox.note(recorded_events, using)
+    senders = set(filter(event_recorded.has_listeners, {type(task) for task, _ in recorded_events}))
+    for task, event in recorded_events:
+        if type(task) in senders:
             event_recorded.send(sender=type(task), task=task, event=event)
-    after_commit.note(told, using)
+    after_commit.schedule(recorded_events, using)

@@ -53,7 +53,7 @@ class Obedience:
 
     def look(self) -> None:
         """Ask the database, and obey."""
-        said = control.standing()
+        said = control.current_commands()
         # Only a look that begins after this answer knows more.
         self._looked_at, self._has_found = time.monotonic(), bool(said)
         self._obey(said)
@@ -66,7 +66,7 @@ class Obedience:
         self._paused = paused
         if any(one.action == control.STOP and one.target == self._worker for one in said):
             _logger.info("stop_asked worker=%s", self._worker)
-            control.obeyed(self._worker)
+            control.acknowledge_stop(self._worker)
             self._stop()
 
 

@@ -12,7 +12,7 @@ from ..exceptions import QueueUnavailable
 from ..execution.run import Run
 from ..execution.settle import give_back
 from ..execution.start import start_or_postpone, start_unrung
-from ..queue import Message, Seat, get_queue
+from ..queue import Message, Waiter, get_queue
 from .leases import Leases
 from .loop import Stopping
 from .pipeline import Lane
@@ -58,7 +58,7 @@ class Fetcher:
         self._claimed: list[Message] = []
         self._last_found = 0
         self._postponed: Postponed[Message] = Postponed()
-        self._seat = Seat()
+        self._seat = Waiter()
         self._claimant: Claimant = {"worker": lane.worker, "lease": lane.lease}
 
     def step(self) -> float:
@@ -89,7 +89,7 @@ class Fetcher:
     def leave(self) -> None:
         """Wait for messages no more; nobody may be waiting just now."""
         with suppress(QueueUnavailable):  # then its end comes by itself
-            get_queue().leave(self._lane.channel, self._seat)
+            get_queue().stop_waiting(self._lane.channel, self._seat)
 
     def _claim(self) -> bool:
         room = self._lane.room(_LOOK_UP)
@@ -126,7 +126,7 @@ class Fetcher:
             limit=limit,
             lease=self._lane.message_lease,
             timeout=timeout if rest is None else min(timeout, rest),
-            seat=self._seat,
+            waiter=self._seat,
         )
         self._last_found = len(messages)
         return messages

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
-from ..db.errors import is_passing, may_pass
+from ..db.errors import is_transient, may_be_transient
 from ..exceptions import SimpleTaskError
 from ..execution.finish import finish
 from ..execution.run import Run
@@ -107,21 +107,21 @@ def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
         _log_postponed(batch, error)
         worker_connections.drop()
         return batch, []
-    again = [run for run in left if is_passing(_failure_of(run))]
+    again = [run for run in left if is_transient(_failure_of(run))]
     if again:
         _log_postponed(again, _failure_of(again[0]))
     return again, [run for run in left if run not in again]
 
 
 def _log_postponed(runs: list[Run], error: BaseException | None) -> None:
-    foreseen = isinstance(error, Error | SimpleTaskError) or may_pass(error)
+    foreseen = isinstance(error, Error | SimpleTaskError) or may_be_transient(error)
     _logger.warning(
         "finish_postponed tasks=%s error=%s", len(runs), error, exc_info=not foreseen and error
     )
 
 
 def _failure_of(run: Run) -> Exception | None:
-    return run.move.failure if run.move else None
+    return run.move.error if run.move else None
 
 
 def _give_up(run: Run) -> None:

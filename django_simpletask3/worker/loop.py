@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django.db import Error, connections
 
 from ..conf.backoff import exponential
-from ..db.errors import may_pass
+from ..db.errors import may_be_transient
 from ..exceptions import SimpleTaskError
 from . import connections as worker_connections
 
@@ -42,7 +42,7 @@ class Loop(threading.Thread):
             rest = self._work()
         except BaseException as error:  # sys.exit() in a receiver does not end the thread
             self._failures += 1
-            unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_pass(error))
+            unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_be_transient(error))
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
             worker_connections.drop()
             return exponential(self._failures, base=0.2, cap=5.0)

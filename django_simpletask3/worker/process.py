@@ -155,7 +155,7 @@ class Process:
             with acting_as(self._actor):
                 for worker, code in self._plan.predecessors:
                     service.abandoned([worker], exit_code=code)
-                    subscriptions.abandoned([worker])
+                    subscriptions.release_dead_workers([worker])
                 if self._plan.burst:
                     service.lost()
             self._obedience.look()

@@ -68,4 +68,4 @@ class Reports:
 
     def retire(self) -> None:
         """Say that the process ends. Raises QueueUnavailable if Redis does not answer."""
-        get_queue().retire(self._worker)
+        get_queue().deregister_worker(self._worker)

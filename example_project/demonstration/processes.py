@@ -71,7 +71,7 @@ class Program:
         except subprocess.TimeoutExpired:
             return self.kill()
 
-    def last_words(self, lines: int = 20) -> str:
+    def log_tail(self, lines: int = 20) -> str:
         """The end of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 

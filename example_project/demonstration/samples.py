@@ -13,10 +13,10 @@ from pictures.models import ContactSheet, Picture
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 #: The tasks about these end in failure, and are there to show it. (A storage that holds a file of
 #: this name already gives the next one a longer name.)
-BAD = ("Cut off upload", "newsletter")
+FAILING = ("Cut off upload", "newsletter")
 
 
-def pictures() -> list[Picture]:
+def upload_pictures() -> list[Picture]:
     """Upload every picture; each asks for its thumbnail."""
     paths = sorted((SAMPLES / "pictures").iterdir())
     return [
@@ -25,7 +25,9 @@ def pictures() -> list[Picture]:
     ]
 
 
-def contact_sheet(title: str, pictures: Sequence[Picture], *, pause: float = 0.0) -> ContactSheet:
+def enqueue_contact_sheet(
+    title: str, pictures: Sequence[Picture], *, pause: float = 0.0
+) -> ContactSheet:
     """Ask for a sheet with these pictures."""
     with transaction.atomic():
         sheet = ContactSheet.objects.enqueue(title=title, pause=pause)
@@ -33,7 +35,7 @@ def contact_sheet(title: str, pictures: Sequence[Picture], *, pause: float = 0.0
     return sheet
 
 
-def order_imports(*names: str) -> list[OrderImport]:
+def enqueue_order_imports(*names: str) -> list[OrderImport]:
     """Upload these files of orders."""
     paths = [SAMPLES / "orders" / name for name in names]
     return OrderImport.objects.bulk_enqueue(

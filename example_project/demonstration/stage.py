@@ -19,7 +19,7 @@ class Failure(Exception):
 
 
 @contextmanager
-def failures_told() -> Iterator[None]:
+def exit_on_failure() -> Iterator[None]:
     """Within the block, a failure that can be foreseen ends the program with its message."""
     from django_simpletask3.exceptions import QueueUnavailable
 
@@ -30,7 +30,7 @@ def failures_told() -> Iterator[None]:
 
 
 @contextmanager
-def occupied(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Within the block, ``folder`` belongs to this process and no other demonstration.
 
     Ends the program with a clear message if it cannot.
@@ -83,7 +83,7 @@ def set_up() -> None:
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
+def running_redis(folder: Path) -> Iterator[str]:
     """Within the block, Redis runs; where. Only a server that we started is stopped.
 
     Raises QueueUnavailable if it does not answer.
@@ -95,12 +95,12 @@ def redis(folder: Path) -> Iterator[str]:
     is_ours = url.startswith("embedded://")
     try:
         get_queue().check_server()
-        yield f"embedded, in {shown(folder / 'redis')}" if is_ours else redact(url)
+        yield f"embedded, in {display_path(folder / 'redis')}" if is_ours else redact(url)
     finally:
         if is_ours:
             embedded.stop(folder / "redis")
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """``path`` as a reader in the current directory would name it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

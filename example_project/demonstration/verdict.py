@@ -10,14 +10,14 @@ from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.states import EventKind, Status
 
-from .samples import BAD
+from .samples import FAILING
 from .tables import title_of
 
 #: After one of these a task must be started once more.
-GIVEN_BACK = (EventKind.RECOVER, EventKind.RELEASE)
+RETURNED = (EventKind.RECOVER, EventKind.RELEASE)
 
 
-def problems(tasks: Sequence[SimpleTask], victim: SimpleTask) -> list[str]:
+def find_problems(tasks: Sequence[SimpleTask], victim: SimpleTask) -> list[str]:
     """What is wrong, in sentences; ``victim`` is the task whose worker was killed."""
     return [
         *(problem for task in tasks for problem in _problems_of(task)),
@@ -35,14 +35,14 @@ def notifications(tasks: Sequence[SimpleTask]) -> int:
 
 
 def _problems_of(task: SimpleTask) -> Iterator[str]:
-    expected = Status.FAILED if str(task).startswith(BAD) else Status.SUCCESS
+    expected = Status.FAILED if str(task).startswith(FAILING) else Status.SUCCESS
     if task.status != expected:
         error = (task.error_data or {}).get("message", "")
         yield f"{title_of(task)} is {task.status.name}, expected {expected.name}. {error}"
     events = list(task.events.all())
     kinds = [event.kind for event in events]
     losses = [event for event in events if event.from_status == Status.RUNNING]
-    if kinds.count(EventKind.START) != 1 + sum(event.kind in GIVEN_BACK for event in losses):
+    if kinds.count(EventKind.START) != 1 + sum(event.kind in RETURNED for event in losses):
         yield f"{title_of(task)} was started without need: {', '.join(kinds)}."
     if broken := broken_links(events):
         yield f"{title_of(task)}: the history is broken at No. {broken[0]}."
@@ -62,5 +62,7 @@ def _problems_of_recovery(victim: SimpleTask) -> Iterator[str]:
 
 
 def _notifications_of(task: SimpleTask) -> int:
-    told = Notification.objects.filter(task_label=task._meta.label, task_pk=str(task.pk))
-    return told.count()
+    notifications_of_task = Notification.objects.filter(
+        task_label=task._meta.label, task_pk=str(task.pk)
+    )
+    return notifications_of_task.count()

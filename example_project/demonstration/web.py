@@ -18,7 +18,7 @@ def run(port: int) -> int:
     folder = Path(os.environ["EXAMPLE_VAR"])
     stage.set_up()
     with ExitStack() as started:
-        started.enter_context(stage.redis(folder))
+        started.enter_context(stage.running_redis(folder))
         _fill()
         programs = [worker("web worker", folder), _server(port, folder)]
         for program in programs:
@@ -45,9 +45,11 @@ def _fill() -> None:
     if Picture.objects.exists():
         return
     with task_context(actor="demo"):
-        pictures = samples.pictures()
-        samples.contact_sheet("All pictures", pictures)
-        samples.order_imports(*sorted(path.name for path in (samples.SAMPLES / "orders").iterdir()))
+        pictures = samples.upload_pictures()
+        samples.enqueue_contact_sheet("All pictures", pictures)
+        samples.enqueue_order_imports(
+            *sorted(path.name for path in (samples.SAMPLES / "orders").iterdir())
+        )
 
 
 def _answers(port: int) -> bool:
@@ -65,7 +67,7 @@ def _until_over(programs: Sequence[Program]) -> int:
         while True:
             for program in programs:
                 if program.is_over:
-                    print(f"{program.name} has ended:\n{program.last_words()}")
+                    print(f"{program.name} has ended:\n{program.log_tail()}")
                     return 1
             time.sleep(0.2)
     except KeyboardInterrupt:

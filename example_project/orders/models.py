@@ -43,7 +43,9 @@ class OrderImport(SimpleTask):
             content = csv_files.read(file)
         self.accepted, self.rejected = len(content.orders), len(content.bad_lines)
         if not content.orders:
-            raise NothingToImport(f"{self} holds no order. {_told(content.bad_lines)}")
+            raise NothingToImport(
+                f"{self} holds no order. {_describe_bad_lines(content.bad_lines)}"
+            )
         self._replace_orders(content.orders)
         return {
             "orders": self.accepted,
@@ -96,6 +98,6 @@ def _totals(orders: list[dict[str, Any]]) -> dict[str, Decimal]:
     return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _told(bad_lines: list[csv_files.BadLine], limit: int = 5) -> str:
+def _describe_bad_lines(bad_lines: list[csv_files.BadLine], limit: int = 5) -> str:
     more = f"; and {len(bad_lines) - limit} more" if len(bad_lines) > limit else ""
     return "; ".join(str(line) for line in bad_lines[:limit]) + more

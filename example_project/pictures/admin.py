@@ -13,7 +13,7 @@ from django_simpletask3.admin import SimpleTaskAdmin
 from .models import ContactSheet, Picture, Thumbnail
 
 
-def shown(image: Any, height: int) -> str:
+def image_html(image: Any, height: int) -> str:
     """``image`` as it is seen in a list or a form; a hyphen if there is none."""
     if not image:
         return "-"
@@ -31,7 +31,7 @@ class PictureAdmin(admin.ModelAdmin):
     @admin.display(description=_("thumbnail"))
     def small(self, picture: Picture) -> str:
         made = [thumbnail for thumbnail in picture.thumbnails.all() if thumbnail.image]
-        return shown(made[-1].image if made else None, 48)
+        return image_html(made[-1].image if made else None, 48)
 
 
 @admin.register(Thumbnail)
@@ -42,11 +42,11 @@ class ThumbnailAdmin(SimpleTaskAdmin):
 
     @admin.display(description=_("thumbnail"))
     def small(self, task: Thumbnail) -> str:
-        return shown(task.image, 48)
+        return image_html(task.image, 48)
 
     @admin.display(description=_("thumbnail"))
     def preview(self, task: Thumbnail) -> str:
-        return shown(task.image, 160)
+        return image_html(task.image, 160)
 
 
 @admin.register(ContactSheet)
@@ -57,8 +57,8 @@ class ContactSheetAdmin(SimpleTaskAdmin):
 
     @admin.display(description=_("sheet"))
     def small(self, task: ContactSheet) -> str:
-        return shown(task.image, 48)
+        return image_html(task.image, 48)
 
     @admin.display(description=_("sheet"))
     def preview(self, task: ContactSheet) -> str:
-        return shown(task.image, 500)
+        return image_html(task.image, 500)

@@ -12,7 +12,7 @@ from django.utils.html import strip_tags
 
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.zoo import models as zoo
 
 EXECUTE = "django_simpletask3_execute_for_selected"
@@ -34,13 +34,13 @@ ZOO = sorted(
 def step(task: Any, status: Status, **details: Any) -> Any:
     """Bring a PENDING ``task`` to ``status``; ``details`` belong to the last move."""
     if status is Status.CANCELED:
-        record(task, EventKind.CANCEL)
+        apply(task, EventKind.CANCEL)
     elif status is not Status.PENDING:
-        record(task, EventKind.START, worker="node-1")
+        apply(task, EventKind.START, worker="node-1")
         if status is Status.SUCCESS:
-            record(task, EventKind.ACK, worker="node-1", **{"result": "OK", **details})
+            apply(task, EventKind.ACK, worker="node-1", **{"result": "OK", **details})
         elif status is Status.FAILED:
-            record(task, EventKind.FAIL, worker="node-1", **details)
+            apply(task, EventKind.FAIL, worker="node-1", **details)
     return task
 
 

@@ -13,7 +13,7 @@ from django_simpletask3.admin.actions import definitions, downloads, selection
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record, record_all
+from django_simpletask3.transitions.writer import apply, apply_all
 from tests.admin.lives import (
     CANCEL,
     EXECUTE,
@@ -167,7 +167,7 @@ def test_a_running_task_that_is_reset_is_superseded(superuser, running_task) -> 
     post_action(superuser, RESET, running_task)
 
     with pytest.raises(StaleTask):
-        record(running_task, EventKind.ACK, worker="node-1")
+        apply(running_task, EventKind.ACK, worker="node-1")
     assert kinds(running_task) == ["enqueue", "start", "reset", "reject"]
 
 
@@ -238,9 +238,9 @@ def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -
 
     def too_late(moves) -> None:
         Invoice.objects.filter(pk=going.pk)._raw_delete("default")  # a held one, too
-        record_all(moves)
+        apply_all(moves)
 
-    monkeypatch.setattr(definitions, "record_all", too_late)
+    monkeypatch.setattr(definitions, "apply_all", too_late)
     response = post_action(superuser, action, staying, going)
 
     assert response.status_code == 200
@@ -257,9 +257,9 @@ def test_a_batch_that_cannot_be_moved_together_is_moved_one_by_one(
     def together_never(moves) -> None:
         if len(moves) > 1 or moves[0].task.pk == second.pk:
             raise StaleTask("moved meanwhile")
-        record_all(moves)
+        apply_all(moves)
 
-    monkeypatch.setattr(definitions, "record_all", together_never)
+    monkeypatch.setattr(definitions, "apply_all", together_never)
     response = post_action(superuser, action, first, second)
 
     assert len(told(response)) == 2

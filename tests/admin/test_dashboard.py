@@ -17,7 +17,7 @@ from django_simpletask3.monitoring import health
 from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import step, text, told
 from tests.zoo.models import Invoice, PaidInvoice, Reminder
 
@@ -87,7 +87,7 @@ def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
 
 
 def test_the_longest_wait_of_a_part_is_a_least_one(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(health, "MOST_ROWS", 2)
+    monkeypatch.setattr(health, "MAX_ROWS", 2)
     Invoice.objects.bulk_enqueue({"amount": n} for n in range(3))
 
     page = dashboard(superuser)
@@ -97,7 +97,7 @@ def test_the_longest_wait_of_a_part_is_a_least_one(superuser, monkeypatch) -> No
 
 def test_a_worker_says_what_it_runs_and_since_when(superuser) -> None:
     task = Invoice.objects.create()
-    record(task, EventKind.START, worker=WORKER)
+    apply(task, EventKind.START, worker=WORKER)
     reported()
 
     page = dashboard(superuser)
@@ -107,7 +107,7 @@ def test_a_worker_says_what_it_runs_and_since_when(superuser) -> None:
 
 
 def test_a_worker_that_is_silent_is_told_by_what_it_holds(superuser) -> None:
-    record(Invoice.objects.create(), EventKind.START, worker="gone")
+    apply(Invoice.objects.create(), EventKind.START, worker="gone")
 
     assert "does not report" in row(dashboard(superuser), "worker-gone")
 
@@ -132,7 +132,7 @@ def test_nothing_finished_is_said(superuser) -> None:
 
 
 def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
-    record(step(Invoice.objects.create(), Status.RUNNING), EventKind.RECOVER, reason="worker_died")
+    apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.RECOVER, reason="worker_died")
 
     page = dashboard(superuser)
     (counted,) = page.context["recoveries"]
@@ -206,14 +206,14 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
     client = operator("view", "change")
 
     paused = instruct(client, "pause", "zoo.Invoice", "the bank is closed")
-    (said,) = control.standing()
+    (said,) = control.current_commands()
     resumed = instruct(client, "resume", "zoo.Invoice", "open again")
 
     assert "the bank is closed" in row(paused, "queue-zoo.Invoice")
     assert (said.actor, said.reason) == ("mia", "the bank is closed")
     assert "zoo.Invoice is paused" in told(paused)[0]
     assert "open" in row(resumed, "queue-zoo.Invoice")
-    assert control.standing() == []
+    assert control.current_commands() == []
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
         "pause zoo.Invoice: the bank is closed",
         "resume zoo.Invoice: open again",
@@ -224,7 +224,7 @@ def test_a_queue_that_one_may_not_view_cannot_be_paused(operator) -> None:
     response = instruct(operator("view", "change"), "pause", "zoo.Reminder")
 
     assert response.status_code == 403
-    assert control.standing() == []
+    assert control.current_commands() == []
 
 
 def test_a_worker_is_asked_to_stop(superuser) -> None:
@@ -232,7 +232,7 @@ def test_a_worker_is_asked_to_stop(superuser) -> None:
 
     page = instruct(superuser, "stop", WORKER, "upgrade")
 
-    (said,) = control.standing()
+    (said,) = control.current_commands()
     assert (said.action, said.target, said.reason) == ("stop", WORKER, "upgrade")
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
 
@@ -244,7 +244,7 @@ def test_who_does_not_report_is_not_asked_to_stop(superuser, target) -> None:
     page = superuser.post(reverse(INSTRUCT), {"what": "stop", "target": target}, follow=True)
 
     assert told(page) == ["There is no such worker: it does not report any more."]
-    assert control.standing() == []
+    assert control.current_commands() == []
     assert not LogEntry.objects.exists()
 
 
@@ -253,7 +253,7 @@ def test_without_redis_nobody_is_asked_to_stop(superuser, settings) -> None:
 
     instruct(superuser, "stop", WORKER)
 
-    assert control.standing() == []
+    assert control.current_commands() == []
 
 
 def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) -> None:
@@ -266,28 +266,28 @@ def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) ->
 
     instruct(superuser, "stop", WORKER)
 
-    assert {one.target for one in control.standing()} == {"fresh", WORKER, "zoo.Invoice"}
+    assert {one.target for one in control.current_commands()} == {"fresh", WORKER, "zoo.Invoice"}
 
 
 def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     channel, queue = Invoice.get_event_channel(), get_queue()
     queue.push(channel, [("odd", {"app_label": "zoo"})])
     (message,) = queue.claim(channel, worker="test", lease=60)
-    queue.bury(message, "<b>no key</b>")
+    queue.dead_letter(message, "<b>no key</b>")
     before = row(dashboard(superuser), "queue-zoo.Invoice")
 
     page = instruct(superuser, "replay", "zoo.Invoice")
 
     assert "&lt;b&gt;no key" in before
     assert told(page) == ["1 dead letter is in the queue again."]
-    assert (queue.buried(channel), queue.waiting(channel)) == (0, 1)
+    assert (queue.dead_letter_count(channel), queue.waiting(channel)) == (0, 1)
 
 
 def test_what_no_page_can_hold_is_shown_escaped(superuser) -> None:
     channel, queue = Invoice.get_event_channel(), get_queue()
     queue.push(channel, [("odd", {"app_label": "zoo"})])
     (message,) = queue.claim(channel, worker="test", lease=60)
-    queue.bury(message, "no \ud800 key")
+    queue.dead_letter(message, "no \ud800 key")
     reported(version="\ud800")
 
     page = dashboard(superuser)

@@ -10,7 +10,7 @@ from django_simpletask3.admin import viewer
 from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import make, step, url
 from tests.zoo.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder
 
@@ -32,8 +32,8 @@ def told_by(client) -> str:
 def lost(model, reason: str, **columns):
     """A task that was lost, and runs again in ``reason``'s worker."""
     task = step(model.objects.create(**columns), Status.RUNNING)
-    record(task, EventKind.RECOVER, reason=reason)
-    record(task, EventKind.START, worker=f"worker of {reason}")
+    apply(task, EventKind.RECOVER, reason=reason)
+    apply(task, EventKind.START, worker=f"worker of {reason}")
     return task
 
 
@@ -41,7 +41,7 @@ def lost(model, reason: str, **columns):
 def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> None:
     lost(Invoice, "hush-hush")
     lost(variant, "hush-hush")
-    record(step(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
+    apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
     client = watcher(f"view_{variant._meta.model_name}")
 
     told = told_by(client)
@@ -80,7 +80,7 @@ def test_rows_that_the_list_does_not_show_are_not_told_of(superuser) -> None:
     shown = lost(Invoice, "told", amount=9)
     hidden = lost(Invoice, "hush-hush", amount=10)
     for task in (shown, hidden):
-        record(task, EventKind.ACK, worker="node-1")
+        apply(task, EventKind.ACK, worker="node-1")
 
     told = told_by(superuser)
     (bar,) = page(superuser).context["charts"][0].shapes
@@ -178,7 +178,7 @@ def test_recoveries_name_their_database(superuser) -> None:
     lost(Reminder, "here")
     task = Reminder.objects.using("other").create()
     for kind in (EventKind.START, EventKind.RECOVER):
-        record(task, kind, using="other", reason="there")
+        apply(task, kind, using="other", reason="there")
 
     found = page(superuser, "recoveries").context["found"]
 

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from django.db import connection
 
-from django_simpletask3.audit.verify import verified
+from django_simpletask3.audit.verify import verify_export
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.worker_name import is_known_dead
@@ -86,5 +86,5 @@ def test_the_streams_are_downloaded_and_prove_themselves(superuser) -> None:
     lines = [json.loads(line) for line in file.splitlines()]
     notes = [line for line in lines if line.get("reason") == "for the auditor"]
     assert ".jsonl" in response.headers["Content-Disposition"]
-    assert [found.streams for found in verified(StringIO(file))] == [len(tasks)]
+    assert [found.streams for found in verify_export(StringIO(file))] == [len(tasks)]
     assert {note["task"] for note in notes} == {str(task.pk) for task in tasks}

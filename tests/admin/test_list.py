@@ -13,7 +13,7 @@ from django.utils.html import strip_tags
 from django_simpletask3.admin import changelist
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import ZOO, make, step, text, url
 from tests.zoo.models import Invoice, TextKeyed
 
@@ -71,9 +71,9 @@ def test_how_long_a_task_waited_and_ran(superuser, time_machine) -> None:
     time_machine.move_to(begin, tick=False)
     task = Invoice.objects.create()
     time_machine.shift(5)
-    record(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.START, worker="node-1")
     time_machine.shift(200)
-    record(task, EventKind.ACK, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
 
     row = cells(superuser.get(url(Invoice)))
 
@@ -119,7 +119,7 @@ def test_the_own_columns_of_an_admin_stand_beside_ours(superuser, pending_task) 
 
 def test_a_long_name_of_a_worker_is_shortened(superuser, pending_task) -> None:
     name = "django-simpletask3-server:zoo.invoice:0:node-1:4711:140"
-    record(pending_task, EventKind.START, worker=name)
+    apply(pending_task, EventKind.START, worker=name)
 
     row = cells(superuser.get(url(Invoice)))
 

@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from django_simpletask3.models import registry
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import step, text, url
 from tests.zoo.models import Invoice
 
@@ -25,7 +25,7 @@ def dashboard(client, page: str = "changelist"):
 @pytest.fixture
 def lost_task(transactional_db: None) -> Invoice:
     task = step(Invoice.objects.create(), Status.RUNNING)
-    record(task, EventKind.RECOVER, reason="worker_died")
+    apply(task, EventKind.RECOVER, reason="worker_died")
     return step(task, Status.SUCCESS)
 
 

@@ -14,7 +14,7 @@ from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.ledger.fields import KIND
 from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import ZOO, kinds, make, step, text, url
 from tests.zoo.models import Audited, Invoice
 
@@ -37,8 +37,8 @@ def test_every_task_has_its_timeline(superuser, model) -> None:
 
 
 def test_the_timeline_tells_everything_about_an_event(superuser, pending_task) -> None:
-    record(pending_task, EventKind.START, worker="node-7:12")
-    record(pending_task, EventKind.NOTE, reason="half way", data={"done": 5})
+    apply(pending_task, EventKind.START, worker="node-7:12")
+    apply(pending_task, EventKind.NOTE, reason="half way", data={"done": 5})
 
     words = text(superuser.get(url(pending_task)))
 
@@ -138,13 +138,13 @@ def test_a_long_stream_takes_as_many_queries_as_a_short_one(
 
 def test_the_time_since_the_last_event_is_shown(superuser, pending_task, time_machine) -> None:
     time_machine.move_to(pending_task.add_time + timedelta(seconds=200))
-    record(pending_task, EventKind.START, worker="node-1")
+    apply(pending_task, EventKind.START, worker="node-1")
 
     assert "+3 min 20 s" in text(superuser.get(url(pending_task)))
 
 
 def test_large_data_of_an_event_is_cut(superuser, finished_task) -> None:
-    record(finished_task, EventKind.NOTE, data={"text": "x" * 500_000})
+    apply(finished_task, EventKind.NOTE, data={"text": "x" * 500_000})
 
     response = superuser.get(url(finished_task))
 
@@ -230,7 +230,7 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
     for seconds, kind, details in steps:
         time_machine.move_to(begin + timedelta(seconds=seconds))
         with task_context(actor=details.pop("actor", "")):
-            record(pending_task, kind, **details)
+            apply(pending_task, kind, **details)
     time_machine.move_to(begin + timedelta(seconds=210))
 
     picture = drawn(list(pending_task.events.all()), begin + timedelta(seconds=210))
@@ -250,10 +250,10 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
 
 def test_what_is_refused_is_marked_where_it_comes_from(superuser, running_task) -> None:
     stalled = Invoice.objects.get(pk=running_task.pk)
-    record(running_task, EventKind.RECOVER)
-    record(running_task, EventKind.START, worker="node-2")
+    apply(running_task, EventKind.RECOVER)
+    apply(running_task, EventKind.START, worker="node-2")
     with pytest.raises(StaleTask):
-        record(stalled, EventKind.ACK, worker="node-1")
+        apply(stalled, EventKind.ACK, worker="node-1")
 
     (formset,) = superuser.get(url(running_task)).context["inline_admin_formsets"]
     lanes = {lane.attempt: lane for lane in formset.formset.picture.lanes}
@@ -266,7 +266,7 @@ def test_what_is_refused_is_marked_where_it_comes_from(superuser, running_task) 
 def test_each_kind_of_mark_has_its_own_shape_and_stands_in_the_legend(
     superuser, running_task
 ) -> None:
-    record(running_task, EventKind.RECOVER)
+    apply(running_task, EventKind.RECOVER)
     running_task.cancel()
 
     content = superuser.get(url(running_task)).content.decode()
@@ -284,7 +284,7 @@ def test_what_runs_names_its_worker(pending_task, time_machine) -> None:
     name = "django-simpletask3-server:zoo.invoice:0:node-1:4711:140"
     for seconds, kind in [(1, EventKind.START), (50, EventKind.RECOVER), (51, EventKind.START)]:
         time_machine.move_to(begin + timedelta(seconds=seconds))
-        record(pending_task, kind, worker=name)
+        apply(pending_task, kind, worker=name)
 
     picture = drawn(list(pending_task.events.all()), begin + timedelta(seconds=52))
 
@@ -300,7 +300,7 @@ def test_a_task_that_has_only_been_deleted_has_no_picture() -> None:
 def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
     running_task.note("page 3 of 10", progress=0.3)
     during = superuser.get(url(running_task)).content.decode()
-    record(running_task, EventKind.ACK, worker="node-1")
+    apply(running_task, EventKind.ACK, worker="node-1")
 
     after = superuser.get(url(running_task)).content.decode()
 
@@ -311,8 +311,8 @@ def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
 
 def test_the_progress_of_an_earlier_attempt_is_not_shown(superuser, running_task) -> None:
     running_task.note("nearly done", progress=0.9)
-    record(running_task, EventKind.RECOVER)
-    record(running_task, EventKind.START, worker="node-2")
+    apply(running_task, EventKind.RECOVER)
+    apply(running_task, EventKind.START, worker="node-2")
 
     assert "<progress" not in superuser.get(url(running_task)).content.decode()
 
@@ -364,7 +364,7 @@ def test_a_running_tasks_page_asks_what_is_new(superuser, running_task, finished
 
 def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
     before = live(superuser, running_task).json()
-    record(running_task, EventKind.ACK, worker="node-1", result="<script>x</script>")
+    apply(running_task, EventKind.ACK, worker="node-1", result="<script>x</script>")
 
     after = live(superuser, running_task).json()
 
@@ -377,7 +377,7 @@ def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
 
 
 def test_what_the_page_does_not_show_is_not_told(superuser, running_task, monkeypatch) -> None:
-    record(running_task, EventKind.ACK, worker="node-1", result="hush-hush")
+    apply(running_task, EventKind.ACK, worker="node-1", result="hush-hush")
     model_admin = site.get_model_admin(Invoice)
     monkeypatch.setattr(model_admin, "fieldsets", [(None, {"fields": ["amount", "status_badge"]})])
     monkeypatch.setattr(model_admin, "timeline_inline", None)

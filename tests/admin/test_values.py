@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from django_simpletask3.admin.html import times, values
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import step, url
 from tests.zoo.models import Invoice
 
@@ -56,7 +56,7 @@ def test_a_result_is_shown(superuser, pending_task, value, words) -> None:
 
 @pytest.mark.parametrize(("value", "words"), RESULTS.values(), ids=RESULTS)
 def test_the_list_and_the_timeline_hold_it_too(superuser, pending_task, value, words) -> None:
-    record(pending_task, EventKind.NOTE, data={"value": value})
+    apply(pending_task, EventKind.NOTE, data={"value": value})
 
     response = superuser.get(url(pending_task))
 
@@ -92,7 +92,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("error", "parts"), ERRORS.values(), ids=ERRORS)
 def test_an_error_is_shown(superuser, pending_task, error, parts) -> None:
-    step(pending_task, Status.FAILED, error=error if isinstance(error, dict) else {"e": error})
+    step(pending_task, Status.FAILED, error_data=error if isinstance(error, dict) else {"e": error})
 
     response = superuser.get(url(pending_task))
 

@@ -14,8 +14,8 @@ from django.test import TransactionTestCase
 from django_simpletask3 import checks
 from django_simpletask3.ledger.tombstone import Tombstone
 from django_simpletask3.management.commands.flush import Command as Flush
-from django_simpletask3.schema.protection_state import promised
-from django_simpletask3.schema.triggers import Table, dialect_of, taking_away
+from django_simpletask3.schema.protection_state import protected_tables
+from django_simpletask3.schema.triggers import Table, dialect_for, removal_statements
 from django_simpletask3.schema.triggers import execute as execute_all
 from tests.append_only.conftest import execute, open_door, quoted, refused
 from tests.append_only.shelf.models import Atlas, Book, ScrollRecord
@@ -35,7 +35,7 @@ def mended() -> Iterator[None]:
 
 def found(using: str = "default") -> list[CheckMessage]:
     checked = run_checks(databases=[using])
-    return [one for one in checked if one.id in {checks.TRIGGERS_ID, checks.DOOR_ID}]
+    return [one for one in checked if one.id in {checks.TRIGGERS_ID, checks.OPEN_TOMBSTONE_ID}]
 
 
 def migrated(name: str) -> None:
@@ -44,11 +44,11 @@ def migrated(name: str) -> None:
 
 def bared(model: type[models.Model]) -> None:
     table = Table.of(model)
-    execute_all(connection, table, taking_away(connection, table))
+    execute_all(connection, table, removal_statements(connection, table))
 
 
 def test_each_database_is_promised_what_it_holds() -> None:
-    names = {using: {table.name for table in promised(using)} for using in connections}
+    names = {using: {table.name for table in protected_tables(using)} for using in connections}
 
     assert names == {
         "default": {"shelf_bookevent", "Records of Scrolls"},
@@ -74,14 +74,14 @@ def test_missing_triggers_are_found_and_put_back_by_migrate(model: Any) -> None:
 
     assert (message.id, message.level) == (checks.TRIGGERS_ID, WARNING)
     assert model._meta.db_table in message.msg
-    assert promised("other")
+    assert protected_tables("other")
     call_command("migrate", verbosity=0)
     assert found() == []
 
 
 def test_one_missing_trigger_is_enough() -> None:
-    dialect, table = dialect_of(connection), Table.of(Event)
-    execute(dialect.dropped(table, min(dialect.installed(table))))
+    dialect, table = dialect_for(connection), Table.of(Event)
+    execute(dialect.drop_statement(table, min(dialect.installed_triggers(table))))
 
     assert [one.id for one in found()] == [checks.TRIGGERS_ID]
 
@@ -102,13 +102,13 @@ ALTERED = {
 
 @pytest.mark.parametrize("number", range(2))
 def test_altered_triggers_are_found_and_put_right_by_migrate(book: Book, number: int) -> None:
-    table, dialect = Table.of(Event), dialect_of(connection)
+    table, dialect = Table.of(Event), dialect_for(connection)
     statements = ALTERED[connection.vendor]
     if number >= len(statements):
         pytest.skip("there is one way only")
     if connection.vendor != "postgresql":
-        execute(dialect.dropped(table, table.trigger("delete")))
-    execute(statements[number].format(name=table.trigger("delete"), table=quoted(Event)))
+        execute(dialect.drop_statement(table, table.trigger_name("delete")))
+    execute(statements[number].format(name=table.trigger_name("delete"), table=quoted(Event)))
 
     # The function is common to all tables, and so is the fault.
     assert {one.id for one in found()} == {checks.TRIGGERS_ID}
@@ -126,14 +126,14 @@ def test_a_door_that_stands_open_is_an_error() -> None:
 
     (message,) = found()
 
-    assert (message.id, message.level) == (checks.DOOR_ID, ERROR)
+    assert (message.id, message.level) == (checks.OPEN_TOMBSTONE_ID, ERROR)
 
 
 def test_migrating_backwards_takes_the_triggers_away(book: Book) -> None:
     migrated("0001")
 
-    assert promised("default") == []
-    assert dialect_of(connection).installed(Table.of(Event)) == {}
+    assert protected_tables("default") == []
+    assert dialect_for(connection).installed_triggers(Table.of(Event)) == {}
     assert execute(f"DELETE FROM {quoted(Event)}") == 2
     migrated("0003")
     Book.objects.create()

@@ -11,7 +11,7 @@ from django.db import connections, models
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit import readers
-from django_simpletask3.audit.check import Finding, audited
+from django_simpletask3.audit.check import Finding, audit
 from django_simpletask3.ledger.stream_check import Problem
 from django_simpletask3.models.registry import databases_of, roots
 from django_simpletask3.states import EventKind, Status
@@ -28,7 +28,7 @@ def lived(model: type[Any]) -> Any:
     """A task with seven events, and another one beside it."""
     for _ in range(2):
         task = moved(saved(model), EventKind.START)
-        moved(task, EventKind.RETRY, error=ERROR, data={"traceback": "..."})
+        moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
         moved(task, EventKind.START)
         task.note("half way", done=0.5)
         moved(task, EventKind.ACK, result={"sum": [1, 2.5, "ü"]})
@@ -38,7 +38,7 @@ def lived(model: type[Any]) -> Any:
 
 def found_everywhere(**asked: Any) -> list[Finding]:
     tables = [(root, using) for root in roots() for using in databases_of(root)]
-    return [one for table in tables for one in audited(*table, **asked)]
+    return [one for table in tables for one in audit(*table, **asked)]
 
 
 @pytest.mark.parametrize("model", [Invoice, TextKeyed, UuidKeyed, Elsewhere], ids=label_of)
@@ -136,8 +136,8 @@ def test_only_tasks_with_recent_events_are_examined_if_that_is_asked() -> None:
 
 
 def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "ROWS", 3)
-    monkeypatch.setattr(readers, "EVENTS", 4)
+    monkeypatch.setattr(readers, "ROW_BATCH_SIZE", 3)
+    monkeypatch.setattr(readers, "EVENT_BATCH_SIZE", 4)
     tasks = [lived(model) for model in (Invoice, TextKeyed, UuidKeyed) for _ in range(4)]
     for task in tasks:
         models.QuerySet(type(task)).filter(pk=task.pk).update(attempt=9)
@@ -151,8 +151,8 @@ def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "ROWS", 5)
-    monkeypatch.setattr(readers, "EVENTS", 10)
+    monkeypatch.setattr(readers, "ROW_BATCH_SIZE", 5)
+    monkeypatch.setattr(readers, "EVENT_BATCH_SIZE", 10)
     for _ in range(12):
         saved(Invoice)
     long = saved(Invoice)
@@ -160,7 +160,7 @@ def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -
         long.note(str(number))
 
     with CaptureQueriesContext(connections["default"]) as queries:
-        assert list(audited(Invoice, "default")) == []
+        assert list(audit(Invoice, "default")) == []
 
     sizes = [query["sql"].rpartition("LIMIT ")[2] for query in queries if "LIMIT" in query["sql"]]
     assert set(sizes) <= {"5", "10"}
@@ -178,7 +178,7 @@ def test_what_is_moved_while_it_is_examined_is_not_blamed(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(readers, "rows", read_and_move)
 
-    assert list(audited(Invoice, "default")) == []
+    assert list(audit(Invoice, "default")) == []
     assert task.sequence == 2
 
 
@@ -201,7 +201,7 @@ def test_what_looks_wrong_is_looked_at_while_nobody_can_move_it(
 
     monkeypatch.setattr(readers, "rows", read_slowly)
 
-    assert [one.problem for one in audited(Invoice, "default")] == [Problem.ROW]
+    assert [one.problem for one in audit(Invoice, "default")] == [Problem.ROW]
     mover.join()
     assert waits == [True]
 

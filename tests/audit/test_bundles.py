@@ -11,8 +11,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import models
 
-from django_simpletask3.audit.export import exported
-from django_simpletask3.audit.verify import Flaw, Manifest, verified
+from django_simpletask3.audit.export import export_streams
+from django_simpletask3.audit.verify import Flaw, Manifest, verify_export
 from django_simpletask3.ledger.digests import erased_from
 from django_simpletask3.states import EventKind, Status
 from tests.core.lives import brought, moved, saved
@@ -25,17 +25,17 @@ ERROR = {"type": "ValueError", "message": "no", "traceback": "..."}
 
 def bundle(*tables: Any, **asked: Any) -> tuple[list[str], Manifest]:
     file = StringIO()
-    manifest = exported(file, tables or [(Invoice, "default")], **asked)
+    manifest = export_streams(file, tables or [(Invoice, "default")], **asked)
     return file.getvalue().splitlines(keepends=True), manifest
 
 
 def flaws(lines: list[str]) -> list[str]:
-    return [one.what for one in verified(lines) if isinstance(one, Flaw)]
+    return [one.what for one in verify_export(lines) if isinstance(one, Flaw)]
 
 
 def lived() -> Any:
     task = moved(saved(Invoice), EventKind.START)
-    moved(task, EventKind.RETRY, error=ERROR, data={"traceback": "..."})
+    moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
     moved(task, EventKind.START)
     task.note("nü", moment=task.start_time, parts={1, 2}, odd={3: "three"})
     return moved(task, EventKind.ACK, result="OK")
@@ -47,7 +47,7 @@ def test_what_is_exported_is_verified() -> None:
 
     lines, manifest = bundle()
 
-    told = list(verified(lines))
+    told = list(verify_export(lines))
     assert told == [manifest]
     assert (manifest.streams, manifest.events) == (3, 6 + 2 + 4)
     assert len(lines) == 1 + manifest.events + manifest.streams + 1
@@ -126,7 +126,7 @@ def test_every_single_byte_counts() -> None:
 
     for number, line in enumerate(lines[:-1]):
         other = line.replace('"', "'", 1) if number % 2 else line.replace(":", ": ", 1)
-        told = list(verified([*lines[:number], other, *lines[number + 1 :]]))
+        told = list(verify_export([*lines[:number], other, *lines[number + 1 :]]))
         assert told != [manifest]
 
 

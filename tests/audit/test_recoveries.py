@@ -14,7 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3.db import clock
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.monitoring import recovery_report as module
-from django_simpletask3.monitoring.recovery_report import Recovery, counted, newest, recoveries
+from django_simpletask3.monitoring.recovery_report import (
+    Recovery,
+    count_recoveries,
+    page,
+    recoveries,
+)
 from django_simpletask3.recovery import service
 from django_simpletask3.states import EventKind, Status
 from tests.core.lives import brought, moved, saved
@@ -80,7 +85,7 @@ def test_what_is_listed_can_be_narrowed_down() -> None:
 
 def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = [lost(Invoice) for _ in range(7)]
-    monkeypatch.setattr(module, "_PAGE", 2)
+    monkeypatch.setattr(module, "_PAGE_SIZE", 2)
 
     found = [one.task for one in recoveries([Invoice])]
 
@@ -144,13 +149,13 @@ def test_the_command_takes_times_and_kinds() -> None:
 
 def walked(most: int, **asked: Any) -> list[Recovery]:
     """All pages, one after the other; no more than a test has tasks."""
-    page = newest(most=most, **asked)
-    found = list(page.found)
+    one = page(size=most, **asked)
+    found = list(one.recoveries)
     turned = 0
-    while page.rest and turned < 100:
+    while one.next_cursor and turned < 100:
         turned += 1
-        page = newest(most=most, until=page.rest, **asked)
-        found += page.found
+        one = page(size=most, after=one.next_cursor, **asked)
+        found += one.recoveries
     return found
 
 
@@ -194,7 +199,7 @@ def test_a_page_takes_one_statement_per_database(django_assert_num_queries: Any)
     lost(Invoice), lost(Letter)
 
     with django_assert_num_queries(1, connection=connections["default"]):
-        newest(most=10)
+        page(size=10)
 
 
 def test_recoveries_are_counted_by_kind_and_reason() -> None:
@@ -202,26 +207,26 @@ def test_recoveries_are_counted_by_kind_and_reason() -> None:
     moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
     when = min(one.time for one in listed())
 
-    assert counted(when).numbers == {("recover", "worker_died"): 3, ("release", "stop"): 1}
-    assert counted(when, [Letter]).numbers == {
+    assert count_recoveries(when).numbers == {("recover", "worker_died"): 3, ("release", "stop"): 1}
+    assert count_recoveries(when, [Letter]).numbers == {
         ("recover", "worker_died"): 1,
         ("release", "stop"): 1,
     }
-    assert counted(when + timedelta(hours=1)).numbers == {}
-    assert counted(when).cut == set()
+    assert count_recoveries(when + timedelta(hours=1)).numbers == {}
+    assert count_recoveries(when).capped == set()
 
 
 def test_no_more_than_so_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_COUNTED", 2)
+    monkeypatch.setattr(module, "MAX_COUNTED", 2)
     for _ in range(3):
         lost(Invoice)
     moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, reason="stop")
     when = min(one.time for one in listed())
 
-    counts = counted(when)
+    counts = count_recoveries(when)
 
     assert counts.numbers == {("recover", "worker_died"): 2, ("release", "stop"): 1}
-    assert counts.cut == {"recover"}
+    assert counts.capped == {"recover"}
 
 
 def mentions(worker: str) -> Any:
@@ -235,7 +240,7 @@ def mentions(worker: str) -> Any:
 def test_a_worker_is_found_behind_many_who_only_mention_it(
     most_read: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_READ", most_read)
+    monkeypatch.setattr(module, "_MAX_READ", most_read)
     task = lost(Invoice)
     for _ in range(20):
         mentions("w1")
@@ -246,7 +251,7 @@ def test_a_worker_is_found_behind_many_who_only_mention_it(
 
 
 def test_so_many_of_one_instant_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_READ", 2)
+    monkeypatch.setattr(module, "_MAX_READ", 2)
     moment = clock.now("default")
     monkeypatch.setattr(clock, "now", lambda using: moment)
     for _ in range(20):

@@ -13,7 +13,7 @@ from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.admin.lives import RESET, kinds, step, url
 from tests.zoo.models import Invoice, Reminder, Scripted
 
@@ -29,10 +29,10 @@ def lives() -> dict[str, Invoice]:
     """A task in every state, with a recovery, a result with parts, and an error."""
     tasks = {status.name: step(Invoice.objects.create(), status) for status in Status}
     lost = step(Invoice.objects.create(), Status.RUNNING)
-    record(lost, EventKind.RECOVER, reason="worker_died", data={"lost_worker": "node-1"})
+    apply(lost, EventKind.RECOVER, reason="worker_died", data={"lost_worker": "node-1"})
     step(lost, Status.SUCCESS, result={"sum": 3, "parts": [1, {"deep": [2]}]})
     error = {"type": "ValueError", "message": "no", "traceback": "Traceback ...\n  line 1"}
-    raised = step(Invoice.objects.create(), Status.FAILED, error=error)
+    raised = step(Invoice.objects.create(), Status.FAILED, error_data=error)
     return {**tasks, "lost": lost, "raised": raised}
 
 
@@ -47,7 +47,7 @@ def business(task: Invoice, words: str = "odd") -> None:
         queue.report(worker, {"node": words, "began": now, "time": now, "models": models})
     queue.push(channel, [(words, {"app_label": words})])
     (message,) = queue.claim(channel, worker="test", lease=60)
-    queue.bury(message, words)
+    queue.dead_letter(message, words)
     with task_context(actor=words):
         control.pause(Reminder, reason=words)
     child = Invoice.objects.create()
@@ -243,17 +243,17 @@ def test_nothing_leaves_the_host_and_the_policy_is_kept(browser, root) -> None:
 def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     task = Invoice.objects.create(task_biz_field=HOSTILE[:60])
     with task_context(actor=HOSTILE):
-        record(task, EventKind.START, worker=HOSTILE)
+        apply(task, EventKind.START, worker=HOSTILE)
     task.note(HOSTILE, progress=0.5, more={HOSTILE: [HOSTILE]})
-    record(task, EventKind.RECOVER, reason=HOSTILE, data={"lost_worker": HOSTILE})
-    record(task, EventKind.START, worker="node-2")
-    record(task, EventKind.ACK, worker="node-2", result={HOSTILE: [HOSTILE, {HOSTILE: 1}]})
+    apply(task, EventKind.RECOVER, reason=HOSTILE, data={"lost_worker": HOSTILE})
+    apply(task, EventKind.START, worker="node-2")
+    apply(task, EventKind.ACK, worker="node-2", result={HOSTILE: [HOSTILE, {HOSTILE: 1}]})
     other = step(Invoice.objects.create(), Status.RUNNING)
     error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
-    record(other, EventKind.FAIL, worker="node-1", error=error)
+    apply(other, EventKind.FAIL, worker="node-1", error_data=error)
     Invoice.objects.filter(pk=other.pk).bookkeep(parent=f"zoo.Invoice:{HOSTILE}")
     live = Invoice.objects.create()
-    record(live, EventKind.START, worker=HOSTILE)
+    apply(live, EventKind.START, worker=HOSTILE)
     live.note(HOSTILE, progress=0.5)
     business(live, HOSTILE)
     page = browser.page(root)

@@ -55,7 +55,7 @@ def saved(model: type[Any], **columns: Any) -> Any:
 def moved(task: Any, *kinds: EventKind, worker: str = "w1", **details: Any) -> Any:
     """``task`` after these moves."""
     for kind in kinds:
-        writer.record(task, kind, worker=worker, **details)
+        writer.apply(task, kind, worker=worker, **details)
     return task
 
 

@@ -182,7 +182,7 @@ def test_several_saves_of_one_object_ring_once() -> None:
 def test_saving_a_pending_task_again_makes_sure_that_it_rings_and_never_twice() -> None:
     task = saved(Invoice)
     everything = get_queue()
-    everything.withdraw(task.get_event_channel(), [task.get_task_id()])
+    everything.cancel_many(task.get_event_channel(), [task.get_task_id()])
     lost = waiting(task)
 
     for _ in range(3):
@@ -196,7 +196,7 @@ def test_saving_a_pending_task_again_makes_sure_that_it_rings_and_never_twice() 
 @pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
 def test_saving_a_task_that_does_not_wait_rings_nothing(around: bool, status: Status) -> None:
     task = brought(saved(Invoice), status)
-    get_queue().withdraw(task.get_event_channel(), [task.get_task_id()])
+    get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
 
     with transaction.atomic() if around else nullcontext():
         task.save()

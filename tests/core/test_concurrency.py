@@ -11,8 +11,8 @@ from django.db import OperationalError, connections
 from django_simpletask3.exceptions import TransitionRefused
 from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.transition import Move
-from django_simpletask3.transitions.writer import record, record_all
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply, apply_all
 from tests.core.lives import (
     brought,
     kinds,
@@ -67,7 +67,7 @@ def test_one_of_twelve_claims() -> None:
     copies = [row_of(task) for _ in range(THREADS)]
 
     outcomes = at_once(
-        *(lambda c=c, n=n: record(c, EventKind.START, worker=f"w{n}") for n, c in enumerate(copies))
+        *(lambda c=c, n=n: apply(c, EventKind.START, worker=f"w{n}") for n, c in enumerate(copies))
     )
 
     (winner,) = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
@@ -81,10 +81,10 @@ def test_each_of_many_tasks_is_claimed_once_by_batches_that_overlap() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(40)])
 
     def claim(worker: str) -> list[Any]:
-        moves = [Move(row_of(task), EventKind.START, worker=worker) for task in tasks]
+        moves = [Transition(row_of(task), EventKind.START, worker=worker) for task in tasks]
         if worker == "w1":
             moves.reverse()
-        record_all(moves)
+        apply_all(moves)
         return [move.task.pk for move in moves if move.event is not None]
 
     outcomes = at_once(*(lambda n=n: claim(f"w{n}") for n in range(4)))
@@ -100,7 +100,7 @@ def test_of_a_cancellation_and_a_result_one_wins(round_: int) -> None:
     for_cancel, for_ack = row_of(task), row_of(task)
 
     outcomes = at_once(
-        for_cancel.cancel, lambda: record(for_ack, EventKind.ACK, worker="w1", result="OK")
+        for_cancel.cancel, lambda: apply(for_ack, EventKind.ACK, worker="w1", result="OK")
     )
 
     assert len(refused(outcomes)) == 1
@@ -144,7 +144,7 @@ def test_a_result_that_is_said_twice_at_once_is_recorded_once() -> None:
     copies = [row_of(task) for _ in range(4)]
 
     outcomes = at_once(
-        *(lambda c=c: record(c, EventKind.ACK, worker="w1", result="OK") for c in copies)
+        *(lambda c=c: apply(c, EventKind.ACK, worker="w1", result="OK") for c in copies)
     )
 
     assert {outcome.pk for outcome in outcomes} == {stream_of(task)[-1].pk}
@@ -166,7 +166,7 @@ def test_a_reset_beats_or_follows_a_result_and_the_task_runs_again() -> None:
     for_reset, for_ack = row_of(task), row_of(task)
 
     outcomes = at_once(
-        for_reset.reset, lambda: record(for_ack, EventKind.ACK, worker="w1", result="OK")
+        for_reset.reset, lambda: apply(for_ack, EventKind.ACK, worker="w1", result="OK")
     )
 
     assert not [o for o in outcomes if isinstance(o, OperationalError)]
@@ -179,7 +179,7 @@ def test_a_deletion_and_a_result_leave_one_story() -> None:
     task = brought(saved(Invoice), Status.RUNNING)
     pk, for_delete, for_ack = task.pk, row_of(task), row_of(task)
 
-    at_once(for_delete.delete, lambda: record(for_ack, EventKind.ACK, worker="w1"))
+    at_once(for_delete.delete, lambda: apply(for_ack, EventKind.ACK, worker="w1"))
 
     assert row_of(task) is None
     assert kinds(task, pk) in (

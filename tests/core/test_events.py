@@ -52,7 +52,7 @@ def long_stream(db: None) -> Any:
         task = brought(saved(Invoice), Status.SUCCESS)
         task.note("halfway", a=1)
         task.reset()
-        moved(task, EventKind.START, EventKind.FAIL, error={"type": "E", "message": "m"})
+        moved(task, EventKind.START, EventKind.FAIL, error_data={"type": "E", "message": "m"})
     return task
 
 

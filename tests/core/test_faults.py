@@ -14,7 +14,7 @@ from django.db import (
     transaction,
 )
 
-from django_simpletask3.db.errors import is_passing, may_pass
+from django_simpletask3.db.errors import is_transient, may_be_transient
 from django_simpletask3.exceptions import RowBusy
 from tests.zoo.models import Invoice, TextKeyed
 
@@ -55,7 +55,7 @@ def a_sentence_that_is_none() -> None:
 def test_what_is_wrong_with_the_work_itself_does_not_pass(work: Callable[[], None]) -> None:
     error = caught(work)
 
-    assert (is_passing(error), may_pass(error)) == (False, False)
+    assert (is_transient(error), may_be_transient(error)) == (False, False)
 
 
 def a_connection_that_was_cut() -> None:
@@ -121,7 +121,7 @@ def a_server_that_is_not_there() -> None:
 def test_what_befalls_a_server_passes(work: Callable[[], None]) -> None:
     error = caught(work)
 
-    assert is_passing(error) is True, repr(error)
+    assert is_transient(error) is True, repr(error)
 
 
 def a_file_that_somebody_writes() -> None:
@@ -152,30 +152,30 @@ def a_file_that_may_only_be_read() -> None:
 def test_what_befalls_a_file_passes(work: Callable[[], None]) -> None:
     error = caught(work)
 
-    assert is_passing(error) is True, repr(error)
+    assert is_transient(error) is True, repr(error)
 
 
 def test_a_row_that_is_busy_passes() -> None:
-    assert is_passing(RowBusy("busy")) is True
+    assert is_transient(RowBusy("busy")) is True
 
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
 def test_of_an_error_without_a_code_nothing_is_certain(kind: type[Exception]) -> None:
     error = kind("something")
 
-    assert (is_passing(error), may_pass(error)) == (None, True)
+    assert (is_transient(error), may_be_transient(error)) == (None, True)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), DatabaseError("no"), KeyError(1205), None])
 def test_what_is_no_fault_of_a_database_does_not_pass(error: Any) -> None:
-    assert (is_passing(error), may_pass(error)) == (False, False)
+    assert (is_transient(error), may_be_transient(error)) == (False, False)
 
 
 def test_a_driver_s_error_that_django_did_not_wrap_is_told_by_its_code_too() -> None:
     locked = sqlite3.OperationalError("database is locked")
     locked.sqlite_errorname = "SQLITE_BUSY_SNAPSHOT"  # type: ignore[attr-defined]
 
-    assert is_passing(locked) is True
+    assert is_transient(locked) is True
 
 
 class Told(Exception):
@@ -210,7 +210,7 @@ def test_the_code_decides_whatever_django_calls_it(error: Exception, passes: boo
         wrapped = kind("as Django says")
         wrapped.__cause__ = error
 
-        assert is_passing(wrapped) is passes
+        assert is_transient(wrapped) is passes
 
 
 def test_the_cause_of_a_cause_is_asked_too() -> None:
@@ -219,7 +219,7 @@ def test_the_cause_of_a_cause_is_asked_too() -> None:
     spoiled = transaction.TransactionManagementError("An error occurred before.")
     spoiled.__cause__ = lost
 
-    assert is_passing(spoiled) is True
+    assert is_transient(spoiled) is True
 
 
 @pytest.mark.skipif(VENDOR != "mysql", reason="numbers of MySQL")
@@ -233,4 +233,4 @@ def test_the_cause_of_a_cause_is_asked_too() -> None:
 def test_the_number_decides_whatever_mysql_calls_it(number: int, passes: bool) -> None:
     import MySQLdb
 
-    assert is_passing(MySQLdb.OperationalError(number, "")) is passes
+    assert is_transient(MySQLdb.OperationalError(number, "")) is passes

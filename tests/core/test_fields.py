@@ -16,7 +16,7 @@ from django_simpletask3.ledger.event import events_of
 from django_simpletask3.ledger.fields import KIND, STATUS, JSONTextField, KindField, StatusField
 from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.core.lives import (
     TABLES,
     brought,
@@ -102,7 +102,7 @@ def test_what_is_no_number_is_no_state(nonsense: str) -> None:
 def test_a_result_comes_back_from_the_database_as_it_was(name: str) -> None:
     task = brought(saved(Invoice), Status.RUNNING)
 
-    record(task, EventKind.ACK, worker="w1", result=KEPT[name])
+    apply(task, EventKind.ACK, worker="w1", result=KEPT[name])
 
     back = row_of(task).result_data
     assert repr(back) == repr(KEPT[name]) or back == KEPT[name]
@@ -114,7 +114,7 @@ def test_a_result_comes_back_from_the_database_as_it_was(name: str) -> None:
 def test_no_result_is_too_strange_for_the_database(name: str) -> None:
     task = brought(saved(Invoice), Status.RUNNING)
 
-    event = record(task, EventKind.ACK, worker="w1", result=NASTY[name])
+    event = apply(task, EventKind.ACK, worker="w1", result=NASTY[name])
 
     assert row_of(task).status == Status.SUCCESS
     assert set(event.data["result"]) == {"digest", "size"}
@@ -125,7 +125,7 @@ def test_a_result_beyond_the_limit_is_cut_and_marked(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_RESULT_SIZE_LIMIT = 300
     task = brought(saved(Invoice), Status.RUNNING)
 
-    record(task, EventKind.ACK, worker="w1", result=["x" * 500])
+    apply(task, EventKind.ACK, worker="w1", result=["x" * 500])
 
     assert row_of(task).result_data == {TAG: "truncated", "size": 504, "head": '["' + "x" * 98}
 
@@ -145,7 +145,7 @@ def test_what_somebody_wrote_by_hand_is_read_as_it_is() -> None:
 @pytest.mark.parametrize("kind", ["json", "jsonl", "xml", "python"])
 def test_a_fixture_brings_a_task_and_its_stream_back(kind: str) -> None:
     task = brought(saved(Reminder, text="call"), Status.RUNNING)
-    record(task, EventKind.ACK, worker="w1", result={"sum": KEPT["decimal"], "text": "5", "a": [1]})
+    apply(task, EventKind.ACK, worker="w1", result={"sum": KEPT["decimal"], "text": "5", "a": [1]})
     result, length = row_of(task).result_data, len(stream_of(task))
     fixture = serializers.serialize(kind, [row_of(task), *stream_of(task)])
     events_of(Reminder, None)._raw_delete("default")

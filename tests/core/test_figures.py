@@ -9,13 +9,13 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db import clock
-from django_simpletask3.db.limited_queries import first_of
+from django_simpletask3.db.limited_queries import first_rows
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.monitoring import statistics
-from django_simpletask3.monitoring.scope import Scope
+from django_simpletask3.monitoring.scope import QueryScope
 from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.zoo.models import Elsewhere, Invoice, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -34,9 +34,9 @@ def lived(time_machine: Any, end: EventKind, *, wait: float = 0, run: float = 0)
     """A task that waits, runs and ends, from now on."""
     task = Invoice.objects.create()
     time_machine.shift(wait)
-    record(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.START, worker="node-1")
     time_machine.shift(run)
-    record(task, end, worker="node-1")
+    apply(task, end, worker="node-1")
     return task
 
 
@@ -46,7 +46,7 @@ def test_what_happened_stands_in_its_bar(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
     lived(time_machine, EventKind.FAIL)
 
-    found = {bar.begin.hour: bar for bar in statistics.bars(Period.DAY) if bar.succeeded}
+    found = {bar.begin.hour: bar for bar in statistics.time_buckets(Period.DAY) if bar.succeeded}
 
     assert {hour: (bar.succeeded, bar.failed) for hour, bar in found.items()} == {
         12: (1, 0),
@@ -65,7 +65,7 @@ def test_what_happened_stands_in_its_bar(time_machine) -> None:
     ],
 )
 def test_bars_follow_each_other_until_now(period, number, width) -> None:
-    found = statistics.bars(period)
+    found = statistics.time_buckets(period)
 
     assert len(found) == number
     assert {bar.end - bar.begin for bar in found} == {width}
@@ -77,7 +77,7 @@ def test_bars_follow_each_other_until_now(period, number, width) -> None:
 def test_an_event_of_now_is_in_the_last_bar(time_machine, period) -> None:
     lived(time_machine, EventKind.ACK)
 
-    found = statistics.bars(period)
+    found = statistics.time_buckets(period)
 
     assert [bar.succeeded for bar in found] == [0] * (len(found) - 1) + [1]
 
@@ -86,7 +86,7 @@ def test_how_long_tasks_waited_and_ran(time_machine) -> None:
     lived(time_machine, EventKind.ACK, wait=3, run=60)
     lived(time_machine, EventKind.FAIL, wait=1, run=5)
 
-    last = statistics.bars(Period.DAY)[-1]
+    last = statistics.time_buckets(Period.DAY)[-1]
 
     assert (last.waits, last.runs) == ([1.0, 3.0], [5.0, 60.0])
 
@@ -97,36 +97,36 @@ def test_what_did_not_end_by_itself_is_not_measured(time_machine, end) -> None:
     lived(time_machine, end, run=600)
     lived(time_machine, EventKind.FAIL, run=6)
 
-    assert statistics.bars(Period.DAY)[-1].runs == [5.0, 6.0]
+    assert statistics.time_buckets(Period.DAY)[-1].runs == [5.0, 6.0]
 
 
 def test_the_wait_of_a_task_begins_when_it_is_due(time_machine) -> None:
     task = Invoice.objects.create(run_after=NOON + timedelta(seconds=50))
     time_machine.shift(57)
-    record(task, EventKind.START, worker="node-1")
-    record(task, EventKind.ACK, worker="node-1")
+    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
 
-    assert statistics.bars(Period.DAY)[-1].waits == [7.0]
+    assert statistics.time_buckets(Period.DAY)[-1].waits == [7.0]
 
 
 def test_a_second_run_has_no_wait_that_the_row_tells(time_machine) -> None:
     task = lived(time_machine, EventKind.FAIL, wait=3)
     task.reset()
-    record(task, EventKind.START, worker="node-1")
-    record(task, EventKind.ACK, worker="node-1")
+    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
 
-    last = statistics.bars(Period.DAY)[-1]
+    last = statistics.time_buckets(Period.DAY)[-1]
 
     assert (last.waits, len(last.runs)) == ([], 1)
     assert (last.succeeded, last.failed) == (1, 1)
 
 
 def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
-    monkeypatch.setattr(statistics, "SAMPLE", 2)
+    monkeypatch.setattr(statistics, "SAMPLE_SIZE", 2)
     for run in (1, 2, 3):
         lived(time_machine, EventKind.ACK, run=run)
 
-    last = statistics.bars(Period.DAY)[-1]
+    last = statistics.time_buckets(Period.DAY)[-1]
 
     assert (last.succeeded, last.runs) == (3, [2.0, 3.0])
 
@@ -134,7 +134,8 @@ def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
 def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
     """By the hour, how many tasks succeeded and failed."""
     told = {
-        bar.begin.hour: (bar.succeeded, bar.failed) for bar in statistics.bars(Period.DAY, *chosen)
+        bar.begin.hour: (bar.succeeded, bar.failed)
+        for bar in statistics.time_buckets(Period.DAY, *chosen)
     }
     return {hour: numbers for hour, numbers in told.items() if any(numbers)}
 
@@ -161,8 +162,8 @@ def test_what_others_saw_is_not_told_to_whoever_may_not_see_it(time_machine) -> 
     time_machine.shift(3 * 3600)
     assert ended() == {12: (1, 0)}
 
-    assert ended(Scope([Invoice], {Invoice: Invoice.objects.none()})) == {}
-    assert ended(Scope([Invoice], {Invoice: Invoice.objects.all()})) == {12: (1, 0)}
+    assert ended(QueryScope([Invoice], {Invoice: Invoice.objects.none()})) == {}
+    assert ended(QueryScope([Invoice], {Invoice: Invoice.objects.all()})) == {12: (1, 0)}
 
 
 def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
@@ -179,27 +180,27 @@ def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
 def test_some_models_can_be_chosen(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
 
-    assert not any(bar.succeeded for bar in statistics.bars(Period.DAY, [UuidKeyed]))
+    assert not any(bar.succeeded for bar in statistics.time_buckets(Period.DAY, [UuidKeyed]))
 
 
 def test_every_database_is_looked_at(time_machine) -> None:
     task = Elsewhere.objects.create()
-    record(task, EventKind.START, worker="node-1")
-    record(task, EventKind.ACK, worker="node-1")
+    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
 
-    assert statistics.bars(Period.DAY)[-1].succeeded == 1
+    assert statistics.time_buckets(Period.DAY)[-1].succeeded == 1
 
 
 def test_the_statements_do_not_grow_with_the_rows(time_machine) -> None:
-    statistics.bars(Period.DAY)  # which databases have which tables is asked once
+    statistics.time_buckets(Period.DAY)  # which databases have which tables is asked once
     lived(time_machine, EventKind.ACK)
     with CaptureQueriesContext(connection) as few:
-        statistics.bars(Period.DAY)
+        statistics.time_buckets(Period.DAY)
     for _ in range(20):
         lived(time_machine, EventKind.ACK, run=600)
 
     with CaptureQueriesContext(connection) as many:
-        statistics.bars(Period.DAY)
+        statistics.time_buckets(Period.DAY)
 
     assert len(many) == len(few)
 
@@ -223,7 +224,7 @@ def test_each_slice_is_limited_by_itself() -> None:
     }
     queries["none"] = rows_of(Invoice, "default").none().values_list("amount", "add_time")
 
-    found = first_of("default", queries, 2)
+    found = first_rows("default", queries, 2)
 
     assert {name: [amount for amount, _ in rows] for name, rows in found.items()} == {
         "first": [0, 1],
@@ -238,7 +239,7 @@ def test_many_slices_take_several_statements() -> None:
     queries = {n: rows_of(Invoice, "default").values_list("amount") for n in range(1000)}
 
     with CaptureQueriesContext(connections["default"]) as seen:
-        found = first_of("default", queries, 1)
+        found = first_rows("default", queries, 1)
 
     assert (len(found), len(seen)) == (1000, 3)
     assert set(map(tuple, found.values())) == {((7,),)}

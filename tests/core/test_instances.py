@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.db.postgresql.reader import _reading
-from django_simpletask3.models.loading import instances
+from django_simpletask3.db.postgresql.reader import _build_reader
+from django_simpletask3.models.loading import load_instances
 from tests.core.lives import ZOO, label_of, saved
 from tests.zoo.models import Invoice, Numbered, Odd, Secret
 
@@ -25,13 +25,13 @@ def test_rows_are_as_django_reads_them(model: Any) -> None:
     tasks = [saved(model) for _ in range(3)]
     rows = model._base_manager.defer("result_data", "error_data")
 
-    found = instances(model, "default", [task.pk for task in tasks[:2]])
+    found = load_instances(model, "default", [task.pk for task in tasks[:2]])
 
     expected = {task.pk: said(task) for task in rows.filter(pk__in=[t.pk for t in tasks[:2]])}
     assert {task.pk: said(task) for task in found} == expected
     assert {type(task) for task in found} == {model}
     if connection.vendor == "postgresql":
-        assert _reading(model, "default") is not None
+        assert _build_reader(model, "default") is not None
     assert not any(task._state.adding for task in found)
     assert {task._state.db for task in found} == {"default"}
 
@@ -39,7 +39,7 @@ def test_rows_are_as_django_reads_them(model: Any) -> None:
 def test_columns_are_converted_as_their_fields_say() -> None:
     task = saved(Odd, mirrored="abc", amount=4)
 
-    [found] = instances(Odd, "default", [task.pk])
+    [found] = load_instances(Odd, "default", [task.pk])
 
     assert (found.mirrored, found.doubled) == ("abc", 8)
 
@@ -47,18 +47,18 @@ def test_columns_are_converted_as_their_fields_say() -> None:
 def test_a_key_that_no_row_can_have_finds_none() -> None:
     task = saved(Numbered)
 
-    assert instances(Numbered, "default", [2**40, task.pk]) == [task]
+    assert load_instances(Numbered, "default", [2**40, task.pk]) == [task]
 
 
 def test_a_manager_that_hides_rows_hides_none() -> None:
     task = saved(Secret)
     assert task not in Secret.objects.all()
 
-    assert instances(Secret, "default", [task.pk]) == [task]
+    assert load_instances(Secret, "default", [task.pk]) == [task]
 
 
 def test_results_are_read_when_they_are_asked_for() -> None:
-    [found] = instances(Invoice, "default", [saved(Invoice).pk])
+    [found] = load_instances(Invoice, "default", [saved(Invoice).pk])
 
     assert found.get_deferred_fields() == {"result_data", "error_data"}
     assert found.result_data is None
@@ -70,7 +70,7 @@ def test_the_reading_is_the_same_for_any_number_of_rows() -> None:
 
     with CaptureQueriesContext(connection) as asked:
         for count in (1, 4):
-            assert len(instances(Invoice, "default", keys[:count])) == count
+            assert len(load_instances(Invoice, "default", keys[:count])) == count
 
     assert len({query["sql"].partition("ANY")[0] for query in asked}) == 1
     assert all("= ANY(" in query["sql"] for query in asked)

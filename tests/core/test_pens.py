@@ -11,24 +11,24 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.db.backends import pen_of
-from django_simpletask3.db.postgresql.store import PostgresPen
-from django_simpletask3.db.store import Change, Pen
+from django_simpletask3.db.backends import store_for
+from django_simpletask3.db.postgresql.store import PostgresStore
+from django_simpletask3.db.store import Change, Store
 from django_simpletask3.ledger import outbox, subscribers
 from django_simpletask3.ledger.subscribers import Subscriber
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.best_effort import record_each
-from django_simpletask3.transitions.compare_and_set import planned
+from django_simpletask3.transitions.best_effort import apply_each
+from django_simpletask3.transitions.compare_and_set import plan_statements
 from django_simpletask3.transitions.insert import insert_all
-from django_simpletask3.transitions.transition import Move, state_in
+from django_simpletask3.transitions.transition import Transition, known_row
 from tests.core.lives import kinds, row_of, saved, stream_of
 from tests.zoo.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TERSE = pen_of(Invoice, "default").is_terse
-KINDS = {"portable": Pen, "of this database": type(pen_of(Invoice, "default"))}
+TERSE = store_for(Invoice, "default").has_batch_statements
+KINDS = {"portable": Store, "of this database": type(store_for(Invoice, "default"))}
 VALUES: dict[str, dict[str, Any]] = {
     "texts": {"task_biz_field": "é\u2028\"'\\%s {0}", "worker": "a:1:b"},
     "nothing": {"task_biz_field": None, "result_data": None},
@@ -39,7 +39,7 @@ VALUES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
-def pen(request: Any) -> Pen:
+def pen(request: Any) -> Store:
     return request.param(Invoice, "default")
 
 
@@ -48,10 +48,10 @@ def changed(task: Invoice, columns: dict[str, Any]) -> Change:
 
 
 @pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
-def test_a_row_says_what_it_was_told(pen: Pen, columns: dict[str, Any]) -> None:
+def test_a_row_says_what_it_was_told(pen: Store, columns: dict[str, Any]) -> None:
     tasks = [saved(Invoice) for _ in range(3)]
 
-    written = pen.rewrite([changed(task, columns) for task in tasks])
+    written = pen.update([changed(task, columns) for task in tasks])
 
     assert written == 3
     for task in tasks:
@@ -59,23 +59,23 @@ def test_a_row_says_what_it_was_told(pen: Pen, columns: dict[str, Any]) -> None:
         assert {name: getattr(row, name) for name in columns} == columns
 
 
-def test_an_hour_that_comes_twice_is_not_one_hour(pen: Pen) -> None:
+def test_an_hour_that_comes_twice_is_not_one_hour(pen: Store) -> None:
     first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
     moments = [first, first.replace(fold=1)]
     tasks = [saved(Invoice) for _ in moments]
 
     pairs = zip(tasks, moments, strict=True)
-    pen.rewrite([changed(task, {"run_after": moment}) for task, moment in pairs])
+    pen.update([changed(task, {"run_after": moment}) for task, moment in pairs])
 
     early, late = [row_of(task).run_after for task in tasks]
     assert late - early == timedelta(hours=1)
 
 
-def test_a_row_that_was_moved_is_left_alone(pen: Pen) -> None:
+def test_a_row_that_was_moved_is_left_alone(pen: Store) -> None:
     first, second = saved(Invoice), saved(Invoice)
     second.note()
 
-    written = pen.rewrite(
+    written = pen.update(
         [
             Change(first.pk, 1, {"sequence": 2, "amount": 5}),
             Change(second.pk, 1, {"sequence": 2, "amount": 5}),
@@ -86,15 +86,15 @@ def test_a_row_that_was_moved_is_left_alone(pen: Pen) -> None:
     assert (row_of(first).amount, row_of(second).amount) == (5, 0)
 
 
-def test_what_only_django_can_say_is_said_by_django(pen: Pen) -> None:
+def test_what_only_django_can_say_is_said_by_django(pen: Store) -> None:
     task = saved(Invoice, amount=3)
 
-    written = pen.rewrite([changed(task, {"amount": F("amount") + 4})])
+    written = pen.update([changed(task, {"amount": F("amount") + 4})])
 
     assert (written, row_of(task).amount) == (1, 7)
 
 
-def test_events_have_their_keys_when_they_are_there(pen: Pen) -> None:
+def test_events_have_their_keys_when_they_are_there(pen: Store) -> None:
     tasks = [saved(Invoice) for _ in range(3)]
     events = []
     for task in tasks:
@@ -103,7 +103,7 @@ def test_events_have_their_keys_when_they_are_there(pen: Pen) -> None:
         event.data = {"said": "\ud800 é"}
         events.append(event)
 
-    pen.append(events)
+    pen.append_events(events)
 
     assert [stream_of(task)[-1].pk for task in tasks] == [event.pk for event in events]
     assert {repr(stream_of(task)[-1].data) for task in tasks} == {repr({"said": "\ud800 é"})}
@@ -113,9 +113,15 @@ def test_events_have_their_keys_when_they_are_there(pen: Pen) -> None:
 class TestUnread:
     """Moves of rows that were not read again."""
 
-    def claims(self, tasks: list[Invoice]) -> list[Move]:
+    def claims(self, tasks: list[Invoice]) -> list[Transition]:
         return [
-            Move(task, EventKind.START, worker="w1", data={"claim": "c"}, known=state_in(task))
+            Transition(
+                task,
+                EventKind.START,
+                worker="w1",
+                data={"claim": "c"},
+                last_known_row=known_row(task),
+            )
             for task in tasks
         ]
 
@@ -123,7 +129,7 @@ class TestUnread:
         moves = self.claims([saved(Invoice) for _ in range(5)])
 
         with django_assert_num_queries(1):
-            record_each(moves)
+            apply_each(moves)
 
         assert {row_of(move.task).status for move in moves} == {Status.RUNNING}
         assert [kinds(move.task) for move in moves] == [["enqueue", "start"]] * 5
@@ -136,9 +142,9 @@ class TestUnread:
         event_recorded.connect(refuse, sender=Invoice)
         request.addfinalizer(lambda: event_recorded.disconnect(refuse, sender=Invoice))
 
-        record_each(moves)
+        apply_each(moves)
 
-        assert [str(move.failure) for move in moves] == ["not this one"] * 2
+        assert [str(move.error) for move in moves] == ["not this one"] * 2
         assert [kinds(move.task) for move in moves] == [["enqueue"]] * 2
         assert [move.task.status for move in moves] == [Status.PENDING] * 2
         assert {row_of(move.task).status for move in moves} == {Status.PENDING}
@@ -149,7 +155,7 @@ class TestUnread:
         monkeypatch.setitem(subscribers._subscribers, "audit", everything)
 
         with CaptureQueriesContext(connection) as made:
-            record_each(moves)
+            apply_each(moves)
 
         verbs = [query["sql"].split()[0] for query in made]
         assert verbs == ["BEGIN", "WITH", "INSERT", "COMMIT"]
@@ -158,7 +164,7 @@ class TestUnread:
     def test_what_a_statement_has_made_stays_if_the_next_one_fails(self, monkeypatch: Any) -> None:
         first, second = self.claims([saved(Invoice), saved(Invoice)])
         second.values = {"amount": 7}
-        move, made = PostgresPen.move, []
+        move, made = PostgresStore.update_with_events, []
 
         def move_once(*args: Any) -> Any:
             if made:
@@ -166,11 +172,11 @@ class TestUnread:
             made.append(args)
             return move(*args)
 
-        monkeypatch.setattr(PostgresPen, "move", move_once)
-        record_each([first, second])
+        monkeypatch.setattr(PostgresStore, "update_with_events", move_once)
+        apply_each([first, second])
 
         assert [kinds(each.task) for each in (first, second)] == [["enqueue", "start"], ["enqueue"]]
-        assert (first.failure, str(second.failure)) == (None, "gone")
+        assert (first.error, str(second.error)) == (None, "gone")
         assert (first.event is None, second.event is None) == (False, True)
         assert (first.task.status, second.task.status) == (Status.RUNNING, Status.PENDING)
 
@@ -181,51 +187,51 @@ class TestUnread:
         row_of(tasks[2]).cancel()
 
         with CaptureQueriesContext(connection) as made:
-            record_each(moves)
+            apply_each(moves)
 
         verbs = [query["sql"].split()[0] for query in made]
         assert verbs == ["WITH", "BEGIN", "SELECT", "WITH", "INSERT", "COMMIT"]
         assert [kinds(task)[1:] for task in tasks] == [["start"], ["note", "start"], ["cancel"]]
-        assert [move.refused is None for move in moves] == [True, True, False]
+        assert [move.refusal is None for move in moves] == [True, True, False]
 
     def test_two_moves_of_one_task_are_made_one_after_the_other(self) -> None:
         task = saved(Invoice)
         moves = [*self.claims([task]), *self.claims([task])]
         moves[1].data = {"claim": "another"}
 
-        record_each(moves)
+        apply_each(moves)
 
         assert kinds(task) == ["enqueue", "start"]
-        assert moves[1].refused is not None
+        assert moves[1].refusal is not None
 
     def test_a_row_that_somebody_holds_is_passed_over(self, held_row: Any) -> None:
         free, held = saved(Invoice), saved(Invoice)
         moves = self.claims([held, free])
 
         with held_row(held):
-            record_each(moves)
+            apply_each(moves)
 
         assert kinds(free) == ["enqueue", "start"]
-        assert moves[0].failure is not None
+        assert moves[0].error is not None
         assert kinds(held) == ["enqueue"]
 
     def test_a_row_by_itself_is_passed_over_if_somebody_holds_it(self, held_row: Any) -> None:
         held = saved(Invoice)
-        [[(_, change)]] = planned(self.claims([held]), Invoice, "default")
+        [[(_, change)]] = plan_statements(self.claims([held]), Invoice, "default")
 
         with held_row(held), connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '5s'")
-            moved = pen_of(Invoice, "default").move([change])
+            moved = store_for(Invoice, "default").update_with_events([change])
             cursor.execute("RESET lock_timeout")
 
         assert (moved, kinds(held)) == (set(), ["enqueue"])
 
     def test_a_row_by_itself_is_left_alone_if_somebody_moved_it(self) -> None:
         task = saved(Invoice)
-        [[(_, change)]] = planned(self.claims([task]), Invoice, "default")
+        [[(_, change)]] = plan_statements(self.claims([task]), Invoice, "default")
         row_of(task).note("looked at")
 
-        moved = pen_of(Invoice, "default").move([change])
+        moved = store_for(Invoice, "default").update_with_events([change])
 
         assert (moved, row_of(task).status) == (set(), Status.PENDING)
 

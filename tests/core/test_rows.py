@@ -9,11 +9,11 @@ from django.db import connections, models
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.db.locked_rows import Rows
+from django_simpletask3.db.locked_rows import LockedRows
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.transition import Move
-from django_simpletask3.transitions.writer import record_all
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply_all
 from tests.core.lives import brought, row_of, saved
 from tests.zoo.models import ForeignInvoice, Invoice, UuidKeyed
 
@@ -26,9 +26,9 @@ def running(number: int, model: type[Any] = Invoice) -> list[Any]:
 
 def acknowledged(tasks: list[Any], results: list[Any], **details: Any) -> list[Any]:
     """The rows of ``tasks`` after one batch gave them ``results``."""
-    record_all(
+    apply_all(
         [
-            Move(task, EventKind.ACK, worker="w1", result=result, **details)
+            Transition(task, EventKind.ACK, worker="w1", result=result, **details)
             for task, result in zip(tasks, results, strict=True)
         ]
     )
@@ -62,11 +62,11 @@ def test_each_of_a_batch_gets_its_own_value_also_if_others_are_equal(results: li
 def test_a_batch_may_write_expressions() -> None:
     tasks = running(2)
     moves = [
-        Move(tasks[0], EventKind.ACK, worker="w1", values={"amount": F("amount") + 5}),
-        Move(tasks[1], EventKind.ACK, worker="w1", values={"amount": 7}),
+        Transition(tasks[0], EventKind.ACK, worker="w1", values={"amount": F("amount") + 5}),
+        Transition(tasks[1], EventKind.ACK, worker="w1", values={"amount": 7}),
     ]
 
-    record_all(moves)
+    apply_all(moves)
 
     assert [row_of(task).amount for task in tasks] == [5, 7]
 
@@ -74,11 +74,11 @@ def test_a_batch_may_write_expressions() -> None:
 def test_a_child_table_gets_the_columns_that_are_its_own() -> None:
     tasks = running(2, ForeignInvoice)
     moves = [
-        Move(tasks[0], EventKind.ACK, worker="w1", values={"amount": 1, "currency": "USD"}),
-        Move(tasks[1], EventKind.ACK, worker="w1", values={"amount": 2, "currency": "EUR"}),
+        Transition(tasks[0], EventKind.ACK, worker="w1", values={"amount": 1, "currency": "USD"}),
+        Transition(tasks[1], EventKind.ACK, worker="w1", values={"amount": 2, "currency": "EUR"}),
     ]
 
-    record_all(moves)
+    apply_all(moves)
 
     assert [(row_of(t).amount, row_of(t).currency) for t in tasks] == [(1, "USD"), (2, "EUR")]
 
@@ -96,7 +96,7 @@ def test_the_rows_of_one_statement_are_bounded() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(1500)])
 
     with CaptureQueriesContext(connections["default"]) as made:
-        record_all([Move(task, EventKind.RESET) for task in tasks])
+        apply_all([Transition(task, EventKind.RESET) for task in tasks])
 
     assert changes(made) == 2
     assert {row.sequence for row in models.QuerySet(Invoice)} == {2}
@@ -105,7 +105,7 @@ def test_the_rows_of_one_statement_are_bounded() -> None:
 def test_five_hundred_rows_are_one_batch() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(500)])
 
-    record_all([Move(task, EventKind.START, worker="w1") for task in tasks])
+    apply_all([Transition(task, EventKind.START, worker="w1") for task in tasks])
     rows = acknowledged(tasks, [{"n": n} for n in range(500)])
 
     assert [row.result_data for row in rows] == [{"n": n} for n in range(500)]
@@ -113,7 +113,7 @@ def test_five_hundred_rows_are_one_batch() -> None:
 
 def test_a_row_that_was_moved_after_it_was_read_is_not_written() -> None:
     first, second = running(2)
-    rows = Rows(Invoice, "default", [first.pk, second.pk])
+    rows = LockedRows(Invoice, "default", [first.pk, second.pk])
     rows.read(["sequence", "status"])
     models.QuerySet(Invoice).filter(pk=second.pk).update(sequence=9)
     rows.change(first, {"sequence": 3, "worker": "w2"})

@@ -9,8 +9,8 @@ from django.db import connection, models
 from django.db.models.signals import post_init, pre_init
 from django.test.utils import isolate_apps
 
-from django_simpletask3.db.fast_instances import has_shell, shell
-from django_simpletask3.models.loading import instances
+from django_simpletask3.db.fast_instances import build_without_init, may_skip_init
+from django_simpletask3.models.loading import load_instances
 from tests.core.lives import saved
 from tests.zoo.models import Invoice, Odd
 
@@ -43,10 +43,10 @@ def assigned(self: Any, name: str, value: Any) -> None:
 
 
 def test_a_plain_model_has_a_shell() -> None:
-    assert has_shell(made(number=models.IntegerField()))
-    assert has_shell(made(owner=models.ForeignKey("self", models.CASCADE)))
-    assert has_shell(Invoice)
-    assert has_shell(Invoice.event_model)
+    assert may_skip_init(made(number=models.IntegerField()))
+    assert may_skip_init(made(owner=models.ForeignKey("self", models.CASCADE)))
+    assert may_skip_init(Invoice)
+    assert may_skip_init(Invoice.event_model)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_plain_model_has_a_shell() -> None:
     ids=["a constructor", "a maker", "assignments", "a column"],
 )
 def test_what_does_something_of_its_own_is_called(body: dict[str, Any]) -> None:
-    assert not has_shell(made(**body))
+    assert not may_skip_init(made(**body))
 
 
 @pytest.mark.parametrize("signal", [pre_init, post_init], ids=["pre_init", "post_init"])
@@ -69,14 +69,14 @@ def test_a_model_somebody_listens_to_is_called(signal: Any, request: Any) -> Non
     signal.connect(listen, sender=Odd)
     request.addfinalizer(lambda: signal.disconnect(listen, sender=Odd))
 
-    assert not has_shell(Odd)
-    assert has_shell(Invoice)
+    assert not may_skip_init(Odd)
+    assert may_skip_init(Invoice)
 
 
 def test_a_shell_is_what_its_class_makes() -> None:
     columns = {"id": 7, "task_biz_field": "x"}
 
-    new, read = shell(Invoice, columns), shell(Invoice, columns, "other")
+    new, read = build_without_init(Invoice, columns), build_without_init(Invoice, columns, "other")
 
     assert (new._state.adding, new._state.db, new.pk) == (True, None, 7)
     assert (read._state.adding, read._state.db, read.task_biz_field) == (False, "other", "x")
@@ -95,7 +95,7 @@ def test_a_model_that_does_something_when_it_is_read_is_read_by_django(monkeypat
 
     monkeypatch.setattr(Invoice, "from_db", classmethod(from_db))
 
-    [found] = instances(Invoice, "default", [saved(Invoice).pk])
+    [found] = load_instances(Invoice, "default", [saved(Invoice).pk])
 
     assert found.noticed
 
@@ -107,7 +107,7 @@ def test_moments_are_read_as_django_reads_them(zone: Any, settings: Any, request
     _be_in(zone, settings)
     request.addfinalizer(lambda: _be_in(UTC, settings))
 
-    [found] = instances(Invoice, "default", [task.pk])
+    [found] = load_instances(Invoice, "default", [task.pk])
 
     expected = Invoice.objects.get(pk=task.pk)
     assert (found.add_time, found.add_time.tzinfo) == (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3.db.postgresql.json_parameters import Column, telling
+from django_simpletask3.db.postgresql.json_parameters import Column, recordset
 
 KINDS = {"a": "bigint", "b": "text", "c": "double precision", "d": "boolean"}
 COLUMNS = [Column(word, word, kind, lambda value: value) for word, kind in KINDS.items()]
@@ -27,10 +27,10 @@ BATCHES: dict[str, list[tuple[Any, ...]]] = {
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="a dialect of PostgreSQL")
 @pytest.mark.parametrize("rows", BATCHES.values(), ids=BATCHES.keys())
 def test_rows_are_read_as_they_were_told(rows: list[tuple[Any, ...]]) -> None:
-    told = telling((COLUMNS, [dict(zip(KINDS, row, strict=True)) for row in rows]))
+    told = recordset((COLUMNS, [dict(zip(KINDS, row, strict=True)) for row in rows]))
 
     with connection.cursor() as cursor:
-        cursor.execute(told.put_into("SELECT a, b, c, d FROM ({told}) AS told"), told.texts)
+        cursor.execute(told.into("SELECT a, b, c, d FROM ({told}) AS told"), told.parameters)
         read = cursor.fetchall()
 
     assert read == rows
@@ -41,9 +41,9 @@ def test_rows_are_read_as_they_were_told(rows: list[tuple[Any, ...]]) -> None:
 def test_what_stands_in_all_rows_is_told_once() -> None:
     rows = [{"a": number, **SAME} for number in range(100)]
 
-    told = telling((COLUMNS, rows))
+    told = recordset((COLUMNS, rows))
 
-    assert [json.loads(text) for text in told.texts] == [[{"a": n} for n in range(100)], SAME]
+    assert [json.loads(text) for text in told.parameters] == [[{"a": n} for n in range(100)], SAME]
 
 
 def test_columns_that_say_the_same_of_each_row_are_told_once() -> None:
@@ -52,16 +52,17 @@ def test_columns_that_say_the_same_of_each_row_are_told_once() -> None:
     other = [Column("c", "digest", "bytea", str)]
     rows = [{"digest": digest} for digest in digests]
 
-    told = telling((first, rows), (other, rows))
+    told = recordset((first, rows), (other, rows))
 
-    assert [json.loads(text) for text in told.texts] == [[{"a": d, "c": d} for d in digests]]
+    assert [json.loads(text) for text in told.parameters] == [[{"a": d, "c": d} for d in digests]]
     assert "each.a AS b" in told.source
     assert "each.c AS c" in told.source
 
 
 def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:
     sources = {
-        telling((COLUMNS, [{"a": n, **SAME} for n in range(count)])).source for count in (2, 3, 500)
+        recordset((COLUMNS, [{"a": n, **SAME} for n in range(count)])).source
+        for count in (2, 3, 500)
     }
 
     assert len(sources) == 1
@@ -70,8 +71,8 @@ def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:
 def test_what_may_be_said_in_other_words_each_time_is_said_each_time() -> None:
     tokens = iter(range(3))
     key = Column("a", "a", "bigint", int)
-    token = Column("b", "b", "text", lambda _: f"token {next(tokens)}", is_plain=False)
+    token = Column("b", "b", "text", lambda _: f"token {next(tokens)}", is_deterministic=False)
 
-    told = telling(([key, token], [{"a": n, "b": None} for n in range(3)]))
+    told = recordset(([key, token], [{"a": n, "b": None} for n in range(3)]))
 
-    assert [row["b"] for row in json.loads(told.texts[0])] == ["token 0", "token 1", "token 2"]
+    assert [row["b"] for row in json.loads(told.parameters[0])] == ["token 0", "token 1", "token 2"]

@@ -25,9 +25,9 @@ from django_simpletask3.ledger.encoding import encode
 from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import ACTIVE, FENCED, TRANSITIONS, EventKind, Status
-from django_simpletask3.transitions.best_effort import record_each
-from django_simpletask3.transitions.transition import Move
-from django_simpletask3.transitions.writer import record, record_all
+from django_simpletask3.transitions.best_effort import apply_each
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply, apply_all
 from tests.core.lives import (
     brought,
     kinds,
@@ -103,14 +103,14 @@ def test_a_row_moves_along_the_arrows_and_no_other_way(status: Status, kind: Eve
     before = projection_of(task)
 
     if (status, kind) in TRANSITIONS:
-        event = record(task, kind, worker="w1")
+        event = apply(task, kind, worker="w1")
         assert (event.kind, event.from_status) == (kind, status)
         assert event.to_status == TRANSITIONS[status, kind]
         assert stream_of(task)[-1] == event
         assert kind is EventKind.DELETE or row_of(task).status == event.to_status
     else:
         with pytest.raises(TransitionRefused) as refused:
-            record(task, kind, worker="another")
+            apply(task, kind, worker="another")
         assert (refused.value.pk, refused.value.kind) == (task.pk, kind)
         assert isinstance(refused.value, StaleTask if kind in FENCED else IllegalTransition)
         assert projection_of(task).status == before.status
@@ -128,7 +128,7 @@ def test_a_batch_of_moves_costs_what_one_costs() -> None:
     tasks = [saved(Invoice) for _ in range(20)]
 
     with CaptureQueriesContext(connections["default"]) as made:
-        record_all([Move(task, EventKind.START, worker="w1") for task in tasks])
+        apply_all([Transition(task, EventKind.START, worker="w1") for task in tasks])
 
     assert verbs(made) == [*looks(), "UPDATE", "INSERT"]
     assert {row_of(task).status for task in tasks} == {Status.RUNNING}
@@ -136,7 +136,7 @@ def test_a_batch_of_moves_costs_what_one_costs() -> None:
 
 def test_nothing_to_move_is_nothing_done() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
-        record_all([])
+        apply_all([])
 
     assert len(made) == 0
 
@@ -145,7 +145,7 @@ def test_the_row_says_where_the_task_is_not_the_instance(running_task: Any) -> N
     stale = row_of(running_task)
     moved(running_task, EventKind.ACK, result="OK")
 
-    record(stale, EventKind.RESET)
+    apply(stale, EventKind.RESET)
 
     assert stale.status == Status.PENDING
     assert kinds(stale) == ["enqueue", "start", "ack", "reset"]
@@ -154,7 +154,7 @@ def test_the_row_says_where_the_task_is_not_the_instance(running_task: Any) -> N
 
 def test_the_instance_says_afterwards_what_the_row_says(pending_task: Any) -> None:
     for kind in (EventKind.START, EventKind.FAIL, EventKind.RESET, EventKind.CANCEL):
-        moved(pending_task, kind, error=ERROR if kind is EventKind.FAIL else None)
+        moved(pending_task, kind, error_data=ERROR if kind is EventKind.FAIL else None)
 
         row = row_of(pending_task)
 
@@ -164,7 +164,7 @@ def test_the_instance_says_afterwards_what_the_row_says(pending_task: Any) -> No
 def test_a_start_counts_the_attempt_and_names_the_worker(pending_task: Any) -> None:
     until = clock.after("default", 30)
 
-    event = record(pending_task, EventKind.START, worker="w7", values={"check_at": until})
+    event = apply(pending_task, EventKind.START, worker="w7", values={"check_at": until})
 
     row = row_of(pending_task)
     assert (row.attempt, row.worker, row.start_time) == (1, "w7", event.event_time)
@@ -198,7 +198,7 @@ def test_a_waiting_task_is_looked_at_when_its_bell_should_have_been_heard(
 def test_a_task_that_waits_for_its_time_is_looked_at_then(running_task: Any) -> None:
     later = clock.after("default", 5000)
 
-    moved(running_task, EventKind.RETRY, error=ERROR, values={"run_after": later})
+    moved(running_task, EventKind.RETRY, error_data=ERROR, values={"run_after": later})
 
     row = row_of(running_task)
     assert row.run_after == row.check_at == later
@@ -207,7 +207,7 @@ def test_a_task_that_waits_for_its_time_is_looked_at_then(running_task: Any) -> 
 def test_a_result_stands_on_the_row_and_its_digest_in_the_stream(running_task: Any) -> None:
     result = {"sum": [1, 2], "text": "ü"}
 
-    event = record(running_task, EventKind.ACK, worker="w1", result=result)
+    event = apply(running_task, EventKind.ACK, worker="w1", result=result)
 
     text = encode(row_of(running_task).result_data)
     assert row_of(running_task).result_data == result
@@ -217,7 +217,7 @@ def test_a_result_stands_on_the_row_and_its_digest_in_the_stream(running_task: A
 def test_an_error_stands_on_the_row_and_its_type_and_message_in_the_stream(
     running_task: Any,
 ) -> None:
-    event = record(running_task, EventKind.FAIL, worker="w1", error=ERROR)
+    event = apply(running_task, EventKind.FAIL, worker="w1", error_data=ERROR)
 
     row = row_of(running_task)
     assert (row.error_data, row.success) == (ERROR, False)
@@ -256,7 +256,7 @@ def test_a_stalled_worker_cannot_overwrite_the_new_run(kind: EventKind, running_
     moved(running_task, EventKind.RECOVER, EventKind.START, worker="w2")
 
     with pytest.raises(StaleTask):
-        record(stalled, kind, worker="w1", result="late", error=ERROR)
+        apply(stalled, kind, worker="w1", result="late", error_data=ERROR)
 
     row, event = row_of(running_task), stream_of(running_task)[-1]
     assert (row.status, row.attempt, row.worker, row.result_data) == (Status.RUNNING, 2, "w2", None)
@@ -276,7 +276,7 @@ def test_a_refusal_is_recorded_once_however_often_it_is_asked_for(running_task: 
 
     for _ in range(3):
         with pytest.raises(StaleTask):
-            record(copy.copy(stalled), EventKind.ACK, worker="w1", result="late")
+            apply(copy.copy(stalled), EventKind.ACK, worker="w1", result="late")
 
     assert kinds(running_task) == ["enqueue", "start", "cancel", "reject"]
     assert row_of(running_task).status == Status.CANCELED
@@ -289,11 +289,11 @@ def test_a_last_word_whose_answer_was_lost_is_said_once(
     then: list[EventKind], kind: EventKind, running_task: Any
 ) -> None:
     again = copy.copy(running_task)
-    first = record(running_task, kind, worker="w1", result="OK", error=ERROR)
+    first = apply(running_task, kind, worker="w1", result="OK", error_data=ERROR)
     moved(running_task, *then, worker="w2")
     before = projection_of(running_task)
 
-    second = record(again, kind, worker="w1", result="OK", error=ERROR)
+    second = apply(again, kind, worker="w1", result="OK", error_data=ERROR)
 
     assert second == first
     assert projection_of(running_task) == before
@@ -303,9 +303,9 @@ def test_a_claim_whose_answer_was_lost_is_made_once_and_is_still_a_claim(
     pending_task: Any,
 ) -> None:
     again = row_of(pending_task)
-    first = record(pending_task, EventKind.START, worker="w1", data={"claim": "c1"})
+    first = apply(pending_task, EventKind.START, worker="w1", data={"claim": "c1"})
 
-    second = record(again, EventKind.START, worker="w1", data={"claim": "c1"})
+    second = apply(again, EventKind.START, worker="w1", data={"claim": "c1"})
 
     assert second == first
     assert (again.status, again.attempt) == (Status.RUNNING, 1)
@@ -317,10 +317,10 @@ def test_another_claim_of_a_running_task_is_refused(
     claim: dict[str, str], pending_task: Any
 ) -> None:
     again = row_of(pending_task)
-    record(pending_task, EventKind.START, worker="w1", data={"claim": "c1"})
+    apply(pending_task, EventKind.START, worker="w1", data={"claim": "c1"})
 
     with pytest.raises(IllegalTransition):
-        record(again, EventKind.START, worker="w1", data=claim)
+        apply(again, EventKind.START, worker="w1", data=claim)
 
     assert kinds(pending_task) == ["enqueue", "start"]
 
@@ -329,10 +329,10 @@ def test_what_is_not_as_expected_is_stale(running_task: Any) -> None:
     seen = row_of(running_task).check_at
 
     with pytest.raises(StaleTask):
-        record(
+        apply(
             running_task,
             EventKind.RECOVER,
-            expect={"status": Status.RUNNING, "check_at": seen - timedelta(seconds=1)},
+            expected={"status": Status.RUNNING, "check_at": seen - timedelta(seconds=1)},
         )
 
     assert kinds(running_task) == ["enqueue", "start"]
@@ -341,22 +341,22 @@ def test_what_is_not_as_expected_is_stale(running_task: Any) -> None:
 def test_a_refused_move_stops_no_other(pending_task: Any, running_task: Any) -> None:
     other, gone = saved(Invoice), saved(Invoice)
     Invoice.objects.filter(pk=gone.pk).delete()
-    moves = [Move(task, EventKind.START, worker="w1") for task in (running_task, gone, other)]
+    moves = [Transition(task, EventKind.START, worker="w1") for task in (running_task, gone, other)]
 
-    record_all(moves)
+    apply_all(moves)
 
-    assert [type(move.refused) for move in moves] == [IllegalTransition, TaskGone, type(None)]
+    assert [type(move.refusal) for move in moves] == [IllegalTransition, TaskGone, type(None)]
     assert [move.event is None for move in moves] == [True, True, False]
     assert row_of(other).status == Status.RUNNING
 
 
 def test_two_moves_of_one_task_in_one_batch_follow_each_other(pending_task: Any) -> None:
     kinds_asked = [EventKind.NOTE, EventKind.CANCEL, EventKind.CANCEL, EventKind.RESET]
-    moves = [Move(pending_task, kind) for kind in kinds_asked]
+    moves = [Transition(pending_task, kind) for kind in kinds_asked]
 
-    record_all(moves)
+    apply_all(moves)
 
-    assert [type(move.refused) for move in moves][2] is IllegalTransition
+    assert [type(move.refusal) for move in moves][2] is IllegalTransition
     assert kinds(pending_task) == ["enqueue", "note", "cancel", "reset"]
     assert fold(stream_of(pending_task)) == projection_of(pending_task)
 
@@ -366,8 +366,8 @@ def test_tasks_of_two_databases_are_each_moved_where_they_are() -> None:
     here.save()
     there.save(using="other")
 
-    record_all([Move(task, EventKind.START, worker="w1") for task in (here, there)])
-    record_all([Move(there, EventKind.ACK, worker="w1")])
+    apply_all([Transition(task, EventKind.START, worker="w1") for task in (here, there)])
+    apply_all([Transition(there, EventKind.ACK, worker="w1")])
 
     assert [row_of(here).status, row_of(there).status] == [Status.RUNNING, Status.SUCCESS]
     assert (kinds(here), kinds(there)) == (["enqueue", "start"], ["enqueue", "start", "ack"])
@@ -421,7 +421,7 @@ def test_a_receiver_that_raises_within_the_transaction_undoes_the_move(
     before, row = attributes(pending_task), projection_of(pending_task)
 
     with commit(), refusing(kind), pytest.raises(Refusal):
-        record(pending_task, kind, worker="w1")
+        apply(pending_task, kind, worker="w1")
 
     assert attributes(pending_task) == before
     assert projection_of(pending_task) == row
@@ -437,23 +437,23 @@ def test_a_connection_cut_twice_is_no_fault_of_a_task() -> None:
             raise OperationalError("server closed the connection unexpectedly")
         return execute(sql, *rest)
 
-    moves = [Move(saved(Invoice), EventKind.START, worker="w1") for _ in range(2)]
+    moves = [Transition(saved(Invoice), EventKind.START, worker="w1") for _ in range(2)]
     with connections["default"].execute_wrapper(cut_off):
-        record_each(moves)
+        apply_each(moves)
 
-    assert [(move.event is not None, move.failure) for move in moves] == [(True, None)] * 2
+    assert [(move.event is not None, move.error) for move in moves] == [(True, None)] * 2
     assert next(cuts, None) is None
 
 
 def test_a_receiver_that_raises_undoes_the_whole_batch() -> None:
     first, second = saved(Invoice), brought(saved(Invoice), Status.RUNNING)
     moves = [
-        Move(first, EventKind.START, worker="w1"),
-        Move(second, EventKind.ACK, worker="w1", result="OK"),
+        Transition(first, EventKind.START, worker="w1"),
+        Transition(second, EventKind.ACK, worker="w1", result="OK"),
     ]
 
     with refusing(EventKind.ACK), pytest.raises(Refusal):
-        record_all(moves)
+        apply_all(moves)
 
     assert [row_of(first).status, row_of(second).status] == [Status.PENDING, Status.RUNNING]
     assert [first.status, second.status, second.result_data] == [
@@ -533,7 +533,7 @@ def test_a_key_that_comes_again_goes_on_with_its_stream() -> None:
     assert fold(stream_of(again)) == projection_of(again)
     assert broken_links(stream_of(again)) == []
     with pytest.raises(StaleTask):
-        record(stalled, EventKind.ACK, worker="w1", result="of another life")
+        apply(stalled, EventKind.ACK, worker="w1", result="of another life")
 
 
 def test_keys_that_come_again_in_bulk_go_on_with_their_streams() -> None:
@@ -563,7 +563,7 @@ def test_a_row_that_came_past_save_under_an_old_key_goes_on_with_its_stream(
     models.QuerySet(TextKeyed).bulk_create([TextKeyed(id="a"), TextKeyed(id="b")])
     tasks = list(models.QuerySet(TextKeyed).order_by("pk"))
 
-    record_all([Move(task, kind, worker="w2") for task in tasks])
+    apply_all([Transition(task, kind, worker="w2") for task in tasks])
 
     assert kinds(tasks[0]) == ["enqueue", "start", "delete", "enqueue", kind]
     assert kinds(tasks[1]) == ["enqueue", kind]
@@ -575,7 +575,7 @@ def test_a_row_that_came_past_save_under_an_old_key_goes_on_with_its_stream(
 def test_two_moves_of_a_row_that_came_past_save_give_it_one_birth() -> None:
     (task,) = Gadget.things.bulk_create([Gadget()])
 
-    record_all([Move(task, EventKind.NOTE), Move(task, EventKind.START, worker="w1")])
+    apply_all([Transition(task, EventKind.NOTE), Transition(task, EventKind.START, worker="w1")])
 
     assert kinds(task) == ["enqueue", "note", "start"]
 

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.context import task_context
 from django_simpletask3.db import clock
-from django_simpletask3.db.backends import pen_of
+from django_simpletask3.db.backends import store_for
 from django_simpletask3.execution import start
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
 from django_simpletask3.ledger.task_row import root_of
@@ -45,7 +45,9 @@ from tests.zoo.models import (
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases="__all__"),
-    pytest.mark.skipif(not pen_of(Invoice, "default").is_terse, reason="rows are read first here"),
+    pytest.mark.skipif(
+        not store_for(Invoice, "default").has_batch_statements, reason="rows are read first here"
+    ),
 ]
 
 WORKER = "node:1:token"

@@ -92,7 +92,7 @@ def test_a_task_that_runs_elsewhere_is_not_started_and_its_second_message_is_set
     task = Invoice.objects.create()
     started(Invoice)
     get_queue().push(
-        task.get_event_channel(), [(task.get_task_id(), task.get_task_data())], steal=True
+        task.get_event_channel(), [(task.get_task_id(), task.get_task_data())], take_over=True
     )
 
     runs = started(Invoice, worker="node:2:other")
@@ -353,7 +353,7 @@ def test_redis_away_while_finishing_costs_one_pop_later(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
     task.refresh_from_db()
     assert task.status == Status.SUCCESS
-    get_queue().abandon([WORKER])
+    get_queue().expire_leases([WORKER])
     get_queue().recover()
     assert started(Invoice) == []
     assert depth(Invoice) == (0, 0)

@@ -15,7 +15,7 @@ from django_simpletask3.models.registry import roots, task_models
 from django_simpletask3.monitoring import health
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.redis_servers import RedisServer
 from tests.zoo.models import Invoice, Ledger
 
@@ -41,7 +41,7 @@ def reported(said: dict[str, Any] | None = None, worker: str = WORKER) -> None:
 
 def ran(task: Any, lease: float) -> Any:
     until = clock.after("default", lease)
-    record(task, EventKind.START, worker=WORKER, values={"check_at": until})
+    apply(task, EventKind.START, worker=WORKER, values={"check_at": until})
     return task
 
 
@@ -58,7 +58,7 @@ def command(*arguments: str) -> tuple[int, str]:
 def test_where_all_is_well_there_is_no_problem(redis_url: str) -> None:
     reported()
 
-    told = health.look()
+    told = health.snapshot()
 
     assert (told["problems"], told["healthy"]) == ([], True)
     assert set(told["databases"]) == {"default", "other"}
@@ -72,9 +72,9 @@ def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
     ran(Invoice.objects.create(), lease=600)
     ran(Invoice.objects.create(), lease=-5)
     done = ran(Invoice.objects.create(), lease=600)
-    record(done, EventKind.ACK, worker=WORKER)
+    apply(done, EventKind.ACK, worker=WORKER)
 
-    table = told_of(health.look(), "tables", Invoice, database="default")
+    table = told_of(health.snapshot(), "tables", Invoice, database="default")
 
     counts = {name: table[name] for name in ("pending", "due", "running", "lease_ended", "is_all")}
     assert counts == {"pending": 4, "due": 3, "running": 2, "lease_ended": 1, "is_all": True}
@@ -87,9 +87,9 @@ def test_who_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) 
     task = ran(Invoice.objects.create(), lease=600)
     long_ago = clock.now("default") - timedelta(days=1)
     rows_of(Invoice, "default").filter(pk=task.pk).bookkeep(add_time=long_ago)
-    record(task, kind)
+    apply(task, kind)
 
-    table = told_of(health.look(), "tables", Invoice, database="default")
+    table = told_of(health.snapshot(), "tables", Invoice, database="default")
 
     assert 0 <= table["longest_wait"] < 3600
 
@@ -99,9 +99,9 @@ def test_a_model_tells_of_its_messages(redis_url: str) -> None:
     channel = Invoice.get_event_channel()
     get_queue().lpush(channel, "nonsense")
     messages = get_queue().claim(channel, worker=WORKER, limit=2, lease=60)
-    get_queue().bury(messages[0], "for a test")
+    get_queue().dead_letter(messages[0], "for a test")
 
-    model = told_of(health.look(), "models", Invoice)
+    model = told_of(health.snapshot(), "models", Invoice)
 
     assert (model["messages"], model["held"], model["dead_letters"]) == (2, 1, 1)
 
@@ -109,10 +109,10 @@ def test_a_model_tells_of_its_messages(redis_url: str) -> None:
 def test_of_a_large_table_a_bounded_part_is_read(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "MOST_ROWS", 5)
+    monkeypatch.setattr(health, "MAX_ROWS", 5)
     Ledger.objects.bulk_enqueue([{} for _ in range(8)])
 
-    table = told_of(health.look(), "tables", Ledger, database="default")
+    table = told_of(health.snapshot(), "tables", Ledger, database="default")
 
     assert (table["pending"], table["is_all"]) == (5, False)
 
@@ -120,27 +120,29 @@ def test_of_a_large_table_a_bounded_part_is_read(
 def test_the_queries_do_not_grow_with_the_rows(
     redis_url: str, django_assert_max_num_queries: Any
 ) -> None:
-    health.look()  # what is remembered of the databases is asked once
+    health.snapshot()  # what is remembered of the databases is asked once
     Ledger.objects.bulk_enqueue([{} for _ in range(50)])
     counted = 0
     for using in ("default", "other"):
         # Of each database: whether it answers, its clock, its tables, and its deliveries.
         with django_assert_max_num_queries(4, connection=connections[using]) as seen:
-            health.look()
+            health.snapshot()
         counted += len(seen)
 
     assert counted >= 4
 
 
 def test_without_a_worker_nothing_is_well(redis_url: str) -> None:
-    assert [problem.split(".")[0] for problem in health.look()["problems"]] == ["No worker reports"]
+    assert [problem.split(".")[0] for problem in health.snapshot()["problems"]] == [
+        "No worker reports"
+    ]
 
 
 def test_a_model_that_waits_for_a_worker_in_vain_is_a_problem(redis_url: str) -> None:
     Invoice.objects.create()
     reported({"models": {"zoo.Ledger": {"threads": 1, "held": 0}}})
 
-    [problem] = health.look()["problems"]
+    [problem] = health.snapshot()["problems"]
 
     assert problem == "1 tasks of zoo.Invoice wait, and no worker runs it."
 
@@ -149,7 +151,7 @@ def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
     ran(Invoice.objects.create(), lease=-90)
     reported()
 
-    [problem] = health.look()["problems"]
+    [problem] = health.snapshot()["problems"]
 
     assert "1 running tasks of zoo.Invoice" in problem
     assert "nobody recovers them" in problem
@@ -159,7 +161,7 @@ def test_a_recovery_that_stands_still_is_a_problem(redis_url: str) -> None:
     now = clock.now("default").timestamp()
     reported({"chores": {"expired": {"ended": now - 500}}})
 
-    [problem] = health.look()["problems"]
+    [problem] = health.snapshot()["problems"]
 
     assert "last pass of recovery" in problem
 
@@ -195,7 +197,7 @@ def test_a_database_that_is_away_is_told_with_all_the_rest(
     connections["other"].close()
     monkeypatch.setattr(connections["other"], "settings_dict", nowhere)
 
-    told = health.look()
+    told = health.snapshot()
 
     assert [problem.split(" does")[0] for problem in told["problems"]] == ["The database 'other'"]
     assert {table["database"] for table in told["tables"]} == {"default"}
@@ -226,9 +228,9 @@ def test_the_command_is_readable(redis_url: str) -> None:
 def test_who_retires_or_falls_silent_leaves_the_roll(settings: Any, redis_url: str) -> None:
     reported(worker="a")
     reported(worker="b")
-    get_queue().retire("a")
+    get_queue().deregister_worker("a")
 
-    assert [report.worker for report in get_queue().roll()] == ["b"]
+    assert [report.worker for report in get_queue().workers()] == ["b"]
 
 
 def test_a_report_keeps_what_a_stock_client_reads(redis_url: str) -> None:
@@ -245,7 +247,7 @@ def test_a_report_keeps_what_a_stock_client_reads(redis_url: str) -> None:
 def test_rows_of_every_kind_of_model_can_be_looked_at(redis_url: str) -> None:
     reported()
 
-    labels = {table["model"] for table in health.look()["tables"]}
+    labels = {table["model"] for table in health.snapshot()["tables"]}
 
     assert labels == {root._meta.label for root in TABLES}
 
@@ -256,4 +258,4 @@ def test_what_nobody_looks_after_any_more_is_not_counted(redis_url: str) -> None
     past = clock.now("default") - timedelta(days=1)
 
     assert not rows_of(Invoice, "default").filter(check_at__lte=past).exists()
-    assert told_of(health.look(), "tables", Invoice, database="default")["pending"] == 0
+    assert told_of(health.snapshot(), "tables", Invoice, database="default")["pending"] == 0

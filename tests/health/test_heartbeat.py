@@ -61,8 +61,8 @@ def test_a_node_reports_while_it_lives_and_retires_in_the_end(
     server = start_server("--processes", "2", "--models", "zoo.Scripted")
     eventually(here.exists)
 
-    eventually(lambda: len(get_queue().roll()) == 2)
-    workers = {worker["worker"]: worker for worker in health.look()["workers"]}
+    eventually(lambda: len(get_queue().workers()) == 2)
+    workers = {worker["worker"]: worker for worker in health.snapshot()["workers"]}
     go.touch()
     eventually(lambda: Scripted.objects.get(pk=task.pk).status == Status.SUCCESS)
     server.send_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ def test_a_node_reports_while_it_lives_and_retires_in_the_end(
     assert task.worker in workers
     assert sum(w["models"]["zoo.Scripted"]["threads"] for w in workers.values()) == 5
     assert all("expired" in worker["chores"] for worker in workers.values())
-    assert get_queue().roll() == []
+    assert get_queue().workers() == []
 
 
 def test_a_node_that_is_well_writes_its_heartbeat_and_takes_it_along(

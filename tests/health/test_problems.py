@@ -45,23 +45,23 @@ each = pytest.mark.parametrize("wrong", EVERY.values(), ids=EVERY)
 
 
 def test_where_all_is_well_there_is_no_problem() -> None:
-    assert list(problems.of(WELL)) == []
+    assert list(problems.find_problems(WELL)) == []
 
 
 @each
 def test_each_problem_is_told_in_chinese_and_stays_english(wrong: dict[str, Any]) -> None:
-    (problem,) = problems.of({**WELL, **wrong})
+    (problem,) = problems.find_problems({**WELL, **wrong})
 
     with translation.override("zh-hans"):
-        english, chinese = str(problem), problem.translated()
+        english, chinese = str(problem), problem.translate()
 
     assert english.isascii()
     assert any("\u4e00" <= letter <= "\u9fff" for letter in chinese)
-    assert problem.translated() == english
+    assert problem.translate() == english
 
 
 @each
 def test_no_error_is_quoted_to_who_may_only_look(wrong: dict[str, Any]) -> None:
-    (problem,) = problems.of({**WELL, **wrong})
+    (problem,) = problems.find_problems({**WELL, **wrong})
 
-    assert "hush-hush" not in problem.translated(in_full=False)
+    assert "hush-hush" not in problem.translate(in_full=False)

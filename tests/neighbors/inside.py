@@ -13,19 +13,19 @@ from django_simpletask3.execution import finish, perform
 from django_simpletask3.execution.run import Run
 from django_simpletask3.ledger.task_row import name_of
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions.transition import Move
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply
 from tests.neighbors.models import Account, Booking
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def run(task: Any) -> None:
-    record(task, EventKind.START, worker="w1")
+    apply(task, EventKind.START, worker="w1")
     perform.perform(one := Run(task, "w1"))
     finish.finish([one])
-    assert isinstance(one.move, Move)
-    assert one.move.kind is EventKind.ACK, one.move.error
+    assert isinstance(one.move, Transition)
+    assert one.move.kind is EventKind.ACK, one.move.error_data
 
 
 @pytest.fixture

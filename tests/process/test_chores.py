@@ -13,7 +13,7 @@ from django_simpletask3 import control
 from django_simpletask3.db import clock
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from django_simpletask3.worker.maintenance.claim_monitor import Claims
 from django_simpletask3.worker.maintenance.jobs import Chore, Chores, redis_chores, timetable
 from django_simpletask3.worker.maintenance.lease_monitor import Sight, Watch
@@ -294,7 +294,7 @@ def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
 
     outlook = Outlook()
     task = Invoice.objects.create()
-    record(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
+    apply(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
     monkeypatch.setattr(control, broken, fail)
 
     watch = Watch(timetable(), outlook)
@@ -324,6 +324,6 @@ def test_a_claim_that_has_ended_is_returned_and_ends_the_calm(redis_url: str) ->
     claims, queue = Claims(), get_queue()
     queue.push("c", [("a", 1)])
     queue.claim("c", worker="w", lease=60)
-    queue.abandon(["w"])
+    queue.expire_leases(["w"])
 
     assert (claims.look(), claims.calm(), queue.waiting("c")) == (1, 0.0, 1)

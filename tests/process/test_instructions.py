@@ -85,7 +85,7 @@ def test_an_instruction_tells_who_and_why() -> None:
         first = control.pause(Invoice, "the bank is closed")
         again = control.pause(Invoice, "once more")
 
-    (said,) = control.standing()
+    (said,) = control.current_commands()
     assert (first, again) == (True, False)
     assert (said.action, said.target, said.actor) == ("pause", "zoo.Invoice", "mia")
     assert said.reason == "the bank is closed"
@@ -171,14 +171,14 @@ def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedie
 def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
     obedience: Obedience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standing = control.standing
+    standing = control.current_commands
 
     def slowly() -> Any:
         see(obedience, asked=False)  # another process, before the pause
         control.pause(Invoice)
         return standing()
 
-    monkeypatch.setattr(control, "standing", slowly)
+    monkeypatch.setattr(control, "current_commands", slowly)
     obedience.look()
     obedience.step()
 

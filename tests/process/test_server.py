@@ -105,7 +105,7 @@ def test_every_shape_of_model_is_run(drain: Drain, tmp_path: Path) -> None:
 
 def test_a_row_saved_as_a_proxy_is_run_as_one_whoever_rings(drain: Drain) -> None:
     task = zoo.PaidInvoice.objects.create()
-    get_queue().withdraw(task.get_event_channel(), [task.get_task_id()])
+    get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
     Invoice.objects.get(pk=task.pk).save()
 
     drain()
@@ -630,7 +630,7 @@ def test_a_redis_that_comes_back_empty_delays_no_task_until_its_next_look(
     )
     ran = zoo.Ledger.objects.create()
     eventually(lambda: status_of(ran) == Status.SUCCESS)
-    eventually(lambda: not get_queue().is_blank())
+    eventually(lambda: not get_queue().has_lost_data())
 
     own_redis_server.kill()
     own_redis_server.start()

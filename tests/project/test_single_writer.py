@@ -48,12 +48,12 @@ SQL = re.compile(r"\bUPDATE\b.+\bSET\b", re.DOTALL)
 ALLOWED: dict[tuple[str, str], str] = {
     ("ledger.event.make_event_model", "*"): "puts the companion model into its task's module",
     (
-        "db.fast_instances.shell",
+        "db.fast_instances.build_without_init",
         "*",
     ): "what a new instance says of a row that was read, or of a new event",
     ("execution.run.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
-    ("transitions.insert.charge", "*"): "lays an event beside the columns, for the insert",
-    ("transitions.transition.event_of", "digest"): "seals a new event, not a row",
+    ("transitions.insert.attach_event", "*"): "lays an event beside the columns, for the insert",
+    ("transitions.transition.plan_event", "digest"): "seals a new event, not a row",
     (
         "models.queryset.TaskQuerySet.update",
         "*",
@@ -66,16 +66,19 @@ ALLOWED: dict[tuple[str, str], str] = {
     ): "for callers that this test reads as writers",
     ("ledger.tombstone.Tombstone.inscribe", "digest"): "a tombstone's own, over what is gone",
     (
-        "db.store.Pen._rewrite_one_by_one",
+        "db.store.Store._update_one_by_one",
         "*",
     ): "the pen: only transitions.py holds it (tested below)",
-    ("transitions.compare_and_set.made", "*"): "the instance says what its row says now",
+    (
+        "transitions.compare_and_set.execute_statements",
+        "*",
+    ): "the instance says what its row says now",
     ("transitions.debuts.made", "*"): "as there",
     (
-        "db.postgresql.store.PostgresPen.begin",
+        "db.postgresql.store.PostgresStore.begin",
         "digest",
     ): "of a new event, as the database has sealed it",
-    ("db.locked_rows.Rows._write_children", "*"): "the pen, for a child's own columns",
+    ("db.locked_rows.LockedRows._write_children", "*"): "the pen, for a child's own columns",
 }
 
 

@@ -18,7 +18,7 @@ def queue(server, raw, make_queue):
     """The queue with the prefix that it has unless told otherwise; scripts are known."""
     queue = make_queue(server.url, prefix="simq")
     finish(queue, [-1])
-    queue.withdraw(CHANNEL, ["none"])
+    queue.cancel_many(CHANNEL, ["none"])
     raw.flushdb()
     return queue
 
@@ -40,7 +40,7 @@ ENDINGS = {
     "success": lambda q, ms: q.ack_many(ms, True),
     "failure": lambda q, ms: q.ack_many(ms, False),
     "drop": lambda q, ms: q.drop_many(ms),
-    "withdraw": lambda q, ms: q.withdraw(CHANNEL, [message.id for message in ms]),
+    "withdraw": lambda q, ms: q.cancel_many(CHANNEL, [message.id for message in ms]),
 }
 
 

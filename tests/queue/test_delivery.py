@@ -352,8 +352,8 @@ def test_a_message_canceled_while_it_runs_may_still_finish(queue, claimed):
 
 
 def test_a_buried_message_is_kept_among_the_dead_letters(queue, claimed):
-    assert queue.bury(claimed, "no such task") is True
-    assert queue.bury(claimed, "no such task") is True
+    assert queue.dead_letter(claimed, "no such task") is True
+    assert queue.dead_letter(claimed, "no such task") is True
 
     [letter] = queue.dead_letters(CHANNEL)
     assert letter.pop("time") > 0
@@ -370,7 +370,7 @@ def test_the_newest_ten_thousand_dead_letters_are_kept(queue, claimed, raw):
     key = queue.get_dead_key(CHANNEL)
     raw.lpush(key, *["{}"] * 10_000)
 
-    queue.bury(claimed, "one more")
+    queue.dead_letter(claimed, "one more")
 
     assert raw.llen(key) == 10_000
     assert queue.dead_letters(CHANNEL, limit=1)[0]["reason"] == "one more"
@@ -379,7 +379,7 @@ def test_the_newest_ten_thousand_dead_letters_are_kept(queue, claimed, raw):
 def test_a_lost_claim_buries_nothing(queue, claimed):
     queue.ret_many([claimed])
 
-    assert queue.bury(claimed, "late") is False
+    assert queue.dead_letter(claimed, "late") is False
     assert queue.dead_letters(CHANNEL) == []
 
 
@@ -395,7 +395,7 @@ def test_a_heartbeat_prolongs_leases_and_the_workers_status(queue, claimed, raw)
 def test_a_heartbeat_names_the_claims_that_are_lost(queue, claimed, claim):
     queue.push(CHANNEL, [("b", 1)])
     kept = claim()
-    queue.withdraw(CHANNEL, ["a"])
+    queue.cancel_many(CHANNEL, ["a"])
 
     assert queue.heartbeat("w", [claimed, kept], lease=60) == [claimed]
 
@@ -415,7 +415,7 @@ def test_a_withdrawn_message_is_canceled_whatever_it_was_doing(queue, claim, raw
     if state == "canceling":
         queue.cancel("a")
 
-    queue.withdraw(CHANNEL, ["a"])
+    queue.cancel_many(CHANNEL, ["a"])
 
     assert (queue.waiting(CHANNEL), queue.running(CHANNEL)) == (0, 0)
     assert queue.query("a")["status"] == "canceled"
@@ -426,13 +426,13 @@ def test_a_withdrawn_message_is_canceled_whatever_it_was_doing(queue, claim, raw
 def test_a_finished_message_is_not_withdrawn(queue, claimed):
     queue.ack_many([claimed])
 
-    queue.withdraw(CHANNEL, ["a"])
+    queue.cancel_many(CHANNEL, ["a"])
 
     assert queue.query("a")["status"] == "done"
 
 
 def test_a_withdrawn_message_can_be_pushed_again(queue, claimed, claim):
-    queue.withdraw(CHANNEL, ["a"])
+    queue.cancel_many(CHANNEL, ["a"])
 
     assert queue.push(CHANNEL, [("a", 2)]) == ["pushed"]
     assert claim().data == 2
@@ -442,7 +442,7 @@ def test_withdrawing_from_a_deep_queue_leaves_entries_that_claims_pass_over(queu
     queue.push(CHANNEL, [(str(number), None) for number in range(600)])
     raw.rpush(queue.get_mq_key(CHANNEL), *["x"] * 2000)
 
-    queue.withdraw(CHANNEL, [str(number) for number in range(499)] + ["x"])
+    queue.cancel_many(CHANNEL, [str(number) for number in range(499)] + ["x"])
 
     assert queue.waiting(CHANNEL) == 2600
     assert [queue.query(name)["status"] for name in ("0", "x")] == ["canceled"] * 2
@@ -510,7 +510,7 @@ def test_a_former_holder_is_told_how_recovery_ended_its_message(queue, claimed, 
 
 
 def test_a_message_withdrawn_while_it_runs_can_be_settled_by_nobody(queue, claimed):
-    queue.withdraw(CHANNEL, ["a"])
+    queue.cancel_many(CHANNEL, ["a"])
 
     assert queue.ret_many([claimed]) == [False]
     assert queue.ack_many([claimed]) == [False]

@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_made_is_reported(make_queue, tmp_path):
 
 
 def test_a_server_that_does_not_come_up_is_reported(own, folder, monkeypatch):
-    monkeypatch.setattr(embedded, "PATIENCE", 1)
+    monkeypatch.setattr(embedded, "TIMEOUT_SECONDS", 1)
     (folder / "appendonly.aof").mkdir(parents=True)
     (folder / "appendonlydir").write_text("")
 

@@ -344,7 +344,7 @@ def test_a_stock_client_passes_over_what_was_withdrawn_from_a_deep_queue(queue, 
     queue.push(CHANNEL, [("a", 1)])
     raw.lpush(queue.get_mq_key(CHANNEL), *["x"] * 2001)
 
-    queue.withdraw(CHANNEL, ["a", *["x"] * 499])
+    queue.cancel_many(CHANNEL, ["a", *["x"] * 499])
 
     assert stock.pop(CHANNEL, timeout=1) is None
     assert stock.query("a")["status"] == "canceled"

@@ -34,7 +34,7 @@ def far(proxy, make_queue, queue):
     far.ack_many(far.claim("warm", worker="warm", lease=60))
     far.recover()
     far.cancel("none")
-    far.withdraw("warm", ["none"])
+    far.cancel_many("warm", ["none"])
     queue.db.flushdb()
     return far
 
@@ -59,9 +59,9 @@ def run_twice(call, raw):
         (lambda q, m: q.drop_many([m]), [True]),
         (lambda q, m: q.ret_many([m]), [True]),
         (lambda q, m: q.ret_many([m], head=False), [True]),
-        (lambda q, m: q.bury(m, "x"), True),
+        (lambda q, m: q.dead_letter(m, "x"), True),
         (lambda q, m: q.heartbeat("w", [m], lease=60), []),
-        (lambda q, m: q.withdraw(CHANNEL, ["a"]), None),
+        (lambda q, m: q.cancel_many(CHANNEL, ["a"]), None),
         (lambda q, m: q.cancel("a"), None),
         (lambda q, m: sum(q.recover().values()), 0),
         (lambda q, m: q.adopt(), 0),
@@ -124,7 +124,7 @@ def test_the_same_token_claims_what_is_left_of_the_same_messages(queue, raw, gon
     queue.push(CHANNEL, [(name, name) for name in "abcdef"])
     claim_three = partial(queue.claim_rows, CHANNEL, "w", 60, TOKEN, limit=3)
     before = {row[0].decode(): row[1] for row in claim_three()}
-    queue.withdraw(CHANNEL, [gone])
+    queue.cancel_many(CHANNEL, [gone])
 
     rows = claim_three()
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from django_simpletask3.queue import GRACE_SECONDS, Seat
+from django_simpletask3.queue import GRACE_SECONDS, Waiter
 
 from .conftest import CHANNEL, PREFIX
 
@@ -26,7 +26,7 @@ def ends(raw):
 
 
 def test_who_waits_again_and_again_sends_the_wait_and_nothing_else(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     raw.config_resetstat()
 
@@ -38,11 +38,11 @@ def test_who_waits_again_and_again_sends_the_wait_and_nothing_else(queue, raw):
 
 
 def test_a_seat_stays_announced_for_longer_than_any_wait(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     # As if most of that time had passed.
     passed = GRACE_SECONDS - 1.0
-    seat.until -= passed
+    seat.registered_until -= passed
     [place] = raw.zrange(LEASES, 0, -1)
     raw.zincrby(LEASES, -passed, place)
 
@@ -54,7 +54,7 @@ def test_a_seat_stays_announced_for_longer_than_any_wait(queue, raw):
 
 
 def test_what_comes_to_a_seat_is_taken_at_once_with_what_follows(queue):
-    seat, taken = Seat(), []
+    seat, taken = Waiter(), []
     wait(queue, seat)
     waiter = threading.Thread(
         target=lambda: taken.extend(
@@ -74,10 +74,10 @@ def test_what_comes_to_a_seat_is_taken_at_once_with_what_follows(queue):
 
 @pytest.mark.parametrize("is_due", [False, True], ids=["as it was", "after its time"])
 def test_a_redis_that_forgot_a_seat_is_told_of_it_again(queue, raw, is_due):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     raw.flushall()
-    seat.until -= GRACE_SECONDS + 60.0 if is_due else GRACE_SECONDS - 1.0
+    seat.registered_until -= GRACE_SECONDS + 60.0 if is_due else GRACE_SECONDS - 1.0
 
     wait(queue, seat)
 
@@ -86,7 +86,7 @@ def test_a_redis_that_forgot_a_seat_is_told_of_it_again(queue, raw, is_due):
 
 
 def test_who_dies_in_a_seat_takes_no_message_along(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     wait(queue, seat)
     queue.push(CHANNEL, [("a", 1)])
@@ -94,23 +94,23 @@ def test_who_dies_in_a_seat_takes_no_message_along(queue, raw):
     place = queue.get_running_key(CHANNEL, seat.token)
     raw.lmove(queue.get_mq_key(CHANNEL), place, "RIGHT", "LEFT")
 
-    ended = queue.abandon(["w"])
+    ended = queue.expire_leases(["w"])
     queue.recover()
 
     assert (ended, queue.waiting(CHANNEL), raw.exists(place)) == (1, 1, 0)
 
 
 def test_whoever_leaves_leaves_nothing(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
 
-    queue.leave(CHANNEL, seat)
+    queue.stop_waiting(CHANNEL, seat)
 
     assert list(raw.scan_iter("*")) == []
 
 
 def test_a_look_without_a_wait_gives_the_seat_up(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     queue.push(CHANNEL, [("a", 1)])
 
@@ -124,8 +124,8 @@ def test_a_look_without_a_wait_gives_the_seat_up(queue, raw):
 @pytest.mark.parametrize("minutes", [0, 1], ids=["by a command", "by a script"])
 def test_the_next_end_of_a_lease_is_known(queue, expire, monkeypatch, minutes):
     def next_end():
-        monkeypatch.setattr(queue, "_known_until", queue._known_until - 60 * minutes)
-        return queue.next_end()
+        monkeypatch.setattr(queue, "_clock_valid_until", queue._clock_valid_until - 60 * minutes)
+        return queue.seconds_to_next_expiry()
 
     nothing = next_end()
     queue.push(CHANNEL, [("a", 1), ("b", 1)])
@@ -139,7 +139,7 @@ def test_the_next_end_of_a_lease_is_known(queue, expire, monkeypatch, minutes):
 
 
 def test_what_was_moved_to_a_seat_is_not_missing_while_the_wait_is_announced(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     queue.push(CHANNEL, [("a", {})])
     place = queue.get_running_key(CHANNEL, seat.token)
@@ -151,11 +151,11 @@ def test_what_was_moved_to_a_seat_is_not_missing_while_the_wait_is_announced(que
 
 
 def test_what_a_wait_brought_unheard_is_taken_when_it_is_announced_further(queue, raw):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     queue.push(CHANNEL, [("a", 1)])
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, seat.token))
-    seat.until -= GRACE_SECONDS - 1.0
+    seat.registered_until -= GRACE_SECONDS - 1.0
 
     found = wait(queue, seat)
 
@@ -163,7 +163,7 @@ def test_what_a_wait_brought_unheard_is_taken_when_it_is_announced_further(queue
 
 
 def test_a_wait_that_ends_in_an_unforeseen_error_is_looked_into(queue, raw, monkeypatch):
-    seat = Seat()
+    seat = Waiter()
     wait(queue, seat)
     queue.push(CHANNEL, [("a", 1)])
     move = queue._move

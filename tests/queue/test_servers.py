@@ -24,7 +24,7 @@ CALLS = {
     "ack": lambda q, m: q.ack_many([m]),
     "drop": lambda q, m: q.drop_many([m]),
     "ret": lambda q, m: q.ret_many([m]),
-    "bury": lambda q, m: q.bury(m, "x"),
+    "bury": lambda q, m: q.dead_letter(m, "x"),
     "dead_letters": lambda q, m: q.dead_letters(CHANNEL),
     "heartbeat": lambda q, m: q.heartbeat("w", [m], lease=60),
     "recover": lambda q, m: q.recover(),
@@ -32,7 +32,7 @@ CALLS = {
     "missing": lambda q, m: q.missing(CHANNEL, ["a"]),
     "waiting": lambda q, m: q.waiting(CHANNEL),
     "running": lambda q, m: q.running(CHANNEL),
-    "withdraw": lambda q, m: q.withdraw(CHANNEL, ["a"]),
+    "withdraw": lambda q, m: q.cancel_many(CHANNEL, ["a"]),
     "query": lambda q, m: q.query("a"),
     "cancel": lambda q, m: q.cancel("a"),
     "check_server": lambda q, m: q.check_server(),
@@ -109,8 +109,8 @@ def test_a_full_server_still_lets_the_queue_be_worked_off(queue, raw, full, expi
     assert queue.ret_many(held[:1]) == [True]
     assert queue.ack_many(held[1:2]) == [True]
     assert queue.drop_many(held[2:3]) == [True]
-    assert queue.bury(held[3], "x") is True
-    queue.withdraw(CHANNEL, ["e"])
+    assert queue.dead_letter(held[3], "x") is True
+    queue.cancel_many(CHANNEL, ["e"])
     assert queue.cancel("f") is None
     raw.config_set("maxmemory", 0)
     expire()

@@ -272,7 +272,7 @@ def test_a_safe_server_gives_no_warnings(start_server, make_queue, tmp_path):
 
 
 def test_every_key_is_under_the_prefix(queue, claimed, raw, expire):
-    queue.bury(claimed, "x")
+    queue.dead_letter(claimed, "x")
     queue.push(CHANNEL, [("b", 1)])
     queue.claim(CHANNEL, worker="w", lease=60)
 
@@ -288,7 +288,7 @@ def test_what_a_dead_worker_held_or_waited_for_comes_back_at_once(queue, raw):
     queue.push(CHANNEL, [("moved", 3)])
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "token"))
 
-    ended = queue.abandon(["dead"])
+    ended = queue.expire_leases(["dead"])
     queue.recover()
 
     assert ended == 2

@@ -12,7 +12,7 @@ from django_simpletask3.models.queryset import TaskQuerySet, rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.recovery import lost_messages, lost_workers, service
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import record
+from django_simpletask3.transitions.writer import apply
 from tests.eventually import eventually
 from tests.zoo import models as zoo
 from tests.zoo.models import Invoice
@@ -51,7 +51,7 @@ def pending_task() -> Invoice:
 def running_task(pending_task: Invoice) -> Invoice:
     [message] = get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=600)
     until = clock.after("default", 600)
-    record(
+    apply(
         pending_task,
         EventKind.START,
         worker=WORKER,
@@ -184,7 +184,7 @@ def test_a_delayed_task_is_rung_when_it_is_due() -> None:
 def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
     running = Invoice.objects.create()
-    record(running, EventKind.START, values={"check_at": clock.after("default", 60)})
+    apply(running, EventKind.START, values={"check_at": clock.after("default", 60)})
     Invoice.objects.update(run_after=clock.now("default") - timedelta(seconds=1))
 
     moved = service.lost()
@@ -271,7 +271,7 @@ def test_many_passes_at_once_recover_each_task_once() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(40)])
     get_queue().claim(Invoice.get_event_channel(), worker=WORKER, limit=40, lease=600)
     for task in tasks:
-        record(task, EventKind.START, worker=WORKER, values={"check_at": task.add_time})
+        apply(task, EventKind.START, worker=WORKER, values={"check_at": task.add_time})
 
     def one_pass() -> None:
         try:
@@ -304,14 +304,14 @@ def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoi
 def test_one_lost_message_is_told_once_however_many_nodes_look(
     silent_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = lost_messages.record_each
+    real = lost_messages.apply_each
 
     def after_another_node(moves: Any) -> None:
-        monkeypatch.setattr(lost_messages, "record_each", real)
+        monkeypatch.setattr(lost_messages, "apply_each", real)
         service.lost()
         real(moves)
 
-    monkeypatch.setattr(lost_messages, "record_each", after_another_node)
+    monkeypatch.setattr(lost_messages, "apply_each", after_another_node)
 
     service.lost()
 
@@ -331,7 +331,7 @@ def test_a_child_whose_own_row_is_gone_is_found_all_the_same() -> None:
 
 def test_more_lost_tasks_than_one_slice_are_found_in_one_pass() -> None:
     Invoice.objects.bulk_enqueue([{} for _ in range(25)])
-    get_queue().withdraw(
+    get_queue().cancel_many(
         Invoice.get_event_channel(), [task.get_task_id() for task in Invoice.objects.all()]
     )
     rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
@@ -385,7 +385,7 @@ def test_a_redis_that_is_away_is_asked_once_in_a_pass(
         asked.append(using)
         return real(tasks, using)
 
-    monkeypatch.setattr(lost_messages, "rung", counted)
+    monkeypatch.setattr(lost_messages, "push_messages", counted)
 
     assert (service.lost(), len(asked)) == (0, 1)
 
@@ -430,7 +430,7 @@ def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) ->
 def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
     service.forgotten()
     task = Invoice.objects.create()
-    redis_client.delete(get_queue().get_mark_key())
+    redis_client.delete(get_queue().get_marker_key())
 
     found = (service.forgotten(), service.lost())
 

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from django_simpletask3.audit.check import audited
+from django_simpletask3.audit.check import audit
 from django_simpletask3.models import Tombstone
 from django_simpletask3.states import EventKind
-from django_simpletask3.transitions.transition import Move
-from django_simpletask3.transitions.writer import record_all
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply_all
 from tests.eventually import eventually
 from tests.process.conftest import Start, start_server  # noqa: F401 - a fixture
 from tests.project.sources import ROOT
@@ -33,7 +33,7 @@ def buried() -> int:
 def test_killing_the_pruner_halves_nothing() -> None:
     tasks = Fleeting.objects.bulk_enqueue([{} for _ in range(TASKS)])
     for kind in (EventKind.START, EventKind.ACK):
-        record_all([Move(task, kind, worker="w1") for task in tasks])
+        apply_all([Transition(task, kind, worker="w1") for task in tasks])
 
     for _ in range(3):
         before, victim = buried(), pruner()
@@ -43,7 +43,7 @@ def test_killing_the_pruner_halves_nothing() -> None:
 
         assert buried() + Fleeting.objects.count() == TASKS
         assert not Tombstone.objects.filter(is_open=True).exists()
-        assert list(audited(Fleeting, "default")) == []
+        assert list(audit(Fleeting, "default")) == []
 
     two = [pruner(), pruner()]
     assert [one.wait(timeout=60) for one in two] == [0, 0]
@@ -56,7 +56,7 @@ def test_killing_the_pruner_halves_nothing() -> None:
 def test_a_server_prunes_and_its_tombstones_name_it(start_server: Start) -> None:  # noqa: F811
     task = Fleeting.objects.create()
     for kind in (EventKind.START, EventKind.ACK):
-        record_all([Move(task, kind, worker="w1")])
+        apply_all([Transition(task, kind, worker="w1")])
 
     start_server()
     eventually(lambda: buried() == 1)

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, OperationalError, connection, connections, models, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.audit.check import audited
+from django_simpletask3.audit.check import audit
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import IllegalTransition, TaskHeld
 from django_simpletask3.ledger import tombstone as tombstones
@@ -19,8 +19,8 @@ from django_simpletask3.ledger.digests import digest_of, is_erased
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
 from django_simpletask3.models import Tombstone
 from django_simpletask3.models.registry import databases_of, roots
-from django_simpletask3.retention import prune
-from django_simpletask3.retention.prune import Plan, Pruned, pruned
+from django_simpletask3.retention import prune as prune_module
+from django_simpletask3.retention.prune import PruneOptions, PruneResult, prune
 from django_simpletask3.states import EventKind, Status
 from tests.append_only.shelf.models import Book
 from tests.core.lives import brought, kinds, moved, row_of, saved, stream_of
@@ -44,8 +44,8 @@ pytestmark = pytest.mark.django_db
 ERROR = {"type": "ValueError", "message": "secret", "traceback": "secret line"}
 
 
-def go(*chosen: Any, **plan: Any) -> list[Pruned]:
-    return list(pruned(chosen or None, Plan(**plan)))
+def go(*chosen: Any, **plan: Any) -> list[PruneResult]:
+    return list(prune(chosen or None, PruneOptions(**plan)))
 
 
 def tombstone(using: str = "default") -> Any:
@@ -53,7 +53,7 @@ def tombstone(using: str = "default") -> Any:
 
 
 def findings() -> list[Any]:
-    return [one for root in roots() for using in databases_of(root) for one in audited(root, using)]
+    return [one for root in roots() for using in databases_of(root) for one in audit(root, using)]
 
 
 def wrote(queries: CaptureQueriesContext) -> list[str]:
@@ -203,16 +203,16 @@ def test_a_table_that_fails_stops_no_other(keep: Keep, monkeypatch: pytest.Monke
     for model in (Invoice, Letter):
         keep(model, {Status.SUCCESS: OLD})
         brought(saved(model), Status.SUCCESS)
-    held = prune.held
+    held = prune_module.pks_on_hold
 
     def failing(root: Any, *asked: Any) -> Any:
         if root is Invoice:
             raise OperationalError("away")
         return held(root, *asked)
 
-    monkeypatch.setattr(prune, "held", failing)
+    monkeypatch.setattr(prune_module, "pks_on_hold", failing)
 
-    assert prune.due() == 1
+    assert prune_module.prune_due() == 1
     assert Invoice.objects.exists()
 
 
@@ -221,14 +221,14 @@ def test_a_task_that_is_moved_before_it_is_erased_stays(
 ) -> None:
     keep(Invoice, {Status.SUCCESS: {"erase": OLD}})
     first, second = lived(), lived()
-    held = prune.held
+    held = prune_module.pks_on_hold
 
     def overtaken(*asked: Any) -> Any:
         if row_of(first).status == Status.SUCCESS:
             moved(first, EventKind.RESET)
         return held(*asked)
 
-    monkeypatch.setattr(prune, "held", overtaken)
+    monkeypatch.setattr(prune_module, "pks_on_hold", overtaken)
 
     (result,) = go(Invoice)
 
@@ -250,10 +250,10 @@ def test_a_key_that_is_used_again_begins_a_stream_of_its_own(keep: Keep) -> None
 def test_a_task_that_was_reset_meanwhile_stays(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     task = brought(saved(Invoice), Status.SUCCESS)
-    held = prune.held
+    held = prune_module.pks_on_hold
     monkeypatch.setattr(
-        prune,
-        "held",
+        prune_module,
+        "pks_on_hold",
         lambda *asked: (
             task.reset("again") or held(*asked)
             if row_of(task).status == Status.SUCCESS
@@ -303,9 +303,9 @@ def test_the_stream_of_a_key_that_is_in_use_again_stays(keep: Keep) -> None:
 def lived() -> Any:
     """A task whose payload stands in many places."""
     task = moved(saved(Invoice), EventKind.START)
-    moved(task, EventKind.RETRY, error=ERROR, data={"traceback": "secret line"})
+    moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "secret line"})
     moved(task, EventKind.START)
-    moved(task, EventKind.FAIL, error=ERROR)
+    moved(task, EventKind.FAIL, error_data=ERROR)
     moved(task, EventKind.RESET)
     moved(task, EventKind.START)
     return moved(task, EventKind.ACK, result={"secret": 1})
@@ -356,7 +356,7 @@ def test_erasing_again_writes_nothing(keep: Keep) -> None:
 def test_what_only_events_say_is_erased_too(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: {"erase": OLD}})
     task = moved(saved(Invoice), EventKind.START)
-    moved(task, EventKind.RETRY, error=ERROR)
+    moved(task, EventKind.RETRY, error_data=ERROR)
     moved(task, EventKind.START, EventKind.ACK)
 
     go(Invoice)
@@ -466,7 +466,7 @@ def test_the_stream_of_a_deleted_task_may_be_held(keep: Keep) -> None:
     key = task.pk
     task.hold("court")
     models.QuerySet(Letter).filter(pk=key)._raw_delete("default")
-    list(audited(Letter, "default", repair=True))
+    list(audit(Letter, "default", repair=True))
 
     (result,) = go(Letter)
 
@@ -488,7 +488,7 @@ def test_a_hold_that_comes_at_the_last_moment_wins(
 ) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     task = brought(saved(Invoice), Status.SUCCESS)
-    held = prune.held
+    held = prune_module.pks_on_hold
 
     def overtaken(*asked: Any) -> Any:
         found = held(*asked)
@@ -496,7 +496,7 @@ def test_a_hold_that_comes_at_the_last_moment_wins(
             task.hold("court")
         return found
 
-    monkeypatch.setattr(prune, "held", overtaken)
+    monkeypatch.setattr(prune_module, "pks_on_hold", overtaken)
 
     (result,) = go(Invoice)
 
@@ -606,8 +606,8 @@ def test_a_server_lets_go_of_what_is_due(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     brought(saved(Invoice), Status.SUCCESS)
 
-    assert prune.due() == 1
-    assert prune.due() == 0
+    assert prune_module.prune_due() == 1
+    assert prune_module.prune_due() == 0
     assert tombstone().actor == "retention"
 
 
@@ -636,7 +636,7 @@ def test_what_is_old_is_found_by_an_index(keep: Keep, rules: Any) -> None:
 def test_append_only_tables_let_the_pruner_pass_and_nobody_else(keep: Keep, rule: Any) -> None:
     keep(Book, {Status.SUCCESS: rule})
     task = moved(saved(Book), EventKind.START)
-    moved(task, EventKind.RETRY, error=ERROR)
+    moved(task, EventKind.RETRY, error_data=ERROR)
     moved(task, EventKind.START, EventKind.ACK)
     events = models.QuerySet(Book.event_model).filter(task=task.pk)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():

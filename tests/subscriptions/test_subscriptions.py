@@ -256,8 +256,8 @@ def test_what_the_dead_were_delivering_is_due_at_once(follow: Follow) -> None:
     Delivery.objects.update(worker="node:1:a", due_time=later, attempts=1)
     assert deliver() == 0
 
-    assert subscriptions.deceased(lambda worker: worker == "node:2:b") == 0
-    assert subscriptions.deceased(lambda worker: worker == "node:1:a") == 1
+    assert subscriptions.release_dead_local_workers(lambda worker: worker == "node:2:b") == 0
+    assert subscriptions.release_dead_local_workers(lambda worker: worker == "node:1:a") == 1
 
     assert deliver() == 1
     assert diary.kinds == ["enqueue"]
@@ -293,14 +293,14 @@ def test_a_database_that_fails_stops_no_other(
     follow("diary", diary, SimpleTask)
     saved(Invoice)
     saved(Elsewhere)
-    due = subscriptions._due
+    due = subscriptions._due_deliveries
 
     def failing(using: str, limit: int) -> Any:
         if using == "default":
             raise OperationalError("away")
         return due(using, limit)
 
-    monkeypatch.setattr(subscriptions, "_due", failing)
+    monkeypatch.setattr(subscriptions, "_due_deliveries", failing)
 
     assert deliver() == 1
     assert [type(task) for task, *_ in diary.heard] == [Elsewhere]
@@ -346,10 +346,10 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
 
     told = {
         one["subscription"]: one
-        for one in health.look()["subscriptions"]
+        for one in health.snapshot()["subscriptions"]
         if one["waiting"] or one["dead"]
     }
-    problems = "\n".join(health.look()["problems"])
+    problems = "\n".join(health.snapshot()["problems"])
 
     assert told["diary"]["waiting"] == 1
     assert 99 < told["diary"]["lag"] < 200

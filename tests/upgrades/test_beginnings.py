@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from django_simpletask3.audit.check import audited
+from django_simpletask3.audit.check import audit
 from django_simpletask3.ledger.tombstone import Tombstone
 from django_simpletask3.models.registry import databases_of
 from django_simpletask3.schema import backfill, legacy_encoding
@@ -80,7 +80,7 @@ def begun(model: type[Any], **asked: Any) -> None:
 
 
 def found(model: type[Any]) -> list[Any]:
-    return [one for using in databases_of(model) for one in audited(model, using)]
+    return [one for using in databases_of(model) for one in audit(model, using)]
 
 
 def kinds(task: Any) -> list[str]:
@@ -204,7 +204,7 @@ def test_a_row_under_a_key_that_had_a_stream_is_left_to_recovery() -> None:
 
 
 def test_an_interrupted_migration_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(backfill, "_BATCH_SIZE", 2)
     tasks = [older(Invoice) for _ in range(5)]
     models.QuerySet(Invoice).filter(pk=tasks[4].pk).update(status=77)
     with pytest.raises(CommandError, match=f"zoo.Invoice {tasks[4].pk} has the status 77"):

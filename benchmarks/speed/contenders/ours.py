@@ -10,7 +10,7 @@ from typing import Any
 
 import django
 
-from benchmarks.speed import stopwatch
+from benchmarks.speed import timing
 
 STORES = (
     "a row with status, times, result and error, and three events chained by digests: enqueue, "
@@ -48,14 +48,14 @@ def prepare() -> dict[str, Any]:
 
     call_command("migrate", run_syncdb=True, verbosity=0)
     # A node was here before: else its first look takes Redis for one that has lost its memory.
-    get_queue().mark()
+    get_queue().write_marker()
     return {}
 
 
 def enqueue(count: int) -> dict[str, Any]:
     noop = _set_up()
     with _around():
-        return stopwatch.each(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
+        return timing.time_each(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
 
 
 def bulk(count: int) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def bulk(count: int) -> dict[str, Any]:
         noop.objects.bulk_create([noop(text=f"task {number}") for number in range(size)])
 
     with _around():
-        return stopwatch.batches(create, count)
+        return timing.time_batches(create, count)
 
 
 def produce(seconds: int, rate: int) -> dict[str, Any]:
@@ -100,13 +100,15 @@ def finished() -> dict[str, Any]:
 
 def latency(count: int) -> dict[str, Any]:
     noop = _set_up()
-    return stopwatch.latencies(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
+    return timing.measure_latencies(
+        lambda number: noop.objects.enqueue(text=f"task {number}"), count
+    )
 
 
 def _around() -> AbstractContextManager[object]:
-    from benchmarks.speed.shop.features import around_enqueue
+    from benchmarks.speed.shop.features import enqueue_context
 
-    return around_enqueue(_feature())
+    return enqueue_context(_feature())
 
 
 def _feature() -> str:

@@ -30,7 +30,7 @@ def switch_on(name: str) -> None:
         _FEATURES[name]()
 
 
-def around_enqueue(name: str) -> AbstractContextManager[object]:
+def enqueue_context(name: str) -> AbstractContextManager[object]:
     """In what a program saves its tasks that uses the feature."""
     if name == "context":
         return task_context(actor="an actor", reason="a reason", request="GET /", order="4711")
@@ -55,24 +55,24 @@ def _context() -> None:
 def _subscription() -> None:
     from benchmarks.speed.shop.models import Noop
 
-    subscribe("benchmark", Noop, kinds=["ack"])(heard)
+    subscribe("benchmark", Noop, kinds=["ack"])(on_event)
 
 
 @feature("signal")
 def _signal() -> None:
-    signals.task_succeeded.connect(received)
+    signals.task_succeeded.connect(on_signal)
 
 
 @feature("event_recorded")
 def _event_recorded() -> None:
-    signals.event_recorded.connect(received)
+    signals.event_recorded.connect(on_signal)
 
 
-def heard(task: Any, event: Any) -> None:
+def on_event(task: Any, event: Any) -> None:
     """A subscriber that has nothing to do."""
 
 
-def received(sender: Any, **told: Any) -> None:
+def on_signal(sender: Any, **kwargs: Any) -> None:
     """A receiver that has nothing to do."""
 
 

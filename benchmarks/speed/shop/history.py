@@ -93,7 +93,7 @@ def catch_up() -> dict[str, Any]:
 
 def beats(times: int) -> dict[str, list[float]]:
     """Milliseconds that each look takes, a second apart as in a worker."""
-    from django_simpletask3.monitoring.health import look
+    from django_simpletask3.monitoring.health import snapshot
     from django_simpletask3.recovery import service
 
     catch_up()
@@ -103,7 +103,7 @@ def beats(times: int) -> dict[str, list[float]]:
         "recovery: messages whose claims ended": service.messages,
         "recovery: has Redis forgotten": service.forgotten,
         "due tasks, and bells in doubt": service.silent,
-        "status": look,
+        "status": snapshot,
     }
     taken: dict[str, list[float]] = {name: [] for name in looks}
     for _ in range(times + 1):

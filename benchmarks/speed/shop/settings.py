@@ -5,7 +5,7 @@ The environment is that of a contender: BENCH_DATABASE and BENCH_REDIS are URLs.
 
 import os
 
-from benchmarks.speed.shop.addresses import database
+from benchmarks.speed.shop.database_urls import database
 
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True

@@ -17,9 +17,9 @@ from ...models import permissions
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
 from ...states import ACTIVE, ANY, EventKind, Status
-from ...transitions.legal_holds import held
-from ...transitions.transition import Move, trusted_until
-from ...transitions.writer import lock, record_all
+from ...transitions.legal_holds import pks_on_hold
+from ...transitions.transition import Transition, next_check_time
+from ...transitions.writer import apply_all, lock
 from . import outcomes
 from .outcomes import Outcome, Sentences, outcome_of
 from .run_inline import run_here
@@ -53,19 +53,19 @@ def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
     if not tasks:
         return []
     still = {"status": Status.PENDING}
-    moves = [Move(task, EventKind.NOTE, reason=reason, expect=still) for task in tasks]
+    moves = [Transition(task, EventKind.NOTE, reason=reason, expected=still) for task in tasks]
     using = tasks[0]._state.db
     with transaction.atomic(using=using):
         chosen = [move.task for move in _recorded(moves) if move.event is not None]
         _let_run(chosen, type(tasks[0]), using)
-        ring = partial(push.ring, chosen, urgent=True)
+        ring = partial(push.push, chosen, urgent=True)
         transaction.on_commit(ring, using=using, robust=True)
     return [outcome_of(move) for move in moves]
 
 
 def _let_run(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
     waiting = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
-    waiting.bookkeep(run_after=None, check_at=trusted_until(None, using))
+    waiting.bookkeep(run_after=None, check_at=next_check_time(None, using))
     for task in tasks:
         task.run_after = None
 
@@ -76,22 +76,22 @@ def _reset(tasks: list[Any], reason: str) -> list[Outcome]:
 
 def _retry(tasks: list[Any], reason: str) -> list[Outcome]:
     still = {"status": Status.FAILED}
-    return _moved([_reset_of(task, reason, expect=still) for task in tasks])
+    return _moved([_reset_of(task, reason, expected=still) for task in tasks])
 
 
-def _reset_of(task: Any, reason: str, **fence: Any) -> Move:
-    return Move(task, EventKind.RESET, reason=reason, values={"run_after": None}, **fence)
+def _reset_of(task: Any, reason: str, **fence: Any) -> Transition:
+    return Transition(task, EventKind.RESET, reason=reason, values={"run_after": None}, **fence)
 
 
 def _told(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
-    return _moved([Move(task, kind, reason=reason) for task in tasks])
+    return _moved([Transition(task, kind, reason=reason) for task in tasks])
 
 
 def _held(tasks: list[Any]) -> list[Any]:
     if not tasks:
         return []
     root, using = root_of(type(tasks[0])), home_of(tasks[0])
-    on_hold = held(root, using, [task.pk for task in tasks])
+    on_hold = pks_on_hold(root, using, [task.pk for task in tasks])
     return [task for task in tasks if task.pk in on_hold]
 
 
@@ -107,25 +107,25 @@ def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
     return [came_to.get(task.pk, Outcome.NOT_HELD) for task in tasks]
 
 
-def _moved(moves: list[Move]) -> list[Outcome]:
+def _moved(moves: list[Transition]) -> list[Outcome]:
     return [outcome_of(move) for move in _recorded(moves)]
 
 
-def _recorded(moves: list[Move]) -> list[Move]:
+def _recorded(moves: list[Transition]) -> list[Transition]:
     """Make the moves in one transaction; one by one if somebody moved one of the tasks first."""
     try:
-        record_all(moves)
+        apply_all(moves)
     except StaleTask:
         for move in moves:
             _recorded_alone(move)
     return moves
 
 
-def _recorded_alone(move: Move) -> None:
+def _recorded_alone(move: Transition) -> None:
     try:
-        record_all([move])
+        apply_all([move])
     except StaleTask as refusal:
-        move.event, move.refused = None, refusal
+        move.event, move.refusal = None, refusal
 
 
 EXECUTE = Deed(

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.http import FileResponse
 
-from ...audit.export import Writer
+from ...audit.export import ExportWriter
 from ...ledger.task_row import root_of
 
 
@@ -22,10 +22,10 @@ def streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
-    writer = Writer(text)
+    writer = ExportWriter(text)
     database = itemgetter(0)
     for using, found in groupby(sorted(tasks, key=database), database):
-        writer.tasks(root_of(model), using, [pk for _using, pk in found])
+        writer.write_tasks(root_of(model), using, [pk for _using, pk in found])
     writer.close()
     text.detach()
     file.seek(0)

@@ -12,7 +12,7 @@ from django.utils.translation import ngettext_lazy
 
 from ...exceptions import TaskGone
 from ...states import FINAL, Status
-from ...transitions.transition import Move
+from ...transitions.transition import Transition
 
 
 class Outcome(StrEnum):
@@ -137,11 +137,11 @@ EXPORTED: Sentences = {
 _ALWAYS: Sentences = {Outcome.FORBIDDEN: _FORBIDDEN, Outcome.GONE: _GONE}
 
 
-def outcome_of(move: Move) -> Outcome:
+def outcome_of(move: Transition) -> Outcome:
     """What ``move`` came to, judged by the state the task was in when it was asked for."""
     if move.event is not None:
         return Outcome.DONE
-    if isinstance(move.refused, TaskGone):
+    if isinstance(move.refusal, TaskGone):
         return Outcome.GONE
     if move.task.status == Status.PENDING:
         return Outcome.WAITING

@@ -15,8 +15,8 @@ from ...execution.perform import perform
 from ...execution.run import Run
 from ...ledger.task_row import home_of
 from ...states import EventKind, Status
-from ...transitions.best_effort import record_each
-from ...transitions.transition import Move
+from ...transitions.best_effort import apply_each
+from ...transitions.transition import Transition
 from ...worker.node.worker_name import worker_name
 from .outcomes import Outcome, outcome_of
 
@@ -37,7 +37,7 @@ def _run(task: Any, reason: str) -> Outcome:
         return Outcome.ENCLOSED
     worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
     start = _start(task, worker, reason)
-    record_each([start])
+    apply_each([start])
     if start.event is None:
         return outcome_of(start)
     run = Run(task, worker)
@@ -47,9 +47,9 @@ def _run(task: Any, reason: str) -> Outcome:
     return Outcome.DONE if task.status == Status.SUCCESS else Outcome.FAILED
 
 
-def _start(task: Any, worker: str, reason: str) -> Move:
+def _start(task: Any, worker: str, reason: str) -> Transition:
     lease = policy_of(task.get_event_channel()).lease
-    return Move(
+    return Transition(
         task,
         EventKind.START,
         reason=reason,

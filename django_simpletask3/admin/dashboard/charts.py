@@ -14,7 +14,7 @@ from typing import Any
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
-from ...monitoring.statistics import Bar, Period, percentile
+from ...monitoring.statistics import Period, TimeBucket, percentile
 from ..html import times
 
 WIDTH, HEIGHT = 640.0, 150.0
@@ -67,11 +67,11 @@ class _Axis:
     times: list[tuple[float, str]]
 
 
-Value = Callable[[Bar], float | None]
+Value = Callable[[TimeBucket], float | None]
 Words = Callable[[float], str]
 
 
-def charts(bars: Sequence[Bar], period: Period) -> list[Chart]:
+def charts(bars: Sequence[TimeBucket], period: Period) -> list[Chart]:
     """What the dashboard shows of a period."""
     axis = _Axis([_span(bar, period) for bar in bars], _times(bars, period))
     return [
@@ -89,11 +89,11 @@ def _of(name: str) -> dict[str, tuple[str, Value]]:
     }
 
 
-def _rate(bar: Bar) -> float | None:
+def _rate(bar: TimeBucket) -> float | None:
     return bar.failure_rate
 
 
-def _stacked(bars: Sequence[Bar], axis: _Axis) -> Chart:
+def _stacked(bars: Sequence[TimeBucket], axis: _Axis) -> Chart:
     names = {"success": _("succeeded"), "failed": _("failed")}
     top = _nice(max((bar.succeeded + bar.failed for bar in bars), default=0))
     chart = Chart(_("Finished tasks"), names, _whole(top), _whole(top / 2), axis.times)
@@ -116,7 +116,7 @@ def _stacked(bars: Sequence[Bar], axis: _Axis) -> Chart:
 
 
 def _lines(
-    bars: Sequence[Bar],
+    bars: Sequence[TimeBucket],
     axis: _Axis,
     title: str,
     series: dict[str, tuple[str, Value]],
@@ -173,7 +173,7 @@ def _seconds(value: float) -> str:
     return times.in_words(timedelta(seconds=value))
 
 
-def _span(bar: Bar, period: Period) -> str:
+def _span(bar: TimeBucket, period: Period) -> str:
     begin: Any = timezone.localtime(bar.begin) if timezone.is_aware(bar.begin) else bar.begin
     if period is Period.MONTH:
         return formats.date_format(begin, "DATE_FORMAT")
@@ -181,7 +181,7 @@ def _span(bar: Bar, period: Period) -> str:
     return f"{day}{formats.date_format(begin, 'H:i')}"
 
 
-def _times(bars: Sequence[Bar], period: Period) -> list[tuple[float, str]]:
+def _times(bars: Sequence[TimeBucket], period: Period) -> list[tuple[float, str]]:
     step = _PLOT_WIDTH / len(bars)
     every = max(1, len(bars) // _TICKS)
     short = "H:i" if period in (Period.HOUR, Period.DAY) else "m-d"
@@ -192,5 +192,5 @@ def _times(bars: Sequence[Bar], period: Period) -> list[tuple[float, str]]:
     ]
 
 
-def _local(bar: Bar) -> Any:
+def _local(bar: TimeBucket) -> Any:
     return timezone.localtime(bar.begin) if timezone.is_aware(bar.begin) else bar.begin

@@ -39,14 +39,14 @@ def _resume(viewer: Viewer, target: str) -> Any:
 
 def _stop(viewer: Viewer, target: str) -> Any:
     try:
-        known = [report.worker for report in get_queue().roll()]
+        known = [report.worker for report in get_queue().workers()]
     except QueueUnavailable as error:
         messages.error(viewer.request, visible(str(error)))
         return None
     if target not in known:
         messages.error(viewer.request, _("There is no such worker: it does not report any more."))
         return None
-    control.swept(known)
+    control.delete_stale_stops(known)
     control.stop(target)
     return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
 
@@ -54,7 +54,7 @@ def _stop(viewer: Viewer, target: str) -> Any:
 def _replay(viewer: Viewer, target: str) -> Any:
     model = _model_named(viewer, target)
     try:
-        count = get_queue().replay(model.get_event_channel())
+        count = get_queue().requeue_dead_letters(model.get_event_channel())
     except QueueUnavailable as error:
         messages.error(viewer.request, visible(str(error)))
         return None

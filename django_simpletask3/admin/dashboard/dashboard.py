@@ -22,7 +22,7 @@ from ...exceptions import QueueUnavailable
 from ...ledger.task_row import root_of
 from ...models.task import Dashboard
 from ...monitoring import health, problems, statistics
-from ...monitoring.scope import Scope
+from ...monitoring.scope import QueryScope
 from ...monitoring.statistics import Period
 from ...queue import get_queue
 from ..html import times, values
@@ -88,7 +88,7 @@ class DashboardAdmin(_ModelAdmin):
         period = _period(request.GET.get("period", ""))
         viewer = Viewer(self.admin_site, request)
         shown = viewer.models()
-        told = values.visible_in(health.look())
+        told = values.visible_in(health.snapshot())
         scope = viewer.scope(_silent(told))
         may_change = self.has_change_permission(request)
         context = {
@@ -99,7 +99,9 @@ class DashboardAdmin(_ModelAdmin):
             "subscriptions": [_subscription(one) for one in told["subscriptions"]],
             "period": str(period),
             "periods": [(str(one), label) for one, label in _PERIODS.items()],
-            "charts": charts.charts(statistics.bars(period, scope), period) if shown else [],
+            "charts": charts.charts(statistics.time_buckets(period, scope), period)
+            if shown
+            else [],
             "recoveries": recoveries.of_the_day(scope),
             "problems": _problems(told, scope, in_full=may_change),
             **(extra_context or {}),
@@ -220,15 +222,15 @@ def _silent(told: health.Health) -> dict[str, str]:
     return {alias: one["error"] for alias, one in told["databases"].items() if one["error"]}
 
 
-def _problems(told: health.Health, scope: Scope, *, in_full: bool) -> list[str]:
+def _problems(told: health.Health, scope: QueryScope, *, in_full: bool) -> list[str]:
     """In the reader's language; what a database or Redis said goes to those who can act on it."""
-    found = list(problems.of(told))
+    found = list(problems.find_problems(told))
     found += [
-        problems.silent(alias, error)
-        for alias, error in (scope.silent or {}).items()
+        problems.unreachable_database(alias, error)
+        for alias, error in (scope.unreachable or {}).items()
         if alias not in _silent(told)
     ]
-    return [problem.translated(in_full=in_full) for problem in found]
+    return [problem.translate(in_full=in_full) for problem in found]
 
 
 def _period(asked: str) -> Period:

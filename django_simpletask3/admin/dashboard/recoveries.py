@@ -20,7 +20,7 @@ from ...ledger.fields import KIND
 from ...models.registry import tables
 from ...monitoring import problems, recovery_report
 from ...monitoring.csv_export import lines
-from ...monitoring.scope import Scope
+from ...monitoring.scope import QueryScope
 from ...states import EventKind
 from ..html import badges, times
 from ..html.values import visible
@@ -79,32 +79,32 @@ def context(site: Any, request: Any) -> dict[str, Any]:
     viewer = Viewer(site, request)
     form = Filter(viewer)
     asked = form.asked()
-    page = recovery_report.newest(most=_PAGE, until=_until(request, form.end()), **asked)
+    page = recovery_report.page(size=_PAGE, after=_until(request, form.end()), **asked)
     kept = {name: value for name, value in request.GET.items() if name not in ("before", "seen")}
     return {
         "form": form,
-        "found": [_row(viewer, one) for one in page.found],
+        "found": [_row(viewer, one) for one in page.recoveries],
         "has_databases": len(tables(form.scope.models)) > 1,
         "silent": [
-            problems.silent(alias, error).translated(in_full=False)
-            for alias, error in (form.scope.silent or {}).items()
+            problems.unreachable_database(alias, error).translate(in_full=False)
+            for alias, error in (form.scope.unreachable or {}).items()
         ],
         "counts": of_the_day(asked["chosen"]),
         "since": asked["since"] if form.is_bound and form.cleaned_data.get("after") else None,
-        "older": urlencode({**kept, **_rest(page.rest)}) if page.rest else "",
+        "older": urlencode({**kept, **_rest(page.next_cursor)}) if page.next_cursor else "",
         "query": urlencode(kept),
     }
 
 
-def of_the_day(scope: Scope) -> list[dict[str, Any]]:
+def of_the_day(scope: QueryScope) -> list[dict[str, Any]]:
     """Numbers of the last 24 hours by kind and reason, each with the query that lists them."""
     since = timezone.now() - _DAY
-    counted = recovery_report.counted(since, scope)
+    counted = recovery_report.count_recoveries(since, scope)
     return [
         {
             "kind": badges.kind(EventKind(kind)),
             "reason": visible(reason),
-            "number": f"{number}+" if kind in counted.cut else str(number),
+            "number": f"{number}+" if kind in counted.capped else str(number),
             "query": urlencode({"kind": kind, **_named(reason), "after": since.isoformat()}),
         }
         for (kind, reason), number in counted.numbers.items()
@@ -132,7 +132,7 @@ def export(site: Any, request: Any) -> StreamingHttpResponse:
 def _cells(form: Filter) -> Iterator[tuple[Any, ...]]:
     for one in recovery_report.recoveries(**form.asked(), until=form.end()):
         yield one.cells()
-    for alias in form.scope.silent or ():
+    for alias in form.scope.unreachable or ():
         said = {"database": alias, "reason": _("This database does not answer.")}
         yield tuple(str(said.get(name, "")) for name in recovery_report.COLUMNS)
 

@@ -10,10 +10,10 @@ from typing import Any
 from django.db.models import CharField
 from django.db.models.functions import Cast
 
-from ...db.limited_queries import first_of
+from ...db.limited_queries import first_rows
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
-from ...monitoring.scope import Scope
+from ...monitoring.scope import QueryScope
 
 #: Rows of each table that are looked at: those that have been running for the longest.
 MOST = 100
@@ -30,19 +30,19 @@ class Going:
     since: datetime | None
 
 
-def running(scope: Scope) -> dict[str, list[Going]]:
+def running(scope: QueryScope) -> dict[str, list[Going]]:
     """What each worker runs, the longest first; one statement per database."""
     found: dict[str, list[Going]] = {}
-    for together in scope.asked(partial(_going, scope)):
+    for together in scope.query_databases(partial(_going, scope)):
         for going in together:
             found.setdefault(going.worker, []).append(going)
     return found
 
 
-def _going(scope: Scope, using: str, together: list[type[SimpleTask]]) -> list[Going]:
+def _going(scope: QueryScope, using: str, together: list[type[SimpleTask]]) -> list[Going]:
     key = Cast("pk", CharField(max_length=255))
     queries = {
-        root: scope.kept(rows_of(root, using), root, using)
+        root: scope.restrict(rows_of(root, using), root, using)
         .running()
         .order_by("start_time")
         .values_list(key, "worker", "start_time")
@@ -50,7 +50,7 @@ def _going(scope: Scope, using: str, together: list[type[SimpleTask]]) -> list[G
     }
     return [
         Going(root, using, str(_key(root).to_python(text)), worker, since)
-        for root, rows in first_of(using, queries, MOST).items()
+        for root, rows in first_rows(using, queries, MOST).items()
         for text, worker, since in rows
     ]
 

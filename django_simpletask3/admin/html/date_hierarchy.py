@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import formats, timezone
 
-from ...db.limited_queries import first_of
+from ...db.limited_queries import first_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _number(params: Any, name: str) -> int | None:
 def _ends(changelist: Any, field: str) -> tuple[date, date] | None:
     rows = changelist.root_queryset.filter(**{f"{field}__isnull": False})
     queries = {order: rows.order_by(order).values_list(field) for order in (field, f"-{field}")}
-    found = first_of(rows.db, queries, 1)
+    found = first_rows(rows.db, queries, 1)
     if not all(found.values()):
         return None
     first, last = (_day(found[order][0][0]) for order in queries)

@@ -17,10 +17,10 @@ from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 from ...ledger.fields import JSONTextField, KindField, StatusField
 from ...states import EventKind, Status
 
-Speaker = Callable[[Any], Any]
+Serializer = Callable[[Any], Any]
 
 #: Columns of Django's own classes, and the types of Python that JSON says just as they are.
-_AS_IT_IS: dict[type, frozenset[type]] = {
+_NATIVE_TYPES: dict[type, frozenset[type]] = {
     **dict.fromkeys(
         (
             models.AutoField,
@@ -38,13 +38,13 @@ _AS_IT_IS: dict[type, frozenset[type]] = {
     models.BooleanField: frozenset({bool}),
     KindField: frozenset({str, EventKind}),
 }
-_MOMENTS = (models.DateTimeField, AutoCreatedField, AutoLastModifiedField)
-_REFERENCES = (models.ForeignKey, models.OneToOneField)
+_TIME_FIELDS = (models.DateTimeField, AutoCreatedField, AutoLastModifiedField)
+_RELATION_FIELDS = (models.ForeignKey, models.OneToOneField)
 #: Django's own classes all of whose values JSON says, in some words.
-_PLAIN = frozenset(
+_JSON_SAFE_FIELDS = frozenset(
     {
-        *_AS_IT_IS,
-        *_MOMENTS,
+        *_NATIVE_TYPES,
+        *_TIME_FIELDS,
         JSONTextField,
         models.DateField,
         models.DecimalField,
@@ -61,70 +61,76 @@ _PLAIN = frozenset(
 )
 
 
-class Unspeakable(TypeError):
+class NotSerializable(TypeError):
     """A value that only Django knows to say: an expression, a type of an extension."""
 
 
-def is_plain(field: Any) -> bool:
+def is_json_safe(field: Any) -> bool:
     """Whether what ``field`` holds can be said, if it is no expression; of classes that we know."""
-    if type(field) in _REFERENCES:
-        return is_plain(field.target_field)
-    return type(field) in _PLAIN
+    if type(field) in _RELATION_FIELDS:
+        return is_json_safe(field.target_field)
+    return type(field) in _JSON_SAFE_FIELDS
 
 
-def is_put_by_django(field: Any, value: Any) -> bool:
+def needs_django(field: Any, value: Any) -> bool:
     """Whether more than a value stands in SQL: an expression, or what the field puts around it."""
     names = ("get_placeholder", "get_placeholder_sql")  # before Django 6.1, and since
     return hasattr(value, "resolve_expression") or any(hasattr(field, name) for name in names)
 
 
-def speaker(field: Any, using: str) -> Speaker:
+def serializer_for(field: Any, using: str) -> Serializer:
     """What turns values of ``field`` into words of JSON; it raises Unspeakable for some."""
 
-    def thorough(value: Any) -> Any:
-        if is_put_by_django(field, value):
-            raise Unspeakable
-        return _plain(field.get_db_prep_save(value, connections[using]))
+    def serialize_with_django(value: Any) -> Any:
+        if needs_django(field, value):
+            raise NotSerializable
+        return _serialize_plain(field.get_db_prep_save(value, connections[using]))
 
     kind = type(field)
-    if kind in _AS_IT_IS:
-        types = _AS_IT_IS[kind]
-        return lambda value: value if value is None or type(value) in types else thorough(value)
-    if kind in _MOMENTS:
+    if kind in _NATIVE_TYPES:
+        types = _NATIVE_TYPES[kind]
         return lambda value: (
-            None if value is None else _instant(value) if _is_aware(value) else thorough(value)
+            value if value is None or type(value) in types else serialize_with_django(value)
+        )
+    if kind in _TIME_FIELDS:
+        return lambda value: (
+            None
+            if value is None
+            else _format_time(value)
+            if _is_aware(value)
+            else serialize_with_django(value)
         )
     if kind is JSONTextField:
-        return lambda value: _plain(field.get_prep_value(value))
-    if kind in _REFERENCES:
-        return speaker(field.target_field, using)
+        return lambda value: _serialize_plain(field.get_prep_value(value))
+    if kind in _RELATION_FIELDS:
+        return serializer_for(field.target_field, using)
     if kind is models.JSONField:  # of others, they know what they write
-        return lambda value: _json(field, value)
-    return thorough
+        return lambda value: _serialize_json(field, value)
+    return serialize_with_django
 
 
 def _is_aware(value: Any) -> bool:
     return type(value) is datetime and value.tzinfo is not None
 
 
-def _instant(value: datetime) -> str:
+def _format_time(value: datetime) -> str:
     # Elsewhere than in UTC two that are equal may not be the same (an hour that comes twice).
-    return _in_utc(value) if value.tzinfo is UTC else value.isoformat()
+    return _format_utc_time(value) if value.tzinfo is UTC else value.isoformat()
 
 
 @lru_cache(maxsize=100)
-def _in_utc(value: datetime) -> str:
+def _format_utc_time(value: datetime) -> str:
     """A moment of UTC: those of a batch are said again and again."""
     return value.isoformat()
 
 
-def _json(field: models.JSONField[Any, Any], value: Any) -> Any:
+def _serialize_json(field: models.JSONField[Any, Any], value: Any) -> Any:
     if value is None or hasattr(value, "resolve_expression"):
-        return _plain(value)
+        return _serialize_plain(value)
     return json.loads(json.dumps(value, cls=field.encoder))
 
 
-def _plain(value: Any) -> Any:
+def _serialize_plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
@@ -133,13 +139,13 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
         return str(value)
-    raise Unspeakable
+    raise NotSerializable
 
 
-_ALL_DIFFER = "SELECT {names} FROM json_to_recordset(%s::json) AS each({each})"
+_VARYING_SOURCE = "SELECT {names} FROM json_to_recordset(%s::json) AS each({each})"
 
 
-_SOME_ALIKE = _ALL_DIFFER + ", json_to_record(%s::json) AS alike({alike})"
+_VARYING_AND_CONSTANT_SOURCE = _VARYING_SOURCE + ", json_to_record(%s::json) AS alike({alike})"
 
 
 class Column(NamedTuple):
@@ -148,62 +154,62 @@ class Column(NamedTuple):
     If ``is_plain``, equal values are said in equal words; others may add something each time.
     """
 
-    word: str
+    alias: str
     name: str
     type: str
-    say: Speaker
-    is_plain: bool = True
+    serialize: Serializer
+    is_deterministic: bool = True
 
 
-class Telling(NamedTuple):
+class Recordset(NamedTuple):
     """Rows for a statement: the SELECT that has them, and what its ``%s`` are told."""
 
     source: str
-    texts: list[str]
+    parameters: list[str]
 
-    def put_into(self, statement: str) -> str:
+    def into(self, statement: str) -> str:
         """``statement`` with the rows in the place of ``{told}``."""
         return statement.replace("{told}", self.source)
 
 
-Part = tuple[Sequence[Column], Sequence[Mapping[str, Any]]]
+RowGroup = tuple[Sequence[Column], Sequence[Mapping[str, Any]]]
 
 
-def telling(*parts: Part) -> Telling:
+def recordset(*groups: RowGroup) -> Recordset:
     """The rows that have these parts, side by side; raises Unspeakable if one cannot be said.
 
     What stands in all rows, the very same object, is said once; so are columns that say the same
     of each row, as a row and its event do of their digest. Rows get so short that to write and to
     read them takes a third of the time.
     """
-    alike: dict[str, Any] = {}
-    each: dict[str, list[Any]] = {}
-    known: dict[tuple[Any, ...], str] = {}
-    places: list[tuple[str, str, str]] = []
-    for columns, rows in parts:
-        for word, name, kind, say, is_plain in columns:
+    constant: dict[str, Any] = {}
+    varying: dict[str, list[Any]] = {}
+    first_aliases: dict[tuple[Any, ...], str] = {}
+    outputs: list[tuple[str, str, str]] = []
+    for columns, rows in groups:
+        for alias, name, kind, serialize, is_deterministic in columns:
             values = [row[name] for row in rows]
             # The first column is said of each row in any case.
-            if each and is_plain and len(set(map(id, values))) == 1:
-                alike[word] = say(values[0])
-                places.append((word, kind, f"alike.{word}"))
+            if varying and is_deterministic and len(set(map(id, values))) == 1:
+                constant[alias] = serialize(values[0])
+                outputs.append((alias, kind, f"alike.{alias}"))
                 continue
-            said = list(map(say, values))
-            first = known.setdefault((kind, *map(id, said)), word)
-            if first == word:
-                each[word] = said
-            places.append((word, kind, f"each.{first}"))
-    rows = [dict(zip(each, row, strict=True)) for row in zip(*each.values(), strict=True)]
-    texts = [json.dumps(told, allow_nan=False) for told in (rows, alike) if told]
-    return Telling(_source(tuple(places)), texts)
+            serialized = list(map(serialize, values))
+            first = first_aliases.setdefault((kind, *map(id, serialized)), alias)
+            if first == alias:
+                varying[alias] = serialized
+            outputs.append((alias, kind, f"each.{first}"))
+    rows = [dict(zip(varying, row, strict=True)) for row in zip(*varying.values(), strict=True)]
+    parameters = [json.dumps(value, allow_nan=False) for value in (rows, constant) if value]
+    return Recordset(_source(tuple(outputs)), parameters)
 
 
 @lru_cache(maxsize=1000)
-def _source(places: tuple[tuple[str, str, str], ...]) -> str:
-    each = [f"{word} {kind}" for word, kind, place in places if place == f"each.{word}"]
-    alike = [f"{word} {kind}" for word, kind, place in places if place == f"alike.{word}"]
-    return (_SOME_ALIKE if alike else _ALL_DIFFER).format(
-        names=", ".join(f"{place} AS {word}" for word, _, place in places),
-        each=", ".join(each),
-        alike=", ".join(alike),
+def _source(outputs: tuple[tuple[str, str, str], ...]) -> str:
+    varying = [f"{alias} {kind}" for alias, kind, source in outputs if source == f"each.{alias}"]
+    constant = [f"{alias} {kind}" for alias, kind, source in outputs if source == f"alike.{alias}"]
+    return (_VARYING_AND_CONSTANT_SOURCE if constant else _VARYING_SOURCE).format(
+        names=", ".join(f"{source} AS {alias}" for alias, _, source in outputs),
+        each=", ".join(varying),
+        alike=", ".join(constant),
     )

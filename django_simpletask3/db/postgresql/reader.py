@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from django.db import connections, models
 
 from ...ledger.task_row import TaskRow
-from .json_parameters import is_plain
+from .json_parameters import is_json_safe
 
 #: What may be large is read when somebody asks for it.
-_LATER = ("result_data", "error_data")
+_DEFERRED_COLUMNS = ("result_data", "error_data")
 
 
-class Reading(NamedTuple):
+class RowReader(NamedTuple):
     """How rows of a model are read: by a ``question`` that is told many keys as one value.
 
     ``columns`` is what is read, in the words of SQL for a row that is called ``task`` there, and
@@ -23,7 +23,7 @@ class Reading(NamedTuple):
     """
 
     using: str
-    question: str
+    sql: str
     columns: str
     names: list[str]
     converters: list[tuple[int, Sequence[Any], Any]]
@@ -39,51 +39,56 @@ class Reading(NamedTuple):
         connection: Any = connections[self.using]
         cursor = connection.cursor()
         if psycopg_any.is_psycopg3 and connection.timezone is not None:
-            cursor.adapters.register_loader("timestamptz", _moments())
+            cursor.adapters.register_loader("timestamptz", _timestamp_loader())
         return cursor
 
     def values(self, row: Sequence[Any]) -> list[Any]:
         """``row`` as Django reads it."""
         values, connection = list(row), connections[self.using]
-        for place, converters, column in self.converters:
+        for index, converters, column in self.converters:
             for convert in converters:
-                values[place] = convert(values[place], column, connection)
+                values[index] = convert(values[index], column, connection)
         return values
 
 
 @cache
-def _moments() -> Any:
+def _timestamp_loader() -> Any:
     import psycopg
 
     loaders, kinds = psycopg.adapters, psycopg.adapters.types
     return loaders.get_loader(kinds["timestamptz"].oid, psycopg.pq.Format.TEXT)
 
 
-def reading_of(model: type[TaskRow], using: str) -> Reading | None:
+def reader_for(model: type[TaskRow], using: str) -> RowReader | None:
     """How to ask for rows of ``model``; None if only Django knows how to ask, or how to read."""
-    return _reading(model, using) if connections[using].vendor == "postgresql" else None
+    return _build_reader(model, using) if connections[using].vendor == "postgresql" else None
 
 
 @lru_cache(maxsize=1000)
-def _reading(model: type[TaskRow], using: str) -> Reading | None:
+def _build_reader(model: type[TaskRow], using: str) -> RowReader | None:
     key: Any = model._meta.pk
-    words = connections[using].ops
-    compiler: Any = _rows(model, using).order_by().query.get_compiler(using)
+    operations = connections[using].ops
+    compiler: Any = _queryset(model, using).order_by().query.get_compiler(using)
     sql, params = compiler.as_sql()
     columns = [column for column, *_ in compiler.select]
     # What a database reads by itself (geometries) may be for one thread only.
-    if params or not is_plain(key) or any(map(words.get_db_converters, columns)):
+    if params or not is_json_safe(key) or any(map(operations.get_db_converters, columns)):
         return None
-    place = f"{words.quote_name(model._meta.db_table)}.{words.quote_name(key.column)}"
+    key_sql = f"{operations.quote_name(model._meta.db_table)}.{operations.quote_name(key.column)}"
     converters = compiler.get_converters(columns)
-    return Reading(
+    return RowReader(
         using=using,
-        question=f"{sql} WHERE {place} = ANY(%s)",
-        columns=", ".join(f"task.{words.quote_name(column.target.column)}" for column in columns),
+        sql=f"{sql} WHERE {key_sql} = ANY(%s)",
+        columns=", ".join(
+            f"task.{operations.quote_name(column.target.column)}" for column in columns
+        ),
         names=[column.target.attname for column in columns],
-        converters=[(place, told, column) for place, (told, column) in converters.items()],
+        converters=[
+            (key_sql, column_converters, column)
+            for key_sql, (column_converters, column) in converters.items()
+        ],
     )
 
 
-def _rows(model: type[TaskRow], using: str) -> models.QuerySet[Any]:
-    return models.QuerySet(model, using=using).defer(*_LATER)
+def _queryset(model: type[TaskRow], using: str) -> models.QuerySet[Any]:
+    return models.QuerySet(model, using=using).defer(*_DEFERRED_COLUMNS)

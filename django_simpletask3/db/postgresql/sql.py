@@ -13,7 +13,7 @@ from ...ledger.digests import halves
 from ...ledger.event import TaskEvent, content_of, event_model_of
 from ...states import Status
 from ..store import Change
-from .json_parameters import Column, Part, Speaker, is_plain, speaker
+from .json_parameters import Column, RowGroup, Serializer, is_json_safe, serializer_for
 
 if TYPE_CHECKING:
     from ...ledger.task_row import TaskRow
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # planner takes what JSON tells for a hundred rows.
 
 #: All rows of a batch that nobody has moved.
-_REWRITE = """
+_UPDATE = """
 WITH told AS MATERIALIZED (
   {{told}}
 )
@@ -35,7 +35,7 @@ WHERE task.{key} = told.pk AND task.{key} = ANY (ARRAY(SELECT pk FROM told))
 """
 
 #: Events of rows that somebody else writes.
-_APPEND = """
+_APPEND_EVENTS = """
 INSERT INTO {events} ({event_names})
 SELECT {event_values} FROM ({{told}}) AS told
 RETURNING {returned}
@@ -43,7 +43,7 @@ RETURNING {returned}
 
 #: Rows that nobody has moved and nobody has locked, with an event each. They are locked in the
 #: order of their keys, as by everybody: two batches cannot wait for each other.
-_MOVE = """
+_UPDATE_WITH_EVENTS = """
 WITH told AS MATERIALIZED (
   {{told}}
 ), held AS MATERIALIZED (
@@ -61,7 +61,7 @@ RETURNING {returned}
 """
 
 #: One such row, told value by value: that is planned in half the time.
-_MOVE_ONE = """
+_UPDATE_ONE_WITH_EVENT = """
 WITH held AS MATERIALIZED (
   SELECT {key} AS pk FROM {rows} WHERE {key} = %s AND {number} = %s FOR NO KEY UPDATE SKIP LOCKED
 ), moved AS (
@@ -100,7 +100,7 @@ RETURNING {key}
 """
 
 #: A new row and its first event; the keys of both.
-_BIRTH = """
+_INSERT_WITH_EVENT = """
 WITH born AS (INSERT INTO {rows} ({row_names}) VALUES ({row_blanks}) RETURNING {key} AS pk)
 INSERT INTO {events} ({event_names}) SELECT {event_blanks} FROM born AS task RETURNING {returned}
 """
@@ -118,45 +118,49 @@ ENQUEUED: dict[str, int | None] = {
 }
 
 
-class Plan(NamedTuple):
+class TableSql(NamedTuple):
     """Statements of PostgreSQL for changes of the same columns, and who says their values."""
 
-    rewrite: str
+    update: str
     insert: str
-    append: str
-    birth: str
-    move: str
-    move_one: str
+    append_events: str
+    insert_with_event: str
+    update_with_events: str
+    update_one_with_event: str
     begin: str
-    keys: Sequence[Column]
+    key_columns: Sequence[Column]
     columns: Sequence[Column]
     event_columns: Sequence[Column]
-    columns_alone: Sequence[tuple[str, Speaker]]
-    event_columns_alone: Sequence[tuple[str, Speaker]]
+    column_serializers: Sequence[tuple[str, Serializer]]
+    event_column_serializers: Sequence[tuple[str, Serializer]]
 
-    def changes(self, changes: Sequence[Change]) -> list[Part]:
+    def change_groups(self, changes: Sequence[Change]) -> list[RowGroup]:
         """What statements are told of rows that are there."""
-        keys = [{"pk": change.pk, "unmoved": change.unmoved} for change in changes]
-        return [(self.keys, keys), self.rows([change.columns for change in changes])]
+        keys = [{"pk": change.pk, "unmoved": change.expected_sequence} for change in changes]
+        return [(self.key_columns, keys), self.row_group([change.columns for change in changes])]
 
-    def rows(self, rows: Sequence[Mapping[str, Any]]) -> Part:
+    def row_group(self, rows: Sequence[Mapping[str, Any]]) -> RowGroup:
         """What statements are told of the columns of rows."""
         return self.columns, rows
 
-    def events(self, events: Sequence[TaskEvent]) -> Part:
+    def event_group(self, events: Sequence[TaskEvent]) -> RowGroup:
         """What statements are told of events."""
         return self.event_columns, [vars(event) for event in events]
 
-    def alone(self, row: Mapping[str, Any], event: TaskEvent, **keys: Any) -> list[Any]:
+    def parameters(self, row: Mapping[str, Any], event: TaskEvent, **keys: Any) -> list[Any]:
         """What a statement is told, value by value, of the columns of a row and of its event.
 
         ``keys`` are told first, of a row that is there.
         """
         values = vars(event)
         return [
-            *(column.say(keys[column.name]) for column in self.keys if column.name in keys),
-            *(say(row[name]) for name, say in self.columns_alone),
-            *(say(values[name]) for name, say in self.event_columns_alone),
+            *(
+                column.serialize(keys[column.name])
+                for column in self.key_columns
+                if column.name in keys
+            ),
+            *(serialize(row[name]) for name, serialize in self.column_serializers),
+            *(serialize(values[name]) for name, serialize in self.event_column_serializers),
         ]
 
     def begun(self, change: Change, event: TaskEvent) -> list[Any]:
@@ -164,40 +168,50 @@ class Plan(NamedTuple):
         values = vars(event)
         head, tail = halves(**content_of(event))
         return [
-            self.keys[0].say(change.pk),
+            self.key_columns[0].serialize(change.pk),
             str(event.task_id),
             event.event_time,
-            *(say(change.columns[name]) for name, say in self.columns_alone),
+            *(serialize(change.columns[name]) for name, serialize in self.column_serializers),
             f'{head}"',
             f'"{tail}',
-            *(say(values[name]) for name, say in self.event_columns_alone if name != "digest"),
+            *(
+                serialize(values[name])
+                for name, serialize in self.event_column_serializers
+                if name != "digest"
+            ),
         ]
 
 
 @lru_cache(maxsize=1000)
-def plan_of(root: type[TaskRow], using: str, names: tuple[str, ...], with_events: bool) -> Plan:
+def table_sql_for(
+    root: type[TaskRow], using: str, names: tuple[str, ...], with_events: bool
+) -> TableSql:
     """How to tell the tables of ``root`` of these columns of rows, of events, or of both."""
     rows: Any = root._meta
     events: Any = event_model_of(root)._meta
     quote: Any = connections[using].ops.quote_name
     fields = {f"c{n}": rows.get_field(name) for n, name in enumerate(names)}
-    written = [
+    event_table_fields = [
         field for field in events.concrete_fields if field is not events.pk and not field.generated
     ]
-    event_fields = {f"e{n}": field for n, field in enumerate(written)} if with_events else {}
+    event_fields = (
+        {f"e{n}": field for n, field in enumerate(event_table_fields)} if with_events else {}
+    )
     returned = (events.get_field("task"), events.get_field("sequence"), events.pk)
     columns = {field.name: quote(field.column) for field in rows.concrete_fields}
     of_row = {"task": quote(rows.pk.column), "digest": columns["digest"]}
-    words = {
+    substitutions = {
         "rows": quote(rows.db_table),
         "key": quote(rows.pk.column),
         "number": quote(rows.get_field("sequence").column),
         "row_names": ", ".join(quote(field.column) for field in fields.values()),
-        "row_values": ", ".join(f"told.{word}" for word in fields),
-        "new": ", ".join(f"{quote(field.column)} = told.{word}" for word, field in fields.items()),
+        "row_values": ", ".join(f"told.{alias}" for alias in fields),
+        "new": ", ".join(
+            f"{quote(field.column)} = told.{alias}" for alias, field in fields.items()
+        ),
         "events": quote(events.db_table),
         "event_names": ", ".join(quote(field.column) for field in event_fields.values()),
-        "event_values": ", ".join(f"told.{word}" for word in event_fields),
+        "event_values": ", ".join(f"told.{alias}" for alias in event_fields),
         "row_blanks": ", ".join("%s" for _ in fields),
         "new_blanks": ", ".join(f"{quote(field.column)} = %s" for field in fields.values()),
         "event_blanks": ", ".join(
@@ -216,50 +230,56 @@ def plan_of(root: type[TaskRow], using: str, names: tuple[str, ...], with_events
         "run_after": columns["run_after"],
         "seal": columns["digest"],
     }
-    return Plan(
-        rewrite=_REWRITE.format(**words),
-        insert=_INSERT.format(**words),
-        append=_APPEND.format(**words),
-        birth=_BIRTH.format(**words),
-        move=_MOVE.format(**words),
-        move_one=_MOVE_ONE.format(**words),
-        begin=_BEGIN.format(**words),
-        keys=[
-            _column("pk", "pk", rows.pk, using),
-            _column("unmoved", "unmoved", rows.get_field("sequence"), using),
+    return TableSql(
+        update=_UPDATE.format(**substitutions),
+        insert=_INSERT.format(**substitutions),
+        append_events=_APPEND_EVENTS.format(**substitutions),
+        insert_with_event=_INSERT_WITH_EVENT.format(**substitutions),
+        update_with_events=_UPDATE_WITH_EVENTS.format(**substitutions),
+        update_one_with_event=_UPDATE_ONE_WITH_EVENT.format(**substitutions),
+        begin=_BEGIN.format(**substitutions),
+        key_columns=[
+            _build_column("pk", "pk", rows.pk, using),
+            _build_column("unmoved", "unmoved", rows.get_field("sequence"), using),
         ],
         columns=[
-            _column(word, name, field, using)
-            for (word, field), name in zip(fields.items(), names, strict=True)
+            _build_column(alias, name, field, using)
+            for (alias, field), name in zip(fields.items(), names, strict=True)
         ],
         event_columns=[
-            _column(word, field.attname, field, using) for word, field in event_fields.items()
+            _build_column(alias, field.attname, field, using)
+            for alias, field in event_fields.items()
         ],
-        columns_alone=[
-            (name, _alone(field, using)) for name, field in zip(names, fields.values(), strict=True)
+        column_serializers=[
+            (name, _parameter_serializer(field, using))
+            for name, field in zip(names, fields.values(), strict=True)
         ],
-        event_columns_alone=[
-            (field.attname, _alone(field, using))
+        event_column_serializers=[
+            (field.attname, _parameter_serializer(field, using))
             for field in event_fields.values()
             if field.name != "task"
         ],
     )
 
 
-def _column(word: str, name: str, field: Any, using: str) -> Column:
-    return Column(word, name, _type(field, using), speaker(field, using), is_plain(field))
+def _build_column(alias: str, name: str, field: Any, using: str) -> Column:
+    return Column(
+        alias, name, _column_type(field, using), serializer_for(field, using), is_json_safe(field)
+    )
 
 
-def _alone(field: Any, using: str) -> Speaker:
+def _parameter_serializer(field: Any, using: str) -> Serializer:
     """Says values that stand by themselves: what is JSON inside a text of JSON is a text then."""
-    say = speaker(field, using)
+    serialize = serializer_for(field, using)
     if not isinstance(field, models.JSONField):
-        return say
-    return lambda value: None if (word := say(value)) is None else json.dumps(word)
+        return serialize
+    return lambda value: (
+        None if (json_value := serialize(value)) is None else json.dumps(json_value)
+    )
 
 
-def _type(field: Any, using: str) -> str:
+def _column_type(field: Any, using: str) -> str:
     connection = connections[using]
     # A key that the database counts is only a number where it is told.
-    found = field.rel_db_type(connection) if field.primary_key else field.db_type(connection)
-    return str(found)
+    column_type = field.rel_db_type(connection) if field.primary_key else field.db_type(connection)
+    return str(column_type)

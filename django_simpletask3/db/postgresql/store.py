@@ -8,103 +8,113 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from ...ledger.event import TaskEvent
-from ..store import Change, Pen
+from ..store import Change, Store
 from .json_parameters import (
-    Unspeakable,
-    telling,
+    NotSerializable,
+    recordset,
 )
-from .reader import Reading
-from .sql import plan_of
+from .reader import RowReader
+from .sql import table_sql_for
 
 T = TypeVar("T")
 
 
 #: How many rows one statement of PostgreSQL is told of: the text is held in memory, twice.
-_MOST = 1000
+_MAX_ROWS = 1000
 
 
-class PostgresPen(Pen):
+class PostgresStore(Store):
     """Says a whole batch in one statement."""
 
-    is_terse = True
+    has_batch_statements = True
 
-    def rewrite(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[Change]) -> int:
         names = tuple(changes[0].columns)
-        plan = plan_of(self._root, self._using, names, False)
+        statements = table_sql_for(self._root, self._using, names, False)
         try:
-            told = telling(*plan.changes(changes))
-        except Unspeakable:
-            return self._rewrite_one_by_one(changes)
+            records = recordset(*statements.change_groups(changes))
+        except NotSerializable:
+            return self._update_one_by_one(changes)
         with connections[self._using].cursor() as cursor:
-            cursor.execute(told.put_into(plan.rewrite), told.texts)
+            cursor.execute(records.into(statements.update), records.parameters)
             return int(cursor.rowcount)
 
-    def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
-        plan = plan_of(self._root, self._using, (), True)
-        for some in _slices(events, batch_size):
+    def append_events(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
+        statements = table_sql_for(self._root, self._using, (), True)
+        for batch in _batches(events, batch_size):
             try:
-                told = telling(plan.events(some))
-            except Unspeakable:
-                super().append(some)
+                records = recordset(statements.event_group(batch))
+            except NotSerializable:
+                super().append_events(batch)
             else:
-                self._insert(told.put_into(plan.append), told.texts, some)
+                self._insert_events(
+                    records.into(statements.append_events), records.parameters, batch
+                )
 
     def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
-        plan = plan_of(self._root, self._using, tuple(rows[0]), False)
+        statements = table_sql_for(self._root, self._using, tuple(rows[0]), False)
         # All, before the first is inserted.
-        tellings = [telling(plan.rows(some)) for some in _slices(rows, batch_size)]
+        recordsets = [
+            recordset(statements.row_group(batch)) for batch in _batches(rows, batch_size)
+        ]
         keys: list[Any] = []
         with connections[self._using].cursor() as cursor:
-            for told in tellings:
-                cursor.execute(told.put_into(plan.insert), told.texts)
+            for records in recordsets:
+                cursor.execute(records.into(statements.insert), records.parameters)
                 keys += [key for (key,) in cursor.fetchall()]
         return keys
 
-    def bear(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
-        plan = plan_of(self._root, self._using, tuple(row), True)
+    def insert_with_event(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
+        statements = table_sql_for(self._root, self._using, tuple(row), True)
         with connections[self._using].cursor() as cursor:
-            cursor.execute(plan.birth, plan.alone(row, event))
+            cursor.execute(statements.insert_with_event, statements.parameters(row, event))
             key, _, event.pk = cursor.fetchone()
         event._state.adding, event._state.db = False, self._using
         return key
 
-    def move(self, changes: Sequence[Change]) -> set[Any]:
+    def update_with_events(self, changes: Sequence[Change]) -> set[Any]:
         names = tuple(changes[0].columns)
-        plan = plan_of(self._root, self._using, names, True)
+        statements = table_sql_for(self._root, self._using, names, True)
         events = [change.event for change in changes if change.event is not None]
         try:
             if len(changes) == 1:
                 [change] = changes
                 [event] = events
-                values = plan.alone(change.columns, event, pk=change.pk, unmoved=change.unmoved)
-                return self._insert(plan.move_one, values, events)
-            told = telling(*plan.changes(changes), plan.events(events))
-        except Unspeakable:
+                values = statements.parameters(
+                    change.columns, event, pk=change.pk, unmoved=change.expected_sequence
+                )
+                return self._insert_events(statements.update_one_with_event, values, events)
+            records = recordset(*statements.change_groups(changes), statements.event_group(events))
+        except NotSerializable:
             return set()
-        return self._insert(told.put_into(plan.move), told.texts, events)
+        return self._insert_events(
+            records.into(statements.update_with_events), records.parameters, events
+        )
 
-    def begin(self, change: Change, reading: Reading) -> dict[str, Any] | None:
-        plan = plan_of(self._root, self._using, tuple(change.columns), True)
+    def begin(self, change: Change, reader: RowReader) -> dict[str, Any] | None:
+        statements = table_sql_for(self._root, self._using, tuple(change.columns), True)
         event: Any = change.event
         try:
-            told = plan.begun(change, event)
-        except Unspeakable:
+            parameters = statements.begun(change, event)
+        except NotSerializable:
             return None
-        with reading.cursor() as cursor:
-            cursor.execute(plan.begin.replace("{read}", reading.columns), told)
-            found = cursor.fetchone()
-        if found is None:
+        with reader.cursor() as cursor:
+            cursor.execute(statements.begin.replace("{read}", reader.columns), parameters)
+            result = cursor.fetchone()
+        if result is None:
             return None
-        *values, event.pk = found
-        row = dict(zip(reading.names, reading.values(values), strict=True))
+        *values, event.pk = result
+        row = dict(zip(reader.names, reader.values(values), strict=True))
         event.digest = row["digest"]
         event._state.adding, event._state.db = False, self._using
         return row
 
-    def _insert(self, sql: str, told: Sequence[Any], events: Iterable[TaskEvent]) -> set[Any]:
+    def _insert_events(
+        self, sql: str, parameters: Sequence[Any], events: Iterable[TaskEvent]
+    ) -> set[Any]:
         """The keys of the tasks whose events were inserted."""
         with connections[self._using].cursor() as cursor:
-            cursor.execute(sql, told)
+            cursor.execute(sql, parameters)
             keys = {(str(task), number): pk for task, number, pk in cursor.fetchall()}
         inserted = set()
         for event in events:
@@ -114,5 +124,8 @@ class PostgresPen(Pen):
         return inserted
 
 
-def _slices(items: Sequence[T], size: int | None) -> list[Sequence[T]]:
-    return [items[start : start + (size or _MOST)] for start in range(0, len(items), size or _MOST)]
+def _batches(items: Sequence[T], size: int | None) -> list[Sequence[T]]:
+    return [
+        items[start : start + (size or _MAX_ROWS)]
+        for start in range(0, len(items), size or _MAX_ROWS)
+    ]

@@ -13,16 +13,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...audit.check import Finding, audited, tasks_to_examine
-from ...audit.export import exported
-from ...audit.verify import Manifest, verified
+from ...audit.check import Finding, audit, tasks_to_examine
+from ...audit.export import export_streams
+from ...audit.verify import Manifest, verify_export
 from ...context import task_context
 from ...models.registry import databases_of, roots
 from ...models.task import SimpleTask
 from ...monitoring.csv_export import lines
 from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, recoveries
 from ...states import EventKind
-from ..arguments import chosen_models, moment, operator
+from ..arguments import operator, parse_time, select_models
 from ..progress import Progress
 
 
@@ -35,35 +35,35 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        _scope(parser, default=None)
+        _add_scope_arguments(parser, default=None)
         parser.add_argument("--json", action="store_true", help="one JSON document")
         parser.add_argument(
             "--repair", action="store_true", help="put right what intact events can tell"
         )
         parser.set_defaults(step=self._check)
-        steps = parser.add_subparsers(title="other things to do", metavar="")
-        self._add_recoveries(steps)
-        self._add_export(steps)
-        self._add_verify(steps)
+        subparsers = parser.add_subparsers(title="other things to do", metavar="")
+        self._add_recoveries(subparsers)
+        self._add_export(subparsers)
+        self._add_verify(subparsers)
 
-    def _add_recoveries(self, steps: Any) -> None:
-        listing = steps.add_parser("recoveries", help="list recover, drop, release and reject")
-        _scope(listing, default=SUPPRESS, until=True)
+    def _add_recoveries(self, subparsers: Any) -> None:
+        listing = subparsers.add_parser("recoveries", help="list recover, drop, release and reject")
+        _add_scope_arguments(listing, default=SUPPRESS, until=True)
         listing.add_argument("--kind", action="append", choices=[str(kind) for kind in KINDS])
         listing.add_argument("--reason", default="", help="only those with this reason")
         listing.add_argument("--worker", default="", help="part of the name of the lost worker")
         listing.add_argument("--csv", action="store_true", help="comma-separated values")
-        listing.set_defaults(step=self._list)
+        listing.set_defaults(step=self._list_recoveries)
 
-    def _add_export(self, steps: Any) -> None:
-        export = steps.add_parser("export", help="write streams to a file, as JSON Lines")
-        _scope(export, default=SUPPRESS, until=True)
+    def _add_export(self, subparsers: Any) -> None:
+        export = subparsers.add_parser("export", help="write streams to a file, as JSON Lines")
+        _add_scope_arguments(export, default=SUPPRESS, until=True)
         export.add_argument("--task", action="append", metavar="KEY", help="only this task")
         export.add_argument("--output", type=Path, required=True, metavar="FILE")
         export.set_defaults(step=self._export)
 
-    def _add_verify(self, steps: Any) -> None:
-        verify = steps.add_parser("verify", help="check such a file, without a database")
+    def _add_verify(self, subparsers: Any) -> None:
+        verify = subparsers.add_parser("verify", help="check such a file, without a database")
         verify.add_argument("file", type=Path)
         verify.add_argument("--digest", help="the digest that export has printed")
         verify.set_defaults(step=self._verify)
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         tables = list(_tables(options["model"]))
         total = 0 if options["since"] else sum(tasks_to_examine(*table) for table in tables)
         progress = Progress(sys.stderr, total)
-        say = _Json(self.stdout) if options["json"] else _Lines(self.stdout, progress)
+        writer = _JsonWriter(self.stdout) if options["json"] else _TextWriter(self.stdout, progress)
         tasks: Counter[str] = Counter()
 
         def on_tasks(count: int) -> None:
@@ -84,18 +84,18 @@ class Command(BaseCommand):
 
         with task_context(actor=operator()):
             for table in tables:
-                for finding in audited(
+                for finding in audit(
                     *table, since=options["since"], repair=options["repair"], on_tasks=on_tasks
                 ):
-                    say.finding(finding)
+                    writer.write_finding(finding)
         progress.clear()
-        say.end(tasks["tasks"])
-        if say.count:
+        writer.write_summary(tasks["tasks"])
+        if writer.count:
             sys.exit(1)
 
-    def _list(self, options: dict[str, Any]) -> None:
-        found = recoveries(
-            chosen_models(options["model"]),
+    def _list_recoveries(self, options: dict[str, Any]) -> None:
+        matches = recoveries(
+            select_models(options["model"]),
             since=options["since"],
             until=options["until"],
             kinds=[EventKind(kind) for kind in options["kind"] or KINDS],
@@ -103,19 +103,20 @@ class Command(BaseCommand):
             worker=options["worker"],
         )
         if options["csv"]:
-            for line in lines(COLUMNS, (one.cells() for one in found)):
+            for line in lines(COLUMNS, (recovery.cells() for recovery in matches)):
                 self.stdout.write(line, ending="")
         else:
-            self._table(found)
+            self._write_table(matches)
 
-    def _table(self, found: Iterator[Recovery]) -> None:
+    def _write_table(self, matches: Iterator[Recovery]) -> None:
         counts: Counter[tuple[str, str]] = Counter()
-        for one in found:
-            counts[one.kind, one.reason] += 1
+        for recovery in matches:
+            counts[recovery.kind, recovery.reason] += 1
             self.stdout.write(
-                f"{one.time:%Y-%m-%d %H:%M:%S}  {one.kind:<7}  {one.reason or '-':<16}  "
-                f"{one.model} {one.task} #{one.sequence} attempt {one.attempt}  "
-                f"{one.worker or '-'}  {one.actor}".rstrip()
+                f"{recovery.time:%Y-%m-%d %H:%M:%S}  {recovery.kind:<7}  "
+                f"{recovery.reason or '-':<16}  {recovery.model} {recovery.task} "
+                f"#{recovery.sequence} attempt {recovery.attempt}  "
+                f"{recovery.worker or '-'}  {recovery.actor}".rstrip()
             )
         for (kind, reason), count in counts.most_common():
             self.stdout.write(f"{count:>8}  {kind} {reason}".rstrip())
@@ -126,10 +127,10 @@ class Command(BaseCommand):
         tables = list(_tables(options["model"]))
         if options["task"] and len(tables) != 1:
             raise CommandError("--task needs one --model, of which it is the key.")
-        keys = [_key(tables[0][0], text) for text in options["task"] or ()]
+        keys = [_parse_key(tables[0][0], text) for text in options["task"] or ()]
         try:
             with options["output"].open("x", encoding="ascii", newline="\n") as file:
-                manifest = exported(
+                manifest = export_streams(
                     file,
                     tables,
                     since=options["since"],
@@ -146,19 +147,19 @@ class Command(BaseCommand):
         flaws = 0
         try:
             with options["file"].open(encoding="utf-8", newline="\n") as file:
-                for told in verified(file):
-                    if isinstance(told, Manifest):
-                        flaws += self._tell(told, options["digest"])
+                for result in verify_export(file):
+                    if isinstance(result, Manifest):
+                        flaws += self._check_manifest(result, options["digest"])
                     else:
                         flaws += 1
-                        self.stdout.write(f"line {told.line}: {told.task} {told.what}")
+                        self.stdout.write(f"line {result.line}: {result.task} {result.what}")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{options['file']} cannot be read: {error}") from None
         if flaws:
             self.stdout.write("This is not the file that was written.")
             sys.exit(1)
 
-    def _tell(self, manifest: Manifest, digest: str | None) -> int:
+    def _check_manifest(self, manifest: Manifest, digest: str | None) -> int:
         self.stdout.write(f"{manifest.streams} streams, {manifest.events} events")
         self.stdout.write(f"digest {manifest.digest}")
         if digest is None or digest == manifest.digest:
@@ -167,46 +168,47 @@ class Command(BaseCommand):
         return 1
 
 
-class _Lines:
+class _TextWriter:
     """Findings for people."""
 
     def __init__(self, stream: Any, progress: Progress) -> None:
         self._stream, self._progress, self.count = stream, progress, 0
 
-    def finding(self, one: Finding) -> None:
+    def write_finding(self, finding: Finding) -> None:
         """Write one finding."""
         self.count += 1
         self._progress.clear()
         self._stream.write(
-            f"{one.model} {one.task} ({one.database}) #{one.sequence} {one.problem}: {one.what}"
+            f"{finding.model} {finding.task} ({finding.database}) #{finding.sequence} "
+            f"{finding.problem}: {finding.what}"
         )
-        self._stream.write(f"    {'Repaired.' if one.repaired else one.advice}")
+        self._stream.write(f"    {'Repaired.' if finding.repaired else finding.advice}")
 
-    def end(self, tasks: int) -> None:
+    def write_summary(self, tasks: int) -> None:
         """Write how it ended."""
         verdict = f"{self.count} findings" if self.count else "nothing is wrong"
         self._stream.write(f"{tasks} tasks examined: {verdict}.")
 
 
-class _Json:
+class _JsonWriter:
     """Findings for programs: one document, written as it becomes known."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self.count = stream, 0
         self._stream.write('{"findings": [')
 
-    def finding(self, one: Finding) -> None:
+    def write_finding(self, finding: Finding) -> None:
         """Write one finding."""
         comma = "," if self.count else ""
         self.count += 1
-        self._stream.write(comma + json.dumps({**asdict(one), "advice": one.advice}))
+        self._stream.write(comma + json.dumps({**asdict(finding), "advice": finding.advice}))
 
-    def end(self, tasks: int) -> None:
+    def write_summary(self, tasks: int) -> None:
         """Write how it ended."""
         self._stream.write(f'], "tasks": {tasks}, "count": {self.count}}}')
 
 
-def _scope(parser: ArgumentParser, *, default: Any, until: bool = False) -> None:
+def _add_scope_arguments(parser: ArgumentParser, *, default: Any, until: bool = False) -> None:
     parser.add_argument(
         "--model",
         action="append",
@@ -215,19 +217,23 @@ def _scope(parser: ArgumentParser, *, default: Any, until: bool = False) -> None
         help="only these task models; repeat it, or separate with commas",
     )
     parser.add_argument(
-        "--since", type=moment, default=default, metavar="TIME", help="only what happened from then"
+        "--since",
+        type=parse_time,
+        default=default,
+        metavar="TIME",
+        help="only what happened from then",
     )
     if until:
-        parser.add_argument("--until", type=moment, metavar="TIME", help="and before then")
+        parser.add_argument("--until", type=parse_time, metavar="TIME", help="and before then")
 
 
 def _tables(labels: list[str] | None) -> Iterator[tuple[type[SimpleTask], str]]:
-    for root in roots(chosen_models(labels)):
+    for root in roots(select_models(labels)):
         for using in databases_of(root):
             yield root, using
 
 
-def _key(root: type[SimpleTask], text: str) -> Any:
+def _parse_key(root: type[SimpleTask], text: str) -> Any:
     try:
         return root._meta.pk.to_python(text)
     except Exception:

@@ -16,13 +16,13 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
-from ...schema.missing_migrations import Template, apps_of_events, history
+from ...schema.missing_migrations import Template, event_model_apps, migration_history
 from ...schema.partition import MONTH
 from ...schema.protect import PACKAGE
 from ...schema.safe_fields import replace_safe_fields
-from ...schema.templates import rendered
+from ...schema.templates import render
 
-_LACKING = (Template.UPGRADE, Template.BEGIN, Template.PROTECT)
+_DEFAULT_TEMPLATES = (Template.UPGRADE, Template.BEGIN, Template.PROTECT)
 _SAFE_FIELDS = (
     "Migrations of 0.1.x import django_safe_fields, which is not installed. Install it, or let "
     "--replace-safe-fields write plain text columns in its place."
@@ -57,32 +57,37 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         configs = _configs(options["app"])
-        until = options["until"] or _in_two_years()
+        until = options["until"] or _default_until()
         if not MONTH.fullmatch(until):
             raise CommandError(f"--until is {until!r}: write a month as YYYY-MM, 2027-12.")
-        templates = [Template(name) for name in options["template"] or _LACKING]
+        templates = [Template(name) for name in options["template"] or _DEFAULT_TEMPLATES]
         self.is_dry = options["dry_run"]
         if options["replace_safe_fields"]:
             self._replace_safe_fields(configs)
         loader = _loader()
-        written = 0
+        written_count = 0
         for config in configs:
-            found = history(config.label, loader)
-            lacks = {
-                template: models for template in templates if (models := found.lacks(template))
+            app_history = migration_history(config.label, loader)
+            missing = {
+                template: models
+                for template in templates
+                if (models := app_history.models_missing(template))
             }
-            if not lacks:
+            if not missing:
                 continue
-            _refuse_unwritten(loader, config.label)
-            newest = _newest(loader, config.label)
-            for template, models in lacks.items():
-                dependencies = [(config.label, newest), *_others(loader, config.label, template)]
-                text = rendered(template, models, dependencies, until)
+            _reject_unmigrated_changes(loader, config.label)
+            newest = _newest_migration(loader, config.label)
+            for template, models in missing.items():
+                dependencies = [
+                    (config.label, newest),
+                    *_extra_dependencies(loader, config.label, template),
+                ]
+                text = render(template, models, dependencies, until)
                 number = (MigrationAutodetector.parse_number(newest) or 0) + 1
                 newest = f"{number:04d}_{template}"
                 self._write(config.label, newest, text, models)
-                written += 1
-        if not written:
+                written_count += 1
+        if not written_count:
             self.stdout.write("Nothing is lacking.")
 
     def _write(self, label: str, name: str, text: str, models: list[str]) -> None:
@@ -123,7 +128,7 @@ def _loader() -> MigrationLoader:
         raise CommandError(_SAFE_FIELDS) from error
 
 
-def _newest(loader: MigrationLoader, label: str) -> str:
+def _newest_migration(loader: MigrationLoader, label: str) -> str:
     leaves = loader.graph.leaf_nodes(label)
     if len(leaves) > 1:
         names = ", ".join(name for _, name in leaves)
@@ -134,16 +139,18 @@ def _newest(loader: MigrationLoader, label: str) -> str:
     return str(leaves[0][1])
 
 
-def _others(loader: MigrationLoader, label: str, template: Template) -> list[tuple[str, str]]:
+def _extra_dependencies(
+    loader: MigrationLoader, label: str, template: Template
+) -> list[tuple[str, str]]:
     """The migrations of other apps that one from ``template`` depends on."""
     if template is Template.PROTECT:
         return [(PACKAGE, "0001_initial")]
     if template in (Template.BEGIN, Template.UPGRADE):
-        return [(app, _newest(loader, app)) for app in apps_of_events(loader, label)]
+        return [(app, _newest_migration(loader, app)) for app in event_model_apps(loader, label)]
     return []
 
 
-def _refuse_unwritten(loader: MigrationLoader, label: str) -> None:
+def _reject_unmigrated_changes(loader: MigrationLoader, label: str) -> None:
     """Raise CommandError if the models of the app have changes that no migration knows."""
     detector = makemigrations.Command.autodetector(
         loader.project_state(), ProjectState.from_apps(apps)
@@ -155,6 +162,6 @@ def _refuse_unwritten(loader: MigrationLoader, label: str) -> None:
         )
 
 
-def _in_two_years() -> str:
+def _default_until() -> str:
     now = timezone.now()
     return f"{now.year + 2}-{now.month:02d}"

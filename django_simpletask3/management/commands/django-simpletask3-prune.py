@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...context import task_context
 from ...models.registry import roots
-from ...retention.prune import REASON, Plan, Pruned, pruned
+from ...retention.prune import REASON, PruneOptions, PruneResult, prune
 from ...retention.rules import rules
-from ..arguments import chosen_models, operator
+from ..arguments import operator, select_models
 from ..progress import Progress
 
 
@@ -45,48 +45,52 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch_size"] < 1 or options["pause"] < 0:
             raise CommandError("--batch-size must be 1 or more, --pause 0 or more.")
-        chosen = chosen_models(options["model"])
-        results = self._pruned(chosen, options)
+        models = select_models(options["model"])
+        results = self._prune(models, options)
         if options["json"]:
-            self.stdout.write(json.dumps([_plain(result) for result in results]))
+            self.stdout.write(json.dumps([_result_as_dict(result) for result in results]))
             return
         for result in results:
-            self.stdout.write(_sentence(result, options["dry_run"]))
-        kept = [root for root in roots(chosen) if not rules(root.django_simpletask3_retention)]
-        for root in kept if options["verbosity"] > 1 or not results else ():
+            self.stdout.write(_summary(result, options["dry_run"]))
+        roots_without_rules = [
+            root for root in roots(models) if not rules(root.django_simpletask3_retention)
+        ]
+        for root in roots_without_rules if options["verbosity"] > 1 or not results else ():
             self.stdout.write(f"{root._meta.label}: keeps everything")
 
-    def _pruned(self, chosen: Any, options: dict[str, Any]) -> list[Pruned]:
+    def _prune(self, models: Any, options: dict[str, Any]) -> list[PruneResult]:
         is_dry, size = options["dry_run"], options["batch_size"]
-        progress = _progress(chosen, size)
-        done: dict[int, int] = {}
+        progress = _progress_bar(models, size)
+        reported: dict[int, int] = {}
 
-        def on_batch(result: Pruned) -> None:
-            progress.add(result.gone - done.get(id(result), 0))
-            done[id(result)] = result.gone
+        def on_batch(result: PruneResult) -> None:
+            progress.add(result.gone - reported.get(id(result), 0))
+            reported[id(result)] = result.gone
             time.sleep(0 if is_dry else options["pause"])
 
-        plan = Plan(size=size, reason=options["reason"], dry_run=is_dry, on_batch=on_batch)
+        plan = PruneOptions(size=size, reason=options["reason"], dry_run=is_dry, on_batch=on_batch)
         with task_context(actor=operator()):
-            results = list(pruned(chosen, plan))
+            results = list(prune(models, plan))
         progress.clear()
         return results
 
 
-def _progress(chosen: Any, size: int) -> Progress:
+def _progress_bar(models: Any, size: int) -> Progress:
     """A bar for all that is to go, if somebody will see it: it has to be counted first."""
     if not sys.stderr.isatty():
         return Progress(sys.stderr, 0)
-    return Progress(sys.stderr, sum(one.gone for one in pruned(chosen, Plan(size, dry_run=True))))
+    return Progress(
+        sys.stderr, sum(result.gone for result in prune(models, PruneOptions(size, dry_run=True)))
+    )
 
 
-def _plain(result: Pruned) -> dict[str, Any]:
+def _result_as_dict(result: PruneResult) -> dict[str, Any]:
     return {**asdict(result), "rule": str(result.rule)}
 
 
-def _sentence(result: Pruned, is_dry: bool) -> str:
+def _summary(result: PruneResult, is_dry: bool) -> str:
     verb = "would go" if is_dry else "gone"
-    said = f"{result.model} ({result.database}), {result.rule}: {result.gone} {verb}"
+    text = f"{result.model} ({result.database}), {result.rule}: {result.gone} {verb}"
     for count, word in ((result.held, "on hold"), (result.protected, "protected by a foreign key")):
-        said += f", {count} {word}" if count else ""
-    return said
+        text += f", {count} {word}" if count else ""
+    return text

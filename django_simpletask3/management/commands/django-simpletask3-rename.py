@@ -10,9 +10,9 @@ from django.apps import apps
 from django.core.management.base import CommandError
 from django.core.management.commands import makemigrations
 
-from ...schema.autodetector import keeping_history
+from ...schema.autodetector import history_autodetector_for
 
-_UNUSED = {"merge": False, "empty": False, "check_changes": False, "update": False}
+_UNUSED_OPTIONS = {"merge": False, "empty": False, "check_changes": False, "update": False}
 
 
 class Command(makemigrations.Command):
@@ -45,6 +45,6 @@ class Command(makemigrations.Command):
         except LookupError as error:
             raise CommandError(str(error)) from error
         pair = ((label, old_name.lower()), (label, options["new_name"].lower()))
-        careful: Any = keeping_history(makemigrations.Command.autodetector)
-        vars(self)["autodetector"] = partial(careful, renamed=pair)
-        super().handle(label, **{**options, **_UNUSED})
+        detector: Any = history_autodetector_for(makemigrations.Command.autodetector)
+        vars(self)["autodetector"] = partial(detector, renamed=pair)
+        super().handle(label, **{**options, **_UNUSED_OPTIONS})

@@ -16,7 +16,7 @@ from ...worker.node.banner import banner, progress
 from ...worker.node.heartbeat_file import Heartbeat
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
-from ..arguments import chosen_models
+from ..arguments import select_models
 
 _logger = logging.getLogger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
@@ -48,24 +48,24 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["processes"] < 1:
             raise CommandError("--processes must be 1 or more.")
-        models = chosen_models(options["models"])
+        models = select_models(options["models"])
         _log_to_stderr(_LEVELS[options["verbosity"]])
         if options["verbosity"]:
             self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
-        line = progress(sys.stdout) if options["verbosity"] else None
+        show_progress = progress(sys.stdout) if options["verbosity"] else None
         heartbeat = _heartbeat(options["heartbeat_file"])
         supervisor = Supervisor(
             models,
             processes=options["processes"],
             burst=options["burst"],
-            on_tick=lambda node: _tick(node, line, heartbeat),
+            on_tick=lambda node: _tick(node, show_progress, heartbeat),
         )
         code = supervisor.run()
         if heartbeat is not None:
             heartbeat.end()
         if options["verbosity"]:
             counts = supervisor.node().counts
-            if line is not None:
+            if show_progress is not None:
                 self.stdout.write("")  # the line of progress has no end
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
@@ -80,9 +80,11 @@ def _heartbeat(path: Path | None) -> Heartbeat | None:
     return Heartbeat(path.absolute())
 
 
-def _tick(node: Node, line: Callable[[Node], None] | None, heartbeat: Heartbeat | None) -> None:
-    if line is not None:
-        line(node)
+def _tick(
+    node: Node, show_progress: Callable[[Node], None] | None, heartbeat: Heartbeat | None
+) -> None:
+    if show_progress is not None:
+        show_progress(node)
     if heartbeat is not None:
         try:
             heartbeat.beat(node)

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ...monitoring.health import MOST_ROWS, look
+from ...monitoring.health import MAX_ROWS, snapshot
 from ...worker.node.heartbeat_file import judge
 
 
@@ -40,30 +40,30 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["heartbeat_file"]:
-            told, problems = judge(options["heartbeat_file"], options["max_age"])
-            health = {**told, "problems": problems, "healthy": not problems}
-            lines = _told_of_node(health)
+            report, problems = judge(options["heartbeat_file"], options["max_age"])
+            health = {**report, "problems": problems, "healthy": not problems}
+            lines = _node_lines(health)
         else:
-            health = look()
-            lines = _told(health)
+            health = snapshot()
+            lines = _health_lines(health)
         self.stdout.write(json.dumps(health, indent=2) if options["json"] else "\n".join(lines))
         if health["problems"]:
             sys.exit(1)
 
 
-def _told(health: Mapping[str, Any]) -> Iterator[str]:
+def _health_lines(health: Mapping[str, Any]) -> Iterator[str]:
     for alias, database in health["databases"].items():
         yield f"Database  {alias} ({database['vendor']}): {database['error'] or 'answers'}"
     redis = health["redis"]
     yield f"Redis     {redis['url']}: {redis['error'] or 'answers, version ' + redis['version']}"
     yield from (f"          Warning: {warning}" for warning in redis["warnings"])
     yield ""
-    yield from _aligned(
+    yield from _align(
         ["Table", "database", "pending", "due", "running", "lease ended", "longest wait"],
-        ([*_counted(table), _seconds(table["longest_wait"])] for table in health["tables"]),
+        ([*_table_cells(table), _seconds(table["longest_wait"])] for table in health["tables"]),
     )
     yield ""
-    yield from _aligned(
+    yield from _align(
         ["Model", "messages", "held", "dead letters", "paused by"],
         (
             [
@@ -76,20 +76,20 @@ def _told(health: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     if health["subscriptions"]:
-        yield from _aligned(
+        yield from _align(
             ["Subscription", "database", "waiting", "dead", "behind"],
-            (_subscription(told) for told in health["subscriptions"]),
+            (_subscription_cells(subscription) for subscription in health["subscriptions"]),
         )
         yield ""
-    yield from _aligned(
+    yield from _align(
         ["Worker", "last report", "threads", "held", "last recovery pass"],
-        (_worker(worker) for worker in health["workers"]),
+        (_worker_cells(worker) for worker in health["workers"]),
     )
     yield ""
     yield from _verdict(health)
 
 
-def _told_of_node(health: Mapping[str, Any]) -> Iterator[str]:
+def _node_lines(health: Mapping[str, Any]) -> Iterator[str]:
     yield from (
         f"{name}: {health[name]}" for name in ("pid", "processes", "counts") if name in health
     )
@@ -102,32 +102,32 @@ def _verdict(health: Mapping[str, Any]) -> Iterator[str]:
         yield "All is well."
 
 
-def _counted(table: Mapping[str, Any]) -> list[Any]:
-    more = "" if table["is_all"] else f" of the first {MOST_ROWS}"
+def _table_cells(table: Mapping[str, Any]) -> list[Any]:
+    more = "" if table["is_all"] else f" of the first {MAX_ROWS}"
     counts = [table[name] for name in ("pending", "due", "running", "lease_ended")]
     return [table["model"], table["database"], f"{counts[0]}{more}", *counts[1:]]
 
 
-def _worker(worker: Mapping[str, Any]) -> list[Any]:
+def _worker_cells(worker: Mapping[str, Any]) -> list[Any]:
     models = worker.get("models", {}).values()
     threads, held = (sum(model[name] for model in models) for name in ("threads", "held"))
     ages = (worker["seconds_since_report"], worker["seconds_since_recovery"])
     return [worker["worker"], _seconds(ages[0]), threads, held, _seconds(ages[1])]
 
 
-def _subscription(told: Mapping[str, Any]) -> list[Any]:
+def _subscription_cells(subscription: Mapping[str, Any]) -> list[Any]:
     names = ("subscription", "database", "waiting", "dead")
-    return [*(told[name] for name in names), _seconds(told["lag"])]
+    return [*(subscription[name] for name in names), _seconds(subscription["lag"])]
 
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
-def _aligned(head: list[str], rows: Iterable[list[Any]]) -> Iterator[str]:
+def _align(header: list[str], rows: Iterable[list[Any]]) -> Iterator[str]:
     """A table: the first column to the left, the others to the right."""
-    table = [head, *([("-" if cell is None else str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    table = [header, *([("-" if cell is None else str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
         cells = [
             row[0].ljust(widths[0]),

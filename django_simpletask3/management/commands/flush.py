@@ -10,7 +10,7 @@ from django.core.management.commands import flush
 from django.db import connections
 
 from ...ledger.tombstone import Tombstone
-from ...schema.triggers import dialect_of
+from ...schema.triggers import dialect_for
 
 
 class Command(flush.Command):
@@ -28,22 +28,22 @@ def flushing(using: str) -> Iterator[None]:
     Each opens the door for itself, in its own transaction, so that nobody else comes in.
     """
     connection = connections[using]
-    tables = _protected(connection)
+    tables = _protected_tables(connection)
     if not tables:
         yield
         return
-    with connection.execute_wrapper(_Porter(using, tables)):
+    with connection.execute_wrapper(_FlushWrapper(using, tables)):
         yield
 
 
-def _protected(connection: Any) -> list[str]:
+def _protected_tables(connection: Any) -> list[str]:
     """The names, quoted, of the tables that have triggers of ours."""
     if connection.vendor not in ("sqlite", "mysql", "postgresql"):
         return []
-    return [connection.ops.quote_name(name) for name in dialect_of(connection).tables()]
+    return [connection.ops.quote_name(name) for name in dialect_for(connection).protected_tables()]
 
 
-class _Porter:
+class _FlushWrapper:
     def __init__(self, using: str, tables: list[str]) -> None:
         self.tombstones = Tombstone.objects.using(using)
         self.tables = tables
@@ -51,15 +51,15 @@ class _Porter:
     def __call__(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
-        if not self._empties(sql, params, context["connection"].vendor):
+        if not self._is_flush(sql, params, context["connection"].vendor):
             return execute(sql, params, many, context)
-        door = self.tombstones.create(scope="flush")
-        answer = execute(sql, params, many, context)
+        tombstone = self.tombstones.create(scope="flush")
+        result = execute(sql, params, many, context)
         # Gone already, if its own table was emptied together with the others.
-        self.tombstones.filter(pk=door.pk)._raw_delete(door._state.db)
-        return answer
+        self.tombstones.filter(pk=tombstone.pk)._raw_delete(tombstone._state.db)
+        return result
 
-    def _empties(self, sql: str, params: Any, vendor: str) -> bool:
+    def _is_flush(self, sql: str, params: Any, vendor: str) -> bool:
         # MySQL asks no trigger when it truncates, and commits before it does.
         verbs = ("DELETE FROM",) if vendor == "mysql" else ("DELETE FROM", "TRUNCATE")
         return sql.startswith(verbs) and not params and any(name in sql for name in self.tables)

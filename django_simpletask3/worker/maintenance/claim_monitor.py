@@ -18,7 +18,7 @@ class Claims:
 
     def look(self) -> int:
         """Return what is due to its queue; the number of messages."""
-        rest = get_queue().next_end()
+        rest = get_queue().seconds_to_next_expiry()
         # What is claimed after this look does not end before the shortest claim does.
         self._calm = min(rest, _shortest()) + _LATE if rest > 0 else 0.0
         return 0 if rest > 0 else service.messages()

@@ -69,7 +69,9 @@ def database_chores(shared: Timetable, outlook: Outlook) -> dict[str, Chore]:
     return {
         "expired": Chore(watch.look, _OFTEN, calm=watch.calm),
         "deceased": Chore(watch.bury, _SOMETIMES),
-        "subscribers": Chore(lambda: subscriptions.deceased(is_known_dead), _SOMETIMES),
+        "subscribers": Chore(
+            lambda: subscriptions.release_dead_local_workers(is_known_dead), _SOMETIMES
+        ),
     }
 
 
@@ -91,7 +93,7 @@ def redis_chores(outlook: Outlook) -> dict[str, Chore]:
 
 def slow_chores(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Chore]:
     """What takes its time and is asked before each step whether it may."""
-    return {"retention": Chore(lambda: prune.due(may_go_on), _SELDOM, hurries=False)}
+    return {"retention": Chore(lambda: prune.prune_due(may_go_on), _SELDOM, hurries=False)}
 
 
 def timetable() -> Timetable:

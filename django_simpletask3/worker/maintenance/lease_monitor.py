@@ -88,7 +88,7 @@ class Watch:
 def _home() -> str | None:
     """Where instructions are; None if the router fails to say: each process sees for itself."""
     try:
-        return control.home()
+        return control.command_database()
     except Exception as error:
         _logger.warning("instructions_not_found error=%s", error)
         return None

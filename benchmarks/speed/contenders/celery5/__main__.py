@@ -3,16 +3,16 @@
 import sys
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.celery5.tasks import noop
 
     noop.delay(argument)
 
 
-def group(arguments: Sequence[verbs.Argument]) -> None:
+def group(arguments: Sequence[peer.Argument]) -> None:
     from celery import group
 
     from benchmarks.speed.contenders.celery5.tasks import noop
@@ -26,12 +26,12 @@ def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
     return (sys.executable, "-m", "celery", *app, "worker", *size), 1
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="celery5",
     name="Celery",
     distributions=["celery", "django-celery-results", "redis"],
     stores="a row with status and result, inserted at the end (its start is not stored by default)",
-    keeps="Celery ignores the result",
+    stores_with_row="Celery ignores the result",
     enqueue=enqueue,
     bulk=group,
     worker=worker,
@@ -39,4 +39,4 @@ PEER = verbs.Peer(
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

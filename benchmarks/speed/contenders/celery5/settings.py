@@ -1,7 +1,7 @@
 """Celery's guides to Django, Redis and optimizing: many short tasks want a large prefetch."""
 
-from benchmarks.speed.contenders.project import *  # noqa: F403
-from benchmarks.speed.contenders.project import INSTALLED_APPS, REDIS, ROW
+from benchmarks.speed.contenders.base_settings import *  # noqa: F403
+from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS, ROW
 
 INSTALLED_APPS = [*INSTALLED_APPS, "django_celery_results", "benchmarks.speed.contenders.celery5"]
 CELERY_BROKER_URL = REDIS

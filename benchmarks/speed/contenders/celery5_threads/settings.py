@@ -2,8 +2,8 @@
 
 import os
 
+from benchmarks.speed.contenders.base_settings import DATABASES
 from benchmarks.speed.contenders.celery5.settings import *  # noqa: F403
-from benchmarks.speed.contenders.project import DATABASES
 
 _THREADS = int(os.environ.get("BENCH_THREADS", "10"))
 _POOL = {"min_size": 1, "max_size": _THREADS}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 _TASK = "benchmarks.speed.contenders.django_q2_.tasks.noop"
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from django.conf import settings
     from django_q.tasks import async_task
 
@@ -28,19 +28,19 @@ def _broker() -> Any:
 
 
 def worker(*_: int) -> tuple[Sequence[str], int]:
-    return verbs.django_command("qcluster", "--verbosity", "0"), 1
+    return peer.django_command("qcluster", "--verbosity", "0"), 1
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="django_q2_",
     name="Django Q2",
     distributions=["django-q2", "redis"],
     stores="a row with success, times, arguments and result, inserted at the end",
-    keeps="Django Q2 saves no success",
+    stores_with_row="Django Q2 saves no success",
     enqueue=enqueue,
     worker=worker,
     finished_sql="SELECT count(*) FROM django_q_task WHERE success",
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

@@ -2,8 +2,8 @@
 
 import os
 
-from benchmarks.speed.contenders.project import *  # noqa: F403
-from benchmarks.speed.contenders.project import INSTALLED_APPS, REDIS
+from benchmarks.speed.contenders.base_settings import *  # noqa: F403
+from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS
 
 _WORKERS = int(os.environ.get("BENCH_THREADS", "10")) * int(os.environ.get("BENCH_PROCESSES", "1"))
 

@@ -1,7 +1,7 @@
 """The task, for Django Q2."""
 
-from benchmarks.speed.contenders import work
+from benchmarks.speed.contenders import task_body
 
 
 def noop(argument: str | int) -> str:
-    return work.done(argument)
+    return task_body.run_task(argument)

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.dramatiq2.tasks import noop
 
     noop.send(argument)
 
 
-def group(arguments: Sequence[verbs.Argument]) -> None:
+def group(arguments: Sequence[peer.Argument]) -> None:
     import dramatiq
 
     from benchmarks.speed.contenders.dramatiq2.tasks import noop
@@ -21,15 +21,15 @@ def group(arguments: Sequence[verbs.Argument]) -> None:
 
 def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
     size = ("--processes", str(processes), "--threads", str(threads))
-    return verbs.django_command("rundramatiq", *size), 1
+    return peer.django_command("rundramatiq", *size), 1
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="dramatiq2",
     name="Dramatiq",
     distributions=["dramatiq", "django-dramatiq", "redis"],
     stores="a row with status, message and the time of the last change, but no result",
-    keeps="Dramatiq stores nothing",
+    stores_with_row="Dramatiq stores nothing",
     enqueue=enqueue,
     bulk=group,
     worker=worker,
@@ -37,4 +37,4 @@ PEER = verbs.Peer(
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

@@ -1,7 +1,7 @@
 """As django-dramatiq's README has it, without the exporter of metrics."""
 
-from benchmarks.speed.contenders.project import *  # noqa: F403
-from benchmarks.speed.contenders.project import INSTALLED_APPS, REDIS, ROW
+from benchmarks.speed.contenders.base_settings import *  # noqa: F403
+from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS, ROW
 
 INSTALLED_APPS = ["django_dramatiq", *INSTALLED_APPS, "benchmarks.speed.contenders.dramatiq2"]
 DRAMATIQ_BROKER = {

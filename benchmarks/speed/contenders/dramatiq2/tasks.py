@@ -2,9 +2,9 @@
 
 import dramatiq
 
-from benchmarks.speed.contenders import work
+from benchmarks.speed.contenders import task_body
 
 
 @dramatiq.actor
 def noop(argument: str | int) -> None:
-    work.done(argument)
+    task_body.run_task(argument)

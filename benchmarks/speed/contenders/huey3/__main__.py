@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.huey3.tasks import noop
 
     noop(argument)
 
 
-def mapped(arguments: Sequence[verbs.Argument]) -> None:
+def enqueue_many(arguments: Sequence[peer.Argument]) -> None:
     from benchmarks.speed.contenders.huey3.tasks import noop
 
     noop.map(arguments)
@@ -19,26 +19,26 @@ def mapped(arguments: Sequence[verbs.Argument]) -> None:
 
 def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
     size = ("--worker-type", "thread", "--workers", str(threads))
-    return verbs.django_command("run_huey", *size, "--quiet"), processes
+    return peer.django_command("run_huey", *size, "--quiet"), processes
 
 
-def finished() -> int:
+def count_finished() -> int:
     from huey.contrib.djhuey import HUEY
 
     return int(HUEY.storage.result_store_size())
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="huey3",
     name="Huey",
     distributions=["huey", "redis"],
     stores="the result in Redis until it is read; no row, no status, no times",
-    keeps="Huey stores no result",
+    stores_with_row="Huey stores no result",
     enqueue=enqueue,
-    bulk=mapped,
+    bulk=enqueue_many,
     worker=worker,
-    finished=finished,
+    finished=count_finished,
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

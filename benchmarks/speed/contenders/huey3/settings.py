@@ -1,7 +1,7 @@
 """As Huey's guide to Django has it."""
 
-from benchmarks.speed.contenders.project import *  # noqa: F403
-from benchmarks.speed.contenders.project import INSTALLED_APPS, REDIS, ROW
+from benchmarks.speed.contenders.base_settings import *  # noqa: F403
+from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS, ROW
 
 INSTALLED_APPS = [*INSTALLED_APPS, "huey.contrib.djhuey", "benchmarks.speed.contenders.huey3"]
 HUEY = {

@@ -2,9 +2,9 @@
 
 from huey.contrib.djhuey import db_task
 
-from benchmarks.speed.contenders import work
+from benchmarks.speed.contenders import task_body
 
 
 @db_task()
 def noop(argument: str | int) -> str:
-    return work.done(argument)
+    return task_body.run_task(argument)

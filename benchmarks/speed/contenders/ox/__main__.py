@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.ox.tasks import noop
 
     noop.enqueue(argument)
 
 
-def enqueue_many(arguments: Sequence[verbs.Argument]) -> None:
+def enqueue_many(arguments: Sequence[peer.Argument]) -> None:
     from django_ox.bulk import enqueue_many
 
     from benchmarks.speed.contenders.ox.tasks import noop
@@ -21,15 +21,15 @@ def enqueue_many(arguments: Sequence[verbs.Argument]) -> None:
 
 def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
     size = ("--concurrency", str(threads), "--processes", str(processes))
-    return verbs.django_command("ox_worker", *size, "--verbosity", "0"), 1
+    return peer.django_command("ox_worker", *size, "--verbosity", "0"), 1
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="ox",
     name="django-ox",
     distributions=["django-ox", "django-tasks", "psycopg"],
     stores="a row with status, times, arguments, result and errors",
-    keeps="django-ox keeps its row, too",
+    stores_with_row="django-ox keeps its row, too",
     enqueue=enqueue,
     bulk=enqueue_many,
     worker=worker,
@@ -39,4 +39,4 @@ PEER = verbs.Peer(
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

@@ -6,16 +6,16 @@ processors, whatever the concurrency is.
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.procrastinate3.tasks import noop
 
     noop.defer(argument=argument)
 
 
-def batch_defer(arguments: Sequence[verbs.Argument]) -> None:
+def batch_defer(arguments: Sequence[peer.Argument]) -> None:
     from benchmarks.speed.contenders.procrastinate3.tasks import noop
 
     noop.batch_defer(*({"argument": argument} for argument in arguments))
@@ -23,15 +23,15 @@ def batch_defer(arguments: Sequence[verbs.Argument]) -> None:
 
 def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
     size = ("--concurrency", str(threads))
-    return verbs.django_command("procrastinate", "worker", *size), processes
+    return peer.django_command("procrastinate", "worker", *size), processes
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="procrastinate3",
     name="Procrastinate",
     distributions=["procrastinate", "psycopg"],
     stores="a row with status and arguments, a row of events per change, but no result",
-    keeps="Procrastinate keeps the job and its events",
+    stores_with_row="Procrastinate keeps the job and its events",
     enqueue=enqueue,
     bulk=batch_defer,
     worker=worker,
@@ -41,4 +41,4 @@ PEER = verbs.Peer(
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

@@ -1,7 +1,7 @@
 """As Procrastinate's guide to Django has it."""
 
-from benchmarks.speed.contenders.project import *  # noqa: F403
-from benchmarks.speed.contenders.project import INSTALLED_APPS
+from benchmarks.speed.contenders.base_settings import *  # noqa: F403
+from benchmarks.speed.contenders.base_settings import INSTALLED_APPS
 
 INSTALLED_APPS = [
     "procrastinate.contrib.django",

@@ -2,9 +2,9 @@
 
 from procrastinate.contrib.django import app
 
-from benchmarks.speed.contenders import work
+from benchmarks.speed.contenders import task_body
 
 
 @app.task
 def noop(argument: str | int) -> str:
-    return work.done(argument)
+    return task_body.run_task(argument)

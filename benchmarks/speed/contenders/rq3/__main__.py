@@ -6,16 +6,16 @@ rq3_simple is, for jobs of a few milliseconds.
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.rq3.tasks import noop
 
     noop.delay(argument)
 
 
-def enqueue_many(arguments: Sequence[verbs.Argument]) -> None:
+def enqueue_many(arguments: Sequence[peer.Argument]) -> None:
     from django_rq import get_queue
     from rq import Queue
 
@@ -28,26 +28,26 @@ def enqueue_many(arguments: Sequence[verbs.Argument]) -> None:
 
 def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
     size = ("--num-workers", str(threads * processes), "--verbosity", "0")
-    return verbs.django_command("rqworker-pool", "default", *size), 1
+    return peer.django_command("rqworker-pool", "default", *size), 1
 
 
-def finished() -> int:
+def count_finished() -> int:
     from django_rq import get_queue
 
     return int(get_queue().finished_job_registry.count)
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="rq3",
     name="RQ",
     distributions=["rq", "django-rq", "redis"],
     stores="a hash with status, times and result in Redis, for 500 s; no row",
-    keeps="RQ deletes the job at its end",
+    stores_with_row="RQ deletes the job at its end",
     enqueue=enqueue,
     bulk=enqueue_many,
     worker=worker,
-    finished=finished,
+    finished=count_finished,
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

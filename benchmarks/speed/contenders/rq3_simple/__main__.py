@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 from benchmarks.speed.contenders.rq3 import __main__ as rq3
 
 
@@ -15,4 +15,4 @@ def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
 PEER = replace(rq3.PEER, name="RQ, SimpleWorker", worker=worker)
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

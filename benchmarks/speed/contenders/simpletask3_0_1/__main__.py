@@ -5,25 +5,25 @@ It has no variant row: the task is the row. The settings say how many threads th
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.simpletask3_0_1.models import Noop
 
     Noop(text=argument).save()
 
 
 def worker(_: int, processes: int) -> tuple[Sequence[str], int]:
-    return verbs.django_command("django-simpletask3-server"), processes
+    return peer.django_command("django-simpletask3-server"), processes
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="simpletask3_0_1",
     name="django-simpletask3 0.1",
     distributions=["django-simpletask3", "simqcore", "redis"],
     stores="a row with status, times, result and error, updated at the end (its start is not)",
-    keeps="",
+    stores_with_row="",
     enqueue=enqueue,
     worker=worker,
     finished_sql="SELECT count(*) FROM simpletask3_0_1_noop WHERE status = 20",
@@ -31,4 +31,4 @@ PEER = verbs.Peer(
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

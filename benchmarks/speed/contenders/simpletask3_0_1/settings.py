@@ -2,8 +2,8 @@
 
 import os
 
-from benchmarks.speed.contenders.project import *  # noqa: F403
-from benchmarks.speed.contenders.project import REDIS
+from benchmarks.speed.contenders.base_settings import *  # noqa: F403
+from benchmarks.speed.contenders.base_settings import REDIS
 
 # The first two come with every new project, and its models import from them.
 INSTALLED_APPS = [

@@ -5,25 +5,25 @@ Its worker runs one task at a time, so that as many processes are started as thr
 
 from collections.abc import Sequence
 
-from benchmarks.speed.contenders import verbs
+from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: verbs.Argument) -> None:
+def enqueue(argument: peer.Argument) -> None:
     from benchmarks.speed.contenders.tasks_db.tasks import noop
 
     noop.enqueue(argument)
 
 
 def worker(threads: int, processes: int) -> tuple[Sequence[str], int]:
-    return verbs.django_command("db_worker", "--verbosity", "0"), threads * processes
+    return peer.django_command("db_worker", "--verbosity", "0"), threads * processes
 
 
-PEER = verbs.Peer(
+PEER = peer.Peer(
     project="tasks_db",
     name="django-tasks-db",
     distributions=["django-tasks-db", "django-tasks", "psycopg"],
     stores="a row with status, times, arguments, result and error",
-    keeps="django-tasks-db keeps its row, too",
+    stores_with_row="django-tasks-db keeps its row, too",
     enqueue=enqueue,
     worker=worker,
     finished_sql=(
@@ -34,4 +34,4 @@ PEER = verbs.Peer(
 )
 
 if __name__ == "__main__":
-    verbs.run(PEER)
+    peer.run(PEER)

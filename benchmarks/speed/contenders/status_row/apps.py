@@ -4,5 +4,5 @@ from django.apps import AppConfig
 
 
 class LedgerConfig(AppConfig):
-    name = "benchmarks.speed.contenders.ledger"
+    name = "benchmarks.speed.contenders.status_row"
     label = "bench_ledger"

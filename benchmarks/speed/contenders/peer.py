@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.speed import stopwatch
-from benchmarks.speed.contenders import crew
+from benchmarks.speed import timing
+from benchmarks.speed.contenders import launcher
 
 #: What a task is given: its text, or the key of the row written by hand.
 Argument = str | int
@@ -28,7 +28,7 @@ class Peer:
     #: What is stored per task, in the variant plain.
     stores: str
     #: The same of the variant row, but the row.
-    keeps: str
+    stores_with_row: str
     enqueue: Callable[[Argument], object]
     #: The command of the worker for so many threads and processes, and how many of it to run.
     worker: Callable[[int, int], tuple[Sequence[str], int]]
@@ -60,7 +60,9 @@ def describe(peer: Peer) -> dict[str, Any]:
         "name": peer.name,
         "versions": {name: importlib.metadata.version(name) for name in wanted},
         "variants": list(peer.variants),
-        "stores": f"its own row, written by hand; {peer.keeps}" if _row() else peer.stores,
+        "stores": f"its own row, written by hand; {peer.stores_with_row}"
+        if _row()
+        else peer.stores,
         "needs_redis": peer.needs_redis,
         "needs_database": True,
         "finished_sql": _finished_sql(peer),
@@ -77,7 +79,7 @@ def prepare(peer: Peer) -> dict[str, Any]:
 
 def enqueue(peer: Peer, count: int) -> dict[str, Any]:
     _set_up(peer)
-    return stopwatch.each(_one(peer), count)
+    return timing.time_each(_one(peer), count)
 
 
 def bulk(peer: Peer, count: int) -> dict[str, Any]:
@@ -85,8 +87,8 @@ def bulk(peer: Peer, count: int) -> dict[str, Any]:
         return {"seconds": None, "tasks": 0}
     _set_up(peer)
     enqueue = _many(peer, peer.bulk)
-    enqueue(stopwatch.WARM_UP)
-    return stopwatch.batches(enqueue, count) | {"warm_up": stopwatch.WARM_UP}
+    enqueue(timing.WARM_UP)
+    return timing.time_batches(enqueue, count) | {"warm_up": timing.WARM_UP}
 
 
 def worker(peer: Peer) -> None:
@@ -94,7 +96,7 @@ def worker(peer: Peer) -> None:
         int(os.environ.get(f"BENCH_{name}", default))
         for name, default in (("THREADS", "10"), ("PROCESSES", "1"))
     )
-    crew.be(*peer.worker(threads, processes))
+    launcher.exec_worker(*peer.worker(threads, processes))
 
 
 def finished(peer: Peer) -> dict[str, Any]:
@@ -108,8 +110,8 @@ def finished(peer: Peer) -> dict[str, Any]:
 def latency(peer: Peer, count: int) -> dict[str, Any]:
     _set_up(peer)
     enqueue = _one(peer)
-    stopwatch.latencies(enqueue, 1)  # the connections are there from here on
-    return stopwatch.latencies(enqueue, count)
+    timing.measure_latencies(enqueue, 1)  # the connections are there from here on
+    return timing.measure_latencies(enqueue, count)
 
 
 def django_command(*words: str) -> Sequence[str]:
@@ -121,7 +123,7 @@ def _one(peer: Peer) -> Callable[[int], object]:
     """How a project enqueues the task of a number."""
     if not _row():
         return lambda number: peer.enqueue(f"task {number}")
-    from benchmarks.speed.contenders.ledger.models import Entry
+    from benchmarks.speed.contenders.status_row.models import Entry
 
     def written(number: int) -> None:
         with _together(peer):
@@ -134,7 +136,7 @@ def _many(peer: Peer, bulk: Callable[[Sequence[Argument]], object]) -> Callable[
     """How a project enqueues so many at once."""
     if not _row():
         return lambda size: bulk([f"task {number}" for number in range(size)])
-    from benchmarks.speed.contenders.ledger.models import Entry
+    from benchmarks.speed.contenders.status_row.models import Entry
 
     def written(size: int) -> None:
         entries = [Entry(text=f"task {number}") for number in range(size)]

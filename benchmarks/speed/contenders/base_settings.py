@@ -7,13 +7,13 @@ task a fresh one otherwise.
 import os
 from typing import Any
 
-from benchmarks.speed.shop.addresses import database
+from benchmarks.speed.shop.database_urls import database
 
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = ["benchmarks.speed.contenders.ledger"]
+INSTALLED_APPS = ["benchmarks.speed.contenders.status_row"]
 DATABASES: dict[str, Any] = {
     "default": database(os.environ["BENCH_DATABASE"]) | {"CONN_MAX_AGE": 600}
 }

@@ -15,7 +15,7 @@ from django_simpletask3.states import ACTIVE
 _HELD = 200  # rows
 
 
-class Database:
+class DatabaseFaults:
     """The database of the run, as somebody with power over it sees it."""
 
     def __init__(self) -> None:
@@ -23,13 +23,13 @@ class Database:
         self._lock: sqlite3.Connection | None = None
         self._holders: list[Any] = []
 
-    def cut(self, chance: random.Random) -> int:
+    def cut_connections(self, chance: random.Random) -> int:
         """Cut some of the connections of others; how many."""
         cuts = {"postgresql": self._cut_postgres, "mysql": self._cut_mysql}
         work = cuts.get(self.vendor)
         return work(chance) if work else 0
 
-    def hold(self) -> None:
+    def lock_database(self) -> None:
         """Let no other writer in (SQLite)."""
         if self.vendor != "sqlite" or self._lock is not None:
             return
@@ -38,7 +38,7 @@ class Database:
         held.execute("BEGIN IMMEDIATE")
         self._lock = held
 
-    def let_go(self) -> None:
+    def unlock_database(self) -> None:
         """End the transaction of ``hold``."""
         if self._lock is not None:
             held, self._lock = self._lock, None
@@ -47,11 +47,11 @@ class Database:
 
     def close(self) -> None:
         """End everything that is held."""
-        self.let_go()
+        self.unlock_database()
         for other in list(self._holders):
             self._release(other)
 
-    def hold_rows(self) -> Callable[[], None]:
+    def lock_rows(self) -> Callable[[], None]:
         """Lock some tasks as somebody's long transaction does; call what it returns to end it."""
         other = connections.create_connection("default")
         self._holders.append(other)

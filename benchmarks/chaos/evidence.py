@@ -6,22 +6,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from benchmarks.chaos import diary
+from benchmarks.chaos import execution_log
 
 _WORDS = ("promised", "begin", "end")
 
 
 @dataclass(slots=True)
-class Witness:
+class TaskEvidence:
     """What the diary says of one task."""
 
-    begun: Counter[int] = field(default_factory=Counter)
-    ended: dict[int, str] = field(default_factory=dict)
-    workers: dict[int, str] = field(default_factory=dict)
-    is_promised: bool = False
+    starts: Counter[int] = field(default_factory=Counter)
+    ended_by: dict[int, str] = field(default_factory=dict)
+    started_by: dict[int, str] = field(default_factory=dict)
+    is_saved: bool = False
 
 
-class Testimony:
+class Evidence:
     """Everything that was written so far; kept in a file without a name, not in memory."""
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class Testimony:
         self._lines.execute("CREATE TABLE line (task TEXT, word TEXT, attempt INT, worker TEXT)")
         self._lines.execute("CREATE TABLE heard (task TEXT PRIMARY KEY) WITHOUT ROWID")
         self._lines.execute("BEGIN")
-        self._lines.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", _told())
+        self._lines.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", _rows())
         self._lines.execute("CREATE INDEX task ON line (task)")
 
-    def __enter__(self) -> "Testimony":
+    def __enter__(self) -> "Evidence":
         return self
 
     def __exit__(
@@ -43,22 +43,22 @@ class Testimony:
     ) -> None:
         self._lines.close()
 
-    def of(self, name: str, key: str) -> Witness:
+    def for_task(self, name: str, key: str) -> TaskEvidence:
         """The witness of a task; it counts as heard."""
-        task, witness = f"{name} {key}", Witness()
+        task, witness = f"{name} {key}", TaskEvidence()
         self._lines.execute("INSERT OR IGNORE INTO heard VALUES (?)", [task])
         asked = "SELECT word, attempt, worker FROM line WHERE task = ? ORDER BY rowid"
         for word, attempt, worker in self._lines.execute(asked, [task]):
             if word == "promised":
-                witness.is_promised = True
+                witness.is_saved = True
             elif word == "begin":
-                witness.begun[attempt] += 1
-                witness.workers[attempt] = worker
+                witness.starts[attempt] += 1
+                witness.started_by[attempt] = worker
             else:
-                witness.ended[attempt] = worker
+                witness.ended_by[attempt] = worker
         return witness
 
-    def unheard(self) -> Iterator[tuple[str, str]]:
+    def unchecked_tasks(self) -> Iterator[tuple[str, str]]:
         """The tasks that were promised and have not been heard: model and key."""
         asked = (
             "SELECT DISTINCT task FROM line "
@@ -69,9 +69,9 @@ class Testimony:
             yield name, key
 
 
-def _told() -> Iterable[tuple[str, str, int | None, str | None]]:
-    for line in diary.read():
-        if line.word in _WORDS:
-            name, key, *rest = line.rest
+def _rows() -> Iterable[tuple[str, str, int | None, str | None]]:
+    for line in execution_log.read():
+        if line.kind in _WORDS:
+            name, key, *rest = line.details
             attempt, worker = rest if rest else (None, None)
-            yield f"{name} {key}", line.word, attempt, worker
+            yield f"{name} {key}", line.kind, attempt, worker

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.databases import CannotBegin
+from benchmarks.speed.databases import SetupError
 from benchmarks.speed.entries import ROOT
 
 _REQUIREMENTS = ROOT / "benchmarks" / "speed" / "contenders" / "requirements.toml"
@@ -26,7 +26,7 @@ def module_of(name: str) -> str:
     return str(_wanted(name).get("module", name.replace("-", "_")))
 
 
-def made(name: str) -> str:
+def ensure(name: str) -> str:
     """The interpreter of the peer's environment, which is made if it is not there as wanted."""
     wanted = _wanted(name)
     python, stamp = _FOLDER / name / "bin" / "python", _FOLDER / name / "requirements.sha256"
@@ -54,18 +54,18 @@ def _make(folder: Path, python: str, requirements: list[str]) -> None:
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotBegin(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+        raise SetupError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def _wanted(name: str) -> dict[str, Any]:
     try:
         return _known()[name]
     except KeyError:
-        raise CannotBegin(f"There is no peer {name!r}; there are {', '.join(names())}.") from None
+        raise SetupError(f"There is no peer {name!r}; there are {', '.join(names())}.") from None
 
 
 def _known() -> dict[str, Any]:
     if not _REQUIREMENTS.exists():
-        raise CannotBegin(f"{_REQUIREMENTS.relative_to(ROOT)} is not there.")
+        raise SetupError(f"{_REQUIREMENTS.relative_to(ROOT)} is not there.")
     known: dict[str, Any] = tomllib.loads(_REQUIREMENTS.read_text(encoding="utf-8"))
     return known

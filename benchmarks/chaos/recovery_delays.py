@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.chaos.models import MODELS
-from benchmarks.chaos.storm import Log
+from benchmarks.chaos.random_faults import FaultLog
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.states import EventKind, Status
 
 #: What follows an outage is not held against recovery for so long.
-AFTERMATH = 3.0
+OUTAGE_EFFECT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Delay:
     outages: tuple[str, ...] = ()  # in between, or shortly before
 
     @property
-    def is_clear(self) -> bool:
+    def has_no_outage(self) -> bool:
         return not self.outages
 
 
-def delays(log: Log) -> list[Delay]:
+def delays(log: FaultLog) -> list[Delay]:
     """One for each task that a killed process held."""
     killed = {pid: kill for kill in log.kills for pid in kill.pids}
     found = []
@@ -49,7 +49,7 @@ def _delay(
     near = [
         f"{name} from {start - began:+.1f} to {end - began:+.1f}"
         for start, end, name in outages
-        if start < ended and end + AFTERMATH > began
+        if start < ended and end + OUTAGE_EFFECT_SECONDS > began
     ]
     return Delay(what, round(ended - began, 3), event.reason, tuple(near))
 

@@ -20,7 +20,7 @@ from benchmarks.chaos import producers  # noqa: E402
 from django_simpletask3.worker.node import supervisor  # noqa: E402, F401
 
 
-def node(log: Path, host: str, *words: str) -> None:
+def run_node(log: Path, host: str, *words: str) -> None:
     """Be ``manage.py django-simpletask3-server`` on the machine ``host``."""
     _begin(log)
     # From another machine nobody sees who is dead.
@@ -28,7 +28,7 @@ def node(log: Path, host: str, *words: str) -> None:
     execute_from_command_line(["manage.py", "django-simpletask3-server", *words])
 
 
-def producer(log: Path, seed: int) -> None:
+def run_producer(log: Path, seed: int) -> None:
     """Be a process that makes work."""
     _begin(log)
     producers.main(seed)

@@ -6,29 +6,29 @@ from typing import Any
 
 from django.db import connections
 
-from benchmarks.chaos import actors
+from benchmarks.chaos import processes
 from benchmarks.chaos.models import Job
 from django_simpletask3.states import EventKind, Status
 
 _LOOK = 0.02
 
 
-def killed_children(count: int) -> list[float]:
+def measure_killed_children(count: int) -> list[float]:
     """Seconds from SIGKILL of the child that runs a task to the next start of the task."""
-    node = actors.node("probed", host="machine-probed")
+    node = processes.start_node("probed", host="machine-probed")
     try:
         return [_probe() for _ in range(count)]
     finally:
         _end(node)
 
 
-def vanished_nodes(count: int) -> list[float]:
+def measure_vanished_nodes(count: int) -> list[float]:
     """Seconds from SIGKILL of a whole node to the next start of its task, on another node."""
     found = []
     for number in range(count):
-        node = actors.node(f"vanishing-{number}", host=f"vanishing-{number}")
+        node = processes.start_node(f"vanishing-{number}", host=f"vanishing-{number}")
         task = _running()
-        other = actors.node(f"staying-{number}", host=f"staying-{number}")
+        other = processes.start_node(f"staying-{number}", host=f"staying-{number}")
         try:
             _until(other.children)
             began = time.time()
@@ -43,7 +43,7 @@ def vanished_nodes(count: int) -> list[float]:
 def _probe() -> float:
     task = _running()
     began = time.time()
-    actors.send([int(task.worker.split(":")[1])], signal.SIGKILL)
+    processes.send_signal([int(task.worker.split(":")[1])], signal.SIGKILL)
     return _next_start(task, 1) - began
 
 
@@ -74,11 +74,11 @@ def _until(is_so: Any, patience: float = 60.0) -> None:
         time.sleep(_LOOK)
 
 
-def _end(node: actors.Actor) -> None:
+def _end(node: processes.ManagedProcess) -> None:
     # A canceled body sleeps on: the second signal does not wait for it.
     node.stop()
     time.sleep(0.3)
-    actors.send([node.pid], signal.SIGTERM)
+    processes.send_signal([node.pid], signal.SIGTERM)
     if not node.wait(timeout=15):
         node.kill_all()
     connections.close_all()

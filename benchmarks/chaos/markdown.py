@@ -9,7 +9,7 @@ from typing import Any
 Report = Mapping[str, Any]
 
 
-def printed(path: Path) -> int:
+def print_report(path: Path) -> int:
     """Print the table of the report at ``path``; the exit code."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))

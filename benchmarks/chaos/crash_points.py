@@ -17,11 +17,11 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, connections
 
-from benchmarks.chaos import diary
+from benchmarks.chaos import execution_log
+from benchmarks.chaos.environment import Environment
+from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
 from benchmarks.chaos.models import Job, Parcel
-from benchmarks.chaos.producers import waiting
-from benchmarks.chaos.stage import Stage
-from benchmarks.chaos.verdict import Verdict, judge, leaks
+from benchmarks.chaos.producers import count_unfinished
 from django_simpletask3.exceptions import SimpleTaskError
 from django_simpletask3.queue import get_queue, reset_queue
 from django_simpletask3.recovery import service
@@ -37,10 +37,10 @@ _LOOK = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Scenario:
     """What a mortal process does, and what others do meanwhile (they are told its pid)."""
 
-    live: Callable[[], object]
+    target: Callable[[], object]
     meanwhile: Callable[[int], object] = lambda pid: None
     fate: int = TOGETHER
 
@@ -53,46 +53,46 @@ def _watch(**_: Any) -> None:
 event_recorded.connect(_watch, sender=Parcel)
 
 
-def node(*, burst: bool) -> None:
+def run_node(*, burst: bool) -> None:
     """Be a node of one process."""
     Supervisor([Job, Parcel], burst=burst).run()
 
 
-def burst_child() -> Way:
+def burst_child() -> Scenario:
     """A child dies, its supervisor lives."""
     _tasks_of_all_kinds()
-    return Way(lambda: node(burst=True), fate=ALONE)
+    return Scenario(lambda: run_node(burst=True), fate=ALONE)
 
 
-def burst_node() -> Way:
+def burst_node() -> Scenario:
     """The whole node dies at once."""
     _tasks_of_all_kinds()
-    return Way(lambda: node(burst=True))
+    return Scenario(lambda: run_node(burst=True))
 
 
-def retried() -> Way:
+def retried() -> Scenario:
     """A body raises and is tried again."""
     Parcel.objects.create(fails=True)
-    return Way(lambda: node(burst=True))
+    return Scenario(lambda: run_node(burst=True))
 
 
-def deaf_node() -> Way:
+def deaf_node() -> Scenario:
     """Nobody dies; the answer to one step is lost."""
     _tasks_of_all_kinds()
-    return Way(lambda: node(burst=True), fate=DEAF)
+    return Scenario(lambda: run_node(burst=True), fate=DEAF)
 
 
-def deaf_producer() -> Way:
+def deaf_producer() -> Scenario:
     """Nobody dies; the answer to one step is lost, and the caller goes on with the next thing."""
     return replace(producer(), fate=DEAF)
 
 
-def deaf_recoverer() -> Way:
+def deaf_recoverer() -> Scenario:
     """Nobody dies; the answer to one step of recovery is lost."""
     return replace(recoverer(), fate=DEAF)
 
 
-def waiting_node() -> Way:
+def waiting_node() -> Scenario:
     """A node that waits for messages is given some, and is stopped."""
 
     def meanwhile(pid: int) -> None:
@@ -101,10 +101,10 @@ def waiting_node() -> Way:
         _until(lambda: all(_status(task).is_final for task in tasks))
         os.kill(pid, signal.SIGTERM)
 
-    return Way(lambda: node(burst=False), meanwhile)
+    return Scenario(lambda: run_node(burst=False), meanwhile)
 
 
-def stopped_node() -> Way:
+def stopped_node() -> Scenario:
     """A node is stopped while tasks run, of which one will not end in time."""
     tasks = [Job.objects.create(seconds=seconds) for seconds in (1.0, 0.1, 0.0)]
 
@@ -112,10 +112,10 @@ def stopped_node() -> Way:
         _until(lambda: _status(tasks[0]) == Status.RUNNING)
         os.kill(pid, signal.SIGTERM)
 
-    return Way(lambda: node(burst=False), meanwhile)
+    return Scenario(lambda: run_node(burst=False), meanwhile)
 
 
-def producer() -> Way:
+def producer() -> Scenario:
     """Somebody saves, queues in bulk, resets, cancels, deletes."""
     old = [Job.objects.create() for _ in range(3)]
     _drain()
@@ -133,13 +133,13 @@ def producer() -> Way:
         ):
             _as_a_caller(act)
 
-    return Way(live)
+    return Scenario(live)
 
 
-def recoverer() -> Way:
+def recoverer() -> Scenario:
     """Recovery itself dies, over the tasks of a vanished node and over a lost message."""
     tasks = [Job.objects.create(seconds=60.0), Job.objects.create(seconds=60.0)]
-    pid = _forked(lambda: node(burst=False))
+    pid = _fork(lambda: run_node(burst=False))
     _until(lambda: all(_status(task) == Status.RUNNING for task in tasks))
     os.killpg(pid, signal.SIGKILL)
     _await(pid)
@@ -153,10 +153,10 @@ def recoverer() -> Way:
         service.messages()
         service.strangers()
 
-    return Way(live)
+    return Scenario(live)
 
 
-WAYS: dict[str, Callable[[], Way]] = {
+SCENARIOS: dict[str, Callable[[], Scenario]] = {
     way.__name__: way
     for way in (
         burst_child,
@@ -173,8 +173,8 @@ WAYS: dict[str, Callable[[], Way]] = {
 }
 
 
-def walked(
-    name: str, stage: Stage, verdict: Verdict, *, first: int = 1, every: int = 1
+def run_scenario(
+    name: str, environment: Environment, result: CheckResult, *, first: int = 1, every: int = 1
 ) -> dict[str, Any]:
     """Walk one way to its end, dying after every ``every``-th step; what there was on it."""
     mortality.install()
@@ -183,29 +183,29 @@ def walked(
     for k in itertools.count(first, every):
         where, highest, now = f"{name} after step {k}", _highest(), time.time()
         if k > _LONGEST:
-            verdict.blame("endless", f"{name} has more than {_LONGEST} steps")
+            result.add_violation("endless", f"{name} has more than {_LONGEST} steps")
             break
-        is_dead = _lived(name, k)
+        is_dead = _run_until_crash(name, k)
         deaths += is_dead
         _drain()
-        _hold(verdict, where, highest, now)
+        _hold(result, where, highest, now)
         if not is_dead:
             break
-    found = _leaks(stage)
+    found = _leaks(environment)
     for leak in found:
-        verdict.blame("leaked", f"{name}: {leak}")
-    for line in diary.read():
-        if line.word == "unforeseen":
-            verdict.blame("unforeseen", f"{name}: {line.rest}")
+        result.add_violation("leaked", f"{name}: {leak}")
+    for line in execution_log.read():
+        if line.kind == "unforeseen":
+            result.add_violation("unforeseen", f"{name}: {line.details}")
     return {"deaths": deaths, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _lived(name: str, k: int) -> bool:
+def _run_until_crash(name: str, k: int) -> bool:
     """Live the way once; whether somebody died of the ``k``-th step."""
     MORTALITY.disarm()
-    way = WAYS[name]()
+    way = SCENARIOS[name]()
     MORTALITY.arm(k, fate=way.fate, diary=settings.RUN_FOLDER / f"{name}-{k}.steps")
-    pid = _forked(way.live, is_mortal=True)
+    pid = _fork(way.target, is_mortal=True)
     with contextlib.suppress(_IsDead):
         way.meanwhile(pid)
     _await(pid)
@@ -221,14 +221,14 @@ class _IsDead(Exception):
 _groups: set[int] = set()
 
 
-def end() -> None:
+def kill_all() -> None:
     """Whatever happened, leave no process behind."""
     for pid in _groups:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
 
 
-def _forked(live: Callable[[], object], *, is_mortal: bool = False) -> int:
+def _fork(live: Callable[[], object], *, is_mortal: bool = False) -> int:
     connections.close_all()
     reset_queue()
     pid = os.fork()
@@ -257,7 +257,7 @@ def _as_a_caller(act: Callable[[], object]) -> None:
     except (DatabaseError, SimpleTaskError, ValueError):
         connections.close_all()
     except Exception as error:
-        diary.write("unforeseen", "walk", type(error).__name__)
+        execution_log.write("unforeseen", "walk", type(error).__name__)
 
 
 def _tasks_of_all_kinds() -> None:
@@ -275,11 +275,11 @@ def _highest() -> int:
     return newest.task_id if newest else 0
 
 
-def _hold(verdict: Verdict, where: str, highest: int, began: float) -> None:
-    found = judge(None, keys=set(_keys(highest, began)))
+def _hold(result: CheckResult, where: str, highest: int, began: float) -> None:
+    found = check_invariants(None, keys=set(_keys(highest, began)))
     for kind, texts in found.violations.items():
         for text in texts:
-            verdict.blame(kind, f"{where}: {text}")
+            result.add_violation(kind, f"{where}: {text}")
 
 
 def _keys(highest: int, began: float) -> Iterator[str]:
@@ -294,17 +294,17 @@ def _keys(highest: int, began: float) -> Iterator[str]:
 def _drain() -> None:
     """Let healthy nodes work until nothing is left."""
     end = time.monotonic() + _PATIENCE
-    while waiting() and time.monotonic() < end:
-        _await(_forked(lambda: node(burst=True)))
+    while count_unfinished() and time.monotonic() < end:
+        _await(_fork(lambda: run_node(burst=True)))
 
 
-def _leaks(stage: Stage) -> list[str]:
+def _leaks(environment: Environment) -> list[str]:
     end = time.monotonic() + _PATIENCE
-    with stage.redis() as client:
-        while (found := leaks(client, stage.prefix)) and time.monotonic() < end:
+    with environment.redis() as client:
+        while (found := find_leaks(client, environment.prefix)) and time.monotonic() < end:
             # A message whose claim has ended is taken once more, and settled.
             service.messages()
-            _await(_forked(lambda: node(burst=True)))
+            _await(_fork(lambda: run_node(burst=True)))
             time.sleep(0.2)
     return found
 

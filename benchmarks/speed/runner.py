@@ -7,53 +7,55 @@ from typing import Any
 
 from benchmarks.speed import machine
 from benchmarks.speed.entries import ContenderFailed, Entry
-from benchmarks.speed.phases import WARM_UP, Measured
+from benchmarks.speed.environment import Environment
+from benchmarks.speed.phases import WARM_UP, Measurement
 from benchmarks.speed.reports import Report
-from benchmarks.speed.stage import Stage
 
 
-def played(stage: Stage, entries: Sequence[Entry], runs: int, asked: Mapping[str, Any]) -> Report:
+def run_interleaved(
+    environment: Environment, entries: Sequence[Entry], runs: int, asked: Mapping[str, Any]
+) -> Report:
     """The figures of all ``runs``, or of those before a Ctrl-C; what fails has its error there."""
-    report = Report(machine.described(stage), asked, notes(stage))
+    report = Report(machine.describe(environment), asked, notes(environment))
     for entry in entries:
-        _introduce(stage, entry, report)
+        _introduce(environment, entry, report)
     try:
         for run in range(runs):
             for entry in entries:
-                _run(stage, entry, run, report)
+                _run(environment, entry, run, report)
     except KeyboardInterrupt:
-        say("Interrupted: what was measured so far is told.")
+        print_progress("Interrupted: what was measured so far is told.")
     return report
 
 
-def _run(stage: Stage, entry: Entry, run: int, report: Report) -> None:
+def _run(environment: Environment, entry: Entry, run: int, report: Report) -> None:
     began = time.monotonic()
     try:
-        figures = Measured(stage, entry).figures(is_first=not report.runs(entry.name))
+        figures = Measurement(environment, entry).figures(is_first=not report.runs(entry.name))
         report.add(entry.name, figures)
     except (ContenderFailed, TimeoutError) as error:
-        report.fail(entry.name, str(error))
+        report.add_error(entry.name, str(error))
         print(error, file=sys.stderr)
-    say(f"run {run + 1}: {entry.name}, {time.monotonic() - began:.0f} s")
+    print_progress(f"run {run + 1}: {entry.name}, {time.monotonic() - began:.0f} s")
 
 
-def _introduce(stage: Stage, entry: Entry, report: Report) -> None:
+def _introduce(environment: Environment, entry: Entry, report: Report) -> None:
     try:
-        told = entry.ask(stage, stage.clear(), "describe")
+        told = entry.ask(environment, environment.clear(), "describe")
         report.describe(entry.name, versions=told["versions"], stores=told["stores"])
     except ContenderFailed as error:
-        report.fail(entry.name, str(error))
+        report.add_error(entry.name, str(error))
 
 
-def notes(stage: Stage) -> list[str]:
+def notes(environment: Environment) -> list[str]:
     """How the figures are to be read."""
     told = (
         f"The first {WARM_UP:.0%} of the bodies are a warm-up; a drain ends when the last outcome "
         "is stored. Redis commands: those of scripts, too; round trips: reads of its sockets."
     )
-    return [told, *filter(None, [stage.database.counted])]
+    return [told, *filter(None, [environment.database.counting_note])]
 
 
-def say(text: str) -> None:
+def print_progress(text: str) -> None:
     """Tell whoever waits how far it is."""
     print(text, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 
-def be(command: Sequence[str], copies: int = 1) -> None:
+def exec_worker(command: Sequence[str], copies: int = 1) -> None:
     """Become ``command``; if several are wanted, be the process manager of so many."""
     if copies == 1:
         os.execv(command[0], list(command))
