@@ -1,9 +1,11 @@
 """Real servers for every test: two databases, and a Redis of the session's own."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,8 +24,14 @@ for name in [name for name in os.environ if name.startswith(DEVELOPERS)]:
 
 # What helpers assert is told in full, too.
 pytest.register_assert_rewrite(
-    "tests.core.lives", "tests.outages.lives", "tests.process.lives", "tests.projects"
+    "tests.steps", "tests.worker.outages.steps", "tests.worker.steps", "tests.projects"
 )
+
+from django_simpletask3.signals import SIGNALS, event_recorded, task_transitioned  # noqa: E402
+from django_simpletask3.states import Status  # noqa: E402
+from tests.steps import brought, saved  # noqa: E402
+from tests.testapp.models import Invoice  # noqa: E402
+
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
@@ -127,3 +135,59 @@ def own_redis_server(run_folder: Path, redis_url: str, settings) -> Iterator[Red
     yield server
     server.thaw()
     server.kill()
+
+
+Commit = Callable[..., contextlib.AbstractContextManager[Any]]
+
+
+@pytest.fixture
+def commit(django_capture_on_commit_callbacks: Any) -> Commit:
+    """A block that ends with its commit, in a test that ends with a rollback."""
+
+    def committed(using: str = "default") -> Any:
+        return django_capture_on_commit_callbacks(using=using, execute=True)
+
+    return committed
+
+
+@pytest.fixture
+def pending_task(db: None) -> Any:
+    return saved(Invoice, amount=3)
+
+
+@pytest.fixture
+def running_task(pending_task: Any) -> Any:
+    return brought(pending_task, Status.RUNNING)
+
+
+@pytest.fixture
+def finished_task(pending_task: Any) -> Any:
+    return brought(pending_task, Status.SUCCESS)
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., None]]:
+    """Connect a receiver to signals until the test is over."""
+    connected: list[tuple[Any, Any]] = []
+
+    def connect(receiver: Any, *signals: Any) -> None:
+        for signal in signals:
+            signal.connect(receiver, weak=False)
+            connected.append((signal, receiver))
+
+    yield connect
+    for signal, receiver in connected:
+        signal.disconnect(receiver)
+
+
+@pytest.fixture
+def heard(listen: Callable[..., None]) -> list[tuple[Any, Any, Any, Any]]:
+    """Every signal that was sent: (signal, sender, task, event)."""
+    found: list[tuple[Any, Any, Any, Any]] = []
+
+    def receiver(signal: Any, sender: Any, task: Any, event: Any, **_: Any) -> None:
+        found.append((signal, sender, task, event))
+
+    named = {signal for signals in SIGNALS.values() for signal in signals}
+    listen(receiver, *named, task_transitioned, event_recorded)
+    return found

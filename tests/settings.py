@@ -43,9 +43,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "tests.zoo",  # before the package, for its flush is a faster one
+    "tests.testapp",  # before the package, for its flush is a faster one
     "django_simpletask3",
-    "tests.append_only.shelf",
+    "tests.migrated_app",
 ]
 
 MIDDLEWARE = [
@@ -75,8 +75,8 @@ DATABASES = {
     alias: database(DATABASE_URL, alias, RUN, RUN_FOLDER) for alias in ("default", "other")
 }
 DATABASE_ROUTERS = [
-    "tests.append_only.shelf.routers.ShelfRouter",
-    "tests.zoo.routers.ElsewhereRouter",
+    "tests.migrated_app.routers.ShelfRouter",
+    "tests.testapp.routers.ElsewhereRouter",
 ]
 
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = REDIS if "://" in REDIS else f"unix://{REDIS_SOCKET}"

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-BIG = ("zoo_invoice", "zoo_invoiceevent")
+BIG = ("testapp_invoice", "testapp_invoiceevent")
 SPAN = "interval '30 days'"
 TASKS = f"""
-INSERT INTO zoo_invoice (status, attempt, sequence, digest, start_time, done_time, success,
+INSERT INTO testapp_invoice (status, attempt, sequence, digest, start_time, done_time, success,
   result_data, error_data, result_time, add_time, mod_time, run_after, priority, worker, parent,
   check_at, amount, fails, task_biz_field)
 SELECT
@@ -39,8 +39,8 @@ FROM (SELECT n, now() - {SPAN} + {SPAN} * n / {{rows}} - interval '5 seconds' AS
   FROM generate_series(1, {{rows}}) AS n) AS made
 """
 EVENTS = """
-INSERT INTO zoo_invoiceevent (task_id, sequence, kind, from_status, to_status, attempt, event_time,
-  worker, actor, reason, data, digest)
+INSERT INTO testapp_invoiceevent (task_id, sequence, kind, from_status, to_status, attempt,
+  event_time, worker, actor, reason, data, digest)
 SELECT id, step,
   CASE WHEN step = 1 THEN 'enqueue' WHEN step = 2 AND id % 1000 = 7 THEN 'recover'
     WHEN step = 2 THEN 'start' WHEN status = 30 THEN 'fail' WHEN status = 40 THEN 'cancel'
@@ -50,7 +50,7 @@ SELECT id, step,
   CASE step WHEN 1 THEN 0 ELSE 1 END, add_time + step * interval '1 second' - interval '1 second',
   CASE step WHEN 1 THEN '' ELSE worker END, 'root',
   CASE WHEN step = 2 AND id % 1000 = 7 THEN 'worker_died' ELSE '' END, NULL, repeat('0', 64)
-FROM zoo_invoice, generate_series(1, 3) AS step
+FROM testapp_invoice, generate_series(1, 3) AS step
 """
 
 
@@ -114,10 +114,10 @@ def _load(rows: int) -> None:
 def _pages() -> list[tuple[str, str]]:
     from django.urls import reverse
 
-    from tests.zoo.models import Invoice
+    from tests.testapp.models import Invoice
 
     some = Invoice.objects.order_by("-pk")[5000]
-    tasks = reverse("admin:zoo_invoice_changelist")
+    tasks = reverse("admin:testapp_invoice_changelist")
     board = reverse("admin:django_simpletask3_dashboard_changelist")
     recoveries = reverse("admin:django_simpletask3_dashboard_recoveries")
     done = some.done_time
@@ -130,8 +130,8 @@ def _pages() -> list[tuple[str, str]]:
         ("list, canceled", f"{tasks}?status__exact=40"),
         ("list, running", f"{tasks}?status__exact=10"),
         ("list, of a day", f"{tasks}?{day}"),
-        ("task", reverse("admin:zoo_invoice_change", args=[some.pk])),
-        ("task, what is new", reverse("admin:zoo_invoice_timeline", args=[some.pk])),
+        ("task", reverse("admin:testapp_invoice_change", args=[some.pk])),
+        ("task, what is new", reverse("admin:testapp_invoice_timeline", args=[some.pk])),
         *(
             (f"dashboard, {period}", f"{board}?period={period}")
             for period in ("hour", "day", "week")

@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from tests.chaos import mortality
+from tests.chaos import crash_injection
 
 
 class ChaosConfig(AppConfig):
@@ -10,4 +10,4 @@ class ChaosConfig(AppConfig):
     label = "chaos"
 
     def ready(self) -> None:
-        mortality.arm_from_environment()
+        crash_injection.arm_from_environment()

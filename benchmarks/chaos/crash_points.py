@@ -28,8 +28,8 @@ from django_simpletask3.recovery import service
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.supervisor import Supervisor
-from tests.chaos import mortality
-from tests.chaos.mortality import ALONE, DEAF, MORTALITY, TOGETHER
+from tests.chaos import crash_injection
+from tests.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 
 _LONGEST = 400  # steps; a way that is longer goes round in circles
 _PATIENCE = 30.0
@@ -177,7 +177,7 @@ def run_scenario(
     name: str, environment: Environment, result: CheckResult, *, first: int = 1, every: int = 1
 ) -> dict[str, Any]:
     """Walk one way to its end, dying after every ``every``-th step; what there was on it."""
-    mortality.install()
+    crash_injection.install()
     MORTALITY.is_immune = True
     began, deaths, is_dead = time.monotonic(), 0, True
     for k in itertools.count(first, every):

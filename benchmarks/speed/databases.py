@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from tests.outages.servers import DatabaseServer, MariaDB, Postgres, asked
+from tests.worker.outages.servers import DatabaseServer, MariaDB, Postgres, asked
 
 _NAME = "bench"
 

@@ -25,7 +25,7 @@ def describe(environment: Environment) -> dict[str, Any]:
         "fsyncs per second": round(_syncs_per_second(environment.folder)),
         "Python": platform.python_version(),
         "database": environment.database.version,
-        "Redis": f"{environment.redis.info('server')['redis_version']}, nothing written to the disk",
+        "Redis": f"{environment.redis.info('server')['redis_version']}, without persistence",
     }
 
 

@@ -8,8 +8,8 @@ from django.db import connections
 from django.test import Client
 
 from django_simpletask3.states import Status
-from tests.admin.lives import step
-from tests.zoo.models import Invoice
+from tests.admin.steps import step
+from tests.testapp.models import Invoice
 
 ENGLISH = {"accept-language": "en"}
 
@@ -28,7 +28,7 @@ def staff(db: None) -> Callable[..., Client]:
     def made(*codenames: str) -> Client:
         user = User.objects.create_user("mia", is_staff=True)
         found = Permission.objects.filter(
-            content_type__app_label="zoo", codename__in=[name.lower() for name in codenames]
+            content_type__app_label="testapp", codename__in=[name.lower() for name in codenames]
         )
         assert len(found) == len(codenames)
         user.user_permissions.set(found)

@@ -5,8 +5,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from django_simpletask3.states import Status
-from tests.admin.lives import EXECUTE, RESET, post_action, step, text, told, url
-from tests.zoo.models import Invoice
+from tests.admin.steps import EXECUTE, RESET, post_action, step, text, told, url
+from tests.testapp.models import Invoice
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from django.test import RequestFactory
 from django_simpletask3.admin.actions import actions, definitions
 from django_simpletask3.admin.actions.definitions import DEEDS
 from django_simpletask3.models import permissions
-from tests.admin.lives import (
+from tests.admin.steps import (
     CANCEL,
     EXECUTE,
     EXECUTE_HERE,
@@ -27,7 +27,7 @@ from tests.admin.lives import (
     told,
     url,
 )
-from tests.zoo.models import Invoice
+from tests.testapp.models import Invoice
 
 EVERYBODY = {
     "view": (["view_invoice"], set()),
@@ -161,7 +161,7 @@ def test_a_permission_declared_for_the_whole_app_counts(staff, pending_task, act
 def test_every_task_model_has_its_permissions(model, action) -> None:
     named = permissions.codenames(action, model)[0].partition(".")[2]
 
-    found = Permission.objects.get(content_type__app_label="zoo", codename=named)
+    found = Permission.objects.get(content_type__app_label="testapp", codename=named)
 
     assert found.content_type.model == model._meta.model_name
 
@@ -170,7 +170,7 @@ def test_every_task_model_has_its_permissions(model, action) -> None:
 def test_making_the_permissions_again_makes_none() -> None:
     before = Permission.objects.count()
 
-    permissions.create_permissions(apps.get_app_config("zoo"), using="default")
+    permissions.create_permissions(apps.get_app_config("testapp"), using="default")
 
     assert Permission.objects.count() == before
 
@@ -179,7 +179,9 @@ def test_making_the_permissions_again_makes_none() -> None:
 def test_without_the_tables_of_auth_no_permission_is_made() -> None:
     Permission.objects.filter(codename__startswith="django_simpletask3").delete()
 
-    permissions.create_permissions(apps.get_app_config("zoo"), "default", apps=ProjectState().apps)
+    permissions.create_permissions(
+        apps.get_app_config("testapp"), "default", apps=ProjectState().apps
+    )
 
     assert not Permission.objects.filter(codename__startswith="django_simpletask3").exists()
 
@@ -227,7 +229,7 @@ class OnlyMine:
         return None
 
     def has_perm(self, user_obj: User, perm: str, obj: object = None) -> bool:
-        named = perm == "zoo.django_simpletask3_reset_invoice"
+        named = perm == "testapp.django_simpletask3_reset_invoice"
         return named and isinstance(obj, Invoice) and obj.amount == 1
 
 

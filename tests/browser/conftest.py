@@ -13,7 +13,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from tests.conftest import missing
-from tests.process.conftest import start_server
+from tests.worker.conftest import start_server
 
 __all__ = ["start_server"]
 
@@ -70,7 +70,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _pages_are_strict(chromium: Any, settings: Any) -> None:
-    settings.MIDDLEWARE = ["tests.browser.policy.StrictPolicy", *project.MIDDLEWARE]
+    settings.MIDDLEWARE = ["tests.browser.csp.StrictPolicy", *project.MIDDLEWARE]
 
 
 class Browser:

@@ -14,8 +14,8 @@ from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.lives import RESET, kinds, step, url
-from tests.zoo.models import Invoice, Reminder, Scripted
+from tests.admin.steps import RESET, kinds, step, url
+from tests.testapp.models import Invoice, Reminder, Scripted
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
 
@@ -42,7 +42,7 @@ def business(task: Invoice, words: str = "odd") -> None:
     ``task``, which runs, was enqueued by nobody and has a child.
     """
     queue, channel, now = get_queue(), Invoice.get_event_channel(), time.time()
-    models = {"zoo.Invoice": {"threads": 3, "held": 1}}
+    models = {"testapp.Invoice": {"threads": 3, "held": 1}}
     for worker in (task.worker, words):
         queue.report(worker, {"node": words, "began": now, "time": now, "models": models})
     queue.push(channel, [(words, {"app_label": words})])
@@ -55,7 +55,7 @@ def business(task: Invoice, words: str = "odd") -> None:
     for number, due in enumerate((timezone.now(), None)):
         told = {"event_time": timezone.now(), "kind": "ack", "last_error": words, "due_time": due}
         Delivery.objects.create(
-            subscription=words[:100], model="zoo.Invoice", task_key="1", sequence=number, **told
+            subscription=words[:100], model="testapp.Invoice", task_key="1", sequence=number, **told
         )
 
 
@@ -184,7 +184,7 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
             (url(Invoice), f"{forged}&django_simpletask3_confirmed=yes"),
             (
                 reverse("admin:django_simpletask3_dashboard_instruct"),
-                "what=pause&target=zoo.Invoice",
+                "what=pause&target=testapp.Invoice",
             ),
         )
     ]
@@ -251,7 +251,7 @@ def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     other = step(Invoice.objects.create(), Status.RUNNING)
     error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
     apply(other, EventKind.FAIL, worker="node-1", error_data=error)
-    Invoice.objects.filter(pk=other.pk).bookkeep(parent=f"zoo.Invoice:{HOSTILE}")
+    Invoice.objects.filter(pk=other.pk).bookkeep(parent=f"testapp.Invoice:{HOSTILE}")
     live = Invoice.objects.create()
     apply(live, EventKind.START, worker=HOSTILE)
     live.note(HOSTILE, progress=0.5)
@@ -294,11 +294,11 @@ def test_the_keyboard_reaches_what_the_mouse_does(browser, root) -> None:
     page = browser.page(root)
     page.goto(browser.url + reverse(DASHBOARD))
 
-    page.locator("[id='queue-zoo.Invoice'] .st3-ask summary").focus()
+    page.locator("[id='queue-testapp.Invoice'] .st3-ask summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.type("for lunch")
     page.keyboard.press("Enter")
 
-    page.wait_for_selector("[id='queue-zoo.Invoice'] .st3-canceled")
-    assert "for lunch" in page.inner_text("[id='queue-zoo.Invoice']")
+    page.wait_for_selector("[id='queue-testapp.Invoice'] .st3-canceled")
+    assert "for lunch" in page.inner_text("[id='queue-testapp.Invoice']")

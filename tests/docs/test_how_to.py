@@ -8,7 +8,7 @@ from django.db import models
 from django_simpletask3 import signals
 from django_simpletask3.states import EventKind
 from tests.docs.pages import DOCS, README, Page, reference
-from tests.zoo.models import Invoice, Keyworded
+from tests.testapp.models import Invoice, Keyworded
 
 
 def how_to(name: str) -> Page:

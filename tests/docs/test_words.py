@@ -16,7 +16,7 @@ from django_simpletask3.models.queryset import TaskQuerySet
 from django_simpletask3.states import EVIDENCE, TRANSITIONS, EventKind, Status
 from tests.docs.pages import DOCS, README, README_ZH, Page, reference, words
 from tests.project.sources import PACKAGE, ROOT
-from tests.zoo.models import Invoice
+from tests.testapp.models import Invoice
 
 COMMAND = "django-simpletask3-server"
 EXIT_CODES = {"0", "1", "2", "3"}
@@ -186,7 +186,7 @@ def test_every_permission_is_explained(action: str) -> None:
     page = reference("admin")
 
     for codename in permissions.codenames(action, Invoice):
-        assert f"`{codename}`".replace("zoo.", "app.").replace("invoice", "task1") in page.text
+        assert f"`{codename}`".replace("testapp.", "app.").replace("invoice", "task1") in page.text
 
 
 def test_every_check_id_is_explained() -> None:

@@ -46,9 +46,9 @@ def run_example() -> Run:
 def acts(
     run_example: Run, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """What acts.py tells: how its tasks ended, by their names."""
+    """What scenario.py prints: how its tasks ended, by their names."""
     done = run_example(
-        Path(__file__).with_name("acts.py"),
+        Path(__file__).with_name("scenario.py"),
         DJANGO_SETTINGS_MODULE="shop.settings",
         DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=redis_url,
         DJANGO_SIMPLETASK3_SIMQ_PREFIX=f"{settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX}-example",

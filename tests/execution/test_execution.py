@@ -13,8 +13,8 @@ from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
-from tests.zoo import models as zoo
-from tests.zoo.models import Document, Invoice, Scripted
+from tests.testapp import models as testapp
+from tests.testapp.models import Document, Invoice, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,8 +57,8 @@ def test_starting_claims_the_rows_of_a_batch_in_one_transaction() -> None:
 
 
 def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: Any) -> None:
-    zoo.Ledger.objects.bulk_enqueue([{} for _ in range(20)])
-    messages = claimed(zoo.Ledger, limit=20)
+    testapp.Ledger.objects.bulk_enqueue([{} for _ in range(20)])
+    messages = claimed(testapp.Ledger, limit=20)
 
     # PostgreSQL moves rows that it has not read, and appends their events, in one statement that is
     # a transaction by itself; where no rows can be locked, one statement more takes the database's
@@ -67,13 +67,13 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
 
     # tasks; BEGIN, rows, update, events, COMMIT
     with django_assert_num_queries(6 + more):
-        runs = start.start(zoo.Ledger, messages, worker=WORKER, lease=60)
+        runs = start.start(testapp.Ledger, messages, worker=WORKER, lease=60)
     for run in runs:
         perform.perform(run)
     with django_assert_num_queries(5 + more):
         finish.finish(runs)
 
-    assert zoo.Ledger.objects.succeeded().count() == 20
+    assert testapp.Ledger.objects.succeeded().count() == 20
 
 
 def test_a_start_whose_commit_was_not_answered_is_recognised_by_its_claim() -> None:
@@ -117,20 +117,20 @@ def test_a_task_that_is_not_due_yet_is_left_for_later(settings: Any) -> None:
 
 
 def test_a_message_whose_body_redis_lost_still_finds_its_row(redis_client: Any) -> None:
-    task = zoo.TextKeyed.objects.create(id="a: b/ü")
+    task = testapp.TextKeyed.objects.create(id="a: b/ü")
     redis_client.delete(get_queue().get_item_key(task.get_task_id()))
 
-    runs = started(zoo.TextKeyed)
+    runs = started(testapp.TextKeyed)
 
     assert [run.task.pk for run in runs] == [task.pk]
 
 
 def test_a_message_without_body_finds_its_row_in_another_database(redis_client: Any) -> None:
-    task = zoo.Reminder(text="over there")
+    task = testapp.Reminder(text="over there")
     task.save(using="other")
     redis_client.delete(get_queue().get_item_key(task.get_task_id()))
 
-    runs = started(zoo.Reminder)
+    runs = started(testapp.Reminder)
 
     assert [(run.pk, run.using) for run in runs] == [(task.pk, "other")]
 
@@ -163,10 +163,10 @@ def test_own_columns_of_a_multi_table_child_are_written(monkeypatch: pytest.Monk
     def body(self: Any) -> None:
         self.currency, self.amount = "EUR", 7
 
-    monkeypatch.setattr(zoo.ForeignInvoice, "do_task", body)
-    task = zoo.ForeignInvoice.objects.create()
+    monkeypatch.setattr(testapp.ForeignInvoice, "do_task", body)
+    task = testapp.ForeignInvoice.objects.create()
 
-    finish.finish(performed(zoo.ForeignInvoice))
+    finish.finish(performed(testapp.ForeignInvoice))
 
     task.refresh_from_db()
     assert (task.status, task.currency, task.amount) == (Status.SUCCESS, "EUR", 7)
@@ -379,8 +379,8 @@ def test_a_task_that_copies_itself_is_finished(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("key", [10**30, "1\x00"], ids=["too large", "with NUL"])
 def test_a_key_that_the_database_cannot_read_holds_up_nobody(key: Any) -> None:
-    model: Any = Invoice if isinstance(key, int) else zoo.TextKeyed
-    data = {"app_label": "zoo", "model_name": model._meta.model_name, "id": key}
+    model: Any = Invoice if isinstance(key, int) else testapp.TextKeyed
+    data = {"app_label": "testapp", "model_name": model._meta.model_name, "id": key}
     get_queue().push(model.get_event_channel(), [("unreadable", data)])
     task = model.objects.create(**({} if model is Invoice else {"id": "readable"}))
 
@@ -470,9 +470,9 @@ def test_an_executor_that_has_no_hash_is_called(monkeypatch: pytest.MonkeyPatch)
         def __call__(self, task: Any) -> str:
             return "called"
 
-    monkeypatch.setattr(zoo.ByCallable, "django_simpletask3_executor", Executor())
-    task = zoo.ByCallable.objects.create()
-    runs = start.start(zoo.ByCallable, claimed(zoo.ByCallable), worker=WORKER, lease=60)
+    monkeypatch.setattr(testapp.ByCallable, "django_simpletask3_executor", Executor())
+    task = testapp.ByCallable.objects.create()
+    runs = start.start(testapp.ByCallable, claimed(testapp.ByCallable), worker=WORKER, lease=60)
 
     perform.perform(runs[0])
     finish.finish(runs)

@@ -14,7 +14,7 @@ from django_simpletask3.ledger.fields import KIND, STATUS
 from django_simpletask3.models import SimpleTask
 from tests.conftest import missing
 from tests.project.sources import PACKAGE, ROOT
-from tests.zoo.models import InvoiceEvent
+from tests.testapp.models import InvoiceEvent
 
 CATALOGUE = ROOT / PACKAGE / "locale" / "zh_Hans" / "LC_MESSAGES" / "django"
 

@@ -9,18 +9,18 @@ import pytest
 
 from django_simpletask3.models import Delivery
 from tests.eventually import eventually
-from tests.process.conftest import drain, start_server  # noqa: F401 - fixtures
-from tests.process.lives import group
 from tests.subscriptions.conftest import Follow
-from tests.zoo.models import Invoice
+from tests.testapp.models import Invoice
+from tests.worker.conftest import drain, start_server  # noqa: F401 - fixtures
+from tests.worker.steps import group
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 
 
 @pytest.fixture
 def diary(tmp_path: Path, follow: Follow) -> Any:
-    """What the servers' subscriber of the zoo hears, as words of lines."""
-    follow("zoo", lambda task, event: None, Invoice)  # so that this process writes deliveries
+    """What the servers' subscriber of the testapp hears, as words of lines."""
+    follow("testapp", lambda task, event: None, Invoice)  # so that this process writes deliveries
     return tmp_path / "diary"
 
 

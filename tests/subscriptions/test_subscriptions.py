@@ -23,9 +23,9 @@ from django_simpletask3.models import Delivery, SimpleTask
 from django_simpletask3.monitoring import health
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.subscriptions import deliver, retry, subscribe
-from tests.core.lives import brought, moved, saved
+from tests.steps import brought, moved, saved
 from tests.subscriptions.conftest import Follow
-from tests.zoo.models import Elsewhere, Invoice, Letter, PaidInvoice, UuidKeyed
+from tests.testapp.models import Elsewhere, Invoice, Letter, PaidInvoice, UuidKeyed
 
 pytestmark = pytest.mark.django_db
 
@@ -225,7 +225,7 @@ def test_what_a_handler_does_names_the_subscription_and_the_event(follow: Follow
 
     deliver()
 
-    name = f"zoo.Invoice:{task.pk}"
+    name = f"testapp.Invoice:{task.pk}"
     (told,) = diary.contexts
     assert (told.actor, told.parent, told.data) == (
         "subscription diary",
@@ -323,7 +323,7 @@ def test_one_name_is_for_one_handler(follow: Follow) -> None:
         (("", Invoice), {}, "1 to 100"),
         (("n" * 101, Invoice), {}, "1 to 100"),
         (("name", []), {}, "task model"),
-        (("name", ["zoo.Invoice"]), {}, "task model"),
+        (("name", ["testapp.Invoice"]), {}, "task model"),
         (("name", Invoice), {"kinds": ["finished"]}, "there are enqueue"),
         (("name", Invoice), {"max_attempts": 0}, "1 or more"),
     ],
@@ -340,7 +340,7 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
     saved(Invoice)
     Delivery.objects.update(event_time=clock.after("default", -100))
     dead = Delivery.objects.create(
-        subscription="gone", model="zoo.Invoice", task_key="1", sequence=1, kind="ack",
+        subscription="gone", model="testapp.Invoice", task_key="1", sequence=1, kind="ack",
         event_time=clock.now("default"),
     )  # fmt: skip
 
@@ -445,6 +445,6 @@ def test_the_check_of_a_database_tells_before_saving_fails(follow: Follow) -> No
             editor.create_model(Delivery)
 
     assert name == DELIVERIES_ID
-    assert "zoo.Elsewhere" in message
+    assert "testapp.Elsewhere" in message
     assert "diary" in message
     assert told_by_check("other") == []

@@ -1,0 +1,87 @@
+"""A database that does not answer: the pages say so, and show what the others hold."""
+
+import pytest
+from django.urls import reverse
+
+from django_simpletask3.models import registry
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.writer import apply
+from tests.admin.steps import step, text, url
+from tests.testapp.models import Invoice
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("other_is_away"),
+]
+
+AWAY = "The database &#x27;other&#x27; does not answer"
+PAGES = ("changelist", "recoveries")
+
+
+def dashboard(client, page: str = "changelist"):
+    return client.get(reverse(f"admin:django_simpletask3_dashboard_{page}"))
+
+
+@pytest.fixture
+def lost_task(transactional_db: None) -> Invoice:
+    task = step(Invoice.objects.create(), Status.RUNNING)
+    apply(task, EventKind.RECOVER, reason="worker_died")
+    return step(task, Status.SUCCESS)
+
+
+def test_the_dashboard_shows_what_the_others_hold(superuser, lost_task) -> None:
+    page = dashboard(superuser)
+
+    assert f"{AWAY}: " in text(page)
+    assert [one["number"] for one in page.context["recoveries"]] == ["1"]
+    assert page.context["charts"][0].shapes
+
+
+def test_the_recoveries_show_what_the_others_hold(superuser, lost_task) -> None:
+    page = dashboard(superuser, "recoveries")
+
+    assert f"{AWAY}." in text(page)
+    assert [one["reason"] for one in page.context["found"]] == ["worker_died"]
+
+
+def test_an_export_ends_with_what_it_could_not_read(superuser, lost_task) -> None:
+    file = b"".join(dashboard(superuser, "export").streaming_content).decode()
+
+    assert "worker_died" in file.splitlines()[1]
+    assert ",other," in file.splitlines()[-1]
+    assert "This database does not answer." in file.splitlines()[-1]
+
+
+@pytest.mark.parametrize("page", ["change", "timeline"])
+def test_the_page_of_a_task_needs_its_own_database_only(superuser, lost_task, page) -> None:
+    response = superuser.get(url(lost_task, page))
+
+    assert response.status_code == 200
+    assert "does not answer" in response.content.decode()
+    assert "hush-hush" not in response.content.decode()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) -> None:
+    registry._has_table.cache_clear()
+
+    told = dashboard(watcher("view_reminder"), page)
+
+    assert f"{AWAY}." in text(told)
+
+
+def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
+    registry._has_table.cache_clear()
+
+    file = dashboard(watcher("view_reminder"), "export")
+
+    assert b",other," in b"".join(file.streaming_content).splitlines()[-1]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_database_said_is_not_for_viewers(watcher, page) -> None:
+    told = dashboard(watcher("view_invoice", "view_elsewhere"), page)
+
+    assert f"{AWAY}." in text(told)
+    assert "unable to open" not in text(told)
+    assert "hush-hush" not in text(told)

@@ -1,0 +1,80 @@
+"""Deleting tasks in the admin: what is on legal hold stays, and the page says why."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+
+from django_simpletask3.admin import delete_protection
+from tests.admin.steps import text, told, url
+from tests.testapp.models import Dunning, ForeignInvoice, Invoice, PaidInvoice
+
+ON_HOLD = "is on legal hold: nothing of it is deleted until the hold is lifted."
+
+
+def delete_selected(client, model, *tasks):
+    chosen = {"action": "delete_selected", "_selected_action": [task.pk for task in tasks]}
+    return client.post(url(model), {**chosen, "post": "yes"}, follow=True)
+
+
+def delete_one(client, model, task):
+    return client.post(url(task, "delete"), {"post": "yes"}, follow=True)
+
+
+each_way = pytest.mark.parametrize("way", [delete_one, delete_selected])
+
+
+@each_way
+@pytest.mark.parametrize("model", [Invoice, ForeignInvoice, PaidInvoice])
+def test_a_task_on_hold_is_not_deleted_and_the_page_says_why(superuser, model, way) -> None:
+    task = model.objects.create()
+    task.hold("a lawsuit")
+
+    page = way(superuser, model, task)
+
+    assert page.status_code == 200
+    assert ON_HOLD in text(page)
+    assert model.objects.filter(pk=task.pk).exists()
+    assert not LogEntry.objects.exists()
+
+
+@each_way
+def test_nor_is_what_would_take_it_along(superuser, pending_task, way) -> None:
+    Dunning.objects.create(invoice=pending_task).hold("a lawsuit")
+
+    page = way(superuser, Invoice, pending_task)
+
+    assert text(page).count(ON_HOLD) == 1
+    assert Invoice.objects.filter(pk=pending_task.pk).exists()
+
+
+@each_way
+def test_a_hold_that_comes_in_between_is_told_as_well(
+    superuser, pending_task, way, monkeypatch
+) -> None:
+    monkeypatch.setattr(delete_protection, "on_hold", lambda objs: [])
+    pending_task.hold("a lawsuit")
+
+    page = way(superuser, Invoice, pending_task)
+
+    assert page.status_code == 200
+    assert "is on legal hold" in told(page)[0]
+    assert Invoice.objects.filter(pk=pending_task.pk).exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_of_several_none_is_deleted(superuser, pending_task, finished_task) -> None:
+    finished_task.hold()
+
+    delete_selected(superuser, Invoice, pending_task, finished_task)
+
+    assert Invoice.objects.count() == 2
+
+
+@each_way
+def test_what_was_lifted_is_deleted(superuser, pending_task, way) -> None:
+    pending_task.hold()
+    pending_task.lift()
+
+    page = way(superuser, Invoice, pending_task)
+
+    assert page.status_code == 200
+    assert not Invoice.objects.exists()

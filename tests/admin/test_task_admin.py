@@ -1,0 +1,263 @@
+"""The pages of each task model answer, save own columns, and record who did it."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.sites import site
+from django.db.models.fields.files import FieldFile
+from django.forms import Form
+from django.utils import timezone
+
+from django_simpletask3.admin import SimpleTaskAdmin
+from django_simpletask3.states import Status
+from tests.admin.steps import ZOO, kinds, make, step, text, told, url
+from tests.testapp.models import (
+    Customer,
+    ForeignInvoice,
+    Invoice,
+    Numbered,
+    PaidInvoice,
+    Reminder,
+    TextKeyed,
+    UuidKeyed,
+)
+
+each_model = pytest.mark.parametrize("model", ZOO)
+
+
+def filled_in(page) -> dict[str, object]:
+    """What a browser posts if nobody changes anything."""
+    form: Form = page.context["adminform"].form
+    data = {form[name].html_name: form[name].value() for name in form.fields}
+    for name, value in list(data.items()):
+        if hasattr(value, "isoformat"):
+            data |= {f"{name}_0": f"{value:%Y-%m-%d}", f"{name}_1": f"{value:%H:%M:%S}"}
+    empty = (type(None), FieldFile)
+    return {
+        name: value
+        for name, value in data.items()
+        if value is not False and not isinstance(value, empty)
+    }
+
+
+@pytest.fixture
+def customer(db: None) -> Customer:
+    return Customer.objects.create(name="Ada")
+
+
+@each_model
+def test_the_list_shows_a_task_in_each_state(superuser, model) -> None:
+    task = step(make(model), Status.SUCCESS)
+
+    response = superuser.get(url(model))
+
+    assert response.status_code == 200
+    assert task in response.context["cl"].result_list
+    assert "Succeeded" in text(response)
+
+
+@each_model
+def test_a_task_can_be_added_and_is_queued(superuser, model, customer) -> None:
+    page = superuser.get(url(model, "add"))
+    required = {"id": "c/d é", "script": '{"do": "value"}', "customer": customer.pk, "hidden": ""}
+
+    response = superuser.post(url(model, "add"), filled_in(page) | required)
+
+    task = model._base_manager.get()
+    assert (page.status_code, response.status_code) == (200, 302)
+    assert kinds(task) == ["enqueue"]
+    assert task.events.get().actor == "root"
+
+
+@each_model
+def test_a_task_can_be_looked_at_and_saved(superuser, model) -> None:
+    task = step(make(model), Status.SUCCESS)
+    page = superuser.get(url(task))
+
+    response = superuser.post(url(task), filled_in(page) | {"script": '{"do": "value"}'})
+
+    assert (page.status_code, response.status_code) == (200, 302)
+    assert kinds(task) == ["enqueue", "start", "ack"]
+    assert "Timeline" in text(page)
+
+
+@each_model
+def test_deleting_a_task_leaves_its_stream(superuser, model) -> None:
+    task = make(model)
+    stream = task.event_model.objects.using(task._state.db).filter(task=task.pk)
+
+    page = superuser.get(url(task, "delete"))
+    response = superuser.post(url(task, "delete"), {"post": "yes"})
+
+    assert (page.status_code, response.status_code) == (200, 302)
+    assert not model._base_manager.exists()
+    assert [event.kind for event in stream] == ["enqueue", "delete"]
+    assert stream.last().actor == "root"
+
+
+@each_model
+def test_deleting_many_tasks_leaves_their_streams(superuser, model) -> None:
+    task = make(model)
+    data = {"action": "delete_selected", "_selected_action": [task.pk], "post": "yes"}
+
+    superuser.post(url(model), data)
+
+    stream = task.event_model.objects.using(task._state.db)
+    assert not model._base_manager.exists()
+    assert [(event.kind, event.actor) for event in stream.filter(sequence=2)] == [
+        ("delete", "root")
+    ]
+
+
+@each_model
+def test_the_history_page_answers(superuser, model) -> None:
+    assert superuser.get(url(make(model), "history")).status_code == 200
+
+
+def test_saving_a_finished_task_writes_own_columns_and_runs_nothing(superuser) -> None:
+    task = step(Invoice.objects.create(amount=1), Status.SUCCESS)
+
+    superuser.post(
+        url(task), {"amount": 5, "priority": 0, "status": 0, "result_data": "", "worker": "x"}
+    )
+
+    task.refresh_from_db()
+    assert (task.amount, task.status, task.result_data) == (5, Status.SUCCESS, "OK")
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
+def test_a_stale_form_cannot_undo_a_move(superuser) -> None:
+    task = Invoice.objects.create(amount=1)
+    data = filled_in(superuser.get(url(task)))
+    step(task, Status.SUCCESS)
+
+    superuser.post(url(task), data | {"amount": 6})
+
+    task.refresh_from_db()
+    assert (task.amount, task.status) == (6, Status.SUCCESS)
+
+
+def test_the_key_of_a_task_cannot_be_changed(superuser) -> None:
+    task = TextKeyed.objects.create(id="first")
+
+    superuser.post(url(task), {"id": "second", "priority": 3})
+
+    assert [(row.pk, row.priority) for row in TextKeyed.objects.all()] == [("first", 3)]
+
+
+def test_an_error_in_an_own_column_shows_the_form_again(superuser, pending_task) -> None:
+    response = superuser.post(url(pending_task), {"amount": "seven", "priority": 0})
+
+    assert response.status_code == 200
+    assert "Enter a whole number" in text(response)
+    assert "enqueue" in text(response)
+
+
+def test_save_as_new_makes_a_task_with_a_life_of_its_own(superuser, monkeypatch) -> None:
+    monkeypatch.setattr(site.get_model_admin(Invoice), "save_as", True)
+    task = step(Invoice.objects.create(amount=1), Status.SUCCESS)
+
+    superuser.post(url(task), {"amount": 2, "priority": 0, "_saveasnew": "1"})
+
+    copy = Invoice.objects.get(amount=2)
+    assert (copy.status, kinds(copy)) == (Status.PENDING, ["enqueue"])
+
+
+def test_a_task_edited_in_the_list_keeps_its_state(superuser, monkeypatch) -> None:
+    monkeypatch.setattr(site.get_model_admin(Invoice), "list_editable", ["amount"])
+    task = step(Invoice.objects.create(amount=1), Status.SUCCESS)
+    form = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": task.pk, "_save": "Save"}
+
+    superuser.post(url(Invoice), form | {"form-0-amount": 4})
+
+    task.refresh_from_db()
+    assert (task.amount, task.status, task.result_data) == (4, Status.SUCCESS, "OK")
+
+
+def test_columns_of_the_state_machine_are_no_inputs(superuser, running_task) -> None:
+    page = superuser.get(url(running_task)).content.decode()
+
+    inputs = set(re.findall(r'<(?:input|select|textarea)[^>]* name="(\w+)"', page))
+    assert {"amount", "fails", "task_biz_field", "priority", "run_after_0"} <= inputs
+    assert not inputs & {"status", "attempt", "worker", "success", "result_data", "check_at"}
+
+
+def test_the_add_form_asks_for_own_columns_and_the_schedule_only(superuser) -> None:
+    page = superuser.get(url(Invoice, "add"))
+
+    shown = [name for fieldset in page.context["adminform"] for name in fieldset.fields]
+    assert shown == ["amount", "fails", "task_biz_field", ("run_after", "priority")]
+
+
+def test_own_fieldsets_can_name_ours(superuser, pending_task, monkeypatch) -> None:
+    own = ("Money", {"fields": ("amount",)})
+    monkeypatch.setattr(
+        site.get_model_admin(Invoice), "fieldsets", (own, SimpleTaskAdmin.task_fieldset)
+    )
+
+    page = superuser.get(url(pending_task))
+    add = superuser.get(url(Invoice, "add"))
+
+    assert [fieldset.name for fieldset in page.context["adminform"]] == ["Money", "Task"]
+    assert add.status_code == 200
+
+
+def test_a_model_with_an_order_of_its_own_keeps_it(superuser) -> None:
+    tasks = [Reminder.objects.create() for _ in range(3)]
+
+    listed = list(superuser.get(url(Reminder)).context["cl"].result_list)
+
+    assert listed == tasks[::-1]
+
+
+@pytest.mark.parametrize("model", [Invoice, Numbered, UuidKeyed, ForeignInvoice])
+def test_the_newest_task_comes_first(superuser, model) -> None:
+    tasks = [model.objects.create() for _ in range(5)]
+
+    listed = list(superuser.get(url(model)).context["cl"].result_list)
+
+    assert listed == tasks[::-1]
+
+
+@pytest.mark.parametrize("model", [PaidInvoice, ForeignInvoice])
+def test_a_task_stands_in_the_list_of_its_root(superuser, model) -> None:
+    task = model.objects.create(amount=3)
+
+    listed = superuser.get(url(Invoice)).context["cl"].result_list
+
+    assert [row.pk for row in listed] == [task.pk]
+
+
+def test_the_lists_filters_work(superuser, running_task, finished_task) -> None:
+    response = superuser.get(url(Invoice), {"status__exact": "20"})
+
+    assert list(response.context["cl"].result_list) == [finished_task]
+
+
+def test_a_task_is_called_by_its_own_words_or_its_key(superuser, pending_task, monkeypatch) -> None:
+    before = text(superuser.get(url(Invoice)))
+    monkeypatch.setattr(Invoice, "__str__", lambda self: f"invoice of {self.amount}")
+
+    after = text(superuser.get(url(Invoice)))
+
+    assert "invoice of 7" in after
+    assert "invoice of 7" not in before
+
+
+def test_what_was_done_is_told(superuser, pending_task) -> None:
+    response = superuser.post(url(pending_task), {"amount": 1, "priority": 0}, follow=True)
+
+    assert "changed successfully" in told(response)[0]
+
+
+@pytest.mark.parametrize("before", [None, timedelta(days=1)], ids=["at once", "tomorrow"])
+def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -> None:
+    due = timezone.now().replace(microsecond=0) + timedelta(hours=2)
+    task = Invoice.objects.create(run_after=before and timezone.now() + before)
+    schedule = {"run_after_0": f"{due:%Y-%m-%d}", "run_after_1": f"{due:%H:%M:%S}"}
+
+    superuser.post(url(task), {"amount": 1, "priority": 0, **schedule})
+
+    task.refresh_from_db()
+    assert (task.run_after, task.check_at) == (due, due)

@@ -1,0 +1,204 @@
+"""Of which tasks a page tells: of those whose model, and which, the user may view."""
+
+import pickle
+
+import pytest
+from django.contrib.admin.sites import site
+from django.urls import reverse
+
+from django_simpletask3.admin import viewer
+from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.writer import apply
+from tests.admin.steps import make, step, url
+from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder
+
+pytestmark = pytest.mark.django_db
+
+VARIANTS = [ForeignInvoice, PaidInvoice]
+
+
+def page(client, name: str = "changelist", **asked):
+    return client.get(reverse(f"admin:django_simpletask3_dashboard_{name}"), asked)
+
+
+def told_by(client) -> str:
+    """Everything that the dashboard, the recoveries and their export say."""
+    shown = "".join(page(client, name).content.decode() for name in ("changelist", "recoveries"))
+    return shown + b"".join(page(client, "export").streaming_content).decode()
+
+
+def lost(model, reason: str, **columns):
+    """A task that was lost, and runs again in ``reason``'s worker."""
+    task = step(model.objects.create(**columns), Status.RUNNING)
+    apply(task, EventKind.RECOVER, reason=reason)
+    apply(task, EventKind.START, worker=f"worker of {reason}")
+    return task
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> None:
+    lost(Invoice, "hush-hush")
+    lost(variant, "hush-hush")
+    apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
+    client = watcher(f"view_{variant._meta.model_name}")
+
+    told = told_by(client)
+    charts = page(client).context["charts"]
+
+    assert "hush-hush" not in told
+    assert not any(chart.shapes for chart in charts)
+
+
+def test_who_may_view_the_root_sees_its_rows(watcher) -> None:
+    lost(ForeignInvoice, "told")
+
+    assert "worker of told" in told_by(watcher("view_invoice"))
+
+
+def test_an_admin_that_refuses_is_believed(superuser, monkeypatch) -> None:
+    lost(Invoice, "hush-hush")
+    monkeypatch.setattr(
+        site.get_model_admin(Invoice), "has_view_permission", lambda request, obj=None: False
+    )
+
+    assert "hush-hush" not in told_by(superuser)
+
+
+@pytest.fixture
+def small_ones_only(monkeypatch) -> None:
+    """The list of invoices shows those of less than ten."""
+    model_admin = site.get_model_admin(Invoice)
+    monkeypatch.setattr(
+        model_admin, "get_queryset", lambda request: Invoice.objects.filter(amount__lt=10)
+    )
+
+
+@pytest.mark.usefixtures("small_ones_only")
+def test_rows_that_the_list_does_not_show_are_not_told_of(superuser) -> None:
+    shown = lost(Invoice, "told", amount=9)
+    hidden = lost(Invoice, "hush-hush", amount=10)
+    for task in (shown, hidden):
+        apply(task, EventKind.ACK, worker="node-1")
+
+    told = told_by(superuser)
+    (bar,) = page(superuser).context["charts"][0].shapes
+
+    assert "told" in told
+    assert "hush-hush" not in told
+    assert "1 succeeded" in bar.said
+
+
+def test_a_list_that_is_cut_is_left_out(superuser, monkeypatch) -> None:
+    lost(Invoice, "hush-hush")
+    monkeypatch.setattr(
+        site.get_model_admin(Invoice), "get_queryset", lambda request: Invoice.objects.all()[:5]
+    )
+
+    assert "hush-hush" not in told_by(superuser)
+
+
+def child_of(parent, model):
+    task = make(model)
+    rows_of(model, task._state.db).filter(pk=task.pk).bookkeep(parent=name_of(parent))
+    return task
+
+
+def test_children_that_one_may_not_view_are_not_named(staff, running_task) -> None:
+    mine, theirs = child_of(running_task, Invoice), child_of(running_task, Reminder)
+
+    shown = staff("view_invoice").get(url(running_task)).content.decode()
+
+    assert f"testapp.Invoice {mine.pk}" in shown
+    assert "testapp.Reminder" not in shown
+    assert url(theirs) not in shown
+
+
+@pytest.mark.usefixtures("small_ones_only")
+def test_children_that_the_list_does_not_show_are_not_named(superuser, running_task) -> None:
+    child = child_of(running_task, Invoice)
+    Invoice.objects.filter(pk=child.pk).update(amount=10)
+
+    shown = superuser.get(url(running_task)).content.decode()
+
+    assert f"testapp.Invoice {child.pk}" not in shown
+
+
+def test_a_parent_that_one_may_not_view_is_no_link(staff) -> None:
+    parent = make(Reminder)
+    child = child_of(parent, Invoice)
+
+    shown = staff("view_invoice").get(url(child)).content.decode()
+
+    assert name_of(parent) in shown
+    assert url(parent) not in shown
+
+
+def test_a_row_of_another_database_does_not_lead_to_one_of_the_same_key(
+    superuser, running_task
+) -> None:
+    here = Reminder.objects.create()
+    there = Reminder.objects.using("other").create(pk=here.pk)
+    Reminder.objects.using("other").filter(pk=there.pk).bookkeep(parent=name_of(running_task))
+
+    shown = superuser.get(url(running_task)).content.decode()
+
+    assert f"testapp.Reminder@other {there.pk}" in shown
+    assert url(here) not in shown
+
+
+def test_a_parent_in_another_database_is_no_link(superuser, pending_task) -> None:
+    here = Reminder.objects.create()
+    Invoice.objects.filter(pk=pending_task.pk).bookkeep(parent=f"testapp.Reminder@other:{here.pk}")
+
+    shown = superuser.get(url(pending_task)).content.decode()
+
+    assert f"testapp.Reminder@other:{here.pk}" in shown
+    assert url(here) not in shown
+
+
+def test_a_database_that_is_not_the_default_one_has_its_pages(superuser, running_task) -> None:
+    child = child_of(running_task, Elsewhere)
+
+    assert url(child) in superuser.get(url(running_task)).content.decode()
+
+
+def test_a_task_that_is_shown_can_be_pickled(superuser, pending_task) -> None:
+    shown = superuser.get(url(pending_task)).context["original"]
+
+    (there,) = pickle.loads(pickle.dumps([shown]))
+
+    assert there == pending_task
+    assert viewer.viewer_of(shown) is not None
+    assert viewer.viewer_of(there) is None
+
+
+def test_recoveries_name_their_database(superuser) -> None:
+    lost(Reminder, "here")
+    task = Reminder.objects.using("other").create()
+    for kind in (EventKind.START, EventKind.RECOVER):
+        apply(task, kind, using="other", reason="there")
+
+    found = page(superuser, "recoveries").context["found"]
+
+    assert {one["reason"]: one["database"] for one in found} == {
+        "here": "default",
+        "there": "other",
+    }
+    assert "href" not in next(one["task"] for one in found if one["reason"] == "there")
+
+
+def test_the_page_of_a_task_names_the_queue_of_what_was_saved(superuser) -> None:
+    task = PaidInvoice.objects.create()
+
+    shown = superuser.get(url(Invoice.objects.get(pk=task.pk))).content.decode()
+
+    assert "#queue-testapp.PaidInvoice" in shown
+    assert PaidInvoice.get_event_channel() in shown
+
+
+def test_only_who_sees_the_dashboard_is_led_there(staff, running_task) -> None:
+    shown = staff("view_invoice").get(url(running_task)).content.decode()
+
+    assert "#queue-testapp.Invoice" not in shown

@@ -1,0 +1,283 @@
+"""Whatever is done to rows or streams past the state machine is found, and nothing else is."""
+
+import json
+import threading
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections, models
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3.audit import readers
+from django_simpletask3.audit.check import Finding, audit
+from django_simpletask3.ledger.stream_check import Problem
+from django_simpletask3.models.registry import databases_of, roots
+from django_simpletask3.states import EventKind, Status
+from tests.audit.tampering import CRIMES
+from tests.steps import TABLES, brought, label_of, moved, row_of, saved, stream_of
+from tests.testapp.models import Elsewhere, Invoice, Letter, TextKeyed, UuidKeyed
+
+pytestmark = pytest.mark.django_db
+
+ERROR = {"type": "ValueError", "message": "no", "traceback": "..."}
+
+
+def lived(model: type[Any]) -> Any:
+    """A task with seven events, and another one beside it."""
+    for _ in range(2):
+        task = moved(saved(model), EventKind.START)
+        moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
+        moved(task, EventKind.START)
+        task.note("half way", done=0.5)
+        moved(task, EventKind.ACK, result={"sum": [1, 2.5, "ü"]})
+        task.note("looks good")
+    return task
+
+
+def found_everywhere(**asked: Any) -> list[Finding]:
+    tables = [(root, using) for root in roots() for using in databases_of(root)]
+    return [one for table in tables for one in audit(*table, **asked)]
+
+
+@pytest.mark.parametrize("model", [Invoice, TextKeyed, UuidKeyed, Elsewhere], ids=label_of)
+def test_nothing_is_wrong_with_what_went_through_the_machine(model: type[Any]) -> None:
+    lived(model)
+    for status in Status:
+        brought(saved(model), status)
+    saved(model).delete()
+    moved(brought(saved(model), Status.SUCCESS), EventKind.RESET)
+
+    assert found_everywhere() == []
+
+
+@pytest.mark.parametrize("name", CRIMES)
+def test_what_was_done_past_the_machine_is_found(name: str) -> None:
+    task = lived(Invoice)
+    done = CRIMES[name]
+    done.commit(task)
+
+    found = [one for one in found_everywhere() if one.task == str(task.pk)]
+
+    assert {(one.sequence, one.problem) for one in found} == done.found
+    assert all(one.advice and not one.repaired for one in found)
+
+
+@pytest.mark.parametrize("name", CRIMES)
+def test_repairing_puts_right_what_intact_events_can_tell_and_leaves_the_rest(name: str) -> None:
+    task = lived(Invoice)
+    CRIMES[name].commit(task)
+    before = len(stream_of(task))
+
+    found = [one for one in found_everywhere(repair=True) if one.task == str(task.pk)]
+
+    assert {one.repaired for one in found} == {CRIMES[name].is_repairable}
+    left = [one for one in found_everywhere() if one.task == str(task.pk)]
+    if CRIMES[name].is_repairable:
+        assert left == []
+        last = stream_of(task)[-1]
+        assert last.reason == "audit"
+        assert last.data["found"] == [one.what for one in found]
+    else:
+        assert [one.problem for one in left] == [one.problem for one in found]
+        assert len(stream_of(task)) == before
+
+
+def test_a_waiting_task_that_was_marked_as_done_waits_again_and_is_looked_after() -> None:
+    task = saved(Invoice)
+    models.QuerySet(Invoice).filter(pk=task.pk).update(
+        status=Status.SUCCESS, success=True, check_at=None
+    )
+
+    found_everywhere(repair=True)
+
+    row = row_of(task)
+    assert (row.status, row.success) == (Status.PENDING, None)
+    assert Invoice.objects.lost().get() == task
+
+
+@pytest.mark.parametrize("model", TABLES, ids=label_of)
+def test_every_table_of_tasks_is_audited(model: type[Any]) -> None:
+    task = saved(model)
+    models.QuerySet(model, using=task._state.db).filter(pk=task.pk).update(attempt=3)
+
+    (finding,) = found_everywhere()
+
+    assert (finding.model, finding.task) == (model._meta.label, str(task.pk))
+
+
+def test_a_deleted_row_whose_key_is_used_again_is_fine() -> None:
+    task = saved(TextKeyed, id="again")
+    task.delete()
+    brought(saved(TextKeyed, id="again"), Status.SUCCESS)
+
+    assert found_everywhere() == []
+
+
+def test_a_deletion_that_left_the_row_is_found() -> None:
+    task = saved(Invoice)
+    columns = {**models.QuerySet(Invoice).filter(pk=task.pk).values().get()}
+    task.delete()
+    models.QuerySet(Invoice).bulk_create([Invoice(**columns)])
+
+    assert [one.problem for one in found_everywhere()] == [Problem.ROW]
+
+
+def test_only_tasks_with_recent_events_are_examined_if_that_is_asked() -> None:
+    old, recent = saved(Invoice), saved(Invoice)
+    event = recent.note("now")
+    models.QuerySet(Invoice).update(attempt=3)
+
+    found = found_everywhere(since=event.event_time)
+
+    assert [one.task for one in found] == [str(recent.pk)]
+    assert old.pk != recent.pk
+
+
+def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "ROW_BATCH_SIZE", 3)
+    monkeypatch.setattr(readers, "EVENT_BATCH_SIZE", 4)
+    tasks = [lived(model) for model in (Invoice, TextKeyed, UuidKeyed) for _ in range(4)]
+    for task in tasks:
+        models.QuerySet(type(task)).filter(pk=task.pk).update(attempt=9)
+    saved(Invoice).delete()
+    counted: list[int] = []
+
+    found = found_everywhere(on_tasks=counted.append)
+
+    assert sorted(one.task for one in found) == sorted(str(task.pk) for task in tasks)
+    assert sum(counted) == 2 * len(tasks) + 1
+
+
+def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "ROW_BATCH_SIZE", 5)
+    monkeypatch.setattr(readers, "EVENT_BATCH_SIZE", 10)
+    for _ in range(12):
+        saved(Invoice)
+    long = saved(Invoice)
+    for number in range(60):
+        long.note(str(number))
+
+    with CaptureQueriesContext(connections["default"]) as queries:
+        assert list(audit(Invoice, "default")) == []
+
+    sizes = [query["sql"].rpartition("LIMIT ")[2] for query in queries if "LIMIT" in query["sql"]]
+    assert set(sizes) <= {"5", "10"}
+
+
+def test_what_is_moved_while_it_is_examined_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = saved(Invoice)
+    read = readers.rows
+
+    def read_and_move(*asked: Any) -> Any:
+        rows = list(read(*asked))
+        if task.sequence == 1:
+            task.note("in between")
+        return iter(rows)
+
+    monkeypatch.setattr(readers, "rows", read_and_move)
+
+    assert list(audit(Invoice, "default")) == []
+    assert task.sequence == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_looks_wrong_is_looked_at_while_nobody_can_move_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = lived(Invoice)
+    CRIMES["row says another done_time"].commit(task)
+    mover = threading.Thread(target=lambda: (task.note("meanwhile"), connections.close_all()))
+    waits: list[bool] = []
+    read = readers.rows
+
+    def read_slowly(root: Any, using: str, pks: Any) -> Any:
+        if connections[using].in_atomic_block and not waits:
+            mover.start()
+            mover.join(0.5)
+            waits.append(mover.is_alive())
+        return read(root, using, pks)
+
+    monkeypatch.setattr(readers, "rows", read_slowly)
+
+    assert [one.problem for one in audit(Invoice, "default")] == [Problem.ROW]
+    mover.join()
+    assert waits == [True]
+
+
+def command(*words: str) -> tuple[str, int]:
+    """What the command says, and its exit code."""
+    said = StringIO()
+    try:
+        call_command("django-simpletask3-audit", *words, stdout=said)
+    except SystemExit as end:
+        return said.getvalue(), int(end.code or 0)
+    return said.getvalue(), 0
+
+
+def test_the_command_is_content_when_nothing_is_wrong() -> None:
+    lived(Invoice)
+
+    assert command() == ("2 tasks examined: nothing is wrong.\n", 0)
+
+
+def test_the_command_tells_what_is_wrong_and_what_to_do() -> None:
+    task = lived(Invoice)
+    CRIMES["changed reason"].commit(task)
+
+    said, code = command("--model", "testapp.Invoice")
+
+    assert code == 1
+    assert f"testapp.Invoice {task.pk} (default) #3 digest: the retry was changed" in said
+    assert "Compare with a backup" in said
+
+
+def test_the_command_tells_programs() -> None:
+    task = lived(Invoice)
+    CRIMES["result changed"].commit(task)
+    CRIMES["cut by one"].commit(lived(Letter))
+
+    said, code = command("--json")
+
+    told = json.loads(said)
+    assert code == 1
+    assert (told["tasks"], told["count"]) == (4, 2)
+    assert {one["problem"] for one in told["findings"]} == {"result", "tail"}
+    assert set(told["findings"][0]) == {
+        "model",
+        "database",
+        "task",
+        "sequence",
+        "problem",
+        "what",
+        "advice",
+        "repaired",
+    }
+
+
+def test_the_command_repairs_in_the_name_of_who_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    task = lived(Invoice)
+    CRIMES["row says another status"].commit(task)
+
+    said, code = command("--repair")
+
+    assert code == 1
+    assert "Repaired." in said
+    assert stream_of(task)[-1].actor == "ada"
+    assert command()[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "testapp.Nothing"], "No such task model: testapp.Nothing"),
+        (["--since", "yesterday"], "is no time"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(words: list[str], message: str) -> None:
+    from django.core.management.base import CommandError
+
+    with pytest.raises(CommandError, match=message):
+        call_command("django-simpletask3-audit", *words)

@@ -1,0 +1,215 @@
+"""An exported stream proves itself, without a database."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import models
+
+from django_simpletask3.audit.export import export_streams
+from django_simpletask3.audit.verify import Flaw, Manifest, verify_export
+from django_simpletask3.ledger.digests import erased_from
+from django_simpletask3.states import EventKind, Status
+from tests.steps import brought, moved, saved
+from tests.testapp.models import Elsewhere, Invoice, Keyworded, TextKeyed
+
+pytestmark = pytest.mark.django_db
+
+ERROR = {"type": "ValueError", "message": "no", "traceback": "..."}
+
+
+def bundle(*tables: Any, **asked: Any) -> tuple[list[str], Manifest]:
+    file = StringIO()
+    manifest = export_streams(file, tables or [(Invoice, "default")], **asked)
+    return file.getvalue().splitlines(keepends=True), manifest
+
+
+def flaws(lines: list[str]) -> list[str]:
+    return [one.what for one in verify_export(lines) if isinstance(one, Flaw)]
+
+
+def lived() -> Any:
+    task = moved(saved(Invoice), EventKind.START)
+    moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
+    moved(task, EventKind.START)
+    task.note("nü", moment=task.start_time, parts={1, 2}, odd={3: "three"})
+    return moved(task, EventKind.ACK, result="OK")
+
+
+def test_what_is_exported_is_verified() -> None:
+    tasks = [lived(), brought(saved(Invoice), Status.CANCELED)]
+    brought(saved(Invoice), Status.SUCCESS).delete()
+
+    lines, manifest = bundle()
+
+    told = list(verify_export(lines))
+    assert told == [manifest]
+    assert (manifest.streams, manifest.events) == (3, 6 + 2 + 4)
+    assert len(lines) == 1 + manifest.events + manifest.streams + 1
+    assert {json.loads(line).get("task") for line in lines[1:-1]} >= {str(t.pk) for t in tasks}
+
+
+def test_an_erased_payload_does_not_break_the_proof() -> None:
+    task = lived()
+    retry = task.events.get(kind=EventKind.RETRY)
+    models.QuerySet(task.event_model).filter(pk=retry.pk).update(data=erased_from(retry.data))
+    moved(task, EventKind.ERASE)
+
+    lines, _ = bundle()
+
+    assert flaws(lines) == []
+    assert "no" not in json.loads(lines[3])["data"]["error"].values()
+
+
+def test_a_stream_that_was_broken_before_is_told() -> None:
+    task = lived()
+    models.QuerySet(task.event_model).filter(task=task.pk, sequence=5).update(reason="because")
+
+    lines, _ = bundle()
+
+    assert flaws(lines) == ["#5 digest: the note was changed"]
+
+
+def changed(number: int, **words: Any) -> Callable[[list[str]], list[str]]:
+    def change(lines: list[str]) -> list[str]:
+        line = json.dumps({**json.loads(lines[number]), **words}, separators=(",", ":"))
+        return [*lines[:number], line + "\n", *lines[number + 1 :]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("tamper", "word"),
+    [
+        pytest.param(changed(5, reason="because"), "#5 digest", id="changed event"),
+        pytest.param(changed(5, data={"done": 1}), "#5 digest", id="changed data"),
+        pytest.param(changed(5, task="77"), "#5 digest", id="another task"),
+        pytest.param(lambda lines: lines[:5] + lines[6:], "gap", id="removed event"),
+        pytest.param(lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]], "gap", id="swap"),
+        pytest.param(lambda lines: [*lines[:6], lines[5], *lines[6:]], "gap", id="doubled event"),
+        pytest.param(lambda lines: lines[:6] + lines[7:], "tail", id="last event"),
+        pytest.param(changed(7, row=None), "orphan", id="row removed"),
+        pytest.param(changed(5, event_time="noon"), "no event", id="no time"),
+        pytest.param(changed(5, sequence="five"), "no event", id="no number"),
+        pytest.param(changed(5, to_status=float("inf")), "no event", id="no status"),
+        pytest.param(lambda lines: [*lines[:5], "[" * 100_000], "no line", id="too deep"),
+        pytest.param(changed(5, attempt=None, kind=None), "#5 digest", id="nothing"),
+        pytest.param(changed(7, row={"status": 20}), "no row", id="half a row"),
+        pytest.param(changed(7, row="gone"), "no row", id="no row"),
+        pytest.param(lambda lines: [*lines, lines[1]], "after the last line", id="appended"),
+        pytest.param(lambda lines: lines[:-1], "was cut", id="no end"),
+        pytest.param(lambda lines: lines[:4], "was cut", id="half"),
+        pytest.param(lambda lines: [lines[0], lines[-1]], "tells of", id="a whole stream"),
+        pytest.param(lambda lines: lines[1:], "no line of a bundle", id="no head"),
+        pytest.param(lambda lines: ["hello\n"], "no line of a bundle", id="something else"),
+        pytest.param(lambda lines: [], "was cut", id="empty"),
+        pytest.param(changed(8, events=3), "tells of", id="end"),
+    ],
+)
+def test_tampering_shows(tamper: Callable[[list[str]], list[str]], word: str) -> None:
+    lived()
+    lines, _ = bundle()
+
+    found = flaws(tamper(lines))
+
+    assert any(word in what for what in found), found
+
+
+def test_every_single_byte_counts() -> None:
+    lived()
+    lines, manifest = bundle()
+
+    for number, line in enumerate(lines[:-1]):
+        other = line.replace('"', "'", 1) if number % 2 else line.replace(":", ": ", 1)
+        told = list(verify_export([*lines[:number], other, *lines[number + 1 :]]))
+        assert told != [manifest]
+
+
+def test_tasks_of_a_period_are_written_with_their_whole_streams() -> None:
+    saved(Invoice)
+    task = saved(Invoice)
+    event = task.note("later")
+    earlier = task.events.first().event_time
+
+    _, since = bundle(since=event.event_time)
+    _, until = bundle(until=earlier)
+
+    assert (since.streams, since.events) == (1, 2)
+    assert (until.streams, until.events) == (1, 1)
+
+
+def test_streams_of_several_tables_and_databases_are_written() -> None:
+    saved(TextKeyed)
+    saved(Elsewhere)
+
+    lines, manifest = bundle((TextKeyed, "default"), (Elsewhere, "other"), (Keyworded, "default"))
+
+    assert manifest.streams == 2
+    assert {json.loads(line).get("database") for line in lines[1:-1]} == {"default", "other"}
+    assert flaws(lines) == []
+
+
+def command(*words: Any) -> tuple[str, int]:
+    said = StringIO()
+    try:
+        call_command("django-simpletask3-audit", *map(str, words), stdout=said)
+    except SystemExit as end:
+        return said.getvalue(), int(end.code or 0)
+    return said.getvalue(), 0
+
+
+def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any) -> None:
+    task = lived()
+    saved(Invoice)
+    path = tmp_path / "invoice.jsonl"
+
+    said, _ = command("export", "--model", "testapp.Invoice", "--task", task.pk, "--output", path)
+    with django_db_blocker.block():
+        verdict = command("verify", path)
+
+    assert "1 streams, 6 events" in said
+    assert verdict[1] == 0
+    digest = verdict[0].splitlines()[-1].split()[-1]
+    assert digest in said
+    assert command("verify", path, "--digest", digest)[1] == 0
+    assert command("verify", path, "--digest", "0" * 64)[1] == 1
+
+
+def test_the_command_finds_a_changed_file(tmp_path: Path) -> None:
+    lived()
+    path = tmp_path / "all.jsonl"
+    command("export", "--output", path)
+    path.write_text(path.read_text().replace('"reason":""', '"reason":"x"', 1))
+
+    said, code = command("verify", path)
+
+    assert code == 1
+    assert "line 8: testapp.Invoice" in said
+
+
+def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    path.write_text("precious")
+
+    with pytest.raises(CommandError, match="cannot be written"):
+        command("export", "--output", path)
+
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "--task", "1", "--output", "x"], "needs one --model"),
+        (["export", "--model", "testapp.Invoice", "--task", "x", "--output", "x"], "is no key"),
+        (["verify", "/nonexistent"], "cannot be read"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(words: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        command(*words)

@@ -1,0 +1,125 @@
+"""An instance is made without its class where nobody would notice, and nowhere else."""
+
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import connection, models
+from django.db.models.signals import post_init, pre_init
+from django.test.utils import isolate_apps
+
+from django_simpletask3.db.fast_instances import build_without_init, may_skip_init
+from django_simpletask3.models.loading import load_instances
+from tests.steps import saved
+from tests.testapp.models import Invoice, Odd
+
+
+class Doubling(models.query_utils.DeferredAttribute):
+    def __set__(self, instance: Any, value: Any) -> None:
+        vars(instance)[self.field.attname] = value * 2
+
+
+class Doubled(models.IntegerField):  # type: ignore[type-arg]
+    descriptor_class = Doubling
+
+
+def made(**body: Any) -> type[models.Model]:
+    meta = type("Meta", (), {"app_label": "testapp"})
+    with isolate_apps("tests.testapp"):
+        return type("Made", (models.Model,), {"__module__": __name__, "Meta": meta, **body})
+
+
+def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
+    models.Model.__init__(self, *args, **kwargs)
+
+
+def called(cls: Any, *_: Any, **__: Any) -> Any:
+    return object.__new__(cls)
+
+
+def assigned(self: Any, name: str, value: Any) -> None:
+    object.__setattr__(self, name, value)
+
+
+def test_a_plain_model_has_a_shell() -> None:
+    assert may_skip_init(made(number=models.IntegerField()))
+    assert may_skip_init(made(owner=models.ForeignKey("self", models.CASCADE)))
+    assert may_skip_init(Invoice)
+    assert may_skip_init(Invoice.event_model)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"__init__": constructed},
+        {"__new__": called},
+        {"__setattr__": assigned},
+        {"number": Doubled()},
+    ],
+    ids=["a constructor", "a maker", "assignments", "a column"],
+)
+def test_what_does_something_of_its_own_is_called(body: dict[str, Any]) -> None:
+    assert not may_skip_init(made(**body))
+
+
+@pytest.mark.parametrize("signal", [pre_init, post_init], ids=["pre_init", "post_init"])
+def test_a_model_somebody_listens_to_is_called(signal: Any, request: Any) -> None:
+    listen = lambda **_: None  # noqa: E731
+    signal.connect(listen, sender=Odd)
+    request.addfinalizer(lambda: signal.disconnect(listen, sender=Odd))
+
+    assert not may_skip_init(Odd)
+    assert may_skip_init(Invoice)
+
+
+def test_a_shell_is_what_its_class_makes() -> None:
+    columns = {"id": 7, "task_biz_field": "x"}
+
+    new, read = build_without_init(Invoice, columns), build_without_init(Invoice, columns, "other")
+
+    assert (new._state.adding, new._state.db, new.pk) == (True, None, 7)
+    assert (read._state.adding, read._state.db, read.task_biz_field) == (False, "other", "x")
+    assert "amount" in read.get_deferred_fields()
+    assert new == read == Invoice(**columns)
+
+
+@pytest.mark.django_db
+def test_a_model_that_does_something_when_it_is_read_is_read_by_django(monkeypatch: Any) -> None:
+    plain = Invoice.from_db.__func__
+
+    def from_db(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        task = plain(cls, *args, **kwargs)
+        task.noticed = True
+        return task
+
+    monkeypatch.setattr(Invoice, "from_db", classmethod(from_db))
+
+    [found] = load_instances(Invoice, "default", [saved(Invoice).pk])
+
+    assert found.noticed
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("zone", [UTC, ZoneInfo("Asia/Shanghai"), None], ids=str)
+def test_moments_are_read_as_django_reads_them(zone: Any, settings: Any, request: Any) -> None:
+    task = saved(Invoice)
+    _be_in(zone, settings)
+    request.addfinalizer(lambda: _be_in(UTC, settings))
+
+    [found] = load_instances(Invoice, "default", [task.pk])
+
+    expected = Invoice.objects.get(pk=task.pk)
+    assert (found.add_time, found.add_time.tzinfo) == (
+        expected.add_time,
+        expected.add_time.tzinfo,
+    )
+
+
+def _be_in(zone: Any, settings: Any) -> None:
+    """Let the database tell the time in ``zone``; None: naively."""
+    connection.close()
+    settings.USE_TZ = zone is not None
+    connection.settings_dict["TIME_ZONE"] = str(zone) if isinstance(zone, ZoneInfo) else None
+    for name in ("timezone", "timezone_name"):
+        vars(connection).pop(name, None)

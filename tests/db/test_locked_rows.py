@@ -1,0 +1,135 @@
+"""A batch of rows: read under lock, written back if nobody moved them meanwhile."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connections, models
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3.db.locked_rows import LockedRows
+from django_simpletask3.exceptions import StaleTask
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply_all
+from tests.steps import brought, row_of, saved
+from tests.testapp.models import ForeignInvoice, Invoice, UuidKeyed
+
+pytestmark = pytest.mark.django_db
+
+
+def running(number: int, model: type[Any] = Invoice) -> list[Any]:
+    return [brought(saved(model), Status.RUNNING) for _ in range(number)]
+
+
+def acknowledged(tasks: list[Any], results: list[Any], **details: Any) -> list[Any]:
+    """The rows of ``tasks`` after one batch gave them ``results``."""
+    apply_all(
+        [
+            Transition(task, EventKind.ACK, worker="w1", result=result, **details)
+            for task, result in zip(tasks, results, strict=True)
+        ]
+    )
+    return [row_of(task) for task in tasks]
+
+
+def changes(made: CaptureQueriesContext) -> int:
+    """How often the database was told of changes; what is told of many rows at once counts once."""
+    return len([query for query in made if re.search(r"UPDATE \S+ (AS \S+ )?SET", query["sql"])])
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [[1], [True], [1.0]],
+        [{"a": 0}, {"a": False}, {"a": -0.0}],
+        [1, True, 1.0],
+        [Decimal("1.0"), Decimal("1.00"), Decimal("sNaN")],
+        ["", None, 0],
+        ["same", "same", "same"],
+        [None, None, None],
+    ],
+    ids=repr,
+)
+def test_each_of_a_batch_gets_its_own_value_also_if_others_are_equal(results: list[Any]) -> None:
+    rows = acknowledged(running(3), results)
+
+    assert [repr(row.result_data) for row in rows] == [repr(result) for result in results]
+
+
+def test_a_batch_may_write_expressions() -> None:
+    tasks = running(2)
+    moves = [
+        Transition(tasks[0], EventKind.ACK, worker="w1", values={"amount": F("amount") + 5}),
+        Transition(tasks[1], EventKind.ACK, worker="w1", values={"amount": 7}),
+    ]
+
+    apply_all(moves)
+
+    assert [row_of(task).amount for task in tasks] == [5, 7]
+
+
+def test_a_child_table_gets_the_columns_that_are_its_own() -> None:
+    tasks = running(2, ForeignInvoice)
+    moves = [
+        Transition(tasks[0], EventKind.ACK, worker="w1", values={"amount": 1, "currency": "USD"}),
+        Transition(tasks[1], EventKind.ACK, worker="w1", values={"amount": 2, "currency": "EUR"}),
+    ]
+
+    apply_all(moves)
+
+    assert [(row_of(t).amount, row_of(t).currency) for t in tasks] == [(1, "USD"), (2, "EUR")]
+
+
+def test_rows_that_change_alike_are_written_in_one_statement() -> None:
+    tasks = running(20)
+
+    with CaptureQueriesContext(connections["default"]) as made:
+        acknowledged(tasks, list(range(20)))
+
+    assert changes(made) == 1
+
+
+def test_the_rows_of_one_statement_are_bounded() -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(1500)])
+
+    with CaptureQueriesContext(connections["default"]) as made:
+        apply_all([Transition(task, EventKind.RESET) for task in tasks])
+
+    assert changes(made) == 2
+    assert {row.sequence for row in models.QuerySet(Invoice)} == {2}
+
+
+def test_five_hundred_rows_are_one_batch() -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(500)])
+
+    apply_all([Transition(task, EventKind.START, worker="w1") for task in tasks])
+    rows = acknowledged(tasks, [{"n": n} for n in range(500)])
+
+    assert [row.result_data for row in rows] == [{"n": n} for n in range(500)]
+
+
+def test_a_row_that_was_moved_after_it_was_read_is_not_written() -> None:
+    first, second = running(2)
+    rows = LockedRows(Invoice, "default", [first.pk, second.pk])
+    rows.read(["sequence", "status"])
+    models.QuerySet(Invoice).filter(pk=second.pk).update(sequence=9)
+    rows.change(first, {"sequence": 3, "worker": "w2"})
+    rows.change(second, {"sequence": 3, "worker": "w2"})
+
+    with pytest.raises(StaleTask):
+        rows.write([first, second])
+
+    assert row_of(second).worker == "w1"
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{{{}}}", "{.hex}"])
+def test_a_row_is_found_by_any_spelling_of_its_key(spelling: str) -> None:
+    task = saved(UuidKeyed)
+    task.pk = spelling.format(task.pk)
+
+    task.cancel()
+
+    assert row_of(task).status == Status.CANCELED

@@ -1,0 +1,272 @@
+"""What is written at once is what was said, whichever pen a database has: one suite for all."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3.db.backends import store_for
+from django_simpletask3.db.postgresql.store import PostgresStore
+from django_simpletask3.db.store import Change, Store
+from django_simpletask3.ledger import outbox, subscribers
+from django_simpletask3.ledger.subscribers import Subscriber
+from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.best_effort import apply_each
+from django_simpletask3.transitions.compare_and_set import plan_statements
+from django_simpletask3.transitions.insert import insert_all
+from django_simpletask3.transitions.transition import Transition, known_row
+from tests.steps import kinds, row_of, saved, stream_of
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TERSE = store_for(Invoice, "default").has_batch_statements
+KINDS = {"portable": Store, "of this database": type(store_for(Invoice, "default"))}
+VALUES: dict[str, dict[str, Any]] = {
+    "texts": {"task_biz_field": "é\u2028\"'\\%s {0}", "worker": "a:1:b"},
+    "nothing": {"task_biz_field": None, "result_data": None},
+    "numbers": {"amount": -(2**31), "fails": True, "priority": 7},
+    "times": {"run_after": datetime(2026, 2, 28, 23, 59, 59, 999999, UTC)},
+    "values": {"result_data": {"a": [1, "\x00", {"b": None}]}, "error_data": "x" * 10_000},
+}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+def pen(request: Any) -> Store:
+    return request.param(Invoice, "default")
+
+
+def changed(task: Invoice, columns: dict[str, Any]) -> Change:
+    return Change(task.pk, task.sequence, {"sequence": task.sequence + 1, **columns})
+
+
+@pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
+def test_a_row_says_what_it_was_told(pen: Store, columns: dict[str, Any]) -> None:
+    tasks = [saved(Invoice) for _ in range(3)]
+
+    written = pen.update([changed(task, columns) for task in tasks])
+
+    assert written == 3
+    for task in tasks:
+        row = row_of(task)
+        assert {name: getattr(row, name) for name in columns} == columns
+
+
+def test_an_hour_that_comes_twice_is_not_one_hour(pen: Store) -> None:
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    moments = [first, first.replace(fold=1)]
+    tasks = [saved(Invoice) for _ in moments]
+
+    pairs = zip(tasks, moments, strict=True)
+    pen.update([changed(task, {"run_after": moment}) for task, moment in pairs])
+
+    early, late = [row_of(task).run_after for task in tasks]
+    assert late - early == timedelta(hours=1)
+
+
+def test_a_row_that_was_moved_is_left_alone(pen: Store) -> None:
+    first, second = saved(Invoice), saved(Invoice)
+    second.note()
+
+    written = pen.update(
+        [
+            Change(first.pk, 1, {"sequence": 2, "amount": 5}),
+            Change(second.pk, 1, {"sequence": 2, "amount": 5}),
+        ]
+    )
+
+    assert written == 1
+    assert (row_of(first).amount, row_of(second).amount) == (5, 0)
+
+
+def test_what_only_django_can_say_is_said_by_django(pen: Store) -> None:
+    task = saved(Invoice, amount=3)
+
+    written = pen.update([changed(task, {"amount": F("amount") + 4})])
+
+    assert (written, row_of(task).amount) == (1, 7)
+
+
+def test_events_have_their_keys_when_they_are_there(pen: Store) -> None:
+    tasks = [saved(Invoice) for _ in range(3)]
+    events = []
+    for task in tasks:
+        [event] = stream_of(task)
+        event.pk, event.sequence, event._state.adding = None, 2, True
+        event.data = {"said": "\ud800 é"}
+        events.append(event)
+
+    pen.append_events(events)
+
+    assert [stream_of(task)[-1].pk for task in tasks] == [event.pk for event in events]
+    assert {repr(stream_of(task)[-1].data) for task in tasks} == {repr({"said": "\ud800 é"})}
+
+
+@pytest.mark.skipif(not TERSE, reason="rows are read first here")
+class TestUnread:
+    """Moves of rows that were not read again."""
+
+    def claims(self, tasks: list[Invoice]) -> list[Transition]:
+        return [
+            Transition(
+                task,
+                EventKind.START,
+                worker="w1",
+                data={"claim": "c"},
+                last_known_row=known_row(task),
+            )
+            for task in tasks
+        ]
+
+    def test_a_batch_is_one_statement(self, django_assert_num_queries: Any) -> None:
+        moves = self.claims([saved(Invoice) for _ in range(5)])
+
+        with django_assert_num_queries(1):
+            apply_each(moves)
+
+        assert {row_of(move.task).status for move in moves} == {Status.RUNNING}
+        assert [kinds(move.task) for move in moves] == [["enqueue", "start"]] * 5
+
+    def test_a_receiver_that_raises_undoes_a_batch(self, request: Any) -> None:
+        def refuse(**_: Any) -> None:
+            raise ValueError("not this one")
+
+        moves = self.claims([saved(Invoice) for _ in range(2)])
+        event_recorded.connect(refuse, sender=Invoice)
+        request.addfinalizer(lambda: event_recorded.disconnect(refuse, sender=Invoice))
+
+        apply_each(moves)
+
+        assert [str(move.error) for move in moves] == ["not this one"] * 2
+        assert [kinds(move.task) for move in moves] == [["enqueue"]] * 2
+        assert [move.task.status for move in moves] == [Status.PENDING] * 2
+        assert {row_of(move.task).status for move in moves} == {Status.PENDING}
+
+    def test_a_subscriber_is_told_in_the_same_transaction(self, monkeypatch: Any) -> None:
+        everything = Subscriber("audit", (Invoice,), frozenset(EventKind), 20, print)
+        moves = self.claims([saved(Invoice)])
+        monkeypatch.setitem(subscribers._subscribers, "audit", everything)
+
+        with CaptureQueriesContext(connection) as made:
+            apply_each(moves)
+
+        verbs = [query["sql"].split()[0] for query in made]
+        assert verbs == ["BEGIN", "WITH", "INSERT", "COMMIT"]
+        assert [delivery.kind for delivery in outbox.waiting("default")] == [EventKind.START]
+
+    def test_what_a_statement_has_made_stays_if_the_next_one_fails(self, monkeypatch: Any) -> None:
+        first, second = self.claims([saved(Invoice), saved(Invoice)])
+        second.values = {"amount": 7}
+        move, made = PostgresStore.update_with_events, []
+
+        def move_once(*args: Any) -> Any:
+            if made:
+                raise OperationalError("gone")
+            made.append(args)
+            return move(*args)
+
+        monkeypatch.setattr(PostgresStore, "update_with_events", move_once)
+        apply_each([first, second])
+
+        assert [kinds(each.task) for each in (first, second)] == [["enqueue", "start"], ["enqueue"]]
+        assert (first.error, str(second.error)) == (None, "gone")
+        assert (first.event is None, second.event is None) == (False, True)
+        assert (first.task.status, second.task.status) == (Status.RUNNING, Status.PENDING)
+
+    def test_what_is_not_as_it_was_known_is_read_and_judged(self) -> None:
+        tasks = [saved(Invoice) for _ in range(3)]
+        moves = self.claims(tasks)
+        row_of(tasks[1]).note("looked at")
+        row_of(tasks[2]).cancel()
+
+        with CaptureQueriesContext(connection) as made:
+            apply_each(moves)
+
+        verbs = [query["sql"].split()[0] for query in made]
+        assert verbs == ["WITH", "BEGIN", "SELECT", "WITH", "INSERT", "COMMIT"]
+        assert [kinds(task)[1:] for task in tasks] == [["start"], ["note", "start"], ["cancel"]]
+        assert [move.refusal is None for move in moves] == [True, True, False]
+
+    def test_two_moves_of_one_task_are_made_one_after_the_other(self) -> None:
+        task = saved(Invoice)
+        moves = [*self.claims([task]), *self.claims([task])]
+        moves[1].data = {"claim": "another"}
+
+        apply_each(moves)
+
+        assert kinds(task) == ["enqueue", "start"]
+        assert moves[1].refusal is not None
+
+    def test_a_row_that_somebody_holds_is_passed_over(self, held_row: Any) -> None:
+        free, held = saved(Invoice), saved(Invoice)
+        moves = self.claims([held, free])
+
+        with held_row(held):
+            apply_each(moves)
+
+        assert kinds(free) == ["enqueue", "start"]
+        assert moves[0].error is not None
+        assert kinds(held) == ["enqueue"]
+
+    def test_a_row_by_itself_is_passed_over_if_somebody_holds_it(self, held_row: Any) -> None:
+        held = saved(Invoice)
+        [[(_, change)]] = plan_statements(self.claims([held]), Invoice, "default")
+
+        with held_row(held), connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+            moved = store_for(Invoice, "default").update_with_events([change])
+            cursor.execute("RESET lock_timeout")
+
+        assert (moved, kinds(held)) == (set(), ["enqueue"])
+
+    def test_a_row_by_itself_is_left_alone_if_somebody_moved_it(self) -> None:
+        task = saved(Invoice)
+        [[(_, change)]] = plan_statements(self.claims([task]), Invoice, "default")
+        row_of(task).note("looked at")
+
+        moved = store_for(Invoice, "default").update_with_events([change])
+
+        assert (moved, row_of(task).status) == (set(), Status.PENDING)
+
+
+@pytest.fixture
+def held_row() -> Callable[[Invoice], AbstractContextManager[None]]:
+    """A context in which another session has locked the row of a task."""
+
+    @contextmanager
+    def hold(task: Invoice) -> Iterator[None]:
+        other = connection.copy()
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("BEGIN")
+                cursor.execute("SELECT 1 FROM testapp_invoice WHERE id = %s FOR UPDATE", [task.pk])
+            yield
+        finally:
+            other.close()
+
+    return hold
+
+
+def test_rows_get_their_keys_in_the_order_in_which_they_were_given() -> None:
+    tasks = [Invoice(amount=number) for number in range(2500)]
+
+    Invoice.objects.bulk_create(tasks, batch_size=1000)
+
+    stored = dict(Invoice.objects.values_list("pk", "amount"))
+    assert [stored[task.pk] for task in tasks] == list(range(2500))
+    assert len({task.pk for task in tasks}) == 2500
+
+
+def test_rows_whose_keys_are_known_are_left_to_django() -> None:
+    assert not insert_all([Invoice(pk=4711)], "default")
+
+    Invoice.objects.bulk_create([Invoice(pk=4711)])
+
+    assert kinds(Invoice.objects.get(pk=4711)) == ["enqueue"]

@@ -1,0 +1,770 @@
+"""What follows a commit: bells in Redis, then signals; and what follows when Redis is away."""
+
+import copy
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3 import signals
+from django_simpletask3.context import task_context
+from django_simpletask3.db import clock
+from django_simpletask3.queue import get_queue
+from django_simpletask3.signals import (
+    SIGNALS,
+    event_recorded,
+    task_canceled,
+    task_enqueued,
+    task_transitioned,
+)
+from django_simpletask3.states import TRANSITIONS, EventKind, Status
+from tests.eventually import eventually
+from tests.redis_servers import RedisServer
+from tests.steps import (
+    WAYS,
+    ZOO,
+    brought,
+    is_ringing,
+    kinds,
+    label_of,
+    marked_for_recovery,
+    moved,
+    new,
+    row_of,
+    saved,
+    stream_of,
+    waiting,
+)
+from tests.testapp.models import (
+    Elsewhere,
+    ForeignInvoice,
+    Invoice,
+    Letter,
+    PaidInvoice,
+    Reminder,
+    UuidKeyed,
+)
+
+transactional = pytest.mark.django_db(transaction=True)
+
+
+class Undone(Exception):
+    """What undoes a block."""
+
+
+@contextmanager
+def undone(using: str = "default") -> Iterator[None]:
+    """A transaction, or a savepoint, that is rolled back."""
+    with suppress(Undone), transaction.atomic(using=using):
+        yield
+        raise Undone
+
+
+def everything_waiting(channel: str) -> list[str]:
+    """The ids of all messages in a channel, in the order in which they are taken."""
+    return [message.id for message in get_queue().claim(channel, worker="t", limit=1000, lease=60)]
+
+
+@transactional
+@pytest.mark.parametrize("model", ZOO, ids=label_of)
+def test_a_saved_task_rings_once(model: type[Any]) -> None:
+    task = saved(model)
+
+    assert waiting(task) == 1
+    assert is_ringing(task)
+
+
+@transactional
+def test_a_message_says_which_row_to_look_at_and_nothing_else() -> None:
+    task = saved(Invoice)
+
+    (message,) = get_queue().claim(task.get_event_channel(), worker="t", lease=60)
+
+    assert message.id == f"django-simpletask3:testapp.invoice:{task.pk}"
+    assert message.data == {"app_label": "testapp", "model_name": "invoice", "id": task.pk}
+
+
+@transactional
+def test_a_key_that_is_no_number_travels_as_text() -> None:
+    task = saved(UuidKeyed)
+
+    (message,) = get_queue().claim(task.get_event_channel(), worker="t", lease=60)
+
+    assert message.data["id"] == str(task.pk)
+
+
+@transactional
+def test_a_row_elsewhere_than_the_router_says_names_its_database() -> None:
+    task = Reminder()
+    task.save(using="other")
+
+    assert task.get_task_data()["using"] == "other"
+    assert "using" not in saved(Elsewhere).get_task_data()
+    assert "using" not in saved(Reminder).get_task_data()
+
+
+@transactional
+def test_the_bell_rings_after_the_commit_and_not_before() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        before = waiting(task)
+
+    assert (before, waiting(task)) == (0, 1)
+
+
+@transactional
+def test_the_bell_rings_after_the_commit_of_its_own_database() -> None:
+    with transaction.atomic(using="other"):
+        task = saved(Elsewhere)
+        with transaction.atomic():
+            pass
+        before = waiting(task)
+
+    assert (before, waiting(task)) == (0, 1)
+
+
+@transactional
+@pytest.mark.parametrize("using", ["default", "other"])
+def test_a_row_that_is_rolled_back_never_rings(using: str) -> None:
+    with undone(using):
+        Reminder().save(using=using)
+
+    assert waiting(Reminder) == 0
+    assert not Reminder.objects.using(using).exists()
+
+
+@transactional
+def test_a_savepoint_that_is_rolled_back_never_rings_but_what_is_around_it_does() -> None:
+    with transaction.atomic():
+        before = saved(UuidKeyed)
+        with undone():
+            saved(UuidKeyed)
+        after = saved(UuidKeyed)
+
+    found = everything_waiting(UuidKeyed.get_event_channel())
+    assert found == [before.get_task_id(), after.get_task_id()]
+
+
+@transactional
+def test_what_a_rolled_back_savepoint_did_to_the_instance_silences_no_bell() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        with undone():
+            task.cancel()
+
+    assert row_of(task).status == Status.PENDING
+    assert waiting(task) == 1
+
+
+@transactional
+def test_several_saves_of_one_object_ring_once() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        for amount in range(5):
+            task.amount = amount
+            task.save()
+        with transaction.atomic():
+            task.save()
+
+    assert waiting(task) == 1
+    assert kinds(task) == ["enqueue"]
+
+
+@transactional
+def test_saving_a_pending_task_again_makes_sure_that_it_rings_and_never_twice() -> None:
+    task = saved(Invoice)
+    everything = get_queue()
+    everything.cancel_many(task.get_event_channel(), [task.get_task_id()])
+    lost = waiting(task)
+
+    for _ in range(3):
+        row_of(task).save()
+
+    assert (lost, waiting(task)) == (0, 1)
+
+
+@transactional
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
+@pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
+def test_saving_a_task_that_does_not_wait_rings_nothing(around: bool, status: Status) -> None:
+    task = brought(saved(Invoice), status)
+    get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
+
+    with transaction.atomic() if around else nullcontext():
+        task.save()
+        task.save(update_fields=["amount"])
+
+    assert waiting(task) == 0
+    assert kinds(task) == ["enqueue", *WAYS[status]]
+
+
+@transactional
+def test_a_task_for_later_does_not_ring_now() -> None:
+    later = clock.after("default", 3600)
+
+    task = saved(Invoice, run_after=later)
+
+    assert waiting(task) == 0
+    assert row_of(task).check_at == row_of(task).run_after == later
+
+
+@transactional
+@pytest.mark.parametrize("text", [False, True])
+def test_a_time_without_zone_is_taken_as_django_takes_it(text: bool) -> None:
+    moment = clock.now("default").replace(tzinfo=None) + timedelta(hours=1)
+
+    with pytest.warns(RuntimeWarning, match="naive"):
+        task = saved(Invoice, run_after=str(moment) if text else moment)
+
+    assert waiting(task) == 0
+    assert row_of(task).run_after.replace(tzinfo=None) == moment
+
+
+@transactional
+def test_a_task_whose_time_has_come_rings() -> None:
+    task = saved(Invoice, run_after=clock.after("default", -1))
+
+    assert waiting(task) == 1
+
+
+@transactional
+def test_a_task_with_priority_is_the_next_to_be_taken() -> None:
+    tasks = [saved(Invoice, priority=priority) for priority in (0, 0, 1)]
+
+    found = everything_waiting(Invoice.get_event_channel())
+
+    assert found == [tasks[n].get_task_id() for n in (2, 0, 1)]
+
+
+@transactional
+def test_a_thousand_tasks_ring_in_a_few_calls() -> None:
+    calls = commands_of_redis()
+
+    Invoice.objects.bulk_enqueue([{"amount": n} for n in range(1000)])
+
+    assert waiting(Invoice) == 1000
+    assert commands_of_redis() - calls < 15
+
+
+def commands_of_redis() -> int:
+    """How many scripts Redis has run."""
+    stats = get_queue().db.info("commandstats")
+    return sum(
+        int(stats.get(name, {}).get("calls", 0)) for name in ("cmdstat_evalsha", "cmdstat_eval")
+    )
+
+
+@transactional
+def test_a_thousand_deleted_tasks_cost_a_few_calls() -> None:
+    Invoice.objects.bulk_enqueue([{"amount": n} for n in range(1000)])
+    calls = commands_of_redis()
+
+    Invoice.objects.all().delete()
+
+    assert waiting(Invoice) == 0
+    assert commands_of_redis() - calls < 15
+
+
+@transactional
+@pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
+@pytest.mark.parametrize("way", ["cancel", "delete"])
+def test_a_task_that_must_not_run_is_taken_out_of_the_queue(way: str, around: bool) -> None:
+    task, other = saved(Invoice), saved(Invoice)
+
+    with transaction.atomic() if around else nullcontext():
+        getattr(task, way)()
+
+    assert everything_waiting(Invoice.get_event_channel()) == [other.get_task_id()]
+
+
+@transactional
+def test_a_task_that_is_born_and_called_off_in_one_transaction_never_rings(heard: Any) -> None:
+    with transaction.atomic():
+        saved(Invoice).cancel()
+
+    assert waiting(Invoice) == 0
+
+
+@transactional
+def test_a_task_that_is_called_off_and_reset_in_one_transaction_rings() -> None:
+    task = saved(Invoice)
+
+    with transaction.atomic():
+        task.cancel()
+        task.reset()
+
+    assert waiting(task) == 1
+
+
+@transactional
+def test_a_reset_takes_the_message_from_its_holder() -> None:
+    task = saved(Invoice)
+    (held,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
+    moved(task, EventKind.START)
+
+    task.reset()
+
+    assert waiting(task) == 1
+    assert get_queue().ack_many([held]) == [False]
+
+
+@pytest.fixture
+def mute_server() -> Iterator[str]:
+    """The URL of a server that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture
+def dead_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture
+def frozen_server(own_redis_server: RedisServer) -> str:
+    """A server that has been spoken with, and has stopped in the middle."""
+    assert get_queue().waiting("any") == 0
+    own_redis_server.freeze()
+    return own_redis_server.url
+
+
+@pytest.fixture
+def bad_url() -> str:
+    return "http://nowhere"
+
+
+@pytest.fixture
+def redis_away(request: pytest.FixtureRequest, settings: Any) -> None:
+    """Redis as the parameter says, or a port that nobody listens at."""
+    url = request.getfixturevalue(getattr(request, "param", "dead_port"))
+    if url != settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL:
+        settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+
+
+def each_way(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("redis_away", names, indirect=True)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[int]]:
+    """The levels of what this package has logged above INFO."""
+    caplog.set_level(logging.INFO)
+
+    def levels() -> list[int]:
+        return [r.levelno for r in caplog.records if r.levelno > logging.INFO]
+
+    return levels
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+@transactional
+@each_way("dead_port", "mute_server", "frozen_server", "bad_url")
+@pytest.mark.usefixtures("redis_away")
+def test_a_save_succeeds_in_two_seconds_with_one_line_and_is_left_to_recovery(
+    logged: Callable[[], list[int]],
+) -> None:
+    task = Invoice(amount=3)
+
+    took = seconds_of(task.save)
+
+    assert took < 2.0
+    assert logged() == [logging.WARNING]
+    assert (row_of(task).status, kinds(task)) == (Status.PENDING, ["enqueue"])
+    assert marked_for_recovery(task)
+
+
+@transactional
+@each_way("mute_server")
+@pytest.mark.usefixtures("redis_away")
+def test_many_saves_in_an_outage_do_not_each_wait_for_it() -> None:
+    tasks = [Invoice() for _ in range(20)]
+
+    took = seconds_of(lambda: [task.save() for task in tasks])
+
+    assert took < 4.0
+    assert all(marked_for_recovery(task) for task in tasks)
+
+
+@transactional
+@pytest.mark.usefixtures("redis_away")
+def test_a_bulk_in_an_outage_is_left_to_recovery_as_one(logged: Callable[[], list[int]]) -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(50)])
+
+    assert logged() == [logging.WARNING]
+    assert all(marked_for_recovery(task) for task in tasks)
+
+
+@transactional
+@each_way("dead_port", "bad_url")
+@pytest.mark.usefixtures("redis_away")
+def test_an_outage_keeps_nobody_else_from_what_follows_the_commit(heard: Any) -> None:
+    followed: list[str] = []
+
+    with transaction.atomic():
+        transaction.on_commit(lambda: followed.append("before"))
+        saved(Invoice)
+        transaction.on_commit(lambda: followed.append("after"))
+
+    assert followed == ["before", "after"]
+    assert task_enqueued in {signal for signal, *_ in heard}
+
+
+@transactional
+def test_a_model_whose_message_cannot_be_made_keeps_nobody_else_from_what_follows(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[int]], heard: Any
+) -> None:
+    def broken(task: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Invoice, "get_task_data", broken)
+    followed: list[str] = []
+
+    with transaction.atomic():
+        task = saved(Invoice)
+        transaction.on_commit(lambda: followed.append("after"))
+
+    assert followed == ["after"]
+    assert logged() == [logging.ERROR]
+    assert task_enqueued in {signal for signal, *_ in heard}
+    assert row_of(task).check_at is not None
+
+
+@transactional
+@each_way("mute_server")
+@pytest.mark.usefixtures("redis_away")
+def test_saving_resetting_canceling_and_deleting_work_in_an_outage() -> None:
+    task = saved(Invoice)
+
+    def live() -> None:
+        task.save()
+        task.reset()
+        task.cancel()
+        task.delete()
+
+    assert seconds_of(live) < 4.0
+    assert row_of(task) is None
+
+
+@transactional
+def test_redis_is_asked_again_soon_after_an_outage(own_redis_server: RedisServer) -> None:
+    own_redis_server.kill()
+    lost = saved(Invoice)
+    own_redis_server.start()
+
+    eventually(lambda: row_of(lost).save() or waiting(lost) == 1)
+
+    assert waiting(lost) == 1
+
+
+@transactional
+def test_a_task_that_somebody_took_meanwhile_is_not_marked(dead_port: str, settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = dead_port
+    lease = clock.after("default", 600)
+
+    with transaction.atomic():
+        task = saved(Invoice)
+        moved(row_of(task), EventKind.START, values={"check_at": lease})
+
+    assert row_of(task).check_at == lease
+
+
+LEGAL = [
+    (status, kind)
+    for status in Status
+    for kind in EventKind
+    if (status, kind) in TRANSITIONS and kind is not EventKind.REJECT
+]
+
+
+def test_every_kind_but_notes_and_deletions_has_the_signal_of_its_name() -> None:
+    named = {
+        kind: [name for name, signal in vars(signals).items() if signal in SIGNALS[kind]]
+        for kind in SIGNALS
+    }
+
+    assert named == {
+        "enqueue": ["task_enqueued"],
+        "start": ["task_started"],
+        "ack": ["task_succeeded"],
+        "fail": ["task_failed"],
+        "retry": ["task_retried"],
+        "recover": ["task_recovered"],
+        "drop": ["task_failed", "task_dropped"],
+        "release": ["task_released"],
+        "cancel": ["task_canceled"],
+        "reset": ["task_reset"],
+        "reject": ["task_rejected"],
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("status", "kind"), LEGAL)
+def test_every_move_sends_its_signals_after_the_commit(
+    status: Status, kind: EventKind, commit: Any, heard: Any
+) -> None:
+    task = brought(saved(Invoice), status)
+    heard.clear()
+
+    with commit():
+        moved(task, kind)
+        within = [signal for signal, *_ in heard]
+
+    event = stream_of(task)[-1]
+    assert within == [event_recorded]
+    assert heard[1:] == [
+        (signal, Invoice, task, event) for signal in (*SIGNALS.get(kind, ()), task_transitioned)
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", ZOO, ids=label_of)
+def test_the_sender_is_the_model_that_was_saved(model: type[Any], commit: Any, heard: Any) -> None:
+    task = new(model)
+    using = "other" if model is Elsewhere else "default"
+
+    with commit(using):
+        task.save()
+
+    assert [(signal, sender) for signal, sender, _, _ in heard] == [
+        (event_recorded, model),
+        (task_enqueued, model),
+        (task_transitioned, model),
+    ]
+    assert all(told is task and event == stream_of(task)[0] for _, _, told, event in heard)
+
+
+@pytest.mark.django_db
+def test_a_refused_last_word_is_told_as_what_it_is(commit: Any, heard: Any) -> None:
+    task = brought(saved(Invoice), Status.CANCELED)
+    heard.clear()
+
+    with commit(), pytest.raises(Exception, match="moved first"):
+        moved(task, EventKind.ACK)
+
+    assert [signal for signal, *_ in heard] == [
+        event_recorded,
+        *SIGNALS[EventKind.REJECT],
+        task_transitioned,
+    ]
+
+
+@transactional
+def test_a_move_that_is_rolled_back_is_told_to_nobody(heard: Any) -> None:
+    task = saved(Invoice)
+    heard.clear()
+
+    with undone():
+        task.cancel()
+
+    assert {signal for signal, *_ in heard} == {event_recorded}
+
+
+@transactional
+def test_the_bell_has_rung_and_the_row_is_there_when_a_signal_comes(listen: Any) -> None:
+    seen: list[tuple[int, bool, bool]] = []
+
+    def receiver(task: Any, **_: Any) -> None:
+        is_open = connections["default"].in_atomic_block
+        seen.append((waiting(task), row_of(task) is not None, is_open))
+
+    listen(receiver, task_enqueued)
+
+    saved(Invoice)
+
+    assert seen == [(1, True, False)]
+
+
+@transactional
+def test_a_receiver_that_raises_is_logged_and_changes_nothing(
+    listen: Any, logged: Callable[[], list[int]]
+) -> None:
+    def broken(**_: Any) -> None:
+        raise Undone
+
+    told: list[Any] = []
+    listen(broken, task_enqueued, task_transitioned)
+    listen(lambda task, **_: told.append(task), task_enqueued)
+
+    task = saved(Invoice)
+
+    assert told == [task]
+    assert logged() == [logging.ERROR] * 2
+    assert (row_of(task).status, waiting(task)) == (Status.PENDING, 1)
+
+
+@transactional
+def test_a_receiver_may_move_the_task_on(listen: Any) -> None:
+    listen(lambda task, **_: task.cancel("not wanted"), task_enqueued)
+
+    task = saved(Invoice)
+
+    assert kinds(task) == ["enqueue", "cancel"]
+    assert waiting(task) == 0
+
+
+@transactional
+def test_signals_come_in_the_order_of_the_events(heard: Any) -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        brought(task, Status.SUCCESS)
+        with transaction.atomic():
+            task.reset()
+        task.note()
+
+    told = [event.sequence for signal, *_, event in heard if signal is task_transitioned]
+    assert told == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.django_db
+def test_in_a_test_case_every_captured_block_has_its_own_callbacks(
+    django_capture_on_commit_callbacks: Any, heard: Any
+) -> None:
+    task = saved(Invoice)
+    found = []
+    for step in (task.save, task.cancel, task.reset, lambda: saved(Invoice)):
+        with django_capture_on_commit_callbacks(execute=True) as callbacks:
+            step()
+        found.append(len(callbacks))
+
+    assert found == [1, 1, 1, 1]
+    assert waiting(Invoice) == 2
+    assert task_canceled in {signal for signal, *_ in heard}
+
+
+@transactional
+def test_a_transaction_that_is_rolled_back_silences_no_other(heard: Any) -> None:
+    def other() -> None:
+        with transaction.atomic(using="other"):
+            saved(Elsewhere)
+        connections.close_all()
+
+    with undone():
+        saved(Invoice)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+
+    told = {sender for signal, sender, *_ in heard if signal is task_transitioned}
+    assert told == {Elsewhere}
+
+
+@transactional
+def test_a_transaction_that_tells_nothing_costs_nothing(redis_client: Any) -> None:
+    task = brought(saved(Invoice), Status.SUCCESS)
+    before = commands_of_redis()
+
+    with CaptureQueriesContext(connections["default"]) as made:
+        task.save()
+
+    assert commands_of_redis() == before
+    assert [query["sql"].split()[0] for query in made].count("UPDATE") == 1
+
+
+@transactional
+@pytest.mark.parametrize("model", [PaidInvoice, ForeignInvoice], ids=label_of)
+def test_a_task_handled_as_its_root_rings_there(model: type[Any]) -> None:
+    task = saved(model)
+
+    Invoice.objects.get(pk=task.pk).reset()
+
+    assert waiting(Invoice) == 1
+
+
+@transactional
+@pytest.mark.parametrize("model", [Invoice, UuidKeyed], ids=label_of)
+def test_a_copy_made_in_the_same_transaction_rings_beside_the_original(model: type[Any]) -> None:
+    with transaction.atomic():
+        task = saved(model)
+        original = copy.copy(task)
+        task.pk = task.id = model._meta.pk.get_default()
+        task._state.adding = True
+        task.save()
+
+    assert waiting(model) == 2
+    assert is_ringing(original)
+    assert is_ringing(task)
+
+
+@transactional
+def test_what_is_assigned_after_a_save_changes_no_bell() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        task.run_after = clock.after("default", 3600)
+
+    assert waiting(task) == 1
+
+
+@transactional
+def test_a_save_in_the_same_transaction_postpones_the_bell() -> None:
+    with transaction.atomic():
+        task = saved(Invoice)
+        task.run_after = clock.after("default", 3600)
+        task.save()
+
+    assert waiting(task) == 0
+
+
+def test_what_a_receiver_does_names_the_signal_and_what_it_followed_from(
+    pending_task: Any, listen: Any, commit: Any
+) -> None:
+    made: list[Any] = []
+
+    def follow(task: Any, **_: Any) -> None:
+        made.append(saved(Letter))
+        task.note("seen")
+
+    listen(follow, task_canceled)
+
+    with commit():
+        pending_task.cancel()
+
+    name = f"testapp.Invoice:{pending_task.pk}"
+    (letter,) = made
+    birth = stream_of(letter)[0]
+    assert letter.parent == name
+    assert birth.actor == "signal task_canceled"
+    assert birth.data == {"cause": f"{name} #2", "parent": name}
+    assert stream_of(pending_task)[-1].actor == "signal task_canceled"
+
+
+def test_a_receiver_acts_for_whoever_caused_the_signal(
+    pending_task: Any, listen: Any, commit: Any
+) -> None:
+    listen(lambda task, **_: task.note("seen"), task_canceled)
+
+    with task_context(actor="ann"), commit():
+        pending_task.cancel()
+
+    assert stream_of(pending_task)[-1].actor == "ann"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_follows_from_a_deletion_names_the_task_that_is_gone(
+    pending_task: Any, listen: Any
+) -> None:
+    made: list[Any] = []
+
+    def follow(event: Any, **_: Any) -> None:
+        if event.kind == EventKind.DELETE:
+            made.append(saved(Letter))
+
+    listen(follow, task_transitioned)
+    name = f"testapp.Invoice:{pending_task.pk}"
+
+    pending_task.delete()
+
+    assert made[0].parent == name

@@ -1,0 +1,144 @@
+"""Waiting until a task is final, whoever finishes it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from django_simpletask3.exceptions import WaitTimeout
+from django_simpletask3.queue import get_queue
+from django_simpletask3.states import FINAL, EventKind, Status
+from tests.eventually import eventually
+from tests.steps import brought, moved, row_of, saved
+from tests.testapp.models import Invoice
+
+transactional = pytest.mark.django_db(transaction=True)
+
+
+class Bystander(threading.Thread):
+    """Another thread that does something with its own connection."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self.work = work
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.work()
+        finally:
+            connections.close_all()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", sorted(FINAL))
+def test_a_finished_task_is_not_waited_for(status: Status) -> None:
+    stale = saved(Invoice)
+    brought(row_of(stale), status)
+
+    returned = stale.wait(0)
+
+    assert returned is stale
+    assert stale.status == status
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
+@pytest.mark.parametrize("timeout", [0, 0.1, -1])
+def test_a_task_that_is_not_finished_in_time_is_told_so(timeout: float, status: Status) -> None:
+    task = brought(saved(Invoice), status)
+    began = time.monotonic()
+
+    with pytest.raises(WaitTimeout):
+        task.wait(timeout)
+
+    assert time.monotonic() - began < timeout + 2
+
+
+@transactional
+def test_a_task_that_another_thread_finishes_is_returned_with_its_result() -> None:
+    task = brought(saved(Invoice), Status.RUNNING)
+    finisher = Bystander(lambda: moved(row_of(task), EventKind.ACK, result={"sum": 7}))
+
+    found = task.wait(10)
+
+    finisher.join()
+    assert (found.status, found.result_data) == (Status.SUCCESS, {"sum": 7})
+
+
+@transactional
+def test_waiting_ends_at_once_when_the_queue_hears_that_it_is_done() -> None:
+    task = saved(Invoice)
+    (message,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
+    moved(task, EventKind.START)
+    queue, seen = get_queue(), []
+
+    def wait() -> None:
+        began = time.monotonic()
+        row_of(task).wait(10)
+        seen.append(time.monotonic() - began)
+
+    waiter = Bystander(wait)
+    eventually(lambda: len(queue.db.client_list()) > 1 and _is_blocked(queue))
+    moved(task, EventKind.ACK)
+    queue.ack_many([message])
+    done = time.monotonic()
+    waiter.join()
+
+    assert time.monotonic() - done < 0.9
+    assert seen
+
+
+def _is_blocked(queue: Any) -> bool:
+    return int(queue.db.info("clients")["blocked_clients"]) > 0
+
+
+@transactional
+def test_a_run_that_follows_a_reset_is_waited_for_and_not_the_one_before() -> None:
+    task = saved(Invoice)
+    (message,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
+    brought(task, Status.SUCCESS)
+    get_queue().ack_many([message])
+
+    task.reset()
+
+    with pytest.raises(WaitTimeout):
+        task.wait(0.2)
+
+
+@transactional
+def test_waiting_needs_no_redis(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    task = brought(saved(Invoice), Status.RUNNING)
+    finisher = Bystander(lambda: moved(row_of(task), EventKind.ACK, result="OK"))
+
+    found = task.wait(10)
+
+    finisher.join()
+    assert found.result_data == "OK"
+
+
+@transactional
+def test_a_broken_message_in_redis_does_not_matter() -> None:
+    task = saved(Invoice)
+    queue = get_queue()
+    queue.db.hset(queue.get_item_key(task.get_task_id()), "data", b"!!python/object:os.system [")
+    moved(task, EventKind.START)
+    finisher = Bystander(lambda: moved(row_of(task), EventKind.ACK, result="OK"))
+
+    found = task.wait(10)
+
+    finisher.join()
+    assert found.result_data == "OK"
+
+
+@pytest.mark.django_db
+def test_a_task_that_is_deleted_meanwhile_does_not_exist() -> None:
+    task = saved(Invoice)
+    row_of(task).delete()
+
+    with pytest.raises(Invoice.DoesNotExist):
+        task.wait(1)

@@ -1,0 +1,261 @@
+"""What is told of databases, Redis, tables, models and workers, and what counts as a problem."""
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+from django_simpletask3.db import clock
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.models.registry import roots, task_models
+from django_simpletask3.monitoring import health
+from django_simpletask3.queue import get_queue
+from django_simpletask3.states import EventKind
+from django_simpletask3.transitions.writer import apply
+from tests.redis_servers import RedisServer
+from tests.testapp.models import Invoice, Ledger
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = "node:1:token"
+ALL = {model._meta.label: {"threads": 1, "held": 0} for model in task_models()}
+TABLES = roots()
+
+
+def told_of(told: health.Health, kind: str, model: Any, **more: Any) -> dict[str, Any]:
+    wanted = {"model": model._meta.label, **more}
+    [found] = [one for one in told[kind] if wanted.items() <= one.items()]
+    return dict(found)
+
+
+def reported(said: dict[str, Any] | None = None, worker: str = WORKER) -> None:
+    now = clock.now("default").timestamp()
+    chores = {"expired": {"ended": now - 3}}
+    known = {"node": "n", "began": now - 60, "time": now, "models": ALL, "chores": chores}
+    get_queue().report(worker, {**known, **(said or {})})
+
+
+def ran(task: Any, lease: float) -> Any:
+    until = clock.after("default", lease)
+    apply(task, EventKind.START, worker=WORKER, values={"check_at": until})
+    return task
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """The exit code of the command, and what it printed."""
+    printed = io.StringIO()
+    try:
+        call_command("django-simpletask3-status", *arguments, stdout=printed)
+    except SystemExit as ended:
+        return int(ended.code or 0), printed.getvalue()
+    return 0, printed.getvalue()
+
+
+def test_where_all_is_well_there_is_no_problem(redis_url: str) -> None:
+    reported()
+
+    told = health.snapshot()
+
+    assert (told["problems"], told["healthy"]) == ([], True)
+    assert set(told["databases"]) == {"default", "other"}
+    assert told["redis"]["error"] is None
+    assert told["redis"]["version"]
+
+
+def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
+    Invoice.objects.bulk_enqueue([{} for _ in range(3)])
+    Invoice.objects.create(run_after=clock.after("default", 3600))
+    ran(Invoice.objects.create(), lease=600)
+    ran(Invoice.objects.create(), lease=-5)
+    done = ran(Invoice.objects.create(), lease=600)
+    apply(done, EventKind.ACK, worker=WORKER)
+
+    table = told_of(health.snapshot(), "tables", Invoice, database="default")
+
+    counts = {name: table[name] for name in ("pending", "due", "running", "lease_ended", "is_all")}
+    assert counts == {"pending": 4, "due": 3, "running": 2, "lease_ended": 1, "is_all": True}
+    assert table["longest_wait"] >= 0
+    assert table["longest_ended"] >= 5
+
+
+@pytest.mark.parametrize("kind", [EventKind.RESET, EventKind.RECOVER, EventKind.RETRY])
+def test_who_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) -> None:
+    task = ran(Invoice.objects.create(), lease=600)
+    long_ago = clock.now("default") - timedelta(days=1)
+    rows_of(Invoice, "default").filter(pk=task.pk).bookkeep(add_time=long_ago)
+    apply(task, kind)
+
+    table = told_of(health.snapshot(), "tables", Invoice, database="default")
+
+    assert 0 <= table["longest_wait"] < 3600
+
+
+def test_a_model_tells_of_its_messages(redis_url: str) -> None:
+    Invoice.objects.bulk_enqueue([{} for _ in range(3)])
+    channel = Invoice.get_event_channel()
+    get_queue().lpush(channel, "nonsense")
+    messages = get_queue().claim(channel, worker=WORKER, limit=2, lease=60)
+    get_queue().dead_letter(messages[0], "for a test")
+
+    model = told_of(health.snapshot(), "models", Invoice)
+
+    assert (model["messages"], model["held"], model["dead_letters"]) == (2, 1, 1)
+
+
+def test_of_a_large_table_a_bounded_part_is_read(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "MAX_ROWS", 5)
+    Ledger.objects.bulk_enqueue([{} for _ in range(8)])
+
+    table = told_of(health.snapshot(), "tables", Ledger, database="default")
+
+    assert (table["pending"], table["is_all"]) == (5, False)
+
+
+def test_the_queries_do_not_grow_with_the_rows(
+    redis_url: str, django_assert_max_num_queries: Any
+) -> None:
+    health.snapshot()  # what is remembered of the databases is asked once
+    Ledger.objects.bulk_enqueue([{} for _ in range(50)])
+    counted = 0
+    for using in ("default", "other"):
+        # Of each database: whether it answers, its clock, its tables, and its deliveries.
+        with django_assert_max_num_queries(4, connection=connections[using]) as seen:
+            health.snapshot()
+        counted += len(seen)
+
+    assert counted >= 4
+
+
+def test_without_a_worker_nothing_is_well(redis_url: str) -> None:
+    assert [problem.split(".")[0] for problem in health.snapshot()["problems"]] == [
+        "No worker reports"
+    ]
+
+
+def test_a_model_that_waits_for_a_worker_in_vain_is_a_problem(redis_url: str) -> None:
+    Invoice.objects.create()
+    reported({"models": {"testapp.Ledger": {"threads": 1, "held": 0}}})
+
+    [problem] = health.snapshot()["problems"]
+
+    assert problem == "1 tasks of testapp.Invoice wait, and no worker runs it."
+
+
+def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
+    ran(Invoice.objects.create(), lease=-90)
+    reported()
+
+    [problem] = health.snapshot()["problems"]
+
+    assert "1 running tasks of testapp.Invoice" in problem
+    assert "nobody recovers them" in problem
+
+
+def test_a_recovery_that_stands_still_is_a_problem(redis_url: str) -> None:
+    now = clock.now("default").timestamp()
+    reported({"chores": {"expired": {"ended": now - 500}}})
+
+    [problem] = health.snapshot()["problems"]
+
+    assert "last pass of recovery" in problem
+
+
+def test_a_redis_that_is_away_is_told_with_all_the_rest(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://:hush-hush@127.0.0.1:1/0"
+    Invoice.objects.create()
+
+    code, printed = command("--json")
+
+    told = json.loads(printed)
+    assert code == 1
+    assert told["problems"][0].startswith("Redis does not answer")
+    assert "hush-hush" not in printed
+    assert told_of(told, "tables", Invoice, database="default")["pending"] == 1
+    assert told_of(told, "models", Invoice)["messages"] is None
+
+
+def test_a_redis_that_hangs_is_told_too(own_redis_server: RedisServer) -> None:
+    own_redis_server.freeze()
+
+    code, printed = command()
+
+    assert code == 1
+    assert "Redis does not answer" in printed
+
+
+def test_a_database_that_is_away_is_told_with_all_the_rest(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported()
+    nowhere = {**connections["other"].settings_dict, "NAME": "/nowhere/at/all", "PORT": "1"}
+    connections["other"].close()
+    monkeypatch.setattr(connections["other"], "settings_dict", nowhere)
+
+    told = health.snapshot()
+
+    assert [problem.split(" does")[0] for problem in told["problems"]] == ["The database 'other'"]
+    assert {table["database"] for table in told["tables"]} == {"default"}
+
+
+def test_a_wrong_setting_is_told_and_does_not_stop_the_probe(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "gopher://nowhere"
+
+    code, printed = command("--json")
+
+    assert code == 1
+    assert "Redis does not answer" in json.loads(printed)["problems"][0]
+
+
+def test_the_command_is_readable(redis_url: str) -> None:
+    Invoice.objects.create()
+    reported()
+
+    code, printed = command()
+
+    assert code == 0
+    assert "Database  default" in printed
+    assert "testapp.Invoice" in printed
+    assert WORKER in printed
+    assert printed.rstrip().endswith("All is well.")
+
+
+def test_who_retires_or_falls_silent_leaves_the_roll(settings: Any, redis_url: str) -> None:
+    reported(worker="a")
+    reported(worker="b")
+    get_queue().deregister_worker("a")
+
+    assert [report.worker for report in get_queue().workers()] == ["b"]
+
+
+def test_a_report_keeps_what_a_stock_client_reads(redis_url: str) -> None:
+    reported()
+
+    status = get_queue().get_worker_status(WORKER)
+
+    assert status is not None
+    assert status["worker"] == WORKER
+    assert status["ttl"] > 0
+    assert status["update_time"] >= status["start_time"]
+
+
+def test_rows_of_every_kind_of_model_can_be_looked_at(redis_url: str) -> None:
+    reported()
+
+    labels = {table["model"] for table in health.snapshot()["tables"]}
+
+    assert labels == {root._meta.label for root in TABLES}
+
+
+def test_what_nobody_looks_after_any_more_is_not_counted(redis_url: str) -> None:
+    task = Invoice.objects.create()
+    task.cancel()
+    past = clock.now("default") - timedelta(days=1)
+
+    assert not rows_of(Invoice, "default").filter(check_at__lte=past).exists()
+    assert told_of(health.snapshot(), "tables", Invoice, database="default")["pending"] == 0

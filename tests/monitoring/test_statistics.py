@@ -1,0 +1,245 @@
+"""Figures of a period: counted by events, measured on a sample of rows."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3.db import clock
+from django_simpletask3.db.limited_queries import first_rows
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.monitoring import statistics
+from django_simpletask3.monitoring.scope import QueryScope
+from django_simpletask3.monitoring.statistics import Period
+from django_simpletask3.states import EventKind
+from django_simpletask3.transitions.writer import apply
+from tests.testapp.models import Elsewhere, Invoice, UuidKeyed
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _the_databases_clock_is_ours(monkeypatch: pytest.MonkeyPatch, time_machine: Any) -> None:
+    """The clock of the database cannot be moved; a task's times come from it."""
+    monkeypatch.setattr(clock, "now", lambda using: datetime.now(UTC))
+    time_machine.move_to(NOON, tick=False)
+
+
+def lived(time_machine: Any, end: EventKind, *, wait: float = 0, run: float = 0) -> Any:
+    """A task that waits, runs and ends, from now on."""
+    task = Invoice.objects.create()
+    time_machine.shift(wait)
+    apply(task, EventKind.START, worker="node-1")
+    time_machine.shift(run)
+    apply(task, end, worker="node-1")
+    return task
+
+
+def test_what_happened_stands_in_its_bar(time_machine) -> None:
+    lived(time_machine, EventKind.ACK)
+    time_machine.move_to(NOON + timedelta(hours=2), tick=False)
+    lived(time_machine, EventKind.ACK)
+    lived(time_machine, EventKind.FAIL)
+
+    found = {bar.begin.hour: bar for bar in statistics.time_buckets(Period.DAY) if bar.succeeded}
+
+    assert {hour: (bar.succeeded, bar.failed) for hour, bar in found.items()} == {
+        12: (1, 0),
+        14: (1, 1),
+    }
+    assert found[14].failure_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("period", "number", "width"),
+    [
+        (Period.HOUR, 60, timedelta(minutes=1)),
+        (Period.DAY, 24, timedelta(hours=1)),
+        (Period.WEEK, 28, timedelta(hours=6)),
+        (Period.MONTH, 30, timedelta(days=1)),
+    ],
+)
+def test_bars_follow_each_other_until_now(period, number, width) -> None:
+    found = statistics.time_buckets(period)
+
+    assert len(found) == number
+    assert {bar.end - bar.begin for bar in found} == {width}
+    assert all(a.end == b.begin for a, b in pairwise(found))
+    assert found[-1].begin <= NOON < found[-1].end
+
+
+@pytest.mark.parametrize("period", Period)
+def test_an_event_of_now_is_in_the_last_bar(time_machine, period) -> None:
+    lived(time_machine, EventKind.ACK)
+
+    found = statistics.time_buckets(period)
+
+    assert [bar.succeeded for bar in found] == [0] * (len(found) - 1) + [1]
+
+
+def test_how_long_tasks_waited_and_ran(time_machine) -> None:
+    lived(time_machine, EventKind.ACK, wait=3, run=60)
+    lived(time_machine, EventKind.FAIL, wait=1, run=5)
+
+    last = statistics.time_buckets(Period.DAY)[-1]
+
+    assert (last.waits, last.runs) == ([1.0, 3.0], [5.0, 60.0])
+
+
+@pytest.mark.parametrize("end", [EventKind.CANCEL, EventKind.DROP])
+def test_what_did_not_end_by_itself_is_not_measured(time_machine, end) -> None:
+    lived(time_machine, EventKind.ACK, run=5)
+    lived(time_machine, end, run=600)
+    lived(time_machine, EventKind.FAIL, run=6)
+
+    assert statistics.time_buckets(Period.DAY)[-1].runs == [5.0, 6.0]
+
+
+def test_the_wait_of_a_task_begins_when_it_is_due(time_machine) -> None:
+    task = Invoice.objects.create(run_after=NOON + timedelta(seconds=50))
+    time_machine.shift(57)
+    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
+
+    assert statistics.time_buckets(Period.DAY)[-1].waits == [7.0]
+
+
+def test_a_second_run_has_no_wait_that_the_row_tells(time_machine) -> None:
+    task = lived(time_machine, EventKind.FAIL, wait=3)
+    task.reset()
+    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
+
+    last = statistics.time_buckets(Period.DAY)[-1]
+
+    assert (last.waits, len(last.runs)) == ([], 1)
+    assert (last.succeeded, last.failed) == (1, 1)
+
+
+def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
+    monkeypatch.setattr(statistics, "SAMPLE_SIZE", 2)
+    for run in (1, 2, 3):
+        lived(time_machine, EventKind.ACK, run=run)
+
+    last = statistics.time_buckets(Period.DAY)[-1]
+
+    assert (last.succeeded, last.runs) == (3, [2.0, 3.0])
+
+
+def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
+    """By the hour, how many tasks succeeded and failed."""
+    told = {
+        bar.begin.hour: (bar.succeeded, bar.failed)
+        for bar in statistics.time_buckets(Period.DAY, *chosen)
+    }
+    return {hour: numbers for hour, numbers in told.items() if any(numbers)}
+
+
+def test_what_is_long_over_is_counted_every_ten_minutes(time_machine) -> None:
+    later = NOON + timedelta(hours=3)
+    lived(time_machine, EventKind.ACK)
+    time_machine.move_to(later, tick=False)
+    lived(time_machine, EventKind.ACK)
+    assert ended() == {12: (1, 0), 15: (1, 0)}
+
+    lived(time_machine, EventKind.ACK)
+    time_machine.move_to(NOON, tick=False)
+    lived(time_machine, EventKind.FAIL)
+    time_machine.move_to(later, tick=False)
+
+    assert ended() == {12: (1, 0), 15: (2, 0)}
+    time_machine.shift(601)
+    assert ended() == {12: (1, 1), 15: (2, 0)}
+
+
+def test_what_others_saw_is_not_told_to_whoever_may_not_see_it(time_machine) -> None:
+    lived(time_machine, EventKind.ACK)
+    time_machine.shift(3 * 3600)
+    assert ended() == {12: (1, 0)}
+
+    assert ended(QueryScope([Invoice], {Invoice: Invoice.objects.none()})) == {}
+    assert ended(QueryScope([Invoice], {Invoice: Invoice.objects.all()})) == {12: (1, 0)}
+
+
+def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
+    lived(time_machine, EventKind.ACK)
+    time_machine.shift(3 * 3600)
+    ended()
+    monkeypatch.setattr(connection, "schema_name", "another", raising=False)
+
+    Invoice.event_model._base_manager.all()._raw_delete("default")
+
+    assert ended() == {}
+
+
+def test_some_models_can_be_chosen(time_machine) -> None:
+    lived(time_machine, EventKind.ACK)
+
+    assert not any(bar.succeeded for bar in statistics.time_buckets(Period.DAY, [UuidKeyed]))
+
+
+def test_every_database_is_looked_at(time_machine) -> None:
+    task = Elsewhere.objects.create()
+    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.ACK, worker="node-1")
+
+    assert statistics.time_buckets(Period.DAY)[-1].succeeded == 1
+
+
+def test_the_statements_do_not_grow_with_the_rows(time_machine) -> None:
+    statistics.time_buckets(Period.DAY)  # which databases have which tables is asked once
+    lived(time_machine, EventKind.ACK)
+    with CaptureQueriesContext(connection) as few:
+        statistics.time_buckets(Period.DAY)
+    for _ in range(20):
+        lived(time_machine, EventKind.ACK, run=600)
+
+    with CaptureQueriesContext(connection) as many:
+        statistics.time_buckets(Period.DAY)
+
+    assert len(many) == len(few)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, 1), (0.5, 2), (0.51, 3), (0.95, 4), (1.0, 4)]
+)
+def test_a_percentile_is_a_value_that_was_seen(share, expected) -> None:
+    assert statistics.percentile([1, 2, 3, 4], share) == expected
+
+
+def test_of_nothing_there_is_no_percentile() -> None:
+    assert statistics.percentile([], 0.5) is None
+
+
+def test_each_slice_is_limited_by_itself() -> None:
+    Invoice.objects.bulk_enqueue({"amount": n} for n in range(5))
+    queries = {
+        name: rows_of(Invoice, "default").order_by(order).values_list("amount", "add_time")
+        for name, order in {"first": "pk", "last": "-pk"}.items()
+    }
+    queries["none"] = rows_of(Invoice, "default").none().values_list("amount", "add_time")
+
+    found = first_rows("default", queries, 2)
+
+    assert {name: [amount for amount, _ in rows] for name, rows in found.items()} == {
+        "first": [0, 1],
+        "last": [4, 3],
+        "none": [],
+    }
+    assert found["first"][0][1] == Invoice.objects.get(amount=0).add_time
+
+
+def test_many_slices_take_several_statements() -> None:
+    Invoice.objects.create(amount=7)
+    queries = {n: rows_of(Invoice, "default").values_list("amount") for n in range(1000)}
+
+    with CaptureQueriesContext(connections["default"]) as seen:
+        found = first_rows("default", queries, 1)
+
+    assert (len(found), len(seen)) == (1000, 3)
+    assert set(map(tuple, found.values())) == {((7,),)}

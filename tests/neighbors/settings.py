@@ -1,8 +1,0 @@
-"""The tests' settings, with the packages whose contexts a body finds."""
-
-from tests.settings import *  # noqa: F403
-from tests.settings import DATABASE_URL, INSTALLED_APPS
-
-INSTALLED_APPS = [*INSTALLED_APPS, "auditlog", "tests.neighbors"]
-if DATABASE_URL.startswith("postgres"):
-    INSTALLED_APPS += ["pgtrigger", "pghistory"]

@@ -1,0 +1,45 @@
+"""What it costs to compare the waiting rows with the queue."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3.db import clock
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.recovery import service
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
+    """SQL statements and Redis commands of a pass, after so many rows more were queued."""
+
+    def cost(number: int) -> tuple[int, int]:
+        Invoice.objects.bulk_enqueue([{} for _ in range(number)])
+        past = clock.now("default") - timedelta(hours=1)
+        rows_of(Invoice, "default").bookkeep(check_at=past)
+        redis_client.config_resetstat()
+        with CaptureQueriesContext(connection) as queries:
+            service.silent()
+        stats = redis_client.info("commandstats")
+        # What a script does inside the server is no round trip.
+        asked = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_lrange", "cmdstat_hgetall")
+        return len(queries), sum(stats.get(name, {}).get("calls", 0) for name in asked)
+
+    return cost
+
+
+def test_a_pass_over_four_hundred_waiting_rows_costs_what_one_over_ten_costs(
+    cost: Callable[[int], tuple[int, int]],
+) -> None:
+    cost(1)  # the scripts are told to Redis once
+
+    few = cost(9)
+
+    assert cost(390) == few

@@ -1,0 +1,506 @@
+"""What was lost is found, once, and its stream says why."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections, models
+
+from django_simpletask3.db import clock
+from django_simpletask3.models.queryset import TaskQuerySet, rows_of
+from django_simpletask3.queue import get_queue
+from django_simpletask3.recovery import lost_messages, lost_workers, service
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.writer import apply
+from tests.eventually import eventually
+from tests.testapp import models as testapp
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = "node:1:token"
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def expire(task: Any) -> None:
+    """As if nobody had looked after the task for a long time."""
+    past = clock.now(task._state.db) - timedelta(hours=1)
+    rows_of(type(task), task._state.db).filter(pk=task.pk).bookkeep(check_at=past)
+
+
+def waiting(model: Any) -> int:
+    return get_queue().waiting(model.get_event_channel())
+
+
+def age(model: type[Any]) -> None:
+    """As if the tasks had been saved a minute ago."""
+    before = clock.after("default", -60)
+    rows_of(model, "default").update(mod_time=before)
+
+
+@pytest.fixture
+def pending_task() -> Invoice:
+    return Invoice.objects.create()
+
+
+@pytest.fixture
+def running_task(pending_task: Invoice) -> Invoice:
+    [message] = get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=600)
+    until = clock.after("default", 600)
+    apply(
+        pending_task,
+        EventKind.START,
+        worker=WORKER,
+        data={"claim": message.running_id},
+        values={"check_at": until},
+    )
+    return pending_task
+
+
+@pytest.fixture
+def lost_task(running_task: Invoice) -> Invoice:
+    expire(running_task)
+    return running_task
+
+
+@pytest.fixture
+def silent_task(pending_task: Invoice, redis_client: Any) -> Invoice:
+    """A waiting task whose message is gone."""
+    redis_client.flushall()
+    expire(pending_task)
+    return pending_task
+
+
+def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> None:
+    moved = service.lost()
+
+    lost_task.refresh_from_db()
+    event = lost_task.events.last()
+    assert moved == 1
+    assert (lost_task.status, lost_task.worker, waiting(Invoice)) == (Status.PENDING, "", 1)
+    assert (event.kind, event.reason) == (EventKind.RECOVER, "lease_expired")
+    assert event.data["lost_worker"] == WORKER
+    assert event.data["ran_seconds"] >= 0
+
+
+def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
+    moved = service.lost()
+
+    assert moved == 0
+    assert kinds(running_task) == ["enqueue", "start"]
+
+
+def test_a_lease_renewed_between_look_and_lock_is_respected(
+    lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = lost_workers._losses_of
+
+    def renewed_meanwhile(*args: Any) -> Any:
+        rows_of(Invoice, "default").bookkeep(check_at=clock.after("default", 60))
+        return seen(*args)
+
+    monkeypatch.setattr(lost_workers, "_losses_of", renewed_meanwhile)
+
+    moved = service.lost()
+
+    assert moved == 0
+    assert kinds(lost_task) == ["enqueue", "start"]
+
+
+def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = {
+        Invoice.get_event_channel(): {"action": "drop"}
+    }
+
+    service.lost()
+
+    lost_task.refresh_from_db()
+    assert (lost_task.status, lost_task.error_data["type"]) == (Status.FAILED, "WorkerLost")
+    assert kinds(lost_task) == ["enqueue", "start", "drop"]
+    assert waiting(Invoice) == 0
+
+
+def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> None:
+    claimed = Invoice.objects.create()
+    get_queue().claim(claimed.get_event_channel(), worker=WORKER, lease=600)
+    healthy = Invoice.objects.create()
+
+    moved = service.abandoned([WORKER])
+
+    assert moved == 2
+    assert kinds(running_task) == ["enqueue", "start", "recover"]
+    assert kinds(healthy) == ["enqueue"]
+    assert waiting(Invoice) == 3
+
+
+def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice) -> None:
+    moved = service.lost()
+
+    assert (moved, waiting(Invoice)) == (1, 1)
+    assert silent_task.events.last().reason == "message_lost"
+
+
+def test_a_waiting_task_with_its_message_is_looked_at_again_later(pending_task: Invoice) -> None:
+    expire(pending_task)
+
+    moved = service.lost()
+
+    pending_task.refresh_from_db()
+    assert (moved, waiting(Invoice)) == (0, 1)
+    assert pending_task.check_at > clock.now("default") + timedelta(seconds=60)
+    assert kinds(pending_task) == ["enqueue"]
+
+
+def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
+    pending_task: Invoice,
+) -> None:
+    Invoice.objects.update(add_time=clock.now("default") - timedelta(days=1))
+    pending_task.reset()
+    expire(pending_task)
+
+    service.lost()
+
+    pending_task.refresh_from_db()
+    assert pending_task.check_at < clock.now("default") + timedelta(minutes=5)
+
+
+def test_a_delayed_task_is_rung_when_it_is_due() -> None:
+    task = Invoice.objects.create(run_after=clock.after("default", 3600))
+    before = (waiting(Invoice), service.lost())
+    past = clock.now("default") - timedelta(seconds=1)
+    rows_of(Invoice, "default").bookkeep(run_after=past, check_at=past)
+
+    moved = service.lost()
+
+    assert before == (0, 0)
+    assert (moved, waiting(Invoice)) == (1, 1)
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
+    task = Invoice.objects.create(run_after=clock.after("default", 3600))
+    running = Invoice.objects.create()
+    apply(running, EventKind.START, values={"check_at": clock.after("default", 60)})
+    Invoice.objects.update(run_after=clock.now("default") - timedelta(seconds=1))
+
+    moved = service.lost()
+
+    assert (moved, kinds(task), kinds(running)) == (1, ["enqueue"], ["enqueue", "start"])
+
+
+def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
+    testapp.Gadget.things.bulk_create([testapp.Gadget(), testapp.Gadget()])
+
+    # By the clock of the database, which is known to some hundredths of a second only.
+    moved = eventually(service.lost, timeout=1.0)
+
+    task = testapp.Gadget.things.first()
+    assert (moved, waiting(testapp.Gadget)) == (2, 2)
+    assert kinds(task) == ["enqueue", "recover"]
+    assert task.events.first().data == {"adopted": True}
+
+
+@pytest.mark.parametrize("model", [testapp.PaidInvoice, testapp.ForeignInvoice])
+def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
+    model: Any, redis_client: Any
+) -> None:
+    task = model.objects.create()
+    redis_client.flushall()
+    expire(task)
+
+    service.lost()
+
+    assert (waiting(model), waiting(Invoice)) == (1, 0)
+
+
+def test_a_finished_or_canceled_task_is_never_rung(pending_task: Invoice) -> None:
+    pending_task.cancel()
+    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(days=8))
+
+    moved = service.lost()
+
+    assert (moved, waiting(Invoice)) == (0, 0)
+
+
+def test_with_redis_away_nothing_is_recorded_and_the_next_pass_succeeds(
+    silent_task: Invoice, settings: Any
+) -> None:
+    url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    first = service.lost()
+
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+    assert (first, kinds(silent_task)) == (0, ["enqueue"])
+    assert service.lost() == 1
+
+
+def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
+    settings: Any,
+) -> None:
+    url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    Invoice.objects.create()
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+
+    moved = service.lost()
+
+    assert (moved, waiting(Invoice)) == (1, 1)
+
+
+def test_one_table_that_fails_stops_no_other(
+    lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = service._expired_in
+
+    def broken(root: Any, *args: Any, **options: Any) -> int:
+        if root is testapp.ByCallable:
+            raise RuntimeError("a bad model")
+        return real(root, *args, **options)
+
+    monkeypatch.setattr(service, "_expired_in", broken)
+
+    assert service.lost() == 1
+
+
+def test_many_passes_at_once_recover_each_task_once() -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(40)])
+    get_queue().claim(Invoice.get_event_channel(), worker=WORKER, limit=40, lease=600)
+    for task in tasks:
+        apply(task, EventKind.START, worker=WORKER, values={"check_at": task.add_time})
+
+    def one_pass() -> None:
+        try:
+            for _ in range(3):
+                service.lost()
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=one_pass) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    recoveries = Invoice.event_model.objects.filter(kind=EventKind.RECOVER)
+    assert recoveries.count() == 40
+    assert recoveries.aggregate(n=models.Count("task", distinct=True))["n"] == 40
+    assert waiting(Invoice) == 40
+
+
+def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoice) -> None:
+    get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=-1)
+
+    returned = service.messages()
+
+    assert (returned, waiting(Invoice)) == (1, 1)
+    assert kinds(pending_task) == ["enqueue"]
+
+
+def test_one_lost_message_is_told_once_however_many_nodes_look(
+    silent_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = lost_messages.apply_each
+
+    def after_another_node(moves: Any) -> None:
+        monkeypatch.setattr(lost_messages, "apply_each", real)
+        service.lost()
+        real(moves)
+
+    monkeypatch.setattr(lost_messages, "apply_each", after_another_node)
+
+    service.lost()
+
+    assert kinds(silent_task) == ["enqueue", "recover"]
+
+
+def test_a_child_whose_own_row_is_gone_is_found_all_the_same() -> None:
+    child = testapp.ForeignInvoice.objects.create()
+    pk = child.pk
+    child.delete(keep_parents=True)
+    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
+
+    service.lost()
+
+    assert not Invoice.objects.lost().filter(pk=pk).exists()
+
+
+def test_more_lost_tasks_than_one_slice_are_found_in_one_pass() -> None:
+    Invoice.objects.bulk_enqueue([{} for _ in range(25)])
+    get_queue().cancel_many(
+        Invoice.get_event_channel(), [task.get_task_id() for task in Invoice.objects.all()]
+    )
+    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
+
+    moved = service.lost(limit=10)
+
+    assert (moved, waiting(Invoice)) == (25, 25)
+
+
+def test_a_row_that_cannot_be_read_is_left_for_later_and_stops_no_other(
+    lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Invoice.objects.create()
+    expire(other)
+    real = lost_messages.as_saved
+
+    def unreadable(root: Any, using: str, pks: Any) -> Any:
+        if other.pk in list(pks):
+            raise ValueError("this row cannot be read")
+        return real(root, using, pks)
+
+    monkeypatch.setattr(lost_messages, "as_saved", unreadable)
+
+    moved = service.lost()
+
+    assert (moved, Invoice.objects.lost().count()) == (1, 0)
+
+
+def test_waiting_tasks_nobody_can_ring_for_do_not_hide_an_ended_lease(
+    lost_task: Invoice, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    older = Invoice.objects.bulk_enqueue([{} for _ in range(12)])
+    past = clock.now("default") - timedelta(days=1)
+    rows_of(Invoice, "default").filter(pk__in=[task.pk for task in older]).bookkeep(check_at=past)
+
+    moved = service.lost(limit=5)
+
+    assert (moved, kinds(lost_task)) == (1, ["enqueue", "start", "recover"])
+
+
+def test_a_redis_that_is_away_is_asked_once_in_a_pass(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in (Invoice, testapp.Numbered, testapp.Reminder):
+        expire(model.objects.create())
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    asked, real = [], lost_messages.rung
+
+    def counted(tasks: Any, using: str) -> int:
+        asked.append(using)
+        return real(tasks, using)
+
+    monkeypatch.setattr(lost_messages, "push_messages", counted)
+
+    assert (service.lost(), len(asked)) == (0, 1)
+
+
+def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
+    running_task: Invoice, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    moved = [service.abandoned([worker]) for worker in ("node:0:else", WORKER)]
+
+    assert (moved, kinds(running_task)[-1]) == ([0, 1], "recover")
+
+
+def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
+    redis_client: Any,
+) -> None:
+    service.forgotten()
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(25)])
+    age(Invoice)
+    redis_client.flushall()
+
+    found = (service.forgotten(limit=10), service.lost(), service.forgotten())
+
+    assert found == (25, 25, 0)
+    assert waiting(Invoice) == 25
+    assert kinds(tasks[0]) == ["enqueue", "recover"]
+
+
+def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) -> None:
+    service.forgotten()
+    task = Invoice.objects.create()
+    redis_client.flushall()
+
+    found = (service.forgotten(), service.lost())
+
+    assert (found, kinds(task)) == ((1, 0), ["enqueue"])
+    eventually(lambda: service.lost() == 1, timeout=3.0)
+    assert kinds(task) == ["enqueue", "recover"]
+
+
+def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
+    service.forgotten()
+    task = Invoice.objects.create()
+    redis_client.delete(get_queue().get_marker_key())
+
+    found = (service.forgotten(), service.lost())
+
+    assert found == (1, 0)
+    assert (waiting(Invoice), kinds(task)) == (1, ["enqueue"])
+    assert not Invoice.objects.lost().exists()
+
+
+def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_client: Any) -> None:
+    later = Invoice.objects.create(run_after=clock.after("default", 3600))
+    before = {task.pk: task.check_at for task in Invoice.objects.all()}
+    redis_client.flushall()
+
+    assert service.forgotten() == 0
+    assert {task.pk: task.check_at for task in Invoice.objects.all()} == before
+    assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
+
+
+def test_two_nodes_doubt_all_bells_between_them(
+    redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.forgotten()
+    Invoice.objects.bulk_enqueue([{} for _ in range(7)])
+    age(Invoice)
+    redis_client.flushall()
+    doubt = TaskQuerySet.bookkeep_free
+
+    def overtaken(rows: Any, **columns: Any) -> int:
+        doubt(rows, **columns)  # by the other node, which dies after this slice
+        return doubt(rows, **columns)
+
+    monkeypatch.setattr(TaskQuerySet, "bookkeep_free", overtaken)
+
+    assert service.forgotten(limit=2) == 0
+    assert Invoice.objects.lost().count() == 7
+
+
+def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
+    pending_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> int:
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lost_messages, "doubted", failing)
+        with pytest.raises(OperationalError):
+            service.forgotten()
+
+    assert service.forgotten() == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
+def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
+    running_task: Invoice,
+) -> None:
+    holder = connection.copy()
+    holder.inc_thread_sharing()
+    holder.set_autocommit(False)
+    with holder.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM testapp_invoice WHERE id = {running_task.pk} FOR UPDATE")
+    noticed = threading.Timer(0.2, holder.close)
+    noticed.start()
+
+    moved = service.abandoned([WORKER])
+
+    noticed.join()
+    assert (moved, kinds(running_task)[-1]) == (1, "recover")
+
+
+def test_what_recovery_does_names_it(running_task: Invoice) -> None:
+    service.abandoned([WORKER])
+
+    assert running_task.events.last().actor == "recovery"

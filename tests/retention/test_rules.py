@@ -1,0 +1,79 @@
+"""The rules of ``django_simpletask3_retention``."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import checks
+
+from django_simpletask3.ledger.tombstone import PruneTarget
+from django_simpletask3.retention.rules import Rule, rules
+from django_simpletask3.states import Status
+from tests.testapp.models import Invoice, PaidInvoice
+
+pytestmark = pytest.mark.django_db  # checks of JSON columns ask the database
+
+DAY = timedelta(days=1)
+
+
+def test_nothing_declared_keeps_everything() -> None:
+    assert rules(None) == rules({}) == []
+
+
+def test_an_age_is_for_the_whole_task() -> None:
+    assert rules({Status.SUCCESS: DAY, 30: 3600}) == [
+        Rule(PruneTarget.TASK, Status.SUCCESS, DAY),
+        Rule(PruneTarget.TASK, Status.FAILED, timedelta(hours=1)),
+    ]
+
+
+def test_payloads_go_before_tasks() -> None:
+    declared = {"deleted": DAY, Status.CANCELED: {"delete": 2 * DAY, "erase": DAY}}
+
+    assert rules(declared) == [
+        Rule(PruneTarget.PAYLOAD, Status.CANCELED, DAY),
+        Rule(PruneTarget.STREAM, None, DAY),
+        Rule(PruneTarget.TASK, Status.CANCELED, 2 * DAY),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("declared", "word"),
+    [
+        (90, "mapping"),
+        ([Status.SUCCESS], "mapping"),
+        ({Status.PENDING: DAY}, "no final status"),
+        ({Status.RUNNING: DAY}, "no final status"),
+        ({"SUCCESS": DAY}, "no final status"),
+        ({True: DAY}, "no final status"),
+        ({Status.SUCCESS: "90 days"}, "no age"),
+        ({Status.SUCCESS: -1}, "no age"),
+        ({Status.SUCCESS: timedelta(0)}, "no age"),
+        ({Status.SUCCESS: True}, "no age"),
+        ({Status.SUCCESS: None}, "no age"),
+        ({Status.SUCCESS: {}}, "nothing"),
+        ({Status.SUCCESS: {"remove": DAY}}, "remove"),
+        ({"deleted": {"erase": DAY}}, "erase"),
+    ],
+)
+def test_what_cannot_be_used_is_told_by_the_check(
+    declared: Any, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=word):
+        rules(declared)
+
+    monkeypatch.setattr(Invoice, "django_simpletask3_retention", declared)
+    told = [message for message in checks.run_checks() if message.id == "django_simpletask3.E111"]
+    assert told[0].obj in (Invoice, PaidInvoice) or "Invoice" in str(told[0].obj)
+    assert word in told[0].msg
+
+
+def test_a_model_that_shares_a_table_cannot_have_rules_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PaidInvoice, "django_simpletask3_retention", {Status.SUCCESS: DAY})
+
+    (told,) = [one for one in checks.run_checks() if one.id == "django_simpletask3.E111"]
+
+    assert told.obj is PaidInvoice
+    assert "testapp.Invoice" in told.msg

@@ -1,0 +1,204 @@
+"""The database itself refuses to change or delete events, whoever asks."""
+
+import threading
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+
+from django_simpletask3.ledger.projection import broken_links
+from django_simpletask3.ledger.tombstone import Tombstone
+from tests.migrated_app.models import Atlas, Book, Scroll, ScrollRecord
+from tests.schema.conftest import execute, open_door, quoted, refused
+
+Event: Any = Book.event_model
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ASSAULTS: dict[str, Callable[[], Any]] = {
+    "update": lambda: execute(f"UPDATE {quoted(Event)} SET reason = 'forged'"),
+    "delete": lambda: execute(f"DELETE FROM {quoted(Event)}"),
+    "one row": lambda: execute(f"DELETE FROM {quoted(Event)} WHERE sequence = %s", 2),
+    "raw delete": lambda: Event.objects.all()._raw_delete("default"),
+    "past our queryset": lambda: Event._base_manager.all()._update(
+        [(Event._meta.get_field("reason"), None, "forged")]
+    ),
+}
+
+
+@pytest.mark.parametrize("assault", ASSAULTS.values(), ids=ASSAULTS)
+def test_events_cannot_be_changed_or_deleted(book: Book, assault: Callable[[], Any]) -> None:
+    before = list(book.events.values())
+
+    with refused():
+        assault()
+
+    assert list(book.events.values()) == before
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="no trigger sees TRUNCATE elsewhere")
+def test_the_table_cannot_be_truncated(book: Book) -> None:
+    with refused():
+        execute(f"TRUNCATE {quoted(Event)}")
+
+    assert book.events.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="PostgreSQL has no REPLACE")
+def test_an_event_cannot_be_replaced(book: Book) -> None:
+    columns = [connection.ops.quote_name(field.column) for field in Event._meta.fields]
+    forged = ["kind" if "reason" in column else column for column in columns]
+
+    with refused():
+        execute(
+            f"REPLACE INTO {quoted(Event)} ({', '.join(columns)}) "
+            f"SELECT {', '.join(forged)} FROM {quoted(Event)}"
+        )
+
+    assert [event.reason for event in book.events.all()] == ["", "read"]
+
+
+def test_a_task_goes_through_its_life_as_ever(book: Book) -> None:
+    book.cancel("enough")
+    book.reset()
+    book.delete()
+
+    stream = list(Event.objects.all())
+    assert [event.kind for event in stream] == ["enqueue", "note", "cancel", "reset", "delete"]
+    assert broken_links(stream) == []
+
+
+def test_the_events_of_many_can_be_inserted_together() -> None:
+    Book.objects.bulk_create([Book(title=str(number)) for number in range(50)])
+
+    assert Event.objects.count() == 50
+
+
+def test_an_event_model_of_ones_own_with_a_table_name_of_its_own_is_protected() -> None:
+    task = Scroll.objects.create()
+
+    for sql in ("UPDATE {} SET clerk = 'x'", "DELETE FROM {}"):
+        with refused():
+            execute(sql.format(quoted(ScrollRecord)))
+
+    assert task.events.count() == 1
+
+
+def test_a_table_in_another_database_is_protected_there() -> None:
+    task = Atlas.objects.create()
+
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(using="other"):
+        execute(f"DELETE FROM {quoted(Atlas.event_model)}", using="other")
+
+    assert task.events.count() == 1
+
+
+def test_with_the_door_open_events_can_be_deleted(book: Book) -> None:
+    with open_door():
+        assert execute(f"UPDATE {quoted(Event)} SET reason = 'erased'") == 2
+        assert execute(f"DELETE FROM {quoted(Event)}") == 2
+
+    assert book.events.count() == 0
+
+
+def test_a_door_that_was_shut_is_shut(book: Book) -> None:
+    with open_door():
+        pass
+
+    with refused():
+        execute(f"DELETE FROM {quoted(Event)}")
+
+    assert book.events.count() == 2
+
+
+def elsewhere(work: Callable[[], Any]) -> BaseException | None:
+    """What ``work`` raises on another connection."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            if connection.vendor == "sqlite":
+                execute("PRAGMA busy_timeout = 100")
+            work()
+        except DatabaseError as error:
+            raised.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
+def test_the_door_is_open_for_nobody_else(book: Book) -> None:
+    with open_door():
+        error = elsewhere(lambda: execute(f"DELETE FROM {quoted(Event)}"))
+
+        # SQLite lets nobody else write meanwhile.
+        assert ("locked" if connection.vendor == "sqlite" else "append-only") in str(error)
+
+    assert book.events.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer")
+def test_two_may_delete_at_once(book: Book) -> None:
+    other = Book.objects.create(title="Persuasion")
+
+    def deleted(task: Book) -> None:
+        assert execute(f"DELETE FROM {quoted(Event)} WHERE task_id = %s", task.pk)
+
+    def too() -> None:
+        with open_door():
+            deleted(other)
+
+    with open_door():
+        deleted(book)
+        assert elsewhere(too) is None
+
+    assert Event.objects.count() == 0
+
+
+def test_who_dies_in_the_door_leaves_it_shut(book: Book) -> None:
+    def dies() -> None:
+        with open_door():
+            execute(f"DELETE FROM {quoted(Event)}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dies()
+
+    assert (book.events.count(), Tombstone.objects.count()) == (2, 0)
+    with refused():
+        execute(f"DELETE FROM {quoted(Event)}")
+
+
+def test_events_can_be_loaded_from_a_fixture(book: Book, tmp_path: Path) -> None:
+    fixture = tmp_path / "migrated_app.json"
+    call_command("dumpdata", "migrated_app", output=str(fixture))
+    call_command("flush", interactive=False, verbosity=0)
+
+    call_command("loaddata", str(fixture), verbosity=0)
+
+    assert book.events.count() == 2
+    assert broken_links(list(book.events.all())) == []
+
+
+def test_the_protection_can_be_had_as_sql() -> None:
+    told = StringIO()
+
+    call_command("sqlmigrate", "migrated_app", "0002", stdout=told)
+
+    assert (
+        told.getvalue().count("CREATE TRIGGER")
+        == {
+            "postgresql": 4,
+            "mysql": 4,
+            "sqlite": 6,
+        }[connection.vendor]
+    )
+    assert "Events are append-only" in told.getvalue()

@@ -1,0 +1,97 @@
+"""Steps in a task's life, taken without a worker, and questions about it."""
+
+import itertools
+from typing import Any
+
+from django.db import connections, models
+
+from django_simpletask3.db import clock
+from django_simpletask3.ledger.event import events_of
+from django_simpletask3.ledger.projection import Projection
+from django_simpletask3.models.registry import roots, task_models
+from django_simpletask3.queue import get_queue
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import writer
+from tests.testapp.models import TextKeyed
+
+_numbers = itertools.count(1)
+
+#: Other apps of the tests have models for purposes of their own.
+ZOO = [model for model in task_models() if model._meta.app_label == "testapp"]
+TABLES = roots(ZOO)
+#: The ways to every state, taken from a newly saved task.
+WAYS: dict[Status, list[EventKind]] = {
+    Status.PENDING: [],
+    Status.RUNNING: [EventKind.START],
+    Status.SUCCESS: [EventKind.START, EventKind.ACK],
+    Status.FAILED: [EventKind.START, EventKind.FAIL],
+    Status.CANCELED: [EventKind.CANCEL],
+}
+
+
+def looks(using: str = "default") -> list[str]:
+    """The statements that read rows under a lock: SQLite has to write before it reads."""
+    can_lock = connections[using].features.has_select_for_update
+    return ["SELECT"] if can_lock else ["DELETE", "SELECT"]
+
+
+def label_of(model: type[models.Model]) -> str:
+    return model._meta.label
+
+
+def new(model: type[Any], **columns: Any) -> Any:
+    """An unsaved task of ``model``, with a key where nobody else would give it one."""
+    if model is TextKeyed:
+        columns.setdefault("id", f"key: {next(_numbers)} ü")
+    return model(**columns)
+
+
+def saved(model: type[Any], **columns: Any) -> Any:
+    task = new(model, **columns)
+    task.save()
+    return task
+
+
+def moved(task: Any, *kinds: EventKind, worker: str = "w1", **details: Any) -> Any:
+    """``task`` after these moves."""
+    for kind in kinds:
+        writer.apply(task, kind, worker=worker, **details)
+    return task
+
+
+def brought(task: Any, status: Status) -> Any:
+    """``task``, newly saved, brought into ``status``."""
+    return moved(task, *WAYS[status])
+
+
+def row_of(task: Any) -> Any:
+    """What the database says of ``task``, past managers that may hide it; None if it is gone."""
+    return models.QuerySet(type(task), using=task._state.db).filter(pk=task.pk).first()
+
+
+def stream_of(task: Any, pk: Any = None) -> list[Any]:
+    """The events of ``task``, or of the key it had."""
+    stream = events_of(type(task), task._state.db)
+    return list(stream.filter(task=task.pk if pk is None else pk))
+
+
+def kinds(task: Any, pk: Any = None) -> list[str]:
+    return [str(event.kind) for event in stream_of(task, pk)]
+
+
+def projection_of(task: Any) -> Projection:
+    return Projection.of(row_of(task))
+
+
+def waiting(task: Any) -> int:
+    """How many messages wait in the channel of ``task``, or of a model."""
+    return get_queue().waiting(task.get_event_channel())
+
+
+def is_ringing(task: Any) -> bool:
+    return get_queue().missing(task.get_event_channel(), [task.get_task_id()]) == []
+
+
+def marked_for_recovery(task: Any) -> bool:
+    row = row_of(task)
+    return row.check_at <= clock.now(row._state.db)

@@ -1,0 +1,192 @@
+"""Many at once, on real connections: what must happen once happens once."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError, connections
+
+from django_simpletask3.exceptions import TransitionRefused
+from django_simpletask3.ledger.projection import broken_links, fold
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.writer import apply, apply_all
+from tests.steps import brought, kinds, moved, projection_of, row_of, saved, stream_of, waiting
+from tests.testapp.models import Invoice, TextKeyed
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+THREADS = 12
+
+
+def at_once(*works: Callable[[], Any]) -> list[Any]:
+    """What each of ``works`` returned or raised; all begin together, each in a thread."""
+    line = threading.Barrier(len(works))
+    outcomes: list[Any] = [None] * len(works)
+
+    def run(number: int, work: Callable[[], Any]) -> None:
+        try:
+            connections["default"].ensure_connection()
+            line.wait(20)
+            outcomes[number] = work()
+        except Exception as error:
+            outcomes[number] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def refused(outcomes: list[Any]) -> list[Any]:
+    return [outcome for outcome in outcomes if isinstance(outcome, TransitionRefused)]
+
+
+def holds(task: Any) -> bool:
+    """Whether row and stream of ``task`` tell the same, unbroken story."""
+    return fold(stream_of(task)) == projection_of(task) and not broken_links(stream_of(task))
+
+
+def test_one_of_twelve_claims() -> None:
+    task = saved(Invoice)
+    copies = [row_of(task) for _ in range(THREADS)]
+
+    outcomes = at_once(
+        *(lambda c=c, n=n: apply(c, EventKind.START, worker=f"w{n}") for n, c in enumerate(copies))
+    )
+
+    (winner,) = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+    assert len(refused(outcomes)) == THREADS - 1
+    assert (row_of(task).worker, row_of(task).attempt) == (f"w{winner}", 1)
+    assert kinds(task) == ["enqueue", "start"]
+    assert holds(task)
+
+
+def test_each_of_many_tasks_is_claimed_once_by_batches_that_overlap() -> None:
+    tasks = Invoice.objects.bulk_enqueue([{} for _ in range(40)])
+
+    def claim(worker: str) -> list[Any]:
+        moves = [Transition(row_of(task), EventKind.START, worker=worker) for task in tasks]
+        if worker == "w1":
+            moves.reverse()
+        apply_all(moves)
+        return [move.task.pk for move in moves if move.event is not None]
+
+    outcomes = at_once(*(lambda n=n: claim(f"w{n}") for n in range(4)))
+
+    claimed = [pk for outcome in outcomes for pk in outcome]
+    assert sorted(claimed) == sorted(task.pk for task in tasks)
+    assert all(kinds(task) == ["enqueue", "start"] for task in tasks)
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_of_a_cancellation_and_a_result_one_wins(round_: int) -> None:
+    task = brought(saved(Invoice), Status.RUNNING)
+    for_cancel, for_ack = row_of(task), row_of(task)
+
+    outcomes = at_once(
+        for_cancel.cancel, lambda: apply(for_ack, EventKind.ACK, worker="w1", result="OK")
+    )
+
+    assert len(refused(outcomes)) == 1
+    assert kinds(task) in (
+        ["enqueue", "start", "ack"],
+        ["enqueue", "start", "cancel", "reject"],
+    )
+    assert (row_of(task).result_data == "OK") == (row_of(task).status == Status.SUCCESS)
+    assert holds(task)
+
+
+def test_everybodys_notes_are_kept() -> None:
+    task = saved(Invoice)
+    copies = [row_of(task) for _ in range(THREADS)]
+
+    outcomes = at_once(*(lambda c=c, n=n: c.note(number=n) for n, c in enumerate(copies)))
+
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert {event.data["number"] for event in stream_of(task)[1:]} == set(range(THREADS))
+    assert holds(task)
+
+
+@pytest.mark.skipif("sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="rows lock")
+def test_many_writers_of_a_deferred_database_wait_for_each_other() -> None:
+    tasks = [saved(Invoice) for _ in range(4)]
+
+    def work(task: Any) -> None:
+        connections["default"].transaction_mode = None
+        for number in range(20):
+            task.note(number=number)
+            saved(TextKeyed)
+
+    outcomes = at_once(*(lambda task=task: work(task) for task in tasks))
+
+    assert outcomes == [None] * len(tasks)
+    assert all(len(kinds(task)) == 21 for task in tasks)
+
+
+def test_a_result_that_is_said_twice_at_once_is_recorded_once() -> None:
+    task = brought(saved(Invoice), Status.RUNNING)
+    copies = [row_of(task) for _ in range(4)]
+
+    outcomes = at_once(
+        *(lambda c=c: apply(c, EventKind.ACK, worker="w1", result="OK") for c in copies)
+    )
+
+    assert {outcome.pk for outcome in outcomes} == {stream_of(task)[-1].pk}
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
+def test_one_key_is_born_once() -> None:
+    works = [lambda: TextKeyed(id="order 17").save() for _ in range(4)]
+
+    outcomes = at_once(*works)
+
+    assert [outcome for outcome in outcomes if outcome is None] == [None]
+    assert kinds(TextKeyed.objects.get()) == ["enqueue"]
+    assert waiting(TextKeyed) == 1
+
+
+def test_a_reset_beats_or_follows_a_result_and_the_task_runs_again() -> None:
+    task = brought(saved(Invoice), Status.RUNNING)
+    for_reset, for_ack = row_of(task), row_of(task)
+
+    outcomes = at_once(
+        for_reset.reset, lambda: apply(for_ack, EventKind.ACK, worker="w1", result="OK")
+    )
+
+    assert not [o for o in outcomes if isinstance(o, OperationalError)]
+    assert row_of(task).status == Status.PENDING
+    assert holds(task)
+    assert waiting(task) == 1
+
+
+def test_a_deletion_and_a_result_leave_one_story() -> None:
+    task = brought(saved(Invoice), Status.RUNNING)
+    pk, for_delete, for_ack = task.pk, row_of(task), row_of(task)
+
+    at_once(for_delete.delete, lambda: apply(for_ack, EventKind.ACK, worker="w1"))
+
+    assert row_of(task) is None
+    assert kinds(task, pk) in (
+        ["enqueue", "start", "delete"],
+        ["enqueue", "start", "ack", "delete"],
+    )
+    assert broken_links(stream_of(task, pk)) == []
+
+
+def test_saving_own_columns_and_moving_do_not_disturb_each_other() -> None:
+    task = saved(Invoice)
+    editor, mover = row_of(task), row_of(task)
+    editor.amount = 99
+
+    outcomes = at_once(editor.save, lambda: moved(mover, EventKind.START, EventKind.ACK))
+
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert (row_of(task).amount, row_of(task).status) == (99, Status.SUCCESS)
+    assert holds(task)

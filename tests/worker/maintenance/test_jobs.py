@@ -1,0 +1,329 @@
+"""Chores: done at their pace by whoever lives, and judged with care after an outage."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from django_simpletask3 import control
+from django_simpletask3.db import clock
+from django_simpletask3.queue import get_queue
+from django_simpletask3.states import EventKind
+from django_simpletask3.transitions.writer import apply
+from django_simpletask3.worker.maintenance.claim_monitor import Claims
+from django_simpletask3.worker.maintenance.jobs import Chore, Chores, redis_chores, timetable
+from django_simpletask3.worker.maintenance.lease_monitor import Sight, Watch
+from django_simpletask3.worker.maintenance.pacing import Timetable
+from django_simpletask3.worker.maintenance.snapshot import Outlook, Seen
+from tests.eventually import eventually
+from tests.testapp.models import Invoice
+
+LONG = 3600.0
+
+
+class Diary(list[str]):
+    def writing(self, word: str, moved: int = 0) -> Callable[[], int]:
+        def work() -> int:
+            self.append(word)
+            return moved
+
+        return work
+
+
+def test_of_two_processes_one_does_what_is_due() -> None:
+    shared, done = Timetable(["sweep"]), Diary()
+    here = Chores({"sweep": Chore(done.writing("here"), LONG)}, shared)
+    there = Chores({"sweep": Chore(done.writing("there"), LONG)}, shared)
+
+    rests = [process.step() for process in (here, there, here)]
+
+    assert done == ["here"]
+    assert all(0 < rest <= 120 for rest in rests)  # never slower than the interval
+
+
+def test_a_process_that_stands_still_in_a_pass_is_stepped_over() -> None:
+    shared, done, stuck = Timetable(["sweep"]), Diary(), threading.Event()
+    frozen = Chores({"sweep": Chore(lambda: int(stuck.wait(60)), 0.1)}, shared)
+    other = Chores({"sweep": Chore(done.writing("other"), 0.1)}, shared)
+    thread = threading.Thread(target=frozen.step, daemon=True)
+    thread.start()
+
+    eventually(lambda: other.step() >= 0 and bool(done))
+
+    stuck.set()
+    thread.join(timeout=10)
+    assert done[0] == "other"
+
+
+def test_a_chore_that_fails_is_told_rests_and_stops_no_other() -> None:
+    shared, done = Timetable(["broken", "sound"]), Diary()
+
+    def broken() -> int:
+        raise RuntimeError("no")
+
+    chores = Chores(
+        {"broken": Chore(broken, 0.01), "sound": Chore(done.writing("sound", moved=7), 0.01)},
+        shared,
+    )
+
+    eventually(lambda: chores.step() >= 0 and shared.read()["broken"].failures >= 3)
+
+    told = shared.read()
+    assert shared.rest("broken", 0.5) > shared.rest("sound", 0.5) + 1
+    assert (told["broken"].ended, told["sound"].moved, told["sound"].failures) == (0.0, 7, 0)
+    assert 0 < told["sound"].began <= told["sound"].ended
+    assert done
+
+
+def test_every_chore_of_a_node_has_its_place() -> None:
+    assert set(timetable().read()) == {
+        "expired",
+        "deceased",
+        "forgotten",
+        "silent",
+        "messages",
+        "strangers",
+        "subscribers",
+        "retention",
+    }
+
+
+class Clock:
+    """A database's clock, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time = clock.now("default")
+        monkeypatch.setattr(clock, "now", lambda using: self.time)
+
+    def go(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def hand(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def looks(sight: Sight, hand: Clock, *gaps: float) -> list[bool]:
+    found = []
+    for gap in gaps:
+        hand.go(gap)
+        found.append(sight.is_clear("default"))
+    return found
+
+
+def test_who_looks_again_and_again_sees_clearly(hand: Clock) -> None:
+    assert looks(Sight(), hand, 0, 1, 1, 4.9) == [True] * 4
+
+
+def test_after_an_outage_others_have_time_to_renew(hand: Clock) -> None:
+    assert looks(Sight(), hand, 0, 60, 2, 2, 1.1) == [True, False, False, False, True]
+
+
+def test_a_database_that_is_always_slow_is_judged_all_the_same(hand: Clock) -> None:
+    assert looks(Sight(), hand, 0, 6, 6, 6) == [True, False, True, False]
+
+
+def test_a_second_outage_soon_after_the_first_gives_time_again(hand: Clock) -> None:
+    assert looks(Sight(), hand, 0, 9, 5, 1, 9, 5) == [True, False, True, True, False, True]
+
+
+def test_who_began_in_an_outage_gives_time_to_renew_too(
+    hand: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sight = Sight()
+    monkeypatch.setattr(sight, "_began", sight._began - 60)
+
+    assert looks(sight, hand, 0, 2, 2, 1.1) == [False, False, False, True]
+
+
+def test_each_database_is_seen_for_itself(hand: Clock) -> None:
+    sight = Sight()
+    sight.is_clear("default")
+    hand.go(60)
+
+    found: dict[str, Any] = {using: sight.is_clear(using) for using in ("default", "other")}
+
+    assert found == {"default": False, "other": True}
+
+
+def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
+    shared, done = Timetable(["sweep"]), Diary()
+    chores = Chores({"sweep": Chore(done.writing("swept"), LONG, calm=lambda: LONG)}, shared)
+    chores.step()
+
+    rest = chores.step()
+    shared.call("sweep")
+    chores.step()
+
+    # Nobody wakes a process that rests: it looks whether it was called.
+    assert (done, rest <= 0.3) == (["swept", "swept"], True)
+
+
+def test_a_chore_that_failed_rests_however_often_it_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, tries = [1000.0], 0
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    shared = Timetable(["ring"])
+
+    for _ in range(60):
+        shared.call("ring")
+        if shared.rest("ring", LONG) <= 0:
+            tries += 1
+            shared.begin("ring")
+            shared.fail("ring")
+        now[0] += 1.0
+
+    assert tries == 12  # in a minute: every five seconds
+
+
+def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+    shared = Timetable(["look"])
+    shared.begin("look")
+    shared.end("look", 0, calm=4.0)
+
+    calm = shared.rest("look", 0.1)
+    shared.begin("look")
+    shared.fail("look")
+
+    assert (calm, shared.rest("look", 0.1)) == (4.0, pytest.approx(0.2))
+
+
+@pytest.mark.parametrize("interval", [0.5, 60.0])
+def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = interval
+    shared, done = Timetable(["look"]), Diary()
+
+    Chores({"look": Chore(done.writing("looked"), 0.1, calm=lambda: LONG)}, shared).step()
+
+    assert 0 < shared.rest("look", 0.1) <= interval
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    """Whenever somebody asks which workers hold something, and which tasks wait."""
+    asked = Diary()
+    for name in ("deceased", "silent"):
+        write = asked.writing(name)
+        monkeypatch.setattr(
+            f"django_simpletask3.recovery.service.{name}", lambda *_, write=write: write()
+        )
+    return asked
+
+
+def look_after(outlook: Outlook) -> None:
+    Watch(timetable(), outlook).bury()
+    redis_chores(outlook)["silent"].work()
+
+
+@pytest.mark.parametrize(
+    ("age", "runs", "waits", "asks"),
+    [
+        pytest.param(0.0, False, False, [], id="nothing is there"),
+        pytest.param(0.0, True, False, ["deceased"], id="something runs"),
+        pytest.param(0.0, False, True, ["silent"], id="something waits"),
+        pytest.param(6.0, False, False, ["deceased", "silent"], id="nothing was there"),
+    ],
+)
+def test_only_a_fresh_look_proves_that_nothing_is_there(
+    asked: Diary, age: float, runs: bool, waits: bool, asks: list[str]
+) -> None:
+    outlook = Outlook()
+    outlook.note(Seen(time.monotonic() - age, runs=runs, waits=waits, asked=False))
+
+    look_after(outlook)
+
+    assert asked == asks
+
+
+def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
+    look_after(Outlook())
+
+    assert asked == ["deceased", "silent"]
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_calm_look_is_one_statement_that_tells_of_instructions_too(
+    django_assert_num_queries: Any,
+) -> None:
+    shared, outlook = timetable(), Outlook()
+    watch = Watch(shared, outlook)
+    watch.look()
+
+    with django_assert_num_queries(1):
+        watch.look()
+
+    seen = outlook.fresh()
+    assert seen == Seen(seen.at, runs=False, waits=False, asked=False)
+    assert 4.0 < watch.calm() < 5.0
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_task_that_waits_or_runs_ends_the_calm(redis_url: str) -> None:
+    watch = Watch(timetable(), Outlook())
+    Invoice.objects.create(run_after=clock.after("default", 3600))
+
+    watch.look()
+
+    assert watch.calm() == 0.0
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_look_tells_of_what_operators_ask() -> None:
+    outlook = Outlook()
+    control.pause(Invoice)
+
+    Watch(timetable(), outlook).look()
+
+    assert outlook.fresh().asked
+
+
+@pytest.mark.django_db(databases="__all__")
+@pytest.mark.parametrize("broken", ["home", "times"])
+def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
+    broken: str, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise OperationalError("no such table")
+
+    outlook = Outlook()
+    task = Invoice.objects.create()
+    apply(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
+    monkeypatch.setattr(control, broken, fail)
+
+    watch = Watch(timetable(), outlook)
+    moved = eventually(watch.look, timeout=10.0)
+
+    assert (moved, outlook.fresh().asked) == (1, True)
+
+
+def test_the_end_of_a_claim_is_noticed_five_seconds_late_at_most(
+    redis_url: str, settings: Any
+) -> None:
+    claims, queue = Claims(), get_queue()
+    claims.look()
+    nothing = claims.calm()
+    queue.push("c", [("a", 1)])
+    queue.claim("c", worker="w", lease=3)
+
+    claims.look()
+    soon = claims.calm()
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT = 1.0
+    claims.look()
+
+    assert (nothing, 7.0 < soon < 8.1, claims.calm()) == (15.0, True, 6.0)
+
+
+def test_a_claim_that_has_ended_is_returned_and_ends_the_calm(redis_url: str) -> None:
+    claims, queue = Claims(), get_queue()
+    queue.push("c", [("a", 1)])
+    queue.claim("c", worker="w", lease=60)
+    queue.expire_leases(["w"])
+
+    assert (claims.look(), claims.calm(), queue.waiting("c")) == (1, 0.0, 1)

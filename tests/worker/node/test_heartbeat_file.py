@@ -1,0 +1,160 @@
+"""What a node tells of itself: in Redis, and in a file for probes of the same machine."""
+
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from django_simpletask3.monitoring import health
+from django_simpletask3.queue import get_queue
+from django_simpletask3.states import Status
+from django_simpletask3.worker.maintenance.pacing import Pass
+from django_simpletask3.worker.node.heartbeat_file import Heartbeat
+from django_simpletask3.worker.node.status import Node
+from tests.eventually import eventually
+from tests.testapp.models import Scripted
+from tests.worker.conftest import Start
+
+
+def judged(path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    printed = io.StringIO()
+    code = 0
+    try:
+        call_command(
+            "django-simpletask3-status",
+            "--json",
+            "--heartbeat-file",
+            str(path),
+            *arguments,
+            stdout=printed,
+        )
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, json.loads(printed.getvalue())
+
+
+def a_node(**more: Any) -> Node:
+    now = time.time()
+    known: dict[str, Any] = {
+        "began": now - 900,
+        "processes": ("n:1:x",),
+        "missing": 0,
+        "replaced": 0,
+        "counts": {"succeeded": 3},
+        "chores": {"expired": Pass(began=now, ended=now)},
+    }
+    return Node(**{**known, **more})
+
+
+def test_a_node_reports_while_it_lives_and_retires_in_the_end(
+    start_server: Start, tmp_path: Path
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "go"
+    script = [{"do": "touch", "path": str(here)}, {"do": "wait", "path": str(go)}]
+    task = Scripted.objects.create(script=script)
+    server = start_server("--processes", "2", "--models", "testapp.Scripted")
+    eventually(here.exists)
+
+    eventually(lambda: len(get_queue().workers()) == 2)
+    workers = {worker["worker"]: worker for worker in health.snapshot()["workers"]}
+    go.touch()
+    eventually(lambda: Scripted.objects.get(pk=task.pk).status == Status.SUCCESS)
+    server.send_signal(signal.SIGTERM)
+    server.communicate(timeout=60)
+
+    task.refresh_from_db()
+    assert task.worker in workers
+    assert sum(w["models"]["testapp.Scripted"]["threads"] for w in workers.values()) == 5
+    assert all("expired" in worker["chores"] for worker in workers.values())
+    assert get_queue().workers() == []
+
+
+def test_a_node_that_is_well_writes_its_heartbeat_and_takes_it_along(
+    start_server: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "beat.json"
+    server = start_server("--processes", "2", "--heartbeat-file", str(path))
+    eventually(path.exists)
+
+    code, told = judged(path, "--max-age", "600")
+    server.send_signal(signal.SIGTERM)
+    server.communicate(timeout=60)
+
+    assert (code, told["healthy"], told["pid"]) == (0, True, server.pid)
+    assert len(told["processes"]) == 2
+    assert {"expired", "silent", "messages"} <= set(told["chores"])
+    assert server.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.thorough
+def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path: Path) -> None:
+    path = tmp_path / "beat.json"
+    server = start_server("--heartbeat-file", str(path))
+    eventually(path.exists)
+
+    os.killpg(server.pid, signal.SIGSTOP)
+
+    eventually(lambda: judged(path, "--max-age", "4")[0] == 1, timeout=30)
+    [problem] = judged(path, "--max-age", "4")[1]["problems"]
+    assert "old; 4 s are allowed" in problem
+    os.killpg(server.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"missing": 1}, id="a process is missing"),
+        pytest.param({"chores": {"expired": Pass(began=1.0)}}, id="nobody does the chores"),
+    ],
+)
+def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "beat.json"
+
+    Heartbeat(path).beat(a_node(**more))
+
+    assert not path.exists()
+    assert judged(path)[0] == 1
+
+
+def test_one_beat_is_enough_for_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "beat.json"
+    heartbeat = Heartbeat(path)
+    heartbeat.beat(a_node())
+    path.unlink()
+
+    heartbeat.beat(a_node())
+
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"time": "soon"}', "[1]"])
+def test_a_file_that_is_no_heartbeat_is_told_so(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "beat.json"
+    path.write_text(content)
+
+    code, told = judged(path)
+
+    assert code == 1
+    assert "cannot be read as a heartbeat" in told["problems"][0]
+
+
+@pytest.mark.parametrize("where", ["nowhere/beat.json", "."])
+def test_a_file_that_cannot_be_written_is_one_clear_error(
+    where: str, start_server: Start, tmp_path: Path
+) -> None:
+    server = start_server("--heartbeat-file", str(tmp_path / where))
+
+    output, _ = server.communicate(timeout=60)
+
+    assert server.returncode == 1
+    assert "--heartbeat-file" in output
+    assert "Traceback" not in output

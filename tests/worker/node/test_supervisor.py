@@ -1,0 +1,72 @@
+"""The parent of a node's processes: what it remembers of them, and what it shares with them."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from django_simpletask3.models.registry import task_models
+from django_simpletask3.states import Status
+from django_simpletask3.worker.node import supervisor as module
+from django_simpletask3.worker.node.banner import banner
+from django_simpletask3.worker.node.supervisor import Supervisor
+from django_simpletask3.worker.process import Plan
+from tests.eventually import eventually
+from tests.testapp.models import Elsewhere, Invoice
+from tests.worker.conftest import Start
+
+
+def test_the_banner_asks_no_database(redis_url: str) -> None:
+    # Without a database fixture every attempt to connect is an error.
+    shown = banner(task_models(), 4, burst=False)
+
+    assert f"default ({connection.vendor}: {settings.DATABASES['default']['NAME']})" in shown
+    assert f"other ({connection.vendor}: {settings.DATABASES['other']['NAME']})" in shown
+
+
+@pytest.fixture
+def short_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Children that write down whom they are to recover, and die of it twice; the folder."""
+
+    def live(plan: Plan, worker: str, counters: Any) -> NoReturn:
+        number = len(list(tmp_path.iterdir()))
+        told = json.dumps({"worker": worker, "predecessors": plan.predecessors})
+        (tmp_path / str(number)).write_text(told)
+        os._exit(9 if number < 2 else 0)
+
+    monkeypatch.setattr(module, "live", live)
+    return tmp_path
+
+
+# The watchdog of the test run is a thread, too.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_recovers_what_all_held_that_died_early_before_it(short_lives: Path) -> None:
+    Supervisor([Invoice], burst=True).run()
+
+    lives = [json.loads((short_lives / str(number)).read_text()) for number in range(3)]
+    assert [life["predecessors"] for life in lives] == [
+        [],
+        [[lives[0]["worker"], 9]],
+        [[lives[0]["worker"], 9], [lives[1]["worker"], 9]],
+    ]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="Django pools for PostgreSQL")
+def test_a_pool_that_was_opened_before_the_fork_is_not_shared(start_server: Start) -> None:
+    pytest.importorskip("psycopg_pool")
+    here = [Invoice.objects.create() for _ in range(40)]
+    there = [Elsewhere.objects.create() for _ in range(40)]
+
+    start_server("--processes", "4", DJANGO_SETTINGS_MODULE="tests.worker.pooled_app.settings")
+    eventually(lambda: Invoice.objects.succeeded().count() == len(here), timeout=30)
+    eventually(lambda: Elsewhere.objects.succeeded().count() == len(there), timeout=30)
+
+    for task in (*here, *there):
+        task.refresh_from_db()
+        kinds = [str(kind) for kind in task.events.values_list("kind", flat=True)]
+        assert (task.status, kinds) == (Status.SUCCESS, ["enqueue", "start", "ack"])

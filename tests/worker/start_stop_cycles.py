@@ -1,0 +1,112 @@
+"""Start and stop a process of a node again and again in one interpreter, and say what is left.
+
+``python -m tests.worker.start_stop_cycles NUMBER`` prints what there was before and after, as JSON.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import django
+import redis
+
+from tests.eventually import eventually
+
+WARM_UP = 8
+AT_A_TIME = 4
+CONNECTIONS = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()",
+    "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = database()",
+}
+
+
+def main(number: int) -> None:
+    django.setup()
+    go_round(WARM_UP)
+    before = counted()
+    go_round(number)
+    json.dump({"before": before, "after": counted()}, sys.stdout)
+
+
+def go_round(number: int) -> None:
+    """``number`` rounds, several at a time: they mostly wait."""
+    from django_simpletask3.worker.maintenance.jobs import timetable
+
+    shared = timetable()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(lambda _: one_round(shared), range(number)))
+
+
+def one_round(shared: Any) -> None:
+    """Save a few tasks, start a process, and stop it when they have run."""
+    from django.db import connections
+
+    try:
+        tasks = [model.objects.create() for model in models()]
+        run_until(shared, lambda: all(map(has_succeeded, tasks)))
+    finally:
+        connections.close_all()
+
+
+def has_succeeded(task: Any) -> bool:
+    return bool(type(task).objects.filter(pk=task.pk).succeeded().exists())
+
+
+def models() -> list[Any]:
+    from tests.testapp.models import Elsewhere, Invoice
+
+    return [Invoice, Elsewhere]
+
+
+def run_until(shared: Any, is_over: Callable[[], bool]) -> None:
+    from django_simpletask3.worker.loop import Stopping
+    from django_simpletask3.worker.node.counters import Counters
+    from django_simpletask3.worker.process import Plan, Process
+
+    stopping = Stopping()
+    plan = Plan([(model, 1) for model in models()], shared)
+    process = Process(plan, worker="node:1:round", stopping=stopping, counters=Counters())
+    thread = threading.Thread(target=process.run)
+    thread.start()
+    eventually(is_over)
+    stopping.ask()
+    thread.join()
+
+
+def counted() -> dict[str, int]:
+    """What there is of everything that could be left behind."""
+    from django.conf import settings
+    from django.db import connections
+
+    from django_simpletask3.queue import get_queue
+
+    # What is idle is closed: what is left then, nobody can close any more.
+    get_queue().close()
+    connections.close_all()
+    with redis.Redis.from_url(settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL) as client:
+        return {
+            "threads": len(threading.enumerate()),
+            "files": len(list(Path("/proc/self/fd").iterdir())),
+            "redis clients": len(client.client_list()),
+            "redis keys": sum(1 for key in client.scan_iter("*") if client.ttl(key) < 0),
+            **{f"connections of {alias}": _connections(alias) for alias in connections},
+        }
+
+
+def _connections(alias: str) -> int:
+    """The sessions that the database server has, this one among them; 0 for a file."""
+    from django.db import connections
+
+    if (query := CONNECTIONS.get(connections[alias].vendor)) is None:
+        return 0
+    with connections[alias].cursor() as cursor:
+        cursor.execute(query)
+        return int(cursor.fetchone()[0])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,113 @@
+"""How long the threads of a node keep their sessions with the database while work never pauses."""
+
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_simpletask3.execution import perform, start
+from django_simpletask3.execution.run import Run
+from django_simpletask3.queue import get_queue
+from django_simpletask3.signals import task_succeeded
+from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.loop import Loop, Stopping
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.task_thread import BodyThread
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = "node:1:token"
+AGE, LOAD = 3.0, 12
+
+
+class Hours:
+    """A clock that goes on by one with each piece of work, and the sessions that did it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._passed, self._used = 0.0, list[Any]()
+        monotonic = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + self._passed)
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", AGE)
+
+    def work(self) -> int:
+        """Use the session of this thread for an hour; how often somebody has."""
+        connection.ensure_connection()
+        self._used.append(connection.connection)
+        self._passed += 1.0
+        return len(self._used)
+
+    def shares(self) -> list[int]:
+        """How much each session has done."""
+        return list(Counter(map(id, self._used)).values())
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
+    return Hours(monkeypatch)
+
+
+def runs_in(lane: Lane) -> list[Run]:
+    for _ in range(LOAD):
+        Invoice.objects.create()
+    messages = get_queue().claim(lane.channel, worker=WORKER, limit=LOAD, lease=60)
+    return start.start(lane.model, messages, worker=WORKER, lease=60)
+
+
+def ended(thread: threading.Thread) -> None:
+    thread.start()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+
+
+def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
+    redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Invoice, "do_task", lambda task: hours.work())
+    lane = Lane(Invoice, 1, WORKER)
+    lane.accept(runs_in(lane))
+    lane.inbox.put(None)
+
+    ended(BodyThread(lane, 0))
+
+    assert hours.shares() == [AGE] * 4
+
+
+def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
+    redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_simpletask3.worker.pipeline._LARGEST_BATCH", 1)
+    lane = Lane(Invoice, 1, WORKER)
+    for run in runs_in(lane):
+        perform.perform(run)
+        lane.outbox.put(run)
+    lane.outbox.put(None)
+
+    def hear(**_: Any) -> None:
+        hours.work()
+
+    task_succeeded.connect(hear)
+    try:
+        ended(Finisher(lane, Leases(WORKER), Counters()))
+    finally:
+        task_succeeded.disconnect(hear)
+
+    assert hours.shares() == [AGE] * 4
+
+
+def test_steps_without_a_rest_do_not_keep_a_session_that_is_old(hours: Hours) -> None:
+    stopping = Stopping()
+
+    def step() -> float:
+        if hours.work() == LOAD:
+            stopping.ask()
+        return 0.0
+
+    ended(Loop("fetcher", stopping, step))
+
+    assert hours.shares() == [AGE] * 4

@@ -1,0 +1,141 @@
+"""Recording outcomes while something is wrong with the database."""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from django_simpletask3.execution import perform, start
+from django_simpletask3.queue import get_queue
+from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import Status
+from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from tests.eventually import eventually
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKER = "node:1:token"
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def status_of(task: Any) -> Status:
+    task.refresh_from_db()
+    return Status(task.status)
+
+
+class Bench:
+    """A lane with its finisher at work, and runs whose bodies have ended."""
+
+    def __init__(self) -> None:
+        self.lane, self.leases = Lane(Invoice, 1, WORKER), Leases(WORKER)
+        self.looked_for: list[bool] = []
+        self.finisher = Finisher(
+            self.lane, self.leases, Counters(), on_retry=lambda: self.looked_for.append(True)
+        )
+        self.finisher.start()
+
+    def performed(self) -> None:
+        messages = get_queue().claim(self.lane.channel, worker=WORKER, limit=10, lease=60)
+        runs = start.start(Invoice, messages, worker=WORKER, lease=60)
+        self.leases.hold(runs, self.lane)
+        self.lane.accept(runs)
+        for run in runs:
+            perform.perform(run)
+            self.lane.performed(run)
+
+    def end(self) -> None:
+        self.lane.outbox.put(None)
+        self.finisher.join(timeout=30)
+        assert not self.finisher.is_alive()
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.end()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
+def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> None:
+    culprit = Invoice.objects.create()
+    messages = get_queue().claim(bench.lane.channel, worker=WORKER, limit=10, lease=60)
+    [run] = start.start(Invoice, messages, worker=WORKER, lease=60)
+    bench.leases.hold([run], bench.lane)
+    bench.lane.accept([run])
+    perform.perform(run)
+    holder = connection.copy()
+    holder.set_autocommit(False)
+    with holder.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM testapp_invoice WHERE id = {culprit.pk} FOR UPDATE")
+
+    bench.lane.performed(run)
+    for _ in range(3):
+        other = Invoice.objects.create()
+        bench.performed()
+        eventually(lambda other=other: status_of(other) == Status.SUCCESS)
+    meanwhile = status_of(culprit)
+    holder.rollback()
+    holder.close()
+
+    eventually(lambda: status_of(culprit) == Status.SUCCESS)
+    assert meanwhile == Status.RUNNING
+    assert kinds(culprit) == ["enqueue", "start", "ack"]
+
+
+class Locked(list[int]):
+    """A receiver that makes the database refuse one task for a while, as if it were locked."""
+
+    def __init__(self, culprit: Any, times: int) -> None:
+        self.pk, self.times = culprit.pk, times
+
+    def __call__(self, task: Any, event: Any, **_: Any) -> None:
+        if task.pk == self.pk and event.kind == "ack" and len(self) < self.times:
+            self.append(1)
+            cause = sqlite3.OperationalError("database table is locked")
+            cause.sqlite_errorname = "SQLITE_LOCKED"  # type: ignore[attr-defined]
+            raise OperationalError(str(cause)) from cause
+
+
+def test_an_error_that_passes_is_never_a_task_s_failure_however_long_it_lasts(
+    bench: Bench,
+) -> None:
+    culprit, other = Invoice.objects.create(), Invoice.objects.create()
+    locked = Locked(culprit, times=7)
+    event_recorded.connect(locked)
+    try:
+        bench.performed()
+
+        eventually(lambda: status_of(other) == Status.SUCCESS)
+        # The outcome is committed a moment before it is let go.
+        eventually(lambda: [run.pk for run in bench.leases.running()] in ([culprit.pk], []))
+        eventually(lambda: status_of(culprit) == Status.SUCCESS, timeout=60)
+    finally:
+        event_recorded.disconnect(locked)
+
+    assert len(locked) == 7
+    assert kinds(culprit) == ["enqueue", "start", "ack"]
+    eventually(lambda: bench.leases.running() == [])
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_whoever_is_to_run_again_is_looked_for(
+    bench: Bench, retries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", retries)
+    task = Invoice.objects.create(fails=True)
+
+    bench.performed()
+
+    eventually(lambda: not bench.leases.running())
+    assert status_of(task) == (Status.PENDING if retries else Status.FAILED)
+    eventually(lambda: len(bench.looked_for) == retries)

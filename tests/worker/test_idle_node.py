@@ -1,0 +1,58 @@
+"""A node that has nothing to do."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from django_simpletask3.states import Status
+from tests.eventually import eventually
+from tests.testapp.models import Invoice
+from tests.worker.conftest import Start
+from tests.worker.start_stop_cycles import CONNECTIONS
+from tests.worker.steps import group, status_of
+
+
+def sessions(node: int) -> int:
+    """Connections to the database ``default`` that the processes of ``node`` hold."""
+    if (query := CONNECTIONS.get(connection.vendor)) is None:
+        return sum(_open_files(pid) for pid in group(node))
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return int(cursor.fetchone()[0]) - 1
+
+
+def _open_files(pid: int) -> int:
+    name = str(settings.DATABASES["default"]["NAME"])
+    return sum(_is_link_to(name, path) for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _is_link_to(name: str, path: Path) -> bool:
+    try:
+        return str(path.readlink()) == name
+    except FileNotFoundError:
+        return False
+
+
+def test_threads_without_work_hold_no_connection_to_the_database(start_server: Start) -> None:
+    tasks = [Invoice.objects.create() for _ in range(4)]
+    node = start_server("--models", "testapp.Invoice")
+    eventually(lambda: {status_of(task) for task in tasks} == {Status.SUCCESS})
+
+    # Now and then a thread looks after the rows; in between nobody is connected.
+    eventually(lambda: sessions(node.pid) == 0)
+
+
+@pytest.mark.parametrize("verbosity", ["0", "1"])
+def test_where_there_is_no_terminal_nothing_is_drawn(start_server: Start, verbosity: str) -> None:
+    task = Invoice.objects.create()
+    node = start_server("--models", "testapp.Invoice", "-v", verbosity)
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+
+    node.send_signal(signal.SIGTERM)
+    output, _ = node.communicate(timeout=60)
+
+    assert "\r" not in output
+    assert "." * 3 not in output

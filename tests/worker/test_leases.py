@@ -1,0 +1,123 @@
+"""Renewing the leases of what a process holds, while something of it is sick."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
+
+from django_simpletask3.execution import start
+from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.queue import get_queue
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.pipeline import Lane
+from tests.eventually import eventually
+from tests.redis_servers import RedisServer
+from tests.testapp.models import Elsewhere, Invoice, Ledger
+
+WORKER = "node:1:token"
+SHORT = 60.0  # a beat makes it five minutes
+
+
+@pytest.fixture(autouse=True)
+def servers(transactional_db: None, redis_url: str) -> None:
+    """Every test here has the databases and a Redis."""
+
+
+def held(leases: Leases, model: Any) -> Lane:
+    """The lane of ``model``, whose waiting tasks are started and held; their leases are short."""
+    lane = Lane(model, 1, WORKER)
+    messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=SHORT)
+    leases.hold(start.start(model, messages, worker=WORKER, lease=SHORT), lane)
+    return lane
+
+
+def is_renewed(task: Any) -> bool:
+    task.refresh_from_db()
+    return bool(task.check_at > timezone.now() + timedelta(seconds=2 * SHORT))
+
+
+@contextmanager
+def in_thread(work: Callable[[], object]) -> Iterator[None]:
+    """``work`` goes on in a thread with connections of its own, while the block runs."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(timeout=10)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def refuse(*_: Any) -> None:
+    raise OperationalError("server closed the connection unexpectedly")
+
+
+def test_a_sick_database_costs_no_lease_in_another() -> None:
+    Elsewhere.objects.create()
+    healthy = Invoice.objects.create()
+    leases = Leases(WORKER)
+    lanes = [held(leases, Elsewhere), held(leases, Invoice)]
+
+    with connections["other"].execute_wrapper(refuse):
+        leases.beat(lanes)
+
+    assert is_renewed(healthy)
+
+
+def test_a_redis_that_hangs_delays_no_beat(own_redis_server: RedisServer) -> None:
+    tasks = [Invoice.objects.create(), Ledger.objects.create()]
+    leases = Leases(WORKER)
+    lanes = [held(leases, Invoice), held(leases, Ledger)]
+
+    own_redis_server.freeze()
+
+    assert seconds_of(lambda: leases.beat(lanes)) < 1.0
+    assert all(is_renewed(task) for task in tasks)
+
+
+@pytest.mark.thorough
+def test_a_redis_that_hangs_is_asked_once_in_a_report(own_redis_server: RedisServer) -> None:
+    models = [Invoice, Ledger, Elsewhere]
+    for model in models:
+        model.objects.create()
+    leases = Leases(WORKER)
+    lanes = [held(leases, model) for model in models]
+    own_redis_server.freeze()
+
+    of_one = seconds_of(lambda: leases.report(lanes[:1]))
+    of_all = seconds_of(lambda: leases.report(lanes))
+
+    assert of_all < 2 * of_one
+
+
+def test_a_row_that_somebody_holds_delays_no_other() -> None:
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("rows cannot be passed over here")
+    moved, other = [Invoice.objects.create() for _ in range(2)]
+    leases = Leases(WORKER)
+    lane = held(leases, Invoice)
+
+    with transaction.atomic():
+        rows_of(Invoice, "default").select_for_update().get(pk=moved.pk)
+        with in_thread(lambda: leases.beat([lane])):
+            eventually(lambda: is_renewed(other), timeout=2.0)
+
+    assert not any(run.task.stop_flag().is_set() for run in leases.running())

@@ -1,0 +1,201 @@
+"""The threads of a process: what must not end them, and what becomes of a process that lost one."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_simpletask3.execution import perform, start
+from django_simpletask3.execution.run import Run
+from django_simpletask3.queue import get_queue
+from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.task_thread import BodyThread
+from tests.eventually import eventually
+from tests.testapp import models as testapp
+from tests.testapp.models import Invoice, Scripted
+from tests.worker.conftest import Start
+
+WORKER = "node:1:token"
+#: How a session ends itself on a server.
+SUICIDE = {
+    "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "mysql": "KILL CONNECTION_ID()",
+}
+
+
+def status_of(task: Any) -> Status:
+    task.refresh_from_db()
+    return Status(task.status)
+
+
+def kinds(task: Any) -> list[str]:
+    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
+
+
+def started(lane: Lane) -> list[Run]:
+    messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=60)
+    return start.start(lane.model, messages, worker=WORKER, lease=60)
+
+
+def test_a_session_that_is_lost_costs_one_body_only(
+    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body(task: Invoice) -> str:
+        with connection.cursor() as cursor:
+            if task.amount == 0 and connection.vendor in SUICIDE:
+                cursor.execute(SUICIDE[connection.vendor])
+            elif task.amount == 0:
+                connection.connection.close()
+            cursor.execute("SELECT 1")
+        return "OK"
+
+    monkeypatch.setattr(Invoice, "do_task", body)
+    lane = Lane(Invoice, 1, WORKER)
+    for amount in range(4):
+        Invoice.objects.create(amount=amount)
+    runs = sorted(started(lane), key=lambda run: run.task.amount)
+    lane.accept(runs)
+    lane.inbox.put(None)
+
+    thread = BodyThread(lane, 0)
+    thread.start()
+    thread.join(timeout=30)
+
+    assert [run.move and run.move.kind for run in runs] == ["fail", "ack", "ack", "ack"]
+
+
+def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:
+    steps = [
+        {"do": "end thread", "name": "finisher-testapp.Scripted", "attempt": 1},
+        {"do": "value"},
+    ]
+    task = Scripted.objects.create(script=steps)
+
+    start_server("--models", "testapp.Scripted")
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+
+    assert kinds(task) == ["enqueue", "start", "release", "start", "ack"]
+    first, second = task.events.filter(kind="start").values_list("worker", flat=True)
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        pytest.param("task_started", id="the fetcher"),
+        pytest.param("task_succeeded", id="the finisher"),
+    ],
+)
+def test_a_receiver_that_exits_ends_no_thread(start_server: Start, heard: str) -> None:
+    first = Scripted.objects.create(script={"do": "exit on", "signal": heard})
+    server = start_server("--models", "testapp.Scripted")
+    eventually(lambda: status_of(first) == Status.SUCCESS)
+
+    later = [Scripted.objects.create() for _ in range(3)]
+    eventually(lambda: {status_of(task) for task in later} == {Status.SUCCESS})
+
+    workers = {task.events.get(kind="ack").worker for task in [first, *later]}
+    assert len(workers) == 1
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=30) == 0
+
+
+class Bomb:
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
+    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Invoice, "do_task", lambda task: setattr(task, "task_biz_field", Bomb()))
+    Invoice.objects.create()
+    lane = Lane(Invoice, 1, WORKER)
+    runs = started(lane)
+    thread = BodyThread(lane, 0)
+    thread.start()
+
+    lane.accept(runs)
+    lane.inbox.put(None)
+    thread.join()
+
+    assert lane.held == 0
+    assert lane.batch() == runs
+
+
+def refuse_last_words_of(task: Any) -> Any:
+    def refuse(event: Any, **_: Any) -> None:
+        if event.task_id == task.pk and event.kind in (EventKind.ACK, EventKind.FAIL):
+            raise ValueError("not this one")
+
+    return refuse
+
+
+def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
+    transactional_db: None, redis_url: str
+) -> None:
+    culprit, *others = [Invoice.objects.create() for _ in range(3)]
+    lane, leases, counters = Lane(Invoice, 1, WORKER), Leases(WORKER), Counters()
+    runs = started(lane)
+    leases.hold(runs, lane)
+    for run in runs:
+        perform.perform(run)
+        lane.outbox.put(run)
+    lane.outbox.put(None)
+    finisher = Finisher(lane, leases, counters)
+
+    event_recorded.connect(refuse := refuse_last_words_of(culprit))
+    try:
+        finisher.start()
+        finisher.join(timeout=20)
+    finally:
+        event_recorded.disconnect(refuse)
+
+    assert {status_of(task) for task in others} == {Status.SUCCESS}
+    assert status_of(culprit) == Status.RUNNING
+    assert leases.running() == []
+    assert counters.read() == {"succeeded": 2, "failed": 0, "retried": 0, "rejected": 0}
+
+
+def test_many_lanes_that_cannot_finish_end_together_when_the_time_is_up(
+    start_server: Start, tmp_path: Path
+) -> None:
+    models = [
+        testapp.Invoice,
+        testapp.Keyworded,
+        testapp.UuidKeyed,
+        testapp.Numbered,
+        testapp.Reminder,
+        testapp.Secret,
+        testapp.Ledger,
+        testapp.Parcel,
+    ]
+    go = tmp_path / "go"
+    step = {"do": "wait on", "signal": "task_succeeded", "path": str(go)}
+    first = Scripted.objects.create(script=step)
+    server = start_server(DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="0.2")
+    eventually(lambda: status_of(first) == Status.SUCCESS)
+    tasks = [model._base_manager.create() for model in models]
+    rows = [type(task)._base_manager.filter(pk=task.pk) for task in tasks]
+    eventually(lambda: {row.get().status for row in rows} == {Status.SUCCESS})
+
+    server.send_signal(signal.SIGTERM)
+    output, _ = server.communicate(timeout=60)
+
+    assert server.returncode == 0, output
+
+
+def test_the_garbage_collector_looks_at_nothing_that_was_there_before(drain: Any) -> None:
+    task = Scripted.objects.create(script={"do": "tell garbage"})
+
+    drain()
+
+    assert Scripted.objects.get(pk=task.pk).result_data > 10_000

@@ -1,0 +1,59 @@
+"""What a process says of itself, and how often."""
+
+import time
+from typing import Any
+
+import pytest
+
+from django_simpletask3.queue import Queue
+from django_simpletask3.worker.leases import Leases
+from django_simpletask3.worker.maintenance.jobs import timetable
+from django_simpletask3.worker.node.counters import Counters
+from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.worker_report import Reports
+from tests.testapp.models import Invoice
+
+
+class Speaker:
+    """A process that reports in quick motion, and the times at which it did."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.said = 0.0, list[float]()
+        self.lane = Lane(Invoice, 1, "node:1:token")
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(Queue, "report", lambda *_: self.said.append(self.now))
+        leases = Leases(self.lane.worker)
+        self._reports = Reports(self.lane.worker, [self.lane], leases, Counters(), timetable())
+
+    def go_on(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            self.now += self._reports.step()
+
+
+@pytest.fixture
+def speaker(monkeypatch: pytest.MonkeyPatch) -> Speaker:
+    return Speaker(monkeypatch)
+
+
+def test_who_has_nothing_new_to_say_reports_every_thirty_seconds(speaker: Speaker) -> None:
+    speaker.go_on(90)
+
+    assert speaker.said == [0, 30, 60]
+
+
+def test_news_are_reported_at_the_next_beat(speaker: Speaker) -> None:
+    speaker.go_on(10)
+    speaker.lane.forgo(-1)  # one is claimed
+
+    speaker.go_on(50)
+
+    assert speaker.said == [0, 10, 40]
+
+
+def test_nobody_is_silent_for_so_long_that_he_is_forgotten(speaker: Speaker, settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_WORKER_STATUS_EXPIRE = 40
+
+    speaker.go_on(30)
+
+    assert speaker.said == [0, 10, 20]
