@@ -24,22 +24,22 @@ class TaskContext:
     parent: str = ""
 
 
-NOBODY = TaskContext()
+EMPTY_CONTEXT = TaskContext()
 
 _USER = "user"
-_LONGEST_ID = 200
+_MAX_ID_LENGTH = 200
 _current: ContextVar[TaskContext | Callable[[], TaskContext]] = ContextVar(
-    "django_simpletask3_context", default=NOBODY
+    "django_simpletask3_context", default=EMPTY_CONTEXT
 )
 
 
 def current() -> TaskContext:
     """The context in force here."""
-    found = _current.get()
-    if callable(found):
-        found = found()
-        _current.set(found)
-    return found
+    context = _current.get()
+    if callable(context):
+        context = context()
+        _current.set(context)
+    return context
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def task_context(
     the key is kept in the data, too: ``current_user()`` finds it.
     """
     outer = current()
-    data = {**_key_of(actor), **data}
+    data = {**_user_key(actor), **data}
     inner = TaskContext(
         actor=outer.actor if actor is None else str(actor),
         reason=outer.reason if reason is None else reason,
@@ -74,14 +74,14 @@ def acting_as(actor: str) -> Iterator[None]:
 
 
 @contextmanager
-def following(name: str, actor: str, cause: str) -> Iterator[None]:
+def following_event(parent: str, actor: str, cause: str) -> Iterator[None]:
     """Within the block, what happens follows from the event ``cause`` of the task called ``name``.
 
     ``actor`` acts, unless somebody does already; the task is the parent of those that are saved.
     """
     outer = current()
-    told = {**outer.data, "cause": cause}
-    token = _current.set(TaskContext(outer.actor or actor, outer.reason, told, name))
+    data = {**outer.data, "cause": cause}
+    token = _current.set(TaskContext(outer.actor or actor, outer.reason, data, parent))
     try:
         yield
     finally:
@@ -89,7 +89,7 @@ def following(name: str, actor: str, cause: str) -> Iterator[None]:
 
 
 @contextmanager
-def recalled(load: Callable[[], TaskContext]) -> Iterator[None]:
+def lazy_context(load: Callable[[], TaskContext]) -> Iterator[None]:
     """Within the block, the context is what ``load`` returns; it is called when first needed."""
     token = _current.set(load)
     try:
@@ -105,14 +105,14 @@ def request_context(request: Any) -> TaskContext:
     """
     data = {"request": f"{request.method} {request.path}"}
     if name := request.headers.get("X-Request-ID"):
-        data["request_id"] = name[:_LONGEST_ID]
+        data["request_id"] = name[:_MAX_ID_LENGTH]
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return TaskContext(data=data)
-    return TaskContext(actor=str(user), data={**data, **_key_of(user)})
+    return TaskContext(actor=str(user), data={**data, **_user_key(user)})
 
 
-def _key_of(actor: Any) -> dict[str, str]:
+def _user_key(actor: Any) -> dict[str, str]:
     is_user = getattr(actor, "is_authenticated", False) is True
     return {_USER: str(actor.pk)} if is_user and actor.pk is not None else {}
 
@@ -137,13 +137,13 @@ def task_context_middleware(get_response: Any) -> Any:
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: Any) -> Any:
-            with recalled(lambda: request_context(request)):
+            with lazy_context(lambda: request_context(request)):
                 return await get_response(request)
 
         return asynchronous
 
     def synchronous(request: Any) -> Any:
-        with recalled(lambda: request_context(request)):
+        with lazy_context(lambda: request_context(request)):
             return get_response(request)
 
     return synchronous

@@ -53,7 +53,7 @@ ANY = frozenset(Status)
 FENCED = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.RETRY, EventKind.RELEASE})
 
 #: Kinds that leave evidence and move nothing.
-EVIDENCE = frozenset(
+AUDIT_ONLY = frozenset(
     {EventKind.REJECT, EventKind.NOTE, EventKind.HOLD, EventKind.LIFT, EventKind.ERASE}
 )
 
@@ -77,7 +77,7 @@ def _table() -> dict[tuple[Status | None, EventKind], Status | None]:
     for kind, (sources, target) in _ARROWS.items():
         table.update(((source, kind), target) for source in sources)
     for status in ANY:
-        table.update(((status, kind), status) for kind in EVIDENCE)
+        table.update(((status, kind), status) for kind in AUDIT_ONLY)
         table[status, EventKind.DELETE] = None
     return table
 

@@ -14,16 +14,16 @@ from django.core.exceptions import ValidationError
 from django.db import Error, connections, router
 from django.db.models import Exists, F, OuterRef
 
-from .conf.backoff import exponential
+from .conf.backoff import exponential_delay
 from .conf.options import options
-from .context import following
+from .context import following_event
 from .db import clock
 from .ledger.event import events_of
-from .ledger.outbox import Delivery, waiting
-from .ledger.subscribers import Subscriber, registered, subscribe
-from .ledger.task_row import name_of
-from .models.loading import as_saved
-from .models.registry import databases_of, roots
+from .ledger.outbox import Delivery, all_deliveries
+from .ledger.subscribers import Subscriber, registered_subscribers, subscribe
+from .ledger.task_row import task_reference
+from .models.loading import load_tasks
+from .models.registry import databases_of, table_models
 from .models.task import SimpleTask
 
 __all__ = [
@@ -66,7 +66,9 @@ def retry(deliveries: Iterable[Delivery]) -> int:
     count = 0
     for delivery in deliveries:
         using = delivery._state.db or "default"
-        claimable = waiting(using).filter(pk=delivery.pk, due_time=delivery.due_time, worker="")
+        claimable = all_deliveries(using).filter(
+            pk=delivery.pk, due_time=delivery.due_time, worker=""
+        )
         count += claimable.update(due_time=clock.now(using), attempts=0, worker="")
     return count
 
@@ -86,9 +88,9 @@ def release_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
 
 def _databases() -> list[str]:
     """The databases that may have something for the subscribers of this process."""
-    if not registered():
+    if not registered_subscribers():
         return []
-    aliases = {using for root in roots() for using in databases_of(root)}
+    aliases = {using for root in table_models() for using in databases_of(root)}
     return sorted(using for using in aliases if router.allow_migrate_model(using, Delivery))
 
 
@@ -106,12 +108,12 @@ def _sum_over_databases(operation: Callable[[str], int]) -> int:
 
 
 def _release_claims(using: str, workers: Iterable[str]) -> int:
-    claimed = waiting(using).filter(worker__in=list(workers))
+    claimed = all_deliveries(using).filter(worker__in=list(workers))
     return int(claimed.update(due_time=clock.now(using), worker=""))
 
 
 def _claiming_workers(using: str) -> list[str]:
-    claimed = waiting(using).filter(due_time__gt=clock.now(using)).exclude(worker="")
+    claimed = all_deliveries(using).filter(due_time__gt=clock.now(using)).exclude(worker="")
     return list(claimed.values_list("worker", flat=True).distinct())
 
 
@@ -129,35 +131,37 @@ def _deliver_from(using: str, limit: int, worker: str, may_go_on: Callable[[], b
 
 def _due_deliveries(using: str, limit: int) -> list[Delivery]:
     """What is due and the first of its line: nothing of its task waits before it, dead or not."""
-    earlier = waiting(using).filter(
+    earlier = all_deliveries(using).filter(
         subscription=OuterRef("subscription"),
         model=OuterRef("model"),
         task_key=OuterRef("task_key"),
         sequence__lt=OuterRef("sequence"),
     )
-    due = waiting(using).filter(due_time__lte=clock.now(using), subscription__in=list(registered()))
+    due = all_deliveries(using).filter(
+        due_time__lte=clock.now(using), subscription__in=list(registered_subscribers())
+    )
     return list(due.filter(~Exists(earlier)).order_by("due_time")[:limit])
 
 
 def _claim(delivery: Delivery, using: str, worker: str) -> datetime | None:
     """Claim it for a lease: until when, or None if somebody else was first."""
     until = clock.after(using, options.simq_running_timeout)
-    unclaimed = waiting(using).filter(pk=delivery.pk, due_time=delivery.due_time)
+    unclaimed = all_deliveries(using).filter(pk=delivery.pk, due_time=delivery.due_time)
     claimed = unclaimed.update(due_time=until, worker=worker, attempts=F("attempts") + 1)
     return until if claimed else None
 
 
 def _settle(delivery: Delivery, using: str, until: datetime) -> None:
     """Call the handler; then the delivery is gone, due again later, or dead."""
-    subscriber = registered()[delivery.subscription]
-    claim = waiting(using).filter(pk=delivery.pk, due_time=until)
+    subscriber = registered_subscribers()[delivery.subscription]
+    claim = all_deliveries(using).filter(pk=delivery.pk, due_time=until)
     attempts = delivery.attempts + 1
     began = time.monotonic()
     try:
         _call(subscriber, delivery, using)
     except BaseException as error:  # sys.exit() in a handler does not end the server
         is_over = isinstance(error, _Undeliverable) or attempts >= subscriber.max_attempts
-        delay = exponential(attempts, cap=_MAX_DELAY)
+        delay = exponential_delay(attempts, cap=_MAX_DELAY)
         due = None if is_over else clock.after(using, delay)
         claim.update(due_time=due, worker="", last_error=_error_text(error))
         _logger.warning(
@@ -190,10 +194,10 @@ def _call(subscriber: Subscriber, delivery: Delivery, using: str) -> None:
         raise _Undeliverable(
             "The event is not there any more: it was pruned, or its key has another form."
         )
-    task = next(iter(as_saved(root, using, [event.task_id])), None)
+    task = next(iter(load_tasks(root, using, [event.task_id])), None)
     instance = task or _placeholder_task(root, using)
-    name = name_of(instance, event.task_id)
-    with following(name, f"subscription {subscriber.name}", f"{name} #{event.sequence}"):
+    name = task_reference(instance, event.task_id)
+    with following_event(name, f"subscription {subscriber.name}", f"{name} #{event.sequence}"):
         subscriber.handler(task, event)
 
 

@@ -8,7 +8,7 @@ from django.db import connections, models
 from django_simpletask3.db import clock
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.ledger.projection import Projection
-from django_simpletask3.models.registry import roots, task_models
+from django_simpletask3.models.registry import table_models, task_models
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import writer
@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 #: Other apps of the tests have models for purposes of their own.
 ZOO = [model for model in task_models() if model._meta.app_label == "testapp"]
-TABLES = roots(ZOO)
+TABLES = table_models(ZOO)
 #: The ways to every state, taken from a newly saved task.
 WAYS: dict[Status, list[EventKind]] = {
     Status.PENDING: [],

@@ -12,11 +12,11 @@ from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
 from django_simpletask3.context import (
-    NOBODY,
+    EMPTY_CONTEXT,
     TaskContext,
     current,
     current_user,
-    recalled,
+    lazy_context,
     task_context,
     task_context_middleware,
 )
@@ -37,7 +37,7 @@ def seen_by(user: Any, view: Callable[[Any], Any]) -> Any:
 
 
 def test_nobody_acts_outside_of_every_block() -> None:
-    assert current() == NOBODY == TaskContext("", "", {})
+    assert current() == EMPTY_CONTEXT == TaskContext("", "", {})
 
 
 def test_a_block_says_who_and_why_and_what_else() -> None:
@@ -46,7 +46,7 @@ def test_a_block_says_who_and_why_and_what_else() -> None:
 
     assert inside is told
     assert inside == TaskContext("ann", "end of month", {"ticket": 7})
-    assert current() == NOBODY
+    assert current() == EMPTY_CONTEXT
 
 
 def test_an_inner_block_keeps_what_it_does_not_say() -> None:
@@ -68,7 +68,7 @@ def test_an_error_ends_the_block() -> None:
     with pytest.raises(ZeroDivisionError), task_context(actor="ann"):
         _ = 1 / 0
 
-    assert current() == NOBODY
+    assert current() == EMPTY_CONTEXT
 
 
 def test_another_thread_has_a_context_of_its_own() -> None:
@@ -79,7 +79,7 @@ def test_another_thread_has_a_context_of_its_own() -> None:
         thread.start()
         thread.join()
 
-    assert found == [NOBODY]
+    assert found == [EMPTY_CONTEXT]
 
 
 def test_what_is_recalled_is_loaded_once_and_only_if_somebody_asks() -> None:
@@ -89,20 +89,20 @@ def test_what_is_recalled_is_loaded_once_and_only_if_somebody_asks() -> None:
         calls.append(1)
         return TaskContext("ann")
 
-    with recalled(load):
+    with lazy_context(load):
         before = len(calls)
         found = [current(), current()]
-    with recalled(load):
+    with lazy_context(load):
         pass
 
     assert before == 0
     assert found == [TaskContext("ann")] * 2
     assert len(calls) == 1
-    assert current() == NOBODY
+    assert current() == EMPTY_CONTEXT
 
 
 def test_a_block_within_what_is_recalled_builds_on_it() -> None:
-    with recalled(lambda: TaskContext("ann", "", {"shop": 1})):
+    with lazy_context(lambda: TaskContext("ann", "", {"shop": 1})):
         with task_context(reason="again"):
             assert current() == TaskContext("ann", "again", {"shop": 1})
         assert current() == TaskContext("ann", "", {"shop": 1})
@@ -112,7 +112,7 @@ def test_in_a_request_its_user_acts() -> None:
     found = seen_by(User(username="ann"), lambda request: current())
 
     assert found == TaskContext("ann", "", {"request": "POST /shop/pay/"})
-    assert current() == NOBODY
+    assert current() == EMPTY_CONTEXT
 
 
 def test_in_a_request_without_login_nobody_acts() -> None:
@@ -166,7 +166,7 @@ def test_an_error_in_the_view_ends_the_context() -> None:
     with pytest.raises(ZeroDivisionError):
         seen_by(User(username="ann"), lambda request: 1 / 0)
 
-    assert current() == NOBODY
+    assert current() == EMPTY_CONTEXT
 
 
 def test_in_asynchronous_requests_each_has_its_own_user() -> None:
@@ -226,4 +226,4 @@ def test_no_text_that_somebody_writes_can_break_a_move(text: str, kept: str | No
 
     birth, end = stream_of(task)
     assert birth.actor == end.reason == (kept or ("\\x00" * 255)[:255])
-    assert end.digest == end.sealed(birth.digest)
+    assert end.digest == end.expected_digest(birth.digest)

@@ -149,9 +149,9 @@ def recoverer() -> Scenario:
     time.sleep(settings.LEASE + 0.1)
 
     def live() -> None:
-        service.lost()
-        service.messages()
-        service.strangers()
+        service.recover_all()
+        service.requeue_expired_claims()
+        service.adopt_foreign_claims()
 
     return Scenario(live)
 
@@ -303,7 +303,7 @@ def _leaks(environment: Environment) -> list[str]:
     with environment.redis() as client:
         while (found := find_leaks(client, environment.prefix)) and time.monotonic() < end:
             # A message whose claim has ended is taken once more, and settled.
-            service.messages()
+            service.requeue_expired_claims()
             _await(_fork(lambda: run_node(burst=True)))
             time.sleep(0.2)
     return found

@@ -16,7 +16,7 @@ from django_simpletask3.audit.check import audit
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
-from django_simpletask3.ledger.task_row import root_of
+from django_simpletask3.ledger.task_row import table_model
 from django_simpletask3.states import FINAL, EventKind, Status
 
 _PAGE = 500  # tasks
@@ -92,7 +92,7 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
 
 def _audit(result: CheckResult) -> None:
     """The package's own audit must find nothing either."""
-    for root, using in {(root_of(model), "default") for model in MODELS.values()}:
+    for root, using in {(table_model(model), "default") for model in MODELS.values()}:
         for one in audit(root, using):
             text = f"{one.model} {one.task} #{one.sequence} {one.problem}: {one.what}"
             result.add_violation("audit", text)

@@ -9,7 +9,7 @@ from django.contrib.admin.utils import NestedObjects
 from django.db import router
 from django.utils.translation import gettext as _
 
-from ..ledger.task_row import root_of
+from ..ledger.task_row import table_model
 from ..models.task import SimpleTask
 from ..transitions.legal_holds import pks_on_hold
 from .html.values import visible
@@ -30,6 +30,6 @@ def _held(collector: NestedObjects, using: str) -> Iterator[Any]:
     by_model: Mapping[Any, Any] = collector.model_objs
     for model, found in by_model.items():
         # A multi-table task is deleted with the row of its root, which is among them.
-        if issubclass(model, SimpleTask) and root_of(model) is model._meta.concrete_model:
-            pks = pks_on_hold(root_of(model), using, [task.pk for task in found])
+        if issubclass(model, SimpleTask) and table_model(model) is model._meta.concrete_model:
+            pks = pks_on_hold(table_model(model), using, [task.pk for task in found])
             yield from (task for task in sorted(found, key=str) if task.pk in pks)

@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..db.limited_queries import first_rows
-from ..ledger.task_row import home_of, name_of, root_of
+from ..ledger.task_row import table_model, task_reference, write_database
 from ..models.loading import saved_models
 from ..models.queryset import rows_of
 from ..models.task import Dashboard, SimpleTask
@@ -56,7 +56,7 @@ def children(task: Any) -> SafeString | str:
         return ""
     silent: dict[str, str] = {}
     scope = viewer.scope(silent)
-    found = scope.query_databases(partial(_children, scope, viewer, name_of(task)))
+    found = scope.query_databases(partial(_children, scope, viewer, task_reference(task)))
     lines = [line for together in found for line in together]
     for alias, error in silent.items():
         lines.append((problems.unreachable_database(alias, error).translate(in_full=False), ""))
@@ -67,7 +67,7 @@ def children(task: Any) -> SafeString | str:
 
 def queue(site: Any, task: Any) -> SafeString | str:
     """A link to the row of the task's queue on the dashboard: of the model it was saved as."""
-    root, using = root_of(type(task)), home_of(task)
+    root, using = table_model(type(task)), write_database(task)
     model = saved_models(root, using, [task.pk])[task.pk]
     return _on_dashboard(site, task, f"queue-{model._meta.label}", model.get_event_channel())
 

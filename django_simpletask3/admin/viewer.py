@@ -10,8 +10,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..ledger.task_row import root_of
-from ..models.registry import roots, task_models
+from ..ledger.task_row import table_model
+from ..models.registry import table_models, task_models
 from ..models.task import SimpleTask
 from ..monitoring.scope import QueryScope
 from .html.values import visible
@@ -40,7 +40,7 @@ class Viewer:
         Who may view a proxy or a child only sees no row here: the table is that of the root. Nor
         are there any of a model whose list is cut or put together from several queries.
         """
-        found = [root for root in roots() if self.may_view(root) and self._can_be_kept(root)]
+        found = [root for root in table_models() if self.may_view(root) and self._can_be_kept(root)]
         within = {root: self._list(root) for root in found if self._is_restricted(root)}
         return QueryScope(found, within, silent)
 
@@ -113,7 +113,7 @@ def _nobody() -> None:
 
 def name_of(model: Any, database: str, pk: Any) -> str:
     """A task in words, with its database where that is not the usual one."""
-    place = "" if database == router.db_for_write(root_of(model)) else f"@{database}"
+    place = "" if database == router.db_for_write(table_model(model)) else f"@{database}"
     return f"{model._meta.label}{place} {pk}"
 
 

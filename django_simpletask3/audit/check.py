@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from ..ledger.event import TaskEvent
-from ..ledger.stream_check import Examination, Problem
+from ..ledger.stream_check import DiscrepancyKind, StreamChecker
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
@@ -22,18 +22,30 @@ from . import readers
 REASON = "audit"
 
 ADVICE = {
-    Problem.GAP: "Compare with a backup or an exported bundle: events were removed or renumbered.",
-    Problem.DIGEST: "Compare with a backup or an exported bundle: the event was changed.",
-    Problem.ARROW: "Compare with a backup or an exported bundle: this cannot have happened.",
-    Problem.TWICE: "Compare with a backup or an exported bundle: this cannot have happened.",
-    Problem.ERASED: "Compare with a backup: a payload was erased past erase() and the pruner.",
-    Problem.TAIL: "Compare with a backup or an exported bundle: the last events were removed.",
-    Problem.ROW: "The events are intact: --repair makes the row say what they say.",
-    Problem.RESULT: "Compare with a backup, or reset() the task: the row was changed past it.",
-    Problem.STREAM: "If the row came past save() (fixture, SQL): --repair records it as adopted. "
-    "Else its whole stream was removed: compare with a backup.",
-    Problem.ORPHAN: "The row was deleted past delete(): restore it from a backup, or let --repair "
-    "record that it is gone.",
+    DiscrepancyKind.GAP: (
+        "Compare with a backup or an exported bundle: events were removed or renumbered."
+    ),
+    DiscrepancyKind.DIGEST: "Compare with a backup or an exported bundle: the event was changed.",
+    DiscrepancyKind.ARROW: (
+        "Compare with a backup or an exported bundle: this cannot have happened."
+    ),
+    DiscrepancyKind.TWICE: (
+        "Compare with a backup or an exported bundle: this cannot have happened."
+    ),
+    DiscrepancyKind.ERASED: (
+        "Compare with a backup: a payload was erased past erase() and the pruner."
+    ),
+    DiscrepancyKind.TAIL: (
+        "Compare with a backup or an exported bundle: the last events were removed."
+    ),
+    DiscrepancyKind.ROW: "The events are intact: --repair makes the row say what they say.",
+    DiscrepancyKind.RESULT: (
+        "Compare with a backup, or reset() the task: the row was changed past it."
+    ),
+    DiscrepancyKind.STREAM: "If the row came past save() (fixture, SQL): --repair records it as "
+    "adopted. Else its whole stream was removed: compare with a backup.",
+    DiscrepancyKind.ORPHAN: "The row was deleted past delete(): restore it from a backup, or let "
+    "--repair record that it is gone.",
 }
 
 
@@ -45,7 +57,7 @@ class Finding:
     database: str
     task: str
     sequence: int
-    problem: Problem
+    problem: DiscrepancyKind
     what: str
     repaired: bool = False
 
@@ -93,7 +105,7 @@ def _suspects(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[An
     suspects, without_events = [], set(pks)
     for pk, events in groupby(readers.streams(root, using, pks), attrgetter("task_id")):
         without_events.discard(pk)
-        if _check_stream(events, rows.get(pk)).suspicions:
+        if _check_stream(events, rows.get(pk)).discrepancies:
             suspects.append(pk)
     return [*suspects, *without_events]
 
@@ -106,32 +118,34 @@ def _confirm(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Itera
         checker = _check_stream(readers.streams(root, using, [pk]), row)
         if row is None and checker.projection.sequence == 0:
             return  # pruned meanwhile
-        is_repaired = repair and bool(checker.suspicions) and _repair(root, using, pk, row, checker)
-    for discrepancy in checker.suspicions:
+        is_repaired = (
+            repair and bool(checker.discrepancies) and _repair(root, using, pk, row, checker)
+        )
+    for discrepancy in checker.discrepancies:
         yield Finding(
             root._meta.label,
             using,
             str(pk),
             discrepancy.sequence,
             discrepancy.problem,
-            discrepancy.what,
+            discrepancy.detail,
             is_repaired,
         )
 
 
 def _repair(
-    root: type[SimpleTask], using: str, pk: Any, row: dict[str, Any] | None, checker: Examination
+    root: type[SimpleTask], using: str, pk: Any, row: dict[str, Any] | None, checker: StreamChecker
 ) -> bool:
-    data = {"found": [one.what for one in checker.suspicions]}
+    data = {"found": [one.detail for one in checker.discrepancies]}
     task: Any = root()
     task.pk = pk
     task._state.adding, task._state.db = False, using
-    problems = {one.problem for one in checker.suspicions}
-    if row is not None and problems == {Problem.STREAM} and _has_no_events(row):
+    problems = {one.problem for one in checker.discrepancies}
+    if row is not None and problems == {DiscrepancyKind.STREAM} and _has_no_events(row):
         writer.apply(task, EventKind.NOTE, using=using, reason=REASON, data=data)
     elif row is not None and checker.is_intact and checker.projection.status is not None:
         writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
-    elif row is None and problems == {Problem.ORPHAN}:
+    elif row is None and problems == {DiscrepancyKind.ORPHAN}:
         writer.record_external_deletion(
             task, checker.projection, using=using, reason=REASON, data=data
         )
@@ -144,9 +158,9 @@ def _has_no_events(row: dict[str, Any]) -> bool:
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
-def _check_stream(events: Iterable[TaskEvent], row: dict[str, Any] | None) -> Examination:
-    checker = Examination()
+def _check_stream(events: Iterable[TaskEvent], row: dict[str, Any] | None) -> StreamChecker:
+    checker = StreamChecker()
     for event in events:
-        checker.hear(event)
+        checker.feed(event)
     checker.compare(row)
     return checker

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import IO, Any
 
 from .. import __version__
-from ..ledger.encoding import plain
+from ..ledger.encoding import to_json_value
 from ..ledger.projection import Projection
 from ..models.task import SimpleTask
 from . import readers
@@ -100,7 +100,7 @@ def _json_values(fields: dict[str, Any]) -> dict[str, Any]:
     times = {
         name: value.isoformat() for name, value in fields.items() if isinstance(value, datetime)
     }
-    return {**{name: plain(value) for name, value in fields.items()}, **times}
+    return {**{name: to_json_value(value) for name, value in fields.items()}, **times}
 
 
 def _json(record: dict[str, Any]) -> str:

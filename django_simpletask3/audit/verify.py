@@ -16,9 +16,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from ..ledger.digests import seal
-from ..ledger.encoding import restored
-from ..ledger.stream_check import Examination
+from ..ledger.digests import chained_digest
+from ..ledger.encoding import from_json_value
+from ..ledger.stream_check import StreamChecker
 
 FORMAT = "django-simpletask3 streams 1"
 
@@ -75,7 +75,7 @@ class _Reader:
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._line_number = self._streams = self._events = self._stream_events = 0
-        self._checker = Examination()
+        self._checker = StreamChecker()
         self._current_task = ""
         self._manifest: Manifest | None = None
 
@@ -110,7 +110,7 @@ class _Reader:
         self._stream_events += 1
         self._events += 1
         try:
-            self._checker.hear(ExportedEvent(record))
+            self._checker.feed(ExportedEvent(record))
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             yield f"this is no event: {error}"
 
@@ -122,9 +122,9 @@ class _Reader:
             self._checker.compare(_parse_row(record["row"]))
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             yield f"this is no row: {error}"
-        for discrepancy in self._checker.suspicions:
-            yield f"#{discrepancy.sequence} {discrepancy.problem}: {discrepancy.what}"
-        self._checker, self._stream_events = Examination(), 0
+        for discrepancy in self._checker.discrepancies:
+            yield f"#{discrepancy.sequence} {discrepancy.problem}: {discrepancy.detail}"
+        self._checker, self._stream_events = StreamChecker(), 0
         self._streams += 1
 
     def _check_manifest(self, record: dict[str, Any]) -> Iterator[str]:
@@ -141,7 +141,7 @@ class ExportedEvent:
         self._task = record.get("task")
         self._fields = {name: record.get(name) for name in FIELDS}
         self._fields["event_time"] = _parse_time(record.get("event_time"))
-        self._fields["data"] = restored(record.get("data"))
+        self._fields["data"] = from_json_value(record.get("data"))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -152,7 +152,7 @@ class ExportedEvent:
     def expected_digest(self, previous: str) -> str:
         """As that of TaskEvent."""
         fields = {name: value for name, value in self._fields.items() if name != "digest"}
-        return seal(previous, task=self._task, **fields)
+        return chained_digest(previous, task=self._task, **fields)
 
 
 def _parse_row(columns: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.db import connections, models
 from django.db.migrations.loader import MigrationLoader
 
-from ..ledger.outbox import Delivery, waiting
-from ..ledger.subscribers import registered
-from ..models.registry import databases_of, roots
+from ..ledger.outbox import Delivery, all_deliveries
+from ..ledger.subscribers import registered_subscribers
+from ..models.registry import databases_of, table_models
 from ..models.task import SimpleTask
 from ..schema import protection_state, triggers
 from ..schema.missing_migrations import migration_history
@@ -58,8 +58,8 @@ def check_deliveries(databases: Iterable[str] | None = None, **_: Any) -> list[C
 def _deliveries(using: str) -> Iterator[CheckMessage]:
     has_delivery_table = Delivery._meta.db_table in connections[using].introspection.table_names()
     if has_delivery_table:
-        names = set(waiting(using).values_list("subscription", flat=True).distinct())
-        for name in sorted(names - registered().keys()):
+        names = set(all_deliveries(using).values_list("subscription", flat=True).distinct())
+        for name in sorted(names - registered_subscribers().keys()):
             yield CheckMessage(
                 WARNING,
                 f"Deliveries wait in the database {using!r} for {name!r}, to which nobody "
@@ -68,10 +68,10 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
                 id=SUBSCRIBER_ID,
             )
         return
-    for root in roots():
+    for root in table_models():
         subscription_names = [
             subscriber.name
-            for subscriber in registered().values()
+            for subscriber in registered_subscribers().values()
             if issubclass(root, subscriber.models)
         ]
         if subscription_names and using in databases_of(root):
@@ -96,7 +96,7 @@ def check_older_rows(databases: Iterable[str] | None = None, **_: Any) -> list[C
 
 def _older_rows(databases: Iterable[str]) -> Iterator[CheckMessage]:
     loader = MigrationLoader(None)
-    for root in roots():
+    for root in table_models():
         history = migration_history(root._meta.app_label, loader)
         if root._meta.model_name not in history.backfills:
             continue

@@ -9,12 +9,12 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from ..exceptions import ExecutorMissing
-from ..execution.call import body_of
+from ..execution.call import task_function
 from ..ledger.event import TaskEvent, event_model_of
-from ..ledger.task_row import root_of
+from ..ledger.task_row import table_model
 from ..models.registry import task_models
 from ..models.task import SimpleTask
-from ..retention.rules import rules
+from ..retention.rules import parse_rules
 
 EXECUTOR_ID = "django_simpletask3.E102"
 WORKER_NUMBER_ID = "django_simpletask3.E103"
@@ -42,7 +42,7 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> li
 
 def _executor(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     try:
-        body_of(model)
+        task_function(model)
     except ExecutorMissing as error:
         hint = "Write do_task(), or name a callable in django_simpletask3_executor."
         yield Error(str(error), hint=hint, obj=model, id=EXECUTOR_ID)
@@ -72,7 +72,7 @@ def _time_limit(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     try:
-        rules(model.django_simpletask3_retention)
+        parse_rules(model.django_simpletask3_retention)
     except ValueError as error:
         yield Error(
             f"django_simpletask3_retention cannot be used: {error}.",
@@ -80,7 +80,7 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
             obj=model,
             id=RETENTION_ID,
         )
-    root = root_of(model)
+    root = table_model(model)
     if model.django_simpletask3_retention != root.django_simpletask3_retention:
         yield Error(
             f"django_simpletask3_retention is not that of {root._meta.label}, in whose table the "
@@ -94,7 +94,7 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     """A column of ours that was overridden would be written as if it were ours."""
     for field in SimpleTask._meta.local_fields:
-        actual_field = root_of(model)._meta.get_field(field.name)
+        actual_field = table_model(model)._meta.get_field(field.name)
         if type(actual_field) is not type(field):
             yield Error(
                 f"The column {field.name} is SimpleTask's, "

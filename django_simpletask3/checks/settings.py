@@ -57,7 +57,7 @@ def _contradictions() -> Iterator[CheckMessage]:
     }
     for name, policy in leases.items():
         yield from _lease(name, policy)
-    longest = max(policy.beat for policy in leases.values())
+    longest = max(policy.renewal_interval for policy in leases.values())
     if options.simq_worker_status_expire < 2 * longest:
         yield Error(
             f"{_EXPIRY} is {options.simq_worker_status_expire} s, but workers report every "
@@ -69,11 +69,11 @@ def _contradictions() -> Iterator[CheckMessage]:
 
 def _lease(name: str, policy: Policy) -> Iterator[CheckMessage]:
     grace = options.shutdown_grace
-    if policy.lease < 2 * policy.beat:
+    if policy.lease < 2 * policy.renewal_interval:
         yield Error(
-            f"{name} is {policy.lease:g} s: shorter than two beats of {policy.beat:g} s, by which "
-            "a healthy worker renews it.",
-            hint=f"Set it to {2 * policy.beat:g} or more; minutes are usual.",
+            f"{name} is {policy.lease:g} s: shorter than two beats of "
+            f"{policy.renewal_interval:g} s, by which a healthy worker renews it.",
+            hint=f"Set it to {2 * policy.renewal_interval:g} or more; minutes are usual.",
             id=LEASE_ID,
         )
     elif grace > policy.lease:

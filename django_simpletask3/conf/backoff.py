@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 
-def exponential(
+def exponential_delay(
     tries: int, *, base: float = 1.0, cap: float = 300.0, jitter: float = 0.25
 ) -> float:
     """Seconds to wait after the ``tries``-th failure: ``base`` doubled each time, at most ``cap``.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from .options import options
 
 #: Seconds between two renewals of a lease, at least and at most.
-_SHORTEST_BEAT = 0.5
-_LONGEST_BEAT = 10.0
+_MIN_RENEWAL_INTERVAL = 0.5
+_MAX_RENEWAL_INTERVAL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Policy:
     action: str
 
     @property
-    def beat(self) -> float:
+    def renewal_interval(self) -> float:
         """Seconds between two renewals: three to a lease, unless it is very short or long."""
-        return max(_SHORTEST_BEAT, min(self.lease / 3, _LONGEST_BEAT))
+        return max(_MIN_RENEWAL_INTERVAL, min(self.lease / 3, _MAX_RENEWAL_INTERVAL))
 
 
 def policy_of(channel: str) -> Policy:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from django.conf import settings
 
 from ..exceptions import InvalidSetting
-from .parsers import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Kind, template
+from .parsers import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Parser, template_parser
 
 T = TypeVar("T")
 
@@ -43,10 +43,15 @@ class Option(Generic[T]):
     """
 
     def __init__(
-        self, default: T | None, kind: Kind[T], *, aliases: Iterable[str] = (), summary: str = ""
+        self,
+        default: T | None,
+        parser: Parser[T],
+        *,
+        aliases: Iterable[str] = (),
+        summary: str = "",
     ) -> None:
         self.default = default
-        self.kind = kind
+        self.parser = parser
         self.aliases = tuple(aliases)
         self.summary = summary
         self.name = ""
@@ -65,11 +70,11 @@ class Option(Generic[T]):
     def hint(self) -> str:
         """What to do about a bad value, in one sentence."""
         return (
-            f"Set {self.name} to {self.kind.expected}, in the environment or in settings.py "
+            f"Set {self.name} to {self.parser.expected}, in the environment or in settings.py "
             f"(default: {self.default!r})."
         )
 
-    def found(self) -> tuple[str, Any]:
+    def find_raw_value(self) -> tuple[str, Any]:
         """The name a raw value stands under, and the value; else the main name and the default."""
         for name in self.names:
             if name in os.environ:
@@ -84,19 +89,19 @@ class Option(Generic[T]):
         """The value to use. Raises InvalidSetting, naming the setting, if it cannot be used."""
         seen = getattr(_batch, "seen", None)
         if seen is None:
-            return self._cast()
+            return self._parse()
         if self.name not in seen:
-            seen[self.name] = self._cast()
+            seen[self.name] = self._parse()
         return cast("T", seen[self.name])
 
-    def _cast(self) -> T:
-        name, raw = self.found()
+    def _parse(self) -> T:
+        name, raw = self.find_raw_value()
         if type(raw) in (str, int, float) and self._last[0] is type(raw) and self._last[1] == raw:
             return cast("T", self._last[2])
         try:
-            value = self.kind.cast(raw)
+            value = self.parser.parse(raw)
         except (ValueError, TypeError, LookupError, ArithmeticError):
-            raise InvalidSetting(name, raw, self.kind.expected) from None
+            raise InvalidSetting(name, raw, self.parser.expected) from None
         self._last = (type(raw), raw, value)
         return value
 
@@ -182,17 +187,17 @@ class Options:
     )
     event_queue_channel_template = Option(
         "django-simpletask3:{app_label}.{model_name}",
-        Kind(
+        Parser(
             "a template naming {app_label} and {model_name}",
-            template(app_label="app", model_name="task"),
+            template_parser(app_label="app", model_name="task"),
         ),
         summary="The SimQ channel of a model.",
     )
     task_id_template = Option(
         "django-simpletask3:{app_label}.{model_name}:{id}",
-        Kind(
+        Parser(
             "a template naming {app_label}, {model_name} and {id}",
-            template(app_label="app", model_name="task", id=1),
+            template_parser(app_label="app", model_name="task", id=1),
         ),
         summary="The SimQ message id of a task.",
     )

@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class Parser(Generic[T]):
     """How a raw value becomes a usable one; ``cast`` raises ValueError or the like if not."""
 
     expected: str
-    cast: Callable[[Any], T]
+    parse: Callable[[Any], T]
 
 
-def _number(raw: Any) -> float:
+def _parse_number(raw: Any) -> float:
     if isinstance(raw, bool):
         raise TypeError
     number = float(raw)
@@ -29,72 +29,77 @@ def _number(raw: Any) -> float:
     return number
 
 
-def _seconds(raw: Any) -> float:
-    number = _number(raw)
+def _parse_seconds(raw: Any) -> float:
+    number = _parse_number(raw)
     if number <= 0:
         raise ValueError
     return number
 
 
-def _count(raw: Any) -> int:
-    number = _number(raw)
+def _parse_count(raw: Any) -> int:
+    number = _parse_number(raw)
     if number < 1 or number != int(number):
         raise ValueError
     return int(number)
 
 
-def _whole_seconds(raw: Any) -> int:
-    return max(1, math.ceil(_seconds(raw)))
+def _parse_whole_seconds(raw: Any) -> int:
+    return max(1, math.ceil(_parse_seconds(raw)))
 
 
-def _text(raw: Any) -> str:
+def _parse_text(raw: Any) -> str:
     if not isinstance(raw, str) or not raw.strip():
         raise ValueError
     return raw.strip()
 
 
-def _action(raw: Any) -> str:
+def _parse_action(raw: Any) -> str:
     if raw not in ("recover", "drop"):
         raise ValueError
     return str(raw)
 
 
-def _policies(raw: Any) -> dict[str, dict[str, Any]]:
-    loaded = json.loads(raw) if isinstance(raw, str) and raw.strip() else raw
-    if not loaded:
+def _parse_policies(raw: Any) -> dict[str, dict[str, Any]]:
+    mapping = json.loads(raw) if isinstance(raw, str) and raw.strip() else raw
+    if not mapping:
         return {}
-    return {str(channel): _policy(policy) for channel, policy in _mapping(loaded).items()}
+    return {
+        str(channel): _parse_policy(policy) for channel, policy in _require_mapping(mapping).items()
+    }
 
 
-def _policy(raw: Any) -> dict[str, Any]:
-    casts: dict[str, Callable[[Any], Any]] = {"running_timeout": _seconds, "action": _action}
-    return {key: casts[key](value) for key, value in _mapping(raw).items()}
+def _parse_policy(raw: Any) -> dict[str, Any]:
+    parsers: dict[str, Callable[[Any], Any]] = {
+        "running_timeout": _parse_seconds,
+        "action": _parse_action,
+    }
+    return {key: parsers[key](value) for key, value in _require_mapping(raw).items()}
 
 
-def _mapping(raw: Any) -> Mapping[str, Any]:
+def _require_mapping(raw: Any) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise TypeError
     return raw
 
 
-def template(**examples: Any) -> Callable[[Any], str]:
-    def cast(raw: Any) -> str:
-        text = _text(raw)
-        named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-        if named != set(examples):
+def template_parser(**examples: Any) -> Callable[[Any], str]:
+    def parse(raw: Any) -> str:
+        text = _parse_text(raw)
+        field_names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+        if field_names != set(examples):
             raise ValueError
         text.format(**examples)
         return text
 
-    return cast
+    return parse
 
 
-SECONDS = Kind("a positive number of seconds", _seconds)
-WHOLE_SECONDS = Kind("a positive number of seconds", _whole_seconds)
-COUNT = Kind("a whole number, 1 or more", _count)
-TEXT = Kind("a text that is not empty", _text)
-ACTION = Kind('"recover" or "drop"', _action)
-POLICIES = Kind(
+SECONDS = Parser("a positive number of seconds", _parse_seconds)
+WHOLE_SECONDS = Parser("a positive number of seconds", _parse_whole_seconds)
+COUNT = Parser("a whole number, 1 or more", _parse_count)
+TEXT = Parser("a text that is not empty", _parse_text)
+ACTION = Parser('"recover" or "drop"', _parse_action)
+POLICIES = Parser(
     'a dict (JSON in the environment) like {"channel": {"running_timeout": 10, "action": "drop"}}',
-    _policies,
+    _parse_policies,
 )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from ..context import following
+from ..context import following_event
 from ..ledger.event import TaskEvent
-from ..ledger.task_row import name_of
+from ..ledger.task_row import task_reference
 from ..signals import NAMES, SIGNALS, task_transitioned
 from ..states import EventKind, Status
 from .push import TaskMessage, cancel_messages, push, push_messages
@@ -98,12 +98,12 @@ class CommitHook:
 
 def _signal_context(task: TaskRow, event: TaskEvent, signal: str) -> AbstractContextManager[None]:
     try:
-        name = name_of(task, event.task_id)
+        name = task_reference(task, event.task_id)
     except Exception:
         # A router, or a key, that raises: the receivers are told all the same.
         _logger.exception("task_not_named model=%s", task._meta.label)
         return nullcontext()
-    return following(name, actor=f"signal {signal}", cause=f"{name} #{event.sequence}")
+    return following_event(name, actor=f"signal {signal}", cause=f"{name} #{event.sequence}")
 
 
 def _has_been_pushed(event: TaskEvent) -> bool:

@@ -13,7 +13,7 @@ from django.db import DatabaseError, models
 
 from ..db import clock
 from ..exceptions import InvalidSetting, QueueUnavailable
-from ..ledger.task_row import home_of, root_of
+from ..ledger.task_row import table_model, write_database
 from ..queue import Queue, get_queue
 from ..states import Status
 
@@ -50,8 +50,8 @@ class TaskMessage(NamedTuple):
             is_urgent=urgent or task.priority > 0,
             takes_over=takes_over,
             run_after=task.run_after,
-            using=home_of(task),
-            root=root_of(type(task)),
+            using=write_database(task),
+            root=table_model(type(task)),
             pk=task.pk,
         )
 

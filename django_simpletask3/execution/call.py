@@ -14,7 +14,7 @@ from django.apps import apps
 from django.utils.module_loading import import_string
 
 from ..exceptions import ExecutorMissing
-from ..ledger.columns import own_fields
+from ..ledger.columns import user_fields
 from ..ledger.encoding import safe_text, type_name
 from ..models.task import SimpleTask
 
@@ -22,7 +22,7 @@ _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 50_000
 
 
-def body_of(model: type[SimpleTask]) -> Callable[..., Any]:
+def task_function(model: type[SimpleTask]) -> Callable[..., Any]:
     """What runs the tasks of ``model``, called with the task.
 
     ``do_task()`` if it is overridden, the executor else. Raises ExecutorMissing, naming the module
@@ -35,24 +35,24 @@ def body_of(model: type[SimpleTask]) -> Callable[..., Any]:
         executor = executor.__func__
     if executor is None:
         executor = _default_path(model)
-    found = _imported(model, executor) if isinstance(executor, str) else executor
-    if not callable(found):
+    function = _import_executor(model, executor) if isinstance(executor, str) else executor
+    if not callable(function):
         raise ExecutorMissing(
             f"The executor of {model._meta.label}, {executor!r}, is not callable."
         )
-    return cast("Callable[..., Any]", found)
+    return cast("Callable[..., Any]", function)
 
 
-def call(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) -> Any:
+def call_function(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) -> Any:
     """Run the body of ``task`` and return what it returns; ``async def`` bodies are awaited."""
-    body = body_of(type(task))
-    returned = body(task, **_accepted(body, {"worker": worker, "msg": msg}))
-    if inspect.isawaitable(returned):
-        return async_to_sync(_awaited)(returned)
-    return returned
+    function = task_function(type(task))
+    result = function(task, **_accepted_arguments(function, {"worker": worker, "msg": msg}))
+    if inspect.isawaitable(result):
+        return async_to_sync(_await_result)(result)
+    return result
 
 
-def told(error: BaseException) -> dict[str, Any]:
+def error_as_dict(error: BaseException) -> dict[str, Any]:
     """What ``error_data`` says of an error: its type, message and traceback; never raises."""
     try:
         lines = "".join(traceback.format_exception(error))
@@ -65,17 +65,17 @@ def told(error: BaseException) -> dict[str, Any]:
     }
 
 
-def snapshot(task: SimpleTask) -> dict[str, Any]:
+def field_values(task: SimpleTask) -> dict[str, Any]:
     """The own columns of ``task`` as they are now, to be compared later."""
-    return {field.attname: _frozen(task, field) for field in own_fields(task)}
+    return {field.attname: _comparable_value(task, field) for field in user_fields(task)}
 
 
-def assigned(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
+def changed_fields(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
     """The own columns that differ from the snapshot, ready to be written.
 
     Only these are written: what others changed meanwhile is theirs.
     """
-    changed = [f for f in own_fields(task) if _frozen(task, f) != before.get(f.attname)]
+    changed = [f for f in user_fields(task) if _comparable_value(task, f) != before.get(f.attname)]
     return {field.attname: field.pre_save(task, add=False) for field in changed}
 
 
@@ -85,7 +85,7 @@ def _default_path(model: type[SimpleTask]) -> str:
     return f"{package}.tasks.{model.__name__}Executor"
 
 
-def _imported(model: type[SimpleTask], path: str) -> Any:
+def _import_executor(model: type[SimpleTask], path: str) -> Any:
     try:
         return import_string(path)
     except Exception as error:
@@ -95,19 +95,19 @@ def _imported(model: type[SimpleTask], path: str) -> Any:
         ) from error
 
 
-def _accepted(body: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+def _accepted_arguments(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
     try:
-        names = _parameters(body)
+        names = _parameters(function)
     except TypeError:  # a callable object of somebody's that has no hash
-        names = _parameters.__wrapped__(body)
+        names = _parameters.__wrapped__(function)
     return {name: value for name, value in offered.items() if names is None or name in names}
 
 
 @lru_cache(maxsize=1000)
-def _parameters(body: Callable[..., Any]) -> frozenset[str] | None:
+def _parameters(function: Callable[..., Any]) -> frozenset[str] | None:
     """The names by which ``body`` can be given something; None if it takes any."""
     try:
-        parameters = inspect.signature(body).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return frozenset()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -116,11 +116,11 @@ def _parameters(body: Callable[..., Any]) -> frozenset[str] | None:
     return frozenset(parameter.name for parameter in parameters if parameter.kind in kinds)
 
 
-async def _awaited(awaitable: Any) -> Any:
+async def _await_result(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _frozen(task: SimpleTask, field: Any) -> Any:
+def _comparable_value(task: SimpleTask, field: Any) -> Any:
     value = field.value_from_object(task)
     text = value if value is None else field.value_to_string(task)
     return text if isinstance(text, str) else copy.deepcopy(text)

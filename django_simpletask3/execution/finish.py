@@ -9,11 +9,11 @@ from datetime import timedelta
 from ..conf import backoff
 from ..db import clock
 from ..db.errors import is_transient
-from ..ledger.event import since_fresh_start
+from ..ledger.event import events_since_reset
 from ..states import EventKind
 from ..transitions.best_effort import apply_each
-from .run import Run, _failure, _last_word
-from .settle import give_back, settle
+from .run import Run, _failure, _outcome
+from .settle import acknowledge, return_messages
 
 _logger = logging.getLogger(__name__)
 
@@ -28,66 +28,68 @@ def finish(runs: Sequence[Run]) -> list[Run]:
     """
     for run in runs:
         _choose_retry(run)
-    _record(runs)
-    refused = [run for run in runs if _is_to_blame(run)]
-    for run in refused:
+    _apply_outcomes(runs)
+    unwritable = [run for run in runs if _has_permanent_error(run)]
+    for run in unwritable:
         _replace_by_failure(run)
-    if refused:
-        _record(refused)
-    for kind_is_ack in (True, False):
-        done = [run for run in runs if _has_ended(run, kind_is_ack)]
-        settle([run.message for run in done if run.message], result=kind_is_ack)
-    return [run for run in runs if run.move and run.move.error]
+    if unwritable:
+        _apply_outcomes(unwritable)
+    for is_ack in (True, False):
+        finished = [run for run in runs if _is_recorded(run, is_ack)]
+        acknowledge([run.message for run in finished if run.message], result=is_ack)
+    return [run for run in runs if run.transition and run.transition.error]
 
 
-def _record(runs: Sequence[Run]) -> None:
-    apply_each([run.move for run in runs if run.move is not None])
+def _apply_outcomes(runs: Sequence[Run]) -> None:
+    apply_each([run.transition for run in runs if run.transition is not None])
 
 
-def _is_to_blame(run: Run) -> bool:
-    failure = run.move.error if run.move else None
-    return failure is not None and not is_transient(failure)
+def _has_permanent_error(run: Run) -> bool:
+    error = run.transition.error if run.transition else None
+    return error is not None and not is_transient(error)
 
 
-def _has_ended(run: Run, kind_is_ack: bool) -> bool:
-    move = run.move
-    return bool(move and not move.error and (move.kind is EventKind.ACK) is kind_is_ack)
+def _is_recorded(run: Run, is_ack: bool) -> bool:
+    transition = run.transition
+    return bool(
+        transition and not transition.error and (transition.kind is EventKind.ACK) is is_ack
+    )
 
 
 def release(runs: Iterable[Run], reason: str) -> list[Run]:
     """Give tasks back unfinished: PENDING again, at the head of the queue; those that were ours."""
-    moves = {run: _last_word(run, EventKind.RELEASE, reason=reason) for run in runs}
-    apply_each(list(moves.values()))
-    given = [run for run, move in moves.items() if move.event is not None]
-    give_back([run.message for run in given if run.message], reason)
-    return given
+    transitions = {run: _outcome(run, EventKind.RELEASE, reason=reason) for run in runs}
+    apply_each(list(transitions.values()))
+    released = [run for run, transition in transitions.items() if transition.event is not None]
+    return_messages([run.message for run in released if run.message], reason)
+    return released
 
 
 def _choose_retry(run: Run) -> None:
     """Turn a failure into a retry while the task has retries left."""
-    allowed = run.task.django_simpletask3_max_retries or 0
-    if run.move is None or run.move.kind is not EventKind.FAIL or allowed <= 0:
+    max_retries = run.task.django_simpletask3_max_retries or 0
+    if run.transition is None or run.transition.kind is not EventKind.FAIL or max_retries <= 0:
         return
-    begun = (EventKind.ENQUEUE, EventKind.RESET)
-    used = since_fresh_start(run.task, [EventKind.RETRY], begun).count()
-    if used >= allowed:
+    reset_kinds = (EventKind.ENQUEUE, EventKind.RESET)
+    retries = events_since_reset(run.task, [EventKind.RETRY], reset_kinds).count()
+    if retries >= max_retries:
         return
     using = run.task._state.db or "default"
-    delay = backoff.exponential(used + 1)
-    values = {**run.move.values, "run_after": clock.now(using) + timedelta(seconds=delay)}
+    delay = backoff.exponential_delay(retries + 1)
+    values = {**run.transition.values, "run_after": clock.now(using) + timedelta(seconds=delay)}
     data = {
-        **run.move.data,
+        **run.transition.data,
         "retry_in": round(delay, 3),
-        "traceback": (run.move.error_data or {}).get("traceback"),
+        "traceback": (run.transition.error_data or {}).get("traceback"),
     }
-    run.move = _last_word(
-        run, EventKind.RETRY, error_data=run.move.error_data, values=values, data=data
+    run.transition = _outcome(
+        run, EventKind.RETRY, error_data=run.transition.error_data, values=values, data=data
     )
 
 
 def _replace_by_failure(run: Run) -> None:
     """The outcome cannot be written as it is: then that is the outcome."""
-    error = run.move.error if run.move else None
+    error = run.transition.error if run.transition else None
     _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.pk, exc_info=error)
     if error is not None:
-        run.move = _failure(run, error)
+        run.transition = _failure(run, error)

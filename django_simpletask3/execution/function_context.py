@@ -10,86 +10,104 @@ from typing import Any
 from django.apps import apps
 from django.utils.functional import SimpleLazyObject
 
-from ..context import NOBODY, TaskContext, current, current_user, recalled
+from ..context import EMPTY_CONTEXT, TaskContext, current, current_user, lazy_context
 from ..ledger.event import events_of
-from ..ledger.task_row import name_of
+from ..ledger.task_row import task_reference
 from ..models.task import SimpleTask
 from ..states import EventKind
 
-_OF_ONE_TASK = frozenset({"parent", "model", "adopted"})
+_TASK_ONLY_KEYS = frozenset({"parent", "model", "adopted"})
 
 
 @contextmanager
-def inherited(task: SimpleTask) -> Iterator[None]:
+def inherit_context(task: SimpleTask) -> Iterator[None]:
     """Within the block, the context of the enqueuing is current, and ``task`` is the parent.
 
     It is read from the stream when somebody asks for it.
     """
-    with recalled(_context_of(task)), informed():
+    with lazy_context(_context_loader(task)), set_integration_contexts():
         yield
 
 
-def _context_of(task: SimpleTask) -> Callable[[], TaskContext]:
+def _context_loader(task: SimpleTask) -> Callable[[], TaskContext]:
     def load() -> TaskContext:
         stream = events_of(type(task), task._state.db)
-        birth = stream.filter(task=task.pk, kind=EventKind.ENQUEUE).last()
-        told = NOBODY if birth is None else TaskContext(birth.actor, "", _handed_on(birth.data))
-        return replace(told, parent=name_of(task))
+        enqueue_event = stream.filter(task=task.pk, kind=EventKind.ENQUEUE).last()
+        enqueue_context = (
+            EMPTY_CONTEXT
+            if enqueue_event is None
+            else TaskContext(enqueue_event.actor, "", _inheritable_data(enqueue_event.data))
+        )
+        return replace(enqueue_context, parent=task_reference(task))
 
     return load
 
 
-def _handed_on(data: Any) -> dict[str, Any]:
+def _inheritable_data(data: Any) -> dict[str, Any]:
     """What the context of the enqueuing said, without what is said of that task alone."""
-    said = data if isinstance(data, dict) else {}
-    return {key: value for key, value in said.items() if key not in _OF_ONE_TASK}
+    details = data if isinstance(data, dict) else {}
+    return {key: value for key, value in details.items() if key not in _TASK_ONLY_KEYS}
 
 
-def informed() -> AbstractContextManager[None]:
+def set_integration_contexts() -> AbstractContextManager[None]:
     """Within the block, the packages that are installed know who acts and for which task."""
-    return _informed(installed) if (installed := _installed()) else nullcontext()
+    return (
+        _enter_contexts(integrations)
+        if (integrations := _installed_integrations())
+        else nullcontext()
+    )
 
 
 @contextmanager
-def _informed(installed: Iterable[Callable[[], AbstractContextManager[Any]]]) -> Iterator[None]:
+def _enter_contexts(
+    integrations: Iterable[Callable[[], AbstractContextManager[Any]]],
+) -> Iterator[None]:
     with ExitStack() as stack:
-        for inform in installed:
-            stack.enter_context(inform())
+        for integration in integrations:
+            stack.enter_context(integration())
         yield
 
 
-def _installed() -> list[Callable[[], AbstractContextManager[Any]]]:
+def _installed_integrations() -> list[Callable[[], AbstractContextManager[Any]]]:
     """How those that are installed are informed; every body asks, and the answer seldom changes."""
-    global _known
-    if _known[0] is not apps.app_configs:  # another one, whenever other apps are installed
-        found = [inform for app, inform in _NEIGHBORS.items() if apps.is_installed(app)]
-        _known = (apps.app_configs, found)
-    return _known[1]
+    global _cached_integrations
+    if (
+        _cached_integrations[0] is not apps.app_configs
+    ):  # another one, whenever other apps are installed
+        integrations = [
+            integration for app, integration in _INTEGRATIONS.items() if apps.is_installed(app)
+        ]
+        _cached_integrations = (apps.app_configs, integrations)
+    return _cached_integrations[1]
 
 
 def _auditlog() -> AbstractContextManager[Any]:
     from auditlog.context import set_actor
 
     # Asked for when something is noted: most bodies change nothing that is.
-    found: AbstractContextManager[Any] = set_actor(SimpleLazyObject(current_user))
-    return found
+    actor_context: AbstractContextManager[Any] = set_actor(SimpleLazyObject(current_user))
+    return actor_context
 
 
 def _pghistory() -> AbstractContextManager[Any]:
     import pghistory
 
-    told = current()
-    who: dict[str, Any] = {"user": told.data.get("user"), "actor": told.actor, "task": told.parent}
-    found: AbstractContextManager[Any] = pghistory.context(
-        **{name: value for name, value in who.items() if value}
+    current_context = current()
+    metadata: dict[str, Any] = {
+        "user": current_context.data.get("user"),
+        "actor": current_context.actor,
+        "task": current_context.parent,
+    }
+    event_context: AbstractContextManager[Any] = pghistory.context(
+        **{name: value for name, value in metadata.items() if value}
     )
-    return found
+    return event_context
 
 
-_NEIGHBORS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+_INTEGRATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "auditlog": _auditlog,
     "pghistory": _pghistory,
 }
 
 
-_known: tuple[Any, list[Callable[[], AbstractContextManager[Any]]]] = (None, [])
+_cached_integrations: tuple[Any, list[Callable[[], AbstractContextManager[Any]]]] = (None, [])

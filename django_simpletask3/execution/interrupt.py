@@ -17,7 +17,7 @@ class Interruptible:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = None
-        self._is_on_its_way = False
+        self._is_pending = False
 
     @property
     def is_entered(self) -> bool:
@@ -35,16 +35,16 @@ class Interruptible:
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
-            if self._thread is not None and self._is_on_its_way:
+            if self._thread is not None and self._is_pending:
                 _raise_in(self._thread, None)  # it would strike outside
-            self._thread, self._is_on_its_way = None, False
+            self._thread, self._is_pending = None, False
 
     def interrupt(self, error: type[BaseException]) -> bool:
         """Raise ``error`` in the thread that is inside; whether there is one."""
         with self._lock:
             if self._thread is None:
                 return False
-            self._is_on_its_way = True
+            self._is_pending = True
             _raise_in(self._thread, error)
             return True
 

@@ -7,37 +7,37 @@ import time
 from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
-from .function_context import inherited
-from .run import Run, _failure, _last_word
+from .function_context import inherit_context
+from .run import Run, _failure, _outcome
 
 
 def perform(run: Run) -> None:
     """Run the body and note how it ended as the run's move; never raises."""
-    run.began = time.monotonic()
+    run.started_monotonic = time.monotonic()
     try:
-        before = call.snapshot(run.task)
-        move = _outcome(run)
-        move.values = {**call.assigned(run.task, before), **move.values}
+        before = call.field_values(run.task)
+        transition = _run_function(run)
+        transition.values = {**call.changed_fields(run.task, before), **transition.values}
     except Exception as error:
-        move = _failure(run, error)
-    run.seconds = time.monotonic() - run.began
-    move.data["seconds"] = round(run.seconds, 6)
-    run.move = move
+        transition = _failure(run, error)
+    run.seconds = time.monotonic() - run.started_monotonic
+    transition.data["seconds"] = round(run.seconds, 6)
+    run.transition = transition
 
 
-def _outcome(run: Run) -> Transition:
+def _run_function(run: Run) -> Transition:
     message = run.message.as_dict if run.message else None
     try:
-        with inherited(run.task), run.body:
-            returned = call.call(run.task, worker=run.worker, msg=message)
+        with inherit_context(run.task), run.function_call:
+            result = call.call_function(run.task, worker=run.worker, msg=message)
     except BaseException as error:  # sys.exit() in a body ends the task, not the thread
         return _failure(run, error)
     finally:
-        _reclaim(run)
-    return _last_word(run, EventKind.ACK, result=returned)
+        _restore_instance(run)
+    return _outcome(run, EventKind.ACK, result=result)
 
 
-def _reclaim(run: Run) -> None:
+def _restore_instance(run: Run) -> None:
     """Make the instance stand for its row again (test_a_task_that_copies_itself_is_finished)."""
     run.task.pk = run.pk
     run.task._state.adding, run.task._state.db = False, run.using

@@ -11,8 +11,8 @@ from django.db import connections, router
 from ..db import clock
 from ..db.errors import may_be_transient
 from ..dispatch import push
-from ..ledger.task_row import root_of
-from ..models.loading import as_saved
+from ..ledger.task_row import table_model
+from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..queue import Message, get_queue
@@ -20,26 +20,32 @@ from ..queue import Message, get_queue
 _logger = logging.getLogger(__name__)
 
 
-def due(model: type[SimpleTask], messages: Sequence[Message]) -> dict[Message, SimpleTask]:
+def resolve_due_tasks(
+    model: type[SimpleTask], messages: Sequence[Message]
+) -> dict[Message, SimpleTask]:
     """The tasks that may run now, by the messages that name them and in their order.
 
     A message that names no row, or one that cannot be read, is buried with its reason. For a row
     that was saved as another model (its root was asked to ring), that one's bell is rung.
     """
-    found: dict[Message, SimpleTask] = {}
-    for using, by_pk in _asked(model, messages).items():
-        tasks = _readable(model, using, by_pk)
+    tasks_by_message: dict[Message, SimpleTask] = {}
+    for using, by_pk in _group_messages(model, messages).items():
+        tasks = _load_readable(model, using, by_pk)
         push.push(task for task in tasks.values() if type(task) is not model)
-        ours = {pk: task for pk, task in tasks.items() if type(task) is model}
-        early = [t for t in ours.values() if not clock.is_past(t.run_after, using)]
-        _look_again_when_due(early, using)
-        found |= {m: ours[pk] for pk, m in by_pk.items() if pk in ours and ours[pk] not in early}
-    return found
+        own_tasks = {pk: task for pk, task in tasks.items() if type(task) is model}
+        not_yet_due = [t for t in own_tasks.values() if not clock.is_past(t.run_after, using)]
+        _postpone_check(not_yet_due, using)
+        tasks_by_message |= {
+            m: own_tasks[pk]
+            for pk, m in by_pk.items()
+            if pk in own_tasks and own_tasks[pk] not in not_yet_due
+        }
+    return tasks_by_message
 
 
-def address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
+def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
     """The database and the key of the row that ``message`` names; raises if it names none."""
-    data = _rebuilt(model, message) if message.problem == "no_body" else message.data
+    data = _rebuild_data(model, message) if message.problem == "no_body" else message.data
     if not isinstance(data, dict):
         raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
     label = (data.get("app_label"), data.get("model_name"))
@@ -57,65 +63,67 @@ def address(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
     return using, pk
 
 
-def _asked(model: type[SimpleTask], messages: Sequence[Message]) -> dict[str, dict[Any, Message]]:
+def _group_messages(
+    model: type[SimpleTask], messages: Sequence[Message]
+) -> dict[str, dict[Any, Message]]:
     """The messages by database and key; of two for one row the first. Others are buried."""
-    asked: dict[str, dict[Any, Message]] = {}
+    messages_by_database: dict[str, dict[Any, Message]] = {}
     for message in messages:
         try:
-            using, pk = address(model, message)
+            using, pk = parse_target(model, message)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            _bury(message, str(error))
+            _dead_letter(message, str(error))
         else:
-            asked.setdefault(using, {}).setdefault(pk, message)
-    return asked
+            messages_by_database.setdefault(using, {}).setdefault(pk, message)
+    return messages_by_database
 
 
-def _readable(
+def _load_readable(
     model: type[SimpleTask], using: str, by_pk: dict[Any, Message]
 ) -> dict[Any, SimpleTask]:
     """The rows by key; the message of one that cannot be read is buried and holds up nobody."""
-    root = root_of(model)
+    root = table_model(model)
     try:
-        return {task.pk: task for task in as_saved(root, using, by_pk)}
+        return {task.pk: task for task in load_tasks(root, using, by_pk)}
     except Exception as error:
         if may_be_transient(error):
             raise
         if len(by_pk) == 1:
             [message] = by_pk.values()
-            _bury(message, f"row cannot be read: {error!r}")
+            _dead_letter(message, f"row cannot be read: {error!r}")
             return {}
     return {
         key: task
         for pk, message in by_pk.items()
-        for key, task in _readable(model, using, {pk: message}).items()
+        for key, task in _load_readable(model, using, {pk: message}).items()
     }
 
 
-def _look_again_when_due(tasks: Iterable[SimpleTask], using: str) -> None:
+def _postpone_check(tasks: Iterable[SimpleTask], using: str) -> None:
     # The clock of whoever rang may be ahead of ours.
     for task in tasks:
         rows = rows_of(type(task), using).pending().filter(pk=task.pk)
-        rows.bookkeep(check_at=task.run_after)
+        rows.update_managed(check_at=task.run_after)
 
 
-def _bury(message: Message, reason: str) -> None:
+def _dead_letter(message: Message, reason: str) -> None:
     _logger.error("message_buried id=%s reason=%s", message.id, reason)
     get_queue().dead_letter(message, reason)
 
 
-def _rebuilt(model: type[SimpleTask], message: Message) -> dict[str, Any]:
+def _rebuild_data(model: type[SimpleTask], message: Message) -> dict[str, Any]:
     """The body of a message that Redis has lost, from its id."""
-    head, _, tail = _unsaved(model, "\0").get_task_id().partition("\0")
-    told = message.id.removeprefix(head)
+    head, _, tail = _unsaved_task(model, "\0").get_task_id().partition("\0")
+    key_and_database = message.id.removeprefix(head)
     # The id of a row elsewhere than the router says ends with its database.
-    key, _, using = told.rpartition("@")
+    key, _, using = key_and_database.rpartition("@")
     if using not in connections:
-        key, using = told, ""
+        key, using = key_and_database, ""
     data = {"app_label": model._meta.app_label, "model_name": model._meta.model_name}
     return {**data, "id": key.removesuffix(tail), "using": using}
 
 
-def _unsaved(model: type[SimpleTask], pk: Any) -> SimpleTask:
+def _unsaved_task(model: type[SimpleTask], pk: Any) -> SimpleTask:
     task = model()
     task.pk = pk
     return task

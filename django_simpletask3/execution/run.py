@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ledger.task_row import home_of
+from ..ledger.task_row import write_database
 from ..models.task import SimpleTask
 from ..queue import Message
 from ..states import EventKind
@@ -21,28 +21,37 @@ class Run:
     task: SimpleTask
     worker: str
     message: Message | None = None
-    move: Transition | None = None
+    transition: Transition | None = None
     seconds: float = 0.0
-    began: float = 0.0
-    body: Interruptible = field(default_factory=Interruptible)
+    started_monotonic: float = 0.0
+    function_call: Interruptible = field(default_factory=Interruptible)
     attempt: int = field(init=False)
     pk: Any = field(init=False)
     using: str = field(init=False)
-    known: dict[str, Any] = field(init=False)
+    last_known_row: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         # A body may do to its instance what it likes, even make a copy under another key.
-        self.attempt, self.pk, self.using = self.task.attempt, self.task.pk, home_of(self.task)
-        self.known = known_row(self.task)
+        self.attempt, self.pk, self.using = (
+            self.task.attempt,
+            self.task.pk,
+            write_database(self.task),
+        )
+        self.last_known_row = known_row(self.task)
 
 
 def _failure(run: Run, error: BaseException) -> Transition:
-    return _last_word(run, EventKind.FAIL, error_data=call.told(error))
+    return _outcome(run, EventKind.FAIL, error_data=call.error_as_dict(error))
 
 
-def _last_word(run: Run, kind: EventKind, **details: Any) -> Transition:
+def _outcome(run: Run, kind: EventKind, **details: Any) -> Transition:
     # The fence is the attempt that was claimed, whatever the body did to the instance.
     fence = {"attempt": run.attempt}
     return Transition(
-        run.task, kind, worker=run.worker, expected=fence, last_known_row=run.known, **details
+        run.task,
+        kind,
+        worker=run.worker,
+        expected=fence,
+        last_known_row=run.last_known_row,
+        **details,
     )

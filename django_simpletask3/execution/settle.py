@@ -11,7 +11,7 @@ from ..queue import Message, get_queue
 _logger = logging.getLogger(__name__)
 
 
-def settle(messages: Sequence[Message], *, result: bool) -> None:
+def acknowledge(messages: Sequence[Message], *, result: bool) -> None:
     """Tell SimQ that these messages are done; never raises.
 
     If Redis does not hear it, the message comes once more and its row says that it is done.
@@ -23,7 +23,7 @@ def settle(messages: Sequence[Message], *, result: bool) -> None:
         _logger.warning("ack_failed messages=%s error=%s", len(messages), error)
 
 
-def give_back(messages: Sequence[Message], reason: str) -> None:
+def return_messages(messages: Sequence[Message], reason: str) -> None:
     """Return messages to the head of their queue; never raises."""
     try:
         if messages:

@@ -11,8 +11,8 @@ from typing import cast
 
 from ..db import clock
 from ..db.errors import may_be_transient
-from ..ledger.task_row import home_of, root_of
-from ..models.loading import as_saved, blank_of
+from ..ledger.task_row import table_model, write_database
+from ..models.loading import blank_of, load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import databases_of
 from ..models.task import SimpleTask
@@ -23,7 +23,7 @@ from ..transitions.transition import Transition, known_row
 from ..transitions.writer import record_debut
 from . import resolve
 from .run import Run
-from .settle import settle
+from .settle import acknowledge
 
 _logger = logging.getLogger(__name__)
 
@@ -49,22 +49,26 @@ def start_or_postpone(
     """
     if len(messages) == 1 and (run := _debut(model, messages[0], worker, lease)):
         return [run], []
-    until = _ends(lease)
+    lease_end = _lease_end_by_database(lease)
     claims = {
-        message: _claim(task, message.running_id, worker, until)
-        for message, task in resolve.due(model, messages).items()
+        message: _start_transition(task, message.running_id, worker, lease_end)
+        for message, task in resolve.resolve_due_tasks(model, messages).items()
     }
     apply_each(list(claims.values()))
-    failures = {message: move.error for message, move in claims.items() if move.error}
-    _log_failures(failures)
-    open_ = {message for message, move in claims.items() if move.event or move.error}
-    settle([message for message in messages if message not in open_], result=False)
+    errors = {
+        message: transition.error for message, transition in claims.items() if transition.error
+    }
+    _log_start_errors(errors)
+    open_messages = {
+        message for message, transition in claims.items() if transition.event or transition.error
+    }
+    acknowledge([message for message in messages if message not in open_messages], result=False)
     runs = [
-        Run(cast("SimpleTask", move.task), worker, message)
-        for message, move in claims.items()
-        if move.event
+        Run(cast("SimpleTask", transition.task), worker, message)
+        for message, transition in claims.items()
+        if transition.event
     ]
-    return runs, [message for message, failure in failures.items() if may_be_transient(failure)]
+    return runs, [message for message, error in errors.items() if may_be_transient(error)]
 
 
 def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float) -> Run | None:
@@ -75,7 +79,7 @@ def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float)
     if message.attempt > 1:
         return None
     try:
-        using, pk = resolve.address(model, message)
+        using, pk = resolve.parse_target(model, message)
         blank = blank_of(model, using, pk)
     except Exception:  # whoever reads its row meets it, too
         return None
@@ -87,50 +91,61 @@ def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float)
     return Run(task, worker, message) if record_debut(move, reading) else None
 
 
-def _log_failures(failures: Mapping[Message, Exception]) -> None:
-    passing = [message for message, failure in failures.items() if may_be_transient(failure)]
-    if passing:
+def _log_start_errors(errors: Mapping[Message, Exception]) -> None:
+    postponed = [message for message, error in errors.items() if may_be_transient(error)]
+    if postponed:
         # One line for all: what keeps one from being started keeps hundreds.
-        first = passing[0]
+        first = postponed[0]
         _logger.warning(
-            "start_postponed tasks=%s id=%s error=%s", len(passing), first.id, failures[first]
+            "start_postponed tasks=%s id=%s error=%s", len(postponed), first.id, errors[first]
         )
-    for message in failures.keys() - set(passing):
+    for message in errors.keys() - set(postponed):
         # Not settled: the message comes back when its lease ends, and holds up nobody.
-        _logger.error("start_failed id=%s", message.id, exc_info=failures[message])
+        _logger.error("start_failed id=%s", message.id, exc_info=errors[message])
 
 
-def start_unrung(model: type[SimpleTask], limit: int, *, worker: str, lease: float) -> list[Run]:
+def start_without_queue(
+    model: type[SimpleTask], limit: int, *, worker: str, lease: float
+) -> list[Run]:
     """Claim waiting tasks by looking at the table: the runs to perform, while there is no Redis.
 
     Only tasks whose bell is in doubt: what was saved after Redis went away, and what has been
     waiting for longer than a bell is trusted. Errors as in ``start``.
     """
-    tasks = [task for using in databases_of(model) for task in _unrung(model, using, limit)]
-    until = _ends(lease)
-    moves = [_claim(task, str(uuid.uuid4()), worker, until) for task in tasks]
-    apply_each(moves)
-    return [Run(cast("SimpleTask", move.task), worker) for move in moves if move.event is not None]
+    tasks = [task for using in databases_of(model) for task in _overdue_tasks(model, using, limit)]
+    lease_end = _lease_end_by_database(lease)
+    transitions = [_start_transition(task, str(uuid.uuid4()), worker, lease_end) for task in tasks]
+    apply_each(transitions)
+    return [
+        Run(cast("SimpleTask", transition.task), worker)
+        for transition in transitions
+        if transition.event is not None
+    ]
 
 
-def _unrung(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
-    root = root_of(model)
+def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
+    root = table_model(model)
     due = rows_of(root, using).pending().lost().due().order_by("check_at")
-    tasks = as_saved(root, using, due.values_list("pk", flat=True)[:limit])
+    tasks = load_tasks(root, using, due.values_list("pk", flat=True)[:limit])
     return [task for task in tasks if type(task) is model]
 
 
-def _ends(lease: float) -> Callable[[str], datetime]:
+def _lease_end_by_database(lease: float) -> Callable[[str], datetime]:
     """When leases end that begin together, by the clock of each database."""
     return cache(partial(clock.after, seconds=lease))
 
 
-def _claim(
-    task: SimpleTask, claim: str, worker: str, until: Callable[[str], datetime]
+def _start_transition(
+    task: SimpleTask, claim_id: str, worker: str, lease_end: Callable[[str], datetime]
 ) -> Transition:
-    values = {"check_at": until(home_of(task))}
-    known = known_row(task)
-    data = {"claim": claim}
+    values = {"check_at": lease_end(write_database(task))}
+    last_known_row = known_row(task)
+    data = {"claim": claim_id}
     return Transition(
-        task, EventKind.START, worker=worker, data=data, values=values, last_known_row=known
+        task,
+        EventKind.START,
+        worker=worker,
+        data=data,
+        values=values,
+        last_known_row=last_known_row,
     )

@@ -20,19 +20,19 @@ BOOKKEEPING = frozenset(
 )
 
 #: What users do not write: the state, who holds the task until when, and where it comes from.
-MACHINES_OWN = frozenset({*PROJECTED, "worker", "check_at", "parent"})
+MANAGED = frozenset({*PROJECTED, "worker", "check_at", "parent"})
 
 
-def refuse_projected(names: Iterable[str]) -> None:
+def reject_managed(names: Iterable[str]) -> None:
     """Raise ProjectedColumn if one of ``names`` is a column that only the state machine writes."""
-    if forbidden := sorted(MACHINES_OWN.intersection(names)):
+    if forbidden := sorted(MANAGED.intersection(names)):
         raise ProjectedColumn(
             f"{', '.join(forbidden)} cannot be written: the state machine does that. "
             "Use reset(), cancel() or note() to move a task."
         )
 
 
-def added_by_django(task: TaskRow) -> set[str]:
+def auto_now_fields(task: TaskRow) -> set[str]:
     """The columns that ``update_or_create()`` names besides those it was given: all times."""
     return {
         field.name
@@ -51,14 +51,14 @@ def has_column(model: type[models.Model], name: str) -> bool:
     return bool(column.model._meta.concrete_model is model)
 
 
-def own_fields(task: TaskRow) -> list[models.Field[Any, Any]]:
+def user_fields(task: TaskRow) -> list[models.Field[Any, Any]]:
     """The columns that the subclass declares and the instance has loaded."""
     loaded = vars(task)
-    return [field for field in _own_fields(type(task)) if field.attname in loaded]
+    return [field for field in _user_fields(type(task)) if field.attname in loaded]
 
 
 @lru_cache(maxsize=1000)
-def _own_fields(model: type[TaskRow]) -> tuple[models.Field[Any, Any], ...]:
+def _user_fields(model: type[TaskRow]) -> tuple[models.Field[Any, Any], ...]:
     return tuple(
         field
         for field in model._meta.concrete_fields

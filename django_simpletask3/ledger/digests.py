@@ -11,15 +11,15 @@ from typing import Any
 
 from django.utils import timezone
 
-from .encoding import TAG, Marked, is_simple, plain
+from .encoding import TAG, TaggedValue, is_simple, to_json_value
 
 #: The parts of an event's data that say what a body returned or raised. The chain seals their
 #: digests, so that they can be erased and the chain still holds.
-PAYLOAD = ("erased", "error", "traceback", "head")
-_PAYLOAD = frozenset(PAYLOAD)
+ERASABLE_KEYS = ("erased", "error", "traceback", "head")
+_ERASABLE_KEY_SET = frozenset(ERASABLE_KEYS)
 
 
-def seal(previous: str, **content: Any) -> str:
+def chained_digest(previous: str, **content: Any) -> str:
     """The digest of the event with this ``content`` after the one with the digest ``previous``."""
     head, tail = halves(**content)
     return digest_of(f"{head}{_word(previous)}{tail}")
@@ -64,17 +64,17 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def erased_from(data: Any) -> Any:
+def erase_payload(data: Any) -> Any:
     """``data`` of an event with a mark of its digest in the place of each part of the payload."""
     if not isinstance(data, dict):
         return data
-    parts = {key: _mark(plain(data[key])) for key in PAYLOAD if key in data}
+    parts = {key: _erasure_mark(to_json_value(data[key])) for key in ERASABLE_KEYS if key in data}
     return type(data)({**data, **parts})
 
 
-def has_erased(data: Any) -> bool:
+def has_erased_parts(data: Any) -> bool:
     """Whether something was erased from ``data`` of an event."""
-    return isinstance(data, dict) and any(is_erased(data.get(key)) for key in PAYLOAD)
+    return isinstance(data, dict) and any(is_erased(data.get(key)) for key in ERASABLE_KEYS)
 
 
 def is_erased(value: Any) -> bool:
@@ -82,30 +82,35 @@ def is_erased(value: Any) -> bool:
     return isinstance(value, dict) and value.get(TAG) == "erased"
 
 
-def _mark(part: Any) -> Marked:
-    digest = part.get("digest") if is_erased(part) else digest_of(_canonical(part))
-    return Marked({TAG: "erased", "digest": digest})
+def _erasure_mark(part: Any) -> TaggedValue:
+    digest = part.get("digest") if is_erased(part) else digest_of(_canonical_json(part))
+    return TaggedValue({TAG: "erased", "digest": digest})
 
 
-def _veiled(data: Any) -> Any:
-    if not isinstance(data, dict) or _PAYLOAD.isdisjoint(data):
+def _redacted(data: Any) -> Any:
+    if not isinstance(data, dict) or _ERASABLE_KEY_SET.isdisjoint(data):
         return data
-    return {**data, **{key: _mark(data[key])["digest"] for key in PAYLOAD if key in data}}
+    return {
+        **data,
+        **{key: _erasure_mark(data[key])["digest"] for key in ERASABLE_KEYS if key in data},
+    }
 
 
-_canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_canonical_json: Callable[[Any], str] = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":")
+).encode
 #: What that does with a text, without the way to it.
 _quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
 def _word(text: Any) -> str:
-    return _quoted(text) if type(text) is str else _canonical(text)
+    return _quoted(text) if type(text) is str else _canonical_json(text)
 
 
 def _payload(data: Any) -> str:
     if is_simple(data):
-        return _written(_veiled(data))
-    return _canonical(_veiled(plain(data)))
+        return _written(_redacted(data))
+    return _canonical_json(_redacted(to_json_value(data)))
 
 
 def _written(value: Any) -> str:
@@ -121,11 +126,11 @@ def _written(value: Any) -> str:
         return f"{{{','.join(words)}}}"
     if kind is list:
         return f"[{','.join(map(_written, value))}]"
-    return repr(value) if kind is int or kind is float else _canonical(value)
+    return repr(value) if kind is int or kind is float else _canonical_json(value)
 
 
 def _number(number: Any) -> str:
-    return str(number) if type(number) is int else _canonical(number)
+    return str(number) if type(number) is int else _canonical_json(number)
 
 
 def _status(status: Any) -> str:
@@ -135,11 +140,11 @@ def _status(status: Any) -> str:
 def _instant(moment: datetime) -> str:
     if timezone.is_aware(moment):
         moment = moment.astimezone(UTC)
-    return _told(moment)
+    return _format_time(moment)
 
 
 @lru_cache(maxsize=100)
-def _told(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     """A moment of UTC, or of no zone: those of a batch are said again and again."""
     # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata.
     return moment.isoformat(timespec="milliseconds")

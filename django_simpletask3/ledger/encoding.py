@@ -21,19 +21,19 @@ TAG = "__simpletask3__"
 
 _MAX_DEPTH = 100
 _REPR_LIMIT = 4096
-_MOST_BITS = 10_000
+_MAX_INTEGER_BITS = 10_000
 #: How many times its limit a value is written before it is cut: what is read to the end has its
 #: true size in the mark, and a value with endless ways through itself comes to an end.
-_BEYOND = 4
+_BUDGET_FACTOR = 4
 _MARK_SIZE = 100
 _UNLIMITED = 1 << 26
 #: Bytes of text that are never cut.
-_FITS = 256
-_TOO_MUCH = _FITS + 1
+_UNCUT_SIZE = 256
+_TOO_LARGE = _UNCUT_SIZE + 1
 _SIMPLE_DEPTH = 4
-_MOST_SIMPLE = 1 << 63
+_MAX_SIMPLE_INTEGER = 1 << 63
 
-_WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
+_WRITERS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     Decimal: ("decimal", str),
     datetime: ("datetime", datetime.isoformat),
     date: ("date", date.isoformat),
@@ -43,7 +43,7 @@ _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
     bytes: ("bytes", lambda v: base64.b64encode(v).decode()),
     complex: ("complex", lambda v: [repr(v.real), repr(v.imag)]),
 }
-_READ: dict[str, Callable[[Any], Any]] = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "decimal": Decimal,
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
@@ -55,19 +55,19 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "float": float,
     "set": set,
     "frozenset": frozenset,
-    "dict": lambda pairs: {_hashable(key): value for key, value in pairs},
+    "dict": lambda pairs: {_as_hashable(key): value for key, value in pairs},
 }
 
 
-class Marked(dict[str, Any]):
+class TaggedValue(dict[str, Any]):
     """The mark that stands for a value that could not be kept; it is written as it was read."""
 
 
 class _Budget:
     """How many words may still be written of one value."""
 
-    def __init__(self, words: int) -> None:
-        self.left = words
+    def __init__(self, size: int) -> None:
+        self.remaining = size
 
 
 def encode(value: Any, *, limit: int | Callable[[], int] | None = None) -> str:
@@ -77,13 +77,13 @@ def encode(value: Any, *, limit: int | Callable[[], int] | None = None) -> str:
     longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``, unless it
     is of 256 bytes or less. The size of what is far too long is that of what was looked at.
     """
-    if limit is None or type(value) is Marked:  # a mark was cut when it was made
-        return _dumps(plain(value))
+    if limit is None or type(value) is TaggedValue:  # a mark was cut when it was made
+        return _dumps(to_json_value(value))
     if is_simple(value):
         return _dumps(value)
     if not isinstance(limit, int):
         limit = limit()
-    text = _dumps(plain(value, words=limit * _BEYOND))
+    text = _dumps(to_json_value(value, budget=limit * _BUDGET_FACTOR))
     if len(text) <= limit:
         return text
     head = text[: max(0, limit - _MARK_SIZE) // 2]  # escaped once more, it may be twice as long
@@ -98,17 +98,17 @@ def decode(text: str) -> Any:
         return text
 
 
-def kept(value: Any, *, limit: int | Callable[[], int]) -> Any:
+def stored_value(value: Any, *, limit: int | Callable[[], int]) -> Any:
     """``value`` as it is when it was written with ``encode`` and read back; a copy of its own."""
-    return _copied(value) if is_simple(value) else decode(encode(value, limit=limit))
+    return _copy_containers(value) if is_simple(value) else decode(encode(value, limit=limit))
 
 
 def is_simple(value: Any) -> bool:
     """Whether JSON says ``value`` just as it is, in 256 bytes or less: most are like that."""
-    return _bound(value, _SIMPLE_DEPTH, _FITS) <= _FITS
+    return _bound(value, _SIMPLE_DEPTH, _UNCUT_SIZE) <= _UNCUT_SIZE
 
 
-def _bound(value: Any, depth: int, left: int) -> int:
+def _bound(value: Any, depth: int, remaining: int) -> int:
     """What the JSON text of a simple value cannot exceed; more than fits if it is not simple.
 
     Ends as soon as it is more than is ``left``: a value may have endless ways through itself.
@@ -119,56 +119,56 @@ def _bound(value: Any, depth: int, left: int) -> int:
     if value is None or kind is bool:
         return 5
     if kind is int:
-        return 20 if -_MOST_SIMPLE < value < _MOST_SIMPLE else _TOO_MUCH
+        return 20 if -_MAX_SIMPLE_INTEGER < value < _MAX_SIMPLE_INTEGER else _TOO_LARGE
     if kind is float:
-        return 25 if math.isfinite(value) else _TOO_MUCH
-    if depth <= 0 or (kind is not dict and kind is not list) or len(value) >= left:
-        return _TOO_MUCH
-    return (_bound_of_dict if kind is dict else _bound_of_list)(value, depth - 1, left)
+        return 25 if math.isfinite(value) else _TOO_LARGE
+    if depth <= 0 or (kind is not dict and kind is not list) or len(value) >= remaining:
+        return _TOO_LARGE
+    return (_bound_of_dict if kind is dict else _bound_of_list)(value, depth - 1, remaining)
 
 
-def _bound_of_list(value: list[Any], depth: int, left: int) -> int:
+def _bound_of_list(value: list[Any], depth: int, remaining: int) -> int:
     total = 2
     for item in value:
-        total += 1 + _bound(item, depth, left - total)
-        if total > left:
-            return _TOO_MUCH
+        total += 1 + _bound(item, depth, remaining - total)
+        if total > remaining:
+            return _TOO_LARGE
     return total
 
 
-def _bound_of_dict(value: dict[Any, Any], depth: int, left: int) -> int:
+def _bound_of_dict(value: dict[Any, Any], depth: int, remaining: int) -> int:
     total = 2
     for key, item in value.items():
         if type(key) is not str or key == TAG:
-            return _TOO_MUCH
-        total += 2 + _bound(key, 0, left) + _bound(item, depth, left - total)
-        if total > left:
-            return _TOO_MUCH
+            return _TOO_LARGE
+        total += 2 + _bound(key, 0, remaining) + _bound(item, depth, remaining - total)
+        if total > remaining:
+            return _TOO_LARGE
     return total
 
 
-def _copied(value: Any) -> Any:
+def _copy_containers(value: Any) -> Any:
     if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if type(value) is list else value
+        return {key: _copy_containers(item) for key, item in value.items()}
+    return [_copy_containers(item) for item in value] if type(value) is list else value
 
 
-def plain(value: Any, *, words: int = _UNLIMITED) -> Any:
+def to_json_value(value: Any, *, budget: int = _UNLIMITED) -> Any:
     """``value`` in words of JSON, with tags; never raises. After ``words`` words it breaks off."""
     if is_simple(value):
         return value
     try:
-        return _plain(value, (), _Budget(words))
+        return _to_json_value(value, (), _Budget(budget))
     except Exception:
         return {TAG: "repr", "type": type_name(value), "repr": ""}
 
 
-def restored(value: Any) -> Any:
+def from_json_value(value: Any) -> Any:
     """What ``plain`` was given, from what it returned."""
     if isinstance(value, list):
-        return [restored(item) for item in value]
+        return [from_json_value(item) for item in value]
     if isinstance(value, dict):
-        return _untagged({key: restored(item) for key, item in value.items()})
+        return _untag({key: from_json_value(item) for key, item in value.items()})
     return value
 
 
@@ -176,9 +176,9 @@ def safe_text(value: Any, *, limit: int = _REPR_LIMIT) -> str:
     """``str(value)`` as text any database and terminal accepts, cut to ``limit``; never raises."""
     if type(value) is str and value.isascii() and "\x00" not in value:
         return value[:limit]
-    for words in (str, repr, type_name):
+    for render in (str, repr, type_name):
         try:
-            text = words(value)
+            text = render(value)
             break
         except Exception:  # noqa: S112 - the next way of saying it is tried
             continue
@@ -198,8 +198,8 @@ def type_name(value: Any) -> str:
 _dumps: Callable[[Any], str] = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def _plain(value: Any, above: tuple[int, ...], budget: _Budget) -> Any:
-    budget.left -= 1
+def _to_json_value(value: Any, ancestors: tuple[int, ...], budget: _Budget) -> Any:
+    budget.remaining -= 1
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -209,17 +209,17 @@ def _plain(value: Any, above: tuple[int, ...], budget: _Budget) -> Any:
         return number if math.isfinite(number) else {TAG: "float", "value": repr(number)}
     if isinstance(value, str | Promise):
         return _text(value, budget)
-    if type(value) in _WRITE:
-        name, write = _WRITE[type(value)]
+    if type(value) in _WRITERS:
+        name, write = _WRITERS[type(value)]
         return {TAG: name, "value": write(value)}
     if isinstance(value, dict | list | tuple | set | frozenset):
-        return _container(value, above, budget)
-    return _described(value)
+        return _container(value, ancestors, budget)
+    return _describe(value)
 
 
 def _text(value: Any, budget: _Budget) -> str:
     text = str(value)
-    budget.left -= len(text)
+    budget.remaining -= len(text)
     return text
 
 
@@ -227,38 +227,43 @@ def _integer(value: int) -> Any:
     # Python refuses to write integers of more than some thousand digits.
     return (
         int(value)
-        if value.bit_length() <= _MOST_BITS
+        if value.bit_length() <= _MAX_INTEGER_BITS
         else {TAG: "repr", "type": "int", "repr": hex(value)[:64]}
     )
 
 
-def _container(value: Any, above: tuple[int, ...], budget: _Budget) -> Any:
-    if id(value) in above or len(above) >= _MAX_DEPTH + isinstance(value, Marked):
+def _container(value: Any, ancestors: tuple[int, ...], budget: _Budget) -> Any:
+    if id(value) in ancestors or len(ancestors) >= _MAX_DEPTH + isinstance(value, TaggedValue):
         # Not its repr(): that goes the same endless ways.
         return {TAG: "repr", "type": type_name(value), "repr": "..."}
-    above = (*above, id(value))
+    ancestors = (*ancestors, id(value))
     if isinstance(value, dict):
-        return _mapping(value, above, budget)
-    items = [_plain(item, above, budget) for item in _affordable(value, budget)]
+        return _mapping(value, ancestors, budget)
+    items = [_to_json_value(item, ancestors, budget) for item in _take_within_budget(value, budget)]
     if isinstance(value, list | tuple):
         return items
     name = "set" if isinstance(value, set) else "frozenset"
     return {TAG: name, "value": sorted(items, key=_dumps)}
 
 
-def _mapping(value: dict[Any, Any], above: tuple[int, ...], budget: _Budget) -> Any:
-    items = _affordable(value.items(), budget)
-    if isinstance(value, Marked) or (TAG not in value and all(isinstance(k, str) for k in value)):
-        return {_text(key, budget): _plain(item, above, budget) for key, item in items}
-    pairs = [[_plain(key, above, budget), _plain(item, above, budget)] for key, item in items]
+def _mapping(value: dict[Any, Any], ancestors: tuple[int, ...], budget: _Budget) -> Any:
+    items = _take_within_budget(value.items(), budget)
+    if isinstance(value, TaggedValue) or (
+        TAG not in value and all(isinstance(k, str) for k in value)
+    ):
+        return {_text(key, budget): _to_json_value(item, ancestors, budget) for key, item in items}
+    pairs = [
+        [_to_json_value(key, ancestors, budget), _to_json_value(item, ancestors, budget)]
+        for key, item in items
+    ]
     return {TAG: "dict", "value": pairs}
 
 
-def _affordable(items: Iterable[T], budget: _Budget) -> Iterator[T]:
-    return takewhile(lambda _: budget.left > 0, items)
+def _take_within_budget(items: Iterable[T], budget: _Budget) -> Iterator[T]:
+    return takewhile(lambda _: budget.remaining > 0, items)
 
 
-def _described(value: Any) -> dict[str, str]:
+def _describe(value: Any) -> dict[str, str]:
     try:
         text = repr(value)[:_REPR_LIMIT]
     except Exception:
@@ -266,20 +271,20 @@ def _described(value: Any) -> dict[str, str]:
     return {TAG: "repr", "type": type_name(value), "repr": text}
 
 
-def _untagged(value: dict[str, Any]) -> Any:
+def _untag(value: dict[str, Any]) -> Any:
     tag = value.get(TAG)
     if not isinstance(tag, str):
         return value
-    if tag not in _READ or "value" not in value:
-        return Marked(value)
+    if tag not in _READERS or "value" not in value:
+        return TaggedValue(value)
     try:
-        return _READ[tag](value["value"])
+        return _READERS[tag](value["value"])
     except Exception:
         return value
 
 
-def _hashable(key: Any) -> Any:
+def _as_hashable(key: Any) -> Any:
     return tuple(key) if isinstance(key, list) else key
 
 
-_loads: Callable[[str], Any] = json.JSONDecoder(object_hook=_untagged).decode
+_loads: Callable[[str], Any] = json.JSONDecoder(object_hook=_untag).decode

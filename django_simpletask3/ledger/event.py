@@ -12,11 +12,11 @@ from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import AppendOnly
 from ..states import EventKind
-from .digests import seal
+from .digests import chained_digest
 from .fields import JSONTextField, KindField, StatusField
-from .task_row import TaskRow, root_of
+from .task_row import TaskRow, table_model
 
-_REFUSAL = (
+_APPEND_ONLY_MESSAGE = (
     "Events are append-only: they cannot be {}. Record what happened with the task's own methods "
     "(reset(), cancel(), note()). A stream outlives its task."
 )
@@ -26,18 +26,18 @@ class TaskEventQuerySet(models.QuerySet[Any]):
     """Events can be read; whoever tries to change or delete them gets AppendOnly."""
 
     def update(self, **kwargs: Any) -> NoReturn:
-        raise AppendOnly(_REFUSAL.format("updated"))
+        raise AppendOnly(_APPEND_ONLY_MESSAGE.format("updated"))
 
     def delete(self) -> NoReturn:
-        raise AppendOnly(_REFUSAL.format("deleted"))
+        raise AppendOnly(_APPEND_ONLY_MESSAGE.format("deleted"))
 
     def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly(_REFUSAL.format("updated"))
+        raise AppendOnly(_APPEND_ONLY_MESSAGE.format("updated"))
 
     def bulk_create(self, *args: Any, update_conflicts: bool = False, **kwargs: Any) -> list[Any]:
         """As Django's. Raises AppendOnly if events that exist were to be updated."""
         if update_conflicts:
-            raise AppendOnly(_REFUSAL.format("updated"))
+            raise AppendOnly(_APPEND_ONLY_MESSAGE.format("updated"))
         return super().bulk_create(*args, **kwargs)
 
 
@@ -85,15 +85,15 @@ class TaskEvent(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert a new event. Raises AppendOnly for one that exists."""
         if not self._state.adding:
-            raise AppendOnly(_REFUSAL.format("changed"))
+            raise AppendOnly(_APPEND_ONLY_MESSAGE.format("changed"))
         super().save(*args, **{**kwargs, "force_insert": True})
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnly(_REFUSAL.format("deleted"))
+        raise AppendOnly(_APPEND_ONLY_MESSAGE.format("deleted"))
 
-    def sealed(self, previous: str) -> str:
+    def expected_digest(self, previous: str) -> str:
         """The digest this event must have after the event with the digest ``previous``."""
-        return seal(previous, **content_of(self))
+        return chained_digest(previous, **content_of(self))
 
 
 def content_of(event: TaskEvent) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def make_event_model(model: type[TaskRow]) -> type[TaskEvent]:
 
 def event_model_of(model: type[models.Model]) -> type[TaskEvent]:
     """The event model of the tasks of ``model``: the companion, or the one its root names."""
-    return cast("type[TaskEvent]", _event_model_of(root_of(cast("type[TaskRow]", model))))
+    return cast("type[TaskEvent]", _event_model_of(table_model(cast("type[TaskRow]", model))))
 
 
 @lru_cache(maxsize=10_000)
@@ -164,10 +164,12 @@ def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[A
     return models.QuerySet(event_model_of(model), using=using).order_by("task_id", "sequence")
 
 
-def since_fresh_start(
-    task: TaskRow, kinds: Iterable[EventKind], fresh: Iterable[EventKind]
+def events_since_reset(
+    task: TaskRow, kinds: Iterable[EventKind], reset_kinds: Iterable[EventKind]
 ) -> models.QuerySet[Any]:
     """The events of ``kinds`` in the stream of ``task`` after the last one of ``fresh``."""
     stream = events_of(type(task), task._state.db).filter(task=task.pk)
-    last = stream.filter(kind__in=list(fresh)).values_list("sequence", flat=True).last()
-    return stream.filter(kind__in=list(kinds), sequence__gt=last or 0)
+    reset_sequence = (
+        stream.filter(kind__in=list(reset_kinds)).values_list("sequence", flat=True).last()
+    )
+    return stream.filter(kind__in=list(kinds), sequence__gt=reset_sequence or 0)

@@ -12,7 +12,7 @@ from ..conf.options import options
 from ..states import EventKind, Status
 from .encoding import TAG, decode, encode
 
-_IN_A_FIXTURE = f"{TAG}:"
+_FIXTURE_PREFIX = f"{TAG}:"
 
 STATUS = Choices(
     (Status.PENDING, "PENDING", _("Pending")),
@@ -118,10 +118,10 @@ class JSONTextField(_MigratesAs, models.TextField):  # type: ignore[type-arg]
         return encode(value, limit=lambda: options.result_size_limit)
 
     def to_python(self, value: Any) -> Any:
-        if isinstance(value, str) and value.startswith(_IN_A_FIXTURE):
-            return decode(value.removeprefix(_IN_A_FIXTURE))
+        if isinstance(value, str) and value.startswith(_FIXTURE_PREFIX):
+            return decode(value.removeprefix(_FIXTURE_PREFIX))
         return value
 
     def value_to_string(self, obj: models.Model) -> str:
         """The value in a fixture, in words that ``to_python`` can tell from a text."""
-        return _IN_A_FIXTURE + encode(self.value_from_object(obj))
+        return _FIXTURE_PREFIX + encode(self.value_from_object(obj))

@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .event import TaskEvent
 from .fields import KindField
-from .subscribers import registered
-from .task_row import root_of
+from .subscribers import registered_subscribers
+from .task_row import table_model
 
 if TYPE_CHECKING:
     from .task_row import TaskRow
@@ -54,30 +54,30 @@ class Delivery(models.Model):
         return self.due_time is None
 
 
-def note(facts: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
+def write_deliveries(task_events: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
     """Write the deliveries of new events, in their transaction; none if nobody has subscribed."""
-    subscribers = registered().values()
+    subscribers = registered_subscribers().values()
     if not subscribers:
         return
-    due = [
+    deliveries = [
         Delivery(
             subscription=subscriber.name,
-            model=root_of(type(task))._meta.label,
+            model=table_model(type(task))._meta.label,
             task_key=str(event.task_id),
             sequence=event.sequence,
             kind=event.kind,
             event_time=event.event_time,
             due_time=event.event_time,
         )
-        for task, event in facts
+        for task, event in task_events
         for subscriber in subscribers
-        if subscriber.wants(type(task), event.kind)
+        if subscriber.is_interested_in(type(task), event.kind)
     ]
-    if due:
-        Delivery._default_manager.using(using).bulk_create(due)
+    if deliveries:
+        Delivery._default_manager.using(using).bulk_create(deliveries)
 
 
-def waiting(using: str) -> Any:
+def all_deliveries(using: str) -> Any:
     """All deliveries in this database."""
     rows: Any = models.QuerySet(Delivery, using=using)
     return rows

@@ -7,7 +7,7 @@ from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from ..states import ACTIVE, EVIDENCE, FINAL, EventKind, Status, target
+from ..states import ACTIVE, AUDIT_ONLY, FINAL, EventKind, Status, target
 from .event import TaskEvent
 
 #: The columns of a task that only the state machine writes.
@@ -47,23 +47,23 @@ class Projection(NamedTuple):
 
     def after(self, event: TaskEvent) -> Projection:
         """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
-        if event.kind in EVIDENCE:
+        if event.kind in AUDIT_ONLY:
             return self._replace(sequence=event.sequence, digest=event.digest)
         status = target(self.status, event.kind)
         # By position: this is done for every move, and _replace() takes three times as long.
-        told = (self.start_time, self.done_time, self.success, self.result_time)
+        outcome = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
-            told = (event.event_time, *told[1:])
+            outcome = (event.event_time, *outcome[1:])
         elif status in ACTIVE:
-            told = (None, None, None, None)
+            outcome = (None, None, None, None)
         elif status in FINAL:
-            resulted = event.event_time if event.kind in _WITH_RESULT else None
-            told = (self.start_time, event.event_time, _SUCCESS.get(status), resulted)
-        return Projection(status, event.attempt, event.sequence, event.digest, *told)
+            result_time = event.event_time if event.kind in _WITH_RESULT else None
+            outcome = (self.start_time, event.event_time, _SUCCESS.get(status), result_time)
+        return Projection(status, event.attempt, event.sequence, event.digest, *outcome)
 
     def status_after(self, kind: EventKind) -> Status | None:
         """The status once something of this ``kind`` has happened; as ``after``."""
-        return self.status if kind in EVIDENCE else target(self.status, kind)
+        return self.status if kind in AUDIT_ONLY else target(self.status, kind)
 
     def differences(self, other: Projection) -> dict[str, tuple[Any, Any]]:
         """The columns in which ``other`` says something else: {name: (ours, theirs)}."""
@@ -87,7 +87,7 @@ def broken_links(events: Iterable[TaskEvent]) -> list[int]:
     """The sequence numbers at which a stream's chain of digests, or its numbering, breaks."""
     broken, previous, expected = [], "", 1
     for event in events:
-        if event.sequence != expected or event.digest != event.sealed(previous):
+        if event.sequence != expected or event.digest != event.expected_digest(previous):
             broken.append(event.sequence)
         previous, expected = event.digest, event.sequence + 1
     return broken

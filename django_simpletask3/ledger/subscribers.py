@@ -13,7 +13,7 @@ from ..states import EventKind
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
 
-_LONGEST_NAME = 100
+_MAX_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Subscriber:
     max_attempts: int
     handler: Callable[..., object]
 
-    def wants(self, model: type[Any], kind: str) -> bool:
+    def is_interested_in(self, model: type[Any], kind: str) -> bool:
         """Whether it is to hear of an event of ``kind`` of a task of ``model``."""
         return kind in self.kinds and issubclass(model, self.models)
 
@@ -34,7 +34,7 @@ class Subscriber:
 _subscribers: dict[str, Subscriber] = {}
 
 
-def registered() -> Mapping[str, Subscriber]:
+def registered_subscribers() -> Mapping[str, Subscriber]:
     """The subscribers of this process, by name."""
     return MappingProxyType(_subscribers)
 
@@ -57,21 +57,21 @@ def subscribe(
     ``name`` is stored: it must stay when the handler is moved. Raises ImproperlyConfigured if
     another handler has it, and for anything that cannot be meant.
     """
-    if not 0 < len(name) <= _LONGEST_NAME:
+    if not 0 < len(name) <= _MAX_NAME_LENGTH:
         raise ImproperlyConfigured(f"subscribe({name!r}): a name has 1 to 100 characters.")
-    several = (models,) if isinstance(models, type) else tuple(models)
-    if not several or not all(isinstance(model, type) for model in several):
+    task_models = (models,) if isinstance(models, type) else tuple(models)
+    if not task_models or not all(isinstance(model, type) for model in task_models):
         raise ImproperlyConfigured(f"subscribe({name!r}): name a task model, or several in a list.")
     if type(max_attempts) is not int or max_attempts < 1:
         raise ImproperlyConfigured(f"subscribe({name!r}): max_attempts is a number, 1 or more.")
-    wanted = _kinds(name, kinds)
+    event_kinds = _parse_kinds(name, kinds)
 
     def register(handler: Handler) -> Handler:
-        known = _subscribers.get(name)
-        if known is not None and _place(known.handler) != _place(handler):
-            both = f"{_place(known.handler)} and {_place(handler)}"
-            raise ImproperlyConfigured(f"subscribe({name!r}): {both} have this name.")
-        _subscribers[name] = Subscriber(name, several, wanted, max_attempts, handler)
+        existing = _subscribers.get(name)
+        if existing is not None and _qualified_name(existing.handler) != _qualified_name(handler):
+            handlers = f"{_qualified_name(existing.handler)} and {_qualified_name(handler)}"
+            raise ImproperlyConfigured(f"subscribe({name!r}): {handlers} have this name.")
+        _subscribers[name] = Subscriber(name, task_models, event_kinds, max_attempts, handler)
         return handler
 
     return register
@@ -82,7 +82,7 @@ def unsubscribe(name: str) -> None:
     _subscribers.pop(name, None)
 
 
-def _kinds(name: str, kinds: Iterable[EventKind | str]) -> frozenset[EventKind]:
+def _parse_kinds(name: str, kinds: Iterable[EventKind | str]) -> frozenset[EventKind]:
     if isinstance(kinds, str):
         kinds = [kinds]
     try:
@@ -92,5 +92,5 @@ def _kinds(name: str, kinds: Iterable[EventKind | str]) -> frozenset[EventKind]:
         raise ImproperlyConfigured(f"subscribe({name!r}): {error}; there are {known}.") from None
 
 
-def _place(handler: Callable[..., object]) -> str:
+def _qualified_name(handler: Callable[..., object]) -> str:
     return f"{handler.__module__}.{handler.__qualname__}"

@@ -17,7 +17,7 @@ from ..states import Status
 from .digests import digest_of
 from .fields import STATUS, JSONTextField, StatusField
 
-_LIMIT = 255
+_MAX_LENGTH = 255
 
 Row = TypeVar("Row", bound="TaskRow")
 
@@ -123,52 +123,56 @@ class TaskRow(models.Model):
         """The id of this task's message in SimQ."""
         template = self.django_simpletask3_task_id_template or options.task_id_template
         meta = self._meta
-        told = template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
+        task_id = template.format(app_label=meta.app_label, model_name=meta.model_name, id=self.pk)
         # Two databases may have given the same key.
-        return f"{told}@{using}" if (using := _unusual_home(self)) else told
+        return f"{task_id}@{using}" if (using := _non_default_database(self)) else task_id
 
     def get_task_data(self) -> dict[str, Any]:
         """The body of this task's message: which row to look at."""
         meta = self._meta
         key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
         data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
-        return {**data, "using": using} if (using := _unusual_home(self)) else data
+        return {**data, "using": using} if (using := _non_default_database(self)) else data
 
 
-def root_of(model: type[Row]) -> type[Row]:
+def table_model(model: type[Row]) -> type[Row]:
     """The concrete model whose table holds the state of the tasks of ``model``.
 
     Proxies and multi-table children share the table, and so the stream, of their root.
     """
-    return cast("type[Row]", _root_of(model))
+    return cast("type[Row]", _table_model(model))
 
 
 @lru_cache(maxsize=10_000)
-def _root_of(model: type[models.Model]) -> Any:
+def _table_model(model: type[models.Model]) -> Any:
     return model._meta.get_field("sequence").model._meta.concrete_model
 
 
-def home_of(task: TaskRow) -> str:
+def write_database(task: TaskRow) -> str:
     """The database in which the row of ``task`` is written, also if it was read from a replica."""
     if not router.routers:  # Django's own answer then, which is asked for several times per move
         return task._state.db or DEFAULT_DB_ALIAS
-    return router.db_for_write(root_of(type(task)), instance=task)
+    return router.db_for_write(table_model(type(task)), instance=task)
 
 
-def name_of(task: TaskRow, pk: Any = None) -> str:
+def task_reference(task: TaskRow, pk: Any = None) -> str:
     """``task`` as ``parent`` names it: ``app.Model:key``, ``app.Model@database:key`` elsewhere.
 
     A name that would be too long for the column ends in the digest of the key, which is ``pk`` if
     the instance has lost it.
     """
-    root, using = root_of(type(task)), home_of(task)
-    place = "" if using == router.db_for_write(root) else f"@{using}"
+    root, using = table_model(type(task)), write_database(task)
+    database_suffix = "" if using == router.db_for_write(root) else f"@{using}"
     key = str(task.pk if pk is None else pk)
-    name = f"{root._meta.label}{place}:{key}"
-    return name if len(name) <= _LIMIT else f"{root._meta.label}{place}#{digest_of(key)}"
+    name = f"{root._meta.label}{database_suffix}:{key}"
+    return (
+        name
+        if len(name) <= _MAX_LENGTH
+        else f"{root._meta.label}{database_suffix}#{digest_of(key)}"
+    )
 
 
-def _unusual_home(task: TaskRow) -> str:
+def _non_default_database(task: TaskRow) -> str:
     """The database of ``task``, if it has to be named: it is not the one the router says."""
-    using = home_of(task)
+    using = write_database(task)
     return "" if using == router.db_for_write(type(task)) else using

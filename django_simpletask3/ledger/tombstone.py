@@ -16,8 +16,8 @@ from .. import context
 from .digests import digest_of
 from .fields import JSONTextField
 
-_LIMIT = 255
-_graves: ContextVar[tuple[str, frozenset[Any]]] = ContextVar(
+_MAX_LENGTH = 255
+_being_pruned: ContextVar[tuple[str, frozenset[Any]]] = ContextVar(
     "django_simpletask3_graves", default=("", frozenset())
 )
 
@@ -53,17 +53,17 @@ class Tombstone(models.Model):
     def __str__(self) -> str:
         return f"{self.model} {self.scope} {self.time:%Y-%m-%d %H:%M:%S}"
 
-    def inscribe(self, digests: Mapping[Any, str], *, events: int, **further: Any) -> None:
+    def summarize(self, digests: Mapping[Any, str], *, events: int, **extra: Any) -> None:
         """Note what is gone: the digest that each task's last event had, and how many events."""
         lines = [f"{pk} {digest}" for pk, digest in sorted(digests.items(), key=_by_text)]
         self.tasks, self.events = len(digests), events
         self.digest = digest_of("\n".join(lines))
-        said: Any = self.data
-        self.data = {**(said or {}), "keys": [str(pk) for pk in digests], **further}
+        data: Any = self.data
+        self.data = {**(data or {}), "keys": [str(pk) for pk in digests], **extra}
 
 
 @contextmanager
-def raised(
+def open_tombstone(
     using: str, model: str, scope: str, reason: str, policy: str = ""
 ) -> Iterator[Tombstone]:
     """A tombstone in the transaction that is open: within the block, events may be deleted.
@@ -74,8 +74,8 @@ def raised(
     tombstone = Tombstone(
         model=model,
         scope=scope,
-        reason=reason[:_LIMIT],
-        actor=context.current().actor[:_LIMIT],
+        reason=reason[:_MAX_LENGTH],
+        actor=context.current().actor[:_MAX_LENGTH],
         data=data,
     )
     tombstone.save(using=using, force_insert=True)
@@ -85,19 +85,19 @@ def raised(
 
 
 @contextmanager
-def digging(table: str, pks: Iterable[Any]) -> Iterator[None]:
+def deleting_with_streams(table: str, pks: Iterable[Any]) -> Iterator[None]:
     """Within the block, the rows ``pks`` of ``table`` are deleted with their streams."""
-    token = _graves.set((table, frozenset(pks)))
+    token = _being_pruned.set((table, frozenset(pks)))
     try:
         yield
     finally:
-        _graves.reset(token)
+        _being_pruned.reset(token)
 
 
-def is_dug(table: str, pk: Any) -> bool:
+def is_being_pruned(table: str, pk: Any) -> bool:
     """Whether that row goes with its stream, so that no event can tell of it."""
-    where, pks = _graves.get()
-    return where == table and pk in pks
+    pruned_table, pruned_pks = _being_pruned.get()
+    return pruned_table == table and pk in pruned_pks
 
 
 def _by_text(item: tuple[Any, str]) -> str:

@@ -9,22 +9,22 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connections, router
 
-from ..ledger.task_row import name_of, root_of
-from .loading import as_saved
+from ..ledger.task_row import table_model, task_reference
+from .loading import load_tasks
 from .queryset import rows_of
-from .registry import databases_of, roots
+from .registry import databases_of, table_models
 from .task import SimpleTask
 
 
 def parent_of(task: SimpleTask) -> SimpleTask | None:
     """The task whose body enqueued ``task``; None if there is none, or it is gone."""
-    return task_named(task.parent or "")
+    return task_by_reference(task.parent or "")
 
 
-def task_named(name: str) -> SimpleTask | None:
+def task_by_reference(reference: str) -> SimpleTask | None:
     """The task that ``name_of`` has called ``name``, as it was saved; None if it is gone."""
-    place, _, key = name.partition(":")
-    label, _, alias = place.partition("@")
+    location, _, key = reference.partition(":")
+    label, _, alias = location.partition("@")
     try:
         root: Any = apps.get_model(label)
         using = alias or router.db_for_write(root)
@@ -33,7 +33,7 @@ def task_named(name: str) -> SimpleTask | None:
         return None
     if not issubclass(root, SimpleTask) or using not in connections:
         return None
-    return next(iter(as_saved(root_of(root), using, [pk])), None)
+    return next(iter(load_tasks(table_model(root), using, [pk])), None)
 
 
 def children_of(task: SimpleTask) -> Iterator[SimpleTask]:
@@ -41,12 +41,12 @@ def children_of(task: SimpleTask) -> Iterator[SimpleTask]:
 
     One indexed query per table of tasks, read as they are asked for.
     """
-    name = name_of(task)
-    for root in roots():
+    reference = task_reference(task)
+    for root in table_models():
         for using in databases_of(root):
-            pks = rows_of(root, using).filter(parent=name).order_by("pk").values_list("pk")
-            yield from sorted(as_saved(root, using, [pk for (pk,) in pks]), key=_age)
+            pks = rows_of(root, using).filter(parent=reference).order_by("pk").values_list("pk")
+            yield from sorted(load_tasks(root, using, [pk for (pk,) in pks]), key=_add_time)
 
 
-def _age(task: SimpleTask) -> Any:
+def _add_time(task: SimpleTask) -> Any:
     return task.add_time

@@ -10,9 +10,9 @@ from ..db.fast_instances import build_without_init, may_skip_init
 from ..db.postgresql.json_parameters import is_json_safe
 from ..db.postgresql.reader import RowReader, _queryset, reader_for
 from ..ledger.event import events_of
-from ..ledger.task_row import home_of, root_of
+from ..ledger.task_row import table_model, write_database
 from ..states import EventKind
-from .registry import variants
+from .registry import models_by_label
 from .task import SimpleTask
 
 
@@ -54,7 +54,7 @@ def _is_plain(model: type[SimpleTask]) -> bool:
     )
 
 
-def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
+def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
     """The tasks, in the order of their keys, as instances of the models they were saved as.
 
     Results are read when they are asked for.
@@ -70,11 +70,11 @@ def as_saved(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[Sim
         task for model, keys in by_model.items() for task in load_instances(model, using, keys)
     ]
     orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
-    found = {task.pk for task in tasks}
-    if orphans := [pk for pk in orphans if pk not in found]:
+    found_pks = {task.pk for task in tasks}
+    if orphans := [pk for pk in orphans if pk not in found_pks]:
         tasks += load_instances(root, using, orphans)
-    places = {pk: place for place, pk in enumerate(pks)}
-    return sorted(tasks, key=lambda task: places.get(task.pk, len(pks)))
+    positions = {pk: position for position, pk in enumerate(pks)}
+    return sorted(tasks, key=lambda task: positions.get(task.pk, len(pks)))
 
 
 def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, RowReader] | None:
@@ -83,10 +83,10 @@ def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, 
     None if only its row, or its stream, can tell of which model it is to be, or how it is read, and
     if the router looks for it elsewhere than in ``using``.
     """
-    if root_of(model) is not model or len(variants(model)) > 1:
+    if table_model(model) is not model or len(models_by_label(model)) > 1:
         return None
     found = blank(model, using, pk)
-    return found if found is not None and home_of(found[0]) == using else None
+    return found if found is not None and write_database(found[0]) == using else None
 
 
 def saved_models(
@@ -94,13 +94,16 @@ def saved_models(
 ) -> dict[Any, type[SimpleTask]]:
     """The models that tasks were saved as, by their keys; one query where there may be several."""
     pks = list(pks)
-    labels = _birth_labels(root, using, pks)
-    family = variants(root)
-    return {pk: family.get(labels.get(pk, ""), root) for pk in pks}
+    labels = _saved_labels(root, using, pks)
+    candidates = models_by_label(root)
+    return {pk: candidates.get(labels.get(pk, ""), root) for pk in pks}
 
 
-def _birth_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:
-    if len(variants(root)) == 1:
+def _saved_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:
+    if len(models_by_label(root)) == 1:
         return {}
-    births = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
-    return {pk: (data or {}).get("model", "") for pk, data in births.values_list("task_id", "data")}
+    enqueue_events = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
+    return {
+        pk: (data or {}).get("model", "")
+        for pk, data in enqueue_events.values_list("task_id", "data")
+    }

@@ -19,7 +19,7 @@ CANCEL = "django_simpletask3_cancel"
 HOLD = "django_simpletask3_hold"
 EXPORT = "django_simpletask3_export"
 
-_NAMES = {
+_NAME_TEMPLATES = {
     EXECUTE: "Can execute {}",
     EXECUTE_HERE: "Can execute {} in the web server",
     RESET: "Can reset {}",
@@ -67,18 +67,18 @@ def create_permissions(app_config: AppConfig, using: str, apps: Apps = installed
         return
     config = installed.get_app_config(app_config.label)
     models = [model for model in config.get_models() if issubclass(model, SimpleTask)]
-    wanted = {
+    required = {
         (_content_type(content_types, model, using), f"{action}_{model._meta.model_name}"): name
         for model in models
-        for action, name in _named(model).items()
+        for action, name in _permission_names(model).items()
     }
     rows = permission_model.objects.using(using)
-    there = rows.filter(content_type__in={content_type for content_type, _ in wanted})
-    known = {(found.content_type_id, found.codename) for found in there}
+    existing = rows.filter(content_type__in={content_type for content_type, _ in required})
+    existing_keys = {(permission.content_type_id, permission.codename) for permission in existing}
     rows.bulk_create(
         permission_model(content_type=content_type, codename=codename, name=name)
-        for (content_type, codename), name in wanted.items()
-        if (content_type.pk, codename) not in known
+        for (content_type, codename), name in required.items()
+        if (content_type.pk, codename) not in existing_keys
     )
 
 
@@ -86,7 +86,7 @@ def _content_type(content_types: Any, model: type[SimpleTask], using: str) -> An
     return content_types.db_manager(using).get_for_model(model, for_concrete_model=False)
 
 
-def _named(model: type[SimpleTask]) -> dict[str, str]:
+def _permission_names(model: type[SimpleTask]) -> dict[str, str]:
     # As it is in the source, whatever language the migration runs in.
     raw = model._meta.verbose_name_raw
-    return {action: name.format(raw)[:_NAME_LIMIT] for action, name in _NAMES.items()}
+    return {action: name.format(raw)[:_NAME_LIMIT] for action, name in _NAME_TEMPLATES.items()}

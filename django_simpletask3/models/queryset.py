@@ -11,8 +11,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from ..db import clock
-from ..ledger.columns import refuse_projected
-from ..ledger.task_row import TaskRow, root_of
+from ..ledger.columns import reject_managed
+from ..ledger.task_row import TaskRow, table_model
 from ..states import ACTIVE, FINAL, EventKind, Status
 from ..transitions import erasure, insert, writer
 from ..transitions.transition import Transition
@@ -21,7 +21,7 @@ T = TypeVar("T", bound=TaskRow)
 
 
 #: Tasks that are moved in one transaction.
-_BATCH = 100
+_BATCH_SIZE = 100
 _UPSERTS = ("ignore_conflicts", "update_conflicts")
 
 
@@ -75,8 +75,8 @@ class TaskQuerySet(models.QuerySet[T]):
 
         Rows and events are written, and the bell is rung, in batches; all in one transaction.
         """
-        made = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
-        return self.bulk_create(made, batch_size=batch_size)
+        instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
+        return self.bulk_create(instances, batch_size=batch_size)
 
     def bulk_create(  # type: ignore[override]
         self, objs: Iterable[T], batch_size: int | None = None, **options: Any
@@ -86,8 +86,10 @@ class TaskQuerySet(models.QuerySet[T]):
         Raises ValueError for ignore_conflicts and update_conflicts: nobody could say which of the
         rows began to live.
         """
-        if wanted := [name for name in _UPSERTS if options.get(name)]:
-            raise ValueError(f"Tasks cannot be created with {wanted[0]}: each row needs its event.")
+        if unsupported := [name for name in _UPSERTS if options.get(name)]:
+            raise ValueError(
+                f"Tasks cannot be created with {unsupported[0]}: each row needs its event."
+            )
         tasks: list[Any] = list(objs)
         self._for_write = True
         create = super().bulk_create
@@ -105,8 +107,8 @@ class TaskQuerySet(models.QuerySet[T]):
         if insert.insert_all(tasks, self.db, batch_size):
             return
         features = connections[self.db].features
-        assigned = all(task.pk is not None for task in tasks)
-        if assigned or features.can_return_rows_from_bulk_insert:
+        has_keys = all(task.pk is not None for task in tasks)
+        if has_keys or features.can_return_rows_from_bulk_insert:
             create(tasks, batch_size=batch_size)
             return
         # This database does not tell the keys it gives to many rows at once; the events need them.
@@ -115,13 +117,13 @@ class TaskQuerySet(models.QuerySet[T]):
 
     def hold(self, reason: str = "") -> int:
         """Put a legal hold on each of these tasks; their number."""
-        return self._told(EventKind.HOLD, reason)
+        return self._apply_to_each(EventKind.HOLD, reason)
 
     hold.alters_data = True  # type: ignore[attr-defined]
 
     def lift(self, reason: str = "") -> int:
         """Take the legal hold off each of these tasks; their number."""
-        return self._told(EventKind.LIFT, reason)
+        return self._apply_to_each(EventKind.LIFT, reason)
 
     lift.alters_data = True  # type: ignore[attr-defined]
 
@@ -135,62 +137,62 @@ class TaskQuerySet(models.QuerySet[T]):
 
     erase.alters_data = True  # type: ignore[attr-defined]
 
-    def _told(self, kind: EventKind, reason: str) -> int:
+    def _apply_to_each(self, kind: EventKind, reason: str) -> int:
         count = 0
         for tasks in self._batches():
-            told = [Transition(task, kind, reason=reason) for task in tasks]
-            writer.apply_all(told)
-            count += sum(move.event is not None for move in told)
+            batch = [Transition(task, kind, reason=reason) for task in tasks]
+            writer.apply_all(batch)
+            count += sum(transition.event is not None for transition in batch)
         return count
 
     def _batches(self) -> Iterator[Any]:
         pks = list(self.values_list("pk", flat=True))
-        for start in range(0, len(pks), _BATCH):
+        for start in range(0, len(pks), _BATCH_SIZE):
             rows: Any = TaskQuerySet(self.model, using=self.db)
-            yield list(rows.filter(pk__in=pks[start : start + _BATCH]))
+            yield list(rows.filter(pk__in=pks[start : start + _BATCH_SIZE]))
 
     def update(self, **columns: Any) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
-        refuse_projected(columns)
+        reject_managed(columns)
         if "run_after" in columns:
             # First: MySQL assigns in this order, and an expression reads what was assigned before.
-            columns = {"check_at": _looked_for(columns["run_after"]), **columns}
+            columns = {"check_at": _next_check_expression(columns["run_after"]), **columns}
         return super().update(**columns)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
-    def bookkeep(self, **columns: Any) -> int:
+    def update_managed(self, **columns: Any) -> int:
         """Update bookkeeping that users do not write; for this package itself."""
         return super().update(**columns)
 
-    bookkeep.alters_data = True  # type: ignore[attr-defined]
+    update_managed.alters_data = True  # type: ignore[attr-defined]
 
-    def bookkeep_free(self, **columns: Any) -> int:
-        """Like ``bookkeep``, but of the rows only that nobody is moving at this moment.
+    def update_managed_skip_locked(self, **columns: Any) -> int:
+        """Like ``update_managed``, but of the rows only that nobody is moving at this moment.
 
         They are locked in the order of their keys, as by everybody; what somebody holds already is
         left out, not waited for.
         """
         features = connections[self.db].features
         if not features.has_select_for_update:
-            return self.bookkeep(**columns)
+            return self.update_managed(**columns)
         with transaction.atomic(using=self.db):
-            free = self.order_by("pk").select_for_update(
+            unlocked_rows = self.order_by("pk").select_for_update(
                 skip_locked=features.has_select_for_update_skip_locked
             )
-            locked = rows_of(self.model, self.db).filter(
-                pk__in=list(free.values_list("pk", flat=True))
+            locked_rows = rows_of(self.model, self.db).filter(
+                pk__in=list(unlocked_rows.values_list("pk", flat=True))
             )
-            return locked.bookkeep(**columns)
+            return locked_rows.update_managed(**columns)
 
-    bookkeep_free.alters_data = True  # type: ignore[attr-defined]
+    update_managed_skip_locked.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_update(  # type: ignore[override]
         self, objs: Iterable[T], fields: Iterable[str], **options: Any
     ) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         fields = list(fields)
-        refuse_projected(fields)
+        reject_managed(fields)
         return super().bulk_update(objs, fields, **options)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
@@ -199,23 +201,23 @@ class TaskQuerySet(models.QuerySet[T]):
         self, defaults: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
     ) -> tuple[T, bool]:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
-        refuse_projected(defaults or ())
+        reject_managed(defaults or ())
         return super().update_or_create(defaults, *args, **kwargs)
 
     update_or_create.alters_data = True  # type: ignore[attr-defined]
 
 
-def _looked_for(run_after: Any) -> models.Case:
+def _next_check_expression(run_after: Any) -> models.Case:
     """When recovery looks after a task that was postponed: when it is due; waiting ones only."""
     now = timezone.now()
     if hasattr(run_after, "resolve_expression"):
         due: Any = Coalesce(run_after, now)
     else:
         due = models.Value(now if run_after is None else run_after)
-    moved = models.When(status=Status.PENDING, then=due)
-    return models.Case(moved, default=models.F("check_at"))
+    when_pending = models.When(status=Status.PENDING, then=due)
+    return models.Case(when_pending, default=models.F("check_at"))
 
 
 def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
     """All tasks in the table of ``model``, past managers that may hide some."""
-    return TaskQuerySet(root_of(model), using=using)
+    return TaskQuerySet(table_model(model), using=using)

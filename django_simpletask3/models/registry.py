@@ -10,33 +10,33 @@ from functools import lru_cache
 from django.apps import apps
 from django.db import Error, connections, router
 
-from ..ledger.task_row import root_of
+from ..ledger.task_row import table_model
 from .task import SimpleTask
 
 _logger = logging.getLogger(__name__)
 
 #: Seconds for which it is remembered which database has which table, and is no replica.
-_REMEMBERED = 300.0
+_CACHE_SECONDS = 300.0
 #: What databases said that were asked for a table and did not answer.
-_unanswered: dict[tuple[str, str], str] = {}
+_unreachable: dict[tuple[str, str], str] = {}
 _READ_ONLY_SQL = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
 
 
 def task_models() -> list[type[SimpleTask]]:
     """Every concrete task model, proxies and multi-table children among them, by label."""
-    found = [model for model in apps.get_models() if issubclass(model, SimpleTask)]
-    return sorted(found, key=lambda model: model._meta.label)
+    models = [model for model in apps.get_models() if issubclass(model, SimpleTask)]
+    return sorted(models, key=lambda model: model._meta.label)
 
 
-def roots(chosen: Iterable[type[SimpleTask]] | None = None) -> list[type[SimpleTask]]:
+def table_models(selection: Iterable[type[SimpleTask]] | None = None) -> list[type[SimpleTask]]:
     """The models that have a table of states, each once."""
-    found = task_models() if chosen is None else chosen
-    return sorted({root_of(model) for model in found}, key=lambda model: model._meta.label)
+    models = task_models() if selection is None else selection
+    return sorted({table_model(model) for model in models}, key=lambda model: model._meta.label)
 
 
-def variants(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
+def models_by_label(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
     """The task models whose rows stand in the table of ``root``, by label; ``root`` is one."""
-    return {model._meta.label: model for model in task_models() if root_of(model) is root}
+    return {model._meta.label: model for model in task_models() if table_model(model) is root}
 
 
 def databases_of(model: type[SimpleTask]) -> list[str]:
@@ -49,23 +49,25 @@ def databases_of(model: type[SimpleTask]) -> list[str]:
     return [preferred, *others]
 
 
-def tables(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, list[type[SimpleTask]]]:
+def models_by_database(
+    selection: Iterable[type[SimpleTask]] | None = None,
+) -> dict[str, list[type[SimpleTask]]]:
     """The tables of tasks in each database, as the models that have them."""
-    found: dict[str, list[type[SimpleTask]]] = {}
-    for root in roots(chosen):
+    by_database: dict[str, list[type[SimpleTask]]] = {}
+    for root in table_models(selection):
         for using in databases_of(root):
-            found.setdefault(using, []).append(root)
-    return found
+            by_database.setdefault(using, []).append(root)
+    return by_database
 
 
-def unanswered(chosen: Iterable[type[SimpleTask]] | None = None) -> dict[str, str]:
+def unreachable_databases(selection: Iterable[type[SimpleTask]] | None = None) -> dict[str, str]:
     """The databases of which it could not be told whether they hold such tasks, with their errors.
 
     As ``tables(chosen)`` has found last; it has left them out.
     """
-    names = {root._meta.db_table for root in roots(chosen)}
-    asked = list(_unanswered.items())
-    return {alias: error for (alias, table), error in asked if table in names}
+    names = {root._meta.db_table for root in table_models(selection)}
+    errors = list(_unreachable.items())
+    return {alias: error for (alias, table), error in errors if table in names}
 
 
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:
@@ -73,14 +75,14 @@ def _may_hold(model: type[SimpleTask], alias: str) -> bool:
         return False
     table = model._meta.db_table
     try:
-        found = _has_table(alias, table, int(time.monotonic() / _REMEMBERED))
+        has_table = _has_table(alias, table, int(time.monotonic() / _CACHE_SECONDS))
     except Error as error:
         # Asked again at the next pass: an answer is remembered, a failure is not.
         _logger.warning("database_unreachable database=%s error=%s", alias, error)
-        _unanswered[alias, table] = str(error) or type(error).__name__
+        _unreachable[alias, table] = str(error) or type(error).__name__
         return False
-    _unanswered.pop((alias, table), None)
-    return found
+    _unreachable.pop((alias, table), None)
+    return has_table
 
 
 def _is_mirror(alias: str) -> bool:
@@ -90,9 +92,9 @@ def _is_mirror(alias: str) -> bool:
 @lru_cache(maxsize=1000)
 def _has_table(alias: str, table: str, _period: int) -> bool:
     connection = connections[alias]
-    if question := _READ_ONLY_SQL.get(connection.vendor):
+    if sql := _READ_ONLY_SQL.get(connection.vendor):
         with connection.cursor() as cursor:
-            cursor.execute(question)
+            cursor.execute(sql)
             if cursor.fetchone()[0]:
                 return False
     return table in connection.introspection.table_names()

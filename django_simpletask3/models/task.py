@@ -14,12 +14,12 @@ from ..control import Dashboard, OperatorCommand
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
 from ..exceptions import TaskGone
-from ..ledger.columns import MACHINES_OWN, added_by_django, own_fields, refuse_projected
+from ..ledger.columns import MANAGED, auto_now_fields, reject_managed, user_fields
 from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.projection import Projection, fold
-from ..ledger.task_row import TaskRow, home_of, root_of
-from ..ledger.tombstone import Tombstone, is_dug
+from ..ledger.task_row import TaskRow, table_model, write_database
+from ..ledger.tombstone import Tombstone, is_being_pruned
 from ..states import EventKind, Status
 from ..transitions import erasure, insert, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
@@ -97,51 +97,59 @@ class SimpleTask(TaskRow):
         the router would look for the new row elsewhere than in ``using``.
         """
         names = ("force_insert", "force_update", "using", "update_fields")
-        asked = {**dict(zip(names, args, strict=False)), **kwargs}
-        using = asked.get("using") or router.db_for_write(type(self), instance=self)
-        if self._is_new(asked):
-            insert = {**asked, "using": using, "force_insert": asked.get("force_insert") or True}
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        using = arguments.get("using") or router.db_for_write(type(self), instance=self)
+        if self._is_new(arguments):
+            insert_arguments = {
+                **arguments,
+                "using": using,
+                "force_insert": arguments.get("force_insert") or True,
+            }
             writer.enqueue(
                 [self],
                 using,
-                lambda: super(SimpleTask, self).save(**insert),
+                lambda: super(SimpleTask, self).save(**insert_arguments),
                 may_skip_transaction=type(self)._do_insert is SimpleTask._do_insert,
             )
             return
-        asked["update_fields"] = self._own_columns(asked.get("update_fields"))
-        super().save(**{**asked, "using": using})
-        transition.remember_schedule(self, asked["update_fields"])
+        arguments["update_fields"] = self._user_columns(arguments.get("update_fields"))
+        super().save(**{**arguments, "using": using})
+        transition.remember_schedule(self, arguments["update_fields"])
         if self.status == Status.PENDING:
-            if self.run_after is not None and "run_after" in asked["update_fields"]:
+            if self.run_after is not None and "run_after" in arguments["update_fields"]:
                 # Else recovery looks for the bell when the task was due before
                 # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
-                until = transition.next_check_time(self.run_after, using)
-                rows_of(type(self), using).pending().filter(pk=self.pk).bookkeep(check_at=until)
+                check_at = transition.next_check_time(self.run_after, using)
+                rows_of(type(self), using).pending().filter(pk=self.pk).update_managed(
+                    check_at=check_at
+                )
             after_commit.schedule_push(self, using)
 
     def _do_insert(
         self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
     ) -> Any:
         row = {"fields": fields, "returning_fields": returning_fields, "raw": raw}
-        told = insert.insert_with_event(self, using, manager.model, **row)
-        if told is not None:
-            return told
+        returned = insert.insert_with_event(self, using, manager.model, **row)
+        if returned is not None:
+            return returned
         return super()._do_insert(manager, using, **row)  # type: ignore[misc]
 
-    def _is_new(self, asked: dict[str, Any]) -> bool:
-        if asked.get("force_insert"):
+    def _is_new(self, arguments: dict[str, Any]) -> bool:
+        if arguments.get("force_insert"):
             return True
         unsaved = self._state.adding or self.pk is None
-        return unsaved and not asked.get("force_update") and asked.get("update_fields") is None
+        return (
+            unsaved and not arguments.get("force_update") and arguments.get("update_fields") is None
+        )
 
-    def _own_columns(self, asked: Any) -> set[str]:
-        if asked is not None:
-            asked = set(asked)
-            if (added := added_by_django(self)) <= asked:
-                asked -= added & MACHINES_OWN
-            refuse_projected(asked)
-            return {*asked, "mod_time"} if asked else set()
-        loaded = {field.name for field in own_fields(self)}
+    def _user_columns(self, update_fields: Any) -> set[str]:
+        if update_fields is not None:
+            update_fields = set(update_fields)
+            if (auto_now := auto_now_fields(self)) <= update_fields:
+                update_fields -= auto_now & MANAGED
+            reject_managed(update_fields)
+            return {*update_fields, "mod_time"} if update_fields else set()
+        loaded = {field.name for field in user_fields(self)}
         # A retry may have postponed the task meanwhile: an old instance must not undo that
         # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
         return {*loaded, "mod_time", *transition.changed_schedule_fields(self)}
@@ -172,7 +180,7 @@ class SimpleTask(TaskRow):
 
     def state_at(self, moment: datetime) -> Projection:
         """What the row said at ``moment``, but for results: the fold of the events until then."""
-        stream = events_of(type(self), home_of(self)).filter(task=self.pk)
+        stream = events_of(type(self), write_database(self)).filter(task=self.pk)
         return fold(takewhile(lambda event: event.event_time <= moment, stream))
 
     def hold(self, reason: str = "") -> TaskEvent:
@@ -186,7 +194,7 @@ class SimpleTask(TaskRow):
     @property
     def is_held(self) -> bool:
         """Whether a legal hold is on the task. One query."""
-        return bool(pks_on_hold(root_of(type(self)), home_of(self), [self.pk]))
+        return bool(pks_on_hold(table_model(type(self)), write_database(self), [self.pk]))
 
     def erase(self, reason: str = "") -> bool:
         """Erase what the body returned or raised, from the row and from the events.
@@ -195,7 +203,7 @@ class SimpleTask(TaskRow):
         whether there was something to erase. Raises IllegalTransition unless the task is finished,
         and TaskHeld if it is on hold.
         """
-        reject_held(root_of(type(self)), home_of(self), self)
+        reject_held(table_model(type(self)), write_database(self), self)
         return bool(erasure.erase([self], reason))
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -204,14 +212,14 @@ class SimpleTask(TaskRow):
         Raises WaitTimeout after ``timeout`` seconds; None waits for ever. Waiting inside a
         transaction that hides the worker's commits is waiting in vain.
         """
-        waiting.until_final(self, timeout)
+        waiting.wait_until_final(self, timeout)
         return self
 
 
-def _provide_stream(sender: type[models.Model], **_: Any) -> None:
+def _create_event_model(sender: type[models.Model], **_: Any) -> None:
     if (
         issubclass(sender, SimpleTask)
-        and root_of(sender) is sender
+        and table_model(sender) is sender
         and sender.django_simpletask3_event_model is None
     ):
         make_event_model(sender)
@@ -219,10 +227,10 @@ def _provide_stream(sender: type[models.Model], **_: Any) -> None:
 
 def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
     # Of a multi-table task the root's row is the task; Django deletes it in any case.
-    if issubclass(sender, SimpleTask) and sender._meta.concrete_model is root_of(sender):
-        if is_dug(sender._meta.db_table, instance.pk):
+    if issubclass(sender, SimpleTask) and sender._meta.concrete_model is table_model(sender):
+        if is_being_pruned(sender._meta.db_table, instance.pk):
             return
-        reject_held(root_of(sender), using, instance)
+        reject_held(table_model(sender), using, instance)
         try:
             # No savepoint: what is told in one is told apart from the rest of the transaction, and
             # Redis would be asked once per row (test_a_thousand_deleted_tasks_cost_a_few_calls).
@@ -231,5 +239,5 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
             return
 
 
-class_prepared.connect(_provide_stream, dispatch_uid="django_simpletask3.stream")
+class_prepared.connect(_create_event_model, dispatch_uid="django_simpletask3.stream")
 pre_delete.connect(_record_deletion, dispatch_uid="django_simpletask3.deletion")

@@ -13,30 +13,30 @@ from ..states import FINAL
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-_LOOK_AGAIN = 1.0
-_SHORTEST_PAUSE = 0.02
+_RECHECK_SECONDS = 1.0
+_MIN_PAUSE = 0.02
 
 
-def until_final(task: TaskRow, timeout: float | None) -> None:
+def wait_until_final(task: TaskRow, timeout: float | None) -> None:
     """Refresh ``task`` until it is final. SimQ's event makes that prompt, the row makes it true.
 
     Raises WaitTimeout after ``timeout`` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    pause = _SHORTEST_PAUSE
+    pause = _MIN_PAUSE
     task.refresh_from_db()
     while task.status not in FINAL:
-        left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
-        if left <= 0:
+        remaining = _RECHECK_SECONDS if deadline is None else deadline - time.monotonic()
+        if remaining <= 0:
             raise WaitTimeout(f"{task._meta.label} {task.pk} was not final within {timeout} s.")
-        _await_done(task, min(left, _LOOK_AGAIN), pause)
-        pause = min(pause * 2, _LOOK_AGAIN)
+        _await_done(task, min(remaining, _RECHECK_SECONDS), pause)
+        pause = min(pause * 2, _RECHECK_SECONDS)
         task.refresh_from_db()
 
 
 def _await_done(task: TaskRow, timeout: float, pause: float) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     with suppress(QueueUnavailable, Undecodable):
         get_queue().query(task.get_task_id(), timeout=timeout)
     # A done event of an earlier run answers at once: never ask faster than ``pause``.
-    time.sleep(max(0.0, min(timeout, pause) - (time.monotonic() - began)))
+    time.sleep(max(0.0, min(timeout, pause) - (time.monotonic() - started)))

@@ -14,10 +14,10 @@ from ..conf.options import options
 from ..db import clock
 from ..db.limited_queries import first_rows
 from ..exceptions import InvalidSetting, QueueUnavailable
-from ..ledger.outbox import waiting
-from ..ledger.subscribers import registered
+from ..ledger.outbox import all_deliveries
+from ..ledger.subscribers import registered_subscribers
 from ..models.queryset import rows_of
-from ..models.registry import tables, task_models
+from ..models.registry import models_by_database, task_models
 from ..models.task import SimpleTask
 from ..queue import Report, get_queue, redact
 from ..states import Status
@@ -39,7 +39,7 @@ def snapshot() -> Health:
     per model a few commands to Redis. ``healthy`` means that there are no problems.
     """
     health: Health = {"time": datetime.now(UTC).isoformat(), "version": __version__}
-    roots_by_database = tables()
+    roots_by_database = models_by_database()
     health["databases"] = {alias: _database(alias) for alias in sorted(roots_by_database)}
     health["redis"] = _redis()
     is_redis_up = health["redis"]["error"] is None
@@ -154,7 +154,7 @@ def _subscriptions(using: str) -> list[dict[str, Any]]:
     """How far behind each durable subscriber is; of at most MOST_ROWS deliveries."""
     try:
         names = ("subscription", "due_time", "event_time")
-        deliveries = list(waiting(using).order_by("pk").values_list(*names)[:MAX_ROWS])
+        deliveries = list(all_deliveries(using).order_by("pk").values_list(*names)[:MAX_ROWS])
     except Error as error:
         _logger.warning("deliveries_unreadable database=%s error=%s", using, error)
         connections[using].close()
@@ -169,9 +169,9 @@ def _subscriptions(using: str) -> list[dict[str, Any]]:
             "lag": _age(
                 [when for one, due, when in deliveries if one == name and due is not None], now
             ),
-            "is_known": name in registered(),
+            "is_known": name in registered_subscribers(),
         }
-        for name in sorted({name for name, *_ in deliveries} | {*registered()})
+        for name in sorted({name for name, *_ in deliveries} | {*registered_subscribers()})
     ]
 
 

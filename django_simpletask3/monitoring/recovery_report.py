@@ -16,7 +16,7 @@ from django.db.models.functions import Cast
 from ..db.limited_queries import BoundQuery, Placeholder, capped_value_counts, first_rows
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import KindField
-from ..models.registry import databases_of, roots
+from ..models.registry import databases_of, table_models
 from ..models.task import SimpleTask
 from ..states import EventKind
 from .scope import QueryScope
@@ -92,7 +92,7 @@ def recoveries(
     bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason}
     filters = {name: bound for name, bound in bounds.items() if bound is not None}
     scope = QueryScope.of(chosen)
-    for root in roots(scope.models):
+    for root in table_models(scope.models):
         for using in databases_of(root):
             if scope.unreachable and using in scope.unreachable:
                 continue

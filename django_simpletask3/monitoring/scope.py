@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import Error, connections
 
-from ..models.registry import tables, unanswered
+from ..models.registry import models_by_database, unreachable_databases
 from ..models.task import SimpleTask
 
 R = TypeVar("R")
@@ -37,7 +37,7 @@ class QueryScope:
 
         One that does not answer is left out and noted in ``silent``; it is not asked again.
         """
-        for using, roots in tables(self.models).items():
+        for using, roots in models_by_database(self.models).items():
             if self.unreachable is not None and using in self.unreachable:
                 continue
             try:
@@ -60,7 +60,7 @@ class QueryScope:
     def mark_unanswered(self) -> None:
         """Note those as well that did not even say which tables they have."""
         if self.unreachable is not None:
-            for using, error in unanswered(self.models).items():
+            for using, error in unreachable_databases(self.models).items():
                 self.unreachable.setdefault(using, error)
 
     def restrict(self, rows: Any, root: type[SimpleTask], using: str, key: str = "pk") -> Any:

@@ -19,34 +19,36 @@ _STATUS = Placeholder("status", StatusField())
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class DueTimes:
     """The earliest moment at which somebody must act for a task in this state; None: for nobody.
 
     ``asked`` is when operators first asked for what still stands; None: for nothing in here.
     """
 
     using: str
-    running: datetime | None
-    pending: datetime | None
-    asked: datetime | None = None
+    running_check_at: datetime | None
+    pending_check_at: datetime | None
+    command_time: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
         """Whether that moment has come, by the clock of the database as it was last read."""
-        moment = self.running if status is Status.RUNNING else self.pending
+        moment = self.running_check_at if status is Status.RUNNING else self.pending_check_at
         return moment is not None and moment <= clock.now(self.using)
 
     @property
-    def is_calm(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing waits or runs here."""
-        return self.running is None and self.pending is None
+        return self.running_check_at is None and self.pending_check_at is None
 
 
-def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool = False) -> Glance:
+def read_due_times(
+    using: str, roots: Iterable[type[SimpleTask]], *, with_commands: bool = False
+) -> DueTimes:
     """What these tables of the database ``using`` say, each by its index of ``check_at``.
 
     And ``with_instructions`` what operators ask, in the same statement.
     """
-    held = {
+    row_queries = {
         root: rows_of(root, using)
         .filter(status=_STATUS, check_at__isnull=False)
         .order_by("check_at")
@@ -54,16 +56,16 @@ def at(using: str, roots: Iterable[type[SimpleTask]], *, with_instructions: bool
         for root in roots
     }
     queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
-        (root, status): BoundQuery(held[root], {"status": status})
-        for root in held
+        (root, status): BoundQuery(row_queries[root], {"status": status})
+        for root in row_queries
         for status in sorted(ACTIVE)
     }
-    if with_instructions:
+    if with_commands:
         queries[None] = control.command_times(using)
     earliest: dict[Status | None, datetime] = {}
     for key, rows in first_rows(using, queries, 1).items():
         status = key[1] if key else None
         for (moment,) in rows:
             earliest[status] = min(moment, earliest.get(status, moment))
-    found = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
-    return Glance(using, *found)
+    times = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
+    return DueTimes(using, *times)

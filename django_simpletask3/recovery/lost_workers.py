@@ -8,24 +8,24 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from ..conf.backoff import exponential
+from ..conf.backoff import exponential_delay
 from ..conf.leases import policy_of
 from ..db import clock
 from ..ledger.event import events_of
-from ..ledger.task_row import home_of, root_of
+from ..ledger.task_row import table_model, write_database
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from ..transitions.transition import Transition
-from .lost_messages import recorded
+from .lost_messages import apply_and_count
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
-_REST = 0.5
+_BASE_DELAY = 0.5
 #: After one of these the count of lost claims begins anew.
-_FRESH_STARTS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
+_RESET_KINDS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
 
 
-def given_back(
-    tasks: Sequence[SimpleTask], reason: str, further: Mapping[str, Any] = MappingProxyType({})
+def recover_or_drop(
+    tasks: Sequence[SimpleTask], reason: str, extra_data: Mapping[str, Any] = MappingProxyType({})
 ) -> int:
     """Recover or drop those of ``tasks`` that are still held as they were seen; their number.
 
@@ -35,53 +35,59 @@ def given_back(
     running = [task for task in tasks if task.status == Status.RUNNING]
     if not running:
         return 0
-    using = home_of(running[0])
-    losses = _losses_of(root_of(type(running[0])), using, [task.pk for task in running])
-    moves = [_giving_back(task, reason, losses[task.pk] + 1, further) for task in running]
-    return recorded(moves)
+    using = write_database(running[0])
+    losses = _losses_of(table_model(type(running[0])), using, [task.pk for task in running])
+    transitions = [
+        _recovery_transition(task, reason, losses[task.pk] + 1, extra_data) for task in running
+    ]
+    return apply_and_count(transitions)
 
 
-def _giving_back(
-    task: SimpleTask, reason: str, losses: int, further: Mapping[str, Any]
+def _recovery_transition(
+    task: SimpleTask, reason: str, losses: int, extra_data: Mapping[str, Any]
 ) -> Transition:
-    using = home_of(task)
-    ran = task.start_time and (clock.now(using) - task.start_time).total_seconds()
+    using = write_database(task)
+    run_seconds = task.start_time and (clock.now(using) - task.start_time).total_seconds()
     evidence = {
         "lost_worker": task.worker,
-        "ran_seconds": ran and round(ran, 3),
+        "ran_seconds": run_seconds and round(run_seconds, 3),
         "losses": losses,
-        **further,
+        **extra_data,
     }
     # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
-    seen = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
-    most = task.django_simpletask3_max_attempts
-    if policy_of(task.get_event_channel()).action == "drop" or (most and losses >= most):
+    expected = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
+    max_attempts = task.django_simpletask3_max_attempts
+    if policy_of(task.get_event_channel()).action == "drop" or (
+        max_attempts and losses >= max_attempts
+    ):
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
         error = {"type": "WorkerLost", "message": message, "traceback": ""}
         return Transition(
-            task, EventKind.DROP, reason=reason, data=evidence, error_data=error, expected=seen
+            task, EventKind.DROP, reason=reason, data=evidence, error_data=error, expected=expected
         )
-    values = {"run_after": _rest(losses, using)} if losses > 1 else {}
+    values = {"run_after": _next_run_time(losses, using)} if losses > 1 else {}
     return Transition(
-        task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expected=seen
+        task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expected=expected
     )
 
 
-def _rest(losses: int, using: str) -> datetime:
+def _next_run_time(losses: int, using: str) -> datetime:
     # Whoever was lost together does not come back together: so a task that kills its worker ends
     # alone, and those that only were beside it are done before (test_a_poison_task...).
-    return clock.after(using, exponential(losses - 1, base=_REST, cap=60.0, jitter=0.75))
+    return clock.after(
+        using, exponential_delay(losses - 1, base=_BASE_DELAY, cap=60.0, jitter=0.75)
+    )
 
 
 def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Counter[Any]:
     """How often in a row each task lost its worker, in one query."""
     stream = events_of(root, using).filter(
-        task__in=pks, kind__in=[EventKind.RECOVER, *_FRESH_STARTS]
+        task__in=pks, kind__in=[EventKind.RECOVER, *_RESET_KINDS]
     )
     losses: Counter[Any] = Counter()
-    for pk, kind, came_from in stream.values_list("task_id", "kind", "from_status"):
-        if kind in _FRESH_STARTS:
+    for pk, kind, from_status in stream.values_list("task_id", "kind", "from_status"):
+        if kind in _RESET_KINDS:
             losses[pk] = 0
-        elif came_from == Status.RUNNING:
+        elif from_status == Status.RUNNING:
             losses[pk] += 1
     return losses

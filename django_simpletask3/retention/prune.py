@@ -17,15 +17,15 @@ from ..exceptions import TaskHeld
 from ..ledger import tombstone as tombstones
 from ..ledger.event import event_model_of, events_of
 from ..ledger.tombstone import PruneTarget
-from ..models.loading import as_saved
+from ..models.loading import load_tasks
 from ..models.queryset import rows_of
-from ..models.registry import databases_of, roots
+from ..models.registry import databases_of, table_models
 from ..models.task import SimpleTask
 from ..states import EventKind
 from ..transitions import writer
 from ..transitions.erasure import erase
 from ..transitions.legal_holds import pks_on_hold
-from .rules import Rule, rules
+from .rules import Rule, parse_rules
 
 _logger = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def prune(
     of processes may do it at once. Tasks that are on hold stay, and those that a foreign key
     protects. Where nothing is old enough, nothing is written.
     """
-    for root in roots(task_models):
-        for rule in rules(root.django_simpletask3_retention):
+    for root in table_models(task_models):
+        for rule in parse_rules(root.django_simpletask3_retention):
             for using in databases_of(root):
                 if not options.may_go_on():
                     return
@@ -87,7 +87,7 @@ def prune_due(may_go_on: Callable[[], bool] = lambda: True) -> int:
     A table whose database fails is logged and stops no other.
     """
     with acting_as(REASON):
-        return sum(_prune_table(root, may_go_on) for root in roots())
+        return sum(_prune_table(root, may_go_on) for root in table_models())
 
 
 def _prune_table(root: type[SimpleTask], may_go_on: Callable[[], bool]) -> int:
@@ -147,7 +147,7 @@ def _prunable(root: type[SimpleTask], result: PruneResult) -> tuple[Any, str, st
         deletions = streams.filter(kind=EventKind.DELETE, event_time__lt=cutoff)
         return deletions.filter(~Exists(rows)), "event_time", "task_id"
     candidates = rows_of(root, using).filter(status=rule.status, done_time__lt=cutoff)
-    if rule.what is PruneTarget.PAYLOAD:
+    if rule.target is PruneTarget.PAYLOAD:
         own_events = streams.filter(task_id=OuterRef("pk"))
         has_payload = Exists(own_events.filter(kind__in=_KINDS_WITH_PAYLOAD)) & ~Exists(
             own_events.filter(kind=EventKind.ERASE)
@@ -177,9 +177,9 @@ def _delete_batch(
 ) -> None:
     using, rule = result.database, result.rule
     with transaction.atomic(using=using):
-        if rule.what is PruneTarget.PAYLOAD:
+        if rule.target is PruneTarget.PAYLOAD:
             writer.lock(root, using, pks)
-            tasks = [task for task in as_saved(root, using, pks) if task.status == rule.status]
+            tasks = [task for task in load_tasks(root, using, pks) if task.status == rule.status]
             result.gone += erase(tasks, reason, str(rule)) if tasks else 0
             return
         with transaction.atomic(using=using):
@@ -199,12 +199,14 @@ def _delete_rows_and_streams(
         return 0, 0
     event_model: Any = event_model_of(root)
     streams: Any = models.QuerySet(event_model, using=using).filter(task__in=digests)
-    with tombstones.raised(using, root._meta.label, rule.what, reason, str(rule)) as tombstone_row:
+    with tombstones.open_tombstone(
+        using, root._meta.label, rule.target, reason, str(rule)
+    ) as tombstone_row:
         tombstone_row.first_time, tombstone_row.last_time = _time_span(streams)
-        with tombstones.digging(root._meta.db_table, digests):
-            _delete(as_saved(root, using, digests), using)
+        with tombstones.deleting_with_streams(root._meta.db_table, digests):
+            _delete(load_tasks(root, using, digests), using)
         events = streams._raw_delete(using)
-        tombstone_row.inscribe(digests, events=events)
+        tombstone_row.summarize(digests, events=events)
     return len(digests), events
 
 

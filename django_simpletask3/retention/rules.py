@@ -18,16 +18,16 @@ DELETED = "deleted"
 class Rule:
     """``what`` goes of tasks that have been in ``status`` for ``age``; None: of deleted ones."""
 
-    what: PruneTarget
+    target: PruneTarget
     status: Status | None
     age: timedelta
 
     def __str__(self) -> str:
         name = DELETED if self.status is None else self.status.name
-        return f"{self.what} of {name} after {self.age}"
+        return f"{self.target} of {name} after {self.age}"
 
 
-def rules(declared: Any) -> list[Rule]:
+def parse_rules(declared: Any) -> list[Rule]:
     """The rules that ``declared`` means; None means none. Raises ValueError, with what to write.
 
     Payloads come first, so that what is erased and deleted at once is told of as erased.
@@ -36,22 +36,30 @@ def rules(declared: Any) -> list[Rule]:
         return []
     if not isinstance(declared, Mapping):
         raise ValueError(f"it is {declared!r}; write a mapping of a final status to an age")
-    found = [rule for key, value in declared.items() for rule in _rules(_status(key), value)]
-    return sorted(found, key=lambda rule: rule.what is not PruneTarget.PAYLOAD)
+    parsed_rules = [
+        rule
+        for key, value in declared.items()
+        for rule in _parse_status_rules(_parse_status(key), value)
+    ]
+    return sorted(parsed_rules, key=lambda rule: rule.target is not PruneTarget.PAYLOAD)
 
 
-def _rules(status: Status | None, value: Any) -> list[Rule]:
-    whole = PruneTarget.STREAM if status is None else PruneTarget.TASK
+def _parse_status_rules(status: Status | None, value: Any) -> list[Rule]:
+    delete_target = PruneTarget.STREAM if status is None else PruneTarget.TASK
     if not isinstance(value, Mapping):
-        return [Rule(whole, status, _age(value))]
-    steps = {"delete": whole} if status is None else {"erase": PruneTarget.PAYLOAD, "delete": whole}
+        return [Rule(delete_target, status, _parse_age(value))]
+    steps = (
+        {"delete": delete_target}
+        if status is None
+        else {"erase": PruneTarget.PAYLOAD, "delete": delete_target}
+    )
     if not value or (unknown := value.keys() - steps):
-        words = ", ".join(sorted(map(str, unknown))) if value else "nothing"
-        raise ValueError(f"it says {words}; the steps are {' and '.join(steps)}")
-    return [Rule(steps[step], status, _age(age)) for step, age in value.items()]
+        listing = ", ".join(sorted(map(str, unknown))) if value else "nothing"
+        raise ValueError(f"it says {listing}; the steps are {' and '.join(steps)}")
+    return [Rule(steps[step], status, _parse_age(age)) for step, age in value.items()]
 
 
-def _status(key: Any) -> Status | None:
+def _parse_status(key: Any) -> Status | None:
     if key == DELETED:
         return None
     if type(key) in (int, Status) and key in FINAL:
@@ -60,7 +68,7 @@ def _status(key: Any) -> Status | None:
     raise ValueError(f"{key!r} is no final status; the keys are {names} and {DELETED!r}")
 
 
-def _age(value: Any) -> timedelta:
+def _parse_age(value: Any) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = timedelta(seconds=value)
     if isinstance(value, timedelta) and value > timedelta(0):

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef
 
 from ..context import task_context
 from ..ledger.encoding import decode, encode
-from ..ledger.tombstone import Tombstone, raised
+from ..ledger.tombstone import Tombstone, open_tombstone
 from ..states import Status
 from . import inferred_events, legacy_encoding
 
@@ -202,9 +202,9 @@ def _delete_events(events: Any, rows: Sequence[Any], reason: str) -> None:
         events._raw_delete(using)
         return
     # It opens the door of a table that is append-only by another app's migrations.
-    with raised(using, model, "stream", reason) as tombstone:
+    with open_tombstone(using, model, "stream", reason) as tombstone:
         deleted_count = events._raw_delete(using)
-        tombstone.inscribe({row.pk: row.digest for row in rows}, events=deleted_count)
+        tombstone.summarize({row.pk: row.digest for row in rows}, events=deleted_count)
 
 
 def _run_in_batches(rows: models.QuerySet[Any], action: Callable[[list[Any]], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models
 
 from ..db import clock
-from ..ledger.digests import digest_of, seal
+from ..ledger.digests import chained_digest, digest_of
 from ..ledger.encoding import decode, encode
 from ..ledger.projection import Projection
 from ..states import FINAL, EventKind, Status
@@ -124,7 +124,7 @@ def _build_event(
         data=encode(data),
     )
     event.to_status = before.after(event).status
-    event.digest = seal(
+    event.digest = chained_digest(
         before.digest,
         task=event.task_id,
         sequence=event.sequence,

@@ -16,8 +16,8 @@ from ..db.store import Change
 from ..exceptions import StaleTask, TransitionRefused
 from ..ledger.columns import has_column
 from ..ledger.event import TaskEvent
-from ..ledger.subscribers import registered
-from ..ledger.task_row import root_of
+from ..ledger.subscribers import registered_subscribers
+from ..ledger.task_row import table_model
 from ..signals import event_recorded
 from .transition import Transition, has_no_events, plan_columns, plan_event, remember_schedule
 
@@ -67,7 +67,7 @@ def may_autocommit(transitions: Sequence[Transition], using: str) -> bool:
     return (
         connection.get_autocommit()
         and not connection.in_atomic_block
-        and not registered()
+        and not registered_subscribers()
         and not any(
             map(event_recorded.has_listeners, {type(transition.task) for transition in transitions})
         )
@@ -94,7 +94,7 @@ def execute_statements(
 def _build_change(transition: Transition, row: Any, using: str, moment: datetime) -> Change:
     """What ``move`` makes of ``row`` then; raises TransitionRefused if that needs a closer look."""
     writes_other_tables = not all(
-        has_column(root_of(type(transition.task)), name) for name in transition.values
+        has_column(table_model(type(transition.task)), name) for name in transition.values
     )
     if writes_other_tables or has_no_events(row) or transition.mismatches(row):
         raise StaleTask(f"{transition.task._meta.label} {row['pk']} has to be read.")

@@ -8,7 +8,7 @@ from ..db.backends import store_for
 from ..db.postgresql.sql import ENQUEUED
 from ..db.store import Change
 from ..ledger.event import TaskEvent, event_model_of
-from ..ledger.task_row import root_of
+from ..ledger.task_row import table_model
 from .transition import Transition, plan_columns, plan_event, remember_schedule
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def may_be_made(transition: Transition, using: str) -> bool:
     """Whether the database can seal the event of ``move``, and move a row that nobody has read."""
-    root = root_of(type(transition.task))
+    root = table_model(type(transition.task))
     return (
         store_for(root, using).has_batch_statements
-        and event_model_of(root).sealed is TaskEvent.sealed
+        and event_model_of(root).expected_digest is TaskEvent.expected_digest
     )
 
 
@@ -36,7 +36,7 @@ def made(transition: Transition, reader: RowReader) -> TaskEvent | None:
     columns = plan_columns(transition, event, known_columns, using)
     del columns["digest"]
     change = Change(task.pk, 1, columns, event)
-    row = store_for(root_of(type(task)), using).begin(change, reader)
+    row = store_for(table_model(type(task)), using).begin(change, reader)
     if row is None:
         return None
     transition.event, transition.refusal = event, None

@@ -9,9 +9,9 @@ from django.db import models, transaction
 
 from ..exceptions import IllegalTransition
 from ..ledger import tombstone as tombstones
-from ..ledger.digests import PAYLOAD, erased_from, is_erased
+from ..ledger.digests import ERASABLE_KEYS, erase_payload, is_erased
 from ..ledger.event import TaskEvent, event_model_of, events_of
-from ..ledger.task_row import home_of, root_of
+from ..ledger.task_row import table_model, write_database
 from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, EventKind, Status
 from . import writer
@@ -32,7 +32,7 @@ def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
     gone. Tasks that are on hold, or have nothing to erase, are left alone. Raises
     IllegalTransition, and erases nothing, if one of them is not finished.
     """
-    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    root, using = table_model(type(tasks[0])), write_database(tasks[0])
     pks = [task.pk for task in tasks]
     with transaction.atomic(using=using):
         writer.lock(root, using, pks)
@@ -56,7 +56,7 @@ def _erase(
     root: type[TaskRow], using: str, tasks: Sequence[TaskRow], reason: str, policy: str
 ) -> None:
     digests = {task.pk: digest for task, digest in _digests(root, using, tasks)}
-    with tombstones.raised(
+    with tombstones.open_tombstone(
         using, root._meta.label, PruneTarget.PAYLOAD, reason, policy
     ) as tombstone_row:
         writer.apply_all(
@@ -67,10 +67,10 @@ def _erase(
         count = 0
         for events in _pages(root, using, list(digests)):
             for event in events:
-                event.data = erased_from(event.data)
+                event.data = erase_payload(event.data)
             streams.bulk_update(events, ["data"])
             count += len(events)
-        tombstone_row.inscribe(digests, events=count)
+        tombstone_row.summarize(digests, events=count)
 
 
 def _digests(
@@ -116,4 +116,6 @@ def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list
 
 
 def _has_payload(data: Any) -> bool:
-    return isinstance(data, dict) and any(not is_erased(data[k]) for k in PAYLOAD if k in data)
+    return isinstance(data, dict) and any(
+        not is_erased(data[k]) for k in ERASABLE_KEYS if k in data
+    )

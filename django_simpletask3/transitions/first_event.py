@@ -10,7 +10,7 @@ from .. import context
 from ..db.locks import batches, begin_write
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.projection import Projection
-from ..ledger.task_row import home_of, root_of
+from ..ledger.task_row import table_model, write_database
 from ..states import EventKind
 from .transition import Transition, plan_columns, plan_event
 
@@ -31,7 +31,7 @@ def reject_wrong_database(task: TaskRow, using: str) -> None:
     """Raise ValueError if the router would look for ``task`` elsewhere than in ``using``."""
     # Its message, its moves and its worker would find another row of the same key
     # (test_a_task_is_not_saved_where_the_router_does_not_look_for_it).
-    if (routed_database := home_of(task)) != using:
+    if (routed_database := write_database(task)) != using:
         raise ValueError(
             f"A {task._meta.label} cannot be saved in {using!r}: the router's db_for_write() says "
             f"{routed_database!r} for it. Let it return instance._state.db, or None."
@@ -41,7 +41,9 @@ def reject_wrong_database(task: TaskRow, using: str) -> None:
 def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str, Any]]:
     """``former_lives`` of the keys that ``tasks``, which are of one table, have chosen."""
     return (
-        previous_streams_by_pk(root_of(type(tasks[0])), _chosen_pks(tasks), using) if tasks else {}
+        previous_streams_by_pk(table_model(type(tasks[0])), _chosen_pks(tasks), using)
+        if tasks
+        else {}
     )
 
 
@@ -49,7 +51,7 @@ def _chosen_pks(tasks: Iterable[TaskRow]) -> list[Any]:
     """The keys that are known before the rows are, as the database will give them back."""
     with_pk = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
     for task in with_pk:
-        task.pk = root_of(type(task))._meta.pk.to_python(task.pk)
+        task.pk = table_model(type(task))._meta.pk.to_python(task.pk)
     return [task.pk for task in with_pk]
 
 
@@ -81,7 +83,7 @@ def build_first_event(
     """The event with which the life of ``task`` begins at ``moment``; the columns of its row."""
     model = type(task)
     # The table cannot tell what a proxy or a child table means to run: the stream does.
-    data: dict[str, Any] = {} if root_of(model) is model else {"model": model._meta.label}
+    data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}
     values: dict[str, Any] = {"run_after": task.run_after, "parent": None}
     if parent := context.current().parent:
         data["parent"] = values["parent"] = parent

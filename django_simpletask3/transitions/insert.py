@@ -13,8 +13,8 @@ from django.db.models.signals import post_save, pre_save
 from ..db.backends import store_for
 from ..db.postgresql.json_parameters import NotSerializable, is_json_safe
 from ..ledger.event import TaskEvent
-from ..ledger.subscribers import registered
-from ..ledger.task_row import home_of, root_of
+from ..ledger.subscribers import registered_subscribers
+from ..ledger.task_row import table_model, write_database
 from ..signals import event_recorded
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _insert_if_possible(
     task: TaskRow, event: TaskEvent, using: str, model: type[TaskRow], row: dict[str, Any]
 ) -> list[list[Any]] | None:
     # Django has given it a key in ``pk`` by now, if its column knows one.
-    if model is not root_of(model) or task.pk is not None or not _is_batch_insertable(model):
+    if model is not table_model(model) or task.pk is not None or not _is_batch_insertable(model):
         return None
     store, columns = store_for(model, using), _columns(model)
     # Somebody's own _do_insert() may have left out some.
@@ -112,7 +112,7 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
     if not tasks:
         return False
     model: Any = type(tasks[0])._meta.concrete_model
-    store = store_for(root_of(model), using)
+    store = store_for(table_model(model), using)
     if not (
         store.has_batch_statements
         and _is_batch_insertable(model)
@@ -159,15 +159,15 @@ def fits_one_statement(task: TaskRow, using: str) -> bool:
     model = type(task)
     connection = transaction.get_connection(using)
     return (
-        store_for(root_of(model), using).has_batch_statements
-        and model is root_of(model)
+        store_for(table_model(model), using).has_batch_statements
+        and model is table_model(model)
         and model.django_simpletask3_event_model is None
         and task.pk is None
         and _is_batch_insertable(model)
         and connection.get_autocommit()
         and not connection.in_atomic_block
         and _is_routed_to(task, using)
-        and not registered()
+        and not registered_subscribers()
         and not event_recorded.has_listeners(model)
         and not pre_save.has_listeners(model)
         and not post_save.has_listeners(model)
@@ -179,6 +179,6 @@ def _is_routed_to(task: TaskRow, using: str) -> bool:
     state, previous_database = task._state, task._state.db
     state.db = using
     try:
-        return home_of(task) == using
+        return write_database(task) == using
     finally:
         state.db = previous_database

@@ -16,14 +16,14 @@ from ..db import clock
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..exceptions import TransitionRefused
 from ..ledger.digests import digest_of
-from ..ledger.encoding import encode, kept, safe_text
+from ..ledger.encoding import encode, safe_text, stored_value
 from ..ledger.event import (
     TaskEvent,
     event_model_of,
 )
 from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow
-from ..states import ACTIVE, EVIDENCE, FENCED, EventKind, Status
+from ..states import ACTIVE, AUDIT_ONLY, FENCED, EventKind, Status
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -83,7 +83,7 @@ def plan_event(
     """
     before = Projection.of(row)
     current_context = context.current()
-    event = new_event(
+    event = build_event(
         type(transition.task),
         task_id=row.get("pk", transition.task.pk),
         sequence=before.sequence + 1,
@@ -99,7 +99,7 @@ def plan_event(
             {**current_context.data, **transition.data, **_payload_data(transition, row)}
         ),
     )
-    event.digest = "" if row["digest"] is None else event.sealed(before.digest)
+    event.digest = "" if row["digest"] is None else event.expected_digest(before.digest)
     return event
 
 
@@ -111,7 +111,7 @@ def plan_columns(
     columns: dict[str, Any] = after._asdict()
     if event.kind == EventKind.ERASE:
         return {**columns, "result_data": None, "error_data": None}
-    if event.kind in EVIDENCE:
+    if event.kind in AUDIT_ONLY:
         return columns
     columns["result_data"] = transition.result if event.kind == EventKind.ACK else None
     columns["error_data"] = transition.error_data if event.kind in _WITH_ERROR else None
@@ -193,24 +193,28 @@ def _bound_data(data: dict[str, Any]) -> Any:
 
 
 def _bound_value(value: Any) -> Any:
-    return kept(value, limit=_limit)
+    return stored_value(value, limit=_limit)
 
 
 def _limit() -> int:
     return options.result_size_limit
 
 
-def new_event(model: type[models.Model], **columns: Any) -> TaskEvent:
+def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     """An event of the tasks of ``model`` that is not saved yet."""
-    found: Any = event_model_of(model)
-    if not may_skip_init(found):
-        return cast("TaskEvent", found(**columns))
-    late = {name: born() for name, born in _born(found).items() if name not in columns}
-    return cast("TaskEvent", build_without_init(found, {**late, **columns}))
+    event_model: Any = event_model_of(model)
+    if not may_skip_init(event_model):
+        return cast("TaskEvent", event_model(**columns))
+    defaults = {
+        name: get_default()
+        for name, get_default in _column_defaults(event_model).items()
+        if name not in columns
+    }
+    return cast("TaskEvent", build_without_init(event_model, {**defaults, **columns}))
 
 
 @lru_cache(maxsize=10_000)
-def _born(event_model: Any) -> dict[str, Callable[[], Any]]:
+def _column_defaults(event_model: Any) -> dict[str, Callable[[], Any]]:
     """The columns of ``event_model`` that are not made by the database, and their defaults."""
     fields = event_model._meta.concrete_fields
     return {field.attname: field.get_default for field in fields if not field.generated}

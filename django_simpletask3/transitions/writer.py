@@ -19,7 +19,7 @@ from ..exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from ..ledger import outbox
 from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
-from ..ledger.task_row import home_of, root_of
+from ..ledger.task_row import table_model, write_database
 from ..signals import event_recorded
 from ..states import ACTIVE, EventKind
 from . import debuts, first_event, late_results
@@ -80,7 +80,7 @@ def apply_all(
     for alias, group in _group_by_database(transitions, using).items():
         tasks = [transition.task for transition in group]
         with _restore_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
-            _apply(group, root_of(type(tasks[0])), alias, skip_locked)
+            _apply(group, table_model(type(tasks[0])), alias, skip_locked)
 
 
 @in_a_batch()
@@ -94,7 +94,9 @@ def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
     for alias, group in _group_by_database(transitions).items():
         applied_ids: set[int] = set()
         if may_autocommit(group, alias):
-            applied_ids = _compare_and_set_in_autocommit(group, root_of(type(group[0].task)), alias)
+            applied_ids = _compare_and_set_in_autocommit(
+                group, table_model(type(group[0].task)), alias
+            )
         not_applied += [transition for transition in group if id(transition) not in applied_ids]
     return not_applied
 
@@ -217,7 +219,7 @@ def repair_row(
     For a row that was changed past this module. In a transaction that holds the row and has read
     the stream under that lock. A task that is waiting or running then is looked after at once.
     """
-    rows = LockedRows(root_of(type(task)), using, [task.pk])
+    rows = LockedRows(table_model(type(task)), using, [task.pk])
     rows.read(_STATE)
     before = {**(rows.get(task.pk) or {}), **{name: getattr(projection, name) for name in _STATE}}
     transition = Transition(task, EventKind.NOTE, reason=reason, data=data)
@@ -247,7 +249,7 @@ def _group_by_database(
 ) -> dict[str, list[Transition]]:
     groups: dict[str, list[Transition]] = {}
     for transition in transitions:
-        groups.setdefault(using or home_of(transition.task), []).append(transition)
+        groups.setdefault(using or write_database(transition.task), []).append(transition)
     return groups
 
 
@@ -394,13 +396,15 @@ def _append(
     if not recorded_events:
         return
     if unsaved := [event for _, event in recorded_events if event._state.adding]:
-        store_for(root_of(type(recorded_events[0][0])), using).append_events(unsaved, batch_size)
+        store_for(table_model(type(recorded_events[0][0])), using).append_events(
+            unsaved, batch_size
+        )
     _publish(recorded_events, using)
 
 
 def _publish(recorded_events: Sequence[RecordedEvent], using: str) -> None:
     """Tell the receivers inside the transaction, and announce the commit."""
-    outbox.note(recorded_events, using)
+    outbox.write_deliveries(recorded_events, using)
     senders = set(filter(event_recorded.has_listeners, {type(task) for task, _ in recorded_events}))
     for task, event in recorded_events:
         if type(task) in senders:

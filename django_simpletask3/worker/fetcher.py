@@ -10,8 +10,8 @@ from typing import TypedDict
 from ..conf.options import options
 from ..exceptions import QueueUnavailable
 from ..execution.run import Run
-from ..execution.settle import give_back
-from ..execution.start import start_or_postpone, start_unrung
+from ..execution.settle import return_messages
+from ..execution.start import start_or_postpone, start_without_queue
 from ..queue import Message, Waiter, get_queue
 from .leases import Leases
 from .loop import Stopping
@@ -83,7 +83,7 @@ class Fetcher:
 
     def give_back(self, reason: str = "worker_stopping") -> None:
         """Return what was claimed and never started."""
-        give_back([*self._claimed, *self._postponed.all()], reason)
+        return_messages([*self._claimed, *self._postponed.all()], reason)
         self._claimed, self._postponed = [], Postponed()
 
     def leave(self) -> None:
@@ -111,7 +111,7 @@ class Fetcher:
 
     def _has_found_unrung(self, room: int) -> bool:
         """Whether there was something to start in the table, of which no message tells."""
-        runs = start_unrung(self._lane.model, room, **self._claimant)
+        runs = start_without_queue(self._lane.model, room, **self._claimant)
         self._accept(runs)
         return bool(runs)
 

@@ -95,7 +95,7 @@ class Finisher(threading.Thread):
             else:
                 self._counters.count(run)
                 _log(run)
-        if any(run.move and run.move.kind is EventKind.RETRY for run in ended):
+        if any(run.transition and run.transition.kind is EventKind.RETRY for run in ended):
             self._on_retry()
 
 
@@ -121,7 +121,7 @@ def _log_postponed(runs: list[Run], error: BaseException | None) -> None:
 
 
 def _failure_of(run: Run) -> Exception | None:
-    return run.move.error if run.move else None
+    return run.transition.error if run.transition else None
 
 
 def _give_up(run: Run) -> None:
@@ -130,14 +130,16 @@ def _give_up(run: Run) -> None:
 
 
 def _log(run: Run) -> None:
-    if run.move is None:
+    if run.transition is None:
         return
-    refused = run.move.event is None
-    level = logging.INFO if run.move.kind is EventKind.ACK and not refused else logging.WARNING
+    refused = run.transition.event is None
+    level = (
+        logging.INFO if run.transition.kind is EventKind.ACK and not refused else logging.WARNING
+    )
     _logger.log(
         level,
         "task_%s model=%s pk=%s attempt=%s seconds=%.3f",
-        "rejected" if refused else run.move.kind,
+        "rejected" if refused else run.transition.kind,
         run.task._meta.label,
         run.pk,
         run.attempt,

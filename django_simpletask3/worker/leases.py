@@ -99,7 +99,7 @@ class Leases:
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
         # What somebody holds is renewed at the next beat
         # (test_a_row_that_somebody_holds_delays_no_other).
-        if ours.bookkeep_free(check_at=clock.after(using, lane.lease)) == len(runs):
+        if ours.update_managed_skip_locked(check_at=clock.after(using, lane.lease)) == len(runs):
             return
         attempts = dict(ours.values_list("pk", "attempt"))
         for run in runs:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
-from ..conf.backoff import exponential
+from ..conf.backoff import exponential_delay
 from ..db.errors import may_be_transient
 from ..exceptions import SimpleTaskError
 from . import connections as worker_connections
@@ -45,7 +45,7 @@ class Loop(threading.Thread):
             unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_be_transient(error))
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
             worker_connections.drop()
-            return exponential(self._failures, base=0.2, cap=5.0)
+            return exponential_delay(self._failures, base=0.2, cap=5.0)
         self._failures = 0
         if rest > 0:
             worker_connections.tidy()

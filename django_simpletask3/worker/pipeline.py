@@ -27,7 +27,7 @@ class Lane:
         self.worker = worker
         self.channel = model.get_event_channel()
         policy = policy_of(self.channel)
-        self.lease, self.beat = policy.lease, policy.beat
+        self.lease, self.beat = policy.lease, policy.renewal_interval
         # The row's lease decides. That of the message is short: if the answer to a claim is lost,
         # nobody renews it, and the message comes back soon.
         self.message_lease = min(self.lease, MESSAGE_LEASE)

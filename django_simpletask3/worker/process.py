@@ -145,7 +145,7 @@ class Process:
         self._leases.let_go([run])
         self._stopping.insist()
         with acting_as(self._actor):
-            service.overran(run.task, run.attempt)
+            service.recover_overrun(run.task, run.attempt)
 
     def _prepare(self) -> None:
         try:
@@ -154,10 +154,10 @@ class Process:
                     clock.calibrate(using)
             with acting_as(self._actor):
                 for worker, code in self._plan.predecessors:
-                    service.abandoned([worker], exit_code=code)
+                    service.recover_dead_workers([worker], exit_code=code)
                     subscriptions.release_dead_workers([worker])
                 if self._plan.burst:
-                    service.lost()
+                    service.recover_all()
             self._obedience.look()
         except Exception as error:
             # Recovery by lease comes to the same, later.

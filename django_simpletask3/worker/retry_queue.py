@@ -6,7 +6,7 @@ import time
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from ..conf.backoff import exponential
+from ..conf.backoff import exponential_delay
 
 _LONGEST_REST = 3.0
 #: What is due within this time (seconds) is taken along: after an outage one batch forms again.
@@ -32,7 +32,7 @@ class Postponed(Generic[T]):
             tries = self._tries[thing] = self._tries.get(thing, 0) + 1
             # Those that failed together as often come back together: in one batch.
             if tries not in rests:
-                rests[tries] = exponential(tries, base=0.1, cap=_LONGEST_REST)
+                rests[tries] = exponential_delay(tries, base=0.1, cap=_LONGEST_REST)
             self._due_at[thing] = now + rests[tries]
 
     def forget(self, things: Iterable[T]) -> None:

@@ -33,8 +33,8 @@ class Limits:
         self._interrupted.intersection_update(running)
         for run in running:
             limit = run.task.django_simpletask3_time_limit
-            if limit is not None and run.body.is_entered:
-                self._judge(run, time.monotonic() - run.began - limit)
+            if limit is not None and run.function_call.is_entered:
+                self._judge(run, time.monotonic() - run.started_monotonic - limit)
         return _BEAT
 
     def _judge(self, run: Run, over: float) -> None:
@@ -42,8 +42,8 @@ class Limits:
             run.task.stop_flag().set()
         if over >= INTERRUPT_AFTER and run not in self._interrupted:
             self._interrupted.add(run)
-            run.body.interrupt(TimeLimitExceeded)
-        if over >= GIVE_UP_AFTER and run.body.is_entered:
+            run.function_call.interrupt(TimeLimitExceeded)
+        if over >= GIVE_UP_AFTER and run.function_call.is_entered:
             label = run.task._meta.label
             _logger.error("body_cannot_be_ended model=%s pk=%s", label, run.task.pk)
             self._give_up(run)

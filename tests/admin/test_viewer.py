@@ -7,7 +7,7 @@ from django.contrib.admin.sites import site
 from django.urls import reverse
 
 from django_simpletask3.admin import viewer
-from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
@@ -101,7 +101,7 @@ def test_a_list_that_is_cut_is_left_out(superuser, monkeypatch) -> None:
 
 def child_of(parent, model):
     task = make(model)
-    rows_of(model, task._state.db).filter(pk=task.pk).bookkeep(parent=name_of(parent))
+    rows_of(model, task._state.db).filter(pk=task.pk).update_managed(parent=task_reference(parent))
     return task
 
 
@@ -131,7 +131,7 @@ def test_a_parent_that_one_may_not_view_is_no_link(staff) -> None:
 
     shown = staff("view_invoice").get(url(child)).content.decode()
 
-    assert name_of(parent) in shown
+    assert task_reference(parent) in shown
     assert url(parent) not in shown
 
 
@@ -140,7 +140,9 @@ def test_a_row_of_another_database_does_not_lead_to_one_of_the_same_key(
 ) -> None:
     here = Reminder.objects.create()
     there = Reminder.objects.using("other").create(pk=here.pk)
-    Reminder.objects.using("other").filter(pk=there.pk).bookkeep(parent=name_of(running_task))
+    Reminder.objects.using("other").filter(pk=there.pk).update_managed(
+        parent=task_reference(running_task)
+    )
 
     shown = superuser.get(url(running_task)).content.decode()
 
@@ -150,7 +152,9 @@ def test_a_row_of_another_database_does_not_lead_to_one_of_the_same_key(
 
 def test_a_parent_in_another_database_is_no_link(superuser, pending_task) -> None:
     here = Reminder.objects.create()
-    Invoice.objects.filter(pk=pending_task.pk).bookkeep(parent=f"testapp.Reminder@other:{here.pk}")
+    Invoice.objects.filter(pk=pending_task.pk).update_managed(
+        parent=f"testapp.Reminder@other:{here.pk}"
+    )
 
     shown = superuser.get(url(pending_task)).content.decode()
 

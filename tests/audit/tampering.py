@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db import models
 
-from django_simpletask3.ledger.digests import erased_from
-from django_simpletask3.ledger.stream_check import Problem
+from django_simpletask3.ledger.digests import erase_payload
+from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.states import EventKind, Status
 
-Planted = set[tuple[int, Problem]]
+Planted = set[tuple[int, DiscrepancyKind]]
 CRIMES: dict[str, "Crime"] = {}
 
 
@@ -40,11 +40,11 @@ def seal_anew(task: Any, start: int) -> None:
     previous = events(task).filter(sequence__lt=start).order_by("sequence").last()
     digest = previous.digest if previous else ""
     for one in events(task).filter(sequence__gte=start).order_by("sequence"):
-        digest = one.sealed(digest)
+        digest = one.expected_digest(digest)
         event(task, one.sequence).update(digest=digest)
 
 
-def crime(name: str, *found: tuple[int, Problem], repairable: bool = False) -> Any:
+def crime(name: str, *found: tuple[int, DiscrepancyKind], repairable: bool = False) -> Any:
     def register(commit: Callable[[Any], object]) -> Callable[[Any], object]:
         CRIMES[name] = Crime(commit, set(found), repairable)
         return commit
@@ -67,54 +67,59 @@ for _name, _columns in {
     "data": {"data": {"seconds": 0}},
     "status": {"to_status": Status.FAILED},
 }.items():
-    CRIMES[f"changed {_name}"] = Crime(change(**_columns), {(3, Problem.DIGEST)})
-CRIMES["changed kind"].found.add((3, Problem.ARROW))
-CRIMES["changed attempt"].found.update({(3, Problem.ARROW), (4, Problem.ARROW)})
-CRIMES["changed status"].found.update({(3, Problem.ARROW), (4, Problem.ARROW)})
+    CRIMES[f"changed {_name}"] = Crime(change(**_columns), {(3, DiscrepancyKind.DIGEST)})
+CRIMES["changed kind"].found.add((3, DiscrepancyKind.ARROW))
+CRIMES["changed attempt"].found.update({(3, DiscrepancyKind.ARROW), (4, DiscrepancyKind.ARROW)})
+CRIMES["changed status"].found.update({(3, DiscrepancyKind.ARROW), (4, DiscrepancyKind.ARROW)})
 CRIMES["changed digest"] = Crime(
-    change(digest="0" * 64), {(3, Problem.DIGEST), (4, Problem.DIGEST)}
+    change(digest="0" * 64), {(3, DiscrepancyKind.DIGEST), (4, DiscrepancyKind.DIGEST)}
 )
 
 
-@crime("changed and sealed anew", (7, Problem.TAIL))
+@crime("changed and sealed anew", (7, DiscrepancyKind.TAIL))
 def _thorough(task: Any) -> None:
     event(task, 3).update(reason="because")
     seal_anew(task, 3)
 
 
-@crime("deleted first", (2, Problem.GAP), (2, Problem.ARROW))
+@crime("deleted first", (2, DiscrepancyKind.GAP), (2, DiscrepancyKind.ARROW))
 def _first(task: Any) -> None:
     event(task, 1).delete()
 
 
-@crime("deleted in the middle", (6, Problem.GAP))
+@crime("deleted in the middle", (6, DiscrepancyKind.GAP))
 def _middle(task: Any) -> None:
     event(task, 5).delete()
 
 
-@crime("deleted two", (6, Problem.GAP), (6, Problem.ARROW))
+@crime("deleted two", (6, DiscrepancyKind.GAP), (6, DiscrepancyKind.ARROW))
 def _two(task: Any) -> None:
     events(task).filter(sequence__in=[4, 5]).delete()
 
 
-@crime("deleted and renumbered", (5, Problem.DIGEST), (6, Problem.DIGEST), (7, Problem.TAIL))
+@crime(
+    "deleted and renumbered",
+    (5, DiscrepancyKind.DIGEST),
+    (6, DiscrepancyKind.DIGEST),
+    (7, DiscrepancyKind.TAIL),
+)
 def _renumbered(task: Any) -> None:
     event(task, 5).delete()
     for one in (6, 7):
         event(task, one).update(sequence=one - 1)
 
 
-@crime("cut by one", (7, Problem.TAIL))
+@crime("cut by one", (7, DiscrepancyKind.TAIL))
 def _cut(task: Any) -> None:
     event(task, 7).delete()
 
 
-@crime("cut by three", (5, Problem.TAIL))
+@crime("cut by three", (5, DiscrepancyKind.TAIL))
 def _cut_more(task: Any) -> None:
     events(task).filter(sequence__gt=4).delete()
 
 
-@crime("cut, and the row made to fit", (6, Problem.ROW), repairable=True)
+@crime("cut, and the row made to fit", (6, DiscrepancyKind.ROW), repairable=True)
 def _cut_and_fitted(task: Any) -> None:
     # Cut to the ack and the row set back to it: what remains is one consistent story but the time.
     event(task, 7).delete()
@@ -122,20 +127,25 @@ def _cut_and_fitted(task: Any) -> None:
     row(task).update(sequence=6, digest=last.digest, attempt=9)
 
 
-@crime("inserted at the end", (8, Problem.DIGEST), (8, Problem.ROW))
+@crime("inserted at the end", (8, DiscrepancyKind.DIGEST), (8, DiscrepancyKind.ROW))
 def _appended(task: Any) -> None:
     one = event(task, 7).get()
     one.pk, one.sequence = None, 8
     models.QuerySet(task.event_model, using=task._state.db).bulk_create([one])
 
 
-@crime("inserted at the end, sealed", (8, Problem.ROW), repairable=True)
+@crime("inserted at the end, sealed", (8, DiscrepancyKind.ROW), repairable=True)
 def _appended_sealed(task: Any) -> None:
     _appended(task)
     seal_anew(task, 8)
 
 
-@crime("inserted in the middle", (4, Problem.DIGEST), (5, Problem.DIGEST), (8, Problem.ROW))
+@crime(
+    "inserted in the middle",
+    (4, DiscrepancyKind.DIGEST),
+    (5, DiscrepancyKind.DIGEST),
+    (8, DiscrepancyKind.ROW),
+)
 def _inserted(task: Any) -> None:
     for one in (7, 6, 5, 4):
         event(task, one).update(sequence=one + 1)
@@ -143,14 +153,14 @@ def _inserted(task: Any) -> None:
     one.pk, one.sequence, one.kind, one.from_status = None, 4, EventKind.NOTE, one.to_status
     models.QuerySet(task.event_model, using=task._state.db).bulk_create([one])
     CRIMES["inserted in the middle"].found.update(
-        {(number, Problem.DIGEST) for number in range(4, 9)}
+        {(number, DiscrepancyKind.DIGEST) for number in range(4, 9)}
     )
 
 
 @crime(
     "swapped",
-    *((number, Problem.DIGEST) for number in (4, 5, 6)),
-    *((number, Problem.ARROW) for number in (4, 5)),
+    *((number, DiscrepancyKind.DIGEST) for number in (4, 5, 6)),
+    *((number, DiscrepancyKind.ARROW) for number in (4, 5)),
 )
 def _swapped(task: Any) -> None:
     event(task, 4).update(sequence=99)
@@ -158,12 +168,17 @@ def _swapped(task: Any) -> None:
     event(task, 99).update(sequence=5)
 
 
-@crime("ended twice", (7, Problem.DIGEST), (7, Problem.ARROW), (7, Problem.TWICE))
+@crime(
+    "ended twice",
+    (7, DiscrepancyKind.DIGEST),
+    (7, DiscrepancyKind.ARROW),
+    (7, DiscrepancyKind.TWICE),
+)
 def _twice(task: Any) -> None:
     event(task, 7).update(kind=EventKind.ACK, from_status=Status.RUNNING, to_status=Status.SUCCESS)
 
 
-@crime("moved to another task", (2, Problem.DIGEST), (3, Problem.DIGEST))
+@crime("moved to another task", (2, DiscrepancyKind.DIGEST), (3, DiscrepancyKind.DIGEST))
 def _foreign(task: Any) -> None:
     # Two tasks with equal lives exchange their second event.
     twin = type(task).objects.exclude(pk=task.pk).first()
@@ -173,38 +188,38 @@ def _foreign(task: Any) -> None:
     models.QuerySet(task.event_model).filter(pk=mine.pk).update(task=twin.pk, sequence=2)
 
 
-@crime("all events deleted", (0, Problem.STREAM))
+@crime("all events deleted", (0, DiscrepancyKind.STREAM))
 def _all_events(task: Any) -> None:
     events(task).delete()
 
 
-@crime("row deleted", (7, Problem.ORPHAN), repairable=True)
+@crime("row deleted", (7, DiscrepancyKind.ORPHAN), repairable=True)
 def _row(task: Any) -> None:
     row(task)._raw_delete(task._state.db)
 
 
-@crime("result changed", (7, Problem.RESULT))
+@crime("result changed", (7, DiscrepancyKind.RESULT))
 def _result(task: Any) -> None:
     row(task).update(result_data={"sum": 4})
 
 
-@crime("result erased by hand", (7, Problem.RESULT))
+@crime("result erased by hand", (7, DiscrepancyKind.RESULT))
 def _no_result(task: Any) -> None:
     row(task).update(result_data=None)
 
 
-@crime("error planted", (7, Problem.RESULT))
+@crime("error planted", (7, DiscrepancyKind.RESULT))
 def _error(task: Any) -> None:
     row(task).update(error_data={"type": "ValueError", "message": "no", "traceback": ""})
 
 
-@crime("payload erased by hand", (3, Problem.ERASED))
+@crime("payload erased by hand", (3, DiscrepancyKind.ERASED))
 def _erased(task: Any) -> None:
     retry = event(task, 3).get()
-    event(task, 3).update(data=erased_from(retry.data))
+    event(task, 3).update(data=erase_payload(retry.data))
 
 
-@crime("born again", (0, Problem.STREAM), repairable=True)
+@crime("born again", (0, DiscrepancyKind.STREAM), repairable=True)
 def _born_again(task: Any) -> None:
     events(task).delete()
     row(task).update(
@@ -231,9 +246,9 @@ for _name, _columns in {
 }.items():
     CRIMES[f"row says another {_name}"] = Crime(
         lambda task, columns=_columns: row(task).update(**columns),  # type: ignore[misc]
-        {(7, Problem.ROW)},
+        {(7, DiscrepancyKind.ROW)},
         is_repairable=True,
     )
 CRIMES["row knows another digest"] = Crime(
-    lambda task: row(task).update(digest="0" * 64), {(7, Problem.TAIL)}
+    lambda task: row(task).update(digest="0" * 64), {(7, DiscrepancyKind.TAIL)}
 )

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit import readers
 from django_simpletask3.audit.check import Finding, audit
-from django_simpletask3.ledger.stream_check import Problem
-from django_simpletask3.models.registry import databases_of, roots
+from django_simpletask3.ledger.stream_check import DiscrepancyKind
+from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.states import EventKind, Status
 from tests.audit.tampering import CRIMES
 from tests.steps import TABLES, brought, label_of, moved, row_of, saved, stream_of
@@ -37,7 +37,7 @@ def lived(model: type[Any]) -> Any:
 
 
 def found_everywhere(**asked: Any) -> list[Finding]:
-    tables = [(root, using) for root in roots() for using in databases_of(root)]
+    tables = [(root, using) for root in table_models() for using in databases_of(root)]
     return [one for table in tables for one in audit(*table, **asked)]
 
 
@@ -121,7 +121,7 @@ def test_a_deletion_that_left_the_row_is_found() -> None:
     task.delete()
     models.QuerySet(Invoice).bulk_create([Invoice(**columns)])
 
-    assert [one.problem for one in found_everywhere()] == [Problem.ROW]
+    assert [one.problem for one in found_everywhere()] == [DiscrepancyKind.ROW]
 
 
 def test_only_tasks_with_recent_events_are_examined_if_that_is_asked() -> None:
@@ -201,7 +201,7 @@ def test_what_looks_wrong_is_looked_at_while_nobody_can_move_it(
 
     monkeypatch.setattr(readers, "rows", read_slowly)
 
-    assert [one.problem for one in audit(Invoice, "default")] == [Problem.ROW]
+    assert [one.problem for one in audit(Invoice, "default")] == [DiscrepancyKind.ROW]
     mover.join()
     assert waits == [True]
 

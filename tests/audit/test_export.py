@@ -13,7 +13,7 @@ from django.db import models
 
 from django_simpletask3.audit.export import export_streams
 from django_simpletask3.audit.verify import Flaw, Manifest, verify_export
-from django_simpletask3.ledger.digests import erased_from
+from django_simpletask3.ledger.digests import erase_payload
 from django_simpletask3.states import EventKind, Status
 from tests.steps import brought, moved, saved
 from tests.testapp.models import Elsewhere, Invoice, Keyworded, TextKeyed
@@ -57,7 +57,7 @@ def test_what_is_exported_is_verified() -> None:
 def test_an_erased_payload_does_not_break_the_proof() -> None:
     task = lived()
     retry = task.events.get(kind=EventKind.RETRY)
-    models.QuerySet(task.event_model).filter(pk=retry.pk).update(data=erased_from(retry.data))
+    models.QuerySet(task.event_model).filter(pk=retry.pk).update(data=erase_payload(retry.data))
     moved(task, EventKind.ERASE)
 
     lines, _ = bundle()

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from django_simpletask3 import control
 from django_simpletask3.context import task_context
-from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
@@ -51,7 +51,7 @@ def business(task: Invoice, words: str = "odd") -> None:
     with task_context(actor=words):
         control.pause(Reminder, reason=words)
     child = Invoice.objects.create()
-    Invoice.objects.filter(pk=child.pk).bookkeep(parent=name_of(task))
+    Invoice.objects.filter(pk=child.pk).update_managed(parent=task_reference(task))
     for number, due in enumerate((timezone.now(), None)):
         told = {"event_time": timezone.now(), "kind": "ack", "last_error": words, "due_time": due}
         Delivery.objects.create(
@@ -251,7 +251,7 @@ def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     other = step(Invoice.objects.create(), Status.RUNNING)
     error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
     apply(other, EventKind.FAIL, worker="node-1", error_data=error)
-    Invoice.objects.filter(pk=other.pk).bookkeep(parent=f"testapp.Invoice:{HOSTILE}")
+    Invoice.objects.filter(pk=other.pk).update_managed(parent=f"testapp.Invoice:{HOSTILE}")
     live = Invoice.objects.create()
     apply(live, EventKind.START, worker=HOSTILE)
     live.note(HOSTILE, progress=0.5)

@@ -38,7 +38,7 @@ def test_a_bad_setting_is_one_error_with_an_id_and_a_hint(name: str, settings: A
 
     assert error.level == checks.ERROR
     assert error.id == own.SETTING_IDS[name]
-    assert error.msg == f"{name} is {bad!r}; expected {OPTIONS[name].kind.expected}."
+    assert error.msg == f"{name} is {bad!r}; expected {OPTIONS[name].parser.expected}."
     assert name in str(error.hint)
     assert repr(OPTIONS[name].default) in str(error.hint)
 

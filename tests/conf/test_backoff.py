@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.conf.backoff import exponential
+from django_simpletask3.conf.backoff import exponential_delay
 
 
 @pytest.mark.parametrize(
     ("tries", "seconds"), [(1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (10**9, 300.0)]
 )
 def test_each_wait_is_twice_the_last_up_to_a_limit(tries: int, seconds: float) -> None:
-    assert exponential(tries, jitter=0.0) == seconds
+    assert exponential_delay(tries, jitter=0.0) == seconds
 
 
 @given(
@@ -23,14 +23,14 @@ def test_each_wait_is_twice_the_last_up_to_a_limit(tries: int, seconds: float) -
 def test_jitter_only_shortens_the_wait_and_not_by_more_than_its_share(
     tries: int, base: float, cap: float, jitter: float
 ) -> None:
-    longest = exponential(tries, base=base, cap=cap, jitter=0.0)
+    longest = exponential_delay(tries, base=base, cap=cap, jitter=0.0)
 
-    seconds = exponential(tries, base=base, cap=cap, jitter=jitter)
+    seconds = exponential_delay(tries, base=base, cap=cap, jitter=jitter)
 
     assert longest * (1.0 - jitter) <= seconds <= longest <= cap
 
 
 def test_many_who_failed_together_do_not_come_back_together() -> None:
-    waits = {exponential(5) for _ in range(50)}
+    waits = {exponential_delay(5) for _ in range(50)}
 
     assert len(waits) > 40

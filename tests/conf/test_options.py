@@ -178,13 +178,13 @@ def test_the_environment_comes_first_and_then_the_main_name(
     order = [("environment", name) for name in option.names]
     order += [("settings", name) for name in option.names]
 
-    found = [(None, option.found()[0])]
+    found = [(None, option.find_raw_value()[0])]
     for place, name in reversed(order):
         if place == "environment":
             monkeypatch.setenv(name, "1")
         else:
             setattr(settings, name, "2")
-        found.append((option.found()[1], option.found()[0]))
+        found.append((option.find_raw_value()[1], option.find_raw_value()[0]))
 
     expected = [({"environment": "1", "settings": "2"}[p], name) for p, name in reversed(order)]
     assert found == [(None, option.name), *expected]

@@ -159,7 +159,7 @@ class TestUnread:
 
         verbs = [query["sql"].split()[0] for query in made]
         assert verbs == ["BEGIN", "WITH", "INSERT", "COMMIT"]
-        assert [delivery.kind for delivery in outbox.waiting("default")] == [EventKind.START]
+        assert [delivery.kind for delivery in outbox.all_deliveries("default")] == [EventKind.START]
 
     def test_what_a_statement_has_made_stays_if_the_next_one_fails(self, monkeypatch: Any) -> None:
         first, second = self.claims([saved(Invoice), saved(Invoice)])

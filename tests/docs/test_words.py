@@ -13,7 +13,7 @@ from django_simpletask3 import admin, checks, exceptions, signals
 from django_simpletask3.ledger.projection import PROJECTED
 from django_simpletask3.models import SimpleTask, TaskEvent, permissions
 from django_simpletask3.models.queryset import TaskQuerySet
-from django_simpletask3.states import EVIDENCE, TRANSITIONS, EventKind, Status
+from django_simpletask3.states import AUDIT_ONLY, TRANSITIONS, EventKind, Status
 from tests.docs.pages import DOCS, README, README_ZH, Page, reference, words
 from tests.project.sources import PACKAGE, ROOT
 from tests.testapp.models import Invoice
@@ -39,7 +39,7 @@ def test_every_kind_of_event_is_explained(kind: EventKind) -> None:
     _, source, target, *_ = reference("events").row(kind)
 
     assert source == told(sources)
-    assert target == ("unchanged" if kind in EVIDENCE else told(targets))
+    assert target == ("unchanged" if kind in AUDIT_ONLY else told(targets))
 
 
 def told(statuses: set[Status | None]) -> str:
@@ -77,7 +77,7 @@ def test_the_diagram_is_the_state_machine(page: Page) -> None:
     assert {(names[a], EventKind(kind), names[b]) for a, b, kind in arrows} == {
         (source, kind, target)
         for (source, kind), target in TRANSITIONS.items()
-        if kind not in EVIDENCE and kind is not EventKind.DELETE
+        if kind not in AUDIT_ONLY and kind is not EventKind.DELETE
     }
 
 
@@ -127,7 +127,7 @@ def test_every_method_is_explained() -> None:
 def test_every_queryset_word_is_explained() -> None:
     named = {word.strip(".").partition("(")[0] for word in reference("tasks").named()}
     djangos = {"update", "bulk_update", "update_or_create"}
-    internal = {"bookkeep", "bookkeep_free"}
+    internal = {"update_managed", "update_managed_skip_locked"}
 
     assert public(TaskQuerySet) - djangos - internal <= named
 

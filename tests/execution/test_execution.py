@@ -290,7 +290,7 @@ def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.Monke
 
 def test_after_its_last_retry_a_task_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
-    monkeypatch.setattr(finish.backoff, "exponential", lambda *_, **__: -1.0)
+    monkeypatch.setattr(finish.backoff, "exponential_delay", lambda *_, **__: -1.0)
     task = Invoice.objects.create(fails=True)
     finish.finish(performed(Invoice))
     get_queue().push(task.get_event_channel(), [(task.get_task_id(), task.get_task_data())])
@@ -454,7 +454,7 @@ def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() ->
     task = Invoice.objects.create()
     messages = claimed(Invoice)
     soon = clock.after("default", 60)
-    rows_of(Invoice, "default").bookkeep(run_after=soon)
+    rows_of(Invoice, "default").update_managed(run_after=soon)
 
     runs = start.start(Invoice, messages, worker=WORKER, lease=60)
 

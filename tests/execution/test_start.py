@@ -19,11 +19,11 @@ from django_simpletask3.db import clock
 from django_simpletask3.db.backends import store_for
 from django_simpletask3.execution import start
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
-from django_simpletask3.ledger.task_row import root_of
+from django_simpletask3.ledger.task_row import table_model
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.models.loading import _is_plain
 from django_simpletask3.models.queryset import rows_of
-from django_simpletask3.models.registry import variants
+from django_simpletask3.models.registry import models_by_label
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status
@@ -53,7 +53,7 @@ pytestmark = [
 WORKER = "node:1:token"
 #: Only Django knows how to read their columns.
 ODD = [Document, Odd]
-ALONE = [m for m in ZOO if root_of(m) is m and len(variants(m)) == 1 and m not in ODD]
+ALONE = [m for m in ZOO if table_model(m) is m and len(models_by_label(m)) == 1 and m not in ODD]
 #: What a row says that was changed past us, although it has had but one event.
 CHANGED = {
     "status": Status.RUNNING,
@@ -346,7 +346,9 @@ def test_a_column_that_gets_another_type_buries_no_message() -> None:
 def test_an_event_that_is_sealed_in_its_own_way_is_sealed_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(AuditEntry, "sealed", lambda event, previous: f"{previous[-1:]}my seal")
+    monkeypatch.setattr(
+        AuditEntry, "expected_digest", lambda event, previous: f"{previous[-1:]}my seal"
+    )
     task = saved(Audited)
 
     started(Audited)
@@ -375,7 +377,7 @@ def test_what_is_to_be_undone_with_others_is_read_first() -> None:
 @pytest.mark.parametrize("column", CHANGED)
 def test_a_row_that_does_not_say_what_its_first_event_says_is_read_first(column: str) -> None:
     task = saved(Ledger)
-    rows_of(Ledger, "default").filter(pk=task.pk).bookkeep(**{column: CHANGED[column]})
+    rows_of(Ledger, "default").filter(pk=task.pk).update_managed(**{column: CHANGED[column]})
 
     with CaptureQueriesContext(connection) as captured:
         started(Ledger)

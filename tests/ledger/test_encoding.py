@@ -17,10 +17,10 @@ from django_simpletask3.ledger.encoding import (
     TAG,
     decode,
     encode,
+    from_json_value,
     is_simple,
-    plain,
-    restored,
     safe_text,
+    to_json_value,
     type_name,
 )
 from tests.testapp.scripts import WEIRD, UnprintableError, UnrepresentableResult
@@ -234,9 +234,9 @@ def test_any_value_of_known_kinds_comes_back(value: Any) -> None:
 
 @given(values)
 def test_a_value_survives_in_words_of_json(value: Any) -> None:
-    words = json.loads(json.dumps(plain(value)))
+    words = json.loads(json.dumps(to_json_value(value)))
 
-    assert restored(words) == value
+    assert from_json_value(words) == value
 
 
 def test_a_circle_ends_where_it_closes() -> None:

@@ -12,7 +12,7 @@ from django.db.models.signals import post_init, pre_init
 from django_simpletask3.exceptions import AppendOnly
 from django_simpletask3.ledger.event import event_model_of, events_of
 from django_simpletask3.ledger.projection import broken_links
-from django_simpletask3.ledger.task_row import root_of
+from django_simpletask3.ledger.task_row import table_model
 from django_simpletask3.models import TaskEvent
 from django_simpletask3.states import EventKind, Status
 from tests.steps import TABLES, ZOO, brought, kinds, label_of, moved, row_of, saved, stream_of
@@ -63,7 +63,7 @@ def test_a_companion_stands_beside_its_model(model: type[Any]) -> None:
 
 @pytest.mark.parametrize("model", ZOO, ids=label_of)
 def test_proxies_and_children_share_the_stream_of_their_root(model: type[Any]) -> None:
-    root = root_of(model)
+    root = table_model(model)
 
     assert not root._meta.proxy
     assert model.event_model is event_model_of(root) is root.event_model
@@ -105,7 +105,7 @@ def test_an_event_reaches_another_process_whole(model: type[Any]) -> None:
     arrived = pickle.loads(pickle.dumps(event))
 
     assert type(arrived) is type(event)
-    assert arrived.sealed("") == event.digest == copy.deepcopy(event).digest
+    assert arrived.expected_digest("") == event.digest == copy.deepcopy(event).digest
 
 
 @pytest.mark.django_db
@@ -196,7 +196,7 @@ def test_an_inserted_event_is_found(long_stream: Any) -> None:
     last = stream_of(long_stream)[-1]
     inserted = copy.copy(last)
     inserted.pk, inserted._state.adding, inserted.sequence = None, True, last.sequence + 1
-    inserted.digest = inserted.sealed(last.digest)
+    inserted.digest = inserted.expected_digest(last.digest)
 
     inserted.save()
 
@@ -208,7 +208,7 @@ def test_a_gap_in_the_numbers_is_found_also_if_the_seals_fit(long_stream: Any) -
     *_, before, last = stream_of(long_stream)
     last.sequence += 1
 
-    rewritten(last, sequence=last.sequence, digest=last.sealed(before.digest))
+    rewritten(last, sequence=last.sequence, digest=last.expected_digest(before.digest))
 
     assert broken_links(stream_of(long_stream)) == [8]
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from django_simpletask3.context import task_context
-from django_simpletask3.execution.function_context import inherited
-from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.execution.function_context import inherit_context
+from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models import SimpleTask, lineage
 from tests.testapp.models import Elsewhere, Invoice, PaidInvoice, Parcel, TextKeyed
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def running(task: SimpleTask) -> Any:
     """Within the block, the body of ``task`` runs."""
-    return inherited(task)
+    return inherit_context(task)
 
 
 def test_a_task_saved_by_a_body_names_its_parent() -> None:
@@ -59,14 +59,14 @@ def test_grandchildren_name_their_own_parent() -> None:
     with running(second):
         third = Invoice.objects.create()
 
-    assert third.parent == name_of(second)
-    assert third.events.get().data == {"parent": name_of(second)}
+    assert third.parent == task_reference(second)
+    assert third.events.get().data == {"parent": task_reference(second)}
 
 
 def test_a_key_too_long_for_the_column_is_told_by_its_digest() -> None:
     task = TextKeyed(pk="k" * 250)
 
-    name = name_of(task)
+    name = task_reference(task)
 
     assert len(name) <= 255
     assert name.startswith("testapp.TextKeyed#")
@@ -84,7 +84,7 @@ def test_a_key_too_long_for_the_column_is_told_by_its_digest() -> None:
     ],
 )
 def test_a_name_that_leads_nowhere_is_nobody(name: str) -> None:
-    assert lineage.task_named(name) is None
+    assert lineage.task_by_reference(name) is None
 
 
 def test_the_parent_is_not_to_be_written() -> None:

@@ -89,7 +89,7 @@ def test_lost_are_those_for_which_somebody_should_have_acted() -> None:
     past = clock.after("default", -5)
     lease_over = moved(saved(Invoice), EventKind.START, values={"check_at": past})
     bell_old = saved(Invoice)
-    rows_of(Invoice, "default").filter(pk=bell_old.pk).bookkeep(check_at=past)
+    rows_of(Invoice, "default").filter(pk=bell_old.pk).update_managed(check_at=past)
     moved(saved(Invoice), EventKind.START, values={"check_at": clock.after("default", 60)})
     saved(Invoice)
     brought(saved(Invoice), Status.SUCCESS)

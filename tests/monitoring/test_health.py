@@ -11,7 +11,7 @@ from django.db import connections
 
 from django_simpletask3.db import clock
 from django_simpletask3.models.queryset import rows_of
-from django_simpletask3.models.registry import roots, task_models
+from django_simpletask3.models.registry import table_models, task_models
 from django_simpletask3.monitoring import health
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 WORKER = "node:1:token"
 ALL = {model._meta.label: {"threads": 1, "held": 0} for model in task_models()}
-TABLES = roots()
+TABLES = table_models()
 
 
 def told_of(told: health.Health, kind: str, model: Any, **more: Any) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
 def test_who_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) -> None:
     task = ran(Invoice.objects.create(), lease=600)
     long_ago = clock.now("default") - timedelta(days=1)
-    rows_of(Invoice, "default").filter(pk=task.pk).bookkeep(add_time=long_ago)
+    rows_of(Invoice, "default").filter(pk=task.pk).update_managed(add_time=long_ago)
     apply(task, kind)
 
     table = told_of(health.snapshot(), "tables", Invoice, database="default")

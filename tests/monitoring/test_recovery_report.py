@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 def lost(model: type[Any]) -> Any:
     """A task whose worker has died, recovered."""
     task = brought(saved(model), Status.RUNNING)
-    service.abandoned(["w1"])
+    service.recover_dead_workers(["w1"])
     task.refresh_from_db()
     return task
 
@@ -168,7 +168,7 @@ def test_the_newest_come_first_and_none_is_missing_or_twice(
     if is_at_once:
         moment = clock.now("default")
         monkeypatch.setattr(clock, "now", lambda using: moment)
-    service.abandoned(["w1"])
+    service.recover_dead_workers(["w1"])
 
     found = walked(most)
 

@@ -39,7 +39,7 @@ PENS = {
 #: What migrations run, on models as migrations know them, before any worker does.
 FOUNDERS = {"schema.backfill", "schema.inferred_events"}
 WRITES_BY_KEYWORD = {"update", "aupdate", "update_or_create", "aupdate_or_create"}
-WRITES_BY_KEYWORD |= {"bookkeep", "bookkeep_free"}
+WRITES_BY_KEYWORD |= {"update_managed", "update_managed_skip_locked"}
 WRITES_BY_NAME = {"bulk_update", "abulk_update", "bulk_create", "abulk_create", "save", "asave"}
 SETTERS = {"setattr", "__setattr__", "delattr", "__delattr__"}
 SQL = re.compile(r"\bUPDATE\b.+\bSET\b", re.DOTALL)
@@ -59,12 +59,15 @@ ALLOWED: dict[tuple[str, str], str] = {
         "*",
     ): "refuses projected columns, then is Django's update",
     ("models.queryset.TaskQuerySet.update_or_create", "*"): "refuses them, then is Django's",
-    ("models.queryset.TaskQuerySet.bookkeep", "*"): "for callers that this test reads as writers",
     (
-        "models.queryset.TaskQuerySet.bookkeep_free",
+        "models.queryset.TaskQuerySet.update_managed",
         "*",
     ): "for callers that this test reads as writers",
-    ("ledger.tombstone.Tombstone.inscribe", "digest"): "a tombstone's own, over what is gone",
+    (
+        "models.queryset.TaskQuerySet.update_managed_skip_locked",
+        "*",
+    ): "for callers that this test reads as writers",
+    ("ledger.tombstone.Tombstone.summarize", "digest"): "a tombstone's own, over what is gone",
     (
         "db.store.Store._update_one_by_one",
         "*",

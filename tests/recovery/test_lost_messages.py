@@ -23,10 +23,10 @@ def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
     def cost(number: int) -> tuple[int, int]:
         Invoice.objects.bulk_enqueue([{} for _ in range(number)])
         past = clock.now("default") - timedelta(hours=1)
-        rows_of(Invoice, "default").bookkeep(check_at=past)
+        rows_of(Invoice, "default").update_managed(check_at=past)
         redis_client.config_resetstat()
         with CaptureQueriesContext(connection) as queries:
-            service.silent()
+            service.push_overdue()
         stats = redis_client.info("commandstats")
         # What a script does inside the server is no round trip.
         asked = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_lrange", "cmdstat_hgetall")

@@ -29,7 +29,7 @@ def kinds(task: Any) -> list[str]:
 def expire(task: Any) -> None:
     """As if nobody had looked after the task for a long time."""
     past = clock.now(task._state.db) - timedelta(hours=1)
-    rows_of(type(task), task._state.db).filter(pk=task.pk).bookkeep(check_at=past)
+    rows_of(type(task), task._state.db).filter(pk=task.pk).update_managed(check_at=past)
 
 
 def waiting(model: Any) -> int:
@@ -76,7 +76,7 @@ def silent_task(pending_task: Invoice, redis_client: Any) -> Invoice:
 
 
 def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> None:
-    moved = service.lost()
+    moved = service.recover_all()
 
     lost_task.refresh_from_db()
     event = lost_task.events.last()
@@ -88,7 +88,7 @@ def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> 
 
 
 def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert moved == 0
     assert kinds(running_task) == ["enqueue", "start"]
@@ -100,12 +100,12 @@ def test_a_lease_renewed_between_look_and_lock_is_respected(
     seen = lost_workers._losses_of
 
     def renewed_meanwhile(*args: Any) -> Any:
-        rows_of(Invoice, "default").bookkeep(check_at=clock.after("default", 60))
+        rows_of(Invoice, "default").update_managed(check_at=clock.after("default", 60))
         return seen(*args)
 
     monkeypatch.setattr(lost_workers, "_losses_of", renewed_meanwhile)
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert moved == 0
     assert kinds(lost_task) == ["enqueue", "start"]
@@ -116,7 +116,7 @@ def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any)
         Invoice.get_event_channel(): {"action": "drop"}
     }
 
-    service.lost()
+    service.recover_all()
 
     lost_task.refresh_from_db()
     assert (lost_task.status, lost_task.error_data["type"]) == (Status.FAILED, "WorkerLost")
@@ -129,7 +129,7 @@ def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> N
     get_queue().claim(claimed.get_event_channel(), worker=WORKER, lease=600)
     healthy = Invoice.objects.create()
 
-    moved = service.abandoned([WORKER])
+    moved = service.recover_dead_workers([WORKER])
 
     assert moved == 2
     assert kinds(running_task) == ["enqueue", "start", "recover"]
@@ -138,7 +138,7 @@ def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> N
 
 
 def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice) -> None:
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert (moved, waiting(Invoice)) == (1, 1)
     assert silent_task.events.last().reason == "message_lost"
@@ -147,7 +147,7 @@ def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice
 def test_a_waiting_task_with_its_message_is_looked_at_again_later(pending_task: Invoice) -> None:
     expire(pending_task)
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     pending_task.refresh_from_db()
     assert (moved, waiting(Invoice)) == (0, 1)
@@ -162,7 +162,7 @@ def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
     pending_task.reset()
     expire(pending_task)
 
-    service.lost()
+    service.recover_all()
 
     pending_task.refresh_from_db()
     assert pending_task.check_at < clock.now("default") + timedelta(minutes=5)
@@ -170,11 +170,11 @@ def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
 
 def test_a_delayed_task_is_rung_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
-    before = (waiting(Invoice), service.lost())
+    before = (waiting(Invoice), service.recover_all())
     past = clock.now("default") - timedelta(seconds=1)
-    rows_of(Invoice, "default").bookkeep(run_after=past, check_at=past)
+    rows_of(Invoice, "default").update_managed(run_after=past, check_at=past)
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert before == (0, 0)
     assert (moved, waiting(Invoice)) == (1, 1)
@@ -187,7 +187,7 @@ def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
     apply(running, EventKind.START, values={"check_at": clock.after("default", 60)})
     Invoice.objects.update(run_after=clock.now("default") - timedelta(seconds=1))
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert (moved, kinds(task), kinds(running)) == (1, ["enqueue"], ["enqueue", "start"])
 
@@ -196,7 +196,7 @@ def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
     testapp.Gadget.things.bulk_create([testapp.Gadget(), testapp.Gadget()])
 
     # By the clock of the database, which is known to some hundredths of a second only.
-    moved = eventually(service.lost, timeout=1.0)
+    moved = eventually(service.recover_all, timeout=1.0)
 
     task = testapp.Gadget.things.first()
     assert (moved, waiting(testapp.Gadget)) == (2, 2)
@@ -212,16 +212,16 @@ def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
     redis_client.flushall()
     expire(task)
 
-    service.lost()
+    service.recover_all()
 
     assert (waiting(model), waiting(Invoice)) == (1, 0)
 
 
 def test_a_finished_or_canceled_task_is_never_rung(pending_task: Invoice) -> None:
     pending_task.cancel()
-    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(days=8))
+    rows_of(Invoice, "default").update_managed(check_at=clock.now("default") - timedelta(days=8))
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert (moved, waiting(Invoice)) == (0, 0)
 
@@ -232,11 +232,11 @@ def test_with_redis_away_nothing_is_recorded_and_the_next_pass_succeeds(
     url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    first = service.lost()
+    first = service.recover_all()
 
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
     assert (first, kinds(silent_task)) == (0, ["enqueue"])
-    assert service.lost() == 1
+    assert service.recover_all() == 1
 
 
 def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
@@ -247,7 +247,7 @@ def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
     Invoice.objects.create()
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert (moved, waiting(Invoice)) == (1, 1)
 
@@ -255,16 +255,16 @@ def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
 def test_one_table_that_fails_stops_no_other(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = service._expired_in
+    real = service._recover_expired_in
 
     def broken(root: Any, *args: Any, **options: Any) -> int:
         if root is testapp.ByCallable:
             raise RuntimeError("a bad model")
         return real(root, *args, **options)
 
-    monkeypatch.setattr(service, "_expired_in", broken)
+    monkeypatch.setattr(service, "_recover_expired_in", broken)
 
-    assert service.lost() == 1
+    assert service.recover_all() == 1
 
 
 def test_many_passes_at_once_recover_each_task_once() -> None:
@@ -276,7 +276,7 @@ def test_many_passes_at_once_recover_each_task_once() -> None:
     def one_pass() -> None:
         try:
             for _ in range(3):
-                service.lost()
+                service.recover_all()
         finally:
             connections.close_all()
 
@@ -295,7 +295,7 @@ def test_many_passes_at_once_recover_each_task_once() -> None:
 def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoice) -> None:
     get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=-1)
 
-    returned = service.messages()
+    returned = service.requeue_expired_claims()
 
     assert (returned, waiting(Invoice)) == (1, 1)
     assert kinds(pending_task) == ["enqueue"]
@@ -308,12 +308,12 @@ def test_one_lost_message_is_told_once_however_many_nodes_look(
 
     def after_another_node(moves: Any) -> None:
         monkeypatch.setattr(lost_messages, "apply_each", real)
-        service.lost()
+        service.recover_all()
         real(moves)
 
     monkeypatch.setattr(lost_messages, "apply_each", after_another_node)
 
-    service.lost()
+    service.recover_all()
 
     assert kinds(silent_task) == ["enqueue", "recover"]
 
@@ -322,9 +322,9 @@ def test_a_child_whose_own_row_is_gone_is_found_all_the_same() -> None:
     child = testapp.ForeignInvoice.objects.create()
     pk = child.pk
     child.delete(keep_parents=True)
-    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
+    rows_of(Invoice, "default").update_managed(check_at=clock.now("default") - timedelta(hours=1))
 
-    service.lost()
+    service.recover_all()
 
     assert not Invoice.objects.lost().filter(pk=pk).exists()
 
@@ -334,9 +334,9 @@ def test_more_lost_tasks_than_one_slice_are_found_in_one_pass() -> None:
     get_queue().cancel_many(
         Invoice.get_event_channel(), [task.get_task_id() for task in Invoice.objects.all()]
     )
-    rows_of(Invoice, "default").bookkeep(check_at=clock.now("default") - timedelta(hours=1))
+    rows_of(Invoice, "default").update_managed(check_at=clock.now("default") - timedelta(hours=1))
 
-    moved = service.lost(limit=10)
+    moved = service.recover_all(limit=10)
 
     assert (moved, waiting(Invoice)) == (25, 25)
 
@@ -346,16 +346,16 @@ def test_a_row_that_cannot_be_read_is_left_for_later_and_stops_no_other(
 ) -> None:
     other = Invoice.objects.create()
     expire(other)
-    real = lost_messages.as_saved
+    real = lost_messages.load_tasks
 
     def unreadable(root: Any, using: str, pks: Any) -> Any:
         if other.pk in list(pks):
             raise ValueError("this row cannot be read")
         return real(root, using, pks)
 
-    monkeypatch.setattr(lost_messages, "as_saved", unreadable)
+    monkeypatch.setattr(lost_messages, "load_tasks", unreadable)
 
-    moved = service.lost()
+    moved = service.recover_all()
 
     assert (moved, Invoice.objects.lost().count()) == (1, 0)
 
@@ -366,9 +366,11 @@ def test_waiting_tasks_nobody_can_ring_for_do_not_hide_an_ended_lease(
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
     older = Invoice.objects.bulk_enqueue([{} for _ in range(12)])
     past = clock.now("default") - timedelta(days=1)
-    rows_of(Invoice, "default").filter(pk__in=[task.pk for task in older]).bookkeep(check_at=past)
+    rows_of(Invoice, "default").filter(pk__in=[task.pk for task in older]).update_managed(
+        check_at=past
+    )
 
-    moved = service.lost(limit=5)
+    moved = service.recover_all(limit=5)
 
     assert (moved, kinds(lost_task)) == (1, ["enqueue", "start", "recover"])
 
@@ -379,15 +381,15 @@ def test_a_redis_that_is_away_is_asked_once_in_a_pass(
     for model in (Invoice, testapp.Numbered, testapp.Reminder):
         expire(model.objects.create())
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
-    asked, real = [], lost_messages.rung
+    asked, real = [], lost_messages.push_missing
 
     def counted(tasks: Any, using: str) -> int:
         asked.append(using)
         return real(tasks, using)
 
-    monkeypatch.setattr(lost_messages, "push_messages", counted)
+    monkeypatch.setattr(lost_messages, "push_missing", counted)
 
-    assert (service.lost(), len(asked)) == (0, 1)
+    assert (service.recover_all(), len(asked)) == (0, 1)
 
 
 def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
@@ -395,7 +397,7 @@ def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    moved = [service.abandoned([worker]) for worker in ("node:0:else", WORKER)]
+    moved = [service.recover_dead_workers([worker]) for worker in ("node:0:else", WORKER)]
 
     assert (moved, kinds(running_task)[-1]) == ([0, 1], "recover")
 
@@ -403,12 +405,16 @@ def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
 def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
     redis_client: Any,
 ) -> None:
-    service.forgotten()
+    service.detect_redis_reset()
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(25)])
     age(Invoice)
     redis_client.flushall()
 
-    found = (service.forgotten(limit=10), service.lost(), service.forgotten())
+    found = (
+        service.detect_redis_reset(limit=10),
+        service.recover_all(),
+        service.detect_redis_reset(),
+    )
 
     assert found == (25, 25, 0)
     assert waiting(Invoice) == 25
@@ -416,23 +422,23 @@ def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
 
 
 def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) -> None:
-    service.forgotten()
+    service.detect_redis_reset()
     task = Invoice.objects.create()
     redis_client.flushall()
 
-    found = (service.forgotten(), service.lost())
+    found = (service.detect_redis_reset(), service.recover_all())
 
     assert (found, kinds(task)) == ((1, 0), ["enqueue"])
-    eventually(lambda: service.lost() == 1, timeout=3.0)
+    eventually(lambda: service.recover_all() == 1, timeout=3.0)
     assert kinds(task) == ["enqueue", "recover"]
 
 
 def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
-    service.forgotten()
+    service.detect_redis_reset()
     task = Invoice.objects.create()
     redis_client.delete(get_queue().get_marker_key())
 
-    found = (service.forgotten(), service.lost())
+    found = (service.detect_redis_reset(), service.recover_all())
 
     assert found == (1, 0)
     assert (waiting(Invoice), kinds(task)) == (1, ["enqueue"])
@@ -444,7 +450,7 @@ def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_cli
     before = {task.pk: task.check_at for task in Invoice.objects.all()}
     redis_client.flushall()
 
-    assert service.forgotten() == 0
+    assert service.detect_redis_reset() == 0
     assert {task.pk: task.check_at for task in Invoice.objects.all()} == before
     assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
 
@@ -452,19 +458,19 @@ def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_cli
 def test_two_nodes_doubt_all_bells_between_them(
     redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.forgotten()
+    service.detect_redis_reset()
     Invoice.objects.bulk_enqueue([{} for _ in range(7)])
     age(Invoice)
     redis_client.flushall()
-    doubt = TaskQuerySet.bookkeep_free
+    doubt = TaskQuerySet.update_managed_skip_locked
 
     def overtaken(rows: Any, **columns: Any) -> int:
         doubt(rows, **columns)  # by the other node, which dies after this slice
         return doubt(rows, **columns)
 
-    monkeypatch.setattr(TaskQuerySet, "bookkeep_free", overtaken)
+    monkeypatch.setattr(TaskQuerySet, "update_managed_skip_locked", overtaken)
 
-    assert service.forgotten(limit=2) == 0
+    assert service.detect_redis_reset(limit=2) == 0
     assert Invoice.objects.lost().count() == 7
 
 
@@ -475,11 +481,11 @@ def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
         raise OperationalError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lost_messages, "doubted", failing)
+        patch.setattr(lost_messages, "distrust_messages", failing)
         with pytest.raises(OperationalError):
-            service.forgotten()
+            service.detect_redis_reset()
 
-    assert service.forgotten() == 1
+    assert service.detect_redis_reset() == 1
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
@@ -494,13 +500,13 @@ def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
     noticed = threading.Timer(0.2, holder.close)
     noticed.start()
 
-    moved = service.abandoned([WORKER])
+    moved = service.recover_dead_workers([WORKER])
 
     noticed.join()
     assert (moved, kinds(running_task)[-1]) == (1, "recover")
 
 
 def test_what_recovery_does_names_it(running_task: Invoice) -> None:
-    service.abandoned([WORKER])
+    service.recover_dead_workers([WORKER])
 
     assert running_task.events.last().actor == "recovery"

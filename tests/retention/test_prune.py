@@ -18,7 +18,7 @@ from django_simpletask3.ledger import tombstone as tombstones
 from django_simpletask3.ledger.digests import digest_of, is_erased
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
 from django_simpletask3.models import Tombstone
-from django_simpletask3.models.registry import databases_of, roots
+from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.retention import prune as prune_module
 from django_simpletask3.retention.prune import PruneOptions, PruneResult, prune
 from django_simpletask3.states import EventKind, Status
@@ -53,7 +53,9 @@ def tombstone(using: str = "default") -> Any:
 
 
 def findings() -> list[Any]:
-    return [one for root in roots() for using in databases_of(root) for one in audit(root, using)]
+    return [
+        one for root in table_models() for using in databases_of(root) for one in audit(root, using)
+    ]
 
 
 def wrote(queries: CaptureQueriesContext) -> list[str]:
@@ -370,9 +372,9 @@ def test_first_the_payload_goes_then_the_task(keep: Keep) -> None:
 
     results = go(Invoice)
 
-    assert [(one.rule.what, one.gone) for one in results] == [("payload", 1), ("task", 0)]
+    assert [(one.rule.target, one.gone) for one in results] == [("payload", 1), ("task", 0)]
     keep(Invoice, {Status.SUCCESS: {"erase": YOUNG, "delete": OLD}})
-    assert [(one.rule.what, one.gone) for one in go(Invoice)] == [("payload", 0), ("task", 1)]
+    assert [(one.rule.target, one.gone) for one in go(Invoice)] == [("payload", 0), ("task", 1)]
     assert row_of(task) is None
 
 
@@ -524,14 +526,14 @@ def test_a_hold_and_the_pruner_do_not_halve_a_task(
             connections.close_all()
 
     holder = threading.Thread(target=hold)
-    bury = tombstones.Tombstone.inscribe
+    bury = tombstones.Tombstone.summarize
 
     def inscribe(stone: Any, *told: Any, **further: Any) -> None:
         holder.start()
         holder.join(0.5)
         bury(stone, *told, **further)
 
-    monkeypatch.setattr(tombstones.Tombstone, "inscribe", inscribe)
+    monkeypatch.setattr(tombstones.Tombstone, "summarize", inscribe)
 
     (result,) = go(Invoice)
     holder.join()

@@ -7,7 +7,7 @@ import pytest
 from django.core import checks
 
 from django_simpletask3.ledger.tombstone import PruneTarget
-from django_simpletask3.retention.rules import Rule, rules
+from django_simpletask3.retention.rules import Rule, parse_rules
 from django_simpletask3.states import Status
 from tests.testapp.models import Invoice, PaidInvoice
 
@@ -17,11 +17,11 @@ DAY = timedelta(days=1)
 
 
 def test_nothing_declared_keeps_everything() -> None:
-    assert rules(None) == rules({}) == []
+    assert parse_rules(None) == parse_rules({}) == []
 
 
 def test_an_age_is_for_the_whole_task() -> None:
-    assert rules({Status.SUCCESS: DAY, 30: 3600}) == [
+    assert parse_rules({Status.SUCCESS: DAY, 30: 3600}) == [
         Rule(PruneTarget.TASK, Status.SUCCESS, DAY),
         Rule(PruneTarget.TASK, Status.FAILED, timedelta(hours=1)),
     ]
@@ -30,7 +30,7 @@ def test_an_age_is_for_the_whole_task() -> None:
 def test_payloads_go_before_tasks() -> None:
     declared = {"deleted": DAY, Status.CANCELED: {"delete": 2 * DAY, "erase": DAY}}
 
-    assert rules(declared) == [
+    assert parse_rules(declared) == [
         Rule(PruneTarget.PAYLOAD, Status.CANCELED, DAY),
         Rule(PruneTarget.STREAM, None, DAY),
         Rule(PruneTarget.TASK, Status.CANCELED, 2 * DAY),
@@ -60,7 +60,7 @@ def test_what_cannot_be_used_is_told_by_the_check(
     declared: Any, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match=word):
-        rules(declared)
+        parse_rules(declared)
 
     monkeypatch.setattr(Invoice, "django_simpletask3_retention", declared)
     told = [message for message in checks.run_checks() if message.id == "django_simpletask3.E111"]

@@ -18,7 +18,7 @@ from django_simpletask3 import subscriptions
 from django_simpletask3.checks import DELIVERIES_ID, SUBSCRIBER_ID
 from django_simpletask3.context import current
 from django_simpletask3.db import clock
-from django_simpletask3.ledger.subscribers import registered, unsubscribe
+from django_simpletask3.ledger.subscribers import registered_subscribers, unsubscribe
 from django_simpletask3.models import Delivery, SimpleTask
 from django_simpletask3.monitoring import health
 from django_simpletask3.states import EventKind, Status
@@ -314,7 +314,7 @@ def test_one_name_is_for_one_handler(follow: Follow) -> None:
     with pytest.raises(ImproperlyConfigured, match="have this name"):
         subscribe("diary", Invoice)(lambda task, event: None)
 
-    assert registered()["diary"].models == (Letter,)
+    assert registered_subscribers()["diary"].models == (Letter,)
 
 
 @pytest.mark.parametrize(

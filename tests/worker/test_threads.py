@@ -68,7 +68,7 @@ def test_a_session_that_is_lost_costs_one_body_only(
     thread.start()
     thread.join(timeout=30)
 
-    assert [run.move and run.move.kind for run in runs] == ["fail", "ack", "ack", "ack"]
+    assert [run.transition and run.transition.kind for run in runs] == ["fail", "ack", "ack", "ack"]
 
 
 def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:

@@ -87,7 +87,7 @@ def catch_up() -> dict[str, Any]:
     from django_simpletask3.recovery import service
 
     while Noop.objects.pending().lost().count() > _AT_ONCE:
-        service.silent()
+        service.push_overdue()
     return {}
 
 
@@ -98,11 +98,13 @@ def beats(times: int) -> dict[str, list[float]]:
 
     catch_up()
     looks: dict[str, Callable[[], object]] = {
-        "recovery: ended leases": service.expired,
-        "recovery: the dead of this machine": lambda: service.deceased(lambda worker: False),
-        "recovery: messages whose claims ended": service.messages,
-        "recovery: has Redis forgotten": service.forgotten,
-        "due tasks, and bells in doubt": service.silent,
+        "recovery: ended leases": service.recover_expired_leases,
+        "recovery: the dead of this machine": lambda: service.recover_dead_local_workers(
+            lambda worker: False
+        ),
+        "recovery: messages whose claims ended": service.requeue_expired_claims,
+        "recovery: has Redis forgotten": service.detect_redis_reset,
+        "due tasks, and bells in doubt": service.push_overdue,
         "status": snapshot,
     }
     taken: dict[str, list[float]] = {name: [] for name in looks}
@@ -126,7 +128,7 @@ def doubt() -> dict[str, list[float]]:
         cursor.execute("UPDATE bench_noop SET check_at = now() WHERE status = 0")
         cursor.execute("VACUUM ANALYZE bench_noop")
     began = time.perf_counter()
-    service.silent()
+    service.push_overdue()
     return {"due tasks, all bells in doubt": [(time.perf_counter() - began) * 1000]}
 
 

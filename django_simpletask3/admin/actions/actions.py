@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 
 from ...context import task_context
-from ...ledger.task_row import home_of
+from ...ledger.task_row import write_database
 from . import confirmation, definitions, downloads, outcomes
 from .definitions import Deed
 from .outcomes import Outcome
@@ -64,7 +64,9 @@ def _carry_out(
             counts[Outcome.GONE] += missing
             if deed.is_download:
                 pairs = zip(allowed, came_to, strict=True)
-                done += [(home_of(one), one.pk) for one, came in pairs if came is Outcome.DONE]
+                done += [
+                    (write_database(one), one.pk) for one, came in pairs if came is Outcome.DONE
+                ]
     return counts, done
 
 

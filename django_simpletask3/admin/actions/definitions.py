@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ...dispatch import push
 from ...exceptions import StaleTask
-from ...ledger.task_row import home_of, root_of
+from ...ledger.task_row import table_model, write_database
 from ...models import permissions
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
@@ -65,7 +65,7 @@ def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
 
 def _let_run(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
     waiting = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
-    waiting.bookkeep(run_after=None, check_at=next_check_time(None, using))
+    waiting.update_managed(run_after=None, check_at=next_check_time(None, using))
     for task in tasks:
         task.run_after = None
 
@@ -90,7 +90,7 @@ def _told(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
 def _held(tasks: list[Any]) -> list[Any]:
     if not tasks:
         return []
-    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    root, using = table_model(type(tasks[0])), write_database(tasks[0])
     on_hold = pks_on_hold(root, using, [task.pk for task in tasks])
     return [task for task in tasks if task.pk in on_hold]
 
@@ -98,7 +98,7 @@ def _held(tasks: list[Any]) -> list[Any]:
 def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
     if not tasks:
         return []
-    root, using = root_of(type(tasks[0])), home_of(tasks[0])
+    root, using = table_model(type(tasks[0])), write_database(tasks[0])
     with transaction.atomic(using=using):
         lock(root, using, [task.pk for task in tasks])
         meant = _held(tasks)

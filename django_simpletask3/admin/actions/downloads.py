@@ -12,7 +12,7 @@ from typing import Any
 from django.http import FileResponse
 
 from ...audit.export import ExportWriter
-from ...ledger.task_row import root_of
+from ...ledger.task_row import table_model
 
 
 def streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
@@ -25,7 +25,7 @@ def streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
     writer = ExportWriter(text)
     database = itemgetter(0)
     for using, found in groupby(sorted(tasks, key=database), database):
-        writer.write_tasks(root_of(model), using, [pk for _using, pk in found])
+        writer.write_tasks(table_model(model), using, [pk for _using, pk in found])
     writer.close()
     text.detach()
     file.seek(0)

@@ -13,7 +13,7 @@ from ...db import clock
 from ...execution.finish import finish
 from ...execution.perform import perform
 from ...execution.run import Run
-from ...ledger.task_row import home_of
+from ...ledger.task_row import write_database
 from ...states import EventKind, Status
 from ...transitions.best_effort import apply_each
 from ...transitions.transition import Transition
@@ -33,7 +33,7 @@ def run_here(tasks: list[Any], reason: str) -> list[Outcome]:
 
 
 def _run(task: Any, reason: str) -> Outcome:
-    if connections[home_of(task)].settings_dict.get("ATOMIC_REQUESTS"):
+    if connections[write_database(task)].settings_dict.get("ATOMIC_REQUESTS"):
         return Outcome.ENCLOSED
     worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
     start = _start(task, worker, reason)
@@ -55,5 +55,5 @@ def _start(task: Any, worker: str, reason: str) -> Transition:
         reason=reason,
         worker=worker,
         data={"claim": str(uuid.uuid4())},
-        values={"check_at": clock.after(home_of(task), lease)},
+        values={"check_at": clock.after(write_database(task), lease)},
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...ledger.task_row import root_of
-from ...models.loading import as_saved
+from ...ledger.task_row import table_model
+from ...models.loading import load_tasks
 from ...models.task import SimpleTask
 
 #: How many tasks are moved in one transaction.
@@ -28,7 +28,7 @@ class Selection:
         # Where Django itself would write the rows: the alias the admin chose, or the router's.
         using = queryset.select_for_update().db
         found = queryset.using(using).values_list("pk", flat=True)
-        return cls(root_of(queryset.model), using, list(dict.fromkeys(found)))
+        return cls(table_model(queryset.model), using, list(dict.fromkeys(found)))
 
     def batches(self, most: int | None = None) -> Iterator[tuple[list[Any], int]]:
         """The tasks, of no more than the first ``most`` keys, and how many of a batch are gone."""
@@ -36,5 +36,5 @@ class Selection:
         for start in range(0, len(pks), BATCH):
             batch = pks[start : start + BATCH]
             # As they were saved: a proxy in the list of its root rings its own bell.
-            tasks = as_saved(self.root, self.using, batch)
+            tasks = load_tasks(self.root, self.using, batch)
             yield tasks, len(batch) - len(tasks)

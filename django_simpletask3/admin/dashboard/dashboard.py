@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 
 from ...context import task_context
 from ...exceptions import QueueUnavailable
-from ...ledger.task_row import root_of
+from ...ledger.task_row import table_model
 from ...models.task import Dashboard
 from ...monitoring import health, problems, statistics
 from ...monitoring.scope import QueryScope
@@ -189,7 +189,7 @@ class DashboardAdmin(_ModelAdmin):
 
 def _rows(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
     """What stands in the table of ``model``; proxies and children are counted with their root."""
-    root = root_of(model)
+    root = table_model(model)
     if root is not model:
         return {"root": root._meta.label}
     mine = tables.get(model._meta.label, [])

@@ -17,7 +17,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from ...ledger.fields import KIND
-from ...models.registry import tables
+from ...models.registry import models_by_database
 from ...monitoring import problems, recovery_report
 from ...monitoring.csv_export import lines
 from ...monitoring.scope import QueryScope
@@ -84,7 +84,7 @@ def context(site: Any, request: Any) -> dict[str, Any]:
     return {
         "form": form,
         "found": [_row(viewer, one) for one in page.recoveries],
-        "has_databases": len(tables(form.scope.models)) > 1,
+        "has_databases": len(models_by_database(form.scope.models)) > 1,
         "silent": [
             problems.unreachable_database(alias, error).translate(in_full=False)
             for alias, error in (form.scope.unreachable or {}).items()

@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ...ledger.encoding import plain
+from ...ledger.encoding import to_json_value
 
 #: How many characters of one value a page shows.
 PAGE_LIMIT = 50_000
@@ -47,7 +47,7 @@ def in_json(value: Any, *, indent: int | None = None) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=_usual)
     except (TypeError, ValueError, RecursionError):
-        text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
+        text = json.dumps(to_json_value(value), ensure_ascii=False, indent=indent)
     return visible(text)
 
 
@@ -129,7 +129,7 @@ def cell(text: str) -> SafeString:
 
 def _usual(value: Any) -> Any:
     if isinstance(value, set | frozenset):
-        return plain(value)["value"]
+        return to_json_value(value)["value"]
     if isinstance(value, bytes | complex):
         return repr(value)
     return str(value)

@@ -17,7 +17,7 @@ from ...audit.check import Finding, audit, tasks_to_examine
 from ...audit.export import export_streams
 from ...audit.verify import Manifest, verify_export
 from ...context import task_context
-from ...models.registry import databases_of, roots
+from ...models.registry import databases_of, table_models
 from ...models.task import SimpleTask
 from ...monitoring.csv_export import lines
 from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, recoveries
@@ -228,7 +228,7 @@ def _add_scope_arguments(parser: ArgumentParser, *, default: Any, until: bool = 
 
 
 def _tables(labels: list[str] | None) -> Iterator[tuple[type[SimpleTask], str]]:
-    for root in roots(select_models(labels)):
+    for root in table_models(select_models(labels)):
         for using in databases_of(root):
             yield root, using
 

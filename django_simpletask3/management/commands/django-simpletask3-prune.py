@@ -12,9 +12,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ...context import task_context
-from ...models.registry import roots
+from ...models.registry import table_models
 from ...retention.prune import REASON, PruneOptions, PruneResult, prune
-from ...retention.rules import rules
+from ...retention.rules import parse_rules
 from ..arguments import operator, select_models
 from ..progress import Progress
 
@@ -53,7 +53,9 @@ class Command(BaseCommand):
         for result in results:
             self.stdout.write(_summary(result, options["dry_run"]))
         roots_without_rules = [
-            root for root in roots(models) if not rules(root.django_simpletask3_retention)
+            root
+            for root in table_models(models)
+            if not parse_rules(root.django_simpletask3_retention)
         ]
         for root in roots_without_rules if options["verbosity"] > 1 or not results else ():
             self.stdout.write(f"{root._meta.label}: keeps everything")

@@ -21,7 +21,7 @@ class Claims:
         rest = get_queue().seconds_to_next_expiry()
         # What is claimed after this look does not end before the shortest claim does.
         self._calm = min(rest, _shortest()) + _LATE if rest > 0 else 0.0
-        return 0 if rest > 0 else service.messages()
+        return 0 if rest > 0 else service.requeue_expired_claims()
 
     def calm(self) -> float:
         """The seconds until a claim that nobody has renewed was over for too long."""

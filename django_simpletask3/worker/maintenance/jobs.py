@@ -80,14 +80,14 @@ def redis_chores(outlook: Outlook) -> dict[str, Chore]:
     claims = Claims()
 
     def ring() -> int:
-        return service.silent() if outlook.fresh().waits else 0
+        return service.push_overdue() if outlook.fresh().waits else 0
 
     return {
-        "forgotten": Chore(service.forgotten, _SOMETIMES),
+        "forgotten": Chore(service.detect_redis_reset, _SOMETIMES),
         # Called when there is something to do for it, too.
         "silent": Chore(ring, _SELDOM),
         "messages": Chore(claims.look, _SOMETIMES, calm=claims.calm),
-        "strangers": Chore(service.strangers, float("inf")),
+        "strangers": Chore(service.adopt_foreign_claims, float("inf")),
     }
 
 

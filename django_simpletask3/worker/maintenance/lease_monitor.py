@@ -11,10 +11,10 @@ from django.db import Error
 
 from ... import control
 from ...db import clock
-from ...models.registry import tables
+from ...models.registry import models_by_database
 from ...models.task import SimpleTask
 from ...recovery import due_check, service
-from ...recovery.due_check import Glance
+from ...recovery.due_check import DueTimes
 from ...states import Status
 from ..node.worker_name import is_known_dead
 from .pacing import Timetable
@@ -40,7 +40,7 @@ class Watch:
 
     def look(self) -> int:
         """Recover the tasks whose lease has ended, and call whoever rings; the number recovered."""
-        began, home, places = time.monotonic(), _home(), tables()
+        began, home, places = time.monotonic(), _home(), models_by_database()
         if home is not None:
             places = {home: [], **places}
         seen = {using: self._glance(using, roots, home) for using, roots in places.items()}
@@ -48,32 +48,36 @@ class Watch:
         # What could not be seen is treated as due: then each table fails, or not, by itself.
         is_blind = any(glance is None and places[using] for using, glance in seen.items())
         is_deaf = home is None or seen[home] is None
-        self._is_calm = not is_blind and all(glance.is_calm for glance in found)
+        self._is_calm = not is_blind and all(glance.is_idle for glance in found)
         self._outlook.note(
             Seen(
                 began,
-                runs=is_blind or any(glance.running is not None for glance in found),
-                waits=is_blind or any(glance.pending is not None for glance in found),
-                asked=is_deaf or any(glance.asked is not None for glance in found),
+                runs=is_blind or any(glance.running_check_at is not None for glance in found),
+                waits=is_blind or any(glance.pending_check_at is not None for glance in found),
+                asked=is_deaf or any(glance.command_time is not None for glance in found),
             )
         )
         if is_blind or any(glance.is_due(Status.PENDING) for glance in found):
             self._shared.call("silent")
         if is_blind or any(glance.is_due(Status.RUNNING) for glance in found):
-            return service.expired(may_judge=self._sight.is_clear)
+            return service.recover_expired_leases(may_judge=self._sight.is_clear)
         for glance in found:
             self._sight.is_clear(glance.using)
         return 0
 
     def bury(self) -> int:
         """Recover what processes of this machine held that are gone; the number."""
-        return service.deceased(is_known_dead) if self._outlook.fresh().runs else 0
+        return (
+            service.recover_dead_local_workers(is_known_dead) if self._outlook.fresh().runs else 0
+        )
 
     def calm(self) -> float:
         """The seconds until the next look, if there is nothing to be looked after."""
         return _CALM if self._is_calm else 0.0
 
-    def _glance(self, using: str, roots: list[type[SimpleTask]], home: str | None) -> Glance | None:
+    def _glance(
+        self, using: str, roots: list[type[SimpleTask]], home: str | None
+    ) -> DueTimes | None:
         try:
             glance = _at(using, roots, with_instructions=using == home)
             if time.monotonic() - self._told_at.get(using, float("-inf")) >= _CLOCK:
@@ -94,15 +98,15 @@ def _home() -> str | None:
         return None
 
 
-def _at(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> Glance:
+def _at(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> DueTimes:
     """A glance; trouble with the table of instructions alone keeps nobody from looking at tasks."""
     try:
-        return due_check.at(using, roots, with_instructions=with_instructions)
+        return due_check.read_due_times(using, roots, with_commands=with_instructions)
     except Error:
         if not (with_instructions and roots):
             raise
-        glance = due_check.at(using, roots)
-        return replace(glance, asked=clock.now(using))
+        glance = due_check.read_due_times(using, roots)
+        return replace(glance, command_time=clock.now(using))
 
 
 #: Seconds without a look after which a database counts as having been out of sight, and those that

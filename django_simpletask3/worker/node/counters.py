@@ -25,9 +25,9 @@ class Counters:
 
     def count(self, run: Run) -> None:
         """Add one for how ``run`` ended."""
-        if run.move is None:
+        if run.transition is None:
             return
-        column = 3 if run.move.event is None else _COLUMN.get(run.move.kind, 3)
+        column = 3 if run.transition.event is None else _COLUMN.get(run.transition.kind, 3)
         with self._lock:
             values = list(struct.unpack_from(_FORMAT, self._memory, self._offset))
             values[column] += 1

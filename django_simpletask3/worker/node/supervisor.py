@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from django.db import connections
 
-from ...conf.backoff import exponential
+from ...conf.backoff import exponential_delay
 from ...conf.options import options
 from ...models.task import SimpleTask
 from ..loop import Stopping
@@ -181,7 +181,7 @@ class Supervisor:
             return
         # A first death is answered at once, repeated quick ones more slowly: no loop spins.
         longest = _SHORT_REST if failures < _MANY_FAILURES else _LONG_REST
-        rest = 0.0 if failures <= 1 else exponential(failures, base=0.05, cap=longest)
+        rest = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
         self._starts.append((time.monotonic() + rest, child.slot, predecessors, failures))
 
     def _start_due(self) -> None:

@@ -12,7 +12,7 @@ from django_simpletask3.admin.timeline.inline import TimelineFormSet
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.ledger.fields import KIND
-from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.admin.steps import ZOO, kinds, make, step, text, url
@@ -411,7 +411,7 @@ def test_looking_takes_few_queries(superuser, running_task, django_assert_num_qu
 
 def test_parents_and_children_are_a_click_away(superuser, running_task) -> None:
     child = Invoice.objects.create()
-    Invoice.objects.filter(pk=child.pk).bookkeep(parent=name_of(running_task))
+    Invoice.objects.filter(pk=child.pk).update_managed(parent=task_reference(running_task))
     child.refresh_from_db()
 
     of_child, of_parent = (superuser.get(url(task)) for task in (child, running_task))
@@ -422,7 +422,7 @@ def test_parents_and_children_are_a_click_away(superuser, running_task) -> None:
 
 @pytest.mark.parametrize("name", ["testapp.Invoice#digest", "gone.Model:7", "", ":", "<b>:<i>"])
 def test_a_parent_that_has_no_page_is_named(superuser, pending_task, name) -> None:
-    Invoice.objects.filter(pk=pending_task.pk).bookkeep(parent=name)
+    Invoice.objects.filter(pk=pending_task.pk).update_managed(parent=name)
 
     response = superuser.get(url(pending_task))
 

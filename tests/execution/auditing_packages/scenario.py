@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django_simpletask3.context import task_context
 from django_simpletask3.execution import finish, perform
 from django_simpletask3.execution.run import Run
-from django_simpletask3.ledger.task_row import name_of
+from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.transition import Transition
 from django_simpletask3.transitions.writer import apply
@@ -24,8 +24,8 @@ def run(task: Any) -> None:
     apply(task, EventKind.START, worker="w1")
     perform.perform(one := Run(task, "w1"))
     finish.finish([one])
-    assert isinstance(one.move, Transition)
-    assert one.move.kind is EventKind.ACK, one.move.error_data
+    assert isinstance(one.transition, Transition)
+    assert one.transition.kind is EventKind.ACK, one.transition.error_data
 
 
 @pytest.fixture
@@ -80,4 +80,4 @@ def test_pghistory_notes_user_and_task(task: Booking, user: User) -> None:
 
     last = Events.objects.tracks(task.account).order_by("pgh_created_at").last()
     assert last is not None
-    assert last.pgh_context == {"user": str(user.pk), "actor": "ada", "task": name_of(task)}
+    assert last.pgh_context == {"user": str(user.pk), "actor": "ada", "task": task_reference(task)}
