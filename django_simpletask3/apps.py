@@ -17,6 +17,7 @@ class DjangoSimpletask3Config(AppConfig):
     def ready(self) -> None:
         from django.core.management.commands import makemigrations, migrate
 
+        from . import checks  # noqa: F401 - registers the checks
         from .models.permissions import create_permissions
         from .schema import autodetector, drop_guard, protection_state
 

@@ -95,7 +95,7 @@ def test_a_message_pushed_while_it_runs_goes_in_again_after_its_end(queue, claim
 
 
 def test_a_stolen_message_runs_elsewhere_and_its_holder_is_refused(queue, claimed, claim):
-    answers = queue.push(CHANNEL, [("a", "new")], steal=True)
+    answers = queue.push(CHANNEL, [("a", "new")], take_over=True)
     thief = claim()
 
     assert answers == ["pushed"]
@@ -492,7 +492,7 @@ def test_of_a_finished_message_stays_how_it_ended(queue, claimed, raw, settle, e
 def test_a_former_holder_can_settle_nothing_that_another_has_finished(
     queue, claimed, claim, settle
 ):
-    queue.push(CHANNEL, [("a", 2)], steal=True)
+    queue.push(CHANNEL, [("a", 2)], take_over=True)
     queue.ack_many([claim()])
 
     assert getattr(queue, settle)([claimed]) == [False]

@@ -14,7 +14,7 @@ LEASES, WAITS = f"{PREFIX}:x:leases", f"{PREFIX}:x:waits"
 
 
 def wait(queue, seat, timeout=0.05):
-    return queue.claim(CHANNEL, worker="w", lease=60, timeout=timeout, seat=seat)
+    return queue.claim(CHANNEL, worker="w", lease=60, timeout=timeout, waiter=seat)
 
 
 def ends(raw):
@@ -57,7 +57,7 @@ def test_what_comes_to_a_seat_is_taken_at_once_with_what_follows(queue):
     wait(queue, seat)
     waiter = threading.Thread(
         target=lambda: taken.extend(
-            queue.claim(CHANNEL, worker="w", lease=60, timeout=30, limit=2, seat=seat)
+            queue.claim(CHANNEL, worker="w", lease=60, timeout=30, limit=2, waiter=seat)
         )
     )
     waiter.start()

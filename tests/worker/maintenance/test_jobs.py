@@ -209,7 +209,7 @@ def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settin
 def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
     """Whenever somebody asks which workers hold something, and which tasks wait."""
     asked = Diary()
-    for name in ("deceased", "silent"):
+    for name in ("recover_dead_local_workers", "push_overdue"):
         write = asked.writing(name)
         monkeypatch.setattr(
             f"django_simpletask3.recovery.service.{name}", lambda *_, write=write: write()
@@ -226,9 +226,15 @@ def look_after(outlook: Outlook) -> None:
     ("age", "runs", "waits", "asks"),
     [
         pytest.param(0.0, False, False, [], id="nothing is there"),
-        pytest.param(0.0, True, False, ["deceased"], id="something runs"),
-        pytest.param(0.0, False, True, ["silent"], id="something waits"),
-        pytest.param(6.0, False, False, ["deceased", "silent"], id="nothing was there"),
+        pytest.param(0.0, True, False, ["recover_dead_local_workers"], id="something runs"),
+        pytest.param(0.0, False, True, ["push_overdue"], id="something waits"),
+        pytest.param(
+            6.0,
+            False,
+            False,
+            ["recover_dead_local_workers", "push_overdue"],
+            id="nothing was there",
+        ),
     ],
 )
 def test_only_a_fresh_look_proves_that_nothing_is_there(
@@ -245,7 +251,7 @@ def test_only_a_fresh_look_proves_that_nothing_is_there(
 def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
     look_after(Outlook())
 
-    assert asked == ["deceased", "silent"]
+    assert asked == ["recover_dead_local_workers", "push_overdue"]
 
 
 @pytest.mark.django_db(databases="__all__")
@@ -285,7 +291,7 @@ def test_a_look_tells_of_what_operators_ask() -> None:
 
 
 @pytest.mark.django_db(databases="__all__")
-@pytest.mark.parametrize("broken", ["home", "times"])
+@pytest.mark.parametrize("broken", ["command_database", "command_times"])
 def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
     broken: str, monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
