@@ -1,11 +1,11 @@
 """The operations that migrations of task apps import."""
 
-from .schema.backfill import BeginStreams, UpgradeFrom01
+from .schema.backfill import BackfillEvents, UpgradeFrom01
 from .schema.partition import ExtendPartitions, PartitionEvents
 from .schema.protect import DropHistory, ProtectEvents
 
 __all__ = [
-    "BeginStreams",
+    "BackfillEvents",
     "DropHistory",
     "ExtendPartitions",
     "PartitionEvents",

@@ -58,7 +58,7 @@ FILL = {
     "postgresql": _INTO + f"SELECT {_ROW} FROM generate_series(1, {{rows}})",
     "mysql": _INTO + f"SELECT {_ROW} FROM seq_1_to_{{rows}}",
 }
-#: Rows that BeginStreams need not look at, so that a part of them can stand for all.
+#: Rows that BackfillEvents need not look at, so that a part of them can stand for all.
 _EVENTS = (
     "INSERT INTO app_invoiceevent (sequence, kind, from_status, to_status, attempt, event_time, "
     "worker, actor, reason, data, digest, task_id) SELECT 1, 'enqueue', NULL, 0, 0, '2026-01-01', "

@@ -21,7 +21,7 @@ from . import inferred_events, legacy_encoding
 _BATCH_SIZE = 500
 
 
-class BeginStreams(ModelOperation):
+class BackfillEvents(ModelOperation):
     """Give each row of a task model that has no events the ones that its status implies.
 
     The events say ``adopted`` and carry the times of the row. With ``status`` all these rows get
@@ -114,7 +114,7 @@ class BeginStreams(ModelOperation):
 
     @property
     def migration_name_fragment(self) -> str:
-        return f"begin_streams_{self.name_lower}"
+        return f"backfill_events_{self.name_lower}"
 
     def _convert_row(self, row: Any) -> None:
         """Let the columns of ``row`` hold what this version understands."""
@@ -135,8 +135,8 @@ class BeginStreams(ModelOperation):
             ) from None
 
 
-class UpgradeFrom01(BeginStreams):
-    """BeginStreams for the rows of django-simpletask3 0.1.x: reads their encrypted results, too.
+class UpgradeFrom01(BackfillEvents):
+    """BackfillEvents for the rows of django-simpletask3 0.1.x: reads their encrypted results, too.
 
     The keys are SECRET_KEY and SECRET_KEY_FALLBACKS. Raises CommandError, and changes nothing of
     that batch, if none of them opens a result, unless ``keep_unreadable``: then its text stays.

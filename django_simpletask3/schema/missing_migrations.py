@@ -12,7 +12,7 @@ from django.db.migrations.operations import RenameModel
 from django.db.migrations.state import ProjectState
 
 from .autodetector import event_models, is_event_model, task_model_key
-from .backfill import BeginStreams
+from .backfill import BackfillEvents
 from .partition import PartitionEvents
 from .protection_state import flatten, models_with_operation, protected_event_models
 
@@ -28,7 +28,7 @@ class Template(StrEnum):
     """What can be written for an app; the name of its file, and of the migration."""
 
     UPGRADE = "upgrade_from_0_1"
-    BEGIN = "begin_streams"
+    BACKFILL = "backfill_events"
     PROTECT = "protect_events"
     PARTITION = "partition_events"
     EXTEND = "extend_partitions"
@@ -112,9 +112,9 @@ def _track_backfills(
     for name in before.keys() & after.keys():
         if after[name] >= _TASK_COLUMNS and not before[name] >= _TASK_COLUMNS:
             is_01 = before[name] >= _COLUMNS_OF_01
-            history.backfills[name] = Template.UPGRADE if is_01 else Template.BEGIN
+            history.backfills[name] = Template.UPGRADE if is_01 else Template.BACKFILL
     backfill_operations = (
-        op for op in flatten(migration.operations) if isinstance(op, BeginStreams)
+        op for op in flatten(migration.operations) if isinstance(op, BackfillEvents)
     )
     for settled_name in [
         *(history.backfills.keys() - after.keys()),

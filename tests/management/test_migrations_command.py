@@ -91,7 +91,7 @@ def test_a_renamed_model_lacks_what_it_lacked(made: Project) -> None:
 
     said = made.manage(COMMAND, "app")
 
-    assert "0005_begin_streams.py: Paper\n" in said
+    assert "0005_backfill_events.py: Paper\n" in said
     assert "0006_protect_events.py: InvoiceEvent, PaperEvent\n" in said
 
 

@@ -19,7 +19,7 @@ from django_simpletask3.audit.check import audit
 from django_simpletask3.ledger.tombstone import Tombstone
 from django_simpletask3.models.registry import databases_of
 from django_simpletask3.schema import backfill, legacy_encoding
-from django_simpletask3.schema.backfill import BeginStreams, UpgradeFrom01
+from django_simpletask3.schema.backfill import BackfillEvents, UpgradeFrom01
 from django_simpletask3.states import Status
 from tests.steps import TABLES, label_of, new, saved, stream_of
 from tests.testapp.models import Elsewhere, Invoice, TextKeyed, UuidKeyed
@@ -55,7 +55,7 @@ def older(model: type[Any], status: Any = Status.SUCCESS, **columns: Any) -> Any
     return models.QuerySet(model, using=using).get(pk=task.pk)
 
 
-def migrated(operation: BeginStreams, model: type[Any], *, backwards: bool = False) -> None:
+def migrated(operation: BackfillEvents, model: type[Any], *, backwards: bool = False) -> None:
     """Run ``operation`` on every database as migrate does."""
     state = as_migrations_know_it()
     for using in databases_of(model):
@@ -76,7 +76,7 @@ def as_migrations_know_it() -> ProjectState:
 
 
 def begun(model: type[Any], **asked: Any) -> None:
-    migrated(BeginStreams(model._meta.model_name, **asked), model)
+    migrated(BackfillEvents(model._meta.model_name, **asked), model)
 
 
 def found(model: type[Any]) -> list[Any]:
@@ -225,7 +225,7 @@ def test_going_back_takes_away_what_was_made_up(model: type[Any], status: Status
     task = older(model, status, start_time=at(5), done_time=at(9), result_time=at(9))
     begun(model)
 
-    migrated(BeginStreams(model._meta.model_name), model, backwards=True)
+    migrated(BackfillEvents(model._meta.model_name), model, backwards=True)
 
     row = models.QuerySet(model, using=task._state.db).get(pk=task.pk)
     assert kinds(task) == []
@@ -247,7 +247,7 @@ def test_going_back_leaves_what_has_happened_since() -> None:
     Invoice.objects.get(pk=moved_on.pk).note("looked at")
     saved_since = saved(Invoice)
 
-    migrated(BeginStreams("invoice"), Invoice, backwards=True)
+    migrated(BackfillEvents("invoice"), Invoice, backwards=True)
 
     assert kinds(moved_on) == ["enqueue", "note"]
     assert kinds(saved_since) == ["enqueue"]
@@ -259,7 +259,7 @@ def test_going_back_leaves_a_row_whose_events_are_not_all_there() -> None:
     begun(Invoice)
     stream_of(task)[-1]._meta.model._base_manager.filter(sequence=3)._raw_delete("default")
 
-    migrated(BeginStreams("invoice"), Invoice, backwards=True)
+    migrated(BackfillEvents("invoice"), Invoice, backwards=True)
 
     assert kinds(task) == ["enqueue", "start"]
     assert Invoice.objects.get(pk=task.pk).sequence == 3

@@ -58,7 +58,7 @@ def grown(server_project: Project) -> Project:
 
 def test_old_rows_get_a_history_and_are_not_run(grown: Project) -> None:
     said = grown.manage("django-simpletask3-migrations", "app")
-    assert "0003_begin_streams.py: Report" in said
+    assert "0003_backfill_events.py: Report" in said
     assert "0004_protect_events.py: ReportEvent" in said
     grown.manage("migrate", "-v0")
     grown.shell('Report(title="c").save(); told = 1')
@@ -74,7 +74,7 @@ def test_old_rows_get_a_history_and_are_not_run(grown: Project) -> None:
 
 
 def test_old_rows_may_be_run_on_purpose(grown: Project) -> None:
-    grown.manage("django-simpletask3-migrations", "app", "--template", "begin_streams")
+    grown.manage("django-simpletask3-migrations", "app", "--template", "backfill_events")
     path = grown.migrations()[-1]
     path.write_text(path.read_text().replace("Status.CANCELED)", "Status.PENDING)"))
     grown.manage("migrate", "-v0")
@@ -110,7 +110,7 @@ def test_the_way_back_is_open_until_something_has_happened(grown: Project) -> No
 def test_a_migration_that_is_killed_goes_on_where_it_was(grown: Project) -> None:
     grown.manage("migrate", "-v0")
     grown.shell(MANY)
-    grown.manage("django-simpletask3-migrations", "app", "--template", "begin_streams")
+    grown.manage("django-simpletask3-migrations", "app", "--template", "backfill_events")
 
     migrating = subprocess.Popen(
         [grown.python, "manage.py", "migrate", "-v0"],

@@ -22,7 +22,7 @@ from ...schema.protect import PACKAGE
 from ...schema.safe_fields import replace_safe_fields
 from ...schema.templates import render
 
-_DEFAULT_TEMPLATES = (Template.UPGRADE, Template.BEGIN, Template.PROTECT)
+_DEFAULT_TEMPLATES = (Template.UPGRADE, Template.BACKFILL, Template.PROTECT)
 _SAFE_FIELDS = (
     "Migrations of 0.1.x import django_safe_fields, which is not installed. Install it, or let "
     "--replace-safe-fields write plain text columns in its place."
@@ -145,7 +145,7 @@ def _extra_dependencies(
     """The migrations of other apps that one from ``template`` depends on."""
     if template is Template.PROTECT:
         return [(PACKAGE, "0001_initial")]
-    if template in (Template.BEGIN, Template.UPGRADE):
+    if template in (Template.BACKFILL, Template.UPGRADE):
         return [(app, _newest_migration(loader, app)) for app in event_model_apps(loader, label)]
     return []
 
