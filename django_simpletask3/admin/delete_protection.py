@@ -12,24 +12,24 @@ from django.utils.translation import gettext as _
 from ..ledger.task_row import table_model
 from ..models.task import SimpleTask
 from ..transitions.legal_holds import pks_on_hold
-from .html.values import visible
+from .html.values import escape_invisible
 
 
-def on_hold(objs: Sequence[Any]) -> list[str]:
+def hold_messages(objs: Sequence[Any]) -> list[str]:
     """A sentence for each task on legal hold that would be deleted with ``objs``, or is of them."""
     if not objs:
         return []
     using = router.db_for_write(objs[0]._meta.model)
     collector = NestedObjects(using=using, origin=objs)
     collector.collect(objs)
-    said = _("%s is on legal hold: nothing of it is deleted until the hold is lifted.")
-    return [visible(said % task) for task in _held(collector, using)]
+    message = _("%s is on legal hold: nothing of it is deleted until the hold is lifted.")
+    return [escape_invisible(message % task) for task in _tasks_on_hold(collector, using)]
 
 
-def _held(collector: NestedObjects, using: str) -> Iterator[Any]:
+def _tasks_on_hold(collector: NestedObjects, using: str) -> Iterator[Any]:
     by_model: Mapping[Any, Any] = collector.model_objs
-    for model, found in by_model.items():
+    for model, tasks in by_model.items():
         # A multi-table task is deleted with the row of its root, which is among them.
         if issubclass(model, SimpleTask) and table_model(model) is model._meta.concrete_model:
-            pks = pks_on_hold(table_model(model), using, [task.pk for task in found])
-            yield from (task for task in sorted(found, key=str) if task.pk in pks)
+            pks = pks_on_hold(table_model(model), using, [task.pk for task in tasks])
+            yield from (task for task in sorted(tasks, key=str) if task.pk in pks)

@@ -13,7 +13,7 @@ from ..models.task import Delivery, Tombstone
 from ..subscriptions import retry
 
 
-class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: Any) -> bool:
         return False
 
@@ -37,7 +37,7 @@ class DeadFilter(admin.SimpleListFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(_ReadOnly):
+class DeliveryAdmin(_ReadOnlyAdmin):
     """What durable subscribers have not dealt with yet; it can be retried, or given up."""
 
     list_display = (
@@ -77,7 +77,7 @@ class DeliveryAdmin(_ReadOnly):
 
 
 @admin.register(Tombstone)
-class TombstoneAdmin(_ReadOnly):
+class TombstoneAdmin(_ReadOnlyAdmin):
     """What was deleted on purpose, when, why and by whom."""
 
     list_display = ("time", "model", "scope", "tasks", "events", "reason", "actor", "digest")

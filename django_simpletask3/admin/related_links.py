@@ -21,11 +21,11 @@ from ..models.task import Dashboard, SimpleTask
 from ..monitoring import problems
 from ..monitoring.scope import QueryScope
 from .html import badges
-from .html.values import visible
+from .html.values import escape_invisible
 from .viewer import Viewer, viewer_of
 
 #: Children that are shown, of each table.
-MOST = 20
+MAX_CHILDREN = 20
 
 _Line = tuple[SafeString | str, SafeString | str]
 
@@ -33,15 +33,15 @@ _Line = tuple[SafeString | str, SafeString | str]
 def parent(task: Any) -> SafeString | str:
     """A link to the task whose body enqueued ``task``; empty if none did."""
     name = task.parent or ""
-    place, _, key = name.partition(":")
-    label, _, alias = place.partition("@")
+    model_and_database, _, key = name.partition(":")
+    label, _, alias = model_and_database.partition("@")
     try:
         model: Any = apps.get_model(label)
     except (LookupError, ValueError):
-        return visible(name)
+        return escape_invisible(name)
     viewer = viewer_of(task)
     if viewer is None or not key or not issubclass(model, SimpleTask):
-        return visible(name)
+        return escape_invisible(name)
     return viewer.link(model, alias or router.db_for_write(model), key, name)
 
 
@@ -54,11 +54,11 @@ def children(task: Any) -> SafeString | str:
     viewer = viewer_of(task)
     if viewer is None:
         return ""
-    silent: dict[str, str] = {}
-    scope = viewer.scope(silent)
-    found = scope.query_databases(partial(_children, scope, viewer, task_reference(task)))
-    lines = [line for together in found for line in together]
-    for alias, error in silent.items():
+    unreachable: dict[str, str] = {}
+    scope = viewer.scope(unreachable)
+    line_groups = scope.query_databases(partial(_child_lines, scope, viewer, task_reference(task)))
+    lines = [line for group in line_groups for line in group]
+    for alias, error in unreachable.items():
         lines.append((problems.unreachable_database(alias, error).translate(in_full=False), ""))
     if not lines:
         return ""
@@ -69,16 +69,16 @@ def queue(site: Any, task: Any) -> SafeString | str:
     """A link to the row of the task's queue on the dashboard: of the model it was saved as."""
     root, using = table_model(type(task)), write_database(task)
     model = saved_models(root, using, [task.pk])[task.pk]
-    return _on_dashboard(site, task, f"queue-{model._meta.label}", model.get_event_channel())
+    return _dashboard_link(site, task, f"queue-{model._meta.label}", model.get_event_channel())
 
 
 def worker(site: Any, task: Any) -> SafeString | str:
     """A link to the row of the task's worker on the dashboard; empty if it has none."""
-    return _on_dashboard(site, task, f"worker-{task.worker}", task.worker) if task.worker else ""
+    return _dashboard_link(site, task, f"worker-{task.worker}", task.worker) if task.worker else ""
 
 
-def _children(
-    scope: QueryScope, viewer: Viewer, name: str, using: str, together: list[type[SimpleTask]]
+def _child_lines(
+    scope: QueryScope, viewer: Viewer, name: str, using: str, roots: list[type[SimpleTask]]
 ) -> list[_Line]:
     key = Cast("pk", CharField(max_length=255))
     queries = {
@@ -86,28 +86,28 @@ def _children(
         .filter(parent=name)
         .order_by("pk")
         .values_list(key, "status")
-        for root in together
+        for root in roots
     }
     lines: list[_Line] = []
-    for root, found in first_rows(using, queries, MOST + 1).items():
-        for text, status in found[:MOST]:
-            pk = str(_key(root).to_python(text))
+    for root, rows in first_rows(using, queries, MAX_CHILDREN + 1).items():
+        for text, status in rows[:MAX_CHILDREN]:
+            pk = str(_pk_field(root).to_python(text))
             lines.append((viewer.link(root, using, pk), badges.status(status)))
-        if len(found) > MOST:
+        if len(rows) > MAX_CHILDREN:
             lines.append(("…", ""))
     return lines
 
 
-def _key(root: type[SimpleTask]) -> Any:
+def _pk_field(root: type[SimpleTask]) -> Any:
     return root._meta.pk
 
 
-def _on_dashboard(site: Any, task: Any, anchor: str, words: str) -> SafeString | str:
+def _dashboard_link(site: Any, task: Any, anchor: str, text: str) -> SafeString | str:
     viewer = viewer_of(task)
     if viewer is not None and not viewer.may_view(Dashboard):
-        return visible(words)
+        return escape_invisible(text)
     try:
-        page = reverse(f"{site.name}:django_simpletask3_dashboard_changelist")
+        url = reverse(f"{site.name}:django_simpletask3_dashboard_changelist")
     except NoReverseMatch:
-        return visible(words)
-    return format_html('<a href="{}#{}">{}</a>', page, anchor, visible(words))
+        return escape_invisible(text)
+    return format_html('<a href="{}#{}">{}</a>', url, anchor, escape_invisible(text))

@@ -22,12 +22,12 @@ from ..ledger.projection import PROJECTED
 from ..models import permissions
 from ..models.task import SimpleTask
 from . import changelist, delete_protection, related_links
-from .actions.actions import ACTIONS, refuse_forbidden
+from .actions.actions import ADMIN_ACTIONS, reject_forbidden_action
 from .changelist import TaskChangeList, TaskPaginator
 from .html import badges, times, values
 from .timeline import live
 from .timeline.inline import TaskEventInline
-from .viewer import Viewer, remember
+from .viewer import Viewer, attach_viewer
 
 # Django's own class takes a type parameter only from the type checker.
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ _READ_ONLY = (
 
 
 # By status lists are filtered: in a table of which most have one status, sorting by it sorts all.
-_UNSORTED = frozenset({"attempt", "worker_label", "add_time", "status_badge"})
+_UNSORTABLE = frozenset({"attempt", "worker_label", "add_time", "status_badge"})
 
 
 class SimpleTaskAdmin(_ModelAdmin):
@@ -110,7 +110,7 @@ class SimpleTaskAdmin(_ModelAdmin):
     paginator = TaskPaginator
     # Counting all rows again would be for a number nobody needs; the table may be a large one.
     show_full_result_count = False
-    actions = ACTIONS
+    actions = ADMIN_ACTIONS
 
     class Media:
         css = {"all": ("django_simpletask3/admin.css",)}
@@ -151,7 +151,7 @@ class SimpleTaskAdmin(_ModelAdmin):
     # Who acts: every event that a page makes names its user.
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
-        refuse_forbidden(self, request)
+        reject_forbidden_action(self, request)
         with task_context(actor=request.user):
             return super().changelist_view(request, extra_context)
 
@@ -169,18 +169,18 @@ class SimpleTaskAdmin(_ModelAdmin):
         with task_context(actor=request.user):
             try:
                 return super().delete_view(request, object_id, extra_context)
-            except TaskHeld as held:
-                return self._spared(request, held)
+            except TaskHeld as error:
+                return self._redirect_with_error(request, error)
 
-    def _spared(self, request: Any, held: TaskHeld) -> HttpResponseRedirect:
+    def _redirect_with_error(self, request: Any, error: TaskHeld) -> HttpResponseRedirect:
         # Somebody put the hold on after Django had asked what protects the tasks.
-        self.message_user(request, values.visible(str(held)), messages.ERROR)
+        self.message_user(request, values.escape_invisible(str(error)), messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
     def get_deleted_objects(self, objs: Any, request: Any) -> Any:
         """As Django's; tasks on legal hold are protected, and say so."""
-        found, counts, needed, protected = super().get_deleted_objects(objs, request)
-        return found, counts, needed, [*protected, *delete_protection.on_hold(objs)]
+        to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        return to_delete, counts, perms_needed, [*protected, *delete_protection.hold_messages(objs)]
 
     def get_urls(self) -> Any:
         """As Django's, and where a task's page asks what is new."""
@@ -194,31 +194,31 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     def timeline_view(self, request: Any, object_id: str) -> Any:
         """The task as it stands, as JSON, for its page; who may view the task may ask."""
-        return live.answer(self, request, unquote(object_id))
+        return live.task_response(self, request, unquote(object_id))
 
     # The list
 
-    def response_action(self, request: Any, queryset: Any, *where: Any, **more: Any) -> Any:
+    def response_action(self, request: Any, queryset: Any, *args: Any, **kwargs: Any) -> Any:
         """As Django's; "select all" means as many as the list says that there are, and no more."""
         if request.POST.get("select_across", "0") != "0":
-            pks = list(queryset.values_list("pk", flat=True)[: changelist.MOST_LISTED + 1])
-            if len(pks) > changelist.MOST_LISTED:
+            pks = list(queryset.values_list("pk", flat=True)[: changelist.MAX_LISTED + 1])
+            if len(pks) > changelist.MAX_LISTED:
                 queryset = queryset.filter(pk__in=pks[:-1])
-        deletes = "delete_selected" in request.POST.getlist("action")
+        is_deletion = "delete_selected" in request.POST.getlist("action")
         # Django logs what it will delete before it does. Ours have transactions of their own.
-        together = transaction.atomic(using=router.db_for_write(LogEntry))
+        log_transaction = transaction.atomic(using=router.db_for_write(LogEntry))
         try:
-            with together if deletes else nullcontext():
-                return super().response_action(request, queryset, *where, **more)
-        except TaskHeld as held:
-            return self._spared(request, held)
+            with log_transaction if is_deletion else nullcontext():
+                return super().response_action(request, queryset, *args, **kwargs)
+        except TaskHeld as error:
+            return self._redirect_with_error(request, error)
 
     def get_changelist(self, request: Any, **kwargs: Any) -> Any:
         return TaskChangeList
 
     def get_sortable_by(self, request: Any) -> Any:
         """What the list shows, but for columns of ours by which no index sorts."""
-        return [name for name in super().get_sortable_by(request) if name not in _UNSORTED]
+        return [name for name in super().get_sortable_by(request) if name not in _UNSORTABLE]
 
     def get_ordering(self, request: Any) -> Any:
         """Newest first, where neither the admin nor the model says otherwise.
@@ -226,8 +226,8 @@ class SimpleTaskAdmin(_ModelAdmin):
         Nothing for keys that are not counted: the list, which knows how long it is, decides.
         """
         ordering = super().get_ordering(request) or self.opts.ordering
-        counted = isinstance(self.opts.pk, models.AutoField | models.ForeignKey)
-        return ordering or (("-pk",) if counted else ())
+        is_sequential = isinstance(self.opts.pk, models.AutoField | models.ForeignKey)
+        return ordering or (("-pk",) if is_sequential else ())
 
     # The form
 
@@ -235,14 +235,16 @@ class SimpleTaskAdmin(_ModelAdmin):
         """As Django's; the task knows for whom it is shown."""
         task = super().get_object(request, object_id, from_field)
         if task is not None:
-            remember(task, Viewer(self.admin_site, request))
+            attach_viewer(task, Viewer(self.admin_site, request))
         return task
 
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
         # Another key would be another task.
         pk = self.opts.pk
-        chosen = pk.editable and not isinstance(pk, models.AutoField) and pk.remote_field is None
-        key = (pk.name,) if chosen and obj is not None else ()
+        is_user_chosen = (
+            pk.editable and not isinstance(pk, models.AutoField) and pk.remote_field is None
+        )
+        key = (pk.name,) if is_user_chosen and obj is not None else ()
         return (*super().get_readonly_fields(request, obj), *_READ_ONLY, *key)
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
@@ -257,10 +259,14 @@ class SimpleTaskAdmin(_ModelAdmin):
         """The own columns, when to run, and what came of it; unless the admin has its own sets."""
         if self.fieldsets or self.fields:
             return super().get_fieldsets(request, obj)
-        elsewhere = {*_READ_ONLY, *flatten_fieldsets([self.schedule_fieldset])}
-        own = [name for name in self.get_fields(request, obj) if name not in elsewhere]
-        parts: list[Any] = [(None, {"fields": own}), self.schedule_fieldset, self.task_fieldset]
-        return parts[0 if own else 1 : 2 if obj is None else 3]
+        package_fields = {*_READ_ONLY, *flatten_fieldsets([self.schedule_fieldset])}
+        own_fields = [name for name in self.get_fields(request, obj) if name not in package_fields]
+        parts: list[Any] = [
+            (None, {"fields": own_fields}),
+            self.schedule_fieldset,
+            self.task_fieldset,
+        ]
+        return parts[0 if own_fields else 1 : 2 if obj is None else 3]
 
     def get_inlines(self, request: Any, obj: Any) -> Any:
         inlines = [*super().get_inlines(request, obj)]
@@ -274,22 +280,22 @@ class SimpleTaskAdmin(_ModelAdmin):
     def task_label(self, task: Any) -> str:
         """The task's own words for itself; its key where it has none."""
         model: Any = type(task)
-        unnamed = model.__str__ is SimpleTask.__str__
-        return values.visible(str(task.pk if unnamed else task))
+        has_default_str = model.__str__ is SimpleTask.__str__
+        return values.escape_invisible(str(task.pk if has_default_str else task))
 
     @admin.display(description=_("status"), ordering="status")
     def status_badge(self, task: Any) -> SafeString | str:
-        return self._nothing if task._state.adding else badges.status(task.status)
+        return self._empty_value if task._state.adding else badges.status(task.status)
 
     @admin.display(description=_("duration"))
     def run_duration(self, task: Any) -> str:
         """How long the last run took, or the running one has been going on."""
-        return times.of_run(task) or self._nothing
+        return times.run_duration(task) or self._empty_value
 
     @admin.display(description=_("waiting time"))
     def waiting_time(self, task: Any) -> str:
         """How long the task waited for its first run, or waits now, since it could have run."""
-        return times.of_waiting(task) or self._nothing
+        return times.waiting_duration(task) or self._empty_value
 
     @admin.display(description=_("worker"))
     def worker_label(self, task: Any) -> SafeString | str:
@@ -297,23 +303,23 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     @admin.display(description=_("add time"))
     def added_at(self, task: Any) -> SafeString | str:
-        return self._moment(task, task.add_time)
+        return self._format_instant(task, task.add_time)
 
     @admin.display(description=_("start time"))
     def started_at(self, task: Any) -> SafeString | str:
-        return self._moment(task, task.start_time)
+        return self._format_instant(task, task.start_time)
 
     @admin.display(description=_("done time"))
     def done_at(self, task: Any) -> SafeString | str:
-        return self._moment(task, task.done_time)
+        return self._format_instant(task, task.done_time)
 
     @admin.display(description=_("checked again at"))
     def leased_until(self, task: Any) -> SafeString | str:
-        return self._moment(task, task.check_at)
+        return self._format_instant(task, task.check_at)
 
     @admin.display(description=_("worker"))
     def worker_link(self, task: Any) -> SafeString | str:
-        return related_links.worker(self.admin_site, task) or self._nothing
+        return related_links.worker(self.admin_site, task) or self._empty_value
 
     @admin.display(description=_("queue"))
     def queue_link(self, task: Any) -> SafeString | str:
@@ -322,26 +328,26 @@ class SimpleTaskAdmin(_ModelAdmin):
     @admin.display(description=_("parent"))
     def parent_link(self, task: Any) -> SafeString | str:
         """The task whose body enqueued this one."""
-        return related_links.parent(task) or self._nothing
+        return related_links.parent(task) or self._empty_value
 
     @admin.display(description=_("children"))
     def children_links(self, task: Any) -> SafeString | str:
         """The tasks that this one's body enqueued."""
-        return related_links.children(task) or self._nothing
+        return related_links.children(task) or self._empty_value
 
     @admin.display(description=_("result"))
     def result_view(self, task: Any) -> SafeString | str:
-        return self._nothing if task.result_data is None else values.result(task.result_data)
+        return self._empty_value if task.result_data is None else values.result(task.result_data)
 
     @admin.display(description=_("error"))
     def error_view(self, task: Any) -> SafeString | str:
-        return self._nothing if task.error_data is None else values.error(task.error_data)
+        return self._empty_value if task.error_data is None else values.error(task.error_data)
 
     @property
-    def _nothing(self) -> str:
+    def _empty_value(self) -> str:
         return str(self.get_empty_value_display())
 
-    def _moment(self, task: Any, moment: datetime | None) -> SafeString | str:
-        if moment is None or task._state.adding:
-            return self._nothing
-        return times.exactly(moment)
+    def _format_instant(self, task: Any, instant: datetime | None) -> SafeString | str:
+        if instant is None or task._state.adding:
+            return self._empty_value
+        return times.format_instant(instant)

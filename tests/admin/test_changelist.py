@@ -127,7 +127,7 @@ def test_a_long_name_of_a_worker_is_shortened(superuser, pending_task) -> None:
 
 
 def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(changelist, "MOST_COUNTED", 2)
+    monkeypatch.setattr(changelist, "MAX_COUNTED", 2)
     for status in [Status.PENDING, *[Status.FAILED] * 2, *[Status.SUCCESS] * 3]:
         step(Invoice.objects.create(), status)
 
@@ -155,7 +155,7 @@ def test_a_status_leads_to_its_tasks(superuser) -> None:
 
 
 def test_no_more_rows_are_counted_than_pages_show(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(changelist, "MOST_LISTED", 4)
+    monkeypatch.setattr(changelist, "MAX_LISTED", 4)
     Invoice.objects.bulk_enqueue({"amount": n} for n in range(6))
 
     page = superuser.get(url(Invoice))
@@ -168,7 +168,7 @@ def test_keys_that_do_not_tell_are_sorted_by_age_if_they_are_few(superuser, monk
     tasks = [TextKeyed.objects.create(id=key) for key in "bca"]
 
     few = superuser.get(url(TextKeyed))
-    monkeypatch.setattr(changelist, "MOST_LISTED", 2)
+    monkeypatch.setattr(changelist, "MAX_LISTED", 2)
     many = superuser.get(url(TextKeyed))
     monkeypatch.setattr(site.get_model_admin(TextKeyed), "ordering", ("pk",))
     chosen = superuser.get(url(TextKeyed))
@@ -199,7 +199,7 @@ def test_dates_lead_from_years_to_days(superuser, time_machine, monkeypatch) -> 
     superuser.force_login(User.objects.get(username="root"))
 
     def choices(query: str = "") -> dict[str, str]:
-        drill = superuser.get(url(Invoice) + query).context["cl"].drill()
+        drill = superuser.get(url(Invoice) + query).context["cl"].drilldown()
         return {choice.title: choice.link for choice in drill.choices}
 
     years = choices()
@@ -211,7 +211,7 @@ def test_dates_lead_from_years_to_days(superuser, time_machine, monkeypatch) -> 
     assert list(months) == ["January 2025", "February 2025"]
     assert list(days) == [f"February {n}" for n in range(1, 10)]
     assert list(listed.result_list) == [tasks[1]]
-    assert listed.drill().back.title == "February 2025"
+    assert listed.drilldown().back.title == "February 2025"
 
 
 def test_within_one_year_months_come_first(superuser, time_machine, monkeypatch) -> None:
@@ -219,7 +219,7 @@ def test_within_one_year_months_come_first(superuser, time_machine, monkeypatch)
     done_on(time_machine, "2025-02-07", "2025-04-09")
     superuser.force_login(User.objects.get(username="root"))
 
-    drill = superuser.get(url(Invoice)).context["cl"].drill()
+    drill = superuser.get(url(Invoice)).context["cl"].drilldown()
 
     assert [choice.title for choice in drill.choices] == [
         "February 2025",
@@ -229,7 +229,7 @@ def test_within_one_year_months_come_first(superuser, time_machine, monkeypatch)
 
 
 def test_where_nothing_is_done_there_are_no_dates(superuser, pending_task) -> None:
-    assert superuser.get(url(Invoice)).context["cl"].drill() is None
+    assert superuser.get(url(Invoice)).context["cl"].drilldown() is None
 
 
 def test_dates_cost_two_ends_of_an_index(superuser, finished_task) -> None:

@@ -50,7 +50,7 @@ def test_nor_is_what_would_take_it_along(superuser, pending_task, way) -> None:
 def test_a_hold_that_comes_in_between_is_told_as_well(
     superuser, pending_task, way, monkeypatch
 ) -> None:
-    monkeypatch.setattr(delete_protection, "on_hold", lambda objs: [])
+    monkeypatch.setattr(delete_protection, "hold_messages", lambda objs: [])
     pending_task.hold("a lawsuit")
 
     page = way(superuser, Invoice, pending_task)

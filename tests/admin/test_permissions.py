@@ -9,7 +9,7 @@ from django.db.migrations.state import ProjectState
 from django.test import RequestFactory
 
 from django_simpletask3.admin.actions import actions, definitions
-from django_simpletask3.admin.actions.definitions import DEEDS
+from django_simpletask3.admin.actions.definitions import ACTIONS
 from django_simpletask3.models import permissions
 from tests.admin.steps import (
     CANCEL,
@@ -156,7 +156,7 @@ def test_a_permission_declared_for_the_whole_app_counts(staff, pending_task, act
 
 
 @pytest.mark.parametrize("model", ZOO)
-@pytest.mark.parametrize("action", {deed.permission for deed in DEEDS})
+@pytest.mark.parametrize("action", {deed.permission for deed in ACTIONS})
 @pytest.mark.django_db
 def test_every_task_model_has_its_permissions(model, action) -> None:
     named = permissions.codenames(action, model)[0].partition(".")[2]
@@ -208,7 +208,7 @@ def test_a_user_without_permissions_sees_nothing(staff, pending_task) -> None:
 @each_action
 def test_an_admin_may_refuse_some_of_the_tasks(superuser, monkeypatch, action) -> None:
     mine, theirs = Invoice.objects.create(amount=1), Invoice.objects.create(amount=2)
-    deed = next(deed for deed in DEEDS if deed.name == action)
+    deed = next(deed for deed in ACTIONS if deed.name == action)
     model_admin = admin.site.get_model_admin(Invoice)
     name = f"has_{deed.permission}_permission"
     monkeypatch.setattr(model_admin, name, lambda request, obj=None: not obj or obj.amount == 1)

@@ -87,7 +87,7 @@ def test_rows_that_the_list_does_not_show_are_not_told_of(superuser) -> None:
 
     assert "told" in told
     assert "hush-hush" not in told
-    assert "1 succeeded" in bar.said
+    assert "1 succeeded" in bar.tooltip
 
 
 def test_a_list_that_is_cut_is_left_out(superuser, monkeypatch) -> None:

@@ -15,15 +15,15 @@ from django.utils.translation import gettext_lazy as _
 
 from ...models.queryset import rows_of
 from ..html import badges
-from .definitions import Deed
+from .definitions import TaskAction
 from .selection import Selection
 
 #: Tasks of which it is asked, one by one, whether the user may touch them.
-MOST_ASKED = 1000
+MAX_CHECKED = 1000
 
-_Counts = Counter[tuple[Any, "Verdict"]]
+_Counts = Counter[tuple[Any, "Effect"]]
 
-_GIVEN = "django_simpletask3_confirmed"
+_CONFIRMED_NAME = "django_simpletask3_confirmed"
 
 
 class ReasonForm(forms.Form):
@@ -39,9 +39,9 @@ class ReasonForm(forms.Form):
     )
 
 
-def is_given(request: Any) -> bool:
+def is_confirmed(request: Any) -> bool:
     """Whether ``request`` comes from this page."""
-    return _GIVEN in request.POST
+    return _CONFIRMED_NAME in request.POST
 
 
 def reason_of(request: Any) -> str:
@@ -49,80 +49,89 @@ def reason_of(request: Any) -> str:
     return request.POST.get("reason", "").strip()[:255]  # type: ignore[no-any-return]
 
 
-class Verdict(IntEnum):
+class Effect(IntEnum):
     """What would happen to a task, in the order of the page."""
 
     DONE = 0
-    LEFT = 1
+    SKIPPED = 1
     FORBIDDEN = 2
 
 
-_SAID = {
-    Verdict.DONE: _("is done"),
-    Verdict.LEFT: _("left alone"),
-    Verdict.FORBIDDEN: _("left alone: you have no permission"),
+_EFFECT_LABELS = {
+    Effect.DONE: _("is done"),
+    Effect.SKIPPED: _("left alone"),
+    Effect.FORBIDDEN: _("left alone: you have no permission"),
 }
 
 
-def page(
-    modeladmin: Any, request: Any, selection: Selection, deed: Deed, allows: Callable[[Any], bool]
+def render_page(
+    modeladmin: Any,
+    request: Any,
+    selection: Selection,
+    task_action: TaskAction,
+    is_allowed: Callable[[Any], bool],
 ) -> TemplateResponse:
     """Ask whether ``deed`` is to be done to the tasks of ``selection``: how many it would move.
 
     ``allows`` says of a task whether the user may do it; of more than MOST_ASKED tasks the others
     are judged by their states only.
     """
-    counts = _asked(selection, deed, allows) + _guessed(selection, deed)
+    counts = _count_checked(selection, task_action, is_allowed) + _count_by_status(
+        selection, task_action
+    )
     lines = [
-        (badges.status(status), counts[status, verdict], _SAID[verdict])
-        for status, verdict in sorted(counts)
+        (badges.status(status), counts[status, effect], _EFFECT_LABELS[effect])
+        for status, effect in sorted(counts)
     ]
-    affected = sum(n for (_status, verdict), n in counts.items() if verdict is Verdict.DONE)
+    affected = sum(n for (_status, effect), n in counts.items() if effect is Effect.DONE)
     total = counts.total()
     opts = modeladmin.model._meta
     names = {"verbose_name": opts.verbose_name, "verbose_name_plural": opts.verbose_name_plural}
     context = {
         **modeladmin.admin_site.each_context(request),
-        "title": deed.description % names,
+        "title": task_action.description % names,
         "opts": opts,
         "media": modeladmin.media,
-        "explanation": deed.explanation,
+        "explanation": task_action.explanation,
         "lines": lines,
         "affected": affected,
-        "is_at_most": len(selection.pks) > MOST_ASKED,
+        "is_at_most": len(selection.pks) > MAX_CHECKED,
         "total": total,
         "objects_name": model_ngettext(opts, total),
         "form": ReasonForm(),
-        "action": deed.name,
+        "action": task_action.name,
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),
         "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
-        "confirmed_name": _GIVEN,
+        "confirmed_name": _CONFIRMED_NAME,
     }
     request.current_app = modeladmin.admin_site.name
     template = "admin/django_simpletask3/confirmation.html"
     return TemplateResponse(request, template, context)
 
 
-def _asked(selection: Selection, deed: Deed, allows: Callable[[Any], bool]) -> _Counts:
+def _count_checked(
+    selection: Selection, task_action: TaskAction, is_allowed: Callable[[Any], bool]
+) -> _Counts:
     counts: _Counts = Counter()
-    for tasks, _gone in selection.batches(MOST_ASKED):
-        allowed = [task for task in tasks if allows(task)]
-        meant = {task.pk for task in deed.meant(allowed)}
-        counts.update((task.status, Verdict.FORBIDDEN) for task in tasks if task not in allowed)
+    for tasks, _gone in selection.batches(MAX_CHECKED):
+        allowed = [task for task in tasks if is_allowed(task)]
+        applicable_pks = {task.pk for task in task_action.applicable(allowed)}
+        counts.update((task.status, Effect.FORBIDDEN) for task in tasks if task not in allowed)
         counts.update(
-            (task.status, Verdict.DONE if task.pk in meant else Verdict.LEFT) for task in allowed
+            (task.status, Effect.DONE if task.pk in applicable_pks else Effect.SKIPPED)
+            for task in allowed
         )
     return counts
 
 
-def _guessed(selection: Selection, deed: Deed) -> _Counts:
+def _count_by_status(selection: Selection, task_action: TaskAction) -> _Counts:
     counts: _Counts = Counter()
-    rest = selection.pks[MOST_ASKED:]
-    for start in range(0, len(rest), MOST_ASKED):
+    unchecked_pks = selection.pks[MAX_CHECKED:]
+    for start in range(0, len(unchecked_pks), MAX_CHECKED):
         rows = rows_of(selection.root, selection.using).filter(
-            pk__in=rest[start : start + MOST_ASKED]
+            pk__in=unchecked_pks[start : start + MAX_CHECKED]
         )
         for status in rows.values_list("status", flat=True):
-            counts[status, Verdict.DONE if status in deed.applies_to else Verdict.LEFT] += 1
+            counts[status, Effect.DONE if status in task_action.applies_to else Effect.SKIPPED] += 1
     return counts

@@ -22,11 +22,11 @@ from ...transitions.transition import Transition, next_check_time
 from ...transitions.writer import apply_all, lock
 from . import outcomes
 from .outcomes import Outcome, Sentences, outcome_of
-from .run_inline import run_here
+from .run_inline import run_tasks_inline
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class TaskAction:
     """An action: ``step`` does it to a batch of tasks for a reason, and tells what each came to."""
 
     name: str
@@ -34,65 +34,71 @@ class Deed:
     description: Any
     explanation: Any
     applies_to: frozenset[Status]
-    step: Callable[[list[Any], str], list[Outcome]]
+    run: Callable[[list[Any], str], list[Outcome]]
     sentences: Sentences
     #: What the events say if nobody gives a reason; stored, so not translated.
     reason: str
     #: Whether the streams are handed over afterwards.
     is_download: bool = False
     #: Those of the tasks to which it applies, where the status does not tell.
-    among: Callable[[list[Any]], list[Any]] | None = None
+    filter: Callable[[list[Any]], list[Any]] | None = None
 
-    def meant(self, tasks: list[Any]) -> list[Any]:
+    def applicable(self, tasks: list[Any]) -> list[Any]:
         """Those of ``tasks`` to which it would be done as they stand."""
-        found = [task for task in tasks if task.status in self.applies_to]
-        return self.among(found) if self.among is not None else found
+        candidates = [task for task in tasks if task.status in self.applies_to]
+        return self.filter(candidates) if self.filter is not None else candidates
 
 
 def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
     if not tasks:
         return []
-    still = {"status": Status.PENDING}
-    moves = [Transition(task, EventKind.NOTE, reason=reason, expected=still) for task in tasks]
+    expected = {"status": Status.PENDING}
+    transitions = [
+        Transition(task, EventKind.NOTE, reason=reason, expected=expected) for task in tasks
+    ]
     using = tasks[0]._state.db
     with transaction.atomic(using=using):
-        chosen = [move.task for move in _recorded(moves) if move.event is not None]
-        _let_run(chosen, type(tasks[0]), using)
-        ring = partial(push.push, chosen, urgent=True)
-        transaction.on_commit(ring, using=using, robust=True)
-    return [outcome_of(move) for move in moves]
+        due_tasks = [
+            transition.task
+            for transition in _apply_together(transitions)
+            if transition.event is not None
+        ]
+        _make_due(due_tasks, type(tasks[0]), using)
+        push_due = partial(push.push, due_tasks, urgent=True)
+        transaction.on_commit(push_due, using=using, robust=True)
+    return [outcome_of(transition) for transition in transitions]
 
 
-def _let_run(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
-    waiting = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
-    waiting.update_managed(run_after=None, check_at=next_check_time(None, using))
+def _make_due(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
+    rows = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
+    rows.update_managed(run_after=None, check_at=next_check_time(None, using))
     for task in tasks:
         task.run_after = None
 
 
 def _reset(tasks: list[Any], reason: str) -> list[Outcome]:
-    return _moved([_reset_of(task, reason) for task in tasks])
+    return _apply([_reset_transition(task, reason) for task in tasks])
 
 
 def _retry(tasks: list[Any], reason: str) -> list[Outcome]:
-    still = {"status": Status.FAILED}
-    return _moved([_reset_of(task, reason, expected=still) for task in tasks])
+    expected = {"status": Status.FAILED}
+    return _apply([_reset_transition(task, reason, expected=expected) for task in tasks])
 
 
-def _reset_of(task: Any, reason: str, **fence: Any) -> Transition:
+def _reset_transition(task: Any, reason: str, **fence: Any) -> Transition:
     return Transition(task, EventKind.RESET, reason=reason, values={"run_after": None}, **fence)
 
 
-def _told(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
-    return _moved([Transition(task, kind, reason=reason) for task in tasks])
+def _apply_kind(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
+    return _apply([Transition(task, kind, reason=reason) for task in tasks])
 
 
-def _held(tasks: list[Any]) -> list[Any]:
+def _tasks_on_hold(tasks: list[Any]) -> list[Any]:
     if not tasks:
         return []
     root, using = table_model(type(tasks[0])), write_database(tasks[0])
-    on_hold = pks_on_hold(root, using, [task.pk for task in tasks])
-    return [task for task in tasks if task.pk in on_hold]
+    held_pks = pks_on_hold(root, using, [task.pk for task in tasks])
+    return [task for task in tasks if task.pk in held_pks]
 
 
 def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
@@ -101,44 +107,46 @@ def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
     root, using = table_model(type(tasks[0])), write_database(tasks[0])
     with transaction.atomic(using=using):
         lock(root, using, [task.pk for task in tasks])
-        meant = _held(tasks)
-        moved = _told(EventKind.LIFT, meant, reason)
-    came_to = {task.pk: outcome for task, outcome in zip(meant, moved, strict=True)}
-    return [came_to.get(task.pk, Outcome.NOT_HELD) for task in tasks]
+        held_tasks = _tasks_on_hold(tasks)
+        lift_outcomes = _apply_kind(EventKind.LIFT, held_tasks, reason)
+    outcome_by_pk = {
+        task.pk: outcome for task, outcome in zip(held_tasks, lift_outcomes, strict=True)
+    }
+    return [outcome_by_pk.get(task.pk, Outcome.NOT_HELD) for task in tasks]
 
 
-def _moved(moves: list[Transition]) -> list[Outcome]:
-    return [outcome_of(move) for move in _recorded(moves)]
+def _apply(transitions: list[Transition]) -> list[Outcome]:
+    return [outcome_of(transition) for transition in _apply_together(transitions)]
 
 
-def _recorded(moves: list[Transition]) -> list[Transition]:
+def _apply_together(transitions: list[Transition]) -> list[Transition]:
     """Make the moves in one transaction; one by one if somebody moved one of the tasks first."""
     try:
-        apply_all(moves)
+        apply_all(transitions)
     except StaleTask:
-        for move in moves:
-            _recorded_alone(move)
-    return moves
+        for transition in transitions:
+            _apply_alone(transition)
+    return transitions
 
 
-def _recorded_alone(move: Transition) -> None:
+def _apply_alone(transition: Transition) -> None:
     try:
-        apply_all([move])
-    except StaleTask as refusal:
-        move.event, move.refusal = None, refusal
+        apply_all([transition])
+    except StaleTask as error:
+        transition.event, transition.refusal = None, error
 
 
-EXECUTE = Deed(
+EXECUTE = TaskAction(
     name="django_simpletask3_execute_for_selected",
     permission=permissions.EXECUTE,
     description=_("Execute selected %(verbose_name_plural)s now"),
     explanation=_("Waiting tasks will be the next to run, in the workers."),
     applies_to=frozenset({Status.PENDING}),
-    step=_execute,
+    run=_execute,
     sentences=outcomes.EXECUTED,
     reason="execute now",
 )
-EXECUTE_HERE = Deed(
+EXECUTE_HERE = TaskAction(
     name="django_simpletask3_execute_here_for_selected",
     permission=permissions.EXECUTE_HERE,
     description=_("Execute selected %(verbose_name_plural)s here, now"),
@@ -147,62 +155,62 @@ EXECUTE_HERE = Deed(
         "the answer. Better for a look than for long work: workers do that."
     ),
     applies_to=frozenset({Status.PENDING}),
-    step=run_here,
+    run=run_tasks_inline,
     sentences=outcomes.EXECUTED_HERE,
     reason="executed in the admin",
 )
-RESET = Deed(
+RESET = TaskAction(
     name="django_simpletask3_reset_for_selected",
     permission=permissions.RESET,
     description=_("Reset selected %(verbose_name_plural)s"),
     explanation=_("Tasks will run again, whatever they are doing; a running one is superseded."),
     applies_to=ANY,
-    step=_reset,
+    run=_reset,
     sentences=outcomes.RESET,
     reason="reset in the admin",
 )
-RETRY = Deed(
+RETRY = TaskAction(
     name="django_simpletask3_retry_for_selected",
     permission=permissions.RETRY,
     description=_("Retry failed ones of selected %(verbose_name_plural)s"),
     explanation=_("Tasks that failed will run again; others are left alone."),
     applies_to=frozenset({Status.FAILED}),
-    step=_retry,
+    run=_retry,
     sentences=outcomes.RETRIED,
     reason="retried in the admin",
 )
-CANCEL = Deed(
+CANCEL = TaskAction(
     name="django_simpletask3_cancel_for_selected",
     permission=permissions.CANCEL,
     description=_("Cancel selected %(verbose_name_plural)s"),
     explanation=_("Tasks that are not finished are called off; a running body is told to stop."),
     applies_to=ACTIVE,
-    step=partial(_told, EventKind.CANCEL),
+    run=partial(_apply_kind, EventKind.CANCEL),
     sentences=outcomes.CANCELED,
     reason="canceled in the admin",
 )
-HOLD = Deed(
+HOLD = TaskAction(
     name="django_simpletask3_hold_for_selected",
     permission=permissions.HOLD,
     description=_("Put a legal hold on selected %(verbose_name_plural)s"),
     explanation=_("Nothing of the tasks will be deleted or erased until the hold is lifted."),
     applies_to=ANY,
-    step=partial(_told, EventKind.HOLD),
+    run=partial(_apply_kind, EventKind.HOLD),
     sentences=outcomes.HELD,
     reason="held in the admin",
 )
-LIFT = Deed(
+LIFT = TaskAction(
     name="django_simpletask3_lift_for_selected",
     permission=permissions.HOLD,
     description=_("Lift the legal hold on selected %(verbose_name_plural)s"),
     explanation=_("Tasks may be deleted and erased again, as their retention says."),
     applies_to=ANY,
-    step=_lift,
+    run=_lift,
     sentences=outcomes.LIFTED,
     reason="lifted in the admin",
-    among=_held,
+    filter=_tasks_on_hold,
 )
-EXPORT = Deed(
+EXPORT = TaskAction(
     name="django_simpletask3_export_for_selected",
     permission=permissions.EXPORT,
     description=_("Export the streams of selected %(verbose_name_plural)s"),
@@ -211,9 +219,9 @@ EXPORT = Deed(
         "that it was exported."
     ),
     applies_to=ANY,
-    step=partial(_told, EventKind.NOTE),
+    run=partial(_apply_kind, EventKind.NOTE),
     sentences=outcomes.EXPORTED,
     reason="exported in the admin",
     is_download=True,
 )
-DEEDS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT)
+ACTIONS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT)

@@ -15,7 +15,7 @@ from ...audit.export import ExportWriter
 from ...ledger.task_row import table_model
 
 
-def streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
+def download_streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
     """The whole streams of tasks of ``model``, named by database and key, as a bundle.
 
     ``--verify`` proves it.
@@ -24,13 +24,13 @@ def streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
     text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
     writer = ExportWriter(text)
     database = itemgetter(0)
-    for using, found in groupby(sorted(tasks, key=database), database):
-        writer.write_tasks(table_model(model), using, [pk for _using, pk in found])
+    for using, group in groupby(sorted(tasks, key=database), database):
+        writer.write_tasks(table_model(model), using, [pk for _using, pk in group])
     writer.close()
     text.detach()
     file.seek(0)
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{model._meta.model_name}-streams-{moment}.jsonl"
+    timestamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    name = f"{model._meta.model_name}-streams-{timestamp}.jsonl"
     return FileResponse(
         file, as_attachment=True, filename=name, content_type="application/x-ndjson"
     )

@@ -137,25 +137,25 @@ EXPORTED: Sentences = {
 _ALWAYS: Sentences = {Outcome.FORBIDDEN: _FORBIDDEN, Outcome.GONE: _GONE}
 
 
-def outcome_of(move: Transition) -> Outcome:
+def outcome_of(transition: Transition) -> Outcome:
     """What ``move`` came to, judged by the state the task was in when it was asked for."""
-    if move.event is not None:
+    if transition.event is not None:
         return Outcome.DONE
-    if isinstance(move.refusal, TaskGone):
+    if isinstance(transition.refusal, TaskGone):
         return Outcome.GONE
-    if move.task.status == Status.PENDING:
+    if transition.task.status == Status.PENDING:
         return Outcome.WAITING
-    return Outcome.FINISHED if move.task.status in FINAL else Outcome.RUNNING
+    return Outcome.FINISHED if transition.task.status in FINAL else Outcome.RUNNING
 
 
 def report(modeladmin: Any, request: Any, counts: Counter[Outcome], sentences: Sentences) -> None:
     """One message for each sentence that fits; an outcome without one counts as GONE."""
-    every = {**sentences, **_ALWAYS}
+    all_sentences = {**sentences, **_ALWAYS}
     # Lazy sentences cannot be told apart by comparing them.
-    told = {id(sentence): 0 for sentence in every.values()}
+    totals = {id(sentence): 0 for sentence in all_sentences.values()}
     for outcome, count in counts.items():
-        told[id(every.get(outcome, _GONE))] += count
-    for outcome, sentence in every.items():
-        if count := told.pop(id(sentence), 0):
+        totals[id(all_sentences.get(outcome, _GONE))] += count
+    for outcome, sentence in all_sentences.items():
+        if count := totals.pop(id(sentence), 0):
             level = messages.SUCCESS if outcome is Outcome.DONE else messages.WARNING
             modeladmin.message_user(request, sentence % {"count": count}, level)

@@ -21,7 +21,7 @@ from ...worker.node.worker_name import worker_name
 from .outcomes import Outcome, outcome_of
 
 
-def run_here(tasks: list[Any], reason: str) -> list[Outcome]:
+def run_tasks_inline(tasks: list[Any], reason: str) -> list[Outcome]:
     """Start, perform and finish ``tasks``, one after the other; what each came to.
 
     As in a worker: started and finished in transactions of their own, with none open in between.
@@ -36,7 +36,7 @@ def _run(task: Any, reason: str) -> Outcome:
     if connections[write_database(task)].settings_dict.get("ATOMIC_REQUESTS"):
         return Outcome.ENCLOSED
     worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
-    start = _start(task, worker, reason)
+    start = _start_transition(task, worker, reason)
     apply_each([start])
     if start.event is None:
         return outcome_of(start)
@@ -47,7 +47,7 @@ def _run(task: Any, reason: str) -> Outcome:
     return Outcome.DONE if task.status == Status.SUCCESS else Outcome.FAILED
 
 
-def _start(task: Any, worker: str, reason: str) -> Transition:
+def _start_transition(task: Any, worker: str, reason: str) -> Transition:
     lease = policy_of(task.get_event_channel()).lease
     return Transition(
         task,

@@ -11,7 +11,7 @@ from ...models.loading import load_tasks
 from ...models.task import SimpleTask
 
 #: How many tasks are moved in one transaction.
-BATCH = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class Selection:
         """What the list has selected; whatever it was joined or counted with."""
         # Where Django itself would write the rows: the alias the admin chose, or the router's.
         using = queryset.select_for_update().db
-        found = queryset.using(using).values_list("pk", flat=True)
-        return cls(table_model(queryset.model), using, list(dict.fromkeys(found)))
+        pks = queryset.using(using).values_list("pk", flat=True)
+        return cls(table_model(queryset.model), using, list(dict.fromkeys(pks)))
 
-    def batches(self, most: int | None = None) -> Iterator[tuple[list[Any], int]]:
+    def batches(self, limit: int | None = None) -> Iterator[tuple[list[Any], int]]:
         """The tasks, of no more than the first ``most`` keys, and how many of a batch are gone."""
-        pks = self.pks[:most]
-        for start in range(0, len(pks), BATCH):
-            batch = pks[start : start + BATCH]
+        pks = self.pks[:limit]
+        for start in range(0, len(pks), BATCH_SIZE):
+            batch = pks[start : start + BATCH_SIZE]
             # As they were saved: a proxy in the list of its root rings its own bell.
             tasks = load_tasks(self.root, self.using, batch)
             yield tasks, len(batch) - len(tasks)

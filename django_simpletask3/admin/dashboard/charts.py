@@ -32,7 +32,7 @@ class Shape:
     width: float
     height: float
     series: str
-    said: str
+    tooltip: str
 
 
 @dataclass(slots=True)
@@ -68,88 +68,113 @@ class _Axis:
 
 
 Value = Callable[[TimeBucket], float | None]
-Words = Callable[[float], str]
+Formatter = Callable[[float], str]
 
 
-def charts(bars: Sequence[TimeBucket], period: Period) -> list[Chart]:
+def build_charts(buckets: Sequence[TimeBucket], period: Period) -> list[Chart]:
     """What the dashboard shows of a period."""
-    axis = _Axis([_span(bar, period) for bar in bars], _times(bars, period))
+    axis = _Axis([_format_span(bucket, period) for bucket in buckets], _axis_times(buckets, period))
     return [
-        _stacked(bars, axis),
-        _lines(bars, axis, _("Waiting time"), _of("waits"), _seconds),
-        _lines(bars, axis, _("Run time"), _of("runs"), _seconds),
-        _lines(bars, axis, _("Failure rate"), {"rate": (_("failed"), _rate)}, _percent),
+        _stacked_chart(buckets, axis),
+        _line_chart(buckets, axis, _("Waiting time"), _percentile_series("waits"), _format_seconds),
+        _line_chart(buckets, axis, _("Run time"), _percentile_series("runs"), _format_seconds),
+        _line_chart(
+            buckets,
+            axis,
+            _("Failure rate"),
+            {"rate": (_("failed"), _failure_rate)},
+            _format_percent,
+        ),
     ]
 
 
-def _of(name: str) -> dict[str, tuple[str, Value]]:
+def _percentile_series(name: str) -> dict[str, tuple[str, Value]]:
     return {
-        "median": (_("median"), lambda bar: percentile(getattr(bar, name), 0.5)),
-        "tail": (_("95 % below"), lambda bar: percentile(getattr(bar, name), 0.95)),
+        "median": (_("median"), lambda bucket: percentile(getattr(bucket, name), 0.5)),
+        "tail": (_("95 % below"), lambda bucket: percentile(getattr(bucket, name), 0.95)),
     }
 
 
-def _rate(bar: TimeBucket) -> float | None:
-    return bar.failure_rate
+def _failure_rate(bucket: TimeBucket) -> float | None:
+    return bucket.failure_rate
 
 
-def _stacked(bars: Sequence[TimeBucket], axis: _Axis) -> Chart:
+def _stacked_chart(buckets: Sequence[TimeBucket], axis: _Axis) -> Chart:
     names = {"success": _("succeeded"), "failed": _("failed")}
-    top = _nice(max((bar.succeeded + bar.failed for bar in bars), default=0))
-    chart = Chart(_("Finished tasks"), names, _whole(top), _whole(top / 2), axis.times)
-    step = _PLOT_WIDTH / len(bars)
-    for number, bar in enumerate(bars):
-        said = f"{axis.spans[number]}: {bar.succeeded} {names['success']}, "
-        said += f"{bar.failed} {names['failed']}"
-        below = 0.0
-        for series, count in (("success", bar.succeeded), ("failed", bar.failed)):
+    top = _round_up(max((bucket.succeeded + bucket.failed for bucket in buckets), default=0))
+    chart = Chart(
+        _("Finished tasks"), names, _format_number(top), _format_number(top / 2), axis.times
+    )
+    step = _PLOT_WIDTH / len(buckets)
+    for number, bucket in enumerate(buckets):
+        tooltip = f"{axis.spans[number]}: {bucket.succeeded} {names['success']}, "
+        tooltip += f"{bucket.failed} {names['failed']}"
+        stacked_height = 0.0
+        for series, count in (("success", bucket.succeeded), ("failed", bucket.failed)):
             if not count:
                 continue
             height = count / top * _PLOT_HEIGHT
-            y = chart.base - below - height
+            y = chart.base - stacked_height - height
             x = _LEFT + number * step
-            chart.shapes.append(_shape((x, y, step * 0.85, height), series, said))
-            below += height
-        if bar.succeeded or bar.failed:
-            chart.rows.append([axis.spans[number], _whole(bar.succeeded), _whole(bar.failed)])
+            chart.shapes.append(_shape((x, y, step * 0.85, height), series, tooltip))
+            stacked_height += height
+        if bucket.succeeded or bucket.failed:
+            chart.rows.append(
+                [
+                    axis.spans[number],
+                    _format_number(bucket.succeeded),
+                    _format_number(bucket.failed),
+                ]
+            )
     return chart
 
 
-def _lines(
-    bars: Sequence[TimeBucket],
+def _line_chart(
+    buckets: Sequence[TimeBucket],
     axis: _Axis,
     title: str,
     series: dict[str, tuple[str, Value]],
-    words: Words,
+    format_value: Formatter,
 ) -> Chart:
-    values = {name: [of(bar) for bar in bars] for name, (_label, of) in series.items()}
-    top = _nice(max((v for each in values.values() for v in each if v is not None), default=0))
-    names = {name: label for name, (label, _of) in series.items()}
-    chart = Chart(title, names, words(top), words(top / 2), axis.times)
-    step = _PLOT_WIDTH / len(bars)
-    told = {name: ["" if v is None else words(v) for v in each] for name, each in values.items()}
-    for name, each in values.items():
+    values = {
+        name: [value_of(bucket) for bucket in buckets]
+        for name, (_label, value_of) in series.items()
+    }
+    top = _round_up(
+        max(
+            (v for series_values in values.values() for v in series_values if v is not None),
+            default=0,
+        )
+    )
+    names = {name: label for name, (label, _value_of) in series.items()}
+    chart = Chart(title, names, format_value(top), format_value(top / 2), axis.times)
+    step = _PLOT_WIDTH / len(buckets)
+    labels = {
+        name: ["" if v is None else format_value(v) for v in series_values]
+        for name, series_values in values.items()
+    }
+    for name, series_values in values.items():
         points: list[str] = []
-        for number, value in enumerate(each):
+        for number, value in enumerate(series_values):
             if value is None:
                 continue
             x = _LEFT + (number + 0.5) * step
             y = chart.base - value / top * _PLOT_HEIGHT
-            said = f"{axis.spans[number]}: {names[name]} {told[name][number]}"
-            chart.shapes.append(_shape((x - 2.5, y - 2.5, 5, 5), name, said))
+            tooltip = f"{axis.spans[number]}: {names[name]} {labels[name][number]}"
+            chart.shapes.append(_shape((x - 2.5, y - 2.5, 5, 5), name, tooltip))
             points.append(f"{x:.1f},{y:.1f}")
         chart.lines.append((name, " ".join(points)))
-    rows = zip(axis.spans, *told.values(), strict=True)
+    rows = zip(axis.spans, *labels.values(), strict=True)
     chart.rows += [[span, *cells] for span, *cells in rows if any(cells)]
     return chart
 
 
-def _shape(box: tuple[float, float, float, float], series: str, said: str) -> Shape:
+def _shape(box: tuple[float, float, float, float], series: str, tooltip: str) -> Shape:
     x, y, width, height = (round(side, 1) for side in box)
-    return Shape(x, y, width, height, series, said)
+    return Shape(x, y, width, height, series, tooltip)
 
 
-def _nice(value: float) -> float:
+def _round_up(value: float) -> float:
     """The next of 1, 2, 5, 10, ... times a power of ten that is not below ``value``."""
     if value <= 0:
         return 1.0
@@ -161,36 +186,38 @@ def _nice(value: float) -> float:
     return next(size * step for step in (1, 2, 5, 10, 20) if size * step >= value)
 
 
-def _whole(value: float) -> str:
+def _format_number(value: float) -> str:
     return formats.number_format(round(value, 1) if value % 1 else round(value))
 
 
-def _percent(value: float) -> str:
+def _format_percent(value: float) -> str:
     return f"{formats.number_format(round(value * 100, 1))} %"
 
 
-def _seconds(value: float) -> str:
-    return times.in_words(timedelta(seconds=value))
+def _format_seconds(value: float) -> str:
+    return times.format_duration(timedelta(seconds=value))
 
 
-def _span(bar: TimeBucket, period: Period) -> str:
-    begin: Any = timezone.localtime(bar.begin) if timezone.is_aware(bar.begin) else bar.begin
+def _format_span(bucket: TimeBucket, period: Period) -> str:
+    begin: Any = (
+        timezone.localtime(bucket.begin) if timezone.is_aware(bucket.begin) else bucket.begin
+    )
     if period is Period.MONTH:
         return formats.date_format(begin, "DATE_FORMAT")
     day = "" if period is Period.HOUR else f"{formats.date_format(begin, 'MONTH_DAY_FORMAT')} "
     return f"{day}{formats.date_format(begin, 'H:i')}"
 
 
-def _times(bars: Sequence[TimeBucket], period: Period) -> list[tuple[float, str]]:
-    step = _PLOT_WIDTH / len(bars)
-    every = max(1, len(bars) // _TICKS)
-    short = "H:i" if period in (Period.HOUR, Period.DAY) else "m-d"
+def _axis_times(buckets: Sequence[TimeBucket], period: Period) -> list[tuple[float, str]]:
+    step = _PLOT_WIDTH / len(buckets)
+    interval = max(1, len(buckets) // _TICKS)
+    time_format = "H:i" if period in (Period.HOUR, Period.DAY) else "m-d"
     return [
-        (round(_LEFT + number * step, 1), formats.date_format(_local(bar), short))
-        for number, bar in enumerate(bars)
-        if number % every == 0
+        (round(_LEFT + number * step, 1), formats.date_format(_local_begin(bucket), time_format))
+        for number, bucket in enumerate(buckets)
+        if number % interval == 0
     ]
 
 
-def _local(bar: TimeBucket) -> Any:
-    return timezone.localtime(bar.begin) if timezone.is_aware(bar.begin) else bar.begin
+def _local_begin(bucket: TimeBucket) -> Any:
+    return timezone.localtime(bucket.begin) if timezone.is_aware(bucket.begin) else bucket.begin

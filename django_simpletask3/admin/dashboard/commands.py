@@ -13,59 +13,59 @@ from django.utils.translation import ngettext
 from ... import control
 from ...exceptions import QueueUnavailable
 from ...queue import get_queue
-from ..html.values import visible
+from ..html.values import escape_invisible
 from ..viewer import Viewer
 
 
-def _model_named(viewer: Viewer, label: str) -> Any:
-    found = {model._meta.label: model for model in viewer.models()}
-    if label not in found:
+def _visible_model(viewer: Viewer, label: str) -> Any:
+    visible_models = {model._meta.label: model for model in viewer.models()}
+    if label not in visible_models:
         raise PermissionDenied
-    return found[label]
+    return visible_models[label]
 
 
 def _pause(viewer: Viewer, target: str) -> Any:
-    model = _model_named(viewer, target)
+    model = _visible_model(viewer, target)
     control.pause(model)
-    said = _("%s is paused: workers start no more of its tasks within five seconds.")
-    return said % model._meta.label
+    message = _("%s is paused: workers start no more of its tasks within five seconds.")
+    return message % model._meta.label
 
 
 def _resume(viewer: Viewer, target: str) -> Any:
-    model = _model_named(viewer, target)
+    model = _visible_model(viewer, target)
     control.resume(model)
     return _("%s goes on within five seconds.") % model._meta.label
 
 
 def _stop(viewer: Viewer, target: str) -> Any:
     try:
-        known = [report.worker for report in get_queue().workers()]
+        workers = [report.worker for report in get_queue().workers()]
     except QueueUnavailable as error:
-        messages.error(viewer.request, visible(str(error)))
+        messages.error(viewer.request, escape_invisible(str(error)))
         return None
-    if target not in known:
+    if target not in workers:
         messages.error(viewer.request, _("There is no such worker: it does not report any more."))
         return None
-    control.delete_stale_stops(known)
+    control.delete_stale_stops(workers)
     control.stop(target)
     return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
 
 
 def _replay(viewer: Viewer, target: str) -> Any:
-    model = _model_named(viewer, target)
+    model = _visible_model(viewer, target)
     try:
         count = get_queue().requeue_dead_letters(model.get_event_channel())
     except QueueUnavailable as error:
-        messages.error(viewer.request, visible(str(error)))
+        messages.error(viewer.request, escape_invisible(str(error)))
         return None
-    said = ngettext(
+    message = ngettext(
         "%d dead letter is in the queue again.", "%d dead letters are in the queue again.", count
     )
-    return said % count
+    return message % count
 
 
 #: By the names that the dashboard's buttons have.
-ORDERS: dict[str, Callable[[Viewer, str], Any]] = {
+COMMANDS: dict[str, Callable[[Viewer, str], Any]] = {
     "pause": _pause,
     "resume": _resume,
     "stop": _stop,

@@ -26,10 +26,10 @@ from ...monitoring.scope import QueryScope
 from ...monitoring.statistics import Period
 from ...queue import get_queue
 from ..html import times, values
-from ..html.times import in_words
+from ..html.times import format_duration
 from ..viewer import Viewer
 from . import charts, commands, recoveries
-from .running import running
+from .running import running_by_worker
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -42,7 +42,7 @@ _PERIODS = {
     Period.WEEK: _("Last week"),
     Period.MONTH: _("Last month"),
 }
-_SHOWN = 10
+_MAX_SHOWN = 10
 
 
 @admin.register(Dashboard)
@@ -67,7 +67,7 @@ class DashboardAdmin(_ModelAdmin):
             path("", wrap(self.changelist_view), name="django_simpletask3_dashboard_changelist"),
             path(
                 "instruct/",
-                wrap(require_POST(self.instruct_view)),
+                wrap(require_POST(self.command_view)),
                 name="django_simpletask3_dashboard_instruct",
             ),
             path(
@@ -84,60 +84,66 @@ class DashboardAdmin(_ModelAdmin):
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
         """The dashboard. A dozen queries, whatever the size of the tables."""
-        self._refuse_unless_viewer(request)
-        period = _period(request.GET.get("period", ""))
+        self._require_view_permission(request)
+        period = _parse_period(request.GET.get("period", ""))
         viewer = Viewer(self.admin_site, request)
-        shown = viewer.models()
-        told = values.visible_in(health.snapshot())
-        scope = viewer.scope(_silent(told))
+        visible_models = viewer.models()
+        snapshot = values.escape_invisible_in(health.snapshot())
+        scope = viewer.scope(_unreachable(snapshot))
         may_change = self.has_change_permission(request)
         context = {
             **self._page_context(request, _("Dashboard")),
             "may_change": may_change,
-            "queues": list(self._queues(told, viewer, shown)),
-            "workers": list(self._workers(told, viewer, values.visible_in(running(scope)))),
-            "subscriptions": [_subscription(one) for one in told["subscriptions"]],
+            "queues": list(self._queues(snapshot, viewer, visible_models)),
+            "workers": list(
+                self._workers(
+                    snapshot, viewer, values.escape_invisible_in(running_by_worker(scope))
+                )
+            ),
+            "subscriptions": [
+                _subscription_row(subscription) for subscription in snapshot["subscriptions"]
+            ],
             "period": str(period),
-            "periods": [(str(one), label) for one, label in _PERIODS.items()],
-            "charts": charts.charts(statistics.time_buckets(period, scope), period)
-            if shown
+            "periods": [(str(value), label) for value, label in _PERIODS.items()],
+            "charts": charts.build_charts(statistics.time_buckets(period, scope), period)
+            if visible_models
             else [],
-            "recoveries": recoveries.of_the_day(scope),
-            "problems": _problems(told, scope, in_full=may_change),
+            "recoveries": recoveries.last_24_hours(scope),
+            "problems": _problem_texts(snapshot, scope, in_full=may_change),
             **(extra_context or {}),
         }
-        return self._answer(request, "dashboard", context)
+        return self._render(request, "dashboard", context)
 
     def recoveries_view(self, request: Any) -> Any:
         """What was lost, given up, given back or refused, the newest first."""
-        self._refuse_unless_viewer(request)
+        self._require_view_permission(request)
         context = self._page_context(request, _("Recoveries"))
-        context |= recoveries.context(self.admin_site, request)
-        return self._answer(request, "recoveries", context)
+        context |= recoveries.page_context(self.admin_site, request)
+        return self._render(request, "recoveries", context)
 
     def export_view(self, request: Any) -> Any:
         """The same as comma-separated values, all of it."""
-        self._refuse_unless_viewer(request)
+        self._require_view_permission(request)
         return recoveries.export(self.admin_site, request)
 
-    def instruct_view(self, request: Any) -> Any:
+    def command_view(self, request: Any) -> Any:
         """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        reason = values.visible(request.POST.get("reason", "")).strip()[:255]
+        reason = values.escape_invisible(request.POST.get("reason", "")).strip()[:255]
         target = request.POST.get("target", "")
-        order = commands.ORDERS.get(request.POST.get("what", ""))
-        if order is None:
+        run_command = commands.COMMANDS.get(request.POST.get("what", ""))
+        if run_command is None:
             raise PermissionDenied
         with task_context(actor=request.user, reason=reason):
-            said = order(Viewer(self.admin_site, request), target)
-        if said is not None:
+            message = run_command(Viewer(self.admin_site, request), target)
+        if message is not None:
             self._log(request, f"{request.POST['what']} {target}: {reason}")
-            self.message_user(request, said, messages.SUCCESS)
+            self.message_user(request, message, messages.SUCCESS)
         name = f"{self.admin_site.name}:django_simpletask3_dashboard_changelist"
         return HttpResponseRedirect(reverse(name))
 
-    def _refuse_unless_viewer(self, request: Any) -> None:
+    def _require_view_permission(self, request: Any) -> None:
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
 
@@ -145,60 +151,64 @@ class DashboardAdmin(_ModelAdmin):
         each = self.admin_site.each_context(request)
         return {**each, "title": title, "opts": self.opts, "media": self.media}
 
-    def _answer(self, request: Any, template: str, context: Mapping[str, Any]) -> TemplateResponse:
+    def _render(self, request: Any, template: str, context: Mapping[str, Any]) -> TemplateResponse:
         request.current_app = self.admin_site.name
         name = f"admin/django_simpletask3/{template}.html"
         return TemplateResponse(request, name, dict(context))
 
-    def _log(self, request: Any, words: str) -> None:
+    def _log(self, request: Any, text: str) -> None:
         LogEntry.objects.create(
             user=request.user,
             content_type=ContentType.objects.get_for_model(Dashboard, for_concrete_model=False),
-            object_repr=words[:200],
+            object_repr=text[:200],
             action_flag=CHANGE,
-            change_message=words,
+            change_message=text,
         )
 
-    def _queues(self, told: health.Health, viewer: Viewer, shown: list[Any]) -> Any:
+    def _queues(self, snapshot: health.Health, viewer: Viewer, visible_models: list[Any]) -> Any:
         tables: dict[str, list[Any]] = {}
-        for table in told["tables"]:
+        for table in snapshot["tables"]:
             tables.setdefault(table["model"], []).append(table)
-        by_label = {model._meta.label: model for model in shown}
-        for one in told["models"]:
-            model = by_label.get(one["model"])
+        by_label = {model._meta.label: model for model in visible_models}
+        for queue in snapshot["models"]:
+            model = by_label.get(queue["model"])
             if model is not None:
                 yield {
-                    **one,
-                    "name": viewer.list_link(model, one["model"]),
-                    "letters": _letters(model) if one["dead_letters"] else [],
-                    **_rows(model, tables),
+                    **queue,
+                    "name": viewer.list_link(model, queue["model"]),
+                    "letters": _dead_letters(model) if queue["dead_letters"] else [],
+                    **_row_counts(model, tables),
                 }
 
-    def _workers(self, told: health.Health, viewer: Viewer, going: dict[str, Any]) -> Any:
-        for one in told["workers"]:
-            runs = going.pop(one["worker"], [])
-            yield _worker(viewer, one["worker"], runs) | {
-                "seen": in_words(timedelta(seconds=one["seconds_since_report"])),
-                "threads": sum(said["threads"] for said in one.get("models", {}).values()),
-                "is_asked": one["is_to_stop"],
+    def _workers(
+        self, snapshot: health.Health, viewer: Viewer, runs_by_worker: dict[str, Any]
+    ) -> Any:
+        for report in snapshot["workers"]:
+            runs = runs_by_worker.pop(report["worker"], [])
+            yield _worker(viewer, report["worker"], runs) | {
+                "seen": format_duration(timedelta(seconds=report["seconds_since_report"])),
+                "threads": sum(
+                    model_report["threads"] for model_report in report.get("models", {}).values()
+                ),
+                "is_asked": report["is_to_stop"],
                 "is_known": True,
             }
-        for worker, runs in sorted(going.items()):
+        for worker, runs in sorted(runs_by_worker.items()):
             yield _worker(viewer, worker, runs) | {"is_known": False}
 
 
-def _rows(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
+def _row_counts(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
     """What stands in the table of ``model``; proxies and children are counted with their root."""
     root = table_model(model)
     if root is not model:
         return {"root": root._meta.label}
-    mine = tables.get(model._meta.label, [])
-    waits = [t["longest_wait"] for t in mine if t["longest_wait"] is not None]
+    own_tables = tables.get(model._meta.label, [])
+    waits = [t["longest_wait"] for t in own_tables if t["longest_wait"] is not None]
     return {
-        "pending": _number(sum(t["pending"] for t in mine), mine),
-        "running": _number(sum(t["running"] for t in mine), mine),
-        "oldest": in_words(timedelta(seconds=max(waits))) if waits else "",
-        "is_at_least": not all(table["is_all"] for table in mine),
+        "pending": _format_count(sum(t["pending"] for t in own_tables), own_tables),
+        "running": _format_count(sum(t["running"] for t in own_tables), own_tables),
+        "oldest": format_duration(timedelta(seconds=max(waits))) if waits else "",
+        "is_at_least": not all(table["is_all"] for table in own_tables),
     }
 
 
@@ -210,48 +220,55 @@ def _worker(viewer: Viewer, worker: str, runs: list[Any]) -> dict[str, Any]:
         "running": [
             (
                 viewer.link(run.model, run.database, run.pk),
-                in_words(max(now - run.since, timedelta(0))) if run.since else "",
+                format_duration(max(now - run.since, timedelta(0))) if run.since else "",
             )
-            for run in runs[:_SHOWN]
+            for run in runs[:_MAX_SHOWN]
         ],
-        "more": max(0, len(runs) - _SHOWN),
+        "more": max(0, len(runs) - _MAX_SHOWN),
     }
 
 
-def _silent(told: health.Health) -> dict[str, str]:
-    return {alias: one["error"] for alias, one in told["databases"].items() if one["error"]}
+def _unreachable(snapshot: health.Health) -> dict[str, str]:
+    return {
+        alias: database["error"]
+        for alias, database in snapshot["databases"].items()
+        if database["error"]
+    }
 
 
-def _problems(told: health.Health, scope: QueryScope, *, in_full: bool) -> list[str]:
+def _problem_texts(snapshot: health.Health, scope: QueryScope, *, in_full: bool) -> list[str]:
     """In the reader's language; what a database or Redis said goes to those who can act on it."""
-    found = list(problems.find_problems(told))
-    found += [
+    found_problems = list(problems.find_problems(snapshot))
+    found_problems += [
         problems.unreachable_database(alias, error)
         for alias, error in (scope.unreachable or {}).items()
-        if alias not in _silent(told)
+        if alias not in _unreachable(snapshot)
     ]
-    return [problem.translate(in_full=in_full) for problem in found]
+    return [problem.translate(in_full=in_full) for problem in found_problems]
 
 
-def _period(asked: str) -> Period:
-    return Period(asked) if asked in set(Period) else Period.DAY
+def _parse_period(value: str) -> Period:
+    return Period(value) if value in set(Period) else Period.DAY
 
 
-def _number(count: int, tables: list[Any]) -> str:
+def _format_count(count: int, tables: list[Any]) -> str:
     return str(count) if all(table["is_all"] for table in tables) else f"{count}+"
 
 
-def _subscription(one: Mapping[str, Any]) -> dict[str, Any]:
-    lag = one["lag"]
-    return {**one, "behind": "" if lag is None else in_words(timedelta(seconds=lag))}
+def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:
+    lag = subscription["lag"]
+    return {
+        **subscription,
+        "behind": "" if lag is None else format_duration(timedelta(seconds=lag)),
+    }
 
 
-def _letters(model: Any) -> list[dict[str, Any]]:
+def _dead_letters(model: Any) -> list[dict[str, Any]]:
     try:
-        found = get_queue().dead_letters(model.get_event_channel(), limit=_SHOWN)
+        letters = get_queue().dead_letters(model.get_event_channel(), limit=_MAX_SHOWN)
     except QueueUnavailable:
         return []
     return [
-        {**values.visible_in(letter), "moment": times.of_timestamp(letter.get("time"))}
-        for letter in found
+        {**values.escape_invisible_in(letter), "moment": times.format_timestamp(letter.get("time"))}
+        for letter in letters
     ]

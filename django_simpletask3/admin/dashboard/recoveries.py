@@ -23,17 +23,17 @@ from ...monitoring.csv_export import lines
 from ...monitoring.scope import QueryScope
 from ...states import EventKind
 from ..html import badges, times
-from ..html.values import visible
+from ..html.values import escape_invisible
 from ..viewer import Viewer
 
-_PAGE = 100
+_PAGE_SIZE = 100
 #: Recoveries of one instant that can be paged through.
-_MOST_SEEN = 5000
+_MAX_SKIP = 5000
 _DAY = timedelta(days=1)
 _DATE = forms.DateInput(attrs={"type": "date"})
 
 
-class Filter(forms.Form):
+class FilterForm(forms.Form):
     """What is to be listed; an empty field means everything."""
 
     model = forms.ChoiceField(label=_("task model"), required=False)
@@ -50,68 +50,82 @@ class Filter(forms.Form):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer.request.GET or None)
         self.scope = viewer.scope({})
-        self.visible = {model._meta.label: model for model in self.scope.models or ()}
-        self.fields["model"].choices = [("", "—"), *((one, one) for one in self.visible)]  # type: ignore[attr-defined]
+        self.visible_models = {model._meta.label: model for model in self.scope.models or ()}
+        labels = [("", "—"), *((label, label) for label in self.visible_models)]
+        self.fields["model"].choices = labels  # type: ignore[attr-defined]
         kinds = [(str(kind), dict(KIND)[kind]) for kind in recovery_report.KINDS]
         self.fields["kind"].choices = [("", "—"), *kinds]  # type: ignore[attr-defined]
 
-    def asked(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """The arguments for ``recoveries``; a field that makes no sense narrows nothing down."""
         self.is_valid()
-        said = self.cleaned_data if self.is_bound else {}
-        model, kind = self.visible.get(said.get("model") or ""), said.get("kind")
+        cleaned_data = self.cleaned_data if self.is_bound else {}
+        model, kind = (
+            self.visible_models.get(cleaned_data.get("model") or ""),
+            cleaned_data.get("kind"),
+        )
         return {
             "chosen": replace(self.scope, models=[model]) if model else self.scope,
             "kinds": [EventKind(kind)] if kind else recovery_report.KINDS,
-            "reason": said.get("reason") or ("" if said.get("unreasoned") else None),
-            "worker": said.get("worker") or "",
-            "since": _moment(said.get("after") or "") or _midnight(said.get("since")),
+            "reason": cleaned_data.get("reason")
+            or ("" if cleaned_data.get("unreasoned") else None),
+            "worker": cleaned_data.get("worker") or "",
+            "since": _parse_time(cleaned_data.get("after") or "")
+            or _midnight(cleaned_data.get("since")),
         }
 
-    def end(self) -> datetime | None:
+    def end_time(self) -> datetime | None:
         """Before when; the whole day that was named is meant."""
         day = self.cleaned_data.get("until") if self.is_bound else None
         return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
 
 
-def context(site: Any, request: Any) -> dict[str, Any]:
+def page_context(site: Any, request: Any) -> dict[str, Any]:
     """What the page shows: a hundred recoveries, and how many of each kind there were today."""
     viewer = Viewer(site, request)
-    form = Filter(viewer)
-    asked = form.asked()
-    page = recovery_report.page(size=_PAGE, after=_until(request, form.end()), **asked)
-    kept = {name: value for name, value in request.GET.items() if name not in ("before", "seen")}
+    form = FilterForm(viewer)
+    arguments = form.arguments()
+    page = recovery_report.page(
+        size=_PAGE_SIZE, after=_cursor(request, form.end_time()), **arguments
+    )
+    parameters = {
+        name: value for name, value in request.GET.items() if name not in ("before", "seen")
+    }
     return {
         "form": form,
-        "found": [_row(viewer, one) for one in page.recoveries],
+        "found": [_row(viewer, recovery) for recovery in page.recoveries],
         "has_databases": len(models_by_database(form.scope.models)) > 1,
         "silent": [
             problems.unreachable_database(alias, error).translate(in_full=False)
             for alias, error in (form.scope.unreachable or {}).items()
         ],
-        "counts": of_the_day(asked["chosen"]),
-        "since": asked["since"] if form.is_bound and form.cleaned_data.get("after") else None,
-        "older": urlencode({**kept, **_rest(page.next_cursor)}) if page.next_cursor else "",
-        "query": urlencode(kept),
+        "counts": last_24_hours(arguments["chosen"]),
+        "since": arguments["since"] if form.is_bound and form.cleaned_data.get("after") else None,
+        "older": urlencode({**parameters, **_cursor_parameters(page.next_cursor)})
+        if page.next_cursor
+        else "",
+        "query": urlencode(parameters),
     }
 
 
-def of_the_day(scope: QueryScope) -> list[dict[str, Any]]:
+def last_24_hours(scope: QueryScope) -> list[dict[str, Any]]:
     """Numbers of the last 24 hours by kind and reason, each with the query that lists them."""
     since = timezone.now() - _DAY
-    counted = recovery_report.count_recoveries(since, scope)
+    counts = recovery_report.count_recoveries(since, scope)
     return [
         {
             "kind": badges.kind(EventKind(kind)),
-            "reason": visible(reason),
-            "number": f"{number}+" if kind in counted.capped else str(number),
-            "query": urlencode({"kind": kind, **_named(reason), "after": since.isoformat()}),
+            "reason": escape_invisible(reason),
+            "number": f"{number}+" if kind in counts.capped else str(number),
+            "query": urlencode(
+                {"kind": kind, **_reason_parameters(reason), "after": since.isoformat()}
+            ),
         }
-        for (kind, reason), number in counted.numbers.items()
+        for (kind, reason), number in counts.numbers.items()
     ]
 
 
-def _named(reason: str) -> dict[str, str]:
+def _reason_parameters(reason: str) -> dict[str, str]:
     return {"reason": reason} if reason else {"unreasoned": "on"}
 
 
@@ -120,58 +134,58 @@ def export(site: Any, request: Any) -> StreamingHttpResponse:
 
     A database that does not answer has a line of its own at the end, which says so.
     """
-    form = Filter(Viewer(site, request))
+    form = FilterForm(Viewer(site, request))
     name = f"recoveries-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
     return StreamingHttpResponse(
-        lines(recovery_report.COLUMNS, _cells(form)),
+        lines(recovery_report.COLUMNS, _csv_rows(form)),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
-def _cells(form: Filter) -> Iterator[tuple[Any, ...]]:
-    for one in recovery_report.recoveries(**form.asked(), until=form.end()):
-        yield one.cells()
+def _csv_rows(form: FilterForm) -> Iterator[tuple[Any, ...]]:
+    for recovery in recovery_report.recoveries(**form.arguments(), until=form.end_time()):
+        yield recovery.cells()
     for alias in form.scope.unreachable or ():
-        said = {"database": alias, "reason": _("This database does not answer.")}
-        yield tuple(str(said.get(name, "")) for name in recovery_report.COLUMNS)
+        cells = {"database": alias, "reason": _("This database does not answer.")}
+        yield tuple(str(cells.get(name, "")) for name in recovery_report.COLUMNS)
 
 
-def _row(viewer: Viewer, one: recovery_report.Recovery) -> dict[str, Any]:
+def _row(viewer: Viewer, recovery: recovery_report.Recovery) -> dict[str, Any]:
     return {
-        "time": times.exactly(one.time),
-        "kind": badges.kind(EventKind(one.kind)),
-        "task": viewer.link(apps.get_model(one.model), one.database, one.task),
-        "database": one.database,
-        "attempt": one.attempt,
-        "reason": visible(one.reason),
-        "worker": badges.worker(one.worker),
-        "actor": visible(one.actor),
+        "time": times.format_instant(recovery.time),
+        "kind": badges.kind(EventKind(recovery.kind)),
+        "task": viewer.link(apps.get_model(recovery.model), recovery.database, recovery.task),
+        "database": recovery.database,
+        "attempt": recovery.attempt,
+        "reason": escape_invisible(recovery.reason),
+        "worker": badges.worker(recovery.worker),
+        "actor": escape_invisible(recovery.actor),
     }
 
 
-def _until(request: Any, end: datetime | None) -> tuple[datetime, int] | None:
-    moment = _moment(request.GET.get("before", ""))
+def _cursor(request: Any, end: datetime | None) -> tuple[datetime, int] | None:
+    before_time = _parse_time(request.GET.get("before", ""))
     seen = request.GET.get("seen", "")
-    if moment is not None:
-        return moment, min(int(seen), _MOST_SEEN) if seen.isdecimal() and len(seen) < 7 else 0
+    if before_time is not None:
+        return before_time, min(int(seen), _MAX_SKIP) if seen.isdecimal() and len(seen) < 7 else 0
     # Before midnight, to the microsecond.
     return (end - timedelta(microseconds=1), 0) if end else None
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     try:
-        moment = parse_datetime(text)
+        instant = parse_datetime(text)
     except ValueError:
         return None
-    if moment is None or timezone.is_aware(moment) != settings.USE_TZ:
+    if instant is None or timezone.is_aware(instant) != settings.USE_TZ:
         return None
     # In another time zone it may be in a year that no database knows.
-    return moment if MINYEAR < moment.year < MAXYEAR else None
+    return instant if MINYEAR < instant.year < MAXYEAR else None
 
 
-def _rest(rest: tuple[datetime, int]) -> dict[str, Any]:
-    return {"before": rest[0].isoformat(), "seen": rest[1]}
+def _cursor_parameters(cursor: tuple[datetime, int]) -> dict[str, Any]:
+    return {"before": cursor[0].isoformat(), "seen": cursor[1]}
 
 
 def _midnight(day: Any) -> datetime | None:

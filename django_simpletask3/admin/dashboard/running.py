@@ -16,11 +16,11 @@ from ...models.task import SimpleTask
 from ...monitoring.scope import QueryScope
 
 #: Rows of each table that are looked at: those that have been running for the longest.
-MOST = 100
+MAX_PER_TABLE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
+class RunningTask:
     """A task that is running: which one, where, since when."""
 
     model: type[SimpleTask]
@@ -30,30 +30,32 @@ class Going:
     since: datetime | None
 
 
-def running(scope: QueryScope) -> dict[str, list[Going]]:
+def running_by_worker(scope: QueryScope) -> dict[str, list[RunningTask]]:
     """What each worker runs, the longest first; one statement per database."""
-    found: dict[str, list[Going]] = {}
-    for together in scope.query_databases(partial(_going, scope)):
-        for going in together:
-            found.setdefault(going.worker, []).append(going)
-    return found
+    tasks_by_worker: dict[str, list[RunningTask]] = {}
+    for tasks in scope.query_databases(partial(_running_tasks, scope)):
+        for task in tasks:
+            tasks_by_worker.setdefault(task.worker, []).append(task)
+    return tasks_by_worker
 
 
-def _going(scope: QueryScope, using: str, together: list[type[SimpleTask]]) -> list[Going]:
+def _running_tasks(
+    scope: QueryScope, using: str, roots: list[type[SimpleTask]]
+) -> list[RunningTask]:
     key = Cast("pk", CharField(max_length=255))
     queries = {
         root: scope.restrict(rows_of(root, using), root, using)
         .running()
         .order_by("start_time")
         .values_list(key, "worker", "start_time")
-        for root in together
+        for root in roots
     }
     return [
-        Going(root, using, str(_key(root).to_python(text)), worker, since)
-        for root, rows in first_rows(using, queries, MOST).items()
+        RunningTask(root, using, str(_pk_field(root).to_python(text)), worker, since)
+        for root, rows in first_rows(using, queries, MAX_PER_TABLE).items()
         for text, worker, since in rows
     ]
 
 
-def _key(root: type[SimpleTask]) -> Any:
+def _pk_field(root: type[SimpleTask]) -> Any:
     return root._meta.pk

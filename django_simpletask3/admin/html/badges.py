@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from ...ledger.fields import KIND, STATUS
 from ...states import Status
-from .values import visible
+from .values import escape_invisible
 
 _SYMBOLS = {
     Status.PENDING: "○",
@@ -19,7 +19,7 @@ _SYMBOLS = {
     Status.CANCELED: "⊘",
 }
 
-_PARTS_SHOWN = 3
+_MAX_PARTS = 3
 
 
 def status(value: Any) -> SafeString:
@@ -33,7 +33,7 @@ def status(value: Any) -> SafeString:
     )
 
 
-def move(before: Any, after: Any) -> SafeString:
+def transition(before: Any, after: Any) -> SafeString:
     """From one status to another; None is "no row"."""
     if before == after:
         return status(after)
@@ -49,8 +49,8 @@ def kind(value: Any) -> SafeString:
 
 def worker(name: str) -> SafeString | str:
     """Which worker; without the part that all workers of a model share, which is in the title."""
-    shown = visible(name)
-    parts = shown.split(":")
-    if len(parts) <= _PARTS_SHOWN:
-        return shown
-    return format_html('<span title="{}">…{}</span>', shown, ":".join(parts[-_PARTS_SHOWN:]))
+    text = escape_invisible(name)
+    parts = text.split(":")
+    if len(parts) <= _MAX_PARTS:
+        return text
+    return format_html('<span title="{}">…{}</span>', text, ":".join(parts[-_MAX_PARTS:]))

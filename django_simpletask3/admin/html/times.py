@@ -17,33 +17,33 @@ from ...states import Status
 _SECOND, _MINUTE, _HOUR, _DAY = 1, 60, 3600, 86400
 
 
-def in_words(duration: timedelta) -> str:
+def format_duration(duration: timedelta) -> str:
     """``duration`` in one or two units, such as "250 ms", "1.2 s", "3 min 20 s", "2 d 4 h"."""
     seconds = duration.total_seconds()
-    return f"-{_positive(-seconds)}" if seconds < 0 else _positive(seconds)
+    return f"-{_format_seconds(-seconds)}" if seconds < 0 else _format_seconds(seconds)
 
 
-def _positive(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     if round(seconds, 3) < _SECOND:
         return _("{} ms").format(round(seconds * 1000))
     if round(seconds, 1) < _MINUTE:
         return _("{} s").format(number_format(round(seconds, 1), 1))
-    whole = round(seconds)
-    if whole < _HOUR:
-        return _("{} min {} s").format(*divmod(whole, _MINUTE))
-    if whole < _DAY:
-        return _("{} h {} min").format(*divmod(whole // _MINUTE, 60))
-    return _("{} d {} h").format(*divmod(whole // _HOUR, 24))
+    whole_seconds = round(seconds)
+    if whole_seconds < _HOUR:
+        return _("{} min {} s").format(*divmod(whole_seconds, _MINUTE))
+    if whole_seconds < _DAY:
+        return _("{} h {} min").format(*divmod(whole_seconds // _MINUTE, 60))
+    return _("{} d {} h").format(*divmod(whole_seconds // _HOUR, 24))
 
 
-def of_run(task: Any) -> str | None:
+def run_duration(task: Any) -> str | None:
     """How long the last run of ``task`` took, or the running one has been going on."""
-    going_on = task.status == Status.RUNNING
-    until = clock.now(task._state.db) if going_on else task.done_time
-    return None if None in (task.start_time, until) else in_words(until - task.start_time)
+    is_running = task.status == Status.RUNNING
+    end = clock.now(task._state.db) if is_running else task.done_time
+    return None if None in (task.start_time, end) else format_duration(end - task.start_time)
 
 
-def of_waiting(task: Any) -> str | None:
+def waiting_duration(task: Any) -> str | None:
     """How long ``task`` waited for its first run, or waits now, since it could have run.
 
     Since when a later run was waited for, the row does not tell; the timeline does.
@@ -51,30 +51,30 @@ def of_waiting(task: Any) -> str | None:
     if task._state.adding:
         return None
     if task.status != Status.PENDING:
-        return _waited(task, task.start_time) if task.attempt == 1 else None
+        return _waiting_duration(task, task.start_time) if task.attempt == 1 else None
     now = clock.now(task._state.db)
     if task.run_after is not None and task.run_after > now:
-        return _("due in {}").format(in_words(task.run_after - now))
-    return _waited(task, now) if task.attempt == 0 else None
+        return _("due in {}").format(format_duration(task.run_after - now))
+    return _waiting_duration(task, now) if task.attempt == 0 else None
 
 
-def _waited(task: Any, until: datetime | None) -> str | None:
+def _waiting_duration(task: Any, until: datetime | None) -> str | None:
     if until is None:
         return None
     since = task.add_time if task.run_after is None else max(task.add_time, task.run_after)
-    return in_words(max(until - since, timedelta(0)))
+    return format_duration(max(until - since, timedelta(0)))
 
 
-def exactly(moment: datetime) -> SafeString:
+def format_instant(instant: datetime) -> SafeString:
     """``moment`` in the current time zone: what happened first must be seen to be first."""
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    day, clock = local.isoformat(sep=" ", timespec="milliseconds")[:23].split(" ")
-    return format_html('<time datetime="{}">{} {}</time>', local.isoformat(), day, clock)
+    local = timezone.localtime(instant) if timezone.is_aware(instant) else instant
+    day, time_of_day = local.isoformat(sep=" ", timespec="milliseconds")[:23].split(" ")
+    return format_html('<time datetime="{}">{} {}</time>', local.isoformat(), day, time_of_day)
 
 
-def of_timestamp(seconds: float | None) -> SafeString | str:
+def format_timestamp(seconds: float | None) -> SafeString | str:
     """A Unix time; nothing if there is none."""
     if seconds is None:
         return ""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return exactly(moment)
+    instant = datetime.fromtimestamp(seconds, UTC)
+    return format_instant(instant)

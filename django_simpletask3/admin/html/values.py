@@ -18,9 +18,9 @@ PAGE_LIMIT = 50_000
 CELL_LIMIT = 80
 #: How many parts a tree may have; what has more is shown as JSON only.
 TREE_LIMIT = 300
-_DEEPEST, _OPEN = 8, 2
+_MAX_DEPTH, _OPEN_DEPTH = 8, 2
 _HEADLINE_LIMIT = 2000
-_TOLD = ("type", "message", "traceback")
+_ERROR_KEYS = ("type", "message", "traceback")
 
 # What no page can hold (lone surrogates), what nobody sees, and what turns the text around.
 _INVISIBLE = re.compile(
@@ -28,48 +28,48 @@ _INVISIBLE = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """``text`` with an escape sequence for each character that a page cannot hold or show."""
-    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def visible_in(value: Any) -> Any:
+def escape_invisible_in(value: Any) -> Any:
     """``value``, made of dicts and lists, with each text in it as ``visible()`` has it."""
     if isinstance(value, str):
-        return visible(value)
+        return escape_invisible(value)
     if isinstance(value, dict):
-        return {visible_in(key): visible_in(part) for key, part in value.items()}
-    return [visible_in(part) for part in value] if isinstance(value, list) else value
+        return {escape_invisible_in(key): escape_invisible_in(part) for key, part in value.items()}
+    return [escape_invisible_in(part) for part in value] if isinstance(value, list) else value
 
 
-def in_json(value: Any, *, indent: int | None = None) -> str:
+def format_json(value: Any, *, indent: int | None = None) -> str:
     """``value`` as JSON for people: other kinds in their usual words; never raises."""
     try:
-        text = json.dumps(value, ensure_ascii=False, indent=indent, default=_usual)
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=_json_default)
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(to_json_value(value), ensure_ascii=False, indent=indent)
-    return visible(text)
+    return escape_invisible(text)
 
 
 def block(text: str) -> SafeString:
     """``text`` as a block of its own, cut to what a page can take."""
-    shown = format_html('<pre class="st3-block">{}</pre>', visible(text[:PAGE_LIMIT]))
+    html = format_html('<pre class="st3-block">{}</pre>', escape_invisible(text[:PAGE_LIMIT]))
     if len(text) <= PAGE_LIMIT:
-        return shown
+        return html
     note = _("The first {shown} of {total} characters.")
     note = note.format(shown=PAGE_LIMIT, total=len(text))
-    return format_html('{}<p class="st3-note">{}</p>', shown, note)
+    return format_html('{}<p class="st3-note">{}</p>', html, note)
 
 
 def result(value: Any) -> SafeString:
     """What a body returned: a tree to be unfolded if it has parts, and its JSON."""
     if isinstance(value, str) and "\n" in value:
         return block(value)
-    text = block(in_json(value, indent=2))
-    if not isinstance(value, dict | list) or not value or _size(value) > TREE_LIMIT:
+    text = block(format_json(value, indent=2))
+    if not isinstance(value, dict | list) or not value or _count_parts(value) > TREE_LIMIT:
         return text
     raw = format_html('<details class="st3-raw"><summary>JSON</summary>{}</details>', text)
-    return format_html('<div class="st3-tree">{}</div>{}', _tree(value, depth=0), raw)
+    return format_html('<div class="st3-tree">{}</div>{}', _render_tree(value, depth=0), raw)
 
 
 def error(value: Any) -> SafeString:
@@ -77,57 +77,59 @@ def error(value: Any) -> SafeString:
     if not isinstance(value, dict) or "type" not in value:
         return result(value)
     headline = f"{value['type']}: {value.get('message', '')}"
-    shown = format_html('<div class="st3-error">{}</div>', visible(headline[:_HEADLINE_LIMIT]))
+    html = format_html(
+        '<div class="st3-error">{}</div>', escape_invisible(headline[:_HEADLINE_LIMIT])
+    )
     if value.get("traceback"):
         text = block(str(value["traceback"]))
-        folded = '{}<details class="st3-traceback"><summary>{}</summary>{}</details>'
-        shown = format_html(folded, shown, _("Traceback"), text)
-    rest = {name: what for name, what in value.items() if name not in _TOLD}
-    return format_html("{}{}", shown, block(in_json(rest, indent=2))) if rest else shown
+        template = '{}<details class="st3-traceback"><summary>{}</summary>{}</details>'
+        html = format_html(template, html, _("Traceback"), text)
+    remaining = {name: part for name, part in value.items() if name not in _ERROR_KEYS}
+    return format_html("{}{}", html, block(format_json(remaining, indent=2))) if remaining else html
 
 
-def _size(value: Any, depth: int = 0) -> int:
+def _count_parts(value: Any, depth: int = 0) -> int:
     """How many parts ``value`` has; more than TREE_LIMIT if they lie too deep."""
     if not isinstance(value, dict | list):
         return 1
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return TREE_LIMIT + 1
     total = 1
     for part in value.values() if isinstance(value, dict) else value:
-        total += _size(part, depth + 1)
+        total += _count_parts(part, depth + 1)
         if total > TREE_LIMIT:
             break
     return total
 
 
-def _tree(value: Any, depth: int) -> SafeString:
+def _render_tree(value: Any, depth: int) -> SafeString:
     if not isinstance(value, dict | list) or not value:
-        text = in_json(value)
+        text = format_json(value)
         return format_html("<code>{}</code>", text[:_HEADLINE_LIMIT])
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    parts = ((visible(str(key)), _tree(part, depth + 1)) for key, part in pairs)
-    told = "{{{}}}" if isinstance(value, dict) else "[{}]"
+    parts = ((escape_invisible(str(key)), _render_tree(part, depth + 1)) for key, part in pairs)
+    summary = "{{{}}}" if isinstance(value, dict) else "[{}]"
     return format_html(
         "<details{}><summary>{}</summary><ul>{}</ul></details>",
-        SafeString(" open") if depth < _OPEN else "",
-        told.format(len(value)),
+        SafeString(" open") if depth < _OPEN_DEPTH else "",
+        summary.format(len(value)),
         format_html_join("", '<li><span class="st3-name">{}</span> {}</li>', parts),
     )
 
 
 def cell(text: str) -> SafeString:
     """``text`` in a cell of a table; a long one is folded."""
-    seen = visible(text)
-    if len(seen) <= CELL_LIMIT:
-        return format_html('<code class="st3-data">{}</code>', seen)
+    escaped = escape_invisible(text)
+    if len(escaped) <= CELL_LIMIT:
+        return format_html('<code class="st3-data">{}</code>', escaped)
     return format_html(
         '<details class="st3-data"><summary><code>{}…</code></summary><pre>{}</pre></details>',
-        seen[:CELL_LIMIT],
-        seen,
+        escaped[:CELL_LIMIT],
+        escaped,
     )
 
 
-def _usual(value: Any) -> Any:
+def _json_default(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return to_json_value(value)["value"]
     if isinstance(value, bytes | complex):

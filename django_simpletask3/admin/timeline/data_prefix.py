@@ -14,40 +14,40 @@ LIMIT = 2000
 _COMMA, _COLON = re.compile(r"[\s,]*"), re.compile(r"\s*:\s*")
 
 
-def is_cut(event: Any) -> bool:
+def is_truncated(event: Any) -> bool:
     """Whether the data of ``event`` goes on behind what was read."""
     return len(getattr(event, "head", None) or "") > LIMIT
 
 
-def said_in(event: Any) -> dict[str, Any]:
+def parse_prefix(event: Any) -> dict[str, Any]:
     """The members of the data of ``event``; those that are whole, if it was cut.
 
     An event that was read with ``head``, as the timeline does, is asked for nothing else.
     """
     if not hasattr(event, "head"):
         data = event.data
-    elif is_cut(event):
-        return dict(_members(event.head))
+    elif is_truncated(event):
+        return dict(_complete_members(event.head))
     else:
         data = None if event.head is None else decode(event.head)
     return data if isinstance(data, dict) else {}
 
 
-def _members(text: str) -> list[tuple[str, Any]]:
+def _complete_members(text: str) -> list[tuple[str, Any]]:
     """The members of an object that breaks off somewhere."""
     decoder = json.JSONDecoder()
-    found: list[tuple[str, Any]] = []
-    place = text.find("{") + 1
+    members: list[tuple[str, Any]] = []
+    position = text.find("{") + 1
     try:
-        while place:
-            name, place = decoder.raw_decode(text, _behind(_COMMA, text, place))
-            value, place = decoder.raw_decode(text, _behind(_COLON, text, place))
-            found.append((name, value))
+        while position:
+            name, position = decoder.raw_decode(text, _skip(_COMMA, text, position))
+            value, position = decoder.raw_decode(text, _skip(_COLON, text, position))
+            members.append((name, value))
     except (ValueError, RecursionError):
         pass
-    return found
+    return members
 
 
-def _behind(pattern: re.Pattern[str], text: str, place: int) -> int:
-    match = pattern.match(text, place)
-    return match.end() if match else place
+def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return match.end() if match else position

@@ -13,15 +13,15 @@ from django.utils.translation import gettext as _
 from ...ledger.fields import KIND
 from ...states import FINAL, EventKind, Status
 from ..html import times
-from ..html.values import visible
+from ..html.values import escape_invisible
 from . import data_prefix
 
 WIDTH = 960.0
-_LEFT, _RIGHT, _LANE, _HEAD = 84.0, 12.0, 26.0, 6.0
-_PLOT = WIDTH - _LEFT - _RIGHT
-_THIN = 1.5
+_LEFT, _RIGHT, _LANE_HEIGHT, _TOP = 84.0, 12.0, 26.0, 6.0
+_PLOT_WIDTH = WIDTH - _LEFT - _RIGHT
+_MIN_WIDTH = 1.5
 #: Attempts that are drawn: the newest.
-MOST = 30
+MAX_LANES = 30
 
 #: What is marked, each kind by a shape of its own around the origin: colours tell nothing alone.
 SHAPES = {
@@ -38,7 +38,7 @@ SHAPES = {
     EventKind.DELETE: "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 }
 #: The width of a letter in a span, and how many there must be room for.
-_LETTER, _FEWEST = 6.5, 6
+_LETTER_WIDTH, _MIN_LETTERS = 6.5, 6
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Span:
     begin: datetime
     end: datetime
     worker: str = ""
-    said: str = ""
+    tooltip: str = ""
     label: str = ""
     x: float = 0.0
     width: float = 0.0
@@ -61,7 +61,7 @@ class Mark:
 
     kind: EventKind
     time: datetime
-    said: str
+    tooltip: str
     x: float = 0.0
 
     @property
@@ -94,8 +94,8 @@ class Picture:
     lanes: list[Lane]
     begin: str
     end: str
-    whole: str
-    hidden: int
+    duration: str
+    hidden_count: int
     width: float = WIDTH
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
@@ -103,8 +103,8 @@ class Picture:
     @property
     def marks(self) -> list[Mark]:
         """One mark of each kind that is drawn, for the legend."""
-        found = {mark.kind: mark for lane in self.lanes for mark in lane.marks}
-        return [found[kind] for kind in SHAPES if kind in found]
+        mark_by_kind = {mark.kind: mark for lane in self.lanes for mark in lane.marks}
+        return [mark_by_kind[kind] for kind in SHAPES if kind in mark_by_kind]
 
     @property
     def height(self) -> float:
@@ -112,10 +112,10 @@ class Picture:
 
     @property
     def base(self) -> float:
-        return _HEAD + _LANE * len(self.lanes)
+        return _TOP + _LANE_HEIGHT * len(self.lanes)
 
 
-def drawn(events: Sequence[Any], now: datetime | None) -> Picture | None:
+def layout(events: Sequence[Any], now: datetime | None) -> Picture | None:
     """The picture of ``events``, in order, until ``now`` if the task is not finished; or None.
 
     Where there is nothing to draw (no time has passed between events) there is no picture.
@@ -125,17 +125,17 @@ def drawn(events: Sequence[Any], now: datetime | None) -> Picture | None:
         return None
     begin = min(span.begin for lane in lanes for span in lane.spans)
     end = max(span.end for lane in lanes for span in lane.spans)
-    whole = (end - begin).total_seconds()
-    shown = lanes[-MOST:]
-    for number, lane in enumerate(shown):
-        lane.y = _HEAD + number * _LANE
-        _scale(lane, begin, whole)
+    seconds = (end - begin).total_seconds()
+    shown_lanes = lanes[-MAX_LANES:]
+    for number, lane in enumerate(shown_lanes):
+        lane.y = _TOP + number * _LANE_HEIGHT
+        _scale(lane, begin, seconds)
     return Picture(
-        shown,
-        begin=times.exactly(begin),
-        end=times.exactly(end),
-        whole=times.in_words(end - begin),
-        hidden=len(lanes) - len(shown),
+        shown_lanes,
+        begin=times.format_instant(begin),
+        end=times.format_instant(end),
+        duration=times.format_duration(end - begin),
+        hidden_count=len(lanes) - len(shown_lanes),
     )
 
 
@@ -146,21 +146,21 @@ def _lanes(events: Sequence[Any], now: datetime | None) -> list[Lane]:
         number = max(1, attempt)
         return lanes.setdefault(number, Lane(number))
 
-    for event, following in zip_longest(events, events[1:]):
+    for event, next_event in zip_longest(events, events[1:]):
         if event.kind in SHAPES:
-            mark = Mark(event.kind, event.event_time, _told(event))
+            mark = Mark(event.kind, event.event_time, _tooltip(event))
             lane(_attempt_of(event)).marks.append(mark)
-        until = following.event_time if following is not None else _open_end(event, now)
+        span_end = next_event.event_time if next_event is not None else _open_span_end(event, now)
         state = _state(event.to_status)
-        if until is not None and state is not None:
-            end = max(until, event.event_time)
+        if span_end is not None and state is not None:
+            end = max(span_end, event.event_time)
             span = Span(state, event.event_time, end, _worker_of(event, state))
             # Who waits, waits for the next attempt.
-            _add(lane(event.attempt + (state == "waiting")), span)
+            _add_span(lane(event.attempt + (state == "waiting")), span)
     return [lanes[number] for number in sorted(lanes) if lanes[number].spans]
 
 
-def _add(lane: Lane, span: Span) -> None:
+def _add_span(lane: Lane, span: Span) -> None:
     last = lane.spans[-1] if lane.spans else None
     if last is not None and last.state == span.state:
         last.end = span.end
@@ -171,14 +171,16 @@ def _add(lane: Lane, span: Span) -> None:
 
 def _attempt_of(event: Any) -> int:
     """To which attempt ``event`` belongs: what is refused comes from one that is over."""
-    said = data_prefix.said_in(event).get("attempt") if event.kind == EventKind.REJECT else None
-    return said if isinstance(said, int) else int(event.attempt)
+    attempt = (
+        data_prefix.parse_prefix(event).get("attempt") if event.kind == EventKind.REJECT else None
+    )
+    return attempt if isinstance(attempt, int) else int(event.attempt)
 
 
 def _worker_of(event: Any, state: str) -> str:
     # Of what is refused, the event names who came too late.
-    is_told = state == "running" and event.kind in (EventKind.START, EventKind.NOTE)
-    return visible(event.worker) if is_told else ""
+    is_holder = state == "running" and event.kind in (EventKind.START, EventKind.NOTE)
+    return escape_invisible(event.worker) if is_holder else ""
 
 
 def _state(status: Any) -> str | None:
@@ -189,36 +191,38 @@ def _state(status: Any) -> str | None:
     return "idle" if status in FINAL else None
 
 
-def _open_end(event: Any, now: datetime | None) -> datetime | None:
+def _open_span_end(event: Any, now: datetime | None) -> datetime | None:
     """Until when the last span goes on: what is finished does not go on."""
     return now if event.to_status in (Status.PENDING, Status.RUNNING) else None
 
 
-def _scale(lane: Lane, begin: datetime, whole: float) -> None:
-    def at(moment: datetime) -> float:
-        share = (moment - begin).total_seconds() / whole if whole > 0 else 0.0
-        return _LEFT + min(1.0, max(0.0, share)) * _PLOT
+def _scale(lane: Lane, begin: datetime, seconds: float) -> None:
+    def at(instant: datetime) -> float:
+        share = (instant - begin).total_seconds() / seconds if seconds > 0 else 0.0
+        return _LEFT + min(1.0, max(0.0, share)) * _PLOT_WIDTH
 
     for span in lane.spans:
         span.x = round(at(span.begin), 1)
-        span.width = round(max(_THIN, at(span.end) - span.x), 1)
-        words = {"waiting": _("waiting"), "running": _("running"), "idle": _("idle")}
-        took = times.in_words(max(span.end - span.begin, timedelta(0)))
-        span.said = f"{words[span.state]}: {took}" + (f" · {span.worker}" if span.worker else "")
-        span.label = _fitting(span.worker, span.width)
+        span.width = round(max(_MIN_WIDTH, at(span.end) - span.x), 1)
+        state_labels = {"waiting": _("waiting"), "running": _("running"), "idle": _("idle")}
+        duration = times.format_duration(max(span.end - span.begin, timedelta(0)))
+        span.tooltip = f"{state_labels[span.state]}: {duration}" + (
+            f" · {span.worker}" if span.worker else ""
+        )
+        span.label = _shorten(span.worker, span.width)
     for mark in lane.marks:
         mark.x = round(at(mark.time), 1)
 
 
-def _fitting(worker: str, width: float) -> str:
+def _shorten(worker: str, width: float) -> str:
     """The end of a worker's name, by which the workers of one model differ, or nothing."""
-    room = int((width - 8) / _LETTER)
-    if room < min(len(worker), _FEWEST):
+    room = int((width - 8) / _LETTER_WIDTH)
+    if room < min(len(worker), _MIN_LETTERS):
         return ""
     return worker if len(worker) <= room else f"…{worker[1 - room :]}"
 
 
-def _told(event: Any) -> str:
+def _tooltip(event: Any) -> str:
     """What a mark says when it is pointed at: what, why, who."""
-    said = [str(dict(KIND).get(event.kind, event.kind)), event.reason, event.actor, event.worker]
-    return visible(" · ".join(word for word in said if word))
+    parts = [str(dict(KIND).get(event.kind, event.kind)), event.reason, event.actor, event.worker]
+    return escape_invisible(" · ".join(part for part in parts if part))

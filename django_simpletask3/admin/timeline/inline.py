@@ -22,8 +22,8 @@ from ...ledger.event import TaskEvent, event_model_of
 from ...states import ACTIVE, Status
 from ..html import badges, times, values
 from . import data_prefix
-from .gantt import Picture, drawn
-from .progress import Progress, reported
+from .gantt import Picture, layout
+from .progress import Progress, latest_progress
 
 if TYPE_CHECKING:
     _TabularInline = admin.TabularInline[Any, Any]
@@ -33,14 +33,14 @@ else:
     _InlineFormSet = BaseInlineFormSet
 
 #: The argument of the page's address that names the events to show: those before that number.
-PAGE = "events_before"
-_DIGITS = 10
+PAGE_PARAMETER = "events_before"
+_MAX_DIGITS = 10
 
 
 class TimelineFormSet(_InlineFormSet):
     """A page of a task's events, oldest first; whatever is posted to it is not even read."""
 
-    newest = 200
+    page_size = 200
     #: The page ends before the event with this number; None is the newest page.
     before: int | None = None
     #: Where the page asks what is new; empty where nobody answers.
@@ -60,12 +60,12 @@ class TimelineFormSet(_InlineFormSet):
         return []
 
     def get_queryset(self) -> Any:
-        if not hasattr(self, "_newest"):
-            self._newest = self._read()
-        return self._newest
+        if not hasattr(self, "_events"):
+            self._events = self._read_events()
+        return self._events
 
     @property
-    def older(self) -> int:
+    def older_count(self) -> int:
         """How many events there are before those that are shown."""
         events = self.get_queryset()
         return int(events[0].sequence) - 1 if events else 0
@@ -73,10 +73,12 @@ class TimelineFormSet(_InlineFormSet):
     @property
     def older_query(self) -> str:
         """The query of the page of events before these."""
-        return urlencode({PAGE: self.get_queryset()[0].sequence}) if self.older else ""
+        return (
+            urlencode({PAGE_PARAMETER: self.get_queryset()[0].sequence}) if self.older_count else ""
+        )
 
     @property
-    def newest_number(self) -> int:
+    def last_sequence(self) -> int:
         """The number of the last event that is shown."""
         events = self.get_queryset()
         return int(events[-1].sequence) if events else 0
@@ -90,16 +92,16 @@ class TimelineFormSet(_InlineFormSet):
     def picture(self) -> Picture | None:
         """The page as lanes; a task that is not finished goes on until now."""
         now = clock.now(self.instance._state.db) if self.before is None else None
-        return drawn(self.get_queryset(), now)
+        return layout(self.get_queryset(), now)
 
     @property
     def progress(self) -> Progress | None:
         """How far the running attempt has come, if its body said so."""
         if self.instance.status != Status.RUNNING or self.before is not None:
             return None
-        return reported(self.get_queryset(), self.instance.attempt)
+        return latest_progress(self.get_queryset(), self.instance.attempt)
 
-    def _read(self) -> list[Any]:
+    def _read_events(self) -> list[Any]:
         all_rows: Any = self.queryset
         rows = all_rows.using(self.instance._state.db).defer("data")
         rows = rows.annotate(
@@ -107,10 +109,10 @@ class TimelineFormSet(_InlineFormSet):
         )
         if self.before is not None:
             rows = rows.filter(sequence__lt=self.before)
-        events = list(rows.order_by("-sequence")[: self.newest + 1])[::-1]
+        events = list(rows.order_by("-sequence")[: self.page_size + 1])[::-1]
         for before, event in pairwise(events):
             event.since = event.event_time - before.event_time
-        return events[-self.newest :]
+        return events[-self.page_size :]
 
 
 class TaskEventInline(_TabularInline):
@@ -130,14 +132,14 @@ class TaskEventInline(_TabularInline):
     can_delete = False
     fields = (
         "number",
-        "happened",
-        "moved",
+        "kind_label",
+        "transition",
         "nth_attempt",
         "at",
         "offset",
         "by_worker",
         "by_actor",
-        "why",
+        "reason_text",
         "details",
     )
     readonly_fields = fields
@@ -152,8 +154,8 @@ class TaskEventInline(_TabularInline):
 
     def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
         """As Django's: for the page of events that ``request`` asks for."""
-        asked = request.GET.get(PAGE, "")
-        before = int(asked) if asked.isdecimal() and len(asked) < _DIGITS else None
+        value = request.GET.get(PAGE_PARAMETER, "")
+        before = int(value) if value.isdecimal() and len(value) < _MAX_DIGITS else None
         live_url = "" if obj is None else self._live_url(obj)
         formset = super().get_formset(request, obj, **kwargs)
         return type(formset.__name__, (formset,), {"before": before, "live_url": live_url})
@@ -184,12 +186,12 @@ class TaskEventInline(_TabularInline):
         return event.sequence
 
     @admin.display(description=_("event"))
-    def happened(self, event: TaskEvent) -> SafeString:
+    def kind_label(self, event: TaskEvent) -> SafeString:
         return badges.kind(event.kind)
 
     @admin.display(description=_("from → to"))
-    def moved(self, event: TaskEvent) -> SafeString:
-        return badges.move(event.from_status, event.to_status)
+    def transition(self, event: TaskEvent) -> SafeString:
+        return badges.transition(event.from_status, event.to_status)
 
     @admin.display(description=_("attempt"))
     def nth_attempt(self, event: TaskEvent) -> int | str:
@@ -197,14 +199,14 @@ class TaskEventInline(_TabularInline):
 
     @admin.display(description=_("time"))
     def at(self, event: TaskEvent) -> SafeString:
-        return times.exactly(event.event_time)
+        return times.format_instant(event.event_time)
 
     @admin.display(description=_("since the last"))
     def offset(self, event: TaskEvent) -> str:
         since: timedelta | None = getattr(event, "since", None)
         if since is None:
             return ""
-        return f"{'' if since < timedelta(0) else '+'}{times.in_words(since)}"
+        return f"{'' if since < timedelta(0) else '+'}{times.format_duration(since)}"
 
     @admin.display(description=_("worker"))
     def by_worker(self, event: TaskEvent) -> SafeString | str:
@@ -212,11 +214,11 @@ class TaskEventInline(_TabularInline):
 
     @admin.display(description=_("actor"))
     def by_actor(self, event: TaskEvent) -> str:
-        return values.visible(event.actor)
+        return values.escape_invisible(event.actor)
 
     @admin.display(description=_("reason"))
-    def why(self, event: TaskEvent) -> str:
-        return values.visible(event.reason)
+    def reason_text(self, event: TaskEvent) -> str:
+        return values.escape_invisible(event.reason)
 
     @admin.display(description=_("data"))
     def details(self, event: TaskEvent) -> SafeString | str:
@@ -225,4 +227,4 @@ class TaskEventInline(_TabularInline):
             return ""
         if len(head) > data_prefix.LIMIT:
             return values.cell(f"{head[: data_prefix.LIMIT]}…")
-        return values.cell(values.in_json(decode(head)))
+        return values.cell(values.format_json(decode(head)))

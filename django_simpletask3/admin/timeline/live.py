@@ -14,7 +14,7 @@ from ...states import FINAL
 from .inline import TaskEventInline
 
 
-def answer(modeladmin: Any, request: Any, object_id: str) -> JsonResponse:
+def task_response(modeladmin: Any, request: Any, object_id: str) -> JsonResponse:
     """The task as it stands: its fields and its timeline, as HTML in which everything is escaped.
 
     Raises PermissionDenied unless the user may view the task, Http404 if there is none.
@@ -24,37 +24,41 @@ def answer(modeladmin: Any, request: Any, object_id: str) -> JsonResponse:
         raise PermissionDenied
     if task is None:
         raise Http404
-    said = {
+    state = {
         "sequence": task.sequence,
         "final": task.status in FINAL,
         "status": str(task.get_status_display()),
-        "fields": _fields(modeladmin, request, task),
-        "timeline": _timeline(modeladmin, request, task),
+        "fields": _field_values(modeladmin, request, task),
+        "timeline": _render_timeline(modeladmin, request, task),
     }
-    return JsonResponse(said, headers={"Cache-Control": "no-store"})
+    return JsonResponse(state, headers={"Cache-Control": "no-store"})
 
 
-def _fields(modeladmin: Any, request: Any, task: Any) -> dict[str, str]:
+def _field_values(modeladmin: Any, request: Any, task: Any) -> dict[str, str]:
     """What the page shows of how the task stands: a field that it does not show is not told."""
-    shown = {*flatten_fieldsets(modeladmin.get_fieldsets(request, task))}
-    shown &= {*modeladmin.get_readonly_fields(request, task)}
-    names = [name for name in flatten_fieldsets([modeladmin.task_fieldset]) if name in shown]
-    return {name: str(conditional_escape(_value(modeladmin, task, name))) for name in names}
+    visible_names = {*flatten_fieldsets(modeladmin.get_fieldsets(request, task))}
+    visible_names &= {*modeladmin.get_readonly_fields(request, task)}
+    names = [
+        name for name in flatten_fieldsets([modeladmin.task_fieldset]) if name in visible_names
+    ]
+    return {name: str(conditional_escape(_display_value(modeladmin, task, name))) for name in names}
 
 
-def _value(modeladmin: Any, task: Any, name: str) -> Any:
-    shown = getattr(modeladmin, name, None)
-    if callable(shown):
-        return shown(task)
+def _display_value(modeladmin: Any, task: Any, name: str) -> Any:
+    display = getattr(modeladmin, name, None)
+    if callable(display):
+        return display(task)
     value = getattr(task, name)
     return modeladmin.get_empty_value_display() if value in (None, "") else value
 
 
-def _timeline(modeladmin: Any, request: Any, task: Any) -> str:
+def _render_timeline(modeladmin: Any, request: Any, task: Any) -> str:
     formsets, instances = modeladmin._create_formsets(request, task, change=True)
-    shown = modeladmin.get_inline_formsets(request, formsets, instances, task)
+    inline_formsets = modeladmin.get_inline_formsets(request, formsets, instances, task)
     return "".join(
-        render_to_string(one.opts.template, {"inline_admin_formset": one}, request)
-        for one in shown
-        if isinstance(one.opts, TaskEventInline)
+        render_to_string(
+            inline_formset.opts.template, {"inline_admin_formset": inline_formset}, request
+        )
+        for inline_formset in inline_formsets
+        if isinstance(inline_formset.opts, TaskEventInline)
     )

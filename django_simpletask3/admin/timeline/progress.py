@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...states import EventKind
-from ..html.values import visible
+from ..html.values import escape_invisible
 from . import data_prefix
 
 #: Notes whose data is read as a whole.
-MOST_READ = 3
+MAX_FULL_READS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,21 @@ class Progress:
         return round(self.share * 100)
 
 
-def reported(events: Sequence[Any], attempt: int) -> Progress | None:
+def latest_progress(events: Sequence[Any], attempt: int) -> Progress | None:
     """The last progress that was noted in this ``attempt``; None if none was.
 
     Of notes with so much data that it was cut, the newest are read as a whole if they must be.
     """
-    reads = MOST_READ
+    remaining_reads = MAX_FULL_READS
     for event in reversed(events):
         if event.kind != EventKind.NOTE or event.attempt != attempt:
             continue
-        share = _share(data_prefix.said_in(event))
-        if share is None and data_prefix.is_cut(event) and reads:
-            reads -= 1
+        share = _share(data_prefix.parse_prefix(event))
+        if share is None and data_prefix.is_truncated(event) and remaining_reads:
+            remaining_reads -= 1
             share = _share(event.data)
         if share is not None:
-            return Progress(share, visible(event.reason))
+            return Progress(share, escape_invisible(event.reason))
     return None
 
 

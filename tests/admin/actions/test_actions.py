@@ -184,7 +184,7 @@ def test_many_tasks_take_few_statements(superuser) -> None:
 
 
 def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(selection, "BATCH", 2)
+    monkeypatch.setattr(selection, "BATCH_SIZE", 2)
     tasks = Invoice.objects.bulk_enqueue({"amount": n} for n in range(5))
 
     response = post_action(superuser, RESET, tasks[0], select_across=1)
@@ -194,7 +194,7 @@ def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:
 
 
 def test_all_means_as_many_as_the_list_says(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(changelist, "MOST_LISTED", 3)
+    monkeypatch.setattr(changelist, "MAX_LISTED", 3)
     tasks = Invoice.objects.bulk_enqueue({"amount": n} for n in range(5))
     listed = superuser.get(url(Invoice)).context["cl"].result_count
 
@@ -222,7 +222,9 @@ def test_a_hold_that_is_not_there_is_not_lifted(superuser, pending_task) -> None
 
 def test_only_a_download_remembers_what_was_done(superuser, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(downloads, "streams", lambda model, done: asked.append((model, done)))
+    monkeypatch.setattr(
+        downloads, "download_streams", lambda model, done: asked.append((model, done))
+    )
     task = Elsewhere.objects.create()
 
     for action in (RESET, EXPORT):

@@ -5,7 +5,7 @@ from django.contrib.admin.sites import site
 from django.db.models import Count
 
 from django_simpletask3.admin.actions import confirmation
-from django_simpletask3.admin.actions.definitions import DEEDS
+from django_simpletask3.admin.actions.definitions import ACTIONS
 from django_simpletask3.states import Status
 from tests.admin.steps import (
     CONFIRMED,
@@ -22,7 +22,7 @@ from tests.admin.steps import (
 )
 from tests.testapp.models import Dunning, Invoice
 
-each_deed = pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
+each_deed = pytest.mark.parametrize("deed", ACTIONS, ids=lambda deed: deed.name)
 
 
 def ask(client, action: str, *tasks, **further):
@@ -63,7 +63,7 @@ def test_it_says_how_many_would_be_affected(superuser) -> None:
 
 
 def test_what_the_page_says_is_what_happens(superuser) -> None:
-    for deed in DEEDS:
+    for deed in ACTIONS:
         tasks = [step(Invoice.objects.create(), status) for status in Status]
         page = ask(superuser, deed.name, *tasks)
         before = [len(kinds(task)) for task in tasks]
@@ -104,7 +104,7 @@ def test_a_list_that_counts_other_rows_does_not_multiply(superuser, monkeypatch)
 
 
 def test_of_many_tasks_it_says_that_not_each_was_looked_at(superuser, monkeypatch) -> None:
-    monkeypatch.setattr(confirmation, "MOST_ASKED", 2)
+    monkeypatch.setattr(confirmation, "MAX_CHECKED", 2)
     tasks = [step(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
 
     page = ask(superuser, RETRY, *tasks)

@@ -123,7 +123,7 @@ def test_the_charts_of_each_period_are_drawn(superuser, period) -> None:
     assert {shape.series for shape in finished.shapes} == {"success", "failed"}
     assert {shape.series for shape in waits.shapes} == {"median", "tail"}
     assert len(runs.shapes) == 2
-    assert "50" in rate.shapes[0].said
+    assert "50" in rate.shapes[0].tooltip
     assert page.content.decode().count('<svg viewBox="0 0 640.0') == 4
 
 

@@ -109,7 +109,7 @@ def test_an_error_is_shown(superuser, pending_task, error, parts) -> None:
     )
 )
 def test_any_value_is_text_that_can_be_sent(value) -> None:
-    shown = values.result(value) + values.error(value) + values.cell(values.in_json(value))
+    shown = values.result(value) + values.error(value) + values.cell(values.format_json(value))
 
     shown.encode()
     assert "\x00" not in shown
@@ -132,14 +132,14 @@ DURATIONS = {
 @pytest.mark.parametrize(("seconds", "words"), DURATIONS.values(), ids=DURATIONS)
 def test_a_duration_in_words(seconds, words) -> None:
     with translation.override("en"):
-        assert times.in_words(timedelta(seconds=seconds)) == words
+        assert times.format_duration(timedelta(seconds=seconds)) == words
 
 
 def test_a_duration_is_written_as_the_language_does() -> None:
     with translation.override("de"):
-        assert times.in_words(timedelta(seconds=1.5)).startswith("1,5 ")
+        assert times.format_duration(timedelta(seconds=1.5)).startswith("1,5 ")
     with translation.override("zh-hans"):
-        assert times.in_words(timedelta(seconds=1.5)) == "1.5 秒"
+        assert times.format_duration(timedelta(seconds=1.5)) == "1.5 秒"
 
 
 def test_a_result_with_parts_is_a_tree_and_its_json() -> None:

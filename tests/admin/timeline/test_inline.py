@@ -7,7 +7,7 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.sites import AdminSite, site
 
 from django_simpletask3.admin import SimpleTaskAdmin, TaskEventInline
-from django_simpletask3.admin.timeline.gantt import SHAPES, drawn
+from django_simpletask3.admin.timeline.gantt import SHAPES, layout
 from django_simpletask3.admin.timeline.inline import TimelineFormSet
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import StaleTask
@@ -109,7 +109,7 @@ def test_nobody_may_add_change_or_delete_events(rf) -> None:
 def test_of_a_long_stream_the_newest_events_are_shown_in_order(
     superuser, pending_task, monkeypatch
 ) -> None:
-    monkeypatch.setattr(TimelineFormSet, "newest", 3)
+    monkeypatch.setattr(TimelineFormSet, "page_size", 3)
     for number in range(5):
         pending_task.note(f"note {number}")
 
@@ -183,7 +183,7 @@ def test_an_admin_can_do_without_the_timeline(rf, admin_user) -> None:
 
 def test_an_admin_can_have_a_timeline_of_its_own(rf, admin_user) -> None:
     class Short(TaskEventInline):
-        fields = readonly_fields = ("number", "happened")
+        fields = readonly_fields = ("number", "kind_label")
 
     class Own(SimpleTaskAdmin):
         timeline_inline = Short
@@ -233,7 +233,7 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
             apply(pending_task, kind, **details)
     time_machine.move_to(begin + timedelta(seconds=210))
 
-    picture = drawn(list(pending_task.events.all()), begin + timedelta(seconds=210))
+    picture = layout(list(pending_task.events.all()), begin + timedelta(seconds=210))
 
     spans = [[(span.state, round(span.width)) for span in lane.spans] for lane in picture.lanes]
     whole = 864 / 210
@@ -245,7 +245,7 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
     ]
     assert abs(spans[1][1][1] - 60 * whole) <= 2
     (mark,) = picture.lanes[0].marks
-    assert mark.said == "recovered · worker_died · recovery"
+    assert mark.tooltip == "recovered · worker_died · recovery"
 
 
 def test_what_is_refused_is_marked_where_it_comes_from(superuser, running_task) -> None:
@@ -286,15 +286,15 @@ def test_what_runs_names_its_worker(pending_task, time_machine) -> None:
         time_machine.move_to(begin + timedelta(seconds=seconds))
         apply(pending_task, kind, worker=name)
 
-    picture = drawn(list(pending_task.events.all()), begin + timedelta(seconds=52))
+    picture = layout(list(pending_task.events.all()), begin + timedelta(seconds=52))
 
     spans = [span for lane in picture.lanes for span in lane.spans if span.state == "running"]
-    assert [span.said.endswith(f" · {name}") for span in spans] == [True, True]
+    assert [span.tooltip.endswith(f" · {name}") for span in spans] == [True, True]
     assert (spans[0].label, spans[1].label) == (name, "")
 
 
 def test_a_task_that_has_only_been_deleted_has_no_picture() -> None:
-    assert drawn([], None) is None
+    assert layout([], None) is None
 
 
 def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
