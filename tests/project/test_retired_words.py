@@ -1,4 +1,4 @@
-"""The project names things by the terms of the glossary, and no longer by those that it has retired."""
+"""The project names things by the terms of the glossary; its retired words stay out."""
 
 import re
 from functools import cache
