@@ -1,4 +1,4 @@
-"""The app: checks, permissions and log lines are connected when Django is ready."""
+"""The app configuration: connects permissions, migration guards and the autodetector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DjangoSimpletask3Config(AppConfig):
-    """The app's own configuration."""
+    """Configuration of the app ``django_simpletask3``."""
 
     name = "django_simpletask3"
     default_auto_field = "django.db.models.BigAutoField"
@@ -32,7 +32,7 @@ class DjangoSimpletask3Config(AppConfig):
         )
         pre_migrate.connect(protection_state.drop_sqlite_triggers, sender=self, dispatch_uid=name)
         post_migrate.connect(protection_state.restore_triggers, sender=self, dispatch_uid=name)
-        # The attribute, not commands of these names: whoever has some keeps them. Django wants both
-        # to have the same.
+        # Set the attribute instead of overriding the commands: a project may have commands of its
+        # own with these names. Django requires both to use the same autodetector.
         detector = autodetector.history_autodetector_for(makemigrations.Command.autodetector)
         makemigrations.Command.autodetector = migrate.Command.autodetector = detector

@@ -1,4 +1,4 @@
-"""System checks: a wrong setting or model is found by ``manage.py check``, not at night."""
+"""System checks: ``manage.py check`` reports wrong settings and models before they fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels and message ids: they tell the task models apart."""
+"""Check that each task model has its own channel and message ids."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ POLICY_ID = "django_simpletask3.W001"
 
 @register(Tags.models)
 def check_channels(**_: Any) -> list[CheckMessage]:
-    """Channels and message ids tell models apart, and every policy has a channel."""
+    """Check that models share no channel or message id, and that each policy has a channel."""
     return [*_template_conflicts(), *_policies()]
 
 
 def _template_conflicts() -> Iterator[CheckMessage]:
-    """Channels and message ids must tell models apart."""
+    """Yield an error for each template that fails or gives two models the same value."""
     for template_name, compute in (("channel", _channel), ("message id", _message_id)):
         owners: dict[str, type[SimpleTask]] = {}
         for model in task_models():
             try:
                 value = compute(model)
             except InvalidSetting:
-                return  # told by check_settings
+                return  # check_settings reports it
             except (KeyError, IndexError, ValueError, AttributeError) as error:
                 yield _template_error(
-                    model, f"The {template_name} template cannot be filled in: {error!r}."
+                    model, f"The {template_name} template cannot be formatted: {error!r}."
                 )
                 continue
             if value in owners:
@@ -47,23 +47,23 @@ def _template_conflicts() -> Iterator[CheckMessage]:
 
 
 def _policies() -> Iterator[CheckMessage]:
-    """A policy is for a channel that some model has."""
+    """Yield a warning for each policy whose channel no model uses."""
     try:
         channels = {_channel(model) for model in task_models()}
         unknown = sorted(options.simq_running_timeout_handler_policies.keys() - channels)
     except (InvalidSetting, KeyError, IndexError, ValueError, AttributeError):
-        return  # told by others
+        return  # other checks report it
     for channel in unknown:
         yield CheckMessage(
             WARNING,
             f"{_POLICIES} has a policy for {channel!r}, which no task model uses.",
-            hint=f"The channels are: {', '.join(sorted(channels))}.",
+            hint=f"Remove it or name one of these channels: {', '.join(sorted(channels))}.",
             id=POLICY_ID,
         )
 
 
 def _template_error(model: type[SimpleTask], message: str) -> CheckMessage:
-    hint = "Name {app_label} and {model_name} in the template, and {id} in that of message ids."
+    hint = "Use {app_label} and {model_name} in the template, and {id} in that of message ids."
     return Error(message, hint=hint, obj=model, id=CHANNEL_ID)
 
 

@@ -1,4 +1,4 @@
-"""What only a database can answer: its triggers, its door, its deliveries."""
+"""Checks that query a database: triggers, open tombstones, deliveries and old rows."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ OLDER_ROWS_ID = "django_simpletask3.W204"
 
 @register(Tags.database)
 def check_protection(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """What migrations promised to protect is protected, and the door is shut."""
+    """Check that protected tables have their triggers and that no tombstone is open."""
     return [message for using in databases or () for message in _protection(using)]
 
 
 def _protection(using: str) -> Iterator[CheckMessage]:
     for table in protection_state.protected_tables(using):
         if not triggers.has_expected_triggers(connections[using], table):
-            # No error: migrate, which mends it, would not start.
+            # Not an error: migrate, which restores the triggers, would refuse to run.
             yield CheckMessage(
                 WARNING,
                 f"The events in {table.name} (database {using!r}) can be changed and deleted: the "
-                "triggers that a migration promised are missing, altered or switched off.",
-                hint=f"Find out who did it. manage.py migrate --database {using} mends them.",
+                "triggers that a migration created are missing, altered or disabled.",
+                hint=f"Find out why, then restore them with manage.py migrate --database {using}.",
                 id=TRIGGERS_ID,
             )
     if protection_state.has_open_tombstone(using):
         yield Error(
-            f"Everybody may change and delete events in the database {using!r}: a tombstone was "
+            f"Every user can change and delete events in the database {using!r}: a tombstone was "
             "committed while it was open.",
-            hint="Set is_open to false in the open rows of django_simpletask3_tombstone.",
+            hint="Set is_open to false in all rows of django_simpletask3_tombstone.",
             id=OPEN_TOMBSTONE_ID,
         )
 
 
 @register(Tags.database)
 def check_deliveries(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """Events can be noted for durable subscribers, and somebody subscribes to what was noted."""
+    """Check that deliveries can be stored and that each stored one has a subscriber."""
     return [message for using in databases or () for message in _deliveries(using)]
 
 
@@ -62,9 +62,9 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
         for name in sorted(names - registered_subscribers().keys()):
             yield CheckMessage(
                 WARNING,
-                f"Deliveries wait in the database {using!r} for {name!r}, to which nobody "
-                "subscribes.",
-                hint="Import the module of the subscriber in ready(), or delete them in the admin.",
+                f"Deliveries in the database {using!r} wait for {name!r}, but no subscriber has "
+                "this name.",
+                hint="Import the subscriber's module in ready(), or delete them in the admin.",
                 id=SUBSCRIBER_ID,
             )
         return
@@ -75,14 +75,14 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
             if issubclass(root, subscriber.models)
         ]
         if subscription_names and using in databases_of(root):
-            # No error: migrate, which makes the table, would not start.
+            # Not an error: migrate, which creates the table, would refuse to run.
             yield CheckMessage(
                 WARNING,
-                f"Events of {root._meta.label} in the database {using!r} cannot be noted for "
-                f"{', '.join(subscription_names)}: the table of deliveries is missing, "
-                "and saving fails.",
-                hint=f"Let the routers allow django_simpletask3 there, and migrate --database "
-                f"{using}.",
+                f"Events of {root._meta.label} in the database {using!r} cannot be delivered to "
+                f"{', '.join(subscription_names)}: the delivery table is missing, and saving "
+                "tasks fails.",
+                hint="Let the routers allow django_simpletask3 there, then run manage.py migrate "
+                f"--database {using}.",
                 obj=root,
                 id=DELIVERIES_ID,
             )
@@ -90,7 +90,7 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
 
 @register(Tags.database)
 def check_older_rows(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """Rows that are older than their events have been given some."""
+    """Check that no rows from before the event table lack events."""
     return list(_older_rows(databases)) if databases else []
 
 
@@ -104,10 +104,10 @@ def _older_rows(databases: Iterable[str]) -> Iterator[CheckMessage]:
             if using in databases and _has_rows_without_events(root, using):
                 yield CheckMessage(
                     WARNING,
-                    f"Rows of {root._meta.label} in the database {using!r} are older than their "
-                    "events: those that are PENDING would be run, the others have no history.",
-                    hint=f"manage.py django-simpletask3-migrations {root._meta.app_label} writes "
-                    "what they lack; then migrate.",
+                    f"Rows of {root._meta.label} in the database {using!r} have no events: workers "
+                    "would run those that are PENDING, the others have no history.",
+                    hint="Run manage.py django-simpletask3-migrations "
+                    f"{root._meta.app_label}, which writes the missing migration, then migrate.",
                     obj=root,
                     id=OLDER_ROWS_ID,
                 )

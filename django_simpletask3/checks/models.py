@@ -1,4 +1,4 @@
-"""Task models: each has something to run, a stream, and rules that can be followed."""
+"""Checks of task models: task function, event model, limits and retention rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMN_ID = "django_simpletask3.E112"
 
 @register(Tags.models)
 def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
-    """Every task model has something to run, a number of threads, a stream and a channel."""
+    """Check each task model, or those of ``app_configs``."""
     models = [
         model
         for model in task_models()
@@ -44,7 +44,7 @@ def _executor(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     try:
         task_function(model)
     except ExecutorMissing as error:
-        hint = "Write do_task(), or name a callable in django_simpletask3_executor."
+        hint = "Write do_task(), or set django_simpletask3_executor to a callable or its path."
         yield Error(str(error), hint=hint, obj=model, id=EXECUTOR_ID)
 
 
@@ -52,8 +52,8 @@ def _worker_number(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     number = model.django_simpletask3_worker_number
     if number is not None and (type(number) is not int or number < 1):
         yield Error(
-            f"django_simpletask3_worker_number is {number!r}; expected a whole number, 1 or more.",
-            hint="None means DJANGO_SIMPLETASK3_DEFAULT_SIMQ_WORKER_NUMBER.",
+            f"django_simpletask3_worker_number is {number!r}; expected an integer of at least 1.",
+            hint="Leave it None to use DJANGO_SIMPLETASK3_DEFAULT_SIMQ_WORKER_NUMBER.",
             obj=model,
             id=WORKER_NUMBER_ID,
         )
@@ -64,7 +64,7 @@ def _time_limit(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     if limit is not None and (isinstance(limit, bool | str) or not limit > 0):
         yield Error(
             f"django_simpletask3_time_limit is {limit!r}; expected a positive number of seconds.",
-            hint="None means that the body may run as long as it likes.",
+            hint="Leave it None for no limit.",
             obj=model,
             id=TIME_LIMIT_ID,
         )
@@ -75,31 +75,31 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         parse_rules(model.django_simpletask3_retention)
     except ValueError as error:
         yield Error(
-            f"django_simpletask3_retention cannot be used: {error}.",
-            hint="For example: {Status.SUCCESS: timedelta(days=90)}.",
+            f"django_simpletask3_retention is invalid: {error}.",
+            hint="Use a dictionary such as {Status.SUCCESS: timedelta(days=90)}.",
             obj=model,
             id=RETENTION_ID,
         )
     root = table_model(model)
     if model.django_simpletask3_retention != root.django_simpletask3_retention:
         yield Error(
-            f"django_simpletask3_retention is not that of {root._meta.label}, in whose table the "
-            "tasks stand.",
-            hint=f"Declare it at {root._meta.label}; it holds for every model of the table.",
+            f"django_simpletask3_retention differs from that of {root._meta.label}, whose table "
+            "holds the tasks.",
+            hint=f"Set it on {root._meta.label}; it applies to every model of the table.",
             obj=model,
             id=RETENTION_ID,
         )
 
 
 def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    """A column of ours that was overridden would be written as if it were ours."""
+    """Yield an error for each column of SimpleTask that the model overrides."""
     for field in SimpleTask._meta.local_fields:
         actual_field = table_model(model)._meta.get_field(field.name)
         if type(actual_field) is not type(field):
             yield Error(
-                f"The column {field.name} is SimpleTask's, "
-                f"and a {type(actual_field).__name__} here.",
-                hint="Give the column of your own another name.",
+                f"The column {field.name} of SimpleTask is overridden by a "
+                f"{type(actual_field).__name__}.",
+                hint="Rename your column.",
                 obj=model,
                 id=COLUMN_ID,
             )
@@ -111,8 +111,8 @@ def _tries(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         number = getattr(model, attribute)
         if type(number) is not int or number < minimum:
             yield Error(
-                f"{attribute} is {number!r}; expected a whole number, {minimum} or more.",
-                hint=f"Leave it out for the default, {getattr(SimpleTask, attribute)}.",
+                f"{attribute} is {number!r}; expected an integer of at least {minimum}.",
+                hint=f"Remove it to use the default, {getattr(SimpleTask, attribute)}.",
                 obj=model,
                 id=TRIES_ID,
             )
@@ -120,18 +120,18 @@ def _tries(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 def _event_model(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     hint = (
-        "Write: class MyEvent(TaskEvent): task = task_foreign_key('app.Model'), with "
-        "class Meta(TaskEvent.Meta), or leave django_simpletask3_event_model out."
+        "Write class MyEvent(TaskEvent) with task = task_foreign_key('app.Model') and "
+        "class Meta(TaskEvent.Meta), or remove django_simpletask3_event_model."
     )
     try:
         events: Any = event_model_of(model)
     except LookupError:
-        yield Error("The task has no event model.", hint=hint, obj=model, id=EVENT_MODEL_ID)
+        yield Error("The task model has no event model.", hint=hint, obj=model, id=EVENT_MODEL_ID)
         return
     unique = {tuple(pair) for pair in events._meta.unique_together}
     if not issubclass(events, TaskEvent) or ("task", "sequence") not in unique:
         yield Error(
-            f"{events._meta.label} is no TaskEvent that is unique by task and sequence.",
+            f"{events._meta.label} is not a TaskEvent with task and sequence unique together.",
             hint=hint,
             obj=model,
             id=EVENT_MODEL_ID,

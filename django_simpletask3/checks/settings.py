@@ -1,4 +1,4 @@
-"""Settings: each can be used as it is, and beside the others."""
+"""Checks of the settings, each by itself and together with the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPORT_ID = "django_simpletask3.E110"
 
 @register(Tags.compatibility)
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Every setting can be used as it is, and beside the others."""
+    """Check that each setting is valid and that none contradicts another."""
     messages = [message for option in all_options() for message in _option(option)]
     return messages or [*_contradictions()]
 
@@ -61,8 +61,8 @@ def _contradictions() -> Iterator[CheckMessage]:
     if options.simq_worker_status_expire < 2 * longest:
         yield Error(
             f"{_EXPIRY} is {options.simq_worker_status_expire} s, but workers report every "
-            f"{longest:g} s: between two reports they would look dead.",
-            hint=f"Set {_EXPIRY} to {2 * longest:g} or more.",
+            f"{longest:g} s: between two reports they would count as dead.",
+            hint=f"Set {_EXPIRY} to at least {2 * longest:g}.",
             id=REPORT_ID,
         )
 
@@ -71,14 +71,14 @@ def _lease(name: str, policy: Policy) -> Iterator[CheckMessage]:
     grace = options.shutdown_grace
     if policy.lease < 2 * policy.renewal_interval:
         yield Error(
-            f"{name} is {policy.lease:g} s: shorter than two beats of "
-            f"{policy.renewal_interval:g} s, by which a healthy worker renews it.",
-            hint=f"Set it to {2 * policy.renewal_interval:g} or more; minutes are usual.",
+            f"{name} is {policy.lease:g} s: shorter than two renewal intervals of "
+            f"{policy.renewal_interval:g} s, so that a healthy worker could lose its lease.",
+            hint=f"Set it to at least {2 * policy.renewal_interval:g}; minutes are usual.",
             id=LEASE_ID,
         )
     elif grace > policy.lease:
         yield Error(
             f"{_GRACE} is {grace:g} s, longer than the lease: {name} is {policy.lease:g} s.",
-            hint=f"Set {_GRACE} to {policy.lease:g} or less, or the lease to {grace:g} or more.",
+            hint=f"Set {_GRACE} to at most {policy.lease:g}, or the lease to at least {grace:g}.",
             id=GRACE_ID,
         )

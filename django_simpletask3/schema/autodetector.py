@@ -1,4 +1,4 @@
-"""A task model that is renamed takes its events along when ``makemigrations`` finds out."""
+"""Keep the events of a task model that is renamed when ``makemigrations`` runs."""
 
 from __future__ import annotations
 
@@ -14,34 +14,32 @@ from django.db.migrations.utils import resolve_relation
 
 Key = tuple[str, str]
 
-#: Columns that every table of events has had and will have.
+#: Columns that every event table has in every version.
 _EVENT_COLUMNS = frozenset({"task", "sequence", "kind", "event_time", "digest"})
 
 _EVENTS_LOST = (
-    "This would drop the history of {task}: the table of {events}, with every event in it.\n"
-    "{advice}"
+    "This would drop the history of {task}: the table of {events} with all its events.\n{advice}"
 )
 _TASK_MODEL_REMAINS = (
-    "- {task} itself lives on. If its events are to go all the same, write the migration by hand, "
+    "- {task} itself remains. To drop its events all the same, write the migration by hand, "
     "with DropHistory (django_simpletask3.operations) before DeleteModel."
 )
 _DELETION_ADVICE = (
     "{rename}"
-    "- If {task} is to go, and its history with it: take it out of the models first, without "
-    "changing others, and let makemigrations write a migration for that alone. migrate will say "
-    "what it wants to see in it."
+    "- To delete {task} with its history: remove it from the models first, without changing "
+    "others, and run makemigrations for that alone. migrate then says which operation to add."
 )
 _EVENTS_ORPHANED = (
-    "This would drop the table of {task} and keep its events in {events}, which would then be "
-    "taken for those of {other}.\n"
+    "This would drop the table of {task} and keep its events in {events}, where they would count "
+    "as events of {other}.\n"
     "{rename}"
-    "- If not, let {other} have an event model of its own."
+    "- If it was not renamed: give {other} its own event model."
 )
-_RENAME_ADVICE = "- If it was renamed: manage.py django-simpletask3-rename {task} {name}\n"
+_RENAME_ADVICE = "- If it was renamed: run manage.py django-simpletask3-rename {task} {name}\n"
 
 
 def is_event_model(state: Any) -> bool:
-    """Whether a model, as migrations know it, is an event model."""
+    """Whether ``state``, a model state of a migration, is an event model."""
     fields = state.fields
     return (
         fields.keys() >= _EVENT_COLUMNS and getattr(fields["task"], "db_constraint", True) is False
@@ -49,7 +47,7 @@ def is_event_model(state: Any) -> bool:
 
 
 def task_model_key(event_model: ModelState) -> Key:
-    """The task model of an event model, as migrations know it."""
+    """The key of the task model that an event model belongs to."""
     column: Any = event_model.fields["task"]
     to = column.remote_field.model
     app_label, name = resolve_relation(to, event_model.app_label, event_model.name_lower)
@@ -57,14 +55,14 @@ def task_model_key(event_model: ModelState) -> Key:
 
 
 class HistoryAutodetector(MigrationAutodetector):
-    """Django's autodetector, for which a task model and its event model are one.
+    """An autodetector that treats a task model and its event model as one.
 
-    Whether a task model was renamed is asked once, also if its columns were changed at the same
-    time, and the answer holds for its events. Raises CommandError rather than dropping the events
-    of a model that lives on or may have been renamed.
+    It asks once whether a task model was renamed, even if its columns changed too, and applies the
+    answer to its event model. Raises CommandError instead of dropping the events of a model that
+    remains or may have been renamed.
     """
 
-    # Made while Django looks for changes.
+    # Set by Django while it detects changes.
     old_model_keys: set[Key]
     new_model_keys: set[Key]
     generated_operations: dict[str, list[Any]]
@@ -77,15 +75,15 @@ class HistoryAutodetector(MigrationAutodetector):
         renamed: tuple[Key, Key] | None = None,
     ) -> None:
         super().__init__(from_state, to_state, questioner)
-        # migrate only wants to know whether anything was changed, and has nobody to ask.
+        # migrate only detects whether anything changed; it passes no questioner.
         self.is_writing = questioner is not None
         self.questioner: Any = _CachingQuestioner(self.questioner, renamed)
         self.renamed = renamed
-        #: The models that were renamed, task models and event models: old key by new key.
+        #: Renamed task and event models: old key by new key.
         self.old_key_by_new: dict[Key, Key] = {}
 
     def changes(self, *args: Any, **kwargs: Any) -> Any:
-        """As Django's. Raises CommandError if history would be lost without need."""
+        """Detect changes as Django does; raise CommandError if they would lose events."""
         changes = super().changes(*args, **kwargs)
         for event_model in event_models(self.from_state):
             if self.is_writing and event_model.app_label in changes:
@@ -93,7 +91,7 @@ class HistoryAutodetector(MigrationAutodetector):
         return changes
 
     def generate_renamed_models(self) -> None:
-        """As Django's, when it has been found out which task models were renamed."""
+        """Find renamed task models first, then renamed models as Django does."""
         if self.renamed:
             _validate(self.from_state, self.to_state, *self.renamed)
         for new in self._added_task_models():
@@ -106,13 +104,13 @@ class HistoryAutodetector(MigrationAutodetector):
         super().generate_renamed_models()
 
     def generate_deleted_models(self) -> None:
-        """As Django's, in an order that databases accept."""
+        """Delete models as Django does, in an order that databases accept."""
         super().generate_deleted_models()
         for app_label, operations in self.generated_operations.items():
             for operation in operations:
                 if _is_task_column_removal(operation):
-                    # Django 5.2 removes the column first, and no database forgives that
-                    # (test_a_history_goes_on_purpose_and_leaves_a_tombstone).
+                    # Django 5.2 removes the column before the unique constraint that uses it, which
+                    # databases reject (test_a_history_goes_on_purpose_and_leaves_a_tombstone).
                     pair = OperationDependency(
                         app_label,
                         operation.model_name,
@@ -122,7 +120,7 @@ class HistoryAutodetector(MigrationAutodetector):
                     operation._auto_deps.append(pair)
 
     def only_relation_agnostic_fields(self, fields: Any) -> Any:
-        """As Django's, by which it compares models; those that were renamed are found equal."""
+        """Return the fields by which Django compares models; renamed models compare equal."""
         for new, old in self.old_key_by_new.items():
             if fields is self.to_state.models[new].fields:
                 return [new]
@@ -131,12 +129,12 @@ class HistoryAutodetector(MigrationAutodetector):
         return super().only_relation_agnostic_fields(fields)
 
     def _removed_task_models(self) -> set[Key]:
-        """The task models that are no longer there."""
+        """The task models of the old state that the new state lacks."""
         tasks = {task_model_key(event_model) for event_model in event_models(self.from_state)}
         return {key for key in tasks & self.old_model_keys if key not in self.to_state.models}
 
     def _added_task_models(self) -> list[Key]:
-        """The task models that were not there."""
+        """The task models of the new state that the old state lacks."""
         tasks = {task_model_key(event_model) for event_model in event_models(self.to_state)}
         return sorted(k for k in tasks & self.new_model_keys if k not in self.from_state.models)
 
@@ -145,7 +143,7 @@ class HistoryAutodetector(MigrationAutodetector):
         before = [s for s in event_models(self.from_state) if task_model_key(s) == old]
         after = [s for s in event_models(self.to_state) if task_model_key(s) == new]
         for old_model, new_model in zip(before, after, strict=False):
-            # One of the user's own may have kept its name.
+            # An event model that the user declared may have kept its name.
             if (
                 _key(old_model) not in self.to_state.models
                 and _key(new_model) not in self.from_state.models
@@ -177,13 +175,13 @@ class HistoryAutodetector(MigrationAutodetector):
         raise CommandError(_EVENTS_ORPHANED.format(**labels, other=other, rename=rename))
 
     def _successors(self, task: Key) -> list[Key]:
-        """The new task models that ``task`` may have become; a person may have said no."""
+        """The new task models that may be ``task`` renamed, unless the user denied it."""
         new = [key for key in self._added_task_models() if key not in self.old_key_by_new]
         return [key for key in new if (task, key) not in self.questioner.denied]
 
 
 class _CachingQuestioner:
-    """A questioner that asks nothing twice."""
+    """A questioner that asks each question once."""
 
     def __init__(self, questioner: Any, renamed: tuple[Key, Key] | None) -> None:
         self.questioner = questioner
@@ -194,7 +192,7 @@ class _CachingQuestioner:
 
     @property
     def denied(self) -> set[tuple[Key, Key]]:
-        """What a person has said no to."""
+        """The renames that the user denied when asked."""
         if not isinstance(self.questioner, InteractiveMigrationQuestioner):
             return set()
         return {pair for pair, answer in self.answers.items() if not answer}
@@ -206,7 +204,7 @@ class _CachingQuestioner:
             and is_event_model(new)
             and task_model_key(old) != task_model_key(new)
         ):
-            # Its events were renamed if and only if the task was.
+            # An event model is renamed if and only if its task model is.
             return self.answers.get((task_model_key(old), task_model_key(new)), False)
         if pair not in self.answers:
             self.answers[pair] = bool(self.questioner.ask_rename_model(old, new))
@@ -214,7 +212,7 @@ class _CachingQuestioner:
 
 
 def history_autodetector_for(base: type[MigrationAutodetector]) -> type[MigrationAutodetector]:
-    """``base``, whosever it is, with the care of KeepsHistory."""
+    """Return ``base``, which may be a project's own class, extended by HistoryAutodetector."""
     if issubclass(base, HistoryAutodetector):
         return base
     return type("HistoryAutodetector", (HistoryAutodetector, base), {})
@@ -225,7 +223,7 @@ def _is_task_column_removal(operation: Any) -> bool:
 
 
 def event_models(state: ProjectState) -> Iterator[ModelState]:
-    """The event models, by app and name."""
+    """The event models, sorted by app and name."""
     return (state.models[key] for key in sorted(state.models) if is_event_model(state.models[key]))
 
 
@@ -246,15 +244,15 @@ def _rename_advice(task: str, names: list[str]) -> str:
 
 
 def _validate(before: ProjectState, after: ProjectState, old: Key, new: Key) -> None:
-    """Raise CommandError unless migrations know ``old`` only and the models ``new`` only."""
+    """Raise CommandError unless ``old`` is only in migrations and ``new`` only in the models."""
     if old not in before.models:
-        raise CommandError(f"No migration has made {'.'.join(old)}.")
+        raise CommandError(f"No migration creates {'.'.join(old)}.")
     if old in after.models or new not in after.models:
         raise CommandError(
-            f"Rename the class first: the models of {old[0]} must have {new[1]}, and {old[1]} "
-            "no more. Then let this command write the migration."
+            f"Rename the class first: the models of {old[0]} must have {new[1]} and no longer "
+            f"{old[1]}. Then run this command again."
         )
     if new in before.models:
-        raise CommandError(f"Migrations know {'.'.join(new)} already.")
+        raise CommandError(f"Migrations already contain {'.'.join(new)}.")
     if old not in {task_model_key(event_model) for event_model in event_models(before)}:
-        raise CommandError(f"{'.'.join(old)} is no task model; makemigrations can rename it.")
+        raise CommandError(f"{'.'.join(old)} is not a task model; rename it with makemigrations.")

@@ -1,4 +1,4 @@
-"""What migrations may say about rows older than their events; the names stay as they are."""
+"""Migration operations that write events for rows without any; their names are stable."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _BATCH_SIZE = 500
 
 
 class BackfillEvents(ModelOperation):
-    """Give each row of a task model that has no events the ones that its status implies.
+    """Write, for each row of a task model without events, the events that its status implies.
 
-    The events say ``adopted`` and carry the times of the row. With ``status`` all these rows get
-    that status first: without one, rows that were there before their model became a task are
-    PENDING, and will be run. Rows with events are left alone, so it can be run again after it was
-    interrupted. In a migration with ``atomic = False``, each batch of rows is one transaction.
+    The events are marked ``adopted`` and have the times of the row. ``status``, if given, is
+    assigned to these rows first; without it, rows that existed before their model became a task
+    model are PENDING, and workers run them. Rows with events are skipped, so an interrupted
+    migration can be run again. In a migration with ``atomic = False``, each batch of rows is one
+    transaction.
 
-    Going back takes away the events of rows to which nothing else has happened, and leaves
-    tombstones that say so.
+    Reversing it deletes the events of rows that have no others, and leaves tombstones for them.
     """
 
     category = OperationCategory.PYTHON
     reduces_to_sql = False
-    # Each batch has a transaction of its own.
+    # Each batch has its own transaction.
     atomic = False
 
     def __init__(self, name: str, status: int | None = None) -> None:
@@ -47,7 +47,7 @@ class BackfillEvents(ModelOperation):
         return type(self).__name__, [self.name], kwargs
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """The models stay as they are."""
+        """Keep the model state."""
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
@@ -58,8 +58,8 @@ class BackfillEvents(ModelOperation):
             return
         event_model = inferred_events.historical_event_model(model)
         rows_without_events = model._base_manager.using(using).filter(sequence=0)
-        # Keys that had rows before, which were deleted. Asked once: a planner that does not know
-        # the new table yet would read all of it for each batch.
+        # Keys of deleted rows that are used again. Queried once: a query planner without
+        # statistics of the new table would scan all of it for each batch.
         earlier_events = event_model._base_manager.using(using).filter(task_id=OuterRef("pk"))
         reused_pks = set(
             rows_without_events.filter(Exists(earlier_events)).values_list("pk", flat=True)
@@ -96,7 +96,7 @@ class BackfillEvents(ModelOperation):
             _delete_events(
                 _events_of(event_model, using, untouched_rows),
                 untouched_rows,
-                f"back: {self.describe()}",
+                f"reversed: {self.describe()}",
             )
             for row in untouched_rows:
                 inferred_events.restore_columns(row, events_by_task[row.pk], using)
@@ -110,19 +110,19 @@ class BackfillEvents(ModelOperation):
             _run_in_batches(candidates, remove_events)
 
     def describe(self) -> str:
-        return f"Begin the streams of the rows of {self.name} that have no events"
+        return f"Write events for the rows of {self.name} that have none"
 
     @property
     def migration_name_fragment(self) -> str:
         return f"backfill_events_{self.name_lower}"
 
     def _convert_row(self, row: Any) -> None:
-        """Let the columns of ``row`` hold what this version understands."""
+        """Convert the columns of ``row`` to the format of this version."""
         if self.status is not None:
             row.status = self.status
 
     def _revert_row(self, row: Any) -> None:
-        """Let the columns of ``row`` hold what they held before ``_read``."""
+        """Undo ``_convert_row``."""
 
     def _infer_events(self, row: Any, using: str) -> list[Any]:
         self._convert_row(row)
@@ -130,17 +130,17 @@ class BackfillEvents(ModelOperation):
             return inferred_events.infer_events(row, using)
         except ValueError:
             raise CommandError(
-                f"{row._meta.label} {row.pk} has the status {row.status}, which no task has. Let "
-                f"it be one of {', '.join(f'{s.value} ({s.name})' for s in Status)}."
+                f"{row._meta.label} {row.pk} has the unknown status {row.status}. Set it to one of "
+                f"{', '.join(f'{s.value} ({s.name})' for s in Status)}."
             ) from None
 
 
 class UpgradeFrom01(BackfillEvents):
-    """BackfillEvents for the rows of django-simpletask3 0.1.x: reads their encrypted results, too.
+    """Backfill events for rows of django-simpletask3 0.1.x, and decrypt their results and errors.
 
-    The keys are SECRET_KEY and SECRET_KEY_FALLBACKS. Raises CommandError, and changes nothing of
-    that batch, if none of them opens a result, unless ``keep_unreadable``: then its text stays.
-    Going back encrypts with SECRET_KEY. Needs ``pip install 'django-simpletask3[upgrade]'``.
+    The keys are SECRET_KEY and SECRET_KEY_FALLBACKS. If none decrypts a text, raises CommandError
+    and rolls the batch back; with ``keep_unreadable`` the text is kept as it is. Reversing it
+    encrypts with SECRET_KEY. Needs ``pip install 'django-simpletask3[upgrade]'``.
     """
 
     def __init__(self, name: str, keep_unreadable: bool = False) -> None:
@@ -152,7 +152,7 @@ class UpgradeFrom01(BackfillEvents):
         return type(self).__name__, [self.name], kwargs
 
     def describe(self) -> str:
-        return f"Bring the rows of {self.name} along from 0.1"
+        return f"Upgrade the rows of {self.name} from 0.1"
 
     @property
     def migration_name_fragment(self) -> str:
@@ -177,9 +177,9 @@ class UpgradeFrom01(BackfillEvents):
             if self.keep_unreadable:
                 return text
             raise CommandError(
-                f"{name} of {row._meta.label} {row.pk} cannot be read with SECRET_KEY. If that was "
-                "changed, name the old one in SECRET_KEY_FALLBACKS. To keep such texts as they "
-                f"are: UpgradeFrom01({self.name!r}, keep_unreadable=True)."
+                f"{name} of {row._meta.label} {row.pk} cannot be decrypted with SECRET_KEY. If "
+                "that was changed, add the old key to SECRET_KEY_FALLBACKS. To keep such texts, "
+                f"use UpgradeFrom01({self.name!r}, keep_unreadable=True)."
             ) from None
 
     def _revert_row(self, row: Any) -> None:
@@ -196,19 +196,19 @@ def _events_of(event_model: Any, using: str, rows: Iterable[Any]) -> Any:
 
 
 def _delete_events(events: Any, rows: Sequence[Any], reason: str) -> None:
-    """Delete the ``events`` of ``rows`` and leave a tombstone, if there is a place for it."""
+    """Delete the ``events`` of ``rows``; leave a tombstone if the tombstone table exists."""
     using, model = events.db, rows[0]._meta.label
     if Tombstone._meta.db_table not in connections[using].introspection.table_names():
         events._raw_delete(using)
         return
-    # It opens the door of a table that is append-only by another app's migrations.
+    # The open tombstone lets a table delete that migrations of another app made append-only.
     with open_tombstone(using, model, "stream", reason) as tombstone:
         deleted_count = events._raw_delete(using)
         tombstone.summarize({row.pk: row.digest for row in rows}, events=deleted_count)
 
 
 def _run_in_batches(rows: models.QuerySet[Any], action: Callable[[list[Any]], None]) -> None:
-    """Call ``do`` with the ``rows``, by key; each batch is locked, in a transaction of its own."""
+    """Call ``action`` with ``rows`` in key order; each batch is locked in its own transaction."""
     if connections[rows.db].features.has_select_for_update:
         rows = rows.select_for_update()
     key_filter: dict[str, Any] = {}
@@ -222,7 +222,7 @@ def _run_in_batches(rows: models.QuerySet[Any], action: Callable[[list[Any]], No
 
 
 def _update_rows(rows: Iterable[Any], using: str) -> None:
-    """Update the columns of ``rows`` in one round trip, where the driver can."""
+    """Update the changed columns of ``rows``, in one round trip where the driver can."""
     connection = connections[using]
     quote = connection.ops.quote_name
     rows = list(rows)

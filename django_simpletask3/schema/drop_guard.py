@@ -1,4 +1,4 @@
-"""No migration drops the table of an event model that has events, unless it says that it should."""
+"""Refuse migrations that drop an event table with events, unless they have DropHistory."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Key = tuple[str, str]
 
 _FORWARDS = (
     "The migration {migration} would drop the history of {task}: the table of {events}, which has "
-    "events in it (database {using!r}).\n"
-    "- If the task model was renamed: delete this migration, and let\n"
+    "events (database {using!r}).\n"
+    "- If you renamed the task model: delete this migration and run\n"
     "  manage.py django-simpletask3-rename {task} NewName\n"
-    "  write the right one.\n"
-    "- If the history is to go: from django_simpletask3.operations import DropHistory, and put\n"
-    '  DropHistory("{name}", reason="why") at the beginning of its operations.'
+    "  to write the correct one.\n"
+    "- To drop the history: import DropHistory from django_simpletask3.operations, and put\n"
+    '  DropHistory("{name}", reason="why") at the beginning of the operations.'
 )
 _BACKWARDS = (
-    "Going back behind {migration} would drop the history of {task}: the table of {events}, which "
-    "has events in it (database {using!r}).\n"
-    "- If the history is to go: empty the table first; for a database of a developer, "
-    "manage.py flush does."
+    "Reversing {migration} would drop the history of {task}: the table of {events}, which has "
+    "events (database {using!r}).\n"
+    "- To drop the history: empty the table first. In a development database, "
+    "manage.py flush does that."
 )
 
 
 def reject_event_loss(
     using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: Any
 ) -> None:
-    """Before a migration: raise CommandError if ``plan`` drops events without saying so."""
+    """Raise CommandError if ``plan`` drops events without DropHistory (``pre_migrate``)."""
     for key, migration, backwards in _dropped_models(plan):
         model = _event_model(apps, key)
         if model is None or not _has_rows(model, using):
@@ -58,7 +58,7 @@ def reject_event_loss(
 def _dropped_models(
     plan: Iterable[tuple[Migration, bool]],
 ) -> Iterator[tuple[Key, Migration, bool]]:
-    """The models whose tables ``plan`` drops, by the names that they have before it."""
+    """Yield the models whose tables ``plan`` drops, by the names that they have before it."""
     origins: dict[Key, Key | None] = {}
     for migration, backwards in plan:
         for key in _models_dropped_by(migration, backwards, origins):
@@ -81,7 +81,7 @@ def _models_dropped_by(
             case CreateModel() | DeleteModel():
                 key = (label, operation.name_lower)
                 if isinstance(operation, CreateModel) is not backwards:
-                    origins[key] = None  # made within the plan: whatever it has, it had not before
+                    origins[key] = None  # created by the plan: it had no events before
                     continue
                 origin = origins.pop(key, key)
                 if origin is not None and key not in allowed:
@@ -94,7 +94,7 @@ def _ordered_operations(migration: Migration, backwards: bool) -> list[Any]:
 
 
 def _event_model(apps: Apps, key: Key) -> Any:
-    """The event model that was called so before the plan; None if there is none."""
+    """The event model with this key before the plan; None if there is none."""
     try:
         model = apps.get_model(*key)
     except LookupError:

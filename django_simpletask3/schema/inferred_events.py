@@ -1,4 +1,4 @@
-"""What must have happened to a row that is older than its events: made up once, and marked."""
+"""Infer events for rows that predate their event table; they are marked ``adopted``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..states import FINAL, EventKind, Status
 ACTOR = "migrate"
 REASON = "was there before its events"
 
-#: The shortest way to each status.
+#: The shortest sequence of events that leads to each status.
 _KINDS_BY_STATUS = {
     Status.PENDING: (EventKind.ENQUEUE,),
     Status.RUNNING: (EventKind.ENQUEUE, EventKind.START),
@@ -25,17 +25,17 @@ _KINDS_BY_STATUS = {
     Status.FAILED: (EventKind.ENQUEUE, EventKind.START, EventKind.FAIL),
     Status.CANCELED: (EventKind.ENQUEUE, EventKind.CANCEL),
 }
-#: How many events are made up for a row at most.
+#: The largest number of events that are inferred for one row.
 MAX_EVENTS = max(map(len, _KINDS_BY_STATUS.values()))
 _PROJECTED_COLUMNS = Projection._fields
-#: The columns that ``begun`` and ``forget`` assign.
+#: The columns that ``infer_events`` and ``restore_columns`` assign.
 UPDATED_COLUMNS = (*_PROJECTED_COLUMNS, "result_data", "error_data", "add_time", "check_at")
 
 
 def infer_events(row: Any, using: str) -> list[Any]:
-    """The events that the status of ``row`` implies; its columns are made to say the same.
+    """Return the events that the status of ``row`` implies, and update its columns to match.
 
-    Raises ValueError if it is the status of no task.
+    The row is not saved. Raises ValueError for an unknown status.
     """
     kinds = _KINDS_BY_STATUS[Status(row.status)]
     projection, events = Projection(), []
@@ -56,7 +56,7 @@ def infer_events(row: Any, using: str) -> list[Any]:
 
 
 def restore_columns(row: Any, events: Sequence[Any], using: str) -> None:
-    """Let ``row`` say what it said before ``events`` were made for it."""
+    """Give the columns of ``row`` the values from before ``events`` were inferred."""
     first = decode(events[0].data)
     for name, value in first.get("erased", {}).items():
         setattr(row, name, encode(value))
@@ -65,20 +65,20 @@ def restore_columns(row: Any, events: Sequence[Any], using: str) -> None:
 
 
 def historical_event_model(model: type[models.Model]) -> Any:
-    """The event model of ``model``, as migrations know both."""
+    """The event model of ``model``, both from the state of a migration."""
     relation: Any = model._meta.get_field("events")
     return relation.related_model
 
 
 def has_only_inferred_events(row: Any, events: Sequence[Any]) -> bool:
-    """Whether all that ever happened to ``row`` is what was made up for it."""
+    """Whether all events of ``row`` were inferred."""
     return len(events) == row.sequence and all(
         event.data is not None and (decode(event.data) or {}).get("adopted") for event in events
     )
 
 
 def _event_times(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[datetime]:
-    """When each of ``kinds`` happened, by what the row knows; never before the one before it."""
+    """Yield the time of each event, from the columns of ``row`` and never decreasing."""
     column_times = [row.add_time, row.start_time, row.done_time, row.result_time]
     known_times = [event_time for event_time in column_times if event_time is not None]
     row.add_time = min(known_times, default=clock.now(using))
@@ -91,7 +91,7 @@ def _event_times(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[d
 
 
 def _outcome_data(last_kind: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the last event says of the outcome, and the values in ``row`` that are not of it."""
+    """Return the outcome data of the last event, and the other values of ``row`` to keep."""
     texts = {name: getattr(row, name) for name in ("result_data", "error_data")}
     values = {name: decode(text) for name, text in texts.items() if text is not None}
     outcome_data: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def _outcome_data(last_kind: EventKind, row: Any) -> tuple[dict[str, Any], dict[
 def _build_event(
     before: Projection, kind: EventKind, event_time: datetime, row: Any, data: Any
 ) -> Any:
-    """The event ``kind`` after those that led to ``before``, sealed."""
+    """Build the event ``kind`` that follows ``before``, with its digest."""
     event: Any = historical_event_model(type(row))(
         task_id=row.pk,
         sequence=before.sequence + 1,

@@ -1,4 +1,4 @@
-"""What 0.1.x wrote into its text columns: JSON, encrypted with the SECRET_KEY (AES-128-ECB)."""
+"""The text columns of 0.1.x: JSON, encrypted with the SECRET_KEY (AES-128-ECB)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_bytes
 
 _BLOCK_SIZE = 16
-#: A project whose SECRET_KEY was changed encrypted anew what it could not read.
+#: After a change of SECRET_KEY, 0.1.x encrypted again the texts that it could not read.
 _MAX_LAYERS = 4
 _ENCRYPTED = re.compile(rf"(?:[0-9a-f]{{{2 * _BLOCK_SIZE}}})+")
 _NO_CIPHER = (
-    "Results of 0.1.x are encrypted: pip install 'django-simpletask3[upgrade]' to read them."
+    "Results of 0.1.x are encrypted: run pip install 'django-simpletask3[upgrade]' to read them."
 )
 
 
 class Unreadable(ValueError):
-    """A text is encrypted, and no key opens it."""
+    """A text is encrypted, and no key decrypts it."""
 
 
 def decode(text: str, keys: Sequence[str | bytes]) -> Any:
-    """The value in a column of 0.1.x. Raises Unreadable if it is encrypted by none of ``keys``.
+    """Return the value of a column of 0.1.x; raises Unreadable if none of ``keys`` decrypts it.
 
-    A text that was never encrypted is read as JSON, or is the value itself.
+    A text that was never encrypted is parsed as JSON; if that fails, it is the value itself.
     """
     for _ in range(_MAX_LAYERS):
         if not _ENCRYPTED.fullmatch(text):
@@ -39,12 +39,12 @@ def decode(text: str, keys: Sequence[str | bytes]) -> Any:
 
 
 def encode(value: Any, key: str | bytes) -> str:
-    """``value`` as 0.1.x writes it, under the SECRET_KEY ``key``."""
+    """Encode ``value`` as 0.1.x does, encrypted with the SECRET_KEY ``key``."""
     return encode_text(json.dumps(value, ensure_ascii=False), key)
 
 
 def encode_text(text: str, key: str | bytes) -> str:
-    """``text`` as a column of 0.1.x holds it."""
+    """Encrypt ``text`` as a column of 0.1.x stores it."""
     data = text.encode()
     padding = _BLOCK_SIZE - len(data) % _BLOCK_SIZE
     encryptor = _cipher(key).encryptor()

@@ -1,4 +1,4 @@
-"""Which migrations an app lacks that makemigrations cannot write, as its migrations tell."""
+"""Find out which migrations an app lacks that makemigrations cannot write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .backfill import BackfillEvents
 from .partition import PartitionEvents
 from .protection_state import flatten, models_with_operation, protected_event_models
 
-#: Columns that every task table has had and will have.
+#: Columns that every task table has in every version.
 _TASK_COLUMNS = frozenset({"sequence", "digest", "check_at"})
 #: Columns of a table of 0.1.x.
 _COLUMNS_OF_01 = frozenset({"status", "success", "result_data", "error_data", "result_time"})
@@ -25,7 +25,7 @@ ColumnsByModel = dict[str, set[str]]
 
 
 class Template(StrEnum):
-    """What can be written for an app; the name of its file, and of the migration."""
+    """A migration template; its value names the file and the migration."""
 
     UPGRADE = "upgrade_from_0_1"
     BACKFILL = "backfill_events"
@@ -36,20 +36,20 @@ class Template(StrEnum):
 
 @dataclass
 class MigrationHistory:
-    """What the migrations of one app have made, in their order."""
+    """The migrations of one app in order, and the state that they lead to."""
 
     app_label: str
     migrations: list[Migration] = field(default_factory=list)
-    #: The models whose tables had rows, perhaps, before they had events; what brings them along.
+    #: Models whose tables may have rows without events, and the template that writes the events.
     backfills: dict[str, Template] = field(default_factory=dict)
     state: ProjectState = field(default_factory=ProjectState)
 
     def event_model_names(self) -> list[str]:
-        """The event models of the app, as its last migration leaves them."""
+        """The names of the app's event models after its last migration."""
         return sorted(m.name for m in event_models(self.state) if m.app_label == self.app_label)
 
     def models_missing(self, template: Template) -> list[str]:
-        """The models for which the app has no such migration."""
+        """The names of the models for which the app has no migration like ``template``."""
         match template:
             case Template.PROTECT:
                 return self._event_models_outside(protected_event_models(self.migrations))
@@ -75,7 +75,7 @@ class MigrationHistory:
 
 
 def migration_history(app_label: str, loader: MigrationLoader) -> MigrationHistory:
-    """What the migrations of the app, and those that they depend on, have made."""
+    """Replay the migrations of the app and those that they depend on."""
     history = MigrationHistory(app_label)
     keys: dict[tuple[str, str], None] = {}
     for leaf in loader.graph.leaf_nodes(app_label):
@@ -91,7 +91,7 @@ def migration_history(app_label: str, loader: MigrationLoader) -> MigrationHisto
 
 
 def event_model_apps(loader: MigrationLoader, app_label: str) -> list[str]:
-    """The other apps that have the event models of tasks of this one."""
+    """The other apps that have event models of this app's task models."""
     labels = {
         event_model.app_label
         for event_model in event_models(loader.project_state())
@@ -103,7 +103,7 @@ def event_model_apps(loader: MigrationLoader, app_label: str) -> list[str]:
 def _track_backfills(
     history: MigrationHistory, migration: Migration, before: ColumnsByModel
 ) -> None:
-    """What ``migration`` has changed since its app's models had the columns ``before``."""
+    """Update ``history.backfills`` by ``migration``; ``before`` are the columns before it."""
     after = _columns(history.state, history.app_label)
     for operation in flatten(migration.operations):
         if isinstance(operation, RenameModel):
@@ -116,11 +116,11 @@ def _track_backfills(
     backfill_operations = (
         op for op in flatten(migration.operations) if isinstance(op, BackfillEvents)
     )
-    for settled_name in [
+    for completed_name in [
         *(history.backfills.keys() - after.keys()),
         *(op.name_lower for op in backfill_operations),
     ]:
-        history.backfills.pop(settled_name, None)
+        history.backfills.pop(completed_name, None)
 
 
 def _rename_key(models: dict[str, Any], operation: RenameModel) -> None:
@@ -129,7 +129,7 @@ def _rename_key(models: dict[str, Any], operation: RenameModel) -> None:
 
 
 def _columns(state: ProjectState, app_label: str) -> ColumnsByModel:
-    """The columns of each model of the app, but for event models."""
+    """The columns of each model of the app except event models."""
     return {
         name: set(model.fields)
         for (label, name), model in state.models.items()

@@ -1,4 +1,4 @@
-"""What migrations may say about the events of a task model; their names stay as they are."""
+"""Migration operations that protect and drop event tables; their names are stable."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .triggers import Table
 PACKAGE = "django_simpletask3"
 
 _NO_TOMBSTONE_TABLE = (
-    "{operation} needs the table of tombstones: add "
+    "{operation} needs the tombstone table: add "
     '("django_simpletask3", "0001_initial") to the dependencies of the migration, and let the '
-    "routers allow the app django_simpletask3 in the database {alias!r}."
+    "database routers allow the app django_simpletask3 in the database {alias!r}."
 )
 
 
 class _EventTableOperation(ModelOperation):
-    """An operation on the table of one event model of the migration's app; no state changes."""
+    """An operation on the table of one event model; the model state does not change."""
 
     category = OperationCategory.ALTERATION
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """The models stay as they are."""
+        """Keep the model state."""
 
     def _table(self, app_label: str, schema_editor: Any, state: Any) -> Table | None:
-        """The table in this database; None if the router keeps it elsewhere."""
+        """Return the table, or None if the routers do not allow it in this database."""
         model = state.apps.get_model(app_label, self.name)
         alias = schema_editor.connection.alias
         if not self.allow_migrate_model(alias, model):
@@ -65,9 +65,10 @@ class _EventTableOperation(ModelOperation):
 
 
 class ProtectEvents(_EventTableOperation):
-    """Let the database refuse to change or delete events: ``ProtectEvents("invoiceevent")``.
+    """Make an event table append-only in the database: ``ProtectEvents("invoiceevent")``.
 
-    Inserting stays free. The migration depends on ``("django_simpletask3", "0001_initial")``.
+    Triggers refuse UPDATE, DELETE and TRUNCATE unless a tombstone is open. The migration must
+    depend on ``("django_simpletask3", "0001_initial")``.
     """
 
     def database_forwards(
@@ -89,7 +90,7 @@ class ProtectEvents(_EventTableOperation):
 
 
 class UnprotectEvents(_EventTableOperation):
-    """Take the protection away again: for good, or around what has to rewrite the events."""
+    """Remove the triggers of ``ProtectEvents``, for good or while operations rewrite events."""
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
@@ -102,7 +103,7 @@ class UnprotectEvents(_EventTableOperation):
         self._protect(app_label, schema_editor, to_state)
 
     def describe(self) -> str:
-        return f"Let {self.name} be changed in the database"
+        return f"Allow changes of {self.name} in the database"
 
     @property
     def migration_name_fragment(self) -> str:
@@ -110,10 +111,10 @@ class UnprotectEvents(_EventTableOperation):
 
 
 class DropHistory(_EventTableOperation):
-    """Say that the next operations drop this event model, with its events, and why.
+    """Allow the operations that follow to drop this event model although it has events.
 
-    ``migrate`` refuses to drop a table that has events without it. What stays is a tombstone, which
-    tells how many there were, and of when.
+    Without it, ``migrate`` refuses to drop a table that has events. It leaves a tombstone with
+    ``reason``, the number of events and their first and last time.
     """
 
     category = OperationCategory.REMOVAL
@@ -139,10 +140,10 @@ class DropHistory(_EventTableOperation):
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        """What is gone is gone; the table is made anew by others."""
+        """Do nothing: the events are lost, and the other operations create the table again."""
 
     def describe(self) -> str:
-        return f"Drop {self.name} with its history: {self.reason}"
+        return f"Allow dropping {self.name} with its events: {self.reason}"
 
     @property
     def migration_name_fragment(self) -> str:
@@ -150,7 +151,7 @@ class DropHistory(_EventTableOperation):
 
 
 def _summary(events: Any, using: str) -> dict[str, Any]:
-    """What a tombstone says of all rows of an event model."""
+    """Return the fields of a tombstone for all rows of an event model."""
     rows = events._base_manager.using(using).order_by("task_id", "sequence")
     totals = rows.aggregate(
         tasks=models.Count("task_id", distinct=True),

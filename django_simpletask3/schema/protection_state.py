@@ -1,4 +1,4 @@
-"""Which tables the applied migrations promise to protect, and that they are."""
+"""Find the tables that applied migrations protect, and restore missing triggers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .triggers import Table
 
 
 def protected_tables(using: str, apps: Apps | None = None) -> list[Table]:
-    """The tables in the database ``using`` that its applied migrations promise to protect.
+    """The tables in the database ``using`` that its applied migrations protect.
 
-    ``apps`` are the models as those migrations leave them, where the caller has them.
+    ``apps``, if given, is the app registry in the state after these migrations.
     """
     executor = MigrationExecutor(connections[using])
     applied = _applied_migrations(executor)
@@ -37,7 +37,7 @@ def protected_tables(using: str, apps: Apps | None = None) -> list[Table]:
 
 
 def has_open_tombstone(using: str) -> bool:
-    """Whether everybody may change events in the database ``using``: a tombstone stands open."""
+    """Whether a committed open tombstone lets every user change events in the database."""
     connection = connections[using]
     if Tombstone._meta.db_table not in connection.introspection.table_names():
         return False
@@ -45,12 +45,12 @@ def has_open_tombstone(using: str) -> bool:
 
 
 def restore_triggers(using: str, plan: Any = None, apps: Apps = installed_apps, **_: Any) -> None:
-    """After a migration: put up again what is missing or was altered.
+    """Restore missing or altered triggers after a migration (receiver of ``post_migrate``).
 
-    SQLite loses the triggers of a table whenever a migration builds the table anew.
+    SQLite loses the triggers of a table whenever a migration rebuilds the table.
     """
     if plan is None:
-        return  # a flush, which takes none away
+        return  # flush, which removes no trigger
     connection = connections[using]
     for table in protected_tables(using, apps):
         if not triggers.has_expected_triggers(connection, table):
@@ -61,7 +61,10 @@ def restore_triggers(using: str, plan: Any = None, apps: Apps = installed_apps, 
 
 
 def drop_sqlite_triggers(using: str, plan: Iterable[tuple[Migration, bool]], **_: Any) -> None:
-    """Before a migration of this package: SQLite cannot rebuild a table that triggers read."""
+    """Drop the triggers before a migration of this package (receiver of ``pre_migrate``).
+
+    SQLite cannot rebuild a table that triggers read.
+    """
     connection = connections[using]
     if connection.vendor != "sqlite" or PACKAGE not in {step.app_label for step, _ in plan}:
         return
@@ -72,14 +75,14 @@ def drop_sqlite_triggers(using: str, plan: Iterable[tuple[Migration, bool]], **_
 
 
 def _applied_migrations(executor: MigrationExecutor) -> list[Migration]:
-    """The migrations that were applied, in order."""
+    """The applied migrations, in order."""
     loader = executor.loader
     plan = executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True)
     return [m for m, _ in plan if (m.app_label, m.name) in loader.applied_migrations]
 
 
 def protected_event_models(migrations: Iterable[Migration]) -> set[tuple[str, str]]:
-    """The event models, by app and present name, whose protection was promised and not undone."""
+    """The event models, by app and current name, that ``migrations`` leave protected."""
     return models_with_operation(migrations, ProtectEvents, UnprotectEvents)
 
 
@@ -88,7 +91,7 @@ def models_with_operation(
     added_by: type[ModelOperation],
     removed_by: type[ModelOperation] = DeleteModel,
 ) -> set[tuple[str, str]]:
-    """The models, by app and present name, that had an operation ``begun`` and none ``ended``."""
+    """The models, by app and current name, with an ``added_by`` and no later ``removed_by``."""
     keys: set[tuple[str, str]] = set()
     for migration in migrations:
         label = migration.app_label
@@ -104,7 +107,7 @@ def models_with_operation(
 
 
 def flatten(operations: Iterable[Operation]) -> Iterator[Operation]:
-    """The operations, with those that are told to the database and to the state apart."""
+    """Yield the operations, and those inside SeparateDatabaseAndState in place of it."""
     for operation in operations:
         if isinstance(operation, SeparateDatabaseAndState):
             yield from flatten(operation.database_operations)

@@ -1,4 +1,4 @@
-"""Migrations of 0.1.x name django_safe_fields; to a database its columns are plain text."""
+"""Replace fields of django_safe_fields in migrations of 0.1.x by plain text fields."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _COLUMNS = frozenset({"result_data", "error_data"})
 
 
 def replace_safe_fields(text: str) -> str:
-    """``text`` of a migration, with plain text columns for those that 0.1.x encrypts.
+    """Replace the encrypted columns of 0.1.x in the ``text`` of a migration by TextField.
 
-    Encrypted columns of the project's own stay as they are, and then the import stays, too.
+    In the database both are text columns. Other encrypted columns of the project do not change;
+    then the import stays, too.
     """
     lines = text.encode().splitlines(keepends=True)
     for node in sorted(_field_nodes(ast.parse(text)), key=_position, reverse=True):
@@ -27,7 +28,7 @@ def replace_safe_fields(text: str) -> str:
 
 
 def _field_nodes(tree: ast.Module) -> Iterator[Any]:
-    """Where the class of an encrypted column of 0.1.x is named."""
+    """Yield the syntax nodes that name the field class of an encrypted column of 0.1.x."""
     for node in ast.walk(tree):
         match node:
             case ast.Tuple(elts=[ast.Constant(value=str(column)), ast.Call(func=field_class)]):

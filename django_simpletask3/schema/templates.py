@@ -1,4 +1,4 @@
-"""The templates for migrations, and a migration made from one."""
+"""Render migrations from the migration templates."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from django.template import Context, Engine
 from .missing_migrations import Template
 
 _PACKAGE = Path(__file__).parents[1]
-#: In an installed package, and beside it in the repository.
+#: Inside the installed package, or beside it in the repository.
 _FOLDERS = (_PACKAGE / "migrations_templates", _PACKAGE.parent / "migrations_templates")
 
 
 def render(
     template: Template, models: list[str], dependencies: list[tuple[str, str]], until: str
 ) -> str:
-    """The text of a migration for ``models``; ``until`` is the last month of partitions."""
+    """Render the migration for ``models``; ``until`` is the last month of partitions."""
     engine = Engine(dirs=[str(folder) for folder in _FOLDERS], autoescape=False)
     context = {
         "models": [name.lower() for name in models],

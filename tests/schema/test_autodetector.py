@@ -108,7 +108,7 @@ def test_an_event_model_of_ones_own_may_be_renamed_alone(project: Project) -> No
     ("before", "arguments", "hint"),
     [
         pytest.param([INVOICE], ["app.Invoice", "Bill"], "Rename the class first", id="not yet"),
-        pytest.param([BILL], ["app.Order", "Bill"], "No migration has made", id="unknown"),
+        pytest.param([BILL], ["app.Order", "Bill"], "No migration creates", id="unknown"),
         pytest.param([BILL], ["Invoice", "Bill"], "Name the model with its app", id="no app"),
         pytest.param([BILL], ["apps.Invoice", "Bill"], "No installed app", id="wrong app"),
     ],
