@@ -49,4 +49,9 @@ SIGNALS: Mapping[EventKind, tuple[Signal, ...]] = {
     EventKind.CANCEL: (task_canceled,),
     EventKind.RESET: (task_reset,),
     EventKind.REJECT: (task_rejected,),
+    EventKind.NOTE: (),
+    EventKind.HOLD: (),
+    EventKind.LIFT: (),
+    EventKind.ERASE: (),
+    EventKind.DELETE: (),
 }

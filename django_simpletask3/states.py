@@ -1,9 +1,10 @@
-"""The state machine of a task: states, event kinds, and the arrows between them."""
+"""The statuses of a task, the kinds of its events, and what each kind means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import IntEnum, StrEnum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
 from types import MappingProxyType
 
 from .exceptions import IllegalTransition
@@ -14,85 +15,215 @@ class Status(IntEnum):
 
     PENDING = 0  # waits for a worker
     RUNNING = 10  # a worker holds it, until its lease ends
-    SUCCESS = 20  # do_task() returned
-    FAILED = 30  # do_task() raised, or the task was given up
-    CANCELED = 40  # called off
+    SUCCESS = 20  # the task function returned
+    FAILED = 30  # the task function raised, or the task was dropped
+    CANCELED = 40  # a user or an operator canceled it
 
     @property
     def is_final(self) -> bool:
-        """Nothing will happen to the task any more, unless somebody resets it."""
+        """Whether only ``reset()`` makes the task run again."""
         return self in FINAL
 
 
 class EventKind(StrEnum):
-    """What can happen to a task; the words are stored."""
+    """What can happen to a task; the words are stored. ``EVENTS`` tells what each kind means."""
 
     ENQUEUE = "enqueue"  # the row was inserted
     START = "start"  # a worker claimed it
-    ACK = "ack"  # do_task() returned
-    FAIL = "fail"  # do_task() raised, no retry left
-    RETRY = "retry"  # do_task() raised, it will be tried again
+    ACK = "ack"  # the task function returned
+    FAIL = "fail"  # the task function raised, no retry is left
+    RETRY = "retry"  # the task function raised, it will be tried again
     RECOVER = "recover"  # its worker or its message was lost; back to the queue
-    DROP = "drop"  # its worker was lost and it is given up
-    RELEASE = "release"  # a stopping worker gave it back
-    CANCEL = "cancel"  # somebody called it off
-    RESET = "reset"  # somebody wants it to run again
-    REJECT = "reject"  # the late result of a superseded run was refused
+    DROP = "drop"  # its worker was lost too often; it failed
+    RELEASE = "release"  # a stopping worker returned it to the queue
+    CANCEL = "cancel"  # a user or an operator canceled it
+    RESET = "reset"  # a user or an operator wants it to run again
+    REJECT = "reject"  # the late outcome of a superseded run was refused
     NOTE = "note"  # progress, a checkpoint, an annotation
     HOLD = "hold"  # a legal hold was put on it: nothing of it may be deleted
-    LIFT = "lift"  # the hold was taken off
-    ERASE = "erase"  # what it returned or raised was erased, and its traces in the events
+    LIFT = "lift"  # the hold was lifted
+    ERASE = "erase"  # its result and error were erased, from the row and its events
     DELETE = "delete"  # the row was deleted
 
 
+class Holder(Enum):
+    """Whether the attempt that holds the lease records a kind of event (``by_holder``)."""
+
+    NEVER = "never"
+    MAY = "may"
+    ALWAYS = "always"
+
+
+class Payload(StrEnum):
+    """Reserved keys of an event's ``data``: a kind that carries one overwrites a user's own."""
+
+    RESULT = "result"  # digest and size of the result
+    ERROR = "error"  # type and message of the error
+    ERASED = "erased"  # the result and the error that the row loses
+
+
+class QueueEffect(Enum):
+    """What follows in Redis after the commit of an event."""
+
+    NONE = "none"
+    PUSH = "push"  # push a message
+    TAKE_OVER = "take over"  # push a message, also if a worker holds the one before
+    CANCEL = "cancel"  # remove the message
+
+
 FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED})
-ACTIVE = frozenset({Status.PENDING, Status.RUNNING})
+#: Tasks that will go on without a reset.
+UNFINISHED = frozenset({Status.PENDING, Status.RUNNING})
+#: Tasks that recovery examines once their ``check_at`` has passed.
+RECOVERABLE = frozenset({Status.PENDING, Status.RUNNING})
 ANY = frozenset(Status)
+_RUNNING = frozenset({Status.RUNNING})
 
-#: The last words of the worker that holds the task: only the attempt that is running may say them.
-FENCED = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.RETRY, EventKind.RELEASE})
 
-#: Kinds that leave evidence and move nothing.
-AUDIT_ONLY = frozenset(
-    {EventKind.REJECT, EventKind.NOTE, EventKind.HOLD, EventKind.LIFT, EventKind.ERASE}
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """Everything the package knows about one kind of event; every other module reads it here."""
+
+    #: The statuses in which it can happen; None is "no row".
+    sources: frozenset[Status] | frozenset[None]
+    #: The status afterwards; None is "no row". Ignored unless ``changes_state``.
+    target: Status | None
+    #: False for audit-only kinds: of the row they change nothing but ``sequence`` and ``digest``.
+    changes_state: bool = True
+    holder: Holder = Holder.NEVER
+    carries: frozenset[Payload] = frozenset()
+    #: The run has an outcome: the row gets a ``result_time``, and one attempt has only one.
+    is_outcome: bool = False
+    #: Recovery counts the lost claims of a task anew afterwards.
+    resets_attempts: bool = False
+    #: The retries of a task are counted anew afterwards.
+    resets_retries: bool = False
+    queue: QueueEffect = QueueEffect.NONE
+    reported_as_recovery: bool = False
+    #: Backfill infers it for a row of the status ``target`` that has no events.
+    is_inferable: bool = False
+    #: The counter of the worker that counts it; "rejected" counts what has none.
+    counter: str = ""
+
+
+def _audit_only(holder: Holder = Holder.NEVER, *, reported_as_recovery: bool = False) -> EventSpec:
+    return EventSpec(
+        ANY, None, changes_state=False, holder=holder, reported_as_recovery=reported_as_recovery
+    )
+
+
+#: What each kind of event means.
+EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
+    {
+        EventKind.ENQUEUE: EventSpec(
+            frozenset({None}),
+            Status.PENDING,
+            resets_attempts=True,
+            resets_retries=True,
+            queue=QueueEffect.PUSH,
+            is_inferable=True,
+        ),
+        EventKind.START: EventSpec(frozenset({Status.PENDING}), Status.RUNNING, is_inferable=True),
+        EventKind.ACK: EventSpec(
+            _RUNNING,
+            Status.SUCCESS,
+            holder=Holder.ALWAYS,
+            carries=frozenset({Payload.RESULT}),
+            is_outcome=True,
+            is_inferable=True,
+            counter="succeeded",
+        ),
+        EventKind.FAIL: EventSpec(
+            _RUNNING,
+            Status.FAILED,
+            holder=Holder.ALWAYS,
+            carries=frozenset({Payload.ERROR}),
+            is_outcome=True,
+            is_inferable=True,
+            counter="failed",
+        ),
+        EventKind.RETRY: EventSpec(
+            _RUNNING,
+            Status.PENDING,
+            holder=Holder.ALWAYS,
+            carries=frozenset({Payload.ERROR}),
+            resets_attempts=True,
+            counter="retried",
+        ),
+        EventKind.RECOVER: EventSpec(
+            RECOVERABLE, Status.PENDING, queue=QueueEffect.TAKE_OVER, reported_as_recovery=True
+        ),
+        EventKind.DROP: EventSpec(
+            RECOVERABLE,
+            Status.FAILED,
+            carries=frozenset({Payload.ERROR}),
+            is_outcome=True,
+            queue=QueueEffect.CANCEL,
+            reported_as_recovery=True,
+        ),
+        EventKind.RELEASE: EventSpec(
+            _RUNNING, Status.PENDING, holder=Holder.ALWAYS, reported_as_recovery=True
+        ),
+        EventKind.CANCEL: EventSpec(
+            UNFINISHED,
+            Status.CANCELED,
+            holder=Holder.MAY,
+            queue=QueueEffect.CANCEL,
+            is_inferable=True,
+        ),
+        EventKind.RESET: EventSpec(
+            ANY,
+            Status.PENDING,
+            carries=frozenset({Payload.ERASED}),
+            resets_attempts=True,
+            resets_retries=True,
+            queue=QueueEffect.TAKE_OVER,
+        ),
+        EventKind.REJECT: _audit_only(reported_as_recovery=True),
+        EventKind.NOTE: _audit_only(Holder.MAY),
+        EventKind.HOLD: _audit_only(),
+        EventKind.LIFT: _audit_only(),
+        EventKind.ERASE: _audit_only(),
+        EventKind.DELETE: EventSpec(ANY, None, queue=QueueEffect.CANCEL),
+    }
 )
 
-_ARROWS: Mapping[EventKind, tuple[frozenset[Status], Status]] = {
-    EventKind.START: (frozenset({Status.PENDING}), Status.RUNNING),
-    EventKind.ACK: (frozenset({Status.RUNNING}), Status.SUCCESS),
-    EventKind.FAIL: (frozenset({Status.RUNNING}), Status.FAILED),
-    EventKind.RETRY: (frozenset({Status.RUNNING}), Status.PENDING),
-    EventKind.RECOVER: (ACTIVE, Status.PENDING),
-    EventKind.DROP: (ACTIVE, Status.FAILED),
-    EventKind.RELEASE: (frozenset({Status.RUNNING}), Status.PENDING),
-    EventKind.CANCEL: (ACTIVE, Status.CANCELED),
-    EventKind.RESET: (ANY, Status.PENDING),
-}
+
+def kinds_where(condition: Callable[[EventSpec], bool]) -> tuple[EventKind, ...]:
+    """The kinds of which ``condition`` is true, in the order of ``EVENTS``; compute it once."""
+    return tuple(kind for kind, spec in EVENTS.items() if condition(spec))
 
 
-def _table() -> dict[tuple[Status | None, EventKind], Status | None]:
-    table: dict[tuple[Status | None, EventKind], Status | None] = {
-        (None, EventKind.ENQUEUE): Status.PENDING
+AUDIT_ONLY = frozenset(kinds_where(lambda spec: not spec.changes_state))
+
+
+def _transitions() -> dict[tuple[Status | None, EventKind], Status | None]:
+    return {
+        (source, kind): spec.target if spec.changes_state else source
+        for kind, spec in EVENTS.items()
+        for source in spec.sources
     }
-    for kind, (sources, target) in _ARROWS.items():
-        table.update(((source, kind), target) for source in sources)
-    for status in ANY:
-        table.update(((status, kind), status) for kind in AUDIT_ONLY)
-        table[status, EventKind.DELETE] = None
-    return table
 
 
 #: The whole machine: (status before, kind) -> status after; None is "no row".
-TRANSITIONS: Mapping[tuple[Status | None, EventKind], Status | None] = MappingProxyType(_table())
+TRANSITIONS: Mapping[tuple[Status | None, EventKind], Status | None] = MappingProxyType(
+    _transitions()
+)
 
 
 def target(source: Status | None, kind: EventKind) -> Status | None:
-    """The status after ``kind`` happened in ``source``; None before birth and after deletion.
+    """The status after ``kind`` happened in ``source``; None is "no row".
 
-    Raises IllegalTransition if the machine has no such arrow.
+    Raises IllegalTransition if ``kind`` cannot happen there, also for a status or a kind that only
+    a newer version knows.
     """
     try:
         return TRANSITIONS[source, kind]
     except KeyError:
-        origin = "a task that does not exist" if source is None else f"a {source.name} task"
-        raise IllegalTransition(f"{origin} cannot {kind}.", kind=kind) from None
+        task = "a task that does not exist" if source is None else f"a {status_name(source)} task"
+        raise IllegalTransition(f"{task} cannot {kind}.", kind=kind) from None
+
+
+def status_name(status: int) -> str:
+    """The name of a status; of a number that only a newer version knows, the number."""
+    return status.name if isinstance(status, Status) else str(status)

@@ -1,10 +1,30 @@
 """The machine, arrow by arrow, against the table it was designed as."""
 
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 
 from django_simpletask3.exceptions import IllegalTransition
-from django_simpletask3.states import FENCED, TRANSITIONS, EventKind, Status, target
+from django_simpletask3.ledger.fields import KIND
+from django_simpletask3.schema import inferred_events
+from django_simpletask3.signals import SIGNALS
+from django_simpletask3.states import (
+    EVENTS,
+    FINAL,
+    RECOVERABLE,
+    TRANSITIONS,
+    UNFINISHED,
+    EventKind,
+    Holder,
+    Status,
+    kinds_where,
+    target,
+)
+from django_simpletask3.worker.node.counters import Counters
 
+#: Kinds that only the attempt that holds the lease records.
+HOLDERS_KINDS = frozenset(kinds_where(lambda spec: spec.holder is Holder.ALWAYS))
 #: kind | from | to, as in the documentation; "same" moves nothing, "none" is no row.
 TABLE = """
 enqueue | none             | PENDING
@@ -66,14 +86,14 @@ def test_the_numbers_that_are_stored_stay_what_they_are() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_a_state_is_final_if_no_worker_can_leave_it(status: Status) -> None:
     leaving = {kind for source, kind in TRANSITIONS if source is status} & (
-        FENCED | {EventKind.START}
+        HOLDERS_KINDS | {EventKind.START}
     )
 
     assert status.is_final == (not leaving)
 
 
 def test_a_worker_may_say_last_words_of_a_running_task_only() -> None:
-    sources = {source for source, kind in TRANSITIONS if kind in FENCED}
+    sources = {source for source, kind in TRANSITIONS if kind in HOLDERS_KINDS}
 
     assert sources == {Status.RUNNING}
 
@@ -81,3 +101,47 @@ def test_a_worker_may_say_last_words_of_a_running_task_only() -> None:
 def test_nobody_changes_the_machine() -> None:
     with pytest.raises(TypeError):
         TRANSITIONS[Status.SUCCESS, EventKind.START] = Status.RUNNING  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_every_kind_has_its_meaning_a_label_and_signals(kind: EventKind) -> None:
+    assert kind in EVENTS
+    assert kind in dict(KIND)
+    assert kind in SIGNALS
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_a_kind_of_the_holder_leaves_running_tasks_only(kind: EventKind) -> None:
+    if EVENTS[kind].holder is Holder.ALWAYS:
+        assert EVENTS[kind].sources == {Status.RUNNING}
+
+
+@pytest.mark.parametrize("kind", kinds_where(lambda spec: bool(spec.counter)))
+def test_workers_count_it(kind: EventKind) -> None:
+    counters = Counters()
+
+    counters.count(Mock(transition=Mock(kind=kind)))
+
+    assert counters.read()[EVENTS[kind].counter] == 1
+
+
+@pytest.mark.parametrize("status", Status)
+def test_backfill_can_infer_every_status(status: Status) -> None:
+    kinds = inferred_events._KINDS_BY_STATUS[status]
+
+    steps: list[Status | None] = [None]
+    for kind in kinds:
+        steps.append(target(steps[-1], kind))
+    assert steps[-1] is status
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_is_final_or_unfinished(status: Status) -> None:
+    assert (status in FINAL) != (status in UNFINISHED)
+    assert RECOVERABLE <= UNFINISHED
+
+
+@pytest.mark.parametrize(("source", "kind"), [(7, EventKind.START), (Status.PENDING, "later")])
+def test_what_a_newer_version_knows_is_refused(source: Any, kind: Any) -> None:
+    with pytest.raises(IllegalTransition):
+        target(source, kind)

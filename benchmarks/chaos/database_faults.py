@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, connections
 
 from benchmarks.chaos.models import Job
-from django_simpletask3.states import ACTIVE
+from django_simpletask3.states import UNFINISHED
 
 _HELD = 200  # rows
 
@@ -56,7 +56,7 @@ class DatabaseFaults:
         other = connections.create_connection("default")
         self._holders.append(other)
         other.set_autocommit(False)
-        rows = Job.objects.filter(status__in=ACTIVE).order_by("-pk").values_list("pk")[:_HELD]
+        rows = Job.objects.filter(status__in=UNFINISHED).order_by("-pk").values_list("pk")[:_HELD]
         sql, params = rows.query.sql_with_params()
         with other.cursor() as cursor:
             cursor.execute(f"{sql} FOR UPDATE SKIP LOCKED", params)

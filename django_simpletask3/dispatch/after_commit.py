@@ -13,7 +13,7 @@ from ..context import following_event
 from ..ledger.event import TaskEvent
 from ..ledger.task_row import task_reference
 from ..signals import NAMES, SIGNALS, task_transitioned
-from ..states import EventKind, Status
+from ..states import EVENTS, EventKind, QueueEffect, Status
 from .push import TaskMessage, cancel_messages, push, push_messages
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: After these the task wants a worker; those of STEALING take the message from its holder.
-PUSHED_AFTER = frozenset({EventKind.ENQUEUE, EventKind.RESET, EventKind.RECOVER})
-TAKES_OVER = frozenset({EventKind.RESET, EventKind.RECOVER})
-
-#: After these nobody may work on the task any more.
-CANCELLED_AFTER = frozenset({EventKind.CANCEL, EventKind.DROP, EventKind.DELETE})
+_PUSHES = frozenset({QueueEffect.PUSH, QueueEffect.TAKE_OVER})
 
 
 class CommitHook:
@@ -63,12 +58,13 @@ class CommitHook:
         """Note that a task has had an event, and what that asks of the queue."""
         self.recorded_events.append(recorded_event)
         task, event = recorded_event
-        if event.kind in CANCELLED_AFTER:
+        effect = EVENTS[event.kind].queue
+        if effect is QueueEffect.CANCEL:
             message_id = task.get_task_id()
             self.cancelled_channels[message_id] = task.get_event_channel()
             self.messages.pop(message_id, None)
-        elif event.kind in PUSHED_AFTER and not _has_been_pushed(event):
-            self.add_push(task, takes_over=event.kind in TAKES_OVER)
+        elif effect in _PUSHES and not _has_been_pushed(event):
+            self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
 
     def __call__(self) -> None:
         self.has_run = True

@@ -10,12 +10,15 @@ from ..conf import backoff
 from ..db import clock
 from ..db.errors import is_transient
 from ..ledger.event import events_since_reset
-from ..states import EventKind
+from ..states import EventKind, kinds_where
 from ..transitions.best_effort import apply_each
 from .run import Run, _failure, _outcome
 from .settle import acknowledge, return_messages
 
 _logger = logging.getLogger(__name__)
+
+#: After one of these the retries of a task are counted anew.
+_RESET_KINDS = kinds_where(lambda spec: spec.resets_retries)
 
 
 def finish(runs: Sequence[Run]) -> list[Run]:
@@ -70,8 +73,7 @@ def _choose_retry(run: Run) -> None:
     max_retries = run.task.django_simpletask3_max_retries or 0
     if run.transition is None or run.transition.kind is not EventKind.FAIL or max_retries <= 0:
         return
-    reset_kinds = (EventKind.ENQUEUE, EventKind.RESET)
-    retries = events_since_reset(run.task, [EventKind.RETRY], reset_kinds).count()
+    retries = events_since_reset(run.task, [EventKind.RETRY], _RESET_KINDS).count()
     if retries >= max_retries:
         return
     using = run.task._state.db or "default"

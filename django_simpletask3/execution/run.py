@@ -52,6 +52,7 @@ def _outcome(run: Run, kind: EventKind, **details: Any) -> Transition:
         kind,
         worker=run.worker,
         expected=fence,
+        by_holder=True,
         last_known_row=run.last_known_row,
         **details,
     )

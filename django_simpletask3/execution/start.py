@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import cast
@@ -17,7 +17,7 @@ from ..models.queryset import rows_of
 from ..models.registry import databases_of
 from ..models.task import SimpleTask
 from ..queue import Message
-from ..states import EventKind
+from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
 from ..transitions.transition import Transition, known_row
 from ..transitions.writer import record_debut
@@ -62,6 +62,7 @@ def start_or_postpone(
     open_messages = {
         message for message, transition in claims.items() if transition.event or transition.error
     }
+    _log_unknown_statuses(claims.values())
     acknowledge([message for message in messages if message not in open_messages], result=False)
     runs = [
         Run(cast("SimpleTask", transition.task), worker, message)
@@ -89,6 +90,16 @@ def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float)
     data, values = {"claim": message.running_id}, {"check_at": clock.after(using, lease)}
     move = Transition(task, EventKind.START, worker=worker, data=data, values=values)
     return Run(task, worker, message) if record_debut(move, reading) else None
+
+
+def _log_unknown_statuses(transitions: Iterable[Transition]) -> None:
+    # Rows of a newer version, in a rolling deploy: its own nodes look after them.
+    for transition in transitions:
+        task = transition.task
+        if transition.refusal is not None and not isinstance(task.status, Status):
+            _logger.warning(
+                "unknown_status model=%s pk=%s status=%s", task._meta.label, task.pk, task.status
+            )
 
 
 def _log_start_errors(errors: Mapping[Message, Exception]) -> None:

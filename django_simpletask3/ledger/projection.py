@@ -7,7 +7,7 @@ from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from ..states import ACTIVE, AUDIT_ONLY, FINAL, EventKind, Status, target
+from ..states import AUDIT_ONLY, FINAL, UNFINISHED, EventKind, Status, kinds_where, target
 from .event import TaskEvent
 
 #: The columns of a task that only the state machine writes.
@@ -25,7 +25,7 @@ PROJECTED = (
 )
 
 _SUCCESS = {Status.SUCCESS: True, Status.FAILED: False}
-_WITH_RESULT = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.DROP})
+_OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
 
 
 class Projection(NamedTuple):
@@ -54,10 +54,10 @@ class Projection(NamedTuple):
         outcome = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
             outcome = (event.event_time, *outcome[1:])
-        elif status in ACTIVE:
+        elif status in UNFINISHED:
             outcome = (None, None, None, None)
         elif status in FINAL:
-            result_time = event.event_time if event.kind in _WITH_RESULT else None
+            result_time = event.event_time if event.kind in _OUTCOMES else None
             outcome = (self.start_time, event.event_time, _SUCCESS.get(status), result_time)
         return Projection(status, event.attempt, event.sequence, event.digest, *outcome)
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..exceptions import IllegalTransition
-from ..states import AUDIT_ONLY, EventKind, Status
+from ..states import AUDIT_ONLY, EventKind, Status, kinds_where, status_name
 from .digests import digest_of, has_erased_parts
 from .projection import Projection
 
@@ -37,7 +37,7 @@ class Discrepancy:
     detail: str
 
 
-_OUTCOMES = frozenset({EventKind.ACK, EventKind.FAIL, EventKind.DROP})
+_OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
 
 
 class StreamChecker:
@@ -223,7 +223,7 @@ def _status(number: int | None) -> Any:
 
 
 def _name(status: Any) -> str:
-    return getattr(status, "name", str(status)) if status is not None else "none"
+    return "none" if status is None else status_name(status)
 
 
 def _value_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from ..db import clock
 from ..ledger.columns import reject_managed
 from ..ledger.task_row import TaskRow, table_model
-from ..states import ACTIVE, FINAL, EventKind, Status
+from ..states import FINAL, RECOVERABLE, EventKind, Status
 from ..transitions import erasure, insert, writer
 from ..transitions.transition import Transition
 
@@ -62,7 +62,7 @@ class TaskQuerySet(models.QuerySet[T]):
 
         Running ones whose lease has ended, and waiting ones whose bell was rung long ago or never.
         """
-        return self.filter(status__in=ACTIVE, check_at__lte=clock.now(self.db))
+        return self.filter(status__in=RECOVERABLE, check_at__lte=clock.now(self.db))
 
     def enqueue(self, **columns: Any) -> T:
         """Save a new task with these columns, and so queue it."""

@@ -18,11 +18,11 @@ from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import KindField
 from ..models.registry import databases_of, table_models
 from ..models.task import SimpleTask
-from ..states import EventKind
+from ..states import EventKind, kinds_where
 from .scope import QueryScope
 
 #: What is listed, unless some of these are asked for.
-KINDS = (EventKind.RECOVER, EventKind.DROP, EventKind.RELEASE, EventKind.REJECT)
+KINDS = kinds_where(lambda spec: spec.reported_as_recovery)
 
 #: Recoveries that are counted, of each table and kind.
 MAX_COUNTED = 10_000

@@ -13,7 +13,7 @@ from ..db.limited_queries import BoundQuery, Placeholder, first_rows
 from ..ledger.fields import StatusField
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
-from ..states import ACTIVE, Status
+from ..states import RECOVERABLE, Status
 
 _STATUS = Placeholder("status", StatusField())
 
@@ -58,7 +58,7 @@ def read_due_times(
     queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
         (root, status): BoundQuery(row_queries[root], {"status": status})
         for root in row_queries
-        for status in sorted(ACTIVE)
+        for status in sorted(RECOVERABLE)
     }
     if with_commands:
         queries[None] = control.command_times(using)

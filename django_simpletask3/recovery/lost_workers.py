@@ -14,14 +14,14 @@ from ..db import clock
 from ..ledger.event import events_of
 from ..ledger.task_row import table_model, write_database
 from ..models.task import SimpleTask
-from ..states import EventKind, Status
+from ..states import EventKind, Status, kinds_where
 from ..transitions.transition import Transition
 from .lost_messages import apply_and_count
 
 #: Seconds that a task rests after its worker was lost for the second time; then ever longer.
 _BASE_DELAY = 0.5
 #: After one of these the count of lost claims begins anew.
-_RESET_KINDS = (EventKind.ENQUEUE, EventKind.RESET, EventKind.RETRY)
+_RESET_KINDS = kinds_where(lambda spec: spec.resets_attempts)
 
 
 def recover_or_drop(

@@ -21,7 +21,7 @@ from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import databases_of, table_models
 from ..models.task import SimpleTask
-from ..states import EventKind
+from ..states import EventKind, Payload, kinds_where
 from ..transitions import writer
 from ..transitions.erasure import erase
 from ..transitions.legal_holds import pks_on_hold
@@ -31,8 +31,8 @@ _logger = logging.getLogger(__name__)
 
 REASON = "retention"
 
-#: Whose event of the kind may say what a body returned or raised.
-_KINDS_WITH_PAYLOAD = (EventKind.FAIL, EventKind.RETRY, EventKind.DROP, EventKind.RESET)
+#: Kinds whose events may hold parts of a result or an error; of a result, ``ack`` holds a digest.
+_KINDS_WITH_PAYLOAD = kinds_where(lambda spec: bool(spec.carries - {Payload.RESULT}))
 
 
 @dataclass(slots=True)

@@ -12,19 +12,22 @@ from ..db import clock
 from ..ledger.digests import chained_digest, digest_of
 from ..ledger.encoding import decode, encode
 from ..ledger.projection import Projection
-from ..states import FINAL, EventKind, Status
+from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
 
 ACTOR = "migrate"
 REASON = "was there before its events"
 
-#: The shortest sequence of events that leads to each status.
-_KINDS_BY_STATUS = {
-    Status.PENDING: (EventKind.ENQUEUE,),
-    Status.RUNNING: (EventKind.ENQUEUE, EventKind.START),
-    Status.SUCCESS: (EventKind.ENQUEUE, EventKind.START, EventKind.ACK),
-    Status.FAILED: (EventKind.ENQUEUE, EventKind.START, EventKind.FAIL),
-    Status.CANCELED: (EventKind.ENQUEUE, EventKind.CANCEL),
-}
+#: The kind that brings a row to each status.
+_LAST_KINDS = {EVENTS[kind].target: kind for kind in kinds_where(lambda spec: spec.is_inferable)}
+
+
+def _kinds_up_to(kind: EventKind) -> tuple[EventKind, ...]:
+    source = min(EVENTS[kind].sources, key=lambda status: status or 0)
+    return (kind,) if source is None else (*_kinds_up_to(_LAST_KINDS[source]), kind)
+
+
+#: The inferred events of a row in each status.
+_KINDS_BY_STATUS = {status: _kinds_up_to(kind) for status, kind in _LAST_KINDS.items()}
 #: The largest number of events that are inferred for one row.
 MAX_EVENTS = max(map(len, _KINDS_BY_STATUS.values()))
 _PROJECTED_COLUMNS = Projection._fields

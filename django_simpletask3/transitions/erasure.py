@@ -13,7 +13,7 @@ from ..ledger.digests import ERASABLE_KEYS, erase_payload, is_erased
 from ..ledger.event import TaskEvent, event_model_of, events_of
 from ..ledger.task_row import table_model, write_database
 from ..ledger.tombstone import PruneTarget
-from ..states import FINAL, EventKind, Status
+from ..states import FINAL, EventKind, status_name
 from . import writer
 from .legal_holds import pks_on_hold
 from .transition import Transition
@@ -94,7 +94,7 @@ def _reject_unfinished(rows: Any) -> None:
     for row in rows:
         if row["status"] not in FINAL:
             raise IllegalTransition(
-                f"a {Status(row['status']).name} task cannot be erased: wait for its end, or "
+                f"a {status_name(row['status'])} task cannot be erased: wait for its end, or "
                 "cancel() it.",
                 pk=row["pk"],
                 kind=EventKind.ERASE,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..ledger.event import TaskEvent, events_of
-from ..states import FENCED, EventKind, Status
+from ..states import EVENTS, EventKind, Status
 from .transition import Transition
 
 
@@ -22,7 +22,8 @@ def already_recorded(
     if transition.kind is EventKind.START:
         may_be_recorded = row["status"] == Status.RUNNING and claim is not None
     else:
-        may_be_recorded = transition.kind in FENCED and bool(transition.mismatches(row))
+        is_fenced = bool(transition.by_holder) and EVENTS[transition.kind].changes_state
+        may_be_recorded = is_fenced and bool(transition.mismatches(row))
     if not (may_be_recorded and transition.worker):
         return None
     attempt = transition.expected.get("attempt", row["attempt"])
@@ -36,7 +37,7 @@ def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> 
 
     Only last words leave evidence, and each of them once.
     """
-    if transition.kind not in FENCED:
+    if not transition.by_holder:
         return None
     starts = events_of(type(transition.task), using).filter(
         task=transition.task.pk, kind=EventKind.START
@@ -54,7 +55,9 @@ def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> 
         for event in _worker_events(transition, using).filter(kind=EventKind.REJECT)
     ):
         return None
-    return replace(transition, kind=EventKind.REJECT, data=data, values={}, expected={})
+    return replace(
+        transition, kind=EventKind.REJECT, by_holder=False, data=data, values={}, expected={}
+    )
 
 
 def _worker_events(transition: Transition, using: str) -> Any:

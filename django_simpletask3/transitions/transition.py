@@ -23,7 +23,7 @@ from ..ledger.event import (
 )
 from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow
-from ..states import ACTIVE, AUDIT_ONLY, FENCED, EventKind, Status
+from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 SCHEDULE = frozenset({"run_after", "priority"})
 
 _TEXT_LIMIT = 255
-_WITH_ERROR = frozenset({EventKind.FAIL, EventKind.DROP, EventKind.RETRY})
 
 
 @dataclass(slots=True)
@@ -57,6 +56,7 @@ class Transition:
     values: dict[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
     last_known_row: Mapping[str, Any] | None = None
+    by_holder: bool | None = None
     event: TaskEvent | None = None
     refusal: TransitionRefused | None = None
     error: Exception | None = None
@@ -64,9 +64,20 @@ class Transition:
     def __post_init__(self) -> None:
         # What the database will hold: Django asks a value for attributes, and some bite.
         self.result = _bound_value(self.result)
-        if self.kind in FENCED:
+        self._check_holder()
+        if self.by_holder:
             fence = {"status": Status.RUNNING, "attempt": self.task.attempt}
             self.expected = {**fence, **self.expected}
+
+    def _check_holder(self) -> None:
+        holder = EVENTS[self.kind].holder
+        if self.by_holder is None:
+            self.by_holder = holder is Holder.ALWAYS
+        if holder is (Holder.NEVER if self.by_holder else Holder.ALWAYS):
+            raise ValueError(
+                f"by_holder={self.by_holder} for {self.kind}, which the holder of the lease "
+                f"records {holder.value}."
+            )
 
     def mismatches(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of ``row`` that are not as expected any more."""
@@ -113,8 +124,9 @@ def plan_columns(
         return {**columns, "result_data": None, "error_data": None}
     if event.kind in AUDIT_ONLY:
         return columns
-    columns["result_data"] = transition.result if event.kind == EventKind.ACK else None
-    columns["error_data"] = transition.error_data if event.kind in _WITH_ERROR else None
+    carries = EVENTS[transition.kind].carries
+    columns["result_data"] = transition.result if Payload.RESULT in carries else None
+    columns["error_data"] = transition.error_data if Payload.ERROR in carries else None
     columns["mod_time"] = event.event_time
     columns.update(_managed_columns(transition, event, after, using))
     columns.update(transition.values)
@@ -165,21 +177,26 @@ def _managed_columns(
 ) -> dict[str, Any]:
     if after.status == Status.RUNNING:
         return {"worker": transition.worker}
-    if after.status in ACTIVE:
+    if after.status in RECOVERABLE:
         check_at = next_check_time(transition.values.get("run_after"), using, event.event_time)
         return {"worker": "", "check_at": check_at}
     return {"check_at": None}
 
 
 def _payload_data(transition: Transition, row: Mapping[str, Any]) -> dict[str, Any]:
-    if transition.kind is EventKind.ACK and transition.result is not None:
+    carries = EVENTS[transition.kind].carries
+    if Payload.RESULT in carries and transition.result is not None:
         text = encode(transition.result, limit=_limit)
-        return {"result": {"digest": digest_of(text), "size": len(text)}}
-    if transition.kind in _WITH_ERROR and transition.error_data is not None:
-        return {"error": {name: transition.error_data.get(name) for name in ("type", "message")}}
-    if transition.kind is EventKind.RESET:
+        return {Payload.RESULT.value: {"digest": digest_of(text), "size": len(text)}}
+    if Payload.ERROR in carries and transition.error_data is not None:
+        return {
+            Payload.ERROR.value: {
+                name: transition.error_data.get(name) for name in ("type", "message")
+            }
+        }
+    if Payload.ERASED in carries:
         erased = {name: row[name] for name in ("result_data", "error_data")}
-        return {"erased": erased} if any(v is not None for v in erased.values()) else {}
+        return {Payload.ERASED.value: erased} if any(v is not None for v in erased.values()) else {}
     return {}
 
 

@@ -21,7 +21,7 @@ from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..ledger.task_row import table_model, write_database
 from ..signals import event_recorded
-from ..states import ACTIVE, EventKind
+from ..states import EVENTS, RECOVERABLE, EventKind, Payload
 from . import debuts, first_event, late_results
 from . import insert as insert_module
 from .compare_and_set import Statement, execute_statements, may_autocommit, plan_statements
@@ -226,7 +226,7 @@ def repair_row(
     event = plan_event(transition, before, using)
     columns = {**before, **plan_columns(transition, event, before, using)}
     del columns["pk"]
-    columns["check_at"] = clock.now(using) if projection.status in ACTIVE else None
+    columns["check_at"] = clock.now(using) if projection.status in RECOVERABLE else None
     rows.change(task, columns)
     rows.write([task])
     vars(task).update(columns)
@@ -329,7 +329,7 @@ def _apply_under_lock(
 
 def _columns_to_read(transitions: Sequence[Transition]) -> set[str]:
     names = {*_STATE, *(name for transition in transitions for name in transition.expected)}
-    if any(transition.kind is EventKind.RESET for transition in transitions):
+    if any(Payload.ERASED in EVENTS[transition.kind].carries for transition in transitions):
         names |= {"result_data", "error_data"}
     return names
 

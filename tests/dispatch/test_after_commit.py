@@ -508,6 +508,11 @@ def test_every_kind_but_notes_and_deletions_has_the_signal_of_its_name() -> None
         "cancel": ["task_canceled"],
         "reset": ["task_reset"],
         "reject": ["task_rejected"],
+        "note": [],
+        "hold": [],
+        "lift": [],
+        "erase": [],
+        "delete": [],
     }
 
 

@@ -8,9 +8,12 @@ import pytest
 
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.projection import PROJECTED, Projection, broken_links, fold
-from django_simpletask3.states import FENCED, TRANSITIONS, EventKind, Status
+from django_simpletask3.states import TRANSITIONS, EventKind, Holder, Status, kinds_where
 from tests.steps import ZOO, brought, label_of, moved, projection_of, row_of, saved, stream_of
 from tests.testapp.models import Invoice
+
+#: Kinds that only the attempt that holds the lease records.
+HOLDERS_KINDS = frozenset(kinds_where(lambda spec: spec.holder is Holder.ALWAYS))
 
 pytestmark = pytest.mark.django_db
 
@@ -112,7 +115,7 @@ def test_the_fold_covers_every_projected_column_but_the_results() -> None:
     assert folded <= set(PROJECTED)
 
 
-@pytest.mark.parametrize("kind", sorted(FENCED))
+@pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 def test_a_task_that_is_tried_again_has_no_traces_of_the_last_try(kind: EventKind) -> None:
     task = moved(saved(Invoice), EventKind.START)
     moved(task, kind, **DETAILS.get(kind, {}))

@@ -19,7 +19,14 @@ from django_simpletask3.ledger.digests import digest_of
 from django_simpletask3.ledger.encoding import encode
 from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.signals import event_recorded
-from django_simpletask3.states import ACTIVE, FENCED, TRANSITIONS, EventKind, Status
+from django_simpletask3.states import (
+    RECOVERABLE,
+    TRANSITIONS,
+    EventKind,
+    Holder,
+    Status,
+    kinds_where,
+)
 from django_simpletask3.transitions.best_effort import apply_each
 from django_simpletask3.transitions.transition import Transition
 from django_simpletask3.transitions.writer import apply, apply_all
@@ -46,6 +53,9 @@ from tests.testapp.models import (
     TextKeyed,
     UuidKeyed,
 )
+
+#: Kinds that only the attempt that holds the lease records.
+HOLDERS_KINDS = frozenset(kinds_where(lambda spec: spec.holder is Holder.ALWAYS))
 
 pytestmark = pytest.mark.django_db
 
@@ -107,9 +117,9 @@ def test_a_row_moves_along_the_arrows_and_no_other_way(status: Status, kind: Eve
         with pytest.raises(TransitionRefused) as refused:
             apply(task, kind, worker="another")
         assert (refused.value.pk, refused.value.kind) == (task.pk, kind)
-        assert isinstance(refused.value, StaleTask if kind in FENCED else IllegalTransition)
+        assert isinstance(refused.value, StaleTask if kind in HOLDERS_KINDS else IllegalTransition)
         assert projection_of(task).status == before.status
-        assert kinds(task)[before.sequence :] == (["reject"] if kind in FENCED else [])
+        assert kinds(task)[before.sequence :] == (["reject"] if kind in HOLDERS_KINDS else [])
 
 
 def test_a_move_costs_one_look_one_change_and_one_line_of_history(pending_task: Any) -> None:
@@ -176,7 +186,7 @@ def test_only_an_unfinished_task_has_a_time_when_somebody_must_act(
 
     if kind is not EventKind.DELETE:
         row = row_of(running_task)
-        assert (row.check_at is not None) == (row.status in ACTIVE)
+        assert (row.check_at is not None) == (row.status in RECOVERABLE)
 
 
 def test_a_waiting_task_is_looked_at_when_its_bell_should_have_been_heard(
@@ -245,7 +255,7 @@ def test_evidence_moves_nothing_but_the_end_of_the_stream(running_task: Any) -> 
     assert stream_of(running_task)[-1].data == {"done": 0.5}
 
 
-@pytest.mark.parametrize("kind", sorted(FENCED))
+@pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 def test_a_stalled_worker_cannot_overwrite_the_new_run(kind: EventKind, running_task: Any) -> None:
     stalled = row_of(running_task)
     moved(running_task, EventKind.RECOVER, EventKind.START, worker="w2")
@@ -278,7 +288,7 @@ def test_a_refusal_is_recorded_once_however_often_it_is_asked_for(running_task: 
     assert broken_links(stream_of(running_task)) == []
 
 
-@pytest.mark.parametrize("kind", sorted(FENCED))
+@pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 @pytest.mark.parametrize("then", [[], [EventKind.RESET], [EventKind.RESET, EventKind.START]])
 def test_a_last_word_whose_answer_was_lost_is_said_once(
     then: list[EventKind], kind: EventKind, running_task: Any

@@ -16,7 +16,7 @@ from ...ledger.task_row import table_model, write_database
 from ...models import permissions
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
-from ...states import ACTIVE, ANY, EventKind, Status
+from ...states import ANY, UNFINISHED, EventKind, Status
 from ...transitions.legal_holds import pks_on_hold
 from ...transitions.transition import Transition, next_check_time
 from ...transitions.writer import apply_all, lock
@@ -184,7 +184,7 @@ CANCEL = TaskAction(
     permission=permissions.CANCEL,
     description=_("Cancel selected %(verbose_name_plural)s"),
     explanation=_("Tasks that are not finished are called off; a running body is told to stop."),
-    applies_to=ACTIVE,
+    applies_to=UNFINISHED,
     run=partial(_apply_kind, EventKind.CANCEL),
     sentences=outcomes.CANCELED,
     reason="canceled in the admin",

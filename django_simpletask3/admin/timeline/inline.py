@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from ...db import clock
 from ...ledger.encoding import decode
 from ...ledger.event import TaskEvent, event_model_of
-from ...states import ACTIVE, Status
+from ...states import UNFINISHED, Status
 from ..html import badges, times, values
 from . import data_prefix
 from .gantt import Picture, layout
@@ -86,7 +86,7 @@ class TimelineFormSet(_InlineFormSet):
     @property
     def is_live(self) -> bool:
         """Whether more is to be expected of this page."""
-        return bool(self.live_url) and self.before is None and self.instance.status in ACTIVE
+        return bool(self.live_url) and self.before is None and self.instance.status in UNFINISHED
 
     @property
     def picture(self) -> Picture | None:

@@ -7,12 +7,13 @@ import struct
 import threading
 
 from ...execution.run import Run
-from ...states import EventKind
+from ...states import EVENTS
 
 _FORMAT = "=4Q"
 SIZE = struct.calcsize(_FORMAT)
 _NAMES = ("succeeded", "failed", "retried", "rejected")
-_COLUMN = {EventKind.ACK: 0, EventKind.FAIL: 1, EventKind.RETRY: 2}
+_REJECTED = _NAMES.index("rejected")
+_COLUMN = {kind: _NAMES.index(spec.counter) for kind, spec in EVENTS.items() if spec.counter}
 
 
 class Counters:
@@ -27,7 +28,9 @@ class Counters:
         """Add one for how ``run`` ended."""
         if run.transition is None:
             return
-        column = 3 if run.transition.event is None else _COLUMN.get(run.transition.kind, 3)
+        column = _REJECTED
+        if run.transition.event is not None:
+            column = _COLUMN.get(run.transition.kind, _REJECTED)
         with self._lock:
             values = list(struct.unpack_from(_FORMAT, self._memory, self._offset))
             values[column] += 1

@@ -279,6 +279,21 @@ def test_each_kind_of_mark_has_its_own_shape_and_stands_in_the_legend(
     assert SHAPES[EventKind.DROP] not in content
 
 
+#: Drawn as the begin, the end or the text of a span.
+SPAN_KINDS = {
+    EventKind.ENQUEUE,
+    EventKind.START,
+    EventKind.ACK,
+    EventKind.FAIL,
+    EventKind.NOTE,
+}
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_every_kind_is_drawn_as_a_mark_or_in_a_span(kind: EventKind) -> None:
+    assert (kind in SHAPES) != (kind in SPAN_KINDS)
+
+
 def test_what_runs_names_its_worker(pending_task, time_machine) -> None:
     begin = pending_task.add_time
     name = "django-simpletask3-server:testapp.invoice:0:node-1:4711:140"
