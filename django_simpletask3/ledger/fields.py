@@ -15,7 +15,7 @@ from .encoding import TAG, decode, encode
 _FIXTURE_PREFIX = f"{TAG}:"
 
 STATUS = Choices(
-    (Status.PENDING, "PENDING", _("Pending")),
+    (Status.PENDING, "PENDING", _("Waiting")),
     (Status.RUNNING, "RUNNING", _("Running")),
     (Status.SUCCESS, "SUCCESS", _("Succeeded")),
     (Status.FAILED, "FAILED", _("Failed")),
@@ -27,15 +27,15 @@ KIND = Choices(
     (EventKind.START, "START", _("started")),
     (EventKind.ACK, "ACK", _("succeeded")),
     (EventKind.FAIL, "FAIL", _("failed")),
-    (EventKind.RETRY, "RETRY", _("will be retried")),
+    (EventKind.RETRY, "RETRY", _("failed, retries")),
     (EventKind.RECOVER, "RECOVER", _("recovered")),
-    (EventKind.DROP, "DROP", _("dropped")),
-    (EventKind.RELEASE, "RELEASE", _("released")),
+    (EventKind.DROP, "DROP", _("given up")),
+    (EventKind.RELEASE, "RELEASE", _("handed back")),
     (EventKind.CANCEL, "CANCEL", _("canceled")),
     (EventKind.RESET, "RESET", _("reset")),
     (EventKind.REJECT, "REJECT", _("late result refused")),
     (EventKind.NOTE, "NOTE", _("note")),
-    (EventKind.HOLD, "HOLD", _("held")),
+    (EventKind.HOLD, "HOLD", _("put on hold")),
     (EventKind.LIFT, "LIFT", _("hold lifted")),
     (EventKind.ERASE, "ERASE", _("erased")),
     (EventKind.DELETE, "DELETE", _("deleted")),

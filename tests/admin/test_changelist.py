@@ -136,7 +136,7 @@ def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None
     told = {strip_tags(one["badge"])[2:]: one["count"] for one in page.context["cl"].statuses()}
     chosen = [one["is_chosen"] for one in page.context["cl"].statuses()]
     assert told == {
-        "Pending": "1",
+        "Waiting": "1",
         "Running": "0",
         "Succeeded": "2+",
         "Failed": "2",

@@ -25,7 +25,7 @@ def test_the_list_is_chinese(reader) -> None:
         "立即执行所选的",
         "重置所选的",
         "状态",
-        "待处理",
+        "等待中",
         "执行中",
         "成功",
         "失败",
@@ -39,7 +39,7 @@ def test_a_task_and_its_timeline_are_chinese(reader) -> None:
 
     words = text(reader.get(url(task)))
 
-    for word in ("时间线", "已入队", "开始执行", "距上一事件", "任务信息", "优先级", "执行次数"):
+    for word in ("时间线", "已入队", "已开始", "距上一事件", "任务信息", "优先级", "执行次数"):
         assert word in words
 
 

@@ -42,7 +42,7 @@ def test_the_timeline_tells_everything_about_an_event(superuser, pending_task) -
 
     words = text(superuser.get(url(pending_task)))
 
-    for word in ("node-7:12", "half way", "{&quot;done&quot;: 5}", "Pending", "Running", "note"):
+    for word in ("node-7:12", "half way", "{&quot;done&quot;: 5}", "Waiting", "Running", "note"):
         assert word in words
 
 
