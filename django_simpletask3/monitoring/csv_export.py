@@ -1,16 +1,15 @@
-"""Tables as comma-separated values that a spreadsheet shows and does not calculate."""
+"""Write tables as comma-separated values; a spreadsheet takes no cell for a formula."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
-def lines(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
-    """The lines of a file, one by one: the head, then the rows; moments as ISO 8601."""
+def lines(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Yield the lines of a file: ``header``, then ``rows``; dates and times in ISO 8601."""
     writer = csv.writer(_Echo())
     yield writer.writerow(list(header))
     for row in rows:
@@ -18,13 +17,13 @@ def lines(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]
 
 
 class _Echo:
-    """Gives back what a writer writes."""
+    """A file whose ``write`` returns the line, so that the CSV writer returns it, too."""
 
     def write(self, line: str) -> str:
         return line
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    # A spreadsheet would calculate what begins so.
+    # A spreadsheet takes a cell that begins with one of these for a formula.
     return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text

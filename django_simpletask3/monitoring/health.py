@@ -1,9 +1,11 @@
-"""How everything is doing: databases, Redis, tables, workers, and what somebody should look at."""
+"""Take a health snapshot: databases, Redis, task tables, models, subscribers and workers."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,196 +24,229 @@ from ..models.task import SimpleTask
 from ..queue import Report, get_queue, redact
 from ..states import Status
 from . import problems
+from .health_types import (
+    DatabaseHealth,
+    Health,
+    ModelHealth,
+    ModelLoad,
+    Pause,
+    RedisHealth,
+    SubscriptionHealth,
+    TableHealth,
+    WorkerHealth,
+)
 from .scope import QueryScope
 
 _logger = logging.getLogger(__name__)
 
-#: Rows that are looked at per table: those for which somebody has to act first.
+#: Rows that are read per table: those with the earliest due time or lease end.
 MAX_ROWS = 1000
 
-Health = dict[str, Any]
+_TableRow = tuple[Status, datetime, datetime | None, datetime]
+_DeliveryRow = tuple[str, datetime | None, datetime]
 
 
 def snapshot() -> Health:
-    """The state of this project's tasks, in plain values; ``problems`` has English sentences.
+    """Return the state of the project's tasks, with its problems as English sentences.
 
-    Nothing raises and nothing is counted in full: of each table at most MOST_ROWS rows are read;
-    per model a few commands to Redis. ``healthy`` means that there are no problems.
+    Raise nothing if a database or Redis does not answer. Read at most MAX_ROWS rows of each table,
+    and send Redis a few commands per model.
     """
-    health: Health = {"time": datetime.now(UTC).isoformat(), "version": __version__}
-    roots_by_database = models_by_database()
-    health["databases"] = {alias: _database(alias) for alias in sorted(roots_by_database)}
-    health["redis"] = _redis()
-    is_redis_up = health["redis"]["error"] is None
-    unreachable = {
-        alias: command["error"]
-        for alias, command in health["databases"].items()
-        if command["error"]
-    }
-    scope = QueryScope(unreachable=unreachable)
-    health["tables"] = [row for rows in scope.query_databases(_tables) for row in rows]
-    for alias, error in unreachable.items():
-        # One that went away between the questions.
-        health["databases"].get(alias, {})["error"] = error
+    databases, tables = _databases_and_tables()
+    redis = _redis()
     commands = _operator_commands()
-    paused = {one.target: _command_details(one) for one in commands if one.action == control.PAUSE}
-    health["models"] = [
-        {**_model(model, is_redis_up), "paused": paused.get(model._meta.label)}
-        for model in task_models()
-    ]
-    health["subscriptions"] = [
-        told
-        for using, database in health["databases"].items()
-        if database["error"] is None
-        for told in _subscriptions(using)
-    ]
-    stopping = {one.target for one in commands if one.action == control.STOP}
-    workers = _workers() if is_redis_up else []
-    health["workers"] = [{**one, "is_to_stop": one["worker"] in stopping} for one in workers]
-    health["problems"] = [str(problem) for problem in problems.find_problems(health)]
-    health["healthy"] = not health["problems"]
-    return health
+    health = Health(
+        time=datetime.now(UTC).isoformat(),
+        version=__version__,
+        databases=databases,
+        redis=redis,
+        tables=tables,
+        models=_models(commands, is_redis_up=redis.error is None),
+        subscriptions=[
+            subscription
+            for using, database in databases.items()
+            if database.error is None
+            for subscription in _subscriptions(using)
+        ],
+        workers=_workers(commands) if redis.error is None else [],
+    )
+    sentences = [str(problem) for problem in problems.find_problems(health)]
+    return replace(health, problems=sentences, healthy=not sentences)
 
 
-def _database(alias: str) -> dict[str, Any]:
-    state = {"vendor": connections[alias].vendor, "error": None}
+def _databases_and_tables() -> tuple[dict[str, DatabaseHealth], list[TableHealth]]:
+    states = {alias: _database(alias) for alias in sorted(models_by_database())}
+    unreachable = {alias: state.error for alias, state in states.items() if state.error}
+    scope = QueryScope(unreachable=unreachable)
+    tables = [table for group in scope.query_databases(_tables) for table in group]
+    # A database may have become unreachable since the first check.
+    databases = {
+        alias: replace(state, error=unreachable.get(alias)) for alias, state in states.items()
+    }
+    return databases, tables
+
+
+def _database(alias: str) -> DatabaseHealth:
+    error_text = None
     try:
         if not clock.calibrate(alias):
             with connections[alias].cursor() as cursor:
                 cursor.execute("SELECT 1")
     except Error as error:
-        state["error"] = str(error) or type(error).__name__
+        error_text = str(error) or type(error).__name__
         connections[alias].close()
-    return state
+    return DatabaseHealth(connections[alias].vendor, error_text)
 
 
 def _operator_commands() -> list[control.OperatorCommand]:
     try:
         return control.current_commands()
     except Error as error:
-        _logger.warning("instructions_unreadable error=%s", error)
+        _logger.warning("commands_unreadable error=%s", error)
         return []
 
 
-def _command_details(command: control.OperatorCommand) -> dict[str, Any]:
-    return {"time": command.time.isoformat(), "actor": command.actor, "reason": command.reason}
-
-
-def _redis() -> dict[str, Any]:
-    state: dict[str, Any] = {"url": None, "version": None, "warnings": [], "error": None}
+def _redis() -> RedisHealth:
+    state = RedisHealth()
     try:
-        state["url"] = redact(options.simq_redis_url)
-        state["version"] = get_queue().version()
-        state["warnings"] = get_queue().check_server()
+        state = replace(state, url=redact(options.simq_redis_url))
+        queue = get_queue()
+        state = replace(state, version=queue.version())
+        return replace(state, warnings=queue.check_server())
     except (QueueUnavailable, InvalidSetting) as error:
-        state["error"] = str(error)
-    return state
+        return replace(state, error=str(error))
 
 
-def _tables(using: str, roots: list[type[SimpleTask]]) -> list[dict[str, Any]]:
-    """What waits or runs in each table of a database; in one statement."""
-    names = ("status", "check_at", "run_after", "mod_time")
+def _tables(using: str, roots: list[type[SimpleTask]]) -> list[TableHealth]:
+    """The health of each table of a database, in one query."""
     queries = {
         root: rows_of(root, using)
         .filter(check_at__isnull=False)
         .order_by("check_at")
-        .values_list(*names)
+        .values_list("status", "check_at", "run_after", "mod_time")
         for root in roots
     }
     rows_by_root = first_rows(using, queries, MAX_ROWS)
     return [_table(root, using, rows) for root, rows in rows_by_root.items()]
 
 
-def _table(root: type[SimpleTask], using: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """The rows that wait or run; of more than MOST_ROWS those for which somebody must act first."""
+def _table(root: type[SimpleTask], using: str, rows: list[_TableRow]) -> TableHealth:
     now = clock.now(using)
     counts = Counter(status for status, *_ in rows)
-    lease_ends = [until for status, until, *_ in rows if status == Status.RUNNING and until <= now]
-    # Since it was reset, retried or recovered, not since it was born.
-    due_since = [
-        max(moved, after or moved)
-        for status, _, after, moved in rows
-        if status == Status.PENDING and (after is None or after <= now)
+    lease_ends = [
+        lease_end for status, lease_end, *_ in rows if status == Status.RUNNING and lease_end <= now
     ]
-    return {
-        "model": root._meta.label,
-        "database": using,
-        "pending": counts[Status.PENDING],
-        "due": len(due_since),
-        "running": counts[Status.RUNNING],
-        "lease_ended": len(lease_ends),
-        "is_all": len(rows) < MAX_ROWS,
-        "longest_wait": _age(due_since, now),
-        "longest_ended": _age(lease_ends, now),
-    }
+    # A task that was reset, retried or recovered waits since then, not since it was added.
+    due_since = [
+        max(modified, run_after or modified)
+        for status, _, run_after, modified in rows
+        if status == Status.PENDING and (run_after is None or run_after <= now)
+    ]
+    return TableHealth(
+        model=root._meta.label,
+        database=using,
+        pending=counts[Status.PENDING],
+        due=len(due_since),
+        running=counts[Status.RUNNING],
+        expired_leases=len(lease_ends),
+        is_complete=len(rows) < MAX_ROWS,
+        longest_wait=_age(due_since, now),
+        longest_expired=_age(lease_ends, now),
+    )
 
 
 def _age(moments: list[datetime], now: datetime) -> float | None:
     return round((now - min(moments)).total_seconds(), 3) if moments else None
 
 
-def _subscriptions(using: str) -> list[dict[str, Any]]:
-    """How far behind each durable subscriber is; of at most MOST_ROWS deliveries."""
+def _subscriptions(using: str) -> list[SubscriptionHealth]:
+    """The health of each durable subscriber; of MAX_ROWS deliveries at most."""
+    names = ("subscription", "due_time", "event_time")
     try:
-        names = ("subscription", "due_time", "event_time")
         deliveries = list(all_deliveries(using).order_by("pk").values_list(*names)[:MAX_ROWS])
     except Error as error:
         _logger.warning("deliveries_unreadable database=%s error=%s", using, error)
         connections[using].close()
         return []
     now = clock.now(using)
-    return [
-        {
-            "subscription": name,
-            "database": using,
-            "waiting": sum(due is not None for one, due, _ in deliveries if one == name),
-            "dead": sum(due is None for one, due, _ in deliveries if one == name),
-            "lag": _age(
-                [when for one, due, when in deliveries if one == name and due is not None], now
-            ),
-            "is_known": name in registered_subscribers(),
-        }
-        for name in sorted({name for name, *_ in deliveries} | {*registered_subscribers()})
-    ]
+    rows_by_name: dict[str, list[_DeliveryRow]] = {name: [] for name in registered_subscribers()}
+    for row in deliveries:
+        rows_by_name.setdefault(row[0], []).append(row)
+    return [_subscription(name, using, rows_by_name[name], now) for name in sorted(rows_by_name)]
 
 
-def _model(model: type[SimpleTask], is_redis_up: bool) -> dict[str, Any]:
+def _subscription(
+    name: str, using: str, rows: list[_DeliveryRow], now: datetime
+) -> SubscriptionHealth:
+    # A dead delivery has no due time.
+    waiting_since = [event_time for _, due_time, event_time in rows if due_time is not None]
+    return SubscriptionHealth(
+        subscription=name,
+        database=using,
+        waiting=len(waiting_since),
+        dead=len(rows) - len(waiting_since),
+        lag=_age(waiting_since, now),
+        is_registered=name in registered_subscribers(),
+    )
+
+
+def _models(commands: list[control.OperatorCommand], *, is_redis_up: bool) -> list[ModelHealth]:
+    pauses = {
+        command.target: Pause(command.time.isoformat(), command.actor, command.reason)
+        for command in commands
+        if command.action == control.PAUSE
+    }
+    return [_model(model, pauses.get(model._meta.label), is_redis_up) for model in task_models()]
+
+
+def _model(model: type[SimpleTask], pause: Pause | None, is_redis_up: bool) -> ModelHealth:
     channel = model.get_event_channel()
-    state: dict[str, Any] = {"model": model._meta.label, "channel": channel}
-    state |= dict.fromkeys(("messages", "held", "dead_letters"))
+    state = ModelHealth(model._meta.label, channel, paused=pause)
+    if not is_redis_up:
+        return state
+    queue = get_queue()
     try:
-        if is_redis_up:
-            queue = get_queue()
-            state["messages"] = queue.waiting(channel)
-            state["held"] = queue.running(channel)
-            state["dead_letters"] = queue.dead_letter_count(channel)
+        state = replace(state, messages=queue.waiting(channel))
+        state = replace(state, in_flight=queue.running(channel))
+        return replace(state, dead_letters=queue.dead_letter_count(channel))
     except QueueUnavailable as error:
         _logger.warning("redis_went_away error=%s", error)
-    return state
+        return state
 
 
-def _workers() -> list[dict[str, Any]]:
+def _workers(commands: list[control.OperatorCommand]) -> list[WorkerHealth]:
     try:
         reports = get_queue().workers()
     except QueueUnavailable:
         return []
-    return [
-        {
-            "worker": report.worker,
-            "seconds_since_report": report.age,
-            "seconds_since_recovery": _seconds_since_recovery(report),
-            **report.status,
-        }
-        for report in reports
-    ]
+    stopping = {command.target for command in commands if command.action == control.STOP}
+    return [_worker(report, report.worker in stopping) for report in reports]
 
 
-def _seconds_since_recovery(report: Report) -> float:
-    """Seconds since ended leases were looked for on the worker's node; since it began, if never.
+def _worker(report: Report, stop_requested: bool) -> WorkerHealth:
+    status = report.status
+    return WorkerHealth(
+        worker=report.worker,
+        node=str(status.get("node", "")),
+        version=str(status.get("version", "")),
+        started=float(status.get("began", 0.0)),
+        seconds_since_report=report.age,
+        seconds_since_recovery=_seconds_since_recovery(report.age, status),
+        models={
+            label: ModelLoad(load.get("threads", 0), load.get("held", 0))
+            for label, load in status.get("models", {}).items()
+        },
+        counts=status.get("counts", {}),
+        jobs=status.get("chores", {}),
+        stop_requested=stop_requested,
+    )
 
-    By the node's own clock until it reported, so that clocks may differ.
+
+def _seconds_since_recovery(age: float, status: Mapping[str, Any]) -> float:
+    """Seconds since the worker's node last recovered expired leases; since its start, if never.
+
+    Until the report, the node's own clock counts: the clocks of machines may differ.
     """
-    details = report.status
-    started = float(details.get("began", 0.0))
-    last = float(details.get("chores", {}).get("expired", {}).get("ended") or started)
-    return round(report.age + float(details.get("time", last)) - last, 3)
+    started = float(status.get("began", 0.0))
+    last = float(status.get("chores", {}).get("expired", {}).get("ended") or started)
+    return round(age + float(status.get("time", last)) - last, 3)

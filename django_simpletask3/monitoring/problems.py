@@ -1,23 +1,24 @@
-"""What somebody should look at, in sentences that can be translated."""
+"""The problems of a health snapshot, as sentences that can be translated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from django.utils.translation import gettext, gettext_noop
 
-#: Seconds after which what should have been done is a problem.
+from .health_types import Health, ModelHealth, SubscriptionHealth, TableHealth, WorkerHealth
+
+#: Seconds after which overdue work is a problem.
 OVERDUE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One sentence, with what is to be filled in; ``brief`` quotes no error."""
+    """A sentence and the values for its placeholders; ``brief`` is the sentence without errors."""
 
     sentence: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     brief: str = ""
 
     def __str__(self) -> str:
@@ -25,29 +26,31 @@ class Problem:
         return self.sentence % self.values
 
     def translate(self, *, in_full: bool = True) -> str:
-        """In the active language; without ``in_full`` no error is quoted."""
+        """The sentence in the active language; without ``in_full`` it quotes no error."""
         return gettext(self.sentence if in_full else self.brief or self.sentence) % self.values
 
 
-def find_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with what ``health.look()`` has seen."""
-    for alias, database in health["databases"].items():
-        if database["error"]:
-            yield unreachable_database(alias, database["error"])
-    if error := health["redis"]["error"]:
+def find_problems(health: Health) -> Iterator[Problem]:
+    """Yield the problems of ``health``; they do not depend on the active language."""
+    for alias, database in health.databases.items():
+        if database.error:
+            yield unreachable_database(alias, database.error)
+    if health.redis.error:
         yield Problem(
             gettext_noop("Redis does not answer: %(error)s"),
-            {"error": error},
+            {"error": health.redis.error},
             brief=gettext_noop("Redis does not answer."),
         )
-    yield from _table_problems(health)
-    if not error:
-        yield from _worker_problems(health)
-    yield from _subscription_problems(health)
+    for table in health.tables:
+        yield from _table_problems(table)
+    if not health.redis.error:
+        yield from _worker_problems(health.workers, health.models)
+    for subscription in health.subscriptions:
+        yield from _subscription_problems(subscription)
 
 
 def unreachable_database(alias: str, error: str) -> Problem:
-    """The database ``alias`` does not answer."""
+    """The problem that the database ``alias`` does not answer."""
     return Problem(
         gettext_noop("The database %(database)r does not answer: %(error)s"),
         {"database": alias, "error": error},
@@ -55,52 +58,47 @@ def unreachable_database(alias: str, error: str) -> Problem:
     )
 
 
-def _table_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
-    for table in health["tables"]:
-        overdue = table["longest_ended"]
-        if overdue is not None and overdue > OVERDUE_SECONDS:
-            yield Problem(
-                gettext_noop(
-                    "%(lease_ended)d running tasks of %(model)s in %(database)r have an ended "
-                    "lease, for %(longest_ended).0f s already: nobody recovers them."
-                ),
-                table,
-            )
+def _is_overdue(seconds: float | None) -> bool:
+    return seconds is not None and seconds > OVERDUE_SECONDS
 
 
-def _subscription_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
-    for subscription in health["subscriptions"]:
-        if subscription["dead"]:
-            yield Problem(
-                gettext_noop(
-                    "%(dead)d deliveries to %(subscription)r in %(database)r are dead: retry them "
-                    "in the admin."
-                ),
-                subscription,
-            )
-        if subscription["waiting"] and not subscription["is_known"]:
-            yield Problem(
-                gettext_noop(
-                    "%(waiting)d deliveries wait for %(subscription)r in %(database)r, to which "
-                    "nobody subscribes."
-                ),
-                subscription,
-            )
-        elif (
-            subscription["is_known"]
-            and subscription["lag"] is not None
-            and subscription["lag"] > OVERDUE_SECONDS
-        ):
-            yield Problem(
-                gettext_noop(
-                    "The subscriber %(subscription)r in %(database)r is %(lag).0f s behind."
-                ),
-                subscription,
-            )
+def _table_problems(table: TableHealth) -> Iterator[Problem]:
+    if _is_overdue(table.longest_expired):
+        yield Problem(
+            gettext_noop(
+                "%(expired_leases)d running tasks of %(model)s in %(database)r have an expired "
+                "lease, the oldest for %(longest_expired).0f s: no worker recovers them."
+            ),
+            asdict(table),
+        )
 
 
-def _worker_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
-    workers = health["workers"]
+def _subscription_problems(subscription: SubscriptionHealth) -> Iterator[Problem]:
+    values = asdict(subscription)
+    if subscription.dead:
+        yield Problem(
+            gettext_noop(
+                "%(dead)d deliveries to %(subscription)r in %(database)r are dead: retry them "
+                "in the admin."
+            ),
+            values,
+        )
+    if subscription.waiting and not subscription.is_registered:
+        yield Problem(
+            gettext_noop(
+                "%(waiting)d deliveries in %(database)r wait for %(subscription)r, but no such "
+                "subscriber is registered."
+            ),
+            values,
+        )
+    elif subscription.is_registered and _is_overdue(subscription.lag):
+        yield Problem(
+            gettext_noop("The subscriber %(subscription)r in %(database)r is %(lag).0f s behind."),
+            values,
+        )
+
+
+def _worker_problems(workers: list[WorkerHealth], models: list[ModelHealth]) -> Iterator[Problem]:
     if not workers:
         yield Problem(
             gettext_noop(
@@ -109,14 +107,14 @@ def _worker_problems(health: Mapping[str, Any]) -> Iterator[Problem]:
             {},
         )
         return
-    served_models = {label for worker in workers for label in worker.get("models", {})}
-    for model in health["models"]:
-        if model["model"] not in served_models and model["messages"]:
+    served_labels = {label for worker in workers for label in worker.models}
+    for model in models:
+        if model.model not in served_labels and model.messages:
             sentence = gettext_noop("%(messages)d tasks of %(model)s wait, and no worker runs it.")
-            yield Problem(sentence, model)
-    elapsed = min(worker["seconds_since_recovery"] for worker in workers)
-    if elapsed > OVERDUE_SECONDS:
+            yield Problem(sentence, asdict(model))
+    elapsed = min(worker.seconds_since_recovery for worker in workers)
+    if _is_overdue(elapsed):
         sentence = gettext_noop(
-            "The last pass of recovery ended %(rest).0f s ago: look at the workers' logs."
+            "No worker has recovered expired leases for %(seconds).0f s: look at the workers' logs."
         )
-        yield Problem(sentence, {"rest": elapsed})
+        yield Problem(sentence, {"seconds": elapsed})

@@ -1,12 +1,13 @@
-"""The auditor's view of what went wrong: claims that were lost, given up, given back or refused."""
+"""List and count claims that were recovered, dropped, released or rejected."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..models.task import SimpleTask
 from ..states import EventKind, kinds_where
 from .scope import QueryScope
 
-#: What is listed, unless some of these are asked for.
+#: The kinds that are listed by default.
 KINDS = kinds_where(lambda spec: spec.reported_as_recovery)
 
 #: Recoveries that are counted, of each table and kind.
@@ -34,10 +35,12 @@ _TEXT = models.CharField(max_length=255)
 _KIND = Placeholder("kind", KindField())
 _EVENT_FIELDS = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
 
+_Queries = Mapping[tuple[type[SimpleTask], EventKind], BoundQuery]
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is read of an event; keys of different models are alike in text only."""
+    """The columns of an event; the key of its task is text, whatever its model."""
 
     task_id: str
     sequence: int
@@ -52,7 +55,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """One recover, drop, release or reject; ``worker`` is who lost it, or came too late."""
+    """One recover, drop, release or reject; ``worker`` lost the claim, or reported too late."""
 
     time: datetime
     model: str
@@ -70,37 +73,52 @@ class Recovery:
         return tuple(getattr(self, name) for name in COLUMNS)
 
 
-#: The names of what a recovery tells.
+#: The field names of ``Recovery``.
 COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
-def recoveries(
-    chosen: QueryScope | Collection[type[SimpleTask]] | None = None,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    kinds: Collection[EventKind] = KINDS,
-    reason: str | None = None,
-    worker: str = "",
-) -> Iterator[Recovery]:
-    """What was recovered from ``since`` until before ``until``: by table and kind, oldest first.
+@dataclass(frozen=True, slots=True)
+class RecoveryFilter:
+    """Which recoveries to list: from ``since`` until before ``until``, of ``kinds``.
 
-    ``reason`` must be the event's, which may be empty; ``worker`` a part of the worker's name. Read
-    in pages by the index of kind and time: memory does not grow with their number. Of a proxy or a
-    child, all that stands in the table of its root is meant.
+    ``reason`` must be the event's reason, which may be empty; ``worker`` a part of the worker's
+    name. A proxy or a child model stands for the whole table of its root model.
     """
-    bounds = {"event_time__gte": since, "event_time__lt": until, "reason": reason}
-    filters = {name: bound for name, bound in bounds.items() if bound is not None}
-    scope = QueryScope.of(chosen)
+
+    scope: QueryScope = field(default_factory=QueryScope)
+    since: datetime | None = None
+    until: datetime | None = None
+    kinds: Collection[EventKind] = KINDS
+    reason: str | None = None
+    worker: str = ""
+
+    def conditions(self) -> dict[str, Any]:
+        """The lookups of an event that the database checks."""
+        lookups = {
+            "event_time__gte": self.since,
+            "event_time__lt": self.until,
+            "reason": self.reason,
+        }
+        return {lookup: value for lookup, value in lookups.items() if value is not None}
+
+
+def recoveries(recovery_filter: RecoveryFilter) -> Iterator[Recovery]:
+    """Yield the recoveries that match, by table and kind, oldest first.
+
+    They are read in pages by the index of kind and time: memory does not grow with their number.
+    """
+    scope, conditions = recovery_filter.scope, recovery_filter.conditions()
     for root in table_models(scope.models):
         for using in databases_of(root):
             if scope.unreachable and using in scope.unreachable:
                 continue
-            event_querysets = (_events(scope, root, using, kind, filters) for kind in kinds)
+            querysets = (
+                _events(scope, root, using, kind, conditions) for kind in recovery_filter.kinds
+            )
             try:
-                for event in chain.from_iterable(map(_iterate_events, event_querysets)):
+                for event in chain.from_iterable(map(_iterate_events, querysets)):
                     recovery = _recovery(root, using, event)
-                    if worker in recovery.worker:
+                    if recovery_filter.worker in recovery.worker:
                         yield recovery
             except Error as error:
                 scope.mark_unreachable(using, error)
@@ -108,93 +126,101 @@ def recoveries(
 
 
 @dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins: at ``time``, after ``skip`` recoveries of that very time."""
+
+    time: datetime
+    skip: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """Recoveries, the newest first; ``rest`` is where those before them begin, if there are any."""
+    """Recoveries, newest first; ``next_cursor`` is None on the last page."""
 
     recoveries: list[Recovery]
-    next_cursor: tuple[datetime, int] | None
+    next_cursor: Cursor | None
 
 
-def page(
-    chosen: QueryScope | Collection[type[SimpleTask]] | None = None,
-    *,
-    size: int,
-    since: datetime | None = None,
-    after: tuple[datetime, int] | None = None,
-    kinds: Collection[EventKind] = KINDS,
-    reason: str | None = None,
-    worker: str = "",
-) -> Page:
-    """The newest ``most`` recoveries; one statement per database, limited by its indexes.
+def page(recovery_filter: RecoveryFilter, size: int, after: Cursor | None = None) -> Page:
+    """The newest ``size`` recoveries that match, from the cursor ``after`` on.
 
-    With a ``worker`` there may be a few more, and fewer recoveries on a page than there is room.
-
-    ``until`` is the ``rest`` of the page before. Several events may have the same time: the second
-    part of it says how many of that very time have been seen.
+    One query per database, limited by its indexes. With a ``worker`` there may be a few more
+    queries, and fewer recoveries on a page than ``size``.
     """
-    last_time, skip = after or (None, 0)
-    bounds = {"event_time__gte": since, "event_time__lte": last_time, "reason": reason}
-    filters = {name: bound for name, bound in bounds.items() if bound is not None}
-    scope = QueryScope.of(chosen)
-    worker_filter = _worker_filter(worker) if worker else models.Q()
-    limit = size + skip + 1
+    skip = after.skip if after else 0
+    conditions = recovery_filter.conditions()
+    if after is not None:
+        conditions["event_time__lte"] = after.time
 
-    def query(using: str, root_models: list[type[SimpleTask]]) -> _DatabaseRecoveries:
-        rows = {
-            root: _events(scope, root, using, _KIND, filters)
-            .filter(worker_filter)
-            .order_by("-event_time", "-pk")
-            .values_list(Cast("task_id", _TEXT), *_EVENT_FIELDS)
-            for root in root_models
-        }
-        queries = {
-            (root, kind): BoundQuery(rows[root], {"kind": kind})
-            for root in root_models
-            for kind in kinds
-        }
-        return _first_matches(using, queries, limit, worker)
+    def query(using: str, roots: list[type[SimpleTask]]) -> _DatabaseRecoveries:
+        queries = _page_queries(recovery_filter, conditions, using, roots)
+        return _first_matches(using, queries, size + skip + 1, recovery_filter.worker)
 
-    results = list(scope.query_databases(query))
-    complete_since = max(
-        (result.complete_since for result in results if result.complete_since is not None),
-        default=None,
-    )
-    found_recoveries = [
-        one
-        for answer in results
-        for one in answer.matches
-        if complete_since is None or one.time > complete_since
+    results = list(recovery_filter.scope.query_databases(query))
+    complete_since = _latest(result.complete_since for result in results)
+    matches = [
+        recovery
+        for result in results
+        for recovery in result.matches
+        if complete_since is None or recovery.time > complete_since
     ]
-    recovery_page = _first_page(sorted(found_recoveries, key=_newest_first)[skip:], size, after)
-    if complete_since is None or recovery_page.next_cursor is not None:
-        return recovery_page
-    # Further back nothing was read: the next page begins there, or it would begin here once more.
-    return Page(
-        recovery_page.recoveries,
-        (complete_since - timedelta(microseconds=complete_since == last_time), 0),
-    )
+    first_page = _first_page(sorted(matches, key=_newest_first)[skip:], size, after)
+    if complete_since is None or first_page.next_cursor is not None:
+        return first_page
+    # Nothing was read before complete_since: the next page begins there. If this one did, too, it
+    # begins earlier, or the pages would not end.
+    is_repeated = after is not None and after.time == complete_since
+    next_cursor = Cursor(complete_since - timedelta(microseconds=is_repeated))
+    return Page(first_page.recoveries, next_cursor)
 
 
 @dataclass(frozen=True, slots=True)
 class _DatabaseRecoveries:
-    """Recoveries of one database; before ``cut``, if there is one, nobody has looked."""
+    """Recoveries of one database, complete only for times after ``complete_since``, if any."""
 
     matches: list[Recovery]
     complete_since: datetime | None
 
 
-def _worker_filter(worker: str) -> models.Q:
-    """What may be of ``worker``: it stands somewhere in the event. A JSON text is ASCII."""
+def _page_queries(
+    recovery_filter: RecoveryFilter,
+    conditions: dict[str, Any],
+    using: str,
+    roots: list[type[SimpleTask]],
+) -> _Queries:
+    worker = recovery_filter.worker
+    worker_condition = _worker_condition(worker) if worker else models.Q()
+    rows = {
+        root: _events(recovery_filter.scope, root, using, _KIND, conditions)
+        .filter(worker_condition)
+        .order_by("-event_time", "-pk")
+        .values_list(Cast("task_id", _TEXT), *_EVENT_FIELDS)
+        for root in roots
+    }
+    return _queries_by_kind(rows, recovery_filter.kinds)
+
+
+def _queries_by_kind(
+    rows: Mapping[type[SimpleTask], Any], kinds: Collection[EventKind]
+) -> _Queries:
+    return {
+        (root, kind): BoundQuery(query, {"kind": kind})
+        for root, query in rows.items()
+        for kind in kinds
+    }
+
+
+def _worker_condition(worker: str) -> models.Q:
+    """Events that name ``worker`` anywhere: more than those of that worker. JSON text is ASCII."""
     escaped = json.dumps(worker)[1:-1]
     return models.Q(worker__contains=worker) | models.Q(data__contains=escaped)
 
 
-def _first_matches(
-    using: str, queries: Mapping[Any, Any], count: int, worker: str
-) -> _DatabaseRecoveries:
-    """The first ``wanted`` of each query that are of ``worker``.
+def _first_matches(using: str, queries: _Queries, count: int, worker: str) -> _DatabaseRecoveries:
+    """The first ``count`` rows of each query that are of ``worker``.
 
-    Further rows are read where the database took others for such, up to _MOST_READ of them.
+    Where the database returned too many rows that only mention ``worker``, read further rows, up to
+    _MAX_READ of them.
     """
     matches: list[Recovery] = []
     complete_since, limit = None, count
@@ -204,20 +230,24 @@ def _first_matches(
             candidates = [
                 _recovery(root, using, _Row(_key(root, row[0]), *row[1:])) for row in rows
             ]
-            query_matches = [one for one in candidates if worker in one.worker]
+            query_matches = [recovery for recovery in candidates if worker in recovery.worker]
             is_short = len(query_matches) < count and len(rows) == limit
             if is_short and limit < _MAX_READ:
                 unfinished[root, kind] = queries[root, kind]
                 continue
             matches += query_matches
-            if is_short and (complete_since is None or candidates[-1].time > complete_since):
-                complete_since = candidates[-1].time
+            if is_short:
+                complete_since = _latest([complete_since, candidates[-1].time])
         queries, limit = unfinished, limit * 8
     return _DatabaseRecoveries(matches, complete_since)
 
 
+def _latest(times: Iterable[datetime | None]) -> datetime | None:
+    return max((time for time in times if time is not None), default=None)
+
+
 def _key(root: type[SimpleTask], text: str) -> str:
-    # Some databases have keys in another form than Django's.
+    # Some databases write keys as text in another form than Python does.
     return str(root._meta.pk.to_python(text))
 
 
@@ -231,55 +261,50 @@ def _newest_first(recovery: Recovery) -> Any:
     )
 
 
-def _first_page(remaining: list[Recovery], size: int, after: tuple[datetime, int] | None) -> Page:
+def _first_page(remaining: list[Recovery], size: int, after: Cursor | None) -> Page:
     shown = remaining[:size]
     if len(remaining) <= size:
         return Page(shown, None)
     end = shown[-1].time
-    skipped = after[1] if after is not None and after[0] == end else 0
-    return Page(shown, (end, skipped + sum(one.time == end for one in shown)))
+    skipped = after.skip if after is not None and after.time == end else 0
+    return Page(shown, Cursor(end, skipped + sum(recovery.time == end for recovery in shown)))
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many recoveries there were, by kind and reason; of those in ``cut`` there are more."""
+    """The number of recoveries by kind and reason; at least that, for the ``capped`` kinds."""
 
     numbers: dict[tuple[str, str], int]
     capped: frozenset[str]
 
 
-def count_recoveries(
-    since: datetime, chosen: QueryScope | Collection[type[SimpleTask]] | None = None
-) -> Counts:
-    """How many recoveries there were ``since`` then; the most frequent first.
+def count_recoveries(since: datetime, scope: QueryScope | None = None) -> Counts:
+    """Count the recoveries ``since`` a time, the most frequent first.
 
-    One statement per database; of each table and kind the newest MOST_COUNTED are counted.
+    One query per database; of each table and kind the newest MAX_COUNTED are counted.
     """
-    scope = QueryScope.of(chosen)
+    scope = scope or QueryScope()
     counts: Counter[tuple[str, str]] = Counter()
     capped = set()
-
-    def query(using: str, root_models: list[type[SimpleTask]]) -> Any:
-        rows = {
-            root: _events(scope, root, using, _KIND, {"event_time__gte": since})
-            .order_by("-event_time")
-            .values_list("reason")
-            for root in root_models
-        }
-        queries = {
-            (root, kind): BoundQuery(rows[root], {"kind": kind})
-            for root in root_models
-            for kind in KINDS
-        }
-        return capped_value_counts(using, queries, MAX_COUNTED + 1)
-
-    for result in scope.query_databases(query):
-        for (_root, kind), tally in result.items():
+    for tallies in scope.query_databases(partial(_tallies, scope, since)):
+        for (_root, kind), tally in tallies.items():
             if tally.total() > MAX_COUNTED:
                 capped.add(str(kind))
                 tally[tally.most_common(1)[0][0]] -= 1
             counts.update({(str(kind), reason): number for reason, number in tally.items()})
     return Counts(dict(counts.most_common()), frozenset(capped))
+
+
+def _tallies(
+    scope: QueryScope, since: datetime, using: str, roots: list[type[SimpleTask]]
+) -> dict[tuple[type[SimpleTask], EventKind], Counter[str]]:
+    rows = {
+        root: _events(scope, root, using, _KIND, {"event_time__gte": since})
+        .order_by("-event_time")
+        .values_list("reason")
+        for root in roots
+    }
+    return capped_value_counts(using, _queries_by_kind(rows, KINDS), MAX_COUNTED + 1)
 
 
 def _iterate_events(events: Any) -> Iterator[TaskEvent]:
@@ -297,9 +322,9 @@ def _events(
     root: type[SimpleTask],
     using: str,
     kind: EventKind | Placeholder,
-    filters: dict[str, Any],
+    conditions: dict[str, Any],
 ) -> Any:
-    return scope.restrict(_stream(root, using).filter(kind=kind, **filters), root, using, "task")
+    return scope.restrict(_stream(root, using).filter(kind=kind, **conditions), root, using, "task")
 
 
 def _stream(root: type[SimpleTask], using: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -95,7 +95,7 @@ class TimeBucket:
 
 def time_buckets(
     period: Period,
-    selection: QueryScope | Iterable[type[SimpleTask]] | None = None,
+    scope: QueryScope | None = None,
     *,
     now: datetime | None = None,
 ) -> list[TimeBucket]:
@@ -111,7 +111,7 @@ def time_buckets(
     buckets = [
         TimeBucket(last - width * n, last - width * (n - 1)) for n in reversed(range(bucket_count))
     ]
-    scope = QueryScope.of(selection)
+    scope = scope or QueryScope()
     for counts, samples in scope.query_databases(partial(_figures, scope, buckets)):
         for bucket in buckets:
             bucket.counts += counts.get(bucket.begin, Counter())

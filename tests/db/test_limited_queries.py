@@ -19,6 +19,7 @@ from django_simpletask3.ledger.event import events_of
 from django_simpletask3.ledger.fields import KindField, StatusField
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.monitoring import recovery_report, statistics
+from django_simpletask3.monitoring.recovery_report import RecoveryFilter
 from django_simpletask3.monitoring.scope import QueryScope
 from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.states import EventKind, Status
@@ -209,4 +210,4 @@ def test_a_scope_may_restrict_what_is_filled(within, expected) -> None:
         recovery_report.count_recoveries(since, scope).numbers.get(("recover", "worker_died"), 0)
         == expected
     )
-    assert len(recovery_report.page(scope, size=9).recoveries) == expected
+    assert len(recovery_report.page(RecoveryFilter(scope), size=9).recoveries) == expected

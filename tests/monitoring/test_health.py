@@ -13,6 +13,7 @@ from django_simpletask3.db import clock
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.models.registry import table_models, task_models
 from django_simpletask3.monitoring import health
+from django_simpletask3.monitoring.health_types import Health, ModelHealth, TableHealth
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
@@ -26,10 +27,15 @@ ALL = {model._meta.label: {"threads": 1, "held": 0} for model in task_models()}
 TABLES = table_models()
 
 
-def told_of(told: health.Health, kind: str, model: Any, **more: Any) -> dict[str, Any]:
-    wanted = {"model": model._meta.label, **more}
-    [found] = [one for one in told[kind] if wanted.items() <= one.items()]
-    return dict(found)
+def table_of(health: Health, model: Any) -> TableHealth:
+    label = model._meta.label
+    [found] = [t for t in health.tables if (t.model, t.database) == (label, "default")]
+    return found
+
+
+def model_of(health: Health, model: Any) -> ModelHealth:
+    [found] = [state for state in health.models if state.model == model._meta.label]
+    return found
 
 
 def reported(said: dict[str, Any] | None = None, worker: str = WORKER) -> None:
@@ -60,10 +66,10 @@ def test_where_all_is_well_there_is_no_problem(redis_url: str) -> None:
 
     told = health.snapshot()
 
-    assert (told["problems"], told["healthy"]) == ([], True)
-    assert set(told["databases"]) == {"default", "other"}
-    assert told["redis"]["error"] is None
-    assert told["redis"]["version"]
+    assert (told.problems, told.healthy) == ([], True)
+    assert set(told.databases) == {"default", "other"}
+    assert told.redis.error is None
+    assert told.redis.version
 
 
 def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
@@ -74,12 +80,12 @@ def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
     done = ran(Invoice.objects.create(), lease=600)
     apply(done, EventKind.ACK, worker=WORKER)
 
-    table = told_of(health.snapshot(), "tables", Invoice, database="default")
+    table = table_of(health.snapshot(), Invoice)
 
-    counts = {name: table[name] for name in ("pending", "due", "running", "lease_ended", "is_all")}
-    assert counts == {"pending": 4, "due": 3, "running": 2, "lease_ended": 1, "is_all": True}
-    assert table["longest_wait"] >= 0
-    assert table["longest_ended"] >= 5
+    assert (table.pending, table.due, table.running, table.expired_leases) == (4, 3, 2, 1)
+    assert table.is_complete
+    assert (table.longest_wait or 0.0) >= 0
+    assert (table.longest_expired or 0.0) >= 5
 
 
 @pytest.mark.parametrize("kind", [EventKind.RESET, EventKind.RECOVER, EventKind.RETRY])
@@ -89,9 +95,10 @@ def test_who_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) 
     rows_of(Invoice, "default").filter(pk=task.pk).update_managed(add_time=long_ago)
     apply(task, kind)
 
-    table = told_of(health.snapshot(), "tables", Invoice, database="default")
+    table = table_of(health.snapshot(), Invoice)
 
-    assert 0 <= table["longest_wait"] < 3600
+    assert table.longest_wait is not None
+    assert 0 <= table.longest_wait < 3600
 
 
 def test_a_model_tells_of_its_messages(redis_url: str) -> None:
@@ -101,9 +108,9 @@ def test_a_model_tells_of_its_messages(redis_url: str) -> None:
     messages = get_queue().claim(channel, worker=WORKER, limit=2, lease=60)
     get_queue().dead_letter(messages[0], "for a test")
 
-    model = told_of(health.snapshot(), "models", Invoice)
+    model = model_of(health.snapshot(), Invoice)
 
-    assert (model["messages"], model["held"], model["dead_letters"]) == (2, 1, 1)
+    assert (model.messages, model.in_flight, model.dead_letters) == (2, 1, 1)
 
 
 def test_of_a_large_table_a_bounded_part_is_read(
@@ -112,9 +119,9 @@ def test_of_a_large_table_a_bounded_part_is_read(
     monkeypatch.setattr(health, "MAX_ROWS", 5)
     Ledger.objects.bulk_enqueue([{} for _ in range(8)])
 
-    table = told_of(health.snapshot(), "tables", Ledger, database="default")
+    table = table_of(health.snapshot(), Ledger)
 
-    assert (table["pending"], table["is_all"]) == (5, False)
+    assert (table.pending, table.is_complete) == (5, False)
 
 
 def test_the_queries_do_not_grow_with_the_rows(
@@ -133,7 +140,7 @@ def test_the_queries_do_not_grow_with_the_rows(
 
 
 def test_without_a_worker_nothing_is_well(redis_url: str) -> None:
-    assert [problem.split(".")[0] for problem in health.snapshot()["problems"]] == [
+    assert [problem.split(".")[0] for problem in health.snapshot().problems] == [
         "No worker reports"
     ]
 
@@ -142,7 +149,7 @@ def test_a_model_that_waits_for_a_worker_in_vain_is_a_problem(redis_url: str) ->
     Invoice.objects.create()
     reported({"models": {"testapp.Ledger": {"threads": 1, "held": 0}}})
 
-    [problem] = health.snapshot()["problems"]
+    [problem] = health.snapshot().problems
 
     assert problem == "1 tasks of testapp.Invoice wait, and no worker runs it."
 
@@ -151,19 +158,19 @@ def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
     ran(Invoice.objects.create(), lease=-90)
     reported()
 
-    [problem] = health.snapshot()["problems"]
+    [problem] = health.snapshot().problems
 
     assert "1 running tasks of testapp.Invoice" in problem
-    assert "nobody recovers them" in problem
+    assert "no worker recovers them" in problem
 
 
 def test_a_recovery_that_stands_still_is_a_problem(redis_url: str) -> None:
     now = clock.now("default").timestamp()
     reported({"chores": {"expired": {"ended": now - 500}}})
 
-    [problem] = health.snapshot()["problems"]
+    [problem] = health.snapshot().problems
 
-    assert "last pass of recovery" in problem
+    assert "No worker has recovered expired leases" in problem
 
 
 def test_a_redis_that_is_away_is_told_with_all_the_rest(settings: Any) -> None:
@@ -176,8 +183,9 @@ def test_a_redis_that_is_away_is_told_with_all_the_rest(settings: Any) -> None:
     assert code == 1
     assert told["problems"][0].startswith("Redis does not answer")
     assert "hush-hush" not in printed
-    assert told_of(told, "tables", Invoice, database="default")["pending"] == 1
-    assert told_of(told, "models", Invoice)["messages"] is None
+    pending = {(table["model"], table["database"]): table["pending"] for table in told["tables"]}
+    assert pending["testapp.Invoice", "default"] == 1
+    assert {model["messages"] for model in told["models"]} == {None}
 
 
 def test_a_redis_that_hangs_is_told_too(own_redis_server: RedisServer) -> None:
@@ -199,8 +207,8 @@ def test_a_database_that_is_away_is_told_with_all_the_rest(
 
     told = health.snapshot()
 
-    assert [problem.split(" does")[0] for problem in told["problems"]] == ["The database 'other'"]
-    assert {table["database"] for table in told["tables"]} == {"default"}
+    assert [problem.split(" does")[0] for problem in told.problems] == ["The database 'other'"]
+    assert {table.database for table in told.tables} == {"default"}
 
 
 def test_a_wrong_setting_is_told_and_does_not_stop_the_probe(settings: Any) -> None:
@@ -222,7 +230,7 @@ def test_the_command_is_readable(redis_url: str) -> None:
     assert "Database  default" in printed
     assert "testapp.Invoice" in printed
     assert WORKER in printed
-    assert printed.rstrip().endswith("All is well.")
+    assert printed.rstrip().endswith("No problems.")
 
 
 def test_who_retires_or_falls_silent_leaves_the_roll(settings: Any, redis_url: str) -> None:
@@ -247,7 +255,7 @@ def test_a_report_keeps_what_a_stock_client_reads(redis_url: str) -> None:
 def test_rows_of_every_kind_of_model_can_be_looked_at(redis_url: str) -> None:
     reported()
 
-    labels = {table["model"] for table in health.snapshot()["tables"]}
+    labels = {table.model for table in health.snapshot().tables}
 
     assert labels == {root._meta.label for root in TABLES}
 
@@ -258,4 +266,4 @@ def test_what_nobody_looks_after_any_more_is_not_counted(redis_url: str) -> None
     past = clock.now("default") - timedelta(days=1)
 
     assert not rows_of(Invoice, "default").filter(check_at__lte=past).exists()
-    assert told_of(health.snapshot(), "tables", Invoice, database="default")["pending"] == 0
+    assert table_of(health.snapshot(), Invoice).pending == 0

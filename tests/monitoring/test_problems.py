@@ -1,45 +1,67 @@
 """Problems are told in English to programs, and in their language to readers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.utils import translation
 
 from django_simpletask3.monitoring import problems
+from django_simpletask3.monitoring.health_types import (
+    DatabaseHealth,
+    Health,
+    ModelHealth,
+    RedisHealth,
+    SubscriptionHealth,
+    TableHealth,
+    WorkerHealth,
+)
 
-DATABASE = {"vendor": "sqlite", "error": "hush-hush"}
-TABLE = {
-    "model": "testapp.Invoice",
-    "database": "default",
-    "lease_ended": 3,
-    "longest_ended": 90.0,
-}
-SUBSCRIPTION = {
-    "subscription": "ledger",
-    "database": "default",
-    "waiting": 2,
-    "dead": 1,
-    "lag": 70.0,
-    "is_known": True,
-}
-WELL: dict[str, Any] = {
-    "databases": {},
-    "redis": {"error": None},
-    "tables": [],
-    "models": [],
-    "subscriptions": [],
-    "workers": [{"models": {}, "seconds_since_recovery": 1.0}],
-}
-EVERY = {
-    "a database": {"databases": {"other": DATABASE}},
-    "redis": {"redis": {"error": "hush-hush"}},
+SUBSCRIPTION = SubscriptionHealth(
+    "ledger", "default", waiting=2, dead=0, lag=70.0, is_registered=True
+)
+WORKER = WorkerHealth(
+    "node:1:token",
+    node="node",
+    version="0",
+    started=0.0,
+    seconds_since_report=1.0,
+    seconds_since_recovery=1.0,
+    models={},
+    counts={},
+    jobs={},
+)
+TABLE = TableHealth(
+    "testapp.Invoice",
+    "default",
+    pending=0,
+    due=0,
+    running=3,
+    expired_leases=3,
+    is_complete=True,
+    longest_wait=None,
+    longest_expired=90.0,
+)
+WELL = Health(
+    time="now",
+    version="0",
+    databases={},
+    redis=RedisHealth(),
+    tables=[],
+    models=[],
+    subscriptions=[],
+    workers=[WORKER],
+)
+EVERY: dict[str, dict[str, Any]] = {
+    "a database": {"databases": {"other": DatabaseHealth("sqlite", "hush-hush")}},
+    "redis": {"redis": RedisHealth(error="hush-hush")},
     "a lease": {"tables": [TABLE]},
-    "a dead delivery": {"subscriptions": [{**SUBSCRIPTION, "waiting": 0, "lag": None}]},
-    "a subscriber": {"subscriptions": [{**SUBSCRIPTION, "dead": 0}]},
-    "nobody subscribes": {"subscriptions": [{**SUBSCRIPTION, "dead": 0, "is_known": False}]},
+    "a dead delivery": {"subscriptions": [replace(SUBSCRIPTION, dead=1, waiting=0, lag=None)]},
+    "a subscriber": {"subscriptions": [SUBSCRIPTION]},
+    "nobody subscribes": {"subscriptions": [replace(SUBSCRIPTION, is_registered=False)]},
     "no worker": {"workers": []},
-    "a queue": {"models": [{"model": "testapp.Invoice", "messages": 4}]},
-    "recovery": {"workers": [{"models": {}, "seconds_since_recovery": 900.0}]},
+    "a queue": {"models": [ModelHealth("testapp.Invoice", "channel", messages=4)]},
+    "recovery": {"workers": [replace(WORKER, seconds_since_recovery=900.0)]},
 }
 each = pytest.mark.parametrize("wrong", EVERY.values(), ids=EVERY)
 
@@ -50,7 +72,7 @@ def test_where_all_is_well_there_is_no_problem() -> None:
 
 @each
 def test_each_problem_is_told_in_chinese_and_stays_english(wrong: dict[str, Any]) -> None:
-    (problem,) = problems.find_problems({**WELL, **wrong})
+    (problem,) = problems.find_problems(replace(WELL, **wrong))
 
     with translation.override("zh-hans"):
         english, chinese = str(problem), problem.translate()
@@ -62,6 +84,6 @@ def test_each_problem_is_told_in_chinese_and_stays_english(wrong: dict[str, Any]
 
 @each
 def test_no_error_is_quoted_to_who_may_only_look(wrong: dict[str, Any]) -> None:
-    (problem,) = problems.find_problems({**WELL, **wrong})
+    (problem,) = problems.find_problems(replace(WELL, **wrong))
 
     assert "hush-hush" not in problem.translate(in_full=False)

@@ -15,11 +15,15 @@ from django_simpletask3.db import clock
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.monitoring import recovery_report as module
 from django_simpletask3.monitoring.recovery_report import (
+    Cursor,
+    Page,
     Recovery,
+    RecoveryFilter,
     count_recoveries,
     page,
     recoveries,
 )
+from django_simpletask3.monitoring.scope import QueryScope
 from django_simpletask3.recovery import service
 from django_simpletask3.states import EventKind, Status
 from tests.steps import brought, moved, saved
@@ -36,8 +40,12 @@ def lost(model: type[Any]) -> Any:
     return task
 
 
-def listed(**asked: Any) -> list[Recovery]:
-    return list(recoveries(**asked))
+def criteria(models: Any = None, **options: Any) -> RecoveryFilter:
+    return RecoveryFilter(QueryScope(models), **options)
+
+
+def listed(models: Any = None, **options: Any) -> list[Recovery]:
+    return list(recoveries(criteria(models, **options)))
 
 
 def test_a_recovered_task_is_listed_with_who_lost_it() -> None:
@@ -74,7 +82,7 @@ def test_what_is_listed_can_be_narrowed_down() -> None:
     moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
     when = second.events.last().event_time
 
-    assert [one.task for one in listed(chosen=[Invoice])] == [str(first.pk)]
+    assert [one.task for one in listed(models=[Invoice])] == [str(first.pk)]
     assert [one.kind for one in listed(kinds=[EventKind.RELEASE])] == ["release"]
     assert [one.reason for one in listed(reason="stop")] == ["stop"]
     assert {one.worker for one in listed(worker="w2")} == {"w2"}
@@ -87,7 +95,7 @@ def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = [lost(Invoice) for _ in range(7)]
     monkeypatch.setattr(module, "_PAGE_SIZE", 2)
 
-    found = [one.task for one in recoveries([Invoice])]
+    found = [one.task for one in recoveries(criteria([Invoice]))]
 
     assert found == [str(task.pk) for task in tasks]
 
@@ -96,7 +104,7 @@ def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_period_is_found_by_an_index() -> None:
     lost(Invoice)
     with CaptureQueriesContext(connections["default"]) as queries:
-        listed(chosen=[Invoice])
+        listed(models=[Invoice])
 
     with connections["default"].cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -147,15 +155,16 @@ def test_the_command_takes_times_and_kinds() -> None:
     assert "recover" in command("--kind", "recover", "--since", "1999-01-01")
 
 
-def walked(most: int, **asked: Any) -> list[Recovery]:
+def walked(size: int, **options: Any) -> list[Recovery]:
     """All pages, one after the other; no more than a test has tasks."""
-    one = page(size=most, **asked)
-    found = list(one.recoveries)
-    turned = 0
-    while one.next_cursor and turned < 100:
-        turned += 1
-        one = page(size=most, after=one.next_cursor, **asked)
+    cursor: Cursor | None = None
+    found: list[Recovery] = []
+    for _ in range(100):
+        one: Page = page(criteria(**options), size, cursor)
         found += one.recoveries
+        cursor = one.next_cursor
+        if cursor is None:
+            break
     return found
 
 
@@ -183,12 +192,13 @@ def test_pages_can_be_narrowed_down_like_the_list() -> None:
     moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
 
     asked: list[dict[str, Any]] = [
-        {"chosen": [Invoice]},
+        {"models": [Invoice]},
         {"kinds": [EventKind.RELEASE]},
         {"reason": "stop"},
         {"worker": "w2"},
         {"worker": "w1"},
         {"since": sorted(one.time for one in listed())[1]},
+        {"until": sorted(one.time for one in listed())[1]},
     ]
     for one in asked:
         assert set(walked(1, **one)) == set(listed(**one))
@@ -199,7 +209,7 @@ def test_a_page_takes_one_statement_per_database(django_assert_num_queries: Any)
     lost(Invoice), lost(Letter)
 
     with django_assert_num_queries(1, connection=connections["default"]):
-        page(size=10)
+        page(RecoveryFilter(), size=10)
 
 
 def test_recoveries_are_counted_by_kind_and_reason() -> None:
@@ -208,7 +218,7 @@ def test_recoveries_are_counted_by_kind_and_reason() -> None:
     when = min(one.time for one in listed())
 
     assert count_recoveries(when).numbers == {("recover", "worker_died"): 3, ("release", "stop"): 1}
-    assert count_recoveries(when, [Letter]).numbers == {
+    assert count_recoveries(when, QueryScope([Letter])).numbers == {
         ("recover", "worker_died"): 1,
         ("release", "stop"): 1,
     }

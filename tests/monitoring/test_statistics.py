@@ -180,7 +180,9 @@ def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
 def test_some_models_can_be_chosen(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
 
-    assert not any(bar.succeeded for bar in statistics.time_buckets(Period.DAY, [UuidKeyed]))
+    assert not any(
+        bar.succeeded for bar in statistics.time_buckets(Period.DAY, QueryScope([UuidKeyed]))
+    )
 
 
 def test_every_database_is_looked_at(time_machine) -> None:

@@ -344,16 +344,16 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
         event_time=clock.now("default"),
     )  # fmt: skip
 
-    told = {
-        one["subscription"]: one
-        for one in health.snapshot()["subscriptions"]
-        if one["waiting"] or one["dead"]
+    states = {
+        state.subscription: state
+        for state in health.snapshot().subscriptions
+        if state.waiting or state.dead
     }
-    problems = "\n".join(health.snapshot()["problems"])
+    problems = "\n".join(health.snapshot().problems)
 
-    assert told["diary"]["waiting"] == 1
-    assert 99 < told["diary"]["lag"] < 200
-    assert (told["gone"]["dead"], told["gone"]["is_known"], dead.is_dead) == (1, False, True)
+    assert states["diary"].waiting == 1
+    assert 99 < states["diary"].lag < 200
+    assert (states["gone"].dead, states["gone"].is_registered, dead.is_dead) == (1, False, True)
     assert "'diary' in 'default' is 1" in problems
     assert "1 deliveries to 'gone' in 'default' are dead" in problems
     said = StringIO()

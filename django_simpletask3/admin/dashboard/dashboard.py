@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from ...exceptions import QueueUnavailable
 from ...ledger.task_row import table_model
 from ...models.task import Dashboard
 from ...monitoring import health, problems, statistics
+from ...monitoring.health_types import Health
 from ...monitoring.scope import QueryScope
 from ...monitoring.statistics import Period
 from ...queue import get_queue
@@ -88,8 +90,9 @@ class DashboardAdmin(_ModelAdmin):
         period = _parse_period(request.GET.get("period", ""))
         viewer = Viewer(self.admin_site, request)
         visible_models = viewer.models()
-        snapshot = values.escape_invisible_in(health.snapshot())
-        scope = viewer.scope(_unreachable(snapshot))
+        state = health.snapshot()
+        snapshot = values.escape_invisible_in(asdict(state))
+        scope = viewer.scope(_unreachable(state))
         may_change = self.has_change_permission(request)
         context = {
             **self._page_context(request, _("Dashboard")),
@@ -109,7 +112,7 @@ class DashboardAdmin(_ModelAdmin):
             if visible_models
             else [],
             "recoveries": recoveries.last_24_hours(scope),
-            "problems": _problem_texts(snapshot, scope, in_full=may_change),
+            "problems": _problem_texts(state, scope, in_full=may_change),
             **(extra_context or {}),
         }
         return self._render(request, "dashboard", context)
@@ -165,7 +168,9 @@ class DashboardAdmin(_ModelAdmin):
             change_message=text,
         )
 
-    def _queues(self, snapshot: health.Health, viewer: Viewer, visible_models: list[Any]) -> Any:
+    def _queues(
+        self, snapshot: Mapping[str, Any], viewer: Viewer, visible_models: list[Any]
+    ) -> Any:
         tables: dict[str, list[Any]] = {}
         for table in snapshot["tables"]:
             tables.setdefault(table["model"], []).append(table)
@@ -181,16 +186,16 @@ class DashboardAdmin(_ModelAdmin):
                 }
 
     def _workers(
-        self, snapshot: health.Health, viewer: Viewer, runs_by_worker: dict[str, Any]
+        self, snapshot: Mapping[str, Any], viewer: Viewer, runs_by_worker: dict[str, Any]
     ) -> Any:
         for report in snapshot["workers"]:
             runs = runs_by_worker.pop(report["worker"], [])
             yield _worker(viewer, report["worker"], runs) | {
                 "seen": format_duration(timedelta(seconds=report["seconds_since_report"])),
                 "threads": sum(
-                    model_report["threads"] for model_report in report.get("models", {}).values()
+                    model_report["threads"] for model_report in report["models"].values()
                 ),
-                "is_asked": report["is_to_stop"],
+                "is_asked": report["stop_requested"],
                 "is_known": True,
             }
         for worker, runs in sorted(runs_by_worker.items()):
@@ -208,7 +213,7 @@ def _row_counts(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
         "pending": _format_count(sum(t["pending"] for t in own_tables), own_tables),
         "running": _format_count(sum(t["running"] for t in own_tables), own_tables),
         "oldest": format_duration(timedelta(seconds=max(waits))) if waits else "",
-        "is_at_least": not all(table["is_all"] for table in own_tables),
+        "is_at_least": not all(table["is_complete"] for table in own_tables),
     }
 
 
@@ -228,23 +233,21 @@ def _worker(viewer: Viewer, worker: str, runs: list[Any]) -> dict[str, Any]:
     }
 
 
-def _unreachable(snapshot: health.Health) -> dict[str, str]:
-    return {
-        alias: database["error"]
-        for alias, database in snapshot["databases"].items()
-        if database["error"]
-    }
+def _unreachable(state: Health) -> dict[str, str]:
+    return {alias: database.error for alias, database in state.databases.items() if database.error}
 
 
-def _problem_texts(snapshot: health.Health, scope: QueryScope, *, in_full: bool) -> list[str]:
-    """In the reader's language; what a database or Redis said goes to those who can act on it."""
-    found_problems = list(problems.find_problems(snapshot))
+def _problem_texts(state: Health, scope: QueryScope, *, in_full: bool) -> list[str]:
+    """In the reader's language; errors of a database or Redis are for users who can act on them."""
+    found_problems = list(problems.find_problems(state))
     found_problems += [
         problems.unreachable_database(alias, error)
         for alias, error in (scope.unreachable or {}).items()
-        if alias not in _unreachable(snapshot)
+        if alias not in _unreachable(state)
     ]
-    return [problem.translate(in_full=in_full) for problem in found_problems]
+    return [
+        values.escape_invisible(problem.translate(in_full=in_full)) for problem in found_problems
+    ]
 
 
 def _parse_period(value: str) -> Period:
@@ -252,7 +255,7 @@ def _parse_period(value: str) -> Period:
 
 
 def _format_count(count: int, tables: list[Any]) -> str:
-    return str(count) if all(table["is_all"] for table in tables) else f"{count}+"
+    return str(count) if all(table["is_complete"] for table in tables) else f"{count}+"
 
 
 def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:

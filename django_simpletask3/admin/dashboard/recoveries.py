@@ -20,6 +20,7 @@ from ...ledger.fields import KIND
 from ...models.registry import models_by_database
 from ...monitoring import problems, recovery_report
 from ...monitoring.csv_export import lines
+from ...monitoring.recovery_report import KINDS, Cursor, RecoveryFilter
 from ...monitoring.scope import QueryScope
 from ...states import EventKind
 from ..html import badges, times
@@ -53,41 +54,30 @@ class FilterForm(forms.Form):
         self.visible_models = {model._meta.label: model for model in self.scope.models or ()}
         labels = [("", "—"), *((label, label) for label in self.visible_models)]
         self.fields["model"].choices = labels  # type: ignore[attr-defined]
-        kinds = [(str(kind), dict(KIND)[kind]) for kind in recovery_report.KINDS]
+        kinds = [(str(kind), dict(KIND)[kind]) for kind in KINDS]
         self.fields["kind"].choices = [("", "—"), *kinds]  # type: ignore[attr-defined]
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments for ``recoveries``; a field that makes no sense narrows nothing down."""
+    def criteria(self) -> RecoveryFilter:
+        """What to list; a field whose value is invalid restricts nothing."""
         self.is_valid()
-        cleaned_data = self.cleaned_data if self.is_bound else {}
-        model, kind = (
-            self.visible_models.get(cleaned_data.get("model") or ""),
-            cleaned_data.get("kind"),
+        data = self.cleaned_data if self.is_bound else {}
+        model, kind = self.visible_models.get(data.get("model") or ""), data.get("kind")
+        return RecoveryFilter(
+            scope=replace(self.scope, models=[model]) if model else self.scope,
+            since=_parse_time(data.get("after") or "") or _midnight(data.get("since")),
+            until=_day_after(data.get("until")),
+            kinds=[EventKind(kind)] if kind else KINDS,
+            reason=data.get("reason") or ("" if data.get("unreasoned") else None),
+            worker=data.get("worker") or "",
         )
-        return {
-            "chosen": replace(self.scope, models=[model]) if model else self.scope,
-            "kinds": [EventKind(kind)] if kind else recovery_report.KINDS,
-            "reason": cleaned_data.get("reason")
-            or ("" if cleaned_data.get("unreasoned") else None),
-            "worker": cleaned_data.get("worker") or "",
-            "since": _parse_time(cleaned_data.get("after") or "")
-            or _midnight(cleaned_data.get("since")),
-        }
-
-    def end_time(self) -> datetime | None:
-        """Before when; the whole day that was named is meant."""
-        day = self.cleaned_data.get("until") if self.is_bound else None
-        return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
 
 
 def page_context(site: Any, request: Any) -> dict[str, Any]:
     """What the page shows: a hundred recoveries, and how many of each kind there were today."""
     viewer = Viewer(site, request)
     form = FilterForm(viewer)
-    arguments = form.arguments()
-    page = recovery_report.page(
-        size=_PAGE_SIZE, after=_cursor(request, form.end_time()), **arguments
-    )
+    criteria = form.criteria()
+    page = recovery_report.page(criteria, _PAGE_SIZE, _cursor(request))
     parameters = {
         name: value for name, value in request.GET.items() if name not in ("before", "seen")
     }
@@ -99,8 +89,8 @@ def page_context(site: Any, request: Any) -> dict[str, Any]:
             problems.unreachable_database(alias, error).translate(in_full=False)
             for alias, error in (form.scope.unreachable or {}).items()
         ],
-        "counts": last_24_hours(arguments["chosen"]),
-        "since": arguments["since"] if form.is_bound and form.cleaned_data.get("after") else None,
+        "counts": last_24_hours(criteria.scope),
+        "since": criteria.since if form.is_bound and form.cleaned_data.get("after") else None,
         "older": urlencode({**parameters, **_cursor_parameters(page.next_cursor)})
         if page.next_cursor
         else "",
@@ -144,7 +134,7 @@ def export(site: Any, request: Any) -> StreamingHttpResponse:
 
 
 def _csv_rows(form: FilterForm) -> Iterator[tuple[Any, ...]]:
-    for recovery in recovery_report.recoveries(**form.arguments(), until=form.end_time()):
+    for recovery in recovery_report.recoveries(form.criteria()):
         yield recovery.cells()
     for alias in form.scope.unreachable or ():
         cells = {"database": alias, "reason": _("This database does not answer.")}
@@ -164,13 +154,13 @@ def _row(viewer: Viewer, recovery: recovery_report.Recovery) -> dict[str, Any]:
     }
 
 
-def _cursor(request: Any, end: datetime | None) -> tuple[datetime, int] | None:
+def _cursor(request: Any) -> Cursor | None:
     before_time = _parse_time(request.GET.get("before", ""))
     seen = request.GET.get("seen", "")
-    if before_time is not None:
-        return before_time, min(int(seen), _MAX_SKIP) if seen.isdecimal() and len(seen) < 7 else 0
-    # Before midnight, to the microsecond.
-    return (end - timedelta(microseconds=1), 0) if end else None
+    if before_time is None:
+        return None
+    skip = min(int(seen), _MAX_SKIP) if seen.isdecimal() and len(seen) < 7 else 0
+    return Cursor(before_time, skip)
 
 
 def _parse_time(text: str) -> datetime | None:
@@ -184,8 +174,12 @@ def _parse_time(text: str) -> datetime | None:
     return instant if MINYEAR < instant.year < MAXYEAR else None
 
 
-def _cursor_parameters(cursor: tuple[datetime, int]) -> dict[str, Any]:
-    return {"before": cursor[0].isoformat(), "seen": cursor[1]}
+def _cursor_parameters(cursor: Cursor) -> dict[str, Any]:
+    return {"before": cursor.time.isoformat(), "seen": cursor.skip}
+
+
+def _day_after(day: Any) -> datetime | None:
+    return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
 
 
 def _midnight(day: Any) -> datetime | None:

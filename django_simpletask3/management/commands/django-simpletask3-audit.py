@@ -20,7 +20,8 @@ from ...context import task_context
 from ...models.registry import databases_of, table_models
 from ...models.task import SimpleTask
 from ...monitoring.csv_export import lines
-from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, recoveries
+from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, RecoveryFilter, recoveries
+from ...monitoring.scope import QueryScope
 from ...states import EventKind
 from ..arguments import operator, parse_time, select_models
 from ..progress import Progress
@@ -94,14 +95,15 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _list_recoveries(self, options: dict[str, Any]) -> None:
-        matches = recoveries(
-            select_models(options["model"]),
+        recovery_filter = RecoveryFilter(
+            scope=QueryScope(select_models(options["model"])),
             since=options["since"],
             until=options["until"],
             kinds=[EventKind(kind) for kind in options["kind"] or KINDS],
             reason=options["reason"] or None,
             worker=options["worker"],
         )
+        matches = recoveries(recovery_filter)
         if options["csv"]:
             for line in lines(COLUMNS, (recovery.cells() for recovery in matches)):
                 self.stdout.write(line, ending="")

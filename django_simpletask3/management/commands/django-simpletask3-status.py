@@ -1,4 +1,4 @@
-"""``manage.py django-simpletask3-status``: how everything is doing, for people and probes."""
+"""``manage.py django-simpletask3-status``: report on databases, Redis, tasks and workers."""
 
 from __future__ import annotations
 
@@ -6,118 +6,130 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from ...monitoring.health import MAX_ROWS, snapshot
+from ...monitoring.health_types import (
+    Health,
+    ModelHealth,
+    SubscriptionHealth,
+    TableHealth,
+    WorkerHealth,
+)
 from ...worker.node.heartbeat_file import judge
 
 
 class Command(BaseCommand):
-    """Say how databases, Redis, tasks and workers are doing."""
+    """Print the health of databases, Redis, tasks and workers, for people and for probes."""
 
-    help = "Says how databases, Redis, tasks and workers are doing; the exit code is 1 if not well."
-    # A probe must answer while a setting is wrong, too: it says so.
+    help = (
+        "Displays the health of databases, Redis, tasks and workers. Exits with status 1 if there "
+        "are problems."
+    )
+    # A probe must answer even if a setting is wrong: that is one of the problems.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON document")
+        parser.add_argument("--json", action="store_true", help="Writes one JSON document.")
         parser.add_argument(
             "--heartbeat-file",
             type=Path,
             metavar="PATH",
-            help="judge the node of this machine by the file it writes; ask nobody else",
+            help="Checks only the node of this machine, by its heartbeat file.",
         )
         parser.add_argument(
             "--max-age",
             type=float,
             default=30.0,
             metavar="SECONDS",
-            help="how old the heartbeat may be (30)",
+            help="The age at which the heartbeat file is a problem; the default is 30.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["heartbeat_file"]:
             report, problems = judge(options["heartbeat_file"], options["max_age"])
-            health = {**report, "problems": problems, "healthy": not problems}
-            lines = _node_lines(health)
+            lines = _node_lines(report)
         else:
             health = snapshot()
+            report, problems = asdict(health), health.problems
             lines = _health_lines(health)
-        self.stdout.write(json.dumps(health, indent=2) if options["json"] else "\n".join(lines))
-        if health["problems"]:
+        report |= {"problems": problems, "healthy": not problems}
+        lines = chain(lines, _verdict(problems))
+        self.stdout.write(json.dumps(report, indent=2) if options["json"] else "\n".join(lines))
+        if problems:
             sys.exit(1)
 
 
-def _health_lines(health: Mapping[str, Any]) -> Iterator[str]:
-    for alias, database in health["databases"].items():
-        yield f"Database  {alias} ({database['vendor']}): {database['error'] or 'answers'}"
-    redis = health["redis"]
-    yield f"Redis     {redis['url']}: {redis['error'] or 'answers, version ' + redis['version']}"
-    yield from (f"          Warning: {warning}" for warning in redis["warnings"])
+def _health_lines(health: Health) -> Iterator[str]:
+    for alias, database in health.databases.items():
+        yield f"Database  {alias} ({database.vendor}): {database.error or 'answers'}"
+    redis = health.redis
+    yield f"Redis     {redis.url}: {redis.error or f'answers, version {redis.version}'}"
+    yield from (f"          Warning: {warning}" for warning in redis.warnings)
     yield ""
     yield from _align(
-        ["Table", "database", "pending", "due", "running", "lease ended", "longest wait"],
-        ([*_table_cells(table), _seconds(table["longest_wait"])] for table in health["tables"]),
+        ["Table", "database", "pending", "due", "running", "lease expired", "longest wait"],
+        map(_table_cells, health.tables),
     )
     yield ""
     yield from _align(
-        ["Model", "messages", "held", "dead letters", "paused by"],
-        (
-            [
-                model["model"],
-                *(model[name] for name in ("messages", "held", "dead_letters")),
-                model["paused"] and (model["paused"]["actor"] or "somebody"),
-            ]
-            for model in health["models"]
-        ),
+        ["Model", "messages", "in flight", "dead letters", "paused by"],
+        map(_model_cells, health.models),
     )
     yield ""
-    if health["subscriptions"]:
+    if health.subscriptions:
         yield from _align(
             ["Subscription", "database", "waiting", "dead", "behind"],
-            (_subscription_cells(subscription) for subscription in health["subscriptions"]),
+            map(_subscription_cells, health.subscriptions),
         )
         yield ""
     yield from _align(
-        ["Worker", "last report", "threads", "held", "last recovery pass"],
-        (_worker_cells(worker) for worker in health["workers"]),
+        ["Worker", "last report", "threads", "in flight", "last recovery"],
+        map(_worker_cells, health.workers),
     )
     yield ""
-    yield from _verdict(health)
 
 
-def _node_lines(health: Mapping[str, Any]) -> Iterator[str]:
+def _node_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (
-        f"{name}: {health[name]}" for name in ("pid", "processes", "counts") if name in health
+        f"{name}: {report[name]}" for name in ("pid", "processes", "counts") if name in report
     )
-    yield from _verdict(health)
 
 
-def _verdict(health: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"Problem: {problem}" for problem in health["problems"])
-    if health["healthy"]:
-        yield "All is well."
+def _verdict(problems: list[str]) -> Iterator[str]:
+    yield from (f"Problem: {problem}" for problem in problems)
+    if not problems:
+        yield "No problems."
 
 
-def _table_cells(table: Mapping[str, Any]) -> list[Any]:
-    more = "" if table["is_all"] else f" of the first {MAX_ROWS}"
-    counts = [table[name] for name in ("pending", "due", "running", "lease_ended")]
-    return [table["model"], table["database"], f"{counts[0]}{more}", *counts[1:]]
+def _table_cells(table: TableHealth) -> list[Any]:
+    suffix = "" if table.is_complete else f" of the first {MAX_ROWS}"
+    pending, wait = f"{table.pending}{suffix}", _seconds(table.longest_wait)
+    counts = (table.due, table.running, table.expired_leases)
+    return [table.model, table.database, pending, *counts, wait]
 
 
-def _worker_cells(worker: Mapping[str, Any]) -> list[Any]:
-    models = worker.get("models", {}).values()
-    threads, held = (sum(model[name] for model in models) for name in ("threads", "held"))
-    ages = (worker["seconds_since_report"], worker["seconds_since_recovery"])
-    return [worker["worker"], _seconds(ages[0]), threads, held, _seconds(ages[1])]
+def _model_cells(model: ModelHealth) -> list[Any]:
+    paused_by = model.paused and (model.paused.actor or "an operator")
+    return [model.model, model.messages, model.in_flight, model.dead_letters, paused_by]
 
 
-def _subscription_cells(subscription: Mapping[str, Any]) -> list[Any]:
-    names = ("subscription", "database", "waiting", "dead")
-    return [*(subscription[name] for name in names), _seconds(subscription["lag"])]
+def _worker_cells(worker: WorkerHealth) -> list[Any]:
+    threads = sum(load.threads for load in worker.models.values())
+    in_flight = sum(load.in_flight for load in worker.models.values())
+    ages = (_seconds(worker.seconds_since_report), _seconds(worker.seconds_since_recovery))
+    return [worker.worker, ages[0], threads, in_flight, ages[1]]
+
+
+def _subscription_cells(subscription: SubscriptionHealth) -> list[Any]:
+    counts = (subscription.waiting, subscription.dead)
+    name, database = subscription.subscription, subscription.database
+    return [name, database, *counts, _seconds(subscription.lag)]
 
 
 def _seconds(value: float | None) -> str:

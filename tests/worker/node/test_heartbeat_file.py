@@ -62,7 +62,7 @@ def test_a_node_reports_while_it_lives_and_retires_in_the_end(
     eventually(here.exists)
 
     eventually(lambda: len(get_queue().workers()) == 2)
-    workers = {worker["worker"]: worker for worker in health.snapshot()["workers"]}
+    workers = {worker.worker: worker for worker in health.snapshot().workers}
     go.touch()
     eventually(lambda: Scripted.objects.get(pk=task.pk).status == Status.SUCCESS)
     server.send_signal(signal.SIGTERM)
@@ -70,8 +70,8 @@ def test_a_node_reports_while_it_lives_and_retires_in_the_end(
 
     task.refresh_from_db()
     assert task.worker in workers
-    assert sum(w["models"]["testapp.Scripted"]["threads"] for w in workers.values()) == 5
-    assert all("expired" in worker["chores"] for worker in workers.values())
+    assert sum(w.models["testapp.Scripted"].threads for w in workers.values()) == 5
+    assert all("expired" in worker.jobs for worker in workers.values())
     assert get_queue().workers() == []
 
 

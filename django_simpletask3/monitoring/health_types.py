@@ -1,0 +1,118 @@
+"""The values of a health snapshot: databases, Redis, tables, models, subscribers and workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHealth:
+    """One database alias; ``error`` is None if the database answers."""
+
+    vendor: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisHealth:
+    """The Redis server; ``url`` is without its password, ``error`` None if Redis answers."""
+
+    url: str | None = None
+    version: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableHealth:
+    """The unfinished tasks of one table in one database; durations are in seconds.
+
+    Unless ``is_complete``, only the MAX_ROWS rows with the earliest due time or lease end are
+    counted.
+    """
+
+    model: str
+    database: str
+    pending: int
+    due: int
+    running: int
+    expired_leases: int
+    is_complete: bool
+    longest_wait: float | None
+    longest_expired: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """When, by whom and why the queue of a model was paused."""
+
+    time: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHealth:
+    """The messages of one task model; the numbers are None while Redis does not answer."""
+
+    model: str
+    channel: str
+    messages: int | None = None
+    in_flight: int | None = None
+    dead_letters: int | None = None
+    paused: Pause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionHealth:
+    """The deliveries of one durable subscriber in one database; ``lag`` is in seconds."""
+
+    subscription: str
+    database: str
+    waiting: int
+    dead: int
+    lag: float | None
+    is_registered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoad:
+    """What one worker process does for one task model."""
+
+    threads: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """One worker process, as it last reported; ``started`` is a Unix time.
+
+    ``jobs`` are the maintenance jobs of its node, each with its times and counts.
+    """
+
+    worker: str
+    node: str
+    version: str
+    started: float
+    seconds_since_report: float
+    seconds_since_recovery: float
+    models: dict[str, ModelLoad]
+    counts: dict[str, int]
+    jobs: dict[str, dict[str, float]]
+    stop_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A snapshot of the project's tasks; ``healthy`` means that there are no ``problems``."""
+
+    time: str
+    version: str
+    databases: dict[str, DatabaseHealth]
+    redis: RedisHealth
+    tables: list[TableHealth]
+    models: list[ModelHealth]
+    subscriptions: list[SubscriptionHealth]
+    workers: list[WorkerHealth]
+    problems: list[str] = field(default_factory=list)
+    healthy: bool = True
