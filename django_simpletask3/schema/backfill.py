@@ -8,8 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import connections, models, transaction
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor as SchemaEditor
 from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.operations.models import ModelOperation
+from django.db.migrations.state import ProjectState as State
 from django.db.models import Exists, OuterRef
 
 from ..context import task_context
@@ -42,15 +44,15 @@ class BackfillEvents(ModelOperation):
         self.status = None if status is None else Status(status)
         super().__init__(name)
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> tuple[str, list[str], dict[str, Any]]:
         kwargs = {} if self.status is None else {"status": int(self.status)}
         return type(self).__name__, [self.name], kwargs
 
-    def state_forwards(self, app_label: str, state: Any) -> None:
+    def state_forwards(self, app_label: str, state: State) -> None:
         """Keep the model state."""
 
     def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         model = to_state.apps.get_model(app_label, self.name)
         using = schema_editor.connection.alias
@@ -74,7 +76,7 @@ class BackfillEvents(ModelOperation):
         _run_in_batches(rows_without_events, write_events)
 
     def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         model = to_state.apps.get_model(app_label, self.name)
         using = schema_editor.connection.alias
@@ -147,7 +149,7 @@ class UpgradeFrom01(BackfillEvents):
         self.keep_unreadable = keep_unreadable
         super().__init__(name)
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> tuple[str, list[str], dict[str, Any]]:
         kwargs = {"keep_unreadable": True} if self.keep_unreadable else {}
         return type(self).__name__, [self.name], kwargs
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from django.db import models, router
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor as SchemaEditor
 from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.operations.models import ModelOperation
+from django.db.migrations.state import ProjectState as State
 
 from ..ledger.tombstone import Tombstone
 from . import triggers
 from .triggers import Table
 
 PACKAGE = "django_simpletask3"
+StatementBuilder = Callable[..., list[str]]
 
 _NO_TOMBSTONE_TABLE = (
     "{operation} needs the tombstone table: add "
@@ -27,10 +31,10 @@ class _EventTableOperation(ModelOperation):
 
     category = OperationCategory.ALTERATION
 
-    def state_forwards(self, app_label: str, state: Any) -> None:
+    def state_forwards(self, app_label: str, state: State) -> None:
         """Keep the model state."""
 
-    def _table(self, app_label: str, schema_editor: Any, state: Any) -> Table | None:
+    def _table(self, app_label: str, schema_editor: SchemaEditor, state: State) -> Table | None:
         """Return the table, or None if the routers do not allow it in this database."""
         model = state.apps.get_model(app_label, self.name)
         alias = schema_editor.connection.alias
@@ -43,41 +47,43 @@ class _EventTableOperation(ModelOperation):
             raise ValueError(message)
         return Table.of(model)
 
-    def _protect(self, app_label: str, schema_editor: Any, state: Any) -> None:
+    def _protect(self, app_label: str, schema_editor: SchemaEditor, state: State) -> None:
         self._run(app_label, schema_editor, state, triggers.creation_statements)
 
-    def _unprotect(self, app_label: str, schema_editor: Any, state: Any) -> None:
+    def _unprotect(self, app_label: str, schema_editor: SchemaEditor, state: State) -> None:
         self._run(app_label, schema_editor, state, triggers.removal_statements)
 
-    def _run(self, app_label: str, schema_editor: Any, state: Any, statements_for: Any) -> None:
+    def _run(
+        self, app_label: str, schema_editor: SchemaEditor, state: State, build: StatementBuilder
+    ) -> None:
         table = self._table(app_label, schema_editor, state)
         if table is None:
             return
         connection = schema_editor.connection
         dialect = triggers.dialect_for(connection)
         if schema_editor.collect_sql:
-            for statement in statements_for(connection, table):
+            for statement in build(connection, table):
                 schema_editor.execute(dialect.format_for_client(statement), params=None)
             return
         triggers.execute(
-            connection, table, statements_for(connection, table, dialect.installed_triggers(table))
+            connection, table, build(connection, table, dialect.installed_triggers(table))
         )
 
 
 class ProtectEvents(_EventTableOperation):
     """Make an event table append-only in the database: ``ProtectEvents("invoiceevent")``.
 
-    Triggers refuse UPDATE, DELETE and TRUNCATE unless a tombstone is open. The migration must
-    depend on ``("django_simpletask3", "0001_initial")``.
+    Triggers refuse UPDATE and DELETE, on PostgreSQL also TRUNCATE, unless a tombstone is open. The
+    migration must depend on ``("django_simpletask3", "0001_initial")``.
     """
 
     def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         self._protect(app_label, schema_editor, to_state)
 
     def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         self._unprotect(app_label, schema_editor, to_state)
 
@@ -93,12 +99,12 @@ class UnprotectEvents(_EventTableOperation):
     """Remove the triggers of ``ProtectEvents``, for good or while operations rewrite events."""
 
     def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         self._unprotect(app_label, schema_editor, to_state)
 
     def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         self._protect(app_label, schema_editor, to_state)
 
@@ -126,7 +132,7 @@ class DropHistory(_EventTableOperation):
         super().__init__(name)
 
     def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         if self._table(app_label, schema_editor, from_state) is None:
             return
@@ -138,7 +144,7 @@ class DropHistory(_EventTableOperation):
         )
 
     def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self, app_label: str, schema_editor: SchemaEditor, from_state: State, to_state: State
     ) -> None:
         """Do nothing: the events are lost, and the other operations create the table again."""
 

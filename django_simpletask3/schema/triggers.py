@@ -1,4 +1,4 @@
-"""Triggers that refuse to change or delete the rows of a table, in the SQL of each database."""
+"""Triggers that make a table append-only, in the SQL of each database."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import DatabaseError, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import NotSupportedError
 
 from ..ledger.tombstone import Tombstone
 
 PREFIX = "simpletask3_append_only"
 FUNCTION = f"django_{PREFIX}"
-#: What the database says; MySQL cuts at 128 characters.
+#: The error message of the database; MySQL truncates it at 128 characters.
 REFUSAL = "Events are append-only: they cannot be changed or deleted. A stream outlives its task."
 
 _NO_PRIVILEGE = (
-    "The triggers that keep {table} append-only could not be changed: this database user may not. "
-    "Grant it TRIGGER on the table; on MySQL and MariaDB with binary logging it needs SUPER, too, "
-    "or the server log_bin_trust_function_creators = 1. The database says: {error}"
+    "The database user may not change the triggers that keep {table} append-only. Grant it TRIGGER "
+    "on the table; on MySQL and MariaDB with binary logging also grant SUPER, or set "
+    "log_bin_trust_function_creators = 1 on the server. The error of the database: {error}"
 )
 #: MySQL: command denied, needs SUPER, access denied, needs SUPER because of binary logging.
 _DENIED_ERRNOS = {1142, 1227, 1044, 1419}
@@ -31,7 +32,7 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 @dataclass(frozen=True)
 class Table:
-    """The table of an event model, and the columns by which its rows are told apart."""
+    """The table of an event model and the columns that identify its rows."""
 
     name: str
     key: str
@@ -46,22 +47,22 @@ class Table:
 
     @property
     def digest(self) -> str:
-        """For names that belong to this table, and must be short."""
+        """A short suffix for the names of objects that belong to this table."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:12]
 
     def trigger_name(self, operation: str) -> str:
-        """A name of its own: on MySQL and SQLite triggers of all tables share their names."""
+        """A name unique in the database: MySQL and SQLite require that of triggers."""
         return f"{PREFIX}_{operation}_{self.digest}"
 
 
 class Dialect(ABC):
-    """What one kind of database calls a trigger."""
+    """The SQL for triggers on one kind of database."""
 
-    #: Every trigger of ours in the database: the key and the name of its table, its own name, and
-    #: what tells whether it is as it was.
+    #: Selects each trigger of this package: key and name of its table, its own name, and its
+    #: definition, by which an altered trigger is found.
     triggers_query: str
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.quote = connection.ops.quote_name
         self.tombstones = self.quote(Tombstone._meta.db_table)
@@ -72,39 +73,39 @@ class Dialect(ABC):
 
     @abstractmethod
     def expected_triggers(self, table: Table) -> dict[str, str]:
-        """What ``installed`` says if all is well."""
+        """The value of ``installed_triggers`` if all triggers are intact."""
 
     def drop_statement(self, table: Table, name: str) -> str:
         return f"DROP TRIGGER IF EXISTS {self.quote(name)}"
 
     def setup_statements(self) -> list[str]:
-        """What the triggers need."""
+        """The statements that create what the triggers need."""
         return []
 
     def cleanup_statements(self) -> list[str]:
-        """Clears what no trigger needs any more."""
+        """The statements that drop what no trigger needs any more."""
         return []
 
     def format_for_client(self, sql: str) -> str:
-        """``sql`` as the database's own client wants it."""
+        """Format ``sql`` for the command-line client of the database."""
         return sql
 
     def installed_triggers(self, table: Table) -> dict[str, str]:
-        """What the database has for ``table``, by the trigger's name."""
+        """The definitions of the triggers of ``table`` in the database, by name."""
         key = self.table_key(table)
         return {
             name: definition for owner_key, _, name, definition in self.read() if owner_key == key
         }
 
     def protected_tables(self) -> set[str]:
-        """The names of the tables that have triggers of ours."""
+        """The names of the tables that have triggers of this package."""
         return {table for _, table, _, _ in self.read()}
 
     def table_key(self, table: Table) -> str:
         return table.name.lower()
 
     def read(self) -> list[tuple[str, str, str, str]]:
-        """What ``everything`` answers."""
+        """Return the rows of ``triggers_query``."""
         with self.connection.cursor() as cursor:
             cursor.execute(self.triggers_query)
             return list(cursor.fetchall())
@@ -121,7 +122,7 @@ class SQLite(Dialect):
         name, key, task, sequence = map(
             self.quote, (table.name, table.key, table.task, table.sequence)
         )
-        # INSERT OR REPLACE deletes what stood there without a word to the trigger of DELETE.
+        # INSERT OR REPLACE deletes the existing row without firing the DELETE trigger.
         row_exists = (
             f"EXISTS (SELECT 1 FROM {name} WHERE {key} = NEW.{key} "
             f"OR ({task} = NEW.{task} AND {sequence} = NEW.{sequence}))"
@@ -169,8 +170,9 @@ class MySQL(Dialect):
         }
 
     def _body(self) -> str:
-        # A trigger reads under lock: whoever deletes would wait for every other one who has opened
-        # the door for himself, and two of them for each other (test_two_may_delete_at_once).
+        # A trigger reads with a lock: without SKIP LOCKED, a transaction that deletes would wait
+        # for each other one with an open tombstone, and two would deadlock
+        # (test_two_may_delete_at_once).
         can_skip = self.connection.features.has_select_for_update_skip_locked
         lock = " FOR UPDATE SKIP LOCKED" if can_skip else ""
         return (
@@ -179,13 +181,13 @@ class MySQL(Dialect):
         )
 
     def format_for_client(self, sql: str) -> str:
-        # The client would end the statement at the semicolon inside the trigger.
+        # The client would end the statement at a semicolon inside the trigger.
         return f"DELIMITER //\n{sql}//\nDELIMITER ;" if ";" in sql else sql
 
 
 class PostgreSQL(Dialect):
     triggers_query = (
-        # Of a partitioned table's partitions, those that are not switched on.
+        # The partitions of each trigger's table on which the trigger is disabled.
         "WITH off AS (SELECT tgparentid, string_agg(tgrelid::regclass::text, ' ') AS names "
         "FROM pg_trigger WHERE tgparentid <> 0 AND tgenabled <> 'O' GROUP BY tgparentid) "
         "SELECT tgrelid::text, relname, tgname, "
@@ -195,8 +197,8 @@ class PostgreSQL(Dialect):
         "LEFT JOIN off ON off.tgparentid = pg_trigger.oid "
         f"WHERE tgname LIKE '{PREFIX}%' AND pg_trigger.tgparentid = 0"
     )
-    # By row, so that what touches no row is free: loaddata and Model.save() try to UPDATE before
-    # they INSERT (test_events_can_be_loaded_from_a_fixture).
+    # FOR EACH ROW, so that statements that match no row are allowed: loaddata and Model.save() try
+    # UPDATE before INSERT (test_events_can_be_loaded_from_a_fixture).
     trigger_events = {
         "change": ("UPDATE OR DELETE", "ROW", 27),
         "truncate": ("TRUNCATE", "STATEMENT", 34),
@@ -230,7 +232,7 @@ class PostgreSQL(Dialect):
         return [f"DO $$ BEGIN IF NOT EXISTS ({remaining_triggers}) THEN {drop}; END IF; END $$"]
 
     def table_key(self, table: Table) -> str:
-        # The table's number, for its name may have a schema in it.
+        # The OID of the table, because its name may include a schema.
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass(%s)::oid::text", [self.quote(table.name)])
             return str(cursor.fetchone()[0])
@@ -250,46 +252,46 @@ _DIALECTS: Mapping[str, type[Dialect]] = {
 }
 
 
-def dialect_for(connection: Any) -> Dialect:
-    """Raises NotSupportedError for a database nobody has written triggers for."""
+def dialect_for(connection: BaseDatabaseWrapper) -> Dialect:
+    """Return the dialect of the database; raises NotSupportedError if there is none."""
     try:
         return _DIALECTS[connection.vendor](connection)
     except KeyError:
         raise NotSupportedError(
             f"Events cannot be made append-only on {connection.display_name}: "
-            "the triggers are written for PostgreSQL, MySQL, MariaDB and SQLite."
+            "triggers exist for PostgreSQL, MySQL, MariaDB and SQLite."
         ) from None
 
 
 def creation_statements(
-    connection: Any, table: Table, installed: Mapping[str, str] | None = None
+    connection: BaseDatabaseWrapper, table: Table, installed: Mapping[str, str] | None = None
 ) -> list[str]:
-    """The statements that give ``table`` its triggers, in place of those that are ``there``."""
+    """Return the statements that create the triggers and drop the ``installed`` ones first."""
     dialect = dialect_for(connection)
     new_triggers = dialect.trigger_sql(table)
-    # Also by the new names: a table that was called so before may have kept its triggers.
+    # Drop by the new names too: a renamed table may have kept triggers with these names.
     names = [*new_triggers, *(name for name in installed or () if name not in new_triggers)]
     drops = [dialect.drop_statement(table, name) for name in names]
     return [*dialect.setup_statements(), *drops, *new_triggers.values()]
 
 
 def removal_statements(
-    connection: Any, table: Table, installed: Mapping[str, str] | None = None
+    connection: BaseDatabaseWrapper, table: Table, installed: Mapping[str, str] | None = None
 ) -> list[str]:
-    """The statements that take the triggers of ``table`` away, whatever they are called."""
+    """Return the statements that drop the triggers of ``table``, also under older names."""
     dialect = dialect_for(connection)
     names = [*dict.fromkeys([*dialect.trigger_sql(table), *(installed or ())])]
     return [*(dialect.drop_statement(table, name) for name in names), *dialect.cleanup_statements()]
 
 
-def has_expected_triggers(connection: Any, table: Table) -> bool:
-    """Whether ``table`` has the triggers it should have, as they should be, and switched on."""
+def has_expected_triggers(connection: BaseDatabaseWrapper, table: Table) -> bool:
+    """Whether all triggers of ``table`` exist, unaltered and enabled."""
     dialect = dialect_for(connection)
     return dialect.installed_triggers(table) == dialect.expected_triggers(table)
 
 
-def execute(connection: Any, table: Table, statements: list[str]) -> None:
-    """Run ``statements``, together where the database allows it."""
+def execute(connection: BaseDatabaseWrapper, table: Table, statements: list[str]) -> None:
+    """Run ``statements``, in one transaction where the database supports it for DDL."""
     with _explain_missing_privilege(table), connection.cursor() as cursor:
         if not connection.features.can_rollback_ddl:
             for statement in statements:
@@ -311,7 +313,7 @@ def _explain_missing_privilege(table: Table) -> Iterator[None]:
         raise
 
 
-def _is_denied(driver_error: Any) -> bool:
+def _is_denied(driver_error: BaseException | None) -> bool:
     number = driver_error.args[0] if driver_error is not None and driver_error.args else None
     return (
         number in _DENIED_ERRNOS

@@ -50,7 +50,7 @@ EACH = ["(id)", "(task_id, sequence)"]
 LATER = """
 from datetime import datetime, timedelta
 from unittest import mock
-from django_simpletask3 import clock
+from django_simpletask3.db import clock
 later = datetime.fromisoformat({moment!r})
 with mock.patch.object(clock, "now", lambda using: later):
     Invoice.objects.get(pk={pk}).note("much later")
@@ -107,7 +107,7 @@ def test_events_lie_by_their_months(divided: tuple[Project, int]) -> None:
         [f"app_invoiceevent_{before}", 1],
         [f"app_invoiceevent_{before}", 2],
         [f"app_invoiceevent_{month}", 3],
-        ["app_invoiceevent_rest", 4],
+        ["app_invoiceevent_default", 4],
     ]
     unique = project.shell(UNIQUE)
     assert {name: columns for name, columns in unique.items() if columns != EACH} == {}
@@ -131,7 +131,7 @@ def test_no_partition_can_be_changed(divided: tuple[Project, int]) -> None:
     run = "from django.db import connection\nconnection.cursor().execute({!r})"
 
     for what in ("UPDATE {} SET reason = 'x'", "DELETE FROM {}"):
-        for place in ("app_invoiceevent", "app_invoiceevent_rest"):
+        for place in ("app_invoiceevent", "app_invoiceevent_default"):
             said = project.try_to("-c", READY + run.format(what.format(place)))
             assert "append-only" in said.text
 
@@ -140,7 +140,7 @@ def test_no_partition_can_be_changed(divided: tuple[Project, int]) -> None:
 
 def test_a_switch_that_is_off_in_one_partition_is_told(divided: tuple[Project, int]) -> None:
     project, _ = divided
-    off = "ALTER TABLE app_invoiceevent_rest DISABLE TRIGGER simpletask3_append_only_change"
+    off = "ALTER TABLE app_invoiceevent_default DISABLE TRIGGER simpletask3_append_only_change"
     project.shell(f"from django.db import connection\nconnection.cursor().execute({off!r})\ntold=1")
 
     assert "W201" in project.try_to("manage.py", "check", "--database", "default").text
@@ -156,7 +156,7 @@ def test_months_are_added_before_or_after_they_are_needed(divided: tuple[Project
     assert project.shell(PARTITIONS) == sorted(
         [
             f"app_invoiceevent_{months(1, 'before_%Y_%m')}",
-            "app_invoiceevent_rest",
+            "app_invoiceevent_default",
             *(f"app_invoiceevent_{months(ahead, '%Y_%m')}" for ahead in range(1, 6)),
         ]
     )
