@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from django.apps import apps
@@ -49,14 +49,22 @@ def databases_of(model: type[SimpleTask]) -> list[str]:
     return [preferred, *others]
 
 
+def each_table(
+    selection: Iterable[type[SimpleTask]] | None = None,
+) -> Iterator[tuple[type[SimpleTask], str]]:
+    """Each task table, as the model that has it, with each database that may hold it."""
+    for root in table_models(selection):
+        for using in databases_of(root):
+            yield root, using
+
+
 def models_by_database(
     selection: Iterable[type[SimpleTask]] | None = None,
 ) -> dict[str, list[type[SimpleTask]]]:
     """The tables of tasks in each database, as the models that have them."""
     by_database: dict[str, list[type[SimpleTask]]] = {}
-    for root in table_models(selection):
-        for using in databases_of(root):
-            by_database.setdefault(using, []).append(root)
+    for root, using in each_table(selection):
+        by_database.setdefault(using, []).append(root)
     return by_database
 
 

@@ -17,7 +17,7 @@ from django.db.models.functions import Cast
 from ..db.limited_queries import BoundQuery, Placeholder, capped_value_counts, first_rows
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import KindField
-from ..models.registry import databases_of, table_models
+from ..models.registry import each_table
 from ..models.task import SimpleTask
 from ..states import EventKind, kinds_where
 from .scope import QueryScope
@@ -108,20 +108,19 @@ def recoveries(recovery_filter: RecoveryFilter) -> Iterator[Recovery]:
     They are read in pages by the index of kind and time: memory does not grow with their number.
     """
     scope, conditions = recovery_filter.scope, recovery_filter.conditions()
-    for root in table_models(scope.models):
-        for using in databases_of(root):
-            if scope.unreachable and using in scope.unreachable:
-                continue
-            querysets = (
-                _events(scope, root, using, kind, conditions) for kind in recovery_filter.kinds
-            )
-            try:
-                for event in chain.from_iterable(map(_iterate_events, querysets)):
-                    recovery = _recovery(root, using, event)
-                    if recovery_filter.worker in recovery.worker:
-                        yield recovery
-            except Error as error:
-                scope.mark_unreachable(using, error)
+    for root, using in each_table(scope.models):
+        if scope.unreachable and using in scope.unreachable:
+            continue
+        querysets = (
+            _events(scope, root, using, kind, conditions) for kind in recovery_filter.kinds
+        )
+        try:
+            for event in chain.from_iterable(map(_iterate_events, querysets)):
+                recovery = _recovery(root, using, event)
+                if recovery_filter.worker in recovery.worker:
+                    yield recovery
+        except Error as error:
+            scope.mark_unreachable(using, error)
     scope.mark_unanswered()
 
 

@@ -1,4 +1,4 @@
-"""A glance at the tables of tasks: whether somebody has to act, and when, in one statement each."""
+"""Read the earliest lease end and due time of the task tables, in one query per database."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _STATUS = Placeholder("status", StatusField())
 
 @dataclass(frozen=True, slots=True)
 class DueTimes:
-    """The earliest moment at which somebody must act for a task in this state; None: for nobody.
+    """The earliest lease end and due time of a database's tasks; None if there is none.
 
-    ``asked`` is when operators first asked for what still stands; None: for nothing in here.
+    ``command_time`` is when the oldest operator command in force was given; None if there is none,
+    or if commands were not read.
     """
 
     using: str
@@ -31,22 +32,22 @@ class DueTimes:
     command_time: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
-        """Whether that moment has come, by the clock of the database as it was last read."""
+        """Whether a task in ``status`` is due, by the database clock as it was last read."""
         moment = self.running_check_at if status is Status.RUNNING else self.pending_check_at
         return moment is not None and moment <= clock.now(self.using)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits or runs here."""
+        """Whether no task waits or runs."""
         return self.running_check_at is None and self.pending_check_at is None
 
 
 def read_due_times(
     using: str, roots: Iterable[type[SimpleTask]], *, with_commands: bool = False
 ) -> DueTimes:
-    """What these tables of the database ``using`` say, each by its index of ``check_at``.
+    """Read the due times of these tables in ``using``, each by its index of ``check_at``.
 
-    And ``with_instructions`` what operators ask, in the same statement.
+    ``with_commands`` reads the operator commands in the same query.
     """
     row_queries = {
         root: rows_of(root, using)

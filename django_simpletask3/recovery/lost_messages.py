@@ -1,4 +1,4 @@
-"""Waiting tasks whose message never came, or is gone: ringing for them again."""
+"""Push waiting tasks again whose message was never pushed, or was lost by Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..db import clock
 from ..db.errors import is_transient, may_be_transient
 from ..dispatch import push
 from ..exceptions import QueueUnavailable
-from ..ledger.task_row import TaskRow
+from ..ledger.task_row import TaskRow, write_database
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
@@ -29,21 +29,21 @@ _logger = logging.getLogger(__name__)
 MESSAGE_LOST = "message_lost"
 
 _MAX_RECHECK_SECONDS = 60.0 * 60
-#: Seconds: whoever has saved a task a moment ago is just ringing.
+#: The process that has just saved a task may be about to push it.
 _PUSH_GRACE = timedelta(seconds=1)
 
 
 def push_missing(tasks: Sequence[SimpleTask], using: str) -> int:
-    """Ring for waiting tasks that have no message; note that the others were looked at.
+    """Push the waiting tasks that have no message, postpone the check of the others.
 
-    Returns how many were rung. Of a message that was lost the stream says so; a task that has just
-    become due is no news. Raises QueueUnavailable if Redis cannot be asked.
+    Returns the number pushed. A lost message is recorded as a recover event; the first message of a
+    task that has become due is not. Raises QueueUnavailable if Redis does not answer.
     """
     pending = [task for task in tasks if task.status == Status.PENDING]
     newly_due = [task for task in pending if _is_newly_due(task)]
     missing = _without_message([task for task in pending if task not in newly_due])
     if not push.push([*newly_due, *missing]):
-        raise QueueUnavailable("Redis could not be told of waiting tasks.")
+        raise QueueUnavailable("Redis did not take the messages of waiting tasks.")
     _postpone_check([task for task in pending if task not in missing], using)
     return len(newly_due) + apply_and_count([_message_lost_transition(task) for task in missing])
 
@@ -53,8 +53,8 @@ def _is_newly_due(task: SimpleTask) -> bool:
 
 
 def _message_lost_transition(task: SimpleTask) -> Transition:
-    # As it was seen: another node may have replaced the message and told of it. One that only found
-    # the new message there, and trusts it, has told nothing.
+    # Expect the row as it was read: another node may have pushed the message and recorded that.
+    # A node that only found the new message, and postponed the check, has recorded nothing.
     expected = {name: getattr(task, name) for name in ("status", "sequence")}
     return Transition(task, EventKind.RECOVER, reason=MESSAGE_LOST, expected=expected)
 
@@ -72,11 +72,11 @@ def _without_message(tasks: Iterable[SimpleTask]) -> list[SimpleTask]:
 
 
 def _postpone_check(tasks: Sequence[SimpleTask], using: str) -> None:
-    """Trust the bells of ``tasks`` again, the longer the longer they have been waiting already."""
+    """Check the messages of ``tasks`` again later; the longer they have waited, the later."""
     if not tasks:
         return
     now = clock.now(using)
-    # Not the age: an old task that was reset a moment ago would lie for an hour without its message
+    # Not by age: an old task that was reset a moment ago could lack its message for an hour
     # (test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task).
     waiting_seconds = min(
         (now - max(task.mod_time, task.run_after or task.mod_time)).total_seconds()
@@ -92,9 +92,10 @@ def _postpone_check(tasks: Sequence[SimpleTask], using: str) -> None:
 
 
 def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> int:
-    """Trust no bell of a due task any more, in slices of ``limit`` rows; how many were in trust.
+    """Make ``push_missing`` check the message of every due task now; the number of such tasks.
 
-    That of a task that was moved within the last second is trusted for one more.
+    Used when Redis has lost its data. Tasks that changed within the last second are checked in one
+    second. Works in batches of ``batch_size`` rows.
     """
     clock.calibrate(using)
     now, count = clock.now(using), 0
@@ -108,33 +109,27 @@ def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> i
         count += rows.filter(check_at__gt=soon).update_managed_skip_locked(check_at=soon)
         if len(page) < batch_size:
             return count
-        # By key, too: many rows may have been queued at one instant. What somebody holds, or has
-        # doubted meanwhile, is passed by (test_two_nodes_doubt_all_bells_between_them).
+        # By key, too: many rows may have been enqueued at one instant. Rows that another process
+        # has locked or updated are skipped (test_two_nodes_doubt_all_bells_between_them).
         pk, last_check = page[-1]
         after_page = Q(check_at__gt=last_check) | Q(check_at=last_check, pk__gt=pk)
 
 
 def apply_and_count(transitions: Sequence[Transition]) -> int:
-    """Make the moves, those that fail together one by one; the number made."""
+    """Apply the transitions, one by one if they fail together; the number applied."""
     with acting_as("recovery"):
         apply_each(transitions)
     for transition in transitions:
-        if transition.error is not None and not is_transient(transition.error):
-            label = transition.task._meta.label
-            _logger.error(
-                "recovery_failed model=%s pk=%s",
-                label,
-                transition.task.pk,
-                exc_info=transition.error,
-            )
-            _postpone_failed_row(
-                type(transition.task), transition.task._state.db or "default", transition.task.pk
-            )
+        error, task = transition.error, transition.task
+        if error is not None and not is_transient(error):
+            label = task._meta.label
+            _logger.error("recovery_failed model=%s pk=%s", label, task.pk, exc_info=error)
+            _postpone_failed_row(type(task), write_database(task), task.pk)
     return sum(transition.event is not None for transition in transitions)
 
 
 def load_readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[SimpleTask]:
-    """The tasks as they were saved; a row that cannot be read is logged and looked at later."""
+    """Load the tasks; a row that cannot be loaded is logged, and its check is postponed."""
     if not pks:
         return []
     try:

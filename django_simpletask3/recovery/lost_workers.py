@@ -1,4 +1,4 @@
-"""What follows for a task whose worker was lost: back to the queue, or given up."""
+"""Recover or drop the tasks of a lost worker: back to the queue, or given up."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ..states import EventKind, Status, kinds_where
 from ..transitions.transition import Transition
 from .lost_messages import apply_and_count
 
-#: Seconds that a task rests after its worker was lost for the second time; then ever longer.
+#: Seconds until a task whose worker was lost for the second time is due; then ever longer.
 _BASE_DELAY = 0.5
-#: After one of these the count of lost claims begins anew.
+#: Each of these resets the count of lost claims.
 _RESET_KINDS = kinds_where(lambda spec: spec.resets_attempts)
 
 
 def recover_or_drop(
     tasks: Sequence[SimpleTask], reason: str, extra_data: Mapping[str, Any] = MappingProxyType({})
 ) -> int:
-    """Recover or drop those of ``tasks`` that are still held as they were seen; their number.
+    """Recover or drop those of ``tasks`` whose claim has not changed since; their number.
 
-    ``further`` evidence goes into the events, beside the lost worker, how long it ran, and how many
-    claims in a row were lost.
+    The events name the lost worker, how long it ran and how many claims in a row were lost;
+    ``extra_data`` is added to that.
     """
     running = [task for task in tasks if task.status == Status.RUNNING]
     if not running:
@@ -54,7 +54,7 @@ def _recovery_transition(
         "losses": losses,
         **extra_data,
     }
-    # A lease that was renewed meanwhile is not lost: the claim must be just as it was seen.
+    # A lease that was renewed meanwhile is not lost: the claim must be as it was read.
     expected = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
     max_attempts = task.django_simpletask3_max_attempts
     if policy_of(task.get_event_channel()).action == "drop" or (
@@ -72,15 +72,15 @@ def _recovery_transition(
 
 
 def _next_run_time(losses: int, using: str) -> datetime:
-    # Whoever was lost together does not come back together: so a task that kills its worker ends
-    # alone, and those that only were beside it are done before (test_a_poison_task...).
+    # Tasks that were lost together are not due together: a task that kills its worker then runs
+    # alone, after the tasks that only ran beside it (test_a_poison_task...).
     return clock.after(
         using, exponential_delay(losses - 1, base=_BASE_DELAY, cap=60.0, jitter=0.75)
     )
 
 
 def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Counter[Any]:
-    """How often in a row each task lost its worker, in one query."""
+    """Count, in one query, how often in a row each task lost its worker."""
     stream = events_of(root, using).filter(
         task__in=pks, kind__in=[EventKind.RECOVER, *_RESET_KINDS]
     )

@@ -1,10 +1,14 @@
-"""Finding what was lost (workers, leases, bells that never rang) and putting it back to work."""
+"""Recover lost tasks: expired leases, dead workers, and messages that Redis no longer has.
+
+Every function may run in any number of processes at once. A row or table that fails is logged and
+does not stop the others.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +19,7 @@ from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model, write_database
 from ..models.loading import load_tasks
 from ..models.queryset import TaskQuerySet, rows_of
-from ..models.registry import databases_of, table_models
+from ..models.registry import each_table
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from . import lost_messages
@@ -30,124 +34,133 @@ NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
 
 _MAX_BATCHES = 100
-#: Bells in doubt in one pass: half a second's work, so that a backlog of any size, which may come
-#: into doubt at one instant, does not keep the workers of this process from the interpreter.
+#: Messages pushed in one pass: half a second of work. A backlog of any size may become overdue at
+#: one instant and must not keep the interpreter from the worker threads of this process.
 _MAX_MESSAGES = 2000
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.0)
 
+#: Returns how many tasks of one table in one database it recovered or pushed.
+_TableOperation = Callable[[type[SimpleTask], str], int]
+
 
 def recover_all(limit: int = 500) -> int:
-    """Look after every task for which somebody should have acted by now; the number moved or rung.
+    """Recover expired leases and push overdue tasks; return the number of tasks.
 
-    In slices of ``limit`` rows; may run in any number of processes at once. One row or table that
-    fails is logged and stops no other. Ended leases come first: they need the database only.
+    Works in batches of ``limit`` rows. Expired leases come first: they need only the database.
     """
     count = recover_expired_leases(limit)
     try:
         return count + push_overdue(limit)
     except QueueUnavailable as error:
-        _logger.warning("ringing_failed error=%s", error)
+        _logger.warning("push_overdue_failed error=%s", error)
         return count
 
 
 def recover_expired_leases(
     limit: int = 500, may_judge: Callable[[str], bool] = lambda using: True
 ) -> int:
-    """Recover the tasks whose lease has ended; their number. Asks Redis for nothing.
+    """Recover the tasks whose lease has expired and return their number, without Redis.
 
-    ``may_judge`` says of a database, after its clock was read, whether its leases may be judged.
+    ``may_judge`` is called with a database alias after the clock of that database was read; if it
+    returns False, the leases in that database are left alone.
     """
-    return sum(
-        _run_guarded(root, using, partial(_recover_expired_in, limit=limit, may_judge=may_judge))
-        for root, using in _tables()
-    )
+    return _for_each_table(partial(_recover_expired_in, limit=limit, may_judge=may_judge))
 
 
 def push_overdue(limit: int = 500) -> int:
-    """Ring for the waiting tasks whose bell is due, or in doubt; the number rung.
+    """Push the due tasks that have no message in Redis, and return their number.
 
-    Raises QueueUnavailable as soon as Redis does not answer or takes no message: it is not asked
-    again in this pass.
+    Raises QueueUnavailable as soon as Redis does not answer or refuses a message: the other tables
+    are left to the next pass.
     """
-    return sum(
-        _run_guarded(root, using, partial(_push_overdue_in, limit=limit))
-        for root, using in _tables()
-    )
+    return _for_each_table(partial(_push_overdue_in, limit=limit))
 
 
 def detect_redis_reset(limit: int = 1000) -> int:
-    """Doubt the bells of all waiting tasks if Redis has lost its memory; how many were in trust.
+    """Schedule a check of all waiting messages if Redis has lost its data; return their number.
 
-    Then ``silent`` finds those whose message is gone. Death in between repeats it: the mark by
-    which Redis is known is set in the end. Raises QueueUnavailable if Redis does not answer, and
-    database errors, to be called again.
+    ``push_overdue`` then finds the tasks without a message. The marker by which lost data is
+    detected is written last, so that a process that dies in between repeats everything. Raises
+    QueueUnavailable if Redis does not answer, and database errors: call it again later.
     """
     queue = get_queue()
     if not queue.has_lost_data():
         return 0
-    count = sum(lost_messages.distrust_messages(root, using, limit) for root, using in _tables())
+    count = sum(lost_messages.distrust_messages(root, using, limit) for root, using in each_table())
     queue.write_marker()
-    _logger.warning("redis_was_blank doubted=%s", count)
+    _logger.warning("redis_data_lost rechecked=%s", count)
     return count
 
 
 def recover_dead_workers(workers: Iterable[str], reason: str = WORKER_DIED, **evidence: Any) -> int:
-    """Recover at once the tasks held by ``workers``, which are known to be dead; their number.
+    """Recover the tasks of ``workers``, which are known to be dead, before their leases expire.
 
-    ``evidence`` goes into the events.
+    Returns the number of tasks and messages. ``evidence`` goes into the events.
     """
     names = list(workers)
     if not names:
         return 0
-    count = sum(
-        _run_guarded(
-            root,
-            using,
-            partial(_recover_dead_workers_in, workers=names, reason=reason, evidence=evidence),
-        )
-        for root, using in _tables()
+    count = _for_each_table(
+        partial(_recover_dead_workers_in, workers=names, reason=reason, evidence=evidence)
     )
     try:
-        # What they had claimed in Redis and not yet started in the database has no event to tell.
+        # Messages that they claimed but did not start in the database: there is no event for them.
         get_queue().expire_leases(names)
         return count + requeue_expired_claims()
     except QueueUnavailable as error:
-        # These claims come back when their leases have ended.
-        _logger.warning("claims_not_abandoned workers=%s error=%s", len(names), error)
+        # The messages return when their leases expire.
+        _logger.warning("leases_not_expired workers=%s error=%s", len(names), error)
         return count
 
 
+def recover_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
+    """Recover the tasks of dead processes of this machine, and return their number.
+
+    So a node that restarts recovers what it ran before, without waiting for the leases to expire.
+    """
+    names = {worker for root, using in each_table() for worker in _lease_holders(root, using)}
+    return recover_dead_workers(filter(is_known_dead, names), NODE_RESTARTED)
+
+
+def recover_overrun(task: SimpleTask, attempt: int) -> int:
+    """Recover a task whose function exceeded its time limit and cannot be interrupted.
+
+    Returns 1, or 0 if the task has changed since.
+    """
+    tasks = load_tasks(table_model(type(task)), write_database(task), [task.pk])
+    return recover_or_drop(
+        [candidate for candidate in tasks if candidate.attempt == attempt], TIME_LIMIT
+    )
+
+
 def requeue_expired_claims(limit: int = 500) -> int:
-    """Return messages whose claims have ended to their queues in Redis; their number."""
+    """Return the messages whose claims have expired to their queues in Redis; their number."""
     return get_queue().recover(limit=limit)["returned"]
 
 
 def adopt_foreign_claims() -> int:
-    """Give the claims of stock SimQ clients a lease, so that ``messages`` finds them; how many."""
+    """Lease the claims of stock SimQ clients, so that they expire, too; their number."""
     return get_queue().adopt()
 
 
-def _tables() -> Iterator[tuple[type[SimpleTask], str]]:
-    for root in table_models():
-        for using in databases_of(root):
-            yield root, using
+def _for_each_table(operation: _TableOperation) -> int:
+    return sum(_run_guarded(root, using, operation) for root, using in each_table())
 
 
-def _run_guarded(
-    root: type[SimpleTask], using: str, operation: Callable[[type[SimpleTask], str], int]
-) -> int:
+def _run_guarded(root: type[SimpleTask], using: str, operation: _TableOperation) -> int:
     try:
         return operation(root, using)
     except QueueUnavailable:
         raise
     except Error as error:
-        # What could not be done now is still due at the next pass.
-        _logger.warning(
-            "recovery_failed model=%s database=%s error=%s", root._meta.label, using, error
-        )
+        _log_database_error(root, using, error)  # the work is still due at the next pass
     except Exception:
         _logger.exception("recovery_failed model=%s database=%s", root._meta.label, using)
     return 0
+
+
+def _log_database_error(root: type[SimpleTask], using: str, error: Error) -> None:
+    _logger.warning("recovery_failed model=%s database=%s error=%s", root._meta.label, using, error)
 
 
 def _recover_expired_in(
@@ -156,9 +169,8 @@ def _recover_expired_in(
     clock.calibrate(using)
     if not may_judge(using):
         return 0
-    rows = rows_of(root, using).lost().running()
     return _run_in_batches(
-        rows,
+        rows_of(root, using).lost().running(),
         limit,
         lambda pks: recover_or_drop(load_readable(root, using, pks), LEASE_EXPIRED),
     )
@@ -166,9 +178,8 @@ def _recover_expired_in(
 
 def _push_overdue_in(root: type[SimpleTask], using: str, limit: int) -> int:
     clock.calibrate(using)
-    rows = rows_of(root, using).lost().pending()
     return _run_in_batches(
-        rows,
+        rows_of(root, using).lost().pending(),
         limit,
         lambda pks: lost_messages.push_missing(load_readable(root, using, pks), using),
         max_batches=max(1, _MAX_MESSAGES // limit),
@@ -181,7 +192,7 @@ def _run_in_batches(
     operation: Callable[[list[Any]], int],
     max_batches: int = _MAX_BATCHES,
 ) -> int:
-    """``most`` slices of ``limit`` rows, those that wait longest first, while they are full."""
+    """Call ``operation`` with batches of keys, the longest overdue first, until one is not full."""
     total = 0
     for _ in range(max_batches):
         pks = list(rows.order_by("check_at").values_list("pk", flat=True)[:limit])
@@ -191,31 +202,12 @@ def _run_in_batches(
     return total
 
 
-def recover_overrun(task: SimpleTask, attempt: int) -> int:
-    """Recover a task whose body ran too long and cannot be ended; 1, or 0 if it was moved first."""
-    tasks = load_tasks(table_model(type(task)), write_database(task), [task.pk])
-    return recover_or_drop(
-        [candidate for candidate in tasks if candidate.attempt == attempt], TIME_LIMIT
-    )
-
-
-def recover_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
-    """Recover what processes held that lived on this machine and are gone; the number.
-
-    A node that is started again finds the tasks of its former life so, without their leases' end.
-    """
-    worker_names = {worker for root, using in _tables() for worker in _lease_holders(root, using)}
-    return recover_dead_workers(filter(is_known_dead, worker_names), NODE_RESTARTED)
-
-
-def _lease_holders(root: type[SimpleTask], using: str) -> Iterable[str]:
+def _lease_holders(root: type[SimpleTask], using: str) -> list[str]:
     rows = rows_of(root, using).running().filter(check_at__isnull=False)
     try:
         return list(rows.order_by().values_list("worker", flat=True).distinct())
     except Error as error:
-        _logger.warning(
-            "recovery_failed model=%s database=%s error=%s", root._meta.label, using, error
-        )
+        _log_database_error(root, using, error)
         return []
 
 
@@ -234,7 +226,7 @@ def _recover_dead_workers_in(
         total += count
         if count == len(tasks):
             break
-        # The last transaction of the dead may hold its rows until the database notices
+        # The last transaction of a dead worker may lock its rows until the database notices
         # (test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free).
         time.sleep(pause)
     return total
