@@ -1,14 +1,13 @@
-"""The settings, read from the environment or Django's settings whenever they are used."""
+"""The settings: each is read from the environment or Django's settings once."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast, overload
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 from ..exceptions import InvalidSetting
 from .parsers import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Parser, template_parser
@@ -18,28 +17,27 @@ T = TypeVar("T")
 PREFIX = "DJANGO_SIMPLETASK3_"
 _MISSING = object()
 
+#: Values that were read in an earlier generation are read again.
+_generation = 0
 
-_batch = threading.local()
+
+def clear_cached_values(**_: object) -> None:
+    """Let every setting be read again; connected to ``setting_changed``.
+
+    Call it after a change that sends no signal, such as one of the environment.
+    """
+    global _generation
+    _generation += 1
 
 
-@contextmanager
-def in_a_batch() -> Iterator[None]:
-    """Within the block, in this thread, each setting is read once: what is done alike is alike."""
-    if getattr(_batch, "seen", None) is not None:
-        yield
-        return
-    _batch.seen = {}
-    try:
-        yield
-    finally:
-        _batch.seen = None
+setting_changed.connect(clear_cached_values, dispatch_uid=__name__)
 
 
 class Option(Generic[T]):
     """One setting: the first of its names found in the environment, then in Django's settings.
 
-    Nothing is remembered from one batch to the next: ``override_settings`` and a changed
-    environment take effect at once.
+    The value is cached until Django's ``setting_changed`` is sent, as by ``override_settings``. The
+    environment is read when the process first needs the setting.
     """
 
     def __init__(
@@ -55,8 +53,8 @@ class Option(Generic[T]):
         self.aliases = tuple(aliases)
         self.summary = summary
         self.name = ""
-        #: The raw value that was read last, with its type, and what it meant.
-        self._last: tuple[type, Any, Any] = (type(None), None, None)
+        #: The generation in which the value was read, and the value.
+        self._cached: tuple[int, Any] = (-1, None)
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.name = PREFIX + attribute.upper()
@@ -87,23 +85,20 @@ class Option(Generic[T]):
 
     def value(self) -> T:
         """The value to use. Raises InvalidSetting, naming the setting, if it cannot be used."""
-        seen = getattr(_batch, "seen", None)
-        if seen is None:
-            return self._parse()
-        if self.name not in seen:
-            seen[self.name] = self._parse()
-        return cast("T", seen[self.name])
+        generation, value = self._cached
+        if generation != _generation:
+            # Before the setting is read: a change while it is read must not be overlooked.
+            generation = _generation
+            value = self._read()
+            self._cached = (generation, value)
+        return cast("T", value)
 
-    def _parse(self) -> T:
+    def _read(self) -> T:
         name, raw = self.find_raw_value()
-        if type(raw) in (str, int, float) and self._last[0] is type(raw) and self._last[1] == raw:
-            return cast("T", self._last[2])
         try:
-            value = self.parser.parse(raw)
+            return self.parser.parse(raw)
         except (ValueError, TypeError, LookupError, ArithmeticError):
             raise InvalidSetting(name, raw, self.parser.expected) from None
-        self._last = (type(raw), raw, value)
-        return value
 
     @overload
     def __get__(self, instance: None, owner: type) -> Option[T]: ...

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, transaction
 
-from ..conf.options import in_a_batch
 from ..db import clock
 from ..db.backends import store_for
 from ..db.locked_rows import LockedRows
@@ -60,7 +59,6 @@ def apply(
     return transition.event
 
 
-@in_a_batch()
 def apply_all(
     transitions: Sequence[Transition],
     *,
@@ -83,7 +81,6 @@ def apply_all(
             _apply(group, table_model(type(tasks[0])), alias, skip_locked)
 
 
-@in_a_batch()
 def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
     """Make those of ``moves`` whose rows are as they are known and that nobody watches.
 
@@ -101,7 +98,6 @@ def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
     return not_applied
 
 
-@in_a_batch()
 def record_debut(transition: Transition, reader: RowReader) -> bool:
     """Make ``move``, the start of a task of which only the key is known; its row is read with it.
 
@@ -151,7 +147,6 @@ def _compare_and_set_in_autocommit(
     return applied_ids
 
 
-@in_a_batch()
 def enqueue(
     tasks: Sequence[TaskRow],
     using: str,

@@ -2,12 +2,20 @@
 
 import json
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from django_simpletask3.conf.options import PREFIX, Option, all_options, options
+from django_simpletask3.conf.options import (
+    PREFIX,
+    Option,
+    all_options,
+    clear_cached_values,
+    options,
+)
+from django_simpletask3.conf.parsers import Parser
 from django_simpletask3.exceptions import InvalidSetting
 
 OPTIONS = all_options()
@@ -126,12 +134,27 @@ def specified(option: Option[Any]) -> tuple[Any, tuple[str, ...], str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def no_settings(settings: Any) -> None:
+def no_settings(settings: Any) -> Iterator[None]:
     """Nothing of the test project's own settings."""
     for option in OPTIONS:
         for name in option.names:
             if hasattr(settings, name):
                 delattr(settings, name)
+    clear_cached_values()  # a deletion sends no signal
+    yield
+    clear_cached_values()
+
+
+@pytest.fixture
+def set_variable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Set a variable of the environment, as if the process had begun with it."""
+
+    def set_variable(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        clear_cached_values()
+
+    yield set_variable
+    clear_cached_values()
 
 
 def test_the_settings_are_those_specified() -> None:
@@ -150,11 +173,11 @@ def test_an_option_that_nobody_sets_has_its_default(option: Option[Any]) -> None
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
 def test_a_text_in_the_environment_becomes_the_value_it_describes(
-    option: Option[Any], monkeypatch: pytest.MonkeyPatch
+    option: Option[Any], set_variable: Callable[[str, str], None]
 ) -> None:
     default, _, text, value = specified(option)
 
-    monkeypatch.setenv(option.name, text)
+    set_variable(option.name, text)
 
     assert value_of(option) == value != default
     assert type(value_of(option)) is type(value)
@@ -173,7 +196,7 @@ def test_a_value_in_the_settings_counts_at_once_and_no_longer(option: Option[Any
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
 def test_the_environment_comes_first_and_then_the_main_name(
-    option: Option[Any], monkeypatch: pytest.MonkeyPatch, settings: Any
+    option: Option[Any], set_variable: Callable[[str, str], None], settings: Any
 ) -> None:
     order = [("environment", name) for name in option.names]
     order += [("settings", name) for name in option.names]
@@ -181,7 +204,7 @@ def test_the_environment_comes_first_and_then_the_main_name(
     found = [(None, option.find_raw_value()[0])]
     for place, name in reversed(order):
         if place == "environment":
-            monkeypatch.setenv(name, "1")
+            set_variable(name, "1")
         else:
             setattr(settings, name, "2")
         found.append((option.find_raw_value()[1], option.find_raw_value()[0]))
@@ -190,22 +213,56 @@ def test_the_environment_comes_first_and_then_the_main_name(
     assert found == [(None, option.name), *expected]
 
 
-def test_an_alias_in_the_environment_beats_the_main_name_in_the_settings(
+def test_a_setting_is_read_once_until_a_setting_changes(
     monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    before = options.simq_prefix
+
+    monkeypatch.setenv("SIMQ_PREFIX", "shop")
+
+    assert options.simq_prefix == before
+    settings.UNRELATED = True
+    assert options.simq_prefix == "shop"
+    monkeypatch.undo()
+    clear_cached_values()
+
+
+def test_a_bad_value_is_refused_each_time(settings: Any) -> None:
+    settings.SIMQ_PREFIX = ""
+
+    for _ in range(2):
+        with pytest.raises(InvalidSetting):
+            _ = options.simq_prefix
+
+
+def test_a_value_that_changes_while_it_is_read_is_read_again(settings: Any) -> None:
+    def parse(raw: Any) -> Any:
+        settings.SIMQ_PREFIX = "second"
+        return raw
+
+    option = Option("", Parser("a text", parse), aliases=["SIMQ_PREFIX"])
+    option.__set_name__(object, "simq_prefix")
+    settings.SIMQ_PREFIX = "first"
+
+    assert [option.value(), option.value()] == ["first", "second"]
+
+
+def test_an_alias_in_the_environment_beats_the_main_name_in_the_settings(
+    set_variable: Callable[[str, str], None], settings: Any
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://settings"
 
-    monkeypatch.setenv("REDIS", "redis://environment")
+    set_variable("REDIS", "redis://environment")
 
     assert options.simq_redis_url == "redis://environment"
 
 
 def test_an_empty_text_in_the_environment_is_a_value_and_a_bad_one(
-    monkeypatch: pytest.MonkeyPatch, settings: Any
+    set_variable: Callable[[str, str], None], settings: Any
 ) -> None:
     settings.SIMQ_PREFIX = "shop"
 
-    monkeypatch.setenv("SIMQ_PREFIX", "")
+    set_variable("SIMQ_PREFIX", "")
 
     with pytest.raises(InvalidSetting, match=r"^SIMQ_PREFIX is ''"):
         _ = options.simq_prefix
@@ -213,9 +270,9 @@ def test_an_empty_text_in_the_environment_is_a_value_and_a_bad_one(
 
 @pytest.mark.parametrize("name", ["SIMQ_ACK_EVENT_EXPIRE", "ACK_EVENT_EXPIRE"])
 def test_both_spellings_of_ack_event_expire_are_read(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, set_variable: Callable[[str, str], None]
 ) -> None:
-    monkeypatch.setenv(PREFIX + name, "77")
+    set_variable(PREFIX + name, "77")
 
     assert options.simq_ack_event_expire == 77
 
@@ -235,12 +292,12 @@ def test_a_bad_value_in_the_settings_is_named_with_what_was_expected(
 
 @pytest.mark.parametrize(("name", "value"), EACH_BAD_TEXT)
 def test_a_bad_text_in_the_environment_is_named_where_it_was_found(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, set_variable: Callable[[str, str], None]
 ) -> None:
     option = next(option for option in OPTIONS if option.name == PREFIX + name)
     where = option.names[-1]
 
-    monkeypatch.setenv(where, value)
+    set_variable(where, value)
 
     with pytest.raises(InvalidSetting) as refused:
         option.value()
@@ -255,13 +312,13 @@ def test_no_policies_are_no_policies(empty: Any, settings: Any) -> None:
 
 
 def test_policies_are_the_same_from_the_environment_and_the_settings(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Any, set_variable: Callable[[str, str], None]
 ) -> None:
     policies = {"a": {"running_timeout": 10}, "b": {"action": "drop"}}
     settings.SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = policies
     from_settings = options.simq_running_timeout_handler_policies
 
-    monkeypatch.setenv("SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES", json.dumps(policies))
+    set_variable("SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES", json.dumps(policies))
 
     assert options.simq_running_timeout_handler_policies == from_settings
 
