@@ -12,13 +12,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 _logger = logging.getLogger(__name__)
 
 
-def tidy() -> None:
+def close_stale() -> None:
     """Close what is of no use any more: stale sessions, and those in a transaction left open."""
-    mend()
+    close_broken()
     close_old_connections()
 
 
-def mend() -> None:
+def close_broken() -> None:
     """Close the sessions that cannot be used any more, or are in a transaction left open.
 
     A driver's error that Django does not know leaves a transaction open for ever: it refuses every
@@ -30,29 +30,29 @@ def mend() -> None:
             connection.connection is not None and not connection.get_autocommit()
         ):
             _logger.warning("transaction_left_open database=%s", connection.alias)
-            _drop(connection)
-        elif connection.errors_occurred or _is_old(connection):
+            _close(connection)
+        elif connection.errors_occurred or _is_stale(connection):
             # Else every body that follows fails with the session of the first
             # (test_a_session_that_is_lost_costs_one_body_only).
             try:
                 connection.close_if_unusable_or_obsolete()
             except Exception:  # a driver that cannot even be asked
-                _drop(connection)
+                _close(connection)
 
 
-def _is_old(connection: BaseDatabaseWrapper) -> bool:
+def _is_stale(connection: BaseDatabaseWrapper) -> bool:
     """Whether it has lived for as long as CONN_MAX_AGE allows, if that allows anything."""
     most, end = connection.settings_dict["CONN_MAX_AGE"], connection.close_at
     return bool(most) and end is not None and time.monotonic() >= end
 
 
-def drop() -> None:
+def close_all() -> None:
     """Close every session, whatever state it is in: the next query begins a new one."""
     for connection in connections.all(initialized_only=True):
-        _drop(connection)
+        _close(connection)
 
 
-def _drop(connection: BaseDatabaseWrapper) -> None:
+def _close(connection: BaseDatabaseWrapper) -> None:
     with suppress(Exception):
         connection.close()
     # With it go its memories of savepoints and of what was to follow a commit.

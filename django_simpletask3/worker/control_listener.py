@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterable
 
 from .. import control
 from ..control import OperatorCommand
-from .maintenance.snapshot import Outlook, Seen
+from .maintenance.snapshot import SharedSnapshot, Snapshot
 
 _logger = logging.getLogger(__name__)
 
-_LOOK = 4.5  # seconds between two looks of our own
-_BEAT = 0.25
+_CHECK_SECONDS = 4.5  # seconds between two looks of our own
+_STEP_SECONDS = 0.25
 
 
-class Obedience:
+class ControlListener:
     """Knows which models are paused; one step finds out whether something is asked.
 
     Mostly nothing is: then the node's last look at the databases has said so, and nobody asks them
     again. What is asked, and whether it is while nobody looks, each process sees for itself.
     """
 
-    def __init__(self, worker: str, outlook: Outlook, stop: Callable[[], None]) -> None:
+    def __init__(self, worker: str, outlook: SharedSnapshot, stop: Callable[[], None]) -> None:
         self._worker = worker
         self._outlook = outlook
         self._stop = stop
@@ -38,27 +38,27 @@ class Obedience:
 
     def step(self) -> float:
         """Obey what is asked; the seconds until the next step."""
-        seen = self._outlook.fresh()
+        seen = self._outlook.latest()
         # A look that is older than our own knows less.
-        if not seen.asked and seen.at > self._looked_at:
+        if not seen.has_commands and seen.at > self._looked_at:
             self._has_found = False
-            self._obey([])
-        elif time.monotonic() - self._looked_at >= _LOOK or self._is_news(seen):
-            self.look()
-        return _BEAT
+            self._follow([])
+        elif time.monotonic() - self._looked_at >= _CHECK_SECONDS or self._has_changed(seen):
+            self.check()
+        return _STEP_SECONDS
 
-    def _is_news(self, seen: Seen) -> bool:
+    def _has_changed(self, seen: Snapshot) -> bool:
         """Whether something is asked, of which our own look, an earlier one, has found nothing."""
-        return seen.asked and seen.at > self._looked_at and not self._has_found
+        return seen.has_commands and seen.at > self._looked_at and not self._has_found
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Ask the database, and obey."""
         said = control.current_commands()
         # Only a look that begins after this answer knows more.
         self._looked_at, self._has_found = time.monotonic(), bool(said)
-        self._obey(said)
+        self._follow(said)
 
-    def _obey(self, said: Iterable[OperatorCommand]) -> None:
+    def _follow(self, said: Iterable[OperatorCommand]) -> None:
         paused = frozenset(one.target for one in said if one.action == control.PAUSE)
         for label in sorted(paused ^ self._paused):
             word = "queue_paused" if label in paused else "queue_resumed"

@@ -17,13 +17,13 @@ from ..states import EventKind
 from . import connections as worker_connections
 from .leases import Leases
 from .node.counters import Counters
-from .pipeline import Lane
-from .retry_queue import Postponed
+from .pipeline import ModelPipeline
+from .retry_queue import RetryQueue
 
 _logger = logging.getLogger(__name__)
 
 #: Seconds for which a session is kept that may be wanted again.
-_LINGER = 1.0
+_MAX_LINGER_SECONDS = 1.0
 
 
 class Finisher(threading.Thread):
@@ -35,7 +35,7 @@ class Finisher(threading.Thread):
 
     def __init__(
         self,
-        lane: Lane,
+        lane: ModelPipeline,
         leases: Leases,
         counters: Counters,
         on_retry: Callable[[], None] = lambda: None,
@@ -45,50 +45,50 @@ class Finisher(threading.Thread):
         self._leases = leases
         self._counters = counters
         self._on_retry = on_retry
-        self._postponed: Postponed[Run] = Postponed()
+        self._postponed: RetryQueue[Run] = RetryQueue()
         self._is_ending = False
         self._is_connected = False
 
     def run(self) -> None:
         try:
-            while batch := self._gathered():
+            while batch := self._collect_batch():
                 self._record(batch)
-                worker_connections.mend()
+                worker_connections.close_broken()
                 self._is_connected = True
         finally:
             connections.close_all()
 
-    def _gathered(self) -> list[Run]:
+    def _collect_batch(self) -> list[Run]:
         """What has arrived, and what is due again; waits for some. [] means: the end."""
         while not self._is_ending or self._postponed:
-            batch = [*self._arrived(), *self._postponed.due()]
+            batch = [*self._wait_for_runs(), *self._postponed.pop_due()]
             if batch:
                 return batch
         return []
 
-    def _arrived(self) -> list[Run]:
-        rest = self._postponed.rest()
+    def _wait_for_runs(self) -> list[Run]:
+        rest = self._postponed.seconds_until_due()
         if self._is_ending:
             time.sleep(rest or 0.0)
             return []
         is_lingering = rest is None and self._is_connected
-        arrived = self._lane.batch(timeout=_LINGER if is_lingering else rest)
+        arrived = self._lane.next_batch(timeout=_MAX_LINGER_SECONDS if is_lingering else rest)
         if is_lingering and not arrived:
-            worker_connections.tidy()
+            worker_connections.close_stale()
             self._is_connected = False
         self._is_ending = arrived is None
         return arrived or []
 
     def _record(self, batch: list[Run]) -> None:
-        again, hopeless = _attempted(batch)
+        again, hopeless = _try_finish(batch)
         self._postponed.put(again)
         ended = [run for run in batch if run not in again]
-        self._postponed.forget(ended)
+        self._postponed.remove(ended)
         if not ended:
             return
         self._lane.active_at = time.monotonic()
         # Of what cannot be recorded, too: recovery decides when its lease has ended.
-        self._leases.let_go(ended)
+        self._leases.remove(ended)
         for run in ended:
             if run in hopeless:
                 _give_up(run)
@@ -99,34 +99,34 @@ class Finisher(threading.Thread):
             self._on_retry()
 
 
-def _attempted(batch: list[Run]) -> tuple[list[Run], list[Run]]:
+def _try_finish(batch: list[Run]) -> tuple[list[Run], list[Run]]:
     """Record ``batch``: what is to be tried again, and what cannot be recorded at all."""
     try:
         left = finish(batch)
     except BaseException as error:  # sys.exit() in a receiver does not end the thread
-        _log_postponed(batch, error)
-        worker_connections.drop()
+        _log_postponed_runs(batch, error)
+        worker_connections.close_all()
         return batch, []
-    again = [run for run in left if is_transient(_failure_of(run))]
+    again = [run for run in left if is_transient(_error_of(run))]
     if again:
-        _log_postponed(again, _failure_of(again[0]))
+        _log_postponed_runs(again, _error_of(again[0]))
     return again, [run for run in left if run not in again]
 
 
-def _log_postponed(runs: list[Run], error: BaseException | None) -> None:
+def _log_postponed_runs(runs: list[Run], error: BaseException | None) -> None:
     foreseen = isinstance(error, Error | SimpleTaskError) or may_be_transient(error)
     _logger.warning(
         "finish_postponed tasks=%s error=%s", len(runs), error, exc_info=not foreseen and error
     )
 
 
-def _failure_of(run: Run) -> Exception | None:
+def _error_of(run: Run) -> Exception | None:
     return run.transition.error if run.transition else None
 
 
 def _give_up(run: Run) -> None:
     label = run.task._meta.label
-    _logger.error("finish_given_up model=%s pk=%s", label, run.pk, exc_info=_failure_of(run))
+    _logger.error("finish_given_up model=%s pk=%s", label, run.pk, exc_info=_error_of(run))
 
 
 def _log(run: Run) -> None:

@@ -14,12 +14,12 @@ from ..execution.run import Run
 from ..models.queryset import rows_of
 from ..queue import get_queue
 from ..states import Status
-from .pipeline import Lane
+from .pipeline import ModelPipeline
 
 _logger = logging.getLogger(__name__)
 
-_IDLE_BEAT = 10.0
-_RETRY_BEAT = 1.0  # while a database cannot be reached; recovery counts on it (Sight)
+_IDLE_SECONDS = 10.0
+_RETRY_SECONDS = 1.0  # while a database cannot be reached; recovery counts on it (Sight)
 
 
 class Leases:
@@ -27,26 +27,26 @@ class Leases:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._held: dict[Run, Lane] = {}
+        self._held: dict[Run, ModelPipeline] = {}
         self._lock = threading.Lock()
 
-    def hold(self, runs: Iterable[Run], lane: Lane) -> None:
+    def add(self, runs: Iterable[Run], lane: ModelPipeline) -> None:
         """Renew the leases of ``runs`` from now on."""
         with self._lock:
             self._held.update(dict.fromkeys(runs, lane))
 
-    def let_go(self, runs: Iterable[Run]) -> None:
+    def remove(self, runs: Iterable[Run]) -> None:
         """Renew them no more."""
         with self._lock:
             for run in runs:
                 self._held.pop(run, None)
 
-    def running(self, lane: Lane | None = None) -> list[Run]:
+    def running(self, lane: ModelPipeline | None = None) -> list[Run]:
         """What is held now, in ``lane`` or in all."""
         with self._lock:
             return [run for run, where in self._held.items() if lane in (None, where)]
 
-    def beat(self, lanes: Iterable[Lane]) -> float:
+    def renew(self, lanes: Iterable[ModelPipeline]) -> float:
         """Renew everything in the databases; the seconds until the next time.
 
         What cannot be renewed is logged, and costs nothing else its lease.
@@ -56,10 +56,12 @@ class Leases:
             runs = self.running(lane)
             for using in sorted({run.using for run in runs}):
                 some = [run for run in runs if run.using == using]
-                failures += not self._has_renewed(using, lane, some)
-        return min(_pace(lanes), _RETRY_BEAT) if failures else _pace(lanes)
+                failures += not self._try_renew(using, lane, some)
+        return (
+            min(_renewal_interval(lanes), _RETRY_SECONDS) if failures else _renewal_interval(lanes)
+        )
 
-    def report(self, lanes: Iterable[Lane]) -> float:
+    def report(self, lanes: Iterable[ModelPipeline]) -> float:
         """Renew everything in Redis; the seconds until the next time.
 
         In a thread of its own: a beat that waited for a Redis that hangs would be late, and a
@@ -67,9 +69,9 @@ class Leases:
         """
         lanes = list(lanes)
         self._renew_messages({lane: runs for lane in lanes if (runs := self.running(lane))})
-        return _pace(lanes)
+        return _renewal_interval(lanes)
 
-    def _has_renewed(self, using: str, lane: Lane, runs: list[Run]) -> bool:
+    def _try_renew(self, using: str, lane: ModelPipeline, runs: list[Run]) -> bool:
         try:
             self._renew_rows(lane, runs, using)
             return True
@@ -84,7 +86,7 @@ class Leases:
             connections[using].close()
             return False
 
-    def _renew_messages(self, held: Mapping[Lane, list[Run]]) -> None:
+    def _renew_messages(self, held: Mapping[ModelPipeline, list[Run]]) -> None:
         try:
             for lane, runs in held.items():
                 messages = [run.message for run in runs if run.message is not None]
@@ -93,7 +95,7 @@ class Leases:
             # Asked once: the rows decide.
             _logger.warning("heartbeat_failed error=%s", error)
 
-    def _renew_rows(self, lane: Lane, runs: list[Run], using: str) -> None:
+    def _renew_rows(self, lane: ModelPipeline, runs: list[Run], using: str) -> None:
         clock.calibrate(using)
         rows = rows_of(lane.model, using).filter(pk__in=[run.pk for run in runs])
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
@@ -107,5 +109,5 @@ class Leases:
                 run.task.stop_flag().set()
 
 
-def _pace(lanes: Iterable[Lane]) -> float:
-    return min([lane.beat for lane in lanes], default=_IDLE_BEAT)
+def _renewal_interval(lanes: Iterable[ModelPipeline]) -> float:
+    return min([lane.beat for lane in lanes], default=_IDLE_SECONDS)

@@ -22,7 +22,7 @@ class Loop(threading.Thread):
     An error is logged and followed by a growing rest; it never ends the thread.
     """
 
-    def __init__(self, name: str, stopping: Stopping, work: Callable[[], float]) -> None:
+    def __init__(self, name: str, stopping: StopRequest, work: Callable[[], float]) -> None:
         super().__init__(name=name, daemon=True)
         self._stopping = stopping
         self._work = work
@@ -30,33 +30,33 @@ class Loop(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stopping.is_asked:
-                rest = self._once()
+            while not self._stopping.is_requested:
+                rest = self._run_once()
                 if rest > 0:
                     self._stopping.wait(rest)
         finally:
             connections.close_all()
 
-    def _once(self) -> float:
+    def _run_once(self) -> float:
         try:
             rest = self._work()
         except BaseException as error:  # sys.exit() in a receiver does not end the thread
             self._failures += 1
             unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_be_transient(error))
             _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
-            worker_connections.drop()
+            worker_connections.close_all()
             return exponential_delay(self._failures, base=0.2, cap=5.0)
         self._failures = 0
         if rest > 0:
-            worker_connections.tidy()
+            worker_connections.close_stale()
         else:
             # Work that never pauses must not keep a session for ever
             # (test_steps_without_a_rest_do_not_keep_a_session_that_is_old).
-            worker_connections.mend()
+            worker_connections.close_broken()
         return rest
 
 
-class Stopping:
+class StopRequest:
     """Asked: claim no more and finish what runs. Insisted: give back at once."""
 
     def __init__(self) -> None:
@@ -64,23 +64,23 @@ class Stopping:
         self._changed = threading.Condition(threading.RLock())
         self._is_asked = self._is_urgent = False
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Ask to stop in good order. May be called by a signal handler, and again."""
         self._is_asked = True
         with self._changed:
             self._changed.notify_all()
 
-    def insist(self) -> None:
+    def force(self) -> None:
         """Ask to stop at once. May be called by a signal handler, and again."""
         self._is_urgent = True
-        self.ask()
+        self.request()
 
     @property
-    def is_asked(self) -> bool:
+    def is_requested(self) -> bool:
         return self._is_asked
 
     @property
-    def is_urgent(self) -> bool:
+    def is_forced(self) -> bool:
         return self._is_urgent
 
     def wait(self, seconds: float) -> bool:

@@ -11,14 +11,14 @@ from ..execution.run import Run
 from ..models.task import SimpleTask
 
 #: How much work, in seconds, may be held beyond what the free threads take at once.
-_AHEAD = 0.05
-_MOST_AHEAD = 200
-_LARGEST_BATCH = 200
+_READ_AHEAD_SECONDS = 0.05
+_MAX_READ_AHEAD = 200
+_MAX_BATCH = 200
 MESSAGE_LEASE = 30.0
-_GIVE_WAY = 0.0001
+_YIELD_SECONDS = 0.0001
 
 
-class Lane:
+class ModelPipeline:
     """The runs of one model: claimed ones wait in ``inbox``, performed ones in ``outbox``."""
 
     def __init__(self, model: type[SimpleTask], threads: int, worker: str) -> None:
@@ -44,24 +44,26 @@ class Lane:
         """Runs that are claimed and whose bodies have not ended."""
         return self._held
 
-    def room(self, timeout: float) -> int:
+    def capacity(self, timeout: float) -> int:
         """How many more runs may be claimed; waits up to ``timeout`` seconds for some.
 
         While there is work in store, that is as many as make a batch.
         """
         with self._changed:
-            self._changed.wait_for(self._is_roomy, timeout)
-            return self.threads + self._ahead() - self._held if self._is_roomy() else 0
+            self._changed.wait_for(self._has_capacity, timeout)
+            return self.threads + self._read_ahead() - self._held if self._has_capacity() else 0
 
-    def _is_roomy(self) -> bool:
-        ahead = self._ahead()
+    def _has_capacity(self) -> bool:
+        ahead = self._read_ahead()
         return self.threads + ahead - self._held >= max(1, ahead // 2)
 
-    def _ahead(self) -> int:
+    def _read_ahead(self) -> int:
         # Short bodies are fetched in large batches; long ones stay available to other nodes.
         if self._body_seconds is None:
             return 0
-        return min(int(_AHEAD * self.threads / max(self._body_seconds, 1e-4)), _MOST_AHEAD)
+        return min(
+            int(_READ_AHEAD_SECONDS * self.threads / max(self._body_seconds, 1e-4)), _MAX_READ_AHEAD
+        )
 
     def accept(self, runs: list[Run]) -> None:
         """Hand claimed runs to the bodies."""
@@ -73,9 +75,9 @@ class Lane:
             self.inbox.put(run)
         if was_idle:
             # A body that slept gets the interpreter now, not when the caller waits for a server.
-            time.sleep(_GIVE_WAY)
+            time.sleep(_YIELD_SECONDS)
 
-    def performed(self, run: Run) -> None:
+    def mark_performed(self, run: Run) -> None:
         """Hand a run whose body has ended to the finisher."""
         self.outbox.put(run)
         with self._changed:
@@ -83,16 +85,16 @@ class Lane:
             self.active_at = time.monotonic()
             before = run.seconds if self._body_seconds is None else self._body_seconds
             self._body_seconds = before + 0.2 * (run.seconds - before)
-            if self._is_roomy():  # a fetcher that has to wait on is not woken for each
+            if self._has_capacity():  # a fetcher that has to wait on is not woken for each
                 self._changed.notify_all()
 
-    def forgo(self, runs: int) -> None:
+    def discard(self, runs: int) -> None:
         """Count out runs that were given back unperformed."""
         with self._changed:
             self._held -= runs
             self._changed.notify_all()
 
-    def batch(self, timeout: float | None = None) -> list[Run] | None:
+    def next_batch(self, timeout: float | None = None) -> list[Run] | None:
         """The next performed runs, as many as have gathered; waits for one.
 
         [] if none came within ``timeout`` seconds; None means: the end.
@@ -104,7 +106,7 @@ class Lane:
         if first is None:
             return None
         batch = [first]
-        while len(batch) < _LARGEST_BATCH:
+        while len(batch) < _MAX_BATCH:
             try:
                 following = self.outbox.get_nowait()
             except Empty:
@@ -115,7 +117,7 @@ class Lane:
             batch.append(following)
         return batch
 
-    def unperformed(self) -> list[Run]:
+    def drain_inbox(self) -> list[Run]:
         """Take out of the inbox what no body has begun."""
         taken: list[Run] = []
         while True:

@@ -24,35 +24,37 @@ from ..models.registry import databases_of
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..recovery import service
-from .control_listener import Obedience, stop_node
+from .control_listener import ControlListener, stop_node
 from .fetcher import Fetcher
 from .finisher import Finisher
 from .leases import Leases
-from .loop import Loop, Stopping
-from .maintenance.jobs import Chores, database_chores, redis_chores, slow_chores
-from .maintenance.pacing import Timetable
-from .maintenance.snapshot import Outlook
+from .loop import Loop, StopRequest
+from .maintenance.jobs import MaintenanceLoop, database_jobs, redis_jobs, slow_jobs
+from .maintenance.pacing import SharedSchedule
+from .maintenance.snapshot import SharedSnapshot
 from .node.counters import Counters
-from .pipeline import Lane
-from .task_thread import BodyThread
-from .time_limits import Limits
-from .worker_report import Reports
+from .pipeline import ModelPipeline
+from .task_thread import TaskThread
+from .time_limits import TimeLimits
+from .worker_report import WorkerReport
 
 _logger = logging.getLogger(__name__)
 
-_LOOK = 0.05
-_DELIVERIES = 1.0
-_PARENT_CHECK = 0.5
-_LAST_WORDS = 1.0  # seconds in which threads bring to an end what they do, however urgent it is
+_POLL_SECONDS = 0.05
+_DISPATCH_SECONDS = 1.0
+_PARENT_CHECK_SECONDS = 0.5
+_THREAD_END_SECONDS = (
+    1.0  # seconds in which threads bring to an end what they do, however urgent it is
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ProcessPlan:
     """What a process is to do: models with their numbers of threads, and how."""
 
     threads: Sequence[tuple[type[SimpleTask], int]]
-    timetable: Timetable
-    outlook: Outlook = field(default_factory=Outlook)
+    timetable: SharedSchedule
+    outlook: SharedSnapshot = field(default_factory=SharedSnapshot)
     burst: bool = False
     predecessors: Sequence[tuple[str, int]] = field(default=())  # names and exit codes
 
@@ -60,18 +62,20 @@ class Plan:
 class Process:
     """Runs a plan until it is asked to stop, or, in burst mode, until the queues are empty."""
 
-    def __init__(self, plan: Plan, *, worker: str, stopping: Stopping, counters: Counters) -> None:
+    def __init__(
+        self, plan: ProcessPlan, *, worker: str, stopping: StopRequest, counters: Counters
+    ) -> None:
         self.worker = worker
         self._plan = plan
         self._stopping = stopping
         self._leases = Leases(worker)
-        self._lanes = [Lane(model, threads, worker) for model, threads in plan.threads]
+        self._lanes = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
         # Leases and outcomes outlive the asking: they end when everything else has ended.
-        self._over = Stopping()
-        self._bodies = [BodyThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
-        self._obedience = Obedience(worker, plan.outlook, partial(stop_node, os.getppid()))
+        self._over = StopRequest()
+        self._bodies = [TaskThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
+        self._obedience = ControlListener(worker, plan.outlook, partial(stop_node, os.getppid()))
         # What has just been calm is not any more.
-        look = partial(plan.timetable.call, "expired")
+        look = partial(plan.timetable.trigger, "expired")
         self._finishers = [Finisher(lane, self._leases, counters, look) for lane in self._lanes]
         self._fetchers = [
             Fetcher(
@@ -89,24 +93,24 @@ class Process:
             for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
         ]
         self._actor = f"recovery {worker}"
-        self._reports = Reports(worker, self._lanes, self._leases, counters, plan.timetable)
-        limits = Limits(self._leases, self._give_up)
+        self._reports = WorkerReport(worker, self._lanes, self._leases, counters, plan.timetable)
+        limits = TimeLimits(self._leases, self._give_up)
         self._background = [
-            Loop("leases", self._over, lambda: self._leases.beat(self._lanes)),
+            Loop("leases", self._over, lambda: self._leases.renew(self._lanes)),
             Loop("reports", self._over, self._reports.step),
             Loop("limits", self._over, limits.step),
-            Loop("subscriptions", stopping, self._deliver),
+            Loop("subscriptions", stopping, self._dispatch_outbox),
             Loop("obedience", stopping, self._obedience.step),
         ]
         self.must_be_replaced = self.has_failed = False
         groups = {
-            "database": database_chores(plan.timetable, plan.outlook),
-            "redis": redis_chores(plan.outlook),
-            "slow": slow_chores(lambda: not stopping.is_asked),
+            "database": database_jobs(plan.timetable, plan.outlook),
+            "redis": redis_jobs(plan.outlook),
+            "slow": slow_jobs(lambda: not stopping.is_requested),
         }
         for name, chores in groups.items():
             actor = f"retention {worker}" if name == "slow" else self._actor
-            step = Chores(chores, plan.timetable, actor).step
+            step = MaintenanceLoop(chores, plan.timetable, actor).step
             self._background.append(Loop(f"chores-{name}", stopping, step))
         self._threads = [*self._finishers, *self._bodies, *self._background, *self._fetching]
 
@@ -119,31 +123,31 @@ class Process:
         self._prepare()
         for thread in self._threads:
             thread.start()
-        pace = _LOOK if self._plan.burst else _PARENT_CHECK
-        while not self._is_over(parent):
+        pace = _POLL_SECONDS if self._plan.burst else _PARENT_CHECK_SECONDS
+        while not self._should_end(parent):
             self._stopping.wait(pace)
         if self._plan.burst and not self.has_failed:
-            self._deliver_rest()
-        self._stopping.ask()
-        self._wind_up()
+            self._dispatch_remaining()
+        self._stopping.request()
+        self._shut_down()
 
-    def _deliver(self) -> float:
+    def _dispatch_outbox(self) -> float:
         """Tell durable subscribers what is due; the seconds until the next look."""
         told = subscriptions.deliver(
-            worker=self.worker, may_go_on=lambda: not self._stopping.is_asked
+            worker=self.worker, may_go_on=lambda: not self._stopping.is_requested
         )
-        return 0.0 if told else _DELIVERIES
+        return 0.0 if told else _DISPATCH_SECONDS
 
-    def _deliver_rest(self) -> None:
+    def _dispatch_remaining(self) -> None:
         """What is due is told before a burst ends; what has to be tried again waits."""
-        while self._deliver() == 0.0:
+        while self._dispatch_outbox() == 0.0:
             pass
 
     def _give_up(self, run: Run) -> None:
         """End this process for the sake of one body; the others are released unharmed."""
         self.must_be_replaced = True
-        self._leases.let_go([run])
-        self._stopping.insist()
+        self._leases.remove([run])
+        self._stopping.force()
         with acting_as(self._actor):
             service.recover_overrun(run.task, run.attempt)
 
@@ -158,23 +162,23 @@ class Process:
                     subscriptions.release_dead_workers([worker])
                 if self._plan.burst:
                     service.recover_all()
-            self._obedience.look()
+            self._obedience.check()
         except Exception as error:
             # Recovery by lease comes to the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)
         finally:
             connections.close_all()
 
-    def _is_over(self, parent: int) -> bool:
+    def _should_end(self, parent: int) -> bool:
         self.has_failed = self._has_lost_a_thread()
-        if self.has_failed or self._stopping.is_asked or os.getppid() != parent:
+        if self.has_failed or self._stopping.is_requested or os.getppid() != parent:
             return True
         return self._plan.burst and self._is_drained()
 
     def _has_lost_a_thread(self) -> bool:
         dead = [thread.name for thread in self._threads if not thread.is_alive()]
         # In this order: stopping ends threads only after it was asked for.
-        if not dead or self._stopping.is_asked:
+        if not dead or self._stopping.is_requested:
             return False
         _logger.error("threads_died worker=%s threads=%s", self.worker, ",".join(dead))
         return True
@@ -189,57 +193,57 @@ class Process:
         last = max((lane.active_at for lane in self._lanes), default=0.0)
         return all(lane.empty_at > last for lane in self._lanes)
 
-    def _wind_up(self) -> None:
+    def _shut_down(self) -> None:
         _logger.info("process_stopping worker=%s", self.worker)
         deadline = time.monotonic() + options.shutdown_grace
-        self._await(self._fetching_is_over, deadline)
+        self._await(self._has_stopped_fetching, deadline)
         for fetcher, thread in zip(self._fetchers, self._fetching, strict=True):
-            fetcher.give_back()
+            fetcher.return_messages()
             if not thread.is_alive():
-                fetcher.leave()
+                fetcher.stop_waiting()
         for lane in self._lanes:
-            self._give_back(lane.unperformed(), lane)
+            self._return_runs(lane.drain_inbox(), lane)
             for _ in range(lane.threads):
                 lane.inbox.put(None)
         self._await(lambda: not any(lane.held for lane in self._lanes), deadline, least=0.0)
         self._end_finishers(deadline)
-        self._release_rest()
-        self._over.ask()
+        self._release_remaining()
+        self._over.request()
         # The one that gave up a body may still be recording it.
         self._await(lambda: _have_ended(self._background), deadline=0.0)
         with suppress(QueueUnavailable):
-            self._reports.retire()
+            self._reports.deregister()
         connections.close_all()
 
-    def _fetching_is_over(self) -> bool:
+    def _has_stopped_fetching(self) -> bool:
         # A fetcher that still waited would take what is given back below.
         with suppress(QueueUnavailable):
             get_queue().wake()
         return _have_ended(self._fetching)
 
     def _await(
-        self, is_over: Callable[[], bool], deadline: float, least: float = _LAST_WORDS
+        self, is_over: Callable[[], bool], deadline: float, least: float = _THREAD_END_SECONDS
     ) -> None:
         """Wait until ``deadline`` or until it is urgent, but in any case for ``least`` seconds."""
         earliest = time.monotonic() + least
         while not is_over():
-            is_late = self._stopping.is_urgent or time.monotonic() >= deadline
+            is_late = self._stopping.is_forced or time.monotonic() >= deadline
             if is_late and time.monotonic() >= earliest:
                 return
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
 
     def _end_finishers(self, deadline: float) -> None:
         for lane in self._lanes:
             lane.outbox.put(None)
         self._await(lambda: _have_ended(self._finishers), deadline)
 
-    def _release_rest(self) -> None:
+    def _release_remaining(self) -> None:
         for run in self._leases.running():
             run.task.stop_flag().set()
         for lane in self._lanes:
-            self._give_back(self._leases.running(lane), lane)
+            self._return_runs(self._leases.running(lane), lane)
 
-    def _give_back(self, runs: list[Run], lane: Lane) -> None:
+    def _return_runs(self, runs: list[Run], lane: ModelPipeline) -> None:
         if not runs:
             return
         try:
@@ -247,8 +251,8 @@ class Process:
         except Exception as error:
             # Their leases end and recovery brings them back.
             _logger.warning("release_failed tasks=%s error=%s", len(runs), error)
-        self._leases.let_go(runs)
-        lane.forgo(len(runs))
+        self._leases.remove(runs)
+        lane.discard(len(runs))
 
 
 def _have_ended(threads: Iterable[threading.Thread]) -> bool:

@@ -8,14 +8,14 @@ from typing import Generic, TypeVar
 
 from ..conf.backoff import exponential_delay
 
-_LONGEST_REST = 3.0
+_MAX_PAUSE = 3.0
 #: What is due within this time (seconds) is taken along: after an outage one batch forms again.
-_SOON = 0.3
+_FIRST_PAUSE = 0.3
 
 T = TypeVar("T", bound=Hashable)
 
 
-class Postponed(Generic[T]):
+class RetryQueue(Generic[T]):
     """Things that could not be done for now; used by one thread."""
 
     def __init__(self) -> None:
@@ -32,26 +32,26 @@ class Postponed(Generic[T]):
             tries = self._tries[thing] = self._tries.get(thing, 0) + 1
             # Those that failed together as often come back together: in one batch.
             if tries not in rests:
-                rests[tries] = exponential_delay(tries, base=0.1, cap=_LONGEST_REST)
+                rests[tries] = exponential_delay(tries, base=0.1, cap=_MAX_PAUSE)
             self._due_at[thing] = now + rests[tries]
 
-    def forget(self, things: Iterable[T]) -> None:
+    def remove(self, things: Iterable[T]) -> None:
         """These were done: should they ever fail again, their rests begin anew."""
         for thing in things:
             self._tries.pop(thing, None)
             self._due_at.pop(thing, None)
 
-    def rest(self) -> float | None:
+    def seconds_until_due(self) -> float | None:
         """Seconds until something is due; None if there is nothing."""
         if not self._due_at:
             return None
         return max(0.0, min(self._due_at.values()) - time.monotonic())
 
-    def due(self) -> list[T]:
+    def pop_due(self) -> list[T]:
         """Take out what is due, and with it what soon will be."""
-        if self.rest() != 0.0:
+        if self.seconds_until_due() != 0.0:
             return []
-        until = time.monotonic() + _SOON
+        until = time.monotonic() + _FIRST_PAUSE
         due = [thing for thing, when in self._due_at.items() if when <= until]
         for thing in due:
             del self._due_at[thing]

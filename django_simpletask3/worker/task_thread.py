@@ -11,13 +11,13 @@ from django.db import close_old_connections, connections, reset_queries
 from ..execution.perform import perform
 from ..execution.run import Run
 from . import connections as worker_connections
-from .pipeline import Lane
+from .pipeline import ModelPipeline
 
 
-class BodyThread(threading.Thread):
+class TaskThread(threading.Thread):
     """Performs runs from the lane's inbox until it is given None."""
 
-    def __init__(self, lane: Lane, index: int) -> None:
+    def __init__(self, lane: ModelPipeline, index: int) -> None:
         super().__init__(name=f"body-{lane.model._meta.label}-{index}", daemon=True)
         self._lane = lane
 
@@ -28,7 +28,7 @@ class BodyThread(threading.Thread):
                     _perform(run)
                 finally:
                     # Also if this thread dies of it: nobody waits for the run.
-                    self._lane.performed(run)
+                    self._lane.mark_performed(run)
         finally:
             connections.close_all()
 
@@ -37,7 +37,7 @@ class BodyThread(threading.Thread):
         try:
             return self._lane.inbox.get_nowait()
         except Empty:
-            worker_connections.tidy()
+            worker_connections.close_stale()
         run = self._lane.inbox.get()
         close_old_connections()
         return run
@@ -48,4 +48,4 @@ def _perform(run: Run) -> None:
     # A context of its own: what a body sets there does not reach the next one.
     contextvars.copy_context().run(perform, run)
     # The next body finds no transaction open, but the session, if it follows at once.
-    worker_connections.mend()
+    worker_connections.close_broken()

@@ -12,14 +12,14 @@ from .leases import Leases
 
 _logger = logging.getLogger(__name__)
 
-_BEAT = 0.1
+_STEP_SECONDS = 0.1
 #: Seconds beyond the limit: until a body that was asked to stop is interrupted, and until its
 #: process is given up because the interruption did not end it either.
 INTERRUPT_AFTER = 0.5
 GIVE_UP_AFTER = 3.0
 
 
-class Limits:
+class TimeLimits:
     """Watches the bodies of a process; ``give_up`` is told of one that cannot be ended."""
 
     def __init__(self, leases: Leases, give_up: Callable[[Run], None]) -> None:
@@ -34,10 +34,10 @@ class Limits:
         for run in running:
             limit = run.task.django_simpletask3_time_limit
             if limit is not None and run.function_call.is_entered:
-                self._judge(run, time.monotonic() - run.started_monotonic - limit)
-        return _BEAT
+                self._enforce(run, time.monotonic() - run.started_monotonic - limit)
+        return _STEP_SECONDS
 
-    def _judge(self, run: Run, over: float) -> None:
+    def _enforce(self, run: Run, over: float) -> None:
         if over >= 0:
             run.task.stop_flag().set()
         if over >= INTERRUPT_AFTER and run not in self._interrupted:

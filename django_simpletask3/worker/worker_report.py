@@ -12,23 +12,23 @@ from .. import __version__
 from ..conf.options import options
 from ..queue import get_queue
 from .leases import Leases
-from .maintenance.pacing import Timetable
+from .maintenance.pacing import SharedSchedule
 from .node.counters import Counters
-from .pipeline import Lane
+from .pipeline import ModelPipeline
 
-_SELDOM = 30.0  # seconds between two reports that say the same
+_REPEAT_SECONDS = 30.0  # seconds between two reports that say the same
 
 
-class Reports:
+class WorkerReport:
     """One step renews the messages in Redis, and says how the process is doing, if that is news."""
 
     def __init__(
         self,
         worker: str,
-        lanes: Sequence[Lane],
+        lanes: Sequence[ModelPipeline],
         leases: Leases,
         counters: Counters,
-        timetable: Timetable,
+        timetable: SharedSchedule,
     ) -> None:
         self._worker = worker
         self._lanes = lanes
@@ -42,16 +42,16 @@ class Reports:
     def step(self) -> float:
         """Report; the seconds until the next time."""
         rest = self._leases.report(self._lanes)
-        said, now = self.said(), time.monotonic()
+        said, now = self.content(), time.monotonic()
         news = {name: said[name] for name in ("models", "counts")}
         # Who says nothing is forgotten: not by us.
-        longest = min(_SELDOM, options.simq_worker_status_expire / 4)
+        longest = min(_REPEAT_SECONDS, options.simq_worker_status_expire / 4)
         if news != self._told or now - self._told_at >= longest - rest / 2:
             get_queue().report(self._worker, said)
             self._told, self._told_at = news, now
         return rest
 
-    def said(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The report, in plain values; times are Unix times."""
         return {
             "node": platform.node(),
@@ -66,6 +66,6 @@ class Reports:
             "chores": {name: asdict(one) for name, one in self._timetable.read().items()},
         }
 
-    def retire(self) -> None:
+    def deregister(self) -> None:
         """Say that the process ends. Raises QueueUnavailable if Redis does not answer."""
         get_queue().deregister_worker(self._worker)

@@ -10,12 +10,12 @@ from django_simpletask3.context import task_context
 from django_simpletask3.models import OperatorCommand
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
-from django_simpletask3.worker.control_listener import Obedience
+from django_simpletask3.worker.control_listener import ControlListener
 from django_simpletask3.worker.fetcher import Fetcher
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.loop import Stopping
-from django_simpletask3.worker.maintenance.snapshot import Outlook, Seen
-from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.loop import StopRequest
+from django_simpletask3.worker.maintenance.snapshot import SharedSnapshot, Snapshot
+from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
 from tests.testapp.models import Invoice, Scripted
 from tests.worker.steps import kinds, status_of
@@ -97,9 +97,9 @@ def test_what_was_claimed_while_a_pause_began_goes_back(
 ) -> None:
     task = Invoice.objects.create()
     answers = iter([False, True, True])
-    lane = Lane(Invoice, 1, "node-1")
+    lane = ModelPipeline(Invoice, 1, "node-1")
     fetcher = Fetcher(
-        lane, Leases("node-1"), Stopping(), burst=True, is_paused=lambda: next(answers)
+        lane, Leases("node-1"), StopRequest(), burst=True, is_paused=lambda: next(answers)
     )
 
     fetcher.step()
@@ -112,18 +112,18 @@ def test_what_was_claimed_while_a_pause_began_goes_back(
 
 
 @pytest.fixture
-def obedience() -> Obedience:
-    return Obedience("node:1:token", Outlook(), stop=lambda: None)
+def obedience() -> ControlListener:
+    return ControlListener("node:1:token", SharedSnapshot(), stop=lambda: None)
 
 
-def see(obedience: Obedience, *, asked: bool, age: float = 0.0) -> None:
+def see(obedience: ControlListener, *, asked: bool, age: float = 0.0) -> None:
     """Some process of the node looks."""
-    obedience._outlook.note(Seen(time.monotonic() - age, asked=asked))
+    obedience._outlook.publish(Snapshot(time.monotonic() - age, has_commands=asked))
 
 
 @pytest.mark.django_db
 def test_while_nothing_is_asked_nobody_asks_the_database(
-    obedience: Obedience, django_assert_num_queries: Any
+    obedience: ControlListener, django_assert_num_queries: Any
 ) -> None:
     see(obedience, asked=False)
 
@@ -134,8 +134,8 @@ def test_while_nothing_is_asked_nobody_asks_the_database(
 
 
 @pytest.mark.django_db
-def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: Obedience) -> None:
-    obedience.look()
+def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: ControlListener) -> None:
+    obedience.check()
     control.pause(Invoice)
 
     obedience.step()
@@ -147,7 +147,7 @@ def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: Obedie
 
 
 @pytest.mark.django_db
-def test_a_look_of_long_ago_proves_nothing(obedience: Obedience) -> None:
+def test_a_look_of_long_ago_proves_nothing(obedience: ControlListener) -> None:
     see(obedience, asked=False, age=10.0)
     control.pause(Invoice)
 
@@ -157,10 +157,10 @@ def test_a_look_of_long_ago_proves_nothing(obedience: Obedience) -> None:
 
 
 @pytest.mark.django_db
-def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedience) -> None:
+def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: ControlListener) -> None:
     see(obedience, asked=False, age=1.0)
     control.pause(Invoice)
-    obedience.look()
+    obedience.check()
 
     obedience.step()
 
@@ -169,7 +169,7 @@ def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: Obedie
 
 @pytest.mark.django_db
 def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
-    obedience: Obedience, monkeypatch: pytest.MonkeyPatch
+    obedience: ControlListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standing = control.current_commands
 
@@ -179,7 +179,7 @@ def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
         return standing()
 
     monkeypatch.setattr(control, "current_commands", slowly)
-    obedience.look()
+    obedience.check()
     obedience.step()
 
     assert obedience.is_paused(Invoice._meta.label)
@@ -187,7 +187,7 @@ def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
 
 @pytest.mark.django_db
 def test_what_stands_is_not_asked_for_at_every_look(
-    obedience: Obedience, django_assert_num_queries: Any
+    obedience: ControlListener, django_assert_num_queries: Any
 ) -> None:
     control.stop("another:1:token")
     see(obedience, asked=True)
@@ -199,9 +199,9 @@ def test_what_stands_is_not_asked_for_at_every_look(
 
 
 @pytest.mark.django_db
-def test_a_pause_ends_when_nothing_is_asked_any_more(obedience: Obedience) -> None:
+def test_a_pause_ends_when_nothing_is_asked_any_more(obedience: ControlListener) -> None:
     control.pause(Invoice)
-    obedience.look()
+    obedience.check()
     see(obedience, asked=False)
 
     obedience.step()

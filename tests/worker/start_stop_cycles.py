@@ -34,9 +34,9 @@ def main(number: int) -> None:
 
 def go_round(number: int) -> None:
     """``number`` rounds, several at a time: they mostly wait."""
-    from django_simpletask3.worker.maintenance.jobs import timetable
+    from django_simpletask3.worker.maintenance.jobs import shared_schedule
 
-    shared = timetable()
+    shared = shared_schedule()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         list(pool.map(lambda _: one_round(shared), range(number)))
 
@@ -63,17 +63,17 @@ def models() -> list[Any]:
 
 
 def run_until(shared: Any, is_over: Callable[[], bool]) -> None:
-    from django_simpletask3.worker.loop import Stopping
+    from django_simpletask3.worker.loop import StopRequest
     from django_simpletask3.worker.node.counters import Counters
-    from django_simpletask3.worker.process import Plan, Process
+    from django_simpletask3.worker.process import Process, ProcessPlan
 
-    stopping = Stopping()
-    plan = Plan([(model, 1) for model in models()], shared)
+    stopping = StopRequest()
+    plan = ProcessPlan([(model, 1) for model in models()], shared)
     process = Process(plan, worker="node:1:round", stopping=stopping, counters=Counters())
     thread = threading.Thread(target=process.run)
     thread.start()
     eventually(is_over)
-    stopping.ask()
+    stopping.request()
     thread.join()
 
 

@@ -14,10 +14,10 @@ from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import task_succeeded
 from django_simpletask3.worker.finisher import Finisher
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.loop import Loop, Stopping
+from django_simpletask3.worker.loop import Loop, StopRequest
 from django_simpletask3.worker.node.counters import Counters
-from django_simpletask3.worker.pipeline import Lane
-from django_simpletask3.worker.task_thread import BodyThread
+from django_simpletask3.worker.pipeline import ModelPipeline
+from django_simpletask3.worker.task_thread import TaskThread
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,7 +52,7 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     return Hours(monkeypatch)
 
 
-def runs_in(lane: Lane) -> list[Run]:
+def runs_in(lane: ModelPipeline) -> list[Run]:
     for _ in range(LOAD):
         Invoice.objects.create()
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=LOAD, lease=60)
@@ -69,11 +69,11 @@ def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
     redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invoice, "do_task", lambda task: hours.work())
-    lane = Lane(Invoice, 1, WORKER)
+    lane = ModelPipeline(Invoice, 1, WORKER)
     lane.accept(runs_in(lane))
     lane.inbox.put(None)
 
-    ended(BodyThread(lane, 0))
+    ended(TaskThread(lane, 0))
 
     assert hours.shares() == [AGE] * 4
 
@@ -81,8 +81,8 @@ def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
 def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
     redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_simpletask3.worker.pipeline._LARGEST_BATCH", 1)
-    lane = Lane(Invoice, 1, WORKER)
+    monkeypatch.setattr("django_simpletask3.worker.pipeline._MAX_BATCH", 1)
+    lane = ModelPipeline(Invoice, 1, WORKER)
     for run in runs_in(lane):
         perform.perform(run)
         lane.outbox.put(run)
@@ -101,11 +101,11 @@ def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
 
 
 def test_steps_without_a_rest_do_not_keep_a_session_that_is_old(hours: Hours) -> None:
-    stopping = Stopping()
+    stopping = StopRequest()
 
     def step() -> float:
         if hours.work() == LOAD:
-            stopping.ask()
+            stopping.request()
         return 0.0
 
     ended(Loop("fetcher", stopping, step))

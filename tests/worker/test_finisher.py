@@ -14,7 +14,7 @@ from django_simpletask3.states import Status
 from django_simpletask3.worker.finisher import Finisher
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.node.counters import Counters
-from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
 from tests.testapp.models import Invoice
 
@@ -36,7 +36,7 @@ class Bench:
     """A lane with its finisher at work, and runs whose bodies have ended."""
 
     def __init__(self) -> None:
-        self.lane, self.leases = Lane(Invoice, 1, WORKER), Leases(WORKER)
+        self.lane, self.leases = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER)
         self.looked_for: list[bool] = []
         self.finisher = Finisher(
             self.lane, self.leases, Counters(), on_retry=lambda: self.looked_for.append(True)
@@ -46,11 +46,11 @@ class Bench:
     def performed(self) -> None:
         messages = get_queue().claim(self.lane.channel, worker=WORKER, limit=10, lease=60)
         runs = start.start(Invoice, messages, worker=WORKER, lease=60)
-        self.leases.hold(runs, self.lane)
+        self.leases.add(runs, self.lane)
         self.lane.accept(runs)
         for run in runs:
             perform.perform(run)
-            self.lane.performed(run)
+            self.lane.mark_performed(run)
 
     def end(self) -> None:
         self.lane.outbox.put(None)
@@ -70,7 +70,7 @@ def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> 
     culprit = Invoice.objects.create()
     messages = get_queue().claim(bench.lane.channel, worker=WORKER, limit=10, lease=60)
     [run] = start.start(Invoice, messages, worker=WORKER, lease=60)
-    bench.leases.hold([run], bench.lane)
+    bench.leases.add([run], bench.lane)
     bench.lane.accept([run])
     perform.perform(run)
     holder = connection.copy()
@@ -78,7 +78,7 @@ def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> 
     with holder.cursor() as cursor:
         cursor.execute(f"SELECT id FROM testapp_invoice WHERE id = {culprit.pk} FOR UPDATE")
 
-    bench.lane.performed(run)
+    bench.lane.mark_performed(run)
     for _ in range(3):
         other = Invoice.objects.create()
         bench.performed()

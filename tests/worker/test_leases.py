@@ -15,7 +15,7 @@ from django_simpletask3.execution import start
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
 from tests.testapp.models import Elsewhere, Invoice, Ledger
@@ -29,11 +29,11 @@ def servers(transactional_db: None, redis_url: str) -> None:
     """Every test here has the databases and a Redis."""
 
 
-def held(leases: Leases, model: Any) -> Lane:
+def held(leases: Leases, model: Any) -> ModelPipeline:
     """The lane of ``model``, whose waiting tasks are started and held; their leases are short."""
-    lane = Lane(model, 1, WORKER)
+    lane = ModelPipeline(model, 1, WORKER)
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=SHORT)
-    leases.hold(start.start(model, messages, worker=WORKER, lease=SHORT), lane)
+    leases.add(start.start(model, messages, worker=WORKER, lease=SHORT), lane)
     return lane
 
 
@@ -77,7 +77,7 @@ def test_a_sick_database_costs_no_lease_in_another() -> None:
     lanes = [held(leases, Elsewhere), held(leases, Invoice)]
 
     with connections["other"].execute_wrapper(refuse):
-        leases.beat(lanes)
+        leases.renew(lanes)
 
     assert is_renewed(healthy)
 
@@ -89,7 +89,7 @@ def test_a_redis_that_hangs_delays_no_beat(own_redis_server: RedisServer) -> Non
 
     own_redis_server.freeze()
 
-    assert seconds_of(lambda: leases.beat(lanes)) < 1.0
+    assert seconds_of(lambda: leases.renew(lanes)) < 1.0
     assert all(is_renewed(task) for task in tasks)
 
 
@@ -117,7 +117,7 @@ def test_a_row_that_somebody_holds_delays_no_other() -> None:
 
     with transaction.atomic():
         rows_of(Invoice, "default").select_for_update().get(pk=moved.pk)
-        with in_thread(lambda: leases.beat([lane])):
+        with in_thread(lambda: leases.renew([lane])):
             eventually(lambda: is_renewed(other), timeout=2.0)
 
     assert not any(run.task.stop_flag().is_set() for run in leases.running())

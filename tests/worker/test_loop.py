@@ -3,12 +3,12 @@
 import signal
 import threading
 
-from django_simpletask3.worker.loop import Stopping
+from django_simpletask3.worker.loop import StopRequest
 
 
 def test_a_signal_that_comes_while_its_own_thread_waits_is_heard() -> None:
-    stopping = Stopping()
-    before = signal.signal(signal.SIGUSR1, lambda *_: stopping.insist())
+    stopping = StopRequest()
+    before = signal.signal(signal.SIGUSR1, lambda *_: stopping.force())
     try:
         # As if the signal came in the middle of wait(): its lock is held by this very thread.
         with stopping._changed:
@@ -16,15 +16,15 @@ def test_a_signal_that_comes_while_its_own_thread_waits_is_heard() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    assert (stopping.is_asked, stopping.is_urgent) == (True, True)
+    assert (stopping.is_requested, stopping.is_forced) == (True, True)
 
 
 def test_who_waits_is_woken() -> None:
-    stopping, woken = Stopping(), threading.Event()
+    stopping, woken = StopRequest(), threading.Event()
     thread = threading.Thread(target=lambda: stopping.wait(60) and woken.set(), daemon=True)
     thread.start()
 
-    stopping.ask()
+    stopping.request()
 
     assert woken.wait(30)
     assert stopping.wait(60)

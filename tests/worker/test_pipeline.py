@@ -5,8 +5,8 @@ import pytest
 from django_simpletask3.execution.run import Run
 from django_simpletask3.worker.fetcher import Fetcher
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.loop import Stopping
-from django_simpletask3.worker.pipeline import Lane
+from django_simpletask3.worker.loop import StopRequest
+from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.steps import saved
 from tests.testapp.models import Invoice
 
@@ -14,37 +14,39 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def lane() -> Lane:
-    return Lane(Invoice, threads=4, worker="node:1")
+def lane() -> ModelPipeline:
+    return ModelPipeline(Invoice, threads=4, worker="node:1")
 
 
-def perform(lane: Lane, seconds: float) -> None:
+def perform(lane: ModelPipeline, seconds: float) -> None:
     run = Run(saved(Invoice), lane.worker, seconds=seconds)
     lane.accept([run])
-    lane.performed(run)
+    lane.mark_performed(run)
 
 
-def test_before_a_body_has_ended_a_lane_takes_what_its_threads_can_begin(lane: Lane) -> None:
-    assert lane.room(0) == 4
+def test_before_a_body_has_ended_a_lane_takes_what_its_threads_can_begin(
+    lane: ModelPipeline,
+) -> None:
+    assert lane.capacity(0) == 4
 
 
-def test_of_long_bodies_nothing_is_taken_ahead(lane: Lane) -> None:
+def test_of_long_bodies_nothing_is_taken_ahead(lane: ModelPipeline) -> None:
     perform(lane, seconds=1.0)
 
-    assert lane.room(0) == 4
+    assert lane.capacity(0) == 4
 
 
-def test_of_short_bodies_50_milliseconds_are_taken_ahead(lane: Lane) -> None:
+def test_of_short_bodies_50_milliseconds_are_taken_ahead(lane: ModelPipeline) -> None:
     perform(lane, seconds=0.01)
 
-    assert lane.room(0) == 4 + 4 * 5
+    assert lane.capacity(0) == 4 + 4 * 5
 
 
 def test_where_few_tasks_came_few_are_asked_for(transactional_db: None, redis_url: str) -> None:
-    lane = Lane(Invoice, threads=2, worker="node:1")
+    lane = ModelPipeline(Invoice, threads=2, worker="node:1")
     perform(lane, seconds=0.0001)
     Invoice.objects.bulk_create([Invoice() for _ in range(19)])  # and the one above
-    fetcher = Fetcher(lane, Leases("node:1"), Stopping(), burst=True)
+    fetcher = Fetcher(lane, Leases("node:1"), StopRequest(), burst=True)
     claimed = []
 
     for _ in range(4):

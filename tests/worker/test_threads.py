@@ -15,8 +15,8 @@ from django_simpletask3.states import EventKind, Status
 from django_simpletask3.worker.finisher import Finisher
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.node.counters import Counters
-from django_simpletask3.worker.pipeline import Lane
-from django_simpletask3.worker.task_thread import BodyThread
+from django_simpletask3.worker.pipeline import ModelPipeline
+from django_simpletask3.worker.task_thread import TaskThread
 from tests.eventually import eventually
 from tests.testapp import models as testapp
 from tests.testapp.models import Invoice, Scripted
@@ -39,7 +39,7 @@ def kinds(task: Any) -> list[str]:
     return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
-def started(lane: Lane) -> list[Run]:
+def started(lane: ModelPipeline) -> list[Run]:
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=60)
     return start.start(lane.model, messages, worker=WORKER, lease=60)
 
@@ -57,14 +57,14 @@ def test_a_session_that_is_lost_costs_one_body_only(
         return "OK"
 
     monkeypatch.setattr(Invoice, "do_task", body)
-    lane = Lane(Invoice, 1, WORKER)
+    lane = ModelPipeline(Invoice, 1, WORKER)
     for amount in range(4):
         Invoice.objects.create(amount=amount)
     runs = sorted(started(lane), key=lambda run: run.task.amount)
     lane.accept(runs)
     lane.inbox.put(None)
 
-    thread = BodyThread(lane, 0)
+    thread = TaskThread(lane, 0)
     thread.start()
     thread.join(timeout=30)
 
@@ -118,9 +118,9 @@ def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
 ) -> None:
     monkeypatch.setattr(Invoice, "do_task", lambda task: setattr(task, "task_biz_field", Bomb()))
     Invoice.objects.create()
-    lane = Lane(Invoice, 1, WORKER)
+    lane = ModelPipeline(Invoice, 1, WORKER)
     runs = started(lane)
-    thread = BodyThread(lane, 0)
+    thread = TaskThread(lane, 0)
     thread.start()
 
     lane.accept(runs)
@@ -128,7 +128,7 @@ def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
     thread.join()
 
     assert lane.held == 0
-    assert lane.batch() == runs
+    assert lane.next_batch() == runs
 
 
 def refuse_last_words_of(task: Any) -> Any:
@@ -143,9 +143,9 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     transactional_db: None, redis_url: str
 ) -> None:
     culprit, *others = [Invoice.objects.create() for _ in range(3)]
-    lane, leases, counters = Lane(Invoice, 1, WORKER), Leases(WORKER), Counters()
+    lane, leases, counters = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER), Counters()
     runs = started(lane)
-    leases.hold(runs, lane)
+    leases.add(runs, lane)
     for run in runs:
         perform.perform(run)
         lane.outbox.put(run)

@@ -7,10 +7,10 @@ import pytest
 
 from django_simpletask3.queue import Queue
 from django_simpletask3.worker.leases import Leases
-from django_simpletask3.worker.maintenance.jobs import timetable
+from django_simpletask3.worker.maintenance.jobs import shared_schedule
 from django_simpletask3.worker.node.counters import Counters
-from django_simpletask3.worker.pipeline import Lane
-from django_simpletask3.worker.worker_report import Reports
+from django_simpletask3.worker.pipeline import ModelPipeline
+from django_simpletask3.worker.worker_report import WorkerReport
 from tests.testapp.models import Invoice
 
 
@@ -19,11 +19,13 @@ class Speaker:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.said = 0.0, list[float]()
-        self.lane = Lane(Invoice, 1, "node:1:token")
+        self.lane = ModelPipeline(Invoice, 1, "node:1:token")
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(Queue, "report", lambda *_: self.said.append(self.now))
         leases = Leases(self.lane.worker)
-        self._reports = Reports(self.lane.worker, [self.lane], leases, Counters(), timetable())
+        self._reports = WorkerReport(
+            self.lane.worker, [self.lane], leases, Counters(), shared_schedule()
+        )
 
     def go_on(self, seconds: float) -> None:
         until = self.now + seconds
@@ -44,7 +46,7 @@ def test_who_has_nothing_new_to_say_reports_every_thirty_seconds(speaker: Speake
 
 def test_news_are_reported_at_the_next_beat(speaker: Speaker) -> None:
     speaker.go_on(10)
-    speaker.lane.forgo(-1)  # one is claimed
+    speaker.lane.discard(-1)  # one is claimed
 
     speaker.go_on(50)
 

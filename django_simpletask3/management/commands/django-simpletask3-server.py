@@ -12,8 +12,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...worker.node.banner import banner, progress
-from ...worker.node.heartbeat_file import Heartbeat
+from ...worker.node.banner import banner, show_progress
+from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
 from ..arguments import select_models
@@ -52,42 +52,42 @@ class Command(BaseCommand):
         _log_to_stderr(_LEVELS[options["verbosity"]])
         if options["verbosity"]:
             self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
-        show_progress = progress(sys.stdout) if options["verbosity"] else None
+        progress_line = show_progress(sys.stdout) if options["verbosity"] else None
         heartbeat = _heartbeat(options["heartbeat_file"])
         supervisor = Supervisor(
             models,
             processes=options["processes"],
             burst=options["burst"],
-            on_tick=lambda node: _tick(node, show_progress, heartbeat),
+            on_tick=lambda node: _tick(node, progress_line, heartbeat),
         )
         code = supervisor.run()
         if heartbeat is not None:
-            heartbeat.end()
+            heartbeat.remove()
         if options["verbosity"]:
             counts = supervisor.node().counts
-            if show_progress is not None:
+            if progress_line is not None:
                 self.stdout.write("")  # the line of progress has no end
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
             sys.exit(code)
 
 
-def _heartbeat(path: Path | None) -> Heartbeat | None:
+def _heartbeat(path: Path | None) -> LivenessFile | None:
     if path is None:
         return None
     if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
         raise CommandError(f"--heartbeat-file {path} cannot be written: name a file in a folder.")
-    return Heartbeat(path.absolute())
+    return LivenessFile(path.absolute())
 
 
 def _tick(
-    node: Node, show_progress: Callable[[Node], None] | None, heartbeat: Heartbeat | None
+    node: Node, show_progress: Callable[[Node], None] | None, heartbeat: LivenessFile | None
 ) -> None:
     if show_progress is not None:
         show_progress(node)
     if heartbeat is not None:
         try:
-            heartbeat.beat(node)
+            heartbeat.write(node)
         except OSError as error:
             _logger.error("heartbeat_not_written error=%s", error)
 

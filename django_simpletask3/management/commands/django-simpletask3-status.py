@@ -21,7 +21,7 @@ from ...monitoring.health_types import (
     TableHealth,
     WorkerHealth,
 )
-from ...worker.node.heartbeat_file import judge
+from ...worker.node.heartbeat_file import check_file
 
 
 class Command(BaseCommand):
@@ -52,7 +52,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["heartbeat_file"]:
-            report, problems = judge(options["heartbeat_file"], options["max_age"])
+            report, problems = check_file(options["heartbeat_file"], options["max_age"])
             lines = _node_lines(report)
         else:
             health = snapshot()

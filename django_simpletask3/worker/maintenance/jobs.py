@@ -16,21 +16,23 @@ from ...exceptions import SimpleTaskError
 from ...recovery import service
 from ...retention import prune
 from ..node.worker_name import is_known_dead
-from .claim_monitor import Claims
-from .lease_monitor import Watch
-from .pacing import Timetable
-from .snapshot import Outlook
+from .claim_monitor import ClaimMonitor
+from .lease_monitor import LeaseMonitor
+from .pacing import SharedSchedule
+from .snapshot import SharedSnapshot
 
 _logger = logging.getLogger(__name__)
 
-_OFTEN = 1.0
-_SOMETIMES = 5.0
-_SELDOM = 600.0
+_EVERY_SECOND = 1.0
+_EVERY_FIVE_SECONDS = 5.0
+_EVERY_TEN_MINUTES = 600.0
 #: Seconds between two looks at the timetable, where a chore may have been called by any process.
-_ALERT = 0.25
-_APART = 0.05  # by up to which the processes of a node wake apart: else all would do what is due
+_MIN_INTERVAL = 0.25
+_MAX_JITTER = (
+    0.05  # by up to which the processes of a node wake apart: else all would do what is due
+)
 
-_NAMES = (
+_JOB_NAMES = (
     "expired",
     "deceased",
     "subscribers",
@@ -43,7 +45,7 @@ _NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
+class MaintenanceJob:
     """A run-once service and its pace in seconds.
 
     One that ``hurries`` is never slower than the interval of recovery. ``calm`` says after a pass
@@ -53,7 +55,7 @@ class Chore:
     work: Callable[[], int]
     pace: float
     hurries: bool = True
-    calm: Callable[[], float] = lambda: 0.0
+    idle_for: Callable[[], float] = lambda: 0.0
 
     @property
     def seconds(self) -> float:
@@ -63,49 +65,53 @@ class Chore:
         return min(self.pace, options.simq_timeout_task_recovery_interval)
 
 
-def database_chores(shared: Timetable, outlook: Outlook) -> dict[str, Chore]:
+def database_jobs(shared: SharedSchedule, outlook: SharedSnapshot) -> dict[str, MaintenanceJob]:
     """What asks the databases only: a Redis that hangs does not delay it."""
-    watch = Watch(shared, outlook)
+    watch = LeaseMonitor(shared, outlook)
     return {
-        "expired": Chore(watch.look, _OFTEN, calm=watch.calm),
-        "deceased": Chore(watch.bury, _SOMETIMES),
-        "subscribers": Chore(
-            lambda: subscriptions.release_dead_local_workers(is_known_dead), _SOMETIMES
+        "expired": MaintenanceJob(watch.check, _EVERY_SECOND, idle_for=watch.idle_for),
+        "deceased": MaintenanceJob(watch.recover_local, _EVERY_FIVE_SECONDS),
+        "subscribers": MaintenanceJob(
+            lambda: subscriptions.release_dead_local_workers(is_known_dead), _EVERY_FIVE_SECONDS
         ),
     }
 
 
-def redis_chores(outlook: Outlook) -> dict[str, Chore]:
+def redis_jobs(outlook: SharedSnapshot) -> dict[str, MaintenanceJob]:
     """What asks Redis."""
-    claims = Claims()
+    claims = ClaimMonitor()
 
-    def ring() -> int:
-        return service.push_overdue() if outlook.fresh().waits else 0
+    def push_if_overdue() -> int:
+        return service.push_overdue() if outlook.latest().has_waiting else 0
 
     return {
-        "forgotten": Chore(service.detect_redis_reset, _SOMETIMES),
+        "forgotten": MaintenanceJob(service.detect_redis_reset, _EVERY_FIVE_SECONDS),
         # Called when there is something to do for it, too.
-        "silent": Chore(ring, _SELDOM),
-        "messages": Chore(claims.look, _SOMETIMES, calm=claims.calm),
-        "strangers": Chore(service.adopt_foreign_claims, float("inf")),
+        "silent": MaintenanceJob(push_if_overdue, _EVERY_TEN_MINUTES),
+        "messages": MaintenanceJob(claims.check, _EVERY_FIVE_SECONDS, idle_for=claims.idle_for),
+        "strangers": MaintenanceJob(service.adopt_foreign_claims, float("inf")),
     }
 
 
-def slow_chores(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Chore]:
+def slow_jobs(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, MaintenanceJob]:
     """What takes its time and is asked before each step whether it may."""
-    return {"retention": Chore(lambda: prune.prune_due(may_go_on), _SELDOM, hurries=False)}
+    return {
+        "retention": MaintenanceJob(
+            lambda: prune.prune_due(may_go_on), _EVERY_TEN_MINUTES, hurries=False
+        )
+    }
 
 
-def timetable() -> Timetable:
+def shared_schedule() -> SharedSchedule:
     """A timetable for all chores of a node, to be made before its processes are."""
-    return Timetable(_NAMES)
+    return SharedSchedule(_JOB_NAMES)
 
 
-class Chores:
+class MaintenanceLoop:
     """Some of a node's chores, done by whichever of its processes finds them due."""
 
     def __init__(
-        self, chores: Mapping[str, Chore], shared: Timetable, actor: str = "recovery"
+        self, chores: Mapping[str, MaintenanceJob], shared: SharedSchedule, actor: str = "recovery"
     ) -> None:
         self._chores = chores
         self._shared = shared
@@ -114,13 +120,15 @@ class Chores:
     def step(self) -> float:
         """Do what is due; the seconds until something may be."""
         for name, chore in self._chores.items():
-            if self._shared.rest(name, chore.seconds) <= 0:
-                self._do(name, chore)
-        rests = [self._shared.rest(name, chore.seconds) for name, chore in self._chores.items()]
-        rest = min(*rests, _ALERT)
-        return rest + random.uniform(0.0, _APART) if rest > 0 else 0.0  # noqa: S311 - no secret
+            if self._shared.seconds_until(name, chore.seconds) <= 0:
+                self._run(name, chore)
+        rests = [
+            self._shared.seconds_until(name, chore.seconds) for name, chore in self._chores.items()
+        ]
+        rest = min(*rests, _MIN_INTERVAL)
+        return rest + random.uniform(0.0, _MAX_JITTER) if rest > 0 else 0.0  # noqa: S311 - no secret
 
-    def _do(self, name: str, chore: Chore) -> None:
+    def _run(self, name: str, chore: MaintenanceJob) -> None:
         self._shared.begin(name)
         try:
             with acting_as(self._actor):
@@ -132,5 +140,5 @@ class Chores:
             _logger.warning("chore_failed chore=%s error=%s", name, error, exc_info=unforeseen)
             connections.close_all()
         else:
-            calm = min(chore.calm(), options.simq_timeout_task_recovery_interval)
+            calm = min(chore.idle_for(), options.simq_timeout_task_recovery_interval)
             self._shared.end(name, moved, calm)

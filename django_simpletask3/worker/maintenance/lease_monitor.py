@@ -17,70 +17,74 @@ from ...recovery import due_check, service
 from ...recovery.due_check import DueTimes
 from ...states import Status
 from ..node.worker_name import is_known_dead
-from .pacing import Timetable
-from .snapshot import Outlook, Seen
+from .pacing import SharedSchedule
+from .snapshot import SharedSnapshot, Snapshot
 
 _logger = logging.getLogger(__name__)
 
 #: Seconds between two looks while nothing waits or runs. Less than five: so soon a pause is heard,
 #: and after so long Sight takes a database for one that was away.
-_CALM = 4.4
-_CLOCK = 60.0  # seconds after which the database is asked for the time again
+_IDLE_SECONDS = 4.4
+_CLOCK_SECONDS = 60.0  # seconds after which the database is asked for the time again
 
 
-class Watch:
+class LeaseMonitor:
     """One look is one statement per database, whatever there is; only what is due costs more."""
 
-    def __init__(self, shared: Timetable, outlook: Outlook) -> None:
+    def __init__(self, shared: SharedSchedule, outlook: SharedSnapshot) -> None:
         self._shared = shared
         self._outlook = outlook
-        self._sight = Sight()
+        self._sight = OutageGrace()
         self._told_at: dict[str, float] = {}
         self._is_calm = False
 
-    def look(self) -> int:
+    def check(self) -> int:
         """Recover the tasks whose lease has ended, and call whoever rings; the number recovered."""
-        began, home, places = time.monotonic(), _home(), models_by_database()
+        began, home, places = time.monotonic(), _command_database(), models_by_database()
         if home is not None:
             places = {home: [], **places}
-        seen = {using: self._glance(using, roots, home) for using, roots in places.items()}
+        seen = {using: self._query_databases(using, roots, home) for using, roots in places.items()}
         found = [glance for glance in seen.values() if glance is not None]
         # What could not be seen is treated as due: then each table fails, or not, by itself.
         is_blind = any(glance is None and places[using] for using, glance in seen.items())
         is_deaf = home is None or seen[home] is None
         self._is_calm = not is_blind and all(glance.is_idle for glance in found)
-        self._outlook.note(
-            Seen(
+        self._outlook.publish(
+            Snapshot(
                 began,
-                runs=is_blind or any(glance.running_check_at is not None for glance in found),
-                waits=is_blind or any(glance.pending_check_at is not None for glance in found),
-                asked=is_deaf or any(glance.command_time is not None for glance in found),
+                has_running=is_blind
+                or any(glance.running_check_at is not None for glance in found),
+                has_waiting=is_blind
+                or any(glance.pending_check_at is not None for glance in found),
+                has_commands=is_deaf or any(glance.command_time is not None for glance in found),
             )
         )
         if is_blind or any(glance.is_due(Status.PENDING) for glance in found):
-            self._shared.call("silent")
+            self._shared.trigger("silent")
         if is_blind or any(glance.is_due(Status.RUNNING) for glance in found):
-            return service.recover_expired_leases(may_judge=self._sight.is_clear)
+            return service.recover_expired_leases(may_judge=self._sight.may_judge)
         for glance in found:
-            self._sight.is_clear(glance.using)
+            self._sight.may_judge(glance.using)
         return 0
 
-    def bury(self) -> int:
+    def recover_local(self) -> int:
         """Recover what processes of this machine held that are gone; the number."""
         return (
-            service.recover_dead_local_workers(is_known_dead) if self._outlook.fresh().runs else 0
+            service.recover_dead_local_workers(is_known_dead)
+            if self._outlook.latest().has_running
+            else 0
         )
 
-    def calm(self) -> float:
+    def idle_for(self) -> float:
         """The seconds until the next look, if there is nothing to be looked after."""
-        return _CALM if self._is_calm else 0.0
+        return _IDLE_SECONDS if self._is_calm else 0.0
 
-    def _glance(
+    def _query_databases(
         self, using: str, roots: list[type[SimpleTask]], home: str | None
     ) -> DueTimes | None:
         try:
-            glance = _at(using, roots, with_instructions=using == home)
-            if time.monotonic() - self._told_at.get(using, float("-inf")) >= _CLOCK:
+            glance = _due_times(using, roots, with_instructions=using == home)
+            if time.monotonic() - self._told_at.get(using, float("-inf")) >= _CLOCK_SECONDS:
                 clock.calibrate(using)
                 self._told_at[using] = time.monotonic()
             return glance
@@ -89,7 +93,7 @@ class Watch:
             return None
 
 
-def _home() -> str | None:
+def _command_database() -> str | None:
     """Where instructions are; None if the router fails to say: each process sees for itself."""
     try:
         return control.command_database()
@@ -98,7 +102,7 @@ def _home() -> str | None:
         return None
 
 
-def _at(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> DueTimes:
+def _due_times(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> DueTimes:
     """A glance; trouble with the table of instructions alone keeps nobody from looking at tasks."""
     try:
         return due_check.read_due_times(using, roots, with_commands=with_instructions)
@@ -111,13 +115,13 @@ def _at(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -
 
 #: Seconds without a look after which a database counts as having been out of sight, and those that
 #: the workers then have to renew their leases (Leases tries every second while it cannot).
-_LONGEST_GAP = 5.0
+_MAX_GAP = 5.0
 
 
 _TIME_TO_RENEW = timedelta(seconds=5)
 
 
-class Sight:
+class OutageGrace:
     """What one process has seen of each database, by that database's own clock."""
 
     def __init__(self) -> None:
@@ -125,14 +129,14 @@ class Sight:
         self._seen: dict[str, datetime] = {}
         self._clear_from: dict[str, datetime] = {}
 
-    def is_clear(self, using: str) -> bool:
+    def may_judge(self, using: str) -> bool:
         """Note a look at ``using``, whose clock was just read; whether its leases may be judged.
 
         After an outage all leases have ended, and the workers that held them live: whoever could
         not see cannot know (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
         """
         now = clock.now(using)
-        is_late = self._gap(using, now) > _LONGEST_GAP
+        is_late = self._outage_gap(using, now) > _MAX_GAP
         self._seen[using] = now
         if is_late:
             # Not anew while one waits: a database that is always slow is judged all the same.
@@ -142,7 +146,7 @@ class Sight:
         self._clear_from.pop(using, None)
         return True
 
-    def _gap(self, using: str, now: datetime) -> float:
+    def _outage_gap(self, using: str, now: datetime) -> float:
         """Seconds since the last look; since the beginning, if this is the first that succeeds."""
         last = self._seen.get(using)
         return time.monotonic() - self._began if last is None else (now - last).total_seconds()

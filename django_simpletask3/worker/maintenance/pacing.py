@@ -10,11 +10,11 @@ from dataclasses import astuple, dataclass, replace
 
 _FORMAT = "=3d2Qd"
 _SIZE = struct.calcsize(_FORMAT)
-_LONGEST_REST = 5.0
+_MAX_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class JobRun:
     """The last pass of one chore: when it began and the last good one ended, as Unix times.
 
     0.0 means never. ``moved`` is the last good one's count, ``failures`` those in a row since.
@@ -27,10 +27,10 @@ class Pass:
     ended: float = 0.0
     moved: int = 0
     failures: int = 0
-    calm: float = 0.0
+    idle_for: float = 0.0
 
 
-class Timetable:
+class SharedSchedule:
     """Whoever finds a chore due does it: one pass per pace and node, whoever lives.
 
     A process that is frozen or dead is stepped over at the next pace, even in the middle of a pass.
@@ -42,29 +42,29 @@ class Timetable:
         self._places = {name: number * _SIZE for number, name in enumerate(chores)}
         self._memory = mmap.mmap(-1, max(1, _SIZE * len(chores)))
 
-    def rest(self, chore: str, pace: float) -> float:
+    def seconds_until(self, chore: str, pace: float) -> float:
         """Seconds until ``chore`` is due again."""
         last = self._read(chore)
-        pace = max(pace, last.calm)
-        pause = min(pace * 2.0 ** min(last.failures, 10), max(pace, _LONGEST_REST))
+        pace = max(pace, last.idle_for)
+        pause = min(pace * 2.0 ** min(last.failures, 10), max(pace, _MAX_PAUSE))
         return last.tick + pause - time.monotonic() if last.tick else 0.0
 
     def begin(self, chore: str) -> None:
         """Note that a pass begins now; how calm it is, only its end can tell."""
         last = self._read(chore)
-        begun = replace(last, tick=time.monotonic(), began=time.time(), calm=0.0)
+        begun = replace(last, tick=time.monotonic(), began=time.time(), idle_for=0.0)
         self._write(chore, begun)
 
     def end(self, chore: str, moved: int, calm: float = 0.0) -> None:
         """Note that a pass has ended well, and may be the last for ``calm`` seconds."""
         last = self._read(chore)
-        told = replace(last, ended=time.time(), moved=moved, failures=0, calm=calm)
+        told = replace(last, ended=time.time(), moved=moved, failures=0, idle_for=calm)
         self._write(chore, told)
 
-    def call(self, chore: str) -> None:
+    def trigger(self, chore: str) -> None:
         """Make ``chore`` due now; one that has just failed, when it has rested."""
         last = self._read(chore)
-        if not last.failures or time.monotonic() - last.tick >= _LONGEST_REST:
+        if not last.failures or time.monotonic() - last.tick >= _MAX_PAUSE:
             self._write(chore, replace(last, tick=0.0))
 
     def fail(self, chore: str) -> None:
@@ -72,12 +72,12 @@ class Timetable:
         last = self._read(chore)
         self._write(chore, replace(last, failures=last.failures + 1))
 
-    def read(self) -> dict[str, Pass]:
+    def read(self) -> dict[str, JobRun]:
         """The last pass of every chore, by name."""
         return {chore: self._read(chore) for chore in self._places}
 
-    def _read(self, chore: str) -> Pass:
-        return Pass(*struct.unpack_from(_FORMAT, self._memory, self._places[chore]))
+    def _read(self, chore: str) -> JobRun:
+        return JobRun(*struct.unpack_from(_FORMAT, self._memory, self._places[chore]))
 
-    def _write(self, chore: str, one: Pass) -> None:
+    def _write(self, chore: str, one: JobRun) -> None:
         struct.pack_into(_FORMAT, self._memory, self._places[chore], *astuple(one))

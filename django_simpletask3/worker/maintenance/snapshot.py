@@ -8,11 +8,13 @@ import time
 from dataclasses import astuple, dataclass
 
 _FORMAT = "=d???"
-_OLD = 5.0  # seconds after which a look proves nothing: whoever looked may be gone, or stand still
+_MAX_AGE = (
+    5.0  # seconds after which a look proves nothing: whoever looked may be gone, or stand still
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Snapshot:
     """One look: when it began, by the machine's clock that is never set (0.0: never).
 
     ``runs`` and ``waits`` say whether a task may, and ``asked`` whether operators may ask something
@@ -20,12 +22,12 @@ class Seen:
     """
 
     at: float = 0.0
-    runs: bool = True
-    waits: bool = True
-    asked: bool = True
+    has_running: bool = True
+    has_waiting: bool = True
+    has_commands: bool = True
 
 
-class Outlook:
+class SharedSnapshot:
     """One process looks for all: the others need not ask the database what it has just been asked.
 
     To be made before the processes are.
@@ -33,13 +35,13 @@ class Outlook:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, struct.calcsize(_FORMAT))
-        self.note(Seen())
+        self.publish(Snapshot())
 
-    def note(self, seen: Seen) -> None:
+    def publish(self, seen: Snapshot) -> None:
         """This is how it looks."""
         struct.pack_into(_FORMAT, self._memory, 0, *astuple(seen))
 
-    def fresh(self) -> Seen:
+    def latest(self) -> Snapshot:
         """The last look of any process; one that has seen nothing if it is old."""
-        seen = Seen(*struct.unpack_from(_FORMAT, self._memory))
-        return seen if time.monotonic() - seen.at < _OLD else Seen()
+        seen = Snapshot(*struct.unpack_from(_FORMAT, self._memory))
+        return seen if time.monotonic() - seen.at < _MAX_AGE else Snapshot()

@@ -53,14 +53,14 @@ def _warnings() -> list[str]:
         return [f"Redis does not answer; waiting for it ({error})."]
 
 
-def progress(stream: TextIO) -> Callable[[Node], None] | None:
+def show_progress(stream: TextIO) -> Callable[[Node], None] | None:
     """A function that rewrites one line with the counts it is given; None without a terminal."""
     if not stream.isatty():
         return None
 
-    def show(node: Node) -> None:
+    def write_line(node: Node) -> None:
         words = "  ".join(f"{name} {count}" for name, count in node.counts.items())
         stream.write(f"\r{words} ")
         stream.flush()
 
-    return show
+    return write_line

@@ -9,8 +9,8 @@ import signal
 import sys
 from typing import NoReturn
 
-from ..loop import Stopping
-from ..process import Plan, Process
+from ..loop import StopRequest
+from ..process import Process, ProcessPlan
 from .counters import Counters
 
 _logger = logging.getLogger(__name__)
@@ -19,21 +19,21 @@ CLEAN, FAILED, FORCED = 0, 1, 3
 REPLACE = 4  # between a child and its supervisor only
 
 #: What a supervisor says to its children; blocked around the fork.
-SPOKEN = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+HANDLED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
-def live(plan: Plan, worker: str, counters: Counters) -> NoReturn:
+def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
     """The whole life of a child process; it never returns into its parent's code."""
     code = FAILED
     try:
         signal.set_wakeup_fd(-1)
-        stopping = Stopping()
+        stopping = StopRequest()
         # A terminal sends SIGINT to the whole group; only the supervisor speaks to its children.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, lambda *_: stopping.ask())
-        signal.signal(signal.SIGQUIT, lambda *_: stopping.insist())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SPOKEN)
+        signal.signal(signal.SIGTERM, lambda *_: stopping.request())
+        signal.signal(signal.SIGQUIT, lambda *_: stopping.force())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         # What is there now stays: the garbage collector need not look at it again and again, which
         # took a tenth of the time of short tasks.
         gc.freeze()

@@ -11,10 +11,10 @@ from typing import Any
 
 from .status import Node
 
-_EVERY = 2.0
+_WRITE_SECONDS = 2.0
 
 
-class Heartbeat:
+class LivenessFile:
     """Rewrites ``path`` every two seconds, whole or not at all, while the node is well."""
 
     def __init__(self, path: Path) -> None:
@@ -22,22 +22,22 @@ class Heartbeat:
         self._new = path.with_name(f".{path.name}.{os.getpid()}")
         self._next = 0.0
 
-    def beat(self, node: Node) -> None:
+    def write(self, node: Node) -> None:
         """Rewrite the file, if it is time and the node is well. Raises OSError if it cannot be."""
         if time.monotonic() < self._next or not node.is_well:
             return
-        self._next = time.monotonic() + _EVERY
+        self._next = time.monotonic() + _WRITE_SECONDS
         told = {"time": time.time(), "pid": os.getpid(), **asdict(node)}
         self._new.write_text(json.dumps(told))
         self._new.replace(self._path)
 
-    def end(self) -> None:
+    def remove(self) -> None:
         """Remove the file: the node ends in good order."""
         self._new.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
 
-def judge(path: Path, max_age: float) -> tuple[dict[str, Any], list[str]]:
+def check_file(path: Path, max_age: float) -> tuple[dict[str, Any], list[str]]:
     """What the file at ``path`` says, and what is wrong with it, a sentence each."""
     try:
         told = json.loads(path.read_text())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def heard(asked: Callable[[], None]) -> Iterator[int]:
+def signal_pipe(asked: Callable[[], None]) -> Iterator[int]:
     """Within the block, SIGTERM and SIGINT call ``asked``; every signal makes the pipe readable."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -30,7 +30,7 @@ def heard(asked: Callable[[], None]) -> Iterator[int]:
         os.close(writer)
 
 
-def emptied(pipe: int) -> None:
+def drain(pipe: int) -> None:
     """Read what is in the pipe, so that the next signal wakes again."""
     try:
         while os.read(pipe, 512):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...conf.options import options
-from ..maintenance.pacing import Pass
+from ..maintenance.pacing import JobRun
 
-_STALE = 30.0  # seconds beyond the slowest pace: a chore that nobody begins any more
+_STALE_SECONDS = 30.0  # seconds beyond the slowest pace: a chore that nobody begins any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Node:
     missing: int
     replaced: int
     counts: Mapping[str, int]
-    chores: Mapping[str, Pass]
+    chores: Mapping[str, JobRun]
 
     @property
     def is_well(self) -> bool:
@@ -30,5 +30,5 @@ class Node:
         That a database or Redis is away is no illness of the node.
         """
         oldest = min(max(one.began, self.began) for one in self.chores.values())
-        slowest = options.simq_timeout_task_recovery_interval + _STALE
+        slowest = options.simq_timeout_task_recovery_interval + _STALE_SECONDS
         return not self.missing and time.time() - oldest < slowest

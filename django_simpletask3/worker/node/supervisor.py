@@ -18,28 +18,28 @@ from django.db import connections
 from ...conf.backoff import exponential_delay
 from ...conf.options import options
 from ...models.task import SimpleTask
-from ..loop import Stopping
-from ..maintenance.jobs import timetable
-from ..maintenance.snapshot import Outlook
-from ..process import Plan
-from .child import CLEAN, FAILED, FORCED, REPLACE, SPOKEN, live
+from ..loop import StopRequest
+from ..maintenance.jobs import shared_schedule
+from ..maintenance.snapshot import SharedSnapshot
+from ..process import ProcessPlan
+from .child import CLEAN, FAILED, FORCED, HANDLED_SIGNALS, REPLACE, child_main
 from .counters import SIZE, Counters
-from .signal_pipe import emptied, heard
+from .signal_pipe import drain, signal_pipe
 from .status import Node
 from .worker_name import worker_name
 
 _logger = logging.getLogger(__name__)
 
-_TICK = 0.5
+_TICK_SECONDS = 0.5
 _HEALTHY_AFTER = 10.0
-_MOST_FAILURES = 10  # quick deaths in a row after which a burst is given up
-_MOST_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
+_MAX_FAILURES = 10  # quick deaths in a row after which a burst is given up
+_MAX_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
 #: The longest rest before a dead child is replaced: its successor recovers what it held, within a
 #: second. A task that kills its workers is dropped by its own count; after so many quick deaths in
 #: a row it is no task that kills, and nothing is gained by haste.
 _SHORT_REST, _LONG_REST = 0.5, 10.0
-_MANY_FAILURES = 30
-_PATIENCE = 5.0  # beyond the grace time, before a child that does not end is killed
+_FAILURES_BEFORE_WARNING = 30
+_KILL_DELAY = 5.0  # beyond the grace time, before a child that does not end is killed
 
 
 Predecessors = Sequence[tuple[str, int]]
@@ -68,16 +68,18 @@ class Supervisor:
         burst: bool = False,
         on_tick: Callable[[Node], None] = lambda node: None,
     ) -> None:
-        self._timetable, outlook = timetable(), Outlook()
+        self._timetable, outlook = shared_schedule(), SharedSnapshot()
         self._plans = [
-            Plan(dealt(models, processes, slot), self._timetable, outlook, burst=burst)
+            ProcessPlan(
+                threads_of_process(models, processes, slot), self._timetable, outlook, burst=burst
+            )
             for slot in range(processes)
         ]
         self._burst = burst
         self._on_tick = on_tick
         self._began = time.time()
         self._replaced = 0
-        self._stopping = Stopping()
+        self._stopping = StopRequest()
         self._memory = mmap.mmap(-1, SIZE * processes)
         self._children: dict[int, Child] = {}
         self._starts: list[tuple[float, int, Predecessors, int]] = []
@@ -87,16 +89,16 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until stopped, or drained in burst mode; the exit code."""
-        with heard(self._asked) as wakeup:
+        with signal_pipe(self._receive_signal) as wakeup:
             for slot in range(len(self._plans)):
                 self._start(slot, (), 0)
-            while self._children or (self._starts and not self._stopping.is_asked):
-                select.select([wakeup], [], [], _TICK)
-                emptied(wakeup)
-                self._obey()
+            while self._children or (self._starts and not self._stopping.is_requested):
+                select.select([wakeup], [], [], _TICK_SECONDS)
+                drain(wakeup)
+                self._handle_signals()
                 self._reap()
                 self._start_due()
-                self._insist()
+                self._kill_overdue()
                 self._on_tick(self.node())
         return self._exit
 
@@ -106,43 +108,43 @@ class Supervisor:
         return Node(
             began=self._began,
             processes=tuple(child.worker for child in self._children.values()),
-            missing=0 if self._stopping.is_asked else len(self._plans) - len(self._children),
+            missing=0 if self._stopping.is_requested else len(self._plans) - len(self._children),
             replaced=self._replaced,
             counts={name: sum(counts[name] for counts in each) for name in each[0]},
             chores=self._timetable.read(),
         )
 
-    def _asked(self) -> None:
+    def _receive_signal(self) -> None:
         """A signal handler: it only counts, the loop obeys."""
         self._asks += 1
 
-    def _obey(self) -> None:
-        if self._asks and not self._stopping.is_asked:
+    def _handle_signals(self) -> None:
+        if self._asks and not self._stopping.is_requested:
             _logger.info("node_stopping grace=%s", options.shutdown_grace)
-            self._deadline = time.monotonic() + options.shutdown_grace + _PATIENCE
-            self._stopping.ask()
-            self._pass_on(signal.SIGTERM)
-        if self._asks > 1 and not self._stopping.is_urgent:
+            self._deadline = time.monotonic() + options.shutdown_grace + _KILL_DELAY
+            self._stopping.request()
+            self._forward(signal.SIGTERM)
+        if self._asks > 1 and not self._stopping.is_forced:
             _logger.info("node_stopping grace=0")
-            self._stopping.insist()
-            self._pass_on(signal.SIGQUIT)
+            self._stopping.force()
+            self._forward(signal.SIGQUIT)
 
-    def _pass_on(self, number: int) -> None:
+    def _forward(self, number: int) -> None:
         for child in self._children.values():
             _send(child.pid, number)
 
     def _start(self, slot: int, predecessors: Predecessors, failures: int) -> None:
-        _disconnect()
+        _close_connections()
         sys.stdout.flush()
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
         plan = replace(self._plans[slot], predecessors=predecessors)
         # A signal in between would be heard by the handlers of the wrong process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SPOKEN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
         pid = os.fork()
         if pid == 0:
-            live(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SPOKEN)
+            child_main(plan, worker_name(os.getpid(), token), Counters(self._memory, slot))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         worker = worker_name(pid, token)
         began = time.monotonic()
         self._children[pid] = Child(slot, pid, worker, began, failures, predecessors)
@@ -157,12 +159,12 @@ class Supervisor:
                 return
             child = self._children.pop(pid, None)
             if child is not None:
-                self._ended(child, os.waitstatus_to_exitcode(status))
+                self._handle_exit(child, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, child: Child, code: int) -> None:
-        if code == CLEAN and (self._burst or self._stopping.is_asked):
+    def _handle_exit(self, child: Child, code: int) -> None:
+        if code == CLEAN and (self._burst or self._stopping.is_requested):
             return
-        if self._stopping.is_asked:
+        if self._stopping.is_requested:
             if code != REPLACE:
                 self._exit = FORCED
             return
@@ -174,18 +176,18 @@ class Supervisor:
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
         # One that dies early may not have recovered yet what those before it held.
         before = child.predecessors if failures else ()
-        predecessors = (*before, (child.worker, code))[-_MOST_PREDECESSORS:]
+        predecessors = (*before, (child.worker, code))[-_MAX_PREDECESSORS:]
         _logger.error("child_died worker=%s exit=%s lived=%.1f", child.worker, code, lived)
-        if self._burst and failures > _MOST_FAILURES:
+        if self._burst and failures > _MAX_FAILURES:
             self._exit = FAILED
             return
         # A first death is answered at once, repeated quick ones more slowly: no loop spins.
-        longest = _SHORT_REST if failures < _MANY_FAILURES else _LONG_REST
+        longest = _SHORT_REST if failures < _FAILURES_BEFORE_WARNING else _LONG_REST
         rest = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
         self._starts.append((time.monotonic() + rest, child.slot, predecessors, failures))
 
     def _start_due(self) -> None:
-        if self._stopping.is_asked:
+        if self._stopping.is_requested:
             return
         now = time.monotonic()
         due = [start for start in self._starts if start[0] <= now]
@@ -193,7 +195,7 @@ class Supervisor:
         for _, slot, predecessors, failures in due:
             self._start(slot, predecessors, failures)
 
-    def _insist(self) -> None:
+    def _kill_overdue(self) -> None:
         """Kill children that do not end although their grace is over."""
         if self._deadline is not None and time.monotonic() > self._deadline:
             self._exit = FORCED
@@ -201,7 +203,7 @@ class Supervisor:
                 _send(child.pid, signal.SIGKILL)
 
 
-def dealt(
+def threads_of_process(
     models: Sequence[type[SimpleTask]], processes: int, slot: int
 ) -> list[tuple[type[SimpleTask], int]]:
     """The share of process ``slot`` in each model's threads; their number counts per node."""
@@ -214,7 +216,7 @@ def dealt(
     return shares
 
 
-def _disconnect() -> None:
+def _close_connections() -> None:
     """Keep no socket of a database open that a fork would share: a pool does, whoever closes."""
     connections.close_all()
     for connection in connections.all(initialized_only=True):

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 _PROC = Path("/proc")
-_START_TIME = 19  # of what follows the name in /proc/<pid>/stat
+_START_TIME_FIELD = 19  # of what follows the name in /proc/<pid>/stat
 
 
 def worker_name(pid: int, token: str) -> str:
@@ -17,7 +17,7 @@ def worker_name(pid: int, token: str) -> str:
 
     Where the system does not tell births, ``token`` stands for it.
     """
-    mark = f"{_space()}-{_stat(pid)[1]}" if _space() else token
+    mark = f"{_pid_namespace()}-{_stat(pid)[1]}" if _pid_namespace() else token
     return f"{platform.node()}:{pid}:{mark}"
 
 
@@ -29,7 +29,7 @@ def is_known_dead(worker: str) -> bool:
     """
     node, pid, mark = ([*worker.rsplit(":", 2), "", ""])[:3]
     space, _, birth = mark.partition("-")
-    if node != platform.node() or not space or space != _space() or not pid.isdigit():
+    if node != platform.node() or not space or space != _pid_namespace() or not pid.isdigit():
         return False
     state, found = _stat(int(pid))
     return state in ("", "Z", "X") or found != birth
@@ -41,16 +41,16 @@ def _stat(pid: int) -> tuple[str, str]:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "", ""
-    return fields[0], fields[_START_TIME]
+    return fields[0], fields[_START_TIME_FIELD]
 
 
-def _space() -> str:
+def _pid_namespace() -> str:
     """This boot and namespace, in which a process id means one process at a time; '' if unknown."""
-    return _space_of(os.getpid())
+    return _pid_namespace_of(os.getpid())
 
 
 @cache
-def _space_of(pid: int) -> str:
+def _pid_namespace_of(pid: int) -> str:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         namespace = (_PROC / str(pid) / "ns/pid").readlink()

@@ -14,11 +14,16 @@ from django_simpletask3.db import clock
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
-from django_simpletask3.worker.maintenance.claim_monitor import Claims
-from django_simpletask3.worker.maintenance.jobs import Chore, Chores, redis_chores, timetable
-from django_simpletask3.worker.maintenance.lease_monitor import Sight, Watch
-from django_simpletask3.worker.maintenance.pacing import Timetable
-from django_simpletask3.worker.maintenance.snapshot import Outlook, Seen
+from django_simpletask3.worker.maintenance.claim_monitor import ClaimMonitor
+from django_simpletask3.worker.maintenance.jobs import (
+    MaintenanceJob,
+    MaintenanceLoop,
+    redis_jobs,
+    shared_schedule,
+)
+from django_simpletask3.worker.maintenance.lease_monitor import LeaseMonitor, OutageGrace
+from django_simpletask3.worker.maintenance.pacing import SharedSchedule
+from django_simpletask3.worker.maintenance.snapshot import SharedSnapshot, Snapshot
 from tests.eventually import eventually
 from tests.testapp.models import Invoice
 
@@ -35,9 +40,9 @@ class Diary(list[str]):
 
 
 def test_of_two_processes_one_does_what_is_due() -> None:
-    shared, done = Timetable(["sweep"]), Diary()
-    here = Chores({"sweep": Chore(done.writing("here"), LONG)}, shared)
-    there = Chores({"sweep": Chore(done.writing("there"), LONG)}, shared)
+    shared, done = SharedSchedule(["sweep"]), Diary()
+    here = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("here"), LONG)}, shared)
+    there = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("there"), LONG)}, shared)
 
     rests = [process.step() for process in (here, there, here)]
 
@@ -46,9 +51,9 @@ def test_of_two_processes_one_does_what_is_due() -> None:
 
 
 def test_a_process_that_stands_still_in_a_pass_is_stepped_over() -> None:
-    shared, done, stuck = Timetable(["sweep"]), Diary(), threading.Event()
-    frozen = Chores({"sweep": Chore(lambda: int(stuck.wait(60)), 0.1)}, shared)
-    other = Chores({"sweep": Chore(done.writing("other"), 0.1)}, shared)
+    shared, done, stuck = SharedSchedule(["sweep"]), Diary(), threading.Event()
+    frozen = MaintenanceLoop({"sweep": MaintenanceJob(lambda: int(stuck.wait(60)), 0.1)}, shared)
+    other = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("other"), 0.1)}, shared)
     thread = threading.Thread(target=frozen.step, daemon=True)
     thread.start()
 
@@ -60,27 +65,30 @@ def test_a_process_that_stands_still_in_a_pass_is_stepped_over() -> None:
 
 
 def test_a_chore_that_fails_is_told_rests_and_stops_no_other() -> None:
-    shared, done = Timetable(["broken", "sound"]), Diary()
+    shared, done = SharedSchedule(["broken", "sound"]), Diary()
 
     def broken() -> int:
         raise RuntimeError("no")
 
-    chores = Chores(
-        {"broken": Chore(broken, 0.01), "sound": Chore(done.writing("sound", moved=7), 0.01)},
+    chores = MaintenanceLoop(
+        {
+            "broken": MaintenanceJob(broken, 0.01),
+            "sound": MaintenanceJob(done.writing("sound", moved=7), 0.01),
+        },
         shared,
     )
 
     eventually(lambda: chores.step() >= 0 and shared.read()["broken"].failures >= 3)
 
     told = shared.read()
-    assert shared.rest("broken", 0.5) > shared.rest("sound", 0.5) + 1
+    assert shared.seconds_until("broken", 0.5) > shared.seconds_until("sound", 0.5) + 1
     assert (told["broken"].ended, told["sound"].moved, told["sound"].failures) == (0.0, 7, 0)
     assert 0 < told["sound"].began <= told["sound"].ended
     assert done
 
 
 def test_every_chore_of_a_node_has_its_place() -> None:
-    assert set(timetable().read()) == {
+    assert set(shared_schedule().read()) == {
         "expired",
         "deceased",
         "forgotten",
@@ -108,56 +116,58 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def looks(sight: Sight, hand: Clock, *gaps: float) -> list[bool]:
+def looks(sight: OutageGrace, hand: Clock, *gaps: float) -> list[bool]:
     found = []
     for gap in gaps:
         hand.go(gap)
-        found.append(sight.is_clear("default"))
+        found.append(sight.may_judge("default"))
     return found
 
 
 def test_who_looks_again_and_again_sees_clearly(hand: Clock) -> None:
-    assert looks(Sight(), hand, 0, 1, 1, 4.9) == [True] * 4
+    assert looks(OutageGrace(), hand, 0, 1, 1, 4.9) == [True] * 4
 
 
 def test_after_an_outage_others_have_time_to_renew(hand: Clock) -> None:
-    assert looks(Sight(), hand, 0, 60, 2, 2, 1.1) == [True, False, False, False, True]
+    assert looks(OutageGrace(), hand, 0, 60, 2, 2, 1.1) == [True, False, False, False, True]
 
 
 def test_a_database_that_is_always_slow_is_judged_all_the_same(hand: Clock) -> None:
-    assert looks(Sight(), hand, 0, 6, 6, 6) == [True, False, True, False]
+    assert looks(OutageGrace(), hand, 0, 6, 6, 6) == [True, False, True, False]
 
 
 def test_a_second_outage_soon_after_the_first_gives_time_again(hand: Clock) -> None:
-    assert looks(Sight(), hand, 0, 9, 5, 1, 9, 5) == [True, False, True, True, False, True]
+    assert looks(OutageGrace(), hand, 0, 9, 5, 1, 9, 5) == [True, False, True, True, False, True]
 
 
 def test_who_began_in_an_outage_gives_time_to_renew_too(
     hand: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sight = Sight()
+    sight = OutageGrace()
     monkeypatch.setattr(sight, "_began", sight._began - 60)
 
     assert looks(sight, hand, 0, 2, 2, 1.1) == [False, False, False, True]
 
 
 def test_each_database_is_seen_for_itself(hand: Clock) -> None:
-    sight = Sight()
-    sight.is_clear("default")
+    sight = OutageGrace()
+    sight.may_judge("default")
     hand.go(60)
 
-    found: dict[str, Any] = {using: sight.is_clear(using) for using in ("default", "other")}
+    found: dict[str, Any] = {using: sight.may_judge(using) for using in ("default", "other")}
 
     assert found == {"default": False, "other": True}
 
 
 def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
-    shared, done = Timetable(["sweep"]), Diary()
-    chores = Chores({"sweep": Chore(done.writing("swept"), LONG, calm=lambda: LONG)}, shared)
+    shared, done = SharedSchedule(["sweep"]), Diary()
+    chores = MaintenanceLoop(
+        {"sweep": MaintenanceJob(done.writing("swept"), LONG, idle_for=lambda: LONG)}, shared
+    )
     chores.step()
 
     rest = chores.step()
-    shared.call("sweep")
+    shared.trigger("sweep")
     chores.step()
 
     # Nobody wakes a process that rests: it looks whether it was called.
@@ -169,11 +179,11 @@ def test_a_chore_that_failed_rests_however_often_it_is_called(
 ) -> None:
     now, tries = [1000.0], 0
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    shared = Timetable(["ring"])
+    shared = SharedSchedule(["ring"])
 
     for _ in range(60):
-        shared.call("ring")
-        if shared.rest("ring", LONG) <= 0:
+        shared.trigger("ring")
+        if shared.seconds_until("ring", LONG) <= 0:
             tries += 1
             shared.begin("ring")
             shared.fail("ring")
@@ -184,25 +194,27 @@ def test_a_chore_that_failed_rests_however_often_it_is_called(
 
 def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
-    shared = Timetable(["look"])
+    shared = SharedSchedule(["look"])
     shared.begin("look")
     shared.end("look", 0, calm=4.0)
 
-    calm = shared.rest("look", 0.1)
+    calm = shared.seconds_until("look", 0.1)
     shared.begin("look")
     shared.fail("look")
 
-    assert (calm, shared.rest("look", 0.1)) == (4.0, pytest.approx(0.2))
+    assert (calm, shared.seconds_until("look", 0.1)) == (4.0, pytest.approx(0.2))
 
 
 @pytest.mark.parametrize("interval", [0.5, 60.0])
 def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = interval
-    shared, done = Timetable(["look"]), Diary()
+    shared, done = SharedSchedule(["look"]), Diary()
 
-    Chores({"look": Chore(done.writing("looked"), 0.1, calm=lambda: LONG)}, shared).step()
+    MaintenanceLoop(
+        {"look": MaintenanceJob(done.writing("looked"), 0.1, idle_for=lambda: LONG)}, shared
+    ).step()
 
-    assert 0 < shared.rest("look", 0.1) <= interval
+    assert 0 < shared.seconds_until("look", 0.1) <= interval
 
 
 @pytest.fixture
@@ -217,9 +229,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
     return asked
 
 
-def look_after(outlook: Outlook) -> None:
-    Watch(timetable(), outlook).bury()
-    redis_chores(outlook)["silent"].work()
+def look_after(outlook: SharedSnapshot) -> None:
+    LeaseMonitor(shared_schedule(), outlook).recover_local()
+    redis_jobs(outlook)["silent"].work()
 
 
 @pytest.mark.parametrize(
@@ -240,8 +252,10 @@ def look_after(outlook: Outlook) -> None:
 def test_only_a_fresh_look_proves_that_nothing_is_there(
     asked: Diary, age: float, runs: bool, waits: bool, asks: list[str]
 ) -> None:
-    outlook = Outlook()
-    outlook.note(Seen(time.monotonic() - age, runs=runs, waits=waits, asked=False))
+    outlook = SharedSnapshot()
+    outlook.publish(
+        Snapshot(time.monotonic() - age, has_running=runs, has_waiting=waits, has_commands=False)
+    )
 
     look_after(outlook)
 
@@ -249,7 +263,7 @@ def test_only_a_fresh_look_proves_that_nothing_is_there(
 
 
 def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
-    look_after(Outlook())
+    look_after(SharedSnapshot())
 
     assert asked == ["recover_dead_local_workers", "push_overdue"]
 
@@ -258,36 +272,36 @@ def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
 def test_a_calm_look_is_one_statement_that_tells_of_instructions_too(
     django_assert_num_queries: Any,
 ) -> None:
-    shared, outlook = timetable(), Outlook()
-    watch = Watch(shared, outlook)
-    watch.look()
+    shared, outlook = shared_schedule(), SharedSnapshot()
+    watch = LeaseMonitor(shared, outlook)
+    watch.check()
 
     with django_assert_num_queries(1):
-        watch.look()
+        watch.check()
 
-    seen = outlook.fresh()
-    assert seen == Seen(seen.at, runs=False, waits=False, asked=False)
-    assert 4.0 < watch.calm() < 5.0
+    seen = outlook.latest()
+    assert seen == Snapshot(seen.at, has_running=False, has_waiting=False, has_commands=False)
+    assert 4.0 < watch.idle_for() < 5.0
 
 
 @pytest.mark.django_db(databases="__all__")
 def test_a_task_that_waits_or_runs_ends_the_calm(redis_url: str) -> None:
-    watch = Watch(timetable(), Outlook())
+    watch = LeaseMonitor(shared_schedule(), SharedSnapshot())
     Invoice.objects.create(run_after=clock.after("default", 3600))
 
-    watch.look()
+    watch.check()
 
-    assert watch.calm() == 0.0
+    assert watch.idle_for() == 0.0
 
 
 @pytest.mark.django_db(databases="__all__")
 def test_a_look_tells_of_what_operators_ask() -> None:
-    outlook = Outlook()
+    outlook = SharedSnapshot()
     control.pause(Invoice)
 
-    Watch(timetable(), outlook).look()
+    LeaseMonitor(shared_schedule(), outlook).check()
 
-    assert outlook.fresh().asked
+    assert outlook.latest().has_commands
 
 
 @pytest.mark.django_db(databases="__all__")
@@ -298,38 +312,38 @@ def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
     def fail(*_: Any) -> Any:
         raise OperationalError("no such table")
 
-    outlook = Outlook()
+    outlook = SharedSnapshot()
     task = Invoice.objects.create()
     apply(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
     monkeypatch.setattr(control, broken, fail)
 
-    watch = Watch(timetable(), outlook)
-    moved = eventually(watch.look, timeout=10.0)
+    watch = LeaseMonitor(shared_schedule(), outlook)
+    moved = eventually(watch.check, timeout=10.0)
 
-    assert (moved, outlook.fresh().asked) == (1, True)
+    assert (moved, outlook.latest().has_commands) == (1, True)
 
 
 def test_the_end_of_a_claim_is_noticed_five_seconds_late_at_most(
     redis_url: str, settings: Any
 ) -> None:
-    claims, queue = Claims(), get_queue()
-    claims.look()
-    nothing = claims.calm()
+    claims, queue = ClaimMonitor(), get_queue()
+    claims.check()
+    nothing = claims.idle_for()
     queue.push("c", [("a", 1)])
     queue.claim("c", worker="w", lease=3)
 
-    claims.look()
-    soon = claims.calm()
+    claims.check()
+    soon = claims.idle_for()
     settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT = 1.0
-    claims.look()
+    claims.check()
 
-    assert (nothing, 7.0 < soon < 8.1, claims.calm()) == (15.0, True, 6.0)
+    assert (nothing, 7.0 < soon < 8.1, claims.idle_for()) == (15.0, True, 6.0)
 
 
 def test_a_claim_that_has_ended_is_returned_and_ends_the_calm(redis_url: str) -> None:
-    claims, queue = Claims(), get_queue()
+    claims, queue = ClaimMonitor(), get_queue()
     queue.push("c", [("a", 1)])
     queue.claim("c", worker="w", lease=60)
     queue.expire_leases(["w"])
 
-    assert (claims.look(), claims.calm(), queue.waiting("c")) == (1, 0.0, 1)
+    assert (claims.check(), claims.idle_for(), queue.waiting("c")) == (1, 0.0, 1)

@@ -14,8 +14,8 @@ from django.core.management import call_command
 from django_simpletask3.monitoring import health
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
-from django_simpletask3.worker.maintenance.pacing import Pass
-from django_simpletask3.worker.node.heartbeat_file import Heartbeat
+from django_simpletask3.worker.maintenance.pacing import JobRun
+from django_simpletask3.worker.node.heartbeat_file import LivenessFile
 from django_simpletask3.worker.node.status import Node
 from tests.eventually import eventually
 from tests.testapp.models import Scripted
@@ -47,7 +47,7 @@ def a_node(**more: Any) -> Node:
         "missing": 0,
         "replaced": 0,
         "counts": {"succeeded": 3},
-        "chores": {"expired": Pass(began=now, ended=now)},
+        "chores": {"expired": JobRun(began=now, ended=now)},
     }
     return Node(**{**known, **more})
 
@@ -111,7 +111,7 @@ def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path
     "more",
     [
         pytest.param({"missing": 1}, id="a process is missing"),
-        pytest.param({"chores": {"expired": Pass(began=1.0)}}, id="nobody does the chores"),
+        pytest.param({"chores": {"expired": JobRun(began=1.0)}}, id="nobody does the chores"),
     ],
 )
 def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
@@ -119,7 +119,7 @@ def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
 ) -> None:
     path = tmp_path / "beat.json"
 
-    Heartbeat(path).beat(a_node(**more))
+    LivenessFile(path).write(a_node(**more))
 
     assert not path.exists()
     assert judged(path)[0] == 1
@@ -127,11 +127,11 @@ def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
 
 def test_one_beat_is_enough_for_a_while(tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
-    heartbeat = Heartbeat(path)
-    heartbeat.beat(a_node())
+    heartbeat = LivenessFile(path)
+    heartbeat.write(a_node())
     path.unlink()
 
-    heartbeat.beat(a_node())
+    heartbeat.write(a_node())
 
     assert not path.exists()
 

@@ -15,7 +15,7 @@ from django_simpletask3.states import Status
 from django_simpletask3.worker.node import supervisor as module
 from django_simpletask3.worker.node.banner import banner
 from django_simpletask3.worker.node.supervisor import Supervisor
-from django_simpletask3.worker.process import Plan
+from django_simpletask3.worker.process import ProcessPlan
 from tests.eventually import eventually
 from tests.testapp.models import Elsewhere, Invoice
 from tests.worker.conftest import Start
@@ -33,13 +33,13 @@ def test_the_banner_asks_no_database(redis_url: str) -> None:
 def short_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Children that write down whom they are to recover, and die of it twice; the folder."""
 
-    def live(plan: Plan, worker: str, counters: Any) -> NoReturn:
+    def live(plan: ProcessPlan, worker: str, counters: Any) -> NoReturn:
         number = len(list(tmp_path.iterdir()))
         told = json.dumps({"worker": worker, "predecessors": plan.predecessors})
         (tmp_path / str(number)).write_text(told)
         os._exit(9 if number < 2 else 0)
 
-    monkeypatch.setattr(module, "live", live)
+    monkeypatch.setattr(module, "child_main", live)
     return tmp_path
 
 
