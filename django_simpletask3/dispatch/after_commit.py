@@ -46,7 +46,7 @@ class CommitHook:
             message = TaskMessage.of(task, takes_over=takes_over)
         except Exception:
             # Recovery looks after the row, and nobody else waits for it.
-            _logger.exception("bell_not_made model=%s pk=%s", task._meta.label, task.pk)
+            _logger.exception("message_not_built model=%s pk=%s", task._meta.label, task.pk)
             return
         earlier = self.messages.get(message.id)
         self.messages[message.id] = (

@@ -74,7 +74,7 @@ def push_messages(messages: Iterable[TaskMessage]) -> bool:
     try:
         _push_by_channel(due)
     except QueueUnavailable as error:
-        _logger.warning("bell_failed tasks=%s error=%s", len(due), error)
+        _logger.warning("push_failed tasks=%s error=%s", len(due), error)
         _schedule_recheck(due)
         return False
     return True
@@ -123,7 +123,7 @@ def _schedule_recheck(messages: Iterable[TaskMessage]) -> None:
             rows.update(check_at=clock.now(using))
         except DatabaseError as error:
             # The row keeps the deadline it was born with; recovery comes to it a little later.
-            _logger.warning("bell_not_postponed model=%s error=%s", root._meta.label, error)
+            _logger.warning("recheck_not_scheduled model=%s error=%s", root._meta.label, error)
 
 
 def cancel_messages(channels: Mapping[str, str]) -> None:
@@ -137,4 +137,4 @@ def cancel_messages(channels: Mapping[str, str]) -> None:
             with _available_queue() as queue:
                 queue.cancel_many(channel, list(keys))
         except QueueUnavailable as error:
-            _logger.warning("withdraw_failed channel=%s error=%s", channel, error)
+            _logger.warning("cancel_messages_failed channel=%s error=%s", channel, error)

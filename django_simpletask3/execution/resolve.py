@@ -107,7 +107,7 @@ def _postpone_check(tasks: Iterable[SimpleTask], using: str) -> None:
 
 
 def _dead_letter(message: Message, reason: str) -> None:
-    _logger.error("message_buried id=%s reason=%s", message.id, reason)
+    _logger.error("message_dead_lettered id=%s reason=%s", message.id, reason)
     get_queue().dead_letter(message, reason)
 
 

@@ -108,7 +108,7 @@ class Transport(SimQ):  # type: ignore[misc]
                 try:
                     return command()
                 except (redis.ConnectionError, redis.TimeoutError):
-                    logger.debug("Redis did not answer, trying once more", exc_info=True)
+                    logger.debug("redis_command_repeated", exc_info=True)
             return command()
 
     @contextmanager

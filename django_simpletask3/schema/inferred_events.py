@@ -15,7 +15,7 @@ from ..ledger.projection import Projection
 from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
 
 ACTOR = "migrate"
-REASON = "was there before its events"
+REASON = "older than its events"
 
 #: The kind that brings a row to each status.
 _LAST_KINDS = {EVENTS[kind].target: kind for kind in kinds_where(lambda spec: spec.is_inferable)}

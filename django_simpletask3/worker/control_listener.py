@@ -60,12 +60,13 @@ class ControlListener:
 
     def _follow(self, said: Iterable[OperatorCommand]) -> None:
         paused = frozenset(one.target for one in said if one.action == control.PAUSE)
-        for label in sorted(paused ^ self._paused):
-            word = "queue_paused" if label in paused else "queue_resumed"
-            _logger.info("%s model=%s worker=%s", word, label, self._worker)
+        for label in sorted(paused - self._paused):
+            _logger.info("queue_paused model=%s worker=%s", label, self._worker)
+        for label in sorted(self._paused - paused):
+            _logger.info("queue_resumed model=%s worker=%s", label, self._worker)
         self._paused = paused
         if any(one.action == control.STOP and one.target == self._worker for one in said):
-            _logger.info("stop_asked worker=%s", self._worker)
+            _logger.info("stop_requested worker=%s", self._worker)
             control.acknowledge_stop(self._worker)
             self._stop()
 

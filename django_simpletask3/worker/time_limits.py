@@ -45,5 +45,5 @@ class TimeLimits:
             run.function_call.interrupt(TimeLimitExceeded)
         if over >= GIVE_UP_AFTER and run.function_call.is_entered:
             label = run.task._meta.label
-            _logger.error("body_cannot_be_ended model=%s pk=%s", label, run.task.pk)
+            _logger.error("task_function_not_interrupted model=%s pk=%s", label, run.task.pk)
             self._give_up(run)

@@ -137,7 +137,7 @@ class MaintenanceLoop:
             # The others go on; this one is tried again a little later each time.
             self._shared.fail(name)
             unforeseen = not isinstance(error, SimpleTaskError | Error)
-            _logger.warning("chore_failed chore=%s error=%s", name, error, exc_info=unforeseen)
+            _logger.warning("job_failed job=%s error=%s", name, error, exc_info=unforeseen)
             connections.close_all()
         else:
             calm = min(chore.idle_for(), options.simq_timeout_task_recovery_interval)

@@ -89,7 +89,7 @@ class LeaseMonitor:
                 self._told_at[using] = time.monotonic()
             return glance
         except Error as error:
-            _logger.warning("glance_failed database=%s error=%s", using, error)
+            _logger.warning("due_check_failed database=%s error=%s", using, error)
             return None
 
 
@@ -98,7 +98,7 @@ def _command_database() -> str | None:
     try:
         return control.command_database()
     except Exception as error:
-        _logger.warning("instructions_not_found error=%s", error)
+        _logger.warning("commands_unreadable error=%s", error)
         return None
 
 

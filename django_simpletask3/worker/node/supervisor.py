@@ -177,7 +177,7 @@ class Supervisor:
         # One that dies early may not have recovered yet what those before it held.
         before = child.predecessors if failures else ()
         predecessors = (*before, (child.worker, code))[-_MAX_PREDECESSORS:]
-        _logger.error("child_died worker=%s exit=%s lived=%.1f", child.worker, code, lived)
+        _logger.error("child_died worker=%s exit=%s seconds=%.1f", child.worker, code, lived)
         if self._burst and failures > _MAX_FAILURES:
             self._exit = FAILED
             return
