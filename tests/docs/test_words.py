@@ -14,6 +14,7 @@ from django_simpletask3.ledger.projection import PROJECTED
 from django_simpletask3.models import SimpleTask, TaskEvent, permissions
 from django_simpletask3.models.queryset import TaskQuerySet
 from django_simpletask3.states import AUDIT_ONLY, TRANSITIONS, EventKind, Status
+from django_simpletask3.worker.maintenance import jobs
 from tests.docs.pages import DOCS, README, README_ZH, Page, reference, words
 from tests.project.sources import PACKAGE, ROOT
 from tests.testapp.models import Invoice
@@ -173,6 +174,13 @@ def test_the_command_has_a_page() -> None:
 @pytest.mark.parametrize("page", [README, README_ZH, reference("command")], ids=str)
 def test_the_exit_codes_are_told(page: Page) -> None:
     assert {row[0] for row in page.rows if row[0].isdigit()} == EXIT_CODES
+
+
+def test_every_maintenance_job_is_explained() -> None:
+    section = reference("command").text.split("### Maintenance jobs")[1].split("\n### ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+
+    assert {name for row in rows for name in words(row)} == set(jobs.shared_schedule().read())
 
 
 def test_every_action_of_the_admin_is_explained() -> None:

@@ -1,8 +1,8 @@
-"""The test app with migrations, which protect its events in the database."""
+"""The app whose events the database protects."""
 
 from django.apps import AppConfig
 
 
-class MigratedAppConfig(AppConfig):
+class ShelfConfig(AppConfig):
     name = "tests.migrated_app"
     label = "migrated_app"

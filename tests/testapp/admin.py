@@ -1,4 +1,4 @@
-"""Register every model of the testapp in the admin."""
+"""Every model of the testapp in the admin, as a project would register its own."""
 
 from django.contrib import admin
 
@@ -9,7 +9,7 @@ from tests.testapp.models import Invoice
 
 @admin.register(Invoice)
 class InvoiceAdmin(SimpleTaskAdmin):
-    """Adds columns of the model to those of SimpleTaskAdmin."""
+    """Own columns stand beside ours."""
 
     list_display = (*SimpleTaskAdmin.list_display, "amount")
     list_filter = (*SimpleTaskAdmin.list_filter, "fails")
