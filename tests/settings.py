@@ -75,7 +75,7 @@ DATABASES = {
     alias: database(DATABASE_URL, alias, RUN, RUN_FOLDER) for alias in ("default", "other")
 }
 DATABASE_ROUTERS = [
-    "tests.migrated_app.routers.ShelfRouter",
+    "tests.migrated_app.routers.MigratedAppRouter",
     "tests.testapp.routers.ElsewhereRouter",
 ]
 

@@ -17,8 +17,8 @@ from tests.testapp.models import TextKeyed
 _numbers = itertools.count(1)
 
 #: Other apps of the tests have models for purposes of their own.
-ZOO = [model for model in task_models() if model._meta.app_label == "testapp"]
-TABLES = table_models(ZOO)
+TASK_MODELS = [model for model in task_models() if model._meta.app_label == "testapp"]
+TABLES = table_models(TASK_MODELS)
 #: The ways to every state, taken from a newly saved task.
 WAYS: dict[Status, list[EventKind]] = {
     Status.PENDING: [],

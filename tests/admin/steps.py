@@ -25,7 +25,7 @@ LIFT = "django_simpletask3_lift_for_selected"
 EXPORT = "django_simpletask3_export_for_selected"
 CONFIRMED = {"django_simpletask3_confirmed": "yes"}
 
-ZOO = sorted(
+TASK_MODELS = sorted(
     (model for model in admin.site._registry if issubclass(model, SimpleTask)),
     key=lambda model: model.__name__,
 )

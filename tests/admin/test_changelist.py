@@ -14,7 +14,7 @@ from django_simpletask3.admin import changelist
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import ZOO, make, step, text, url
+from tests.admin.steps import TASK_MODELS, make, step, text, url
 from tests.testapp.models import Invoice, TextKeyed
 
 
@@ -46,7 +46,7 @@ def test_more_rows_take_no_more_queries(superuser) -> None:
     assert len(many) == len(few)
 
 
-@pytest.mark.parametrize("model", ZOO)
+@pytest.mark.parametrize("model", TASK_MODELS)
 def test_results_are_not_read_for_the_list(superuser, model) -> None:
     step(make(model), Status.SUCCESS)
 

@@ -20,7 +20,7 @@ from tests.admin.steps import (
     LIFT,
     RESET,
     RETRY,
-    ZOO,
+    TASK_MODELS,
     kinds,
     post_action,
     ready,
@@ -155,7 +155,7 @@ def test_a_permission_declared_for_the_whole_app_counts(staff, pending_task, act
     assert f"{action}_for_selected" in dict(offered)
 
 
-@pytest.mark.parametrize("model", ZOO)
+@pytest.mark.parametrize("model", TASK_MODELS)
 @pytest.mark.parametrize("action", {deed.permission for deed in ACTIONS})
 @pytest.mark.django_db
 def test_every_task_model_has_its_permissions(model, action) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.states import Status
-from tests.admin.steps import ZOO, kinds, make, step, text, told, url
+from tests.admin.steps import TASK_MODELS, kinds, make, step, text, told, url
 from tests.testapp.models import (
     Customer,
     ForeignInvoice,
@@ -23,7 +23,7 @@ from tests.testapp.models import (
     UuidKeyed,
 )
 
-each_model = pytest.mark.parametrize("model", ZOO)
+each_model = pytest.mark.parametrize("model", TASK_MODELS)
 
 
 def filled_in(page) -> dict[str, object]:

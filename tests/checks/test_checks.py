@@ -12,7 +12,7 @@ from django_simpletask3.conf.options import PREFIX, all_options
 from django_simpletask3.ledger.event import event_model_of
 from django_simpletask3.queue import parse
 from tests.conf.test_options import BAD
-from tests.steps import ZOO, label_of
+from tests.steps import TASK_MODELS, label_of
 from tests.testapp.models import ByDefault, ByPath, Invoice, Reminder
 
 pytestmark = pytest.mark.django_db  # checks of JSON columns ask the database
@@ -83,7 +83,9 @@ def test_an_executor_that_cannot_be_imported_is_named_with_the_cause(
 
 
 def test_an_executor_that_is_no_function_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ByPath, "django_simpletask3_executor", "tests.testapp.scripts.WEIRD")
+    monkeypatch.setattr(
+        ByPath, "django_simpletask3_executor", "tests.testapp.scripts.UNUSUAL_VALUES"
+    )
 
     (error,) = found()
 
@@ -148,7 +150,7 @@ def test_events_that_are_not_unique_by_task_and_sequence_are_an_error(
     assert (error.id, error.obj) == (own.EVENT_MODEL_ID, Reminder)
 
 
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_every_shape_of_model_is_sound(model: Any) -> None:
     found = [one for one in own.check_models([model._meta.app_config]) if one.obj is model]
 

@@ -29,8 +29,8 @@ from django_simpletask3.states import TRANSITIONS, EventKind, Status
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
 from tests.steps import (
+    TASK_MODELS,
     WAYS,
-    ZOO,
     brought,
     is_ringing,
     kinds,
@@ -74,7 +74,7 @@ def everything_waiting(channel: str) -> list[str]:
 
 
 @transactional
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_a_saved_task_rings_once(model: type[Any]) -> None:
     task = saved(model)
 
@@ -536,7 +536,7 @@ def test_every_move_sends_its_signals_after_the_commit(
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_the_sender_is_the_model_that_was_saved(model: type[Any], commit: Any, heard: Any) -> None:
     task = new(model)
     using = "other" if model is Elsewhere else "default"

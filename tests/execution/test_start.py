@@ -27,7 +27,7 @@ from django_simpletask3.models.registry import models_by_label
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status
-from tests.steps import ZOO, kinds, label_of, moved, row_of, saved, stream_of
+from tests.steps import TASK_MODELS, kinds, label_of, moved, row_of, saved, stream_of
 from tests.testapp.models import (
     Audited,
     AuditEntry,
@@ -53,7 +53,9 @@ pytestmark = [
 WORKER = "node:1:token"
 #: Only Django knows how to read their columns.
 ODD = [Document, Odd]
-ALONE = [m for m in ZOO if table_model(m) is m and len(models_by_label(m)) == 1 and m not in ODD]
+ALONE = [
+    m for m in TASK_MODELS if table_model(m) is m and len(models_by_label(m)) == 1 and m not in ODD
+]
 #: What a row says that was changed past us, although it has had but one event.
 CHANGED = {
     "status": Status.RUNNING,

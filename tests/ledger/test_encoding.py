@@ -23,7 +23,7 @@ from django_simpletask3.ledger.encoding import (
     to_json_value,
     type_name,
 )
-from tests.testapp.scripts import WEIRD, UnprintableError, UnrepresentableResult
+from tests.testapp.scripts import UNUSUAL_VALUES, UnprintableError, UnrepresentableResult
 
 KEPT: dict[str, Any] = {
     "nothing": None,
@@ -111,7 +111,7 @@ NASTY: dict[str, Any] = {
     "hostile text": HostileText("x"),
     "hostile class": HostileClass(),
     "hostile inside": [{"a": HostileText("x")}],
-    **{f"a weird {kind}": make() for kind, make in WEIRD.items()},
+    **{f"unusual: {kind}": make() for kind, make in UNUSUAL_VALUES.items()},
 }
 EVERYTHING = {**KEPT, **{name: value for name, (value, _) in MARKED.items()}, **NASTY}
 

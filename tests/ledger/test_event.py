@@ -15,7 +15,17 @@ from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.ledger.task_row import table_model
 from django_simpletask3.models import TaskEvent
 from django_simpletask3.states import EventKind, Status
-from tests.steps import TABLES, ZOO, brought, kinds, label_of, moved, row_of, saved, stream_of
+from tests.steps import (
+    TABLES,
+    TASK_MODELS,
+    brought,
+    kinds,
+    label_of,
+    moved,
+    row_of,
+    saved,
+    stream_of,
+)
 from tests.testapp import models as testapp
 from tests.testapp.models import Audited, AuditEntry, Invoice
 
@@ -61,7 +71,7 @@ def test_a_companion_stands_beside_its_model(model: type[Any]) -> None:
     assert companion.__mro__[1:3] == (TaskEvent, models.Model)
 
 
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_proxies_and_children_share_the_stream_of_their_root(model: type[Any]) -> None:
     root = table_model(model)
 
@@ -85,7 +95,7 @@ def test_an_event_model_of_its_own_may_have_columns_of_its_own() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_events_are_reached_from_the_task_and_the_task_from_its_events(model: type[Any]) -> None:
     task = brought(saved(model), Status.RUNNING)
 

@@ -9,7 +9,16 @@ import pytest
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.projection import PROJECTED, Projection, broken_links, fold
 from django_simpletask3.states import TRANSITIONS, EventKind, Holder, Status, kinds_where
-from tests.steps import ZOO, brought, label_of, moved, projection_of, row_of, saved, stream_of
+from tests.steps import (
+    TASK_MODELS,
+    brought,
+    label_of,
+    moved,
+    projection_of,
+    row_of,
+    saved,
+    stream_of,
+)
 from tests.testapp.models import Invoice
 
 #: Kinds that only the attempt that holds the lease records.
@@ -48,7 +57,7 @@ def lived(task: Any, seed: int, steps: int = 14) -> list[EventKind]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_whatever_happened_the_fold_of_the_stream_is_the_row(model: type[Any], seed: int) -> None:
     task = saved(model)
 

@@ -1,8 +1,8 @@
-"""The app whose events the database protects."""
+"""The test app with migrations, which protect its events in the database."""
 
 from django.apps import AppConfig
 
 
-class ShelfConfig(AppConfig):
+class MigratedAppConfig(AppConfig):
     name = "tests.migrated_app"
     label = "migrated_app"

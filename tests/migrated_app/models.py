@@ -1,4 +1,4 @@
-"""Task models with migrations, for the testapp has none."""
+"""Task models with migrations, which the testapp lacks."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from django_simpletask3.models import SimpleTask, TaskEvent, task_foreign_key
 
 
 class Book(SimpleTask):
-    """Its companion is protected."""
+    """Its generated event model is protected."""
 
     title = models.CharField(max_length=64, blank=True)
 
@@ -15,7 +15,7 @@ class Book(SimpleTask):
 
 
 class Scroll(SimpleTask):
-    """Has an event model of its own."""
+    """Has a custom event model."""
 
     django_simpletask3_event_model = "migrated_app.ScrollRecord"
 
@@ -24,7 +24,7 @@ class Scroll(SimpleTask):
 
 
 class ScrollRecord(TaskEvent):
-    """A name of its own for the table, which has to be quoted."""
+    """Has a custom table name that must be quoted."""
 
     task = task_foreign_key("migrated_app.Scroll")
     clerk = models.CharField(max_length=64, blank=True)
@@ -34,7 +34,7 @@ class ScrollRecord(TaskEvent):
 
 
 class Atlas(SimpleTask):
-    """Lives in the database ``other``."""
+    """Stored in the database ``other``."""
 
     def do_task(self) -> str:
         return "mapped"

@@ -1,4 +1,4 @@
-"""Atlases are in the database ``other``, everything else of the migrated_app is in ``default``."""
+"""Route Atlas to the database ``other`` and the rest of the migrated_app to ``default``."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db import models
 MOVED = {"atlas", "atlasevent"}
 
 
-class ShelfRouter:
+class MigratedAppRouter:
     def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
         is_moved = model._meta.app_label == "migrated_app" and model._meta.model_name in MOVED
         return "other" if is_moved else None

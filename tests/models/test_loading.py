@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db.postgresql.reader import _build_reader
 from django_simpletask3.models.loading import load_instances
-from tests.steps import ZOO, label_of, saved
+from tests.steps import TASK_MODELS, label_of, saved
 from tests.testapp.models import Invoice, Numbered, Odd, Secret
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -19,7 +19,7 @@ def said(task: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "model", [m for m in ZOO if m._meta.label != "testapp.Elsewhere"], ids=label_of
+    "model", [m for m in TASK_MODELS if m._meta.label != "testapp.Elsewhere"], ids=label_of
 )
 def test_rows_are_as_django_reads_them(model: Any) -> None:
     tasks = [saved(model) for _ in range(3)]

@@ -18,7 +18,7 @@ from django_simpletask3.models import SimpleTask
 from django_simpletask3.states import FINAL, EventKind, Status
 from tests.steps import (
     TABLES,
-    ZOO,
+    TASK_MODELS,
     brought,
     is_ringing,
     kinds,
@@ -61,7 +61,7 @@ def columns_written(made: CaptureQueriesContext) -> str:
     return update.partition("SET")[2].partition("WHERE")[0]
 
 
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_saving_a_new_task_of_any_shape_queues_it(model: type[Any], commit: Any) -> None:
     task = new(model)
 
@@ -75,7 +75,7 @@ def test_saving_a_new_task_of_any_shape_queues_it(model: type[Any], commit: Any)
     assert waiting(task) == 1
 
 
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_a_task_of_any_shape_lives_and_dies(model: type[Any]) -> None:
     task = brought(saved(model), Status.SUCCESS)
     task.reset()
@@ -582,7 +582,7 @@ def test_a_note_is_kept_in_any_state(status: Status) -> None:
     assert row_of(task).status == status
 
 
-@pytest.mark.parametrize("model", ZOO, ids=label_of)
+@pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 @pytest.mark.parametrize(
     "copied",
     [copy.copy, copy.deepcopy, lambda task: pickle.loads(pickle.dumps(task))],

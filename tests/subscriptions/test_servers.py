@@ -25,7 +25,7 @@ def diary(tmp_path: Path, follow: Follow) -> Any:
 
 
 def environment(path: Path, **more: str) -> dict[str, str]:
-    return {"SIMPLETASK3_TEST_DIARY": str(path), **more}
+    return {"SIMPLETASK3_TEST_EVENT_LOG": str(path), **more}
 
 
 def heard(path: Path) -> list[str]:
@@ -49,7 +49,7 @@ def test_a_server_killed_between_the_call_and_the_end_leaves_it_to_the_next(
     drain: Any,  # noqa: F811
 ) -> None:
     task = Invoice.objects.create()
-    stuck = start_server(**environment(diary, SIMPLETASK3_TEST_DIARY_HANGS="1"))
+    stuck = start_server(**environment(diary, SIMPLETASK3_TEST_EVENT_LOG_HANGS="1"))
     eventually(lambda: heard(diary) == [f"{task.pk} enqueue"])
 
     victims = group(stuck.pid)

@@ -1,4 +1,4 @@
-"""Every model of the testapp in the admin, as a project would register its own."""
+"""Register every model of the testapp in the admin."""
 
 from django.contrib import admin
 
@@ -9,7 +9,7 @@ from tests.testapp.models import Invoice
 
 @admin.register(Invoice)
 class InvoiceAdmin(SimpleTaskAdmin):
-    """Own columns stand beside ours."""
+    """Adds columns of the model to those of SimpleTaskAdmin."""
 
     list_display = (*SimpleTaskAdmin.list_display, "amount")
     list_filter = (*SimpleTaskAdmin.list_filter, "fails")

@@ -5,13 +5,13 @@ import os
 from django.apps import AppConfig
 
 
-class ZooConfig(AppConfig):
+class TestAppConfig(AppConfig):
     name = "tests.testapp"
     label = "testapp"
 
     def ready(self) -> None:
-        # A server started by a test has a subscriber if the test names a diary.
-        if path := os.environ.get("SIMPLETASK3_TEST_DIARY"):
-            from tests.testapp.subscribers import write_into
+        # A worker started by a test has a subscriber if the test names a file for its events.
+        if path := os.environ.get("SIMPLETASK3_TEST_EVENT_LOG"):
+            from tests.testapp.subscribers import subscribe_and_append_to
 
-            write_into(path)
+            subscribe_and_append_to(path)

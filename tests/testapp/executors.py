@@ -1,10 +1,10 @@
-"""Executors that are not in ``tasks.py``: named by a dotted path or given as a callable."""
+"""Executors outside ``tasks.py``, named by a dotted path or set as a callable."""
 
 from typing import Any
 
 
 def deliver(task: Any, **kwargs: Any) -> str:
-    """Write to a column of the task, as ``do_task`` may."""
+    """Assign a column of the task, as ``do_task`` may."""
     task.carrier = "by path"
     return f"delivered {task.pk}"
 

@@ -1,4 +1,4 @@
-"""One small task model per shape that a project may give its own."""
+"""One small task model for each form that a task model of a project may have."""
 
 import uuid
 from datetime import timedelta
@@ -12,7 +12,7 @@ from tests.testapp import executors, scripts
 
 
 class Invoice(SimpleTask):
-    """The plain one: columns of its own, a number of workers, a body."""
+    """An ordinary task model: columns, a number of threads, a task function."""
 
     django_simpletask3_worker_number = 2
 
@@ -48,7 +48,7 @@ class ForeignInvoice(Invoice):
 
 
 class Keyworded(SimpleTask):
-    """A body that takes whatever it is given."""
+    """The task function takes any keyword arguments."""
 
     def do_task(self, **kwargs: Any) -> list[str]:
         return sorted(kwargs)
@@ -63,7 +63,7 @@ class ByPath(SimpleTask):
 
 
 class ByCallable(SimpleTask):
-    """Executor given as a function, which a class attribute would bind."""
+    """Executor set as a function, which attribute access would bind."""
 
     django_simpletask3_executor = executors.collect
 
@@ -71,13 +71,13 @@ class ByCallable(SimpleTask):
 
 
 class ByDefault(SimpleTask):
-    """Neither body nor executor: ``tests.testapp.tasks.ByDefaultExecutor``."""
+    """Neither ``do_task`` nor executor: ``tests.testapp.tasks.ByDefaultExecutor``."""
 
     carrier = models.CharField(max_length=32, blank=True)
 
 
 class UuidKeyed(SimpleTask):
-    """The key is there before the row is."""
+    """The key is known before the row is inserted."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 
@@ -86,7 +86,7 @@ class UuidKeyed(SimpleTask):
 
 
 class TextKeyed(SimpleTask):
-    """The key is a text, which may hold a colon, a blank or an umlaut."""
+    """The key is a text, which may contain a colon, a space or an umlaut."""
 
     id = models.CharField(primary_key=True, max_length=64)
 
@@ -104,7 +104,7 @@ class Numbered(SimpleTask):
 
 
 class Reminder(SimpleTask):
-    """A Meta of its own that inherits nothing from SimpleTask's."""
+    """A Meta that does not inherit from SimpleTask's."""
 
     text = models.CharField(max_length=64, blank=True)
 
@@ -133,7 +133,7 @@ class VisibleManager(models.Manager["Secret"]):
 
 
 class Secret(SimpleTask):
-    """The default manager does not show every row; each must run all the same."""
+    """The default manager hides rows, which must run all the same."""
 
     hidden = models.BooleanField(default=True)
 
@@ -144,7 +144,7 @@ class Secret(SimpleTask):
 
 
 class Ledger(SimpleTask):
-    """A table name of its own."""
+    """A custom table name."""
 
     class Meta:
         db_table = "testapp_own_table"
@@ -154,7 +154,7 @@ class Ledger(SimpleTask):
 
 
 class Elsewhere(SimpleTask):
-    """Lives in the database ``other`` (routers.py)."""
+    """Stored in the database ``other`` (routers.py)."""
 
     task_biz_field = models.CharField(max_length=64, blank=True)
 
@@ -164,7 +164,7 @@ class Elsewhere(SimpleTask):
 
 
 class Shipment(SimpleTask):
-    """An abstract step between SimpleTask and the model."""
+    """An abstract model between SimpleTask and the model."""
 
     weight = models.FloatField(default=1.0)
 
@@ -176,11 +176,11 @@ class Shipment(SimpleTask):
 
 
 class Parcel(Shipment):
-    """Has its body from Shipment."""
+    """Inherits its task function from Shipment."""
 
 
 class Document(SimpleTask):
-    """Columns whose values are more than a scalar."""
+    """Columns whose values are not scalars."""
 
     upload = models.FileField(upload_to="documents", blank=True)
     labels = models.JSONField(default=dict, blank=True)
@@ -192,7 +192,7 @@ class Document(SimpleTask):
 
 
 class MirroredField(models.JSONField):
-    """A column that stands backwards in the database: a class of somebody's own says how."""
+    """A custom field, which stores text backwards in the database."""
 
     def get_prep_value(self, value: Any) -> Any:
         return value[::-1] if isinstance(value, str) else value
@@ -203,7 +203,7 @@ class MirroredField(models.JSONField):
 
 
 class Odd(SimpleTask):
-    """Columns that only Django knows to write, and one that the database computes."""
+    """Columns that only Django can serialize, and one that the database computes."""
 
     amount = models.IntegerField(default=0)
     span = models.DurationField(null=True, blank=True)
@@ -218,16 +218,16 @@ class Odd(SimpleTask):
 
 
 class Scripted(SimpleTask):
-    """Does what its script says (scripts.py), so that a test can drive another process."""
+    """Runs its script (scripts.py), so that a test can control another process."""
 
     script = models.JSONField(default=dict)
 
     def do_task(self) -> Any:
-        return scripts.play(self.script or {"do": "value"}, self.attempt)
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
 class Customer(models.Model):
-    """No task, but tasks of it go when it goes."""
+    """Not a task model; deleting a customer deletes its letters."""
 
     name = models.CharField(max_length=64)
 
@@ -248,7 +248,7 @@ class Letter(SimpleTask):
 
 
 class Dunning(SimpleTask):
-    """Goes when its invoice, which is a task too, goes."""
+    """Deleted by a cascade from its invoice, which is a task too."""
 
     invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, null=True, blank=True)
 
@@ -257,7 +257,7 @@ class Dunning(SimpleTask):
 
 
 class Receipt(models.Model):
-    """Keeps its invoice from being deleted."""
+    """Protects its invoice from deletion."""
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT)
 
@@ -266,7 +266,7 @@ class Receipt(models.Model):
 
 
 class Fleeting(SimpleTask):
-    """Kept for the blink of an eye."""
+    """Retained for one microsecond."""
 
     django_simpletask3_retention = {SimpleTask.SUCCESS: timedelta(microseconds=1)}
 
@@ -275,7 +275,7 @@ class Fleeting(SimpleTask):
 
 
 class Audited(SimpleTask):
-    """Has an event model of its own, with columns of its own."""
+    """Has a custom event model with additional columns."""
 
     django_simpletask3_event_model = "testapp.AuditEntry"
 
@@ -284,7 +284,7 @@ class Audited(SimpleTask):
 
 
 class AuditEntry(TaskEvent):
-    """The stream of Audited."""
+    """The event model of Audited."""
 
     task = task_foreign_key(Audited)
     reviewed = models.BooleanField(default=False)
@@ -297,18 +297,18 @@ class AuditEntry(TaskEvent):
 
 
 class Hurried(SimpleTask):
-    """Like ``Scripted``, but its bodies may not run for long."""
+    """Like ``Scripted``, with a time limit of 0.3 seconds."""
 
     django_simpletask3_time_limit = 0.3
 
     script = models.JSONField(default=dict)
 
     def do_task(self) -> Any:
-        return scripts.play(self.script or {"do": "value"}, self.attempt)
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
 class Attentive(SimpleTask):
-    """Runs until it is asked to stop, and leaves a file when it was; only its first attempt."""
+    """The first attempt runs until it should stop, and creates a file then."""
 
     folder = models.CharField(max_length=255, default="", blank=True)
 

@@ -1,4 +1,4 @@
-"""Send one task model, with its events, to the database ``other``, and allow another one there."""
+"""Route one task model and its events to the database ``other``; allow another one in both."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ PACKAGE = "django_simpletask3"
 
 
 class ElsewhereRouter:
-    """``Elsewhere`` lives in ``other``, the rest in ``default``; ``Reminder`` may be in both."""
+    """``Elsewhere`` is in ``other``, the rest in ``default``; ``Reminder`` may be in both."""
 
     def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
         return "other" if _is_moved(model._meta.app_label, model._meta.model_name) else None

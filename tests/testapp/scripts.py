@@ -1,4 +1,4 @@
-"""What a ``Scripted`` task can do: one function per word, taking the step's own arguments.
+"""The steps of a ``Scripted`` task: one function per step, called with its arguments.
 
 A script is one step or a list of them. A step is an object: ``do`` names the function, the rest
 are its arguments; ``attempt`` limits it to one attempt. The value of the last step is the result.
@@ -24,14 +24,14 @@ from django_simpletask3 import signals
 from tests.eventually import eventually
 
 
-def play(script: Any, attempt: int) -> Any:
-    """Do the steps in turn; the value of the last one."""
+def run_script(script: Any, attempt: int) -> Any:
+    """Run the steps in order; return the value of the last one."""
     value = None
     for step in script if isinstance(script, list) else [script]:
         arguments = dict(step)
-        word, only = arguments.pop("do"), arguments.pop("attempt", attempt)
-        if only == attempt:
-            value = WORDS[word](**arguments)
+        name, step_attempt = arguments.pop("do"), arguments.pop("attempt", attempt)
+        if step_attempt == attempt:
+            value = STEPS[name](**arguments)
     return value
 
 
@@ -44,12 +44,12 @@ def fail(error: str = "ValueError", message: str = "as written") -> None:
 
 
 def fail_undecodable() -> None:
-    """An exception whose text and arguments are bytes that no codec reads."""
+    """Raise an exception whose arguments are bytes that are not UTF-8."""
     b"\xff\xfe\x81".decode("utf-8")
 
 
 def fail_unprintable() -> None:
-    """An exception that raises when it is asked for its text."""
+    """Raise an exception whose ``__str__`` and ``__repr__`` raise."""
     raise UnprintableError
 
 
@@ -62,28 +62,28 @@ def interrupt() -> None:
 
 
 def kill(number: int = signal.SIGKILL) -> None:
-    """End the whole process that runs the body."""
+    """Send a signal to the process that runs the task function, and wait for it."""
     os.kill(os.getpid(), number)
     wait_for_ever()
 
 
 def exit_process(code: int = 9) -> None:
-    """Leave without cleaning up, as a crash in C code does."""
+    """Exit without cleanup, like a crash in C code."""
     os._exit(code)
 
 
-def tell_garbage() -> int:
-    """How many objects the garbage collector does not look at."""
+def count_frozen_objects() -> int:
+    """The number of objects that the garbage collector ignores."""
     return gc.get_freeze_count()
 
 
 def touch(path: str) -> None:
-    """Tell the test that the body is here."""
+    """Create a file, by which the test knows that the task function reached this step."""
     Path(path).touch()
 
 
 def append(path: str, text: str = "run") -> None:
-    """One line per execution, so that executions can be counted."""
+    """Append one line per execution, so that the test can count executions."""
     line = f"{text} {os.getpid()}\n".encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, line)
@@ -91,7 +91,7 @@ def append(path: str, text: str = "run") -> None:
 
 
 def wait(path: str, timeout: float = 60.0) -> None:
-    """Run until the test makes the file."""
+    """Wait until the test creates the file."""
     eventually(Path(path).exists, timeout=timeout)
 
 
@@ -99,8 +99,8 @@ def wait_for_ever() -> None:
     eventually(lambda: False, timeout=3600.0)
 
 
-def refuse_to_end() -> None:
-    """Go on whatever is raised here."""
+def ignore_exceptions() -> None:
+    """Keep running despite exceptions that are raised in this thread."""
     while True:
         try:
             wait_for_ever()
@@ -109,25 +109,25 @@ def refuse_to_end() -> None:
 
 
 def exit_on(signal: str) -> None:
-    """From now on a receiver of ``signal`` in this process leaves Python."""
+    """Connect a receiver of ``signal`` that calls ``sys.exit`` in this process."""
     getattr(signals, signal).connect(lambda **_: sys.exit(3), weak=False)
 
 
 def wait_on(signal: str, path: str) -> None:
-    """From now on a receiver of ``signal`` in this process waits until the test makes the file."""
+    """Connect a receiver of ``signal`` that waits until the test creates the file."""
     getattr(signals, signal).connect(lambda **_: wait(path), weak=False)
 
 
 def end_thread(name: str) -> None:
-    """End another thread of this process when it next does something."""
+    """Raise SystemExit in another thread of this process."""
     [thread] = [thread for thread in threading.enumerate() if thread.name == name]
     ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
 
 
-def weird(kind: str = "object") -> Any:
-    """A result that JSON has no word for."""
-    return WEIRD[kind]()
+def unusual_value(kind: str = "object") -> Any:
+    """A result that JSON cannot represent, or hardly."""
+    return UNUSUAL_VALUES[kind]()
 
 
 class UnprintableError(Exception):
@@ -143,19 +143,19 @@ class UnrepresentableResult:
 
 
 def _cyclic() -> list[Any]:
-    ring: list[Any] = []
-    ring.append(ring)
-    return ring
+    items: list[Any] = []
+    items.append(items)
+    return items
 
 
 def _deep() -> list[Any]:
-    pit: list[Any] = []
+    nested: list[Any] = []
     for _ in range(100_000):
-        pit = [pit]
-    return pit
+        nested = [nested]
+    return nested
 
 
-WEIRD: dict[str, Callable[[], Any]] = {
+UNUSUAL_VALUES: dict[str, Callable[[], Any]] = {
     "object": object,
     "class": lambda: UnrepresentableResult,
     "unrepresentable": UnrepresentableResult,
@@ -178,7 +178,7 @@ WEIRD: dict[str, Callable[[], Any]] = {
     "generator": lambda: (number for number in range(3)),
 }
 
-WORDS: dict[str, Callable[..., Any]] = {
+STEPS: dict[str, Callable[..., Any]] = {
     "value": value,
     "raise": fail,
     "raise undecodable": fail_undecodable,
@@ -189,12 +189,12 @@ WORDS: dict[str, Callable[..., Any]] = {
     "exit process": exit_process,
     "touch": touch,
     "append": append,
-    "tell garbage": tell_garbage,
+    "count frozen objects": count_frozen_objects,
     "wait": wait,
     "wait for ever": wait_for_ever,
-    "refuse to end": refuse_to_end,
+    "ignore exceptions": ignore_exceptions,
     "exit on": exit_on,
     "wait on": wait_on,
     "end thread": end_thread,
-    "weird": weird,
+    "unusual value": unusual_value,
 }

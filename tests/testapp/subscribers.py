@@ -1,4 +1,4 @@
-"""A durable subscriber for servers that tests start."""
+"""A durable subscriber for workers that tests start."""
 
 import os
 from typing import Any
@@ -8,12 +8,15 @@ from tests.testapp.models import Invoice
 from tests.testapp.scripts import append, wait_for_ever
 
 
-def write_into(path: str) -> None:
-    """Note every event of an invoice, and then, if that is asked for, hang."""
+def subscribe_and_append_to(path: str) -> None:
+    """Subscribe a handler that appends each event of an invoice to ``path``.
 
-    def note(task: Any, event: Any) -> None:
+    With SIMPLETASK3_TEST_EVENT_LOG_HANGS it then waits for ever.
+    """
+
+    def append_event(task: Any, event: Any) -> None:
         append(path, f"{event.task_id} {event.kind}")
-        if os.environ.get("SIMPLETASK3_TEST_DIARY_HANGS"):
+        if os.environ.get("SIMPLETASK3_TEST_EVENT_LOG_HANGS"):
             wait_for_ever()
 
-    subscribe("testapp", Invoice)(note)
+    subscribe("testapp", Invoice)(append_event)

@@ -1,9 +1,9 @@
-"""Where a task without ``do_task`` and without a named executor finds its own."""
+"""The default module of executors, for a task with neither ``do_task`` nor an executor."""
 
 from typing import Any
 
 
 def ByDefaultExecutor(task: Any, **kwargs: Any) -> str:  # noqa: N802
-    """The name is the model's with ``Executor`` behind it."""
+    """Its name is the name of the model followed by ``Executor``."""
     task.carrier = "by default"
     return f"shipped {task.pk}"

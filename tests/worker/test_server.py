@@ -18,7 +18,7 @@ from tests.eventually import eventually
 from tests.redis_servers import RedisServer
 from tests.testapp import models as testapp
 from tests.testapp.models import Hurried, Invoice, Scripted
-from tests.testapp.scripts import WEIRD
+from tests.testapp.scripts import UNUSUAL_VALUES
 from tests.worker.conftest import Start
 
 Drain = Callable[..., str]
@@ -166,8 +166,8 @@ def test_a_wrong_argument_is_one_clear_error(
 
 def test_results_that_json_has_no_word_for_are_kept_or_marked(drain: Drain) -> None:
     tasks = {
-        kind: Scripted.objects.create(script={"do": "weird", "kind": kind})
-        for kind in sorted(WEIRD)
+        kind: Scripted.objects.create(script={"do": "unusual value", "kind": kind})
+        for kind in sorted(UNUSUAL_VALUES)
     }
 
     drain()
@@ -176,7 +176,7 @@ def test_results_that_json_has_no_word_for_are_kept_or_marked(drain: Drain) -> N
     assert {kind: task.status for kind, task in found.items()} == dict.fromkeys(
         tasks, Status.SUCCESS
     )
-    assert found["decimal"].result_data == WEIRD["decimal"]()
+    assert found["decimal"].result_data == UNUSUAL_VALUES["decimal"]()
     assert found["set"].result_data == {1, 2}
     assert found["object"].result_data[TAG] == "repr"
     assert found["cyclic"].result_data != found["deep"].result_data
@@ -499,7 +499,7 @@ def test_a_body_that_cannot_be_ended_costs_its_process_and_no_other_task(
     go, here = tmp_path / "go", tmp_path / "here"
     script = [{"do": "touch", "path": str(here)}, {"do": "wait", "path": str(go)}]
     neighbour = Scripted.objects.create(script=script)
-    stubborn = Hurried.objects.create(script={"do": "refuse to end", "attempt": 1})
+    stubborn = Hurried.objects.create(script={"do": "ignore exceptions", "attempt": 1})
     start_server("--models", "testapp.Hurried,testapp.Scripted")
 
     eventually(lambda: status_of(stubborn) == Status.SUCCESS, timeout=40)

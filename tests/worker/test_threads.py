@@ -194,7 +194,7 @@ def test_many_lanes_that_cannot_finish_end_together_when_the_time_is_up(
 
 
 def test_the_garbage_collector_looks_at_nothing_that_was_there_before(drain: Any) -> None:
-    task = Scripted.objects.create(script={"do": "tell garbage"})
+    task = Scripted.objects.create(script={"do": "count frozen objects"})
 
     drain()
 

@@ -23,7 +23,7 @@ from tests.admin.steps import (
     LIFT,
     RESET,
     RETRY,
-    ZOO,
+    TASK_MODELS,
     kinds,
     make,
     post_action,
@@ -86,7 +86,7 @@ def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> N
     assert told(response) == [SAID[action, status]]
 
 
-@pytest.mark.parametrize("model", ZOO)
+@pytest.mark.parametrize("model", TASK_MODELS)
 @pytest.mark.parametrize("action", MOVING)
 def test_the_actions_work_on_every_model(superuser, model, action) -> None:
     task = ready(make(model), action)

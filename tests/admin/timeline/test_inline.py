@@ -15,7 +15,7 @@ from django_simpletask3.ledger.fields import KIND
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import ZOO, kinds, make, step, text, url
+from tests.admin.steps import TASK_MODELS, kinds, make, step, text, url
 from tests.testapp.models import Audited, Invoice
 
 
@@ -25,7 +25,7 @@ def shown(response) -> list[int]:
     return [form.instance.sequence for form in formset.formset.initial_forms]
 
 
-@pytest.mark.parametrize("model", ZOO)
+@pytest.mark.parametrize("model", TASK_MODELS)
 def test_every_task_has_its_timeline(superuser, model) -> None:
     task = step(make(model), Status.SUCCESS)
 

@@ -1,4 +1,4 @@
-"""Empty the tables between tests, twenty times as fast as Django's own command of this name."""
+"""Empty the tables between tests, twenty times as fast as Django's ``flush``."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from django.db import connections, transaction
 
 from django_simpletask3.management.commands.flush import flushing
 
-FOR_GOOD = {Permission._meta.db_table, ContentType._meta.db_table}
+KEPT = {Permission._meta.db_table, ContentType._meta.db_table}
 
 
 class Command(flush.Command):
-    """Django truncates every table and makes all permissions anew; here they stay."""
+    """Keeps permissions and content types, which Django would delete and create again."""
 
     def handle(self, *args: Any, database: str, **options: Any) -> None:
         connection = connections[database]
@@ -24,5 +24,5 @@ class Command(flush.Command):
             transaction.atomic(using=database),
             connection.cursor() as cursor,
         ):
-            for name in set(names) - FOR_GOOD:
+            for name in set(names) - KEPT:
                 cursor.execute(f"DELETE FROM {connection.ops.quote_name(name)}")
