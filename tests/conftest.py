@@ -51,7 +51,10 @@ def uses_database(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test with a database has all of them."""
+    """Give each test with a database all of them; mark tests that use no server."""
+    for item in items:
+        if not uses_database(item) and "redis_url" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.serverless)
     for item in filter(uses_database, items):
         mark = item.get_closest_marker("django_db")
         wanted = {"databases": "__all__"} | (mark.kwargs if mark else {})
