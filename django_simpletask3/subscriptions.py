@@ -1,4 +1,4 @@
-"""Delivering events to those who must hear of them: at least once, in the order of each task."""
+"""Deliver events to durable subscribers: at least once, in order for each task."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import Error, connections, router
-from django.db.models import Exists, F, OuterRef
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from .conf.backoff import exponential_delay
 from .conf.options import options
 from .context import following_event
 from .db import clock
-from .ledger.event import events_of
+from .ledger.event import TaskEvent, events_of
 from .ledger.outbox import Delivery, all_deliveries
 from .ledger.subscribers import Subscriber, registered_subscribers, subscribe
 from .ledger.task_row import task_reference
 from .models.loading import load_tasks
-from .models.registry import databases_of, table_models
+from .models.registry import each_table
 from .models.task import SimpleTask
 
 __all__ = [
@@ -42,30 +43,30 @@ _ERROR_LIMIT = 4000
 
 
 class _Undeliverable(Exception):
-    """The event cannot be delivered, however often it is tried."""
+    """No attempt can deliver the event."""
 
 
 def deliver(
     limit: int = 100, worker: str = "", may_go_on: Callable[[], bool] = lambda: True
 ) -> int:
-    """Deliver what is due, at most ``limit`` events per database; how many handlers were called.
+    """Deliver due events, at most ``limit`` per database; return the number of handler calls.
 
-    Any number of processes may do so at once: each delivery is claimed for the length of a lease
-    (``DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT``), and free again when that ends. A handler that
-    takes longer is called a second time meanwhile. ``may_go_on`` is asked before each call. A
-    database that fails is logged and stops no other.
+    Any number of processes may call it at once: it claims each delivery for
+    ``DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT`` seconds. A handler that takes longer may be called
+    again meanwhile. Delivery ends as soon as ``may_go_on()`` is false. A database that fails is
+    logged and does not stop the others.
     """
     return _sum_over_databases(lambda using: _deliver_from(using, limit, worker, may_go_on))
 
 
 def retry(deliveries: Iterable[Delivery]) -> int:
-    """Make deliveries due at once, dead ones too, with all attempts before them; how many.
+    """Make ``deliveries`` due now, dead ones included, and reset their attempts.
 
-    One that somebody is delivering just now is left alone.
+    Returns the number of deliveries. Those that a worker is delivering are skipped.
     """
     count = 0
     for delivery in deliveries:
-        using = delivery._state.db or "default"
+        using = delivery._state.db or DEFAULT_DB_ALIAS
         claimable = all_deliveries(using).filter(
             pk=delivery.pk, due_time=delivery.due_time, worker=""
         )
@@ -74,28 +75,28 @@ def retry(deliveries: Iterable[Delivery]) -> int:
 
 
 def release_dead_workers(workers: Iterable[str]) -> int:
-    """Make due at once what processes had claimed that are known to be dead; how many."""
+    """Make due the deliveries of ``workers``, which are known to be dead; return their number."""
     names = list(workers)
     return _sum_over_databases(lambda using: _release_claims(using, names)) if names else 0
 
 
 def release_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
-    """As ``abandoned``, of processes of this machine that are gone."""
+    """Make due the deliveries of dead processes of this machine; return their number."""
     return _sum_over_databases(
         lambda using: _release_claims(using, filter(is_known_dead, _claiming_workers(using)))
     )
 
 
 def _databases() -> list[str]:
-    """The databases that may have something for the subscribers of this process."""
+    """The databases that may hold deliveries to the subscribers of this process."""
     if not registered_subscribers():
         return []
-    aliases = {using for root in table_models() for using in databases_of(root)}
+    aliases = {using for _root, using in each_table()}
     return sorted(using for using in aliases if router.allow_migrate_model(using, Delivery))
 
 
 def _sum_over_databases(operation: Callable[[str], int]) -> int:
-    """The sum over all databases; one that fails is logged."""
+    """Sum ``operation`` over all databases; a database that fails is logged and counts 0."""
     total = 0
     for using in _databases():
         try:
@@ -123,14 +124,15 @@ def _deliver_from(using: str, limit: int, worker: str, may_go_on: Callable[[], b
     for delivery in _due_deliveries(using, limit):
         if not may_go_on():
             break
-        if (until := _claim(delivery, using, worker)) is not None:
-            _settle(delivery, using, until)
+        lease_end = _claim(delivery, using, worker)
+        if lease_end is not None:
+            _deliver_claimed(delivery, using, lease_end)
             calls += 1
     return calls
 
 
 def _due_deliveries(using: str, limit: int) -> list[Delivery]:
-    """What is due and the first of its line: nothing of its task waits before it, dead or not."""
+    """Due deliveries with no earlier delivery, dead or alive, of the same task and subscriber."""
     earlier = all_deliveries(using).filter(
         subscription=OuterRef("subscription"),
         model=OuterRef("model"),
@@ -144,35 +146,22 @@ def _due_deliveries(using: str, limit: int) -> list[Delivery]:
 
 
 def _claim(delivery: Delivery, using: str, worker: str) -> datetime | None:
-    """Claim it for a lease: until when, or None if somebody else was first."""
-    until = clock.after(using, options.simq_running_timeout)
+    """Claim the delivery and return the lease end; None if another process claimed it first."""
+    lease_end = clock.after(using, options.simq_running_timeout)
     unclaimed = all_deliveries(using).filter(pk=delivery.pk, due_time=delivery.due_time)
-    claimed = unclaimed.update(due_time=until, worker=worker, attempts=F("attempts") + 1)
-    return until if claimed else None
+    claimed = unclaimed.update(due_time=lease_end, worker=worker, attempts=F("attempts") + 1)
+    return lease_end if claimed else None
 
 
-def _settle(delivery: Delivery, using: str, until: datetime) -> None:
-    """Call the handler; then the delivery is gone, due again later, or dead."""
+def _deliver_claimed(delivery: Delivery, using: str, lease_end: datetime) -> None:
+    """Call the handler, then delete the delivery, postpone it, or mark it dead."""
     subscriber = registered_subscribers()[delivery.subscription]
-    claim = all_deliveries(using).filter(pk=delivery.pk, due_time=until)
-    attempts = delivery.attempts + 1
-    began = time.monotonic()
+    claim = all_deliveries(using).filter(pk=delivery.pk, due_time=lease_end)
+    started = time.monotonic()
     try:
-        _call(subscriber, delivery, using)
+        _call_handler(subscriber, delivery, using)
     except BaseException as error:  # sys.exit() in a handler does not end the server
-        is_over = isinstance(error, _Undeliverable) or attempts >= subscriber.max_attempts
-        delay = exponential_delay(attempts, cap=_MAX_DELAY)
-        due = None if is_over else clock.after(using, delay)
-        claim.update(due_time=due, worker="", last_error=_error_text(error))
-        _logger.warning(
-            "delivery_failed subscription=%s task=%s sequence=%s attempt=%s dead=%s error=%s",
-            delivery.subscription,
-            f"{delivery.model}:{delivery.task_key}",
-            delivery.sequence,
-            attempts,
-            is_over,
-            error,
-        )
+        _postpone_or_give_up(claim, delivery, subscriber, error)
     else:
         claim.delete()
         _logger.debug(
@@ -180,39 +169,62 @@ def _settle(delivery: Delivery, using: str, until: datetime) -> None:
             delivery.subscription,
             f"{delivery.model}:{delivery.task_key}",
             delivery.sequence,
-            time.monotonic() - began,
+            time.monotonic() - started,
         )
 
 
-def _call(subscriber: Subscriber, delivery: Delivery, using: str) -> None:
-    root, pk = _root(delivery.model), delivery.task_key
-    try:
-        event = events_of(root, using).filter(task=pk, sequence=delivery.sequence).first()
-    except (ValueError, ValidationError):
-        event = None
-    if event is None:
-        raise _Undeliverable(
-            "The event is not there any more: it was pruned, or its key has another form."
-        )
+def _postpone_or_give_up(
+    claim: QuerySet[Delivery], delivery: Delivery, subscriber: Subscriber, error: BaseException
+) -> None:
+    attempts = delivery.attempts + 1
+    is_dead = isinstance(error, _Undeliverable) or attempts >= subscriber.max_attempts
+    delay = exponential_delay(attempts, cap=_MAX_DELAY)
+    due_time = None if is_dead else clock.after(claim.db, delay)
+    claim.update(due_time=due_time, worker="", last_error=_error_text(error))
+    _logger.warning(
+        "delivery_failed subscription=%s task=%s sequence=%s attempt=%s dead=%s error=%s",
+        delivery.subscription,
+        f"{delivery.model}:{delivery.task_key}",
+        delivery.sequence,
+        attempts,
+        is_dead,
+        error,
+    )
+
+
+def _call_handler(subscriber: Subscriber, delivery: Delivery, using: str) -> None:
+    root = _model_of(delivery)
+    event = _event_of(delivery, root, using)
     task = next(iter(load_tasks(root, using, [event.task_id])), None)
-    instance = task or _placeholder_task(root, using)
+    instance = task or _unsaved_task(root, using)
     name = task_reference(instance, event.task_id)
     with following_event(name, f"subscription {subscriber.name}", f"{name} #{event.sequence}"):
         subscriber.handler(task, event)
 
 
-def _placeholder_task(root: type[SimpleTask], using: str) -> SimpleTask:
+def _model_of(delivery: Delivery) -> type[SimpleTask]:
+    try:
+        return cast("type[SimpleTask]", apps.get_model(delivery.model))
+    except (LookupError, ValueError):
+        raise _Undeliverable(f"The model {delivery.model} no longer exists.") from None
+
+
+def _event_of(delivery: Delivery, root: type[SimpleTask], using: str) -> TaskEvent:
+    stream = events_of(root, using)
+    event: TaskEvent | None = None
+    with suppress(ValueError, ValidationError):  # the key cannot be one of this model
+        event = stream.filter(task=delivery.task_key, sequence=delivery.sequence).first()
+    if event is None:
+        raise _Undeliverable(
+            "The event no longer exists: it was pruned, or the type of the model's key has changed."
+        )
+    return event
+
+
+def _unsaved_task(root: type[SimpleTask], using: str) -> SimpleTask:
     task = root()
     task._state.db = using
     return task
-
-
-def _root(label: str) -> type[SimpleTask]:
-    try:
-        model: Any = apps.get_model(label)
-    except (LookupError, ValueError):
-        raise _Undeliverable(f"There is no model {label} any more.") from None
-    return model  # type: ignore[no-any-return]
 
 
 def _error_text(error: BaseException) -> str:

@@ -94,7 +94,7 @@ def _audit(result: CheckResult) -> None:
     """The package's own audit must find nothing either."""
     for root, using in {(table_model(model), "default") for model in MODELS.values()}:
         for one in audit(root, using):
-            text = f"{one.model} {one.task} #{one.sequence} {one.problem}: {one.what}"
+            text = f"{one.model} {one.task} #{one.sequence} {one.problem}: {one.detail}"
             result.add_violation("audit", text)
 
 

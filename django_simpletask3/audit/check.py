@@ -1,4 +1,4 @@
-"""Whether every row says what its events say, and every stream is as it was written."""
+"""Audit task tables: each row must match its events, and each stream must be unchanged."""
 
 from __future__ import annotations
 
@@ -15,55 +15,52 @@ from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
-from ..states import EventKind, Status
+from ..states import EventKind
 from ..transitions import writer
+from ..transitions.transition import has_no_events
 from . import readers
 
 REASON = "audit"
 
 ADVICE = {
-    DiscrepancyKind.GAP: (
-        "Compare with a backup or an exported bundle: events were removed or renumbered."
-    ),
-    DiscrepancyKind.DIGEST: "Compare with a backup or an exported bundle: the event was changed.",
+    DiscrepancyKind.GAP: ("Compare with a backup or an export: events were removed or renumbered."),
+    DiscrepancyKind.DIGEST: "Compare with a backup or an export: the event was changed.",
     DiscrepancyKind.ARROW: (
-        "Compare with a backup or an exported bundle: this cannot have happened."
+        "Compare with a backup or an export: no correct program writes such events."
     ),
     DiscrepancyKind.TWICE: (
-        "Compare with a backup or an exported bundle: this cannot have happened."
+        "Compare with a backup or an export: no correct program writes such events."
     ),
     DiscrepancyKind.ERASED: (
-        "Compare with a backup: a payload was erased past erase() and the pruner."
+        "Compare with a backup: a payload was erased, but not by erase() or by pruning."
     ),
-    DiscrepancyKind.TAIL: (
-        "Compare with a backup or an exported bundle: the last events were removed."
-    ),
-    DiscrepancyKind.ROW: "The events are intact: --repair makes the row say what they say.",
+    DiscrepancyKind.TAIL: ("Compare with a backup or an export: the last events were removed."),
+    DiscrepancyKind.ROW: "The events are intact: --repair sets the row to what they say.",
     DiscrepancyKind.RESULT: (
-        "Compare with a backup, or reset() the task: the row was changed past it."
+        "Compare with a backup, or reset() the task: the row was changed without an event."
     ),
-    DiscrepancyKind.STREAM: "If the row came past save() (fixture, SQL): --repair records it as "
-    "adopted. Else its whole stream was removed: compare with a backup.",
-    DiscrepancyKind.ORPHAN: "The row was deleted past delete(): restore it from a backup, or let "
-    "--repair record that it is gone.",
+    DiscrepancyKind.STREAM: "If the row was written without save() (fixture, SQL), --repair "
+    "adopts it. Otherwise its whole stream was removed: compare with a backup.",
+    DiscrepancyKind.ORPHAN: "The row was deleted without delete(): restore it from a backup, or "
+    "record its deletion with --repair.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with one task, and what to do; ``repaired`` if that was done."""
+    """One discrepancy of one task; ``repaired`` if the audit has repaired it."""
 
     model: str
     database: str
     task: str
     sequence: int
     problem: DiscrepancyKind
-    what: str
+    detail: str
     repaired: bool = False
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """How to resolve the discrepancy."""
         return ADVICE[self.problem]
 
 
@@ -75,14 +72,14 @@ def audit(
     repair: bool = False,
     on_tasks: Callable[[int], None] = lambda tasks: None,
 ) -> Iterator[Finding]:
-    """Examine all tasks of ``root`` in ``using``, or those with an event from ``since`` on.
+    """Check all tasks of ``root`` in ``using``, or those with an event from ``since`` on.
 
-    In batches, while everything goes on: what looks wrong is looked at again under the row's lock.
-    Memory does not grow with the tables. ``on_tasks`` is told how many tasks each batch had.
+    Works in batches while workers run: a task with a discrepancy is checked again under a row lock.
+    Memory does not grow with the tables. ``on_tasks`` is called with the size of each batch.
 
-    With ``repair``, a row that disagrees with an intact stream is made to say what the stream says,
-    a row without events is adopted, and a row that is gone is recorded as deleted, each by an event
-    with the reason ``audit``. Nothing else is touched.
+    With ``repair``, a row that differs from an intact stream is set to what the stream says, a row
+    without events is adopted, and a missing row is recorded as deleted, each by an event with the
+    reason ``audit``. Nothing else is changed.
     """
     batches = (
         readers.keys(root, using)
@@ -96,7 +93,7 @@ def audit(
 
 
 def tasks_to_examine(root: type[SimpleTask], using: str) -> int:
-    """How many rows there are: nearly the number of tasks that ``audited`` will tell."""
+    """The number of rows: about the number of tasks that ``audit`` will check."""
     return rows_of(root, using).count()
 
 
@@ -111,7 +108,7 @@ def _suspects(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[An
 
 
 def _confirm(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Iterator[Finding]:
-    """What is still wrong with a task while nobody can move it."""
+    """Check a task again while its row is locked, and repair it if asked to."""
     with transaction.atomic(using=using):
         writer.lock(root, using, [pk])
         row = next(iter(readers.rows(root, using, [pk])), None)
@@ -136,12 +133,12 @@ def _confirm(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Itera
 def _repair(
     root: type[SimpleTask], using: str, pk: Any, row: dict[str, Any] | None, checker: StreamChecker
 ) -> bool:
-    data = {"found": [one.detail for one in checker.discrepancies]}
+    data = {"found": [discrepancy.detail for discrepancy in checker.discrepancies]}
     task: Any = root()
     task.pk = pk
     task._state.adding, task._state.db = False, using
-    problems = {one.problem for one in checker.discrepancies}
-    if row is not None and problems == {DiscrepancyKind.STREAM} and _has_no_events(row):
+    problems = {discrepancy.problem for discrepancy in checker.discrepancies}
+    if row is not None and problems == {DiscrepancyKind.STREAM} and has_no_events(row):
         writer.apply(task, EventKind.NOTE, using=using, reason=REASON, data=data)
     elif row is not None and checker.is_intact and checker.projection.status is not None:
         writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
@@ -152,10 +149,6 @@ def _repair(
     else:
         return False
     return True
-
-
-def _has_no_events(row: dict[str, Any]) -> bool:
-    return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
 def _check_stream(events: Iterable[TaskEvent], row: dict[str, Any] | None) -> StreamChecker:

@@ -1,4 +1,4 @@
-"""Streams as a file that proves itself: JSON Lines, as ``proofs`` reads them."""
+"""Export event streams to a file that ``verify`` can check: JSON Lines with a digest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .verify import FIELDS, FORMAT, Manifest
 
 
 class ExportWriter:
-    """Writes a bundle; to be closed, or it proves nothing."""
+    """Writes an export; only ``close`` makes it verifiable."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -30,7 +30,7 @@ class ExportWriter:
         self._write_line({"format": FORMAT, "version": __version__, "time": now})
 
     def write_tasks(self, root: type[SimpleTask], using: str, pks: list[Any]) -> None:
-        """Write the whole streams of these tasks, with what their rows say."""
+        """Write the complete streams of these tasks, with the columns of their rows."""
         rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
         streams = groupby(readers.streams(root, using, pks), attrgetter("task_id"))
         for pk, events in streams:
@@ -48,7 +48,7 @@ class ExportWriter:
             self._events += count
 
     def close(self) -> Manifest:
-        """Write the last line."""
+        """Write the last line, and return it."""
         manifest = Manifest(self._streams, self._events, self._digest.hexdigest())
         self._file.write(_json(asdict(manifest)) + "\n")
         self._file.flush()
@@ -76,10 +76,10 @@ def export_streams(
     until: datetime | None = None,
     keys: list[Any] | None = None,
 ) -> Manifest:
-    """Write the streams of ``tables`` to ``file``: those of the tasks ``keys``, or of all.
+    """Write the streams of ``tables`` to ``file``: of the tasks with ``keys``, or of all.
 
-    With ``since`` or ``until``, of the tasks to which something happened in that time; a stream is
-    written as a whole, for part of a chain proves nothing.
+    With ``since`` or ``until``, write only tasks that have an event in that time. Streams are
+    always complete: a part of a digest chain cannot be verified.
     """
     writer = ExportWriter(file)
     for root, using in tables:

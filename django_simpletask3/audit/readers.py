@@ -1,4 +1,4 @@
-"""The rows and streams of one table, read in batches: memory does not grow with the table."""
+"""Read the rows and streams of a task table in batches, so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..ledger.projection import Projection
 from ..models.task import SimpleTask
 from ..states import EventKind
 
-#: Rows that are held in memory at a time, with their results; and events.
+#: How many rows, with their results, and how many events are in memory at a time.
 ROW_BATCH_SIZE, EVENT_BATCH_SIZE = 100, 1000
 
 
 def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
-    """The keys of all rows, then of all streams whose row is gone."""
+    """Yield the keys of all rows, then those of all streams without a row, in batches."""
     table, streams = _tables(root, using)
     yield from _key_batches(table.order_by("pk").values_list("pk", flat=True), "pk")
     existing = table.filter(pk=OuterRef("task_id"))
@@ -32,18 +32,18 @@ def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
 def keys_changed_between(
     root: type[SimpleTask], using: str, since: datetime | None, until: datetime | None = None
 ) -> Iterator[list[Any]]:
-    """The keys of the tasks with an event from ``since`` until before ``until``."""
+    """Yield the keys of the tasks with an event from ``since`` until before ``until``."""
     bounds = {"event_time__gte": since, "event_time__lt": until}
     bounds = {name: bound for name, bound in bounds.items() if bound is not None}
     _, streams = _tables(root, using)
-    # All kinds are named for the index of kind and time.
+    # Naming all kinds lets the database use the index of kind and time.
     events = streams.filter(kind__in=list(EventKind), **bounds)
     pks = events.order_by("task_id").values_list("task_id", flat=True).distinct()
     yield from _key_batches(pks, "task_id")
 
 
 def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """The projected columns of these rows, as dicts; ``result_text`` is the result as stored."""
+    """Yield the projected columns of these rows; ``result_text`` is the result as stored."""
     text = ExpressionWrapper(F("result_data"), output_field=models.TextField())
     table, _ = _tables(root, using)
     names = ("pk", *Projection._fields, "error_data", "result_text")
@@ -51,7 +51,7 @@ def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dic
 
 
 def streams(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[TaskEvent]:
-    """The streams of these tasks, one after the other, read in pages however long they are."""
+    """Yield the streams of these tasks, one after the other, read in pages."""
     stream, remaining = events_of(root, using), list(pks)
     while remaining:
         page = list(stream.filter(task__in=remaining)[:EVENT_BATCH_SIZE])
@@ -72,13 +72,13 @@ def _remaining_events(stream: models.QuerySet[Any], after: int) -> Iterator[Task
 def _tables(
     root: type[SimpleTask], using: str
 ) -> tuple[models.QuerySet[Any, Any], models.QuerySet[Any, Any]]:
-    """All rows and all events, past managers that may hide some."""
+    """All rows and all events; the managers of the models could hide some."""
     event_model: Any = event_model_of(root)
     return models.QuerySet(root, using=using), models.QuerySet(event_model, using=using)
 
 
 def _key_batches(queryset: models.QuerySet[Any], column: str) -> Iterator[list[Any]]:
-    """Batches of ``keys``, which are in order; the last costs as much as the first."""
+    """Split ``queryset``, ordered by ``column``, into batches, none of which costs more."""
     pks = list(queryset[:ROW_BATCH_SIZE])
     while pks:
         yield pks

@@ -1,8 +1,8 @@
-"""Whether an exported file of streams is as it was written: read without a database.
+"""Verify an exported file of event streams, without a database.
 
-The first line says what it is; then, for each task, a line per event and a line that closes the
-stream; the last line has the digest of all lines before it. Whoever keeps that digest elsewhere
-knows later that the file is the one that was written.
+The first line names the format. For each task follow one line per event and one line that ends the
+stream. The last line has the digest of all lines before it: an auditor who keeps that digest
+elsewhere can prove later that the file is unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..ledger.stream_check import StreamChecker
 
 FORMAT = "django-simpletask3 streams 1"
 
-#: What is written of an event.
+#: The exported fields of an event.
 FIELDS = (
     "sequence",
     "kind",
@@ -40,7 +40,7 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a bundle holds; ``digest`` is over all of its lines but the last."""
+    """The numbers of streams and events; ``digest`` covers all lines but the last."""
 
     streams: int
     events: int
@@ -49,19 +49,18 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Something in a bundle that is not as it was written, at a line of the file."""
+    """A line of an export that is not as it was written."""
 
     line: int
     task: str
-    what: str
+    detail: str
 
 
 def verify_export(file: Iterable[str]) -> Iterator[Flaw | Manifest]:
-    """What is wrong with a bundle, without asking a database; in the end its manifest.
+    """Yield the flaws of an export, then its manifest.
 
-    The manifest is that of the lines that are there; none comes if the file has no last line. Every
-    chain is examined as the audit does it,
-    and the row's columns as they were when the bundle was written.
+    The manifest is computed from the lines; it is not yielded if the last line is missing. Digest
+    chains are checked as the audit does, against the columns of the rows at the time of the export.
     """
     reader = _Reader()
     for line in file:
@@ -70,7 +69,7 @@ def verify_export(file: Iterable[str]) -> Iterator[Flaw | Manifest]:
 
 
 class _Reader:
-    """Hears the lines of a bundle one after the other."""
+    """Checks the lines of an export one after the other."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -80,7 +79,7 @@ class _Reader:
         self._manifest: Manifest | None = None
 
     def read(self, line: str) -> Iterator[Flaw]:
-        """The next line; what is wrong there."""
+        """Yield the flaws of the next line."""
         self._line_number += 1
         record = _parse_line(line)
         yield from (
@@ -89,15 +88,15 @@ class _Reader:
         self._digest.update(line.encode())
 
     def finish(self) -> Flaw | Manifest:
-        """There are no more lines."""
-        missing = "the last line is missing: the file was cut"
+        """Return the manifest, or the flaw that it is missing."""
+        missing = "the last line is missing: the file was truncated"
         return self._manifest or Flaw(self._line_number + 1, self._current_task, missing)
 
     def _flaws(self, record: dict[str, Any] | None) -> Iterator[str]:
         if self._manifest is not None:
-            yield "something stands after the last line"
+            yield "there is a line after the last line"
         elif record is None or (self._line_number == 1 and record.get("format") != FORMAT):
-            yield "this is no line of a bundle"
+            yield "this is not a line of an export"
         elif "streams" in record:
             yield from self._check_manifest(record)
         elif "row" in record:
@@ -112,7 +111,7 @@ class _Reader:
         try:
             self._checker.feed(ExportedEvent(record))
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            yield f"this is no event: {error}"
+            yield f"this is not an event: {error}"
 
     def _check_row(self, record: dict[str, Any]) -> Iterator[str]:
         self._current_task = _task_label(record)
@@ -121,7 +120,7 @@ class _Reader:
         try:
             self._checker.compare(_parse_row(record["row"]))
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-            yield f"this is no row: {error}"
+            yield f"this is not a row: {error}"
         for discrepancy in self._checker.discrepancies:
             yield f"#{discrepancy.sequence} {discrepancy.problem}: {discrepancy.detail}"
         self._checker, self._stream_events = StreamChecker(), 0
@@ -131,11 +130,11 @@ class _Reader:
         manifest = Manifest(self._streams, self._events, self._digest.hexdigest())
         self._manifest = manifest
         if record != asdict(manifest):
-            yield f"the last line tells of {record}, the lines before it are {manifest}"
+            yield f"the last line is {record}, but the lines before it are {manifest}"
 
 
 class ExportedEvent:
-    """An event of a bundle, with the words of the event it was."""
+    """An exported event, with the attributes of TaskEvent."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self._task = record.get("task")
@@ -150,7 +149,7 @@ class ExportedEvent:
             raise AttributeError(name) from None
 
     def expected_digest(self, previous: str) -> str:
-        """As that of TaskEvent."""
+        """Same as ``TaskEvent.expected_digest``."""
         fields = {name: value for name, value in self._fields.items() if name != "digest"}
         return chained_digest(previous, task=self._task, **fields)
 

@@ -1,4 +1,4 @@
-"""What the commands ask for alike: which task models, from when on, and who is asking."""
+"""Arguments that several commands share: task models, times and the acting user."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..models.task import SimpleTask
 
 
 def select_models(labels: list[str] | None) -> list[type[SimpleTask]]:
-    """The task models called ``labels`` (also several with commas), or all of them."""
+    """The task models with these labels, each of which may be a comma-separated list, or all."""
     models_by_label = {model._meta.label_lower: model for model in task_models()}
     if not models_by_label:
-        raise CommandError("There is no task model: subclass SimpleTask in an installed app.")
+        raise CommandError("There is no task model. Subclass SimpleTask in an installed app.")
     if not labels:
         return list(models_by_label.values())
     requested = [label.strip() for part in labels for label in part.split(",") if label.strip()]
     unknown = [label for label in requested if label.lower() not in models_by_label]
     if unknown:
         names = ", ".join(sorted(model._meta.label for model in models_by_label.values()))
-        raise CommandError(f"No such task model: {', '.join(unknown)}. There are: {names}.")
+        raise CommandError(f"No such task model: {', '.join(unknown)}. Choose from: {names}.")
     return [models_by_label[label.lower()] for label in requested]
 
 
 def parse_time(text: str) -> datetime:
-    """A date or a time in ISO 8601, in the current time zone unless it names one."""
+    """Parse a date or time in ISO 8601, in the current time zone unless it names another."""
     try:
         parsed: Any = parse_datetime(text)
         if parsed is None and (day := parse_date(text)) is not None:
@@ -39,12 +39,12 @@ def parse_time(text: str) -> datetime:
     except ValueError:
         parsed = None
     if parsed is None:
-        raise ArgumentTypeError(f"{text!r} is no time: write 2026-01-31 or 2026-01-31T08:30")
+        raise ArgumentTypeError(f"{text!r} is not a time: write 2026-01-31 or 2026-01-31T08:30")
     return parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)
 
 
 def operator() -> str:
-    """The user of the operating system, as the actor of what a command does."""
+    """The user of the operating system, who is the actor of the command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -1,4 +1,4 @@
-"""Letting go of what is old enough: finished tasks, their payloads, streams of deleted tasks."""
+"""Prune old data: finished tasks, their payloads, and streams of deleted tasks."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ _KINDS_WITH_PAYLOAD = kinds_where(lambda spec: bool(spec.carries - {Payload.RESU
 
 @dataclass(slots=True)
 class PruneResult:
-    """What one rule did to one table; ``held`` and ``protected`` ones were left alone."""
+    """The numbers for one rule and table; tasks ``on_hold`` or ``protected`` were not pruned."""
 
     model: str
     database: str
     rule: Rule
-    gone: int = 0
+    pruned: int = 0
     events: int = 0
-    held: int = 0
+    on_hold: int = 0
     protected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
-    """How to go about it: in batches of ``size`` tasks, for ``reason``; a ``dry_run`` counts only.
+    """Prune in batches of ``size`` tasks, for ``reason``; a ``dry_run`` only counts them.
 
-    ``on_batch`` is told the sum so far after each batch; ``may_go_on`` is asked before each.
+    ``on_batch`` is called after each batch with the result so far. Pruning ends as soon as
+    ``may_go_on()`` is false.
     """
 
     size: int = 500
@@ -65,26 +66,33 @@ class PruneOptions:
 def prune(
     task_models: Collection[type[SimpleTask]] | None = None, options: PruneOptions = PruneOptions()
 ) -> Iterator[PruneResult]:
-    """Let go of what the models' ``django_simpletask3_retention`` says; what each rule did.
+    """Prune by the models' ``django_simpletask3_retention``; yield the result of each rule.
 
-    Each batch is a transaction with its tombstone: a kill loses and halves nothing, and any number
-    of processes may do it at once. Tasks that are on hold stay, and those that a foreign key
-    protects. Where nothing is old enough, nothing is written.
+    Each batch is one transaction, tombstone included: a process that is killed leaves no batch half
+    done, and any number of processes may prune at once. Tasks that are on legal hold or protected
+    by a foreign key are kept. If nothing is old enough, nothing is written.
     """
+    for root, rule in _rules(task_models):
+        for using in databases_of(root):
+            if not options.may_go_on():
+                return
+            result = PruneResult(root._meta.label, using, rule)
+            _apply_rule(root, result, options)
+            yield result
+
+
+def _rules(
+    task_models: Collection[type[SimpleTask]] | None,
+) -> Iterator[tuple[type[SimpleTask], Rule]]:
     for root in table_models(task_models):
         for rule in parse_rules(root.django_simpletask3_retention):
-            for using in databases_of(root):
-                if not options.may_go_on():
-                    return
-                result = PruneResult(root._meta.label, using, rule)
-                _apply_rule(root, result, options)
-                yield result
+            yield root, rule
 
 
 def prune_due(may_go_on: Callable[[], bool] = lambda: True) -> int:
-    """Let go of everything that is due, for a server; how many tasks.
+    """Prune all tables, as a worker does, and return the number of tasks.
 
-    A table whose database fails is logged and stops no other.
+    A table whose database fails is logged and does not stop the others.
     """
     with acting_as(REASON):
         return sum(_prune_table(root, may_go_on) for root in table_models())
@@ -94,14 +102,14 @@ def _prune_table(root: type[SimpleTask], may_go_on: Callable[[], bool]) -> int:
     count = 0
     try:
         for result in prune([root], PruneOptions(may_go_on=may_go_on)):
-            count += result.gone
-            if result.gone:
+            count += result.pruned
+            if result.pruned:
                 _logger.info(
                     "pruned model=%s database=%s rule=%s tasks=%s",
                     result.model,
                     result.database,
                     result.rule,
-                    result.gone,
+                    result.pruned,
                 )
     except Error as error:
         _logger.warning("retention_failed model=%s error=%s", root._meta.label, error)
@@ -113,9 +121,9 @@ def _apply_rule(root: type[SimpleTask], result: PruneResult, options: PruneOptio
     for pks in _batches(root, result, options.size):
         held_pks = pks_on_hold(root, result.database, pks)
         prunable_pks = [pk for pk in pks if pk not in held_pks]
-        result.held += len(held_pks)
+        result.on_hold += len(held_pks)
         if options.dry_run:
-            result.gone += len(prunable_pks)
+            result.pruned += len(prunable_pks)
         elif prunable_pks:
             _delete_or_split(root, result, prunable_pks, options.reason)
         options.on_batch(result)
@@ -124,20 +132,20 @@ def _apply_rule(root: type[SimpleTask], result: PruneResult, options: PruneOptio
 
 
 def _batches(root: type[SimpleTask], result: PruneResult, size: int) -> Iterator[list[Any]]:
-    """The keys of what is old enough, oldest first: by an index, never counted from the start."""
+    """Yield the keys to which the rule applies, oldest first; each page starts at an index."""
     candidates, moment, key = _prunable(root, result)
     candidates = candidates.order_by(moment, key)
     after_page = Q()
     while page := list(candidates.filter(after_page).values_list(key, moment)[:size]):
         yield [pk for pk, _ in page]
         pk, last_time = page[-1]
-        # By key, too: many may have ended at one instant. Those that stay are passed by.
+        # By key, too: many tasks may have ended at one instant, and some are not deleted.
         after_page = Q(**{f"{moment}__gt": last_time}) | Q(**{moment: last_time, f"{key}__gt": pk})
         after_page &= Q(**{f"{moment}__gte": last_time})
 
 
 def _prunable(root: type[SimpleTask], result: PruneResult) -> tuple[Any, str, str]:
-    """What the rule speaks of, the column of its time, and that of its key."""
+    """The rows to which the rule applies, and the names of their time and key columns."""
     rule, using = result.rule, result.database
     event_model: Any = event_model_of(root)
     streams: Any = models.QuerySet(event_model, using=using)
@@ -161,7 +169,7 @@ def _prunable(root: type[SimpleTask], result: PruneResult) -> tuple[Any, str, st
 def _delete_or_split(
     root: type[SimpleTask], result: PruneResult, pks: Sequence[Any], reason: str
 ) -> None:
-    """Let a batch go in one transaction; one by one if something in it may not be deleted."""
+    """Prune a batch in one transaction; one by one if one of its tasks may not be deleted."""
     try:
         _delete_batch(root, result, pks, reason)
     except (ProtectedError, RestrictedError, TaskHeld):
@@ -180,18 +188,18 @@ def _delete_batch(
         if rule.target is PruneTarget.PAYLOAD:
             writer.lock(root, using, pks)
             tasks = [task for task in load_tasks(root, using, pks) if task.status == rule.status]
-            result.gone += erase(tasks, reason, str(rule)) if tasks else 0
+            result.pruned += erase(tasks, reason, str(rule)) if tasks else 0
             return
         with transaction.atomic(using=using):
             count, events = _delete_rows_and_streams(root, result, pks, reason)
-    result.gone += count
+    result.pruned += count
     result.events += events
 
 
 def _delete_rows_and_streams(
     root: type[SimpleTask], result: PruneResult, pks: Sequence[Any], reason: str
 ) -> tuple[int, int]:
-    """Delete rows and streams under a tombstone; how many, and how many events."""
+    """Delete tasks with their streams, under a tombstone; the numbers of tasks and of events."""
     using, rule = result.database, result.rule
     writer.lock(root, using, pks)
     digests = _still_prunable(root, result, pks)
@@ -211,7 +219,7 @@ def _delete_rows_and_streams(
 
 
 def _delete(tasks: Sequence[SimpleTask], using: str) -> None:
-    """As a queryset deletes, with everything that follows from it; raises what protects them."""
+    """Delete as a queryset does, with cascades. Raises ProtectedError or RestrictedError."""
     by_model: dict[type[SimpleTask], list[SimpleTask]] = {}
     for task in tasks:
         by_model.setdefault(type(task), []).append(task)
@@ -229,7 +237,7 @@ def _time_span(streams: Any) -> tuple[Any, Any]:
 def _still_prunable(
     root: type[SimpleTask], result: PruneResult, pks: Sequence[Any]
 ) -> dict[Any, str]:
-    """The last digests of those that nobody has moved, held or brought back meanwhile."""
+    """The last digest of each task that has not been changed, held or restored meanwhile."""
     using, rule = result.database, result.rule
     excluded = pks_on_hold(root, using, pks)
     if rule.status is None:

@@ -1,4 +1,4 @@
-"""How long a task model keeps its finished tasks: the rules of ``django_simpletask3_retention``."""
+"""Parse ``django_simpletask3_retention``: how long a task model keeps its finished tasks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, Status
 
-#: Names the streams whose rows were deleted.
+#: The key for the streams of deleted tasks.
 DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``what`` goes of tasks that have been in ``status`` for ``age``; None: of deleted ones."""
+    """Prune ``target`` of tasks that have had ``status`` for ``age``; None: of deleted tasks."""
 
     target: PruneTarget
     status: Status | None
@@ -28,14 +28,14 @@ class Rule:
 
 
 def parse_rules(declared: Any) -> list[Rule]:
-    """The rules that ``declared`` means; None means none. Raises ValueError, with what to write.
+    """Return the rules in ``declared``; none if it is None. Raises ValueError if it is invalid.
 
-    Payloads come first, so that what is erased and deleted at once is told of as erased.
+    Rules for payloads come first: a task that is due for both is erased, then deleted.
     """
     if declared is None:
         return []
     if not isinstance(declared, Mapping):
-        raise ValueError(f"it is {declared!r}; write a mapping of a final status to an age")
+        raise ValueError(f"it is {declared!r}; write a mapping of final statuses to ages")
     parsed_rules = [
         rule
         for key, value in declared.items()
@@ -55,7 +55,7 @@ def _parse_status_rules(status: Status | None, value: Any) -> list[Rule]:
     )
     if not value or (unknown := value.keys() - steps):
         listing = ", ".join(sorted(map(str, unknown))) if value else "nothing"
-        raise ValueError(f"it says {listing}; the steps are {' and '.join(steps)}")
+        raise ValueError(f"it has {listing}; the steps are {' and '.join(steps)}")
     return [Rule(steps[step], status, _parse_age(age)) for step, age in value.items()]
 
 
@@ -65,7 +65,7 @@ def _parse_status(key: Any) -> Status | None:
     if type(key) in (int, Status) and key in FINAL:
         return Status(key)
     names = ", ".join(f"Status.{status.name}" for status in sorted(FINAL))
-    raise ValueError(f"{key!r} is no final status; the keys are {names} and {DELETED!r}")
+    raise ValueError(f"{key!r} is not a final status; the keys are {names} and {DELETED!r}")
 
 
 def _parse_age(value: Any) -> timedelta:
@@ -73,4 +73,4 @@ def _parse_age(value: Any) -> timedelta:
         value = timedelta(seconds=value)
     if isinstance(value, timedelta) and value > timedelta(0):
         return value
-    raise ValueError(f"{value!r} is no age; write a timedelta, or seconds, above 0")
+    raise ValueError(f"{value!r} is not an age; write a timedelta, or seconds, above 0")

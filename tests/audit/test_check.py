@@ -78,7 +78,7 @@ def test_repairing_puts_right_what_intact_events_can_tell_and_leaves_the_rest(na
         assert left == []
         last = stream_of(task)[-1]
         assert last.reason == "audit"
-        assert last.data["found"] == [one.what for one in found]
+        assert last.data["found"] == [one.detail for one in found]
     else:
         assert [one.problem for one in left] == [one.problem for one in found]
         assert len(stream_of(task)) == before
@@ -219,7 +219,7 @@ def command(*words: str) -> tuple[str, int]:
 def test_the_command_is_content_when_nothing_is_wrong() -> None:
     lived(Invoice)
 
-    assert command() == ("2 tasks examined: nothing is wrong.\n", 0)
+    assert command() == ("2 tasks checked: nothing is wrong.\n", 0)
 
 
 def test_the_command_tells_what_is_wrong_and_what_to_do() -> None:
@@ -250,7 +250,7 @@ def test_the_command_tells_programs() -> None:
         "task",
         "sequence",
         "problem",
-        "what",
+        "detail",
         "advice",
         "repaired",
     }
@@ -273,7 +273,7 @@ def test_the_command_repairs_in_the_name_of_who_calls_it(monkeypatch: pytest.Mon
     ("words", "message"),
     [
         (["--model", "testapp.Nothing"], "No such task model: testapp.Nothing"),
-        (["--since", "yesterday"], "is no time"),
+        (["--since", "yesterday"], "is not a time"),
     ],
 )
 def test_bad_input_gets_one_clear_error(words: list[str], message: str) -> None:

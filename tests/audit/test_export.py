@@ -30,7 +30,7 @@ def bundle(*tables: Any, **asked: Any) -> tuple[list[str], Manifest]:
 
 
 def flaws(lines: list[str]) -> list[str]:
-    return [one.what for one in verify_export(lines) if isinstance(one, Flaw)]
+    return [one.detail for one in verify_export(lines) if isinstance(one, Flaw)]
 
 
 def lived() -> Any:
@@ -94,21 +94,21 @@ def changed(number: int, **words: Any) -> Callable[[list[str]], list[str]]:
         pytest.param(lambda lines: [*lines[:6], lines[5], *lines[6:]], "gap", id="doubled event"),
         pytest.param(lambda lines: lines[:6] + lines[7:], "tail", id="last event"),
         pytest.param(changed(7, row=None), "orphan", id="row removed"),
-        pytest.param(changed(5, event_time="noon"), "no event", id="no time"),
-        pytest.param(changed(5, sequence="five"), "no event", id="no number"),
-        pytest.param(changed(5, to_status=float("inf")), "no event", id="no status"),
-        pytest.param(lambda lines: [*lines[:5], "[" * 100_000], "no line", id="too deep"),
+        pytest.param(changed(5, event_time="noon"), "not an event", id="no time"),
+        pytest.param(changed(5, sequence="five"), "not an event", id="no number"),
+        pytest.param(changed(5, to_status=float("inf")), "not an event", id="no status"),
+        pytest.param(lambda lines: [*lines[:5], "[" * 100_000], "not a line", id="too deep"),
         pytest.param(changed(5, attempt=None, kind=None), "#5 digest", id="nothing"),
-        pytest.param(changed(7, row={"status": 20}), "no row", id="half a row"),
-        pytest.param(changed(7, row="gone"), "no row", id="no row"),
+        pytest.param(changed(7, row={"status": 20}), "not a row", id="half a row"),
+        pytest.param(changed(7, row="gone"), "not a row", id="no row"),
         pytest.param(lambda lines: [*lines, lines[1]], "after the last line", id="appended"),
-        pytest.param(lambda lines: lines[:-1], "was cut", id="no end"),
-        pytest.param(lambda lines: lines[:4], "was cut", id="half"),
-        pytest.param(lambda lines: [lines[0], lines[-1]], "tells of", id="a whole stream"),
-        pytest.param(lambda lines: lines[1:], "no line of a bundle", id="no head"),
-        pytest.param(lambda lines: ["hello\n"], "no line of a bundle", id="something else"),
-        pytest.param(lambda lines: [], "was cut", id="empty"),
-        pytest.param(changed(8, events=3), "tells of", id="end"),
+        pytest.param(lambda lines: lines[:-1], "was truncated", id="no end"),
+        pytest.param(lambda lines: lines[:4], "was truncated", id="half"),
+        pytest.param(lambda lines: [lines[0], lines[-1]], "the last line is", id="a whole stream"),
+        pytest.param(lambda lines: lines[1:], "not a line of an export", id="no head"),
+        pytest.param(lambda lines: ["hello\n"], "not a line of an export", id="something else"),
+        pytest.param(lambda lines: [], "was truncated", id="empty"),
+        pytest.param(changed(8, events=3), "the last line is", id="end"),
     ],
 )
 def test_tampering_shows(tamper: Callable[[list[str]], list[str]], word: str) -> None:
@@ -205,8 +205,8 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["export", "--task", "1", "--output", "x"], "needs one --model"),
-        (["export", "--model", "testapp.Invoice", "--task", "x", "--output", "x"], "is no key"),
+        (["export", "--task", "1", "--output", "x"], "needs exactly one --model"),
+        (["export", "--model", "testapp.Invoice", "--task", "x", "--output", "x"], "is not a key"),
         (["verify", "/nonexistent"], "cannot be read"),
     ],
 )

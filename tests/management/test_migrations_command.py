@@ -27,7 +27,7 @@ def test_every_app_gets_what_it_lacks_once(made: Project) -> None:
     second = made.manage(COMMAND)
 
     assert "0002_protect_events.py: InvoiceEvent" in first
-    assert "Nothing is lacking." in second
+    assert "No migrations are missing." in second
     assert len(made.migrations()) == 2
     made.manage("makemigrations", "--check", "--dry-run")
 

@@ -74,7 +74,7 @@ def test_an_old_task_goes_with_its_stream_and_leaves_a_tombstone(keep: Keep) -> 
     with task_context(actor="ann"):
         (result,) = go(Invoice)
 
-    assert (result.gone, result.events, result.held, result.protected) == (1, 3, 0, 0)
+    assert (result.pruned, result.events, result.on_hold, result.protected) == (1, 3, 0, 0)
     assert row_of(task) is None
     assert stream_of(task) == []
     assert all(row_of(other) and stream_of(other) for other in stays)
@@ -102,7 +102,7 @@ def test_what_is_not_old_enough_or_not_declared_stays_and_nothing_is_written(kee
     with CaptureQueriesContext(connection) as queries:
         results = go()
 
-    assert [result.gone for result in results] == [0] * len(results)
+    assert [result.pruned for result in results] == [0] * len(results)
     assert len(results) >= 3
     assert wrote(queries) == []
     assert not Tombstone.objects.exists()
@@ -141,9 +141,9 @@ def test_batches_are_transactions_of_their_own_and_leave_nothing(keep: Keep) -> 
     tasks[3].hold("court")
     sums: list[int] = []
 
-    (result,) = go(Invoice, size=2, on_batch=lambda told: sums.append(told.gone))
+    (result,) = go(Invoice, size=2, on_batch=lambda result: sums.append(result.pruned))
 
-    assert (result.gone, result.held) == (6, 1)
+    assert (result.pruned, result.on_hold) == (6, 1)
     assert sums == [2, 3, 5, 6]
     assert Tombstone.objects.count() == 4
     assert Invoice.objects.get() == tasks[3]
@@ -170,7 +170,7 @@ def test_who_is_asked_to_stop_stops_between_two_batches(keep: Keep) -> None:
 
     (result,) = go(Invoice, size=1, may_go_on=lambda: next(answers))
 
-    assert result.gone == 2
+    assert result.pruned == 2
 
 
 def test_what_a_foreign_key_protects_stays_and_stops_nobody(keep: Keep) -> None:
@@ -180,7 +180,7 @@ def test_what_a_foreign_key_protects_stays_and_stops_nobody(keep: Keep) -> None:
 
     (result,) = go(Invoice)
 
-    assert (result.gone, result.protected) == (2, 1)
+    assert (result.pruned, result.protected) == (2, 1)
     assert Invoice.objects.get() == tasks[1]
     assert len(stream_of(tasks[1])) == 3
     assert Tombstone.objects.count() == 2
@@ -195,7 +195,7 @@ def test_what_would_take_a_held_task_along_stays_and_stops_nobody(keep: Keep) ->
 
     (result,) = go(Invoice)
 
-    assert (result.gone, result.protected) == (2, 1)
+    assert (result.pruned, result.protected) == (2, 1)
     assert row_of(reminder) is not None
     assert len(stream_of(tasks[1])) == 3
     assert findings() == []
@@ -234,7 +234,7 @@ def test_a_task_that_is_moved_before_it_is_erased_stays(
 
     (result,) = go(Invoice)
 
-    assert result.gone == 1
+    assert result.pruned == 1
     assert "secret" not in everything(second)
 
 
@@ -265,7 +265,7 @@ def test_a_task_that_was_reset_meanwhile_stays(keep: Keep, monkeypatch: pytest.M
 
     (result,) = go(Invoice)
 
-    assert result.gone == 0
+    assert result.pruned == 0
     assert row_of(task).status == Status.PENDING
     assert not Tombstone.objects.exists()
 
@@ -282,7 +282,7 @@ def test_the_stream_of_a_deleted_task_goes(keep: Keep) -> None:
 
     (result,) = go(Letter)
 
-    assert (result.gone, result.events) == (1, 4)
+    assert (result.pruned, result.events) == (1, 4)
     assert stream_of(task, key) == []
     assert len(stream_of(stays)) == 3
     assert (tombstone().scope, tombstone().data["keys"]) == ("stream", [str(key)])
@@ -295,7 +295,7 @@ def test_the_stream_of_a_key_that_is_in_use_again_stays(keep: Keep) -> None:
 
     (result,) = go(TextKeyed)
 
-    assert result.gone == 0
+    assert result.pruned == 0
     assert kinds(task) == ["enqueue", "delete", "enqueue"]
 
 
@@ -328,7 +328,7 @@ def test_a_payload_goes_and_the_chain_holds(keep: Keep) -> None:
     with task_context(actor="ann"):
         (result,) = go(Invoice, reason="article 17")
 
-    assert result.gone == 1
+    assert result.pruned == 1
     assert "secret" not in everything(task)
     stream, row = stream_of(task), row_of(task)
     assert [event.digest for event in stream[:-1]] == digests
@@ -349,7 +349,7 @@ def test_erasing_again_writes_nothing(keep: Keep) -> None:
     with CaptureQueriesContext(connection) as queries:
         (result,) = go(Invoice)
 
-    assert result.gone == 0
+    assert result.pruned == 0
     assert wrote(queries) == []
     assert Tombstone.objects.count() == 1
     assert not task.erase("again")
@@ -372,9 +372,9 @@ def test_first_the_payload_goes_then_the_task(keep: Keep) -> None:
 
     results = go(Invoice)
 
-    assert [(one.rule.target, one.gone) for one in results] == [("payload", 1), ("task", 0)]
+    assert [(one.rule.target, one.pruned) for one in results] == [("payload", 1), ("task", 0)]
     keep(Invoice, {Status.SUCCESS: {"erase": YOUNG, "delete": OLD}})
-    assert [(one.rule.target, one.gone) for one in go(Invoice)] == [("payload", 0), ("task", 1)]
+    assert [(one.rule.target, one.pruned) for one in go(Invoice)] == [("payload", 0), ("task", 1)]
     assert row_of(task) is None
 
 
@@ -429,14 +429,14 @@ def test_what_is_on_hold_stays_until_the_hold_is_lifted(keep: Keep) -> None:
     task = lived()
     task.hold("court")
 
-    assert [(one.gone, one.held) for one in go(Invoice)] == [(0, 1), (0, 1)]
+    assert [(one.pruned, one.on_hold) for one in go(Invoice)] == [(0, 1), (0, 1)]
     assert task.is_held
     assert not Tombstone.objects.exists()
 
     task.lift("settled")
 
     assert not task.is_held
-    assert [one.gone for one in go(Invoice)] == [1, 1]
+    assert [one.pruned for one in go(Invoice)] == [1, 1]
 
 
 def test_a_held_task_cannot_be_deleted_or_erased() -> None:
@@ -472,7 +472,7 @@ def test_the_stream_of_a_deleted_task_may_be_held(keep: Keep) -> None:
 
     (result,) = go(Letter)
 
-    assert (result.gone, result.held) == (0, 1)
+    assert (result.pruned, result.on_hold) == (0, 1)
     assert kinds(task, key) == ["enqueue", "hold", "delete"]
 
 
@@ -502,7 +502,7 @@ def test_a_hold_that_comes_at_the_last_moment_wins(
 
     (result,) = go(Invoice)
 
-    assert result.gone == 0
+    assert result.pruned == 0
     assert kinds(task)[-1] == "hold"
     assert not Tombstone.objects.exists()
 
@@ -538,7 +538,7 @@ def test_a_hold_and_the_pruner_do_not_halve_a_task(
     (result,) = go(Invoice)
     holder.join()
 
-    assert (result.gone, outcomes) == (1, ["TaskGone"])
+    assert (result.pruned, outcomes) == (1, ["TaskGone"])
     assert stream_of(task) == []
 
 
@@ -562,7 +562,8 @@ def test_the_command_lets_go_in_the_name_of_who_calls_it(
     said = command("--model", "testapp.Invoice", "--reason", "spring cleaning")
 
     assert (
-        "testapp.Invoice (default), task of SUCCESS after 0:00:00.000001: 1 gone, 1 on hold" in said
+        "testapp.Invoice (default), task of SUCCESS after 0:00:00.000001: 1 pruned, 1 on hold"
+        in said
     )
     assert (tombstone().actor, tombstone().reason) == ("ada", "spring cleaning")
 
@@ -574,7 +575,7 @@ def test_a_dry_run_counts_and_writes_nothing(keep: Keep) -> None:
     with CaptureQueriesContext(connection) as queries:
         said = command("--dry-run")
 
-    assert said.count("1 would go") == 2
+    assert said.count("1 would be pruned") == 2
     assert wrote(queries) == []
     assert row_of(task) is not None
 
@@ -589,9 +590,9 @@ def test_the_command_tells_programs(keep: Keep) -> None:
         "model": "testapp.Invoice",
         "database": "default",
         "rule": "task of SUCCESS after 0:00:00.000001",
-        "gone": 1,
+        "pruned": 1,
         "events": 3,
-        "held": 0,
+        "on_hold": 0,
         "protected": 0,
     }
 
@@ -648,7 +649,7 @@ def test_append_only_tables_let_the_pruner_pass_and_nobody_else(keep: Keep, rule
 
     (result,) = go(Book)
 
-    assert result.gone == 1
+    assert result.pruned == 1
     assert events.count() == (0 if rule is OLD else 6)
     assert findings() == []
     saved(Book)

@@ -216,7 +216,7 @@ def test_tasks_run_and_are_pruned_as_before(divided: tuple[Project, int]) -> Non
     project.manage("django-simpletask3-server", "--burst")
     said = project.manage("django-simpletask3-prune")
 
-    assert "1 gone" in said
+    assert "1 pruned" in said
     assert project.shell(KINDS) == []
     assert sound(project)
 

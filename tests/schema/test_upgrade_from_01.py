@@ -101,7 +101,7 @@ def test_rows_results_and_what_waits_come_along(
 
     assert "nothing is wrong" in server_project.manage("django-simpletask3-audit")
     server_project.manage("makemigrations", "--check", "--dry-run")
-    assert "Nothing is lacking" in server_project.manage("django-simpletask3-migrations")
+    assert "No migrations are missing" in server_project.manage("django-simpletask3-migrations")
     assert "django_safe_fields" not in server_project.migrations()[0].read_text()
     assert server_project.shell(NEW_VALUES) == {**results, "102": [0, None]}
     assert {(e["type"], e["code"]) for e in server_project.shell(ERRORS)} == {("BizError", 226)}

@@ -1,4 +1,4 @@
-"""``manage.py django-simpletask3-audit``: rows against streams, and what the streams tell."""
+"""``manage.py django-simpletask3-audit``: check rows against their event streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...audit.check import Finding, audit, tasks_to_examine
 from ...audit.export import export_streams
 from ...audit.verify import Manifest, verify_export
 from ...context import task_context
-from ...models.registry import databases_of, table_models
+from ...models.registry import each_table
 from ...models.task import SimpleTask
 from ...monitoring.csv_export import lines
 from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, RecoveryFilter, recoveries
@@ -28,69 +28,73 @@ from ..progress import Progress
 
 
 class Command(BaseCommand):
-    """Check rows against their streams, list recoveries, export streams, verify an export."""
+    """Check rows against streams, list recoveries, export streams, verify an export."""
 
     help = (
-        "Checks every task's row against its events; the exit code is 1 if something is wrong. "
-        "recoveries lists what was lost, export writes streams to a file, verify checks such a file"
+        "Checks the row of every task against its events. Exits with status 1 if there are "
+        "discrepancies."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         _add_scope_arguments(parser, default=None)
-        parser.add_argument("--json", action="store_true", help="one JSON document")
+        parser.add_argument("--json", action="store_true", help="Writes one JSON document.")
         parser.add_argument(
-            "--repair", action="store_true", help="put right what intact events can tell"
+            "--repair", action="store_true", help="Repairs rows whose events are intact."
         )
         parser.set_defaults(step=self._check)
-        subparsers = parser.add_subparsers(title="other things to do", metavar="")
+        subparsers = parser.add_subparsers(title="subcommands", metavar="")
         self._add_recoveries(subparsers)
         self._add_export(subparsers)
         self._add_verify(subparsers)
 
     def _add_recoveries(self, subparsers: Any) -> None:
-        listing = subparsers.add_parser("recoveries", help="list recover, drop, release and reject")
+        listing = subparsers.add_parser(
+            "recoveries", help="Lists recover, drop, release and reject events."
+        )
         _add_scope_arguments(listing, default=SUPPRESS, until=True)
         listing.add_argument("--kind", action="append", choices=[str(kind) for kind in KINDS])
-        listing.add_argument("--reason", default="", help="only those with this reason")
-        listing.add_argument("--worker", default="", help="part of the name of the lost worker")
-        listing.add_argument("--csv", action="store_true", help="comma-separated values")
+        listing.add_argument("--reason", default="", help="Lists only events with this reason.")
+        listing.add_argument(
+            "--worker", default="", help="Lists only events whose worker's name contains this text."
+        )
+        listing.add_argument("--csv", action="store_true", help="Writes comma-separated values.")
         listing.set_defaults(step=self._list_recoveries)
 
     def _add_export(self, subparsers: Any) -> None:
-        export = subparsers.add_parser("export", help="write streams to a file, as JSON Lines")
+        export = subparsers.add_parser(
+            "export", help="Writes event streams to a file, as JSON Lines."
+        )
         _add_scope_arguments(export, default=SUPPRESS, until=True)
-        export.add_argument("--task", action="append", metavar="KEY", help="only this task")
+        export.add_argument(
+            "--task", action="append", metavar="KEY", help="Exports only the task with this key."
+        )
         export.add_argument("--output", type=Path, required=True, metavar="FILE")
         export.set_defaults(step=self._export)
 
     def _add_verify(self, subparsers: Any) -> None:
-        verify = subparsers.add_parser("verify", help="check such a file, without a database")
+        verify = subparsers.add_parser(
+            "verify", help="Verifies an exported file, without a database."
+        )
         verify.add_argument("file", type=Path)
-        verify.add_argument("--digest", help="the digest that export has printed")
+        verify.add_argument("--digest", help="The digest that the export displayed.")
         verify.set_defaults(step=self._verify)
 
     def handle(self, *args: Any, **options: Any) -> None:
         options["step"](options)
 
     def _check(self, options: dict[str, Any]) -> None:
-        tables = list(_tables(options["model"]))
+        tables = list(each_table(select_models(options["model"])))
         total = 0 if options["since"] else sum(tasks_to_examine(*table) for table in tables)
         progress = Progress(sys.stderr, total)
         writer = _JsonWriter(self.stdout) if options["json"] else _TextWriter(self.stdout, progress)
-        tasks: Counter[str] = Counter()
-
-        def on_tasks(count: int) -> None:
-            tasks["tasks"] += count
-            progress.add(count)
-
         with task_context(actor=operator()):
             for table in tables:
                 for finding in audit(
-                    *table, since=options["since"], repair=options["repair"], on_tasks=on_tasks
+                    *table, since=options["since"], repair=options["repair"], on_tasks=progress.add
                 ):
                     writer.write_finding(finding)
         progress.clear()
-        writer.write_summary(tasks["tasks"])
+        writer.write_summary(progress.done)
         if writer.count:
             sys.exit(1)
 
@@ -126,9 +130,9 @@ class Command(BaseCommand):
             self.stdout.write("Nothing was recovered, dropped, released or rejected.")
 
     def _export(self, options: dict[str, Any]) -> None:
-        tables = list(_tables(options["model"]))
+        tables = list(each_table(select_models(options["model"])))
         if options["task"] and len(tables) != 1:
-            raise CommandError("--task needs one --model, of which it is the key.")
+            raise CommandError("--task needs exactly one --model.")
         keys = [_parse_key(tables[0][0], text) for text in options["task"] or ()]
         try:
             with options["output"].open("x", encoding="ascii", newline="\n") as file:
@@ -143,7 +147,7 @@ class Command(BaseCommand):
             raise CommandError(f"--output {options['output']} cannot be written: {error}") from None
         self.stdout.write(f"{manifest.streams} streams, {manifest.events} events")
         self.stdout.write(f"digest {manifest.digest}")
-        self.stdout.write("Keep the digest elsewhere: verify --digest proves the file with it.")
+        self.stdout.write("Keep the digest elsewhere: verify --digest compares the file with it.")
 
     def _verify(self, options: dict[str, Any]) -> None:
         flaws = 0
@@ -154,11 +158,11 @@ class Command(BaseCommand):
                         flaws += self._check_manifest(result, options["digest"])
                     else:
                         flaws += 1
-                        self.stdout.write(f"line {result.line}: {result.task} {result.what}")
+                        self.stdout.write(f"line {result.line}: {result.task} {result.detail}")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{options['file']} cannot be read: {error}") from None
         if flaws:
-            self.stdout.write("This is not the file that was written.")
+            self.stdout.write("The file is not as it was exported.")
             sys.exit(1)
 
     def _check_manifest(self, manifest: Manifest, digest: str | None) -> int:
@@ -166,12 +170,12 @@ class Command(BaseCommand):
         self.stdout.write(f"digest {manifest.digest}")
         if digest is None or digest == manifest.digest:
             return 0
-        self.stdout.write(f"It should be {digest}.")
+        self.stdout.write(f"expected {digest}")
         return 1
 
 
 class _TextWriter:
-    """Findings for people."""
+    """Writes findings as text."""
 
     def __init__(self, stream: Any, progress: Progress) -> None:
         self._stream, self._progress, self.count = stream, progress, 0
@@ -182,18 +186,18 @@ class _TextWriter:
         self._progress.clear()
         self._stream.write(
             f"{finding.model} {finding.task} ({finding.database}) #{finding.sequence} "
-            f"{finding.problem}: {finding.what}"
+            f"{finding.problem}: {finding.detail}"
         )
         self._stream.write(f"    {'Repaired.' if finding.repaired else finding.advice}")
 
     def write_summary(self, tasks: int) -> None:
-        """Write how it ended."""
+        """Write the number of tasks and findings."""
         verdict = f"{self.count} findings" if self.count else "nothing is wrong"
-        self._stream.write(f"{tasks} tasks examined: {verdict}.")
+        self._stream.write(f"{tasks} tasks checked: {verdict}.")
 
 
 class _JsonWriter:
-    """Findings for programs: one document, written as it becomes known."""
+    """Writes findings as one JSON document, incrementally."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self.count = stream, 0
@@ -206,7 +210,7 @@ class _JsonWriter:
         self._stream.write(comma + json.dumps({**asdict(finding), "advice": finding.advice}))
 
     def write_summary(self, tasks: int) -> None:
-        """Write how it ended."""
+        """Write the number of tasks and findings."""
         self._stream.write(f'], "tasks": {tasks}, "count": {self.count}}}')
 
 
@@ -216,27 +220,26 @@ def _add_scope_arguments(parser: ArgumentParser, *, default: Any, until: bool = 
         action="append",
         default=default,
         metavar="APP.MODEL",
-        help="only these task models; repeat it, or separate with commas",
+        help="Restricts the command to these task models. Repeat it, or use commas.",
     )
     parser.add_argument(
         "--since",
         type=parse_time,
         default=default,
         metavar="TIME",
-        help="only what happened from then",
+        help="Includes only events from this time on.",
     )
     if until:
-        parser.add_argument("--until", type=parse_time, metavar="TIME", help="and before then")
-
-
-def _tables(labels: list[str] | None) -> Iterator[tuple[type[SimpleTask], str]]:
-    for root in table_models(select_models(labels)):
-        for using in databases_of(root):
-            yield root, using
+        parser.add_argument(
+            "--until",
+            type=parse_time,
+            metavar="TIME",
+            help="Includes only events before this time.",
+        )
 
 
 def _parse_key(root: type[SimpleTask], text: str) -> Any:
     try:
         return root._meta.pk.to_python(text)
     except Exception:
-        raise CommandError(f"--task {text!r} is no key of {root._meta.label}.") from None
+        raise CommandError(f"--task {text!r} is not a key of {root._meta.label}.") from None

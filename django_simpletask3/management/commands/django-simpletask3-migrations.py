@@ -1,4 +1,4 @@
-"""``manage.py django-simpletask3-migrations``: write what makemigrations cannot."""
+"""``manage.py django-simpletask3-migrations``: write what makemigrations cannot detect."""
 
 from __future__ import annotations
 
@@ -24,42 +24,47 @@ from ...schema.templates import render
 
 _DEFAULT_TEMPLATES = (Template.UPGRADE, Template.BACKFILL, Template.PROTECT)
 _SAFE_FIELDS = (
-    "Migrations of 0.1.x import django_safe_fields, which is not installed. Install it, or let "
-    "--replace-safe-fields write plain text columns in its place."
+    "Migrations of 0.1.x import django_safe_fields, which is not installed. Install it, or use "
+    "--replace-safe-fields to replace its fields with text columns."
 )
 
 
 class Command(BaseCommand):
-    """Write the migrations that an app lacks, from the templates."""
+    """Write the missing migrations of apps from templates."""
 
     help = (
-        "Writes migrations that makemigrations cannot: for rows of 0.1.x, for rows older than "
-        "their events, for tables that are append-only, and for partitions by month."
+        "Creates the migrations that makemigrations cannot detect: to upgrade from 0.1.x, to write "
+        "events for existing rows, to make event tables append-only, to partition them by month."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("app", nargs="*", help="labels of apps (all that lack something)")
+        parser.add_argument("app", nargs="*", help="Labels of the apps; the default is all apps.")
         parser.add_argument(
             "--template",
             action="append",
             choices=[str(template) for template in Template],
-            help="only this one; repeat it for several (what the app lacks, but no partitions)",
+            help="Creates only this migration. Repeat it for several. The default is all that are "
+            "missing, without partitions.",
         )
         parser.add_argument(
-            "--until", metavar="YYYY-MM", help="the last month of partitions (in two years)"
+            "--until",
+            metavar="YYYY-MM",
+            help="The last month to partition; the default is two years from now.",
         )
         parser.add_argument(
             "--replace-safe-fields",
             action="store_true",
-            help="let migrations of 0.1.x do without django_safe_fields first",
+            help="First replaces the fields of django_safe_fields in migrations of 0.1.x.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="show them, write nothing")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Displays the migrations; does not write them."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         configs = _configs(options["app"])
         until = options["until"] or _default_until()
         if not MONTH.fullmatch(until):
-            raise CommandError(f"--until is {until!r}: write a month as YYYY-MM, 2027-12.")
+            raise CommandError(f"--until is {until!r}: write a month as YYYY-MM, like 2027-12.")
         templates = [Template(name) for name in options["template"] or _DEFAULT_TEMPLATES]
         self.is_dry = options["dry_run"]
         if options["replace_safe_fields"]:
@@ -88,7 +93,7 @@ class Command(BaseCommand):
                 self._write(config.label, newest, text, models)
                 written_count += 1
         if not written_count:
-            self.stdout.write("Nothing is lacking.")
+            self.stdout.write("No migrations are missing.")
 
     def _write(self, label: str, name: str, text: str, models: list[str]) -> None:
         path = Path(MigrationWriter(Migration(name, label)).path)
@@ -96,7 +101,7 @@ class Command(BaseCommand):
             self.stdout.write(f"# {path}\n{text}")
             return
         if path.exists():
-            raise CommandError(f"{path} is there already.")
+            raise CommandError(f"{path} already exists.")
         path.write_text(text, encoding="utf-8")
         self.stdout.write(f"{path}: {', '.join(models)}")
 
@@ -119,7 +124,7 @@ def _configs(labels: list[str]) -> list[AppConfig]:
 
 
 def _loader() -> MigrationLoader:
-    """All migrations, without a look at a database."""
+    """Load all migrations, without a database."""
     try:
         return MigrationLoader(None)
     except ModuleNotFoundError as error:
@@ -133,8 +138,8 @@ def _newest_migration(loader: MigrationLoader, label: str) -> str:
     if len(leaves) > 1:
         names = ", ".join(name for _, name in leaves)
         raise CommandError(
-            f"The app {label} has several newest migrations ({names}): "
-            f"manage.py makemigrations --merge {label}, then come again."
+            f"The app {label} has several newest migrations ({names}). "
+            f"Run manage.py makemigrations --merge {label} first."
         )
     return str(leaves[0][1])
 
@@ -142,7 +147,7 @@ def _newest_migration(loader: MigrationLoader, label: str) -> str:
 def _extra_dependencies(
     loader: MigrationLoader, label: str, template: Template
 ) -> list[tuple[str, str]]:
-    """The migrations of other apps that one from ``template`` depends on."""
+    """The migrations of other apps on which the migration from ``template`` depends."""
     if template is Template.PROTECT:
         return [(PACKAGE, "0001_initial")]
     if template in (Template.BACKFILL, Template.UPGRADE):
@@ -151,14 +156,14 @@ def _extra_dependencies(
 
 
 def _reject_unmigrated_changes(loader: MigrationLoader, label: str) -> None:
-    """Raise CommandError if the models of the app have changes that no migration knows."""
+    """Raise CommandError if the app's models have changes that are not in a migration."""
     detector = makemigrations.Command.autodetector(
         loader.project_state(), ProjectState.from_apps(apps)
     )
     if label in detector.changes(graph=loader.graph):
         raise CommandError(
-            f"The models of {label} have changes that no migration knows: "
-            f"manage.py makemigrations {label}, then come again."
+            f"The models of {label} have changes that are not in a migration. "
+            f"Run manage.py makemigrations {label} first."
         )
 
 

@@ -1,4 +1,4 @@
-"""``manage.py django-simpletask3-prune``: let go of what the models' retention says."""
+"""``manage.py django-simpletask3-prune``: delete old data by the models' retention rules."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..progress import Progress
 
 
 class Command(BaseCommand):
-    """Delete tasks, streams and payloads that are old enough."""
+    """Prune tasks, payloads and streams that are older than their retention."""
 
     help = (
-        "Deletes finished tasks, their payloads, and streams of deleted tasks, as the models' "
-        "django_simpletask3_retention says. What is on hold stays; what goes leaves a tombstone."
+        "Deletes finished tasks, their payloads, and the streams of deleted tasks, by the models' "
+        "django_simpletask3_retention. Keeps tasks on legal hold, and writes tombstones."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -32,15 +32,15 @@ class Command(BaseCommand):
             "--model",
             action="append",
             metavar="APP.MODEL",
-            help="only these task models; repeat it, or separate with commas",
+            help="Restricts the command to these task models. Repeat it, or use commas.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="count, and delete nothing")
-        parser.add_argument("--reason", default=REASON, help="what the tombstones say (retention)")
-        parser.add_argument("--batch-size", type=int, default=500, help="tasks at a time (500)")
+        parser.add_argument("--dry-run", action="store_true", help="Only counts; deletes nothing.")
+        parser.add_argument("--reason", default=REASON, help="The reason in the tombstones.")
+        parser.add_argument("--batch-size", type=int, default=500, help="Tasks per transaction.")
         parser.add_argument(
-            "--pause", type=float, default=0.05, metavar="SECONDS", help="between batches (0.05)"
+            "--pause", type=float, default=0.05, metavar="SECONDS", help="Pause between batches."
         )
-        parser.add_argument("--json", action="store_true", help="one JSON document")
+        parser.add_argument("--json", action="store_true", help="Writes one JSON document.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch_size"] < 1 or options["pause"] < 0:
@@ -66,23 +66,25 @@ class Command(BaseCommand):
         reported: dict[int, int] = {}
 
         def on_batch(result: PruneResult) -> None:
-            progress.add(result.gone - reported.get(id(result), 0))
-            reported[id(result)] = result.gone
+            progress.add(result.pruned - reported.get(id(result), 0))
+            reported[id(result)] = result.pruned
             time.sleep(0 if is_dry else options["pause"])
 
-        plan = PruneOptions(size=size, reason=options["reason"], dry_run=is_dry, on_batch=on_batch)
+        prune_options = PruneOptions(
+            size=size, reason=options["reason"], dry_run=is_dry, on_batch=on_batch
+        )
         with task_context(actor=operator()):
-            results = list(prune(models, plan))
+            results = list(prune(models, prune_options))
         progress.clear()
         return results
 
 
 def _progress_bar(models: Any, size: int) -> Progress:
-    """A bar for all that is to go, if somebody will see it: it has to be counted first."""
+    """A bar for all tasks to prune; on a terminal only, since they have to be counted first."""
     if not sys.stderr.isatty():
         return Progress(sys.stderr, 0)
     return Progress(
-        sys.stderr, sum(result.gone for result in prune(models, PruneOptions(size, dry_run=True)))
+        sys.stderr, sum(result.pruned for result in prune(models, PruneOptions(size, dry_run=True)))
     )
 
 
@@ -91,8 +93,7 @@ def _result_as_dict(result: PruneResult) -> dict[str, Any]:
 
 
 def _summary(result: PruneResult, is_dry: bool) -> str:
-    verb = "would go" if is_dry else "gone"
-    text = f"{result.model} ({result.database}), {result.rule}: {result.gone} {verb}"
-    for count, word in ((result.held, "on hold"), (result.protected, "protected by a foreign key")):
-        text += f", {count} {word}" if count else ""
-    return text
+    verb = "would be pruned" if is_dry else "pruned"
+    text = f"{result.model} ({result.database}), {result.rule}: {result.pruned} {verb}"
+    text += f", {result.on_hold} on hold" if result.on_hold else ""
+    return text + (f", {result.protected} protected by a foreign key" if result.protected else "")

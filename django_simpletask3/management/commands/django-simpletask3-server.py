@@ -1,4 +1,4 @@
-"""``manage.py django-simpletask3-server``: run the tasks on this node until told to stop."""
+"""``manage.py django-simpletask3-server``: run a worker node."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEB
 
 
 class Command(BaseCommand):
-    """Run the tasks of this project."""
+    """Run a worker node for the tasks of the project."""
 
-    help = "Runs the tasks of this project on this node, until SIGTERM or SIGINT."
+    help = "Starts a worker node, which runs the project's tasks until SIGTERM or SIGINT."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--processes", type=int, default=1, help="child processes that share the threads (1)"
+            "--processes", type=int, default=1, help="The number of child processes."
         )
         parser.add_argument(
             "--models",
             action="append",
             metavar="APP.MODEL",
-            help="only these task models (repeat, or separate with commas)",
+            help="Restricts the node to these task models. Repeat it, or use commas.",
         )
         parser.add_argument(
             "--heartbeat-file",
             type=Path,
             metavar="PATH",
-            help="rewrite this file every two seconds while the node is well, for probes",
+            help="Rewrites this file every two seconds while the node is healthy, for probes.",
         )
-        parser.add_argument("--burst", action="store_true", help="run what is queued, then exit")
+        parser.add_argument("--burst", action="store_true", help="Exits when the queues are empty.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["processes"] < 1:
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         if options["verbosity"]:
             counts = supervisor.node().counts
             if progress_line is not None:
-                self.stdout.write("")  # the line of progress has no end
+                self.stdout.write("")  # ends the progress line
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
             sys.exit(code)
@@ -76,7 +76,9 @@ def _heartbeat(path: Path | None) -> LivenessFile | None:
     if path is None:
         return None
     if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise CommandError(f"--heartbeat-file {path} cannot be written: name a file in a folder.")
+        raise CommandError(
+            f"--heartbeat-file {path} cannot be written: name a file in a writable folder."
+        )
     return LivenessFile(path.absolute())
 
 
@@ -93,7 +95,7 @@ def _tick(
 
 
 def _log_to_stderr(level: int) -> None:
-    """Say what happens, unless the project's LOGGING already decides where that goes."""
+    """Log to stderr, unless the project's LOGGING configures handlers."""
     logger = logging.getLogger("django_simpletask3")
     if logger.handlers or logging.getLogger().handlers:
         return

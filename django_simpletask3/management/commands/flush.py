@@ -1,4 +1,4 @@
-"""``manage.py flush``: Django's own, which the triggers of append-only tables let pass."""
+"""``manage.py flush``: Django's command, allowed to empty append-only tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...schema.triggers import dialect_for
 
 
 class Command(flush.Command):
-    """Empty every table. Django's tests do so after each TransactionTestCase."""
+    """Empty every table, as Django's test runner does after each TransactionTestCase."""
 
     def handle(self, **options: Any) -> None:
         with flushing(options["database"]):
@@ -23,9 +23,9 @@ class Command(flush.Command):
 
 @contextmanager
 def flushing(using: str) -> Iterator[None]:
-    """Within the block, statements that empty a whole protected table are let pass.
+    """Allow statements that empty a whole protected table within the block.
 
-    Each opens the door for itself, in its own transaction, so that nobody else comes in.
+    Each statement is allowed in its own transaction only: other connections stay locked out.
     """
     connection = connections[using]
     tables = _protected_tables(connection)
@@ -37,7 +37,7 @@ def flushing(using: str) -> Iterator[None]:
 
 
 def _protected_tables(connection: Any) -> list[str]:
-    """The names, quoted, of the tables that have triggers of ours."""
+    """The quoted names of the tables that have triggers of this package."""
     if connection.vendor not in ("sqlite", "mysql", "postgresql"):
         return []
     return [connection.ops.quote_name(name) for name in dialect_for(connection).protected_tables()]
@@ -55,11 +55,11 @@ class _FlushWrapper:
             return execute(sql, params, many, context)
         tombstone = self.tombstones.create(scope="flush")
         result = execute(sql, params, many, context)
-        # Gone already, if its own table was emptied together with the others.
+        # Deleted already, if the statement emptied the table of tombstones, too.
         self.tombstones.filter(pk=tombstone.pk)._raw_delete(tombstone._state.db)
         return result
 
     def _is_flush(self, sql: str, params: Any, vendor: str) -> bool:
-        # MySQL asks no trigger when it truncates, and commits before it does.
+        # MySQL runs no triggers for TRUNCATE, and commits before it.
         verbs = ("DELETE FROM",) if vendor == "mysql" else ("DELETE FROM", "TRUNCATE")
         return sql.startswith(verbs) and not params and any(name in sql for name in self.tables)
