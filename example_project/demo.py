@@ -49,10 +49,10 @@ def main() -> int:
         "DJANGO_SIMPLETASK3_SIMQ_POP_TIMEOUT": "1",
     }
     # After the environment: settings are read when Django is set up.
-    from demonstration import stage, story, web
+    from demonstration import environment, scenario, web
 
-    with stage.lock_folder(asked.folder.absolute()), stage.exit_on_failure():
-        return web.run(asked.port) if asked.web else story.run()
+    with environment.lock_folder(asked.folder.absolute()), environment.exit_on_failure():
+        return web.run(asked.port) if asked.web else scenario.run()
 
 
 if __name__ == "__main__":

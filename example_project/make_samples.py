@@ -12,7 +12,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 
 from PIL import Image
-from scenery import SCENES
+from sample_pictures import SCENES
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 # Saved as cameras do it: the pixels lie on their side, EXIF says which side is up.

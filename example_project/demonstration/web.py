@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import stage
+from . import environment
 from .processes import Program, worker
 
 
 def run(port: int) -> int:
     """Serve until interrupted or something ends; the exit code."""
     folder = Path(os.environ["EXAMPLE_VAR"])
-    stage.set_up()
+    environment.set_up()
     with ExitStack() as started:
-        started.enter_context(stage.running_redis(folder))
+        started.enter_context(environment.running_redis(folder))
         _fill()
         programs = [worker("web worker", folder), _server(port, folder)]
         for program in programs:
@@ -58,7 +58,11 @@ def _answers(port: int) -> bool:
 
 
 def _welcome(port: int) -> str:
-    user = f"user {stage.USER}, password {stage.PASSWORD}; " if stage.is_our_database() else ""
+    user = (
+        f"user {environment.USER}, password {environment.PASSWORD}; "
+        if environment.is_our_database()
+        else ""
+    )
     return f"http://127.0.0.1:{port}/admin/   {user}Ctrl-C stops everything"
 
 

@@ -10,8 +10,8 @@ from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.states import EventKind, Status
 
+from .report import title_of
 from .samples import FAILING
-from .tables import title_of
 
 #: After one of these a task must be started once more.
 RETURNED = (EventKind.RECOVER, EventKind.RELEASE)

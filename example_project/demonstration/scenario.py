@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import stage
+from . import environment
+from .environment import Failure
 from .processes import Program, worker
-from .stage import Failure
 
 LEASE = 3  # seconds: five minutes, the default, would be a long time to watch
 PAUSE = 0.4  # seconds of rest after each picture of the slow sheet
@@ -94,7 +94,7 @@ class Demonstration:
         return bool(self.slow_sheet.events.filter(kind="note").count() >= PICTURES_BEFORE_KILL)
 
     def wait_for_recovery(self, program: Program) -> None:
-        from .verdict import is_recovered
+        from .verification import is_recovered
 
         self.wait_until(
             lambda: is_recovered(self.slow_sheet), "the recovery of the slow sheet", program
@@ -125,28 +125,28 @@ class Demonstration:
 
     def report(self) -> int:
         """Print what happened; the exit code."""
-        from . import tables, verdict
+        from . import report, verification
 
-        names = tables.worker_names(self.tasks)
-        print("", tables.timelines(self.tasks, names), sep="\n")
-        found = verdict.find_problems(self.tasks, self.slow_sheet)
-        print("Summary", tables.pairs(self._summary(names)), "", sep="\n")
+        names = report.worker_names(self.tasks)
+        print("", report.timelines(self.tasks, names), sep="\n")
+        found = verification.find_problems(self.tasks, self.slow_sheet)
+        print("Summary", report.pairs(self._summary(names)), "", sep="\n")
         for problem in found:
             print(f"FAILED: {problem}", file=sys.stderr)
         return 1 if found else 0
 
     def _summary(self, names: dict[str, str]) -> list[tuple[str, str]]:
-        from . import verdict
+        from . import verification
 
         failed = [task for task in self.tasks if not task.success]
-        recovered = [task for task in self.tasks if verdict.is_recovered(task)]
+        recovered = [task for task in self.tasks if verification.is_recovered(task)]
         return [
             *((short, name) for name, short in names.items()),
             ("tasks", str(len(self.tasks))),
             ("succeeded", str(len(self.tasks) - len(failed))),
             ("failed", f"{len(failed)} ({', '.join(map(str, failed))})"),
             ("recovered", f"{len(recovered)} ({', '.join(map(str, recovered))})"),
-            ("notifications", f"{verdict.notifications(self.tasks)} in the outbox"),
+            ("notifications", f"{verification.notifications(self.tasks)} in the outbox"),
             ("seconds", f"{time.monotonic() - self.began:.1f}"),
         ]
 
@@ -166,14 +166,14 @@ def run() -> int:
 
 
 def _acts(story: Demonstration) -> int:
-    stage.clear(story.folder)
-    stage.set_up()
+    environment.clear(story.folder)
+    environment.set_up()
     from django_simpletask3.context import task_context
 
     with ExitStack() as started:
         story.print_step(f"migrated {_database()}")
         story.print_step(
-            f"Redis answers: {started.enter_context(stage.running_redis(story.folder))}"
+            f"Redis answers: {started.enter_context(environment.running_redis(story.folder))}"
         )
         first = started.enter_context(worker("worker 1", story.folder))
         story.print_step(f"started {first.name}, pid {first.pid}")
@@ -194,18 +194,18 @@ def _database() -> str:
     from django.db import connection
 
     name = connection.settings_dict["NAME"]
-    shown = stage.display_path(Path(name)) if os.sep in str(name) else name
+    shown = environment.display_path(Path(name)) if os.sep in str(name) else name
     return f"{connection.display_name} {shown}"
 
 
 def _farewell() -> None:
-    if not stage.is_our_database():
+    if not environment.is_our_database():
         print(
             "The same in the admin: make a user with manage.py createsuperuser, then make demo-web"
         )
         return
     print(
         "The same in the admin:  make demo-web\n"
-        f"                        http://127.0.0.1:8000/admin/  user {stage.USER}, "
-        f"password {stage.PASSWORD}"
+        f"                        http://127.0.0.1:8000/admin/  user {environment.USER}, "
+        f"password {environment.PASSWORD}"
     )

@@ -28,7 +28,7 @@ def timelines(tasks: Sequence[SimpleTask], names: dict[str, str]) -> str:
 
 
 def worker_names(tasks: Iterable[SimpleTask]) -> dict[str, str]:
-    """Short names for workers, in the order in which they came on stage."""
+    """Short names for workers, in the order in which they came on environment."""
     events = sorted(
         (event for task in tasks for event in task.events.all()), key=lambda event: event.event_time
     )
