@@ -1,6 +1,7 @@
-"""Makes the sample pictures and files: ``python make_samples.py [FOLDER]``, the same every time.
+"""Generate the sample pictures and files: ``python make_samples.py [FOLDER]``.
 
-The pictures are drawn, not photographed; nobody else's rights are in them.
+Each run generates the same files. The pictures are drawn by this script, so that no rights of
+others apply to them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from io import BytesIO, StringIO
 from pathlib import Path
 
 from PIL import Image
-from sample_pictures import SCENES
+from sample_pictures import PICTURES
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
-# Saved as cameras do it: the pixels lie on their side, EXIF says which side is up.
+# Saved as cameras do: the pixels are rotated, and EXIF gives the orientation.
 SIDEWAYS = {"lighthouse.jpg"}
 CUT_OFF = "cut-off-upload.jpg"
 
@@ -40,10 +41,10 @@ BAD = {
     6: {"ordered_on": "2026-11-31"},
     7: {"customer": " "},
     11: {"quantity": "-2"},
-    14: {"number": "N-2004"},  # stands above already
-    17: {"article": None},  # a cell is missing
+    14: {"number": "N-2004"},  # a duplicate of an earlier line
+    17: {"article": None},  # the cell is missing
 }
-MISTAKEN = """\
+NEWSLETTER = """\
 email,subscribed
 ada@example.org,2026-03-01
 grace@example.org,2026-03-14
@@ -52,7 +53,7 @@ edsger@example.org,2026-04-02
 
 
 def jpeg(image: Image.Image, *, sideways: bool) -> bytes:
-    """The picture as a camera would save it."""
+    """Encode the picture as a camera would."""
     content, exif = BytesIO(), Image.Exif()
     if sideways:
         image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
@@ -67,28 +68,30 @@ def png(image: Image.Image) -> bytes:
 
 
 def pictures() -> dict[str, bytes]:
-    """The content of every picture, by file name; one is cut off in the middle."""
-    made = {}
-    for name, draw in SCENES.items():
+    """The content of every picture by file name; one is truncated."""
+    contents = {}
+    for name, draw in PICTURES.items():
         image = draw(random.Random(name))
-        made[name] = png(image) if name.endswith("png") else jpeg(image, sideways=name in SIDEWAYS)
-    whole = made["sunrise.jpg"]
-    return made | {CUT_OFF: whole[: len(whole) // 2]}
+        contents[name] = (
+            png(image) if name.endswith("png") else jpeg(image, sideways=name in SIDEWAYS)
+        )
+    whole = contents["sunrise.jpg"]
+    return contents | {CUT_OFF: whole[: len(whole) // 2]}
 
 
 def orders(month: str, prefix: str, count: int) -> list[dict[str, str | None]]:
     """``count`` orders of one month."""
-    dice = random.Random(month)
+    rng = random.Random(month)
     lines: list[dict[str, str | None]] = []
     for index in range(count):
-        article = dice.choice(list(ARTICLES))
+        article = rng.choice(list(ARTICLES))
         day = 1 + index * 27 // count
         cells = (
             f"{prefix}-{2000 + index}",
             f"{month}-{day:02}",
-            dice.choice(CUSTOMERS),
+            rng.choice(CUSTOMERS),
             article,
-            str(dice.randint(1, 12)),
+            str(rng.randint(1, 12)),
             ARTICLES[article],
         )
         lines.append(dict(zip(HEADINGS, cells, strict=True)))
@@ -96,7 +99,7 @@ def orders(month: str, prefix: str, count: int) -> list[dict[str, str | None]]:
 
 
 def csv_text(lines: list[dict[str, str | None]]) -> str:
-    """The lines under their headings; a cell that is None is left out."""
+    """Format the lines as CSV with headings; cells that are None are left out."""
     text = StringIO()
     rows = [HEADINGS, *([cell for cell in line.values() if cell is not None] for line in lines)]
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -104,7 +107,7 @@ def csv_text(lines: list[dict[str, str | None]]) -> str:
 
 
 def files() -> dict[str, bytes]:
-    """The content of every file of orders; one has bad lines, one is not what it should be."""
+    """The content of every file of orders; one has bad lines, one has other columns."""
     with_bad_lines = [
         line | BAD.get(index, {}) for index, line in enumerate(orders("2026-11", "N", 20))
     ]
@@ -112,7 +115,7 @@ def files() -> dict[str, bytes]:
         "orders-2026-10.csv": csv_text(orders("2026-10", "O", 24)),
         "orders-2026-11-bad-lines.csv": csv_text(with_bad_lines),
         "orders-2026-12.csv": csv_text(orders("2026-12", "D", 9)),
-        "newsletter.csv": MISTAKEN,
+        "newsletter.csv": NEWSLETTER,
     }
     return {name: text.encode() for name, text in texts.items()}
 

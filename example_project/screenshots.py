@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Pictures of the admin for the documentation: ``python screenshots.py`` in an own environment.
+"""Take screenshots of the admin for the documentation: ``python screenshots.py``.
 
-Runs the demo, serves its admin, and takes each page in light and dark, in English and Chinese, with
-the Chromium of this machine. Needs Playwright beside what the demo needs, and a Chinese font.
+Runs the demo, serves its admin and takes each page in light and dark, in English and Chinese, with
+the installed Chromium. Needs Playwright, the packages of the demo and a Chinese font.
 """
 
 import argparse
@@ -29,27 +29,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=HERE.parent / "docs" / "images" / "admin")
     parser.add_argument("--port", type=int, default=8137)
-    asked = parser.parse_args()
-    asked.output.mkdir(parents=True, exist_ok=True)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit("Not installed: chromium. On Debian: apt-get install chromium")
     with (
         tempfile.TemporaryDirectory() as folder,
-        serve_admin(folder, asked.port) as (url, *login),
+        serve_admin(folder, arguments.port) as (url, *login),
         sync_playwright() as playwright,
     ):
         quiet = ["--no-sandbox", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         for language, locale in LANGUAGES.items():
             for scheme in SCHEMES:
-                save_screenshots(browser, url, login, asked.output / f"{language}-{scheme}", locale)
+                save_screenshots(
+                    browser, url, login, arguments.output / f"{language}-{scheme}", locale
+                )
         browser.close()
 
 
 @contextmanager
 def serve_admin(folder: str, port: int) -> Iterator[tuple[str, str, str]]:
-    """The admin of what the demo has left: its address, the user and the password."""
+    """Run the demo and serve its admin; yield the address, the user and the password."""
     subprocess.run([*DEMO, "--folder", folder], check=True)
     command = [*DEMO, "--web", "--folder", folder, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -61,7 +63,7 @@ def serve_admin(folder: str, port: int) -> Iterator[tuple[str, str, str]]:
 
 
 def save_screenshots(browser: Browser, url: str, login: list[str], name: Path, locale: str) -> None:
-    """All pages in one language and one scheme, as ``<name>-<page>.png``."""
+    """Save all pages in one language and one colour scheme as ``<name>-<page>.png``."""
     scheme = name.name.rpartition("-")[2]
     context = browser.new_context(color_scheme=scheme, locale=locale, viewport=SIZE)  # type: ignore[arg-type]
     page = context.new_page()
@@ -83,21 +85,23 @@ def save_screenshots(browser: Browser, url: str, login: list[str], name: Path, l
     context.close()
 
 
-def save_screenshot(page: Page, url: str, name: Path, what: str) -> None:
+def save_screenshot(page: Page, url: str, name: Path, page_name: str) -> None:
     page.goto(url)
     page.wait_for_load_state("load")
-    path = f"{name}-{what}.png"
-    if what == "task":
-        # What came of it, and the timeline: the form above is the project's own.
+    path = f"{name}-{page_name}.png"
+    if page_name == "task":
+        # The outcome and the timeline, without the form of the project above.
         top, bottom = (
-            page.evaluate("what => document.querySelector(what).getBoundingClientRect()", place)
-            for place in ("fieldset:has(.field-status_badge)", ".st3-timeline")
+            page.evaluate(
+                "selector => document.querySelector(selector).getBoundingClientRect()", selector
+            )
+            for selector in ("fieldset:has(.field-status_badge)", ".st3-timeline")
         )
         clip = {name: top[name] for name in ("x", "y", "width")}
         clip["height"] = bottom["bottom"] - top["y"]
         page.screenshot(path=path, full_page=True, clip=clip)  # type: ignore[arg-type]
     else:
-        page.screenshot(path=path, full_page=what == "dashboard")
+        page.screenshot(path=path, full_page=page_name == "dashboard")
 
 
 if __name__ == "__main__":

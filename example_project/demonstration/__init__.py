@@ -1,1 +1,1 @@
-"""The demonstration: a story that ``demo.py`` tells and verifies."""
+"""The scenario that ``demo.py`` runs and verifies."""

@@ -1,4 +1,4 @@
-"""The folder a demonstration happens in, and the servers that must run."""
+"""The working folder of the demo, its database and its Redis server."""
 
 from __future__ import annotations
 
@@ -14,51 +14,49 @@ LOCK = "demo.lock"
 USER = PASSWORD = "admin"
 
 
-class Failure(Exception):
-    """What was promised did not happen."""
+class DemoFailed(Exception):
+    """The demo did not do what it should show."""
 
 
 @contextmanager
 def exit_on_failure() -> Iterator[None]:
-    """Within the block, a failure that can be foreseen ends the program with its message."""
+    """Exit with a message if the block raises DemoFailed or QueueUnavailable."""
     from django_simpletask3.exceptions import QueueUnavailable
 
     try:
         yield
-    except (Failure, QueueUnavailable) as failure:
+    except (DemoFailed, QueueUnavailable) as failure:
         sys.exit(f"FAILED: {failure}")
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Within the block, ``folder`` belongs to this process and no other demonstration.
+    """Lock ``folder`` during the block, so that no other demo uses it.
 
-    Ends the program with a clear message if it cannot.
+    Exits with a message if it is locked or holds other files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / LOCK).exists():
-        sys.exit(f"{folder} holds something that no demonstration has made; name another folder.")
+        sys.exit(f"{folder} has files that the demo did not write; name another folder.")
     with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(
-                f"A demonstration is going on in {folder}; end it first, or name another folder."
-            )
+            sys.exit(f"Another demo is running in {folder}; end it first, or name another folder.")
         yield
 
 
-def is_our_database() -> bool:
-    """Whether the database is a file of the demonstration, and not one that somebody named."""
+def is_demo_database() -> bool:
+    """Whether the database is a file of the demo, and not one that DATABASE_URL names."""
     return not os.environ.get("DATABASE_URL")
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier demonstration left, unless its database is elsewhere."""
+    """Delete the files of an earlier demo, unless DATABASE_URL names the database."""
     from django_simpletask3.queue import embedded
 
     embedded.stop(folder / "redis")
-    if not is_our_database():
+    if not is_demo_database():
         return
     for path in folder.iterdir():
         if path.is_dir():
@@ -68,7 +66,7 @@ def clear(folder: Path) -> None:
 
 
 def set_up() -> None:
-    """Django, the tables, and, in a database of our own, a user who may do everything."""
+    """Set up Django and the tables, and in the demo's own database a superuser."""
     import django
 
     django.setup()
@@ -77,14 +75,14 @@ def set_up() -> None:
 
     call_command("migrate", verbosity=0)
     users = get_user_model().objects
-    # Nobody's database but ours gets a user whose password everybody knows.
-    if is_our_database() and not users.filter(username=USER).exists():
+    # Never create a user with a well-known password in a database of the user's own.
+    if is_demo_database() and not users.filter(username=USER).exists():
         users.create_superuser(USER, password=PASSWORD)
 
 
 @contextmanager
 def running_redis(folder: Path) -> Iterator[str]:
-    """Within the block, Redis runs; where. Only a server that we started is stopped.
+    """Run Redis during the block and yield its address; stop it if the demo started it.
 
     Raises QueueUnavailable if it does not answer.
     """
@@ -92,15 +90,15 @@ def running_redis(folder: Path) -> Iterator[str]:
     from django_simpletask3.queue import embedded, get_queue, redact
 
     url = options.simq_redis_url
-    is_ours = url.startswith("embedded://")
+    is_embedded = url.startswith("embedded://")
     try:
         get_queue().check_server()
-        yield f"embedded, in {display_path(folder / 'redis')}" if is_ours else redact(url)
+        yield f"embedded, in {display_path(folder / 'redis')}" if is_embedded else redact(url)
     finally:
-        if is_ours:
+        if is_embedded:
             embedded.stop(folder / "redis")
 
 
 def display_path(path: Path) -> str:
-    """``path`` as a reader in the current directory would name it."""
+    """``path``, relative to the current directory if it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,4 +1,4 @@
-"""Processes of our own: a worker, and the server of the admin."""
+"""Child processes: a worker, and the web server of the admin."""
 
 from __future__ import annotations
 
@@ -11,68 +11,68 @@ from pathlib import Path
 from typing import Self
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class Program:
-    """A command of ``manage.py`` in a process group of its own; its output is in ``log``.
+    """A command of ``manage.py`` in its own process group; its output goes to ``log``.
 
-    As a context manager it is stopped at the end of the block, whatever happens in it.
+    Used as a context manager, it is stopped at the end of the block.
     """
 
     def __init__(self, name: str, log: Path, *command: str) -> None:
         self.name = name
         self.log = log
-        # Whatever belongs to the program holds the other end: it is closed when all of it is gone.
-        self._life, held = os.pipe()
+        # The program and its children inherit the write end, which is closed when all have exited.
+        self._exit_pipe, write_end = os.pipe()
         with log.open("wb") as output:
-            # Of its own: Ctrl-C on the terminal is ours to hear, and what it started dies with it.
+            # Its own session: Ctrl-C reaches only this process, and kill() reaches its children.
             self._process = subprocess.Popen(
                 [sys.executable, str(MANAGE), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=[held],
+                pass_fds=[write_end],
             )
-        os.close(held)
+        os.close(write_end)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        os.close(self._life)
+        os.close(self._exit_pipe)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
-    def is_over(self) -> bool:
+    def has_exited(self) -> bool:
         return self._process.poll() is not None
 
     def kill(self) -> int:
-        """SIGKILL to all of it at once, as when the machine loses power; the exit code.
+        """Send SIGKILL to the whole group, as a power failure would; return the exit code.
 
-        Returns when its children, too, are gone, with the connections they had.
+        Returns when its children have exited too, and their connections are closed.
         """
         os.killpg(self.pid, signal.SIGKILL)
-        select.select([self._life], [], [], PATIENCE)
+        select.select([self._exit_pipe], [], [], TIMEOUT)
         return self._process.wait()
 
     def stop(self) -> int:
-        """Ask it to end; the exit code."""
-        if self.is_over:
+        """Send SIGTERM, and SIGKILL after ``TIMEOUT`` seconds; return the exit code."""
+        if self.has_exited:
             return self._process.wait()
         self._process.terminate()
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             return self.kill()
 
     def log_tail(self, lines: int = 20) -> str:
-        """The end of its output."""
+        """The last ``lines`` of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 

@@ -1,4 +1,4 @@
-"""Tasks as plain text: what happened to each, and how it ended."""
+"""Format tasks as plain text: their timelines and outcomes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RIGHT = {"offset", "attempt"}
 WIDTH = 100
 
 
-def timelines(tasks: Sequence[SimpleTask], names: dict[str, str]) -> str:
-    """The timeline of every task under its title; workers are called as ``names`` says."""
+def format_timelines(tasks: Sequence[SimpleTask], names: dict[str, str]) -> str:
+    """Format the timeline of every task under its title; ``names`` are those of workers."""
     blocks = {task: [_cells(event, task, names) for event in task.events.all()] for task in tasks}
     rows = [HEADINGS, *(row for rows in blocks.values() for row in rows)]
     widths = [max(_width(row[column]) for row in rows) for column in range(len(HEADINGS))]
@@ -28,7 +28,7 @@ def timelines(tasks: Sequence[SimpleTask], names: dict[str, str]) -> str:
 
 
 def worker_names(tasks: Iterable[SimpleTask]) -> dict[str, str]:
-    """Short names for workers, in the order in which they came on environment."""
+    """Short names of the workers, in the order of their first events."""
     events = sorted(
         (event for task in tasks for event in task.events.all()), key=lambda event: event.event_time
     )
@@ -36,14 +36,14 @@ def worker_names(tasks: Iterable[SimpleTask]) -> dict[str, str]:
     return {worker: f"worker {number}" for number, worker in enumerate(found, start=1)}
 
 
-def pairs(rows: Sequence[tuple[str, str]]) -> str:
-    """Two columns, the left one as wide as it must be."""
+def format_pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Format ``rows`` as two aligned columns."""
     width = max(_width(left) for left, _ in rows)
     return "\n".join(f"  {_padded(left, width)}  {right}" for left, right in rows)
 
 
 def title_of(task: SimpleTask) -> str:
-    """What a person calls the task."""
+    """The title of a task: its kind, key and text."""
     return capfirst(f"{task._meta.verbose_name} {task.pk} ({task})")
 
 
@@ -60,16 +60,18 @@ def _cells(event: TaskEvent, task: SimpleTask, names: dict[str, str]) -> tuple[s
 
 
 def _outcome(task: SimpleTask) -> Iterator[str]:
-    """How the task ended, a line for each thing there is to say."""
+    """Yield the lines that describe the error or the result of the task."""
     if task.error_data:
-        yield _cut(f"{task.error_data['type']}: {task.error_data['message']}")
+        yield _outcome_line(f"{task.error_data['type']}: {task.error_data['message']}")
         return
     result = task.result_data or {}
     plain = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
-    yield _cut(", ".join(f"{name} {value}" for name, value in plain.items()) or "nothing to tell")
+    yield _outcome_line(
+        ", ".join(f"{name} {value}" for name, value in plain.items()) or "no result"
+    )
     for name in [name for name in result if name not in plain]:
         for number, item in enumerate(_items(result[name])):
-            yield _cut(item, name="" if number else name.replace("_", " "))
+            yield _outcome_line(item, name="" if number else name.replace("_", " "))
 
 
 def _items(value: dict[str, Any] | list[Any]) -> Iterator[str]:
@@ -91,8 +93,8 @@ def _padded(text: str, width: int, *, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-def _cut(text: str, name: str | None = None) -> str:
-    """``text`` as one line of an outcome, short enough for a terminal."""
+def _outcome_line(text: str, name: str | None = None) -> str:
+    """Format ``text`` as one line of an outcome, cut to ``WIDTH`` columns."""
     start = "    =>  " if name is None else f"        {name:<11} "
     text = start + " ".join(text.split())
     if _width(text) <= WIDTH:
@@ -103,5 +105,5 @@ def _cut(text: str, name: str | None = None) -> str:
 
 
 def _width(text: str) -> int:
-    """The columns that ``text`` takes on a terminal; Chinese characters take two."""
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+    """The width of ``text`` in columns of a terminal; a Chinese character takes two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -1,4 +1,4 @@
-"""The sample pictures and files, handed in as a user would."""
+"""Enqueue tasks for the sample pictures and files, as a user would."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from orders.models import OrderImport
 from pictures.models import ContactSheet, Picture
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
-#: The tasks about these end in failure, and are there to show it. (A storage that holds a file of
-#: this name already gives the next one a longer name.)
+#: Tasks whose names start so are expected to fail. (A storage that already has a file of this name
+#: gives the next one a longer name.)
 FAILING = ("Cut off upload", "newsletter")
 
 
 def upload_pictures() -> list[Picture]:
-    """Upload every picture; each asks for its thumbnail."""
+    """Upload every picture, which enqueues its thumbnail."""
     paths = sorted((SAMPLES / "pictures").iterdir())
     return [
         Picture.objects.create(title=_title(path), image=ContentFile(path.read_bytes(), path.name))
@@ -28,7 +28,7 @@ def upload_pictures() -> list[Picture]:
 def enqueue_contact_sheet(
     title: str, pictures: Sequence[Picture], *, pause: float = 0.0
 ) -> ContactSheet:
-    """Ask for a sheet with these pictures."""
+    """Enqueue a contact sheet of these pictures."""
     with transaction.atomic():
         sheet = ContactSheet.objects.enqueue(title=title, pause=pause)
         sheet.pictures.set(pictures)
@@ -36,7 +36,7 @@ def enqueue_contact_sheet(
 
 
 def enqueue_order_imports(*names: str) -> list[OrderImport]:
-    """Upload these files of orders."""
+    """Enqueue the import of these files of orders."""
     paths = [SAMPLES / "orders" / name for name in names]
     return OrderImport.objects.bulk_enqueue(
         {"file": ContentFile(path.read_bytes(), path.name)} for path in paths

@@ -1,4 +1,4 @@
-"""What ``demo.py`` tells: tasks are handed in, their worker is killed, nothing is lost."""
+"""The scenario of ``demo.py``: enqueue tasks, kill their worker, and lose nothing."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from pathlib import Path
 from typing import Any
 
 from . import environment
-from .environment import Failure
+from .environment import DemoFailed
 from .processes import Program, worker
 
-LEASE = 3  # seconds: five minutes, the default, would be a long time to watch
-PAUSE = 0.4  # seconds of rest after each picture of the slow sheet
+LEASE = 3  # seconds; the default of five minutes would be too long to watch
+PAUSE = 0.4  # seconds after each picture of the slow sheet
 PICTURES_BEFORE_KILL = 3  # pictures on the slow sheet when its worker is killed
-PATIENCE = 45.0  # seconds; each act takes a few, on a machine that has nothing else to do
+TIMEOUT = 45.0  # seconds for one step; on an idle machine each takes a few
 
 
 @dataclass
-class Demonstration:
-    """The acts of the demonstration, and what they leave for the next."""
+class Scenario:
+    """The steps of the scenario, and the tasks that they share."""
 
     folder: Path
-    began: float = field(default_factory=time.monotonic)
+    start_time: float = field(default_factory=time.monotonic)
     tasks: list[Any] = field(default_factory=list)
     pictures: list[Any] = field(default_factory=list)
     slow_sheet: Any = None
 
     def print_step(self, text: str) -> None:
-        print(f"[{time.monotonic() - self.began:5.1f} s]  {text}", flush=True)
+        print(f"[{time.monotonic() - self.start_time:5.1f} s]  {text}", flush=True)
 
-    def wait_until(self, is_so: Callable[[], Any], what: str, program: Program) -> None:
-        """Wait for ``what``. Raises Failure when it does not come, or ``program`` ends."""
-        deadline = time.monotonic() + PATIENCE
-        while not is_so():
-            if program.is_over:
-                raise Failure(f"{program.name} has ended:\n{program.log_tail()}")
+    def wait_until(self, condition: Callable[[], Any], description: str, program: Program) -> None:
+        """Wait until ``condition()``; raise DemoFailed after TIMEOUT or if ``program`` ends."""
+        deadline = time.monotonic() + TIMEOUT
+        while not condition():
+            if program.has_exited:
+                raise DemoFailed(f"{program.name} has ended:\n{program.log_tail()}")
             if time.monotonic() > deadline:
-                words = program.log_tail()
-                raise Failure(f"After {PATIENCE:.0f} s still no sign of {what}.\n{words}")
+                log = program.log_tail()
+                raise DemoFailed(f"Waited {TIMEOUT:.0f} s in vain for {description}.\n{log}")
             time.sleep(0.02)
 
     def enqueue_first(self) -> None:
-        """Everything that the first worker gets."""
+        """Enqueue the tasks of the first worker."""
         from . import samples
 
         self.pictures = samples.upload_pictures()
@@ -57,25 +57,24 @@ class Demonstration:
         thumbnails = [picture.thumbnails.get() for picture in self.pictures]
         self.tasks += [*thumbnails, self.slow_sheet, *imports]
         self.print_step(
-            f"enqueued {len(thumbnails)} thumbnails (1 of a file that is cut off), 1 slow contact "
-            f"sheet,\n           {len(imports)} files of orders (1 with bad lines, 1 that is none)"
+            f"enqueued {len(thumbnails)} thumbnails (1 of a truncated file), 1 slow contact "
+            f"sheet\n           and {len(imports)} files of orders (1 with bad lines, "
+            "1 with other columns)"
         )
 
     def enqueue_more(self) -> None:
-        """What comes while nobody works."""
+        """Enqueue tasks while no worker runs."""
         from . import samples
 
         sheet = samples.enqueue_contact_sheet("Sky and stone", self.pictures[3:6])
         imports = samples.enqueue_order_imports("orders-2026-12.csv")
         self.tasks += [sheet, *imports]
-        self.print_step(
-            "enqueued 1 contact sheet and 1 file of orders while there is no worker at all"
-        )
+        self.print_step("enqueued 1 contact sheet and 1 file of orders while no worker runs")
 
     def kill_worker(self, program: Program) -> None:
-        """Kill the worker in the middle of the slow sheet."""
+        """Kill the worker while it runs the slow sheet."""
         slow = self.slow_sheet
-        self.wait_until(self._body_is_at_work, "the slow sheet half done", program)
+        self.wait_until(self._is_half_done, "the slow sheet to be half done", program)
         slow.refresh_from_db()
         self.print_step(
             f"contact sheet {slow.pk} is {slow.status.name} in {slow.worker}:\n"
@@ -87,10 +86,10 @@ class Demonstration:
         )
         slow.refresh_from_db()
         if slow.status.is_final:
-            raise Failure(f"The worker was not killed in time: the sheet is {slow.status.name}.")
+            raise DemoFailed(f"The worker was not killed in time: the sheet is {slow.status.name}.")
 
-    def _body_is_at_work(self) -> bool:
-        # The body writes a note after each picture: PLACED of them mean that it is inside.
+    def _is_half_done(self) -> bool:
+        # The task function writes a note after each picture.
         return bool(self.slow_sheet.events.filter(kind="note").count() >= PICTURES_BEFORE_KILL)
 
     def wait_for_recovery(self, program: Program) -> None:
@@ -105,17 +104,17 @@ class Demonstration:
         )
 
     def wait_until_final(self, program: Program) -> None:
-        """Every task is final, and what it is to be told of is written."""
+        """Wait until every task is final, stop the worker and write missing notifications."""
         from outbox.receivers import catch_up
 
-        self.wait_until(self._all_are_final, "the end of every task", program)
+        self.wait_until(self._all_are_final, "all tasks to end", program)
         self.print_step(f"all {len(self.tasks)} tasks are final")
         code = program.stop()
         if code:
-            raise Failure(f"{program.name} ended with {code}:\n{program.log_tail()}")
+            raise DemoFailed(f"{program.name} ended with {code}:\n{program.log_tail()}")
         self.print_step(f"{program.name} has stopped (SIGTERM, exit 0)")
         if written := catch_up():
-            self.print_step(f"{written} notifications died with the worker and were written now")
+            self.print_step(f"wrote {written} notifications that the killed worker did not write")
 
     def _all_are_final(self) -> bool:
         for task in self.tasks:
@@ -124,16 +123,16 @@ class Demonstration:
         return all(task.status.is_final for task in self.tasks)
 
     def report(self) -> int:
-        """Print what happened; the exit code."""
+        """Print the timelines and the summary; return the exit code."""
         from . import report, verification
 
         names = report.worker_names(self.tasks)
-        print("", report.timelines(self.tasks, names), sep="\n")
-        found = verification.find_problems(self.tasks, self.slow_sheet)
-        print("Summary", report.pairs(self._summary(names)), "", sep="\n")
-        for problem in found:
+        print("", report.format_timelines(self.tasks, names), sep="\n")
+        problems = verification.find_problems(self.tasks, self.slow_sheet)
+        print("Summary", report.format_pairs(self._summary(names)), "", sep="\n")
+        for problem in problems:
             print(f"FAILED: {problem}", file=sys.stderr)
-        return 1 if found else 0
+        return 1 if problems else 0
 
     def _summary(self, names: dict[str, str]) -> list[tuple[str, str]]:
         from . import verification
@@ -146,48 +145,48 @@ class Demonstration:
             ("succeeded", str(len(self.tasks) - len(failed))),
             ("failed", f"{len(failed)} ({', '.join(map(str, failed))})"),
             ("recovered", f"{len(recovered)} ({', '.join(map(str, recovered))})"),
-            ("notifications", f"{verification.notifications(self.tasks)} in the outbox"),
-            ("seconds", f"{time.monotonic() - self.began:.1f}"),
+            ("notifications", f"{verification.count_notifications(self.tasks)} in the outbox"),
+            ("seconds", f"{time.monotonic() - self.start_time:.1f}"),
         ]
 
 
 def run() -> int:
-    """Tell the whole story; the exit code. Everything that is started is stopped.
+    """Run all steps and stop all processes; return the exit code.
 
-    Raises Failure when it cannot go on.
+    Raises DemoFailed if a step fails.
     """
-    # Before Django and the package are asked for anything.
+    # Set before Django reads its settings.
     os.environ["DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT"] = str(LEASE)
     os.environ["DJANGO_SIMPLETASK3_SHUTDOWN_GRACE"] = str(LEASE)
-    code = _acts(Demonstration(Path(os.environ["EXAMPLE_VAR"])))
+    code = _run_steps(Scenario(Path(os.environ["EXAMPLE_VAR"])))
     if not code:
-        _farewell()
+        _print_next_steps()
     return code
 
 
-def _acts(story: Demonstration) -> int:
-    environment.clear(story.folder)
+def _run_steps(scenario: Scenario) -> int:
+    environment.clear(scenario.folder)
     environment.set_up()
     from django_simpletask3.context import task_context
 
     with ExitStack() as started:
-        story.print_step(f"migrated {_database()}")
-        story.print_step(
-            f"Redis answers: {started.enter_context(environment.running_redis(story.folder))}"
+        scenario.print_step(f"migrated {_database()}")
+        scenario.print_step(
+            f"Redis answers: {started.enter_context(environment.running_redis(scenario.folder))}"
         )
-        first = started.enter_context(worker("worker 1", story.folder))
-        story.print_step(f"started {first.name}, pid {first.pid}")
+        first = started.enter_context(worker("worker 1", scenario.folder))
+        scenario.print_step(f"started {first.name}, pid {first.pid}")
         started.enter_context(task_context(actor="demo"))
-        story.enqueue_first()
-        story.kill_worker(first)
-        story.enqueue_more()
-        second = started.enter_context(worker("worker 2", story.folder))
-        story.print_step(
+        scenario.enqueue_first()
+        scenario.kill_worker(first)
+        scenario.enqueue_more()
+        second = started.enter_context(worker("worker 2", scenario.folder))
+        scenario.print_step(
             f"started {second.name}, pid {second.pid}; the lost lease ends within {LEASE} s"
         )
-        story.wait_for_recovery(second)
-        story.wait_until_final(second)
-        return story.report()
+        scenario.wait_for_recovery(second)
+        scenario.wait_until_final(second)
+        return scenario.report()
 
 
 def _database() -> str:
@@ -198,14 +197,12 @@ def _database() -> str:
     return f"{connection.display_name} {shown}"
 
 
-def _farewell() -> None:
-    if not environment.is_our_database():
-        print(
-            "The same in the admin: make a user with manage.py createsuperuser, then make demo-web"
-        )
+def _print_next_steps() -> None:
+    if not environment.is_demo_database():
+        print("To see it in the admin: run manage.py createsuperuser, then make demo-web")
         return
     print(
-        "The same in the admin:  make demo-web\n"
-        f"                        http://127.0.0.1:8000/admin/  user {environment.USER}, "
+        "See it in the admin:  make demo-web\n"
+        f"                      http://127.0.0.1:8000/admin/  user {environment.USER}, "
         f"password {environment.PASSWORD}"
     )

@@ -1,4 +1,4 @@
-"""Whether what was shown is what was promised."""
+"""Verify the outcome of the demo."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from django_simpletask3.states import EventKind, Status
 from .report import title_of
 from .samples import FAILING
 
-#: After one of these a task must be started once more.
-RETURNED = (EventKind.RECOVER, EventKind.RELEASE)
+#: Each of these events returns a running task to the queue, to be started once more.
+RETURN_KINDS = (EventKind.RECOVER, EventKind.RELEASE)
 
 
-def find_problems(tasks: Sequence[SimpleTask], victim: SimpleTask) -> list[str]:
-    """What is wrong, in sentences; ``victim`` is the task whose worker was killed."""
+def find_problems(tasks: Sequence[SimpleTask], interrupted: SimpleTask) -> list[str]:
+    """Describe each problem in a sentence; the worker of ``interrupted`` was killed."""
     return [
         *(problem for task in tasks for problem in _problems_of(task)),
-        *_problems_of_recovery(victim),
+        *_problems_of_recovery(interrupted),
     ]
 
 
@@ -29,9 +29,9 @@ def is_recovered(task: SimpleTask) -> bool:
     return task.events.filter(kind=EventKind.RECOVER).exists()
 
 
-def notifications(tasks: Sequence[SimpleTask]) -> int:
-    """How many notifications there are about ``tasks``."""
-    return sum(_notifications_of(task) for task in tasks)
+def count_notifications(tasks: Sequence[SimpleTask]) -> int:
+    """The number of notifications about ``tasks``."""
+    return sum(_count_notifications_of(task) for task in tasks)
 
 
 def _problems_of(task: SimpleTask) -> Iterator[str]:
@@ -41,27 +41,27 @@ def _problems_of(task: SimpleTask) -> Iterator[str]:
         yield f"{title_of(task)} is {task.status.name}, expected {expected.name}. {error}"
     events = list(task.events.all())
     kinds = [event.kind for event in events]
-    losses = [event for event in events if event.from_status == Status.RUNNING]
-    if kinds.count(EventKind.START) != 1 + sum(event.kind in RETURNED for event in losses):
-        yield f"{title_of(task)} was started without need: {', '.join(kinds)}."
+    returns = [event for event in events if event.from_status == Status.RUNNING]
+    if kinds.count(EventKind.START) != 1 + sum(event.kind in RETURN_KINDS for event in returns):
+        yield f"{title_of(task)} was started too often or too seldom: {', '.join(kinds)}."
     if broken := broken_links(events):
-        yield f"{title_of(task)}: the history is broken at No. {broken[0]}."
-    if (told := _notifications_of(task)) != 1:
-        yield f"{title_of(task)}: {told} notifications, expected 1."
+        yield f"{title_of(task)}: the digest chain is broken at event {broken[0]}."
+    if (count := _count_notifications_of(task)) != 1:
+        yield f"{title_of(task)}: {count} notifications, expected 1."
     image = getattr(task, "image", None)
     if task.success and image is not None and not (image and image.storage.exists(image.name)):
-        yield f"{title_of(task)}: there is no file {image.name!r}."
+        yield f"{title_of(task)}: the file {image.name!r} is missing."
 
 
-def _problems_of_recovery(victim: SimpleTask) -> Iterator[str]:
-    starts = list(victim.events.filter(kind=EventKind.START))
-    if not is_recovered(victim):
-        yield f"{title_of(victim)} was not recovered."
+def _problems_of_recovery(interrupted: SimpleTask) -> Iterator[str]:
+    starts = list(interrupted.events.filter(kind=EventKind.START))
+    if not is_recovered(interrupted):
+        yield f"{title_of(interrupted)} was not recovered."
     elif len({event.worker for event in starts}) != len(starts):
-        yield f"{title_of(victim)} was not taken over by another worker."
+        yield f"{title_of(interrupted)} was not taken over by another worker."
 
 
-def _notifications_of(task: SimpleTask) -> int:
+def _count_notifications_of(task: SimpleTask) -> int:
     notifications_of_task = Notification.objects.filter(
         task_label=task._meta.label, task_pk=str(task.pk)
     )

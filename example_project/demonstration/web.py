@@ -1,4 +1,4 @@
-"""The admin in a browser, with a worker behind it, until Ctrl-C."""
+"""Serve the admin, with a worker, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .processes import Program, worker
 
 
 def run(port: int) -> int:
-    """Serve until interrupted or something ends; the exit code."""
+    """Serve until interrupted or until a process exits; return the exit code."""
     folder = Path(os.environ["EXAMPLE_VAR"])
     environment.set_up()
     with ExitStack() as started:
         started.enter_context(environment.running_redis(folder))
-        _fill()
+        _enqueue_samples()
         programs = [worker("web worker", folder), _server(port, folder)]
         for program in programs:
             started.enter_context(program)
-        while not _answers(port) and not any(program.is_over for program in programs):
+        while not _is_listening(port) and not any(program.has_exited for program in programs):
             time.sleep(0.05)
-        if not any(program.is_over for program in programs):
-            print(_welcome(port), flush=True)
-        return _until_over(programs)
+        if not any(program.has_exited for program in programs):
+            print(_welcome_text(port), flush=True)
+        return _wait_for_exit(programs)
 
 
 def _server(port: int, folder: Path) -> Program:
     return Program("server", folder / "web.log", "runserver", "--noreload", f"127.0.0.1:{port}")
 
 
-def _fill() -> None:
-    """Hand in the samples if nobody has handed in anything."""
+def _enqueue_samples() -> None:
+    """Enqueue the samples if the database has no pictures."""
     from pictures.models import Picture
 
     from django_simpletask3.context import task_context
@@ -52,25 +52,23 @@ def _fill() -> None:
         )
 
 
-def _answers(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _welcome(port: int) -> str:
-    user = (
-        f"user {environment.USER}, password {environment.PASSWORD}; "
-        if environment.is_our_database()
-        else ""
-    )
+def _welcome_text(port: int) -> str:
+    user = ""
+    if environment.is_demo_database():
+        user = f"user {environment.USER}, password {environment.PASSWORD}; "
     return f"http://127.0.0.1:{port}/admin/   {user}Ctrl-C stops everything"
 
 
-def _until_over(programs: Sequence[Program]) -> int:
+def _wait_for_exit(programs: Sequence[Program]) -> int:
     try:
         while True:
             for program in programs:
-                if program.is_over:
+                if program.has_exited:
                     print(f"{program.name} has ended:\n{program.log_tail()}")
                     return 1
             time.sleep(0.2)

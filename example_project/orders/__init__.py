@@ -1,1 +1,1 @@
-"""Orders that come in files."""
+"""Import orders from CSV files."""

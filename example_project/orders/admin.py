@@ -1,4 +1,4 @@
-"""Orders and their files in the admin."""
+"""The admin of orders and their imports."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""What stands in a CSV file of orders; nothing here knows of tasks."""
+"""Parse CSV files of orders; independent of tasks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COLUMNS = ("number", "ordered_on", "customer", "article", "quantity", "unit_pric
 
 
 class WrongColumns(ValueError):
-    """The first line of the file does not name the columns of an order."""
+    """The headings of the file are not the columns of an order."""
 
 
 class OrderLine(forms.Form):
-    """What the cells of one line must hold, whatever the language of the worker."""
+    """Validates the cells of one line, independently of the active language."""
 
     number = forms.RegexField(r"^[A-Z]+-\d+$", max_length=20)
     ordered_on = forms.DateField(input_formats=["%Y-%m-%d"])
@@ -30,7 +30,7 @@ class OrderLine(forms.Form):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """Where in the file something is wrong, and what."""
+    """The number of an invalid line and its problem."""
 
     line: int
     problem: str
@@ -52,9 +52,9 @@ class Content:
 
 
 def read(file: BinaryIO) -> Content:
-    """Everything in ``file``, which is CSV in UTF-8 with a line of headings.
+    """Parse ``file``, a CSV file in UTF-8 with headings.
 
-    Raises WrongColumns if the headings are others, UnicodeDecodeError if it is no such text.
+    Raises WrongColumns for other headings, UnicodeDecodeError for another encoding.
     """
     content, seen = Content(), {}
     for line, cells in _lines(file):
@@ -62,7 +62,7 @@ def read(file: BinaryIO) -> Content:
             order = _order(cells)
             first = seen.setdefault(order["number"], line)
             if first != line:
-                raise ValueError(f"number: {order['number']} stands in line {first} already")
+                raise ValueError(f"number: {order['number']} is already in line {first}")
         except ValueError as problem:
             content.bad_lines.append(BadLine(line, str(problem)))
         else:
@@ -71,7 +71,7 @@ def read(file: BinaryIO) -> Content:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """The number and the cells of each line that is not empty, after the headings."""
+    """Yield number and cells of each line after the headings that is not empty."""
     rows = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""))
     headings = tuple(cell.strip() for cell in next(rows, []))
     if headings != COLUMNS:
@@ -82,7 +82,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _order(cells: list[str]) -> dict[str, Any]:
-    """The columns of an order. Raises ValueError, saying what is wrong with which cell."""
+    """Return the columns of an order; raises ValueError naming each invalid cell."""
     if len(cells) != len(COLUMNS):
         raise ValueError(f"{len(cells)} cells instead of {len(COLUMNS)}")
     form = OrderLine(dict(zip(COLUMNS, cells, strict=True)))

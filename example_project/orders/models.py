@@ -1,4 +1,4 @@
-"""An order, and the work of reading a file of them."""
+"""Orders, and the task that imports a file of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from . import csv_files
 
 
 class NothingToImport(ValueError):
-    """There is no order in the file."""
+    """The file has no valid order."""
 
 
 class OrderImport(SimpleTask):
-    """Reads a CSV file of orders. Bad lines are reported, a file with nothing else fails."""
+    """Imports a CSV file of orders; reports bad lines, and fails if no line is valid."""
 
     django_simpletask3_worker_number = 2
 
@@ -35,16 +35,16 @@ class OrderImport(SimpleTask):
         return PurePath(self.file.name).name
 
     def do_task(self) -> dict[str, Any]:
-        """The total of each customer, and what is wrong with which line.
+        """Import the orders; return the total of each customer and the bad lines.
 
-        Raises NothingToImport if no line holds an order, WrongColumns if no line could.
+        Raises NothingToImport if no line is valid, WrongColumns if the headings are wrong.
         """
         with self.file.open("rb") as file:
             content = csv_files.read(file)
         self.accepted, self.rejected = len(content.orders), len(content.bad_lines)
         if not content.orders:
             raise NothingToImport(
-                f"{self} holds no order. {_describe_bad_lines(content.bad_lines)}"
+                f"{self} has no valid order. {_describe_bad_lines(content.bad_lines)}"
             )
         self._replace_orders(content.orders)
         return {
@@ -54,7 +54,7 @@ class OrderImport(SimpleTask):
         }
 
     def _replace_orders(self, orders: list[dict[str, Any]]) -> None:
-        # A run whose worker is lost here runs again: all of its orders are there, or none.
+        # If the worker is lost here, the task runs again: all orders are stored, or none.
         with transaction.atomic():
             self.orders.all().delete()
             Order.objects.bulk_create(Order(source=self, **columns) for columns in orders)
@@ -90,7 +90,7 @@ class Order(models.Model):
 
 
 def _totals(orders: list[dict[str, Any]]) -> dict[str, Decimal]:
-    """What each customer has ordered for, the best customer first."""
+    """The total amount of each customer, the largest first."""
     totals: dict[str, Decimal] = {}
     for order in orders:
         amount = order["quantity"] * order["unit_price"]

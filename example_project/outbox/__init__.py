@@ -1,1 +1,1 @@
-"""What people are to be told of their tasks."""
+"""Notifications about finished tasks."""

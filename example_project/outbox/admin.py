@@ -1,4 +1,4 @@
-"""The outbox in the admin: to be read."""
+"""The admin of notifications, which is read-only."""
 
 from typing import Any
 

@@ -9,4 +9,4 @@ class OutboxConfig(AppConfig):
     verbose_name = _("Outbox")
 
     def ready(self) -> None:
-        from . import receivers  # noqa: F401 - connects them
+        from . import receivers  # noqa: F401 - connects the receivers

@@ -1,11 +1,11 @@
-"""A message to somebody, waiting to be sent."""
+"""Notifications that wait to be sent."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 
 class Notification(models.Model):
-    """How one task ended. Whoever sends mails or texts takes them from here."""
+    """The outcome of one task; a mail or text sender would read it from here."""
 
     task_label = models.CharField(_("kind of task"), max_length=100)
     task_pk = models.CharField(_("task"), max_length=64)
@@ -19,7 +19,7 @@ class Notification(models.Model):
         verbose_name_plural = _("notifications")
         ordering = ("-pk",)
         constraints = [
-            # One event is told once; a task that is reset and ends again is told again.
+            # One notification per event: a task that is reset and ends again gets another one.
             models.UniqueConstraint(
                 fields=("task_label", "task_pk", "sequence"), name="one_notification_per_event"
             )

@@ -1,4 +1,4 @@
-"""Writes a notification when a task has ended."""
+"""Write a notification when a task has ended."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from django_simpletask3.states import EventKind, Status
 
 from .models import Notification
 
-ENDS = (EventKind.ACK, EventKind.FAIL, EventKind.DROP)
+OUTCOME_KINDS = (EventKind.ACK, EventKind.FAIL, EventKind.DROP)
 
 
 @receiver((task_succeeded, task_failed), dispatch_uid="outbox.notify")
 def notify(task: SimpleTask, event: TaskEvent, **_: Any) -> bool:
-    """See that there is a notification of how ``task`` ended by ``event``; whether it is new."""
+    """Write a notification about ``event`` unless there is one; return whether it is new."""
     _notification, is_new = Notification.objects.get_or_create(
         task_label=task._meta.label,
         task_pk=str(task.pk),
@@ -32,20 +32,19 @@ def notify(task: SimpleTask, event: TaskEvent, **_: Any) -> bool:
 
 
 def catch_up(limit: int = 500) -> int:
-    """Write what is missing about finished tasks; the number written.
+    """Write missing notifications about finished tasks; return their number.
 
-    Signals follow the commit. A process that is killed between the two has sent none.
+    Signals are sent after the commit, so a process that is killed between the two sends none.
     """
     models = [model for model in apps.get_models() if issubclass(model, SimpleTask)]
-    return sum(_catch_up_with(model, limit) for model in models)
+    return sum(_catch_up_model(model, limit) for model in models)
 
 
-def _catch_up_with(model: type[SimpleTask], limit: int) -> int:
+def _catch_up_model(model: type[SimpleTask], limit: int) -> int:
     finished = model.objects.filter(status__in=(Status.SUCCESS, Status.FAILED))
-    ends = [
-        task.events.filter(kind__in=ENDS).last() for task in finished.order_by("-done_time")[:limit]
-    ]
-    return sum(notify(task=event.task, event=event) for event in ends if event is not None)
+    newest = finished.order_by("-done_time")[:limit]
+    outcomes = [task.events.filter(kind__in=OUTCOME_KINDS).last() for task in newest]
+    return sum(notify(task=event.task, event=event) for event in outcomes if event is not None)
 
 
 def _subject(task: SimpleTask) -> str:

@@ -1,1 +1,1 @@
-"""Pictures that people upload, and what is made of them."""
+"""Uploaded pictures, their thumbnails and contact sheets."""

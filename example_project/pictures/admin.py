@@ -1,4 +1,4 @@
-"""Pictures, thumbnails and contact sheets in the admin."""
+"""The admin of pictures, thumbnails and contact sheets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .models import ContactSheet, Picture, Thumbnail
 
 
 def image_html(image: Any, height: int) -> str:
-    """``image`` as it is seen in a list or a form; a hyphen if there is none."""
+    """Render ``image`` for a list or a form; a hyphen if there is none."""
     if not image:
         return "-"
     return format_html('<img src="{}" alt="" style="max-height: {}px">', image.url, height)
@@ -30,8 +30,8 @@ class PictureAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("thumbnail"))
     def small(self, picture: Picture) -> str:
-        made = [thumbnail for thumbnail in picture.thumbnails.all() if thumbnail.image]
-        return image_html(made[-1].image if made else None, 48)
+        images = [thumbnail.image for thumbnail in picture.thumbnails.all() if thumbnail.image]
+        return image_html(images[-1] if images else None, 48)
 
 
 @admin.register(Thumbnail)

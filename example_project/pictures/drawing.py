@@ -1,4 +1,4 @@
-"""What Pillow does with pictures; nothing here knows of tasks or databases."""
+"""Draw thumbnails and contact sheets with Pillow; independent of tasks and databases."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ HEADING = 40
 
 
 def thumbnail(file: BinaryIO, edge: int) -> Image.Image:
-    """The picture in ``file``, upright, on white, no side longer than ``edge``.
+    """Return the picture in ``file``, upright, on white, no side longer than ``edge``.
 
-    Raises what Pillow raises (OSError and its kin) if the file is no whole picture.
+    Raises an error of Pillow (OSError or a subclass) if the file is not a complete picture.
     """
     return _fitted(file, (edge, edge))
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """``image`` as the content of a JPEG file."""
+    """Encode ``image`` as JPEG."""
     content = BytesIO()
     image.save(content, "JPEG", quality=85, optimize=True)
     return content.getvalue()
 
 
 class Sheet:
-    """Paper with room for a heading and ``count`` pictures."""
+    """A contact sheet with a heading and cells for ``count`` pictures."""
 
     def __init__(self, heading: str, count: int, *, columns: int) -> None:
         rows = max(1, -(-count // columns))
@@ -42,23 +42,23 @@ class Sheet:
         self.placed = 0
         self.unreadable: list[str] = []
         self._columns = columns
-        self._pen = ImageDraw.Draw(self.image)
-        self._pen.text((GAP, 10), heading, fill=INK, font=ImageFont.load_default(18))
+        self._draw = ImageDraw.Draw(self.image)
+        self._draw.text((GAP, 10), heading, fill=INK, font=ImageFont.load_default(18))
 
     def add(self, file: BinaryIO, title: str) -> None:
-        """Put the picture in ``file`` into the next cell; a grey one if it cannot be read."""
+        """Draw the picture in ``file`` in the next cell; a grey cell if it cannot be read."""
         left, top = self._corner(self.placed + len(self.unreadable))
         try:
             picture = _fitted(file, CELL)
         except (OSError, ValueError):
             self.unreadable.append(title)
-            self._pen.rectangle((left, top, left + CELL[0], top + CELL[1]), fill=GREY)
+            self._draw.rectangle((left, top, left + CELL[0], top + CELL[1]), fill=GREY)
         else:
             self.placed += 1
             indent = (CELL[0] - picture.width) // 2, (CELL[1] - picture.height) // 2
             self.image.paste(picture, (left + indent[0], top + indent[1]))
         below = (left + CELL[0] // 2, top + CELL[1] + 4)
-        self._pen.text(below, title, fill=INK, font=ImageFont.load_default(12), anchor="ma")
+        self._draw.text(below, title, fill=INK, font=ImageFont.load_default(12), anchor="ma")
 
     def _corner(self, index: int) -> tuple[int, int]:
         row, column = divmod(index, self._columns)

@@ -1,4 +1,4 @@
-"""A picture, and the two kinds of work that can be done with pictures."""
+"""Pictures, and the two kinds of tasks that process them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .storage import overwrite
 
 
 class Picture(models.Model):
-    """A picture somebody has uploaded. Saving a new one asks for its thumbnail."""
+    """An uploaded picture; saving a new one enqueues its thumbnail."""
 
     title = models.CharField(_("title"), max_length=100)
     image = models.ImageField(_("file"), upload_to="pictures")
@@ -29,7 +29,7 @@ class Picture(models.Model):
         return self.title
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new picture and its thumbnail task are one transaction."""
+        """Save a new picture and its thumbnail task in one transaction."""
         is_new = self._state.adding
         with transaction.atomic():
             super().save(*args, **kwargs)
@@ -38,7 +38,7 @@ class Picture(models.Model):
 
 
 class Thumbnail(SimpleTask):
-    """Makes a small version of one picture."""
+    """Draws a small version of one picture."""
 
     django_simpletask3_worker_number = 2
 
@@ -56,20 +56,20 @@ class Thumbnail(SimpleTask):
         return self.picture.title
 
     def do_task(self) -> dict[str, Any]:
-        """The size of the thumbnail. A file that is no whole picture raises what Pillow raises."""
+        """Draw the thumbnail; return its size. Raises an error of Pillow for a broken file."""
         with self.picture.image.open("rb") as file:
             small = drawing.thumbnail(file, self.edge)
         content = drawing.jpeg(small)
-        # An own column: it is saved with the outcome, or not at all.
+        # A column of this model: it is saved together with the outcome, or not at all.
         self.image = overwrite(f"thumbnails/{self.pk}.jpg", content)
         return {"width": small.width, "height": small.height, "bytes": len(content)}
 
 
 class ContactSheet(SimpleTask):
-    """Puts several pictures on one sheet, with their titles below.
+    """Draws several pictures with their titles on one sheet.
 
-    Save one and choose its pictures in one transaction (the admin does): workers hear of the
-    sheet when that is committed, so they find its pictures.
+    Create a sheet and set its pictures in one transaction, as the admin does: the task is pushed
+    to the workers after the commit, so that they find its pictures.
     """
 
     django_simpletask3_worker_number = 1
@@ -78,7 +78,9 @@ class ContactSheet(SimpleTask):
     pictures = models.ManyToManyField(Picture, verbose_name=_("pictures"))
     columns = models.PositiveSmallIntegerField(_("columns"), default=3)
     pause = models.FloatField(
-        _("pause"), default=0.0, help_text=_("Seconds of rest after each picture, to watch it.")
+        _("pause"),
+        default=0.0,
+        help_text=_("Seconds to pause after each picture, to make the task slow."),
     )
     image = models.ImageField(_("sheet"), blank=True, editable=False)
 
@@ -90,14 +92,14 @@ class ContactSheet(SimpleTask):
         return self.title
 
     def do_task(self) -> dict[str, Any] | None:
-        """How many pictures are on the sheet, and the titles of those that could not be read.
+        """Draw the sheet; return the number of pictures and the titles of unreadable ones.
 
-        Raises ValueError if there is none to be seen.
+        Raises ValueError if no picture can be read.
         """
         pictures = list(self.pictures.order_by("pk"))
         sheet = drawing.Sheet(self.title, len(pictures), columns=max(1, self.columns))
         for number, picture in enumerate(pictures, start=1):
-            # Somebody canceled or reset the sheet: what this run returns would be refused.
+            # A user canceled or reset the task, so its outcome would be rejected.
             if self.should_stop:
                 return None
             with picture.image.open("rb") as file:
@@ -105,6 +107,6 @@ class ContactSheet(SimpleTask):
             self.note(f"{number} of {len(pictures)} pictures placed")
             time.sleep(max(0.0, self.pause))
         if not sheet.placed:
-            raise ValueError(f"There is no picture that could be put on {self.title!r}.")
+            raise ValueError(f"There is no picture that can be read for {self.title!r}.")
         self.image = overwrite(f"sheets/{self.pk}.jpg", drawing.jpeg(sheet.image))
         return {"pictures": sheet.placed, "unreadable": sheet.unreadable}

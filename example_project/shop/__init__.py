@@ -1,1 +1,1 @@
-"""The example project: its settings, its addresses."""
+"""Settings and URLs of the example project."""

@@ -1,13 +1,13 @@
-"""The ``DATABASES`` entry that a URL means."""
+"""Parse a database URL into an entry of ``DATABASES``."""
 
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# Several threads and processes write to one file: WAL lets readers go on meanwhile, IMMEDIATE asks
-# for the right to write when a transaction begins (asking later can fail at once, whatever the
-# timeout), and the timeout is how long to wait for it.
+# Several threads and processes write to one file. WAL lets others read meanwhile. IMMEDIATE takes
+# the write lock when a transaction begins (taking it later can fail at once, despite the timeout).
+# The timeout is how long to wait for the lock, in seconds.
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
@@ -26,9 +26,9 @@ EXPECTED = (
 
 
 def database(url: str) -> dict[str, Any]:
-    """The settings of the database at ``url``.
+    """Return the settings of the database at ``url``.
 
-    Raises ImproperlyConfigured, without telling the password, if the URL means none.
+    Raises ImproperlyConfigured, without the password, if the URL is invalid.
     """
     parts = urlsplit(url)
     name = unquote(parts.path.removeprefix("/"))
@@ -37,8 +37,8 @@ def database(url: str) -> dict[str, Any]:
     if parts.scheme in SERVERS and name:
         return _server(parts, name)
     raise ImproperlyConfigured(
-        f"DATABASE_URL ({parts.scheme or 'no scheme'}://...) cannot be used; expected {EXPECTED}. "
-        "A database in memory would be another one in every process."
+        f"DATABASE_URL ({parts.scheme or 'no scheme'}://...) is invalid; expected {EXPECTED}. "
+        "A database in memory would be a different one in each process."
     )
 
 

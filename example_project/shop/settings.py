@@ -2,11 +2,11 @@
 
 Environment, all optional:
 
-EXAMPLE_VAR    the folder of everything that is made at run time (default: var beside manage.py)
+EXAMPLE_VAR    the folder for all files created at run time (default: var beside manage.py)
 DATABASE_URL   sqlite:///file, postgres://user:password@host/name, mysql://...
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
-               redis://host:port/db, ...; without it, a Redis server of the project's own is started
-               when it is first needed
+               redis://host:port/db, ...; without it, the project starts its own Redis server
+               on first use
 """
 
 import os
@@ -21,7 +21,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("EXAMPLE_VAR") or BASE_DIR / "var").absolute()
 VAR.mkdir(parents=True, exist_ok=True)
 
-# For one machine and one developer: not for the internet.
+# For a development machine only: not for the internet.
 SECRET_KEY = "an example has no secrets"
 DEBUG = True
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
@@ -46,7 +46,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    # After authentication: what a request does to a task is recorded with the name of its user.
+    # After authentication: events record the user of the request.
     "django_simpletask3.context.task_context_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -90,5 +90,5 @@ MEDIA_ROOT = VAR / "media"
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = (
     os.environ.get("DJANGO_SIMPLETASK3_SIMQ_REDIS_URL") or f"embedded://{quote(str(VAR / 'redis'))}"
 )
-# A Redis that is shared with other projects keeps ours apart.
+# Separates this project from others that use the same Redis.
 DJANGO_SIMPLETASK3_SIMQ_PREFIX = "simpletask3-example"

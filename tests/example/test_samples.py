@@ -1,4 +1,4 @@
-"""The samples are what our script makes, and no more than a clone can bear."""
+"""The samples are what make_samples.py generates, and are small."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ CUT_OFF = "cut-off-upload.jpg"
 
 
 @pytest.fixture(scope="module")
-def made(run_example: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with freshly made samples."""
+def generated(run_example: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with newly generated samples."""
     folder = tmp_path_factory.mktemp("samples")
     done = run_example(EXAMPLE / "make_samples.py", folder)
     assert done.returncode == 0, done.stderr
@@ -24,13 +24,13 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
 
 
-def test_the_script_makes_the_files_of_the_repository(made: Path) -> None:
-    assert names(made) == names(SAMPLES)
+def test_the_script_generates_the_files_of_the_repository(generated: Path) -> None:
+    assert names(generated) == names(SAMPLES)
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("orders/*")), ids=lambda path: path.name)
-def test_a_file_of_orders_is_the_same_again(made: Path, path: Path) -> None:
-    assert (made / "orders" / path.name).read_bytes() == path.read_bytes()
+def test_a_file_of_orders_is_the_same_again(generated: Path, path: Path) -> None:
+    assert (generated / "orders" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_a_file_of_orders_is_the_same_again(made: Path, path: Path) -> None:
     [path for path in sorted(SAMPLES.glob("pictures/*")) if path.name != CUT_OFF],
     ids=lambda path: path.name,
 )
-def test_a_picture_looks_the_same_again(made: Path, path: Path) -> None:
-    # Other versions of Pillow write other bytes, of the same picture.
-    with Image.open(path) as ours, Image.open(made / "pictures" / path.name) as fresh:
+def test_a_picture_looks_the_same_again(generated: Path, path: Path) -> None:
+    # Other versions of Pillow encode the same picture as other bytes.
+    with Image.open(path) as ours, Image.open(generated / "pictures" / path.name) as fresh:
         difference = ImageChops.difference(ours.convert("RGBA"), fresh.convert("RGBA"))
 
     assert max(ImageStat.Stat(difference).mean) < 2

@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                 ('check_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, null=True, verbose_name='checked again at')),
                 ('title', models.CharField(max_length=100, verbose_name='title')),
                 ('columns', models.PositiveSmallIntegerField(default=3, verbose_name='columns')),
-                ('pause', models.FloatField(default=0.0, help_text='Seconds of rest after each picture, to watch it.', verbose_name='pause')),
+                ('pause', models.FloatField(default=0.0, help_text='Seconds to pause after each picture, to make the task slow.', verbose_name='pause')),
                 ('image', models.ImageField(blank=True, editable=False, upload_to='', verbose_name='sheet')),
                 ('pictures', models.ManyToManyField(to='pictures.picture', verbose_name='pictures')),
             ],

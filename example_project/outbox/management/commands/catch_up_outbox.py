@@ -1,4 +1,4 @@
-"""``manage.py catch_up_outbox``: write the notifications that a killed process left unwritten."""
+"""``manage.py catch_up_outbox``: write notifications that a killed process did not write."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from ...receivers import catch_up
 
 
 class Command(BaseCommand):
-    """Write the notifications that are missing."""
+    """Write the missing notifications."""
 
-    help = "Writes the notifications that are missing; harmless to repeat, made for cron."
+    help = "Writes missing notifications; can be repeated, for example by cron."
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(f"{catch_up()} written")
