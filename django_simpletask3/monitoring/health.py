@@ -237,7 +237,7 @@ def _worker(report: Report, stop_requested: bool) -> WorkerHealth:
             for label, load in status.get("models", {}).items()
         },
         counts=status.get("counts", {}),
-        jobs=status.get("chores", {}),
+        jobs=status.get("jobs", {}),
         stop_requested=stop_requested,
     )
 
@@ -248,5 +248,5 @@ def _seconds_since_recovery(age: float, status: Mapping[str, Any]) -> float:
     Until the report, the node's own clock counts: the clocks of machines may differ.
     """
     started = float(status.get("began", 0.0))
-    last = float(status.get("chores", {}).get("expired", {}).get("ended") or started)
+    last = float(status.get("jobs", {}).get("recover_expired_leases", {}).get("ended") or started)
     return round(age + float(status.get("time", last)) - last, 3)

@@ -53,8 +53,8 @@ class ProcessPlan:
     """What a process is to do: models with their numbers of threads, and how."""
 
     threads: Sequence[tuple[type[SimpleTask], int]]
-    timetable: SharedSchedule
-    outlook: SharedSnapshot = field(default_factory=SharedSnapshot)
+    schedule: SharedSchedule
+    snapshot: SharedSnapshot = field(default_factory=SharedSnapshot)
     burst: bool = False
     predecessors: Sequence[tuple[str, int]] = field(default=())  # names and exit codes
 
@@ -73,9 +73,9 @@ class Process:
         # Leases and outcomes outlive the asking: they end when everything else has ended.
         self._over = StopRequest()
         self._bodies = [TaskThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
-        self._obedience = ControlListener(worker, plan.outlook, partial(stop_node, os.getppid()))
+        self._obedience = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
         # What has just been calm is not any more.
-        look = partial(plan.timetable.trigger, "expired")
+        look = partial(plan.schedule.trigger, "recover_expired_leases")
         self._finishers = [Finisher(lane, self._leases, counters, look) for lane in self._lanes]
         self._fetchers = [
             Fetcher(
@@ -83,7 +83,7 @@ class Process:
                 self._leases,
                 stopping,
                 burst=plan.burst,
-                is_deaf=lambda: plan.timetable.read()["silent"].failures > 0,
+                is_deaf=lambda: plan.schedule.read()["push_overdue"].failures > 0,
                 is_paused=partial(self._obedience.is_paused, lane.model._meta.label),
             )
             for lane in self._lanes
@@ -93,7 +93,7 @@ class Process:
             for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
         ]
         self._actor = f"recovery {worker}"
-        self._reports = WorkerReport(worker, self._lanes, self._leases, counters, plan.timetable)
+        self._reports = WorkerReport(worker, self._lanes, self._leases, counters, plan.schedule)
         limits = TimeLimits(self._leases, self._give_up)
         self._background = [
             Loop("leases", self._over, lambda: self._leases.renew(self._lanes)),
@@ -104,13 +104,13 @@ class Process:
         ]
         self.must_be_replaced = self.has_failed = False
         groups = {
-            "database": database_jobs(plan.timetable, plan.outlook),
-            "redis": redis_jobs(plan.outlook),
+            "database": database_jobs(plan.schedule, plan.snapshot),
+            "redis": redis_jobs(plan.snapshot),
             "slow": slow_jobs(lambda: not stopping.is_requested),
         }
         for name, chores in groups.items():
             actor = f"retention {worker}" if name == "slow" else self._actor
-            step = MaintenanceLoop(chores, plan.timetable, actor).step
+            step = MaintenanceLoop(chores, plan.schedule, actor).step
             self._background.append(Loop(f"chores-{name}", stopping, step))
         self._threads = [*self._finishers, *self._bodies, *self._background, *self._fetching]
 

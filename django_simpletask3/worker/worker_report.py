@@ -63,7 +63,7 @@ class WorkerReport:
                 for lane in self._lanes
             },
             "counts": self._counters.read(),
-            "chores": {name: asdict(one) for name, one in self._timetable.read().items()},
+            "jobs": {name: asdict(one) for name, one in self._timetable.read().items()},
         }
 
     def deregister(self) -> None:

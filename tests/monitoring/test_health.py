@@ -40,8 +40,8 @@ def model_of(health: Health, model: Any) -> ModelHealth:
 
 def reported(said: dict[str, Any] | None = None, worker: str = WORKER) -> None:
     now = clock.now("default").timestamp()
-    chores = {"expired": {"ended": now - 3}}
-    known = {"node": "n", "began": now - 60, "time": now, "models": ALL, "chores": chores}
+    chores = {"recover_expired_leases": {"ended": now - 3}}
+    known = {"node": "n", "began": now - 60, "time": now, "models": ALL, "jobs": chores}
     get_queue().report(worker, {**known, **(said or {})})
 
 
@@ -166,7 +166,7 @@ def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
 
 def test_a_recovery_that_stands_still_is_a_problem(redis_url: str) -> None:
     now = clock.now("default").timestamp()
-    reported({"chores": {"expired": {"ended": now - 500}}})
+    reported({"jobs": {"recover_expired_leases": {"ended": now - 500}}})
 
     [problem] = health.snapshot().problems
 

@@ -1,4 +1,4 @@
-"""What a node does beside running tasks: recovery, at several paces."""
+"""The maintenance jobs of a node: recovery, retention, stale deliveries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...recovery import service
 from ...retention import prune
 from ..node.worker_name import is_known_dead
 from .claim_monitor import ClaimMonitor
-from .lease_monitor import LeaseMonitor
+from .lease_monitor import PUSH_OVERDUE, LeaseMonitor
 from .pacing import SharedSchedule
 from .snapshot import SharedSnapshot
 
@@ -26,119 +26,121 @@ _logger = logging.getLogger(__name__)
 _EVERY_SECOND = 1.0
 _EVERY_FIVE_SECONDS = 5.0
 _EVERY_TEN_MINUTES = 600.0
-#: Seconds between two looks at the timetable, where a chore may have been called by any process.
-_MIN_INTERVAL = 0.25
-_MAX_JITTER = (
-    0.05  # by up to which the processes of a node wake apart: else all would do what is due
-)
+#: Longest pause between two looks at the schedule: any process may trigger a job.
+_MAX_PAUSE = 0.25
+#: Random extra pause. Without it all processes of a node wake together and run the same job.
+_MAX_JITTER = 0.05
 
 _JOB_NAMES = (
-    "expired",
-    "deceased",
-    "subscribers",
-    "forgotten",
-    "silent",
-    "messages",
-    "strangers",
-    "retention",
+    "recover_expired_leases",
+    "recover_dead_local_workers",
+    "release_deliveries",
+    "detect_redis_reset",
+    PUSH_OVERDUE,
+    "requeue_expired_claims",
+    "adopt_foreign_claims",
+    "prune",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceJob:
-    """A run-once service and its pace in seconds.
+    """A function that runs once and returns a count, and its interval in seconds.
 
-    One that ``hurries`` is never slower than the interval of recovery. ``calm`` says after a pass
-    for how many seconds nobody needs the next, if it is for more than one pace.
+    ``follows_setting``: the interval is never longer than
+    ``SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL``. ``idle_for`` returns, after a run, the seconds for
+    which no other run is needed.
     """
 
     work: Callable[[], int]
-    pace: float
-    hurries: bool = True
+    interval: float
+    follows_setting: bool = True
     idle_for: Callable[[], float] = lambda: 0.0
 
     @property
     def seconds(self) -> float:
-        """How often it is due, by the settings of now."""
-        if not self.hurries:
-            return self.pace
-        return min(self.pace, options.simq_timeout_task_recovery_interval)
+        """The interval under the current settings."""
+        if not self.follows_setting:
+            return self.interval
+        return min(self.interval, options.simq_timeout_task_recovery_interval)
 
 
-def database_jobs(shared: SharedSchedule, outlook: SharedSnapshot) -> dict[str, MaintenanceJob]:
-    """What asks the databases only: a Redis that hangs does not delay it."""
-    watch = LeaseMonitor(shared, outlook)
+def database_jobs(shared: SharedSchedule, snapshot: SharedSnapshot) -> dict[str, MaintenanceJob]:
+    """The jobs that query databases only; a Redis that hangs does not delay them."""
+    monitor = LeaseMonitor(shared, snapshot)
     return {
-        "expired": MaintenanceJob(watch.check, _EVERY_SECOND, idle_for=watch.idle_for),
-        "deceased": MaintenanceJob(watch.recover_local, _EVERY_FIVE_SECONDS),
-        "subscribers": MaintenanceJob(
+        "recover_expired_leases": MaintenanceJob(
+            monitor.check, _EVERY_SECOND, idle_for=monitor.idle_for
+        ),
+        "recover_dead_local_workers": MaintenanceJob(monitor.recover_local, _EVERY_FIVE_SECONDS),
+        "release_deliveries": MaintenanceJob(
             lambda: subscriptions.release_dead_local_workers(is_known_dead), _EVERY_FIVE_SECONDS
         ),
     }
 
 
-def redis_jobs(outlook: SharedSnapshot) -> dict[str, MaintenanceJob]:
-    """What asks Redis."""
+def redis_jobs(snapshot: SharedSnapshot) -> dict[str, MaintenanceJob]:
+    """The jobs that call Redis."""
     claims = ClaimMonitor()
 
-    def push_if_overdue() -> int:
-        return service.push_overdue() if outlook.latest().has_waiting else 0
+    def push_overdue_if_any_waits() -> int:
+        return service.push_overdue() if snapshot.latest().has_waiting else 0
 
     return {
-        "forgotten": MaintenanceJob(service.detect_redis_reset, _EVERY_FIVE_SECONDS),
-        # Called when there is something to do for it, too.
-        "silent": MaintenanceJob(push_if_overdue, _EVERY_TEN_MINUTES),
-        "messages": MaintenanceJob(claims.check, _EVERY_FIVE_SECONDS, idle_for=claims.idle_for),
-        "strangers": MaintenanceJob(service.adopt_foreign_claims, float("inf")),
+        "detect_redis_reset": MaintenanceJob(service.detect_redis_reset, _EVERY_FIVE_SECONDS),
+        # LeaseMonitor triggers it earlier when it finds a due task.
+        PUSH_OVERDUE: MaintenanceJob(push_overdue_if_any_waits, _EVERY_TEN_MINUTES),
+        "requeue_expired_claims": MaintenanceJob(
+            claims.check, _EVERY_FIVE_SECONDS, idle_for=claims.idle_for
+        ),
+        "adopt_foreign_claims": MaintenanceJob(service.adopt_foreign_claims, float("inf")),
     }
 
 
 def slow_jobs(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, MaintenanceJob]:
-    """What takes its time and is asked before each step whether it may."""
+    """The jobs that take long; they call ``may_go_on`` before each step and stop on False."""
     return {
-        "retention": MaintenanceJob(
-            lambda: prune.prune_due(may_go_on), _EVERY_TEN_MINUTES, hurries=False
+        "prune": MaintenanceJob(
+            lambda: prune.prune_due(may_go_on), _EVERY_TEN_MINUTES, follows_setting=False
         )
     }
 
 
 def shared_schedule() -> SharedSchedule:
-    """A timetable for all chores of a node, to be made before its processes are."""
+    """A schedule of all jobs of a node. Call it before the node forks its processes."""
     return SharedSchedule(_JOB_NAMES)
 
 
 class MaintenanceLoop:
-    """Some of a node's chores, done by whichever of its processes finds them due."""
+    """Runs some jobs of a node when they are due and no other process has run them."""
 
     def __init__(
-        self, chores: Mapping[str, MaintenanceJob], shared: SharedSchedule, actor: str = "recovery"
+        self, jobs: Mapping[str, MaintenanceJob], shared: SharedSchedule, actor: str = "recovery"
     ) -> None:
-        self._chores = chores
+        self._jobs = jobs
         self._shared = shared
         self._actor = actor
 
     def step(self) -> float:
-        """Do what is due; the seconds until something may be."""
-        for name, chore in self._chores.items():
-            if self._shared.seconds_until(name, chore.seconds) <= 0:
-                self._run(name, chore)
-        rests = [
-            self._shared.seconds_until(name, chore.seconds) for name, chore in self._chores.items()
-        ]
-        rest = min(*rests, _MIN_INTERVAL)
-        return rest + random.uniform(0.0, _MAX_JITTER) if rest > 0 else 0.0  # noqa: S311 - no secret
+        """Run the jobs that are due; the seconds until one may be due again."""
+        for name, job in self._jobs.items():
+            if self._shared.seconds_until(name, job.seconds) <= 0:
+                self._run(name, job)
+        pauses = [self._shared.seconds_until(name, job.seconds) for name, job in self._jobs.items()]
+        pause = min(*pauses, _MAX_PAUSE)
+        return pause + random.uniform(0.0, _MAX_JITTER) if pause > 0 else 0.0  # noqa: S311 - no secret
 
-    def _run(self, name: str, chore: MaintenanceJob) -> None:
+    def _run(self, name: str, job: MaintenanceJob) -> None:
         self._shared.begin(name)
         try:
             with acting_as(self._actor):
-                moved = chore.work()
+                count = job.work()
         except Exception as error:
-            # The others go on; this one is tried again a little later each time.
+            # The other jobs go on; this one is retried after a pause that grows.
             self._shared.fail(name)
-            unforeseen = not isinstance(error, SimpleTaskError | Error)
-            _logger.warning("job_failed job=%s error=%s", name, error, exc_info=unforeseen)
+            is_unexpected = not isinstance(error, SimpleTaskError | Error)
+            _logger.warning("job_failed job=%s error=%s", name, error, exc_info=is_unexpected)
             connections.close_all()
         else:
-            calm = min(chore.idle_for(), options.simq_timeout_task_recovery_interval)
-            self._shared.end(name, moved, calm)
+            idle_seconds = min(job.idle_for(), options.simq_timeout_task_recovery_interval)
+            self._shared.end(name, count, idle_seconds)

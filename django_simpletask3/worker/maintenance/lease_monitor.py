@@ -1,9 +1,10 @@
-"""What keeps an eye on the tables of tasks, and says what has to be done there."""
+"""Find expired leases and due tasks, and judge leases only when workers could renew them."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,79 +23,110 @@ from .snapshot import SharedSnapshot, Snapshot
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds between two looks while nothing waits or runs. Less than five: so soon a pause is heard,
-#: and after so long Sight takes a database for one that was away.
+#: The name of the job that pushes the messages of due tasks again.
+PUSH_OVERDUE = "push_overdue"
+
+#: Seconds between two checks while nothing waits or runs. Below five: a pause takes effect that
+#: soon, and after five seconds OutageGrace assumes that the database was away.
 _IDLE_SECONDS = 4.4
-_CLOCK_SECONDS = 60.0  # seconds after which the database is asked for the time again
+_CLOCK_SECONDS = 60.0  # seconds between two readings of a database's clock
+
+#: Seconds without a check after which a database counts as having been away. Then workers get
+#: _TIME_TO_RENEW to renew their leases; Leases retries every second meanwhile.
+_MAX_GAP = 5.0
+_TIME_TO_RENEW = timedelta(seconds=5)
+
+#: The due times by database alias; None for a database that cannot be queried.
+_Found = Mapping[str, DueTimes | None]
 
 
 class LeaseMonitor:
-    """One look is one statement per database, whatever there is; only what is due costs more."""
+    """Queries the due times of all task tables, one statement per database."""
 
-    def __init__(self, shared: SharedSchedule, outlook: SharedSnapshot) -> None:
+    def __init__(self, shared: SharedSchedule, snapshot: SharedSnapshot) -> None:
         self._shared = shared
-        self._outlook = outlook
-        self._sight = OutageGrace()
-        self._told_at: dict[str, float] = {}
-        self._is_calm = False
+        self._snapshot = snapshot
+        self._grace = OutageGrace()
+        self._calibrated_at: dict[str, float] = {}
+        self._is_idle = False
 
     def check(self) -> int:
-        """Recover the tasks whose lease has ended, and call whoever rings; the number recovered."""
-        began, home, places = time.monotonic(), _command_database(), models_by_database()
-        if home is not None:
-            places = {home: [], **places}
-        seen = {using: self._query_databases(using, roots, home) for using, roots in places.items()}
-        found = [glance for glance in seen.values() if glance is not None]
-        # What could not be seen is treated as due: then each table fails, or not, by itself.
-        is_blind = any(glance is None and places[using] for using, glance in seen.items())
-        is_deaf = home is None or seen[home] is None
-        self._is_calm = not is_blind and all(glance.is_idle for glance in found)
-        self._outlook.publish(
-            Snapshot(
-                began,
-                has_running=is_blind
-                or any(glance.running_check_at is not None for glance in found),
-                has_waiting=is_blind
-                or any(glance.pending_check_at is not None for glance in found),
-                has_commands=is_deaf or any(glance.command_time is not None for glance in found),
-            )
-        )
-        if is_blind or any(glance.is_due(Status.PENDING) for glance in found):
-            self._shared.trigger("silent")
-        if is_blind or any(glance.is_due(Status.RUNNING) for glance in found):
-            return service.recover_expired_leases(may_judge=self._sight.may_judge)
-        for glance in found:
-            self._sight.may_judge(glance.using)
-        return 0
+        """Recover tasks whose lease has ended; the number recovered.
+
+        Publishes the due times to the other processes of the node and triggers ``push_overdue``
+        if a task is due. A database that cannot be queried counts as due: then each of its tables
+        fails, or not, by itself.
+        """
+        began, command_database = time.monotonic(), _command_database()
+        tables = models_by_database()
+        if command_database is not None:
+            tables = {command_database: [], **tables}
+        found = {
+            using: self._query(using, models, command_database) for using, models in tables.items()
+        }
+        may_be_due = any(found[using] is None and tables[using] for using in found)
+        may_have_commands = command_database is None or found[command_database] is None
+        self._publish(began, found, may_be_due=may_be_due, may_have_commands=may_have_commands)
+        if may_be_due or _is_due(found, Status.PENDING):
+            self._shared.trigger(PUSH_OVERDUE)
+        return self._recover(found, may_be_due=may_be_due)
 
     def recover_local(self) -> int:
-        """Recover what processes of this machine held that are gone; the number."""
-        return (
-            service.recover_dead_local_workers(is_known_dead)
-            if self._outlook.latest().has_running
-            else 0
-        )
+        """Recover the tasks of dead processes of this machine; the number recovered."""
+        if not self._snapshot.latest().has_running:
+            return 0
+        return service.recover_dead_local_workers(is_known_dead)
 
     def idle_for(self) -> float:
-        """The seconds until the next look, if there is nothing to be looked after."""
-        return _IDLE_SECONDS if self._is_calm else 0.0
+        """Seconds until the next check is needed."""
+        return _IDLE_SECONDS if self._is_idle else 0.0
 
-    def _query_databases(
-        self, using: str, roots: list[type[SimpleTask]], home: str | None
+    def _query(
+        self, using: str, models: list[type[SimpleTask]], command_database: str | None
     ) -> DueTimes | None:
         try:
-            glance = _due_times(using, roots, with_instructions=using == home)
-            if time.monotonic() - self._told_at.get(using, float("-inf")) >= _CLOCK_SECONDS:
+            due_times = _read_due_times(using, models, with_commands=using == command_database)
+            if time.monotonic() - self._calibrated_at.get(using, float("-inf")) >= _CLOCK_SECONDS:
                 clock.calibrate(using)
-                self._told_at[using] = time.monotonic()
-            return glance
+                self._calibrated_at[using] = time.monotonic()
+            return due_times
         except Error as error:
             _logger.warning("due_check_failed database=%s error=%s", using, error)
             return None
 
+    def _publish(
+        self, began: float, found: _Found, *, may_be_due: bool, may_have_commands: bool
+    ) -> None:
+        known = [due_times for due_times in found.values() if due_times is not None]
+        self._is_idle = not may_be_due and all(due_times.is_idle for due_times in known)
+        self._snapshot.publish(
+            Snapshot(
+                began,
+                has_running=may_be_due or any(due.running_check_at is not None for due in known),
+                has_waiting=may_be_due or any(due.pending_check_at is not None for due in known),
+                has_commands=may_have_commands
+                or any(due.command_time is not None for due in known),
+            )
+        )
+
+    def _recover(self, found: _Found, *, may_be_due: bool) -> int:
+        if may_be_due or _is_due(found, Status.RUNNING):
+            return service.recover_expired_leases(may_judge=self._grace.may_judge)
+        for using, due_times in found.items():
+            if due_times is not None:
+                self._grace.may_judge(using)
+        return 0
+
+
+def _is_due(found: _Found, status: Status) -> bool:
+    return any(due_times.is_due(status) for due_times in found.values() if due_times is not None)
+
 
 def _command_database() -> str | None:
-    """Where instructions are; None if the router fails to say: each process sees for itself."""
+    """The alias of the database with operator commands; None if the router raises.
+
+    Without it each process reads the commands itself.
+    """
     try:
         return control.command_database()
     except Exception as error:
@@ -102,51 +134,43 @@ def _command_database() -> str | None:
         return None
 
 
-def _due_times(using: str, roots: list[type[SimpleTask]], *, with_instructions: bool) -> DueTimes:
-    """A glance; trouble with the table of instructions alone keeps nobody from looking at tasks."""
+def _read_due_times(using: str, models: list[type[SimpleTask]], *, with_commands: bool) -> DueTimes:
+    """The due times of ``using``. A table of commands that cannot be read hides no task."""
     try:
-        return due_check.read_due_times(using, roots, with_commands=with_instructions)
+        return due_check.read_due_times(using, models, with_commands=with_commands)
     except Error:
-        if not (with_instructions and roots):
+        if not (with_commands and models):
             raise
-        glance = due_check.read_due_times(using, roots)
-        return replace(glance, command_time=clock.now(using))
-
-
-#: Seconds without a look after which a database counts as having been out of sight, and those that
-#: the workers then have to renew their leases (Leases tries every second while it cannot).
-_MAX_GAP = 5.0
-
-
-_TIME_TO_RENEW = timedelta(seconds=5)
+        due_times = due_check.read_due_times(using, models)
+        return replace(due_times, command_time=clock.now(using))
 
 
 class OutageGrace:
-    """What one process has seen of each database, by that database's own clock."""
+    """Whether the leases in a database may be judged, by that database's own clock.
+
+    After an outage all leases have ended although their workers live: workers get time to renew
+    them first (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
+    """
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._seen: dict[str, datetime] = {}
-        self._clear_from: dict[str, datetime] = {}
+        self._last_check: dict[str, datetime] = {}
+        self._may_judge_from: dict[str, datetime] = {}
 
     def may_judge(self, using: str) -> bool:
-        """Note a look at ``using``, whose clock was just read; whether its leases may be judged.
-
-        After an outage all leases have ended, and the workers that held them live: whoever could
-        not see cannot know (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
-        """
+        """Record a check of ``using``, whose clock was just read; False during the grace period."""
         now = clock.now(using)
-        is_late = self._outage_gap(using, now) > _MAX_GAP
-        self._seen[using] = now
-        if is_late:
-            # Not anew while one waits: a database that is always slow is judged all the same.
-            self._clear_from.setdefault(using, now + _TIME_TO_RENEW)
-        if now < self._clear_from.get(using, now):
+        was_away = self._seconds_since_check(using, now) > _MAX_GAP
+        self._last_check[using] = now
+        if was_away:
+            # A running grace period is not extended: a database that is always slow is judged.
+            self._may_judge_from.setdefault(using, now + _TIME_TO_RENEW)
+        if now < self._may_judge_from.get(using, now):
             return False
-        self._clear_from.pop(using, None)
+        self._may_judge_from.pop(using, None)
         return True
 
-    def _outage_gap(self, using: str, now: datetime) -> float:
-        """Seconds since the last look; since the beginning, if this is the first that succeeds."""
-        last = self._seen.get(using)
+    def _seconds_since_check(self, using: str, now: datetime) -> float:
+        """Seconds since the last check; since the process began if there was none."""
+        last = self._last_check.get(using)
         return time.monotonic() - self._began if last is None else (now - last).total_seconds()

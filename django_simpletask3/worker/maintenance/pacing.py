@@ -1,4 +1,4 @@
-"""When the processes of a node did each chore last, in memory that they share."""
+"""When each maintenance job last ran on a node, in memory that its processes share."""
 
 from __future__ import annotations
 
@@ -15,69 +15,70 @@ _MAX_PAUSE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """The last pass of one chore: when it began and the last good one ended, as Unix times.
+    """The last run of one job; times are 0.0 if there was none.
 
-    0.0 means never. ``moved`` is the last good one's count, ``failures`` those in a row since.
-    ``tick`` is when it began by the machine's clock that is never set, and ``calm`` the seconds
-    that the last good one thought it may rest, if that is longer than its pace.
+    ``began`` is when it began and ``ended`` when the last successful one ended, as Unix times.
+    ``count`` is what that one returned, ``failures`` how many have failed since. ``tick`` is when
+    the run began by ``time.monotonic()``. ``idle_for`` is for how many seconds the last successful
+    run needs no other, if that is longer than the job's interval.
     """
 
     tick: float = 0.0
     began: float = 0.0
     ended: float = 0.0
-    moved: int = 0
+    count: int = 0
     failures: int = 0
     idle_for: float = 0.0
 
 
 class SharedSchedule:
-    """Whoever finds a chore due does it: one pass per pace and node, whoever lives.
+    """The process that finds a job due runs it: about one run per interval and node.
 
-    A process that is frozen or dead is stepped over at the next pace, even in the middle of a pass.
-    Two may begin at the same instant: chores may be done by any number at once. A chore that fails
-    rests longer each time.
+    If a process dies or freezes during a run, another one runs the job an interval later. Two may
+    start the same job at once: jobs allow that. A job that fails is retried after a pause that
+    doubles each time.
     """
 
-    def __init__(self, chores: Sequence[str]) -> None:
-        self._places = {name: number * _SIZE for number, name in enumerate(chores)}
-        self._memory = mmap.mmap(-1, max(1, _SIZE * len(chores)))
+    def __init__(self, jobs: Sequence[str]) -> None:
+        self._offsets = {name: number * _SIZE for number, name in enumerate(jobs)}
+        self._memory = mmap.mmap(-1, max(1, _SIZE * len(jobs)))
 
-    def seconds_until(self, chore: str, pace: float) -> float:
-        """Seconds until ``chore`` is due again."""
-        last = self._read(chore)
-        pace = max(pace, last.idle_for)
-        pause = min(pace * 2.0 ** min(last.failures, 10), max(pace, _MAX_PAUSE))
+    def seconds_until(self, job: str, interval: float) -> float:
+        """Seconds until ``job`` is due; zero or less if it is."""
+        last = self._read(job)
+        interval = max(interval, last.idle_for)
+        pause = min(interval * 2.0 ** min(last.failures, 10), max(interval, _MAX_PAUSE))
         return last.tick + pause - time.monotonic() if last.tick else 0.0
 
-    def begin(self, chore: str) -> None:
-        """Note that a pass begins now; how calm it is, only its end can tell."""
-        last = self._read(chore)
-        begun = replace(last, tick=time.monotonic(), began=time.time(), idle_for=0.0)
-        self._write(chore, begun)
+    def begin(self, job: str) -> None:
+        """Record that a run begins now."""
+        last = self._read(job)
+        run = replace(last, tick=time.monotonic(), began=time.time(), idle_for=0.0)
+        self._write(job, run)
 
-    def end(self, chore: str, moved: int, calm: float = 0.0) -> None:
-        """Note that a pass has ended well, and may be the last for ``calm`` seconds."""
-        last = self._read(chore)
-        told = replace(last, ended=time.time(), moved=moved, failures=0, idle_for=calm)
-        self._write(chore, told)
+    def end(self, job: str, count: int, idle_for: float = 0.0) -> None:
+        """Record that a run has succeeded, and needs no other for ``idle_for`` seconds."""
+        last = self._read(job)
+        run = replace(last, ended=time.time(), count=count, failures=0, idle_for=idle_for)
+        self._write(job, run)
 
-    def trigger(self, chore: str) -> None:
-        """Make ``chore`` due now; one that has just failed, when it has rested."""
-        last = self._read(chore)
+    def trigger(self, job: str) -> None:
+        """Make ``job`` due now. One that has just failed stays due after its pause."""
+        last = self._read(job)
         if not last.failures or time.monotonic() - last.tick >= _MAX_PAUSE:
-            self._write(chore, replace(last, tick=0.0))
+            self._write(job, replace(last, tick=0.0))
 
-    def fail(self, chore: str) -> None:
-        """Note that a pass has failed."""
-        last = self._read(chore)
-        self._write(chore, replace(last, failures=last.failures + 1))
+    def fail(self, job: str) -> None:
+        """Record that a run has failed."""
+        last = self._read(job)
+        self._write(job, replace(last, failures=last.failures + 1))
 
     def read(self) -> dict[str, JobRun]:
-        """The last pass of every chore, by name."""
-        return {chore: self._read(chore) for chore in self._places}
+        """The last run of every job, by name."""
+        return {job: self._read(job) for job in self._offsets}
 
-    def _read(self, chore: str) -> JobRun:
-        return JobRun(*struct.unpack_from(_FORMAT, self._memory, self._places[chore]))
+    def _read(self, job: str) -> JobRun:
+        return JobRun(*struct.unpack_from(_FORMAT, self._memory, self._offsets[job]))
 
-    def _write(self, chore: str, one: JobRun) -> None:
-        struct.pack_into(_FORMAT, self._memory, self._places[chore], *astuple(one))
+    def _write(self, job: str, run: JobRun) -> None:
+        struct.pack_into(_FORMAT, self._memory, self._offsets[job], *astuple(run))

@@ -1,4 +1,4 @@
-"""What a node saw when it last looked at its databases, in memory that its processes share."""
+"""The last due check of a node, in memory that its processes share."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import time
 from dataclasses import astuple, dataclass
 
 _FORMAT = "=d???"
-_MAX_AGE = (
-    5.0  # seconds after which a look proves nothing: whoever looked may be gone, or stand still
-)
+#: Seconds after which a snapshot is ignored: the process that made it may be dead or frozen.
+_MAX_AGE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look: when it began, by the machine's clock that is never set (0.0: never).
+    """What one due check found; unknown counts as True.
 
-    ``runs`` and ``waits`` say whether a task may, and ``asked`` whether operators may ask something
-    of workers; what could not be seen may be so.
+    ``at`` is when it began, by ``time.monotonic()`` (0.0: never).
     """
 
     at: float = 0.0
@@ -28,20 +26,20 @@ class Snapshot:
 
 
 class SharedSnapshot:
-    """One process looks for all: the others need not ask the database what it has just been asked.
+    """One process queries the databases, the others read its result here.
 
-    To be made before the processes are.
+    Make it before the node forks its processes.
     """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, struct.calcsize(_FORMAT))
         self.publish(Snapshot())
 
-    def publish(self, seen: Snapshot) -> None:
-        """This is how it looks."""
-        struct.pack_into(_FORMAT, self._memory, 0, *astuple(seen))
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot."""
+        struct.pack_into(_FORMAT, self._memory, 0, *astuple(snapshot))
 
     def latest(self) -> Snapshot:
-        """The last look of any process; one that has seen nothing if it is old."""
-        seen = Snapshot(*struct.unpack_from(_FORMAT, self._memory))
-        return seen if time.monotonic() - seen.at < _MAX_AGE else Snapshot()
+        """The last snapshot of any process; all True if it is older than five seconds."""
+        snapshot = Snapshot(*struct.unpack_from(_FORMAT, self._memory))
+        return snapshot if time.monotonic() - snapshot.at < _MAX_AGE else Snapshot()

@@ -21,7 +21,7 @@ class Node:
     missing: int
     replaced: int
     counts: Mapping[str, int]
-    chores: Mapping[str, JobRun]
+    jobs: Mapping[str, JobRun]
 
     @property
     def is_well(self) -> bool:
@@ -29,6 +29,6 @@ class Node:
 
         That a database or Redis is away is no illness of the node.
         """
-        oldest = min(max(one.began, self.began) for one in self.chores.values())
+        oldest = min(max(one.began, self.began) for one in self.jobs.values())
         slowest = options.simq_timeout_task_recovery_interval + _STALE_SECONDS
         return not self.missing and time.time() - oldest < slowest

@@ -111,7 +111,7 @@ class Supervisor:
             missing=0 if self._stopping.is_requested else len(self._plans) - len(self._children),
             replaced=self._replaced,
             counts={name: sum(counts[name] for counts in each) for name in each[0]},
-            chores=self._timetable.read(),
+            jobs=self._timetable.read(),
         )
 
     def _receive_signal(self) -> None:

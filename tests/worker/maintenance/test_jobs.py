@@ -82,21 +82,21 @@ def test_a_chore_that_fails_is_told_rests_and_stops_no_other() -> None:
 
     told = shared.read()
     assert shared.seconds_until("broken", 0.5) > shared.seconds_until("sound", 0.5) + 1
-    assert (told["broken"].ended, told["sound"].moved, told["sound"].failures) == (0.0, 7, 0)
+    assert (told["broken"].ended, told["sound"].count, told["sound"].failures) == (0.0, 7, 0)
     assert 0 < told["sound"].began <= told["sound"].ended
     assert done
 
 
 def test_every_chore_of_a_node_has_its_place() -> None:
     assert set(shared_schedule().read()) == {
-        "expired",
-        "deceased",
-        "forgotten",
-        "silent",
-        "messages",
-        "strangers",
-        "subscribers",
-        "retention",
+        "recover_expired_leases",
+        "recover_dead_local_workers",
+        "detect_redis_reset",
+        "push_overdue",
+        "requeue_expired_claims",
+        "adopt_foreign_claims",
+        "release_deliveries",
+        "prune",
     }
 
 
@@ -196,7 +196,7 @@ def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
     shared = SharedSchedule(["look"])
     shared.begin("look")
-    shared.end("look", 0, calm=4.0)
+    shared.end("look", 0, idle_for=4.0)
 
     calm = shared.seconds_until("look", 0.1)
     shared.begin("look")
@@ -231,7 +231,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
 
 def look_after(outlook: SharedSnapshot) -> None:
     LeaseMonitor(shared_schedule(), outlook).recover_local()
-    redis_jobs(outlook)["silent"].work()
+    redis_jobs(outlook)["push_overdue"].work()
 
 
 @pytest.mark.parametrize(

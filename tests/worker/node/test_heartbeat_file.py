@@ -47,7 +47,7 @@ def a_node(**more: Any) -> Node:
         "missing": 0,
         "replaced": 0,
         "counts": {"succeeded": 3},
-        "chores": {"expired": JobRun(began=now, ended=now)},
+        "jobs": {"recover_expired_leases": JobRun(began=now, ended=now)},
     }
     return Node(**{**known, **more})
 
@@ -71,7 +71,7 @@ def test_a_node_reports_while_it_lives_and_retires_in_the_end(
     task.refresh_from_db()
     assert task.worker in workers
     assert sum(w.models["testapp.Scripted"].threads for w in workers.values()) == 5
-    assert all("expired" in worker.jobs for worker in workers.values())
+    assert all("recover_expired_leases" in worker.jobs for worker in workers.values())
     assert get_queue().workers() == []
 
 
@@ -88,7 +88,7 @@ def test_a_node_that_is_well_writes_its_heartbeat_and_takes_it_along(
 
     assert (code, told["healthy"], told["pid"]) == (0, True, server.pid)
     assert len(told["processes"]) == 2
-    assert {"expired", "silent", "messages"} <= set(told["chores"])
+    assert {"recover_expired_leases", "push_overdue", "requeue_expired_claims"} <= set(told["jobs"])
     assert server.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +111,9 @@ def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path
     "more",
     [
         pytest.param({"missing": 1}, id="a process is missing"),
-        pytest.param({"chores": {"expired": JobRun(began=1.0)}}, id="nobody does the chores"),
+        pytest.param(
+            {"jobs": {"recover_expired_leases": JobRun(began=1.0)}}, id="nobody does the chores"
+        ),
     ],
 )
 def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
