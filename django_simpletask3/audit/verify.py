@@ -83,7 +83,7 @@ class _Reader:
         self._line_number += 1
         record = _parse_line(line)
         yield from (
-            Flaw(self._line_number, self._current_task, what) for what in self._flaws(record)
+            Flaw(self._line_number, self._current_task, detail) for detail in self._flaws(record)
         )
         self._digest.update(line.encode())
 

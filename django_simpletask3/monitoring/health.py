@@ -42,6 +42,9 @@ _logger = logging.getLogger(__name__)
 #: Rows that are read per table: those with the earliest due time or lease end.
 MAX_ROWS = 1000
 
+#: The maintenance job that recovers expired leases.
+_RECOVERY_JOB = "recover_expired_leases"
+
 _TableRow = tuple[Status, datetime, datetime | None, datetime]
 _DeliveryRow = tuple[str, datetime | None, datetime]
 
@@ -247,6 +250,6 @@ def _seconds_since_recovery(age: float, status: Mapping[str, Any]) -> float:
 
     Until the report, the node's own clock counts: the clocks of machines may differ.
     """
-    started = float(status.get("began", 0.0))
-    last = float(status.get("jobs", {}).get("recover_expired_leases", {}).get("ended") or started)
+    started, jobs = float(status.get("began", 0.0)), status.get("jobs", {})
+    last = float(jobs.get(_RECOVERY_JOB, {}).get("ended") or started)
     return round(age + float(status.get("time", last)) - last, 3)

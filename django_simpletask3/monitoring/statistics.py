@@ -1,4 +1,4 @@
-"""What was done in a period, how often, and how long it took: figures for charts."""
+"""Statistics of a period for charts: numbers of finished tasks, waiting times and run times."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from .scope import QueryScope
 
-#: Tasks per bar and table, of those whose bodies ended, that are measured: the newest.
+#: Tasks that are measured, per bucket and table: the newest whose task function ended.
 SAMPLE_SIZE = 100
-#: Events that are counted per bar and table; whoever has more sees that number.
+#: Events that are counted, per bucket and table; more are reported as this number.
 MAX_COUNTED = 100_000
 
-# The database subtracts: to make times of the time zone of thousands of values takes longer.
+# The database subtracts: converting thousands of values to the time zone would take longer.
 _TIME = models.DateTimeField()
 _DUE_TIME = Greatest(
     "add_time", Coalesce("run_after", "add_time", output_field=_TIME), output_field=_TIME
@@ -42,8 +42,8 @@ _KIND, _BEGIN, _END = (
     Placeholder("end", _TIME),
 )
 
-# No event is appended to what is over for so long. It is counted again after a while, as events may
-# have been pruned.
+# No event is added to a bucket that ended so long ago. It is counted again after ten minutes, as
+# events may have been pruned.
 _CACHEABLE_AFTER = timedelta(hours=1)
 _count_cache = LocMemCache(__name__, {"TIMEOUT": 600, "OPTIONS": {"MAX_ENTRIES": 20_000}})
 
@@ -51,7 +51,7 @@ _KINDS = {"succeeded": (EventKind.ACK,), "failed": (EventKind.FAIL, EventKind.DR
 
 
 class Period(StrEnum):
-    """How far back to look, in bars of what length."""
+    """A period up to now, divided into buckets."""
 
     HOUR = "hour"
     DAY = "day"
@@ -69,7 +69,7 @@ _BUCKETS = {
 
 @dataclass(slots=True)
 class TimeBucket:
-    """What happened from ``begin`` until before ``end``; waits and runs in seconds, sorted."""
+    """Statistics from ``begin`` until before ``end``; ``waits`` and ``runs`` in seconds, sorted."""
 
     begin: datetime
     end: datetime
@@ -83,12 +83,12 @@ class TimeBucket:
 
     @property
     def failed(self) -> int:
-        """Those that raised with no retry left, and those that were given up."""
+        """Tasks that raised an error without a retry left, and tasks that were dropped."""
         return self.counts["failed"]
 
     @property
     def failure_rate(self) -> float | None:
-        """Failed ones of those that came to an end, from 0 to 1; None if none did."""
+        """The share of failed tasks among finished ones, from 0 to 1; None if none finished."""
         total = self.succeeded + self.failed
         return self.failed / total if total else None
 
@@ -99,11 +99,11 @@ def time_buckets(
     *,
     now: datetime | None = None,
 ) -> list[TimeBucket]:
-    """The bars of ``period`` until ``now``, oldest first, over the tables of the models ``chosen``.
+    """The buckets of ``period`` until ``now``, oldest first, over the tables in ``scope``.
 
-    The last bar is not over. Counted by the index of kind and time, a bar of a table by itself, and
-    for hundreds of them in one statement: three statements per database for a handful of tables in
-    which something ended, whatever their size. Aligned to hours and days of UTC.
+    Buckets are aligned to hours and days of UTC; the last one is not over yet. Each bucket of each
+    table is counted by the index of kind and time, hundreds of them in one query: three queries per
+    database for a handful of active tables, whatever their size.
     """
     bucket_count, width = _BUCKETS[period]
     now = now or timezone.now()
@@ -123,14 +123,16 @@ def time_buckets(
     return buckets
 
 
-#: What the bars, known by when they begin, have to say of one database.
+#: A table, a name in _KINDS, and the begin of a bucket.
+_CountKey = tuple[type[SimpleTask], str, datetime]
+#: The counts and the samples of one database, by the begin of their bucket.
 _DatabaseFigures = tuple[dict[datetime, Counter[str]], dict[datetime, list[tuple[Any, ...]]]]
 
 
 def _figures(
     scope: QueryScope, buckets: list[TimeBucket], using: str, roots: list[type[SimpleTask]]
 ) -> _DatabaseFigures:
-    # Of a database that goes away meanwhile nothing is told: half of it would be wrong.
+    # If the database fails in between, nothing of it is reported: half of it would be wrong.
     active = _active_tables(scope, using, roots, buckets[0].begin)
     counts = _count(scope, using, active, buckets)
     counts_by_begin: dict[datetime, Counter[str]] = {}
@@ -153,8 +155,8 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 def _active_tables(
     scope: QueryScope, using: str, roots: list[type[SimpleTask]], begin: datetime
 ) -> list[type[SimpleTask]]:
-    """Those of the tables in which a task has ended since ``begin``."""
-    # In the order of the index: else one might begin to read the table for want of a better idea.
+    """The tables in which a task has finished since ``begin``."""
+    # Ordered like the index: otherwise a database may decide to scan the table.
     outcomes = {
         root: _events(scope, root, using)
         .filter(kind=_KIND, event_time__gte=begin)
@@ -177,44 +179,50 @@ def _active_tables(
 
 def _count(
     scope: QueryScope, using: str, roots: list[type[SimpleTask]], buckets: list[TimeBucket]
-) -> dict[tuple[type[SimpleTask], str, datetime], int]:
-    """How many events there were, by table, name and the begin of a bar."""
+) -> dict[_CountKey, int]:
+    """The numbers of events by table, name and bucket, cached for buckets of long ago."""
     bucket_by_key = {
-        (root, name, bar.begin): bar for root in roots for name in _KINDS for bar in buckets
+        (root, name, bucket.begin): bucket
+        for root in roots
+        for name in _KINDS
+        for bucket in buckets
     }
-    # What a user may not see of a table is not told by what others saw.
+    # A number that depends on what a user may see is not shared with other users.
     cache_keys = {
-        key: _cache_key(using, key[0], key[1], bar)
-        for key, bar in bucket_by_key.items()
-        if key[0] not in scope.visible_rows and bar.end < timezone.now() - _CACHEABLE_AFTER
+        key: _cache_key(using, key[0], key[1], bucket)
+        for key, bucket in bucket_by_key.items()
+        if key[0] not in scope.visible_rows and bucket.end < timezone.now() - _CACHEABLE_AFTER
     }
     cached_counts = _count_cache.get_many(cache_keys.values())
-    known_counts = {
-        key: cached_counts[name] for key, name in cache_keys.items() if name in cached_counts
-    }
+    counts = {key: cached_counts[name] for key, name in cache_keys.items() if name in cached_counts}
+    uncached = {key: bucket for key, bucket in bucket_by_key.items() if key not in counts}
+    new_counts = _count_events(scope, using, uncached)
+    _count_cache.set_many(
+        {cache_keys[key]: number for key, number in new_counts.items() if key in cache_keys}
+    )
+    return counts | new_counts
+
+
+def _count_events(
+    scope: QueryScope, using: str, buckets: dict[_CountKey, TimeBucket]
+) -> dict[_CountKey, int]:
     outcomes = {
         (root, name): _events(scope, root, using)
         .filter(kind__in=_KINDS[name], event_time__gte=_BEGIN, event_time__lt=_END)
         .order_by()
         .values_list("pk")
-        for root in roots
-        for name in _KINDS
+        for root, name in dict.fromkeys((root, name) for root, name, _begin in buckets)
     }
     queries = {
-        (root, name, begin): BoundQuery(outcomes[root, name], {"begin": begin, "end": bar.end})
-        for (root, name, begin), bar in bucket_by_key.items()
-        if (root, name, begin) not in known_counts
+        (root, name, begin): BoundQuery(outcomes[root, name], {"begin": begin, "end": bucket.end})
+        for (root, name, begin), bucket in buckets.items()
     }
-    new_counts = capped_counts(using, queries, MAX_COUNTED)
-    _count_cache.set_many(
-        {cache_keys[key]: number for key, number in new_counts.items() if key in cache_keys}
-    )
-    return known_counts | new_counts
+    return capped_counts(using, queries, MAX_COUNTED)
 
 
 def _cache_key(using: str, root: type[SimpleTask], name: str, bucket: TimeBucket) -> str:
-    """By what a number of a bar that is long over is remembered."""
-    # Of several tenants each has a schema of its own, behind one alias.
+    """The cache key for the number of events ``name`` in a bucket."""
+    # Each tenant may have its own schema, behind the same alias.
     place = (using, getattr(connections[using], "schema_name", ""), root._meta.db_table)
     return ":".join(map(str, (*place, name, bucket.begin.timestamp(), bucket.end.timestamp())))
 
@@ -225,7 +233,7 @@ def _measure(
     non_empty: list[tuple[type[SimpleTask], datetime]],
     buckets: list[TimeBucket],
 ) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
-    """The newest finished tasks of tables and bars in which there are any."""
+    """The newest finished tasks of the buckets that are not empty."""
     ends = {bucket.begin: bucket.end for bucket in buckets}
     tasks = {
         root: scope.restrict(rows_of(root, using), root, using)
@@ -242,7 +250,7 @@ def _measure(
 
 
 def _ended_by_task(root: type[SimpleTask], using: str) -> Any:
-    """Tasks whose last run ended by its body: how long others ran, nobody knows."""
+    """Tasks whose task function ended: the run time of dropped tasks is unknown."""
     events: Any = models.QuerySet(event_model_of(root), using=using)
     drops = events.filter(
         task=models.OuterRef("pk"), kind=EventKind.DROP, event_time=models.OuterRef("done_time")
@@ -260,7 +268,7 @@ def _add_durations(bucket: TimeBucket, row: tuple[Any, ...]) -> None:
     if duration is None:
         return
     bucket.runs.append(max(0.0, duration.total_seconds()))
-    # How long a later attempt was waited for, the row does not tell.
+    # The row does not hold how long a later attempt waited.
     if attempt == 1:
         bucket.waits.append(max(0.0, wait.total_seconds()))
 

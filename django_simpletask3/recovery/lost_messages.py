@@ -110,7 +110,7 @@ def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> i
         if len(page) < batch_size:
             return count
         # By key, too: many rows may have been enqueued at one instant. Rows that another process
-        # has locked or updated are skipped (test_two_nodes_doubt_all_bells_between_them).
+        # has locked or updated are skipped (test_two_nodes_recheck_all_messages_between_them).
         pk, last_check = page[-1]
         after_page = Q(check_at__gt=last_check) | Q(check_at=last_check, pk__gt=pk)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -56,19 +57,19 @@ def _recovery_transition(
     }
     # A lease that was renewed meanwhile is not lost: the claim must be as it was read.
     expected = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
-    max_attempts = task.django_simpletask3_max_attempts
-    if policy_of(task.get_event_channel()).action == "drop" or (
-        max_attempts and losses >= max_attempts
-    ):
+    transition = partial(Transition, task, reason=reason, data=evidence, expected=expected)
+    if _is_given_up(task, losses):
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
         error = {"type": "WorkerLost", "message": message, "traceback": ""}
-        return Transition(
-            task, EventKind.DROP, reason=reason, data=evidence, error_data=error, expected=expected
-        )
+        return transition(kind=EventKind.DROP, error_data=error)
     values = {"run_after": _next_run_time(losses, using)} if losses > 1 else {}
-    return Transition(
-        task, EventKind.RECOVER, reason=reason, data=evidence, values=values, expected=expected
-    )
+    return transition(kind=EventKind.RECOVER, values=values)
+
+
+def _is_given_up(task: SimpleTask, losses: int) -> bool:
+    max_attempts = task.django_simpletask3_max_attempts
+    is_too_often = bool(max_attempts) and losses >= max_attempts
+    return is_too_often or policy_of(task.get_event_channel()).action == "drop"
 
 
 def _next_run_time(losses: int, using: str) -> datetime:

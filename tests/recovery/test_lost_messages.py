@@ -38,7 +38,7 @@ def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
 def test_a_pass_over_four_hundred_waiting_rows_costs_what_one_over_ten_costs(
     cost: Callable[[int], tuple[int, int]],
 ) -> None:
-    cost(1)  # the scripts are told to Redis once
+    cost(1)  # loads the scripts into Redis
 
     few = cost(9)
 

@@ -1,4 +1,4 @@
-"""What was lost is found, once, and its stream says why."""
+"""Lost tasks are recovered once, and their streams say why."""
 
 import threading
 from datetime import timedelta
@@ -27,7 +27,7 @@ def kinds(task: Any) -> list[str]:
 
 
 def expire(task: Any) -> None:
-    """As if nobody had looked after the task for a long time."""
+    """Let the task be overdue for an hour."""
     past = clock.now(task._state.db) - timedelta(hours=1)
     rows_of(type(task), task._state.db).filter(pk=task.pk).update_managed(check_at=past)
 
@@ -137,7 +137,7 @@ def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> N
     assert waiting(Invoice) == 3
 
 
-def test_a_waiting_task_whose_message_is_gone_is_rung_again(silent_task: Invoice) -> None:
+def test_a_waiting_task_whose_message_is_gone_is_pushed_again(silent_task: Invoice) -> None:
     moved = service.recover_all()
 
     assert (moved, waiting(Invoice)) == (1, 1)
@@ -168,7 +168,7 @@ def test_how_long_a_message_is_trusted_does_not_depend_on_the_age_of_the_task(
     assert pending_task.check_at < clock.now("default") + timedelta(minutes=5)
 
 
-def test_a_delayed_task_is_rung_when_it_is_due() -> None:
+def test_a_delayed_task_is_pushed_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
     before = (waiting(Invoice), service.recover_all())
     past = clock.now("default") - timedelta(seconds=1)
@@ -181,7 +181,7 @@ def test_a_delayed_task_is_rung_when_it_is_due() -> None:
     assert kinds(task) == ["enqueue"]
 
 
-def test_a_task_preponed_by_an_update_is_rung_when_it_is_due() -> None:
+def test_a_task_preponed_by_an_update_is_pushed_when_it_is_due() -> None:
     task = Invoice.objects.create(run_after=clock.after("default", 3600))
     running = Invoice.objects.create()
     apply(running, EventKind.START, values={"check_at": clock.after("default", 60)})
@@ -205,7 +205,7 @@ def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("model", [testapp.PaidInvoice, testapp.ForeignInvoice])
-def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
+def test_proxies_and_children_are_pushed_as_the_model_they_were_saved_as(
     model: Any, redis_client: Any
 ) -> None:
     task = model.objects.create()
@@ -217,7 +217,7 @@ def test_proxies_and_children_are_rung_as_what_they_were_saved_as(
     assert (waiting(model), waiting(Invoice)) == (1, 0)
 
 
-def test_a_finished_or_canceled_task_is_never_rung(pending_task: Invoice) -> None:
+def test_a_finished_or_canceled_task_is_never_pushed(pending_task: Invoice) -> None:
     pending_task.cancel()
     rows_of(Invoice, "default").update_managed(check_at=clock.now("default") - timedelta(days=8))
 
@@ -239,7 +239,7 @@ def test_with_redis_away_nothing_is_recorded_and_the_next_pass_succeeds(
     assert service.recover_all() == 1
 
 
-def test_what_was_saved_while_redis_was_away_is_rung_by_the_next_pass(
+def test_tasks_saved_while_redis_was_away_are_pushed_by_the_next_pass(
     settings: Any,
 ) -> None:
     url = settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
@@ -301,7 +301,7 @@ def test_claims_that_ended_in_redis_go_back_without_an_event(pending_task: Invoi
     assert kinds(pending_task) == ["enqueue"]
 
 
-def test_one_lost_message_is_told_once_however_many_nodes_look(
+def test_a_lost_message_is_recorded_once_however_many_nodes_look(
     silent_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = lost_messages.apply_each
@@ -360,7 +360,7 @@ def test_a_row_that_cannot_be_read_is_left_for_later_and_stops_no_other(
     assert (moved, Invoice.objects.lost().count()) == (1, 0)
 
 
-def test_waiting_tasks_nobody_can_ring_for_do_not_hide_an_ended_lease(
+def test_tasks_that_cannot_be_pushed_do_not_hide_an_expired_lease(
     lost_task: Invoice, settings: Any
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
@@ -402,7 +402,7 @@ def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
     assert (moved, kinds(running_task)[-1]) == ([0, 1], "recover")
 
 
-def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
+def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_pushed_again(
     redis_client: Any,
 ) -> None:
     service.detect_redis_reset()
@@ -421,7 +421,7 @@ def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_rung_again(
     assert kinds(tasks[0]) == ["enqueue", "recover"]
 
 
-def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) -> None:
+def test_a_task_saved_a_moment_ago_may_be_about_to_be_pushed(redis_client: Any) -> None:
     service.detect_redis_reset()
     task = Invoice.objects.create()
     redis_client.flushall()
@@ -433,7 +433,7 @@ def test_whoever_saved_a_task_a_moment_ago_is_just_ringing(redis_client: Any) ->
     assert kinds(task) == ["enqueue", "recover"]
 
 
-def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> None:
+def test_if_only_the_marker_is_gone_no_task_is_pushed(redis_client: Any) -> None:
     service.detect_redis_reset()
     task = Invoice.objects.create()
     redis_client.delete(get_queue().get_marker_key())
@@ -445,7 +445,9 @@ def test_where_only_the_mark_is_gone_no_task_hears_of_it(redis_client: Any) -> N
     assert not Invoice.objects.lost().exists()
 
 
-def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_client: Any) -> None:
+def test_tasks_that_run_or_are_not_due_are_not_rechecked(
+    running_task: Invoice, redis_client: Any
+) -> None:
     later = Invoice.objects.create(run_after=clock.after("default", 3600))
     before = {task.pk: task.check_at for task in Invoice.objects.all()}
     redis_client.flushall()
@@ -455,7 +457,7 @@ def test_what_is_not_due_or_runs_is_not_doubted(running_task: Invoice, redis_cli
     assert (waiting(Invoice), kinds(later)) == (0, ["enqueue"])
 
 
-def test_two_nodes_doubt_all_bells_between_them(
+def test_two_nodes_recheck_all_messages_between_them(
     redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.detect_redis_reset()
@@ -474,7 +476,7 @@ def test_two_nodes_doubt_all_bells_between_them(
     assert Invoice.objects.lost().count() == 7
 
 
-def test_a_redis_stays_unmarked_until_every_bell_is_doubted(
+def test_redis_stays_unmarked_until_every_message_is_rechecked(
     pending_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any) -> int:

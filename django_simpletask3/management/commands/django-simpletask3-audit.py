@@ -192,8 +192,8 @@ class _TextWriter:
 
     def write_summary(self, tasks: int) -> None:
         """Write the number of tasks and findings."""
-        verdict = f"{self.count} findings" if self.count else "nothing is wrong"
-        self._stream.write(f"{tasks} tasks checked: {verdict}.")
+        outcome = f"{self.count} findings" if self.count else "nothing is wrong"
+        self._stream.write(f"{tasks} tasks checked: {outcome}.")
 
 
 class _JsonWriter:

@@ -59,7 +59,7 @@ class Command(BaseCommand):
             report, problems = asdict(health), health.problems
             lines = _health_lines(health)
         report |= {"problems": problems, "healthy": not problems}
-        lines = chain(lines, _verdict(problems))
+        lines = chain(lines, _problem_lines(problems))
         self.stdout.write(json.dumps(report, indent=2) if options["json"] else "\n".join(lines))
         if problems:
             sys.exit(1)
@@ -101,7 +101,7 @@ def _node_lines(report: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _verdict(problems: list[str]) -> Iterator[str]:
+def _problem_lines(problems: list[str]) -> Iterator[str]:
     yield from (f"Problem: {problem}" for problem in problems)
     if not problems:
         yield "No problems."
