@@ -1,4 +1,4 @@
-"""Everything that can be done to the ledger past the state machine, by somebody who knows SQL."""
+"""Every way to tamper with rows and events by SQL, past the state machine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.states import EventKind, Status
 
 Planted = set[tuple[int, DiscrepancyKind]]
-CRIMES: dict[str, "Crime"] = {}
+TAMPERINGS: dict[str, "Tampering"] = {}
 
 
 @dataclass(frozen=True)
-class Crime:
-    """What is done to a task of seven events, and what must be found."""
+class Tampering:
+    """A change of a task of seven events, and the discrepancies that the audit must find."""
 
     commit: Callable[[Any], object]
     found: Planted
@@ -35,8 +35,8 @@ def row(task: Any) -> models.QuerySet[Any, Any]:
     return models.QuerySet(type(task), using=task._state.db).filter(pk=task.pk)
 
 
-def seal_anew(task: Any, start: int) -> None:
-    """Let the chain hold again from event ``start`` on: a thorough criminal does so."""
+def recompute_digests(task: Any, start: int) -> None:
+    """Recompute the digests from event ``start`` on, as a thorough attacker does."""
     previous = events(task).filter(sequence__lt=start).order_by("sequence").last()
     digest = previous.digest if previous else ""
     for one in events(task).filter(sequence__gte=start).order_by("sequence"):
@@ -44,9 +44,9 @@ def seal_anew(task: Any, start: int) -> None:
         event(task, one.sequence).update(digest=digest)
 
 
-def crime(name: str, *found: tuple[int, DiscrepancyKind], repairable: bool = False) -> Any:
+def tampering(name: str, *found: tuple[int, DiscrepancyKind], repairable: bool = False) -> Any:
     def register(commit: Callable[[Any], object]) -> Callable[[Any], object]:
-        CRIMES[name] = Crime(commit, set(found), repairable)
+        TAMPERINGS[name] = Tampering(commit, set(found), repairable)
         return commit
 
     return register
@@ -56,48 +56,48 @@ def change(**columns: Any) -> Callable[[Any], object]:
     return lambda task: event(task, 3).update(**columns)
 
 
-# The life: 1 enqueue, 2 start, 3 retry, 4 start, 5 note, 6 ack, 7 note.
+# The stream: 1 enqueue, 2 start, 3 retry, 4 start, 5 note, 6 ack, 7 note.
 for _name, _columns in {
     "kind": {"kind": EventKind.NOTE},
     "attempt": {"attempt": 7},
     "time": {"event_time": "2001-01-01T00:00:00Z"},
-    "worker": {"worker": "somebody else"},
+    "worker": {"worker": "another worker"},
     "actor": {"actor": "Eve"},
     "reason": {"reason": "because"},
     "data": {"data": {"seconds": 0}},
     "status": {"to_status": Status.FAILED},
 }.items():
-    CRIMES[f"changed {_name}"] = Crime(change(**_columns), {(3, DiscrepancyKind.DIGEST)})
-CRIMES["changed kind"].found.add((3, DiscrepancyKind.ARROW))
-CRIMES["changed attempt"].found.update({(3, DiscrepancyKind.ARROW), (4, DiscrepancyKind.ARROW)})
-CRIMES["changed status"].found.update({(3, DiscrepancyKind.ARROW), (4, DiscrepancyKind.ARROW)})
-CRIMES["changed digest"] = Crime(
+    TAMPERINGS[f"changed {_name}"] = Tampering(change(**_columns), {(3, DiscrepancyKind.DIGEST)})
+TAMPERINGS["changed kind"].found.add((3, DiscrepancyKind.ARROW))
+TAMPERINGS["changed attempt"].found.update({(3, DiscrepancyKind.ARROW), (4, DiscrepancyKind.ARROW)})
+TAMPERINGS["changed status"].found.update({(3, DiscrepancyKind.ARROW), (4, DiscrepancyKind.ARROW)})
+TAMPERINGS["changed digest"] = Tampering(
     change(digest="0" * 64), {(3, DiscrepancyKind.DIGEST), (4, DiscrepancyKind.DIGEST)}
 )
 
 
-@crime("changed and sealed anew", (7, DiscrepancyKind.TAIL))
+@tampering("changed and sealed anew", (7, DiscrepancyKind.TAIL))
 def _thorough(task: Any) -> None:
     event(task, 3).update(reason="because")
-    seal_anew(task, 3)
+    recompute_digests(task, 3)
 
 
-@crime("deleted first", (2, DiscrepancyKind.GAP), (2, DiscrepancyKind.ARROW))
+@tampering("deleted first", (2, DiscrepancyKind.GAP), (2, DiscrepancyKind.ARROW))
 def _first(task: Any) -> None:
     event(task, 1).delete()
 
 
-@crime("deleted in the middle", (6, DiscrepancyKind.GAP))
+@tampering("deleted in the middle", (6, DiscrepancyKind.GAP))
 def _middle(task: Any) -> None:
     event(task, 5).delete()
 
 
-@crime("deleted two", (6, DiscrepancyKind.GAP), (6, DiscrepancyKind.ARROW))
+@tampering("deleted two", (6, DiscrepancyKind.GAP), (6, DiscrepancyKind.ARROW))
 def _two(task: Any) -> None:
     events(task).filter(sequence__in=[4, 5]).delete()
 
 
-@crime(
+@tampering(
     "deleted and renumbered",
     (5, DiscrepancyKind.DIGEST),
     (6, DiscrepancyKind.DIGEST),
@@ -109,17 +109,17 @@ def _renumbered(task: Any) -> None:
         event(task, one).update(sequence=one - 1)
 
 
-@crime("cut by one", (7, DiscrepancyKind.TAIL))
+@tampering("cut by one", (7, DiscrepancyKind.TAIL))
 def _cut(task: Any) -> None:
     event(task, 7).delete()
 
 
-@crime("cut by three", (5, DiscrepancyKind.TAIL))
+@tampering("cut by three", (5, DiscrepancyKind.TAIL))
 def _cut_more(task: Any) -> None:
     events(task).filter(sequence__gt=4).delete()
 
 
-@crime("cut, and the row made to fit", (6, DiscrepancyKind.ROW), repairable=True)
+@tampering("cut, and the row made to fit", (6, DiscrepancyKind.ROW), repairable=True)
 def _cut_and_fitted(task: Any) -> None:
     # Cut to the ack and the row set back to it: what remains is one consistent story but the time.
     event(task, 7).delete()
@@ -127,20 +127,20 @@ def _cut_and_fitted(task: Any) -> None:
     row(task).update(sequence=6, digest=last.digest, attempt=9)
 
 
-@crime("inserted at the end", (8, DiscrepancyKind.DIGEST), (8, DiscrepancyKind.ROW))
+@tampering("inserted at the end", (8, DiscrepancyKind.DIGEST), (8, DiscrepancyKind.ROW))
 def _appended(task: Any) -> None:
     one = event(task, 7).get()
     one.pk, one.sequence = None, 8
     models.QuerySet(task.event_model, using=task._state.db).bulk_create([one])
 
 
-@crime("inserted at the end, sealed", (8, DiscrepancyKind.ROW), repairable=True)
+@tampering("inserted at the end, sealed", (8, DiscrepancyKind.ROW), repairable=True)
 def _appended_sealed(task: Any) -> None:
     _appended(task)
-    seal_anew(task, 8)
+    recompute_digests(task, 8)
 
 
-@crime(
+@tampering(
     "inserted in the middle",
     (4, DiscrepancyKind.DIGEST),
     (5, DiscrepancyKind.DIGEST),
@@ -152,12 +152,12 @@ def _inserted(task: Any) -> None:
     one = event(task, 3).get()
     one.pk, one.sequence, one.kind, one.from_status = None, 4, EventKind.NOTE, one.to_status
     models.QuerySet(task.event_model, using=task._state.db).bulk_create([one])
-    CRIMES["inserted in the middle"].found.update(
+    TAMPERINGS["inserted in the middle"].found.update(
         {(number, DiscrepancyKind.DIGEST) for number in range(4, 9)}
     )
 
 
-@crime(
+@tampering(
     "swapped",
     *((number, DiscrepancyKind.DIGEST) for number in (4, 5, 6)),
     *((number, DiscrepancyKind.ARROW) for number in (4, 5)),
@@ -168,7 +168,7 @@ def _swapped(task: Any) -> None:
     event(task, 99).update(sequence=5)
 
 
-@crime(
+@tampering(
     "ended twice",
     (7, DiscrepancyKind.DIGEST),
     (7, DiscrepancyKind.ARROW),
@@ -178,7 +178,7 @@ def _twice(task: Any) -> None:
     event(task, 7).update(kind=EventKind.ACK, from_status=Status.RUNNING, to_status=Status.SUCCESS)
 
 
-@crime("moved to another task", (2, DiscrepancyKind.DIGEST), (3, DiscrepancyKind.DIGEST))
+@tampering("moved to another task", (2, DiscrepancyKind.DIGEST), (3, DiscrepancyKind.DIGEST))
 def _foreign(task: Any) -> None:
     # Two tasks with equal lives exchange their second event.
     twin = type(task).objects.exclude(pk=task.pk).first()
@@ -188,38 +188,38 @@ def _foreign(task: Any) -> None:
     models.QuerySet(task.event_model).filter(pk=mine.pk).update(task=twin.pk, sequence=2)
 
 
-@crime("all events deleted", (0, DiscrepancyKind.STREAM))
+@tampering("all events deleted", (0, DiscrepancyKind.STREAM))
 def _all_events(task: Any) -> None:
     events(task).delete()
 
 
-@crime("row deleted", (7, DiscrepancyKind.ORPHAN), repairable=True)
+@tampering("row deleted", (7, DiscrepancyKind.ORPHAN), repairable=True)
 def _row(task: Any) -> None:
     row(task)._raw_delete(task._state.db)
 
 
-@crime("result changed", (7, DiscrepancyKind.RESULT))
+@tampering("result changed", (7, DiscrepancyKind.RESULT))
 def _result(task: Any) -> None:
     row(task).update(result_data={"sum": 4})
 
 
-@crime("result erased by hand", (7, DiscrepancyKind.RESULT))
+@tampering("result erased by hand", (7, DiscrepancyKind.RESULT))
 def _no_result(task: Any) -> None:
     row(task).update(result_data=None)
 
 
-@crime("error planted", (7, DiscrepancyKind.RESULT))
+@tampering("error planted", (7, DiscrepancyKind.RESULT))
 def _error(task: Any) -> None:
     row(task).update(error_data={"type": "ValueError", "message": "no", "traceback": ""})
 
 
-@crime("payload erased by hand", (3, DiscrepancyKind.ERASED))
+@tampering("payload erased by hand", (3, DiscrepancyKind.ERASED))
 def _erased(task: Any) -> None:
     retry = event(task, 3).get()
     event(task, 3).update(data=erase_payload(retry.data))
 
 
-@crime("born again", (0, DiscrepancyKind.STREAM), repairable=True)
+@tampering("born again", (0, DiscrepancyKind.STREAM), repairable=True)
 def _born_again(task: Any) -> None:
     events(task).delete()
     row(task).update(
@@ -244,11 +244,11 @@ for _name, _columns in {
     "result_time": {"result_time": None},
     "sequence": {"sequence": 5},
 }.items():
-    CRIMES[f"row says another {_name}"] = Crime(
+    TAMPERINGS[f"row says another {_name}"] = Tampering(
         lambda task, columns=_columns: row(task).update(**columns),  # type: ignore[misc]
         {(7, DiscrepancyKind.ROW)},
         is_repairable=True,
     )
-CRIMES["row knows another digest"] = Crime(
+TAMPERINGS["row knows another digest"] = Tampering(
     lambda task: row(task).update(digest="0" * 64), {(7, DiscrepancyKind.TAIL)}
 )

@@ -15,7 +15,7 @@ from django_simpletask3.audit.check import Finding, audit
 from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.states import EventKind, Status
-from tests.audit.tampering import CRIMES
+from tests.audit.tampering import TAMPERINGS
 from tests.steps import TABLES, brought, label_of, moved, row_of, saved, stream_of
 from tests.testapp.models import Elsewhere, Invoice, Letter, TextKeyed, UuidKeyed
 
@@ -52,10 +52,10 @@ def test_nothing_is_wrong_with_what_went_through_the_machine(model: type[Any]) -
     assert found_everywhere() == []
 
 
-@pytest.mark.parametrize("name", CRIMES)
+@pytest.mark.parametrize("name", TAMPERINGS)
 def test_what_was_done_past_the_machine_is_found(name: str) -> None:
     task = lived(Invoice)
-    done = CRIMES[name]
+    done = TAMPERINGS[name]
     done.commit(task)
 
     found = [one for one in found_everywhere() if one.task == str(task.pk)]
@@ -64,17 +64,17 @@ def test_what_was_done_past_the_machine_is_found(name: str) -> None:
     assert all(one.advice and not one.repaired for one in found)
 
 
-@pytest.mark.parametrize("name", CRIMES)
+@pytest.mark.parametrize("name", TAMPERINGS)
 def test_repairing_puts_right_what_intact_events_can_tell_and_leaves_the_rest(name: str) -> None:
     task = lived(Invoice)
-    CRIMES[name].commit(task)
+    TAMPERINGS[name].commit(task)
     before = len(stream_of(task))
 
     found = [one for one in found_everywhere(repair=True) if one.task == str(task.pk)]
 
-    assert {one.repaired for one in found} == {CRIMES[name].is_repairable}
+    assert {one.repaired for one in found} == {TAMPERINGS[name].is_repairable}
     left = [one for one in found_everywhere() if one.task == str(task.pk)]
-    if CRIMES[name].is_repairable:
+    if TAMPERINGS[name].is_repairable:
         assert left == []
         last = stream_of(task)[-1]
         assert last.reason == "audit"
@@ -183,11 +183,11 @@ def test_what_is_moved_while_it_is_examined_is_not_blamed(monkeypatch: pytest.Mo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_looks_wrong_is_looked_at_while_nobody_can_move_it(
+def test_a_discrepancy_is_checked_again_under_a_row_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = lived(Invoice)
-    CRIMES["row says another done_time"].commit(task)
+    TAMPERINGS["row says another done_time"].commit(task)
     mover = threading.Thread(target=lambda: (task.note("meanwhile"), connections.close_all()))
     waits: list[bool] = []
     read = readers.rows
@@ -224,7 +224,7 @@ def test_the_command_is_content_when_nothing_is_wrong() -> None:
 
 def test_the_command_tells_what_is_wrong_and_what_to_do() -> None:
     task = lived(Invoice)
-    CRIMES["changed reason"].commit(task)
+    TAMPERINGS["changed reason"].commit(task)
 
     said, code = command("--model", "testapp.Invoice")
 
@@ -235,16 +235,16 @@ def test_the_command_tells_what_is_wrong_and_what_to_do() -> None:
 
 def test_the_command_tells_programs() -> None:
     task = lived(Invoice)
-    CRIMES["result changed"].commit(task)
-    CRIMES["cut by one"].commit(lived(Letter))
+    TAMPERINGS["result changed"].commit(task)
+    TAMPERINGS["cut by one"].commit(lived(Letter))
 
     said, code = command("--json")
 
-    told = json.loads(said)
+    report = json.loads(said)
     assert code == 1
-    assert (told["tasks"], told["count"]) == (4, 2)
-    assert {one["problem"] for one in told["findings"]} == {"result", "tail"}
-    assert set(told["findings"][0]) == {
+    assert (report["tasks"], report["count"]) == (4, 2)
+    assert {one["problem"] for one in report["findings"]} == {"result", "tail"}
+    assert set(report["findings"][0]) == {
         "model",
         "database",
         "task",
@@ -259,7 +259,7 @@ def test_the_command_tells_programs() -> None:
 def test_the_command_repairs_in_the_name_of_who_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ada")
     task = lived(Invoice)
-    CRIMES["row says another status"].commit(task)
+    TAMPERINGS["row says another status"].commit(task)
 
     said, code = command("--repair")
 

@@ -47,8 +47,8 @@ def test_what_is_exported_is_verified() -> None:
 
     lines, manifest = bundle()
 
-    told = list(verify_export(lines))
-    assert told == [manifest]
+    results = list(verify_export(lines))
+    assert results == [manifest]
     assert (manifest.streams, manifest.events) == (3, 6 + 2 + 4)
     assert len(lines) == 1 + manifest.events + manifest.streams + 1
     assert {json.loads(line).get("task") for line in lines[1:-1]} >= {str(t.pk) for t in tasks}
@@ -66,7 +66,7 @@ def test_an_erased_payload_does_not_break_the_proof() -> None:
     assert "no" not in json.loads(lines[3])["data"]["error"].values()
 
 
-def test_a_stream_that_was_broken_before_is_told() -> None:
+def test_a_stream_that_was_broken_before_is_reported() -> None:
     task = lived()
     models.QuerySet(task.event_model).filter(task=task.pk, sequence=5).update(reason="because")
 
@@ -126,8 +126,8 @@ def test_every_single_byte_counts() -> None:
 
     for number, line in enumerate(lines[:-1]):
         other = line.replace('"', "'", 1) if number % 2 else line.replace(":", ": ", 1)
-        told = list(verify_export([*lines[:number], other, *lines[number + 1 :]]))
-        assert told != [manifest]
+        results = list(verify_export([*lines[:number], other, *lines[number + 1 :]]))
+        assert results != [manifest]
 
 
 def test_tasks_of_a_period_are_written_with_their_whole_streams() -> None:
@@ -170,11 +170,11 @@ def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any
 
     said, _ = command("export", "--model", "testapp.Invoice", "--task", task.pk, "--output", path)
     with django_db_blocker.block():
-        verdict = command("verify", path)
+        verified = command("verify", path)
 
     assert "1 streams, 6 events" in said
-    assert verdict[1] == 0
-    digest = verdict[0].splitlines()[-1].split()[-1]
+    assert verified[1] == 0
+    digest = verified[0].splitlines()[-1].split()[-1]
     assert digest in said
     assert command("verify", path, "--digest", digest)[1] == 0
     assert command("verify", path, "--digest", "0" * 64)[1] == 1

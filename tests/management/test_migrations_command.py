@@ -95,7 +95,7 @@ def test_a_renamed_model_lacks_what_it_lacked(made: Project) -> None:
     assert "0006_protect_events.py: InvoiceEvent, PaperEvent\n" in said
 
 
-def test_encrypted_columns_of_somebody_s_own_stay(made: Project) -> None:
+def test_encrypted_columns_of_the_project_stay(made: Project) -> None:
     made.write(
         "app/migrations/0002_own.py",
         "import django_safe_fields.fields\nfrom django.db import migrations, models\n\n\n"

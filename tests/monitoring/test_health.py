@@ -1,4 +1,4 @@
-"""What is told of databases, Redis, tables, models and workers, and what counts as a problem."""
+"""The health of databases, Redis, tables, models and workers, and its problems."""
 
 import io
 import json
@@ -64,12 +64,12 @@ def command(*arguments: str) -> tuple[int, str]:
 def test_where_all_is_well_there_is_no_problem(redis_url: str) -> None:
     reported()
 
-    told = health.snapshot()
+    state = health.snapshot()
 
-    assert (told.problems, told.healthy) == ([], True)
-    assert set(told.databases) == {"default", "other"}
-    assert told.redis.error is None
-    assert told.redis.version
+    assert (state.problems, state.healthy) == ([], True)
+    assert set(state.databases) == {"default", "other"}
+    assert state.redis.error is None
+    assert state.redis.version
 
 
 def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
@@ -173,22 +173,22 @@ def test_a_recovery_that_stands_still_is_a_problem(redis_url: str) -> None:
     assert "No worker has recovered expired leases" in problem
 
 
-def test_a_redis_that_is_away_is_told_with_all_the_rest(settings: Any) -> None:
+def test_an_unreachable_redis_is_reported_with_all_the_rest(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://:hush-hush@127.0.0.1:1/0"
     Invoice.objects.create()
 
     code, printed = command("--json")
 
-    told = json.loads(printed)
+    state = json.loads(printed)
     assert code == 1
-    assert told["problems"][0].startswith("Redis does not answer")
+    assert state["problems"][0].startswith("Redis does not answer")
     assert "hush-hush" not in printed
-    pending = {(table["model"], table["database"]): table["pending"] for table in told["tables"]}
+    pending = {(table["model"], table["database"]): table["pending"] for table in state["tables"]}
     assert pending["testapp.Invoice", "default"] == 1
-    assert {model["messages"] for model in told["models"]} == {None}
+    assert {model["messages"] for model in state["models"]} == {None}
 
 
-def test_a_redis_that_hangs_is_told_too(own_redis_server: RedisServer) -> None:
+def test_a_redis_that_hangs_is_reported_too(own_redis_server: RedisServer) -> None:
     own_redis_server.freeze()
 
     code, printed = command()
@@ -197,7 +197,7 @@ def test_a_redis_that_hangs_is_told_too(own_redis_server: RedisServer) -> None:
     assert "Redis does not answer" in printed
 
 
-def test_a_database_that_is_away_is_told_with_all_the_rest(
+def test_an_unreachable_database_is_reported_with_all_the_rest(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reported()
@@ -205,13 +205,13 @@ def test_a_database_that_is_away_is_told_with_all_the_rest(
     connections["other"].close()
     monkeypatch.setattr(connections["other"], "settings_dict", nowhere)
 
-    told = health.snapshot()
+    state = health.snapshot()
 
-    assert [problem.split(" does")[0] for problem in told.problems] == ["The database 'other'"]
-    assert {table.database for table in told.tables} == {"default"}
+    assert [problem.split(" does")[0] for problem in state.problems] == ["The database 'other'"]
+    assert {table.database for table in state.tables} == {"default"}
 
 
-def test_a_wrong_setting_is_told_and_does_not_stop_the_probe(settings: Any) -> None:
+def test_a_wrong_setting_is_reported_and_does_not_stop_the_probe(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "gopher://nowhere"
 
     code, printed = command("--json")
@@ -260,7 +260,7 @@ def test_rows_of_every_kind_of_model_can_be_looked_at(redis_url: str) -> None:
     assert labels == {root._meta.label for root in TABLES}
 
 
-def test_what_nobody_looks_after_any_more_is_not_counted(redis_url: str) -> None:
+def test_a_canceled_task_is_not_counted(redis_url: str) -> None:
     task = Invoice.objects.create()
     task.cancel()
     past = clock.now("default") - timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Problems are told in English to programs, and in their language to readers."""
+"""Problems are English for programs and translated for readers."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ EVERY: dict[str, dict[str, Any]] = {
     "a lease": {"tables": [TABLE]},
     "a dead delivery": {"subscriptions": [replace(SUBSCRIPTION, dead=1, waiting=0, lag=None)]},
     "a subscriber": {"subscriptions": [SUBSCRIPTION]},
-    "nobody subscribes": {"subscriptions": [replace(SUBSCRIPTION, is_registered=False)]},
+    "no subscriber": {"subscriptions": [replace(SUBSCRIPTION, is_registered=False)]},
     "no worker": {"workers": []},
     "a queue": {"models": [ModelHealth("testapp.Invoice", "channel", messages=4)]},
     "recovery": {"workers": [replace(WORKER, seconds_since_recovery=900.0)]},
@@ -71,7 +71,7 @@ def test_where_all_is_well_there_is_no_problem() -> None:
 
 
 @each
-def test_each_problem_is_told_in_chinese_and_stays_english(wrong: dict[str, Any]) -> None:
+def test_each_problem_is_translated_and_stays_english_for_programs(wrong: dict[str, Any]) -> None:
     (problem,) = problems.find_problems(replace(WELL, **wrong))
 
     with translation.override("zh-hans"):

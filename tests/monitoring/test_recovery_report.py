@@ -1,4 +1,4 @@
-"""What was lost, given up, given back or refused can be listed by reason, worker and time."""
+"""Recover, drop, release and reject events are listed by reason, worker and time."""
 
 import contextlib
 import csv
@@ -67,9 +67,9 @@ def test_every_kind_in_every_table_and_database_is_listed() -> None:
     with contextlib.suppress(StaleTask):
         moved(late, EventKind.ACK, worker="w1")
 
-    told = {(one.database, one.model, one.kind, one.worker, one.attempt) for one in listed()}
+    found = {(one.database, one.model, one.kind, one.worker, one.attempt) for one in listed()}
 
-    assert told == {
+    assert found == {
         ("other", "testapp.Elsewhere", "recover", "w1", 1),
         ("default", "testapp.Letter", "release", "w1", 1),
         ("default", "testapp.Letter", "drop", "w1", 2),
@@ -242,7 +242,7 @@ def test_no_more_than_so_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
 def mentions(worker: str) -> Any:
     """A recovery that is not of ``worker``, though its event has the name in it."""
     task = brought(saved(Invoice), Status.RUNNING)
-    data = {"lost_worker": "somebody else", "seen_by": worker}
+    data = {"lost_worker": "another worker", "seen_by": worker}
     return moved(task, EventKind.RECOVER, data=data)
 
 

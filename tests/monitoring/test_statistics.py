@@ -133,11 +133,11 @@ def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
 
 def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
     """By the hour, how many tasks succeeded and failed."""
-    told = {
+    numbers_by_hour = {
         bar.begin.hour: (bar.succeeded, bar.failed)
         for bar in statistics.time_buckets(Period.DAY, *chosen)
     }
-    return {hour: numbers for hour, numbers in told.items() if any(numbers)}
+    return {hour: numbers for hour, numbers in numbers_by_hour.items() if any(numbers)}
 
 
 def test_what_is_long_over_is_counted_every_ten_minutes(time_machine) -> None:
@@ -157,7 +157,7 @@ def test_what_is_long_over_is_counted_every_ten_minutes(time_machine) -> None:
     assert ended() == {12: (1, 1), 15: (2, 0)}
 
 
-def test_what_others_saw_is_not_told_to_whoever_may_not_see_it(time_machine) -> None:
+def test_cached_counts_are_not_shown_to_users_who_may_not_see_the_rows(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
     time_machine.shift(3 * 3600)
     assert ended() == {12: (1, 0)}

@@ -173,7 +173,7 @@ def test_who_is_asked_to_stop_stops_between_two_batches(keep: Keep) -> None:
     assert result.pruned == 2
 
 
-def test_what_a_foreign_key_protects_stays_and_stops_nobody(keep: Keep) -> None:
+def test_a_protected_task_is_kept_and_does_not_stop_the_others(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(3)]
     Receipt.objects.create(invoice=tasks[1])
@@ -187,7 +187,7 @@ def test_what_a_foreign_key_protects_stays_and_stops_nobody(keep: Keep) -> None:
     assert findings() == []
 
 
-def test_what_would_take_a_held_task_along_stays_and_stops_nobody(keep: Keep) -> None:
+def test_a_task_whose_cascade_holds_a_task_on_hold_is_kept(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(3)]
     reminder = saved(Dunning, invoice=tasks[1])
@@ -526,14 +526,14 @@ def test_a_hold_and_the_pruner_do_not_halve_a_task(
             connections.close_all()
 
     holder = threading.Thread(target=hold)
-    bury = tombstones.Tombstone.summarize
+    summarize = tombstones.Tombstone.summarize
 
-    def inscribe(stone: Any, *told: Any, **further: Any) -> None:
+    def summarize_later(stone: Any, *args: Any, **options: Any) -> None:
         holder.start()
         holder.join(0.5)
-        bury(stone, *told, **further)
+        summarize(stone, *args, **options)
 
-    monkeypatch.setattr(tombstones.Tombstone, "summarize", inscribe)
+    monkeypatch.setattr(tombstones.Tombstone, "summarize", summarize_later)
 
     (result,) = go(Invoice)
     holder.join()
@@ -542,7 +542,7 @@ def test_a_hold_and_the_pruner_do_not_halve_a_task(
     assert stream_of(task) == []
 
 
-# The command and the chore
+# The command and the maintenance job
 
 
 def command(*words: str) -> str:
@@ -584,9 +584,9 @@ def test_the_command_tells_programs(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     brought(saved(Invoice), Status.SUCCESS)
 
-    (told,) = json.loads(command("--json", "--model", "testapp.Invoice"))
+    (result,) = json.loads(command("--json", "--model", "testapp.Invoice"))
 
-    assert told == {
+    assert result == {
         "model": "testapp.Invoice",
         "database": "default",
         "rule": "task of SUCCESS after 0:00:00.000001",
@@ -638,7 +638,7 @@ def test_what_is_old_is_found_by_an_index(keep: Keep, rules: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("rule", [OLD, {"erase": OLD}], ids=["task", "payload"])
-def test_append_only_tables_let_the_pruner_pass_and_nobody_else(keep: Keep, rule: Any) -> None:
+def test_only_pruning_may_delete_from_append_only_tables(keep: Keep, rule: Any) -> None:
     keep(Book, {Status.SUCCESS: rule})
     task = moved(saved(Book), EventKind.START)
     moved(task, EventKind.RETRY, error_data=ERROR)

@@ -31,7 +31,7 @@ def pruner() -> "subprocess.Popen[bytes]":
     return subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def buried() -> int:
+def pruned() -> int:
     return sum(Tombstone.objects.values_list("tasks", flat=True))
 
 
@@ -42,18 +42,18 @@ def test_killing_the_pruner_halves_nothing() -> None:
         apply_all([Transition(task, kind, worker="w1") for task in tasks])
 
     for _ in range(3):
-        before, victim = buried(), pruner()
-        eventually(lambda before=before: buried() > before + 5)
+        before, victim = pruned(), pruner()
+        eventually(lambda before=before: pruned() > before + 5)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
 
-        assert buried() + Fleeting.objects.count() == TASKS
+        assert pruned() + Fleeting.objects.count() == TASKS
         assert not Tombstone.objects.filter(is_open=True).exists()
         assert list(audit(Fleeting, "default")) == []
 
     two = [pruner(), pruner()]
     assert [one.wait(timeout=60) for one in two] == [0, 0]
-    assert (buried(), Fleeting.objects.count()) == (TASKS, 0)
+    assert (pruned(), Fleeting.objects.count()) == (TASKS, 0)
     assert not Fleeting.event_model.objects.exists()
 
 
@@ -65,7 +65,7 @@ def test_a_server_prunes_and_its_tombstones_name_it(start_server: Start) -> None
         apply_all([Transition(task, kind, worker="w1")])
 
     start_server()
-    eventually(lambda: buried() == 1)
+    eventually(lambda: pruned() == 1)
 
     assert Tombstone.objects.get().actor.startswith("retention ")
     assert not Fleeting.objects.exists()

@@ -56,16 +56,18 @@ def test_payloads_go_before_tasks() -> None:
         ({"deleted": {"erase": DAY}}, "erase"),
     ],
 )
-def test_what_cannot_be_used_is_told_by_the_check(
+def test_invalid_rules_are_reported_by_the_check(
     declared: Any, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match=word):
         parse_rules(declared)
 
     monkeypatch.setattr(Invoice, "django_simpletask3_retention", declared)
-    told = [message for message in checks.run_checks() if message.id == "django_simpletask3.E111"]
-    assert told[0].obj in (Invoice, PaidInvoice) or "Invoice" in str(told[0].obj)
-    assert word in told[0].msg
+    messages = [
+        message for message in checks.run_checks() if message.id == "django_simpletask3.E111"
+    ]
+    assert messages[0].obj in (Invoice, PaidInvoice) or "Invoice" in str(messages[0].obj)
+    assert word in messages[0].msg
 
 
 def test_a_model_that_shares_a_table_cannot_have_rules_of_its_own(
@@ -73,7 +75,7 @@ def test_a_model_that_shares_a_table_cannot_have_rules_of_its_own(
 ) -> None:
     monkeypatch.setattr(PaidInvoice, "django_simpletask3_retention", {Status.SUCCESS: DAY})
 
-    (told,) = [one for one in checks.run_checks() if one.id == "django_simpletask3.E111"]
+    (message,) = [one for one in checks.run_checks() if one.id == "django_simpletask3.E111"]
 
-    assert told.obj is PaidInvoice
-    assert "testapp.Invoice" in told.msg
+    assert message.obj is PaidInvoice
+    assert "testapp.Invoice" in message.msg

@@ -1,1 +1,1 @@
-"""Events that must be heard are heard, at least once and in order."""
+"""Durable subscribers receive each event at least once and in order."""

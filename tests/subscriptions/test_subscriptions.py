@@ -30,25 +30,25 @@ from tests.testapp.models import Elsewhere, Invoice, Letter, PaidInvoice, UuidKe
 pytestmark = pytest.mark.django_db
 
 
-class Diary:
-    """A handler that notes what it hears, and raises as long as it is told to."""
+class EventLog:
+    """A handler that records the events it receives; the first ``failures`` calls raise."""
 
     def __init__(self, failures: int = 0) -> None:
-        self.heard: list[tuple[Any, int, str]] = []
+        self.received: list[tuple[Any, int, str]] = []
         self.failures = failures
         self.contexts: list[Any] = []
-        self.__module__, self.__qualname__ = __name__, f"diary {id(self)}"
+        self.__module__, self.__qualname__ = __name__, f"event_log {id(self)}"
 
     def __call__(self, task: Any, event: Any) -> None:
         if self.failures:
             self.failures -= 1
             raise ValueError("not yet")
-        self.heard.append((task, event.sequence, str(event.kind)))
+        self.received.append((task, event.sequence, str(event.kind)))
         self.contexts.append(current())
 
     @property
     def kinds(self) -> list[str]:
-        return [kind for _, _, kind in self.heard]
+        return [kind for _, _, kind in self.received]
 
 
 def everything_is_due() -> None:
@@ -67,30 +67,30 @@ def deliver_all() -> int:
 
 
 def test_an_event_is_delivered_once_and_its_delivery_is_gone(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice, kinds=["ack", EventKind.FAIL])
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice, kinds=["ack", EventKind.FAIL])
     task = brought(saved(Invoice), Status.SUCCESS)
 
     assert deliver_all() == 1
 
-    assert diary.heard == [(task, 3, "ack")]
+    assert event_log.received == [(task, 3, "ack")]
     assert not Delivery.objects.exists()
     assert deliver_all() == 0
 
 
-def test_every_kind_is_heard_unless_some_are_named_in_the_order_of_the_task(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice)
+def test_all_kinds_are_delivered_by_default_in_the_order_of_the_task(follow: Follow) -> None:
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice)
     task = brought(saved(Invoice), Status.SUCCESS)
     task.reset("again")
 
     deliver_all()
 
-    assert diary.kinds == ["enqueue", "start", "ack", "reset"]
+    assert event_log.kinds == ["enqueue", "start", "ack", "reset"]
 
 
-def test_models_are_told_apart_and_databases_are_not_forgotten(follow: Follow) -> None:
-    one, all_, two = Diary(), Diary(), Diary()
+def test_subscribers_get_the_events_of_their_models_in_all_databases(follow: Follow) -> None:
+    one, all_, two = EventLog(), EventLog(), EventLog()
     follow("one", one, PaidInvoice)
     follow("two", two, [Letter, UuidKeyed])
     follow("all", all_, SimpleTask)
@@ -98,13 +98,13 @@ def test_models_are_told_apart_and_databases_are_not_forgotten(follow: Follow) -
         saved(model)
 
     assert deliver_all() == 1 + 2 + 5
-    assert [type(task) for task, *_ in one.heard] == [PaidInvoice]
-    assert {type(task) for task, *_ in two.heard} == {Letter, UuidKeyed}
-    assert len(all_.heard) == 5
+    assert [type(task) for task, *_ in one.received] == [PaidInvoice]
+    assert {type(task) for task, *_ in two.received} == {Letter, UuidKeyed}
+    assert len(all_.received) == 5
 
 
 def test_a_rolled_back_event_leaves_no_delivery(follow: Follow) -> None:
-    follow("diary", Diary(), Invoice)
+    follow("event_log", EventLog(), Invoice)
 
     with transaction.atomic():
         saved(Invoice)
@@ -117,7 +117,7 @@ def test_a_batch_costs_one_statement_more_and_none_without_subscribers(follow: F
     counts = []
     for number in (0, 1):
         if number:
-            follow("diary", Diary(), Invoice)
+            follow("event_log", EventLog(), Invoice)
         with CaptureQueriesContext(connection) as queries:
             Invoice.objects.bulk_enqueue([{} for _ in range(20)])
         counts.append(len(queries))
@@ -130,8 +130,8 @@ def test_a_batch_costs_one_statement_more_and_none_without_subscribers(follow: F
 
 
 def test_while_a_handler_raises_the_event_is_tried_again_later_and_later(follow: Follow) -> None:
-    diary = Diary(failures=3)
-    follow("diary", diary, Invoice, kinds=["enqueue"])
+    event_log = EventLog(failures=3)
+    follow("event_log", event_log, Invoice, kinds=["enqueue"])
     task = saved(Invoice)
     rests = []
 
@@ -146,43 +146,43 @@ def test_while_a_handler_raises_the_event_is_tried_again_later_and_later(follow:
     assert row.attempts == 3
     assert rests[0] < rests[1] < rests[2] < 5
     assert deliver() == 1
-    assert diary.heard == [(task, 1, "enqueue")]
+    assert event_log.received == [(task, 1, "enqueue")]
 
 
 def test_a_failing_task_holds_up_its_own_events_only(follow: Follow) -> None:
-    diary = Diary(failures=1)
-    follow("diary", diary, Invoice)
+    event_log = EventLog(failures=1)
+    follow("event_log", event_log, Invoice)
     first = brought(saved(Invoice), Status.RUNNING)
     deliver(limit=1)
     second = brought(saved(Invoice), Status.RUNNING)
 
     deliver_all()
-    assert [(task, kind) for task, _, kind in diary.heard] == [
+    assert [(task, kind) for task, _, kind in event_log.received] == [
         (second, "enqueue"),
         (second, "start"),
     ]
 
     everything_is_due()
     deliver_all()
-    assert [kind for task, _, kind in diary.heard if task == first] == ["enqueue", "start"]
+    assert [kind for task, _, kind in event_log.received if task == first] == ["enqueue", "start"]
 
 
 def test_what_was_tried_too_often_is_dead_and_holds_back_its_task_until_it_is_retried(
     follow: Follow,
 ) -> None:
-    diary = Diary(failures=2)
-    follow("diary", diary, Invoice, max_attempts=2)
+    event_log = EventLog(failures=2)
+    follow("event_log", event_log, Invoice, max_attempts=2)
     brought(saved(Invoice), Status.RUNNING)
     for _ in range(3):
         deliver_all()
         everything_is_due()
 
     (dead,) = [one for one in Delivery.objects.all() if one.is_dead]
-    assert (dead.attempts, dead.kind, diary.heard) == (2, "enqueue", [])
+    assert (dead.attempts, dead.kind, event_log.received) == (2, "enqueue", [])
 
     assert retry([dead]) == 1
     deliver_all()
-    assert diary.kinds == ["enqueue", "start"]
+    assert event_log.kinds == ["enqueue", "start"]
 
 
 def test_a_handler_that_leaves_python_has_failed(follow: Follow) -> None:
@@ -196,18 +196,18 @@ def test_a_handler_that_leaves_python_has_failed(follow: Follow) -> None:
     assert "SystemExit: 3" in Delivery.objects.get().last_error
 
 
-def test_of_a_deleted_task_the_events_are_told_without_it(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice)
+def test_events_of_a_deleted_task_are_delivered_without_the_task(follow: Follow) -> None:
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice)
     saved(Invoice).delete()
 
     deliver_all()
 
-    assert diary.heard == [(None, 1, "enqueue"), (None, 2, "delete")]
+    assert event_log.received == [(None, 1, "enqueue"), (None, 2, "delete")]
 
 
 def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
-    follow("diary", Diary(), Invoice)
+    follow("event_log", EventLog(), Invoice)
     task = saved(Invoice)
     models.QuerySet(Invoice.event_model).filter(task=task.pk)._raw_delete("default")
 
@@ -219,22 +219,22 @@ def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
 
 
 def test_what_a_handler_does_names_the_subscription_and_the_event(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice)
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice)
     task = saved(Invoice)
 
     deliver()
 
     name = f"testapp.Invoice:{task.pk}"
-    (told,) = diary.contexts
-    assert (told.actor, told.parent, told.data) == (
-        "subscription diary",
+    (context,) = event_log.contexts
+    assert (context.actor, context.parent, context.data) == (
+        "subscription event_log",
         name,
         {"cause": f"{name} #1"},
     )
 
 
-def test_what_somebody_is_delivering_is_not_delivered_by_others(follow: Follow) -> None:
+def test_a_claimed_delivery_is_not_delivered_by_others(follow: Follow) -> None:
     calls: list[int] = []
 
     def look_around(task: Any, event: Any) -> None:
@@ -249,8 +249,8 @@ def test_what_somebody_is_delivering_is_not_delivered_by_others(follow: Follow) 
 
 
 def test_what_the_dead_were_delivering_is_due_at_once(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice)
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice)
     saved(Invoice)
     later = clock.after("default", 300)
     Delivery.objects.update(worker="node:1:a", due_time=later, attempts=1)
@@ -260,13 +260,13 @@ def test_what_the_dead_were_delivering_is_due_at_once(follow: Follow) -> None:
     assert subscriptions.release_dead_local_workers(lambda worker: worker == "node:1:a") == 1
 
     assert deliver() == 1
-    assert diary.kinds == ["enqueue"]
+    assert event_log.kinds == ["enqueue"]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_several_deliver_side_by_side_each_event_once_and_in_order(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice)
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice)
     tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(8)]
 
     def work() -> None:
@@ -283,14 +283,18 @@ def test_several_deliver_side_by_side_each_event_once_and_in_order(follow: Follo
         thread.join()
 
     for task in tasks:
-        assert [kind for one, _, kind in diary.heard if one == task] == ["enqueue", "start", "ack"]
+        assert [kind for one, _, kind in event_log.received if one == task] == [
+            "enqueue",
+            "start",
+            "ack",
+        ]
 
 
 def test_a_database_that_fails_stops_no_other(
     follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    diary = Diary()
-    follow("diary", diary, SimpleTask)
+    event_log = EventLog()
+    follow("event_log", event_log, SimpleTask)
     saved(Invoice)
     saved(Elsewhere)
     due = subscriptions._due_deliveries
@@ -303,18 +307,18 @@ def test_a_database_that_fails_stops_no_other(
     monkeypatch.setattr(subscriptions, "_due_deliveries", failing)
 
     assert deliver() == 1
-    assert [type(task) for task, *_ in diary.heard] == [Elsewhere]
+    assert [type(task) for task, *_ in event_log.received] == [Elsewhere]
 
 
 def test_one_name_is_for_one_handler(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice)
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice)
 
-    follow("diary", diary, Letter)
+    follow("event_log", event_log, Letter)
     with pytest.raises(ImproperlyConfigured, match="have this name"):
-        subscribe("diary", Invoice)(lambda task, event: None)
+        subscribe("event_log", Invoice)(lambda task, event: None)
 
-    assert registered_subscribers()["diary"].models == (Letter,)
+    assert registered_subscribers()["event_log"].models == (Letter,)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +340,7 @@ def test_what_cannot_be_meant_is_refused(arguments: Any, options: Any, word: str
 def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
     follow: Follow, redis_url: str
 ) -> None:
-    follow("diary", Diary(), Invoice)
+    follow("event_log", EventLog(), Invoice)
     saved(Invoice)
     Delivery.objects.update(event_time=clock.after("default", -100))
     dead = Delivery.objects.create(
@@ -351,19 +355,19 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
     }
     problems = "\n".join(health.snapshot().problems)
 
-    assert states["diary"].waiting == 1
-    assert 99 < states["diary"].lag < 200
+    assert states["event_log"].waiting == 1
+    assert 99 < states["event_log"].lag < 200
     assert (states["gone"].dead, states["gone"].is_registered, dead.is_dead) == (1, False, True)
-    assert "'diary' in 'default' is 1" in problems
+    assert "'event_log' in 'default' is 1" in problems
     assert "1 deliveries to 'gone' in 'default' are dead" in problems
     said = StringIO()
     with pytest.raises(SystemExit):
         call_command("django-simpletask3-status", stdout=said)
-    assert "diary" in said.getvalue()
+    assert "event_log" in said.getvalue()
 
 
 def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Client) -> None:
-    follow("diary", Diary(failures=9), Invoice, max_attempts=1)
+    follow("event_log", EventLog(failures=9), Invoice, max_attempts=1)
     saved(Invoice)
     deliver()
     row = Delivery.objects.get()
@@ -372,7 +376,7 @@ def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Cli
     url = "/admin/django_simpletask3/delivery/"
 
     page = client.get(url, {"dead": "1"}).content.decode()
-    assert "diary" in page
+    assert "event_log" in page
     assert "<script>alert(1)" not in page
     client.post(url, {"action": "retry_selected", "_selected_action": [row.pk]})
 
@@ -385,7 +389,7 @@ def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Cli
 def test_who_may_only_look_cannot_retry(follow: Follow, client: Client) -> None:
     from django.contrib.auth.models import Permission
 
-    follow("diary", Diary(failures=9), Invoice, max_attempts=1)
+    follow("event_log", EventLog(failures=9), Invoice, max_attempts=1)
     saved(Invoice)
     deliver()
     viewer = User.objects.create(username="viewer", is_staff=True)
@@ -400,51 +404,51 @@ def test_who_may_only_look_cannot_retry(follow: Follow, client: Client) -> None:
     assert row.is_dead
 
 
-def test_moving_a_task_by_hand_is_heard(follow: Follow) -> None:
-    diary = Diary()
-    follow("diary", diary, Invoice, kinds="cancel")
+def test_transitions_made_by_hand_are_delivered(follow: Follow) -> None:
+    event_log = EventLog()
+    follow("event_log", event_log, Invoice, kinds="cancel")
     moved(saved(Invoice), EventKind.CANCEL)
 
     deliver_all()
 
-    assert diary.kinds == ["cancel"]
+    assert event_log.kinds == ["cancel"]
 
 
-def told_by_check(using: str = "default") -> list[tuple[str, str]]:
+def check_messages(using: str = "default") -> list[tuple[str, str]]:
     found = run_checks(databases=[using])
     return [(one.id, one.msg) for one in found if one.id in (DELIVERIES_ID, SUBSCRIBER_ID)]
 
 
 def test_the_check_of_a_database_is_content_with_known_subscribers(follow: Follow) -> None:
-    follow("diary", Diary(), Invoice)
+    follow("event_log", EventLog(), Invoice)
     saved(Invoice)
 
-    assert told_by_check() == []
+    assert check_messages() == []
 
 
-def test_the_check_of_a_database_tells_of_names_to_which_nobody_subscribes(follow: Follow) -> None:
-    follow("diary", Diary(), Invoice)
+def test_the_check_of_a_database_names_subscriptions_without_a_subscriber(follow: Follow) -> None:
+    follow("event_log", EventLog(), Invoice)
     saved(Invoice)
-    unsubscribe("diary")
+    unsubscribe("event_log")
 
-    ((name, message),) = told_by_check()
+    ((name, message),) = check_messages()
 
     assert name == SUBSCRIBER_ID
-    assert "'diary'" in message
+    assert "'event_log'" in message
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_check_of_a_database_tells_before_saving_fails(follow: Follow) -> None:
-    follow("diary", Diary(), Elsewhere)
+    follow("event_log", EventLog(), Elsewhere)
     with connections["other"].schema_editor() as editor:
         editor.delete_model(Delivery)
     try:
-        ((name, message),) = told_by_check("other")
+        ((name, message),) = check_messages("other")
     finally:
         with connections["other"].schema_editor() as editor:
             editor.create_model(Delivery)
 
     assert name == DELIVERIES_ID
     assert "testapp.Elsewhere" in message
-    assert "diary" in message
-    assert told_by_check("other") == []
+    assert "event_log" in message
+    assert check_messages("other") == []
