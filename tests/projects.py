@@ -1,4 +1,4 @@
-"""Projects on disk, whose models are rewritten and whose manage.py is run."""
+"""Write whole projects to disk, change their models and run their manage.py."""
 
 import json
 import os
@@ -70,8 +70,8 @@ class TransferRecord(TaskEvent):
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said, and its exit code."""
+class CommandOutput:
+    """What a command output, and its exit code."""
 
     code: int
     text: str
@@ -109,10 +109,10 @@ class Project:
         self.write(name, text.replace(old, new))
 
     def models(self, *texts: str) -> None:
-        """Let these be the models of the app."""
+        """Write the models of the app."""
         self.write("app/models.py", HEAD + "\n".join(texts))
 
-    def try_to(self, *command: str, answers: str = "") -> Said:
+    def run_python(self, *command: str, answers: str = "") -> CommandOutput:
         if self.python == sys.executable:
             return forked(self.folder, command, answers)
         done = subprocess.run(
@@ -126,28 +126,28 @@ class Project:
             timeout=120,
             check=False,
         )
-        return Said(done.returncode, done.stdout)
+        return CommandOutput(done.returncode, done.stdout)
 
     def manage(self, *arguments: str, answers: str = "") -> str:
-        """What the command prints; it must succeed."""
-        said = self.try_to("manage.py", *arguments, answers=answers)
-        assert said.code == 0, said.text
-        return said.text
+        """Run a command that must succeed; return its output."""
+        output = self.run_python("manage.py", *arguments, answers=answers)
+        assert output.code == 0, output.text
+        return output.text
 
-    def stopped(self, *arguments: str, answers: str = "") -> str:
-        """What the command prints; it must stop with an explanation."""
-        said = self.try_to("manage.py", *arguments, answers=answers)
-        assert said.code == 1, said.text
-        assert "CommandError" in said.text, said.text
-        assert "Traceback" not in said.text, said.text
-        return said.text
+    def manage_fails(self, *arguments: str, answers: str = "") -> str:
+        """Run a command that must fail with a CommandError; return its output."""
+        output = self.run_python("manage.py", *arguments, answers=answers)
+        assert output.code == 1, output.text
+        assert "CommandError" in output.text, output.text
+        assert "Traceback" not in output.text, output.text
+        return output.text
 
     def shell(self, code: str) -> Any:
-        """What ``code`` leaves in ``told``, by way of JSON."""
-        after = "\nprint(json.dumps(told, default=str))"
-        said = self.try_to("-c", f"{READY}{code}{after}")
-        assert said.code == 0, said.text
-        return json.loads(said.text.splitlines()[-1])
+        """Run ``code`` in the project; return the value of its variable ``result``, via JSON."""
+        after = "\nprint(json.dumps(result, default=str))"
+        output = self.run_python("-c", f"{READY}{code}{after}")
+        assert output.code == 0, output.text
+        return json.loads(output.text.splitlines()[-1])
 
     def migrations(self) -> list[Path]:
         return sorted((self.app / "migrations").glob("0*.py"))
@@ -158,7 +158,7 @@ class Project:
 
 
 @cache
-def nursery() -> subprocess.Popen[str]:
+def fork_server() -> subprocess.Popen[str]:
     """The process of this session that commands are forked from; it ends with the session."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.commands"],
@@ -169,8 +169,8 @@ def nursery() -> subprocess.Popen[str]:
     )
 
 
-def forked(folder: Path, command: tuple[str, ...], answers: str) -> Said:
-    """Run a command of this interpreter in a fork of the nursery."""
+def forked(folder: Path, command: tuple[str, ...], answers: str) -> CommandOutput:
+    """Run a command of this interpreter in a fork of the fork server."""
     source, sink = folder / ".input", folder / ".output"
     source.write_text(answers, encoding="utf-8")
     asked = {
@@ -181,13 +181,13 @@ def forked(folder: Path, command: tuple[str, ...], answers: str) -> Said:
         "output": str(sink),
         "timeout": 120,
     }
-    pipes = nursery()
+    pipes = fork_server()
     assert pipes.stdin is not None
     assert pipes.stdout is not None
     pipes.stdin.write(json.dumps(asked) + "\n")
     pipes.stdin.flush()
     code = int(pipes.stdout.readline())
-    return Said(code, sink.read_text(encoding="utf-8"))
+    return CommandOutput(code, sink.read_text(encoding="utf-8"))
 
 
 def environment(python: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` finds: each fault once, with an id and a hint."""
+"""``manage.py check`` reports each fault once, with an id and a hint."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from django.core import checks
 from django.core.checks import CheckMessage
 
-from django_simpletask3 import checks as own
+from django_simpletask3 import checks as own_checks
 from django_simpletask3.conf.options import PREFIX, all_options
 from django_simpletask3.ledger.event import event_model_of
 from django_simpletask3.queue import parse
@@ -15,18 +15,18 @@ from tests.conf.test_options import BAD
 from tests.steps import TASK_MODELS, label_of
 from tests.testapp.models import ByDefault, ByPath, Invoice, Reminder
 
-pytestmark = pytest.mark.django_db  # checks of JSON columns ask the database
+pytestmark = pytest.mark.django_db  # checks of JSON columns query the database
 
 OPTIONS = {option.name: option for option in all_options()}
 
 
-def found() -> list[CheckMessage]:
-    """What the checks of this package find."""
-    return [one for one in checks.run_checks() if str(one.id).startswith("django_simpletask3")]
+def messages_of_package() -> list[CheckMessage]:
+    """The messages of the checks of this package."""
+    return [m for m in checks.run_checks() if str(m.id).startswith("django_simpletask3")]
 
 
-def test_the_test_project_is_sound() -> None:
-    assert found() == []
+def test_the_test_project_has_no_messages() -> None:
+    assert messages_of_package() == []
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -34,34 +34,44 @@ def test_a_bad_setting_is_one_error_with_an_id_and_a_hint(name: str, settings: A
     bad = BAD[name.removeprefix(PREFIX)][0]
     setattr(settings, name, bad)
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
     assert error.level == checks.ERROR
-    assert error.id == own.SETTING_IDS[name]
+    assert error.id == own_checks.SETTING_IDS[name]
     assert error.msg == f"{name} is {bad!r}; expected {OPTIONS[name].parser.expected}."
     assert name in str(error.hint)
     assert repr(OPTIONS[name].default) in str(error.hint)
 
 
 def test_no_two_settings_share_an_id() -> None:
-    ids = [*own.SETTING_IDS.values(), own.URL_ID, own.EXECUTOR_ID, own.WORKER_NUMBER_ID]
-    ids += [own.EVENT_MODEL_ID, own.CHANNEL_ID, own.TIME_LIMIT_ID, own.TRIES_ID]
-    ids += [own.LEASE_ID, own.GRACE_ID, own.REPORT_ID]
+    ids = [
+        *own_checks.SETTING_IDS.values(),
+        own_checks.URL_ID,
+        own_checks.EXECUTOR_ID,
+        own_checks.WORKER_NUMBER_ID,
+    ]
+    ids += [
+        own_checks.EVENT_MODEL_ID,
+        own_checks.CHANNEL_ID,
+        own_checks.TIME_LIMIT_ID,
+        own_checks.TRIES_ID,
+    ]
+    ids += [own_checks.LEASE_ID, own_checks.GRACE_ID, own_checks.REPORT_ID]
 
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"django_simpletask3\.E\d{3}", one) for one in ids)
+    assert all(re.fullmatch(r"django_simpletask3\.E\d{3}", check_id) for check_id in ids)
 
 
-def test_a_url_that_leads_nowhere_is_an_error_that_hides_its_password(settings: Any) -> None:
+def test_an_invalid_url_is_an_error_without_its_password(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "http://me:secret@redis/0"
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert error.id == own.URL_ID
+    assert error.id == own_checks.URL_ID
     assert "secret" not in f"{error.msg} {error.hint}"
 
 
-def test_a_hint_for_the_url_is_a_url_that_can_be_used(settings: Any) -> None:
+def test_the_hint_for_the_url_is_a_valid_url(settings: Any) -> None:
     hint = OPTIONS[f"{PREFIX}SIMQ_REDIS_URL"].hint
 
     (url,) = re.findall(r"'(.+?)'", hint)
@@ -74,9 +84,9 @@ def test_an_executor_that_cannot_be_imported_is_named_with_the_cause(
 ) -> None:
     monkeypatch.setattr(ByPath, "django_simpletask3_executor", "tests.testapp.absent.deliver")
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert (error.id, error.obj) == (own.EXECUTOR_ID, ByPath)
+    assert (error.id, error.obj) == (own_checks.EXECUTOR_ID, ByPath)
     assert "tests.testapp.absent.deliver" in error.msg
     assert "ModuleNotFoundError" in error.msg
     assert "NoneType" not in error.msg
@@ -87,34 +97,34 @@ def test_an_executor_that_is_no_function_is_an_error(monkeypatch: pytest.MonkeyP
         ByPath, "django_simpletask3_executor", "tests.testapp.scripts.UNUSUAL_VALUES"
     )
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert error.id == own.EXECUTOR_ID
+    assert error.id == own_checks.EXECUTOR_ID
     assert "not callable" in error.msg
 
 
-def test_a_model_without_body_and_executor_is_told_where_one_was_looked_for(
+def test_a_model_without_a_task_function_names_where_it_was_searched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tests.testapp import tasks
 
     monkeypatch.delattr(tasks, "ByDefaultExecutor")
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert (error.id, error.obj) == (own.EXECUTOR_ID, ByDefault)
+    assert (error.id, error.obj) == (own_checks.EXECUTOR_ID, ByDefault)
     assert "tests.testapp.tasks.ByDefaultExecutor" in error.msg
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, "2", True])
-def test_a_number_of_threads_that_cannot_be_is_an_error(
+def test_an_invalid_number_of_threads_is_an_error(
     number: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Reminder, "django_simpletask3_worker_number", number)
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert (error.id, error.obj) == (own.WORKER_NUMBER_ID, Reminder)
+    assert (error.id, error.obj) == (own_checks.WORKER_NUMBER_ID, Reminder)
     assert repr(number) in error.msg
 
 
@@ -122,22 +132,22 @@ def test_two_models_in_one_channel_are_an_error(monkeypatch: pytest.MonkeyPatch)
     channel = Invoice.get_event_channel()
     monkeypatch.setattr(Reminder, "django_simpletask3_event_queue_channel_template", channel)
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert error.id == own.CHANNEL_ID
+    assert error.id == own_checks.CHANNEL_ID
     assert "testapp.Invoice" in error.msg
     assert "testapp.Reminder" in error.msg
 
 
-@pytest.mark.parametrize("template", ["{nobody}", "{", "{0}", "{app_label:d}"])
-def test_a_channel_template_of_a_model_that_cannot_be_filled_in_is_an_error(
+@pytest.mark.parametrize("template", ["{unknown}", "{", "{0}", "{app_label:d}"])
+def test_an_invalid_channel_template_is_an_error(
     template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Reminder, "django_simpletask3_event_queue_channel_template", template)
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert (error.id, error.obj) == (own.CHANNEL_ID, Reminder)
+    assert (error.id, error.obj) == (own_checks.CHANNEL_ID, Reminder)
 
 
 def test_events_that_are_not_unique_by_task_and_sequence_are_an_error(
@@ -145,16 +155,16 @@ def test_events_that_are_not_unique_by_task_and_sequence_are_an_error(
 ) -> None:
     monkeypatch.setattr(event_model_of(Reminder)._meta, "unique_together", ())
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
-    assert (error.id, error.obj) == (own.EVENT_MODEL_ID, Reminder)
+    assert (error.id, error.obj) == (own_checks.EVENT_MODEL_ID, Reminder)
 
 
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
-def test_every_shape_of_model_is_sound(model: Any) -> None:
-    found = [one for one in own.check_models([model._meta.app_config]) if one.obj is model]
+def test_every_kind_of_model_has_no_messages(model: Any) -> None:
+    messages = own_checks.check_models([model._meta.app_config])
 
-    assert found == []
+    assert [message for message in messages if message.obj is model] == []
 
 
 CHANNEL = "django-simpletask3:testapp.invoice"
@@ -163,23 +173,31 @@ CHANNEL = "django-simpletask3:testapp.invoice"
 @pytest.mark.parametrize(
     ("values", "wrong", "named"),
     [
-        pytest.param({"SIMQ_RUNNING_TIMEOUT": 0.9}, own.LEASE_ID, ["0.9 s", "0.5 s"], id="lease"),
-        pytest.param({"SHUTDOWN_GRACE": 301}, own.GRACE_ID, ["301 s", "300 s"], id="grace"),
         pytest.param(
-            {"SIMQ_RUNNING_TIMEOUT": 24}, own.GRACE_ID, ["25 s", "24 s"], id="short lease"
+            {"SIMQ_RUNNING_TIMEOUT": 0.9}, own_checks.LEASE_ID, ["0.9 s", "0.5 s"], id="lease"
+        ),
+        pytest.param({"SHUTDOWN_GRACE": 301}, own_checks.GRACE_ID, ["301 s", "300 s"], id="grace"),
+        pytest.param(
+            {"SIMQ_RUNNING_TIMEOUT": 24},
+            own_checks.GRACE_ID,
+            ["25 s", "24 s"],
+            id="short lease",
         ),
         pytest.param(
-            {"SIMQ_WORKER_STATUS_EXPIRE": 19}, own.REPORT_ID, ["19 s", "10 s"], id="report"
+            {"SIMQ_WORKER_STATUS_EXPIRE": 19},
+            own_checks.REPORT_ID,
+            ["19 s", "10 s"],
+            id="report",
         ),
         pytest.param(
             {"SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES": {CHANNEL: {"running_timeout": 20}}},
-            own.GRACE_ID,
+            own_checks.GRACE_ID,
             ["25 s", "20 s", CHANNEL],
             id="grace and a channel's lease",
         ),
         pytest.param(
             {"SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES": {CHANNEL: {"running_timeout": 0.5}}},
-            own.LEASE_ID,
+            own_checks.LEASE_ID,
             ["0.5 s", CHANNEL],
             id="a channel's lease",
         ),
@@ -191,7 +209,7 @@ def test_settings_that_contradict_each_other_are_one_error(
     for name, value in values.items():
         setattr(settings, PREFIX + name, value)
 
-    (error,) = found()
+    (error,) = messages_of_package()
 
     assert (error.level, error.id) == (checks.ERROR, wrong)
     assert PREFIX in error.msg
@@ -209,11 +227,11 @@ def test_settings_that_contradict_each_other_are_one_error(
     ],
     ids=str,
 )
-def test_settings_that_just_fit_are_sound(values: dict[str, Any], settings: Any) -> None:
+def test_settings_at_their_limits_have_no_messages(values: dict[str, Any], settings: Any) -> None:
     for name, value in values.items():
         setattr(settings, PREFIX + name, value)
 
-    assert found() == []
+    assert messages_of_package() == []
 
 
 def test_a_policy_for_a_channel_of_no_model_is_a_warning(settings: Any) -> None:
@@ -221,8 +239,8 @@ def test_a_policy_for_a_channel_of_no_model_is_a_warning(settings: Any) -> None:
         "testapp.invoice": {"action": "drop"}
     }
 
-    (warning,) = found()
+    (warning,) = messages_of_package()
 
-    assert (warning.level, warning.id) == (checks.WARNING, own.POLICY_ID)
+    assert (warning.level, warning.id) == (checks.WARNING, own_checks.POLICY_ID)
     assert "'testapp.invoice'" in warning.msg
     assert CHANNEL in str(warning.hint)

@@ -87,9 +87,9 @@ tasks = {
     "november": order_import(sample("orders/orders-2026-11-bad-lines.csv")),
     "newsletter": order_import(sample("orders/newsletter.csv")),
     "nothing": order_import(
-        text(f"{HEADINGS}A-1,tomorrow,Ann,Pen,1,2\n,,,,,\nA-2,2026-01-01,Ann\n")
+        text(f"{HEADINGS}A-1,tomorrow,Ann,Poster,1,2\n,,,,,\nA-2,2026-01-01,Ann\n")
     ),
-    "excel": order_import(text(f"{BOM}{HEADINGS}A-1,2026-01-02,Ann,Pen,2,1.25\n")),
+    "excel": order_import(text(f"{BOM}{HEADINGS}A-1,2026-01-02,Ann,Poster,2,1.25\n")),
 }
 drain()
 outcomes: dict[str, Any] = {name: outcome_of(task) for name, task in tasks.items()}

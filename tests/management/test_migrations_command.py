@@ -1,4 +1,4 @@
-"""django-simpletask3-migrations writes what an app lacks, and nothing else."""
+"""django-simpletask3-migrations writes the migrations that an app lacks, once."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ COMMAND = "django-simpletask3-migrations"
 
 
 @pytest.fixture
-def made(tmp_path: Path, redis_url: str) -> Project:
+def project(tmp_path: Path, redis_url: str) -> Project:
     """A project with a task model and its first migration."""
     prefix = f"{settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX}-upgrades"
     project = Project(tmp_path, sqlite(tmp_path), redis_url, prefix)
@@ -22,81 +22,83 @@ def made(tmp_path: Path, redis_url: str) -> Project:
     return project
 
 
-def test_every_app_gets_what_it_lacks_once(made: Project) -> None:
-    first = made.manage(COMMAND)
-    second = made.manage(COMMAND)
+def test_missing_migrations_are_written_once(project: Project) -> None:
+    first = project.manage(COMMAND)
+    second = project.manage(COMMAND)
 
     assert "0002_protect_events.py: InvoiceEvent" in first
     assert "No migrations are missing." in second
-    assert len(made.migrations()) == 2
-    made.manage("makemigrations", "--check", "--dry-run")
+    assert len(project.migrations()) == 2
+    project.manage("makemigrations", "--check", "--dry-run")
 
 
-def test_a_new_model_lacks_its_own(made: Project) -> None:
-    made.manage(COMMAND)
-    made.models(INVOICE, TRANSFER)
-    made.manage("makemigrations", "app")
+def test_a_new_model_gets_its_own_migration(project: Project) -> None:
+    project.manage(COMMAND)
+    project.models(INVOICE, TRANSFER)
+    project.manage("makemigrations", "app")
 
-    assert "0004_protect_events.py: TransferRecord\n" in made.manage(COMMAND, "app")
-
-
-def test_a_dry_run_writes_nothing(made: Project) -> None:
-    said = made.manage(COMMAND, "--dry-run")
-
-    assert 'ProtectEvents("invoiceevent"),' in said
-    assert len(made.migrations()) == 1
+    assert "0004_protect_events.py: TransferRecord\n" in project.manage(COMMAND, "app")
 
 
-def test_models_that_no_migration_knows_come_first(made: Project) -> None:
-    made.models(INVOICE.replace("default=0", "default=7"))
+def test_a_dry_run_writes_nothing(project: Project) -> None:
+    output = project.manage(COMMAND, "--dry-run")
 
-    said = made.stopped(COMMAND, "app")
+    assert 'ProtectEvents("invoiceevent"),' in output
+    assert len(project.migrations()) == 1
 
-    assert "manage.py makemigrations app" in said
+
+def test_unmigrated_changes_are_rejected(project: Project) -> None:
+    project.models(INVOICE.replace("default=0", "default=7"))
+
+    output = project.manage_fails(COMMAND, "app")
+
+    assert "manage.py makemigrations app" in output
 
 
-def test_two_newest_migrations_are_merged_first(made: Project) -> None:
+def test_unmerged_migrations_are_rejected(project: Project) -> None:
     for name in ("0002_one", "0002_two"):
-        made.write(
+        project.write(
             f"app/migrations/{name}.py",
             "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n"
             '    dependencies = [("app", "0001_initial")]\n',
         )
 
-    said = made.stopped(COMMAND, "app")
+    output = project.manage_fails(COMMAND, "app")
 
-    assert "makemigrations --merge app" in said
+    assert "makemigrations --merge app" in output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["nowhere"], "No installed app with label 'nowhere'"),
         (["app", "--template", "partition_events", "--until", "next year"], "YYYY-MM"),
         (["app", "--template", "partition_events", "--until", "2030-13"], "YYYY-MM"),
     ],
 )
-def test_what_cannot_be_is_refused(made: Project, arguments: list[str], words: str) -> None:
-    assert words in made.stopped(COMMAND, *arguments)
-    assert len(made.migrations()) == 1
+def test_invalid_arguments_are_rejected(
+    project: Project, arguments: list[str], message: str
+) -> None:
+    assert message in project.manage_fails(COMMAND, *arguments)
+    assert len(project.migrations()) == 1
 
 
-def test_a_renamed_model_lacks_what_it_lacked(made: Project) -> None:
+def test_a_renamed_model_still_lacks_its_migrations(project: Project) -> None:
     report = INVOICE.replace("Invoice", "Report")
     for models in (report.replace("SimpleTask", "models.Model"), report):
-        made.models(INVOICE, models)
-        made.manage("makemigrations", "app")
-    made.models(INVOICE, report.replace("Report", "Paper"))
-    made.manage("django-simpletask3-rename", "app.Report", "Paper")
+        project.models(INVOICE, models)
+        project.manage("makemigrations", "app")
+    project.models(INVOICE, report.replace("Report", "Paper"))
+    project.manage("django-simpletask3-rename", "app.Report", "Paper")
 
-    said = made.manage(COMMAND, "app")
+    output = project.manage(COMMAND, "app")
 
-    assert "0005_backfill_events.py: Paper\n" in said
-    assert "0006_protect_events.py: InvoiceEvent, PaperEvent\n" in said
+    assert "0005_backfill_events.py: Paper\n" in output
+    assert "0006_protect_events.py: InvoiceEvent, PaperEvent\n" in output
 
 
-def test_encrypted_columns_of_the_project_stay(made: Project) -> None:
-    made.write(
+def test_other_encrypted_columns_stay(project: Project) -> None:
+    project.write(
         "app/migrations/0002_own.py",
         "import django_safe_fields.fields\nfrom django.db import migrations, models\n\n\n"
         "class Migration(migrations.Migration):\n"
@@ -118,9 +120,9 @@ def test_encrypted_columns_of_the_project_stay(made: Project) -> None:
         "    ]\n",
     )
 
-    assert "Install it" in made.stopped(COMMAND, "app", "--replace-safe-fields")
+    assert "Install it" in project.manage_fails(COMMAND, "app", "--replace-safe-fields")
 
-    text = made.newest()
+    text = project.newest()
     assert '("result_data", models.TextField(null=True)),' in text
     assert "field=models.TextField(null=True)," in text
     assert '("iban", django_safe_fields.fields.SafeTextField(null=True)),' in text

@@ -1,4 +1,4 @@
-"""Tables whose events the database protects, and whole projects to migrate."""
+"""Fixtures: protected event tables, and whole projects to migrate."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ DRIVERS = {"postgresql": ["psycopg[binary]"], "mysql": ["mysqlclient"]}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on whole projects take long; those without a server run once."""
+    """Mark the slow tests of whole projects; those on SQLite only run once."""
     for item in items:
         if item.path.parent != Path(__file__).parent:
             continue
@@ -42,15 +42,15 @@ def book(transactional_db: None) -> Book:
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """The database refuses what happens in the block, and nothing of it stays."""
+    """Expect the database to refuse a statement in the block, and roll the block back."""
     kind = OperationalError if connection.vendor == "mysql" else IntegrityError
     with pytest.raises(kind, match=REFUSED), transaction.atomic():
         yield
 
 
 @contextmanager
-def open_door(using: str = "default") -> Iterator[Tombstone]:
-    """As whoever deletes events on purpose: one transaction, at the end of which it is shut."""
+def opened_tombstone(using: str = "default") -> Iterator[Tombstone]:
+    """Open a tombstone in one transaction, as pruning does, and close it at the end."""
     with transaction.atomic(using=using):
         tombstone = Tombstone.objects.using(using).create(model="migrated_app.Book", scope="test")
         yield tombstone
@@ -59,7 +59,7 @@ def open_door(using: str = "default") -> Iterator[Tombstone]:
 
 
 def execute(sql: str, *params: Any, using: str = "default") -> int:
-    """How many rows a statement has found; tables are named in braces."""
+    """Execute a statement; return the number of rows."""
     db = connections[using]
     with db.cursor() as cursor:
         cursor.execute(sql, params or None)
@@ -79,7 +79,7 @@ def project(tmp_path: Path, redis_url: str) -> Project:
 
 @pytest.fixture
 def server_project(tmp_path: Path, redis_url: str, transactional_db: None) -> Iterator[Project]:
-    """An empty project on the database of this run, in tables of its own."""
+    """An empty project on the database of this run, in its own tables."""
     prefix = f"{settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX}-schema"
     with own_database(tmp_path) as database:
         yield Project(tmp_path, database, redis_url, prefix)

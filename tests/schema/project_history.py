@@ -1,4 +1,4 @@
-"""A project with an invoice that has a history, and that history as it must be found again."""
+"""A project with a task that has events, and those events as a test expects them."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ PAYMENT = PAYMENT.replace("app.PaymentRecord", "app.TransferRecord")
 ENQUEUE = """
 task = {model}.objects.create()
 task.note("looked at")
-told = task.pk
+result = task.pk
 """
 AUDIT = """
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
-told = []
+result = []
 for task in {model}.objects.all():
     stream = list(task.events.all())
-    told.append({{
+    result.append({{
         "kinds": [event.kind for event in stream],
         "broken": broken_links(stream),
         "differences": fold(stream).differences(Projection.of(task)),
@@ -30,7 +30,7 @@ SOUND = {"kinds": ["enqueue", "note"], "broken": [], "differences": {}}
 
 
 def migrated(project: Project, *models: str) -> Project:
-    """``project`` with these models, and their tables."""
+    """Write these models to ``project`` and migrate."""
     project.models(*models)
     project.manage("makemigrations", "app")
     project.manage("migrate", "-v0")
@@ -38,17 +38,17 @@ def migrated(project: Project, *models: str) -> Project:
 
 
 def with_history(project: Project, *models: str, task: str = "Invoice") -> Project:
-    """``project`` with these models, and a task that has two events."""
+    """Write these models to ``project``, migrate, and create a task with two events."""
     migrated(project, *(models or [INVOICE]))
     project.shell(ENQUEUE.format(model=task))
     return project
 
 
 def audit(project: Project, model: str) -> Any:
-    """What the tasks of ``model`` and their events look like."""
+    """The event kinds, broken links and differences of each task of ``model``."""
     return project.shell(AUDIT.format(model=model))
 
 
 def is_complete(project: Project) -> bool:
-    """Whether makemigrations has nothing more to say."""
-    return project.try_to("manage.py", "makemigrations", "--check", "--dry-run").code == 0
+    """Whether makemigrations finds no changes."""
+    return project.run_python("manage.py", "makemigrations", "--check", "--dry-run").code == 0

@@ -1,4 +1,4 @@
-"""A renamed task model keeps its rows and its events, whichever way the migration is written."""
+"""A renamed task model keeps its rows and events, however one writes the migration."""
 
 import re
 
@@ -22,12 +22,12 @@ PURCHASE = INVOICE.replace("Invoice", "Purchase")
 
 
 def renamed(migration: str) -> list[tuple[str, str]]:
-    """Old and new names, in order."""
+    """The old and new names of the first two renames."""
     return re.findall(r"old_name='(\w+)',\s+new_name='(\w+)',\s+\)", migration)[:2]
 
 
 def is_kept(project: Project, model: str = "Bill") -> bool:
-    """Whether the history is there under the new name, and nothing is left to migrate."""
+    """Whether the events are under the new name and no changes are left to migrate."""
     project.manage("migrate", "-v0")
     assert audit(project, model) == [SOUND]
     return is_complete(project)
@@ -38,9 +38,9 @@ def test_one_answer_renames_the_events_too(project: Project, after: str) -> None
     with_history(project)
     project.models(after)
 
-    said = project.manage("makemigrations", "app", answers="y\n")
+    output = project.manage("makemigrations", "app", answers="y\n")
 
-    assert said.count("[y/N]") == 1
+    assert output.count("[y/N]") == 1
     assert renamed(project.newest()) == [("Invoice", "Bill"), ("InvoiceEvent", "BillEvent")]
     assert "DeleteModel" not in project.newest()
     assert is_kept(project)
@@ -59,7 +59,7 @@ def test_the_command_writes_the_migration_without_asking(project: Project, after
 
 
 def test_the_rename_can_be_undone(project: Project) -> None:
-    # Django itself stumbles over its content types here, if the app does not depend on them.
+    # Django fails on its content types here if the app does not depend on them.
     project.edit("settings.py", '"django.contrib.auth", "django.contrib.contenttypes", ', "")
     with_history(project)
     project.models(BILL)
@@ -74,19 +74,19 @@ def test_the_rename_can_be_undone(project: Project) -> None:
 
 def test_the_streams_of_two_models_are_not_mixed_up(project: Project) -> None:
     migrated(project, INVOICE, ORDER)
-    project.shell("Order.objects.create().note('ordered'); told = Invoice.objects.create().pk")
+    project.shell("Order.objects.create().note('ordered'); result = Invoice.objects.create().pk")
     project.models(BILL, PURCHASE)
 
-    said = project.manage("makemigrations", "app", answers="n\ny\ny\n")
+    output = project.manage("makemigrations", "app", answers="n\ny\ny\n")
 
-    assert said.count("[y/N]") == 3  # is it Invoice -> Bill? Order -> Bill? Invoice -> Purchase?
+    assert output.count("[y/N]") == 3  # is it Invoice -> Bill? Order -> Bill? Invoice -> Purchase?
     project.manage("migrate", "-v0")
-    assert [one["kinds"] for one in audit(project, "Bill")] == [["enqueue", "note"]]
-    assert [one["kinds"] for one in audit(project, "Purchase")] == [["enqueue"]]
+    assert [task["kinds"] for task in audit(project, "Bill")] == [["enqueue", "note"]]
+    assert [task["kinds"] for task in audit(project, "Purchase")] == [["enqueue"]]
     assert is_complete(project)
 
 
-def test_an_event_model_of_ones_own_keeps_its_name(project: Project) -> None:
+def test_a_custom_event_model_keeps_its_name(project: Project) -> None:
     with_history(project, TRANSFER, task="Transfer")
     project.models(PAYMENT)
 
@@ -95,7 +95,7 @@ def test_an_event_model_of_ones_own_keeps_its_name(project: Project) -> None:
     assert is_kept(project, "Payment")
 
 
-def test_an_event_model_of_ones_own_may_be_renamed_alone(project: Project) -> None:
+def test_a_custom_event_model_may_be_renamed_alone(project: Project) -> None:
     with_history(project, TRANSFER, task="Transfer")
     project.models(TRANSFER.replace("TransferRecord", "TransferLog"))
 
@@ -113,13 +113,13 @@ def test_an_event_model_of_ones_own_may_be_renamed_alone(project: Project) -> No
         pytest.param([BILL], ["apps.Invoice", "Bill"], "No installed app", id="wrong app"),
     ],
 )
-def test_the_command_says_what_it_needs(
+def test_the_command_rejects_wrong_names(
     project: Project, before: list[str], arguments: list[str], hint: str
 ) -> None:
     migrated(project, INVOICE)
     project.models(*before)
 
-    assert hint in project.stopped(RENAME, *arguments, "--noinput")
+    assert hint in project.manage_fails(RENAME, *arguments, "--noinput")
 
     assert len(project.migrations()) == 1
 

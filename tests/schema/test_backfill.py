@@ -1,4 +1,4 @@
-"""Rows that are older than their events get the events that their status implies."""
+"""Rows without events get the events that their status implies."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from tests.testapp.models import Elsewhere, Invoice, TextKeyed, UuidKeyed
 
 pytestmark = pytest.mark.django_db
 
-WAYS = {
+KINDS_BY_STATUS = {
     Status.PENDING: ["enqueue"],
     Status.RUNNING: ["enqueue", "start"],
     Status.SUCCESS: ["enqueue", "start", "ack"],
@@ -42,11 +42,11 @@ def at(second: int) -> datetime:
     return YESTERDAY + timedelta(seconds=second)
 
 
-def older(model: type[Any], status: Any = Status.SUCCESS, **columns: Any) -> Any:
-    """A row without events, as a migration finds it."""
-    told = {"add_time": at(0), "status": status, **OLD, **columns}
+def row_without_events(model: type[Any], status: Any = Status.SUCCESS, **columns: Any) -> Any:
+    """Insert a row without events, as it was before the migration."""
+    values = {"add_time": at(0), "status": status, **OLD, **columns}
     task = new(model)
-    for name, value in told.items():
+    for name, value in values.items():
         setattr(task, name, value)
     using = router.db_for_write(model)
     models.QuerySet(model, using=using).bulk_create([task])
@@ -55,9 +55,9 @@ def older(model: type[Any], status: Any = Status.SUCCESS, **columns: Any) -> Any
     return models.QuerySet(model, using=using).get(pk=task.pk)
 
 
-def migrated(operation: BackfillEvents, model: type[Any], *, backwards: bool = False) -> None:
-    """Run ``operation`` on every database as migrate does."""
-    state = as_migrations_know_it()
+def run_operation(operation: BackfillEvents, model: type[Any], *, backwards: bool = False) -> None:
+    """Run ``operation`` on each database as migrate does."""
+    state = migration_state()
     for using in databases_of(model):
         editor = SimpleNamespace(connection=connections[using])
         run = operation.database_backwards if backwards else operation.database_forwards
@@ -65,8 +65,8 @@ def migrated(operation: BackfillEvents, model: type[Any], *, backwards: bool = F
 
 
 @cache
-def as_migrations_know_it() -> ProjectState:
-    """The models with the fields that their migrations name."""
+def migration_state() -> ProjectState:
+    """The models with the field classes that their migrations name."""
     state = ProjectState.from_apps(apps)
     for model in state.models.values():
         for name, field in model.fields.items():
@@ -75,12 +75,12 @@ def as_migrations_know_it() -> ProjectState:
     return state
 
 
-def begun(model: type[Any], **asked: Any) -> None:
-    migrated(BackfillEvents(model._meta.model_name, **asked), model)
+def backfill_rows(model: type[Any], **arguments: Any) -> None:
+    run_operation(BackfillEvents(model._meta.model_name, **arguments), model)
 
 
-def found(model: type[Any]) -> list[Any]:
-    return [one for using in databases_of(model) for one in audit(model, using)]
+def audit_findings(model: type[Any]) -> list[Any]:
+    return [finding for using in databases_of(model) for finding in audit(model, using)]
 
 
 def kinds(task: Any) -> list[str]:
@@ -90,83 +90,85 @@ def kinds(task: Any) -> list[str]:
 @pytest.mark.parametrize("model", TABLES, ids=label_of)
 @pytest.mark.parametrize("status", Status)
 def test_a_row_gets_the_events_that_its_status_implies(model: type[Any], status: Status) -> None:
-    task = older(model, status, start_time=at(1), done_time=at(2))
+    task = row_without_events(model, status, start_time=at(1), done_time=at(2))
 
-    begun(model)
+    backfill_rows(model)
 
-    assert kinds(task) == WAYS[status]
+    assert kinds(task) == KINDS_BY_STATUS[status]
     assert all(event.data["adopted"] for event in stream_of(task))
-    assert found(model) == []
+    assert audit_findings(model) == []
 
 
-def test_its_times_stay() -> None:
-    task = older(Invoice, start_time=at(5), done_time=at(9), result_time=at(9))
+def test_the_times_of_a_row_do_not_change() -> None:
+    task = row_without_events(Invoice, start_time=at(5), done_time=at(9), result_time=at(9))
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     row = Invoice.objects.get(pk=task.pk)
     assert (row.add_time, row.start_time, row.done_time) == (at(0), at(5), at(9))
     assert [event.event_time for event in row.events.all()] == [at(0), at(5), at(9)]
 
 
-def test_what_a_row_does_not_know_is_not_before_what_it_knows() -> None:
-    task = older(Invoice, Status.FAILED, add_time=at(60), start_time=at(30), done_time=at(20))
+def test_inferred_times_never_decrease() -> None:
+    task = row_without_events(
+        Invoice, Status.FAILED, add_time=at(60), start_time=at(30), done_time=at(20)
+    )
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     row = Invoice.objects.get(pk=task.pk)
     assert (row.add_time, row.start_time, row.done_time) == (at(20), at(30), at(30))
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
-def test_results_and_errors_stay_and_are_accounted_for() -> None:
-    good = older(Invoice, result_data={"sum": [1, 2.5, "ü"]})
-    bad = older(Invoice, Status.FAILED, error_data=ERROR)
+def test_results_and_errors_stay_and_match_the_events() -> None:
+    good = row_without_events(Invoice, result_data={"sum": [1, 2.5, "ü"]})
+    bad = row_without_events(Invoice, Status.FAILED, error_data=ERROR)
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     assert Invoice.objects.get(pk=good.pk).result_data == {"sum": [1, 2.5, "ü"]}
     assert Invoice.objects.get(pk=bad.pk).error_data == ERROR
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
-def test_what_no_outcome_accounts_for_goes_into_the_stream() -> None:
-    task = older(Invoice, Status.PENDING, result_data="from before", error_data=ERROR)
+def test_values_without_an_outcome_move_to_the_first_event() -> None:
+    task = row_without_events(Invoice, Status.PENDING, result_data="from before", error_data=ERROR)
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     row = Invoice.objects.get(pk=task.pk)
     assert (row.result_data, row.error_data) == (None, None)
     erased = row.events.get().data["erased"]
     assert erased == {"result_data": "from before", "error_data": ERROR}
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
-def test_an_error_of_another_form_goes_there_too() -> None:
-    task = older(Invoice, Status.FAILED, error_data="printer on fire")
+def test_an_error_of_another_form_moves_there_too() -> None:
+    task = row_without_events(Invoice, Status.FAILED, error_data="printer on fire")
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     row = Invoice.objects.get(pk=task.pk)
     assert row.error_data is None
     assert row.events.first().data["erased"] == {"error_data": "printer on fire"}
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
 def test_a_result_that_is_null_in_json_is_a_result() -> None:
-    task = older(Invoice, result_data="x")
-    put(task, result_data="null")
+    task = row_without_events(Invoice, result_data="x")
+    write_raw(task, result_data="null")
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
-    assert raw(task, "result_data") == "null"
-    assert found(Invoice) == []
+    assert read_raw(task, "result_data") == "null"
+    assert audit_findings(Invoice) == []
 
 
-def test_rows_that_were_no_tasks_are_marked_and_not_run() -> None:
-    tasks = [older(Invoice, Status.PENDING) for _ in range(3)]
+def test_rows_of_a_plain_model_are_canceled_and_not_run() -> None:
+    tasks = [row_without_events(Invoice, Status.PENDING) for _ in range(3)]
 
-    begun(Invoice, status=Status.CANCELED)
+    backfill_rows(Invoice, status=Status.CANCELED)
 
     for task in tasks:
         assert kinds(task) == ["enqueue", "cancel"]
@@ -174,20 +176,20 @@ def test_rows_that_were_no_tasks_are_marked_and_not_run() -> None:
     assert not Invoice.objects.filter(check_at__isnull=False).exists()
 
 
-def test_waiting_and_running_rows_are_looked_after_at_once() -> None:
-    tasks = [older(Invoice, status, check_at=None) for status in (0, 10)]
+def test_pending_and_running_rows_are_checked_at_once() -> None:
+    tasks = [row_without_events(Invoice, status, check_at=None) for status in (0, 10)]
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     for task in tasks:
         row = Invoice.objects.get(pk=task.pk)
         assert abs(timezone.now() - row.check_at) < timedelta(minutes=1)
 
 
-def test_rows_with_events_are_left_alone() -> None:
+def test_rows_with_events_are_skipped() -> None:
     task = saved(Invoice)
     before = (kinds(task), Invoice.objects.values().get(pk=task.pk))
-    begun(Invoice, status=Status.CANCELED)
+    backfill_rows(Invoice, status=Status.CANCELED)
 
     assert (kinds(task), Invoice.objects.values().get(pk=task.pk)) == before
 
@@ -196,84 +198,88 @@ def test_a_row_under_a_key_that_had_a_stream_is_left_to_recovery() -> None:
     first = saved(Invoice)
     pk = first.pk
     first.delete()
-    older(Invoice, Status.PENDING, pk=pk)
+    row_without_events(Invoice, Status.PENDING, pk=pk)
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
     assert Invoice.objects.get(pk=pk).sequence == 0
 
 
-def test_an_interrupted_migration_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_migration_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "_BATCH_SIZE", 2)
-    tasks = [older(Invoice) for _ in range(5)]
+    tasks = [row_without_events(Invoice) for _ in range(5)]
     models.QuerySet(Invoice).filter(pk=tasks[4].pk).update(status=77)
     with pytest.raises(CommandError, match=f"Invoice {tasks[4].pk} has the unknown status 77"):
-        begun(Invoice)
+        backfill_rows(Invoice)
     done = [kinds(task) for task in tasks]
     models.QuerySet(Invoice).filter(pk=tasks[4].pk).update(status=20)
 
-    begun(Invoice)
+    backfill_rows(Invoice)
 
-    assert done[:4] == [WAYS[Status.SUCCESS]] * 4
+    assert done[:4] == [KINDS_BY_STATUS[Status.SUCCESS]] * 4
     assert done[4] == []
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
 @pytest.mark.parametrize("model", [Invoice, TextKeyed, UuidKeyed, Elsewhere], ids=label_of)
 @pytest.mark.parametrize("status", Status)
-def test_going_back_takes_away_what_was_made_up(model: type[Any], status: Status) -> None:
-    task = older(model, status, start_time=at(5), done_time=at(9), result_time=at(9))
-    begun(model)
+def test_reversing_deletes_inferred_events(model: type[Any], status: Status) -> None:
+    task = row_without_events(model, status, start_time=at(5), done_time=at(9), result_time=at(9))
+    backfill_rows(model)
 
-    migrated(BackfillEvents(model._meta.model_name), model, backwards=True)
+    run_operation(BackfillEvents(model._meta.model_name), model, backwards=True)
 
     row = models.QuerySet(model, using=task._state.db).get(pk=task.pk)
     assert kinds(task) == []
-    (stone,) = Tombstone.objects.using(task._state.db)
-    assert (stone.scope, stone.actor, stone.events) == ("stream", "migrate", len(WAYS[status]))
-    assert stone.data["keys"] == [str(task.pk)]
+    (tombstone,) = Tombstone.objects.using(task._state.db)
+    assert (tombstone.scope, tombstone.actor, tombstone.events) == (
+        "stream",
+        "migrate",
+        len(KINDS_BY_STATUS[status]),
+    )
+    assert tombstone.data["keys"] == [str(task.pk)]
     assert {name: getattr(row, name) for name in OLD} == OLD
     assert row.status == status
 
-    begun(model)
+    backfill_rows(model)
 
-    assert kinds(task) == WAYS[status]
-    assert found(model) == []
+    assert kinds(task) == KINDS_BY_STATUS[status]
+    assert audit_findings(model) == []
 
 
-def test_going_back_leaves_what_has_happened_since() -> None:
-    moved_on = older(Invoice, Status.PENDING)
-    begun(Invoice)
-    Invoice.objects.get(pk=moved_on.pk).note("looked at")
+def test_reversing_keeps_streams_with_later_events() -> None:
+    task_with_note = row_without_events(Invoice, Status.PENDING)
+    backfill_rows(Invoice)
+    Invoice.objects.get(pk=task_with_note.pk).note("looked at")
     saved_since = saved(Invoice)
 
-    migrated(BackfillEvents("invoice"), Invoice, backwards=True)
+    run_operation(BackfillEvents("invoice"), Invoice, backwards=True)
 
-    assert kinds(moved_on) == ["enqueue", "note"]
+    assert kinds(task_with_note) == ["enqueue", "note"]
     assert kinds(saved_since) == ["enqueue"]
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
-def test_going_back_leaves_a_row_whose_events_are_not_all_there() -> None:
-    task = older(Invoice)
-    begun(Invoice)
+def test_reversing_skips_a_row_with_missing_events() -> None:
+    task = row_without_events(Invoice)
+    backfill_rows(Invoice)
     stream_of(task)[-1]._meta.model._base_manager.filter(sequence=3)._raw_delete("default")
 
-    migrated(BackfillEvents("invoice"), Invoice, backwards=True)
+    run_operation(BackfillEvents("invoice"), Invoice, backwards=True)
 
     assert kinds(task) == ["enqueue", "start"]
     assert Invoice.objects.get(pk=task.pk).sequence == 3
 
 
-def test_a_thousand_rows_cost_a_few_statements() -> None:
+def test_a_thousand_rows_need_few_statements() -> None:
     for _ in range(1000):
-        older(Invoice)
-    with CaptureQueriesContext(connections["default"]) as few:
-        begun(Invoice)
+        row_without_events(Invoice)
+    with CaptureQueriesContext(connections["default"]) as captured:
+        backfill_rows(Invoice)
 
-    # By batches of 500: lock, known, events (SQLite in parts), rows; the last batch is empty.
-    inserts = [q for q in few.captured_queries if q["sql"].startswith("INSERT")]
-    others = [q for q in few.captured_queries if not q["sql"].startswith(("INSERT", "UPDATE"))]
+    # In batches of 500: lock, reused keys, events (SQLite in parts), rows; the last batch is empty.
+    inserts = [q for q in captured.captured_queries if q["sql"].startswith("INSERT")]
+    others = [q for q in captured.captured_queries if not q["sql"].startswith(("INSERT", "UPDATE"))]
     assert len(inserts) <= 200
     assert len(others) <= 20
 
@@ -282,22 +288,24 @@ def test_a_thousand_rows_cost_a_few_statements() -> None:
 
 
 @pytest.fixture
-def written_by_01(settings: Any) -> Iterator[Any]:
-    """A row whose result and error columns hold what 0.1.x writes."""
+def row_of_01(settings: Any) -> Iterator[Any]:
+    """Insert a row whose result and error columns have the encoding of 0.1.x."""
 
     def write(status: Status, **values: Any) -> Any:
-        task = older(Invoice, status, start_time=at(1), done_time=at(2), result_time=at(2))
+        task = row_without_events(
+            Invoice, status, start_time=at(1), done_time=at(2), result_time=at(2)
+        )
         texts = {
             n: legacy_encoding.encode(value, settings.SECRET_KEY) for n, value in values.items()
         }
-        put(task, **texts)
+        write_raw(task, **texts)
         return task
 
     return write
 
 
-def put(task: Any, **texts: str) -> None:
-    """Write the columns as they are, past the encoding of the fields."""
+def write_raw(task: Any, **texts: str) -> None:
+    """Write columns without the encoding of their fields."""
     meta = type(task)._meta
     with connections["default"].cursor() as cursor:
         for name, text in texts.items():
@@ -307,7 +315,7 @@ def put(task: Any, **texts: str) -> None:
             )
 
 
-def raw(task: Any, name: str) -> Any:
+def read_raw(task: Any, name: str) -> Any:
     meta = type(task)._meta
     with connections["default"].cursor() as cursor:
         cursor.execute(f"SELECT {name} FROM {meta.db_table} WHERE {meta.pk.column} = %s", [task.pk])
@@ -317,61 +325,63 @@ def raw(task: Any, name: str) -> Any:
 UPGRADE = UpgradeFrom01("invoice")
 
 
-def test_results_of_0_1_are_read(written_by_01: Any) -> None:
-    good = written_by_01(Status.SUCCESS, result_data={"paid": 1, "to": "张"})
-    bad = written_by_01(Status.FAILED, error_data={"code": 226, "message": "金额"})
+def test_results_of_0_1_are_decrypted(row_of_01: Any) -> None:
+    good = row_of_01(Status.SUCCESS, result_data={"paid": 1, "to": "张"})
+    bad = row_of_01(Status.FAILED, error_data={"code": 226, "message": "金额"})
 
-    migrated(UPGRADE, Invoice)
+    run_operation(UPGRADE, Invoice)
 
     assert Invoice.objects.get(pk=good.pk).result_data == {"paid": 1, "to": "张"}
     error = Invoice.objects.get(pk=bad.pk).error_data
     assert error == {"type": "BizError", "message": "金额", "code": 226}
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
-def test_going_back_to_0_1_writes_what_it_had_written(written_by_01: Any) -> None:
-    good = written_by_01(Status.SUCCESS, result_data={"paid": 1, "to": "张"})
-    bad = written_by_01(Status.FAILED, error_data={"code": 226, "message": "金额"})
-    reset = written_by_01(Status.PENDING, result_data="left over")
-    before = [(raw(t, "result_data"), raw(t, "error_data")) for t in (good, bad, reset)]
-    migrated(UPGRADE, Invoice)
+def test_reversing_restores_the_texts_of_0_1(row_of_01: Any) -> None:
+    good = row_of_01(Status.SUCCESS, result_data={"paid": 1, "to": "张"})
+    bad = row_of_01(Status.FAILED, error_data={"code": 226, "message": "金额"})
+    reset = row_of_01(Status.PENDING, result_data="left over")
+    before = [(read_raw(t, "result_data"), read_raw(t, "error_data")) for t in (good, bad, reset)]
+    run_operation(UPGRADE, Invoice)
 
-    migrated(UPGRADE, Invoice, backwards=True)
+    run_operation(UPGRADE, Invoice, backwards=True)
 
-    assert [(raw(t, "result_data"), raw(t, "error_data")) for t in (good, bad, reset)] == before
+    assert [
+        (read_raw(t, "result_data"), read_raw(t, "error_data")) for t in (good, bad, reset)
+    ] == before
 
 
-def test_a_result_under_another_key_stops_and_stays(written_by_01: Any, settings: Any) -> None:
-    task = written_by_01(Status.SUCCESS, result_data="OK")
-    before = raw(task, "result_data")
+def test_a_result_under_an_unknown_key_stops_the_migration(row_of_01: Any, settings: Any) -> None:
+    task = row_of_01(Status.SUCCESS, result_data="OK")
+    before = read_raw(task, "result_data")
     old, settings.SECRET_KEY = settings.SECRET_KEY, "changed since"
     with pytest.raises(CommandError, match="SECRET_KEY_FALLBACKS"):
-        migrated(UPGRADE, Invoice)
-    assert raw(task, "result_data") == before
+        run_operation(UPGRADE, Invoice)
+    assert read_raw(task, "result_data") == before
 
     settings.SECRET_KEY_FALLBACKS = [old]
-    migrated(UPGRADE, Invoice)
+    run_operation(UPGRADE, Invoice)
 
     assert Invoice.objects.get(pk=task.pk).result_data == "OK"
 
 
-def test_a_result_that_nobody_can_read_is_kept_as_it_is(written_by_01: Any, settings: Any) -> None:
-    task = written_by_01(Status.SUCCESS, result_data="OK")
-    text = raw(task, "result_data")
+def test_an_unreadable_result_can_be_kept(row_of_01: Any, settings: Any) -> None:
+    task = row_of_01(Status.SUCCESS, result_data="OK")
+    text = read_raw(task, "result_data")
     settings.SECRET_KEY = "changed since"
 
-    migrated(UpgradeFrom01("invoice", keep_unreadable=True), Invoice)
+    run_operation(UpgradeFrom01("invoice", keep_unreadable=True), Invoice)
 
     assert Invoice.objects.get(pk=task.pk).result_data == text
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []
 
 
-def test_an_error_written_by_hand_is_kept(written_by_01: Any) -> None:
-    task = older(Invoice, Status.FAILED)
-    put(task, error_data="printer on fire")
+def test_a_plain_text_error_is_kept(row_of_01: Any) -> None:
+    task = row_without_events(Invoice, Status.FAILED)
+    write_raw(task, error_data="printer on fire")
 
-    migrated(UPGRADE, Invoice)
+    run_operation(UPGRADE, Invoice)
 
     error = Invoice.objects.get(pk=task.pk).error_data
     assert error == {"type": "BizError", "message": "printer on fire"}
-    assert found(Invoice) == []
+    assert audit_findings(Invoice) == []

@@ -1,4 +1,4 @@
-"""No history goes by accident, and one goes on purpose with a reason that stays."""
+"""Migrations drop no events by accident; DropHistory does it with a reason that is kept."""
 
 import re
 
@@ -18,7 +18,7 @@ from tests.schema.project_history import (
 
 ORDER = INVOICE.replace("Invoice", "Order")
 RENAME_IT = "django-simpletask3-rename app.Invoice Bill"
-# What Django without us writes for a class that was renamed.
+# The migration that Django alone writes for a renamed class.
 DROPS = """
 from django.db import migrations
 
@@ -29,39 +29,39 @@ class Migration(migrations.Migration):
 """
 TOMBSTONES = """
 from django_simpletask3.ledger.tombstone import Tombstone
-told = list(Tombstone.objects.values("model", "scope", "reason", "tasks", "events", "is_open"))
+result = list(Tombstone.objects.values("model", "scope", "reason", "tasks", "events", "is_open"))
 """
 
 
 @pytest.mark.parametrize("after", [BILL, BILL_WITH_NOTE], ids=["alone", "with a column"])
-def test_makemigrations_that_cannot_ask_stops(project: Project, after: str) -> None:
+def test_makemigrations_without_input_stops(project: Project, after: str) -> None:
     with_history(project)
     project.models(after)
 
-    said = project.stopped("makemigrations", "app", "--noinput")
+    output = project.manage_fails("makemigrations", "app", "--noinput")
 
-    assert RENAME_IT in said
-    assert "the table of app.InvoiceEvent" in said
+    assert RENAME_IT in output
+    assert "the table of app.InvoiceEvent" in output
     assert len(project.migrations()) == 1
     assert "have changes that are not yet reflected" in project.manage("migrate")
 
 
-def test_events_whose_tasks_would_go_stop_makemigrations(project: Project) -> None:
+def test_events_without_their_tasks_stop_makemigrations(project: Project) -> None:
     migrated(project, TRANSFER)
     project.models(PAYMENT)
 
-    said = project.stopped("makemigrations", "app", "--noinput")
+    output = project.manage_fails("makemigrations", "app", "--noinput")
 
-    assert "django-simpletask3-rename app.Transfer Payment" in said
+    assert "django-simpletask3-rename app.Transfer Payment" in output
 
 
-def test_a_task_that_lives_on_keeps_its_events(project: Project) -> None:
+def test_a_remaining_task_model_keeps_its_events(project: Project) -> None:
     migrated(project, TRANSFER)
     project.models(TRANSFER.replace("TransferRecord", "TransferLog"))
 
-    said = project.stopped("makemigrations", "app", "--noinput")
+    output = project.manage_fails("makemigrations", "app", "--noinput")
 
-    assert "app.Transfer itself remains" in said
+    assert "app.Transfer itself remains" in output
 
 
 def test_another_app_can_be_migrated_meanwhile(project: Project) -> None:
@@ -71,7 +71,7 @@ def test_another_app_can_be_migrated_meanwhile(project: Project) -> None:
     assert "No changes" in project.manage("makemigrations", "django_simpletask3", "--noinput")
 
 
-def test_a_no_is_believed(project: Project) -> None:
+def test_the_user_may_deny_a_rename(project: Project) -> None:
     migrated(project, INVOICE)
     project.models(BILL_WITH_NOTE)
 
@@ -86,10 +86,10 @@ def test_migrate_does_not_drop_a_history_by_accident(server_project: Project) ->
     project = with_history(server_project)
     project.write("app/migrations/0002_drop.py", DROPS)
 
-    said = project.stopped("migrate")
+    output = project.manage_fails("migrate")
 
-    assert "0002_drop would drop the history of app.Invoice" in said
-    assert 'DropHistory("invoiceevent", reason="why")' in said
+    assert "0002_drop would drop the history of app.Invoice" in output
+    assert 'DropHistory("invoiceevent", reason="why")' in output
     assert audit(project, "Invoice") == [SOUND]
 
 
@@ -98,18 +98,18 @@ def test_a_history_goes_on_purpose_and_leaves_a_tombstone(server_project: Projec
     project.models(ORDER)
     project.manage("makemigrations", "app", "--noinput")
     name = project.migrations()[-1].name
-    project.stopped("migrate")
-    grant(project, f"app/migrations/{name}")
+    project.manage_fails("migrate")
+    add_drop_history(project, f"app/migrations/{name}")
 
     project.manage("migrate", "-v0")
 
     assert is_complete(project)
-    stone = {"model": "app.Invoice", "scope": "stream", "reason": "no more invoices"}
-    assert project.shell(TOMBSTONES) == [{**stone, "tasks": 1, "events": 2, "is_open": False}]
+    tombstone = {"model": "app.Invoice", "scope": "stream", "reason": "no more invoices"}
+    assert project.shell(TOMBSTONES) == [{**tombstone, "tasks": 1, "events": 2, "is_open": False}]
 
 
-def grant(project: Project, name: str) -> None:
-    """Edit the migration as the message of migrate says."""
+def add_drop_history(project: Project, name: str) -> None:
+    """Edit the migration as the error message of migrate says."""
     text = (project.folder / name).read_text(encoding="utf-8")
     text = text.replace("import migrations", "import migrations\n" + IMPORT, 1)
     text = text.replace(
@@ -124,7 +124,7 @@ def grant(project: Project, name: str) -> None:
 IMPORT = "from django_simpletask3.operations import DropHistory"
 
 
-def test_a_table_that_was_renamed_on_the_way_is_recognised(project: Project) -> None:
+def test_a_table_renamed_by_the_same_plan_is_recognised(project: Project) -> None:
     with_history(project)
     project.write(
         "app/migrations/0002_drop.py",
@@ -134,14 +134,14 @@ def test_a_table_that_was_renamed_on_the_way_is_recognised(project: Project) -> 
         ),
     )
 
-    assert "app.InvoiceEvent" in project.stopped("migrate")
+    assert "app.InvoiceEvent" in project.manage_fails("migrate")
 
 
 def test_going_back_does_not_drop_a_history_either(project: Project) -> None:
     with_history(project)
 
-    said = project.stopped("migrate", "app", "zero")
-    assert "Reversing app.0001_initial would drop" in said
+    output = project.manage_fails("migrate", "app", "zero")
+    assert "Reversing app.0001_initial would drop" in output
 
     project.manage("flush", "--noinput", "-v0")
     project.manage("migrate", "app", "zero", "-v0")

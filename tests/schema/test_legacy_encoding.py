@@ -1,4 +1,4 @@
-"""What 0.1.x wrote is read; the texts here were written by 0.1.3 itself."""
+"""Texts of 0.1.x are decoded; those here were written by 0.1.3."""
 
 import pytest
 
@@ -19,29 +19,29 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("text", "value"), WRITTEN)
-def test_a_text_of_0_1_is_read_and_written_alike(text: str, value: object) -> None:
+def test_a_text_of_0_1_is_decoded_and_encoded(text: str, value: object) -> None:
     assert legacy_encoding.decode(text, [KEY]) == value
     assert legacy_encoding.encode(value, KEY) == text
 
 
-def test_the_key_that_opens_it_is_found() -> None:
+def test_each_key_is_tried() -> None:
     assert legacy_encoding.decode(OK, ["another key", KEY.encode()]) == "OK"
 
 
 @pytest.mark.parametrize("key", ["another key", "short", KEY[:-1], "钥匙"])
-def test_a_text_that_no_key_opens_is_refused(key: str) -> None:
+def test_a_text_that_no_key_decrypts_is_unreadable(key: str) -> None:
     with pytest.raises(legacy_encoding.Unreadable):
         legacy_encoding.decode(PAID, [key])
 
 
-def test_a_key_that_fits_by_chance_does_not_open_it() -> None:
-    # One wrong key in 256 leaves bytes that look well padded.
+def test_a_wrong_key_with_valid_padding_is_rejected() -> None:
+    # One wrong key in 256 yields bytes with valid padding.
     for number in range(1500):
         with pytest.raises(legacy_encoding.Unreadable):
             legacy_encoding.decode(OK, [f"wrong key {number}"])
 
 
-def test_what_was_encrypted_again_after_a_change_of_keys_is_read() -> None:
+def test_a_text_encrypted_twice_is_decoded() -> None:
     written_again = legacy_encoding.encode_text(OK, "new key")
 
     assert legacy_encoding.decode(written_again, ["new key", KEY]) == "OK"
@@ -51,5 +51,5 @@ def test_what_was_encrypted_again_after_a_change_of_keys_is_read() -> None:
     ("text", "value"),
     [('{"a": 1}', {"a": 1}), ("by hand", "by hand"), ("", ""), ("abc", "abc"), ("17", 17)],
 )
-def test_a_text_that_was_never_encrypted_is_itself(text: str, value: object) -> None:
+def test_a_text_that_was_never_encrypted_is_parsed(text: str, value: object) -> None:
     assert legacy_encoding.decode(text, [KEY]) == value

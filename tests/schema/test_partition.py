@@ -1,4 +1,4 @@
-"""Events by months, on PostgreSQL: nothing is lost, nothing doubled, nothing can be changed."""
+"""Partitions by month on PostgreSQL lose no event, and keep events unique and append-only."""
 
 from datetime import UTC, datetime
 
@@ -15,13 +15,13 @@ from django.utils import timezone
 task = Invoice(amount=1)
 task.save()
 task.note("looked at")
-told = task.pk
+result = task.pk
 """
 PLACES = """
 from django.db import connection
 with connection.cursor() as cursor:
     cursor.execute("SELECT tableoid::regclass::text, sequence FROM {table} ORDER BY id")
-    told = cursor.fetchall()
+    result = cursor.fetchall()
 """
 PARTITIONS = """
 from django.db import connection
@@ -30,7 +30,7 @@ with connection.cursor() as cursor:
         "SELECT inhrelid::regclass::text FROM pg_inherits "
         "WHERE inhparent = 'app_invoiceevent'::regclass ORDER BY 1"
     )
-    told = [name for (name,) in cursor.fetchall()]
+    result = [name for (name,) in cursor.fetchall()]
 """
 UNIQUE = """
 from django.db import connection
@@ -40,13 +40,13 @@ with connection.cursor() as cursor:
         "JOIN pg_inherits ON inhrelid = indrelid WHERE indisunique "
         "AND inhparent = 'app_invoiceevent'::regclass GROUP BY 1"
     )
-    told = {
+    result = {
         name: sorted(text.partition("btree ")[2] for text in texts)
         for name, texts in cursor.fetchall()
     }
 """
 EACH = ["(id)", "(task_id, sequence)"]
-# A later month, as the clock of the database will say one day.
+# Write an event in a later month.
 LATER = """
 from datetime import datetime, timedelta
 from unittest import mock
@@ -54,7 +54,7 @@ from django_simpletask3.db import clock
 later = datetime.fromisoformat({moment!r})
 with mock.patch.object(clock, "now", lambda using: later):
     Invoice.objects.get(pk={pk}).note("much later")
-told = 1
+result = 1
 """
 TWICE = """
 last = InvoiceEvent.objects.filter(task={pk}).order_by("sequence").first()
@@ -62,14 +62,14 @@ last.pk, last.event_time = None, last.event_time.replace(year=last.event_time.ye
 last._state.adding = True
 last.save()
 """
-KINDS = "told = [e.reason for e in InvoiceEvent.objects.order_by('task_id', 'sequence')]"
+KINDS = "result = [e.reason for e in InvoiceEvent.objects.order_by('task_id', 'sequence')]"
 
 
 @pytest.fixture
-def divided(server_project: Project) -> tuple[Project, int]:
-    """A project with a task of two events, whose table was then divided; and the task's key."""
+def partitioned(server_project: Project) -> tuple[Project, int]:
+    """A project with a task of two events in a partitioned table, and the key of the task."""
     if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL divides tables")
+        pytest.skip("only PostgreSQL partitions tables")
     server_project.models(INVOICE)
     server_project.manage("makemigrations", "app")
     server_project.manage(COMMAND, "app")
@@ -86,21 +86,21 @@ def months(ahead: int, form: str = "%Y-%m", day: int = 1) -> str:
     return datetime(now.year + number // 12, number % 12 + 1, day, 12, tzinfo=UTC).strftime(form)
 
 
-def sound(project: Project) -> bool:
-    """Whether the audit, the triggers and makemigrations have nothing to say."""
+def is_sound(project: Project) -> bool:
+    """Whether the audit, the checks and makemigrations find nothing."""
     project.manage("makemigrations", "--check", "--dry-run")
     assert "no issues" in project.manage("check", "--database", "default")
     return "nothing is wrong" in project.manage("django-simpletask3-audit")
 
 
-def later(project: Project, pk: int, ahead: int) -> None:
+def write_later_event(project: Project, pk: int, ahead: int) -> None:
     project.shell(LATER.format(pk=pk, moment=months(ahead, "%Y-%m-%dT%H:%M:%S+00:00", 15)))
 
 
-def test_events_lie_by_their_months(divided: tuple[Project, int]) -> None:
-    project, pk = divided
-    later(project, pk, 1)
-    later(project, pk, 5)
+def test_events_are_stored_by_month(partitioned: tuple[Project, int]) -> None:
+    project, pk = partitioned
+    write_later_event(project, pk, 1)
+    write_later_event(project, pk, 5)
 
     before, month = months(1, "before_%Y_%m"), months(1, "%Y_%m")
     assert project.shell(PLACES.format(table="app_invoiceevent")) == [
@@ -112,43 +112,45 @@ def test_events_lie_by_their_months(divided: tuple[Project, int]) -> None:
     unique = project.shell(UNIQUE)
     assert {name: columns for name, columns in unique.items() if columns != EACH} == {}
     assert sorted(unique) == project.shell(PARTITIONS)
-    assert sound(project)
+    assert is_sound(project)
 
 
-def test_a_number_is_used_once_in_a_month_and_across_months(divided: tuple[Project, int]) -> None:
-    project, pk = divided
+def test_sequence_numbers_are_unique_within_and_across_months(
+    partitioned: tuple[Project, int],
+) -> None:
+    project, pk = partitioned
 
     for years in (0, 1):
-        said = project.try_to("-c", READY + TWICE.format(pk=pk, years=years))
-        assert "IntegrityError" in said.text
+        output = project.run_python("-c", READY + TWICE.format(pk=pk, years=years))
+        assert "IntegrityError" in output.text
 
     assert len(project.shell(KINDS)) == 2
 
 
-def test_no_partition_can_be_changed(divided: tuple[Project, int]) -> None:
-    project, pk = divided
-    later(project, pk, 5)
+def test_no_partition_can_be_changed(partitioned: tuple[Project, int]) -> None:
+    project, pk = partitioned
+    write_later_event(project, pk, 5)
     run = "from django.db import connection\nconnection.cursor().execute({!r})"
 
-    for what in ("UPDATE {} SET reason = 'x'", "DELETE FROM {}"):
+    for statement in ("UPDATE {} SET reason = 'x'", "DELETE FROM {}"):
         for place in ("app_invoiceevent", "app_invoiceevent_default"):
-            said = project.try_to("-c", READY + run.format(what.format(place)))
-            assert "append-only" in said.text
+            output = project.run_python("-c", READY + run.format(statement.format(place)))
+            assert "append-only" in output.text
 
     assert project.shell(KINDS) == ["", "looked at", "much later"]
 
 
-def test_a_switch_that_is_off_in_one_partition_is_told(divided: tuple[Project, int]) -> None:
-    project, _ = divided
+def test_a_trigger_disabled_on_one_partition_is_reported(partitioned: tuple[Project, int]) -> None:
+    project, _ = partitioned
     off = "ALTER TABLE app_invoiceevent_default DISABLE TRIGGER simpletask3_append_only_change"
     project.shell(f"from django.db import connection\nconnection.cursor().execute({off!r})\ntold=1")
 
-    assert "W201" in project.try_to("manage.py", "check", "--database", "default").text
+    assert "W201" in project.run_python("manage.py", "check", "--database", "default").text
 
 
-def test_months_are_added_before_or_after_they_are_needed(divided: tuple[Project, int]) -> None:
-    project, pk = divided
-    later(project, pk, 4)
+def test_months_can_be_added_before_or_after_they_begin(partitioned: tuple[Project, int]) -> None:
+    project, pk = partitioned
+    write_later_event(project, pk, 4)
 
     project.manage(COMMAND, "app", "--template", "extend_partitions", "--until", months(5))
     project.manage("migrate", "-v0")
@@ -162,13 +164,13 @@ def test_months_are_added_before_or_after_they_are_needed(divided: tuple[Project
     )
     places = project.shell(PLACES.format(table="app_invoiceevent"))
     assert places[-1] == [f"app_invoiceevent_{months(4, '%Y_%m')}", 3]
-    assert sound(project)
+    assert is_sound(project)
 
 
-def test_the_way_back_makes_one_table_of_them(divided: tuple[Project, int]) -> None:
-    project, pk = divided
-    later(project, pk, 1)
-    later(project, pk, 5)
+def test_reversing_merges_the_partitions(partitioned: tuple[Project, int]) -> None:
+    project, pk = partitioned
+    write_later_event(project, pk, 1)
+    write_later_event(project, pk, 5)
 
     project.manage("migrate", "app", "0002", "-v0")
 
@@ -179,12 +181,12 @@ def test_the_way_back_makes_one_table_of_them(divided: tuple[Project, int]) -> N
     assert len(project.shell(KINDS)) == 6
     assert "no issues" in project.manage("check", "--database", "default")
     project.manage("migrate", "-v0")
-    assert sound(project)
+    assert is_sound(project)
 
 
-def test_a_divided_history_is_renamed_and_goes_on(divided: tuple[Project, int]) -> None:
-    project, pk = divided
-    # Going back over a rename, Django looks for content types that this app does not depend on.
+def test_a_partitioned_table_can_be_renamed(partitioned: tuple[Project, int]) -> None:
+    project, pk = partitioned
+    # When Django reverses a rename it queries content types, on which this app does not depend.
     project.edit("settings.py", '"django.contrib.auth", "django.contrib.contenttypes", ', "")
     project.models(INVOICE.replace("Invoice", "Bill"))
     project.manage("django-simpletask3-rename", "app.Invoice", "Bill")
@@ -195,16 +197,16 @@ def test_a_divided_history_is_renamed_and_goes_on(divided: tuple[Project, int]) 
     moment = months(1, "%Y-%m-%dT%H:%M:%S+00:00", 15)
     project.shell(later_bill.format(pk=pk, moment=moment))
     twice = TWICE.replace("Invoice", "Bill").format(pk=pk, years=1)
-    assert "IntegrityError" in project.try_to("-c", READY + twice).text
-    assert sound(project)
+    assert "IntegrityError" in project.run_python("-c", READY + twice).text
+    assert is_sound(project)
 
     project.manage("migrate", "app", "0002", "-v0")
 
     assert "no issues" in project.manage("check", "--database", "default")
 
 
-def test_tasks_run_and_are_pruned_as_before(divided: tuple[Project, int]) -> None:
-    project, _ = divided
+def test_tasks_of_a_partitioned_table_run_and_are_pruned(partitioned: tuple[Project, int]) -> None:
+    project, _ = partitioned
     project.models(
         "from datetime import timedelta",
         INVOICE.replace(
@@ -214,16 +216,16 @@ def test_tasks_run_and_are_pruned_as_before(divided: tuple[Project, int]) -> Non
     )
 
     project.manage("django-simpletask3-server", "--burst")
-    said = project.manage("django-simpletask3-prune")
+    output = project.manage("django-simpletask3-prune")
 
-    assert "1 pruned" in said
+    assert "1 pruned" in output
     assert project.shell(KINDS) == []
-    assert sound(project)
+    assert is_sound(project)
 
 
-def test_other_databases_stay_as_they_are(server_project: Project) -> None:
+def test_other_databases_do_not_change(server_project: Project) -> None:
     if connection.vendor == "postgresql":
-        pytest.skip("PostgreSQL divides tables")
+        pytest.skip("PostgreSQL partitions tables")
     server_project.models(INVOICE)
     server_project.manage("makemigrations", "app")
     server_project.manage(COMMAND, "app", "--template", "partition_events")
@@ -233,4 +235,4 @@ def test_other_databases_stay_as_they_are(server_project: Project) -> None:
     server_project.manage("migrate", "app", "0001", "-v0")
     server_project.manage("migrate", "-v0")
 
-    assert sound(server_project)
+    assert is_sound(server_project)

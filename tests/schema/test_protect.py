@@ -1,4 +1,4 @@
-"""A history that the database protects, in a project of somebody's own."""
+"""Protected events in a whole project: renaming, and the project's own tests."""
 
 from tests.projects import READY, Project
 from tests.schema.project_history import BILL, SOUND, audit, is_complete, with_history
@@ -19,13 +19,13 @@ from app.models import Invoice, InvoiceEvent
 
 
 class InvoiceTest(TransactionTestCase):
-    def look(self):
+    def check_empty_and_protected(self):
         self.assertEqual((Invoice.objects.count(), InvoiceEvent.objects.count()), (0, 0))
         Invoice.objects.create()
         with self.assertRaisesMessage(DatabaseError, "append-only"), transaction.atomic():
             InvoiceEvent.objects.all()._raw_delete("default")
 
-    test_a = test_b = look
+    test_a = test_b = check_empty_and_protected
 
 
 class WithFixtures(InvoiceTest):
@@ -40,26 +40,26 @@ def protected(project: Project) -> Project:
     return project
 
 
-def test_its_protection_follows_it_to_its_new_name(server_project: Project) -> None:
+def test_a_renamed_event_model_stays_protected(server_project: Project) -> None:
     project = protected(server_project)
     project.models(BILL)
     project.manage("django-simpletask3-rename", "app.Invoice", "Bill", "--noinput")
 
     project.manage("migrate", "-v0")
 
-    said = project.try_to("-c", READY + 'BillEvent.objects.all()._raw_delete("default")')
-    assert "Events are append-only" in said.text
+    output = project.run_python("-c", READY + 'BillEvent.objects.all()._raw_delete("default")')
+    assert "Events are append-only" in output.text
     assert audit(project, "Bill") == [SOUND]
     assert "no issues" in project.manage("check", "--database", "default")
     assert is_complete(project)
 
 
-def test_the_tests_of_the_project_start_with_empty_tables(server_project: Project) -> None:
-    # Django's content types cannot be flushed and rolled back in one and the same run.
+def test_test_cases_of_a_project_start_with_empty_tables(server_project: Project) -> None:
+    # Django cannot flush content types and use serialized_rollback in the same run.
     server_project.edit("settings.py", '"django.contrib.auth", "django.contrib.contenttypes", ', "")
     project = protected(server_project)
     project.write("app/tests.py", OWN_TESTS)
 
-    said = project.manage("test", "--noinput")
+    output = project.manage("test", "--noinput")
 
-    assert "Ran 4 tests" in said
+    assert "Ran 4 tests" in output

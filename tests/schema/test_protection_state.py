@@ -1,4 +1,4 @@
-"""What migrations promised is kept, put back, and taken away with them."""
+"""Triggers are restored after a migration, and removed by reversing it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from django_simpletask3.schema.protection_state import protected_tables
 from django_simpletask3.schema.triggers import Table, dialect_for, removal_statements
 from django_simpletask3.schema.triggers import execute as execute_all
 from tests.migrated_app.models import Atlas, Book, ScrollRecord
-from tests.schema.conftest import execute, open_door, quoted, refused
+from tests.schema.conftest import execute, opened_tombstone, quoted, refused
 
 Event: Any = Book.event_model
 
@@ -26,28 +26,32 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def mended() -> Iterator[None]:
-    """What a test breaks is mended for the next."""
+def restore_triggers() -> Iterator[None]:
+    """Restore the triggers after each test."""
     yield
     for alias in connections:
         call_command("migrate", "migrated_app", database=alias, verbosity=0, skip_checks=True)
 
 
-def found(using: str = "default") -> list[CheckMessage]:
+def trigger_messages(using: str = "default") -> list[CheckMessage]:
     checked = run_checks(databases=[using])
-    return [one for one in checked if one.id in {checks.TRIGGERS_ID, checks.OPEN_TOMBSTONE_ID}]
+    return [
+        message
+        for message in checked
+        if message.id in {checks.TRIGGERS_ID, checks.OPEN_TOMBSTONE_ID}
+    ]
 
 
-def migrated(name: str) -> None:
+def migrate_to(name: str) -> None:
     call_command("migrate", "migrated_app", name, verbosity=0)
 
 
-def bared(model: type[models.Model]) -> None:
+def drop_triggers(model: type[models.Model]) -> None:
     table = Table.of(model)
     execute_all(connection, table, removal_statements(connection, table))
 
 
-def test_each_database_is_promised_what_it_holds() -> None:
+def test_each_database_has_its_own_protected_tables() -> None:
     names = {using: {table.name for table in protected_tables(using)} for using in connections}
 
     assert names == {
@@ -56,34 +60,34 @@ def test_each_database_is_promised_what_it_holds() -> None:
     }
 
 
-def test_all_is_well_after_migrate() -> None:
-    assert [*found("default"), *found("other")] == []
+def test_the_checks_pass_after_migrate() -> None:
+    assert [*trigger_messages("default"), *trigger_messages("other")] == []
 
 
-def test_nothing_is_asked_of_databases_that_nobody_named() -> None:
-    bared(Event)
+def test_databases_that_are_not_named_are_not_checked() -> None:
+    drop_triggers(Event)
 
-    assert not [one for one in run_checks() if one.id == checks.TRIGGERS_ID]
+    assert not [message for message in run_checks() if message.id == checks.TRIGGERS_ID]
 
 
 @pytest.mark.parametrize("model", [Event, ScrollRecord], ids=lambda model: model.__name__)
-def test_missing_triggers_are_found_and_put_back_by_migrate(model: Any) -> None:
-    bared(model)
+def test_missing_triggers_are_reported_and_restored_by_migrate(model: Any) -> None:
+    drop_triggers(model)
 
-    (message,) = found()
+    (message,) = trigger_messages()
 
     assert (message.id, message.level) == (checks.TRIGGERS_ID, WARNING)
     assert model._meta.db_table in message.msg
     assert protected_tables("other")
     call_command("migrate", verbosity=0)
-    assert found() == []
+    assert trigger_messages() == []
 
 
 def test_one_missing_trigger_is_enough() -> None:
     dialect, table = dialect_for(connection), Table.of(Event)
     execute(dialect.drop_statement(table, min(dialect.installed_triggers(table))))
 
-    assert [one.id for one in found()] == [checks.TRIGGERS_ID]
+    assert [message.id for message in trigger_messages()] == [checks.TRIGGERS_ID]
 
 
 ALTERED = {
@@ -101,55 +105,55 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_altered_triggers_are_found_and_put_right_by_migrate(book: Book, number: int) -> None:
+def test_altered_triggers_are_reported_and_restored_by_migrate(book: Book, number: int) -> None:
     table, dialect = Table.of(Event), dialect_for(connection)
     statements = ALTERED[connection.vendor]
     if number >= len(statements):
-        pytest.skip("there is one way only")
+        pytest.skip("only one alteration exists")
     if connection.vendor != "postgresql":
         execute(dialect.drop_statement(table, table.trigger_name("delete")))
     execute(statements[number].format(name=table.trigger_name("delete"), table=quoted(Event)))
 
-    # The function is common to all tables, and so is the fault.
-    assert {one.id for one in found()} == {checks.TRIGGERS_ID}
+    # All tables share the function, so each of them is reported.
+    assert {message.id for message in trigger_messages()} == {checks.TRIGGERS_ID}
     call_command("migrate", verbosity=0)
 
-    assert found() == []
+    assert trigger_messages() == []
     with refused():
         execute(f"DELETE FROM {quoted(Event)}")
 
 
-def test_a_door_that_stands_open_is_an_error() -> None:
-    with open_door() as door:
+def test_a_committed_open_tombstone_is_an_error() -> None:
+    with opened_tombstone() as tombstone:
         pass
-    Tombstone.objects.filter(pk=door.pk).update(is_open=True)
+    Tombstone.objects.filter(pk=tombstone.pk).update(is_open=True)
 
-    (message,) = found()
+    (message,) = trigger_messages()
 
     assert (message.id, message.level) == (checks.OPEN_TOMBSTONE_ID, ERROR)
 
 
-def test_migrating_backwards_takes_the_triggers_away(book: Book) -> None:
-    migrated("0001")
+def test_migrating_backwards_drops_the_triggers(book: Book) -> None:
+    migrate_to("0001")
 
     assert protected_tables("default") == []
     assert dialect_for(connection).installed_triggers(Table.of(Event)) == {}
     assert execute(f"DELETE FROM {quoted(Event)}") == 2
-    migrated("0003")
+    migrate_to("0003")
     Book.objects.create()
     with refused():
         execute(f"DELETE FROM {quoted(Event)}")
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has a function")
-def test_nothing_is_left_of_the_last_protection() -> None:
-    migrated("0001")
+def test_the_function_is_dropped_with_the_last_triggers() -> None:
+    migrate_to("0001")
 
     assert execute("SELECT 1 FROM pg_proc WHERE proname LIKE '%append_only%'") == 0
 
 
-def test_the_table_of_tombstones_can_be_built_anew(book: Book) -> None:
-    """As a migration of this package may have to one day."""
+def test_a_migration_can_rebuild_the_tombstone_table(book: Book) -> None:
+    """As a later migration of this package may do."""
     own = MigrationExecutor(connection).loader.graph.nodes["django_simpletask3", "0001_initial"]
     plan = [(own, False)]
     config = Tombstone._meta.app_config
@@ -163,11 +167,11 @@ def test_the_table_of_tombstones_can_be_built_anew(book: Book) -> None:
     models.signals.post_migrate.send(
         config, app_config=config, using="default", plan=plan, verbosity=0, interactive=False
     )
-    assert found() == []
+    assert trigger_messages() == []
 
 
 class EmptiedByDjango(TransactionTestCase):
-    """What Django does after every such test, with the command that users get."""
+    """Flush as Django does after each such test, with the command of this package."""
 
     databases = "__all__"
 
@@ -189,4 +193,4 @@ class EmptiedByDjango(TransactionTestCase):
 
             for model in (Book, Event, Atlas, Atlas.event_model, Tombstone):
                 assert not model.objects.using(router.db_for_write(model)).exists()
-            assert found("default") == found("other") == []
+            assert trigger_messages("default") == trigger_messages("other") == []

@@ -1,29 +1,29 @@
-"""What was queued under the old name runs under the new one."""
+"""A task that was enqueued before its model was renamed runs after it."""
 
 from tests.projects import INVOICE, Project
 from tests.schema.project_history import BILL, migrated
 
-WAIT_IS_OVER = """
+MAKE_CHECK_DUE = """
 from django.db import models
 from django.utils import timezone
 models.QuerySet(Bill).update(check_at=timezone.now())
-told = None
+result = None
 """
 OUTCOME = """
 task = Bill.objects.get()
-told = [task.status, [[event.kind, event.reason] for event in task.events.all()]]
+result = [task.status, [[event.kind, event.reason] for event in task.events.all()]]
 """
 
 
-def test_a_waiting_task_is_rung_for_under_its_new_name(project: Project) -> None:
+def test_a_pending_task_is_pushed_under_its_new_name(project: Project) -> None:
     migrated(project, INVOICE)
-    project.shell("told = Invoice.objects.create().pk")
+    project.shell("result = Invoice.objects.create().pk")
     project.models(BILL)
     project.manage("django-simpletask3-rename", "app.Invoice", "Bill", "--noinput")
     project.manage("migrate", "-v0")
-    project.shell(WAIT_IS_OVER)
+    project.shell(MAKE_CHECK_DUE)
 
-    # The first may end before recovery has rung.
+    # The first worker may exit before recovery has pushed the task.
     for _ in range(2):
         project.manage("django-simpletask3-server", "--burst", "-v0")
 

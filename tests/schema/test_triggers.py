@@ -1,4 +1,4 @@
-"""The database itself refuses to change or delete events, whoever asks."""
+"""The database refuses to change or delete events, from any client."""
 
 import threading
 from collections.abc import Callable
@@ -13,34 +13,34 @@ from django.db import DatabaseError, connection, transaction
 from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.ledger.tombstone import Tombstone
 from tests.migrated_app.models import Atlas, Book, Scroll, ScrollRecord
-from tests.schema.conftest import execute, open_door, quoted, refused
+from tests.schema.conftest import execute, opened_tombstone, quoted, refused
 
 Event: Any = Book.event_model
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ASSAULTS: dict[str, Callable[[], Any]] = {
+FORBIDDEN: dict[str, Callable[[], Any]] = {
     "update": lambda: execute(f"UPDATE {quoted(Event)} SET reason = 'forged'"),
     "delete": lambda: execute(f"DELETE FROM {quoted(Event)}"),
     "one row": lambda: execute(f"DELETE FROM {quoted(Event)} WHERE sequence = %s", 2),
     "raw delete": lambda: Event.objects.all()._raw_delete("default"),
-    "past our queryset": lambda: Event._base_manager.all()._update(
+    "base manager": lambda: Event._base_manager.all()._update(
         [(Event._meta.get_field("reason"), None, "forged")]
     ),
 }
 
 
-@pytest.mark.parametrize("assault", ASSAULTS.values(), ids=ASSAULTS)
-def test_events_cannot_be_changed_or_deleted(book: Book, assault: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("statement", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_events_cannot_be_changed_or_deleted(book: Book, statement: Callable[[], Any]) -> None:
     before = list(book.events.values())
 
     with refused():
-        assault()
+        statement()
 
     assert list(book.events.values()) == before
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="no trigger sees TRUNCATE elsewhere")
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="TRUNCATE fires no trigger elsewhere")
 def test_the_table_cannot_be_truncated(book: Book) -> None:
     with refused():
         execute(f"TRUNCATE {quoted(Event)}")
@@ -62,7 +62,7 @@ def test_an_event_cannot_be_replaced(book: Book) -> None:
     assert [event.reason for event in book.events.all()] == ["", "read"]
 
 
-def test_a_task_goes_through_its_life_as_ever(book: Book) -> None:
+def test_transitions_work_on_a_protected_table(book: Book) -> None:
     book.cancel("enough")
     book.reset()
     book.delete()
@@ -72,13 +72,13 @@ def test_a_task_goes_through_its_life_as_ever(book: Book) -> None:
     assert broken_links(stream) == []
 
 
-def test_the_events_of_many_can_be_inserted_together() -> None:
+def test_many_events_can_be_inserted_together() -> None:
     Book.objects.bulk_create([Book(title=str(number)) for number in range(50)])
 
     assert Event.objects.count() == 50
 
 
-def test_an_event_model_of_ones_own_with_a_table_name_of_its_own_is_protected() -> None:
+def test_a_custom_event_model_with_a_custom_table_name_is_protected() -> None:
     task = Scroll.objects.create()
 
     for sql in ("UPDATE {} SET clerk = 'x'", "DELETE FROM {}"):
@@ -97,16 +97,16 @@ def test_a_table_in_another_database_is_protected_there() -> None:
     assert task.events.count() == 1
 
 
-def test_with_the_door_open_events_can_be_deleted(book: Book) -> None:
-    with open_door():
+def test_with_an_open_tombstone_events_can_be_deleted(book: Book) -> None:
+    with opened_tombstone():
         assert execute(f"UPDATE {quoted(Event)} SET reason = 'erased'") == 2
         assert execute(f"DELETE FROM {quoted(Event)}") == 2
 
     assert book.events.count() == 0
 
 
-def test_a_door_that_was_shut_is_shut(book: Book) -> None:
-    with open_door():
+def test_a_closed_tombstone_allows_nothing(book: Book) -> None:
+    with opened_tombstone():
         pass
 
     with refused():
@@ -115,8 +115,8 @@ def test_a_door_that_was_shut_is_shut(book: Book) -> None:
     assert book.events.count() == 2
 
 
-def elsewhere(work: Callable[[], Any]) -> BaseException | None:
-    """What ``work`` raises on another connection."""
+def error_on_another_connection(work: Callable[[], Any]) -> BaseException | None:
+    """Return the error that ``work`` raises on another connection."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -135,11 +135,11 @@ def elsewhere(work: Callable[[], Any]) -> BaseException | None:
     return raised[0] if raised else None
 
 
-def test_the_door_is_open_for_nobody_else(book: Book) -> None:
-    with open_door():
-        error = elsewhere(lambda: execute(f"DELETE FROM {quoted(Event)}"))
+def test_an_open_tombstone_applies_to_its_transaction_only(book: Book) -> None:
+    with opened_tombstone():
+        error = error_on_another_connection(lambda: execute(f"DELETE FROM {quoted(Event)}"))
 
-        # SQLite lets nobody else write meanwhile.
+        # SQLite allows one writer at a time.
         assert ("locked" if connection.vendor == "sqlite" else "append-only") in str(error)
 
     assert book.events.count() == 2
@@ -149,28 +149,28 @@ def test_the_door_is_open_for_nobody_else(book: Book) -> None:
 def test_two_may_delete_at_once(book: Book) -> None:
     other = Book.objects.create(title="Persuasion")
 
-    def deleted(task: Book) -> None:
+    def delete_events(task: Book) -> None:
         assert execute(f"DELETE FROM {quoted(Event)} WHERE task_id = %s", task.pk)
 
-    def too() -> None:
-        with open_door():
-            deleted(other)
+    def delete_other_events() -> None:
+        with opened_tombstone():
+            delete_events(other)
 
-    with open_door():
-        deleted(book)
-        assert elsewhere(too) is None
+    with opened_tombstone():
+        delete_events(book)
+        assert error_on_another_connection(delete_other_events) is None
 
     assert Event.objects.count() == 0
 
 
-def test_who_dies_in_the_door_leaves_it_shut(book: Book) -> None:
-    def dies() -> None:
-        with open_door():
+def test_a_rollback_closes_the_tombstone(book: Book) -> None:
+    def interrupted_deletion() -> None:
+        with opened_tombstone():
             execute(f"DELETE FROM {quoted(Event)}")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dies()
+        interrupted_deletion()
 
     assert (book.events.count(), Tombstone.objects.count()) == (2, 0)
     with refused():
@@ -188,17 +188,17 @@ def test_events_can_be_loaded_from_a_fixture(book: Book, tmp_path: Path) -> None
     assert broken_links(list(book.events.all())) == []
 
 
-def test_the_protection_can_be_had_as_sql() -> None:
-    told = StringIO()
+def test_sqlmigrate_prints_the_triggers() -> None:
+    output = StringIO()
 
-    call_command("sqlmigrate", "migrated_app", "0002", stdout=told)
+    call_command("sqlmigrate", "migrated_app", "0002", stdout=output)
 
     assert (
-        told.getvalue().count("CREATE TRIGGER")
+        output.getvalue().count("CREATE TRIGGER")
         == {
             "postgresql": 4,
             "mysql": 4,
             "sqlite": 6,
         }[connection.vendor]
     )
-    assert "Events are append-only" in told.getvalue()
+    assert "Events are append-only" in output.getvalue()

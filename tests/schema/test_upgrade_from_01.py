@@ -1,4 +1,4 @@
-"""A project that ran on the real 0.1.3 goes on with its rows, its results and its queue."""
+"""Upgrade a project that ran on the real 0.1.3, with its rows, results and queue."""
 
 import signal
 import subprocess
@@ -25,18 +25,18 @@ class Invoice(SimpleTask):
 RESULTS = [{"paid": 7, "to": "张"}, "OK", None, [1, 2.5, None, "ü"], "x" * 2000, True]
 """
 OLD_HEAD = HEAD.replace("SimpleTask, TaskEvent, task_foreign_key", "SimpleTask")
-DONE = "told = Invoice.objects.filter(status__in=[20, 30]).count()"
+DONE = "result = Invoice.objects.filter(status__in=[20, 30]).count()"
 SAVE = """
 for amount in {amounts}:
     Invoice(amount=amount).save()
-told = 1
+result = 1
 """
-# A row whose worker was killed, and one from before the column was filled.
+# A row whose worker was killed, and one without a status.
 WRITE = """
 from django.utils import timezone
 Invoice.objects.filter(amount=101).update(status=10, start_time=timezone.now())
 Invoice.objects.filter(amount=102).update(status=None, add_time=None)
-told = 1
+result = 1
 """
 COLUMNS = """
 names = ["id", "amount", "status", "success", "result_data", "error_data", "add_time", "start_time",
@@ -44,28 +44,28 @@ names = ["id", "amount", "status", "success", "result_data", "error_data", "add_
 from django.db import connection
 with connection.cursor() as cursor:
     cursor.execute("SELECT %s FROM app_invoice ORDER BY id" % ", ".join(names))
-    told = [dict(zip(names, row)) for row in cursor.fetchall()]
+    result = [dict(zip(names, row)) for row in cursor.fetchall()]
 """
-VALUES = "told = {t.amount: [t.status, t.result] for t in Invoice.objects.exclude(status=30)}"
+VALUES = "result = {t.amount: [t.status, t.result] for t in Invoice.objects.exclude(status=30)}"
 NEW_VALUES = """
-told = {t.amount: [t.status, t.result_data] for t in Invoice.objects.exclude(status=30)}
+result = {t.amount: [t.status, t.result_data] for t in Invoice.objects.exclude(status=30)}
 """
-ERRORS = "told = [t.error_data for t in Invoice.objects.filter(status=30)]"
+ERRORS = "result = [t.error_data for t in Invoice.objects.filter(status=30)]"
 KINDS = """
-told = {t.amount: [e.kind for e in t.events.all()] for t in Invoice.objects.all()}
+result = {t.amount: [e.kind for e in t.events.all()] for t in Invoice.objects.all()}
 """
-BY_01 = range(-2, 7)
-WAITING = (100, 101, 102)
+RUN_BY_01 = range(-2, 7)
+PENDING = (100, 101, 102)
 
 
 @pytest.fixture
 def old_project(server_project: Project, python_with_01: str) -> Project:
-    """A server_project on 0.1.3: nine rows are done, one waits, one runs, one knows no status."""
+    """A project on 0.1.3: nine rows are done, one is pending, one running, one has no status."""
     old = replace(server_project, python=python_with_01)
     old.write("app/models.py", OLD_HEAD + MODEL)
     old.manage("makemigrations", "app")
     old.manage("migrate", "-v0")
-    old.shell(SAVE.format(amounts=[*BY_01]))
+    old.shell(SAVE.format(amounts=[*RUN_BY_01]))
     server = subprocess.Popen(
         [old.python, "manage.py", "django-simpletask3-server"],
         cwd=old.folder,
@@ -74,30 +74,30 @@ def old_project(server_project: Project, python_with_01: str) -> Project:
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: old.shell(DONE) == len(BY_01), timeout=60)
+        eventually(lambda: old.shell(DONE) == len(RUN_BY_01), timeout=60)
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
-    old.shell(SAVE.format(amounts=list(WAITING)))
+    old.shell(SAVE.format(amounts=list(PENDING)))
     old.shell(WRITE)
     return old
 
 
-def upgraded(project: Project) -> None:
-    """The steps of the how-to."""
+def upgrade(project: Project) -> None:
+    """Run the steps of the how-to."""
     project.manage("django-simpletask3-migrations", "app", "--replace-safe-fields")
     project.manage("makemigrations", "app")
     project.manage("django-simpletask3-migrations", "app")
     project.manage("migrate", "-v0")
 
 
-def test_rows_results_and_what_waits_come_along(
+def test_rows_results_and_the_queue_are_upgraded(
     server_project: Project, old_project: Project
 ) -> None:
     results = old_project.shell(VALUES)
 
-    assert "--replace-safe-fields" in server_project.stopped("django-simpletask3-migrations")
-    upgraded(server_project)
+    assert "--replace-safe-fields" in server_project.manage_fails("django-simpletask3-migrations")
+    upgrade(server_project)
 
     assert "nothing is wrong" in server_project.manage("django-simpletask3-audit")
     server_project.manage("makemigrations", "--check", "--dry-run")
@@ -106,9 +106,9 @@ def test_rows_results_and_what_waits_come_along(
     assert server_project.shell(NEW_VALUES) == {**results, "102": [0, None]}
     assert {(e["type"], e["code"]) for e in server_project.shell(ERRORS)} == {("BizError", 226)}
     kinds = server_project.shell(KINDS)
-    assert {told[-1] for amount, told in kinds.items() if int(amount) < 0} == {"fail"}
+    assert {result[-1] for amount, result in kinds.items() if int(amount) < 0} == {"fail"}
     assert kinds["6"] == ["enqueue", "start", "ack"]
-    assert [kinds[str(amount)][-1] for amount in WAITING] == ["enqueue", "start", "enqueue"]
+    assert [kinds[str(amount)][-1] for amount in PENDING] == ["enqueue", "start", "enqueue"]
 
     server_project.manage("django-simpletask3-server", "--burst")
 
@@ -120,12 +120,12 @@ def test_rows_results_and_what_waits_come_along(
     assert "nothing is wrong" in server_project.manage("django-simpletask3-audit")
 
 
-def test_a_project_can_go_back_to_0_1_and_come_again(
+def test_the_upgrade_can_be_reversed_and_repeated(
     server_project: Project, old_project: Project
 ) -> None:
     before = comparable(old_project.shell(COLUMNS))
     results = old_project.shell(VALUES)
-    upgraded(server_project)
+    upgrade(server_project)
 
     server_project.manage("migrate", "app", "0002", "-v0")
     server_project.manage("migrate", "app", "0001", "-v0")
@@ -140,7 +140,7 @@ def test_a_project_can_go_back_to_0_1_and_come_again(
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What comes back as it was: a NULL status becomes 0, and times agree with each other."""
+    """The values that reversing restores; a NULL status becomes 0, and times may differ."""
     times = ("add_time", "start_time", "done_time", "result_time")
     return [
         {

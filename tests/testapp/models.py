@@ -109,8 +109,8 @@ class Reminder(SimpleTask):
     text = models.CharField(max_length=64, blank=True)
 
     class Meta:
-        verbose_name = "reminder to somebody"
-        verbose_name_plural = "reminders to somebody"
+        verbose_name = "friendly reminder"
+        verbose_name_plural = "friendly reminders"
         ordering = ("-pk",)
 
     def do_task(self) -> str:
