@@ -64,7 +64,7 @@ class QueueMaintenance(Transport):
         """
         now = time.monotonic() + self._clock_offset
         if now >= self._clock_valid_until:
-            end, now = map(float, self.run("next_end"))
+            end, now = map(float, self.run("seconds_to_next_expiry"))
             self._clock_offset = now - time.monotonic()
             self._clock_valid_until = now + _CLOCK_SECONDS
         else:
@@ -89,7 +89,7 @@ class QueueMaintenance(Transport):
         ``recover`` then finds them at once.
         """
         names = list(workers)
-        return int(self.run("abandon", *names)) if names else 0
+        return int(self.run("expire_leases", *names)) if names else 0
 
     def wake(self) -> None:
         """Let every ``claim`` of this process that waits for a message end its wait now."""
@@ -118,7 +118,7 @@ class QueueMaintenance(Transport):
         """
         push_times: dict[bytes, float] = {}
         for batch in batches(name.encode() for name in ids):
-            answers = self.run("known", *batch)
+            answers = self.run("push_times", *batch)
             push_times |= {
                 n: _push_time(answer) for n, answer in zip(batch, answers, strict=True) if answer
             }
@@ -132,7 +132,7 @@ class QueueMaintenance(Transport):
     def cancel_many(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel messages in whatever state: out of the queue, or out of their holder's hands."""
         for batch in batches(ids):
-            self.run("withdraw", channel, *batch, tries=1)
+            self.run("cancel_many", channel, *batch, tries=1)
 
     def waiting(self, channel: str) -> int:
         """How many messages wait in the channel."""
@@ -221,7 +221,7 @@ class QueueMaintenance(Transport):
 
     def _newest_push_time(self, page: list[bytes]) -> float:
         """When the newest of some messages of ``page`` was pushed; infinity if that is unknown."""
-        answers = self.run("known", *page[:: _PAGE_SIZE // _SAMPLES])
+        answers = self.run("push_times", *page[:: _PAGE_SIZE // _SAMPLES])
         newest = max(map(_push_time, answers))
         return newest if newest > -math.inf else math.inf
 
@@ -238,5 +238,5 @@ class QueueMaintenance(Transport):
 
 
 def _push_time(answer: bytes | int) -> float:
-    """When a message was pushed, as the script ``known`` answers; long ago if it does not say."""
+    """When a message was pushed, as the script ``push_times`` answers; long ago if it does not say."""
     return float(answer) if isinstance(answer, bytes) else -math.inf

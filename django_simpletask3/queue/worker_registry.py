@@ -27,13 +27,13 @@ class WorkerRegistry(Transport):
 
     def deregister_worker(self, worker: str) -> None:
         """Take ``worker`` off the roll."""
-        self.run("retire", worker)
+        self.run("deregister_worker", worker)
 
     def workers(self, *, limit: int = 1000) -> list[Report]:
         """The reports of the workers that live, the newest first."""
         return [
             Report(worker.decode(errors="replace"), float(age), _decode_status(report))
-            for worker, age, report in self.run("roll", limit)
+            for worker, age, report in self.run("workers", limit)
         ]
 
 

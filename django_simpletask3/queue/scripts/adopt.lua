@@ -1,7 +1,7 @@
--- Give running keys that no lease stands for (stock clients make them) a lease of their running timeout.
+-- Add a lease of the running timeout to running keys without a lease (stock clients create them).
 --
 -- ARGV 4 JSON {"default": {"running_timeout"}, "channels": {channel: {"running_timeout"}}}, 5.. running keys
--- Returns how many were new.
+-- Returns the number of leases added.
 
 local policies = cjson.decode(ARGV[4])
 

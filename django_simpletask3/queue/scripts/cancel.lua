@@ -1,7 +1,7 @@
--- Ask that a message be canceled when it is taken out, or given back.
+-- Flag a message as canceled; it ends when it is claimed or returned next.
 --
 -- ARGV 4 id
--- Returns 1 if it will not run, 0 if it is finished or unknown, -1 if it is running now.
+-- Returns 1 if it will not run, 0 if it is finished or unknown, -1 if it is running.
 
 local id = ARGV[4]
 local status = scalars(id, 'status')

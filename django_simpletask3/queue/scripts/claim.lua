@@ -1,35 +1,36 @@
--- Take messages out of the queue, each under a claim token of its own.
+-- Claim messages from the queue, each under a token of its own.
 --
 -- ARGV 4 channel, 5 worker, 6 worker in YAML, 7 seconds the worker's status lives, 8 seconds of the lease,
---      9 seconds for which a blocking move into the first token's running key is announced if nothing
---      was found (0: none), 10 the first token, a UUID, 11 how many messages at most
+--      9 seconds for which a blocking move into the first token's running key is registered if the queue
+--      is empty (0: not registered), 10 the first token, a UUID, 11 the maximal number of messages
 -- Returns for each message {id, token, body or false, attempt}.
 --
--- A token whose running key holds a message already gets that one: after a blocking move, and when the
--- script is sent a second time because the answer was lost.
+-- A token whose running key holds a message already gets that message: after a blocking move, and when the
+-- script is sent again because the reply was lost.
 
 local channel, worker, worker_yaml = ARGV[4], ARGV[5], ARGV[6]
 local mq = mq_key(channel)
 local deadline = after(ARGV[8])
-local skips = 1000  -- stale entries passed over in one go; the next call goes on
+local skips = 1000  -- stale entries skipped in one call; the next call continues
 
-local function announce_worker()
+local function register_worker()
   local key = prefix .. ':worker:' .. worker
   if redis.call('EXISTS', key) == 1 then return end
   redis.call('HSET', key, 'worker', worker_yaml, 'start_time', now, 'update_time', now)
   redis.call('EXPIRE', key, ARGV[7])
 end
 
--- The tokens after the first: its neighbors, which nobody else is given. Made here, as a hundred of them take
--- longer to send than to make.
+-- The tokens after the first are derived from it, and no other claim uses them. They are computed here, since
+-- sending a hundred of them takes longer.
 local first = ARGV[10]
 local number, rest = tonumber(string.sub(first, 1, 3), 16), string.sub(first, 4)
-local function token_at(place)
-  return place == 1 and first or string.format('%03x', (number + place - 1) % 4096) .. rest
+local function token_at(index)
+  return index == 1 and first or string.format('%03x', (number + index - 1) % 4096) .. rest
 end
 
--- A blocking move that a client sent twice leaves two ids in one running key: the surplus goes back.
-local function moved(rkey)
+-- The message that a blocking move put into a running key. A move that a client sent twice leaves two ids there:
+-- the second returns to the queue.
+local function take_moved(rkey)
   local ids = redis.call('LRANGE', rkey, 0, -1)
   if #ids == 0 then return end
   redis.call('HDEL', waits, rkey)
@@ -38,80 +39,82 @@ local function moved(rkey)
   return ids[1]
 end
 
--- All that is to be known of a message, in one look; false for what it does not say.
-local names = {'status', 'running_id', 'data', 'x_attempt', 'id', 'channel', 'add_time',
+-- Read the fields of a message in one command; false for a missing field.
+local field_names = {'status', 'running_id', 'data', 'x_attempt', 'id', 'channel', 'add_time',
   'cancel_flag', 'cancel_time', 'x_repush', 'result'}
-local function look(id)
-  local found, said = redis.call('HMGET', item_key(id), unpack(names)), {}
-  for i, name in ipairs(names) do said[name] = found[i] end
-  return said
+local function read_fields(id)
+  local values, fields = redis.call('HMGET', item_key(id), unpack(field_names)), {}
+  for i, name in ipairs(field_names) do fields[name] = values[i] end
+  return fields
 end
 
--- What a former life or claim left behind: an expiry comes with a result or a claim, whoever set it.
-local function forget(id, said)
-  if not (said.running_id or said.result or said.cancel_flag or said.cancel_time or said.x_repush) then return end
+-- Remove what an earlier push or claim of this id left. A hash expires only if it has a result or a claim.
+local function clear_leftovers(id, fields)
+  if not (fields.running_id or fields.result or fields.cancel_flag or fields.cancel_time or fields.x_repush) then
+    return
+  end
   redis.call('PERSIST', item_key(id))
   redis.call('HDEL', item_key(id), 'x_', 'x_repush', 'cancel_flag', 'cancel_time')
 end
 
-local function begin(id, token, said)
-  said.x_attempt = tostring((tonumber(scalar(said.x_attempt)) or 0) + 1)
-  local more = {}
+local function start(id, token, fields)
+  fields.x_attempt = tostring((tonumber(scalar(fields.x_attempt)) or 0) + 1)
+  local missing = {}
   for name, value in pairs({id = quote(id), channel = quote(channel), add_time = now}) do
-    if not said[name] then
-      more[#more + 1] = name
-      more[#more + 1] = value
+    if not fields[name] then
+      missing[#missing + 1] = name
+      missing[#missing + 1] = value
     end
   end
-  forget(id, said)
+  clear_leftovers(id, fields)
   write(id, 'status', 'running', 'running_id', token, 'x_claim', token,
-    'x_attempt', said.x_attempt, 'start_time', now, 'worker', worker_yaml, unpack(more))
+    'x_attempt', fields.x_attempt, 'start_time', now, 'worker', worker_yaml, unpack(missing))
 end
 
--- What to do with an id: 'begin' it, 'repeat' an answer, or 'skip' an entry that means nothing any more.
-local function verdict(id, token, said)
-  local status, claim = scalar(said.status), scalar(said.running_id)
+-- The action for an id: 'start' it, 'repeat' an earlier reply, or 'skip' a stale entry.
+local function action_for(id, token, fields)
+  local status, claim = scalar(fields.status), scalar(fields.running_id)
   if status == 'running' and claim == token then return 'repeat' end
   if is_final(status) then return 'skip' end
   if status == 'running' and holds(running_key(channel, claim), id) then return 'skip' end
-  if is_flagged(status, scalar(said.cancel_flag), scalar(said.cancel_time), scalar(said.add_time)) then
+  if is_flagged(status, scalar(fields.cancel_flag), scalar(fields.cancel_time), scalar(fields.add_time)) then
     finish_canceled(id)
     return 'skip'
   end
-  return 'begin'
+  return 'start'
 end
 
 local limit = tonumber(ARGV[11])
 
--- Whether any of the tokens holds a message already: mostly none does, and no running key has to be looked into.
-local function are_held()
+-- Whether any of the tokens holds a message already. Mostly none does: then no running key has to be read.
+local function has_held()
   local rkeys, head = {}, running_key(channel, '')
-  for place = 1, limit do rkeys[place] = head .. token_at(place) end
+  for index = 1, limit do rkeys[index] = head .. token_at(index) end
   return redis.call('EXISTS', unpack(rkeys)) > 0
 end
 
 local function take(token, may_hold)
   local rkey = running_key(channel, token)
-  local id = may_hold and moved(rkey)
+  local id = may_hold and take_moved(rkey)
   while skips > 0 do
-    local held = id
+    local is_held = id
     id = id or redis.call('RPOP', mq)
     if not id then return end
-    local said = look(id)
-    local what = verdict(id, token, said)
-    if what ~= 'skip' then
-      if not held then redis.call('LPUSH', rkey, id) end
-      if what == 'begin' then begin(id, token, said) end
+    local fields = read_fields(id)
+    local action = action_for(id, token, fields)
+    if action ~= 'skip' then
+      if not is_held then redis.call('LPUSH', rkey, id) end
+      if action == 'start' then start(id, token, fields) end
       redis.call('ZADD', leases, deadline, rkey)
-      return {id, token, said.data, said.x_attempt}
+      return {id, token, fields.data, fields.x_attempt}
     end
-    if held then release(rkey) end
+    if is_held then release(rkey) end
     id, skips = nil, skips - 1
   end
 end
 
--- If nothing came, the first token's running key waits for a blocking move, or for nothing any more.
-local function announce_wait()
+-- Register a blocking move into the first token's running key, or end the registration.
+local function register_wait()
   local rkey = running_key(channel, ARGV[10])
   if tonumber(ARGV[9]) > 0 then
     redis.call('ZADD', leases, after(ARGV[9]), rkey)
@@ -122,12 +125,12 @@ local function announce_wait()
   end
 end
 
--- The first write takes something away, which a full server allows.
-local claimed, may_hold = {}, are_held()
-for place = 1, limit do
-  local row = take(token_at(place), may_hold)
+-- The first write removes data, which a full server allows.
+local claimed, may_hold = {}, has_held()
+for index = 1, limit do
+  local row = take(token_at(index), may_hold)
   if not row then break end
   claimed[#claimed + 1] = row
 end
-if #claimed > 0 then announce_worker() else announce_wait() end
+if #claimed > 0 then register_worker() else register_wait() end
 return claimed

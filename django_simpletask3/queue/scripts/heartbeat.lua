@@ -1,4 +1,4 @@
--- Say that a worker is alive, and prolong the leases of what it holds.
+-- Record that a worker is alive and renew the leases of its claims.
 --
 -- ARGV 4 worker, 5 worker in YAML, 6 seconds the worker's status lives, 7 seconds of the lease, 8.. id, channel, claim
 -- Returns the claims that are no longer valid.
@@ -9,9 +9,9 @@ local function is_valid(id, rkey, claim)
   return status == 'running' and holder == claim
 end
 
-local function prolong(id, rkey)
+local function renew(id, rkey)
   redis.call('ZADD', leases, after(ARGV[7]), rkey)
-  -- The recovery of a stock client measures from start_time: a renewed one keeps it away.
+  -- The recovery of a stock client measures the age of start_time: renewing it prevents a takeover.
   if redis.call('EXISTS', item_key(id)) == 1 then redis.call('HSET', item_key(id), 'start_time', now) end
 end
 
@@ -23,6 +23,6 @@ redis.call('EXPIRE', status_key, ARGV[6])
 local lost = {}
 for i = 8, #ARGV, 3 do
   local id, rkey = ARGV[i], running_key(ARGV[i + 1], ARGV[i + 2])
-  if is_valid(id, rkey, ARGV[i + 2]) then prolong(id, rkey) else lost[#lost + 1] = ARGV[i + 2] end
+  if is_valid(id, rkey, ARGV[i + 2]) then renew(id, rkey) else lost[#lost + 1] = ARGV[i + 2] end
 end
 return lost

@@ -1,21 +1,21 @@
--- Put messages into the queue; one that waits there already only gets the new body.
+-- Push messages into the queue; a message that is queued already only gets the new body.
 --
--- ARGV 4 channel, 5 channel in YAML, 6 'LPUSH' (end) or 'RPUSH' (next), 7 '1' to take a claim from its holder,
+-- ARGV 4 channel, 5 channel in YAML, 6 'LPUSH' (end) or 'RPUSH' (next), 7 '1' to revoke existing claims,
 --      8.. id, id in YAML, body in YAML
--- Returns for each message 'pushed', 'queued' (it waited already) or 'running' (goes in when its holder settles it).
+-- Returns for each message 'pushed', 'queued' (was queued already) or 'running' (is queued when its claim is settled).
 
-local channel, channel_yaml, side, steal = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
+local channel, channel_yaml, side, take_over = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
 local mq = mq_key(channel)
--- What is next has no place by its age (known.lua).
-local mark = side == 'RPUSH' and {'x_next', 'true'} or {}
+-- Marks a message whose place in the queue is not its age (push_times.lua).
+local urgent_fields = side == 'RPUSH' and {'x_next', 'true'} or {}
 
 local states, pending, answers = {}, {}, {}
 
--- The running key of whoever holds the message; a status 'running' nobody stands behind does not count.
-local function holder(id, state)
+-- The running key that holds the message; nil for a status 'running' without a running key.
+local function holding_key(id, state)
   if state.status ~= 'running' or state.claim == '' then return end
-  for _, place in ipairs({channel, state.home}) do
-    local rkey = running_key(place, state.claim)
+  for _, name in ipairs({channel, state.channel}) do
+    local rkey = running_key(name, state.claim)
     if holds(rkey, id) then return rkey end
   end
 end
@@ -31,7 +31,7 @@ local function flush()
   pending = {}
 end
 
-local function advance(id)
+local function move_to_next(id)
   flush()
   redis.call('LREM', mq, -1, id)
   redis.call('RPUSH', mq, id)
@@ -40,7 +40,7 @@ end
 local function enqueue(id, id_yaml, body)
   redis.call('DEL', item_key(id), done_key(id))
   write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body,
-    unpack(mark))
+    unpack(urgent_fields))
   pending[#pending + 1] = id
 end
 
@@ -48,14 +48,14 @@ local function is_listed_as(status) return status == 'ready' or status == 'cance
 
 local function push(id, id_yaml, body, listed)
   local state = states[id]
-  local rkey = holder(id, state)
-  if rkey and not steal then
+  local rkey = holding_key(id, state)
+  if rkey and not take_over then
     refresh(id, body, 'x_repush', 'true')
     return 'running'
   end
   if is_listed_as(state.status) and listed[id] then
-    refresh(id, body, 'status', 'ready', unpack(mark))
-    if side == 'RPUSH' then advance(id) end
+    refresh(id, body, 'status', 'ready', unpack(urgent_fields))
+    if side == 'RPUSH' then move_to_next(id) end
     return 'queued'
   end
   if rkey then release(rkey) end
@@ -67,8 +67,8 @@ end
 refuse_when_full()
 local candidates = {}
 for i = 8, #ARGV, 3 do
-  local status, claim, home = scalars(ARGV[i], 'status', 'running_id', 'channel')
-  states[ARGV[i]] = {status = status, claim = claim, home = home}
+  local status, claim, old_channel = scalars(ARGV[i], 'status', 'running_id', 'channel')
+  states[ARGV[i]] = {status = status, claim = claim, channel = old_channel}
   if is_listed_as(status) then candidates[#candidates + 1] = ARGV[i] end
 end
 local listed = waiting_among(mq, candidates)

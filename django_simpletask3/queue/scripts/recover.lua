@@ -1,6 +1,6 @@
--- Settle the claims whose lease has run out.
+-- Recover the claims whose lease has expired.
 --
--- ARGV 4 how many at most, 5 reason in YAML, 6 channel to look at ('' for all),
+-- ARGV 4 maximal number, 5 reason in YAML, 6 channel ('' for all),
 --      7 JSON {"default": {"running_timeout", "action"}, "channels": {channel: the same, in part}}
 -- Returns {examined, returned, dropped, canceled, kept, cleared}.
 
@@ -13,14 +13,14 @@ local function policy(channel, name)
   return own and own[name] or policies.default[name]
 end
 
--- A stock worker has no lease, but it may still say that it is alive.
+-- A stock worker renews no lease, but it may still report itself alive.
 local function is_living_stock_worker(id, claim)
-  local ours, worker = scalars(id, 'x_claim', 'worker')
-  return ours ~= claim and redis.call('EXISTS', prefix .. ':worker:' .. worker) == 1
+  local claimed_by_us, worker = scalars(id, 'x_claim', 'worker')
+  return claimed_by_us ~= claim and redis.call('EXISTS', prefix .. ':worker:' .. worker) == 1
 end
 
--- One that was pushed again meanwhile is not dropped.
-local function overdue(id, channel, claim)
+-- Apply the channel's policy; a message that was pushed again meanwhile is queued, not dropped.
+local function apply_policy(id, channel, claim)
   if policy(channel, 'action') ~= 'drop' then return give_back(id, channel, 'LPUSH', reason) end
   if (scalars(id, 'x_repush')) == 'true' then
     requeue(id, channel, 'LPUSH')
@@ -30,14 +30,14 @@ local function overdue(id, channel, claim)
   return 'dropped'
 end
 
--- A stock client died while it ended the message.
+-- Set the expiry and the done event that a stock client did not write before it died.
 local function complete(id)
   redis.call('DEL', done_key(id))
   wake(id)
 end
 
--- The move into the running key was the last thing that happened: the message was never begun.
-local function unbegun(id, channel)
+-- Recover a message that was moved into a running key but never started.
+local function recover_unstarted(id, channel)
   if redis.call('LPOS', mq_key(channel), id) then return 'cleared' end
   if is_canceled(id) then
     finish_canceled(id)
@@ -47,13 +47,13 @@ local function unbegun(id, channel)
   return 'returned'
 end
 
-local function judge(id, channel, claim)
+local function recover_message(id, channel, claim)
   local status, holder = scalars(id, 'status', 'running_id')
   if status == 'running' and holder == claim then
     if is_living_stock_worker(id, claim) then return 'kept' end
-    return overdue(id, channel, claim)
+    return apply_policy(id, channel, claim)
   end
-  if status == '' or status == 'ready' or status == 'canceling' then return unbegun(id, channel) end
+  if status == '' or status == 'ready' or status == 'canceling' then return recover_unstarted(id, channel) end
   if is_final(status) and redis.call('TTL', item_key(id)) == -1 then complete(id) end
   return 'cleared'
 end
@@ -62,7 +62,7 @@ local function recover(rkey, channel, claim)
   local ids, kept = redis.call('LRANGE', rkey, 0, -1), false
   if #ids == 0 then counts.cleared = counts.cleared + 1 end
   for _, id in ipairs(ids) do
-    local outcome = judge(id, channel, claim)
+    local outcome = recover_message(id, channel, claim)
     counts[outcome] = counts[outcome] + 1
     kept = kept or outcome == 'kept'
   end

@@ -1,11 +1,11 @@
--- End messages: acknowledged ('done') or dropped ('drop').
+-- Finish messages: acknowledge ('done') or drop ('drop') them.
 --
 -- ARGV 4 'done' or 'drop', 5 result in YAML, 6 an entry for the list of dead letters or '', 7.. id, channel, claim
--- Returns for each message 1 if this claim has ended it, now or before; 0 if the claim is no longer valid.
+-- Returns for each message 1 if this claim has finished it, now or earlier; 0 if the claim is no longer valid.
 
 local outcome, result, letter = ARGV[4], ARGV[5], ARGV[6]
 
-local function remember(channel)
+local function add_dead_letter(channel)
   local dead = prefix .. ':x:dead:' .. channel
   redis.call('LPUSH', dead, letter)
   redis.call('LTRIM', dead, 0, 9999)
@@ -13,39 +13,39 @@ end
 
 local released = {}
 
--- The claim is still good: the message ends, unless it was pushed again meanwhile.
-local function conclude(id, channel, claim, rkey, is_repushed)
+-- Finish a message whose claim is valid; a message that was pushed again meanwhile is queued instead.
+local function finish_or_requeue(id, channel, claim, rkey, is_repushed)
   if not is_repushed then return finish(id, rkey, outcome, result, 'x_', mark_of(claim)) end
   redis.call('DEL', rkey)
   requeue(id, channel, 'LPUSH')
   redis.call('HSET', item_key(id), 'x_settled', outcome .. ' ' .. claim)
 end
 
-local function close(id, channel, claim)
+local function settle(id, channel, claim)
   local status, holder, settled, mark, repush =
     scalars(id, 'status', 'running_id', 'x_settled', 'x_', 'x_repush')
   if settled == outcome .. ' ' .. claim then return 1 end
-  -- What a stock client has ended, or a node of an earlier version, still names its claim.
+  -- A message that a stock client or an earlier version finished still has its running_id.
   if status == outcome and (mark == mark_of(claim) or holder == claim) then return 1 end
   local rkey = running_key(channel, claim)
   local is_bodiless = status == '' and holds(rkey, id)
   released[#released + 1] = rkey
   if status == 'running' and holder == claim then
-    conclude(id, channel, claim, rkey, repush == 'true')
+    finish_or_requeue(id, channel, claim, rkey, repush == 'true')
   else
     redis.call('DEL', rkey)
     if not is_bodiless then return 0 end
     redis.call('DEL', done_key(id))
-    wake(id)  -- the body expired or was evicted meanwhile
+    wake(id)  -- the body expired or was evicted
   end
-  if letter ~= '' then remember(channel) end
+  if letter ~= '' then add_dead_letter(channel) end
   return 1
 end
 
 -- The first write is a DEL, which a full server allows.
 local answers = {}
 for i = 7, #ARGV, 3 do
-  answers[#answers + 1] = close(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  answers[#answers + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
 if #released > 0 then redis.call('ZREM', leases, unpack(released)) end
 return answers

@@ -1,16 +1,16 @@
--- Ask which messages nobody holds by a valid claim.
+-- List messages without a valid claim.
 --
 -- ARGV 4 channel, 5.. ids
--- Returns those ids. A claim of a stock client counts as valid until it was adopted and its time is over.
+-- Returns their ids. The claim of a stock client is valid until it was adopted and that lease has expired.
 
--- What a blocking move has taken out of the queue and whoever waited has not begun yet.
+-- Messages that a blocking move took from the queue and that the waiting worker has not started yet.
 local moved
 local function is_moved(id)
   if not moved then
     moved = {}
     for _, rkey in ipairs(redis.call('HKEYS', waits)) do
       local deadline = redis.call('ZSCORE', leases, rkey)
-      if not deadline then redis.call('HDEL', waits, rkey) end  -- left behind by a death
+      if not deadline then redis.call('HDEL', waits, rkey) end  -- left by a dead worker
       local taken = redis.call('LINDEX', rkey, 0)
       if taken and deadline and tonumber(deadline) > tonumber(now) then moved[taken] = true end
     end
@@ -27,8 +27,8 @@ local function is_held(id)
   return not deadline or tonumber(deadline) > tonumber(now)
 end
 
-local free = {}
+local unclaimed = {}
 for i = 5, #ARGV do
-  if not is_held(ARGV[i]) then free[#free + 1] = ARGV[i] end
+  if not is_held(ARGV[i]) then unclaimed[#unclaimed + 1] = ARGV[i] end
 end
-return free
+return unclaimed

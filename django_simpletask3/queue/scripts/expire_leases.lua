@@ -1,7 +1,7 @@
--- End the leases of everything that some workers hold or wait for: they are known to be dead.
+-- End the leases of all claims and waits of workers that are known to be dead.
 --
 -- ARGV 4.. workers
--- Returns how many claims that were.
+-- Returns the number of leases ended.
 
 local dead = {}
 for i = 4, #ARGV do dead[ARGV[i]] = true end

@@ -1,4 +1,4 @@
--- Forget a worker that ends in good order.
+-- Remove a worker that stops.
 --
 -- ARGV 4 worker
 

@@ -1,15 +1,15 @@
--- Take messages out of the queue, or from whoever holds them.
+-- Cancel messages: remove them from the queue and revoke their claims.
 --
 -- ARGV 4 channel, 5.. ids
--- Returns how many were withdrawn; a finished one stays as it is.
+-- Returns the number canceled; a finished message does not change.
 --
--- In a queue so deep that searching it would hold up the server the entry stays: a claim passes over it.
+-- If the queue is so long that a search would block the server, the entry stays and a claim skips it.
 
 local channel = ARGV[4]
 local mq = mq_key(channel)
 local is_shallow = redis.call('LLEN', mq) * (#ARGV - 4) <= 1000000
 
-local function withdraw(id)
+local function cancel(id)
   local status, claim = scalars(id, 'status', 'running_id')
   if is_shallow then redis.call('LREM', mq, 0, id) end
   if claim ~= '' then release(running_key(channel, claim)) end
@@ -19,6 +19,6 @@ local function withdraw(id)
 end
 
 allow_when_full()
-local withdrawn = 0
-for i = 5, #ARGV do withdrawn = withdrawn + withdraw(ARGV[i]) end
-return withdrawn
+local canceled = 0
+for i = 5, #ARGV do canceled = canceled + cancel(ARGV[i]) end
+return canceled

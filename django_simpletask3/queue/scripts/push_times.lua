@@ -1,0 +1,18 @@
+-- Read when messages were pushed.
+--
+-- ARGV 4.. ids
+-- Returns for each message the time of its push, in seconds as text, if it should be in the queue; else 1, or 0 if
+-- Redis does not know it. The place of an urgent message, or one with a push time in the future, is not its age: 1.
+
+local function push_time(id)
+  local status, add_time, urgent = scalars(id, 'status', 'add_time', 'x_next')
+  local time = tonumber(add_time)
+  if (status == 'ready' or status == 'canceling') and urgent == '' and time and time <= tonumber(now) then
+    return string.format('%.6f', time)
+  end
+  return redis.call('EXISTS', item_key(id))
+end
+
+local answers = {}
+for i = 4, #ARGV do answers[#answers + 1] = push_time(ARGV[i]) end
+return answers
