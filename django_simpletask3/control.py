@@ -1,4 +1,4 @@
-"""What operators ask of workers: to leave a queue alone for a while, or to stop."""
+"""Operator commands: pause and resume the queue of a task model, stop a worker's node."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PAUSE = "pause"
 STOP = "stop"
 
 _MAX_LENGTH = 255
-#: After which a worker that does not report will not any more, Redis or not.
+#: A worker that has not reported for this long is gone, even if Redis was unreachable meanwhile.
 _STALE_AFTER = timedelta(days=1)
 
 
 class OperatorCommand(models.Model):
-    """One thing that workers are asked, until it is taken back or done.
+    """A command to workers that is in force until an operator revokes it or a worker executes it.
 
-    In a table and not in Redis: a queue that was paused stays so whatever becomes of Redis.
+    It is kept in the database, not in Redis: a paused queue stays paused if Redis loses its data.
     """
 
     id = models.BigAutoField(primary_key=True)
     action = models.CharField(_("action"), max_length=32)
-    #: A task model's label, or a worker's name.
+    #: The label of a task model (pause) or the name of a worker (stop).
     target = models.CharField(_("target"), max_length=255)
     time = models.DateTimeField(_("time"), default=timezone.now)
     actor = models.CharField(_("actor"), max_length=255, blank=True)
@@ -49,7 +49,7 @@ class OperatorCommand(models.Model):
 
 
 class Dashboard(OperatorCommand):
-    """The admin's page of queues and workers; who may change it gives instructions."""
+    """The admin's page of queues and workers; its change permission allows to give commands."""
 
     class Meta:
         app_label = "django_simpletask3"
@@ -60,33 +60,39 @@ class Dashboard(OperatorCommand):
 
 
 def pause(model: type[TaskRow], reason: str = "") -> bool:
-    """Let no worker start tasks of ``model`` until ``resume()``; whether it was not paused before.
+    """Stop the start of tasks of ``model`` on all workers until ``resume()``.
 
-    Each worker obeys within five seconds; what is running goes on. Tasks are saved and queued as
-    ever.
+    Each worker follows within five seconds. Running tasks continue; new tasks are saved and pushed
+    as usual. The command records the actor of the current context, and its reason if ``reason`` is
+    empty (both cut to 255 characters). Returns False, and keeps that command, if the queue is
+    paused already. Raises the database's errors.
     """
     return _issue(PAUSE, model._meta.label, reason)
 
 
 def resume(model: type[TaskRow]) -> bool:
-    """Let workers start tasks of ``model`` again; whether it was paused."""
+    """Let workers start tasks of ``model`` again, within five seconds; False if not paused."""
     return _revoke(PAUSE, model._meta.label)
 
 
 def stop(worker: str, reason: str = "") -> bool:
-    """Ask the node of ``worker`` to stop in its own time, as SIGTERM does; False if it is asked."""
+    """Stop the node of ``worker`` gracefully, as SIGTERM does.
+
+    The command waits until the worker reads it: within five seconds if the worker is running.
+    Returns False if the command was given already. Raises the database's errors.
+    """
     return _issue(STOP, worker, reason)
 
 
 def acknowledge_stop(worker: str) -> bool:
-    """``worker`` has heard that it is to stop; whether it was asked to."""
+    """Delete the stop command of ``worker``, which follows it; False if there is none."""
     return _revoke(STOP, worker)
 
 
 def delete_stale_stops(living_workers: Collection[str]) -> int:
-    """Take back what workers were asked long ago that are not among the ``known``; how many.
+    """Delete stop commands older than a day to other workers; returns the number deleted.
 
-    They are gone: who lives reports, and hears of it within seconds.
+    Those workers are gone: a living worker reports, and follows a command within seconds.
     """
     stale = _rows().filter(action=STOP, time__lt=timezone.now() - _STALE_AFTER)
     deleted, _by_model = stale.exclude(target__in=list(living_workers)).delete()
@@ -94,17 +100,17 @@ def delete_stale_stops(living_workers: Collection[str]) -> int:
 
 
 def current_commands() -> list[OperatorCommand]:
-    """All instructions that hold now, oldest first. One query."""
+    """The commands in force, oldest first. One query."""
     return list(_rows().order_by("pk"))
 
 
 def command_database() -> str:
-    """The database that holds instructions."""
+    """The alias of the database that stores commands."""
     return router.db_for_write(OperatorCommand)
 
 
 def command_times(using: str) -> Any:
-    """When each instruction that holds now was given, oldest first: a query, not yet asked."""
+    """The times of the commands in force, oldest first, as an unevaluated queryset."""
     return models.QuerySet(OperatorCommand, using=using).order_by("pk").values_list("time")
 
 

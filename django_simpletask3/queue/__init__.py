@@ -1,4 +1,4 @@
-"""SimQ on Redis: the doorbells of the tasks."""
+"""SimQ on Redis: the messages that make workers start tasks."""
 
 from __future__ import annotations
 

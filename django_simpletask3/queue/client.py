@@ -13,7 +13,7 @@ from .simqcore_api import Queue
 
 
 class _Slot:
-    """Where the process's queue is kept; a forked child starts with an empty one."""
+    """Holds the process's queue; a forked child starts with an empty slot."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -24,9 +24,9 @@ _slot = _Slot()
 
 
 def get_queue() -> Queue:
-    """The process's queue, made when it is first asked for; nothing is connected by asking.
+    """Return the process's queue, created on first use; connects to Redis only when it is used.
 
-    Raises InvalidSetting if a setting cannot be used.
+    Raises InvalidSetting if a setting is invalid.
     """
     with _slot.lock:
         if _slot.queue is None:

@@ -1,4 +1,4 @@
-"""The connections to one Redis: where it is, and how long to wait for it."""
+"""Connections to one Redis server, and their timeouts in seconds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .urls import Address, parse, redact
 
 CONNECT_SECONDS = 0.5
 READ_SECONDS = 1.5
-#: How long a blocking read outlasts the wait that it asked for.
+#: The socket timeout of a blocking command is this much longer than its wait.
 MARGIN_SECONDS = 2.0
-#: The waits there are connections for; a longer one is made of several.
+#: The waits that have a client of their own; a longer wait is several blocking commands.
 WAITS = (1.0, 5.0, 10.0, 30.0)
 SHORTEST_WAIT = 0.01
-#: What Redis says to a command whose wait was ended by ``wake``.
+#: The error of Redis for a blocking command that ``wake`` ended.
 UNBLOCK_ERROR = "via CLIENT UNBLOCK"
 
 _FORCED_OPTIONS = (
@@ -34,7 +34,7 @@ _FORCED_OPTIONS = (
 
 
 class EmbeddedConnection(redis.UnixDomainSocketConnection):
-    """A connection to a server in a folder; connecting starts the server if it does not run."""
+    """A connection to the server of a folder; connecting starts the server if necessary."""
 
     def __init__(self, folder: str = "", **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ class EmbeddedConnection(redis.UnixDomainSocketConnection):
             return super()._connect()  # type: ignore[no-untyped-call]
 
 
-_KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+_CONNECTION_CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "redis": (redis.Connection, {"socket_keepalive": True}),
     "rediss": (redis.SSLConnection, {"socket_keepalive": True}),
     "unix": (redis.UnixDomainSocketConnection, {}),
@@ -59,11 +59,11 @@ _KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 class Endpoint:
-    """One Redis, named by a URL; clients are made when they are first asked for.
+    """One Redis server given by a URL; clients are created on first use.
 
-    Every client makes exactly one attempt (what may be tried again is known one level up) and has
-    its own time limits, so that all versions of redis-py behave alike: half a second to connect,
-    1.5 s for an answer. (Clients are ``Any``: redis-py's types differ from version to version.)
+    Every client makes exactly one attempt (``Transport`` decides which commands are repeated) and
+    sets its own timeouts, so that all versions of redis-py behave alike: 0.5 s to connect, 1.5 s
+    for a reply. (Clients are ``Any``: redis-py's types differ from version to version.)
     """
 
     def __init__(self, url: str) -> None:
@@ -72,7 +72,7 @@ class Endpoint:
         self._clients: dict[float, Any] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        # Blocked connections are found by this name when they are to be woken.
+        # ``wake`` finds the blocked connections of this process by this name.
         self._name = f"simpletask3-{uuid.uuid4().hex}"
 
     def __repr__(self) -> str:
@@ -80,17 +80,17 @@ class Endpoint:
 
     @property
     def client(self) -> Any:
-        """The client for everything that answers at once."""
+        """The client for commands that do not block."""
         return self._client(READ_SECONDS)
 
     def blocking_client(self, seconds: float) -> tuple[Any, float]:
-        """A client for a blocking command, and how long that may block: at most ``seconds``."""
-        longest = next((wait for wait in WAITS if wait >= seconds), WAITS[-1])
-        wait = min(longest, seconds) if seconds >= SHORTEST_WAIT else 0.0
-        return self._client(longest + MARGIN_SECONDS), wait
+        """A client for a blocking command, and the seconds it may block: at most ``seconds``."""
+        longest_wait = next((wait for wait in WAITS if wait >= seconds), WAITS[-1])
+        wait = min(longest_wait, seconds) if seconds >= SHORTEST_WAIT else 0.0
+        return self._client(longest_wait + MARGIN_SECONDS), wait
 
     def wake(self) -> None:
-        """End this process's blocking commands with an error that says WOKEN."""
+        """End this process's blocking commands with the error UNBLOCK_ERROR."""
         for client in self.client.client_list(_type="normal"):
             if client["name"] == self._name and "b" in client["flags"]:
                 self.client.client_unblock(int(client["id"]), error=True)
@@ -98,8 +98,8 @@ class Endpoint:
     def close(self) -> None:
         """Close every idle connection; the next use opens new ones.
 
-        One that is in use is closed when its command is done: redis-py answers whoever reads from a
-        connection that another thread closes with any error but its own
+        Connections in use stay open until their command is done: a thread that reads from a
+        connection closed by another thread gets errors that are not redis-py's own
         (test_closing_spares_a_command_of_another_thread).
         """
         with self._lock:
@@ -125,12 +125,12 @@ class Endpoint:
 
             folder = embedded.folder_of(self.address.folder)
             options |= {"folder": str(folder), "path": str(embedded.socket_of(folder))}
-        kind, defaults = _KINDS[self.address.scheme]
-        pool = redis.ConnectionPool(connection_class=kind, **(defaults | options))
+        connection_class, defaults = _CONNECTION_CLASSES[self.address.scheme]
+        pool = redis.ConnectionPool(connection_class=connection_class, **(defaults | options))
         return redis.Redis(connection_pool=pool)
 
     def _options(self, read_seconds: float) -> dict[str, Any]:
-        own = {
+        url_options = {
             name: value
             for name, value in self.address.options.items()
             if name not in _FORCED_OPTIONS
@@ -139,16 +139,16 @@ class Endpoint:
         forced: dict[str, Any] = {"socket_timeout": read_seconds, "retry": Retry(NoBackoff(), 0)}
         if read_seconds > READ_SECONDS:
             forced["client_name"] = self._name
-        return defaults | own | forced
+        return defaults | url_options | forced
 
     def _master(self, options: dict[str, Any]) -> Any:
-        limits = {
+        timeouts = {
             "socket_timeout": CONNECT_SECONDS,
             "socket_connect_timeout": CONNECT_SECONDS,
             "retry": Retry(NoBackoff(), 0),
         }
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             self.address.sentinels,
-            sentinel_kwargs=limits | (self.address.sentinel_options or {}),
+            sentinel_kwargs=timeouts | (self.address.sentinel_options or {}),
         )
         return sentinel.master_for(self.address.service, **({"socket_keepalive": True} | options))

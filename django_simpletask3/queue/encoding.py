@@ -1,4 +1,4 @@
-"""Values in YAML that a stock client reads, written the way JSON is."""
+"""Encode values as JSON-like YAML that a stock client can read, and decode YAML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.utils.functional import Promise
 MAX_DEPTH = 100
 MAX_READ_DEPTH = 300
 
-_MAX_SIMPLE_KEY = 1000  # YAML reads no longer key without a "?" in front of it
+_MAX_SIMPLE_KEY = 1000  # a longer key needs a "?" in front of it in YAML
 _UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -35,20 +35,21 @@ _encode_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Undecodable(ValueError):
-    """The text is no YAML, or describes something else than plain values."""
+    """The text is not valid YAML, or contains other than plain values."""
 
 
 def dumps(value: Any) -> str:
-    """``value`` as text from which ``yaml.safe_load`` makes the same value again.
+    """Encode ``value`` so that ``yaml.safe_load`` returns an equal value.
 
-    A tuple becomes a list; UUID, Decimal and lazy texts become texts. Raises TypeError for a value
-    that has no plain form, ValueError for one nested more than 100 levels deep (or in itself).
+    A tuple becomes a list; UUID, Decimal and lazy strings become strings. Raises TypeError for a
+    value that has no plain form, ValueError if it is nested more than 100 levels deep (or in
+    itself).
     """
     return _dumps_json(value) or _dumps(value, 0)
 
 
 def _dumps_json(value: Any) -> str | None:
-    """As JSON writes it, which YAML reads as well: texts and numbers, and dicts of them."""
+    """Encode a string, an integer or a dict of them as JSON, which is YAML as well; else None."""
     parts = value.items() if type(value) is dict else [("", value)]
     for key, item in parts:
         if type(key) is not str or len(key) > _SHORT_KEY:
@@ -67,8 +68,8 @@ def _dumps(value: Any, depth: int) -> str:
 
 
 def _writer_for(value: Any) -> Callable[[Any, int], str]:
-    for kind, write in _WRITERS.items():
-        if isinstance(value, kind):
+    for value_type, write in _WRITERS.items():
+        if isinstance(value, value_type):
             return write
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     raise TypeError(f"a message cannot carry {name}: use plain values, texts, lists and dicts")
@@ -80,13 +81,13 @@ def _float(value: float, _: int) -> str:
     if math.isinf(value):
         return ".inf" if value > 0 else "-.inf"
     text = float.__repr__(value)
-    # YAML 1.1 takes 1e+22 for a text: the mantissa needs a dot.
+    # YAML 1.1 reads 1e+22 as a string: the mantissa needs a dot.
     return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def _text(value: Any, _: int) -> str:
     text = json.dumps(str(value), ensure_ascii=False)
-    return _UNREADABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNREADABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _list(value: Any, depth: int) -> str:
@@ -142,9 +143,9 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
 
 
 def loads(raw: bytes | str) -> Any:
-    """The value that a YAML text describes, as ``yaml.safe_load`` has it.
+    """Decode a YAML text to the value that ``yaml.safe_load`` returns.
 
-    Raises Undecodable, a ValueError, if the text is broken or asks for more than plain values.
+    Raises Undecodable, a ValueError, if the text is invalid or contains other than plain values.
     """
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     try:
@@ -154,7 +155,7 @@ def loads(raw: bytes | str) -> Any:
 
 
 def _loads_simple(text: bytes) -> Any:
-    """Read the forms that nearly all values have; ValueError for any other."""
+    """Decode the most frequent forms without a YAML parser; raises ValueError for others."""
     if text in _WORDS:
         return _WORDS[text]
     if text in _STATUSES or _UUID.match(text):
@@ -163,20 +164,20 @@ def _loads_simple(text: bytes) -> Any:
         return int(text)
     if _FLOAT.match(text):
         return float(text)
-    # JSON makes one character of two surrogates that meet, YAML does not.
+    # JSON joins two adjacent surrogates to one character, YAML does not.
     if text[:1] in b'"[{' and not _SURROGATE.search(text):
         return _JSON.decode(text.decode())
-    raise ValueError("not one of the quick forms")
+    raise ValueError("not a simple form")
 
 
 def _number(text: str) -> float:
     if not _FLOAT.match(text.encode()):
-        raise ValueError(f"{text} is a text in YAML")
+        raise ValueError(f"{text} is a string in YAML")
     return float(text)
 
 
 def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is a text in YAML")
+    raise ValueError(f"{text} is a string in YAML")
 
 
 _JSON = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
@@ -185,21 +186,21 @@ _JSON = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
 def _loads_yaml(text: bytes) -> Any:
     try:
         if _nesting(text) > MAX_READ_DEPTH:
-            _refuse_deeper_than(MAX_READ_DEPTH, text)
-        # libyaml refuses lone surrogates, which PyYAML writes and reads.
+            _reject_deeper_than(MAX_READ_DEPTH, text)
+        # libyaml rejects lone surrogates, which PyYAML writes and reads.
         loader = yaml.SafeLoader if _SURROGATE.search(text) else _FAST_LOADER
         return yaml.load(text, Loader=loader)  # noqa: S506 - both loaders are the safe ones
-    except Exception as problem:  # anything: of a bad date, a bad number
+    except Exception as problem:  # of any class: a bad date, a bad number
         raise Undecodable(f"not a plain YAML value: {text[:80]!r}") from problem
 
 
 def _nesting(text: bytes) -> int:
-    """No text is nested deeper than this, but most are not nested that deep."""
+    """An upper bound of the nesting depth, cheap to compute."""
     return sum(text.count(mark) for mark in (b"[", b"{", b"- ", b"-\n", b": ", b":\n", b"? "))
 
 
-def _refuse_deeper_than(limit: int, text: bytes) -> None:
-    # The loader with libyaml recurses in C: a deep text would end the process, not raise.
+def _reject_deeper_than(limit: int, text: bytes) -> None:
+    # The loader of libyaml recurses in C: a deeply nested text would crash the process.
     depth = 0
     for event in yaml.parse(text, Loader=_FAST_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)

@@ -1,4 +1,4 @@
-"""Keeping the queue in order: what died in between is found, counted and put back."""
+"""Queue maintenance: recover expired claims, adopt foreign ones, inspect channels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .transport import Transport, batches
 
 _PAGE_SIZE = 5000
 _OVERLAP = 1000
-_SAMPLES = 10  # of a page: some may have come back, and be older than their neighbors
-_CLOCK_SECONDS = 60.0  # seconds after which Redis is asked for the time again
+_SAMPLES = 10  # messages per page: some were returned, and are older than their neighbors
+_CLOCK_SECONDS = 60.0  # how long a measured clock offset is used
 _OLDEST_SERVER = (6, 2)
 _GLOB = re.compile(r"([\[\]*?\\^-])")
 
 
 class RecoveryCounts(TypedDict):
-    """What ``recover`` did with the claims whose lease had run out."""
+    """The number of expired claims per outcome of ``recover``."""
 
     returned: int
     dropped: int
@@ -31,9 +31,9 @@ class RecoveryCounts(TypedDict):
 
 
 class QueueMaintenance(Transport):
-    """Recovery, adoption, and questions about whole channels."""
+    """Recovery, adoption, cancellation, and queries about whole channels."""
 
-    #: By how much the clock of Redis is ahead of ours that is never set, and how long that holds.
+    #: The time of Redis minus ``time.monotonic()``, and until when (Redis time) it is used.
     _clock_offset = 0.0
     _clock_valid_until = -math.inf
 
@@ -45,10 +45,11 @@ class QueueMaintenance(Transport):
         reason: str = "lease expired",
         policies: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> RecoveryCounts:
-        """Settle up to ``limit`` claims whose lease has run out, by their channel's policy.
+        """Recover up to ``limit`` claims whose lease has expired, by their channel's policy.
 
-        'returned' to the queue, 'dropped', 'canceled' (somebody had asked for it), 'kept' (a stock
-        worker that reports itself alive), 'cleared' (nothing was left to settle).
+        Counts claims 'returned' to the queue, 'dropped', 'canceled' (a cancellation was requested),
+        'kept' (held by a stock worker that reports itself alive) and 'cleared' (no message needed
+        recovery). ``channel`` restricts the recovery to one channel.
         """
         args = (limit, dumps(reason), channel, self._policies(policies))
         _, *counts = self.run("recover", *args)
@@ -58,9 +59,9 @@ class QueueMaintenance(Transport):
         )
 
     def seconds_to_next_expiry(self) -> float:
-        """Seconds until the first lease ends: 0.0 if one has ended, infinity if none stands.
+        """Seconds until the first lease expires: 0.0 if one has expired, infinity without leases.
 
-        One plain command; once a minute a script, which tells what time it is.
+        One plain command; once a minute a script, which also returns the time of Redis.
         """
         now = time.monotonic() + self._clock_offset
         if now >= self._clock_valid_until:
@@ -74,77 +75,81 @@ class QueueMaintenance(Transport):
         return max(0.0, end - now)
 
     def adopt(self, *, count: int = 1000) -> int:
-        """Give the claims of stock clients a lease of their running timeout; how many were new.
+        """Add leases to the claims of stock clients; returns the number of leases added.
 
-        Looks through all keys of the database, ``count`` at a time: an affair of minutes, not of
-        seconds. From then on ``recover`` finds those claims, and what their clients left behind.
+        A lease lasts the channel's running timeout; ``recover`` then handles the claim. Scans all
+        keys of the Redis database, ``count`` at a time, which can take minutes.
         """
         policies = self._policies(None)
         pages = batches(self._running_keys(count=count))
         return sum(self.run("adopt", policies, *page) for page in pages)
 
     def expire_leases(self, workers: Iterable[str]) -> int:
-        """End the leases of what ``workers`` hold, who are known to be dead; how many claims.
+        """End the leases of workers that are known to be dead; returns the number of claims.
 
-        ``recover`` then finds them at once.
+        The next ``recover`` finds these claims.
         """
         names = list(workers)
         return int(self.run("expire_leases", *names)) if names else 0
 
     def wake(self) -> None:
-        """Let every ``claim`` of this process that waits for a message end its wait now."""
+        """End the wait of every blocking ``claim`` of this process now."""
         with self.translate_errors():
             self.endpoint.wake()
 
     def has_lost_data(self) -> bool:
-        """Whether Redis knows nothing of ``mark``: it was never called, or all is forgotten.
+        """Whether the marker is missing: Redis was flushed, restarted empty, or replaced.
 
-        A server that was restarted empty, flushed, or replaced by an empty one is found so.
+        Also True if ``write_marker`` was never called.
         """
         return not self.ask(lambda: self.db.exists(self.get_marker_key()))
 
     def write_marker(self) -> None:
-        """Set the mark by which a Redis that remembers is known."""
+        """Write the marker, by which ``has_lost_data`` recognises a Redis that kept its data."""
         self.ask(lambda: self.db.set(self.get_marker_key(), time.time()))
 
     def missing(self, channel: str, ids: Collection[str]) -> list[str]:
-        """Which of ``ids`` neither wait in the channel nor are held under a valid lease.
+        """The messages of ``ids`` that are neither queued in the channel nor claimed.
 
-        Those that Redis knows nothing of cost no look at the queue; for the others it is read from
-        the end that is taken from next, in pages. What was pushed after those of the first page
-        has its turn later: it is taken to wait, as it is not late yet. The rest is looked for
-        until it is found. A message that moves meanwhile may be reported although it is there;
-        pushing it again is harmless.
+        Messages unknown to Redis need no read of the queue. For the others the queue is read in
+        pages, from the end that is claimed next. Messages pushed after those of the first page are
+        assumed to be queued, as it is not their turn yet; the rest is searched for until found. A
+        message that moves meanwhile may be returned although it is queued; pushing it again is
+        harmless.
         """
         push_times: dict[bytes, float] = {}
-        for batch in batches(name.encode() for name in ids):
+        for batch in batches(message_id.encode() for message_id in ids):
             answers = self.run("push_times", *batch)
             push_times |= {
-                n: _push_time(answer) for n, answer in zip(batch, answers, strict=True) if answer
+                key: _push_time(answer)
+                for key, answer in zip(batch, answers, strict=True)
+                if answer
             }
         unclaimed: set[bytes] = set()
         for batch in batches(self._ids_not_queued(channel, push_times)):
             unclaimed.update(self.run("unclaimed", channel, *batch))
         return [
-            name for name in ids if (key := name.encode()) not in push_times or key in unclaimed
+            message_id
+            for message_id in ids
+            if (key := message_id.encode()) not in push_times or key in unclaimed
         ]
 
     def cancel_many(self, channel: str, ids: Iterable[str]) -> None:
-        """Cancel messages in whatever state: out of the queue, or out of their holder's hands."""
+        """Cancel unfinished messages: remove them from the queue and revoke their claims."""
         for batch in batches(ids):
             self.run("cancel_many", channel, *batch, tries=1)
 
     def waiting(self, channel: str) -> int:
-        """How many messages wait in the channel."""
+        """The number of queued messages of the channel."""
         key = self.get_mq_key(channel)
         return int(self.ask(lambda: self.db.llen(key)))
 
     def running(self, channel: str) -> int:
-        """How many messages of the channel are held (by a stock client: once they are adopted)."""
+        """The number of claimed messages of the channel (of a stock client: once adopted)."""
         return int(self.run("running", channel))
 
     def dead_letter_count(self, channel: str) -> int:
-        """How many dead letters the channel has."""
+        """The number of dead letters of the channel."""
         key = self.get_dead_key(channel)
         return int(self.ask(lambda: self.db.llen(key)))
 
@@ -154,7 +159,7 @@ class QueueMaintenance(Transport):
         return str(info.get("redis_version", ""))
 
     def check_server(self) -> list[str]:
-        """What about the Redis server endangers messages, one sentence each."""
+        """Check version and settings of the Redis server; returns one warning per risk."""
         info: dict[str, Any] = self.ask(self.db.info)
         version = str(info.get("redis_version", "0"))
         policy = info.get("maxmemory_policy", "noeviction")
@@ -174,12 +179,12 @@ class QueueMaintenance(Transport):
         return warnings
 
     def get_running_keys(self, channel: str | None = None) -> set[str]:
-        """Every running key, of one channel if it is given."""
+        """All running keys, or those of one channel. Scans the Redis database."""
         keys = self._running_keys()
         return {key for key in keys if channel is None or self._channel_of(key) == channel}
 
     def get_id_from_running_key(self, rkey: str) -> str | None:
-        """The id of the message that is held under a running key."""
+        """The id of the message in a running key; None if the key is empty."""
         ids = self.ask(lambda: self.db.lrange(rkey, 0, 0))
         return ids[0].decode(errors="surrogateescape") if ids else None
 
@@ -200,7 +205,7 @@ class QueueMaintenance(Transport):
         return page
 
     def _ids_not_queued(self, channel: str, push_times: Mapping[bytes, float]) -> list[bytes]:
-        """The messages that the queue should have come to by now, and has not got."""
+        """The messages that should have been claimed or found in the queue by now."""
         key, remaining, end = self.get_mq_key(channel), dict(push_times), -1
         while remaining:
             page = self._range(key, end - _PAGE_SIZE + 1, end)
@@ -215,12 +220,12 @@ class QueueMaintenance(Transport):
                     for name, push_time in remaining.items()
                     if push_time <= newest_time
                 }
-            # What is taken meanwhile lets the rest move towards the end: the pages overlap.
+            # Claims shift the rest of the queue towards the end meanwhile: the pages overlap.
             end -= _PAGE_SIZE - _OVERLAP
         return list(remaining)
 
     def _newest_push_time(self, page: list[bytes]) -> float:
-        """When the newest of some messages of ``page`` was pushed; infinity if that is unknown."""
+        """The newest push time in a sample of ``page``; infinity if unknown."""
         answers = self.run("push_times", *page[:: _PAGE_SIZE // _SAMPLES])
         newest = max(map(_push_time, answers))
         return newest if newest > -math.inf else math.inf
@@ -228,15 +233,15 @@ class QueueMaintenance(Transport):
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
         return self.ask(lambda: self.db.lrange(key, start, end))
 
-    def _policies(self, own: Mapping[str, Mapping[str, Any]] | None) -> str:
+    def _policies(self, policies: Mapping[str, Mapping[str, Any]] | None) -> str:
         default = {
             "running_timeout": self.running_timeout,
             "action": self.default_running_timeout_action,
         }
-        channels = own or self.running_timeout_handler_policies
+        channels = policies or self.running_timeout_handler_policies
         return json.dumps({"default": default, "channels": channels})
 
 
 def _push_time(answer: bytes | int) -> float:
-    """When a message was pushed, as the script ``push_times`` answers; long ago if it does not say."""
+    """The push time in a reply of the script ``push_times``; minus infinity if unknown."""
     return float(answer) if isinstance(answer, bytes) else -math.inf

@@ -1,4 +1,4 @@
-"""A message as a worker gets it."""
+"""A claimed message."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ UNDECODABLE = "undecodable"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One claimed message; ``running_id`` is the claim, which every later word about it carries.
+    """One claimed message; ``running_id`` identifies the claim in every later operation on it.
 
-    Two are equal, and hash alike, if they are the same claim of the same message.
+    Two messages are equal, and hash alike, if they are the same claim of the same message.
     """
 
     id: str
@@ -28,7 +28,7 @@ class Message:
 
     @property
     def as_dict(self) -> dict[str, Any]:
-        """The message in the form that ``simqcore`` gives it."""
+        """The message as the dict that ``simqcore`` returns."""
         return {
             "id": self.id,
             "channel": self.channel,
@@ -41,19 +41,19 @@ class Message:
 
     @property
     def script_arguments(self) -> tuple[bytes, str, str]:
-        """What a script needs to find the message and to check the claim."""
+        """The arguments by which a script finds the message and checks the claim."""
         return self.id.encode(errors="surrogateescape"), self.channel, self.running_id
 
 
 def build_message(channel: str, worker: str, row: list[Any]) -> Message:
-    """The message in one row of what the claim script answered.
+    """Build the message from one row of the claim script's reply.
 
-    A body that is gone or cannot be read is told by ``problem``; it stops no other message.
+    A missing or unreadable body sets ``problem``; it does not stop other messages.
     """
-    name, token, body, attempt = row
+    message_id, token, body, attempt = row
     data, problem = _decode_body(body)
     return Message(
-        id=name.decode(errors="surrogateescape"),
+        id=message_id.decode(errors="surrogateescape"),
         channel=channel,
         running_id=token.decode(),
         data=data,

@@ -1,4 +1,4 @@
-"""Messages on their way, many at a time: into the queue, to a worker, and to their end."""
+"""Push, claim, acknowledge, return and drop messages in batches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .encoding import dumps
 from .messages import Message, build_message
 from .transport import BATCH_SIZE, Transport, batches, flatten
 
-#: How long an announced wait outlasts the wait itself, for slow connections.
+#: A registered wait expires this many seconds after the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
-_MIN_GRACE_SECONDS = 4.0  # of it, at the beginning of a further wait
+_MIN_GRACE_SECONDS = 4.0  # what must be left of it when a registration is reused
 
 _PUSH_LAST = "LPUSH"
 _PUSH_NEXT = "RPUSH"
@@ -29,10 +29,10 @@ _PUSH_NEXT = "RPUSH"
 
 @dataclass(slots=True)
 class Waiter:
-    """The place of one who waits at a queue again and again; used by one thread.
+    """A registered blocking wait that one thread reuses between claims.
 
-    ``until``, by the machine's clock that is never set, Redis knows of the wait; 0.0: it does not.
-    ``is_kept`` from one wait to the next, if the first was in vain.
+    Redis drops the registration at ``registered_until`` (``time.monotonic()``; 0.0: unregistered).
+    With ``is_reused`` a registration is kept for the next claim if no message arrived.
     """
 
     token: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -40,17 +40,17 @@ class Waiter:
     is_reused: bool = True
 
     def finished(self, message_id: bytes | None) -> None:
-        """A wait has ended, with this message or in vain."""
+        """Note the end of a wait, with a message or None."""
         if message_id is not None or not self.is_reused:
             self.registered_until = 0.0
 
     def reset(self) -> None:
-        """What came is taken: the next one is waited for in another name."""
+        """Use a new token for the next wait."""
         self.token, self.registered_until = str(uuid.uuid4()), 0.0
 
 
 class QueueOperations(Transport):
-    """The batch operations; each is one script per 500 messages."""
+    """The batch operations; each runs one script per 500 messages and raises QueueUnavailable."""
 
     def push(
         self,
@@ -60,17 +60,17 @@ class QueueOperations(Transport):
         urgent: bool = False,
         take_over: bool = False,
     ) -> list[str]:
-        """Put messages (id, body) into the queue; for each 'pushed', 'queued' or 'running'.
+        """Push messages (id, body); returns 'pushed', 'queued' or 'running' for each.
 
-        'queued': it waits already and has the new body now; 'running': somebody holds it, and it
-        goes in when the holder settles it. ``urgent`` messages are the next to be taken, in the
-        order given. With ``steal`` a holder loses the message at once. Whatever an earlier life of
-        the id left behind (a cancellation, an expiry, a result) is forgotten.
+        'queued': it was queued already and now has the new body; 'running': it is claimed, and is
+        queued again when the claim is settled. ``urgent`` messages are claimed next, in the order
+        given. With ``take_over`` an existing claim becomes invalid at once. A cancellation, expiry
+        or result that an earlier message with the same id left is removed.
 
-        Waits 2 seconds at most if Redis does not answer. Raises TypeError for a body that has no
-        plain form; nothing is pushed then.
+        Waits at most 2 seconds for Redis. Raises TypeError for a body that has no plain form, and
+        pushes nothing then.
         """
-        rows = [(name, dumps(name), dumps(body)) for name, body in messages]
+        rows = [(message_id, dumps(message_id), dumps(body)) for message_id, body in messages]
         head = (
             channel,
             dumps(channel),
@@ -78,7 +78,7 @@ class QueueOperations(Transport):
             "1" if take_over else "",
         )
         answers: list[bytes] = []
-        # The last one pushed is the first one taken, where the next ones come from.
+        # RPUSH puts each message before the previous one: the first is pushed last.
         for batch in batches(reversed(rows) if urgent else rows):
             answers += self.run("push", *head, *flatten(batch), tries=1)
         results = [answer.decode() for answer in answers]
@@ -94,50 +94,41 @@ class QueueOperations(Transport):
         timeout: float = 0,
         waiter: Waiter | None = None,
     ) -> list[Message]:
-        """Take up to ``limit`` messages, each under a lease of ``lease`` seconds.
+        """Claim up to ``limit`` messages, each with a lease of ``lease`` seconds.
 
-        Waits up to ``timeout`` seconds for a first one; an empty list if none came. Canceled
-        messages are finished on the way. A body that is gone or unreadable is told by ``problem``.
+        Waits up to ``timeout`` seconds for the first message; returns an empty list if none
+        arrives. Canceled messages are finished and skipped. A missing or unreadable body sets
+        ``problem`` of the message.
 
-        Whoever comes again and again brings the same ``seat``: it stays announced in between, and
-        a wait in vain costs hardly more than the wait. It is given up by ``leave``.
+        A thread that claims repeatedly should pass the same ``waiter``: it stays registered between
+        calls, which saves commands. End its registration with ``stop_waiting``.
         """
         if limit < 1:
             return []
-        current_waiter = waiter or Waiter(is_reused=False)
+        waiter = waiter or Waiter(is_reused=False)
         try_claim = partial(
-            self._claim_or_register,
-            current_waiter,
-            channel,
-            worker=worker,
-            lease=lease,
-            limit=limit,
+            self._claim_or_register, waiter, channel, worker=worker, lease=lease, limit=limit
         )
         deadline = time.monotonic() + timeout
         while True:
             client, wait = self.endpoint.blocking_client(deadline - time.monotonic())
-            if not self._keep_registered(channel, current_waiter, wait) and (
-                (messages := try_claim(wait)) or wait <= 0
-            ):
-                return messages
+            if not self._keep_registered(channel, waiter, wait):
+                messages = try_claim(wait)
+                if messages or wait <= 0:
+                    return messages
             try:
-                current_waiter.finished(self._wait(client, channel, current_waiter.token, wait))
+                self._block(client, channel, waiter, wait)
             except QueueUnavailable as problem:
-                # The answer may be lost, not the message.
+                # The reply may be lost, not the message.
                 messages = try_claim(0)
                 if messages or UNBLOCK_ERROR in str(problem):
                     return messages
                 raise
-            except BaseException:
-                current_waiter.registered_until = (
-                    0.0  # the message may have been moved: the next claim looks
-                )
-                raise
-            if current_waiter.registered_until and deadline - time.monotonic() < SHORTEST_WAIT:
+            if waiter.registered_until and deadline - time.monotonic() < SHORTEST_WAIT:
                 return []
 
     def stop_waiting(self, channel: str, waiter: Waiter) -> None:
-        """Take back that somebody waits in ``seat``, who does not just now."""
+        """Unregister a wait that is not blocking at the moment."""
         if waiter.registered_until:
             running_key = self.get_running_key(channel, waiter.token)
             waiter.reset()
@@ -147,67 +138,72 @@ class QueueOperations(Transport):
     def _claim_or_register(
         self, waiter: Waiter, channel: str, wait: float, *, worker: str, lease: float, limit: int
     ) -> list[Message]:
-        """What there is; if there is nothing, a ``wait`` is announced, or none any more."""
-        was_registered, waiter.registered_until, asked_at = (
-            waiter.registered_until > 0,
-            0.0,
-            time.monotonic(),
-        )
+        """Claim without blocking; if the queue is empty, register a ``wait`` (0: unregister)."""
+        was_registered, started_at = waiter.registered_until > 0, time.monotonic()
+        waiter.registered_until = 0.0
         rows = self.claim_rows(channel, worker, lease, waiter.token, limit=limit, wait=wait)
         messages = [build_message(channel, worker, row) for row in rows]
         if messages:
-            if was_registered:  # and is not what brought them
+            if was_registered:  # the messages may have come from the queue, not from the wait
                 running_key = self.get_running_key(channel, waiter.token)
                 with suppress(QueueUnavailable):
                     self.ask(lambda: self.db.hdel(self.get_waits_key(), running_key))
             waiter.reset()
         elif wait > 0:
-            waiter.registered_until = asked_at + wait + GRACE_SECONDS
+            waiter.registered_until = started_at + wait + GRACE_SECONDS
         return messages
 
+    def _block(self, client: Any, channel: str, waiter: Waiter, seconds: float) -> None:
+        """Wait up to ``seconds`` for a message that Redis moves to the token of ``waiter``."""
+        try:
+            waiter.finished(self._wait(client, channel, waiter.token, seconds))
+        except QueueUnavailable:
+            raise
+        except BaseException:
+            # Redis may have moved a message: the next claim has to run the script.
+            waiter.registered_until = 0.0
+            raise
+
     def _keep_registered(self, channel: str, waiter: Waiter, wait: float) -> bool:
-        """Whether a ``wait`` in ``seat`` is announced; says so to Redis if it is not for long."""
+        """Whether the registration covers ``wait`` seconds; extends it if it is too short."""
         remaining = waiter.registered_until - time.monotonic()
         if wait <= 0 or remaining <= 0:
             return False
         if remaining >= wait + _MIN_GRACE_SECONDS:
             return True
-        extension, running_key = (
-            wait + GRACE_SECONDS - remaining,
-            self.get_running_key(channel, waiter.token),
-        )
-        # A Redis that has forgotten the wait, or is full, is asked by the script. Not twice: if the
-        # answer was lost, nobody knows until when. A connection that only we know to be broken may
-        # have been given a message: that is taken by the script as well.
+        extension = wait + GRACE_SECONDS - remaining
+        running_key = self.get_running_key(channel, waiter.token)
+        # If Redis has lost the registration, or is full, the claim script runs instead. One try: if
+        # the reply is lost, the new expiry is unknown. The last blocking move may have delivered a
+        # message after its connection broke: the claim script takes that message, too.
         with suppress(QueueUnavailable):
             key = self.get_leases_key()
             if self.ask(lambda: self.db.llen(running_key)):
                 return False
-            if self.ask(
-                lambda: self.db.zadd(key, {running_key: extension}, xx=True, incr=True), tries=1
-            ):
+            updates = {running_key: extension}
+            if self.ask(lambda: self.db.zadd(key, updates, xx=True, incr=True), tries=1):
                 waiter.registered_until += extension
                 return True
         return False
 
     def ack_many(self, messages: Iterable[Message], result: Any = True) -> list[bool]:
-        """Finish messages; False for one whose claim is no longer valid.
+        """Acknowledge messages; False for each whose claim is no longer valid.
 
-        One that was pushed again meanwhile goes back into the queue. True is also the answer for a
-        message that this very claim has acknowledged before.
+        A message that was pushed again meanwhile is queued again. Repeating the call for the same
+        claim returns True again.
         """
         return self._settle(messages, "done", dumps(result))
 
     def drop_many(self, messages: Iterable[Message]) -> list[bool]:
-        """Finish messages as dropped; answers like ``ack_many``."""
+        """Drop messages; returns the same as ``ack_many``."""
         return self._settle(messages, "drop", "null")
 
     def ret_many(
         self, messages: Iterable[Message], reason: str = "", *, head: bool = True
     ) -> list[bool]:
-        """Give messages back; False for one whose claim is no longer valid.
+        """Return messages to the queue; False for each whose claim is no longer valid.
 
-        With ``head`` they are the next to be taken, in the order given; else they go to the end.
+        With ``head`` they are claimed next, in the order given; else they go to the end.
         """
         rows = [message.script_arguments for message in messages]
         answers: list[bool] = []
@@ -219,7 +215,10 @@ class QueueOperations(Transport):
         return answers[::-1] if head else answers
 
     def dead_letter(self, message: Message, reason: str) -> bool:
-        """Drop a message and keep it among the channel's dead letters (the last 10 000)."""
+        """Drop a message and add it to the channel's dead letters (the last 10 000 are kept).
+
+        Returns False, and adds nothing, if the claim is no longer valid.
+        """
         letter = {
             "id": message.id,
             "channel": message.channel,
@@ -232,16 +231,16 @@ class QueueOperations(Transport):
         )[0]
 
     def dead_letters(self, channel: str, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest dead letters of a channel."""
+        """The newest ``limit`` dead letters of a channel, newest first."""
         key = self.get_dead_key(channel)
         letters = self.ask(lambda: self.db.lrange(key, 0, limit - 1))
         return [json.loads(letter) for letter in letters]
 
     def requeue_dead_letters(self, channel: str, limit: int = 1000) -> int:
-        """Put the oldest ``limit`` dead letters of a channel back into its queue; how many.
+        """Push the oldest ``limit`` dead letters of a channel again; returns their number.
 
-        Each is pushed before it is taken off the list: a death in between replays it once more,
-        which costs a look at its row.
+        Each is pushed before it is removed from the list: if the process dies in between, a later
+        call pushes it once more, which is harmless.
         """
         key = self.get_dead_key(channel)
         letters = self.ask(lambda: self.db.lrange(key, -limit, -1))[::-1]
@@ -252,7 +251,10 @@ class QueueOperations(Transport):
         return len(letters)
 
     def heartbeat(self, worker: str, messages: Sequence[Message], *, lease: float) -> list[Message]:
-        """Say that ``worker`` lives and renew what it holds; those that it no longer holds."""
+        """Report ``worker`` alive and renew its leases for ``lease`` seconds.
+
+        Returns the messages whose claim is no longer valid.
+        """
         lost: set[bytes] = set()
         head = (worker, dumps(worker), self.worker_status_expire, lease)
         for batch in batches(messages) if messages else [[]]:
@@ -279,9 +281,9 @@ class QueueOperations(Transport):
         limit: int = 1,
         wait: float = 0,
     ) -> list[Any]:
-        """What the claim script answers, the first message under ``token``.
+        """Run the claim script; returns its rows, the first claimed with ``token``.
 
-        A ``wait`` is announced in its name if there is nothing to claim.
+        If the queue is empty, a ``wait`` of that many seconds is registered for ``token``.
         """
         head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
         registered_seconds = wait + GRACE_SECONDS if wait > 0 else 0
@@ -295,9 +297,9 @@ class QueueOperations(Transport):
         return answers
 
     def _wait(self, client: Any, channel: str, token: str, seconds: float) -> Any:
-        """Let the next message be moved under ``token``; its id, or None if none came.
+        """Block until a message is moved to ``token``; returns its id, or None after ``seconds``.
 
-        The wait was announced as a lease: whoever dies in here, the message is found.
+        The registered wait is a lease: if the process dies here, recovery finds the message.
         """
         with self.translate_errors():
             return self._move(
@@ -310,5 +312,5 @@ class QueueOperations(Transport):
         except redis.ResponseError as problem:
             if "unknown command" not in str(problem):
                 raise
-        whole_seconds = max(1, round(seconds))  # servers before 6.2 know no fractions here
+        whole_seconds = max(1, round(seconds))  # servers before 6.2 accept no fractions
         return client.execute_command("BRPOPLPUSH", source, target, whole_seconds)

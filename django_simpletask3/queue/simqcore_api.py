@@ -1,4 +1,4 @@
-"""The methods of ``simqcore.SimQ``, one message at a time, on the same scripts."""
+"""The methods of ``simqcore.SimQ``, one message at a time, implemented with the scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .operations import QueueOperations
 from .worker_registry import WorkerRegistry
 
 _FINAL = ("done", "drop", "canceled")
-#: How long ``query`` trusts its wait before it looks at the status again.
+#: The longest wait of ``query`` before it reads the status again.
 _RECHECK_SECONDS = 1.0
 _CANCEL_RESULTS = {1: True, 0: False, -1: None}
 
@@ -24,22 +24,22 @@ _CANCEL_RESULTS = {1: True, 0: False, -1: None}
 class SimqcoreApi(QueueOperations, QueueMaintenance):
     """The stock methods, with the stock signatures and return values.
 
-    They know a message by its id only. ``ack``, ``drop`` and ``ret`` act for whoever holds it; of
-    a message that nobody holds they return False.
+    They identify a message by its id only: ``ack``, ``drop`` and ``ret`` act for the current claim
+    and return False without one. All raise QueueUnavailable.
     """
 
     def lpush(self, channel: str, data: Any, id: str | None = None) -> str:
-        """Put a message at the end of the queue; its id."""
+        """Push a message to the end of the queue; returns its id."""
         return self._push(channel, data, id, urgent=False)
 
     def rpush(self, channel: str, data: Any, id: str | None = None) -> str:
-        """Put a message where it is the next to be taken; its id."""
+        """Push a message as the next to be claimed; returns its id."""
         return self._push(channel, data, id, urgent=True)
 
     def pop(
         self, channel: str, worker: str | None = None, timeout: float = 5
     ) -> dict[str, Any] | None:
-        """Take the next message; None if none came within ``timeout`` seconds."""
+        """Claim the next message; None if none arrives within ``timeout`` seconds."""
         claims = self.claim(
             channel,
             worker=worker or self.get_default_worker(),
@@ -49,38 +49,40 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         if not claims:
             return None
         message = claims[0].as_dict
-        with suppress(Undecodable):  # the claim stands, and what could be read is in the message
+        with suppress(
+            Undecodable
+        ):  # the claim is valid, and the readable fields are in the message
             message |= self.query(claims[0].id) or {}
         return message
 
     def ack(self, id: str, result: Any = None) -> bool:
-        """Finish a message; whether it was held, or had been finished so before."""
+        """Acknowledge a message; False unless it is claimed or was acknowledged before."""
         status, message = self._state(id)
         return status == "done" or (message is not None and self.ack_many([message], result)[0])
 
     def drop(self, id: str) -> bool:
-        """Finish a message as dropped; whether it was held, or had been dropped before."""
+        """Drop a message; False unless it is claimed or was dropped before."""
         status, message = self._state(id)
         return status == "drop" or (message is not None and self.drop_many([message])[0])
 
     def ret(self, id: str, return_reason: str | None = None) -> bool:
-        """Give a message back, to the end of the queue; whether it was held."""
+        """Return a message to the end of the queue; False unless it is claimed."""
         status, message = self._state(id)
         if status != "running" or message is None:
             return False
         return self.ret_many([message], return_reason or "", head=False)[0]
 
     def cancel(self, id: str) -> bool | None:
-        """Cancel a message: True if it will not run, None if it runs now, False if it is too late.
+        """Cancel a message: True if it will not run, None if it is running, False if too late.
 
-        One that runs now is canceled only if it comes back.
+        A running message is canceled only if it is returned to the queue.
         """
         return _CANCEL_RESULTS[self.run("cancel", id)]
 
     def query(self, id: str, timeout: float = 0) -> dict[str, Any] | None:
-        """The message's fields, once it is finished, or ``timeout`` seconds are over.
+        """The message's fields, as soon as it is finished or after ``timeout`` seconds.
 
-        Everybody who waits for a message wakes; the event is not used up.
+        None if the message is unknown. Any number of callers may wait for the same message.
         """
         deadline = time.monotonic() + timeout
         key, done = self.get_item_key(id), self.get_done_key(id)
@@ -90,11 +92,11 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
             client, wait = self.endpoint.blocking_client(remaining)
             if wait <= 0 or (fields or {}).get("status") in _FINAL:
                 return fields
-            with self.translate_errors():  # a move onto itself: nothing is taken from the others
+            with self.translate_errors():  # a move onto itself keeps the event for other callers
                 client.execute_command("BLMOVE", done, done, "RIGHT", "RIGHT", wait)
 
     def update_worker_status(self, worker: str | None = None, expire: int = 0) -> None:
-        """Say that a worker lives, for ``expire`` seconds."""
+        """Record that a worker is alive, for ``expire`` seconds."""
         name = worker or self.get_default_worker()
         self.run("heartbeat", name, dumps(name), int(expire or self.worker_status_expire), 0)
 
@@ -126,7 +128,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         return float(policy["running_timeout"])
 
     def _state(self, id: str) -> tuple[Any, Message | None]:
-        """The status of a message, and the message as whoever holds it knows it."""
+        """The status of a message, and the message under its current claim."""
         key = self.get_item_key(id)
         values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))
         status, channel, running_id = (loads(value or "null") for value in values)
@@ -137,8 +139,8 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
 class Queue(SimqcoreApi, WorkerRegistry):
     """Messages in Redis, in the format of ``simqcore`` 0.2.
 
-    Keys, statuses and values are those of the stock client, so that both can work on the same
-    queues; our own keys begin with ``{prefix}:x:``. Each operation is one script, atomic, and
-    harmless to repeat for the same claim; a claim that is no longer valid changes nothing. Redis
-    Cluster needs a prefix that is a hash tag (``{simq}``).
+    Keys, statuses and values are those of the stock client, so that both can use the same queues;
+    additional keys begin with ``{prefix}:x:``. Each operation is one atomic script, idempotent for
+    the same claim; an operation with an invalid claim changes nothing. Redis Cluster needs a prefix
+    that is a hash tag (``{simq}``).
     """

@@ -1,4 +1,4 @@
-"""How the queue speaks to Redis: scripts, their first arguments, and errors in one form."""
+"""Run commands and scripts on Redis, with one exception for all errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .urls import redact
 
 logger = logging.getLogger("django_simpletask3.queue")
 
-#: Messages per script, so that none holds up the server for long.
+#: Messages per script call, so that no call blocks the server for long.
 BATCH_SIZE = 500
 
 T = TypeVar("T")
@@ -30,9 +30,9 @@ _FAILOVER_ERRORS = ("ReadOnlyError", "READONLY", "UNBLOCKED", "MASTERDOWN")
 class Transport(SimQ):  # type: ignore[misc]
     """A SimQ whose commands run as scripts.
 
-    Every method that speaks to Redis raises QueueUnavailable, and nothing of redis-py's, if Redis
-    cannot be reached, does not answer in time, or refuses the command. What is idempotent by its
-    claim is tried twice; a push once, since a ``save()`` waits for it.
+    Every method that uses Redis raises QueueUnavailable, and no error of redis-py, if Redis cannot
+    be reached, does not reply in time, or refuses the command. Commands that the claim makes
+    idempotent are tried twice; a push once, since a ``save()`` waits for it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Transport(SimQ):  # type: ignore[misc]
 
     @classmethod
     def from_url(cls, url: str, **settings: Any) -> Self:
-        """A queue on the Redis at ``url``; nothing is connected yet."""
+        """Create a queue on the Redis at ``url``, without connecting. Raises InvalidSetting."""
         return cls(Endpoint(url), **settings)
 
     @property
@@ -71,38 +71,36 @@ class Transport(SimQ):  # type: ignore[misc]
 
     @db.setter
     def db(self, client: Any) -> None:
-        """SimQ's constructor assigns a client; ours come from the endpoint."""
+        """Ignore the client that SimQ's constructor assigns; clients come from the endpoint."""
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self.endpoint.close()
 
     def get_leases_key(self) -> str:
-        """The sorted set of running keys by the time their lease ends."""
+        """The key of the leases: a sorted set of running keys by expiry time."""
         return f"{self.prefix}:x:leases"
 
     def get_waits_key(self) -> str:
-        """The hash of running keys that wait for a message, with their workers."""
+        """The key of the blocking waits: a hash of running keys, each with its worker."""
         return f"{self.prefix}:x:waits"
 
     def get_marker_key(self) -> str:
-        """The key that is there as long as Redis remembers."""
+        """The key of the marker; it is missing if Redis has lost its data."""
         return f"{self.prefix}:x:mark"
 
     def get_dead_key(self, channel: str) -> str:
-        """The list of the channel's dead letters."""
+        """The key of the channel's list of dead letters."""
         return f"{self.prefix}:x:dead:{channel}"
 
     def run(self, name: str, *args: Any, tries: int = 2) -> Any:
-        """What the script ``name`` answers; sent ``tries`` times if the answer is lost."""
-        first = (self.prefix, self.ack_event_expire, self.done_item_expire)
-        call = script(name)
-        return self.ask(
-            lambda: call.run(self.db, [self.get_leases_key()], [*first, *args]), tries=tries
-        )
+        """Run the script ``name``, up to ``tries`` times if Redis does not reply."""
+        arguments = [self.prefix, self.ack_event_expire, self.done_item_expire, *args]
+        lua = script(name)
+        return self.ask(lambda: lua.run(self.db, [self.get_leases_key()], arguments), tries=tries)
 
     def ask(self, command: Callable[[], T], *, tries: int = 2) -> T:
-        """What ``command`` returns; it must be harmless to repeat, or ``tries`` be 1."""
+        """Call ``command``; if it is not idempotent, ``tries`` must be 1."""
         with self.translate_errors():
             for _ in range(tries - 1):
                 try:
@@ -113,37 +111,37 @@ class Transport(SimQ):  # type: ignore[misc]
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
-        """Turn whatever redis-py raises into QueueUnavailable."""
+        """Raise QueueUnavailable for every error of redis-py."""
         try:
             yield
         except (redis.RedisError, OSError) as problem:
             text = f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
             if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
-                self.endpoint.close()  # a failover: connect to whoever is the master now
+                self.endpoint.close()  # a failover: connect to the new master
             raise QueueUnavailable(text) from problem
 
     def hset(self, key: str, data: Mapping[str, Any]) -> None:
-        """Write fields, each as one YAML value."""
+        """Write the fields of a hash, each as one YAML value."""
         mapping = {name: dumps(value) for name, value in data.items()}
         self.ask(lambda: self.db.hset(key, mapping=mapping))
 
     def hgetall(self, key: str) -> dict[str, Any]:
-        """Every field of a hash, decoded. Raises Undecodable if one of them is broken."""
+        """Read and decode a hash. Raises Undecodable if a field is not valid YAML."""
         return decode_fields(self.ask(lambda: self.db.hgetall(key)))
 
 
 def decode_fields(mapping: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """The fields of a hash as values."""
+    """Decode the fields of a hash. Raises Undecodable."""
     return {name.decode(errors="replace"): loads(value) for name, value in mapping.items()}
 
 
 def batches(items: Iterable[T], size: int = BATCH_SIZE) -> Iterator[list[T]]:
-    """``items`` in lists of at most ``size``."""
+    """Split ``items`` into lists of at most ``size``."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
 def flatten(rows: Iterable[Iterable[Any]]) -> list[Any]:
-    """The rows, one after the other, as a script takes them."""
+    """Join the rows to one list of script arguments."""
     return [value for row in rows for value in row]

@@ -1,4 +1,4 @@
-"""The URL that says where Redis is."""
+"""Parse and redact the URL of Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*password=)[^&#]*")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed URL: the scheme, the options of a redis-py connection, and what else it names."""
+    """A parsed URL: the scheme, the options of a redis-py connection, and scheme-specific parts."""
 
     scheme: str
     options: dict[str, Any]
@@ -36,7 +36,7 @@ class Address:
 
 
 def redact(url: str) -> str:
-    """``url`` without its passwords, for a log."""
+    """``url`` without passwords, for logs and error texts."""
     return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(_mask_password, url))
 
 
@@ -46,7 +46,7 @@ def _mask_password(match: re.Match[str]) -> str:
 
 
 def parse(url: str) -> Address:
-    """What ``url`` says. Raises InvalidSetting, without the password, if it cannot be used."""
+    """Parse ``url``. Raises InvalidSetting, without the password, if the URL is invalid."""
     scheme = url.partition("://")[0]
     try:
         if scheme in _PLAIN_SCHEMES:
@@ -80,17 +80,19 @@ def _sentinel(url: str) -> Address:
     if not service:
         raise ValueError("no service")
     userinfo = parts.netloc.rpartition("@")[0]
-    # redis-py reads the rest: user, password and the query, exactly as in redis://
+    # redis-py parses user, password and query, exactly as in redis://
     at = "@" if userinfo else ""
     options = _options(f"redis://{userinfo}{at}h/{int(db or 0)}?{parts.query}")
     options.pop("host", None)
-    own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    sentinel_options = {
+        name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")
+    }
     return Address(
         "sentinel",
         options,
         sentinels=hosts,
         service=unquote(service),
-        sentinel_options={name: value for name, value in own.items() if value},
+        sentinel_options={name: value for name, value in sentinel_options.items() if value},
     )
 
 

@@ -1,4 +1,4 @@
-"""The roll of workers: who is there, and how each is doing, as they said themselves."""
+"""The registry of living workers and their status reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker said last, and how many seconds ago."""
+    """The last status report of a worker; ``age`` in seconds."""
 
     worker: str
     age: float
@@ -19,18 +19,18 @@ class Report:
 
 
 class WorkerRegistry(Transport):
-    """Reports of living workers; who falls silent is forgotten after ``worker_status_expire``."""
+    """Reports of living workers; a report expires after ``worker_status_expire`` seconds."""
 
     def report(self, worker: str, status: dict[str, Any]) -> None:
-        """Put ``worker`` on the roll, with what it says."""
+        """Register ``worker``, or replace its report. Raises QueueUnavailable."""
         self.run("report", worker, dumps(worker), int(self.worker_status_expire), dumps(status))
 
     def deregister_worker(self, worker: str) -> None:
-        """Take ``worker`` off the roll."""
+        """Remove ``worker`` and its report. Raises QueueUnavailable."""
         self.run("deregister_worker", worker)
 
     def workers(self, *, limit: int = 1000) -> list[Report]:
-        """The reports of the workers that live, the newest first."""
+        """The reports of living workers, newest first. Raises QueueUnavailable."""
         return [
             Report(worker.decode(errors="replace"), float(age), _decode_status(report))
             for worker, age, report in self.run("workers", limit)

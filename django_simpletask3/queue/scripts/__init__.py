@@ -1,4 +1,4 @@
-"""The Lua scripts: one file for each operation on the queue, run as one atomic step."""
+"""The Lua scripts: one file for each atomic operation on the queue."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import redis
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The text of a script, and the name that Redis knows it by once it has seen it."""
+    """The text of a script and its SHA-1, by which Redis caches it."""
 
     text: str
     sha: str
 
     def run(self, client: Any, keys: list[str], args: list[Any]) -> Any:
-        """Run the script in one round-trip; in two if this Redis has not seen it yet."""
+        """Run the script in one round trip; in two if Redis has not cached it."""
         arguments = [len(keys), *keys, *args]
         try:
             return client.execute_command("EVALSHA", self.sha, *arguments)
@@ -29,7 +29,7 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script ``name``.lua, with the library in front of it."""
+    """The script ``name``.lua, with library.lua prepended."""
     folder = files(__name__)
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("library", name)]
     text = "\n".join(parts)

@@ -2,7 +2,7 @@
 --
 -- ARGV 4.. ids
 -- Returns for each message the time of its push, in seconds as text, if it should be in the queue; else 1, or 0 if
--- Redis does not know it. The place of an urgent message, or one with a push time in the future, is not its age: 1.
+-- Redis does not know it. The push time of an urgent message, or one in the future, does not show its place: 1.
 
 local function push_time(id)
   local status, add_time, urgent = scalars(id, 'status', 'add_time', 'x_next')
