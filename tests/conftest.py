@@ -22,7 +22,7 @@ DEVELOPERS = ("REDIS", "SIMQ_", "DEFAULT_SIMQ_", "DJANGO_SIMPLETASK3_")
 for name in [name for name in os.environ if name.startswith(DEVELOPERS)]:
     del os.environ[name]
 
-# What helpers assert is told in full, too.
+# pytest explains failing assertions of helpers in full, too.
 pytest.register_assert_rewrite(
     "tests.steps", "tests.worker.outages.steps", "tests.worker.steps", "tests.projects"
 )
@@ -184,7 +184,7 @@ def listen() -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
-def heard(listen: Callable[..., None]) -> list[tuple[Any, Any, Any, Any]]:
+def received(listen: Callable[..., None]) -> list[tuple[Any, Any, Any, Any]]:
     """Every signal that was sent: (signal, sender, task, event)."""
     found: list[tuple[Any, Any, Any, Any]] = []
 

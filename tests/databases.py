@@ -20,7 +20,7 @@ SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
 def database(url: str, alias: str, run: str, folder: Path) -> dict[str, Any]:
     """The test database of ``alias`` in this run: always its own, never the one the URL names.
 
-    With ``?prepared`` at its end PostgreSQL is spoken to in prepared statements.
+    With ``?prepared`` at its end, PostgreSQL gets prepared statements.
     """
     if url == "sqlite":
         return _sqlite(str(folder / f"{alias}.sqlite3"))

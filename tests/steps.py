@@ -40,7 +40,7 @@ def label_of(model: type[models.Model]) -> str:
 
 
 def new(model: type[Any], **columns: Any) -> Any:
-    """An unsaved task of ``model``, with a key where nobody else would give it one."""
+    """An unsaved task of ``model``, with a key if the database does not assign one."""
     if model is TextKeyed:
         columns.setdefault("id", f"key: {next(_numbers)} ü")
     return model(**columns)
@@ -88,7 +88,7 @@ def waiting(task: Any) -> int:
     return get_queue().waiting(task.get_event_channel())
 
 
-def is_ringing(task: Any) -> bool:
+def has_message(task: Any) -> bool:
     return get_queue().missing(task.get_event_channel(), [task.get_task_id()]) == []
 
 

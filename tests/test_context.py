@@ -36,15 +36,15 @@ def seen_by(user: Any, view: Callable[[Any], Any]) -> Any:
     return found[0]
 
 
-def test_nobody_acts_outside_of_every_block() -> None:
+def test_there_is_no_actor_outside_of_every_block() -> None:
     assert current() == EMPTY_CONTEXT == TaskContext("", "", {})
 
 
 def test_a_block_says_who_and_why_and_what_else() -> None:
-    with task_context(actor="ann", reason="end of month", ticket=7) as told:
+    with task_context(actor="ann", reason="end of month", ticket=7) as reported:
         inside = current()
 
-    assert inside is told
+    assert inside is reported
     assert inside == TaskContext("ann", "end of month", {"ticket": 7})
     assert current() == EMPTY_CONTEXT
 
@@ -82,7 +82,7 @@ def test_another_thread_has_a_context_of_its_own() -> None:
     assert found == [EMPTY_CONTEXT]
 
 
-def test_what_is_recalled_is_loaded_once_and_only_if_somebody_asks() -> None:
+def test_a_lazy_context_is_loaded_once_and_only_when_needed() -> None:
     calls: list[int] = []
 
     def load() -> TaskContext:
@@ -115,7 +115,7 @@ def test_in_a_request_its_user_acts() -> None:
     assert current() == EMPTY_CONTEXT
 
 
-def test_in_a_request_without_login_nobody_acts() -> None:
+def test_a_request_without_login_has_no_actor() -> None:
     found = seen_by(AnonymousUser(), lambda request: current())
 
     assert found.actor == ""
@@ -137,9 +137,12 @@ def test_the_id_of_a_request_and_the_key_of_its_user_are_kept(django_user_model:
 
     middleware(request)
 
-    told = found[0]
-    assert told.actor == "ann"
-    assert (told.data["user"], told.data["request_id"]) == ("7", ("abc-1" + "x" * 500)[:200])
+    reported = found[0]
+    assert reported.actor == "ann"
+    assert (reported.data["user"], reported.data["request_id"]) == (
+        "7",
+        ("abc-1" + "x" * 500)[:200],
+    )
 
 
 @pytest.mark.django_db
@@ -184,7 +187,7 @@ def test_in_asynchronous_requests_each_has_its_own_user() -> None:
     async def both() -> list[TaskContext]:
         return await asyncio.gather(ask("ann"), ask("bob"))
 
-    assert [told.actor for told in asyncio.run(both())] == ["ann", "bob"]
+    assert [reported.actor for reported in asyncio.run(both())] == ["ann", "bob"]
 
 
 @pytest.mark.django_db
@@ -194,8 +197,8 @@ def test_events_carry_the_context_and_a_reason_of_their_own_wins() -> None:
         task.note(step=2)
         task.cancel(reason="not needed")
 
-    told = [(event.actor, event.reason, event.data) for event in stream_of(task)]
-    assert told == [
+    reported = [(event.actor, event.reason, event.data) for event in stream_of(task)]
+    assert reported == [
         ("ann", "month", {"ticket": 7}),
         ("ann", "month", {"ticket": 7, "step": 2}),
         ("ann", "not needed", {"ticket": 7}),
@@ -219,11 +222,11 @@ def test_who_acted_is_known_after_the_user_is_gone() -> None:
     [("x" * 300, "x" * 255), ("a\x00b", "a\\x00b"), ("\ud800", "\\ud800"), ("\x00" * 255, None)],
     ids=["long", "NUL", "surrogate", "many NULs"],
 )
-def test_no_text_that_somebody_writes_can_break_a_move(text: str, kept: str | None) -> None:
+def test_no_text_can_break_a_transition(text: str, kept: str | None) -> None:
     with task_context(actor=text):
         task = saved(Invoice)
     task.cancel(reason=text)
 
-    birth, end = stream_of(task)
-    assert birth.actor == end.reason == (kept or ("\\x00" * 255)[:255])
-    assert end.digest == end.expected_digest(birth.digest)
+    first_event, end = stream_of(task)
+    assert first_event.actor == end.reason == (kept or ("\\x00" * 255)[:255])
+    assert end.digest == end.expected_digest(first_event.digest)

@@ -92,13 +92,13 @@ def test_a_state_is_final_if_no_worker_can_leave_it(status: Status) -> None:
     assert status.is_final == (not leaving)
 
 
-def test_a_worker_may_say_last_words_of_a_running_task_only() -> None:
+def test_a_worker_may_say_outcome_of_a_running_task_only() -> None:
     sources = {source for source, kind in TRANSITIONS if kind in HOLDERS_KINDS}
 
     assert sources == {Status.RUNNING}
 
 
-def test_nobody_changes_the_machine() -> None:
+def test_no_one_changes_the_machine() -> None:
     with pytest.raises(TypeError):
         TRANSITIONS[Status.SUCCESS, EventKind.START] = Status.RUNNING  # type: ignore[index]
 

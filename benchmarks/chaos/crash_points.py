@@ -204,7 +204,7 @@ def _run_until_crash(name: str, k: int) -> bool:
     """Live the way once; whether somebody died of the ``k``-th step."""
     MORTALITY.disarm()
     way = SCENARIOS[name]()
-    MORTALITY.arm(k, fate=way.fate, diary=settings.RUN_FOLDER / f"{name}-{k}.steps")
+    MORTALITY.arm(k, fate=way.fate, log_path=settings.RUN_FOLDER / f"{name}-{k}.steps")
     pid = _fork(way.target, is_mortal=True)
     with contextlib.suppress(_IsDead):
         way.meanwhile(pid)

@@ -98,7 +98,7 @@ def deaths(walks: list[Report]) -> Counter[str]:
     """How many steps of each way were the last."""
     found: Counter[str] = Counter()
     for report in walks:
-        found.update({way: told["deaths"] for way, told in report["ways"].items()})
+        found.update({way: reported["deaths"] for way, reported in report["ways"].items()})
     return found
 
 
@@ -108,7 +108,7 @@ _FIGURES = pytest.StashKey[Report]()
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print how soon the tasks of the dead went on; no machine can be told to be fast."""
+    """Print how soon the tasks of the dead went on; no machine guarantees a speed."""
     report = config.stash.get(_FIGURES, None)
     if report is None:
         return

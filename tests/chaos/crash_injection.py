@@ -1,13 +1,13 @@
 """Death, or deafness, on schedule: after the k-th step that a process, or its family, has taken.
 
 A step is a command that Redis has answered, a statement that the database has executed, or a
-commit. What was armed in a parent is shared by the children it forks, and kills once: whoever is
-started in the place of the dead lives. In a process of its own it is armed by the environment:
+commit. What was armed in a parent is shared by the children it forks, and kills once: the process
+that replaces the dead one lives. In a process of its own it is armed by the environment:
 
 SIMPLETASK3_DIES_AFTER      the number of the step
 SIMPLETASK3_DIES_TOGETHER   anything: the whole process group dies
 
-Whoever is struck deaf instead lives on, but the answer to that step, which was taken, is lost.
+A process that loses the reply instead lives on; the step was taken, but its reply is lost.
 """
 
 import mmap
@@ -37,12 +37,12 @@ class Mortality:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, struct.calcsize(_FORMAT))
         self._lock = threading.Lock()
-        self.diary: Path | None = None
+        self.log_path: Path | None = None
         self.is_immune = False  # of this process; not shared
 
-    def arm(self, after: int, *, fate: int = ALONE, diary: Path | None = None) -> None:
+    def arm(self, after: int, *, fate: int = ALONE, log_path: Path | None = None) -> None:
         """From now on count, and meet the ``fate`` after ``after`` steps (0: never)."""
-        self.diary = diary
+        self.log_path = log_path
         self._write(0, after, fate)
 
     def disarm(self) -> None:
@@ -55,7 +55,7 @@ class Mortality:
 
     @property
     def is_spent(self) -> bool:
-        """Whether somebody has met it."""
+        """Whether a process has met it."""
         return self._read()[1] < 0
 
     def step(self, what: str) -> bool:
@@ -78,8 +78,8 @@ class Mortality:
         return False
 
     def _tell(self, line: str) -> None:
-        if self.diary is not None:
-            with self.diary.open("a", encoding="utf-8") as file:
+        if self.log_path is not None:
+            with self.log_path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
     def _read(self) -> tuple[int, int, int]:

@@ -162,7 +162,7 @@ def test_the_settings_are_those_specified() -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
-def test_an_option_that_nobody_sets_has_its_default(option: Option[Any]) -> None:
+def test_an_option_that_is_not_set_has_its_default(option: Option[Any]) -> None:
     default, aliases, _, _ = specified(option)
 
     assert option.default == default

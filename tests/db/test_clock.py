@@ -42,12 +42,12 @@ def test_once_calibrated_a_wrong_clock_of_this_machine_does_not_matter() -> None
 
     with time_machine.travel(NOON):
         clock.calibrate("default")
-        told = clock.now("default")
+        reported = clock.now("default")
 
     if is_server():
-        assert abs(told - true) < timedelta(seconds=10)
+        assert abs(reported - true) < timedelta(seconds=10)
     else:
-        assert told - NOON < timedelta(seconds=10)
+        assert reported - NOON < timedelta(seconds=10)
 
 
 def test_calibration_is_one_question_to_a_server_and_none_to_a_file() -> None:

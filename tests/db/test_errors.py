@@ -75,7 +75,7 @@ def a_statement_that_took_too_long() -> None:
         execute("SET STATEMENT max_statement_time=0.05 FOR SELECT SLEEP(5)")
 
 
-def a_row_that_somebody_holds() -> None:
+def a_locked_row() -> None:
     task = Invoice.objects.create()
     holder = connection.copy()
     try:
@@ -98,9 +98,9 @@ def a_plan_that_is_outdated() -> None:
 
 
 def a_server_that_is_not_there() -> None:
-    nobody = connection.copy()
-    nobody.settings_dict = {**nobody.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
-    nobody.ensure_connection()
+    no_one = connection.copy()
+    no_one.settings_dict = {**no_one.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
+    no_one.ensure_connection()
 
 
 @pytest.mark.skipif(VENDOR == "sqlite", reason="the faults of a server")
@@ -109,7 +109,7 @@ def a_server_that_is_not_there() -> None:
     [
         a_connection_that_was_cut,
         a_statement_that_took_too_long,
-        a_row_that_somebody_holds,
+        a_locked_row,
         a_server_that_is_not_there,
         pytest.param(
             a_plan_that_is_outdated,
@@ -124,7 +124,7 @@ def test_what_befalls_a_server_passes(work: Callable[[], None]) -> None:
     assert is_transient(error) is True, repr(error)
 
 
-def a_file_that_somebody_writes() -> None:
+def a_locked_file() -> None:
     holder = connection.copy()
     other = connection.copy()
     other.settings_dict = {**other.settings_dict, "OPTIONS": {"timeout": 0}}
@@ -146,7 +146,7 @@ def a_file_that_may_only_be_read() -> None:
 @pytest.mark.skipif(VENDOR != "sqlite", reason="the faults of a file")
 @pytest.mark.parametrize(
     "work",
-    [a_file_that_somebody_writes, a_file_that_may_only_be_read],
+    [a_locked_file, a_file_that_may_only_be_read],
     ids=lambda work: work.__name__,
 )
 def test_what_befalls_a_file_passes(work: Callable[[], None]) -> None:
@@ -171,14 +171,14 @@ def test_what_is_no_fault_of_a_database_does_not_pass(error: Any) -> None:
     assert (is_transient(error), may_be_transient(error)) == (False, False)
 
 
-def test_a_driver_s_error_that_django_did_not_wrap_is_told_by_its_code_too() -> None:
+def test_a_driver_s_error_that_django_did_not_wrap_is_classified_by_its_code_too() -> None:
     locked = sqlite3.OperationalError("database is locked")
     locked.sqlite_errorname = "SQLITE_BUSY_SNAPSHOT"  # type: ignore[attr-defined]
 
     assert is_transient(locked) is True
 
 
-class Told(Exception):
+class Refused(Exception):
     """What a driver raises that tells an SQL state."""
 
     def __init__(self, sqlstate: str, message: str = "") -> None:
@@ -189,20 +189,22 @@ class Told(Exception):
 @pytest.mark.parametrize(
     ("error", "passes"),
     [
-        pytest.param(Told("40001"), True, id="serialization failure"),
-        pytest.param(Told("40P01"), True, id="deadlock"),
-        pytest.param(Told("53100"), True, id="disk full"),
-        pytest.param(Told("53300"), True, id="too many connections"),
-        pytest.param(Told("55P03"), True, id="lock not to be had"),
-        pytest.param(Told("57014"), True, id="canceled"),
-        pytest.param(Told("57P03"), True, id="starting up"),
-        pytest.param(Told("25006"), True, id="read-only"),
-        pytest.param(Told("XX000", "tuple concurrently updated"), True, id="internal"),
-        pytest.param(Told("XX000", "invalid memory alloc request size 1"), False, id="too large"),
-        pytest.param(Told("54000"), False, id="too large for an index"),
-        pytest.param(Told("22001"), False, id="too long"),
-        pytest.param(Told("23505"), False, id="taken"),
-        pytest.param(Told("42703"), False, id="no such column"),
+        pytest.param(Refused("40001"), True, id="serialization failure"),
+        pytest.param(Refused("40P01"), True, id="deadlock"),
+        pytest.param(Refused("53100"), True, id="disk full"),
+        pytest.param(Refused("53300"), True, id="too many connections"),
+        pytest.param(Refused("55P03"), True, id="lock not to be had"),
+        pytest.param(Refused("57014"), True, id="canceled"),
+        pytest.param(Refused("57P03"), True, id="starting up"),
+        pytest.param(Refused("25006"), True, id="read-only"),
+        pytest.param(Refused("XX000", "tuple concurrently updated"), True, id="internal"),
+        pytest.param(
+            Refused("XX000", "invalid memory alloc request size 1"), False, id="too large"
+        ),
+        pytest.param(Refused("54000"), False, id="too large for an index"),
+        pytest.param(Refused("22001"), False, id="too long"),
+        pytest.param(Refused("23505"), False, id="taken"),
+        pytest.param(Refused("42703"), False, id="no such column"),
     ],
 )
 def test_the_code_decides_whatever_django_calls_it(error: Exception, passes: bool) -> None:
@@ -215,7 +217,7 @@ def test_the_code_decides_whatever_django_calls_it(error: Exception, passes: boo
 
 def test_the_cause_of_a_cause_is_asked_too() -> None:
     lost = OperationalError("lost")
-    lost.__cause__ = Told("08006")
+    lost.__cause__ = Refused("08006")
     spoiled = transaction.TransactionManagementError("An error occurred before.")
     spoiled.__cause__ = lost
 

@@ -1,4 +1,4 @@
-"""An instance is made without its class where nobody would notice, and nowhere else."""
+"""An instance is built without ``__init__`` where nothing could observe it, and nowhere else."""
 
 from datetime import UTC
 from typing import Any
@@ -64,7 +64,7 @@ def test_what_does_something_of_its_own_is_called(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("signal", [pre_init, post_init], ids=["pre_init", "post_init"])
-def test_a_model_somebody_listens_to_is_called(signal: Any, request: Any) -> None:
+def test_a_model_with_a_receiver_is_called(signal: Any, request: Any) -> None:
     listen = lambda **_: None  # noqa: E731
     signal.connect(listen, sender=Odd)
     request.addfinalizer(lambda: signal.disconnect(listen, sender=Odd))

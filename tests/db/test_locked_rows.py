@@ -1,4 +1,4 @@
-"""A batch of rows: read under lock, written back if nobody moved them meanwhile."""
+"""A batch of rows: read under lock, and written back if they did not change meanwhile."""
 
 import re
 from decimal import Decimal
@@ -36,7 +36,7 @@ def acknowledged(tasks: list[Any], results: list[Any], **details: Any) -> list[A
 
 
 def changes(made: CaptureQueriesContext) -> int:
-    """How often the database was told of changes; what is told of many rows at once counts once."""
+    """How many statements changed the database; one statement for many rows counts once."""
     return len([query for query in made if re.search(r"UPDATE \S+ (AS \S+ )?SET", query["sql"])])
 
 

@@ -1,4 +1,4 @@
-"""What follows a commit: bells in Redis, then signals; and what follows when Redis is away."""
+"""After a commit: messages in Redis, then signals; and what happens while Redis is away."""
 
 import copy
 import logging
@@ -32,7 +32,7 @@ from tests.steps import (
     TASK_MODELS,
     WAYS,
     brought,
-    is_ringing,
+    has_message,
     kinds,
     label_of,
     marked_for_recovery,
@@ -75,11 +75,11 @@ def everything_waiting(channel: str) -> list[str]:
 
 @transactional
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
-def test_a_saved_task_rings_once(model: type[Any]) -> None:
+def test_a_saved_task_is_pushed_once(model: type[Any]) -> None:
     task = saved(model)
 
     assert waiting(task) == 1
-    assert is_ringing(task)
+    assert has_message(task)
 
 
 @transactional
@@ -112,7 +112,7 @@ def test_a_row_elsewhere_than_the_router_says_names_its_database() -> None:
 
 
 @transactional
-def test_the_bell_rings_after_the_commit_and_not_before() -> None:
+def test_the_message_is_pushed_after_the_commit_and_not_before() -> None:
     with transaction.atomic():
         task = saved(Invoice)
         before = waiting(task)
@@ -121,7 +121,7 @@ def test_the_bell_rings_after_the_commit_and_not_before() -> None:
 
 
 @transactional
-def test_the_bell_rings_after_the_commit_of_its_own_database() -> None:
+def test_the_message_is_pushed_after_the_commit_of_its_own_database() -> None:
     with transaction.atomic(using="other"):
         task = saved(Elsewhere)
         with transaction.atomic():
@@ -133,7 +133,7 @@ def test_the_bell_rings_after_the_commit_of_its_own_database() -> None:
 
 @transactional
 @pytest.mark.parametrize("using", ["default", "other"])
-def test_a_row_that_is_rolled_back_never_rings(using: str) -> None:
+def test_a_row_that_is_rolled_back_is_never_pushed(using: str) -> None:
     with undone(using):
         Reminder().save(using=using)
 
@@ -142,7 +142,7 @@ def test_a_row_that_is_rolled_back_never_rings(using: str) -> None:
 
 
 @transactional
-def test_a_savepoint_that_is_rolled_back_never_rings_but_what_is_around_it_does() -> None:
+def test_a_savepoint_that_is_rolled_back_is_never_pushed_but_what_is_around_it_does() -> None:
     with transaction.atomic():
         before = saved(UuidKeyed)
         with undone():
@@ -154,7 +154,7 @@ def test_a_savepoint_that_is_rolled_back_never_rings_but_what_is_around_it_does(
 
 
 @transactional
-def test_what_a_rolled_back_savepoint_did_to_the_instance_silences_no_bell() -> None:
+def test_what_a_rolled_back_savepoint_did_to_the_instance_silences_no_message() -> None:
     with transaction.atomic():
         task = saved(Invoice)
         with undone():
@@ -165,7 +165,7 @@ def test_what_a_rolled_back_savepoint_did_to_the_instance_silences_no_bell() -> 
 
 
 @transactional
-def test_several_saves_of_one_object_ring_once() -> None:
+def test_several_saves_of_one_object_push_once() -> None:
     with transaction.atomic():
         task = saved(Invoice)
         for amount in range(5):
@@ -179,7 +179,7 @@ def test_several_saves_of_one_object_ring_once() -> None:
 
 
 @transactional
-def test_saving_a_pending_task_again_makes_sure_that_it_rings_and_never_twice() -> None:
+def test_saving_a_pending_task_again_makes_sure_that_it_is_pushed_and_never_twice() -> None:
     task = saved(Invoice)
     everything = get_queue()
     everything.cancel_many(task.get_event_channel(), [task.get_task_id()])
@@ -194,7 +194,7 @@ def test_saving_a_pending_task_again_makes_sure_that_it_rings_and_never_twice() 
 @transactional
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
 @pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
-def test_saving_a_task_that_does_not_wait_rings_nothing(around: bool, status: Status) -> None:
+def test_saving_a_task_that_does_not_wait_pushes_nothing(around: bool, status: Status) -> None:
     task = brought(saved(Invoice), status)
     get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
 
@@ -207,7 +207,7 @@ def test_saving_a_task_that_does_not_wait_rings_nothing(around: bool, status: St
 
 
 @transactional
-def test_a_task_for_later_does_not_ring_now() -> None:
+def test_a_task_for_later_is_not_pushed_now() -> None:
     later = clock.after("default", 3600)
 
     task = saved(Invoice, run_after=later)
@@ -229,7 +229,7 @@ def test_a_time_without_zone_is_taken_as_django_takes_it(text: bool) -> None:
 
 
 @transactional
-def test_a_task_whose_time_has_come_rings() -> None:
+def test_a_task_whose_time_has_come_is_pushed() -> None:
     task = saved(Invoice, run_after=clock.after("default", -1))
 
     assert waiting(task) == 1
@@ -245,7 +245,7 @@ def test_a_task_with_priority_is_the_next_to_be_taken() -> None:
 
 
 @transactional
-def test_a_thousand_tasks_ring_in_a_few_calls() -> None:
+def test_a_thousand_tasks_are_pushed_in_a_few_calls() -> None:
     calls = commands_of_redis()
 
     Invoice.objects.bulk_enqueue([{"amount": n} for n in range(1000)])
@@ -286,7 +286,9 @@ def test_a_task_that_must_not_run_is_taken_out_of_the_queue(way: str, around: bo
 
 
 @transactional
-def test_a_task_that_is_born_and_called_off_in_one_transaction_never_rings(heard: Any) -> None:
+def test_a_task_that_is_born_and_called_off_in_one_transaction_is_never_pushed(
+    received: Any,
+) -> None:
     with transaction.atomic():
         saved(Invoice).cancel()
 
@@ -294,7 +296,7 @@ def test_a_task_that_is_born_and_called_off_in_one_transaction_never_rings(heard
 
 
 @transactional
-def test_a_task_that_is_called_off_and_reset_in_one_transaction_rings() -> None:
+def test_a_task_that_is_called_off_and_reset_in_one_transaction_is_pushed() -> None:
     task = saved(Invoice)
 
     with transaction.atomic():
@@ -331,7 +333,7 @@ def dead_port() -> str:
 
 @pytest.fixture
 def frozen_server(own_redis_server: RedisServer) -> str:
-    """A server that has been spoken with, and has stopped in the middle."""
+    """A server that has answered, and then stopped in the middle."""
     assert get_queue().waiting("any") == 0
     own_redis_server.freeze()
     return own_redis_server.url
@@ -344,7 +346,7 @@ def bad_url() -> str:
 
 @pytest.fixture
 def redis_away(request: pytest.FixtureRequest, settings: Any) -> None:
-    """Redis as the parameter says, or a port that nobody listens at."""
+    """Redis as the parameter says, or a port without a listener."""
     url = request.getfixturevalue(getattr(request, "param", "dead_port"))
     if url != settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL:
         settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
@@ -411,7 +413,7 @@ def test_a_bulk_in_an_outage_is_left_to_recovery_as_one(logged: Callable[[], lis
 @transactional
 @each_way("dead_port", "bad_url")
 @pytest.mark.usefixtures("redis_away")
-def test_an_outage_keeps_nobody_else_from_what_follows_the_commit(heard: Any) -> None:
+def test_an_outage_keeps_no_other_process_from_what_follows_the_commit(received: Any) -> None:
     followed: list[str] = []
 
     with transaction.atomic():
@@ -420,12 +422,12 @@ def test_an_outage_keeps_nobody_else_from_what_follows_the_commit(heard: Any) ->
         transaction.on_commit(lambda: followed.append("after"))
 
     assert followed == ["before", "after"]
-    assert task_enqueued in {signal for signal, *_ in heard}
+    assert task_enqueued in {signal for signal, *_ in received}
 
 
 @transactional
-def test_a_model_whose_message_cannot_be_made_keeps_nobody_else_from_what_follows(
-    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[int]], heard: Any
+def test_a_model_whose_message_cannot_be_made_keeps_no_other_process_from_what_follows(
+    monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[int]], received: Any
 ) -> None:
     def broken(task: Any) -> Any:
         raise ZeroDivisionError
@@ -439,7 +441,7 @@ def test_a_model_whose_message_cannot_be_made_keeps_nobody_else_from_what_follow
 
     assert followed == ["after"]
     assert logged() == [logging.ERROR]
-    assert task_enqueued in {signal for signal, *_ in heard}
+    assert task_enqueued in {signal for signal, *_ in received}
     assert row_of(task).check_at is not None
 
 
@@ -471,7 +473,9 @@ def test_redis_is_asked_again_soon_after_an_outage(own_redis_server: RedisServer
 
 
 @transactional
-def test_a_task_that_somebody_took_meanwhile_is_not_marked(dead_port: str, settings: Any) -> None:
+def test_a_task_that_another_process_took_meanwhile_is_not_marked(
+    dead_port: str, settings: Any
+) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = dead_port
     lease = clock.after("default", 600)
 
@@ -519,48 +523,52 @@ def test_every_kind_but_notes_and_deletions_has_the_signal_of_its_name() -> None
 @pytest.mark.django_db
 @pytest.mark.parametrize(("status", "kind"), LEGAL)
 def test_every_move_sends_its_signals_after_the_commit(
-    status: Status, kind: EventKind, commit: Any, heard: Any
+    status: Status, kind: EventKind, commit: Any, received: Any
 ) -> None:
     task = brought(saved(Invoice), status)
-    heard.clear()
+    received.clear()
 
     with commit():
         moved(task, kind)
-        within = [signal for signal, *_ in heard]
+        within = [signal for signal, *_ in received]
 
     event = stream_of(task)[-1]
     assert within == [event_recorded]
-    assert heard[1:] == [
+    assert received[1:] == [
         (signal, Invoice, task, event) for signal in (*SIGNALS.get(kind, ()), task_transitioned)
     ]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
-def test_the_sender_is_the_model_that_was_saved(model: type[Any], commit: Any, heard: Any) -> None:
+def test_the_sender_is_the_model_that_was_saved(
+    model: type[Any], commit: Any, received: Any
+) -> None:
     task = new(model)
     using = "other" if model is Elsewhere else "default"
 
     with commit(using):
         task.save()
 
-    assert [(signal, sender) for signal, sender, _, _ in heard] == [
+    assert [(signal, sender) for signal, sender, _, _ in received] == [
         (event_recorded, model),
         (task_enqueued, model),
         (task_transitioned, model),
     ]
-    assert all(told is task and event == stream_of(task)[0] for _, _, told, event in heard)
+    assert all(
+        reported is task and event == stream_of(task)[0] for _, _, reported, event in received
+    )
 
 
 @pytest.mark.django_db
-def test_a_refused_last_word_is_told_as_what_it_is(commit: Any, heard: Any) -> None:
+def test_a_refused_outcome_is_signaled_as_rejected(commit: Any, received: Any) -> None:
     task = brought(saved(Invoice), Status.CANCELED)
-    heard.clear()
+    received.clear()
 
     with commit(), pytest.raises(Exception, match="moved first"):
         moved(task, EventKind.ACK)
 
-    assert [signal for signal, *_ in heard] == [
+    assert [signal for signal, *_ in received] == [
         event_recorded,
         *SIGNALS[EventKind.REJECT],
         task_transitioned,
@@ -568,18 +576,18 @@ def test_a_refused_last_word_is_told_as_what_it_is(commit: Any, heard: Any) -> N
 
 
 @transactional
-def test_a_move_that_is_rolled_back_is_told_to_nobody(heard: Any) -> None:
+def test_a_move_that_is_rolled_back_is_reported_to_no_one(received: Any) -> None:
     task = saved(Invoice)
-    heard.clear()
+    received.clear()
 
     with undone():
         task.cancel()
 
-    assert {signal for signal, *_ in heard} == {event_recorded}
+    assert {signal for signal, *_ in received} == {event_recorded}
 
 
 @transactional
-def test_the_bell_has_rung_and_the_row_is_there_when_a_signal_comes(listen: Any) -> None:
+def test_the_message_is_pushed_and_the_row_is_there_when_a_signal_comes(listen: Any) -> None:
     seen: list[tuple[int, bool, bool]] = []
 
     def receiver(task: Any, **_: Any) -> None:
@@ -600,13 +608,13 @@ def test_a_receiver_that_raises_is_logged_and_changes_nothing(
     def broken(**_: Any) -> None:
         raise Undone
 
-    told: list[Any] = []
+    reported: list[Any] = []
     listen(broken, task_enqueued, task_transitioned)
-    listen(lambda task, **_: told.append(task), task_enqueued)
+    listen(lambda task, **_: reported.append(task), task_enqueued)
 
     task = saved(Invoice)
 
-    assert told == [task]
+    assert reported == [task]
     assert logged() == [logging.ERROR] * 2
     assert (row_of(task).status, waiting(task)) == (Status.PENDING, 1)
 
@@ -622,7 +630,7 @@ def test_a_receiver_may_move_the_task_on(listen: Any) -> None:
 
 
 @transactional
-def test_signals_come_in_the_order_of_the_events(heard: Any) -> None:
+def test_signals_come_in_the_order_of_the_events(received: Any) -> None:
     with transaction.atomic():
         task = saved(Invoice)
         brought(task, Status.SUCCESS)
@@ -630,13 +638,13 @@ def test_signals_come_in_the_order_of_the_events(heard: Any) -> None:
             task.reset()
         task.note()
 
-    told = [event.sequence for signal, *_, event in heard if signal is task_transitioned]
-    assert told == [1, 2, 3, 4, 5]
+    reported = [event.sequence for signal, *_, event in received if signal is task_transitioned]
+    assert reported == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.django_db
 def test_in_a_test_case_every_captured_block_has_its_own_callbacks(
-    django_capture_on_commit_callbacks: Any, heard: Any
+    django_capture_on_commit_callbacks: Any, received: Any
 ) -> None:
     task = saved(Invoice)
     found = []
@@ -647,11 +655,11 @@ def test_in_a_test_case_every_captured_block_has_its_own_callbacks(
 
     assert found == [1, 1, 1, 1]
     assert waiting(Invoice) == 2
-    assert task_canceled in {signal for signal, *_ in heard}
+    assert task_canceled in {signal for signal, *_ in received}
 
 
 @transactional
-def test_a_transaction_that_is_rolled_back_silences_no_other(heard: Any) -> None:
+def test_a_transaction_that_is_rolled_back_silences_no_other(received: Any) -> None:
     def other() -> None:
         with transaction.atomic(using="other"):
             saved(Elsewhere)
@@ -663,8 +671,8 @@ def test_a_transaction_that_is_rolled_back_silences_no_other(heard: Any) -> None
         thread.start()
         thread.join()
 
-    told = {sender for signal, sender, *_ in heard if signal is task_transitioned}
-    assert told == {Elsewhere}
+    reported = {sender for signal, sender, *_ in received if signal is task_transitioned}
+    assert reported == {Elsewhere}
 
 
 @transactional
@@ -681,7 +689,7 @@ def test_a_transaction_that_tells_nothing_costs_nothing(redis_client: Any) -> No
 
 @transactional
 @pytest.mark.parametrize("model", [PaidInvoice, ForeignInvoice], ids=label_of)
-def test_a_task_handled_as_its_root_rings_there(model: type[Any]) -> None:
+def test_a_task_handled_as_its_root_is_pushed_there(model: type[Any]) -> None:
     task = saved(model)
 
     Invoice.objects.get(pk=task.pk).reset()
@@ -691,7 +699,9 @@ def test_a_task_handled_as_its_root_rings_there(model: type[Any]) -> None:
 
 @transactional
 @pytest.mark.parametrize("model", [Invoice, UuidKeyed], ids=label_of)
-def test_a_copy_made_in_the_same_transaction_rings_beside_the_original(model: type[Any]) -> None:
+def test_a_copy_made_in_the_same_transaction_is_pushed_beside_the_original(
+    model: type[Any],
+) -> None:
     with transaction.atomic():
         task = saved(model)
         original = copy.copy(task)
@@ -700,12 +710,12 @@ def test_a_copy_made_in_the_same_transaction_rings_beside_the_original(model: ty
         task.save()
 
     assert waiting(model) == 2
-    assert is_ringing(original)
-    assert is_ringing(task)
+    assert has_message(original)
+    assert has_message(task)
 
 
 @transactional
-def test_what_is_assigned_after_a_save_changes_no_bell() -> None:
+def test_what_is_assigned_after_a_save_changes_no_message() -> None:
     with transaction.atomic():
         task = saved(Invoice)
         task.run_after = clock.after("default", 3600)
@@ -714,7 +724,7 @@ def test_what_is_assigned_after_a_save_changes_no_bell() -> None:
 
 
 @transactional
-def test_a_save_in_the_same_transaction_postpones_the_bell() -> None:
+def test_a_save_in_the_same_transaction_postpones_the_message() -> None:
     with transaction.atomic():
         task = saved(Invoice)
         task.run_after = clock.after("default", 3600)
@@ -739,14 +749,14 @@ def test_what_a_receiver_does_names_the_signal_and_what_it_followed_from(
 
     name = f"testapp.Invoice:{pending_task.pk}"
     (letter,) = made
-    birth = stream_of(letter)[0]
+    first_event = stream_of(letter)[0]
     assert letter.parent == name
-    assert birth.actor == "signal task_canceled"
-    assert birth.data == {"cause": f"{name} #2", "parent": name}
+    assert first_event.actor == "signal task_canceled"
+    assert first_event.data == {"cause": f"{name} #2", "parent": name}
     assert stream_of(pending_task)[-1].actor == "signal task_canceled"
 
 
-def test_a_receiver_acts_for_whoever_caused_the_signal(
+def test_a_receiver_acts_for_the_one_who_caused_the_signal(
     pending_task: Any, listen: Any, commit: Any
 ) -> None:
     listen(lambda task, **_: task.note("seen"), task_canceled)

@@ -51,17 +51,19 @@ def test_the_receivers_of_the_readme_hear_of_outcomes(
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     code = README.block("python", "task_failed, task_succeeded")
-    heard = defined_by(code.replace("from .models import Task1", ""), Task1=Invoice)
+    received = defined_by(code.replace("from .models import Task1", ""), Task1=Invoice)
     task = Invoice.objects.create(fails=fails, amount=3)
 
     with django_capture_on_commit_callbacks(execute=True):
         run_now(task)
 
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     expected = "attempt 1: invoice of 3 cannot be sent" if fails else "OK"
-    assert told == (f"task {task.pk}, {expected}\n" if fails else f"task {task.pk}: {expected}\n")
-    signals.task_succeeded.disconnect(heard["congratulate"], sender=Invoice)
-    signals.task_failed.disconnect(heard["apologize"], sender=Invoice)
+    assert reported == (
+        f"task {task.pk}, {expected}\n" if fails else f"task {task.pk}: {expected}\n"
+    )
+    signals.task_succeeded.disconnect(received["congratulate"], sender=Invoice)
+    signals.task_failed.disconnect(received["apologize"], sender=Invoice)
 
 
 @pytest.mark.django_db
@@ -77,12 +79,12 @@ def test_the_outbox_is_written_with_the_outcome(run_now: Any) -> None:
 
     code = how_to("subscribe-to-outcomes").block("python", "def note_outcome")
     imports = "from .models import Import, Notification"
-    heard = defined_by(code.replace(imports, ""), Import=Invoice, Notification=Outbox)
+    received = defined_by(code.replace(imports, ""), Import=Invoice, Notification=Outbox)
     task = Invoice.objects.create()
 
     run_now(task)
 
-    signals.event_recorded.disconnect(heard["note_outcome"], sender=Invoice)
+    signals.event_recorded.disconnect(received["note_outcome"], sender=Invoice)
     (queued,) = Keyworded.objects.pending()
     assert kinds(task)[-1] == EventKind.ACK
     assert kinds(queued) == ["enqueue"]

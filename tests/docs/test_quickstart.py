@@ -117,8 +117,8 @@ def followed(project: Project) -> dict[str, Any]:
     """Steps 4 to 6; what the row and its stream say then."""
     assert project.shell(QUICKSTART.block("python", "task.save()")) == "0\n"
     project.manage("django-simpletask3-server", "--burst")
-    told: dict[str, Any] = json.loads(project.shell(LOOK))
-    return told
+    reported: dict[str, Any] = json.loads(project.shell(LOOK))
+    return reported
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def test_no_option_is_documented_that_does_not_exist(page: Page) -> None:
 
 
 @pytest.mark.parametrize("option", all_options(), ids=lambda option: option.name)
-def test_the_kind_of_an_option_is_told(option: "Option[object]") -> None:
+def test_the_kind_of_an_option_is_reported(option: "Option[object]") -> None:
     kind = SETTINGS.row(option.name)[5]
 
     assert kind in KINDS.get(option.parser.expected, {"template", "policies"})

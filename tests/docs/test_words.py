@@ -39,11 +39,11 @@ def test_every_kind_of_event_is_explained(kind: EventKind) -> None:
 
     _, source, target, *_ = reference("events").row(kind)
 
-    assert source == told(sources)
-    assert target == ("unchanged" if kind in AUDIT_ONLY else told(targets))
+    assert source == reported(sources)
+    assert target == ("unchanged" if kind in AUDIT_ONLY else reported(targets))
 
 
-def told(statuses: set[Status | None]) -> str:
+def reported(statuses: set[Status | None]) -> str:
     if statuses == {None}:
         return "no row"
     if statuses == set(Status):
@@ -90,7 +90,7 @@ def test_every_column_is_explained(model: type) -> None:
     assert columns <= page.named()
 
 
-def test_the_columns_of_the_state_machine_are_told_apart() -> None:
+def test_the_columns_of_the_state_machine_are_distinguished() -> None:
     page = reference("tasks")
     table = page.text.split("**Projected**")[1].split("**Operational**")[0]
 
@@ -172,7 +172,7 @@ def test_the_command_has_a_page() -> None:
 
 
 @pytest.mark.parametrize("page", [README, README_ZH, reference("command")], ids=str)
-def test_the_exit_codes_are_told(page: Page) -> None:
+def test_the_exit_codes_are_reported(page: Page) -> None:
     assert {row[0] for row in page.rows if row[0].isdigit()} == EXIT_CODES
 
 
@@ -218,5 +218,5 @@ def test_every_module_says_where_it_belongs() -> None:
     assert names | folders <= set(words(MODULES.text))
 
 
-def test_the_stream_of_a_task_is_called_as_told() -> None:
+def test_the_stream_of_a_task_is_called_as_documented() -> None:
     assert Invoice.event_model.__name__ == "InvoiceEvent"

@@ -12,7 +12,7 @@ from django_simpletask3.ledger.digests import chained_digest, digest_of
 from django_simpletask3.ledger.encoding import to_json_value
 from django_simpletask3.states import EventKind, Status
 
-TOLD: dict[str, Any] = {
+FIELDS: dict[str, Any] = {
     "task": 7,
     "sequence": 2,
     "kind": EventKind.START,
@@ -42,25 +42,25 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def canonical(previous: str, told: dict[str, Any]) -> str:
+def canonical(previous: str, reported: dict[str, Any]) -> str:
     """The text that is sealed: JSON with sorted keys and no spaces."""
-    moment = told["event_time"]
+    moment = reported["event_time"]
     moment = moment.astimezone(UTC) if moment.tzinfo else moment
     said = {
-        **told,
+        **reported,
         "previous": previous,
-        "task": None if told["sequence"] == 1 else str(told["task"]),
+        "task": None if reported["sequence"] == 1 else str(reported["task"]),
         "event_time": moment.isoformat(timespec="milliseconds"),
-        "data": to_json_value(told["data"]),
+        "data": to_json_value(reported["data"]),
     }
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_seal_is_over_canonical_json(case: dict[str, Any]) -> None:
-    told = {**TOLD, **case}
+    reported = {**FIELDS, **case}
 
-    assert chained_digest("a" * 64, **told) == digest_of(canonical("a" * 64, told))
+    assert chained_digest("a" * 64, **reported) == digest_of(canonical("a" * 64, reported))
 
 
 WORDS = some.text() | some.integers() | some.floats() | some.booleans() | some.none()
@@ -73,6 +73,6 @@ DATA = some.dictionaries(
 
 @given(DATA)
 def test_whatever_data_say_is_said_in_canonical_json(data: dict[str, Any]) -> None:
-    told = {**TOLD, "data": data}
+    reported = {**FIELDS, "data": data}
 
-    assert chained_digest("a" * 64, **told) == digest_of(canonical("a" * 64, told))
+    assert chained_digest("a" * 64, **reported) == digest_of(canonical("a" * 64, reported))

@@ -245,7 +245,7 @@ def test_streams_are_read_in_the_order_of_their_numbers(long_stream: Any) -> Non
 
 
 @pytest.mark.django_db
-def test_an_event_model_with_a_constructor_of_its_own_is_told_by_name(monkeypatch) -> None:
+def test_an_event_model_with_a_constructor_of_its_own_is_reported_by_name(monkeypatch) -> None:
     made = Invoice.event_model.__init__
 
     def tenanted(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -263,13 +263,13 @@ def test_an_event_model_with_a_constructor_of_its_own_is_told_by_name(monkeypatc
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("signal", [pre_init, post_init], ids=["pre_init", "post_init"])
-def test_whoever_listens_to_new_instances_hears_of_events(signal: Any, request: Any) -> None:
-    heard: list[Any] = []
-    listen = lambda **_: heard.append(1)  # noqa: E731
+def test_the_one_who_listens_to_new_instances_receives_of_events(signal: Any, request: Any) -> None:
+    received: list[Any] = []
+    listen = lambda **_: received.append(1)  # noqa: E731
     model = event_model_of(Invoice)
     signal.connect(listen, sender=model)
     request.addfinalizer(lambda: signal.disconnect(listen, sender=model))
 
     saved(Invoice)
 
-    assert heard
+    assert received

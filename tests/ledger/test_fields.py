@@ -33,9 +33,9 @@ def migration_of(field: Any) -> str:
 def test_a_migration_names_nothing_of_this_package(model: type[models.Model]) -> None:
     state = ModelState.from_model(model)
 
-    told = {name: migration_of(field) for name, field in state.fields.items()}
+    reported = {name: migration_of(field) for name, field in state.fields.items()}
 
-    assert {name: text for name, text in told.items() if "simpletask3" in text} == {}
+    assert {name: text for name, text in reported.items() if "simpletask3" in text} == {}
     assert all(not inspect.isclass(base) or base is models.Model for base in state.bases)
     assert not any("simpletask3" in repr(value) for value in state.options.values())
 
@@ -44,11 +44,11 @@ def test_a_migration_names_nothing_of_this_package(model: type[models.Model]) ->
 def test_a_migration_has_no_choices_so_that_a_state_can_be_added(model: type[Any]) -> None:
     own = [f for f in model._meta.local_fields if isinstance(f, StatusField | KindField)]
 
-    told = [field.clone().deconstruct() for field in own]
+    reported = [field.clone().deconstruct() for field in own]
 
     assert own
-    assert not any("choices" in arguments for _, _, _, arguments in told)
-    assert all(path.startswith("django.db.models.") for _, path, _, _ in told)
+    assert not any("choices" in arguments for _, _, _, arguments in reported)
+    assert all(path.startswith("django.db.models.") for _, path, _, _ in reported)
 
 
 # MySQL and MariaDB are asked which of the two they are.
@@ -129,7 +129,7 @@ def test_no_result_is_no_value_in_the_database() -> None:
     assert Invoice.objects.filter(pk=task.pk, result_data=None, error_data__isnull=True).exists()
 
 
-def test_what_somebody_wrote_by_hand_is_read_as_it_is() -> None:
+def test_what_another_process_wrote_by_hand_is_read_as_it_is() -> None:
     assert JSONTextField().from_db_value("no json", None, None) == "no json"
 
 

@@ -69,7 +69,7 @@ def test_whatever_happened_the_fold_of_the_stream_is_the_row(model: type[Any], s
     assert broken_links(events) == []
 
 
-def test_every_arrow_but_birth_and_death_can_be_drawn_by_lot() -> None:
+def test_every_arrow_but_first_event_and_death_can_be_drawn_by_lot() -> None:
     drawn = {(status, kind) for status, kinds in STEPS.items() for kind in kinds}
 
     missing = {kind for _, kind in TRANSITIONS.keys() - drawn}
@@ -105,15 +105,22 @@ def test_a_stream_that_cannot_have_happened_does_not_fold() -> None:
         fold(stream_of(task)[:1] * 2)
 
 
-def test_a_row_that_says_something_else_is_told_apart_column_by_column() -> None:
+def test_a_row_that_says_something_else_is_distinguished_column_by_column() -> None:
     task = brought(saved(Invoice), Status.RUNNING)
     before = fold(stream_of(task))
     moved(task, EventKind.ACK)
 
-    told = before.differences(projection_of(task))
+    reported = before.differences(projection_of(task))
 
-    assert told["status"] == (Status.RUNNING, Status.SUCCESS)
-    assert told.keys() == {"status", "sequence", "digest", "done_time", "success", "result_time"}
+    assert reported["status"] == (Status.RUNNING, Status.SUCCESS)
+    assert reported.keys() == {
+        "status",
+        "sequence",
+        "digest",
+        "done_time",
+        "success",
+        "result_time",
+    }
     assert before.differences(before) == {}
 
 

@@ -31,7 +31,7 @@ def test_a_task_saved_by_a_body_names_its_parent() -> None:
     assert lineage.parent_of(child) == parent
 
 
-def test_a_task_saved_by_nobody_has_no_parent() -> None:
+def test_a_task_saved_outside_of_a_task_function_has_no_parent() -> None:
     task = Invoice.objects.create()
 
     assert task.parent is None
@@ -63,7 +63,7 @@ def test_grandchildren_name_their_own_parent() -> None:
     assert third.events.get().data == {"parent": task_reference(second)}
 
 
-def test_a_key_too_long_for_the_column_is_told_by_its_digest() -> None:
+def test_a_key_too_long_for_the_column_is_named_by_its_digest() -> None:
     task = TextKeyed(pk="k" * 250)
 
     name = task_reference(task)
@@ -83,7 +83,7 @@ def test_a_key_too_long_for_the_column_is_told_by_its_digest() -> None:
         "testapp.Invoice:x",
     ],
 )
-def test_a_name_that_leads_nowhere_is_nobody(name: str) -> None:
+def test_a_name_that_leads_nowhere_is_no_one(name: str) -> None:
     assert lineage.task_by_reference(name) is None
 
 

@@ -1,4 +1,4 @@
-"""Rows come back as Django would read them, whoever words the question."""
+"""Rows are loaded as Django loads them, whichever query reads them."""
 
 from typing import Any
 

@@ -85,16 +85,16 @@ def test_due_are_those_that_could_run_now() -> None:
     assert set(Invoice.objects.due()) == {now, past}
 
 
-def test_lost_are_those_for_which_somebody_should_have_acted() -> None:
+def test_lost_are_those_that_recovery_has_to_examine() -> None:
     past = clock.after("default", -5)
     lease_over = moved(saved(Invoice), EventKind.START, values={"check_at": past})
-    bell_old = saved(Invoice)
-    rows_of(Invoice, "default").filter(pk=bell_old.pk).update_managed(check_at=past)
+    message_in_doubt = saved(Invoice)
+    rows_of(Invoice, "default").filter(pk=message_in_doubt.pk).update_managed(check_at=past)
     moved(saved(Invoice), EventKind.START, values={"check_at": clock.after("default", 60)})
     saved(Invoice)
     brought(saved(Invoice), Status.SUCCESS)
 
-    assert set(Invoice.objects.lost()) == {lease_over, bell_old}
+    assert set(Invoice.objects.lost()) == {lease_over, message_in_doubt}
 
 
 def test_a_row_that_came_past_save_is_looked_after_at_once() -> None:
@@ -182,7 +182,7 @@ def test_enqueue_saves_and_queues(commit: Any) -> None:
 
 
 @pytest.mark.parametrize("model", WITH_WORDS, ids=label_of)
-def test_a_bulk_is_born_with_its_streams_and_rings(model: type[Any], commit: Any) -> None:
+def test_a_bulk_is_inserted_with_its_streams_and_pushed(model: type[Any], commit: Any) -> None:
     using = "other" if model is Elsewhere else "default"
 
     with commit(using):
@@ -271,7 +271,7 @@ def test_many_are_reached_by_one_deletion_with_one_event_each() -> None:
     assert [kinds(task, task.pk) for task in tasks] == [["enqueue", "delete"]] * 3
 
 
-def test_a_task_waits_for_its_bell_as_long_as_the_settings_say(settings: Any) -> None:
+def test_a_task_waits_for_its_message_as_long_as_the_settings_say(settings: Any) -> None:
     settings.SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = 33
     expected = clock.after("default", 33)
 

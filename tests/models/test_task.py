@@ -20,7 +20,7 @@ from tests.steps import (
     TABLES,
     TASK_MODELS,
     brought,
-    is_ringing,
+    has_message,
     kinds,
     label_of,
     looks,
@@ -90,7 +90,7 @@ def test_a_task_of_any_shape_lives_and_dies(model: type[Any]) -> None:
     assert broken_links(stream_of(task, pk)) == []
 
 
-def test_a_birth_costs_a_row_and_an_event() -> None:
+def test_an_insert_costs_a_row_and_an_event() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         saved(Invoice)
 
@@ -99,7 +99,9 @@ def test_a_birth_costs_a_row_and_an_event() -> None:
 
 
 @pytest.mark.parametrize("model", [TextKeyed, UuidKeyed], ids=label_of)
-def test_a_birth_under_a_key_of_its_own_costs_a_look_at_former_lives(model: type[Any]) -> None:
+def test_an_insert_with_its_own_key_costs_a_query_for_previous_streams(
+    model: type[Any],
+) -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         saved(model)
 
@@ -418,7 +420,7 @@ def test_tasks_of_one_key_in_two_databases_have_a_message_each(commit: Any) -> N
         there.cancel()
 
     assert (both, waiting(Reminder)) == (2, 1)
-    assert is_ringing(here)
+    assert has_message(here)
 
 
 def test_a_task_is_deleted_in_the_database_that_was_named() -> None:
@@ -577,8 +579,12 @@ def test_a_note_is_kept_in_any_state(status: Status) -> None:
 
     event = task.note("halfway", done=0.5, thing={1, 2})
 
-    told = stream_of(task)[-1]
-    assert (event, told.reason, told.data) == (told, "halfway", {"done": 0.5, "thing": {1, 2}})
+    reported = stream_of(task)[-1]
+    assert (event, reported.reason, reported.data) == (
+        reported,
+        "halfway",
+        {"done": 0.5, "thing": {1, 2}},
+    )
     assert row_of(task).status == status
 
 
@@ -623,12 +629,12 @@ def test_channels_and_ids_follow_the_templates(
     monkeypatch.setattr(Reminder, "django_simpletask3_event_queue_channel_template", "own")
     monkeypatch.setattr(Reminder, "django_simpletask3_task_id_template", "own-{id}")
 
-    told = [(t.get_event_channel(), t.get_task_id()) for t in (Invoice(pk=1), Reminder(pk=2))]
+    reported = [(t.get_event_channel(), t.get_task_id()) for t in (Invoice(pk=1), Reminder(pk=2))]
 
-    assert told == [("c/testapp/invoice", "i/testapp/invoice/1"), ("own", "own-2")]
+    assert reported == [("c/testapp/invoice", "i/testapp/invoice/1"), ("own", "own-2")]
 
 
-def test_a_body_that_nobody_wrote_is_not_implemented() -> None:
+def test_a_missing_task_function_is_not_implemented() -> None:
     class Nothing:
         do_task = SimpleTask.do_task
 

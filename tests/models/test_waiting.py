@@ -1,4 +1,4 @@
-"""Waiting until a task is final, whoever finishes it."""
+"""Wait until a task is final, whichever process finishes it."""
 
 import threading
 import time
@@ -48,7 +48,9 @@ def test_a_finished_task_is_not_waited_for(status: Status) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
 @pytest.mark.parametrize("timeout", [0, 0.1, -1])
-def test_a_task_that_is_not_finished_in_time_is_told_so(timeout: float, status: Status) -> None:
+def test_waiting_for_a_task_that_is_not_finished_in_time_times_out(
+    timeout: float, status: Status
+) -> None:
     task = brought(saved(Invoice), status)
     began = time.monotonic()
 
@@ -70,7 +72,7 @@ def test_a_task_that_another_thread_finishes_is_returned_with_its_result() -> No
 
 
 @transactional
-def test_waiting_ends_at_once_when_the_queue_hears_that_it_is_done() -> None:
+def test_waiting_ends_at_once_when_the_message_is_done() -> None:
     task = saved(Invoice)
     (message,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
     moved(task, EventKind.START)

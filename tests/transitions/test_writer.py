@@ -421,7 +421,7 @@ def test_an_unsaved_task_cannot_be_moved() -> None:
 
 @pytest.mark.parametrize("kind", [EventKind.START, EventKind.CANCEL, EventKind.NOTE])
 def test_a_receiver_that_raises_within_the_transaction_undoes_the_move(
-    kind: EventKind, pending_task: Any, commit: Any, heard: Any
+    kind: EventKind, pending_task: Any, commit: Any, received: Any
 ) -> None:
     before, row = attributes(pending_task), projection_of(pending_task)
 
@@ -431,7 +431,7 @@ def test_a_receiver_that_raises_within_the_transaction_undoes_the_move(
     assert attributes(pending_task) == before
     assert projection_of(pending_task) == row
     assert kinds(pending_task) == ["enqueue"]
-    assert {signal for signal, *_ in heard} <= {event_recorded}
+    assert {signal for signal, *_ in received} <= {event_recorded}
 
 
 def test_a_connection_cut_twice_is_no_fault_of_a_task() -> None:
