@@ -107,7 +107,7 @@ def _suspects(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[An
     return [*suspects, *without_events]
 
 
-def _confirm(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Iterator[Finding]:
+def _confirm(root: type[SimpleTask], using: str, pk: object, repair: bool) -> Iterator[Finding]:
     """Check a task again while its row is locked, and repair it if asked to."""
     with transaction.atomic(using=using):
         writer.lock(root, using, [pk])
@@ -131,7 +131,7 @@ def _confirm(root: type[SimpleTask], using: str, pk: Any, repair: bool) -> Itera
 
 
 def _repair(
-    root: type[SimpleTask], using: str, pk: Any, row: dict[str, Any] | None, checker: StreamChecker
+    root: type[SimpleTask], using: str, pk: object, row: readers.Row | None, checker: StreamChecker
 ) -> bool:
     data = {"found": [discrepancy.detail for discrepancy in checker.discrepancies]}
     task: Any = root()
@@ -151,7 +151,7 @@ def _repair(
     return True
 
 
-def _check_stream(events: Iterable[TaskEvent], row: dict[str, Any] | None) -> StreamChecker:
+def _check_stream(events: Iterable[TaskEvent], row: readers.Row | None) -> StreamChecker:
     checker = StreamChecker()
     for event in events:
         checker.feed(event)

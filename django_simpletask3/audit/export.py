@@ -13,10 +13,11 @@ from typing import IO, Any
 
 from .. import __version__
 from ..ledger.encoding import to_json_value
+from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..models.task import SimpleTask
 from . import readers
-from .verify import FIELDS, FORMAT, Manifest
+from .verify import FIELDS, FORMAT, Manifest, Record
 
 
 class ExportWriter:
@@ -54,7 +55,7 @@ class ExportWriter:
         self._file.flush()
         return manifest
 
-    def _write_stream(self, task_fields: dict[str, Any], events: Iterable[Any]) -> int:
+    def _write_stream(self, task_fields: Record, events: Iterable[TaskEvent]) -> int:
         count = 0
         for event in events:
             fields = {name: getattr(event, name) for name in FIELDS}
@@ -62,7 +63,7 @@ class ExportWriter:
             count += 1
         return count
 
-    def _write_line(self, record: dict[str, Any]) -> None:
+    def _write_line(self, record: Record) -> None:
         line = _json(record) + "\n"
         self._digest.update(line.encode())
         self._file.write(line)
@@ -96,12 +97,12 @@ def _batches(
     return readers.keys_changed_between(root, using, since, until)
 
 
-def _json_values(fields: dict[str, Any]) -> dict[str, Any]:
+def _json_values(fields: Record) -> Record:
     times = {
         name: value.isoformat() for name, value in fields.items() if isinstance(value, datetime)
     }
     return {**{name: to_json_value(value) for name, value in fields.items()}, **times}
 
 
-def _json(record: dict[str, Any]) -> str:
+def _json(record: Record) -> str:
     return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

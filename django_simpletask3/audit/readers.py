@@ -17,6 +17,9 @@ from ..states import EventKind
 #: How many rows, with their results, and how many events are in memory at a time.
 ROW_BATCH_SIZE, EVENT_BATCH_SIZE = 100, 1000
 
+#: The columns of a row, by name.
+Row = dict[str, Any]
+
 
 def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
     """Yield the keys of all rows, then those of all streams without a row, in batches."""
@@ -42,7 +45,7 @@ def keys_changed_between(
     yield from _key_batches(pks, "task_id")
 
 
-def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def rows(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[Row]:
     """Yield the projected columns of these rows; ``result_text`` is the result as stored."""
     text = ExpressionWrapper(F("result_data"), output_field=models.TextField())
     table, _ = _tables(root, using)
@@ -50,7 +53,7 @@ def rows(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[dic
     yield from table.filter(pk__in=pks).annotate(result_text=text).values(*names)
 
 
-def streams(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Iterator[TaskEvent]:
+def streams(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[TaskEvent]:
     """Yield the streams of these tasks, one after the other, read in pages."""
     stream, remaining = events_of(root, using), list(pks)
     while remaining:

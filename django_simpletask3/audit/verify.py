@@ -22,6 +22,9 @@ from ..ledger.stream_check import StreamChecker
 
 FORMAT = "django-simpletask3 streams 1"
 
+#: A line of an export.
+Record = dict[str, Any]
+
 #: The exported fields of an event.
 FIELDS = (
     "sequence",
@@ -92,7 +95,7 @@ class _Reader:
         missing = "the last line is missing: the file was truncated"
         return self._manifest or Flaw(self._line_number + 1, self._current_task, missing)
 
-    def _flaws(self, record: dict[str, Any] | None) -> Iterator[str]:
+    def _flaws(self, record: Record | None) -> Iterator[str]:
         if self._manifest is not None:
             yield "there is a line after the last line"
         elif record is None or (self._line_number == 1 and record.get("format") != FORMAT):
@@ -104,7 +107,7 @@ class _Reader:
         elif self._line_number > 1:
             yield from self._check_event(record)
 
-    def _check_event(self, record: dict[str, Any]) -> Iterator[str]:
+    def _check_event(self, record: Record) -> Iterator[str]:
         self._current_task = _task_label(record)
         self._stream_events += 1
         self._events += 1
@@ -113,7 +116,7 @@ class _Reader:
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             yield f"this is not an event: {error}"
 
-    def _check_row(self, record: dict[str, Any]) -> Iterator[str]:
+    def _check_row(self, record: Record) -> Iterator[str]:
         self._current_task = _task_label(record)
         if self._stream_events != record.get("events"):
             yield f"{record.get('events')} events were written, {self._stream_events} are there"
@@ -126,7 +129,7 @@ class _Reader:
         self._checker, self._stream_events = StreamChecker(), 0
         self._streams += 1
 
-    def _check_manifest(self, record: dict[str, Any]) -> Iterator[str]:
+    def _check_manifest(self, record: Record) -> Iterator[str]:
         manifest = Manifest(self._streams, self._events, self._digest.hexdigest())
         self._manifest = manifest
         if record != asdict(manifest):
@@ -136,7 +139,7 @@ class _Reader:
 class ExportedEvent:
     """An exported event, with the attributes of TaskEvent."""
 
-    def __init__(self, record: dict[str, Any]) -> None:
+    def __init__(self, record: Record) -> None:
         self._task = record.get("task")
         self._fields = {name: record.get(name) for name in FIELDS}
         self._fields["event_time"] = _parse_time(record.get("event_time"))
@@ -154,21 +157,21 @@ class ExportedEvent:
         return chained_digest(previous, task=self._task, **fields)
 
 
-def _parse_row(columns: dict[str, Any] | None) -> dict[str, Any] | None:
+def _parse_row(columns: Record | None) -> Record | None:
     if columns is None:
         return None
     times = ("start_time", "done_time", "result_time")
     return {**columns, **{name: _parse_time(columns.get(name)) for name in times}}
 
 
-def _parse_time(text: Any) -> datetime | None:
+def _parse_time(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     moment = datetime.fromisoformat(text)
     return moment.astimezone(UTC) if timezone.is_aware(moment) else moment
 
 
-def _parse_line(line: str) -> dict[str, Any] | None:
+def _parse_line(line: str) -> Record | None:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -176,5 +179,5 @@ def _parse_line(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _task_label(record: dict[str, Any]) -> str:
+def _task_label(record: Record) -> str:
     return f"{record.get('model')} {record.get('task')}"

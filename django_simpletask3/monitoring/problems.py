@@ -107,14 +107,20 @@ def _worker_problems(workers: list[WorkerHealth], models: list[ModelHealth]) -> 
             {},
         )
         return
-    served_labels = {label for worker in workers for label in worker.models}
-    for model in models:
-        if model.model not in served_labels and model.messages:
-            sentence = gettext_noop("%(messages)d tasks of %(model)s wait, and no worker runs it.")
-            yield Problem(sentence, asdict(model))
+    yield from _unserved_model_problems(workers, models)
     elapsed = min(worker.seconds_since_recovery for worker in workers)
     if _is_overdue(elapsed):
         sentence = gettext_noop(
             "No worker has recovered expired leases for %(seconds).0f s: look at the workers' logs."
         )
         yield Problem(sentence, {"seconds": elapsed})
+
+
+def _unserved_model_problems(
+    workers: list[WorkerHealth], models: list[ModelHealth]
+) -> Iterator[Problem]:
+    served_labels = {label for worker in workers for label in worker.models}
+    for model in models:
+        if model.model not in served_labels and model.messages:
+            sentence = gettext_noop("%(messages)d tasks of %(model)s wait, and no worker runs it.")
+            yield Problem(sentence, asdict(model))

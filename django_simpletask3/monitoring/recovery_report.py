@@ -68,7 +68,7 @@ class Recovery:
     attempt: int
     actor: str
 
-    def cells(self) -> tuple[Any, ...]:
+    def cells(self) -> tuple[object, ...]:
         """Its values, in the order of COLUMNS."""
         return tuple(getattr(self, name) for name in COLUMNS)
 
@@ -146,15 +146,8 @@ def page(recovery_filter: RecoveryFilter, size: int, after: Cursor | None = None
     One query per database, limited by its indexes. With a ``worker`` there may be a few more
     queries, and fewer recoveries on a page than ``size``.
     """
-    skip = after.skip if after else 0
-    conditions = recovery_filter.conditions()
-    if after is not None:
-        conditions["event_time__lte"] = after.time
-
-    def query(using: str, roots: list[type[SimpleTask]]) -> _DatabaseRecoveries:
-        queries = _page_queries(recovery_filter, conditions, using, roots)
-        return _first_matches(using, queries, size + skip + 1, recovery_filter.worker)
-
+    limit = size + (after.skip if after else 0) + 1
+    query = partial(_database_page, recovery_filter, after, limit)
     results = list(recovery_filter.scope.query_databases(query))
     complete_since = _latest(result.complete_since for result in results)
     matches = [
@@ -163,7 +156,7 @@ def page(recovery_filter: RecoveryFilter, size: int, after: Cursor | None = None
         for recovery in result.matches
         if complete_since is None or recovery.time > complete_since
     ]
-    first_page = _first_page(sorted(matches, key=_newest_first)[skip:], size, after)
+    first_page = _first_page(sorted(matches, key=_newest_first), size, after)
     if complete_since is None or first_page.next_cursor is not None:
         return first_page
     # Nothing was read before complete_since: the next page begins there. If this one did, too, it
@@ -181,22 +174,26 @@ class _DatabaseRecoveries:
     complete_since: datetime | None
 
 
-def _page_queries(
+def _database_page(
     recovery_filter: RecoveryFilter,
-    conditions: dict[str, Any],
+    after: Cursor | None,
+    limit: int,
     using: str,
     roots: list[type[SimpleTask]],
-) -> _Queries:
-    worker = recovery_filter.worker
+) -> _DatabaseRecoveries:
+    scope, worker = recovery_filter.scope, recovery_filter.worker
+    conditions = recovery_filter.conditions()
+    if after is not None:
+        conditions["event_time__lte"] = after.time
     worker_condition = _worker_condition(worker) if worker else models.Q()
     rows = {
-        root: _events(recovery_filter.scope, root, using, _KIND, conditions)
+        root: _events(scope, root, using, _KIND, conditions)
         .filter(worker_condition)
         .order_by("-event_time", "-pk")
         .values_list(Cast("task_id", _TEXT), *_EVENT_FIELDS)
         for root in roots
     }
-    return _queries_by_kind(rows, recovery_filter.kinds)
+    return _first_matches(using, _queries_by_kind(rows, recovery_filter.kinds), limit, worker)
 
 
 def _queries_by_kind(
@@ -250,17 +247,13 @@ def _key(root: type[SimpleTask], text: str) -> str:
     return str(root._meta.pk.to_python(text))
 
 
-def _newest_first(recovery: Recovery) -> Any:
-    return (
-        -recovery.time.timestamp(),
-        recovery.model,
-        recovery.database,
-        recovery.task,
-        -recovery.sequence,
-    )
+def _newest_first(recovery: Recovery) -> tuple[float, str, str, str, int]:
+    place = (recovery.model, recovery.database, recovery.task)
+    return (-recovery.time.timestamp(), *place, -recovery.sequence)
 
 
-def _first_page(remaining: list[Recovery], size: int, after: Cursor | None) -> Page:
+def _first_page(recoveries: list[Recovery], size: int, after: Cursor | None) -> Page:
+    remaining = recoveries[after.skip if after else 0 :]
     shown = remaining[:size]
     if len(remaining) <= size:
         return Page(shown, None)

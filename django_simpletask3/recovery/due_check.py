@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,18 +49,7 @@ def read_due_times(
 
     ``with_commands`` reads the operator commands in the same query.
     """
-    row_queries = {
-        root: rows_of(root, using)
-        .filter(status=_STATUS, check_at__isnull=False)
-        .order_by("check_at")
-        .values_list("check_at")
-        for root in roots
-    }
-    queries: dict[tuple[type[SimpleTask], Status] | None, Any] = {
-        (root, status): BoundQuery(row_queries[root], {"status": status})
-        for root in row_queries
-        for status in sorted(RECOVERABLE)
-    }
+    queries: dict[tuple[type[SimpleTask], Status] | None, Any] = dict(_row_queries(using, roots))
     if with_commands:
         queries[None] = control.command_times(using)
     earliest: dict[Status | None, datetime] = {}
@@ -70,3 +59,13 @@ def read_due_times(
             earliest[status] = min(moment, earliest.get(status, moment))
     times = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
     return DueTimes(using, *times)
+
+
+def _row_queries(
+    using: str, roots: Iterable[type[SimpleTask]]
+) -> Iterator[tuple[tuple[type[SimpleTask], Status], BoundQuery]]:
+    for root in roots:
+        rows = rows_of(root, using).filter(status=_STATUS, check_at__isnull=False)
+        times = rows.order_by("check_at").values_list("check_at")
+        for status in sorted(RECOVERABLE):
+            yield (root, status), BoundQuery(times, {"status": status})

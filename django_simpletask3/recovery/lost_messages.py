@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
 
 from django.db.models import Q
 
@@ -128,7 +127,7 @@ def apply_and_count(transitions: Sequence[Transition]) -> int:
     return sum(transition.event is not None for transition in transitions)
 
 
-def load_readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[SimpleTask]:
+def load_readable(root: type[SimpleTask], using: str, pks: Sequence[object]) -> list[SimpleTask]:
     """Load the tasks; a row that cannot be loaded is logged, and its check is postponed."""
     if not pks:
         return []
@@ -144,6 +143,6 @@ def load_readable(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> lis
         return []
 
 
-def _postpone_failed_row(model: type[TaskRow], using: str, pk: Any) -> None:
+def _postpone_failed_row(model: type[TaskRow], using: str, pk: object) -> None:
     later = clock.after(using, options.simq_timeout_task_recovery_interval)
     rows_of(model, using).filter(pk=pk).update_managed_skip_locked(check_at=later)

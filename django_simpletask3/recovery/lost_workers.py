@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 from ..conf.backoff import exponential_delay
 from ..conf.leases import policy_of
@@ -26,7 +25,9 @@ _RESET_KINDS = kinds_where(lambda spec: spec.resets_attempts)
 
 
 def recover_or_drop(
-    tasks: Sequence[SimpleTask], reason: str, extra_data: Mapping[str, Any] = MappingProxyType({})
+    tasks: Sequence[SimpleTask],
+    reason: str,
+    extra_data: Mapping[str, object] = MappingProxyType({}),
 ) -> int:
     """Recover or drop those of ``tasks`` whose claim has not changed since; their number.
 
@@ -45,16 +46,9 @@ def recover_or_drop(
 
 
 def _recovery_transition(
-    task: SimpleTask, reason: str, losses: int, extra_data: Mapping[str, Any]
+    task: SimpleTask, reason: str, losses: int, extra_data: Mapping[str, object]
 ) -> Transition:
-    using = write_database(task)
-    run_seconds = task.start_time and (clock.now(using) - task.start_time).total_seconds()
-    evidence = {
-        "lost_worker": task.worker,
-        "ran_seconds": run_seconds and round(run_seconds, 3),
-        "losses": losses,
-        **extra_data,
-    }
+    evidence = {**_evidence(task), "losses": losses, **extra_data}
     # A lease that was renewed meanwhile is not lost: the claim must be as it was read.
     expected = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
     transition = partial(Transition, task, reason=reason, data=evidence, expected=expected)
@@ -62,8 +56,16 @@ def _recovery_transition(
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
         error = {"type": "WorkerLost", "message": message, "traceback": ""}
         return transition(kind=EventKind.DROP, error_data=error)
-    values = {"run_after": _next_run_time(losses, using)} if losses > 1 else {}
+    values = {"run_after": _next_run_time(losses, write_database(task))} if losses > 1 else {}
     return transition(kind=EventKind.RECOVER, values=values)
+
+
+def _evidence(task: SimpleTask) -> dict[str, object]:
+    run_seconds = None
+    if task.start_time is not None:
+        run_time = clock.now(write_database(task)) - task.start_time
+        run_seconds = round(run_time.total_seconds(), 3)
+    return {"lost_worker": task.worker, "ran_seconds": run_seconds}
 
 
 def _is_given_up(task: SimpleTask, losses: int) -> bool:
@@ -80,12 +82,12 @@ def _next_run_time(losses: int, using: str) -> datetime:
     )
 
 
-def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> Counter[Any]:
+def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Counter[object]:
     """Count, in one query, how often in a row each task lost its worker."""
     stream = events_of(root, using).filter(
         task__in=pks, kind__in=[EventKind.RECOVER, *_RESET_KINDS]
     )
-    losses: Counter[Any] = Counter()
+    losses: Counter[object] = Counter()
     for pk, kind, from_status in stream.values_list("task_id", "kind", "from_status"):
         if kind in _RESET_KINDS:
             losses[pk] = 0

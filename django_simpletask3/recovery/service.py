@@ -92,7 +92,9 @@ def detect_redis_reset(limit: int = 1000) -> int:
     return count
 
 
-def recover_dead_workers(workers: Iterable[str], reason: str = WORKER_DIED, **evidence: Any) -> int:
+def recover_dead_workers(
+    workers: Iterable[str], reason: str = WORKER_DIED, **evidence: object
+) -> int:
     """Recover the tasks of ``workers``, which are known to be dead, before their leases expire.
 
     Returns the number of tasks and messages. ``evidence`` goes into the events.
@@ -216,7 +218,7 @@ def _recover_dead_workers_in(
     using: str,
     workers: list[str],
     reason: str,
-    evidence: Mapping[str, Any],
+    evidence: Mapping[str, object],
 ) -> int:
     rows = rows_of(root, using).running().filter(worker__in=workers, check_at__isnull=False)
     total = 0

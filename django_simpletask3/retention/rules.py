@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, Status
@@ -27,7 +26,7 @@ class Rule:
         return f"{self.target} of {name} after {self.age}"
 
 
-def parse_rules(declared: Any) -> list[Rule]:
+def parse_rules(declared: object) -> list[Rule]:
     """Return the rules in ``declared``; none if it is None. Raises ValueError if it is invalid.
 
     Rules for payloads come first: a task that is due for both is erased, then deleted.
@@ -44,7 +43,7 @@ def parse_rules(declared: Any) -> list[Rule]:
     return sorted(parsed_rules, key=lambda rule: rule.target is not PruneTarget.PAYLOAD)
 
 
-def _parse_status_rules(status: Status | None, value: Any) -> list[Rule]:
+def _parse_status_rules(status: Status | None, value: object) -> list[Rule]:
     delete_target = PruneTarget.STREAM if status is None else PruneTarget.TASK
     if not isinstance(value, Mapping):
         return [Rule(delete_target, status, _parse_age(value))]
@@ -59,16 +58,16 @@ def _parse_status_rules(status: Status | None, value: Any) -> list[Rule]:
     return [Rule(steps[step], status, _parse_age(age)) for step, age in value.items()]
 
 
-def _parse_status(key: Any) -> Status | None:
+def _parse_status(key: object) -> Status | None:
     if key == DELETED:
         return None
-    if type(key) in (int, Status) and key in FINAL:
+    if isinstance(key, int) and type(key) in (int, Status) and key in FINAL:
         return Status(key)
     names = ", ".join(f"Status.{status.name}" for status in sorted(FINAL))
     raise ValueError(f"{key!r} is not a final status; the keys are {names} and {DELETED!r}")
 
 
-def _parse_age(value: Any) -> timedelta:
+def _parse_age(value: object) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = timedelta(seconds=value)
     if isinstance(value, timedelta) and value > timedelta(0):

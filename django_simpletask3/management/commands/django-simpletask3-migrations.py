@@ -38,7 +38,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("app", nargs="*", help="Labels of the apps; the default is all apps.")
+        parser.add_argument("app", nargs="*", help="Labels of the apps; defaults to all apps.")
         parser.add_argument(
             "--template",
             action="append",
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--until",
             metavar="YYYY-MM",
-            help="The last month to partition; the default is two years from now.",
+            help="The last month to partition; defaults to two years from now.",
         )
         parser.add_argument(
             "--replace-safe-fields",
@@ -70,30 +70,30 @@ class Command(BaseCommand):
         if options["replace_safe_fields"]:
             self._replace_safe_fields(configs)
         loader = _loader()
-        written_count = 0
-        for config in configs:
-            app_history = migration_history(config.label, loader)
-            missing = {
-                template: models
-                for template in templates
-                if (models := app_history.models_missing(template))
-            }
-            if not missing:
-                continue
-            _reject_unmigrated_changes(loader, config.label)
-            newest = _newest_migration(loader, config.label)
-            for template, models in missing.items():
-                dependencies = [
-                    (config.label, newest),
-                    *_extra_dependencies(loader, config.label, template),
-                ]
-                text = render(template, models, dependencies, until)
-                number = (MigrationAutodetector.parse_number(newest) or 0) + 1
-                newest = f"{number:04d}_{template}"
-                self._write(config.label, newest, text, models)
-                written_count += 1
-        if not written_count:
+        written = [
+            self._write_missing(loader, config.label, templates, until) for config in configs
+        ]
+        if not any(written):
             self.stdout.write("No migrations are missing.")
+
+    def _write_missing(
+        self, loader: MigrationLoader, label: str, templates: list[Template], until: str
+    ) -> bool:
+        """Write the missing migrations of an app, one after the other; whether there were any."""
+        history = migration_history(label, loader)
+        models_by_template = {name: history.models_missing(name) for name in templates}
+        missing = {name: models for name, models in models_by_template.items() if models}
+        if not missing:
+            return False
+        _reject_unmigrated_changes(loader, label)
+        newest = _newest_migration(loader, label)
+        for template, models in missing.items():
+            dependencies = [(label, newest), *_extra_dependencies(loader, label, template)]
+            text = render(template, models, dependencies, until)
+            number = (MigrationAutodetector.parse_number(newest) or 0) + 1
+            newest = f"{number:04d}_{template}"
+            self._write(label, newest, text, models)
+        return True
 
     def _write(self, label: str, name: str, text: str, models: list[str]) -> None:
         path = Path(MigrationWriter(Migration(name, label)).path)

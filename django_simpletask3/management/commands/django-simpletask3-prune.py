@@ -35,10 +35,20 @@ class Command(BaseCommand):
             help="Restricts the command to these task models. Repeat it, or use commas.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Only counts; deletes nothing.")
-        parser.add_argument("--reason", default=REASON, help="The reason in the tombstones.")
-        parser.add_argument("--batch-size", type=int, default=500, help="Tasks per transaction.")
         parser.add_argument(
-            "--pause", type=float, default=0.05, metavar="SECONDS", help="Pause between batches."
+            "--reason",
+            default=REASON,
+            help="The reason that tombstones name. Defaults to retention.",
+        )
+        parser.add_argument(
+            "--batch-size", type=int, default=500, help="Tasks per transaction. Defaults to 500."
+        )
+        parser.add_argument(
+            "--pause",
+            type=float,
+            default=0.05,
+            metavar="SECONDS",
+            help="Pause between batches. Defaults to 0.05.",
         )
         parser.add_argument("--json", action="store_true", help="Writes one JSON document.")
 

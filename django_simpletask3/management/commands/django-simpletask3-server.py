@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--processes", type=int, default=1, help="The number of child processes."
+            "--processes", type=int, default=1, help="The number of child processes. Defaults to 1."
         )
         parser.add_argument(
             "--models",
@@ -63,10 +63,10 @@ class Command(BaseCommand):
         code = supervisor.run()
         if heartbeat is not None:
             heartbeat.remove()
+        if progress_line is not None:
+            self.stdout.write("")  # ends the progress line
         if options["verbosity"]:
             counts = supervisor.node().counts
-            if progress_line is not None:
-                self.stdout.write("")  # ends the progress line
             self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
             sys.exit(code)

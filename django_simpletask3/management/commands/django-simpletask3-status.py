@@ -47,7 +47,7 @@ class Command(BaseCommand):
             type=float,
             default=30.0,
             metavar="SECONDS",
-            help="The age at which the heartbeat file is a problem; the default is 30.",
+            help="The age at which the heartbeat file is a problem; defaults to 30.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -66,33 +66,31 @@ class Command(BaseCommand):
 
 
 def _health_lines(health: Health) -> Iterator[str]:
+    yield from _server_lines(health)
+    yield ""
+    for header, rows in _tables(health):
+        yield from _align(header, rows)
+        yield ""
+
+
+def _server_lines(health: Health) -> Iterator[str]:
     for alias, database in health.databases.items():
         yield f"Database  {alias} ({database.vendor}): {database.error or 'answers'}"
     redis = health.redis
     yield f"Redis     {redis.url}: {redis.error or f'answers, version {redis.version}'}"
     yield from (f"          Warning: {warning}" for warning in redis.warnings)
-    yield ""
-    yield from _align(
-        ["Table", "database", "pending", "due", "running", "lease expired", "longest wait"],
-        map(_table_cells, health.tables),
-    )
-    yield ""
-    yield from _align(
-        ["Model", "messages", "in flight", "dead letters", "paused by"],
-        map(_model_cells, health.models),
-    )
-    yield ""
+
+
+def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[Any]]]]:
+    header = ["Table", "database", "pending", "due", "running", "lease expired", "longest wait"]
+    yield header, map(_table_cells, health.tables)
+    header = ["Model", "messages", "in flight", "dead letters", "paused by"]
+    yield header, map(_model_cells, health.models)
     if health.subscriptions:
-        yield from _align(
-            ["Subscription", "database", "waiting", "dead", "behind"],
-            map(_subscription_cells, health.subscriptions),
-        )
-        yield ""
-    yield from _align(
-        ["Worker", "last report", "threads", "in flight", "last recovery"],
-        map(_worker_cells, health.workers),
-    )
-    yield ""
+        header = ["Subscription", "database", "waiting", "dead", "behind"]
+        yield header, map(_subscription_cells, health.subscriptions)
+    header = ["Worker", "last report", "threads", "in flight", "last recovery"]
+    yield header, map(_worker_cells, health.workers)
 
 
 def _node_lines(report: Mapping[str, Any]) -> Iterator[str]:
