@@ -32,7 +32,7 @@ SELECT
   CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE born + interval '3 seconds' END,
   CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE n % 100 <> 0 END,
   '{{{{"sum": 3}}}}', NULL, NULL, born, born, NULL, 0,
-  'node-' || n % 8 || ':4711:birth', NULL,
+  'node-' || n % 8 || ':4711:start', NULL,
   CASE WHEN n > {{rows}} - 1100 THEN now() + interval '60 seconds' ELSE NULL END,
   n % 1000, false, ''
 FROM (SELECT n, now() - {SPAN} + {SPAN} * n / {{rows}} - interval '5 seconds' AS born

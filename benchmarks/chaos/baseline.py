@@ -33,10 +33,10 @@ def stock_client(url: str) -> Any:
     return SimQ(redis.Redis.from_url(url), prefix=PREFIX, running_timeout=TIMEOUT)
 
 
-def work(url: str, diary: Path, seed: int) -> None:
+def work(url: str, log_path: Path, seed: int) -> None:
     """Pop, do, acknowledge, for ever."""
     stock, chance = stock_client(url), random.Random(seed)
-    descriptor = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     while True:
         message = stock.pop(CHANNEL, timeout=1)
         if message:
@@ -45,12 +45,12 @@ def work(url: str, diary: Path, seed: int) -> None:
             stock.ack(message["id"], True)
 
 
-def fork(url: str, diary: Path, seed: int) -> int:
+def fork(url: str, log_path: Path, seed: int) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
-        work(url, diary, seed)
+        work(url, log_path, seed)
     finally:
         os._exit(1)
 
@@ -62,7 +62,7 @@ class Baseline:
         self.url, self.count = url, count
         self.random = random.Random(seed)
         self.stock = stock_client(url)
-        self.diary = folder / "baseline-diary"
+        self.log_path = folder / "baseline-log"
         self.kills = 0
         self.workers: list[int] = []
 
@@ -76,10 +76,10 @@ class Baseline:
         finally:
             for pid in self.workers:
                 self._kill(pid)
-        return self._verdict()
+        return self._check_result()
 
     def _fork(self) -> int:
-        return fork(self.url, self.diary, self.random.randrange(2**32))
+        return fork(self.url, self.log_path, self.random.randrange(2**32))
 
     def _kill(self, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
@@ -104,8 +104,8 @@ class Baseline:
             self.stock.recovery(CHANNEL)
         time.sleep(TIMEOUT)
 
-    def _verdict(self) -> dict[str, int]:
-        done = Counter(self.diary.read_text(encoding="ascii").split())
+    def _check_result(self) -> dict[str, int]:
+        done = Counter(self.log_path.read_text(encoding="ascii").split())
         db = self.stock.db
         items = list(db.scan_iter(f"{PREFIX}:item:*", count=1000))
         return {

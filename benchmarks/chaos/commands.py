@@ -24,14 +24,14 @@ from benchmarks.chaos.recovery_delays import OUTAGE_EFFECT_SECONDS, Delay, delay
 #: A fetcher that dies while it waits for a message is forgotten after its wait, some grace, and a
 #: pass of recovery.
 DEREGISTERED_AFTER = 1 + 10 + 5 + 1
-#: Seconds from a kill until the task is given back: where a supervisor lives, and where nobody is
+#: Seconds from a kill until the task is released: where a supervisor lives, and where no process is
 #: left who knows.
 LIMITS = {"child": 2.0, "machine": settings.LEASE + 5.0}
 _LOG_KEYS = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
 
 
 def run_random_faults(asked: argparse.Namespace) -> int:
-    """Storm, calm, verdict, baseline, probes."""
+    """Random faults, recovery, invariants, baseline, probes."""
     with Environment() as environment:
         seconds = 60.0 * asked.minutes
         fleet = FaultInjector(environment, asked.seed, nodes=asked.nodes, producers=asked.producers)
@@ -53,7 +53,7 @@ def run_random_faults(asked: argparse.Namespace) -> int:
         took = {
             "storm": round(calmed - began, 1),
             "drain": round(drained - calmed, 1),
-            "verdict": round(time.monotonic() - drained, 1),
+            "check": round(time.monotonic() - drained, 1),
         }
         figures = _storm_report(asked, fleet.log, result, took)
         if asked.probes:
@@ -208,8 +208,8 @@ def _baseline(environment: Environment, asked: argparse.Namespace) -> dict[str, 
         start_new_session=True,
     )
     try:
-        told, _ = stock.communicate()
-        found: dict[str, Any] = json.loads(told)
+        options, _ = stock.communicate()
+        found: dict[str, Any] = json.loads(options)
         return found
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -1,8 +1,8 @@
 """Deterministic deaths: the same way again and again, each time one step longer, to its end.
 
-Each way is lived by forks of this process. Whoever dies has taken ``k`` steps (commands answered by
-Redis, statements and commits of the database); then a healthy node drains, and the verdict is held
-over the tasks of this life.
+Forks of this process run each way. The process that dies has taken ``k`` steps (commands answered
+by Redis, statements and commits of the database); then a healthy node drains, and the invariants
+of its tasks are checked.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ _LOOK = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a mortal process does, and what others do meanwhile (they are told its pid)."""
+    """What a mortal process does, and what others do meanwhile (they get its pid)."""
 
     target: Callable[[], object]
     meanwhile: Callable[[int], object] = lambda pid: None
@@ -46,10 +46,10 @@ class Scenario:
 
 
 def _watch(**_: Any) -> None:
-    """Whoever hears of an event hears of it in its transaction: that is another way to walk."""
+    """A receiver in the transaction of an event adds a way with more steps."""
 
 
-# Of parcels; what happens to jobs nobody watches.
+# Of parcels; jobs have no receivers.
 event_recorded.connect(_watch, sender=Parcel)
 
 
@@ -77,18 +77,18 @@ def retried() -> Scenario:
 
 
 def deaf_node() -> Scenario:
-    """Nobody dies; the answer to one step is lost."""
+    """No process dies; the answer to one step is lost."""
     _tasks_of_all_kinds()
     return Scenario(lambda: run_node(burst=True), fate=DEAF)
 
 
 def deaf_producer() -> Scenario:
-    """Nobody dies; the answer to one step is lost, and the caller goes on with the next thing."""
+    """No process dies; the answer to one step is lost, and the caller goes on."""
     return replace(producer(), fate=DEAF)
 
 
 def deaf_recoverer() -> Scenario:
-    """Nobody dies; the answer to one step of recovery is lost."""
+    """No process dies; the answer to one step of recovery is lost."""
     return replace(recoverer(), fate=DEAF)
 
 
@@ -116,7 +116,7 @@ def stopped_node() -> Scenario:
 
 
 def producer() -> Scenario:
-    """Somebody saves, queues in bulk, resets, cancels, deletes."""
+    """A producer saves, queues in bulk, resets, cancels, deletes."""
     old = [Job.objects.create() for _ in range(3)]
     _drain()
 
@@ -201,7 +201,7 @@ def run_scenario(
 
 
 def _run_until_crash(name: str, k: int) -> bool:
-    """Live the way once; whether somebody died of the ``k``-th step."""
+    """Live the way once; whether a process died at the ``k``-th step."""
     MORTALITY.disarm()
     way = SCENARIOS[name]()
     MORTALITY.arm(k, fate=way.fate, log_path=settings.RUN_FOLDER / f"{name}-{k}.steps")
@@ -215,7 +215,7 @@ def _run_until_crash(name: str, k: int) -> bool:
 
 
 class _IsDead(Exception):
-    """There is nobody any more to wait for."""
+    """There is no process any more to wait for."""
 
 
 _groups: set[int] = set()

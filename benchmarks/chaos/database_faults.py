@@ -1,4 +1,4 @@
-"""What befalls the database: cut connections, and locks that somebody does not let go of."""
+"""What befalls the database: cut connections, and locks that are not released."""
 
 import contextlib
 import random
@@ -16,7 +16,7 @@ _HELD = 200  # rows
 
 
 class DatabaseFaults:
-    """The database of the run, as somebody with power over it sees it."""
+    """The database of the run, as its administrator sees it."""
 
     def __init__(self) -> None:
         self.vendor = connection.vendor
@@ -52,7 +52,7 @@ class DatabaseFaults:
             self._release(other)
 
     def lock_rows(self) -> Callable[[], None]:
-        """Lock some tasks as somebody's long transaction does; call what it returns to end it."""
+        """Lock some tasks as a long transaction does; call what it returns to end it."""
         other = connections.create_connection("default")
         self._holders.append(other)
         other.set_autocommit(False)

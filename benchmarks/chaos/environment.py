@@ -48,7 +48,7 @@ class Environment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Whoever is impatient would leave a database behind.
+        # A second interrupt would leave a database behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._ends.close()

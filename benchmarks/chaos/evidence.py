@@ -1,4 +1,4 @@
-"""The diary, by task: what its witnesses say, however long the storm was."""
+"""The execution log by task, however long the run was."""
 
 import sqlite3
 from collections import Counter
@@ -13,7 +13,7 @@ _WORDS = ("promised", "begin", "end")
 
 @dataclass(slots=True)
 class TaskEvidence:
-    """What the diary says of one task."""
+    """The entries of one task in the execution log."""
 
     starts: Counter[int] = field(default_factory=Counter)
     ended_by: dict[int, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Evidence:
     def __init__(self) -> None:
         self._lines = sqlite3.connect("", isolation_level=None)
         self._lines.execute("CREATE TABLE line (task TEXT, word TEXT, attempt INT, worker TEXT)")
-        self._lines.execute("CREATE TABLE heard (task TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._lines.execute("CREATE TABLE accounted (task TEXT PRIMARY KEY) WITHOUT ROWID")
         self._lines.execute("BEGIN")
         self._lines.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", _rows())
         self._lines.execute("CREATE INDEX task ON line (task)")
@@ -44,9 +44,9 @@ class Evidence:
         self._lines.close()
 
     def for_task(self, name: str, key: str) -> TaskEvidence:
-        """The witness of a task; it counts as heard."""
+        """The witness of a task; it counts as accounted for."""
         task, witness = f"{name} {key}", TaskEvidence()
-        self._lines.execute("INSERT OR IGNORE INTO heard VALUES (?)", [task])
+        self._lines.execute("INSERT OR IGNORE INTO accounted VALUES (?)", [task])
         asked = "SELECT word, attempt, worker FROM line WHERE task = ? ORDER BY rowid"
         for word, attempt, worker in self._lines.execute(asked, [task]):
             if word == "promised":
@@ -59,10 +59,10 @@ class Evidence:
         return witness
 
     def unchecked_tasks(self) -> Iterator[tuple[str, str]]:
-        """The tasks that were promised and have not been heard: model and key."""
+        """The tasks that were promised and have not been accounted for: model and key."""
         asked = (
             "SELECT DISTINCT task FROM line "
-            "WHERE word = 'promised' AND task NOT IN (SELECT task FROM heard)"
+            "WHERE word = 'promised' AND task NOT IN (SELECT task FROM accounted)"
         )
         for (task,) in self._lines.execute(asked):
             name, _, key = task.partition(" ")

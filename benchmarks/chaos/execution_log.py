@@ -1,4 +1,4 @@
-"""The diary: an append-only file that every body and every producer writes into.
+"""The execution log: an append-only file that every task function and every producer writes.
 
 It is the witness against whom the rows and the streams are held: a line, once written, survives the
 death of its writer. Every line is ``<time> <pid> <word> <further words>``.
@@ -15,7 +15,7 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One thing that somebody did."""
+    """One action of a task function or a producer."""
 
     time: float
     pid: int
@@ -24,9 +24,9 @@ class LogLine:
 
 
 def path() -> Path:
-    """Where the diary of this run is."""
+    """The path of the execution log of this run."""
     folder: Path = settings.RUN_FOLDER
-    return folder / "diary"
+    return folder / "execution.log"
 
 
 def write(*words: object) -> None:

@@ -60,9 +60,9 @@ class CheckResult:
 
 
 def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = None) -> CheckResult:
-    """Hold rows, streams and diary against each other; of all tasks, or of those with ``keys``.
+    """Compare rows, streams and the execution log; of all tasks, or of those with ``keys``.
 
-    ``gone`` are the processes that cannot have said their last word; None: nobody knows. However
+    ``gone`` are the processes that cannot have recorded an outcome; None: unknown. However
     many tasks there are, only some of them are in memory at a time.
     """
     result = CheckResult()
@@ -170,7 +170,7 @@ class _TaskCheck:
             return
         if self.row is None:
             if folded.status is not None:
-                self._add_violation("lost", "the row is gone and nobody deleted it")
+                self._add_violation("lost", "the row is gone and was not deleted")
         elif different := folded.differences(Projection.of(self.row)):
             self._add_violation("fold_differs", str(different))
 

@@ -65,8 +65,8 @@ def _again(causes: Mapping[str, int]) -> str:
 
 
 def _list(counts: Mapping[str, int]) -> str:
-    told = (f"{name.replace('_', ' ')} {_number(count)}" for name, count in counts.items())
-    return ", ".join(told) or "none"
+    figures = (f"{name.replace('_', ' ')} {_number(count)}" for name, count in counts.items())
+    return ", ".join(figures) or "none"
 
 
 def _stock(stock: Mapping[str, int]) -> str:
@@ -77,9 +77,9 @@ def _stock(stock: Mapping[str, int]) -> str:
 def _quantiles(found: Mapping[str, float]) -> str:
     if not found["count"]:
         return "none"
-    told = f"median {found['p50']:.2f} s, p95 {found['p95']:.2f} s, max {found['max']:.2f} s"
+    figures = f"median {found['p50']:.2f} s, p95 {found['p95']:.2f} s, max {found['max']:.2f} s"
     above = f"{found['above']:.0f} of {_number(found['count'])}"
-    return f"{told}; above {found['limit']:g} s: {above}"
+    return f"{figures}; above {found['limit']:g} s: {above}"
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The tasks that are run in the storm; each writes into the diary what its body did."""
+"""The tasks of the run; each writes its actions into the execution log."""
 
 import time
 import uuid

@@ -23,7 +23,7 @@ from django_simpletask3.worker.node import supervisor  # noqa: E402, F401
 def run_node(log: Path, host: str, *words: str) -> None:
     """Be ``manage.py django-simpletask3-server`` on the machine ``host``."""
     _begin(log)
-    # From another machine nobody sees who is dead.
+    # Another machine cannot see which processes are dead.
     platform.node = lambda: host
     execute_from_command_line(["manage.py", "django-simpletask3-server", *words])
 

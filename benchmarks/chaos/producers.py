@@ -1,6 +1,6 @@
 """A process that makes work, faster than it can be done, and waits when too much of it waits.
 
-What it has promised (the row was saved, the transaction committed) stands in the diary.
+What it has promised (the row was saved, the transaction committed) stands in the execution log.
 """
 
 import random
@@ -28,7 +28,7 @@ REMEMBERED_TASKS = 500  # how many of its latest tasks a producer remembers
 
 
 class Producer:
-    """Does one thing after the other until it is told to stop."""
+    """Does one thing after the other until it is asked to stop."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -61,7 +61,7 @@ class Producer:
             time.sleep(self.random.uniform(0.0, 0.05))
 
     def run_guarded(self, act: Callable[[], Any]) -> None:
-        """Do it; a database that is away is somebody else's fault, anything else is told."""
+        """Do it; an unreachable database is expected, any other error is reported."""
         began = time.time()
         try:
             with task_context(actor="producer"):
@@ -104,7 +104,7 @@ class Producer:
             self.log_saved(task)
 
     def push_as_version_0_1(self) -> None:
-        """A doorbell for a row that exists already, as version 0.1 writes it."""
+        """A message for a row that exists already, as version 0.1 writes it."""
         jobs = [task for task in self.recent_tasks if isinstance(task, Job)]
         for job in self.random.sample(jobs, min(3, len(jobs))):
             self.push(job)

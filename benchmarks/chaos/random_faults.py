@@ -41,7 +41,7 @@ class FaultLog:
     faults: Counter[str] = field(default_factory=Counter)
     exit_codes: Counter[str] = field(default_factory=Counter)
     anomalies: list[str] = field(default_factory=list)
-    dead_pids: set[int] = field(default_factory=set)  # processes that could not say their last word
+    dead_pids: set[int] = field(default_factory=set)  # processes that could not record an outcome
 
     @property
     def kill_count(self) -> int:
@@ -334,7 +334,7 @@ class FaultInjector:
             self.database.cut_connections(self.random)
 
     def hold_rows(self) -> None:
-        """Somebody's long transaction has locked rows (SQLite has no such locks)."""
+        """A long transaction has locked rows (SQLite has no such locks)."""
         if self.database.vendor == "sqlite":
             return
         try:

@@ -1,4 +1,4 @@
-"""How long the work of the dead lay about, told by the events."""
+"""How long the tasks of dead workers waited, by their events."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

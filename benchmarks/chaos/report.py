@@ -13,7 +13,7 @@ from django.db import connection
 
 from benchmarks.chaos.invariants import CheckResult
 
-#: How many violations of one kind are told in full.
+#: How many violations of one kind are reported in full.
 _SHOWN = 20
 
 
@@ -61,7 +61,7 @@ def violations(result: CheckResult) -> dict[str, Any]:
 
 
 def write(report: Mapping[str, Any], path: Path | None) -> None:
-    """Print the table; write the JSON if somebody wants it."""
+    """Print the table; write the JSON if it is wanted."""
     for section, content in report.items():
         print(f"\n{section}")
         for name, value in content.items() if isinstance(content, dict) else [("", content)]:

@@ -61,8 +61,8 @@ def _arguments() -> argparse.Namespace:
     )
     words = parser.add_subparsers(dest="word", required=True)
     each = {
-        name: words.add_parser(name, parents=[_common()], help=told)
-        for name, (_, told) in COMMANDS.items()
+        name: words.add_parser(name, parents=[_common()], help=figures)
+        for name, (_, figures) in COMMANDS.items()
     }
     each["peers"].add_argument("--only", default="", help="some of them: celery,rq")
     each["counted"].set_defaults(runs=1)

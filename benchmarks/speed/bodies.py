@@ -1,4 +1,4 @@
-"""What a task does in a benchmark: it leaves its mark, and takes the time that it is told to."""
+"""What a task does in a benchmark: it leaves its mark, and takes the given time."""
 
 import os
 import time

@@ -42,7 +42,9 @@ def draw(sources: Sequence[Path], target: Path) -> None:
 
 def _panel(axis: Any, entries: Mapping[str, Any], name: str, is_more_better: bool) -> None:
     found = {
-        title: told["figures"][name] for title, told in entries.items() if name in told["figures"]
+        title: figures["figures"][name]
+        for title, figures in entries.items()
+        if name in figures["figures"]
     }
     order = sorted(found, key=lambda title: found[title]["median"], reverse=not is_more_better)
     middles = [found[title]["median"] for title in order]

@@ -19,7 +19,7 @@ def measure_limits(environment: Environment, asked: argparse.Namespace) -> Repor
     """The raw limit alone. Raises CannotBegin if there is none for the database."""
     if not (entries := list(_limits(environment, asked))):
         raise SetupError("The raw limit is known of PostgreSQL only.")
-    return run_interleaved(environment, entries, asked.runs, _told(asked))
+    return run_interleaved(environment, entries, asked.runs, _sizes(asked))
 
 
 def compare_with_limits(environment: Environment, asked: argparse.Namespace) -> Report:
@@ -41,7 +41,7 @@ def compare_with_limits(environment: Environment, asked: argparse.Namespace) -> 
         ),
         *_prepared(environment, asked),
     ]
-    return _compared(run_interleaved(environment, entries, asked.runs, _told(asked)))
+    return _compared(run_interleaved(environment, entries, asked.runs, _sizes(asked)))
 
 
 def compare_with_peers(environment: Environment, asked: argparse.Namespace) -> Report:
@@ -56,7 +56,7 @@ def compare_with_peers(environment: Environment, asked: argparse.Namespace) -> R
             if asked.only:
                 raise
             left_out.append(f"{name} is left out: {reason}")
-    report = _compared(run_interleaved(environment, entries, asked.runs, _told(asked)))
+    report = _compared(run_interleaved(environment, entries, asked.runs, _sizes(asked)))
     report.conclusions += left_out
     return report
 
@@ -64,7 +64,7 @@ def compare_with_peers(environment: Environment, asked: argparse.Namespace) -> R
 def _limits(environment: Environment, asked: argparse.Namespace) -> Iterator[Entry]:
     if environment.database.kind == "postgres":
         yield Entry("raw limit", LIMITS, ALL_PHASES, FIRST_RUN_PHASES, **_size(asked))
-        yield Entry("raw limit, Redis told", LIMITS, [enqueue], variant="push", **_size(asked))
+        yield Entry("raw limit, pushed", LIMITS, [enqueue], variant="push", **_size(asked))
 
 
 def _ours(asked: argparse.Namespace) -> Entry:
@@ -83,12 +83,15 @@ def _peer(
     module = f"benchmarks.speed.contenders.{virtualenvs.module_of(name)}"
     plain = Entry(name, module, ALL_PHASES, FIRST_RUN_PHASES, python=python, **_size(asked))
     try:
-        told = plain.ask(environment, environment.clear(), "describe")
+        figures = plain.ask(environment, environment.clear(), "describe")
     except ContenderFailed:
-        told = {"name": name, "variants": ["plain"]}  # it fails again, and the report tells of it
-    for variant in told["variants"]:
+        figures = {
+            "name": name,
+            "variants": ["plain"],
+        }  # it fails again, and the report tells of it
+    for variant in figures["variants"]:
         is_plain = variant == "plain"
-        title = told["name"] if is_plain else f"{told['name']}, own {variant}"
+        title = figures["name"] if is_plain else f"{figures['name']}, own {variant}"
         # With its own row it rests as without.
         once = FIRST_RUN_PHASES if is_plain else ()
         yield Entry(title, module, ALL_PHASES, once, python=python, variant=variant, **_size(asked))
@@ -108,5 +111,5 @@ def _size(asked: argparse.Namespace) -> dict[str, int]:
     return {name: vars(asked)[name] for name in ("threads", "processes", "tasks")}
 
 
-def _told(asked: argparse.Namespace) -> dict[str, int]:
+def _sizes(asked: argparse.Namespace) -> dict[str, int]:
     return {name: vars(asked)[name] for name in ("tasks", "runs", "threads", "processes")}

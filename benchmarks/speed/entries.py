@@ -23,7 +23,7 @@ _SHOWN = 3000
 
 
 class ContenderFailed(Exception):
-    """A verb did not do what it should; its last words are in the message."""
+    """A verb did not do what it should; its last output is in the message."""
 
 
 @dataclass(frozen=True)

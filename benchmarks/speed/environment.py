@@ -74,11 +74,11 @@ class Environment:
 
     def counts(self) -> dict[str, float]:
         """What the servers have counted so far, and the processor time they have used."""
-        told: Any = self.redis.info("stats")
+        figures: Any = self.redis.info("stats")
         counts = {
             **self.database.counts(),
-            "redis_commands": float(told["total_commands_processed"]),
-            "redis_trips": float(told.get("total_reads_processed", 0)),
+            "redis_commands": float(figures["total_commands_processed"]),
+            "redis_trips": float(figures.get("total_reads_processed", 0)),
             "time": time.monotonic(),
         }
         assert self.redis_server.process is not None

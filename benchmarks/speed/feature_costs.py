@@ -36,8 +36,8 @@ def measure_features(environment: Environment, asked: argparse.Namespace) -> Rep
         )
         for name, title in FEATURES.items()
     ]
-    told = {"tasks": asked.tasks, "runs": asked.runs, "threads": asked.threads}
-    report = run_interleaved(environment, entries, asked.runs, told)
+    figures = {"tasks": asked.tasks, "runs": asked.runs, "threads": asked.threads}
+    report = run_interleaved(environment, entries, asked.runs, figures)
     plain = FEATURES[""]
     for title in FEATURES.values():
         if title != plain and report.values(title, "drain rate"):

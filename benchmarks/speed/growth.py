@@ -27,8 +27,10 @@ def measure_growth(environment: Environment, asked: argparse.Namespace) -> Repor
     """
     if asked.database != "postgres":
         raise SetupError("Growth is measured on two servers of our own: --database postgres.")
-    told = {"waiting": asked.tasks, "events": asked.events, "drained": asked.drained}
-    report = Report(machine.describe(environment), {**told, "runs": asked.runs}, notes(environment))
+    options = {"waiting": asked.tasks, "events": asked.events, "drained": asked.drained}
+    report = Report(
+        machine.describe(environment), {**options, "runs": asked.runs}, notes(environment)
+    )
     size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.drained}
     everybody = {"": Entry("ours", OURS, **size), _LIMIT: Entry("raw limit", LIMITS, **size)}
     ours = Measurement(environment, everybody[""])

@@ -1,6 +1,6 @@
 """What PostgreSQL and Redis allow at most: plain programs that write what our tasks write.
 
-No Django, no digests, no recovery, nobody who looks whether anything went wrong: the same rows and
+No Django, no digests, no recovery, no check whether anything went wrong: the same rows and
 the same three events in the same tables, in as few statements, commits and round trips as can be.
 Run with the verbs of a contender. The variant "push" also tells Redis of each task that is
 enqueued; "plain" is the row and its event only.
@@ -23,7 +23,7 @@ from benchmarks.speed import bodies, timing
 
 AT_ONCE = 200
 WAIT = 5
-#: Longer than a benchmark: nobody is to recover what the limit has left behind.
+#: Longer than a benchmark: nothing may recover what the limit has left behind.
 LEASE = timedelta(days=1)
 WAITING, ARRIVED, RUNNING = "limits:waiting", "limits:arrived", "limits:running"
 DIGEST = "0" * 64
@@ -111,8 +111,8 @@ def enqueue(count: int) -> dict[str, Any]:
 
 def _enqueue_one(session: Any, push: Callable[..., Any] | None, number: int) -> None:
     now = datetime.now(UTC)
-    told = {"now": now, "until": now + LEASE, "digest": DIGEST, "text": f"task {number}"}
-    (pk,) = session.execute(ENQUEUE, told).fetchone()
+    figures = {"now": now, "until": now + LEASE, "digest": DIGEST, "text": f"task {number}"}
+    (pk,) = session.execute(ENQUEUE, figures).fetchone()
     if push is not None:
         push(WAITING, pk)
 
@@ -126,8 +126,8 @@ def bulk(count: int) -> dict[str, Any]:
 def _enqueue_many(session: Any, pushes: Any, size: int) -> None:
     now = datetime.now(UTC)
     texts = [f"task {number}" for number in range(size)]
-    told = {"now": now, "until": now + LEASE, "digests": [DIGEST] * size, "texts": texts}
-    for (pk,) in session.execute(BULK, told):
+    figures = {"now": now, "until": now + LEASE, "digests": [DIGEST] * size, "texts": texts}
+    for (pk,) in session.execute(BULK, figures):
         pushes.lpush(WAITING, pk)
     pushes.execute()
 
@@ -188,8 +188,8 @@ class _Worker:
     def _start(self, session: Any, ids: list[int]) -> None:
         now = datetime.now(UTC)
         claims = [json.dumps({"claim": str(uuid.uuid4())}) for _ in ids]
-        told = {"ids": ids, "digests": [DIGEST] * len(ids), "data": claims, "worker": self.name}
-        for run in session.execute(START, {**told, "now": now, "until": now + LEASE}):
+        figures = {"ids": ids, "digests": [DIGEST] * len(ids), "data": claims, "worker": self.name}
+        for run in session.execute(START, {**figures, "now": now, "until": now + LEASE}):
             self.inbox.put(run)
 
     def _perform(self) -> None:
@@ -206,16 +206,16 @@ class _Worker:
             while True:
                 done = [self.outbox.get(), *_gathered(self.outbox)]
                 ids, attempts, seconds = zip(*done, strict=True)
-                told: dict[str, Any] = {"ids": list(ids), "attempts": list(attempts)}
-                told["data"] = [json.dumps({"seconds": round(taken, 6)}) for taken in seconds]
-                told |= {"digests": [DIGEST] * len(ids), "now": datetime.now(UTC)}
-                told["worker"] = self.name
-                session.execute(FINISH, told)
+                figures: dict[str, Any] = {"ids": list(ids), "attempts": list(attempts)}
+                figures["data"] = [json.dumps({"seconds": round(taken, 6)}) for taken in seconds]
+                figures |= {"digests": [DIGEST] * len(ids), "now": datetime.now(UTC)}
+                figures["worker"] = self.name
+                session.execute(FINISH, figures)
                 client.hdel(RUNNING, *ids)
 
 
-def _give_up(told: Any) -> None:
-    traceback.print_exception(told.exc_value)
+def _give_up(figures: Any) -> None:
+    traceback.print_exception(figures.exc_value)
     os._exit(1)
 
 

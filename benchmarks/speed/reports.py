@@ -97,10 +97,10 @@ class Report:
         entries = {
             name: {**entry, "figures": self._summary(name)} for name, entry in self.entries.items()
         }
-        told = {"machine": self.machine, "asked": self.options, "notes": self.notes}
-        told["conclusions"] = self.conclusions
+        report = {"machine": self.machine, "asked": self.options, "notes": self.notes}
+        report["conclusions"] = self.conclusions
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**told, "entries": entries}, indent=1), encoding="utf-8")
+        path.write_text(json.dumps({**report, "entries": entries}, indent=1), encoding="utf-8")
 
     def _summary(self, name: str) -> dict[str, Any]:
         figures = dict.fromkeys(figure for run in self._of(name)["runs"] for figure in run)
@@ -151,12 +151,12 @@ class Report:
         return middle if least == most else f"{middle} ({least}–{most})"
 
     def _about(self) -> Iterator[str]:
-        told: dict[str, list[str]] = {}
+        by_stores: dict[str, list[str]] = {}
         for name, entry in self.entries.items():
             if "stores" in entry:
                 versions = ", ".join(f"{key} {value}" for key, value in entry["versions"].items())
-                told.setdefault(f"{entry['stores']} ({versions})", []).append(name)
-        for stores, names in told.items():
+                by_stores.setdefault(f"{entry['stores']} ({versions})", []).append(name)
+        for stores, names in by_stores.items():
             yield f"- {'; '.join(names)}: {stores}"
         for name, entry in self.entries.items():
             for error in entry.get("errors", ()):

@@ -24,7 +24,7 @@ def run_interleaved(
             for entry in entries:
                 _run(environment, entry, run, report)
     except KeyboardInterrupt:
-        print_progress("Interrupted: what was measured so far is told.")
+        print_progress("Interrupted: what was measured so far follows.")
     return report
 
 
@@ -41,21 +41,21 @@ def _run(environment: Environment, entry: Entry, run: int, report: Report) -> No
 
 def _introduce(environment: Environment, entry: Entry, report: Report) -> None:
     try:
-        told = entry.ask(environment, environment.clear(), "describe")
-        report.describe(entry.name, versions=told["versions"], stores=told["stores"])
+        options = entry.ask(environment, environment.clear(), "describe")
+        report.describe(entry.name, versions=options["versions"], stores=options["stores"])
     except ContenderFailed as error:
         report.add_error(entry.name, str(error))
 
 
 def notes(environment: Environment) -> list[str]:
     """How the figures are to be read."""
-    told = (
+    options = (
         f"The first {WARM_UP:.0%} of the bodies are a warm-up; a drain ends when the last outcome "
         "is stored. Redis commands: those of scripts, too; round trips: reads of its sockets."
     )
-    return [told, *filter(None, [environment.database.counting_note])]
+    return [options, *filter(None, [environment.database.counting_note])]
 
 
 def print_progress(text: str) -> None:
-    """Tell whoever waits how far it is."""
+    """Print the progress."""
     print(text, file=sys.stderr, flush=True)

@@ -43,8 +43,8 @@ def run_soak(environment: Environment, asked: argparse.Namespace) -> Report:
     """A worker under a steady load, and what a day of that would come to."""
     size = {"threads": asked.threads, "processes": asked.processes}
     ours = Measurement(environment, Entry("ours", OURS, **size))
-    told = {"minutes": asked.minutes, "rate": asked.rate, **size}
-    report = Report(machine.describe(environment), told)
+    figures = {"minutes": asked.minutes, "rate": asked.rate, **size}
+    report = Report(machine.describe(environment), figures)
     url = ours.prepare()
     empty = _redis_bytes(environment)
     with ours.entry.run_worker(environment, url) as worker:

@@ -58,13 +58,13 @@ def fill(waiting: int, events: int) -> dict[str, Any]:
         cursor.execute(EVENTS)
         cursor.execute("VACUUM ANALYZE")
         cursor.execute("CHECKPOINT")
-        _ring()
+        _push()
         cursor.execute("SELECT (SELECT count(*) FROM bench_noop), count(*) FROM bench_noopevent")
         rows, streams = cursor.fetchone()
     return {"tasks": rows, "events": streams, "seconds": time.monotonic() - began}
 
 
-def _ring() -> None:
+def _push() -> None:
     from benchmarks.speed.shop.models import Noop
     from django_simpletask3.queue import get_queue
 
@@ -104,7 +104,7 @@ def beats(times: int) -> dict[str, list[float]]:
         ),
         "recovery: messages whose claims ended": service.requeue_expired_claims,
         "recovery: has Redis forgotten": service.detect_redis_reset,
-        "due tasks, and bells in doubt": service.push_overdue,
+        "due tasks, and messages in doubt": service.push_overdue,
         "status": snapshot,
     }
     taken: dict[str, list[float]] = {name: [] for name in looks}
@@ -119,7 +119,7 @@ def beats(times: int) -> dict[str, list[float]]:
 
 
 def doubt() -> dict[str, list[float]]:
-    """One look at due tasks when the bells of all that wait are in doubt at once."""
+    """One look at due tasks when the messages of all that wait are in doubt at once."""
     from django.db import connection
 
     from django_simpletask3.recovery import service
@@ -129,7 +129,7 @@ def doubt() -> dict[str, list[float]]:
         cursor.execute("VACUUM ANALYZE bench_noop")
     began = time.perf_counter()
     service.push_overdue()
-    return {"due tasks, all bells in doubt": [(time.perf_counter() - began) * 1000]}
+    return {"due tasks, all messages in doubt": [(time.perf_counter() - began) * 1000]}
 
 
 VERBS: dict[str, Callable[..., Any]] = {

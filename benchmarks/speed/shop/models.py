@@ -1,4 +1,4 @@
-"""The task that is measured: one column of its own, and a body that does what it is told."""
+"""The task that is measured: one column, and a task function that does as the column says."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""The task, for RQ; a result that nobody needs is not kept."""
+"""The task, for RQ; the result is not kept."""
 
 from django.conf import settings
 from django_rq import job
