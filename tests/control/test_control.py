@@ -1,4 +1,4 @@
-"""What operators ask of workers is obeyed by real ones."""
+"""Workers follow operator commands."""
 
 import time
 from typing import Any
@@ -21,7 +21,7 @@ from tests.testapp.models import Invoice, Scripted
 from tests.worker.steps import kinds, status_of
 
 
-def test_a_paused_queue_is_left_alone_until_it_is_resumed(start_server) -> None:
+def test_no_task_of_a_paused_queue_starts_until_it_is_resumed(start_server) -> None:
     control.pause(Invoice)
     waiting, other = Invoice.objects.create(), Scripted.objects.create(script={"do": "value"})
     start_server("--processes", "2")
@@ -34,12 +34,12 @@ def test_a_paused_queue_is_left_alone_until_it_is_resumed(start_server) -> None:
     assert kinds(waiting) == ["enqueue", "start", "ack"]
 
 
-def test_a_worker_that_runs_already_hears_of_a_pause(start_server) -> None:
+def test_a_running_worker_follows_a_pause(start_server) -> None:
     first = Invoice.objects.create()
     start_server()
     eventually(lambda: status_of(first) == Status.SUCCESS)
     control.pause(Invoice)
-    # Until it is heard, tasks are run: then one is not.
+    # Tasks run until the worker follows the command; then one does not.
     eventually(lambda: not _runs_soon(Invoice.objects.create()), timeout=60)
     waiting = Invoice.objects.filter(status=Status.PENDING).first()
     assert waiting is not None
@@ -67,7 +67,7 @@ def test_a_burst_does_not_wait_for_a_paused_queue(drain) -> None:
     assert status_of(other) == Status.SUCCESS
 
 
-def test_a_node_that_is_asked_to_stop_ends_well(start_server) -> None:
+def test_a_node_with_a_stop_command_exits_successfully(start_server) -> None:
     task = Scripted.objects.create(script={"do": "value"})
     server = start_server("--processes", "2")
     eventually(lambda: status_of(task) == Status.SUCCESS)
@@ -80,130 +80,132 @@ def test_a_node_that_is_asked_to_stop_ends_well(start_server) -> None:
 
 
 @pytest.mark.django_db
-def test_an_instruction_tells_who_and_why() -> None:
+def test_a_command_records_actor_and_reason() -> None:
     with task_context(actor="mia"):
         first = control.pause(Invoice, "the bank is closed")
         again = control.pause(Invoice, "once more")
 
-    (said,) = control.current_commands()
+    (command,) = control.current_commands()
     assert (first, again) == (True, False)
-    assert (said.action, said.target, said.actor) == ("pause", "testapp.Invoice", "mia")
-    assert said.reason == "the bank is closed"
+    assert (command.action, command.target, command.actor) == ("pause", "testapp.Invoice", "mia")
+    assert command.reason == "the bank is closed"
     assert (control.resume(Invoice), control.resume(Invoice)) == (True, False)
 
 
-def test_what_was_claimed_while_a_pause_began_goes_back(
+def test_a_message_claimed_while_a_pause_begins_is_returned(
     transactional_db: None, redis_url: str
 ) -> None:
     task = Invoice.objects.create()
     answers = iter([False, True, True])
-    lane = ModelPipeline(Invoice, 1, "node-1")
+    pipeline = ModelPipeline(Invoice, 1, "node-1")
     fetcher = Fetcher(
-        lane, Leases("node-1"), StopRequest(), burst=True, is_paused=lambda: next(answers)
+        pipeline, Leases("node-1"), StopRequest(), burst=True, is_paused=lambda: next(answers)
     )
 
     fetcher.step()
-    held = get_queue().running(Invoice.get_event_channel())
+    claimed = get_queue().running(Invoice.get_event_channel())
     fetcher.step()
 
-    assert (kinds(task), held) == (["enqueue"], 1)
+    assert (kinds(task), claimed) == (["enqueue"], 1)
     assert get_queue().waiting(Invoice.get_event_channel()) == 1
     assert get_queue().running(Invoice.get_event_channel()) == 0
 
 
 @pytest.fixture
-def obedience() -> ControlListener:
+def listener() -> ControlListener:
     return ControlListener("node:1:token", SharedSnapshot(), stop=lambda: None)
 
 
-def see(obedience: ControlListener, *, asked: bool, age: float = 0.0) -> None:
-    """Some process of the node looks."""
-    obedience._outlook.publish(Snapshot(time.monotonic() - age, has_commands=asked))
+def publish(listener: ControlListener, *, has_commands: bool, age: float = 0.0) -> None:
+    """Publish the snapshot of some process of the node."""
+    listener._outlook.publish(Snapshot(time.monotonic() - age, has_commands=has_commands))
 
 
 @pytest.mark.django_db
-def test_while_nothing_is_asked_nobody_asks_the_database(
-    obedience: ControlListener, django_assert_num_queries: Any
+def test_without_commands_the_listener_sends_no_query(
+    listener: ControlListener, django_assert_num_queries: Any
 ) -> None:
-    see(obedience, asked=False)
+    publish(listener, has_commands=False)
 
     with django_assert_num_queries(0):
-        obedience.step()
+        listener.step()
 
-    assert not obedience.is_paused("testapp.Invoice")
+    assert not listener.is_paused("testapp.Invoice")
 
 
 @pytest.mark.django_db
-def test_what_is_asked_is_heard_as_soon_as_somebody_has_looked(obedience: ControlListener) -> None:
-    obedience.check()
+def test_a_command_is_followed_after_the_next_snapshot(listener: ControlListener) -> None:
+    listener.check()
     control.pause(Invoice)
 
-    obedience.step()
-    before = obedience.is_paused("testapp.Invoice")
-    see(obedience, asked=True)
-    obedience.step()
+    listener.step()
+    before = listener.is_paused("testapp.Invoice")
+    publish(listener, has_commands=True)
+    listener.step()
 
-    assert (before, obedience.is_paused("testapp.Invoice")) == (False, True)
+    assert (before, listener.is_paused("testapp.Invoice")) == (False, True)
 
 
 @pytest.mark.django_db
-def test_a_look_of_long_ago_proves_nothing(obedience: ControlListener) -> None:
-    see(obedience, asked=False, age=10.0)
+def test_an_old_snapshot_is_not_trusted(listener: ControlListener) -> None:
+    publish(listener, has_commands=False, age=10.0)
     control.pause(Invoice)
 
-    obedience.step()
+    listener.step()
 
-    assert obedience.is_paused("testapp.Invoice")
-
-
-@pytest.mark.django_db
-def test_an_earlier_look_of_another_process_takes_nothing_back(obedience: ControlListener) -> None:
-    see(obedience, asked=False, age=1.0)
-    control.pause(Invoice)
-    obedience.check()
-
-    obedience.step()
-
-    assert obedience.is_paused("testapp.Invoice")
+    assert listener.is_paused("testapp.Invoice")
 
 
 @pytest.mark.django_db
-def test_a_look_that_began_before_ours_was_answered_takes_nothing_back(
-    obedience: ControlListener, monkeypatch: pytest.MonkeyPatch
+def test_an_earlier_snapshot_of_another_process_revokes_no_command(
+    listener: ControlListener,
 ) -> None:
-    standing = control.current_commands
+    publish(listener, has_commands=False, age=1.0)
+    control.pause(Invoice)
+    listener.check()
+
+    listener.step()
+
+    assert listener.is_paused("testapp.Invoice")
+
+
+@pytest.mark.django_db
+def test_a_snapshot_taken_during_the_query_revokes_no_command(
+    listener: ControlListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current_commands = control.current_commands
 
     def slowly() -> Any:
-        see(obedience, asked=False)  # another process, before the pause
+        publish(listener, has_commands=False)  # another process, before the pause
         control.pause(Invoice)
-        return standing()
+        return current_commands()
 
     monkeypatch.setattr(control, "current_commands", slowly)
-    obedience.check()
-    obedience.step()
+    listener.check()
+    listener.step()
 
-    assert obedience.is_paused(Invoice._meta.label)
+    assert listener.is_paused(Invoice._meta.label)
 
 
 @pytest.mark.django_db
-def test_what_stands_is_not_asked_for_at_every_look(
-    obedience: ControlListener, django_assert_num_queries: Any
+def test_known_commands_are_not_queried_again(
+    listener: ControlListener, django_assert_num_queries: Any
 ) -> None:
     control.stop("another:1:token")
-    see(obedience, asked=True)
-    obedience.step()
+    publish(listener, has_commands=True)
+    listener.step()
 
     with django_assert_num_queries(0):
-        see(obedience, asked=True)
-        obedience.step()
+        publish(listener, has_commands=True)
+        listener.step()
 
 
 @pytest.mark.django_db
-def test_a_pause_ends_when_nothing_is_asked_any_more(obedience: ControlListener) -> None:
+def test_a_pause_ends_when_no_command_is_left(listener: ControlListener) -> None:
     control.pause(Invoice)
-    obedience.check()
-    see(obedience, asked=False)
+    listener.check()
+    publish(listener, has_commands=False)
 
-    obedience.step()
+    listener.step()
 
-    assert not obedience.is_paused("testapp.Invoice")
+    assert not listener.is_paused("testapp.Invoice")

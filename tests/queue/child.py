@@ -1,4 +1,4 @@
-"""A process that lives through a whole life of a message, once for each line of input."""
+"""A process that handles one message from push to acknowledgement per line of input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHANNEL = "shop:app.invoice"
 
 
 def live(url: str) -> None:
-    """Push 'a', claim it, return it, finish it; then wait for whatever comes, and finish that."""
+    """Push, claim, return and finish 'a'; then wait for the next message and finish it."""
     queue = Queue.from_url(url, prefix="q")
     queue.push(CHANNEL, [("a", {"id": 1})])
     held = queue.claim(CHANNEL, worker="child", lease=60)

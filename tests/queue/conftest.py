@@ -1,4 +1,4 @@
-"""Two kinds of Redis server, a queue and a stock client on each; every test finds them empty."""
+"""Two Redis versions with a queue and a stock client each; both are empty for every test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Claim = Callable[..., Message]
 
 
 def program(name: str) -> str:
-    """The server program of that name; the test is skipped without it, on CI it fails."""
+    """The server program; if it is missing, the test is skipped, on CI it fails."""
     found = executable(PROGRAMS[name])
     if found is None and os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"CI without {name}")
@@ -43,19 +43,19 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     started: list[RedisServer] = []
 
     def start(*options: str, name: str = "redis7") -> RedisServer:
-        one = RedisServer(program(name), tmp_path / f"s{next(numbers)}", *options)
-        started.append(one)
-        return one.start()
+        server = RedisServer(program(name), tmp_path / f"s{next(numbers)}", *options)
+        started.append(server)
+        return server.start()
 
     yield start
-    for one in started:
-        one.thaw()
-        one.kill()
+    for server in started:
+        server.thaw()
+        server.kill()
 
 
 @pytest.fixture
 def raw(server: RedisServer) -> Iterator[redis.Redis]:
-    """A plain client, for a look at the keys and for breaking them."""
+    """A plain client that reads and damages keys."""
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
         yield client
@@ -63,15 +63,15 @@ def raw(server: RedisServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def make_queue() -> Iterator[Callable[..., Queue]]:
-    """Queues that are closed after the test."""
-    made: list[Queue] = []
+    """Create queues that are closed after the test."""
+    queues: list[Queue] = []
 
     def make(url: str, **settings: object) -> Queue:
-        made.append(Queue.from_url(url, **({"prefix": PREFIX} | settings)))
-        return made[-1]
+        queues.append(Queue.from_url(url, **({"prefix": PREFIX} | settings)))
+        return queues[-1]
 
     yield make
-    for queue in made:
+    for queue in queues:
         queue.close()
 
 
@@ -82,13 +82,13 @@ def queue(server: RedisServer, raw: redis.Redis, make_queue: Callable[..., Queue
 
 @pytest.fixture
 def stock(raw: redis.Redis) -> SimQ:
-    """The published client on the same keys."""
+    """The published ``simqcore`` client on the same keys."""
     return SimQ(raw, prefix=PREFIX)
 
 
 @pytest.fixture
 def claim(queue: Queue) -> Claim:
-    """Claim the one message that waits."""
+    """Claim the only queued message."""
 
     def claim(**options: object) -> Message:
         [message] = queue.claim(CHANNEL, **({"worker": "w", "lease": 60} | options))
@@ -106,7 +106,7 @@ def claimed(queue: Queue, claim: Claim) -> Message:
 
 @pytest.fixture
 def expire(raw: redis.Redis) -> Callable[[], None]:
-    """Let every lease be over."""
+    """Expire all leases."""
 
     def expire() -> None:
         for rkey in raw.zrange(f"{PREFIX}:x:leases", 0, -1):
@@ -116,7 +116,7 @@ def expire(raw: redis.Redis) -> Callable[[], None]:
 
 
 def snapshot(raw: redis.Redis) -> dict[bytes, object]:
-    """All that is in the database, times left out: what a repeated call must not change."""
+    """All keys of the database without times: a repeated call must not change them."""
     readers = {b"list": raw.lrange, b"hash": raw.hgetall, b"zset": raw.zrange}
     found: dict[bytes, object] = {}
     for key in raw.scan_iter("*"):

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a Redis socket that can lose the answer to a command it has passed on."""
+"""A TCP proxy in front of a Redis socket that can lose the reply to a command."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ COMMANDS = re.compile(rb"EVAL|BLMOVE")
 
 
 class Proxy:
-    """Listens on a port of its own and passes on what it hears, unless it is told otherwise."""
+    """Listen on a port and forward commands and replies, except for injected faults."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
         self.lost = 0
         self._word: bytes | None = None
-        self._strike: tuple[int, str, Callable[[], object]] = (0, "", lambda: None)
+        self._fault: tuple[int, str, Callable[[], object]] = (0, "", lambda: None)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -29,12 +29,12 @@ class Proxy:
         return f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def lose(self, word: str) -> None:
-        """The next command that contains ``word`` is carried out, and its answer lost."""
+        """Execute the next command that contains ``word``, but lose its reply."""
         self._word = word.encode()
 
-    def strike(self, number: int, when: str, blow: Callable[[], object]) -> None:
-        """``blow()`` 'before' the ``number``-th command is passed on, or 'after' it is answered."""
-        self._strike = (number, when, blow)
+    def inject(self, number: int, when: str, fault: Callable[[], object]) -> None:
+        """Call ``fault`` 'before' the ``number``-th command is forwarded or 'after' its reply."""
+        self._fault = (number, when, fault)
 
     def close(self) -> None:
         for one in self._sockets:
@@ -61,25 +61,25 @@ class Proxy:
                     cut.set()
                 if COMMANDS.search(data):
                     self._count(cut)
-                if not cut.is_set() or self._strike[1] != "before":
+                if not cut.is_set() or self._fault[1] != "before":
                     server.sendall(data)
             server.shutdown(socket.SHUT_RDWR)
 
     def _count(self, cut: threading.Event) -> None:
-        number, when, blow = self._strike
-        self._strike = (number - 1, when, blow)
+        number, when, fault = self._fault
+        self._fault = (number - 1, when, fault)
         if number == 1:
             cut.set()
             if when == "before":
-                blow()
+                fault()
 
     def _answers(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
                 if cut.is_set():
                     self.lost += 1
-                    if self._strike[1] == "after":
-                        self._strike[2]()
+                    if self._fault[1] == "after":
+                        self._fault[2]()
                     client.shutdown(socket.SHUT_RDWR)
                     server.shutdown(socket.SHUT_RDWR)
                     return

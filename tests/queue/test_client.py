@@ -1,4 +1,4 @@
-"""The process's queue follows the settings, and a fork."""
+"""The process's queue follows the settings and survives a fork."""
 
 from __future__ import annotations
 

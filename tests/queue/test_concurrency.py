@@ -1,4 +1,4 @@
-"""Many threads on one queue: every message is done once, whoever interferes."""
+"""Many threads on one queue: every message is finished exactly once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.queue.conftest import CHANNEL
 
 
 def work(queue, done, seed):
-    """Claim, and finish or return by lot, until nothing is left."""
-    lot = random.Random(seed)
+    """Claim messages, and finish or return them at random, until the queue is empty."""
+    rng = random.Random(seed)
     while messages := queue.claim(CHANNEL, worker=f"w{seed}", lease=60, limit=7, timeout=0.3):
-        back = [message for message in messages if lot.random() < 0.2]
+        back = [message for message in messages if rng.random() < 0.2]
         rest = [message for message in messages if message not in back]
-        queue.ret_many(back, head=lot.random() < 0.5)
+        queue.ret_many(back, head=rng.random() < 0.5)
         for message, is_done in zip(rest, queue.ack_many(rest), strict=True):
             done[message.id] += is_done
 

@@ -1,4 +1,4 @@
-"""What a task costs in Redis: bytes that its finished message leaves, commands that it took."""
+"""The cost of a task in Redis: bytes of its finished message, number of commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_OURS = {"client|setname", "config|resetstat", "flushall", "info"}
 
 @pytest.fixture
 def queue(server, raw, make_queue):
-    """The queue with the prefix that it has unless told otherwise; scripts are known."""
+    """A queue with the default prefix; the server has cached the scripts."""
     queue = make_queue(server.url, prefix="simq")
     finish(queue, [-1])
     queue.cancel_many(CHANNEL, ["none"])
@@ -40,7 +40,7 @@ ENDINGS = {
     "success": lambda q, ms: q.ack_many(ms, True),
     "failure": lambda q, ms: q.ack_many(ms, False),
     "drop": lambda q, ms: q.drop_many(ms),
-    "withdraw": lambda q, ms: q.cancel_many(CHANNEL, [message.id for message in ms]),
+    "cancel_many": lambda q, ms: q.cancel_many(CHANNEL, [message.id for message in ms]),
 }
 
 
@@ -78,7 +78,7 @@ def test_whatever_a_finished_message_leaves_expires(queue, raw, ending):
 def commands_per_task(raw, work):
     raw.config_resetstat()
     work()
-    calls = {name[8:]: told["calls"] for name, told in raw.info("commandstats").items()}
+    calls = {name[8:]: stats["calls"] for name, stats in raw.info("commandstats").items()}
     return sum(count for name, count in calls.items() if name not in NOT_OURS) / TASKS, calls
 
 

@@ -1,4 +1,4 @@
-"""kill -9 at every command of a message's life: nothing is lost, nothing stays behind."""
+"""kill -9 at every command from push to ack: no message is lost, no key is left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WINDOWS = [(number, when) for number in range(1, len(COMMANDS) + 1) for when in 
 
 
 class Children:
-    """A process that forks a child for each URL it is told."""
+    """A process that forks a child for each URL in its input."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -51,7 +51,7 @@ class Children:
         return int(self._line(f"ended {pid} ")[0])
 
     def _line(self, opening: str) -> list[str]:
-        """The rest of the next line that begins so; what a failed test left unread is skipped."""
+        """The rest of the next line that begins with ``opening``; skips lines of failed tests."""
         for line in self.process.stdout:
             if line.startswith(opening):
                 return line.removeprefix(opening).split()
@@ -84,7 +84,7 @@ def statuses(queue):
 
 
 def reconcile(queue):
-    """What a server does: recover, and push what its database still wants and the queue lost."""
+    """Recover, and push the unfinished messages that the queue has lost, as a server does."""
     queue.recover()
     wanted = [name for name, status in statuses(queue).items() if status != "done"]
     queue.push(CHANNEL, [(name, {"id": name}) for name in queue.missing(CHANNEL, wanted)])
@@ -98,7 +98,7 @@ def drain(queue):
 
 
 def warm_up(queue):
-    """Let Redis see every script once: from then on each step of a life is one command."""
+    """Let Redis cache every script, so that each step is one command."""
     queue.push("warm-up", [("x", 1)])
     held = queue.claim("warm-up", worker="w", lease=60)
     queue.heartbeat("w", held, lease=60)
@@ -107,7 +107,7 @@ def warm_up(queue):
 
 
 def live_until_killed(children, proxy, queue, raw, *, number, when):
-    """Let a child live and kill it at the window; 'b' is pushed as soon as it waits."""
+    """Start a child and kill it at the command; push 'b' as soon as the child waits."""
     pid: list[int] = []
     is_known = threading.Event()
 
@@ -115,7 +115,7 @@ def live_until_killed(children, proxy, queue, raw, *, number, when):
         is_known.wait()
         os.kill(pid[0], signal.SIGKILL)
 
-    proxy.strike(number, when, kill)
+    proxy.inject(number, when, kill)
     pid.append(children.start(proxy.url))
     is_known.set()
     if number > 8 or (number, when) == (8, "after"):
@@ -151,7 +151,7 @@ def test_a_kill_loses_no_message_and_leaves_no_key(  # noqa: PLR0917
     assert all(raw.ttl(f"q:item:{name}") > 0 for name in "ab")
 
 
-def test_a_child_that_nobody_kills_lives_to_its_end(children, proxy, queue, raw):
+def test_a_child_that_is_not_killed_finishes(children, proxy, queue, raw):
     pid = children.start(proxy.url)
     eventually(lambda: is_waiting(raw))
     queue.push(CHANNEL, [("b", {"id": 2})])
@@ -160,7 +160,7 @@ def test_a_child_that_nobody_kills_lives_to_its_end(children, proxy, queue, raw)
     assert statuses(queue) == {"a": "done", "b": "done"}
 
 
-def test_a_process_killed_while_it_waits_takes_no_message_along(children, server, queue, raw):
+def test_a_process_killed_while_it_waits_loses_no_message(children, server, queue, raw):
     pid = children.start(server.url)
     eventually(lambda: is_waiting(raw))
 

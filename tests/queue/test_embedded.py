@@ -1,4 +1,4 @@
-"""A server of the project's own: started once, joined by all, found again with its data."""
+"""The embedded server: it is started once, shared by all processes, and keeps its data."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_server_survives_its_starter_in_a_session_of_its_own(folder):
     assert os.getsid(pid) != os.getsid(0)
 
 
-def test_nobody_else_may_look_into_the_folder_and_no_port_is_open(own, folder):
+def test_the_folder_is_private_and_no_port_is_open(own, folder):
     own.push(CHANNEL, [("a", 1)])
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -148,7 +148,7 @@ def test_the_command_explains_itself(tmp_path):
     assert "start|stop FOLDER" in run.stderr
 
 
-def test_without_a_program_the_error_says_what_to_install(own, monkeypatch, tmp_path):
+def test_without_a_program_the_error_names_what_to_install(own, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 

@@ -1,4 +1,4 @@
-"""What is written as JSON is read as YAML, by PyYAML and by us, as the same value."""
+"""Encoded values are read identically by PyYAML and by ``loads``."""
 
 from __future__ import annotations
 
@@ -84,58 +84,58 @@ class Number(IntEnum):
     ONE = 1
 
 
-def identical(one, other):
+def identical(left, right):
     """Equal, of the same types all the way down; NaN is NaN."""
-    if type(one) is not type(other):
+    if type(left) is not type(right):
         return False
-    if isinstance(one, float):
-        return (math.isnan(one) and math.isnan(other)) or repr(one) == repr(other)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(identical, one, other))
-    if isinstance(one, dict):
-        keys = len(one) == len(other) and all(map(identical, one, other))
-        return keys and all(identical(value, other[key]) for key, value in one.items())
-    return one == other
+    if isinstance(left, float):
+        return (math.isnan(left) and math.isnan(right)) or repr(left) == repr(right)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(identical, left, right))
+    if isinstance(left, dict):
+        keys = len(left) == len(right) and all(map(identical, left, right))
+        return keys and all(identical(value, right[key]) for key, value in left.items())
+    return left == right
 
 
-def scalar(lot: random.Random):
-    """Any value that stands alone."""
-    kind = lot.randrange(8)
+def scalar(rng: random.Random):
+    """A random scalar."""
+    kind = rng.randrange(8)
     if kind == 0:
-        return lot.choice([None, True, False])
+        return rng.choice([None, True, False])
     if kind == 1:
-        return lot.choice([0, -1, 7, 2**63, -(2**64), lot.randrange(-(10**9), 10**9)])
+        return rng.choice([0, -1, 7, 2**63, -(2**64), rng.randrange(-(10**9), 10**9)])
     if kind == 2:
-        return lot.choice([0.0, -0.0, 1e22, 1e-7, 5e-324, math.inf, -math.inf, math.nan, 0.1])
+        return rng.choice([0.0, -0.0, 1e22, 1e-7, 5e-324, math.inf, -math.inf, math.nan, 0.1])
     if kind == 3:
-        return lot.uniform(-1, 1) * 10 ** lot.randrange(-300, 300)
+        return rng.uniform(-1, 1) * 10 ** rng.randrange(-300, 300)
     if kind == 4:
-        return "".join(chr(lot.randrange(0x110000)) for _ in range(lot.randrange(6)))
+        return "".join(chr(rng.randrange(0x110000)) for _ in range(rng.randrange(6)))
     if kind == 5:
-        return "".join(chr(lot.randrange(0x100)) for _ in range(lot.randrange(12)))
-    return "".join(lot.choice(WORDS) for _ in range(lot.randrange(1, 4)))
+        return "".join(chr(rng.randrange(0x100)) for _ in range(rng.randrange(12)))
+    return "".join(rng.choice(WORDS) for _ in range(rng.randrange(1, 4)))
 
 
-def key(lot: random.Random):
-    found = scalar(lot)
+def key(rng: random.Random):
+    found = scalar(rng)
     return "NaN equals nothing" if isinstance(found, float) and math.isnan(found) else found
 
 
-def value(lot: random.Random, depth: int = 0):
-    kind = lot.randrange(6) if depth < 3 else 9
+def value(rng: random.Random, depth: int = 0):
+    kind = rng.randrange(6) if depth < 3 else 9
     if kind == 0:
-        return [value(lot, depth + 1) for _ in range(lot.randrange(4))]
+        return [value(rng, depth + 1) for _ in range(rng.randrange(4))]
     if kind == 1:
-        return {key(lot): value(lot, depth + 1) for _ in range(lot.randrange(4))}
-    return scalar(lot)
+        return {key(rng): value(rng, depth + 1) for _ in range(rng.randrange(4))}
+    return scalar(rng)
 
 
 @pytest.mark.parametrize("part", range(4))
 def test_twenty_thousand_values_are_read_back_identically(part):
-    lot = random.Random(SEED + part)
+    rng = random.Random(SEED + part)
 
     for _ in range(SEED // 4):
-        sent = value(lot)
+        sent = value(rng)
         text = dumps(sent).encode()
         assert identical(loads(text), sent), text
         assert identical(yaml.safe_load(text), sent), text
@@ -143,10 +143,10 @@ def test_twenty_thousand_values_are_read_back_identically(part):
 
 @pytest.mark.parametrize("part", range(2))
 def test_what_a_stock_client_writes_is_read_identically(part):
-    lot = random.Random(part)
+    rng = random.Random(part)
 
     for _ in range(500):
-        text = yaml.safe_dump(value(lot))
+        text = yaml.safe_dump(value(rng))
         assert identical(loads(text), yaml.safe_load(text)), text
 
 
@@ -188,7 +188,7 @@ def test_what_a_stock_client_writes_is_read_identically(part):
         "[]",
     ],
 )
-def test_the_quick_way_reads_no_text_otherwise_than_yaml(text):
+def test_the_fast_path_reads_every_text_as_yaml_does(text):
     assert identical(loads(text), yaml.safe_load(text))
 
 

@@ -1,4 +1,4 @@
-"""One queue, two clients: the published ``simqcore`` and ours, in both directions."""
+"""The published ``simqcore`` client and ours on one queue, in both directions."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def proxy(server):
 
 @pytest.fixture
 def far(proxy, make_queue, queue):
-    """The queue, seen through the proxy; scripts are known to the server."""
+    """A queue behind the proxy; the server has cached the scripts."""
     far = make_queue(proxy.url)
     far.push("warm", [("warm", 1)])
     held = far.claim("warm", worker="warm", lease=60)
@@ -73,9 +73,9 @@ def run_twice(call, raw):
         "drop",
         "ret",
         "ret-end",
-        "bury",
+        "dead_letter",
         "heartbeat",
-        "withdraw",
+        "cancel_many",
         "cancel",
         "recover",
         "adopt",
@@ -98,7 +98,7 @@ def test_settling_a_message_that_was_pushed_again_queues_it_once(queue, claimed,
     assert queue.waiting(CHANNEL) == 1
 
 
-def test_the_answer_is_remembered_even_when_the_next_holder_has_the_message(queue, claimed, claim):
+def test_a_repeated_ack_succeeds_after_the_next_claim(queue, claimed, claim):
     queue.push(CHANNEL, [("a", 2)])
     queue.ack_many([claimed])
     claim()

@@ -218,7 +218,7 @@ def test_what_came_back_to_a_long_queue_hides_none_that_is_late(queue, raw, lost
     assert queue.missing(CHANNEL, ["later", lost]) == [lost]
 
 
-def test_an_urgent_one_is_late_at_once(queue, raw, lost):
+def test_an_urgent_message_is_searched_for_at_once(queue, raw, lost):
     queue.push(CHANNEL, [("first", 1)], urgent=True)
     raw.lrem(queue.get_mq_key(CHANNEL), 0, "first")
 
@@ -226,7 +226,7 @@ def test_an_urgent_one_is_late_at_once(queue, raw, lost):
 
 
 @pytest.mark.parametrize("time", ["9999999999.5", ".inf", "nan", ""])
-def test_one_that_does_not_say_when_it_came_is_looked_for(queue, raw, lost, time):
+def test_a_message_without_a_push_time_is_searched_for(queue, raw, lost, time):
     raw.hset("q:item:lost", "add_time", time)
 
     assert queue.missing(CHANNEL, ["later", lost]) == [lost]
@@ -279,7 +279,7 @@ def test_every_key_is_under_the_prefix(queue, claimed, raw, expire):
     assert all(key.startswith(f"{PREFIX}:".encode()) for key in raw.scan_iter("*"))
 
 
-def test_what_a_dead_worker_held_or_waited_for_comes_back_at_once(queue, raw):
+def test_claims_and_waits_of_a_dead_worker_are_recovered_at_once(queue, raw):
     queue.push(CHANNEL, [("held", 1), ("alive", 2)])
     queue.claim(CHANNEL, worker="dead", lease=600)
     queue.claim(CHANNEL, worker="alive", lease=600)

@@ -1,4 +1,4 @@
-"""What each operation promises: push, claim, ack, drop, give back, bury, heartbeat, withdraw."""
+"""The contract of each batch operation."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_message_pushed_while_it_runs_goes_in_again_after_its_end(queue, claim
     assert claim().data == "new"
 
 
-def test_a_stolen_message_runs_elsewhere_and_its_holder_is_refused(queue, claimed, claim):
+def test_a_message_taken_over_runs_elsewhere_and_its_old_claim_is_invalid(queue, claimed, claim):
     answers = queue.push(CHANNEL, [("a", "new")], take_over=True)
     thief = claim()
 
@@ -119,7 +119,7 @@ def test_a_cancellation_ends_with_the_next_push(queue, claim):
     assert claim().data == 2
 
 
-def test_a_finished_message_pushed_again_keeps_nothing_of_its_former_life(queue, claimed, raw):
+def test_a_finished_message_pushed_again_keeps_no_old_field(queue, claimed, raw):
     queue.ack_many([claimed], {"old": True})
 
     queue.push(CHANNEL, [("a", 2)])
@@ -130,7 +130,7 @@ def test_a_finished_message_pushed_again_keeps_nothing_of_its_former_life(queue,
     assert set(fields) == {"id", "channel", "add_time", "mod_time", "status", "data"}
 
 
-def test_a_message_that_claims_to_run_while_nobody_holds_it_can_be_pushed(queue, claimed, raw):
+def test_a_running_message_without_a_claim_can_be_pushed(queue, claimed, raw):
     raw.delete(queue.get_running_key(CHANNEL, claimed.running_id))
 
     answers = queue.push(CHANNEL, [("a", 2)])
@@ -156,7 +156,7 @@ def test_a_claim_takes_no_more_than_its_limit(queue):
     assert (queue.waiting(CHANNEL), queue.running(CHANNEL)) == (2, 3)
 
 
-def test_a_claim_of_nothing_takes_nothing(queue):
+def test_a_claim_with_limit_zero_takes_nothing(queue):
     queue.push(CHANNEL, [("a", 1)])
 
     assert claim_ids(queue, limit=0) == []
@@ -212,7 +212,7 @@ def test_an_expired_body_is_delivered_as_an_id_that_can_be_finished(queue, claim
 
 
 @pytest.mark.parametrize("text", ["{", "!!python/object:os.x {}", "\xff", "[" * 3000, "'"])
-def test_a_broken_body_is_told_and_stops_no_other(queue, raw, text):
+def test_a_broken_body_is_reported_and_stops_no_other_message(queue, raw, text):
     queue.push(CHANNEL, [("a", 1), ("b", 2)])
     raw.hset("q:item:a", "data", text.encode("latin-1"))
 
@@ -233,7 +233,7 @@ def test_a_canceled_message_is_finished_and_passed_over(queue, raw):
     assert raw.llen("q:done:a") == 1
 
 
-def test_a_second_entry_of_a_message_that_runs_is_swallowed(queue, claimed, raw):
+def test_a_second_entry_of_a_running_message_is_skipped(queue, claimed, raw):
     raw.lpush(queue.get_mq_key(CHANNEL), "a")
 
     assert claim_ids(queue) == []
@@ -241,7 +241,7 @@ def test_a_second_entry_of_a_message_that_runs_is_swallowed(queue, claimed, raw)
     assert queue.ack_many([claimed]) == [True]
 
 
-def test_an_entry_of_a_finished_message_is_swallowed(queue, claimed, raw):
+def test_an_entry_of_a_finished_message_is_skipped(queue, claimed, raw):
     queue.ack_many([claimed])
     raw.lpush(queue.get_mq_key(CHANNEL), "a")
 
@@ -287,7 +287,7 @@ def test_a_dropped_message_ends_without_a_result(queue, claimed, raw):
 
 
 @pytest.mark.parametrize("settle", ["ack_many", "drop_many", "ret_many"])
-def test_a_former_holder_can_settle_nothing(queue, claimed, claim, settle):
+def test_an_invalid_claim_settles_nothing(queue, claimed, claim, settle):
     queue.ret_many([claimed])
     holder = claim()
 
@@ -351,7 +351,7 @@ def test_a_message_canceled_while_it_runs_may_still_finish(queue, claimed):
     assert queue.query("a")["status"] == "done"
 
 
-def test_a_buried_message_is_kept_among_the_dead_letters(queue, claimed):
+def test_a_dead_lettered_message_is_kept_among_the_dead_letters(queue, claimed):
     assert queue.dead_letter(claimed, "no such task") is True
     assert queue.dead_letter(claimed, "no such task") is True
 
@@ -376,14 +376,14 @@ def test_the_newest_ten_thousand_dead_letters_are_kept(queue, claimed, raw):
     assert queue.dead_letters(CHANNEL, limit=1)[0]["reason"] == "one more"
 
 
-def test_a_lost_claim_buries_nothing(queue, claimed):
+def test_a_lost_claim_adds_no_dead_letter(queue, claimed):
     queue.ret_many([claimed])
 
     assert queue.dead_letter(claimed, "late") is False
     assert queue.dead_letters(CHANNEL) == []
 
 
-def test_a_heartbeat_prolongs_leases_and_the_workers_status(queue, claimed, raw):
+def test_a_heartbeat_renews_leases_and_the_workers_status(queue, claimed, raw):
     raw.zadd("q:x:leases", {queue.get_running_key(CHANNEL, claimed.running_id): 1})
 
     assert queue.heartbeat("w", [claimed], lease=60) == []
@@ -392,7 +392,7 @@ def test_a_heartbeat_prolongs_leases_and_the_workers_status(queue, claimed, raw)
     assert queue.get_worker_status("w")["ttl"] > 0
 
 
-def test_a_heartbeat_names_the_claims_that_are_lost(queue, claimed, claim):
+def test_a_heartbeat_returns_the_lost_claims(queue, claimed, claim):
     queue.push(CHANNEL, [("b", 1)])
     kept = claim()
     queue.cancel_many(CHANNEL, ["a"])
@@ -400,14 +400,14 @@ def test_a_heartbeat_names_the_claims_that_are_lost(queue, claimed, claim):
     assert queue.heartbeat("w", [claimed, kept], lease=60) == [claimed]
 
 
-def test_a_heartbeat_without_messages_still_says_that_the_worker_lives(queue):
+def test_a_heartbeat_without_messages_reports_the_worker_alive(queue):
     assert queue.heartbeat("w", [], lease=60) == []
 
     assert queue.get_worker_status("w")["worker"] == "w"
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "canceling", "unknown"])
-def test_a_withdrawn_message_is_canceled_whatever_it_was_doing(queue, claim, raw, state):
+def test_cancel_many_cancels_a_message_in_any_unfinished_state(queue, claim, raw, state):
     if state != "unknown":
         queue.push(CHANNEL, [("a", 1)])
     if state == "running":
@@ -423,7 +423,7 @@ def test_a_withdrawn_message_is_canceled_whatever_it_was_doing(queue, claim, raw
     assert raw.llen("q:done:a") == 1
 
 
-def test_a_finished_message_is_not_withdrawn(queue, claimed):
+def test_cancel_many_does_not_change_a_finished_message(queue, claimed):
     queue.ack_many([claimed])
 
     queue.cancel_many(CHANNEL, ["a"])
@@ -431,14 +431,14 @@ def test_a_finished_message_is_not_withdrawn(queue, claimed):
     assert queue.query("a")["status"] == "done"
 
 
-def test_a_withdrawn_message_can_be_pushed_again(queue, claimed, claim):
+def test_a_message_canceled_by_cancel_many_can_be_pushed_again(queue, claimed, claim):
     queue.cancel_many(CHANNEL, ["a"])
 
     assert queue.push(CHANNEL, [("a", 2)]) == ["pushed"]
     assert claim().data == 2
 
 
-def test_withdrawing_from_a_deep_queue_leaves_entries_that_claims_pass_over(queue, raw):
+def test_cancel_many_leaves_entries_of_a_long_queue_that_claims_skip(queue, raw):
     queue.push(CHANNEL, [(str(number), None) for number in range(600)])
     raw.rpush(queue.get_mq_key(CHANNEL), *["x"] * 2000)
 
@@ -450,7 +450,7 @@ def test_withdrawing_from_a_deep_queue_leaves_entries_that_claims_pass_over(queu
     assert remaining == [str(number) for number in range(499, 600)]
 
 
-def test_a_wait_ends_when_it_is_woken(queue, raw):
+def test_wake_ends_a_wait(queue, raw):
     taken = []
     waiter = threading.Thread(
         target=lambda: taken.append(queue.claim(CHANNEL, worker="w", lease=60, timeout=30))
@@ -466,7 +466,7 @@ def test_a_wait_ends_when_it_is_woken(queue, raw):
     assert claim_ids(queue) == ["a"]
 
 
-def test_an_urgent_message_named_twice_waits_once(queue):
+def test_an_urgent_message_pushed_twice_is_queued_once(queue):
     queue.push(CHANNEL, [("a", 1), ("b", 1)])
 
     answers = queue.push(CHANNEL, [("c", 1), ("b", 2), ("c", 2)], urgent=True)
@@ -479,7 +479,7 @@ def test_an_urgent_message_named_twice_waits_once(queue):
 @pytest.mark.parametrize(
     ("settle", "end"), [("ack_many", ("done", True)), ("drop_many", ("drop", None))]
 )
-def test_of_a_finished_message_stays_how_it_ended(queue, claimed, raw, settle, end):
+def test_a_finished_message_keeps_its_outcome(queue, claimed, raw, settle, end):
     getattr(queue, settle)([claimed])
 
     fields = queue.query("a")
@@ -489,7 +489,7 @@ def test_of_a_finished_message_stays_how_it_ended(queue, claimed, raw, settle, e
 
 
 @pytest.mark.parametrize("settle", ["ack_many", "drop_many", "ret_many"])
-def test_a_former_holder_can_settle_nothing_that_another_has_finished(
+def test_an_invalid_claim_settles_nothing_that_another_claim_finished(
     queue, claimed, claim, settle
 ):
     queue.push(CHANNEL, [("a", 2)], take_over=True)
@@ -500,7 +500,7 @@ def test_a_former_holder_can_settle_nothing_that_another_has_finished(
     assert queue.query("a")["status"] == "done"
 
 
-def test_a_former_holder_is_told_how_recovery_ended_its_message(queue, claimed, expire):
+def test_a_claim_ended_by_recovery_gets_that_outcome(queue, claimed, expire):
     expire()
     queue.recover(policies={CHANNEL: {"action": "drop"}})
 
@@ -509,7 +509,7 @@ def test_a_former_holder_is_told_how_recovery_ended_its_message(queue, claimed, 
     assert queue.ret_many([claimed]) == [False]
 
 
-def test_a_message_withdrawn_while_it_runs_can_be_settled_by_nobody(queue, claimed):
+def test_a_message_canceled_by_cancel_many_while_it_runs_cannot_be_settled(queue, claimed):
     queue.cancel_many(CHANNEL, ["a"])
 
     assert queue.ret_many([claimed]) == [False]

@@ -1,4 +1,4 @@
-"""Servers that are away, full, frozen, read-only, new, old, encrypted or moved."""
+"""Servers that are unreachable, full, frozen, read-only, new, old, encrypted or moved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLS = {
     "ack": lambda q, m: q.ack_many([m]),
     "drop": lambda q, m: q.drop_many([m]),
     "ret": lambda q, m: q.ret_many([m]),
-    "bury": lambda q, m: q.dead_letter(m, "x"),
+    "dead_letter": lambda q, m: q.dead_letter(m, "x"),
     "dead_letters": lambda q, m: q.dead_letters(CHANNEL),
     "heartbeat": lambda q, m: q.heartbeat("w", [m], lease=60),
     "recover": lambda q, m: q.recover(),
@@ -32,7 +32,7 @@ CALLS = {
     "missing": lambda q, m: q.missing(CHANNEL, ["a"]),
     "waiting": lambda q, m: q.waiting(CHANNEL),
     "running": lambda q, m: q.running(CHANNEL),
-    "withdraw": lambda q, m: q.cancel_many(CHANNEL, ["a"]),
+    "cancel_many": lambda q, m: q.cancel_many(CHANNEL, ["a"]),
     "query": lambda q, m: q.query("a"),
     "cancel": lambda q, m: q.cancel("a"),
     "check_server": lambda q, m: q.check_server(),
@@ -40,7 +40,18 @@ CALLS = {
     "update_worker_status": lambda q, m: q.update_worker_status("w"),
     "get_worker_status": lambda q, m: q.get_worker_status("w"),
 }
-WRITES = ["push", "claim", "wait", "ack", "drop", "ret", "bury", "heartbeat", "recover", "withdraw"]
+WRITES = [
+    "push",
+    "claim",
+    "wait",
+    "ack",
+    "drop",
+    "ret",
+    "dead_letter",
+    "heartbeat",
+    "recover",
+    "cancel_many",
+]
 
 
 def every_call(calls=CALLS):
@@ -70,7 +81,7 @@ def test_a_server_that_only_reads_is_reported_as_unavailable(queue, claimed, raw
 
 
 @every_call(WRITES)
-def test_a_server_that_forgot_the_scripts_is_told_them_again(queue, claimed, raw, call):
+def test_a_server_that_lost_the_scripts_receives_them_again(queue, claimed, raw, call):
     CALLS[call](queue, claimed)
 
     raw.script_flush()
@@ -80,7 +91,7 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again(queue, claimed, raw
 
 @pytest.fixture
 def full(queue, raw):
-    """A server without a byte to spare."""
+    """Fill the memory of the server."""
 
     def fill():
         raw.config_set("maxmemory", 1)

@@ -1,4 +1,4 @@
-"""The stock methods on our queue, with the faults of the stock client left out."""
+"""The stock methods on our queue, without the faults of the stock client."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_pop_of_an_unreadable_message_returns_it_without_a_body(queue, raw):
 
 
 @pytest.mark.parametrize("settle", ["ack", "drop", "ret"])
-def test_a_message_that_nobody_took_cannot_be_settled(queue, settle):
+def test_an_unclaimed_message_cannot_be_settled(queue, settle):
     queue.lpush(CHANNEL, 1, id="a")
 
     assert getattr(queue, settle)("a") is False
@@ -123,7 +123,7 @@ def test_query_gives_the_unfinished_message_after_its_timeout(queue, claimed):
     assert queue.query("a", timeout=0.05)["status"] == "running"
 
 
-def test_query_is_not_fooled_by_the_event_of_a_former_life(queue, claimed):
+def test_query_ignores_the_event_of_an_earlier_push(queue, claimed):
     queue.ack_many([claimed])
     queue.lpush(CHANNEL, 1, id="a")
 
@@ -142,7 +142,7 @@ def test_a_waiting_query_leaves_the_event_with_its_expiry(queue, claimed, raw):
     assert raw.ttl("q:done:a") > 0
 
 
-def test_a_worker_reports_and_is_forgotten_after_its_expiry(queue):
+def test_a_worker_report_expires(queue):
     queue.update_worker_status("w", expire=1)
 
     status = queue.get_worker_status("w")

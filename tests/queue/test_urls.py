@@ -1,4 +1,4 @@
-"""What a URL says, and what a log may show of it."""
+"""Parsing and redacting of Redis URLs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from django_simpletask3.queue.urls import parse
         ("redis://h?socket_connect_timeout=3", {"host": "h", "socket_connect_timeout": 3.0}),
     ],
 )
-def test_a_plain_url_says_what_redis_py_says(url, options):
+def test_a_plain_url_is_parsed_as_by_redis_py(url, options):
     assert parse(url).options == options
 
 
@@ -64,12 +64,12 @@ def test_an_embedded_url_names_a_folder(url, folder, number):
         "redis://h?socket_timeout=x",
     ],
 )
-def test_a_url_that_says_nothing_usable_is_an_invalid_setting(url):
+def test_an_unusable_url_is_an_invalid_setting(url):
     with pytest.raises(InvalidSetting, match=r"SIMQ_REDIS_URL.*expected"):
         parse(url)
 
 
-def test_the_complaint_about_a_url_does_not_tell_the_password():
+def test_the_error_about_a_url_hides_the_password():
     with pytest.raises(InvalidSetting) as refusal:
         parse("http://user:geheim@h/?password=geheim")
 
@@ -94,5 +94,5 @@ def test_the_complaint_about_a_url_does_not_tell_the_password():
         ("no url", "no url"),
     ],
 )
-def test_a_shown_url_has_no_password(url, shown):
+def test_a_redacted_url_has_no_password(url, shown):
     assert redact(url) == shown
