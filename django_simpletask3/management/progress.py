@@ -17,16 +17,20 @@ class Progress:
 
     def add(self, count: int) -> None:
         """Advance the bar by ``count``."""
-        self.done += count
+        self.show(self.done + count)
+
+    def show(self, done: int) -> None:
+        """Set the bar to ``done``."""
+        self.done = done
         share = min(1.0, self.done / self._total) if self._total else 1.0
         bar = ("#" * round(share * _WIDTH)).ljust(_WIDTH)
-        self._show(f"[{bar}] {share:4.0%}  {self.done} {self._unit}")
+        self._write(f"[{bar}] {share:4.0%}  {self.done} {self._unit}")
 
     def clear(self) -> None:
         """Remove the bar, so that other output can be written."""
-        self._show("\x1b[2K")
+        self._write("\x1b[2K")
 
-    def _show(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         if self._is_shown:
             self._stream.write(f"\r{text}\r" if text.startswith("\x1b") else f"\r{text}")
             self._stream.flush()

@@ -15,7 +15,7 @@ from django.db import Error, models
 from django.db.models.functions import Cast
 
 from ..db.limited_queries import BoundQuery, Placeholder, capped_value_counts, first_rows
-from ..ledger.event import TaskEvent, event_model_of
+from ..ledger.event import TaskEvent, events_of
 from ..ledger.fields import KindField
 from ..models.registry import each_table
 from ..models.task import SimpleTask
@@ -316,11 +316,8 @@ def _events(
     kind: EventKind | Placeholder,
     conditions: dict[str, Any],
 ) -> Any:
-    return scope.restrict(_stream(root, using).filter(kind=kind, **conditions), root, using, "task")
-
-
-def _stream(root: type[SimpleTask], using: str) -> Any:
-    return models.QuerySet(event_model_of(root), using=using)
+    events = events_of(root, using).order_by().filter(kind=kind, **conditions)
+    return scope.restrict(events, root, using, "task")
 
 
 def _recovery(root: type[SimpleTask], using: str, event: TaskEvent | _Row) -> Recovery:

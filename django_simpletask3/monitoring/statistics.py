@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from ..db.limited_queries import BoundQuery, Placeholder, capped_counts, first_rows
-from ..ledger.event import event_model_of
+from ..ledger.event import events_of
 from ..ledger.fields import KindField
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
@@ -251,16 +251,14 @@ def _measure(
 
 def _ended_by_task(root: type[SimpleTask], using: str) -> Any:
     """Tasks whose task function ended: the run time of dropped tasks is unknown."""
-    events: Any = models.QuerySet(event_model_of(root), using=using)
-    drops = events.filter(
+    drops = events_of(root, using).filter(
         task=models.OuterRef("pk"), kind=EventKind.DROP, event_time=models.OuterRef("done_time")
     )
     return models.Q(status=Status.SUCCESS) | models.Q(~models.Exists(drops), status=Status.FAILED)
 
 
 def _events(scope: QueryScope, root: type[SimpleTask], using: str) -> Any:
-    rows: Any = models.QuerySet(event_model_of(root), using=using)
-    return scope.restrict(rows, root, using, "task")
+    return scope.restrict(events_of(root, using).order_by(), root, using, "task")
 
 
 def _add_durations(bucket: TimeBucket, row: tuple[Any, ...]) -> None:

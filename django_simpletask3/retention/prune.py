@@ -15,7 +15,7 @@ from ..context import acting_as
 from ..db import clock
 from ..exceptions import TaskHeld
 from ..ledger import tombstone as tombstones
-from ..ledger.event import event_model_of, events_of
+from ..ledger.event import events_of
 from ..ledger.tombstone import PruneTarget
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
@@ -104,16 +104,20 @@ def _prune_table(root: type[SimpleTask], may_go_on: Callable[[], bool]) -> int:
         for result in prune([root], PruneOptions(may_go_on=may_go_on)):
             count += result.pruned
             if result.pruned:
-                _logger.info(
-                    "pruned model=%s database=%s rule=%s tasks=%s",
-                    result.model,
-                    result.database,
-                    result.rule,
-                    result.pruned,
-                )
+                _log_result(result)
     except Error as error:
         _logger.warning("retention_failed model=%s error=%s", root._meta.label, error)
     return count
+
+
+def _log_result(result: PruneResult) -> None:
+    _logger.info(
+        "pruned model=%s database=%s rule=%s tasks=%s",
+        result.model,
+        result.database,
+        result.rule,
+        result.pruned,
+    )
 
 
 def _apply_rule(root: type[SimpleTask], result: PruneResult, options: PruneOptions) -> None:
@@ -147,23 +151,25 @@ def _batches(root: type[SimpleTask], result: PruneResult, size: int) -> Iterator
 def _prunable(root: type[SimpleTask], result: PruneResult) -> tuple[Any, str, str]:
     """The rows to which the rule applies, and the names of their time and key columns."""
     rule, using = result.rule, result.database
-    event_model: Any = event_model_of(root)
-    streams: Any = models.QuerySet(event_model, using=using)
     cutoff = clock.now(using) - rule.age
     if rule.status is None:
         rows = rows_of(root, using).filter(pk=OuterRef("task_id"))
-        deletions = streams.filter(kind=EventKind.DELETE, event_time__lt=cutoff)
+        deletions = (
+            events_of(root, using).order_by().filter(kind=EventKind.DELETE, event_time__lt=cutoff)
+        )
         return deletions.filter(~Exists(rows)), "event_time", "task_id"
-    candidates = rows_of(root, using).filter(status=rule.status, done_time__lt=cutoff)
+    tasks: Any = rows_of(root, using).filter(status=rule.status, done_time__lt=cutoff)
     if rule.target is PruneTarget.PAYLOAD:
-        own_events = streams.filter(task_id=OuterRef("pk"))
-        has_payload = Exists(own_events.filter(kind__in=_KINDS_WITH_PAYLOAD)) & ~Exists(
-            own_events.filter(kind=EventKind.ERASE)
-        )
-        candidates = candidates.filter(
-            Q(result_data__isnull=False) | Q(error_data__isnull=False) | Q(has_payload)
-        )
-    return candidates, "done_time", "pk"
+        tasks = tasks.filter(_has_payload(root, using))
+    return tasks, "done_time", "pk"
+
+
+def _has_payload(root: type[SimpleTask], using: str) -> Q:
+    events = events_of(root, using).order_by().filter(task_id=OuterRef("pk"))
+    is_in_events = Exists(events.filter(kind__in=_KINDS_WITH_PAYLOAD))
+    is_erased = Exists(events.filter(kind=EventKind.ERASE))
+    is_in_row = Q(result_data__isnull=False) | Q(error_data__isnull=False)
+    return is_in_row | Q(is_in_events & ~is_erased)
 
 
 def _delete_or_split(
@@ -205,8 +211,7 @@ def _delete_rows_and_streams(
     digests = _still_prunable(root, result, pks)
     if not digests:
         return 0, 0
-    event_model: Any = event_model_of(root)
-    streams: Any = models.QuerySet(event_model, using=using).filter(task__in=digests)
+    streams = events_of(root, using).order_by().filter(task__in=digests)
     with tombstones.open_tombstone(
         using, root._meta.label, rule.target, reason, str(rule)
     ) as tombstone_row:
@@ -239,17 +244,22 @@ def _still_prunable(
 ) -> dict[Any, str]:
     """The last digest of each task that has not been changed, held or restored meanwhile."""
     using, rule = result.database, result.rule
-    excluded = pks_on_hold(root, using, pks)
+    on_hold = pks_on_hold(root, using, pks)
     if rule.status is None:
-        last_events = (
-            events_of(root, using).filter(task__in=pks).values_list("task_id", "kind", "digest")
-        )
-        last_by_pk = {pk: (kind, digest) for pk, kind, digest in last_events}
-        existing = set(rows_of(root, using).filter(pk__in=pks).values_list("pk", flat=True))
-        excluded |= existing | {
-            pk for pk, (kind, _) in last_by_pk.items() if kind != EventKind.DELETE
-        }
-        return {pk: digest for pk, (_, digest) in last_by_pk.items() if pk not in excluded}
-    rows = rows_of(root, using).filter(pk__in=pks, status=rule.status)
-    rows = rows.filter(done_time__lt=clock.now(using) - rule.age)
-    return {pk: digest for pk, digest in rows.values_list("pk", "digest") if pk not in excluded}
+        digests = _digests_of_deleted(root, using, pks)
+    else:
+        rows = rows_of(root, using).filter(pk__in=pks, status=rule.status)
+        rows = rows.filter(done_time__lt=clock.now(using) - rule.age)
+        digests = dict(rows.values_list("pk", "digest"))
+    return {pk: digest for pk, digest in digests.items() if pk not in on_hold}
+
+
+def _digests_of_deleted(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> dict[Any, str]:
+    events = events_of(root, using).filter(task__in=pks).values_list("task_id", "kind", "digest")
+    last_events = {pk: (kind, digest) for pk, kind, digest in events}
+    existing = set(rows_of(root, using).filter(pk__in=pks).values_list("pk", flat=True))
+    return {
+        pk: digest
+        for pk, (kind, digest) in last_events.items()
+        if kind == EventKind.DELETE and pk not in existing
+    }

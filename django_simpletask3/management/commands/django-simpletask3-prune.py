@@ -62,27 +62,22 @@ class Command(BaseCommand):
             return
         for result in results:
             self.stdout.write(_summary(result, options["dry_run"]))
-        roots_without_rules = [
-            root
-            for root in table_models(models)
-            if not parse_rules(root.django_simpletask3_retention)
-        ]
-        for root in roots_without_rules if options["verbosity"] > 1 or not results else ():
-            self.stdout.write(f"{root._meta.label}: keeps everything")
+        if options["verbosity"] > 1 or not results:
+            for root in table_models(models):
+                if not parse_rules(root.django_simpletask3_retention):
+                    self.stdout.write(f"{root._meta.label}: keeps everything")
 
     def _prune(self, models: Any, options: dict[str, Any]) -> list[PruneResult]:
-        is_dry, size = options["dry_run"], options["batch_size"]
+        size, is_dry = options["batch_size"], options["dry_run"]
         progress = _progress_bar(models, size)
-        reported: dict[int, int] = {}
+        pruned: dict[int, int] = {}
 
         def on_batch(result: PruneResult) -> None:
-            progress.add(result.pruned - reported.get(id(result), 0))
-            reported[id(result)] = result.pruned
+            pruned[id(result)] = result.pruned
+            progress.show(sum(pruned.values()))
             time.sleep(0 if is_dry else options["pause"])
 
-        prune_options = PruneOptions(
-            size=size, reason=options["reason"], dry_run=is_dry, on_batch=on_batch
-        )
+        prune_options = PruneOptions(size, options["reason"], is_dry, on_batch)
         with task_context(actor=operator()):
             results = list(prune(models, prune_options))
         progress.clear()
