@@ -141,7 +141,7 @@ class ExportedEvent:
 
     def __init__(self, record: Record) -> None:
         self._task = record.get("task")
-        self._fields = {name: record.get(name) for name in FIELDS}
+        self._fields: dict[str, Any] = {name: record.get(name) for name in FIELDS}
         self._fields["event_time"] = _parse_time(record.get("event_time"))
         self._fields["data"] = from_json_value(record.get("data"))
 

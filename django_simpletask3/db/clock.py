@@ -54,9 +54,14 @@ def now(using: str) -> datetime:
 
 def is_past(moment: Any, using: str) -> bool:
     """Whether ``moment``, in any form that ``run_after`` may have, is not in the future."""
-    if hasattr(moment, "resolve_expression"):
+    return is_due(moment, now(using))
+
+
+def is_due(run_after: Any, now: datetime) -> bool:
+    """Whether ``run_after``, in any form, is not after ``now``; False for an expression."""
+    if hasattr(run_after, "resolve_expression"):
         return False  # only the database knows
-    return moment is None or bool(_TIME_FIELD.get_prep_value(moment) <= now(using))
+    return run_after is None or bool(_TIME_FIELD.get_prep_value(run_after) <= now)
 
 
 def after(using: str, seconds: float) -> datetime:

@@ -11,7 +11,7 @@ from ..exceptions import StaleTask
 from ..ledger.columns import has_column
 from .backends import store_for
 from .locks import batches, begin_write
-from .store import Change
+from .store import RowChange
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -58,10 +58,11 @@ class LockedRows:
         return self._key(pk) in self._busy
 
     def change(self, task: TaskRow, columns: Mapping[str, Any]) -> None:
-        """Note new values for the row of ``task``."""
-        key = self._key(task.pk)
-        self._rows[key].update(columns)
-        self._changes.setdefault(key, {}).update(columns)
+        """Remember new values for the row of ``task``; none leave it as it is."""
+        if columns:
+            key = self._key(task.pk)
+            self._rows[key].update(columns)
+            self._changes.setdefault(key, {}).update(columns)
 
     def current_values(self, task: TaskRow, names: Iterable[str]) -> dict[str, Any]:
         """The columns ``names`` of the row of ``task``, and all that were changed."""
@@ -87,7 +88,9 @@ class LockedRows:
         store = store_for(self._root, self._connection.alias)
         for batch in batches(pks, _BATCH_SIZE):
             changes = [
-                Change(pk, self._sequences[pk], {name: self._changes[pk][name] for name in names})
+                RowChange(
+                    pk, self._sequences[pk], {name: self._changes[pk][name] for name in names}
+                )
                 for pk in batch
             ]
             if store.update(changes) != len(changes):

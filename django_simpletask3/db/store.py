@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connections, models
 
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.task_row import TaskRow
-from .postgresql.json_parameters import (
-    NotSerializable,
-    needs_django,
-)
+from .locks import batches
+from .postgresql.json_parameters import NotSerializable, needs_django
 
-if TYPE_CHECKING:
-    from ..ledger.task_row import TaskRow
-    from .postgresql.reader import RowReader
+#: Changes that ``update_with_events`` writes in one statement.
+_BATCH_SIZE = 500
 
-
-#: One row, if nobody has moved it.
+#: One row, unless it has changed.
 _UPDATE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
+
+
+class RowChange(NamedTuple):
+    """New values of one row whose ``sequence`` was ``expected_sequence``."""
+
+    pk: Any
+    expected_sequence: int
+    columns: Mapping[str, Any]
+
+
+class Change(NamedTuple):
+    """A RowChange, and the event that gives the values."""
+
+    pk: Any
+    expected_sequence: int
+    columns: Mapping[str, Any]
+    event: TaskEvent
 
 
 class Store:
@@ -33,7 +46,15 @@ class Store:
         self._root = root
         self._using = using
 
-    def update(self, changes: Sequence[Change]) -> int:
+    def batches(self, changes: Sequence[Change]) -> list[list[Change]]:
+        """Divide ``changes`` into what ``update_with_events`` writes in one statement each."""
+        by_columns: dict[tuple[str, ...], list[Change]] = {}
+        for change in changes:
+            by_columns.setdefault(tuple(sorted(change.columns)), []).append(change)
+        groups = by_columns.values()
+        return [list(batch) for group in groups for batch in batches(group, _BATCH_SIZE)]
+
+    def update(self, changes: Sequence[RowChange | Change]) -> int:
         """Make ``changes``, all of the same columns, to the rows that nobody moved; how many."""
         fields: list[Any] = [self._root._meta.get_field(name) for name in changes[0].columns]
         try:
@@ -78,16 +99,7 @@ class Store:
         """
         raise NotImplementedError
 
-    def begin(self, change: Change, reader: RowReader) -> dict[str, Any] | None:
-        """Make ``change`` to a row that is as its first event left it, and insert its event.
-
-        Returns what the row says then, as ``reading`` names it; None, and nothing is done, if it is
-        otherwise, not due or locked, or if the change cannot be said. The digest is not told: the
-        event says it afterwards. Only where the pen ``is_terse``.
-        """
-        raise NotImplementedError
-
-    def _parameters(self, fields: Iterable[Any], change: Change) -> list[Any]:
+    def _parameters(self, fields: Iterable[Any], change: RowChange | Change) -> list[Any]:
         connection = connections[self._using]
         row = []
         for field, value in zip(fields, change.columns.values(), strict=True):
@@ -97,19 +109,10 @@ class Store:
         key: Any = self._root._meta.pk
         return [*row, key.get_db_prep_save(change.pk, connection), change.expected_sequence]
 
-    def _update_one_by_one(self, changes: Sequence[Change]) -> int:
+    def _update_one_by_one(self, changes: Sequence[RowChange | Change]) -> int:
         # Not a manager: a task's own managers may hide rows.
         rows: Any = models.QuerySet(self._root, using=self._using)
         return sum(
             rows.filter(pk=change.pk, sequence=change.expected_sequence).update(**change.columns)
             for change in changes
         )
-
-
-class Change(NamedTuple):
-    """New values of one row whose ``sequence`` was ``unmoved``, and the event that gives them."""
-
-    pk: Any
-    expected_sequence: int
-    columns: Mapping[str, Any]
-    event: TaskEvent | None = None

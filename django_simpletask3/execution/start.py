@@ -12,7 +12,7 @@ from typing import cast
 from ..db import clock
 from ..db.errors import may_be_transient
 from ..ledger.task_row import table_model, write_database
-from ..models.loading import blank_of, load_tasks
+from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import databases_of
 from ..models.task import SimpleTask
@@ -20,7 +20,6 @@ from ..queue import Message
 from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
 from ..transitions.transition import Transition, known_row
-from ..transitions.writer import record_debut
 from . import resolve
 from .run import Run
 from .settle import acknowledge
@@ -30,66 +29,38 @@ _logger = logging.getLogger(__name__)
 
 def start(
     model: type[SimpleTask], messages: Sequence[Message], *, worker: str, lease: float
-) -> list[Run]:
-    """Claim the tasks of ``messages`` in the database, together; the runs to perform.
-
-    A message that asks for nothing (deleted, finished or foreign tasks) is settled here. Database
-    errors that pass are raised; the same call finds what was claimed before them.
-    """
-    return start_or_postpone(model, messages, worker=worker, lease=lease)[0]
-
-
-def start_or_postpone(
-    model: type[SimpleTask], messages: Sequence[Message], *, worker: str, lease: float
 ) -> tuple[list[Run], list[Message]]:
-    """Like ``start``, and the messages whose tasks alone cannot be started for now.
+    """Claim the tasks of ``messages`` in the database: the runs to perform, and postponed messages.
 
-    They are to be tried again by the same claims: of a start whose commit was not answered nobody
-    else knows that it is ours.
+    A message that asks for nothing (the task is deleted, finished or of another model) is settled
+    here. A postponed message is to be tried again with the same claim: if the commit of a start was
+    not answered, only that claim finds it. Transient database errors are raised if nothing could be
+    started; the same call finds what was claimed before them.
     """
-    if len(messages) == 1 and (run := _debut(model, messages[0], worker, lease)):
-        return [run], []
+    claims = _claim_all(model, messages, worker, lease)
+    errors = {message: claim.error for message, claim in claims.items() if claim.error}
+    _log_start_errors(errors)
+    _log_unknown_statuses(claims.values())
+    unsettled = {message for message, claim in claims.items() if claim.event or claim.error}
+    acknowledge([message for message in messages if message not in unsettled], result=False)
+    runs = [
+        Run(cast("SimpleTask", claim.task), worker, message)
+        for message, claim in claims.items()
+        if claim.event
+    ]
+    return runs, [message for message, error in errors.items() if may_be_transient(error)]
+
+
+def _claim_all(
+    model: type[SimpleTask], messages: Sequence[Message], worker: str, lease: float
+) -> dict[Message, Transition]:
     lease_end = _lease_end_by_database(lease)
     claims = {
         message: _start_transition(task, message.running_id, worker, lease_end)
         for message, task in resolve.resolve_due_tasks(model, messages).items()
     }
     apply_each(list(claims.values()))
-    errors = {
-        message: transition.error for message, transition in claims.items() if transition.error
-    }
-    _log_start_errors(errors)
-    open_messages = {
-        message for message, transition in claims.items() if transition.event or transition.error
-    }
-    _log_unknown_statuses(claims.values())
-    acknowledge([message for message in messages if message not in open_messages], result=False)
-    runs = [
-        Run(cast("SimpleTask", transition.task), worker, message)
-        for message, transition in claims.items()
-        if transition.event
-    ]
-    return runs, [message for message, error in errors.items() if may_be_transient(error)]
-
-
-def _debut(model: type[SimpleTask], message: Message, worker: str, lease: float) -> Run | None:
-    """The run of a task that was never started; None if more than one statement is needed.
-
-    Of many messages the rows are read first: that costs each of them less.
-    """
-    if message.attempt > 1:
-        return None
-    try:
-        using, pk = resolve.parse_target(model, message)
-        blank = blank_of(model, using, pk)
-    except Exception:  # whoever reads its row meets it, too
-        return None
-    if blank is None:
-        return None
-    task, reading = blank
-    data, values = {"claim": message.running_id}, {"check_at": clock.after(using, lease)}
-    move = Transition(task, EventKind.START, worker=worker, data=data, values=values)
-    return Run(task, worker, message) if record_debut(move, reading) else None
+    return claims
 
 
 def _log_unknown_statuses(transitions: Iterable[Transition]) -> None:

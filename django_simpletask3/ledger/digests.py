@@ -1,4 +1,4 @@
-"""The digest of an event: any change of it shows, and what a body said can still be erased."""
+"""The digest chain of a stream: it shows every change, and payloads can still be erased."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from django.utils import timezone
 
-from .encoding import TAG, TaggedValue, is_simple, to_json_value
+from .encoding import TAG, TaggedValue, to_json_value
 
-#: The parts of an event's data that say what a body returned or raised. The chain seals their
-#: digests, so that they can be erased and the chain still holds.
+#: Keys of an event's data that may hold parts of a result or an error. The chain covers their
+#: digests instead, so that it still holds when they are erased.
 ERASABLE_KEYS = ("erased", "error", "traceback", "head")
 _ERASABLE_KEY_SET = frozenset(ERASABLE_KEYS)
 
 
-def chained_digest(previous: str, **content: Any) -> str:
-    """The digest of the event with this ``content`` after the one with the digest ``previous``."""
-    head, tail = halves(**content)
-    return digest_of(f"{head}{_word(previous)}{tail}")
-
-
-def halves(
+def chained_digest(
+    previous: str,
     *,
     task: Any,
     sequence: int,
@@ -38,25 +32,26 @@ def halves(
     actor: str,
     reason: str,
     data: Any,
-) -> tuple[str, str]:
-    """What a digest is over: the text before, and after, the JSON of the digest before it.
+) -> str:
+    """The digest of the event with this content after the one with the digest ``previous``.
 
     The first event leaves out the task's key: the database may not have assigned it yet.
     """
-    # The words of a JSON object whose keys are sorted (test_a_seal_is_over_canonical_json), written
-    # out: it is done for every move, and a dict that is sorted first takes twice as long.
-    word = _word
-    head = (
-        f'{{"actor":{word(actor)},"attempt":{_number(attempt)},"data":{_payload(data)}'
-        f',"event_time":"{_instant(event_time)}","from_status":{_status(from_status)}'
-        f',"kind":{word(str(kind))},"previous":'
-    )
-    tail = (
-        f',"reason":{word(reason)},"sequence":{_number(sequence)}'
-        f',"task":{"null" if sequence == 1 else word(str(task))}'
-        f',"to_status":{_status(to_status)},"worker":{word(worker)}}}'
-    )
-    return head, tail
+    content = {
+        "task": None if sequence == 1 else str(task),
+        "sequence": sequence,
+        "kind": str(kind),
+        "from_status": from_status,
+        "to_status": to_status,
+        "attempt": attempt,
+        "event_time": _format_time(event_time),
+        "worker": worker,
+        "actor": actor,
+        "reason": reason,
+        "data": _redacted(to_json_value(data)),
+        "previous": previous,
+    }
+    return digest_of(_canonical_json(content))
 
 
 def digest_of(text: str) -> str:
@@ -65,7 +60,7 @@ def digest_of(text: str) -> str:
 
 
 def erase_payload(data: Any) -> Any:
-    """``data`` of an event with a mark of its digest in the place of each part of the payload."""
+    """``data`` of an event with each erasable value replaced by a mark with its digest."""
     if not isinstance(data, dict):
         return data
     parts = {key: _erasure_mark(to_json_value(data[key])) for key in ERASABLE_KEYS if key in data}
@@ -99,52 +94,10 @@ def _redacted(data: Any) -> Any:
 _canonical_json: Callable[[Any], str] = json.JSONEncoder(
     sort_keys=True, separators=(",", ":")
 ).encode
-#: What that does with a text, without the way to it.
-_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
-def _word(text: Any) -> str:
-    return _quoted(text) if type(text) is str else _canonical_json(text)
-
-
-def _payload(data: Any) -> str:
-    if is_simple(data):
-        return _written(_redacted(data))
-    return _canonical_json(_redacted(to_json_value(data)))
-
-
-def _written(value: Any) -> str:
-    """As ``_canonical``, of a simple value: to prepare that takes longer than to write a few words.
-
-    JSON writes numbers as Python does.
-    """
-    kind = type(value)
-    if kind is str:
-        return _quoted(value)
-    if kind is dict:
-        words = [f"{_quoted(key)}:{_written(value[key])}" for key in sorted(value)]
-        return f"{{{','.join(words)}}}"
-    if kind is list:
-        return f"[{','.join(map(_written, value))}]"
-    return repr(value) if kind is int or kind is float else _canonical_json(value)
-
-
-def _number(number: Any) -> str:
-    return str(number) if type(number) is int else _canonical_json(number)
-
-
-def _status(status: Any) -> str:
-    return "null" if status is None else str(int(status))
-
-
-def _instant(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     if timezone.is_aware(moment):
         moment = moment.astimezone(UTC)
-    return _format_time(moment)
-
-
-@lru_cache(maxsize=100)
-def _format_time(moment: datetime) -> str:
-    """A moment of UTC, or of no zone: those of a batch are said again and again."""
     # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata.
     return moment.isoformat(timespec="milliseconds")

@@ -29,9 +29,6 @@ _MARK_SIZE = 100
 _UNLIMITED = 1 << 26
 #: Bytes of text that are never cut.
 _UNCUT_SIZE = 256
-_TOO_LARGE = _UNCUT_SIZE + 1
-_SIMPLE_DEPTH = 4
-_MAX_SIMPLE_INTEGER = 1 << 63
 
 _WRITERS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     Decimal: ("decimal", str),
@@ -70,7 +67,7 @@ class _Budget:
         self.remaining = size
 
 
-def encode(value: Any, *, limit: int | Callable[[], int] | None = None) -> str:
+def encode(value: Any, *, limit: int | None = None) -> str:
     """``value`` as ASCII JSON text; never raises.
 
     A value of an unknown, cyclic or too deeply nested kind becomes ``{TAG: "repr", ...}``; a text
@@ -79,10 +76,7 @@ def encode(value: Any, *, limit: int | Callable[[], int] | None = None) -> str:
     """
     if limit is None or type(value) is TaggedValue:  # a mark was cut when it was made
         return _dumps(to_json_value(value))
-    if is_simple(value):
-        return _dumps(value)
-    if not isinstance(limit, int):
-        limit = limit()
+    limit = max(limit, _UNCUT_SIZE)
     text = _dumps(to_json_value(value, budget=limit * _BUDGET_FACTOR))
     if len(text) <= limit:
         return text
@@ -98,65 +92,13 @@ def decode(text: str) -> Any:
         return text
 
 
-def stored_value(value: Any, *, limit: int | Callable[[], int]) -> Any:
+def stored_value(value: Any, *, limit: int) -> Any:
     """``value`` as it is when it was written with ``encode`` and read back; a copy of its own."""
-    return _copy_containers(value) if is_simple(value) else decode(encode(value, limit=limit))
-
-
-def is_simple(value: Any) -> bool:
-    """Whether JSON says ``value`` just as it is, in 256 bytes or less: most are like that."""
-    return _bound(value, _SIMPLE_DEPTH, _UNCUT_SIZE) <= _UNCUT_SIZE
-
-
-def _bound(value: Any, depth: int, remaining: int) -> int:
-    """What the JSON text of a simple value cannot exceed; more than fits if it is not simple.
-
-    Ends as soon as it is more than is ``left``: a value may have endless ways through itself.
-    """
-    kind = type(value)
-    if kind is str:
-        return 2 + len(value) * (2 if value.isascii() and value.isprintable() else 12)
-    if value is None or kind is bool:
-        return 5
-    if kind is int:
-        return 20 if -_MAX_SIMPLE_INTEGER < value < _MAX_SIMPLE_INTEGER else _TOO_LARGE
-    if kind is float:
-        return 25 if math.isfinite(value) else _TOO_LARGE
-    if depth <= 0 or (kind is not dict and kind is not list) or len(value) >= remaining:
-        return _TOO_LARGE
-    return (_bound_of_dict if kind is dict else _bound_of_list)(value, depth - 1, remaining)
-
-
-def _bound_of_list(value: list[Any], depth: int, remaining: int) -> int:
-    total = 2
-    for item in value:
-        total += 1 + _bound(item, depth, remaining - total)
-        if total > remaining:
-            return _TOO_LARGE
-    return total
-
-
-def _bound_of_dict(value: dict[Any, Any], depth: int, remaining: int) -> int:
-    total = 2
-    for key, item in value.items():
-        if type(key) is not str or key == TAG:
-            return _TOO_LARGE
-        total += 2 + _bound(key, 0, remaining) + _bound(item, depth, remaining - total)
-        if total > remaining:
-            return _TOO_LARGE
-    return total
-
-
-def _copy_containers(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _copy_containers(item) for key, item in value.items()}
-    return [_copy_containers(item) for item in value] if type(value) is list else value
+    return decode(encode(value, limit=limit))
 
 
 def to_json_value(value: Any, *, budget: int = _UNLIMITED) -> Any:
     """``value`` in words of JSON, with tags; never raises. After ``words`` words it breaks off."""
-    if is_simple(value):
-        return value
     try:
         return _to_json_value(value, (), _Budget(budget))
     except Exception:

@@ -115,7 +115,7 @@ class JSONTextField(_MigratesAs, models.TextField):  # type: ignore[type-arg]
     def get_prep_value(self, value: Any) -> Any:
         if value is None or hasattr(value, "resolve_expression"):
             return value
-        return encode(value, limit=lambda: options.result_size_limit)
+        return encode(value, limit=options.result_size_limit)
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and value.startswith(_FIXTURE_PREFIX):

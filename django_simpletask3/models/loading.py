@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
-from ..db.fast_instances import build_without_init, may_skip_init
-from ..db.postgresql.json_parameters import is_json_safe
-from ..db.postgresql.reader import RowReader, _queryset, reader_for
+from ..db.postgresql.reader import _queryset, reader_for
 from ..ledger.event import events_of
-from ..ledger.task_row import table_model, write_database
 from ..states import EventKind
 from .registry import models_by_label
 from .task import SimpleTask
@@ -30,28 +26,6 @@ def load_instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> l
         cursor.execute(reader.sql, [keys])
         rows = [reader.values(row) for row in cursor.fetchall()]
     return [model.from_db(using, reader.names, row) for row in rows]
-
-
-def blank(model: type[SimpleTask], using: str, pk: Any) -> tuple[Any, RowReader] | None:
-    """An instance that says nothing but its key, and how its row is read into it.
-
-    None if only Django can read rows of ``model``, if to read one does more than that, or if code
-    that is not ours decodes it, and may refuse to.
-    """
-    reader, from_db = reader_for(model, using), getattr(model.from_db, "__func__", None)
-    is_read_by_package = from_db is SimpleTask.from_db.__func__  # type: ignore[attr-defined]
-    if reader is None or not (is_read_by_package and may_skip_init(model) and _is_plain(model)):
-        return None
-    return build_without_init(model, {model._meta.pk.attname: pk}, using), reader
-
-
-@lru_cache(maxsize=1000)
-def _is_plain(model: type[SimpleTask]) -> bool:
-    """Whether all columns of ``model`` are what the database says, in words that we know."""
-    return all(
-        is_json_safe(field) and getattr(field, "decoder", None) is None
-        for field in model._meta.concrete_fields
-    )
 
 
 def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
@@ -75,18 +49,6 @@ def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[S
         tasks += load_instances(root, using, orphans)
     positions = {pk: position for position, pk in enumerate(pks)}
     return sorted(tasks, key=lambda task: positions.get(task.pk, len(pks)))
-
-
-def blank_of(model: type[SimpleTask], using: str, pk: Any) -> tuple[SimpleTask, RowReader] | None:
-    """An instance for the task of this key, which says nothing else yet, and how to read its row.
-
-    None if only its row, or its stream, can tell of which model it is to be, or how it is read, and
-    if the router looks for it elsewhere than in ``using``.
-    """
-    if table_model(model) is not model or len(models_by_label(model)) > 1:
-        return None
-    found = blank(model, using, pk)
-    return found if found is not None and write_database(found[0]) == using else None
 
 
 def saved_models(

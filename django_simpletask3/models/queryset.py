@@ -10,11 +10,11 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from ..db import clock
+from ..db import clock, inserts
 from ..ledger.columns import reject_managed
 from ..ledger.task_row import TaskRow, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
-from ..transitions import erasure, insert, writer
+from ..transitions import erasure, writer
 from ..transitions.transition import Transition
 
 T = TypeVar("T", bound=TaskRow)
@@ -104,7 +104,7 @@ class TaskQuerySet(models.QuerySet[T]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def _insert_all(self, tasks: list[Any], create: Any, batch_size: int | None) -> None:
-        if insert.insert_all(tasks, self.db, batch_size):
+        if inserts.insert_all(tasks, self.db, batch_size):
             return
         features = connections[self.db].features
         has_keys = all(task.pk is not None for task in tasks)

@@ -11,6 +11,7 @@ from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
 
 from ..control import Dashboard, OperatorCommand
+from ..db import clock, inserts
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
 from ..exceptions import TaskGone
@@ -21,7 +22,7 @@ from ..ledger.projection import Projection, fold
 from ..ledger.task_row import TaskRow, table_model, write_database
 from ..ledger.tombstone import Tombstone, is_being_pruned
 from ..states import EventKind, Status
-from ..transitions import erasure, insert, transition, writer
+from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import waiting
 from .queryset import TaskQuerySet, rows_of
@@ -119,7 +120,7 @@ class SimpleTask(TaskRow):
             if self.run_after is not None and "run_after" in arguments["update_fields"]:
                 # Else recovery looks for the bell when the task was due before
                 # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
-                check_at = transition.next_check_time(self.run_after, using)
+                check_at = transition.next_check_time(self.run_after, clock.now(using))
                 rows_of(type(self), using).pending().filter(pk=self.pk).update_managed(
                     check_at=check_at
                 )
@@ -129,7 +130,7 @@ class SimpleTask(TaskRow):
         self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
     ) -> Any:
         row = {"fields": fields, "returning_fields": returning_fields, "raw": raw}
-        returned = insert.insert_with_event(self, using, manager.model, **row)
+        returned = inserts.insert_with_event(self, using, manager.model, **row)
         if returned is not None:
             return returned
         return super()._do_insert(manager, using, **row)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""How the life of a task begins: its first event, after the lives that its key had before."""
+"""The ``enqueue`` event of a new row; it continues the stream of a deleted row of the same key."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 from .. import context
 from ..db.locks import batches, begin_write
-from ..ledger.event import TaskEvent, events_of
+from ..db.store import Change
+from ..ledger.event import events_of
 from ..ledger.projection import Projection
 from ..ledger.task_row import table_model, write_database
 from ..states import EventKind
-from .transition import Transition, plan_columns, plan_event
+from .transition import Transition
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-#: What a row says before its first event.
+#: The projection of a row before its first event.
 EMPTY_PROJECTION: dict[str, Any] = Projection()._asdict()
 
-#: What a new row under the key of a deleted one takes over.
+#: What a new row takes over from the stream of a deleted row of the same key.
 _CONTINUED_COLUMNS = ("sequence", "digest", "attempt")
 
-#: How many keys one question names; some databases limit that.
+#: Keys in one query; some databases limit that.
 _BATCH_SIZE = 500
 
 
 def reject_wrong_database(task: TaskRow, using: str) -> None:
     """Raise ValueError if the router would look for ``task`` elsewhere than in ``using``."""
-    # Its message, its moves and its worker would find another row of the same key
+    # Its message, its transitions and its worker would find another row of the same key
     # (test_a_task_is_not_saved_where_the_router_does_not_look_for_it).
     if (routed_database := write_database(task)) != using:
         raise ValueError(
@@ -39,7 +40,7 @@ def reject_wrong_database(task: TaskRow, using: str) -> None:
 
 
 def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str, Any]]:
-    """``former_lives`` of the keys that ``tasks``, which are of one table, have chosen."""
+    """``previous_streams_by_pk`` of those ``tasks``, all of one table, that have keys already."""
     return (
         previous_streams_by_pk(table_model(type(tasks[0])), _chosen_pks(tasks), using)
         if tasks
@@ -48,7 +49,7 @@ def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str
 
 
 def _chosen_pks(tasks: Iterable[TaskRow]) -> list[Any]:
-    """The keys that are known before the rows are, as the database will give them back."""
+    """The keys of ``tasks`` that have one before the insert, as the database will return them."""
     with_pk = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
     for task in with_pk:
         task.pk = table_model(type(task))._meta.pk.to_python(task.pk)
@@ -69,7 +70,7 @@ def previous_streams_by_pk(
         last_events |= {
             row["task_id"]: row for row in streams.values("task_id", "kind", *_CONTINUED_COLUMNS)
         }
-    # A row that is still there is not born again: its stream refuses a second first event.
+    # A row that still exists is not inserted again: its stream refuses a second first event.
     return {
         pk: {**EMPTY_PROJECTION, **{name: row[name] for name in _CONTINUED_COLUMNS}}
         for pk, row in last_events.items()
@@ -77,16 +78,12 @@ def previous_streams_by_pk(
     }
 
 
-def build_first_event(
-    task: TaskRow, previous: Mapping[str, Any], using: str, moment: datetime
-) -> tuple[TaskEvent, dict[str, Any]]:
-    """The event with which the life of ``task`` begins at ``moment``; the columns of its row."""
+def plan_enqueue(task: TaskRow, previous: Mapping[str, Any], now: datetime) -> Change:
+    """The ``enqueue`` event of the new ``task``, after the stream ``previous``, and its columns."""
     model = type(task)
-    # The table cannot tell what a proxy or a child table means to run: the stream does.
+    # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}
     values: dict[str, Any] = {"run_after": task.run_after, "parent": None}
     if parent := context.current().parent:
         data["parent"] = values["parent"] = parent
-    transition = Transition(task, EventKind.ENQUEUE, data=data, values=values)
-    event = plan_event(transition, previous, using, moment)
-    return event, plan_columns(transition, event, previous, using)
+    return Transition(task, EventKind.ENQUEUE, data=data, values=values).plan(previous, now)

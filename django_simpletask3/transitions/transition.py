@@ -1,4 +1,4 @@
-"""One move of one task: what it asks for, the event it leaves, the columns it changes."""
+"""One transition of one task: what is asked for, the event it leaves, the columns it changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.db import models
 
@@ -14,6 +14,7 @@ from .. import context
 from ..conf.options import options
 from ..db import clock
 from ..db.fast_instances import build_without_init, may_skip_init
+from ..db.store import Change
 from ..exceptions import TransitionRefused
 from ..ledger.digests import digest_of
 from ..ledger.encoding import encode, safe_text, stored_value
@@ -25,10 +26,7 @@ from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
 
-if TYPE_CHECKING:
-    from ..ledger.task_row import TaskRow
-
-#: What users write and moves write too: an old instance must not undo what a move wrote.
+#: Columns that users and transitions write: an old instance must not undo a transition.
 SCHEDULE = frozenset({"run_after", "priority"})
 
 _TEXT_LIMIT = 255
@@ -36,14 +34,15 @@ _TEXT_LIMIT = 255
 
 @dataclass(slots=True)
 class Transition:
-    """One move of one task that is asked for, and what became of it.
+    """A transition of one task that is asked for, and its outcome.
 
-    That is ``event``, ``refused`` or, if it could not be recorded, ``failure``.
+    The outcome is ``event``, ``refusal`` or, if it could not be recorded, ``error``.
 
-    ``expect`` names columns and the values they must still have; the last words of a worker are
-    fenced by themselves. ``values`` are further columns to write with the move: the task's own
-    ones, and bookkeeping. ``error`` is what ``error_data`` will hold. ``known`` is the row as
-    whoever asks last saw it: if nobody has moved it since, it need not be read again.
+    ``expected`` names columns and the values that they must still have. With ``by_holder`` the
+    attempt that holds the lease asks: then status and attempt of the instance are expected, and a
+    refusal is recorded (``reject``); None means as ``EventSpec.holder`` says. ``values`` are
+    further columns to write: the task's own ones, and ``run_after`` and ``check_at``.
+    ``last_known_row`` is the row as last read: while it has not changed, it is not read again.
     """
 
     task: TaskRow
@@ -62,7 +61,8 @@ class Transition:
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        # What the database will hold: Django asks a value for attributes, and some bite.
+        # As the database will hold it, from the thread of the task function: Django asks a value
+        # for attributes, and that of some has effects.
         self.result = _bound_value(self.result)
         self._check_holder()
         if self.by_holder:
@@ -83,69 +83,85 @@ class Transition:
         """The columns of ``row`` that are not as expected any more."""
         return {name: row[name] for name, value in self.expected.items() if row[name] != value}
 
+    def plan(self, row: Mapping[str, Any], now: datetime) -> Change:
+        """The event that is appended to the stream of ``row``, and the columns that it changes.
 
-def plan_event(
-    transition: Transition, row: Mapping[str, Any], using: str, moment: datetime | None = None
-) -> TaskEvent:
-    """The event, sealed, that ``move`` appends to the stream of the task in ``row``.
+        A deleted row has no columns. Raises IllegalTransition if it cannot happen to ``row``.
+        """
+        before = Projection.of(row)
+        event = self._build_event(before, row, now)
+        after = before.after(event)
+        return Change(event.task_id, before.sequence, self._columns(after, now), event)
 
-    It happens now, or at the ``moment`` that all of a batch share. Where the digest of ``row`` is
-    not known, None, it is left unsealed.
-    """
-    before = Projection.of(row)
-    current_context = context.current()
-    event = build_event(
-        type(transition.task),
-        task_id=row.get("pk", transition.task.pk),
-        sequence=before.sequence + 1,
-        kind=transition.kind,
-        from_status=before.status,
-        to_status=before.status_after(transition.kind),
-        attempt=before.attempt + (transition.kind is EventKind.START),
-        event_time=moment or clock.now(using),
-        worker=_truncate(transition.worker),
-        actor=_truncate(current_context.actor),
-        reason=_truncate(transition.reason or current_context.reason),
-        data=_bound_data(
-            {**current_context.data, **transition.data, **_payload_data(transition, row)}
-        ),
-    )
-    event.digest = "" if row["digest"] is None else event.expected_digest(before.digest)
-    return event
+    def _build_event(self, before: Projection, row: Mapping[str, Any], now: datetime) -> TaskEvent:
+        current = context.current()
+        event = build_event(
+            type(self.task),
+            task_id=row.get("pk", self.task.pk),
+            sequence=before.sequence + 1,
+            kind=self.kind,
+            from_status=before.status,
+            to_status=before.status_after(self.kind),
+            attempt=before.attempt + (self.kind is EventKind.START),
+            event_time=now,
+            worker=_truncate(self.worker),
+            actor=_truncate(current.actor),
+            reason=_truncate(self.reason or current.reason),
+            data=_bound_value({**current.data, **self.data, **self._payload(row)} or None),
+        )
+        event.digest = event.expected_digest(before.digest)
+        return event
 
+    def _payload(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``data`` holds of the outcome: the keys that are reserved for it."""
+        carries = EVENTS[self.kind].carries
+        if Payload.RESULT in carries and self.result is not None:
+            text = encode(self.result, limit=options.result_size_limit)
+            return {Payload.RESULT.value: {"digest": digest_of(text), "size": len(text)}}
+        if Payload.ERROR in carries and self.error_data is not None:
+            error = {name: self.error_data.get(name) for name in ("type", "message")}
+            return {Payload.ERROR.value: error}
+        if Payload.ERASED in carries:
+            erased = {name: row[name] for name in ("result_data", "error_data")}
+            has_values = any(value is not None for value in erased.values())
+            return {Payload.ERASED.value: erased} if has_values else {}
+        return {}
 
-def plan_columns(
-    transition: Transition, event: TaskEvent, row: Mapping[str, Any], using: str
-) -> dict[str, Any]:
-    """The columns of the row once ``event`` has happened."""
-    after = Projection.of(row).after(event)
-    columns: dict[str, Any] = after._asdict()
-    if event.kind == EventKind.ERASE:
-        return {**columns, "result_data": None, "error_data": None}
-    if event.kind in AUDIT_ONLY:
-        return columns
-    carries = EVENTS[transition.kind].carries
-    columns["result_data"] = transition.result if Payload.RESULT in carries else None
-    columns["error_data"] = transition.error_data if Payload.ERROR in carries else None
-    columns["mod_time"] = event.event_time
-    columns.update(_managed_columns(transition, event, after, using))
-    columns.update(transition.values)
-    return columns
+    def _columns(self, after: Projection, now: datetime) -> dict[str, Any]:
+        if self.kind is EventKind.DELETE:
+            return {}
+        columns: dict[str, Any] = after._asdict()
+        if self.kind is EventKind.ERASE:
+            columns |= {"result_data": None, "error_data": None}
+        if self.kind in AUDIT_ONLY:
+            return columns
+        carries = EVENTS[self.kind].carries
+        columns["result_data"] = self.result if Payload.RESULT in carries else None
+        columns["error_data"] = self.error_data if Payload.ERROR in carries else None
+        columns["mod_time"] = now
+        return {**columns, **self._lease_columns(after, now), **self.values}
+
+    def _lease_columns(self, after: Projection, now: datetime) -> dict[str, Any]:
+        if after.status == Status.RUNNING:
+            return {"worker": self.worker}
+        if after.status in RECOVERABLE:
+            return {"worker": "", "check_at": next_check_time(self.values.get("run_after"), now)}
+        return {"check_at": None}
 
 
 def has_no_events(row: Mapping[str, Any]) -> bool:
-    """Whether ``row`` came past ``save()``, and has no event yet."""
+    """Whether ``row`` was inserted without ``save()``, and has no event yet."""
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
 def known_row(task: TaskRow) -> dict[str, Any]:
-    """What ``task``, just read or moved, says of its row: ``known`` for its next move."""
+    """The columns of ``task``, just read or written: ``last_known_row`` of its next transition."""
     attributes = vars(task)
     return {"pk": task.pk, **{name: attributes[name] for name in Projection._fields}}
 
 
 def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
-    """Note that the row of ``task`` holds what the instance says in those of ``names``."""
+    """Remember the values of those of ``names`` that are in SCHEDULE: the row holds them."""
     attributes = vars(task)
     schedule = {
         name: attributes[name] for name in SCHEDULE.intersection(names) if name in attributes
@@ -154,7 +170,7 @@ def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
 
 
 def changed_schedule_fields(task: TaskRow) -> set[str]:
-    """The columns of SCHEDULE to which somebody has assigned what the row did not hold."""
+    """The columns of SCHEDULE that were changed on the instance since it was read."""
     attributes = vars(task)
     known = attributes.get("_known_schedule", {})
     return {
@@ -164,61 +180,24 @@ def changed_schedule_fields(task: TaskRow) -> set[str]:
     }
 
 
-def next_check_time(run_after: Any, using: str, now: datetime | None = None) -> Any:
-    """Until when the bell of a PENDING task is trusted: then recovery looks whether it rang."""
-    if clock.is_past(run_after, using):
-        interval = timedelta(seconds=options.simq_timeout_task_recovery_interval)
-        return (now or clock.now(using)) + interval
+def next_check_time(run_after: Any, now: datetime) -> Any:
+    """When recovery examines a PENDING task: until then its message is trusted."""
+    if clock.is_due(run_after, now):
+        return now + timedelta(seconds=options.simq_timeout_task_recovery_interval)
     return run_after
-
-
-def _managed_columns(
-    transition: Transition, event: TaskEvent, after: Projection, using: str
-) -> dict[str, Any]:
-    if after.status == Status.RUNNING:
-        return {"worker": transition.worker}
-    if after.status in RECOVERABLE:
-        check_at = next_check_time(transition.values.get("run_after"), using, event.event_time)
-        return {"worker": "", "check_at": check_at}
-    return {"check_at": None}
-
-
-def _payload_data(transition: Transition, row: Mapping[str, Any]) -> dict[str, Any]:
-    carries = EVENTS[transition.kind].carries
-    if Payload.RESULT in carries and transition.result is not None:
-        text = encode(transition.result, limit=_limit)
-        return {Payload.RESULT.value: {"digest": digest_of(text), "size": len(text)}}
-    if Payload.ERROR in carries and transition.error_data is not None:
-        return {
-            Payload.ERROR.value: {
-                name: transition.error_data.get(name) for name in ("type", "message")
-            }
-        }
-    if Payload.ERASED in carries:
-        erased = {name: row[name] for name in ("result_data", "error_data")}
-        return {Payload.ERASED.value: erased} if any(v is not None for v in erased.values()) else {}
-    return {}
 
 
 def _truncate(text: Any) -> str:
     return safe_text(text, limit=_TEXT_LIMIT)[:_TEXT_LIMIT]
 
 
-def _bound_data(data: dict[str, Any]) -> Any:
-    # What is sealed must be what will be read back, also when it was too large.
-    return _bound_value(data) if data else None
-
-
 def _bound_value(value: Any) -> Any:
-    return stored_value(value, limit=_limit)
-
-
-def _limit() -> int:
-    return options.result_size_limit
+    """``value`` as the database holds it: the digest is over what is read back."""
+    return None if value is None else stored_value(value, limit=options.result_size_limit)
 
 
 def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
-    """An event of the tasks of ``model`` that is not saved yet."""
+    """An unsaved event of a task of ``model``."""
     event_model: Any = event_model_of(model)
     if not may_skip_init(event_model):
         return cast("TaskEvent", event_model(**columns))
@@ -232,6 +211,6 @@ def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
 
 @lru_cache(maxsize=10_000)
 def _column_defaults(event_model: Any) -> dict[str, Callable[[], Any]]:
-    """The columns of ``event_model`` that are not made by the database, and their defaults."""
+    """The columns of ``event_model`` that the database does not generate, and their defaults."""
     fields = event_model._meta.concrete_fields
     return {field.attname: field.get_default for field in fields if not field.generated}

@@ -5,29 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, transaction
+from django.db import transaction
 
-from ..db import clock
+from ..db import clock, inserts
 from ..db.backends import store_for
 from ..db.locked_rows import LockedRows
+from ..db.store import Change
 from ..dispatch import after_commit
 from ..exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from ..ledger import outbox
+from ..ledger.columns import has_column
 from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
+from ..ledger.subscribers import registered_subscribers
 from ..ledger.task_row import table_model, write_database
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
-from . import debuts, first_event, late_results
-from . import insert as insert_module
-from .compare_and_set import Statement, execute_statements, may_autocommit, plan_statements
-from .transition import Transition, has_no_events, plan_columns, plan_event, remember_schedule
+from . import first_event, late_results
+from .transition import Transition, has_no_events, remember_schedule
 
 if TYPE_CHECKING:
-    from ..db.postgresql.reader import RowReader
     from ..ledger.task_row import TaskRow
 
 _logger = logging.getLogger(__name__)
@@ -35,6 +34,7 @@ _logger = logging.getLogger(__name__)
 _STATE = Projection._fields
 
 RecordedEvent = tuple["TaskRow", TaskEvent]
+Batch = Sequence[tuple[Transition, Change]]
 
 
 def apply(
@@ -82,69 +82,92 @@ def apply_all(
 
 
 def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
-    """Make those of ``moves`` whose rows are as they are known and that nobody watches.
+    """Apply transitions whose row is still as ``last_known_row``, in autocommit.
 
-    Each statement is a transaction by itself: what it has made stays made. Returns the moves that
-    are left for ``record_all``, among them those that met an error of the database.
+    Returns those not applied, for ``apply_all``: the row has changed or is locked, a receiver or a
+    subscriber needs a transaction, or the database raised, which is logged.
     """
     not_applied: list[Transition] = []
     for alias, group in _group_by_database(transitions).items():
-        applied_ids: set[int] = set()
-        if may_autocommit(group, alias):
-            applied_ids = _compare_and_set_in_autocommit(
-                group, table_model(type(group[0].task)), alias
-            )
-        not_applied += [transition for transition in group if id(transition) not in applied_ids]
+        applied: set[int] = set()
+        if _may_autocommit(group, alias):
+            applied = _compare_and_set(group, table_model(type(group[0].task)), alias)
+        not_applied += [transition for transition in group if id(transition) not in applied]
     return not_applied
 
 
-def record_debut(transition: Transition, reader: RowReader) -> bool:
-    """Make ``move``, the start of a task of which only the key is known; its row is read with it.
+def _may_autocommit(transitions: Sequence[Transition], using: str) -> bool:
+    """Whether one statement can be the whole transaction.
 
-    One statement, which is a transaction by itself. False if ``record_all`` has to make the move,
-    of the row that somebody has read: something has happened to the task, it is not due, somebody
-    watches, or the database refuses, which is logged. Of an answer that was lost, ``record_all``
-    recognises the start that was made. Nobody can read a row that holds what Python has no word
-    for (a time without end): its start stands until its lease ends.
+    Receivers and subscribers undo a transition if they raise, so they need a transaction.
     """
-    using = reader.using
-    if not (debuts.may_be_made(transition, using) and may_autocommit([transition], using)):
-        return False
-    try:
-        event = debuts.made(transition, reader)
-    except Exception as error:
-        is_database_error = isinstance(error, Error)
-        label = transition.task._meta.label
-        _logger.warning(
-            "debut_failed model=%s error=%s", label, error, exc_info=not is_database_error
-        )
-        return False
-    if event is not None:
-        _publish([(transition.task, event)], using)
-    return event is not None
+    connection = transaction.get_connection(using)
+    models = {type(transition.task) for transition in transitions}
+    return (
+        connection.get_autocommit()
+        and not connection.in_atomic_block
+        and not registered_subscribers()
+        and not any(map(event_recorded.has_listeners, models))
+    )
 
 
-def _compare_and_set_in_autocommit(
+def _compare_and_set(
     transitions: Sequence[Transition], root: type[TaskRow], using: str
 ) -> set[int]:
-    applied_ids: set[int] = set()
-    for statement in plan_statements(transitions, root, using):
-        batch = [transition for transition, _ in statement]
+    """Apply each batch in a transaction of its own; the ids of the transitions applied."""
+    applied: set[int] = set()
+    for batch in _plan_from_known_rows(transitions, root, using):
         try:
-            with _restore_on_error([transition.task for transition in batch]):
-                not_applied = _apply_statements(batch, [statement], root, using)
+            with _restore_on_error([transition.task for transition, _ in batch]):
+                applied |= _apply_batch(batch, root, using)
         except Exception as error:
-            # What stays of it record_all meets, too.
+            # ``apply_all`` meets it too, unless it was transient.
             _logger.warning("batch_failed model=%s error=%s", root._meta.label, error)
             break
-        applied_ids |= {id(transition) for transition in batch} - {
-            id(transition) for transition in not_applied
-        }
-        for transition in not_applied:
-            transition.last_known_row = (
-                None  # the row is not as it was, or locked: it has to be read
-            )
-    return applied_ids
+        for transition, _ in batch:
+            if id(transition) not in applied:
+                transition.last_known_row = None  # the row has changed or is locked: read it
+    return applied
+
+
+def _plan_from_known_rows(
+    transitions: Sequence[Transition], root: type[TaskRow], using: str
+) -> list[Batch]:
+    """The changes of the transitions whose rows need not be read, in batches of one statement.
+
+    A transition that is refused, or may be, is left out; so is the second one of a row.
+    """
+    store, now = store_for(root, using), clock.now(using)
+    planned: dict[Any, tuple[Transition, Change]] = {}
+    for transition in transitions if store.has_batch_statements else ():
+        row = transition.last_known_row
+        if row is not None and row["pk"] not in planned and _need_not_be_read(transition, root):
+            with suppress(TransitionRefused):
+                planned[row["pk"]] = (transition, transition.plan(row, now))
+    changes = [change for _, change in planned.values() if change.columns]
+    return [[planned[change.pk] for change in batch] for batch in store.batches(changes)]
+
+
+def _need_not_be_read(transition: Transition, root: type[TaskRow]) -> bool:
+    row = transition.last_known_row or {}
+    writes_root_only = all(has_column(root, name) for name in transition.values)
+    return writes_root_only and not has_no_events(row) and not transition.mismatches(row)
+
+
+def _apply_batch(batch: Batch, root: type[TaskRow], using: str) -> set[int]:
+    """Write the changes of ``batch`` whose rows are as planned from; the ids of the applied."""
+    applied_pks = store_for(root, using).update_with_events([change for _, change in batch])
+    recorded_events: list[RecordedEvent] = []
+    applied: set[int] = set()
+    for transition, change in batch:
+        if change.pk in applied_pks:
+            transition.event, transition.refusal = change.event, None
+            vars(transition.task).update(change.columns)
+            remember_schedule(transition.task, change.columns)
+            recorded_events.append((transition.task, change.event))
+            applied.add(id(transition))
+    _publish(recorded_events, using)
+    return applied
 
 
 def enqueue(
@@ -163,8 +186,8 @@ def enqueue(
     enough for it, there is no transaction but that.
     """
     with _restore_on_error(tasks):
-        if may_skip_transaction and insert_module.fits_one_statement(tasks[0], using):
-            with suppress(insert_module.NeedsTransaction):
+        if may_skip_transaction and inserts.fits_one_statement(tasks[0], using):
+            with suppress(inserts.NeedsTransaction):
                 _enqueue(tasks, using, insert_rows, batch_size)
                 return
         # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
@@ -177,22 +200,19 @@ def _enqueue(
 ) -> None:
     previous = first_event.previous_streams(tasks, using)
     now = clock.now(using)
-    recorded_events = [
-        (
-            task,
-            _apply_first_event(
-                task, previous.get(task.pk, first_event.EMPTY_PROJECTION), using, now
-            ),
-        )
-        for task in tasks
-    ]
+    recorded_events: list[RecordedEvent] = []
+    for task in tasks:
+        row = previous.get(task.pk, first_event.EMPTY_PROJECTION)
+        change = first_event.plan_enqueue(task, row, now)
+        vars(task).update(change.columns)
+        recorded_events.append((task, change.event))
     if len(recorded_events) == 1:
-        insert_module.attach_event(*recorded_events[0])
+        inserts.attach_event(*recorded_events[0])
     try:
         insert_rows()
     finally:
         for task in tasks:
-            insert_module.take_unsaved_event(task)
+            inserts.take_unsaved_event(task)
     for task, event in recorded_events:
         first_event.reject_wrong_database(task, using)
         event.task_id = task.pk
@@ -218,15 +238,16 @@ def repair_row(
     rows.read(_STATE)
     before = {**(rows.get(task.pk) or {}), **{name: getattr(projection, name) for name in _STATE}}
     transition = Transition(task, EventKind.NOTE, reason=reason, data=data)
-    event = plan_event(transition, before, using)
-    columns = {**before, **plan_columns(transition, event, before, using)}
+    now = clock.now(using)
+    change = transition.plan(before, now)
+    columns = {**before, **change.columns}
     del columns["pk"]
-    columns["check_at"] = clock.now(using) if projection.status in RECOVERABLE else None
+    columns["check_at"] = now if projection.status in RECOVERABLE else None
     rows.change(task, columns)
     rows.write([task])
     vars(task).update(columns)
-    _append([(task, event)], using)
-    return event
+    _append([(task, change.event)], using)
+    return change.event
 
 
 def record_external_deletion(
@@ -234,7 +255,8 @@ def record_external_deletion(
 ) -> TaskEvent:
     """Record the deletion of a row that was deleted past this module; ``truth`` is its stream."""
     before = {"pk": task.pk, **{name: getattr(projection, name) for name in _STATE}}
-    event = plan_event(Transition(task, EventKind.DELETE, reason=reason, data=data), before, using)
+    deletion = Transition(task, EventKind.DELETE, reason=reason, data=data)
+    event = deletion.plan(before, clock.now(using)).event
     _append([(task, event)], using)
     return event
 
@@ -261,35 +283,16 @@ def _restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
         raise
 
 
-def _apply_first_event(
-    task: TaskRow, previous: Mapping[str, Any], using: str, moment: datetime
-) -> TaskEvent:
-    event, columns = first_event.build_first_event(task, previous, using, moment)
-    vars(task).update(columns)
-    return event
-
-
 def _apply(
     transitions: Sequence[Transition], root: type[TaskRow], using: str, skip_locked: bool
 ) -> None:
-    statements = plan_statements(transitions, root, using) if skip_locked else []
-    if statements:
-        transitions = _apply_statements(transitions, statements, root, using)
+    """Apply from the last known rows first, then what is left under lock."""
+    if skip_locked:
+        batches = _plan_from_known_rows(transitions, root, using)
+        applied = {key for batch in batches for key in _apply_batch(batch, root, using)}
+        transitions = [transition for transition in transitions if id(transition) not in applied]
     if transitions:
         _apply_under_lock(transitions, root, using, skip_locked)
-
-
-def _apply_statements(
-    transitions: Sequence[Transition],
-    statements: Sequence[Statement],
-    root: type[TaskRow],
-    using: str,
-) -> list[Transition]:
-    """Make the moves of ``statements``; returns those that are left to make."""
-    applied = execute_statements(statements, root, using)
-    _publish([(transition.task, event) for transition, event in applied], using)
-    applied_ids = {id(transition) for transition, _ in applied}
-    return [transition for transition in transitions if id(transition) not in applied_ids]
 
 
 def _apply_under_lock(
@@ -307,7 +310,7 @@ def _apply_under_lock(
     for transition in transitions:
         try:
             for recorded_event in _apply_to_row(transition, rows, previous, using):
-                recorded_events.append(recorded_event)  # noqa: PERF402 - what is told before a refusal stays told
+                recorded_events.append(recorded_event)  # noqa: PERF402 - an event before a refusal stays
         except TransitionRefused as refusal:
             refusal.pk, refusal.kind = transition.task.pk, transition.kind
             transition.refusal = refusal
@@ -356,10 +359,16 @@ def _apply_to_row(
             f"{transition.task._meta.label} {transition.task.pk} was moved first: now {mismatches}."
         )
     else:
-        transition.event = plan_event(transition, row, using)
-        if transition.kind is not EventKind.DELETE:
-            rows.change(transition.task, plan_columns(transition, transition.event, row, using))
+        transition.event = _change_row(transition, row, rows, using)
         yield transition.task, transition.event
+
+
+def _change_row(
+    transition: Transition, row: Mapping[str, Any], rows: LockedRows, using: str
+) -> TaskEvent:
+    change = transition.plan(row, clock.now(using))
+    rows.change(transition.task, change.columns)
+    return change.event
 
 
 def _enqueue_event_for_unrecorded_row(
@@ -368,9 +377,7 @@ def _enqueue_event_for_unrecorded_row(
     """The first event of a row that came past ``save()``: a fixture, a plain bulk_create, SQL."""
     enqueue_transition = Transition(transition.task, EventKind.ENQUEUE, data={"adopted": True})
     unrecorded_row = {**(rows.get(transition.task.pk) or {}), **previous}
-    event = plan_event(enqueue_transition, unrecorded_row, using)
-    rows.change(transition.task, plan_columns(enqueue_transition, event, unrecorded_row, using))
-    return transition.task, event
+    return transition.task, _change_row(enqueue_transition, unrecorded_row, rows, using)
 
 
 def _reject_late_result(
@@ -379,9 +386,7 @@ def _reject_late_result(
     """The evidence that a late last word was refused, once."""
     row = rows.get(transition.task.pk) or {}
     if (rejection := late_results.rejection_of(transition, row, using)) is not None:
-        event = plan_event(rejection, row, using)
-        rows.change(transition.task, plan_columns(rejection, event, row, using))
-        yield transition.task, event
+        yield transition.task, _change_row(rejection, row, rows, using)
 
 
 def _append(

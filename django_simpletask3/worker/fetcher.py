@@ -11,7 +11,7 @@ from ..conf.options import options
 from ..exceptions import QueueUnavailable
 from ..execution.run import Run
 from ..execution.settle import return_messages
-from ..execution.start import start_or_postpone, start_without_queue
+from ..execution.start import start, start_without_queue
 from ..queue import Message, Waiter, get_queue
 from .leases import Leases
 from .loop import StopRequest
@@ -134,7 +134,7 @@ class Fetcher:
     def _start(self) -> None:
         if not self._stopping.is_requested:
             claimed = self._claimed
-            runs, again = start_or_postpone(self._lane.model, claimed, **self._claimant)
+            runs, again = start(self._lane.model, claimed, **self._claimant)
             self._claimed = []
             self._accept(runs)
             self._postpone(claimed, again)

@@ -11,16 +11,16 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from django_simpletask3.db import clock
 from django_simpletask3.db.backends import store_for
+from django_simpletask3.db.inserts import insert_all
 from django_simpletask3.db.postgresql.store import PostgresStore
-from django_simpletask3.db.store import Change, Store
+from django_simpletask3.db.store import RowChange, Store
 from django_simpletask3.ledger import outbox, subscribers
 from django_simpletask3.ledger.subscribers import Subscriber
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.best_effort import apply_each
-from django_simpletask3.transitions.compare_and_set import plan_statements
-from django_simpletask3.transitions.insert import insert_all
 from django_simpletask3.transitions.transition import Transition, known_row
 from tests.steps import kinds, row_of, saved, stream_of
 from tests.testapp.models import Invoice
@@ -43,8 +43,8 @@ def pen(request: Any) -> Store:
     return request.param(Invoice, "default")
 
 
-def changed(task: Invoice, columns: dict[str, Any]) -> Change:
-    return Change(task.pk, task.sequence, {"sequence": task.sequence + 1, **columns})
+def changed(task: Invoice, columns: dict[str, Any]) -> RowChange:
+    return RowChange(task.pk, task.sequence, {"sequence": task.sequence + 1, **columns})
 
 
 @pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
@@ -77,8 +77,8 @@ def test_a_row_that_was_moved_is_left_alone(pen: Store) -> None:
 
     written = pen.update(
         [
-            Change(first.pk, 1, {"sequence": 2, "amount": 5}),
-            Change(second.pk, 1, {"sequence": 2, "amount": 5}),
+            RowChange(first.pk, 1, {"sequence": 2, "amount": 5}),
+            RowChange(second.pk, 1, {"sequence": 2, "amount": 5}),
         ]
     )
 
@@ -217,7 +217,8 @@ class TestUnread:
 
     def test_a_row_by_itself_is_passed_over_if_somebody_holds_it(self, held_row: Any) -> None:
         held = saved(Invoice)
-        [[(_, change)]] = plan_statements(self.claims([held]), Invoice, "default")
+        [claim] = self.claims([held])
+        change = claim.plan(known_row(held), clock.now("default"))
 
         with held_row(held), connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '5s'")
@@ -228,7 +229,8 @@ class TestUnread:
 
     def test_a_row_by_itself_is_left_alone_if_somebody_moved_it(self) -> None:
         task = saved(Invoice)
-        [[(_, change)]] = plan_statements(self.claims([task]), Invoice, "default")
+        [claim] = self.claims([task])
+        change = claim.plan(known_row(task), clock.now("default"))
         row_of(task).note("looked at")
 
         moved = store_for(Invoice, "default").update_with_events([change])

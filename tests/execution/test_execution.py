@@ -27,7 +27,7 @@ def claimed(model: Any, limit: int = 10, worker: str = WORKER) -> list[Any]:
 
 
 def started(model: Any, limit: int = 10, worker: str = WORKER) -> list[Run]:
-    return start.start(model, claimed(model, limit, worker), worker=worker, lease=60)
+    return start.start(model, claimed(model, limit, worker), worker=worker, lease=60)[0]
 
 
 def performed(model: Any) -> list[Run]:
@@ -67,7 +67,7 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
 
     # tasks; BEGIN, rows, update, events, COMMIT
     with django_assert_num_queries(6 + more):
-        runs = start.start(testapp.Ledger, messages, worker=WORKER, lease=60)
+        runs = start.start(testapp.Ledger, messages, worker=WORKER, lease=60)[0]
     for run in runs:
         perform.perform(run)
     with django_assert_num_queries(5 + more):
@@ -79,9 +79,9 @@ def test_the_queries_of_a_batch_do_not_grow_with_it(django_assert_num_queries: A
 def test_a_start_whose_commit_was_not_answered_is_recognised_by_its_claim() -> None:
     task = Invoice.objects.create()
     messages = claimed(Invoice)
-    start.start(Invoice, messages, worker=WORKER, lease=60)
+    start.start(Invoice, messages, worker=WORKER, lease=60)[0]
 
-    again = start.start(Invoice, messages, worker=WORKER, lease=60)
+    again = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
 
     assert [run.task.pk for run in again] == [task.pk]
     assert again[0].task.status == Status.RUNNING
@@ -109,7 +109,7 @@ def test_a_task_that_is_not_due_yet_is_left_for_later(settings: Any) -> None:
     task.run_after = task.add_time.replace(year=task.add_time.year + 1)
     task.save()
 
-    runs = start.start(Invoice, messages, worker=WORKER, lease=60)
+    runs = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
 
     assert runs == []
     assert depth(Invoice) == (0, 0)
@@ -456,7 +456,7 @@ def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() ->
     soon = clock.after("default", 60)
     rows_of(Invoice, "default").update_managed(run_after=soon)
 
-    runs = start.start(Invoice, messages, worker=WORKER, lease=60)
+    runs = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
 
     task.refresh_from_db()
     assert (runs, task.check_at) == ([], task.run_after)
@@ -472,7 +472,7 @@ def test_an_executor_that_has_no_hash_is_called(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(testapp.ByCallable, "django_simpletask3_executor", Executor())
     task = testapp.ByCallable.objects.create()
-    runs = start.start(testapp.ByCallable, claimed(testapp.ByCallable), worker=WORKER, lease=60)
+    runs = start.start(testapp.ByCallable, claimed(testapp.ByCallable), worker=WORKER, lease=60)[0]
 
     perform.perform(runs[0])
     finish.finish(runs)

@@ -32,7 +32,7 @@ def test_a_row_whose_key_is_false_is_run_and_its_message_settled(create: Any) ->
     channel = task.get_event_channel()
 
     messages = get_queue().claim(channel, worker=WORKER, limit=10, lease=60)
-    runs = start.start(type(task), messages, worker=WORKER, lease=60)
+    runs = start.start(type(task), messages, worker=WORKER, lease=60)[0]
     for run in runs:
         perform.perform(run)
     finish.finish(runs)

@@ -22,7 +22,7 @@ WORKER = "node:1:token"
 
 def started(model: Any) -> list[Any]:
     messages = get_queue().claim(model.get_event_channel(), worker=WORKER, limit=10, lease=60)
-    return start.start(model, messages, worker=WORKER, lease=60)
+    return start.start(model, messages, worker=WORKER, lease=60)[0]
 
 
 def with_status(task: Any, status: int) -> Any:

@@ -18,7 +18,6 @@ from django_simpletask3.ledger.encoding import (
     decode,
     encode,
     from_json_value,
-    is_simple,
     safe_text,
     to_json_value,
     type_name,
@@ -327,11 +326,3 @@ def test_a_type_is_named_with_its_module_unless_it_is_built_in() -> None:
     names = [type_name(1), type_name(Decimal(1)), type_name(UnprintableError())]
 
     assert names == ["int", "decimal.Decimal", "tests.testapp.scripts.UnprintableError"]
-
-
-def test_a_value_with_endless_ways_through_itself_is_soon_found_not_to_be_simple() -> None:
-    value: Any = [0] * 100
-    for _ in range(6):
-        value = [value] * 100
-
-    assert not is_simple(value)

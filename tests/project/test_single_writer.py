@@ -25,16 +25,8 @@ WRITER = "transitions.writer"
 #: through the insert of a new row, whose event it has charged.
 PENS = {
     "db.locked_rows": {WRITER},
-    "transitions.insert": {WRITER, "models.task", "models.queryset"},
-    "transitions.compare_and_set": {WRITER},
-    "transitions.debuts": {WRITER},
-    "db.backends": {
-        WRITER,
-        "db.locked_rows",
-        "transitions.insert",
-        "transitions.compare_and_set",
-        "transitions.debuts",
-    },
+    "db.inserts": {WRITER, "models.task", "models.queryset"},
+    "db.backends": {WRITER, "db.locked_rows", "db.inserts"},
 }
 #: What migrations run, on models as migrations know them, before any worker does.
 FOUNDERS = {"schema.backfill", "schema.inferred_events"}
@@ -52,8 +44,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "*",
     ): "what a new instance says of a row that was read, or of a new event",
     ("execution.run.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
-    ("transitions.insert.attach_event", "*"): "lays an event beside the columns, for the insert",
-    ("transitions.transition.plan_event", "digest"): "seals a new event, not a row",
+    ("db.inserts.attach_event", "*"): "lays an event beside the columns, for the insert",
+    ("transitions.transition.Transition._build_event", "digest"): "seals a new event, not a row",
     (
         "models.queryset.TaskQuerySet.update",
         "*",
@@ -72,15 +64,6 @@ ALLOWED: dict[tuple[str, str], str] = {
         "db.store.Store._update_one_by_one",
         "*",
     ): "the pen: only transitions.py holds it (tested below)",
-    (
-        "transitions.compare_and_set.execute_statements",
-        "*",
-    ): "the instance says what its row says now",
-    ("transitions.debuts.made", "*"): "as there",
-    (
-        "db.postgresql.store.PostgresStore.begin",
-        "digest",
-    ): "of a new event, as the database has sealed it",
     ("db.locked_rows.LockedRows._write_children", "*"): "the pen, for a child's own columns",
 }
 

@@ -82,7 +82,7 @@ def refusing(*kinds: EventKind) -> Iterator[None]:
 
 
 _VERB = re.compile(
-    r"(?:WITH told .*?^\)\s+)?(SELECT|INSERT|UPDATE|DELETE)\b", re.DOTALL | re.MULTILINE
+    r"(?:WITH params .*?^\)\s+)?(SELECT|INSERT|UPDATE|DELETE)\b", re.DOTALL | re.MULTILINE
 )
 
 

@@ -56,7 +56,7 @@ def runs_in(lane: ModelPipeline) -> list[Run]:
     for _ in range(LOAD):
         Invoice.objects.create()
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=LOAD, lease=60)
-    return start.start(lane.model, messages, worker=WORKER, lease=60)
+    return start.start(lane.model, messages, worker=WORKER, lease=60)[0]
 
 
 def ended(thread: threading.Thread) -> None:

@@ -45,7 +45,7 @@ class Bench:
 
     def performed(self) -> None:
         messages = get_queue().claim(self.lane.channel, worker=WORKER, limit=10, lease=60)
-        runs = start.start(Invoice, messages, worker=WORKER, lease=60)
+        runs = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
         self.leases.add(runs, self.lane)
         self.lane.accept(runs)
         for run in runs:
@@ -69,7 +69,7 @@ def bench(redis_url: str) -> Iterator[Bench]:
 def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> None:
     culprit = Invoice.objects.create()
     messages = get_queue().claim(bench.lane.channel, worker=WORKER, limit=10, lease=60)
-    [run] = start.start(Invoice, messages, worker=WORKER, lease=60)
+    [run] = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
     bench.leases.add([run], bench.lane)
     bench.lane.accept([run])
     perform.perform(run)

@@ -33,7 +33,7 @@ def held(leases: Leases, model: Any) -> ModelPipeline:
     """The lane of ``model``, whose waiting tasks are started and held; their leases are short."""
     lane = ModelPipeline(model, 1, WORKER)
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=SHORT)
-    leases.add(start.start(model, messages, worker=WORKER, lease=SHORT), lane)
+    leases.add(start.start(model, messages, worker=WORKER, lease=SHORT)[0], lane)
     return lane
 
 

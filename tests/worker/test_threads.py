@@ -41,7 +41,7 @@ def kinds(task: Any) -> list[str]:
 
 def started(lane: ModelPipeline) -> list[Run]:
     messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=60)
-    return start.start(lane.model, messages, worker=WORKER, lease=60)
+    return start.start(lane.model, messages, worker=WORKER, lease=60)[0]
 
 
 def test_a_session_that_is_lost_costs_one_body_only(

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from ...db import clock
 from ...dispatch import push
 from ...exceptions import StaleTask
 from ...ledger.task_row import table_model, write_database
@@ -71,7 +72,7 @@ def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
 
 def _make_due(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
     rows = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
-    rows.update_managed(run_after=None, check_at=next_check_time(None, using))
+    rows.update_managed(run_after=None, check_at=next_check_time(None, clock.now(using)))
     for task in tasks:
         task.run_after = None
 

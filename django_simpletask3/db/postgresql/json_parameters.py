@@ -1,4 +1,4 @@
-"""Values of columns as PostgreSQL reads them out of a text of JSON."""
+"""Values of columns as PostgreSQL reads them from JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...states import EventKind, Status
 
 Serializer = Callable[[Any], Any]
 
-#: Columns of Django's own classes, and the types of Python that JSON says just as they are.
+#: Classes of fields, and the types of Python that JSON holds just as they are.
 _NATIVE_TYPES: dict[type, frozenset[type]] = {
     **dict.fromkeys(
         (
@@ -40,7 +40,7 @@ _NATIVE_TYPES: dict[type, frozenset[type]] = {
 }
 _TIME_FIELDS = (models.DateTimeField, AutoCreatedField, AutoLastModifiedField)
 _RELATION_FIELDS = (models.ForeignKey, models.OneToOneField)
-#: Django's own classes all of whose values JSON says, in some words.
+#: Classes of fields all of whose values JSON can hold.
 _JSON_SAFE_FIELDS = frozenset(
     {
         *_NATIVE_TYPES,
@@ -62,24 +62,24 @@ _JSON_SAFE_FIELDS = frozenset(
 
 
 class NotSerializable(TypeError):
-    """A value that only Django knows to say: an expression, a type of an extension."""
+    """A value that only Django can adapt: an expression, a type of an extension."""
 
 
 def is_json_safe(field: Any) -> bool:
-    """Whether what ``field`` holds can be said, if it is no expression; of classes that we know."""
+    """Whether JSON can hold all values of ``field``, except expressions."""
     if type(field) in _RELATION_FIELDS:
         return is_json_safe(field.target_field)
     return type(field) in _JSON_SAFE_FIELDS
 
 
 def needs_django(field: Any, value: Any) -> bool:
-    """Whether more than a value stands in SQL: an expression, or what the field puts around it."""
+    """Whether SQL needs more than the value: an expression, or a placeholder of the field."""
     names = ("get_placeholder", "get_placeholder_sql")  # before Django 6.1, and since
     return hasattr(value, "resolve_expression") or any(hasattr(field, name) for name in names)
 
 
 def serializer_for(field: Any, using: str) -> Serializer:
-    """What turns values of ``field`` into words of JSON; it raises Unspeakable for some."""
+    """A function that turns values of ``field`` into JSON; it raises NotSerializable for some."""
 
     def serialize_with_django(value: Any) -> Any:
         if needs_django(field, value):
@@ -120,7 +120,7 @@ def _format_time(value: datetime) -> str:
 
 @lru_cache(maxsize=100)
 def _format_utc_time(value: datetime) -> str:
-    """A moment of UTC: those of a batch are said again and again."""
+    """A batch repeats few times."""
     return value.isoformat()
 
 
@@ -142,16 +142,18 @@ def _serialize_plain(value: Any) -> Any:
     raise NotSerializable
 
 
-_VARYING_SOURCE = "SELECT {names} FROM json_to_recordset(%s::json) AS each({each})"
+_VARYING_SOURCE = "SELECT {names} FROM json_to_recordset(%s::json) AS varying({varying})"
 
 
-_VARYING_AND_CONSTANT_SOURCE = _VARYING_SOURCE + ", json_to_record(%s::json) AS alike({alike})"
+_VARYING_AND_CONSTANT_SOURCE = (
+    _VARYING_SOURCE + ", json_to_record(%s::json) AS constant({constant})"
+)
 
 
 class Column(NamedTuple):
-    """A value of each row: what a statement calls it, its name and type, and who says it.
+    """A column of a recordset: its alias in SQL, the key in each row, type and serializer.
 
-    If ``is_plain``, equal values are said in equal words; others may add something each time.
+    Unless it ``is_deterministic``, the serializer may yield another text for an equal value.
     """
 
     alias: str
@@ -162,25 +164,25 @@ class Column(NamedTuple):
 
 
 class Recordset(NamedTuple):
-    """Rows for a statement: the SELECT that has them, and what its ``%s`` are told."""
+    """Rows for a statement: the SELECT that yields them, and its parameters."""
 
     source: str
     parameters: list[str]
 
     def into(self, statement: str) -> str:
-        """``statement`` with the rows in the place of ``{told}``."""
-        return statement.replace("{told}", self.source)
+        """``statement`` with the SELECT in the place of ``{params}``."""
+        return statement.replace("{params}", self.source)
 
 
 RowGroup = tuple[Sequence[Column], Sequence[Mapping[str, Any]]]
 
 
 def recordset(*groups: RowGroup) -> Recordset:
-    """The rows that have these parts, side by side; raises Unspeakable if one cannot be said.
+    """Encode rows, given as groups of columns side by side, for ``json_to_recordset``.
 
-    What stands in all rows, the very same object, is said once; so are columns that say the same
-    of each row, as a row and its event do of their digest. Rows get so short that to write and to
-    read them takes a third of the time.
+    A column whose value is the same object in every row is sent once; so are columns with the same
+    values, as the digests of rows and events. That takes a third of the time. Raises
+    NotSerializable for a value that only Django can adapt.
     """
     constant: dict[str, Any] = {}
     varying: dict[str, list[Any]] = {}
@@ -189,16 +191,16 @@ def recordset(*groups: RowGroup) -> Recordset:
     for columns, rows in groups:
         for alias, name, kind, serialize, is_deterministic in columns:
             values = [row[name] for row in rows]
-            # The first column is said of each row in any case.
+            # One column varies in any case: it makes the rows.
             if varying and is_deterministic and len(set(map(id, values))) == 1:
                 constant[alias] = serialize(values[0])
-                outputs.append((alias, kind, f"alike.{alias}"))
+                outputs.append((alias, kind, f"constant.{alias}"))
                 continue
             serialized = list(map(serialize, values))
             first = first_aliases.setdefault((kind, *map(id, serialized)), alias)
             if first == alias:
                 varying[alias] = serialized
-            outputs.append((alias, kind, f"each.{first}"))
+            outputs.append((alias, kind, f"varying.{first}"))
     rows = [dict(zip(varying, row, strict=True)) for row in zip(*varying.values(), strict=True)]
     parameters = [json.dumps(value, allow_nan=False) for value in (rows, constant) if value]
     return Recordset(_source(tuple(outputs)), parameters)
@@ -206,10 +208,13 @@ def recordset(*groups: RowGroup) -> Recordset:
 
 @lru_cache(maxsize=1000)
 def _source(outputs: tuple[tuple[str, str, str], ...]) -> str:
-    varying = [f"{alias} {kind}" for alias, kind, source in outputs if source == f"each.{alias}"]
-    constant = [f"{alias} {kind}" for alias, kind, source in outputs if source == f"alike.{alias}"]
+    def columns_of(table: str) -> str:
+        own = [(alias, kind) for alias, kind, source in outputs if source == f"{table}.{alias}"]
+        return ", ".join(f"{alias} {kind}" for alias, kind in own)
+
+    varying, constant = columns_of("varying"), columns_of("constant")
     return (_VARYING_AND_CONSTANT_SOURCE if constant else _VARYING_SOURCE).format(
         names=", ".join(f"{source} AS {alias}" for alias, _, source in outputs),
-        each=", ".join(varying),
-        alike=", ".join(constant),
+        varying=varying,
+        constant=constant,
     )

@@ -18,13 +18,11 @@ _DEFERRED_COLUMNS = ("result_data", "error_data")
 class RowReader(NamedTuple):
     """How rows of a model are read: by a ``question`` that is told many keys as one value.
 
-    ``columns`` is what is read, in the words of SQL for a row that is called ``task`` there, and
-    ``names`` what instances call it.
+    ``names`` is how instances call the columns.
     """
 
     using: str
     sql: str
-    columns: str
     names: list[str]
     converters: list[tuple[int, Sequence[Any], Any]]
 
@@ -79,9 +77,6 @@ def _build_reader(model: type[TaskRow], using: str) -> RowReader | None:
     return RowReader(
         using=using,
         sql=f"{sql} WHERE {key_sql} = ANY(%s)",
-        columns=", ".join(
-            f"task.{operations.quote_name(column.target.column)}" for column in columns
-        ),
         names=[column.target.attname for column in columns],
         converters=[
             (key_sql, column_converters, column)

@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from ...ledger.event import TaskEvent
-from ..store import Change, Store
+from ..store import Change, RowChange, Store
 from .json_parameters import (
     NotSerializable,
     recordset,
 )
-from .reader import RowReader
 from .sql import table_sql_for
 
 T = TypeVar("T")
@@ -28,9 +27,9 @@ class PostgresStore(Store):
 
     has_batch_statements = True
 
-    def update(self, changes: Sequence[Change]) -> int:
+    def update(self, changes: Sequence[RowChange | Change]) -> int:
         names = tuple(changes[0].columns)
-        statements = table_sql_for(self._root, self._using, names, False)
+        statements = table_sql_for(self._root, self._using, names)
         try:
             records = recordset(*statements.change_groups(changes))
         except NotSerializable:
@@ -40,7 +39,7 @@ class PostgresStore(Store):
             return int(cursor.rowcount)
 
     def append_events(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
-        statements = table_sql_for(self._root, self._using, (), True)
+        statements = table_sql_for(self._root, self._using, ())
         for batch in _batches(events, batch_size):
             try:
                 records = recordset(statements.event_group(batch))
@@ -52,7 +51,7 @@ class PostgresStore(Store):
                 )
 
     def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
-        statements = table_sql_for(self._root, self._using, tuple(rows[0]), False)
+        statements = table_sql_for(self._root, self._using, tuple(rows[0]))
         # All, before the first is inserted.
         recordsets = [
             recordset(statements.row_group(batch)) for batch in _batches(rows, batch_size)
@@ -65,24 +64,20 @@ class PostgresStore(Store):
         return keys
 
     def insert_with_event(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
-        statements = table_sql_for(self._root, self._using, tuple(row), True)
+        statements = table_sql_for(self._root, self._using, tuple(row))
         with connections[self._using].cursor() as cursor:
-            cursor.execute(statements.insert_with_event, statements.parameters(row, event))
+            cursor.execute(statements.insert_with_event, statements.row_parameters(row, event))
             key, _, event.pk = cursor.fetchone()
         event._state.adding, event._state.db = False, self._using
         return key
 
     def update_with_events(self, changes: Sequence[Change]) -> set[Any]:
         names = tuple(changes[0].columns)
-        statements = table_sql_for(self._root, self._using, names, True)
-        events = [change.event for change in changes if change.event is not None]
+        statements = table_sql_for(self._root, self._using, names)
+        events = [change.event for change in changes]
         try:
             if len(changes) == 1:
-                [change] = changes
-                [event] = events
-                values = statements.parameters(
-                    change.columns, event, pk=change.pk, unmoved=change.expected_sequence
-                )
+                values = statements.change_parameters(changes[0])
                 return self._insert_events(statements.update_one_with_event, values, events)
             records = recordset(*statements.change_groups(changes), statements.event_group(events))
         except NotSerializable:
@@ -90,24 +85,6 @@ class PostgresStore(Store):
         return self._insert_events(
             records.into(statements.update_with_events), records.parameters, events
         )
-
-    def begin(self, change: Change, reader: RowReader) -> dict[str, Any] | None:
-        statements = table_sql_for(self._root, self._using, tuple(change.columns), True)
-        event: Any = change.event
-        try:
-            parameters = statements.begun(change, event)
-        except NotSerializable:
-            return None
-        with reader.cursor() as cursor:
-            cursor.execute(statements.begin.replace("{read}", reader.columns), parameters)
-            result = cursor.fetchone()
-        if result is None:
-            return None
-        *values, event.pk = result
-        row = dict(zip(reader.names, reader.values(values), strict=True))
-        event.digest = row["digest"]
-        event._state.adding, event._state.db = False, self._using
-        return row
 
     def _insert_events(
         self, sql: str, parameters: Sequence[Any], events: Iterable[TaskEvent]

@@ -30,7 +30,7 @@ def test_rows_are_read_as_they_were_told(rows: list[tuple[Any, ...]]) -> None:
     told = recordset((COLUMNS, [dict(zip(KINDS, row, strict=True)) for row in rows]))
 
     with connection.cursor() as cursor:
-        cursor.execute(told.into("SELECT a, b, c, d FROM ({told}) AS told"), told.parameters)
+        cursor.execute(told.into("SELECT a, b, c, d FROM ({params}) AS params"), told.parameters)
         read = cursor.fetchall()
 
     assert read == rows
@@ -55,8 +55,8 @@ def test_columns_that_say_the_same_of_each_row_are_told_once() -> None:
     told = recordset((first, rows), (other, rows))
 
     assert [json.loads(text) for text in told.parameters] == [[{"a": d, "c": d} for d in digests]]
-    assert "each.a AS b" in told.source
-    assert "each.c AS c" in told.source
+    assert "varying.a AS b" in told.source
+    assert "varying.c AS c" in told.source
 
 
 def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
 
-from ..db.backends import store_for
-from ..db.postgresql.json_parameters import NotSerializable, is_json_safe
 from ..ledger.event import TaskEvent
 from ..ledger.subscribers import registered_subscribers
 from ..ledger.task_row import table_model, write_database
 from ..signals import event_recorded
+from .backends import store_for
+from .postgresql.json_parameters import NotSerializable, is_json_safe
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
