@@ -1,18 +1,18 @@
-"""The way of a task through a worker: started, performed, finished, in batches at both ends."""
+"""Record how runs ended, in batches, then settle their messages."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 
 from ..conf import backoff
 from ..db import clock
 from ..db.errors import is_transient
 from ..ledger.event import events_since_reset
+from ..queue import Message
 from ..states import EventKind, kinds_where
 from ..transitions.best_effort import apply_each
-from .run import Run, _failure, _outcome
+from .run import Run, failure_of, outcome_of
 from .settle import acknowledge, return_messages
 
 _logger = logging.getLogger(__name__)
@@ -22,12 +22,12 @@ _RESET_KINDS = kinds_where(lambda spec: spec.resets_retries)
 
 
 def finish(runs: Sequence[Run]) -> list[Run]:
-    """Record how the runs ended, together, then settle their messages.
+    """Record the outcomes of ``runs`` together, then settle their messages; the runs not recorded.
 
-    Database errors that may pass are raised and the same call can be made again: what was recorded
-    already is not recorded twice. A run whose outcome cannot be written as it is has failed. What
-    was not recorded is returned, with its error as ``move.failure``: if that passes, the run is to
-    be finished again; else not even its failure can be written, and its lease is to be let go.
+    A run whose outcome cannot be written fails instead. Transient database errors are raised if
+    nothing could be recorded, and the same call can be made again: no outcome is recorded twice. A
+    run that is returned has its ``transition.error``: if that is transient, finish it again;
+    otherwise not even its failure can be written: stop renewing its lease.
     """
     for run in runs:
         _choose_retry(run)
@@ -37,9 +37,7 @@ def finish(runs: Sequence[Run]) -> list[Run]:
         _replace_by_failure(run)
     if unwritable:
         _apply_outcomes(unwritable)
-    for is_ack in (True, False):
-        finished = [run for run in runs if _is_recorded(run, is_ack)]
-        acknowledge([run.message for run in finished if run.message], result=is_ack)
+    _acknowledge(runs)
     return [run for run in runs if run.transition and run.transition.error]
 
 
@@ -52,16 +50,22 @@ def _has_permanent_error(run: Run) -> bool:
     return error is not None and not is_transient(error)
 
 
-def _is_recorded(run: Run, is_ack: bool) -> bool:
-    transition = run.transition
-    return bool(
-        transition and not transition.error and (transition.kind is EventKind.ACK) is is_ack
-    )
+def _acknowledge(runs: Sequence[Run]) -> None:
+    """Acknowledge the messages of recorded runs: as succeeded after ``ack``, else as failed."""
+    messages: dict[bool, list[Message]] = {True: [], False: []}
+    for run in runs:
+        if run.transition and not run.transition.error and run.message:
+            messages[run.transition.kind is EventKind.ACK].append(run.message)
+    for result, group in messages.items():
+        acknowledge(group, result=result)
 
 
 def release(runs: Iterable[Run], reason: str) -> list[Run]:
-    """Give tasks back unfinished: PENDING again, at the head of the queue; those that were ours."""
-    transitions = {run: _outcome(run, EventKind.RELEASE, reason=reason) for run in runs}
+    """Return unfinished tasks to the head of the queue, PENDING again; the runs released.
+
+    A run that another attempt has superseded is left out.
+    """
+    transitions = {run: outcome_of(run, EventKind.RELEASE, reason=reason) for run in runs}
     apply_each(list(transitions.values()))
     released = [run for run, transition in transitions.items() if transition.event is not None]
     return_messages([run.message for run in released if run.message], reason)
@@ -76,22 +80,21 @@ def _choose_retry(run: Run) -> None:
     retries = events_since_reset(run.task, [EventKind.RETRY], _RESET_KINDS).count()
     if retries >= max_retries:
         return
-    using = run.task._state.db or "default"
     delay = backoff.exponential_delay(retries + 1)
-    values = {**run.transition.values, "run_after": clock.now(using) + timedelta(seconds=delay)}
+    values = {**run.transition.values, "run_after": clock.after(run.using, delay)}
     data = {
         **run.transition.data,
         "retry_in": round(delay, 3),
         "traceback": (run.transition.error_data or {}).get("traceback"),
     }
-    run.transition = _outcome(
+    run.transition = outcome_of(
         run, EventKind.RETRY, error_data=run.transition.error_data, values=values, data=data
     )
 
 
 def _replace_by_failure(run: Run) -> None:
-    """The outcome cannot be written as it is: then that is the outcome."""
+    """Let the run fail with the error that kept its outcome from being written."""
     error = run.transition.error if run.transition else None
     _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.pk, exc_info=error)
     if error is not None:
-        run.transition = _failure(run, error)
+        run.transition = failure_of(run, error)

@@ -8,18 +8,18 @@ from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
 from .function_context import inherit_context
-from .run import Run, _failure, _outcome
+from .run import Run, failure_of, outcome_of
 
 
 def perform(run: Run) -> None:
-    """Run the body and note how it ended as the run's move; never raises."""
+    """Call the task function and keep its outcome as ``run.transition``; never raises."""
     run.started_monotonic = time.monotonic()
     try:
         before = call.field_values(run.task)
         transition = _run_function(run)
         transition.values = {**call.changed_fields(run.task, before), **transition.values}
     except Exception as error:
-        transition = _failure(run, error)
+        transition = failure_of(run, error)
     run.seconds = time.monotonic() - run.started_monotonic
     transition.data["seconds"] = round(run.seconds, 6)
     run.transition = transition
@@ -30,14 +30,14 @@ def _run_function(run: Run) -> Transition:
     try:
         with inherit_context(run.task), run.function_call:
             result = call.call_function(run.task, worker=run.worker, msg=message)
-    except BaseException as error:  # sys.exit() in a body ends the task, not the thread
-        return _failure(run, error)
+    except BaseException as error:  # sys.exit() in a task function ends the task, not the thread
+        return failure_of(run, error)
     finally:
         _restore_instance(run)
-    return _outcome(run, EventKind.ACK, result=result)
+    return outcome_of(run, EventKind.ACK, result=result)
 
 
 def _restore_instance(run: Run) -> None:
-    """Make the instance stand for its row again (test_a_task_that_copies_itself_is_finished)."""
+    """Undo what a copy under another key did (test_a_task_that_copies_itself_is_finished)."""
     run.task.pk = run.pk
     run.task._state.adding, run.task._state.db = False, run.using

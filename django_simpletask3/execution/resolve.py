@@ -1,4 +1,4 @@
-"""The rows that messages point at."""
+"""Load the rows that messages name."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def resolve_due_tasks(
 ) -> dict[Message, SimpleTask]:
     """The tasks that may run now, by the messages that name them and in their order.
 
-    A message that names no row, or one that cannot be read, is buried with its reason. For a row
-    that was saved as another model (its root was asked to ring), that one's bell is rung.
+    A message that names no row, or a row that cannot be read, becomes a dead letter with its
+    reason. If the row was saved as another model than ``model``, a message of that model is pushed.
     """
     tasks_by_message: dict[Message, SimpleTask] = {}
     for using, by_pk in _group_messages(model, messages).items():
@@ -66,7 +66,7 @@ def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
 def _group_messages(
     model: type[SimpleTask], messages: Sequence[Message]
 ) -> dict[str, dict[Any, Message]]:
-    """The messages by database and key; of two for one row the first. Others are buried."""
+    """The messages by database and key; of two for one row the first. Others are dead letters."""
     messages_by_database: dict[str, dict[Any, Message]] = {}
     for message in messages:
         try:
@@ -81,7 +81,7 @@ def _group_messages(
 def _load_readable(
     model: type[SimpleTask], using: str, by_pk: dict[Any, Message]
 ) -> dict[Any, SimpleTask]:
-    """The rows by key; the message of one that cannot be read is buried and holds up nobody."""
+    """The rows by key; the message of a row that cannot be read becomes a dead letter."""
     root = table_model(model)
     try:
         return {task.pk: task for task in load_tasks(root, using, by_pk)}
@@ -100,7 +100,7 @@ def _load_readable(
 
 
 def _postpone_check(tasks: Iterable[SimpleTask], using: str) -> None:
-    # The clock of whoever rang may be ahead of ours.
+    # The clock of the process that pushed may be ahead of ours.
     for task in tasks:
         rows = rows_of(type(task), using).pending().filter(pk=task.pk)
         rows.update_managed(check_at=task.run_after)
@@ -112,10 +112,10 @@ def _dead_letter(message: Message, reason: str) -> None:
 
 
 def _rebuild_data(model: type[SimpleTask], message: Message) -> dict[str, Any]:
-    """The body of a message that Redis has lost, from its id."""
+    """The data of a message that Redis has lost, from its id."""
     head, _, tail = _unsaved_task(model, "\0").get_task_id().partition("\0")
     key_and_database = message.id.removeprefix(head)
-    # The id of a row elsewhere than the router says ends with its database.
+    # The id of a row in another database than the router's ends with that database.
     key, _, using = key_and_database.rpartition("@")
     if using not in connections:
         key, using = key_and_database, ""

@@ -1,4 +1,4 @@
-"""One attempt at one task, on its way through a worker."""
+"""A run: one attempt at one task, from its claim to its outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from .interrupt import Interruptible
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """One attempt at one task, on its way through a worker."""
+    """One attempt at one task, from its claim to its outcome.
+
+    ``transition`` is the outcome once the task function has ended. ``last_known_row`` is the row as
+    it was claimed.
+    """
 
     task: SimpleTask
     worker: str
@@ -31,7 +35,7 @@ class Run:
     last_known_row: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        # A body may do to its instance what it likes, even make a copy under another key.
+        # The task function may change the instance, even make a copy under another key.
         self.attempt, self.pk, self.using = (
             self.task.attempt,
             self.task.pk,
@@ -40,12 +44,14 @@ class Run:
         self.last_known_row = known_row(self.task)
 
 
-def _failure(run: Run, error: BaseException) -> Transition:
-    return _outcome(run, EventKind.FAIL, error_data=call.error_as_dict(error))
+def failure_of(run: Run, error: BaseException) -> Transition:
+    """The outcome of a run that raised ``error``."""
+    return outcome_of(run, EventKind.FAIL, error_data=call.error_as_dict(error))
 
 
-def _outcome(run: Run, kind: EventKind, **details: Any) -> Transition:
-    # The fence is the attempt that was claimed, whatever the body did to the instance.
+def outcome_of(run: Run, kind: EventKind, **details: Any) -> Transition:
+    """A transition that only the attempt of ``run`` may record; ``details`` as of Transition."""
+    # The attempt that was claimed, whatever the task function did to the instance.
     fence = {"attempt": run.attempt}
     return Transition(
         run.task,

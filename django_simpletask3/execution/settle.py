@@ -12,9 +12,9 @@ _logger = logging.getLogger(__name__)
 
 
 def acknowledge(messages: Sequence[Message], *, result: bool) -> None:
-    """Tell SimQ that these messages are done; never raises.
+    """Acknowledge messages in Redis; never raises.
 
-    If Redis does not hear it, the message comes once more and its row says that it is done.
+    If Redis does not answer, a message is delivered once more, and its row is final by then.
     """
     try:
         if messages:

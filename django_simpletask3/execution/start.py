@@ -1,4 +1,4 @@
-"""Start the tasks that messages name."""
+"""Start tasks: load the rows that messages name, claim them in the database, make runs."""
 
 from __future__ import annotations
 
@@ -76,23 +76,23 @@ def _log_unknown_statuses(transitions: Iterable[Transition]) -> None:
 def _log_start_errors(errors: Mapping[Message, Exception]) -> None:
     postponed = [message for message, error in errors.items() if may_be_transient(error)]
     if postponed:
-        # One line for all: what keeps one from being started keeps hundreds.
+        # One line for all: an outage postpones hundreds.
         first = postponed[0]
         _logger.warning(
             "start_postponed tasks=%s id=%s error=%s", len(postponed), first.id, errors[first]
         )
     for message in errors.keys() - set(postponed):
-        # Not settled: the message comes back when its lease ends, and holds up nobody.
+        # Not settled: the message is delivered again when its lease ends.
         _logger.error("start_failed id=%s", message.id, exc_info=errors[message])
 
 
 def start_without_queue(
     model: type[SimpleTask], limit: int, *, worker: str, lease: float
 ) -> list[Run]:
-    """Claim waiting tasks by looking at the table: the runs to perform, while there is no Redis.
+    """Claim up to ``limit`` waiting tasks of the table, while Redis is away: the runs to perform.
 
-    Only tasks whose bell is in doubt: what was saved after Redis went away, and what has been
-    waiting for longer than a bell is trusted. Errors as in ``start``.
+    Only tasks whose ``check_at`` has passed: they were saved after Redis went away, or their
+    message was pushed so long ago that it may be lost. Errors as in ``start``.
     """
     tasks = [task for using in databases_of(model) for task in _overdue_tasks(model, using, limit)]
     lease_end = _lease_end_by_database(lease)
@@ -113,7 +113,7 @@ def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[Simp
 
 
 def _lease_end_by_database(lease: float) -> Callable[[str], datetime]:
-    """When leases end that begin together, by the clock of each database."""
+    """The end of leases that begin now, by the clock of each database."""
     return cache(partial(clock.after, seconds=lease))
 
 

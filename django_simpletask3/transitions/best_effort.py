@@ -1,4 +1,4 @@
-"""Batches of moves of which some cannot be recorded."""
+"""Apply batches of transitions of which some cannot be recorded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PAUSES = (0.0, 0.1, 0.5)
 
 
 def apply_each(transitions: Sequence[Transition]) -> None:
-    """Like ``record_all``, but moves that fail together are made one by one.
+    """Like ``apply_all``, but transitions that fail together are applied one by one.
 
-    A move that fails alone while others do not has its error as ``failure``; so has one whose row
-    is locked by somebody, which is not waited for. Where nothing can be recorded, an error that may
-    pass is raised: the same call can be made again. Otherwise what was recorded stays, although it
-    may have been in several transactions.
+    A transition that fails while others do not gets its ``error``; so does one whose row is locked,
+    which is not waited for. If nothing can be recorded, an error that may be transient is raised:
+    the same call can be made again. Otherwise what was recorded stays, although it may have been in
+    several transactions.
     """
     for transition in transitions:
         transition.error = None
@@ -63,7 +63,7 @@ def _apply_one_by_one(transitions: Sequence[Transition], transient_error: Except
 
 
 def _try_apply(transition: Transition) -> Exception | None:
-    """Make one move; the error, which is its failure, if it could not be made."""
+    """Apply one transition; returns its error."""
     transition.error = None
     try:
         apply_all([transition], skip_locked=True)
@@ -73,10 +73,10 @@ def _try_apply(transition: Transition) -> Exception | None:
 
 
 def _apply_with_retries(transition: Transition) -> None:
-    """Try again what failed although others did not: a connection may have been cut in between.
+    """Try again what failed although others did not: the connection may have been cut in between.
 
-    The task is blamed only for what stays (test_a_connection_cut_twice_is_no_fault_of_a_task), and
-    for nothing that certainly passes: that is left to whoever asked, who has more time.
+    Only an error that stays is the task's (test_a_connection_cut_twice_is_no_fault_of_a_task). An
+    error that is certainly transient is left to the caller, who has more time.
     """
     for pause in _PAUSES:
         if is_transient(transition.error):
@@ -88,7 +88,7 @@ def _apply_with_retries(transition: Transition) -> None:
 
 
 def _reconnect() -> None:
-    """Begin new sessions: also one that can be used may remember what makes a statement fail."""
+    """Close all connections: even one that works may keep state that makes a statement fail."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

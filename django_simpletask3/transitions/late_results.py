@@ -1,4 +1,4 @@
-"""The last words of a worker: said already, or too late."""
+"""Outcomes that are recorded already, or come too late."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .transition import Transition
 def already_recorded(
     transition: Transition, row: Mapping[str, Any], using: str
 ) -> TaskEvent | None:
-    """The event of this very move, if it was committed before and only the answer was lost.
+    """The event of this same transition, if its commit succeeded and only the answer was lost.
 
-    Told by claim for a start, by attempt and worker for what ends one.
+    A start is recognised by its claim, the end of an attempt by attempt and worker.
     """
     claim = transition.data.get("claim")
     if transition.kind is EventKind.START:
@@ -33,9 +33,9 @@ def already_recorded(
 
 
 def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> Transition | None:
-    """The ``reject`` that tells of a last word that came too late; None if nothing is to be told.
+    """The ``reject`` that records a late outcome; None if there is nothing to record.
 
-    Only last words leave evidence, and each of them once.
+    Only transitions of a holder are recorded, each once.
     """
     if not transition.by_holder:
         return None

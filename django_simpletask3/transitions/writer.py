@@ -45,12 +45,12 @@ def apply(
     savepoint: bool = True,
     **details: Any,
 ) -> TaskEvent:
-    """Move ``task`` by ``kind`` and append the event to its stream, in one transaction.
+    """Apply one transition to ``task`` and append the event to its stream, in one transaction.
 
-    ``details`` are fields of a Move. The row, not the instance, says where the task is; the
-    instance is brought up to date. Raises IllegalTransition if the machine has no such arrow,
-    StaleTask if somebody moved the task first (the last words of a superseded run are recorded as
-    ``reject`` before), TaskGone if there is no row. Signals go out after the outermost commit.
+    ``details`` are fields of Transition. The status of the row counts, not that of the instance,
+    which is updated. Raises IllegalTransition if ``kind`` cannot happen in that status, StaleTask
+    if the row is not as expected (a late outcome is recorded as ``reject`` first), TaskGone if
+    there is no row. Signals are sent after the outermost commit.
     """
     transition = Transition(task, kind, **details)
     apply_all([transition], using=using, savepoint=savepoint)
@@ -66,14 +66,14 @@ def apply_all(
     savepoint: bool = True,
     skip_locked: bool = False,
 ) -> None:
-    """Make moves of tasks of one table in one transaction; each ends with an event or a refusal.
+    """Apply transitions of tasks of one table in one transaction; each gets an event or a refusal.
 
-    The router says in which database a task is written, unless ``using`` does; each database has a
-    transaction of its own. A refused move does not stop the others. Saying the same last word
-    again, after a commit whose answer was lost, finds the event that is already there. A database
-    error, or a receiver of ``event_recorded`` that raises, undoes all of them and is raised;
-    without ``savepoint`` it undoes the transaction around them too. Rows that somebody else has
-    locked are waited for, or, with ``pass_over``, their moves fail with RowBusy.
+    The router chooses the database of a task, unless ``using`` does; each database has a
+    transaction of its own. A refusal does not stop the others. If the commit of an outcome was not
+    answered, applying it again finds its event. A database error, or a receiver of
+    ``event_recorded`` that raises, rolls back all of them and is raised; without ``savepoint`` the
+    transaction around them is rolled back too. Rows that another transaction has locked are waited
+    for, or, with ``skip_locked``, their transitions get RowBusy as ``error``.
     """
     for alias, group in _group_by_database(transitions, using).items():
         tasks = [transition.task for transition in group]
@@ -178,12 +178,12 @@ def enqueue(
     batch_size: int | None = None,
     may_skip_transaction: bool = False,
 ) -> None:
-    """Insert new rows by calling ``insert``, with their first events, in one transaction.
+    """Insert new rows by calling ``insert_rows``, with their first events, in one transaction.
 
-    Each row starts PENDING, whatever the instance said. The bell rings after the commit. Raises
-    ValueError if the router would look for a task elsewhere than in ``using``. A task that
-    ``may_be_alone`` is inserted by ``Model.save()`` with our ``_do_insert``: if one statement is
-    enough for it, there is no transaction but that.
+    Each row begins PENDING, whatever the instance held. Messages are pushed after the commit.
+    Raises ValueError if the router would look for a task elsewhere than in ``using``. With
+    ``may_skip_transaction`` one task is inserted by ``Model.save()`` with SimpleTask's
+    ``_do_insert``: if one statement is enough, it is the whole transaction.
     """
     with _restore_on_error(tasks):
         if may_skip_transaction and inserts.fits_one_statement(tasks[0], using):
@@ -222,17 +222,18 @@ def _enqueue(
 
 
 def lock(root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
-    """Let nobody move these tasks until the transaction that is open ends; rows may be gone."""
+    """Lock the rows of these tasks until the open transaction ends; some may not exist."""
     LockedRows(root, using, pks).read(["sequence"])
 
 
 def repair_row(
     task: TaskRow, projection: Projection, *, using: str, reason: str, data: dict[str, Any]
 ) -> TaskEvent:
-    """Make the row say what its stream says, ``truth``, and note that; its results are left alone.
+    """Set the columns of a row to ``projection``, which is that of its stream, and add a note.
 
-    For a row that was changed past this module. In a transaction that holds the row and has read
-    the stream under that lock. A task that is waiting or running then is looked after at once.
+    For a row that was changed without this module; result and error are left alone. Call it in a
+    transaction that has locked the row and then read the stream. Recovery examines a waiting or
+    running task at once.
     """
     rows = LockedRows(table_model(type(task)), using, [task.pk])
     rows.read(_STATE)
@@ -253,7 +254,7 @@ def repair_row(
 def record_external_deletion(
     task: TaskRow, projection: Projection, *, using: str, reason: str, data: dict[str, Any]
 ) -> TaskEvent:
-    """Record the deletion of a row that was deleted past this module; ``truth`` is its stream."""
+    """Record the deletion of a row that was deleted without this module, after its stream."""
     before = {"pk": task.pk, **{name: getattr(projection, name) for name in _STATE}}
     deletion = Transition(task, EventKind.DELETE, reason=reason, data=data)
     event = deletion.plan(before, clock.now(using)).event
@@ -272,7 +273,7 @@ def _group_by_database(
 
 @contextmanager
 def _restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
-    """Give ``tasks`` their attributes back if the block, and so its transaction, fails."""
+    """Restore the attributes of ``tasks`` if the block, and so its transaction, fails."""
     saved = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
     try:
         yield
@@ -310,7 +311,7 @@ def _apply_under_lock(
     for transition in transitions:
         try:
             for recorded_event in _apply_to_row(transition, rows, previous, using):
-                recorded_events.append(recorded_event)  # noqa: PERF402 - an event before a refusal stays
+                recorded_events.append(recorded_event)  # noqa: PERF402 - kept if it is refused next
         except TransitionRefused as refusal:
             refusal.pk, refusal.kind = transition.task.pk, transition.kind
             transition.refusal = refusal
@@ -335,12 +336,12 @@ def _columns_to_read(transitions: Sequence[Transition]) -> set[str]:
 def _apply_to_row(
     transition: Transition, rows: LockedRows, previous: Mapping[Any, Mapping[str, Any]], using: str
 ) -> Iterator[RecordedEvent]:
-    """The events ``move`` makes; a refused one may leave evidence before it is refused."""
+    """The events of ``transition``; a late outcome is recorded before it is refused."""
     transition.event = transition.refusal = None
     row = rows.get(transition.task.pk)
     if rows.is_busy(transition.task.pk):
         raise RowBusy(
-            f"{transition.task._meta.label} {transition.task.pk} is locked by somebody else."
+            f"{transition.task._meta.label} {transition.task.pk} is locked by another transaction."
         )
     if row is None:
         raise TaskGone(
@@ -374,7 +375,7 @@ def _change_row(
 def _enqueue_event_for_unrecorded_row(
     transition: Transition, rows: LockedRows, previous: Mapping[str, Any], using: str
 ) -> RecordedEvent:
-    """The first event of a row that came past ``save()``: a fixture, a plain bulk_create, SQL."""
+    """The first event of a row inserted without ``save()``: a fixture, SQL, a plain bulk_create."""
     enqueue_transition = Transition(transition.task, EventKind.ENQUEUE, data={"adopted": True})
     unrecorded_row = {**(rows.get(transition.task.pk) or {}), **previous}
     return transition.task, _change_row(enqueue_transition, unrecorded_row, rows, using)
@@ -383,7 +384,7 @@ def _enqueue_event_for_unrecorded_row(
 def _reject_late_result(
     transition: Transition, rows: LockedRows, using: str
 ) -> Iterator[RecordedEvent]:
-    """The evidence that a late last word was refused, once."""
+    """The ``reject`` of a late outcome, once."""
     row = rows.get(transition.task.pk) or {}
     if (rejection := late_results.rejection_of(transition, row, using)) is not None:
         yield transition.task, _change_row(rejection, row, rows, using)
@@ -392,7 +393,7 @@ def _reject_late_result(
 def _append(
     recorded_events: list[RecordedEvent], using: str, batch_size: int | None = None
 ) -> None:
-    """Insert the events that came in with no row, and tell of all."""
+    """Insert the events that were not inserted with their rows, and publish all."""
     if not recorded_events:
         return
     if unsaved := [event for _, event in recorded_events if event._state.adding]:
@@ -403,7 +404,7 @@ def _append(
 
 
 def _publish(recorded_events: Sequence[RecordedEvent], using: str) -> None:
-    """Tell the receivers inside the transaction, and announce the commit."""
+    """Write deliveries, send ``event_recorded``, and schedule what follows the commit."""
     outbox.write_deliveries(recorded_events, using)
     senders = set(filter(event_recorded.has_listeners, {type(task) for task, _ in recorded_events}))
     for task, event in recorded_events:
