@@ -1,4 +1,4 @@
-"""A new row with its first event, in one statement of PostgreSQL."""
+"""Insert new rows, one together with its first event, in one statement of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _EVENT_ATTRIBUTE = "_first_event"
 
 
 def attach_event(task: TaskRow, event: TaskEvent) -> None:
-    """Let the insert of ``task``, which comes next, take ``event`` along if it can."""
+    """Have the next INSERT of ``task`` write ``event`` in the same statement, if it can."""
     vars(task)[_EVENT_ATTRIBUTE] = event
 
 
 def take_unsaved_event(task: TaskRow) -> TaskEvent | None:
-    """The event that the insert of ``task`` has not taken along; None if it has."""
+    """Detach the event of ``task`` that its INSERT has not written; None if it has."""
     event: TaskEvent | None = vars(task).pop(_EVENT_ATTRIBUTE, None)
     return event
 
@@ -37,11 +37,11 @@ def take_unsaved_event(task: TaskRow) -> TaskEvent | None:
 def insert_with_event(
     task: TaskRow, using: str, model: type[TaskRow], **row: Any
 ) -> list[list[Any]] | None:
-    """Insert the row of ``task`` into the table of ``model``, with the event in its charge.
+    """Insert the row of ``task`` into the table of ``model``, with its attached event.
 
-    ``row`` is what Django's ``Model._do_insert`` is told, and what is returned what that returns;
-    None, and nothing is inserted, if row and event need a statement each. Raises NotAlone if they
-    do, and there is no transaction.
+    ``row`` holds arguments of Django's ``Model._do_insert``, and the result is as of that method.
+    Returns None, and inserts nothing, if row and event need a statement each; raises
+    NeedsTransaction instead if there is no transaction.
     """
     event: TaskEvent | None = vars(task).get(_EVENT_ATTRIBUTE)
     if event is None:
@@ -55,11 +55,11 @@ def insert_with_event(
 def _insert_if_possible(
     task: TaskRow, event: TaskEvent, using: str, model: type[TaskRow], row: dict[str, Any]
 ) -> list[list[Any]] | None:
-    # Django has given it a key in ``pk`` by now, if its column knows one.
+    # By now Django has set ``pk`` from the default of its column, if there is one.
     if model is not table_model(model) or task.pk is not None or not _is_batch_insertable(model):
         return None
     store, columns = store_for(model, using), _columns(model)
-    # Somebody's own _do_insert() may have left out some.
+    # A _do_insert() of the user's may have left out columns.
     if not store.has_batch_statements or len(row["fields"]) != len(columns.unchanged) + len(
         columns.computed
     ):
@@ -81,7 +81,7 @@ def _row(task: TaskRow, model: Any, *, raw: bool = False) -> dict[str, Any]:
 
 
 class _Columns(NamedTuple):
-    """The columns of new rows: those that are saved as they are, and who does more."""
+    """The columns of new rows: those that are saved unchanged, and those that compute a value."""
 
     unchanged: Sequence[str]
     read_unchanged: Callable[[Any], tuple[Any, ...]]
@@ -97,7 +97,7 @@ def _columns(model: Any) -> _Columns:
 
 
 def _is_saved_unchanged(field: Any) -> bool:
-    """Whether ``field`` is saved just as it is."""
+    """Whether ``field`` is saved without ``pre_save()`` changing it."""
     if type(field).pre_save is models.DateTimeField.pre_save:
         return not (field.auto_now or field.auto_now_add)
     return type(field).pre_save is models.Field.pre_save
@@ -106,8 +106,8 @@ def _is_saved_unchanged(field: Any) -> bool:
 def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = None) -> bool:
     """Insert the rows of ``tasks``, new ones of one model, as Django's ``bulk_create`` does.
 
-    False, and nothing is inserted, if Django has to do that: elsewhere than in PostgreSQL, for keys
-    that are known, and for columns or values that are not plain.
+    False, and nothing is inserted, if Django has to do that: on other databases, for rows that have
+    keys, and for columns or values that only Django can adapt.
     """
     if not tasks:
         return False
@@ -134,7 +134,7 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
 
 @lru_cache(maxsize=1000)
 def _is_batch_insertable(model: Any) -> bool:
-    """Whether rows of ``model`` get nothing from the database but the key that it counts."""
+    """Whether the database generates only the key of rows of ``model``."""
     has_auto_key = list(model._meta.db_returning_fields) == [model._meta.pk]
     return (
         has_auto_key
@@ -150,11 +150,10 @@ class NeedsTransaction(Exception):
 
 
 def fits_one_statement(task: TaskRow, using: str) -> bool:
-    """Whether the insert of ``task`` is a transaction by itself: one statement, nobody watching.
+    """Whether ``task`` and its event can be inserted in autocommit, by one statement.
 
-    What would undo the row if it raised, or be undone with it, needs more: receivers, subscribers,
-    columns that do something when they are saved, a router that looks elsewhere. So may an event
-    model of somebody's own.
+    Receivers, subscribers, columns that act when they are saved and a router that looks elsewhere
+    need a transaction: they undo the row if they raise. So may an event model of the user's.
     """
     model = type(task)
     connection = transaction.get_connection(using)

@@ -26,7 +26,7 @@ WITH params AS MATERIALIZED (
 )
 UPDATE {table} AS task SET {assignments} FROM params
 WHERE task.{key} = params.pk AND task.{key} = ANY (ARRAY(SELECT pk FROM params))
-  AND task.{sequence} = params.expected_sequence
+  AND task.{sequence_column} = params.expected_sequence
 """
 
 _INSERT = """
@@ -54,7 +54,7 @@ WITH params AS MATERIALIZED (
 ), locked AS MATERIALIZED (
   SELECT task.{key} AS pk FROM {table} AS task JOIN params ON task.{key} = params.pk
   WHERE task.{key} = ANY (ARRAY(SELECT pk FROM params))
-    AND task.{sequence} = params.expected_sequence
+    AND task.{sequence_column} = params.expected_sequence
   ORDER BY task.{key} FOR NO KEY UPDATE OF task SKIP LOCKED
 ), updated AS (
   UPDATE {table} AS task SET {assignments} FROM params
@@ -69,7 +69,7 @@ RETURNING {returned}
 # A parameter per value, without JSON: PostgreSQL plans that in half the time.
 _UPDATE_ONE_WITH_EVENT = """
 WITH locked AS MATERIALIZED (
-  SELECT {key} AS pk FROM {table} WHERE {key} = %s AND {sequence} = %s
+  SELECT {key} AS pk FROM {table} WHERE {key} = %s AND {sequence_column} = %s
   FOR NO KEY UPDATE SKIP LOCKED
 ), task AS (
   UPDATE {table} AS task SET {assigned_placeholders} FROM locked WHERE task.{key} = locked.pk
@@ -139,7 +139,7 @@ class TableSql:
         return {
             "table": quote(self._rows.db_table),
             "key": quote(self._rows.pk.column),
-            "sequence": quote(self._rows.get_field("sequence").column),
+            "sequence_column": quote(self._rows.get_field("sequence").column),
             "columns": ", ".join(columns),
             "values": ", ".join(f"params.c{n}" for n in range(len(columns))),
             "placeholders": ", ".join("%s" for _ in columns),
