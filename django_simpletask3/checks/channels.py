@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 
@@ -19,7 +18,7 @@ POLICY_ID = "django_simpletask3.W001"
 
 
 @register(Tags.models)
-def check_channels(**_: Any) -> list[CheckMessage]:
+def check_channels(**_: object) -> list[CheckMessage]:
     """Check that models share no channel or message id, and that each policy has a channel."""
     return [*_template_conflicts(), *_policies()]
 

@@ -24,7 +24,7 @@ OLDER_ROWS_ID = "django_simpletask3.W204"
 
 
 @register(Tags.database)
-def check_protection(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+def check_protection(databases: Iterable[str] | None = None, **_: object) -> list[CheckMessage]:
     """Check that protected tables have their triggers and that no tombstone is open."""
     return [message for using in databases or () for message in _protection(using)]
 
@@ -50,24 +50,31 @@ def _protection(using: str) -> Iterator[CheckMessage]:
 
 
 @register(Tags.database)
-def check_deliveries(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+def check_deliveries(databases: Iterable[str] | None = None, **_: object) -> list[CheckMessage]:
     """Check that deliveries can be stored and that each stored one has a subscriber."""
     return [message for using in databases or () for message in _deliveries(using)]
 
 
 def _deliveries(using: str) -> Iterator[CheckMessage]:
-    has_delivery_table = Delivery._meta.db_table in connections[using].introspection.table_names()
-    if has_delivery_table:
-        names = set(all_deliveries(using).values_list("subscription", flat=True).distinct())
-        for name in sorted(names - registered_subscribers().keys()):
-            yield CheckMessage(
-                WARNING,
-                f"Deliveries in the database {using!r} wait for {name!r}, but no subscriber has "
-                "this name.",
-                hint="Import the subscriber's module in ready(), or delete them in the admin.",
-                id=SUBSCRIBER_ID,
-            )
-        return
+    if Delivery._meta.db_table in connections[using].introspection.table_names():
+        yield from _unknown_subscribers(using)
+    else:
+        yield from _missing_delivery_table(using)
+
+
+def _unknown_subscribers(using: str) -> Iterator[CheckMessage]:
+    names = set(all_deliveries(using).values_list("subscription", flat=True).distinct())
+    for name in sorted(names - registered_subscribers().keys()):
+        yield CheckMessage(
+            WARNING,
+            f"Deliveries in the database {using!r} wait for {name!r}, but no subscriber has "
+            "this name.",
+            hint="Import the subscriber's module in ready(), or delete them in the admin.",
+            id=SUBSCRIBER_ID,
+        )
+
+
+def _missing_delivery_table(using: str) -> Iterator[CheckMessage]:
     for root in table_models():
         subscription_names = [
             subscriber.name
@@ -89,7 +96,7 @@ def _deliveries(using: str) -> Iterator[CheckMessage]:
 
 
 @register(Tags.database)
-def check_older_rows(databases: Iterable[str] | None = None, **_: Any) -> list[CheckMessage]:
+def check_older_rows(databases: Iterable[str] | None = None, **_: object) -> list[CheckMessage]:
     """Check that no rows from before the event table lack events."""
     return list(_older_rows(databases)) if databases else []
 

@@ -26,7 +26,7 @@ COLUMN_ID = "django_simpletask3.E112"
 
 
 @register(Tags.models)
-def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+def check_models(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
     """Check each task model, or those of ``app_configs``."""
     models = [
         model

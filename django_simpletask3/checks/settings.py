@@ -28,7 +28,7 @@ REPORT_ID = "django_simpletask3.E110"
 
 
 @register(Tags.compatibility)
-def check_settings(**_: Any) -> list[CheckMessage]:
+def check_settings(**_: object) -> list[CheckMessage]:
     """Check that each setting is valid and that none contradicts another."""
     messages = [message for option in all_options() for message in _option(option)]
     return messages or [*_contradictions()]

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.migrations.autodetector import MigrationAutodetector, OperationDependency
 from django.db.migrations.operations import RemoveField
+from django.db.migrations.operations.base import Operation
 from django.db.migrations.questioner import InteractiveMigrationQuestioner, MigrationQuestioner
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.utils import resolve_relation
@@ -38,7 +39,7 @@ _EVENTS_ORPHANED = (
 _RENAME_ADVICE = "- If it was renamed: run manage.py django-simpletask3-rename {task} {name}\n"
 
 
-def is_event_model(state: Any) -> bool:
+def is_event_model(state: ModelState) -> bool:
     """Whether ``state``, a model state of a migration, is an event model."""
     fields = state.fields
     return (
@@ -218,7 +219,7 @@ def history_autodetector_for(base: type[MigrationAutodetector]) -> type[Migratio
     return type("HistoryAutodetector", (HistoryAutodetector, base), {})
 
 
-def _is_task_column_removal(operation: Any) -> bool:
+def _is_task_column_removal(operation: Operation) -> bool:
     return type(operation) is RemoveField and operation.name == "task"
 
 

@@ -84,30 +84,13 @@ class BackfillEvents(ModelOperation):
             return
         event_model = inferred_events.historical_event_model(model)
 
-        def remove_events(rows: list[Any]) -> None:
-            events_by_task: dict[Any, list[Any]] = {}
-            for event in _events_of(event_model, using, rows).order_by("sequence"):
-                events_by_task.setdefault(event.task_id, []).append(event)
-            untouched_rows = [
-                row
-                for row in rows
-                if inferred_events.has_only_inferred_events(row, events_by_task.get(row.pk, []))
-            ]
-            if not untouched_rows:
-                return
-            _delete_events(
-                _events_of(event_model, using, untouched_rows),
-                untouched_rows,
-                f"reversed: {self.describe()}",
-            )
-            for row in untouched_rows:
-                inferred_events.restore_columns(row, events_by_task[row.pk], using)
-                self._revert_row(row)
-            _update_rows(untouched_rows, using)
-
         candidates = model._base_manager.using(using).filter(
             sequence__range=(1, inferred_events.MAX_EVENTS)
         )
+
+        def remove_events(rows: list[models.Model]) -> None:
+            self._remove_inferred_events(event_model, rows, using)
+
         with task_context(actor=inferred_events.ACTOR):
             _run_in_batches(candidates, remove_events)
 
@@ -117,6 +100,27 @@ class BackfillEvents(ModelOperation):
     @property
     def migration_name_fragment(self) -> str:
         return f"backfill_events_{self.name_lower}"
+
+    def _remove_inferred_events(
+        self, event_model: type[models.Model], rows: list[Any], using: str
+    ) -> None:
+        """Delete the events of ``rows`` that have only inferred ones, and restore these rows."""
+        events_by_task: dict[Any, list[Any]] = {}
+        for event in _events_of(event_model, using, rows).order_by("sequence"):
+            events_by_task.setdefault(event.task_id, []).append(event)
+        untouched_rows = [
+            row
+            for row in rows
+            if inferred_events.has_only_inferred_events(row, events_by_task.get(row.pk, []))
+        ]
+        if not untouched_rows:
+            return
+        events = _events_of(event_model, using, untouched_rows)
+        _delete_events(events, untouched_rows, f"reversed: {self.describe()}")
+        for row in untouched_rows:
+            inferred_events.restore_columns(row, events_by_task[row.pk], using)
+            self._revert_row(row)
+        _update_rows(untouched_rows, using)
 
     def _convert_row(self, row: Any) -> None:
         """Convert the columns of ``row`` to the format of this version."""

@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 from django.db import connections, models, router
 from django.db.migrations import Migration
 from django.db.migrations.operations import CreateModel, DeleteModel, RenameModel
+from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState
 
 from .autodetector import is_event_model
@@ -36,7 +37,7 @@ _BACKWARDS = (
 
 
 def reject_event_loss(
-    using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: Any
+    using: str, plan: Iterable[tuple[Migration, bool]], apps: Apps, **_: object
 ) -> None:
     """Raise CommandError if ``plan`` drops events without DropHistory (``pre_migrate``)."""
     for key, migration, backwards in _dropped_models(plan):
@@ -88,7 +89,7 @@ def _models_dropped_by(
                     yield origin
 
 
-def _ordered_operations(migration: Migration, backwards: bool) -> list[Any]:
+def _ordered_operations(migration: Migration, backwards: bool) -> list[Operation]:
     operations = list(flatten(migration.operations))
     return operations[::-1] if backwards else operations
 

@@ -72,4 +72,4 @@ def _cipher(key: str | bytes) -> Any:
     aes_key = bytearray(_BLOCK_SIZE)
     for index, byte in enumerate(force_bytes(key)):
         aes_key[index % _BLOCK_SIZE] ^= byte
-    return Cipher(algorithms.AES(bytes(aes_key)), modes.ECB())  # noqa: S305 - what 0.1.x chose
+    return Cipher(algorithms.AES(bytes(aes_key)), modes.ECB())  # noqa: S305 - as in 0.1.x

@@ -44,7 +44,9 @@ def has_open_tombstone(using: str) -> bool:
     return Tombstone.objects.using(using).filter(is_open=True).exists()
 
 
-def restore_triggers(using: str, plan: Any = None, apps: Apps = installed_apps, **_: Any) -> None:
+def restore_triggers(
+    using: str, plan: object = None, apps: Apps = installed_apps, **_: object
+) -> None:
     """Restore missing or altered triggers after a migration (receiver of ``post_migrate``).
 
     SQLite loses the triggers of a table whenever a migration rebuilds the table.
@@ -60,7 +62,7 @@ def restore_triggers(using: str, plan: Any = None, apps: Apps = installed_apps, 
             )
 
 
-def drop_sqlite_triggers(using: str, plan: Iterable[tuple[Migration, bool]], **_: Any) -> None:
+def drop_sqlite_triggers(using: str, plan: Iterable[tuple[Migration, bool]], **_: object) -> None:
     """Drop the triggers before a migration of this package (receiver of ``pre_migrate``).
 
     SQLite cannot rebuild a table that triggers read.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import Any
 
 _IMPORT = "import django_safe_fields.fields\n"
 _FIELD = "django_safe_fields.fields.SafeTextField"
@@ -27,7 +26,7 @@ def replace_safe_fields(text: str) -> str:
     return changed.replace(_IMPORT, "") if "django_safe_fields.fields." not in changed else changed
 
 
-def _field_nodes(tree: ast.Module) -> Iterator[Any]:
+def _field_nodes(tree: ast.Module) -> Iterator[ast.expr]:
     """Yield the syntax nodes that name the field class of an encrypted column of 0.1.x."""
     for node in ast.walk(tree):
         match node:
@@ -46,5 +45,5 @@ def _field_nodes(tree: ast.Module) -> Iterator[Any]:
             yield field_class
 
 
-def _position(node: Any) -> tuple[int, int]:
+def _position(node: ast.expr) -> tuple[int, int]:
     return node.lineno, node.col_offset
