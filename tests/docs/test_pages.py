@@ -1,6 +1,8 @@
 """Links lead somewhere, code is code, and both languages show the same."""
 
+import ast
 import re
+from importlib import import_module
 
 import pytest
 
@@ -66,6 +68,17 @@ def test_every_page_is_in_the_index() -> None:
 @pytest.mark.parametrize(("page", "code"), python_blocks())
 def test_python_code_compiles(page: Page, code: str) -> None:
     compile(code.replace("    ...\n", ""), str(page), "exec")
+
+
+@pytest.mark.parametrize(("page", "code"), python_blocks())
+def test_python_code_imports_names_that_exist(page: Page, code: str) -> None:
+    for node in ast.walk(ast.parse(code.replace("    ...\n", ""))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "django_simpletask3"
+        ):
+            module = import_module(str(node.module))
+            for name in node.names:
+                assert hasattr(module, name.name) or import_module(f"{node.module}.{name.name}")
 
 
 @pytest.mark.parametrize("page", FRONT, ids=str)
