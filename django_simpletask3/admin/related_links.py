@@ -62,7 +62,9 @@ def children(task: Any) -> SafeString | str:
         lines.append((problems.unreachable_database(alias, error).translate(in_full=False), ""))
     if not lines:
         return ""
-    return format_html('<ul class="st3-kin">{}</ul>', format_html_join("", "<li>{} {}</li>", lines))
+    return format_html(
+        '<ul class="st3-related">{}</ul>', format_html_join("", "<li>{} {}</li>", lines)
+    )
 
 
 def queue(site: Any, task: Any) -> SafeString | str:

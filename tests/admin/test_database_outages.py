@@ -33,7 +33,7 @@ def test_the_dashboard_shows_what_the_others_hold(superuser, lost_task) -> None:
     page = dashboard(superuser)
 
     assert f"{AWAY}: " in text(page)
-    assert [one["number"] for one in page.context["recoveries"]] == ["1"]
+    assert [count["number"] for count in page.context["recovery_counts"]] == ["1"]
     assert page.context["charts"][0].shapes
 
 
@@ -41,7 +41,7 @@ def test_the_recoveries_show_what_the_others_hold(superuser, lost_task) -> None:
     page = dashboard(superuser, "recoveries")
 
     assert f"{AWAY}." in text(page)
-    assert [one["reason"] for one in page.context["found"]] == ["worker_died"]
+    assert [recovery["reason"] for recovery in page.context["recoveries"]] == ["worker_died"]
 
 
 def test_an_export_ends_with_what_it_could_not_read(superuser, lost_task) -> None:

@@ -184,13 +184,15 @@ def test_recoveries_name_their_database(superuser) -> None:
     for kind in (EventKind.START, EventKind.RECOVER):
         apply(task, kind, using="other", reason="there")
 
-    found = page(superuser, "recoveries").context["found"]
+    recoveries = page(superuser, "recoveries").context["recoveries"]
 
-    assert {one["reason"]: one["database"] for one in found} == {
+    assert {recovery["reason"]: recovery["database"] for recovery in recoveries} == {
         "here": "default",
         "there": "other",
     }
-    assert "href" not in next(one["task"] for one in found if one["reason"] == "there")
+    assert "href" not in next(
+        recovery["task"] for recovery in recoveries if recovery["reason"] == "there"
+    )
 
 
 def test_the_page_of_a_task_names_the_queue_of_what_was_saved(superuser) -> None:

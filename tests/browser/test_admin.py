@@ -19,7 +19,7 @@ from tests.testapp.models import Invoice, Reminder, Scripted
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
 
-INSTRUCT = "admin:django_simpletask3_dashboard_instruct"
+COMMAND = "admin:django_simpletask3_dashboard_command"
 DASHBOARD = "admin:django_simpletask3_dashboard_changelist"
 RECOVERIES = "admin:django_simpletask3_dashboard_recoveries"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -183,8 +183,8 @@ def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> No
             (url(Invoice), f"{forged}&index=0"),
             (url(Invoice), f"{forged}&django_simpletask3_confirmed=yes"),
             (
-                reverse("admin:django_simpletask3_dashboard_instruct"),
-                "what=pause&target=testapp.Invoice",
+                reverse("admin:django_simpletask3_dashboard_command"),
+                "action=pause&target=testapp.Invoice",
             ),
         )
     ]
@@ -294,7 +294,7 @@ def test_the_keyboard_reaches_what_the_mouse_does(browser, root) -> None:
     page = browser.page(root)
     page.goto(browser.url + reverse(DASHBOARD))
 
-    page.locator("[id='queue-testapp.Invoice'] .st3-ask summary").focus()
+    page.locator("[id='queue-testapp.Invoice'] .st3-command summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.type("for lunch")

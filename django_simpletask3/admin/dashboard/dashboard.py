@@ -68,9 +68,9 @@ class DashboardAdmin(_ModelAdmin):
         return [
             path("", wrap(self.changelist_view), name="django_simpletask3_dashboard_changelist"),
             path(
-                "instruct/",
+                "command/",
                 wrap(require_POST(self.command_view)),
-                name="django_simpletask3_dashboard_instruct",
+                name="django_simpletask3_dashboard_command",
             ),
             path(
                 "recoveries/",
@@ -111,7 +111,7 @@ class DashboardAdmin(_ModelAdmin):
             "charts": charts.build_charts(statistics.time_buckets(period, scope), period)
             if visible_models
             else [],
-            "recoveries": recoveries.last_24_hours(scope),
+            "recovery_counts": recoveries.last_24_hours(scope),
             "problems": _problem_texts(state, scope, in_full=may_change),
             **(extra_context or {}),
         }
@@ -135,13 +135,13 @@ class DashboardAdmin(_ModelAdmin):
             raise PermissionDenied
         reason = values.escape_invisible(request.POST.get("reason", "")).strip()[:255]
         target = request.POST.get("target", "")
-        run_command = commands.COMMANDS.get(request.POST.get("what", ""))
+        run_command = commands.COMMANDS.get(request.POST.get("action", ""))
         if run_command is None:
             raise PermissionDenied
         with task_context(actor=request.user, reason=reason):
             message = run_command(Viewer(self.admin_site, request), target)
         if message is not None:
-            self._log(request, f"{request.POST['what']} {target}: {reason}")
+            self._log(request, f"{request.POST['action']} {target}: {reason}")
             self.message_user(request, message, messages.SUCCESS)
         name = f"{self.admin_site.name}:django_simpletask3_dashboard_changelist"
         return HttpResponseRedirect(reverse(name))
@@ -181,7 +181,7 @@ class DashboardAdmin(_ModelAdmin):
                 yield {
                     **queue,
                     "name": viewer.list_link(model, queue["model"]),
-                    "letters": _dead_letters(model) if queue["dead_letters"] else [],
+                    "shown_dead_letters": _dead_letters(model) if queue["dead_letters"] else [],
                     **_row_counts(model, tables),
                 }
 
@@ -191,15 +191,15 @@ class DashboardAdmin(_ModelAdmin):
         for report in snapshot["workers"]:
             runs = runs_by_worker.pop(report["worker"], [])
             yield _worker(viewer, report["worker"], runs) | {
-                "seen": format_duration(timedelta(seconds=report["seconds_since_report"])),
+                "last_report": format_duration(timedelta(seconds=report["seconds_since_report"])),
                 "threads": sum(
                     model_report["threads"] for model_report in report["models"].values()
                 ),
-                "is_asked": report["stop_requested"],
-                "is_known": True,
+                "stop_requested": report["stop_requested"],
+                "is_reporting": True,
             }
         for worker, runs in sorted(runs_by_worker.items()):
-            yield _worker(viewer, worker, runs) | {"is_known": False}
+            yield _worker(viewer, worker, runs) | {"is_reporting": False}
 
 
 def _row_counts(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -272,6 +272,6 @@ def _dead_letters(model: Any) -> list[dict[str, Any]]:
     except QueueUnavailable:
         return []
     return [
-        {**values.escape_invisible_in(letter), "moment": times.format_timestamp(letter.get("time"))}
+        {**values.escape_invisible_in(letter), "time": times.format_timestamp(letter.get("time"))}
         for letter in letters
     ]

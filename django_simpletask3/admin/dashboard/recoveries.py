@@ -79,13 +79,13 @@ def page_context(site: Any, request: Any) -> dict[str, Any]:
     criteria = form.criteria()
     page = recovery_report.page(criteria, _PAGE_SIZE, _cursor(request))
     parameters = {
-        name: value for name, value in request.GET.items() if name not in ("before", "seen")
+        name: value for name, value in request.GET.items() if name not in ("before", "skip")
     }
     return {
         "form": form,
-        "found": [_row(viewer, recovery) for recovery in page.recoveries],
+        "recoveries": [_row(viewer, recovery) for recovery in page.recoveries],
         "has_databases": len(models_by_database(form.scope.models)) > 1,
-        "silent": [
+        "unreachable_databases": [
             problems.unreachable_database(alias, error).translate(in_full=False)
             for alias, error in (form.scope.unreachable or {}).items()
         ],
@@ -156,10 +156,10 @@ def _row(viewer: Viewer, recovery: recovery_report.Recovery) -> dict[str, Any]:
 
 def _cursor(request: Any) -> Cursor | None:
     before_time = _parse_time(request.GET.get("before", ""))
-    seen = request.GET.get("seen", "")
+    skip_text = request.GET.get("skip", "")
     if before_time is None:
         return None
-    skip = min(int(seen), _MAX_SKIP) if seen.isdecimal() and len(seen) < 7 else 0
+    skip = min(int(skip_text), _MAX_SKIP) if skip_text.isdecimal() and len(skip_text) < 7 else 0
     return Cursor(before_time, skip)
 
 
@@ -175,7 +175,7 @@ def _parse_time(text: str) -> datetime | None:
 
 
 def _cursor_parameters(cursor: Cursor) -> dict[str, Any]:
-    return {"before": cursor.time.isoformat(), "seen": cursor.skip}
+    return {"before": cursor.time.isoformat(), "skip": cursor.skip}
 
 
 def _day_after(day: Any) -> datetime | None:

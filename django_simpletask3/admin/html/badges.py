@@ -38,7 +38,7 @@ def transition(before: Any, after: Any) -> SafeString:
     if before == after:
         return status(after)
     sides = [SafeString() if side is None else status(side) for side in (before, after)]
-    return format_html('<span class="st3-move">{} <span>→</span> {}</span>', *sides)
+    return format_html('<span class="st3-transition">{} <span>→</span> {}</span>', *sides)
 
 
 def kind(value: Any) -> SafeString:

@@ -1,81 +1,81 @@
-/* A task's page follows its task: while it is not finished, the page asks once a second. */
+/* Keep a task's page up to date: poll the server once a second until the task is finished. */
 "use strict";
 
 (() => {
-  const PACE = 1000;
-  const SLOWEST = 30000;
+  const INTERVAL = 1000;
+  const MAX_INTERVAL = 30000;
 
-  const said = document.createElement("p");
-  said.className = "st3-heard";
-  said.setAttribute("role", "status");
+  const announcement = document.createElement("p");
+  announcement.className = "st3-announcement";
+  announcement.setAttribute("role", "status");
 
   function replaceField(name, html) {
-    const place =
+    const element =
       document.querySelector(`.fieldBox.field-${name} .readonly`) ||
       document.querySelector(`.form-row.field-${name} .readonly`);
-    if (place && place.dataset.st3 !== html) {
-      place.dataset.st3 = html;
-      place.innerHTML = html;
+    if (element && element.dataset.st3 !== html) {
+      element.dataset.st3 = html;
+      element.innerHTML = html;
     }
   }
 
-  /* What a reader has unfolded, or has in hand, is known by its event: others come and go. */
-  function parts(section) {
-    const found = new Map();
+  /* The <details> of a section by event and position: those that are open or focused stay so. */
+  function detailsOf(section) {
+    const detailsByKey = new Map();
     for (const row of section.querySelectorAll("[data-st3-event]")) {
-      row.querySelectorAll("details").forEach((part, number) => {
-        found.set(`${row.dataset.st3Event}/${number}`, part);
+      row.querySelectorAll("details").forEach((details, number) => {
+        detailsByKey.set(`${row.dataset.st3Event}/${number}`, details);
       });
     }
-    return found;
+    return detailsByKey;
   }
 
   function replaceTimeline(section, html) {
-    const fresh = document.createElement("template");
-    fresh.innerHTML = html;
-    const next = fresh.content.firstElementChild;
-    if (!next) return section;
-    const before = parts(section);
-    const held = [...before].find(([, part]) => part.contains(document.activeElement));
-    const after = parts(next);
-    for (const [key, part] of before) if (after.has(key)) after.get(key).open = part.open;
-    section.replaceWith(next);
-    if (held && after.has(held[0])) after.get(held[0]).querySelector("summary").focus();
-    return next;
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    const newSection = template.content.firstElementChild;
+    if (!newSection) return section;
+    const before = detailsOf(section);
+    const focused = [...before].find(([, details]) => details.contains(document.activeElement));
+    const after = detailsOf(newSection);
+    for (const [key, details] of before) if (after.has(key)) after.get(key).open = details.open;
+    section.replaceWith(newSection);
+    if (focused && after.has(focused[0])) after.get(focused[0]).querySelector("summary").focus();
+    return newSection;
   }
 
-  function show(section, answer) {
-    for (const [name, html] of Object.entries(answer.fields)) replaceField(name, html);
-    if (said.textContent !== answer.status) said.textContent = answer.status;
-    /* Where nothing has happened, nothing is replaced: not the focus, not what is selected. */
-    const isKnown = !answer.final && String(answer.sequence) === section.dataset.st3Sequence;
-    return isKnown ? section : replaceTimeline(section, answer.timeline);
+  function update(section, state) {
+    for (const [name, html] of Object.entries(state.fields)) replaceField(name, html);
+    if (announcement.textContent !== state.status) announcement.textContent = state.status;
+    /* Without a new event nothing is replaced, so that focus and selection stay. */
+    const isUnchanged = !state.final && String(state.sequence) === section.dataset.st3Sequence;
+    return isUnchanged ? section : replaceTimeline(section, state.timeline);
   }
 
   function follow(section) {
     const url = section.dataset.st3Live;
-    let pace = PACE;
-    const ask = async () => {
-      if (document.hidden) return setTimeout(ask, PACE);
+    let interval = INTERVAL;
+    const poll = async () => {
+      if (document.hidden) return setTimeout(poll, INTERVAL);
       try {
         const response = await fetch(url, { headers: { Accept: "application/json" } });
         if ([401, 403, 404].includes(response.status) || response.redirected) return undefined;
         if (!response.ok) throw new Error(response.statusText);
-        const answer = await response.json();
-        section = show(section, answer);
-        if (answer.final) return undefined;
-        pace = PACE;
+        const state = await response.json();
+        section = update(section, state);
+        if (state.final) return undefined;
+        interval = INTERVAL;
       } catch {
-        pace = Math.min(pace * 2, SLOWEST);
+        interval = Math.min(interval * 2, MAX_INTERVAL);
       }
-      return setTimeout(ask, pace);
+      return setTimeout(poll, interval);
     };
-    setTimeout(ask, pace);
+    setTimeout(poll, interval);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     const live = document.querySelectorAll("[data-st3-live]");
-    if (live.length) document.body.append(said);
+    if (live.length) document.body.append(announcement);
     live.forEach(follow);
   });
 })();

@@ -83,7 +83,7 @@ def test_tasks_that_one_may_not_touch_are_not_counted(superuser, monkeypatch) ->
     page = ask(superuser, RESET, *tasks)
 
     assert "2 of 3 selected tasks would be affected." in text(page)
-    assert "Pending1left alone: you have no permission" in text(page)
+    assert "Waiting1left alone: you have no permission" in text(page)
 
 
 def test_a_list_that_counts_other_rows_does_not_multiply(superuser, monkeypatch) -> None:

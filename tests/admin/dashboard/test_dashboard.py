@@ -24,38 +24,38 @@ from tests.testapp.models import Invoice, PaidInvoice, Reminder
 pytestmark = pytest.mark.django_db
 
 PAGE = "admin:django_simpletask3_dashboard_changelist"
-INSTRUCT = "admin:django_simpletask3_dashboard_instruct"
+COMMAND = "admin:django_simpletask3_dashboard_command"
 WORKER = "node-1:4711:birth"
 
 
-def dashboard(client, **asked):
-    return client.get(reverse(PAGE), asked)
+def dashboard(client, **query):
+    return client.get(reverse(PAGE), query)
 
 
-def instruct(client, what: str, target: str, reason: str = ""):
-    said = {"what": what, "target": target, "reason": reason}
-    return client.post(reverse(INSTRUCT), said, follow=True)
+def post_command(client, action: str, target: str, reason: str = ""):
+    data = {"action": action, "target": target, "reason": reason}
+    return client.post(reverse(COMMAND), data, follow=True)
 
 
-def reported(**said) -> None:
+def reported(**extra) -> None:
     now = time.time()
     models = {"testapp.Invoice": {"threads": 3, "held": 1}}
-    get_queue().report(WORKER, {"node": "node-1", "began": now, "models": models, **said})
+    get_queue().report(WORKER, {"node": "node-1", "began": now, "models": models, **extra})
 
 
 @pytest.fixture
 def operator(staff):
-    """Makes the browser of somebody who sees invoices and the dashboard, or may change it too."""
+    """Make a client of a user who may view invoices and has these permissions on the dashboard."""
 
-    def made(*verbs: str):
+    def make_client(*verbs: str):
         client = staff("view_invoice")
         names = [f"{verb}_dashboard" for verb in verbs]
-        found = Permission.objects.filter(codename__in=names)
-        assert len(found) == len(verbs)
-        User.objects.get(username="mia").user_permissions.add(*found)
+        granted = Permission.objects.filter(codename__in=names)
+        assert len(granted) == len(verbs)
+        User.objects.get(username="mia").user_permissions.add(*granted)
         return client
 
-    return made
+    return make_client
 
 
 def row(page, anchor: str) -> str:
@@ -81,8 +81,8 @@ def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
 
     page = dashboard(superuser)
 
-    (counted,) = [one for one in page.context["queues"] if one["model"] == "testapp.Invoice"]
-    assert counted["pending"] == "1"
+    (queue,) = [queue for queue in page.context["queues"] if queue["model"] == "testapp.Invoice"]
+    assert queue["pending"] == "1"
     assert "counted with testapp.Invoice" in row(page, "queue-testapp.PaidInvoice")
 
 
@@ -106,7 +106,7 @@ def test_a_worker_says_what_it_runs_and_since_when(superuser) -> None:
     assert f"/testapp/invoice/{task.pk}/change/" in page.content.decode()
 
 
-def test_a_worker_that_is_silent_is_told_by_what_it_holds(superuser) -> None:
+def test_a_worker_without_reports_is_listed_with_its_tasks(superuser) -> None:
     apply(Invoice.objects.create(), EventKind.START, worker="gone")
 
     assert "does not report" in row(dashboard(superuser), "worker-gone")
@@ -127,7 +127,7 @@ def test_the_charts_of_each_period_are_drawn(superuser, period) -> None:
     assert page.content.decode().count('<svg viewBox="0 0 640.0') == 4
 
 
-def test_nothing_finished_is_said(superuser) -> None:
+def test_an_empty_period_says_so(superuser) -> None:
     assert "Nothing was finished in this period." in text(dashboard(superuser))
 
 
@@ -135,13 +135,13 @@ def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
     apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.RECOVER, reason="worker_died")
 
     page = dashboard(superuser)
-    (counted,) = page.context["recoveries"]
+    (count,) = page.context["recovery_counts"]
     listed = superuser.get(
-        reverse("admin:django_simpletask3_dashboard_recoveries") + "?" + counted["query"]
+        reverse("admin:django_simpletask3_dashboard_recoveries") + "?" + count["query"]
     )
 
-    assert (counted["number"], counted["reason"]) == ("1", "worker_died")
-    assert len(listed.context["found"]) == 1
+    assert (count["number"], count["reason"]) == ("1", "worker_died")
+    assert len(listed.context["recoveries"]) == 1
 
 
 def test_more_tasks_take_no_more_queries(superuser) -> None:
@@ -180,28 +180,28 @@ def test_only_models_that_the_user_may_view_are_shown(operator) -> None:
     assert not any(chart.shapes for chart in page.context["charts"])
 
 
-def test_who_has_no_permission_sees_nothing(staff) -> None:
+def test_a_user_without_permission_sees_nothing(staff) -> None:
     client = staff("view_invoice")
 
     assert dashboard(client).status_code == 403
     assert reverse(PAGE) not in client.get(reverse("admin:index")).content.decode()
 
 
-def test_a_viewer_meets_no_button_and_is_refused(operator) -> None:
+def test_a_viewer_sees_no_buttons_and_cannot_post(operator) -> None:
     client = operator("view")
     reported()
 
     page = dashboard(client)
     responses = [
-        instruct(client, what, target)
-        for what, target in (
+        post_command(client, action, target)
+        for action, target in (
             ("pause", "testapp.Invoice"),
             ("stop", WORKER),
             ("replay", "testapp.Invoice"),
         )
     ]
 
-    assert 'name="what"' not in page.content.decode()
+    assert 'name="action"' not in page.content.decode()
     assert {response.status_code for response in responses} == {403}
     assert not OperatorCommand.objects.exists()
 
@@ -209,12 +209,12 @@ def test_a_viewer_meets_no_button_and_is_refused(operator) -> None:
 def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
     client = operator("view", "change")
 
-    paused = instruct(client, "pause", "testapp.Invoice", "the bank is closed")
-    (said,) = control.current_commands()
-    resumed = instruct(client, "resume", "testapp.Invoice", "open again")
+    paused = post_command(client, "pause", "testapp.Invoice", "the bank is closed")
+    (command,) = control.current_commands()
+    resumed = post_command(client, "resume", "testapp.Invoice", "open again")
 
     assert "the bank is closed" in row(paused, "queue-testapp.Invoice")
-    assert (said.actor, said.reason) == ("mia", "the bank is closed")
+    assert (command.actor, command.reason) == ("mia", "the bank is closed")
     assert "testapp.Invoice is paused" in told(paused)[0]
     assert "open" in row(resumed, "queue-testapp.Invoice")
     assert control.current_commands() == []
@@ -224,8 +224,8 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
     ]
 
 
-def test_a_queue_that_one_may_not_view_cannot_be_paused(operator) -> None:
-    response = instruct(operator("view", "change"), "pause", "testapp.Reminder")
+def test_a_queue_of_a_hidden_model_cannot_be_paused(operator) -> None:
+    response = post_command(operator("view", "change"), "pause", "testapp.Reminder")
 
     assert response.status_code == 403
     assert control.current_commands() == []
@@ -234,33 +234,33 @@ def test_a_queue_that_one_may_not_view_cannot_be_paused(operator) -> None:
 def test_a_worker_is_asked_to_stop(superuser) -> None:
     reported()
 
-    page = instruct(superuser, "stop", WORKER, "upgrade")
+    page = post_command(superuser, "stop", WORKER, "upgrade")
 
-    (said,) = control.current_commands()
-    assert (said.action, said.target, said.reason) == ("stop", WORKER, "upgrade")
+    (command,) = control.current_commands()
+    assert (command.action, command.target, command.reason) == ("stop", WORKER, "upgrade")
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
 
 
 @pytest.mark.parametrize("target", ["", "nobody", "x" * 400])
-def test_who_does_not_report_is_not_asked_to_stop(superuser, target) -> None:
+def test_a_worker_that_does_not_report_cannot_be_stopped(superuser, target) -> None:
     reported()
 
-    page = superuser.post(reverse(INSTRUCT), {"what": "stop", "target": target}, follow=True)
+    page = superuser.post(reverse(COMMAND), {"action": "stop", "target": target}, follow=True)
 
     assert told(page) == ["There is no such worker: it does not report any more."]
     assert control.current_commands() == []
     assert not LogEntry.objects.exists()
 
 
-def test_without_redis_nobody_is_asked_to_stop(superuser, settings) -> None:
+def test_without_redis_no_worker_is_stopped(superuser, settings) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    instruct(superuser, "stop", WORKER)
+    post_command(superuser, "stop", WORKER)
 
     assert control.current_commands() == []
 
 
-def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) -> None:
+def test_old_stop_commands_of_lost_workers_are_deleted(superuser) -> None:
     for name in ("gone", "fresh", WORKER):
         control.stop(name)
     control.pause(Invoice)
@@ -268,9 +268,9 @@ def test_what_workers_were_asked_who_are_gone_is_forgotten_in_time(superuser) ->
     OperatorCommand.objects.exclude(target="fresh").update(time=old)
     reported()
 
-    instruct(superuser, "stop", WORKER)
+    post_command(superuser, "stop", WORKER)
 
-    assert {one.target for one in control.current_commands()} == {
+    assert {command.target for command in control.current_commands()} == {
         "fresh",
         WORKER,
         "testapp.Invoice",
@@ -284,7 +284,7 @@ def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     queue.dead_letter(message, "<b>no key</b>")
     before = row(dashboard(superuser), "queue-testapp.Invoice")
 
-    page = instruct(superuser, "replay", "testapp.Invoice")
+    page = post_command(superuser, "replay", "testapp.Invoice")
 
     assert "&lt;b&gt;no key" in before
     assert told(page) == ["1 dead letter is in the queue again."]
@@ -304,13 +304,13 @@ def test_what_no_page_can_hold_is_shown_escaped(superuser) -> None:
     assert "no \\ud800 key" in row(page, "queue-testapp.Invoice")
 
 
-@pytest.mark.parametrize("what", ["", "drop_tables"])
-def test_what_is_not_known_is_refused(superuser, what) -> None:
-    assert instruct(superuser, what, "testapp.Invoice").status_code == 403
+@pytest.mark.parametrize("action", ["", "drop_tables"])
+def test_an_unknown_command_is_refused(superuser, action) -> None:
+    assert post_command(superuser, action, "testapp.Invoice").status_code == 403
 
 
-def test_instructions_are_posted_only(superuser) -> None:
-    assert superuser.get(reverse(INSTRUCT)).status_code == 405
+def test_commands_are_posted_only(superuser) -> None:
+    assert superuser.get(reverse(COMMAND)).status_code == 405
 
 
 def test_without_redis_the_dashboard_says_so(superuser, settings) -> None:
@@ -322,7 +322,7 @@ def test_without_redis_the_dashboard_says_so(superuser, settings) -> None:
     assert "Redis does not answer: " in text(page)
 
 
-def test_what_redis_said_is_not_for_viewers(watcher, settings) -> None:
+def test_errors_of_redis_are_hidden_from_viewers(watcher, settings) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
     words = text(dashboard(watcher("view_invoice")))

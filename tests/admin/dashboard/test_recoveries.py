@@ -47,7 +47,7 @@ def test_the_list_is_narrowed_down(superuser) -> None:
     today = timezone.now().date()
 
     def number(**asked: object) -> int:
-        return len(listed(superuser, **asked).context["found"])
+        return len(listed(superuser, **asked).context["recoveries"])
 
     assert number() == 3
     assert number(model="testapp.Reminder") == 1
@@ -66,10 +66,10 @@ def test_what_makes_no_sense_narrows_nothing_down(superuser) -> None:
         {"model": "x"},
         {"kind": "ack"},
         {"since": "never"},
-        {"before": "x", "seen": "-"},
+        {"before": "x", "skip": "-"},
     ):
         page = listed(superuser, **asked)
-        assert (page.status_code, len(page.context["found"])) == (200, 1)
+        assert (page.status_code, len(page.context["recoveries"])) == (200, 1)
 
 
 def test_older_ones_are_a_page_away(superuser, monkeypatch) -> None:
@@ -78,7 +78,7 @@ def test_older_ones_are_a_page_away(superuser, monkeypatch) -> None:
 
     page, seen = listed(superuser), []
     while True:
-        seen += page.context["found"]
+        seen += page.context["recoveries"]
         if not page.context["older"]:
             break
         page = listed(superuser, page.context["older"])
@@ -103,7 +103,7 @@ def test_a_count_without_a_reason_leads_to_those_without(superuser) -> None:
     counts = {one["reason"]: one for one in listed(superuser).context["counts"]}
     page = listed(superuser, counts[""]["query"])
 
-    assert (counts[""]["number"], len(page.context["found"])) == ("1", 1)
+    assert (counts[""]["number"], len(page.context["recoveries"])) == ("1", 1)
 
 
 def test_a_count_leads_to_the_same_24_hours(superuser, time_machine, monkeypatch) -> None:
@@ -118,7 +118,7 @@ def test_a_count_leads_to_the_same_24_hours(superuser, time_machine, monkeypatch
     (counted,) = listed(superuser).context["counts"]
     page = listed(superuser, counted["query"])
 
-    assert (counted["number"], len(page.context["found"])) == ("2", 2)
+    assert (counted["number"], len(page.context["recoveries"])) == ("2", 2)
     assert "Since 2026-02-28 12:00." in text(page)
 
 
@@ -131,7 +131,7 @@ def test_a_count_leads_to_the_same_24_hours(superuser, time_machine, monkeypatch
         "since=9999-12-31",
         "before=0001-01-01T00:00:00%2B08:00",
         "before=9999-12-31T23:59:59-08:00",
-        "before=2090-01-01T00:00:00%2B00:00&seen=999999",
+        "before=2090-01-01T00:00:00%2B00:00&skip=999999",
         "after=0001-01-01T00:00:00%2B08:00",
         "after=9999-12-31T23:59:59-08:00",
         "after=x",
@@ -171,7 +171,7 @@ def test_only_what_the_user_may_view_is_listed(staff) -> None:
     page = listed(client)
     export = client.get(reverse("admin:django_simpletask3_dashboard_export"))
 
-    assert len(page.context["found"]) == 1
+    assert len(page.context["recoveries"]) == 1
     assert [one["number"] for one in page.context["counts"]] == ["1"]
     assert b"testapp.Reminder" not in b"".join(export.streaming_content)
 
