@@ -49,7 +49,7 @@ class OperatorCommand(models.Model):
 
 
 class Dashboard(OperatorCommand):
-    """The admin's page of queues and workers; its change permission allows to give commands."""
+    """The admin's page of queues and workers; its change permission lets a user give commands."""
 
     class Meta:
         app_label = "django_simpletask3"
@@ -62,10 +62,10 @@ class Dashboard(OperatorCommand):
 def pause(model: type[TaskRow], reason: str = "") -> bool:
     """Stop the start of tasks of ``model`` on all workers until ``resume()``.
 
-    Each worker follows within five seconds. Running tasks continue; new tasks are saved and pushed
-    as usual. The command records the actor of the current context, and its reason if ``reason`` is
-    empty (both cut to 255 characters). Returns False, and keeps that command, if the queue is
-    paused already. Raises the database's errors.
+    Each worker follows within five seconds of the caller's commit. Running tasks continue; new
+    tasks are saved and pushed as usual. The command records the actor of the current context, and
+    its reason if ``reason`` is empty (both cut to 255 characters). Returns False, and changes
+    nothing, if the queue is paused already.
     """
     return _issue(PAUSE, model._meta.label, reason)
 
@@ -79,7 +79,7 @@ def stop(worker: str, reason: str = "") -> bool:
     """Stop the node of ``worker`` gracefully, as SIGTERM does.
 
     The command waits until the worker reads it: within five seconds if the worker is running.
-    Returns False if the command was given already. Raises the database's errors.
+    Returns False if the command was given already.
     """
     return _issue(STOP, worker, reason)
 
@@ -94,14 +94,14 @@ def delete_stale_stops(living_workers: Collection[str]) -> int:
 
     Those workers are gone: a living worker reports, and follows a command within seconds.
     """
-    stale = _rows().filter(action=STOP, time__lt=timezone.now() - _STALE_AFTER)
+    stale = _commands().filter(action=STOP, time__lt=timezone.now() - _STALE_AFTER)
     deleted, _by_model = stale.exclude(target__in=list(living_workers)).delete()
     return int(deleted)
 
 
 def current_commands() -> list[OperatorCommand]:
     """The commands in force, oldest first. One query."""
-    return list(_rows().order_by("pk"))
+    return list(_commands().order_by("pk"))
 
 
 def command_database() -> str:
@@ -120,14 +120,14 @@ def _issue(action: str, target: str, reason: str) -> bool:
         "actor": current_context.actor[:_MAX_LENGTH],
         "reason": (reason or current_context.reason)[:_MAX_LENGTH],
     }
-    _found, is_new = _rows().get_or_create(action=action, target=target, defaults=defaults)
+    _command, is_new = _commands().get_or_create(action=action, target=target, defaults=defaults)
     return bool(is_new)
 
 
 def _revoke(action: str, target: str) -> bool:
-    deleted, _by_model = _rows().filter(action=action, target=target).delete()
+    deleted, _by_model = _commands().filter(action=action, target=target).delete()
     return bool(deleted)
 
 
-def _rows() -> Any:
+def _commands() -> Any:
     return models.QuerySet(OperatorCommand, using=command_database())

@@ -1,4 +1,4 @@
-"""An answer that is lost after the work was done: the same call again changes nothing more."""
+"""Lost replies: repeating an operation changes nothing and returns the same."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lose(proxy, name):
 
 
 def run_twice(call, raw):
-    """The two answers of a call, and whether the second changed nothing."""
+    """The results of two identical calls, and whether the second changed nothing."""
     first = call()
     before = snapshot(raw)
     return first, call(), snapshot(raw) == before
@@ -81,7 +81,7 @@ def run_twice(call, raw):
         "adopt",
     ],
 )
-def test_a_call_made_twice_is_a_call_made_once(queue, claimed, raw, call, again):
+def test_every_operation_is_idempotent(queue, claimed, raw, call, again):
     _, second, unchanged = run_twice(lambda: call(queue, claimed), raw)
 
     assert second == again
@@ -135,7 +135,7 @@ def test_the_same_token_claims_what_is_left_of_the_same_messages(queue, raw, gon
         assert raw.llen(queue.get_running_key(CHANNEL, token.decode())) == 1
 
 
-def test_a_lost_answer_to_a_claim_loses_no_message(far, proxy):
+def test_a_lost_reply_to_a_claim_loses_no_message(far, proxy):
     far.push(CHANNEL, [("a", 1), ("b", 2)])
     lose(proxy, "claim")
 
@@ -146,7 +146,7 @@ def test_a_lost_answer_to_a_claim_loses_no_message(far, proxy):
     assert (proxy.lost, far.running(CHANNEL)) == (1, 0)
 
 
-def test_a_lost_answer_to_a_wait_loses_no_message(far, proxy, queue, raw):
+def test_a_lost_reply_to_a_blocking_move_loses_no_message(far, proxy, queue, raw):
     proxy.lose("BLMOVE")
     messages = []
     waiter = threading.Thread(
@@ -166,7 +166,7 @@ def test_a_lost_answer_to_a_wait_loses_no_message(far, proxy, queue, raw):
 @pytest.mark.parametrize(
     ("settle", "name"), [("ack_many", "settle"), ("drop_many", "settle"), ("ret_many", "give_back")]
 )
-def test_a_lost_answer_to_the_end_of_a_claim_is_asked_for_again(far, proxy, settle, name):
+def test_settling_is_repeated_after_a_lost_reply(far, proxy, settle, name):
     far.push(CHANNEL, [("a", 1)])
     messages = far.claim(CHANNEL, worker="w", lease=60)
     lose(proxy, name)
@@ -177,7 +177,7 @@ def test_a_lost_answer_to_the_end_of_a_claim_is_asked_for_again(far, proxy, sett
     assert far.waiting(CHANNEL) == (1 if settle == "ret_many" else 0)
 
 
-def test_a_lost_answer_to_a_heartbeat_is_asked_for_again(far, proxy):
+def test_a_heartbeat_is_repeated_after_a_lost_reply(far, proxy):
     far.push(CHANNEL, [("a", 1)])
     messages = far.claim(CHANNEL, worker="w", lease=60)
     lose(proxy, "heartbeat")
@@ -196,7 +196,7 @@ def test_a_push_is_tried_once_and_can_be_repeated_by_the_caller(far, proxy):
     assert far.waiting(CHANNEL) == 1
 
 
-def test_two_moves_under_one_token_are_taken_apart(queue, raw):
+def test_the_second_of_two_moves_with_one_token_is_returned(queue, raw):
     queue.push(CHANNEL, [("a", 1), ("b", 2), ("c", 3)])
     for _ in range(3):
         raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
@@ -219,10 +219,10 @@ def test_returning_a_message_that_was_canceled_meanwhile_ends_it_once(queue, cla
 
 @pytest.mark.parametrize("status", ["done", "drop"])
 @pytest.mark.parametrize("remembered", ["running_id", "x_settled"])
-def test_what_a_node_of_an_earlier_version_finished_is_known_as_finished(
+def test_a_message_finished_by_an_earlier_version_is_finished(
     queue, claimed, raw, status, remembered
 ):
-    """It left the whole message there, with the claim in two places."""
+    """Earlier versions kept the whole message, with the claim in two fields."""
     claim = claimed.running_id
     words = {"running_id": claim, "x_settled": f"{status} {claim}"}
     raw.delete("q:item:a", queue.get_running_key(CHANNEL, claim))

@@ -1,4 +1,4 @@
-"""What recovery puts back, what adoption finds, and what the questions answer."""
+"""Recovery, adoption, and queries about whole channels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.queue.conftest import CHANNEL, PREFIX
 NOTHING = {"returned": 0, "dropped": 0, "canceled": 0, "kept": 0, "cleared": 0}
 
 
-def test_a_lease_that_runs_is_left_alone(queue, claimed):
+def test_a_valid_lease_is_not_recovered(queue, claimed):
     assert queue.recover() == NOTHING
     assert queue.running(CHANNEL) == 1
 
 
-def test_a_message_whose_lease_ran_out_is_returned_and_its_holder_refused(queue, claim):
+def test_a_message_whose_lease_expired_is_returned_and_its_claim_invalid(queue, claim):
     queue.push(CHANNEL, [("a", 1)])
     late = claim(lease=0.01)
 
@@ -36,7 +36,7 @@ def test_recovery_settles_no_more_than_its_limit(queue, expire):
     assert counts == [3, 2]
 
 
-def test_a_policy_of_dropping_is_honoured_per_channel(make_queue, server, raw, expire):
+def test_the_drop_policy_applies_per_channel(make_queue, server, raw, expire):
     policies = {CHANNEL: {"action": "drop"}}
     queue = make_queue(server.url, running_timeout_handler_policies=policies)
     for channel in (CHANNEL, "other"):
@@ -51,7 +51,7 @@ def test_a_policy_of_dropping_is_honoured_per_channel(make_queue, server, raw, e
     assert queue.query("other")["status"] == "ready"
 
 
-def test_the_default_action_can_be_dropping(make_queue, server, raw, expire):
+def test_the_default_action_can_be_drop(make_queue, server, raw, expire):
     queue = make_queue(server.url, default_running_timeout_action="drop")
     queue.push(CHANNEL, [("a", 1)])
     queue.claim(CHANNEL, worker="w", lease=60)
@@ -81,7 +81,7 @@ def test_a_message_pushed_again_while_it_ran_is_not_doubled_by_recovery(queue, c
     assert queue.waiting(CHANNEL) == 0
 
 
-def test_a_message_that_was_moved_but_never_begun_is_the_next_again(queue, raw, expire):
+def test_a_message_that_was_moved_but_never_started_is_claimed_next(queue, raw, expire):
     queue.push(CHANNEL, [("a", 1), ("b", 2)])
     rkey = queue.get_running_key(CHANNEL, "token")
     raw.zadd("q:x:leases", {rkey: 1})
@@ -92,7 +92,7 @@ def test_a_message_that_was_moved_but_never_begun_is_the_next_again(queue, raw, 
     assert [m.id for m in queue.claim(CHANNEL, worker="w", lease=60, limit=2)] == ["a", "b"]
 
 
-def test_a_body_that_is_gone_does_not_lose_the_message(queue, claimed, raw, expire, claim):
+def test_a_missing_body_does_not_lose_the_message(queue, claimed, raw, expire, claim):
     raw.delete("q:item:a")
     expire()
 
@@ -100,7 +100,7 @@ def test_a_body_that_is_gone_does_not_lose_the_message(queue, claimed, raw, expi
     assert claim().problem == "no_body"
 
 
-def test_what_a_dead_client_left_of_a_finished_message_is_cleared(queue, claimed, raw, expire):
+def test_recovery_clears_the_running_key_of_a_finished_message(queue, claimed, raw, expire):
     raw.hset("q:item:a", "status", "done\n...\n")
     expire()
 
@@ -157,7 +157,7 @@ def test_adoption_reads_no_keys_of_another_prefix(make_queue, server, raw):
     assert make_queue(server.url, prefix="q[ab]*").adopt() == 1
 
 
-def test_nothing_ever_asks_for_all_keys_at_once(queue, claimed, raw, expire):
+def test_no_operation_uses_the_keys_command(queue, claimed, raw, expire):
     raw.config_resetstat()
     queue.adopt()
     expire()
@@ -169,7 +169,7 @@ def test_nothing_ever_asks_for_all_keys_at_once(queue, claimed, raw, expire):
 
 
 @pytest.mark.parametrize("depth", [0, 3, 12_000])
-def test_missing_names_what_neither_waits_nor_is_held(queue, raw, depth):
+def test_missing_returns_messages_neither_queued_nor_claimed(queue, raw, depth):
     if depth:
         raw.lpush(queue.get_mq_key(CHANNEL), *[f"filler-{number}" for number in range(depth)])
     queue.push(CHANNEL, [("held", 1), ("done", 1), ("late", 1)], urgent=True)
@@ -187,7 +187,7 @@ def test_missing_names_what_neither_waits_nor_is_held(queue, raw, depth):
 
 @pytest.fixture
 def lost(queue, raw) -> str:
-    """One that is lost in a long queue, after more than a page of others."""
+    """A message missing from a long queue, behind more than a page of others."""
     queue.push(CHANNEL, [(f"sooner-{number}", 1) for number in range(5_500)])
     queue.push(CHANNEL, [("lost", 1), ("later", 1)])
     raw.lrem(queue.get_mq_key(CHANNEL), 0, "lost")
@@ -195,8 +195,8 @@ def lost(queue, raw) -> str:
     return "lost"
 
 
-def test_a_long_queue_is_not_read_beyond_what_is_taken_before(queue, raw, lost):
-    """What was pushed later than all that is next cannot be late yet."""
+def test_a_long_queue_is_read_no_further_than_necessary(queue, raw, lost):
+    """A message pushed after all messages of the first page is assumed to be queued."""
     raw.config_resetstat()
 
     assert queue.missing(CHANNEL, ["later", lost]) == []
@@ -208,7 +208,7 @@ def test_a_long_queue_is_not_read_beyond_what_is_taken_before(queue, raw, lost):
 
 
 @pytest.mark.parametrize("place", [-4_500, -9_000])
-def test_what_came_back_to_a_long_queue_hides_none_that_is_late(queue, raw, lost, place):
+def test_a_returned_message_in_a_long_queue_hides_no_missing_one(queue, raw, lost, place):
     queue.claim(CHANNEL, worker="w", lease=60, limit=5_000)
     queue.push(CHANNEL, [("old", 1)])
     raw.hset("q:item:old", "add_time", "1.5")
@@ -232,7 +232,7 @@ def test_a_message_without_a_push_time_is_searched_for(queue, raw, lost, time):
     assert queue.missing(CHANNEL, ["later", lost]) == [lost]
 
 
-def test_what_is_missing_can_be_pushed(queue, claimed, raw, expire):
+def test_a_missing_message_can_be_pushed(queue, claimed, raw, expire):
     raw.flushall()
 
     missing = queue.missing(CHANNEL, ["a"])
