@@ -119,11 +119,9 @@ class QueueMaintenance(Transport):
         """
         push_times: dict[bytes, float] = {}
         for batch in batches(message_id.encode() for message_id in ids):
-            answers = self.run("push_times", *batch)
+            replies = self.run("push_times", *batch)
             push_times |= {
-                key: _push_time(answer)
-                for key, answer in zip(batch, answers, strict=True)
-                if answer
+                key: _push_time(reply) for key, reply in zip(batch, replies, strict=True) if reply
             }
         unclaimed: set[bytes] = set()
         for batch in batches(self._ids_not_queued(channel, push_times)):
@@ -226,8 +224,8 @@ class QueueMaintenance(Transport):
 
     def _newest_push_time(self, page: list[bytes]) -> float:
         """The newest push time in a sample of ``page``; infinity if unknown."""
-        answers = self.run("push_times", *page[:: _PAGE_SIZE // _SAMPLES])
-        newest = max(map(_push_time, answers))
+        replies = self.run("push_times", *page[:: _PAGE_SIZE // _SAMPLES])
+        newest = max(map(_push_time, replies))
         return newest if newest > -math.inf else math.inf
 
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
@@ -242,6 +240,6 @@ class QueueMaintenance(Transport):
         return json.dumps({"default": default, "channels": channels})
 
 
-def _push_time(answer: bytes | int) -> float:
+def _push_time(reply: bytes | int) -> float:
     """The push time in a reply of the script ``push_times``; minus infinity if unknown."""
-    return float(answer) if isinstance(answer, bytes) else -math.inf
+    return float(reply) if isinstance(reply, bytes) else -math.inf

@@ -77,11 +77,11 @@ class QueueOperations(Transport):
             _PUSH_NEXT if urgent else _PUSH_LAST,
             "1" if take_over else "",
         )
-        answers: list[bytes] = []
+        replies: list[bytes] = []
         # RPUSH puts each message before the previous one: the first is pushed last.
         for batch in batches(reversed(rows) if urgent else rows):
-            answers += self.run("push", *head, *flatten(batch), tries=1)
-        results = [answer.decode() for answer in answers]
+            replies += self.run("push", *head, *flatten(batch), tries=1)
+        results = [reply.decode() for reply in replies]
         return results[::-1] if urgent else results
 
     def claim(
@@ -206,13 +206,13 @@ class QueueOperations(Transport):
         With ``head`` they are claimed next, in the order given; else they go to the end.
         """
         rows = [message.script_arguments for message in messages]
-        answers: list[bool] = []
+        replies: list[bool] = []
         for batch in batches(reversed(rows) if head else rows):
             results = self.run(
                 "give_back", _PUSH_NEXT if head else _PUSH_LAST, dumps(reason), *flatten(batch)
             )
-            answers += map(bool, results)
-        return answers[::-1] if head else answers
+            replies += map(bool, results)
+        return replies[::-1] if head else replies
 
     def dead_letter(self, message: Message, reason: str) -> bool:
         """Drop a message and add it to the channel's dead letters (the last 10 000 are kept).
@@ -265,11 +265,11 @@ class QueueOperations(Transport):
     def _settle(
         self, messages: Iterable[Message], outcome: str, result: str, letter: str = ""
     ) -> list[bool]:
-        answers: list[bool] = []
+        replies: list[bool] = []
         for batch in batches(messages):
             rows = flatten(message.script_arguments for message in batch)
-            answers += map(bool, self.run("settle", outcome, result, letter, *rows))
-        return answers
+            replies += map(bool, self.run("settle", outcome, result, letter, *rows))
+        return replies
 
     def claim_rows(
         self,
@@ -287,14 +287,14 @@ class QueueOperations(Transport):
         """
         head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
         registered_seconds = wait + GRACE_SECONDS if wait > 0 else 0
-        answers: list[Any] = []
-        while len(answers) < limit:
-            size = min(limit - len(answers), BATCH_SIZE)
-            answers += (rows := self.run("claim", *head, registered_seconds, token, size))
+        replies: list[Any] = []
+        while len(replies) < limit:
+            size = min(limit - len(replies), BATCH_SIZE)
+            replies += (rows := self.run("claim", *head, registered_seconds, token, size))
             if len(rows) < size:
                 break
             token, registered_seconds = str(uuid.uuid4()), 0
-        return answers
+        return replies
 
     def _wait(self, client: Any, channel: str, token: str, seconds: float) -> Any:
         """Block until a message is moved to ``token``; returns its id, or None after ``seconds``.

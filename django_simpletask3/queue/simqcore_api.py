@@ -101,7 +101,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         self.run("heartbeat", name, dumps(name), int(expire or self.worker_status_expire), 0)
 
     def get_worker_status(self, worker: str | None = None) -> dict[str, Any] | None:
-        """What a worker said last, and the ``ttl`` of it; None if it did not report."""
+        """The last status of a worker with its ``ttl`` in seconds; None without a report."""
         key = self.get_worker_key(worker or self.get_default_worker())
         status = self.hgetall(key)
         return status | {"ttl": self.ask(lambda: self.db.ttl(key))} if status else None
@@ -111,7 +111,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         channel: str | None = None,
         running_timeout_handler_policies: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> int:
-        """Adopt and recover; how many messages were returned, dropped or canceled."""
+        """Adopt and recover; returns the number of messages returned, dropped or canceled."""
         self.adopt()
         counts = self.recover(
             limit=10_000, channel=channel or "", policies=running_timeout_handler_policies

@@ -22,7 +22,7 @@ COMMANDS = [
     "return",
     "claim",
     "ack",
-    "announce",
+    "register",
     "move",
     "claim",
     "ack",

@@ -25,8 +25,8 @@ local function return_message(id, channel, claim)
 end
 
 allow_when_full()
-local answers = {}
+local replies = {}
 for i = 6, #ARGV, 3 do
-  answers[#answers + 1] = return_message(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  replies[#replies + 1] = return_message(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
-return answers
+return replies

@@ -9,7 +9,7 @@ local mq = mq_key(channel)
 -- Marks a message whose place in the queue is not its age (push_times.lua).
 local urgent_fields = side == 'RPUSH' and {'x_next', 'true'} or {}
 
-local states, pending, answers = {}, {}, {}
+local states, pending, replies = {}, {}, {}
 
 -- The running key that holds the message; nil for a status 'running' without a running key.
 local function holding_key(id, state)
@@ -73,7 +73,7 @@ for i = 8, #ARGV, 3 do
 end
 local listed = waiting_among(mq, candidates)
 for i = 8, #ARGV, 3 do
-  answers[#answers + 1] = push(ARGV[i], ARGV[i + 1], ARGV[i + 2], listed)
+  replies[#replies + 1] = push(ARGV[i], ARGV[i + 1], ARGV[i + 2], listed)
 end
 flush()
-return answers
+return replies

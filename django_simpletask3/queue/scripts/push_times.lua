@@ -13,6 +13,6 @@ local function push_time(id)
   return redis.call('EXISTS', item_key(id))
 end
 
-local answers = {}
-for i = 4, #ARGV do answers[#answers + 1] = push_time(ARGV[i]) end
-return answers
+local replies = {}
+for i = 4, #ARGV do replies[#replies + 1] = push_time(ARGV[i]) end
+return replies

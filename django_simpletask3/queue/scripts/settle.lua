@@ -43,9 +43,9 @@ local function settle(id, channel, claim)
 end
 
 -- The first write is a DEL, which a full server allows.
-local answers = {}
+local replies = {}
 for i = 7, #ARGV, 3 do
-  answers[#answers + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+  replies[#replies + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
 if #released > 0 then redis.call('ZREM', leases, unpack(released)) end
-return answers
+return replies
