@@ -1,1 +1,1 @@
-"""The ledger: rows against streams, recoveries, bundles."""
+"""The audit of rows against streams, and exports."""

@@ -121,7 +121,7 @@ def _cut_more(task: Any) -> None:
 
 @tampering("cut, and the row made to fit", (6, DiscrepancyKind.ROW), repairable=True)
 def _cut_and_fitted(task: Any) -> None:
-    # Cut to the ack and the row set back to it: what remains is one consistent story but the time.
+    # Truncated to the ack, and the row set back to it: all is consistent except the time.
     event(task, 7).delete()
     last = event(task, 6).get()
     row(task).update(sequence=6, digest=last.digest, attempt=9)
@@ -180,7 +180,7 @@ def _twice(task: Any) -> None:
 
 @tampering("moved to another task", (2, DiscrepancyKind.DIGEST), (3, DiscrepancyKind.DIGEST))
 def _foreign(task: Any) -> None:
-    # Two tasks with equal lives exchange their second event.
+    # Two tasks with equal streams exchange their second event.
     twin = type(task).objects.exclude(pk=task.pk).first()
     mine, theirs = event(task, 2).get(), event(twin, 2).get()
     models.QuerySet(task.event_model).filter(pk=mine.pk).update(sequence=50)

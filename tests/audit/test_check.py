@@ -1,4 +1,4 @@
-"""Whatever is done to rows or streams past the state machine is found, and nothing else is."""
+"""The audit finds all tampering with rows and streams, and nothing else."""
 
 import json
 import threading
@@ -53,7 +53,7 @@ def test_nothing_is_wrong_with_what_went_through_the_machine(model: type[Any]) -
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_what_was_done_past_the_machine_is_found(name: str) -> None:
+def test_tampering_past_the_state_machine_is_found(name: str) -> None:
     task = lived(Invoice)
     done = TAMPERINGS[name]
     done.commit(task)
@@ -150,7 +150,7 @@ def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) 
     assert sum(counted) == 2 * len(tasks) + 1
 
 
-def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "ROW_BATCH_SIZE", 5)
     monkeypatch.setattr(readers, "EVENT_BATCH_SIZE", 10)
     for _ in range(12):
@@ -166,7 +166,9 @@ def test_what_is_held_in_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -
     assert set(sizes) <= {"5", "10"}
 
 
-def test_what_is_moved_while_it_is_examined_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_changes_during_the_audit_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     task = saved(Invoice)
     read = readers.rows
 
@@ -207,13 +209,13 @@ def test_a_discrepancy_is_checked_again_under_a_row_lock(
 
 
 def command(*words: str) -> tuple[str, int]:
-    """What the command says, and its exit code."""
-    said = StringIO()
+    """The output of the command, and its exit code."""
+    output = StringIO()
     try:
-        call_command("django-simpletask3-audit", *words, stdout=said)
+        call_command("django-simpletask3-audit", *words, stdout=output)
     except SystemExit as end:
-        return said.getvalue(), int(end.code or 0)
-    return said.getvalue(), 0
+        return output.getvalue(), int(end.code or 0)
+    return output.getvalue(), 0
 
 
 def test_the_command_is_content_when_nothing_is_wrong() -> None:
@@ -226,11 +228,11 @@ def test_the_command_tells_what_is_wrong_and_what_to_do() -> None:
     task = lived(Invoice)
     TAMPERINGS["changed reason"].commit(task)
 
-    said, code = command("--model", "testapp.Invoice")
+    output, code = command("--model", "testapp.Invoice")
 
     assert code == 1
-    assert f"testapp.Invoice {task.pk} (default) #3 digest: the retry was changed" in said
-    assert "Compare with a backup" in said
+    assert f"testapp.Invoice {task.pk} (default) #3 digest: the retry was changed" in output
+    assert "Compare with a backup" in output
 
 
 def test_the_command_tells_programs() -> None:
@@ -238,9 +240,9 @@ def test_the_command_tells_programs() -> None:
     TAMPERINGS["result changed"].commit(task)
     TAMPERINGS["cut by one"].commit(lived(Letter))
 
-    said, code = command("--json")
+    output, code = command("--json")
 
-    report = json.loads(said)
+    report = json.loads(output)
     assert code == 1
     assert (report["tasks"], report["count"]) == (4, 2)
     assert {one["problem"] for one in report["findings"]} == {"result", "tail"}
@@ -261,10 +263,10 @@ def test_the_command_repairs_in_the_name_of_who_calls_it(monkeypatch: pytest.Mon
     task = lived(Invoice)
     TAMPERINGS["row says another status"].commit(task)
 
-    said, code = command("--repair")
+    output, code = command("--repair")
 
     assert code == 1
-    assert "Repaired." in said
+    assert "Repaired." in output
     assert stream_of(task)[-1].actor == "ada"
     assert command()[1] == 0
 

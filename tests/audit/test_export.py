@@ -1,4 +1,4 @@
-"""An exported stream proves itself, without a database."""
+"""An export can be verified without a database."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def lived() -> Any:
     return moved(task, EventKind.ACK, result="OK")
 
 
-def test_what_is_exported_is_verified() -> None:
+def test_an_export_is_verified() -> None:
     tasks = [lived(), brought(saved(Invoice), Status.CANCELED)]
     brought(saved(Invoice), Status.SUCCESS).delete()
 
@@ -155,12 +155,12 @@ def test_streams_of_several_tables_and_databases_are_written() -> None:
 
 
 def command(*words: Any) -> tuple[str, int]:
-    said = StringIO()
+    output = StringIO()
     try:
-        call_command("django-simpletask3-audit", *map(str, words), stdout=said)
+        call_command("django-simpletask3-audit", *map(str, words), stdout=output)
     except SystemExit as end:
-        return said.getvalue(), int(end.code or 0)
-    return said.getvalue(), 0
+        return output.getvalue(), int(end.code or 0)
+    return output.getvalue(), 0
 
 
 def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any) -> None:
@@ -168,14 +168,14 @@ def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any
     saved(Invoice)
     path = tmp_path / "invoice.jsonl"
 
-    said, _ = command("export", "--model", "testapp.Invoice", "--task", task.pk, "--output", path)
+    output, _ = command("export", "--model", "testapp.Invoice", "--task", task.pk, "--output", path)
     with django_db_blocker.block():
         verified = command("verify", path)
 
-    assert "1 streams, 6 events" in said
+    assert "1 streams, 6 events" in output
     assert verified[1] == 0
     digest = verified[0].splitlines()[-1].split()[-1]
-    assert digest in said
+    assert digest in output
     assert command("verify", path, "--digest", digest)[1] == 0
     assert command("verify", path, "--digest", "0" * 64)[1] == 1
 
@@ -186,10 +186,10 @@ def test_the_command_finds_a_changed_file(tmp_path: Path) -> None:
     command("export", "--output", path)
     path.write_text(path.read_text().replace('"reason":""', '"reason":"x"', 1))
 
-    said, code = command("verify", path)
+    output, code = command("verify", path)
 
     assert code == 1
-    assert "line 8: testapp.Invoice" in said
+    assert "line 8: testapp.Invoice" in output
 
 
 def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""No migration loses history by accident."""
+"""The management commands."""

@@ -1,4 +1,4 @@
-"""django-simpletask3-migrations writes the migrations that an app lacks, once."""
+"""django-simpletask3-migrations writes the missing migrations of an app, once."""
 
 from pathlib import Path
 

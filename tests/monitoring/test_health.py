@@ -38,11 +38,11 @@ def model_of(health: Health, model: Any) -> ModelHealth:
     return found
 
 
-def reported(said: dict[str, Any] | None = None, worker: str = WORKER) -> None:
+def reported(status: dict[str, Any] | None = None, worker: str = WORKER) -> None:
     now = clock.now("default").timestamp()
     chores = {"recover_expired_leases": {"ended": now - 3}}
     known = {"node": "n", "began": now - 60, "time": now, "models": ALL, "jobs": chores}
-    get_queue().report(worker, {**known, **(said or {})})
+    get_queue().report(worker, {**known, **(status or {})})
 
 
 def ran(task: Any, lease: float) -> Any:
@@ -52,7 +52,7 @@ def ran(task: Any, lease: float) -> Any:
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    """The exit code of the command, and what it printed."""
+    """The exit code of the command, and its output."""
     printed = io.StringIO()
     try:
         call_command("django-simpletask3-status", *arguments, stdout=printed)
@@ -61,7 +61,7 @@ def command(*arguments: str) -> tuple[int, str]:
     return 0, printed.getvalue()
 
 
-def test_where_all_is_well_there_is_no_problem(redis_url: str) -> None:
+def test_a_healthy_project_has_no_problem(redis_url: str) -> None:
     reported()
 
     state = health.snapshot()
@@ -89,7 +89,7 @@ def test_a_table_tells_what_waits_runs_and_is_overdue(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [EventKind.RESET, EventKind.RECOVER, EventKind.RETRY])
-def test_who_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) -> None:
+def test_a_task_that_waits_again_has_waited_since_then(redis_url: str, kind: EventKind) -> None:
     task = ran(Invoice.objects.create(), lease=600)
     long_ago = clock.now("default") - timedelta(days=1)
     rows_of(Invoice, "default").filter(pk=task.pk).update_managed(add_time=long_ago)
@@ -113,7 +113,7 @@ def test_a_model_tells_of_its_messages(redis_url: str) -> None:
     assert (model.messages, model.in_flight, model.dead_letters) == (2, 1, 1)
 
 
-def test_of_a_large_table_a_bounded_part_is_read(
+def test_a_limited_number_of_rows_is_read_of_a_large_table(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "MAX_ROWS", 5)
@@ -131,7 +131,7 @@ def test_the_queries_do_not_grow_with_the_rows(
     Ledger.objects.bulk_enqueue([{} for _ in range(50)])
     counted = 0
     for using in ("default", "other"):
-        # Of each database: whether it answers, its clock, its tables, and its deliveries.
+        # Per database: a connection test, its clock, its tables, and its deliveries.
         with django_assert_max_num_queries(4, connection=connections[using]) as seen:
             health.snapshot()
         counted += len(seen)
@@ -233,7 +233,7 @@ def test_the_command_is_readable(redis_url: str) -> None:
     assert printed.rstrip().endswith("No problems.")
 
 
-def test_who_retires_or_falls_silent_leaves_the_roll(settings: Any, redis_url: str) -> None:
+def test_a_deregistered_worker_is_not_listed(settings: Any, redis_url: str) -> None:
     reported(worker="a")
     reported(worker="b")
     get_queue().deregister_worker("a")

@@ -66,7 +66,7 @@ EVERY: dict[str, dict[str, Any]] = {
 each = pytest.mark.parametrize("wrong", EVERY.values(), ids=EVERY)
 
 
-def test_where_all_is_well_there_is_no_problem() -> None:
+def test_a_healthy_project_has_no_problem() -> None:
     assert list(problems.find_problems(WELL)) == []
 
 

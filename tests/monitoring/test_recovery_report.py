@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 
 
 def lost(model: type[Any]) -> Any:
-    """A task whose worker has died, recovered."""
+    """A task that was recovered from a dead worker."""
     task = brought(saved(model), Status.RUNNING)
     service.recover_dead_workers(["w1"])
     task.refresh_from_db()
@@ -77,7 +77,7 @@ def test_every_kind_in_every_table_and_database_is_listed() -> None:
     }
 
 
-def test_what_is_listed_can_be_narrowed_down() -> None:
+def test_recoveries_can_be_filtered() -> None:
     first, second = lost(Invoice), lost(Letter)
     moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
     when = second.events.last().event_time
@@ -115,19 +115,19 @@ def test_a_period_is_found_by_an_index() -> None:
 
 
 def command(*words: str) -> str:
-    said = StringIO()
-    call_command("django-simpletask3-audit", "recoveries", *words, stdout=said)
-    return said.getvalue()
+    output = StringIO()
+    call_command("django-simpletask3-audit", "recoveries", *words, stdout=output)
+    return output.getvalue()
 
 
 def test_the_command_lists_and_counts() -> None:
     task = lost(Invoice)
     lost(Letter)
 
-    said = command()
+    output = command()
 
-    assert f"recover  worker_died       testapp.Invoice {task.pk} #3 attempt 1  w1" in said
-    assert said.splitlines()[-1].split() == ["2", "recover", "worker_died"]
+    assert f"recover  worker_died       testapp.Invoice {task.pk} #3 attempt 1  w1" in output
+    assert output.splitlines()[-1].split() == ["2", "recover", "worker_died"]
 
 
 def test_the_command_says_when_there_is_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Figures of a period: counted by events, measured on a sample of rows."""
+"""Statistics of a period: numbers of events, and durations of a sample of rows."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -25,13 +25,13 @@ NOON = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _the_databases_clock_is_ours(monkeypatch: pytest.MonkeyPatch, time_machine: Any) -> None:
-    """The clock of the database cannot be moved; a task's times come from it."""
+    """Times of tasks come from the clock of the database, which a test cannot set."""
     monkeypatch.setattr(clock, "now", lambda using: datetime.now(UTC))
     time_machine.move_to(NOON, tick=False)
 
 
 def lived(time_machine: Any, end: EventKind, *, wait: float = 0, run: float = 0) -> Any:
-    """A task that waits, runs and ends, from now on."""
+    """A task that waits, runs and finishes, from now on."""
     task = Invoice.objects.create()
     time_machine.shift(wait)
     apply(task, EventKind.START, worker="node-1")
@@ -40,7 +40,7 @@ def lived(time_machine: Any, end: EventKind, *, wait: float = 0, run: float = 0)
     return task
 
 
-def test_what_happened_stands_in_its_bar(time_machine) -> None:
+def test_finished_tasks_are_counted_in_their_bucket(time_machine) -> None:
     lived(time_machine, EventKind.ACK)
     time_machine.move_to(NOON + timedelta(hours=2), tick=False)
     lived(time_machine, EventKind.ACK)
@@ -92,7 +92,7 @@ def test_how_long_tasks_waited_and_ran(time_machine) -> None:
 
 
 @pytest.mark.parametrize("end", [EventKind.CANCEL, EventKind.DROP])
-def test_what_did_not_end_by_itself_is_not_measured(time_machine, end) -> None:
+def test_dropped_tasks_are_not_measured(time_machine, end) -> None:
     lived(time_machine, EventKind.ACK, run=5)
     lived(time_machine, end, run=600)
     lived(time_machine, EventKind.FAIL, run=6)
@@ -132,7 +132,7 @@ def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
 
 
 def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
-    """By the hour, how many tasks succeeded and failed."""
+    """The numbers of succeeded and failed tasks, by hour."""
     numbers_by_hour = {
         bar.begin.hour: (bar.succeeded, bar.failed)
         for bar in statistics.time_buckets(Period.DAY, *chosen)
@@ -140,7 +140,7 @@ def ended(*chosen: Any) -> dict[int, tuple[int, int]]:
     return {hour: numbers for hour, numbers in numbers_by_hour.items() if any(numbers)}
 
 
-def test_what_is_long_over_is_counted_every_ten_minutes(time_machine) -> None:
+def test_old_buckets_are_counted_every_ten_minutes(time_machine) -> None:
     later = NOON + timedelta(hours=3)
     lived(time_machine, EventKind.ACK)
     time_machine.move_to(later, tick=False)
@@ -214,7 +214,7 @@ def test_a_percentile_is_a_value_that_was_seen(share, expected) -> None:
     assert statistics.percentile([1, 2, 3, 4], share) == expected
 
 
-def test_of_nothing_there_is_no_percentile() -> None:
+def test_an_empty_sequence_has_no_percentile() -> None:
     assert statistics.percentile([], 0.5) is None
 
 

@@ -1,4 +1,4 @@
-"""What it costs to compare the waiting rows with the queue."""
+"""The cost of comparing the waiting rows with the queue."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
-    """SQL statements and Redis commands of a pass, after so many rows more were queued."""
+    """The numbers of SQL queries and Redis commands of a pass, after enqueueing further rows."""
 
     def cost(number: int) -> tuple[int, int]:
         Invoice.objects.bulk_enqueue([{} for _ in range(number)])
@@ -28,7 +28,7 @@ def cost(redis_client: Any) -> Callable[[int], tuple[int, int]]:
         with CaptureQueriesContext(connection) as queries:
             service.push_overdue()
         stats = redis_client.info("commandstats")
-        # What a script does inside the server is no round trip.
+        # Commands that a script runs inside Redis are not round trips.
         asked = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_lrange", "cmdstat_hgetall")
         return len(queries), sum(stats.get(name, {}).get("calls", 0) for name in asked)
 

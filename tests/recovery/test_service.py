@@ -37,7 +37,7 @@ def waiting(model: Any) -> int:
 
 
 def age(model: type[Any]) -> None:
-    """As if the tasks had been saved a minute ago."""
+    """Let the tasks have been saved a minute ago."""
     before = clock.after("default", -60)
     rows_of(model, "default").update(mod_time=before)
 
@@ -124,7 +124,7 @@ def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any)
     assert waiting(Invoice) == 0
 
 
-def test_what_dead_workers_held_is_recovered_at_once(running_task: Invoice) -> None:
+def test_tasks_of_dead_workers_are_recovered_at_once(running_task: Invoice) -> None:
     claimed = Invoice.objects.create()
     get_queue().claim(claimed.get_event_channel(), worker=WORKER, lease=600)
     healthy = Invoice.objects.create()
@@ -195,7 +195,7 @@ def test_a_task_preponed_by_an_update_is_pushed_when_it_is_due() -> None:
 def test_a_row_that_came_past_save_is_adopted(redis_url: str) -> None:
     testapp.Gadget.things.bulk_create([testapp.Gadget(), testapp.Gadget()])
 
-    # By the clock of the database, which is known to some hundredths of a second only.
+    # The clock of the database is known to some hundredths of a second only.
     moved = eventually(service.recover_all, timeout=1.0)
 
     task = testapp.Gadget.things.first()
@@ -392,7 +392,7 @@ def test_a_redis_that_is_away_is_asked_once_in_a_pass(
     assert (service.recover_all(), len(asked)) == (0, 1)
 
 
-def test_of_several_dead_workers_all_tasks_are_recovered_without_redis(
+def test_tasks_of_several_dead_workers_are_recovered_without_redis(
     running_task: Invoice, settings: Any
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
@@ -508,7 +508,7 @@ def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
     assert (moved, kinds(running_task)[-1]) == (1, "recover")
 
 
-def test_what_recovery_does_names_it(running_task: Invoice) -> None:
+def test_events_of_recovery_name_it_as_the_actor(running_task: Invoice) -> None:
     service.recover_dead_workers([WORKER])
 
     assert running_task.events.last().actor == "recovery"

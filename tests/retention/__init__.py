@@ -1,1 +1,1 @@
-"""What is old enough goes, and leaves a tombstone; what is on hold stays."""
+"""Old tasks are pruned and leave a tombstone; tasks on hold are kept."""

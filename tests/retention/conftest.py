@@ -1,4 +1,4 @@
-"""Models that keep their tasks for the blink of an eye."""
+"""Task models with a retention of a microsecond."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,13 +18,13 @@ YOUNG = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def a_clock_that_does_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here tasks are old after a microsecond: less than two readings of a server's clock differ."""
+    """Tasks are old after a microsecond: two readings of a server's clock differ by more."""
     monkeypatch.setattr(clock, "calibrate", lambda using: False)
 
 
 @pytest.fixture
 def keep(monkeypatch: pytest.MonkeyPatch) -> Keep:
-    """Declare the retention of a model, until the test is over."""
+    """Set the retention of a model until the test ends."""
 
     def declare(model: Any, rules: Any) -> None:
         monkeypatch.setattr(model, "django_simpletask3_retention", rules)

@@ -1,4 +1,4 @@
-"""What is old enough goes as a whole or in part, with a tombstone; nothing else does."""
+"""Only old tasks, payloads and streams are pruned, with a tombstone."""
 
 import json
 import threading
@@ -92,7 +92,7 @@ def test_an_old_task_goes_with_its_stream_and_leaves_a_tombstone(keep: Keep) -> 
     assert findings() == []
 
 
-def test_what_is_not_old_enough_or_not_declared_stays_and_nothing_is_written(keep: Keep) -> None:
+def test_tasks_that_no_rule_covers_are_kept_and_nothing_is_written(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: YOUNG, Status.FAILED: {"erase": YOUNG}, "deleted": YOUNG})
     for status in Status:
         brought(saved(Invoice), status)
@@ -162,7 +162,7 @@ def test_a_batch_takes_a_bounded_number_of_statements(keep: Keep) -> None:
     assert counts[0] == counts[1]
 
 
-def test_who_is_asked_to_stop_stops_between_two_batches(keep: Keep) -> None:
+def test_pruning_can_be_stopped_between_two_batches(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     for _ in range(5):
         brought(saved(Invoice), Status.SUCCESS)
@@ -303,7 +303,7 @@ def test_the_stream_of_a_key_that_is_in_use_again_stays(keep: Keep) -> None:
 
 
 def lived() -> Any:
-    """A task whose payload stands in many places."""
+    """A task whose row and events hold payloads."""
     task = moved(saved(Invoice), EventKind.START)
     moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "secret line"})
     moved(task, EventKind.START)
@@ -355,7 +355,7 @@ def test_erasing_again_writes_nothing(keep: Keep) -> None:
     assert not task.erase("again")
 
 
-def test_what_only_events_say_is_erased_too(keep: Keep) -> None:
+def test_payloads_that_only_events_hold_are_erased_too(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: {"erase": OLD}})
     task = moved(saved(Invoice), EventKind.START)
     moved(task, EventKind.RETRY, error_data=ERROR)
@@ -424,7 +424,7 @@ def test_a_queryset_can_be_erased() -> None:
 # Holds
 
 
-def test_what_is_on_hold_stays_until_the_hold_is_lifted(keep: Keep) -> None:
+def test_a_task_on_hold_is_kept_until_the_hold_is_lifted(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: {"erase": OLD, "delete": OLD}})
     task = lived()
     task.hold("court")
@@ -546,9 +546,9 @@ def test_a_hold_and_the_pruner_do_not_halve_a_task(
 
 
 def command(*words: str) -> str:
-    said = StringIO()
-    call_command("django-simpletask3-prune", *words, "--pause=0", stdout=said)
-    return said.getvalue()
+    output = StringIO()
+    call_command("django-simpletask3-prune", *words, "--pause=0", stdout=output)
+    return output.getvalue()
 
 
 def test_the_command_lets_go_in_the_name_of_who_calls_it(
@@ -559,11 +559,11 @@ def test_the_command_lets_go_in_the_name_of_who_calls_it(
     brought(saved(Invoice), Status.SUCCESS).hold()
     brought(saved(Invoice), Status.SUCCESS)
 
-    said = command("--model", "testapp.Invoice", "--reason", "spring cleaning")
+    output = command("--model", "testapp.Invoice", "--reason", "spring cleaning")
 
     assert (
         "testapp.Invoice (default), task of SUCCESS after 0:00:00.000001: 1 pruned, 1 on hold"
-        in said
+        in output
     )
     assert (tombstone().actor, tombstone().reason) == ("ada", "spring cleaning")
 
@@ -573,9 +573,9 @@ def test_a_dry_run_counts_and_writes_nothing(keep: Keep) -> None:
     task = lived()
 
     with CaptureQueriesContext(connection) as queries:
-        said = command("--dry-run")
+        output = command("--dry-run")
 
-    assert said.count("1 would be pruned") == 2
+    assert output.count("1 would be pruned") == 2
     assert wrote(queries) == []
     assert row_of(task) is not None
 
@@ -618,7 +618,7 @@ def test_a_server_lets_go_of_what_is_due(keep: Keep) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL explains")
 @pytest.mark.parametrize("rules", [{Status.SUCCESS: OLD}, {"deleted": OLD}], ids=["task", "stream"])
-def test_what_is_old_is_found_by_an_index(keep: Keep, rules: Any) -> None:
+def test_old_tasks_are_found_by_an_index(keep: Keep, rules: Any) -> None:
     keep(Invoice, rules)
     with CaptureQueriesContext(connection) as queries:
         go(Invoice)

@@ -1,4 +1,4 @@
-"""A pruner that is killed has done what its tombstones say, and nothing else."""
+"""A pruning process that is killed has pruned exactly what its tombstones say."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Subscribers that last as long as a test."""
+"""Subscribers for the duration of a test."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ Follow = Callable[..., Any]
 
 @pytest.fixture
 def follow() -> Iterator[Follow]:
-    """Subscribe a handler, until the test is over."""
+    """Subscribe a handler until the test ends."""
     names: list[str] = []
 
     def begin(name: str, handler: Any, models: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Real servers deliver, and one that is killed in the middle leaves it to another."""
+"""Worker nodes deliver events; a killed node leaves its deliveries to others."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_a_server_killed_between_the_call_and_the_end_leaves_it_to_the_next(
     eventually(lambda: not Delivery.objects.exists())
     running.send_signal(signal.SIGTERM)
 
-    # The killed server may have begun to run the task, too: then it was recovered.
+    # The killed node may have started the task, too: then it was recovered.
     kinds = [str(event.kind) for event in task.events.all()]
     assert received(event_log) == [f"{task.pk} {kind}" for kind in ["enqueue", *kinds]]
     assert kinds[:2] == ["enqueue", "start"]

@@ -1,4 +1,4 @@
-"""A delivery is written with its event, done in order, and tried until it works."""
+"""Deliveries are written with their events, made in order, and retried."""
 
 import threading
 from datetime import timedelta
@@ -59,7 +59,7 @@ def everything_is_due() -> None:
 
 
 def deliver_all() -> int:
-    """Deliver until nothing is due; how many handlers were called."""
+    """Deliver until nothing is due; the number of handler calls."""
     calls = 0
     while called := deliver():
         calls += called
@@ -167,7 +167,7 @@ def test_a_failing_task_holds_up_its_own_events_only(follow: Follow) -> None:
     assert [kind for task, _, kind in event_log.received if task == first] == ["enqueue", "start"]
 
 
-def test_what_was_tried_too_often_is_dead_and_holds_back_its_task_until_it_is_retried(
+def test_a_delivery_out_of_attempts_is_dead_and_holds_back_its_task_until_it_is_retried(
     follow: Follow,
 ) -> None:
     event_log = EventLog(failures=2)
@@ -218,7 +218,7 @@ def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
     assert "pruned" in row.last_error
 
 
-def test_what_a_handler_does_names_the_subscription_and_the_event(follow: Follow) -> None:
+def test_events_written_by_a_handler_name_the_subscription_and_the_event(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
     task = saved(Invoice)
@@ -248,7 +248,7 @@ def test_a_claimed_delivery_is_not_delivered_by_others(follow: Follow) -> None:
     assert calls == [0, 0]
 
 
-def test_what_the_dead_were_delivering_is_due_at_once(follow: Follow) -> None:
+def test_deliveries_of_dead_workers_are_due_at_once(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
     saved(Invoice)
@@ -332,7 +332,7 @@ def test_one_name_is_for_one_handler(follow: Follow) -> None:
         (("name", Invoice), {"max_attempts": 0}, "1 or more"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(arguments: Any, options: Any, word: str) -> None:
+def test_invalid_arguments_are_refused(arguments: Any, options: Any, word: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=word):
         subscribe(*arguments, **options)
 
@@ -360,10 +360,10 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
     assert (states["gone"].dead, states["gone"].is_registered, dead.is_dead) == (1, False, True)
     assert "'event_log' in 'default' is 1" in problems
     assert "1 deliveries to 'gone' in 'default' are dead" in problems
-    said = StringIO()
+    output = StringIO()
     with pytest.raises(SystemExit):
-        call_command("django-simpletask3-status", stdout=said)
-    assert "event_log" in said.getvalue()
+        call_command("django-simpletask3-status", stdout=output)
+    assert "event_log" in output.getvalue()
 
 
 def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Client) -> None:
@@ -386,7 +386,7 @@ def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Cli
     assert client.get(f"{url}add/").status_code == 403
 
 
-def test_who_may_only_look_cannot_retry(follow: Follow, client: Client) -> None:
+def test_a_user_who_may_only_view_cannot_retry(follow: Follow, client: Client) -> None:
     from django.contrib.auth.models import Permission
 
     follow("event_log", EventLog(failures=9), Invoice, max_attempts=1)
