@@ -143,7 +143,9 @@ def test_no_partition_can_be_changed(partitioned: tuple[Project, int]) -> None:
 def test_a_trigger_disabled_on_one_partition_is_reported(partitioned: tuple[Project, int]) -> None:
     project, _ = partitioned
     off = "ALTER TABLE app_invoiceevent_default DISABLE TRIGGER simpletask3_append_only_change"
-    project.shell(f"from django.db import connection\nconnection.cursor().execute({off!r})\ntold=1")
+    project.shell(
+        f"from django.db import connection\nconnection.cursor().execute({off!r})\nresult = 1"
+    )
 
     assert "W201" in project.run_python("manage.py", "check", "--database", "default").text
 
