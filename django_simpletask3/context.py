@@ -68,16 +68,16 @@ def task_context(
 
 @contextmanager
 def acting_as(actor: str) -> Iterator[None]:
-    """Within the block, ``actor`` acts, unless somebody does already."""
+    """Within the block, ``actor`` is the actor, unless there already is one."""
     with task_context(actor=current().actor or actor):
         yield
 
 
 @contextmanager
 def following_event(parent: str, actor: str, cause: str) -> Iterator[None]:
-    """Within the block, what happens follows from the event ``cause`` of the task called ``name``.
+    """Within the block, events have ``cause`` in their data, and new tasks have this ``parent``.
 
-    ``actor`` acts, unless somebody does already; the task is the parent of those that are saved.
+    ``actor`` is the actor, unless there already is one.
     """
     outer = current()
     data = {**outer.data, "cause": cause}
@@ -101,7 +101,7 @@ def lazy_context(load: Callable[[], TaskContext]) -> Iterator[None]:
 def request_context(request: Any) -> TaskContext:
     """The context of a request: its user as actor; method, path, user and id as data.
 
-    The id is that of the header ``X-Request-ID``, if whoever is in front of the server sends one.
+    The id is the value of the header ``X-Request-ID``, if a proxy sends it.
     """
     data = {"request": f"{request.method} {request.path}"}
     if name := request.headers.get("X-Request-ID"):
@@ -118,9 +118,9 @@ def _user_key(actor: Any) -> dict[str, str]:
 
 
 def current_user() -> Any:
-    """The user who acts here: who made the request, or had the running task enqueued by one.
+    """The user of the request, or the user whose request enqueued the running task.
 
-    None if nobody did, or the user is gone. One query, each time.
+    None without a user, or if the user was deleted. One query for each call.
     """
     from django.contrib.auth import get_user_model
 

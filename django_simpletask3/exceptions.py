@@ -1,21 +1,21 @@
-"""Everything this package raises on purpose.
+"""The exceptions of this package.
 
 ::
 
     SimpleTaskError
     ├── TransitionRefused
-    │   ├── IllegalTransition     the state machine has no such arrow
-    │   ├── StaleTask             somebody moved the task first
-    │   └── TaskGone              the row does not exist (any more)
-    ├── AppendOnly                an event was to be changed or removed
-    ├── TaskHeld                  a task that is on legal hold was to be deleted
-    ├── ProjectedColumn           a column of the state machine was to be written by hand
-    ├── RowBusy                   somebody's transaction holds the row
-    ├── QueueUnavailable          Redis cannot be reached or refuses to work
-    ├── ExecutorMissing           a task model has nothing to run
-    ├── InvalidSetting            a setting has a value that cannot be used
-    ├── TimeLimitExceeded         a body ran longer than its model allows
-    └── WaitTimeout               a task did not finish in the time given
+    │   ├── IllegalTransition     the state machine has no such transition
+    │   ├── StaleTask             another transition came first
+    │   └── TaskGone              the row does not exist (any longer)
+    ├── AppendOnly                an event cannot be changed or deleted
+    ├── TaskHeld                  a task on legal hold cannot be deleted
+    ├── ProjectedColumn           a projected column cannot be assigned
+    ├── RowBusy                   another transaction holds the row
+    ├── QueueUnavailable          Redis cannot be reached, or refuses the command
+    ├── ExecutorMissing           a task model has no task function
+    ├── InvalidSetting            a setting has an invalid value
+    ├── TimeLimitExceeded         a task function exceeded its time limit
+    └── WaitTimeout               a task did not finish within the timeout
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 
 
 class SimpleTaskError(Exception):
-    """The root of the tree; never raised itself."""
+    """The base class; never raised itself."""
 
 
 class TransitionRefused(SimpleTaskError):
-    """The row was not moved; ``pk`` and ``kind`` say which move of which task was asked for."""
+    """The row was not changed; ``pk`` and ``kind`` identify the task and the transition."""
 
     def __init__(self, message: str, *, pk: Any = None, kind: str = "") -> None:
         super().__init__(message)
@@ -37,31 +37,31 @@ class TransitionRefused(SimpleTaskError):
 
 
 class IllegalTransition(TransitionRefused):
-    """The state machine has no such arrow from the state the row is in."""
+    """The state machine has no such transition from the status of the row."""
 
 
 class StaleTask(TransitionRefused):
-    """Somebody moved the task first: the attempt that wanted to finish no longer holds it."""
+    """Another transition came first: the attempt that wanted to finish no longer holds the task."""
 
 
 class TaskGone(TransitionRefused):
-    """The row was deleted; there is nothing left to move."""
+    """The row was deleted."""
 
 
 class AppendOnly(SimpleTaskError):
-    """The event stream only grows: events are neither changed nor removed."""
+    """Events are append-only: they can be neither changed nor deleted."""
 
 
 class TaskHeld(SimpleTaskError):
-    """The task is on legal hold: it is not deleted until somebody lifts the hold."""
+    """The task is on legal hold: lift the hold before you delete or erase it."""
 
 
 class ProjectedColumn(SimpleTaskError):
-    """A column that only the state machine may write was named in a write."""
+    """A write named a column that only transitions may write."""
 
 
 class RowBusy(SimpleTaskError):
-    """Somebody's transaction holds the row; a worker, which may not wait for it, tries again."""
+    """Another transaction holds the row; a worker does not wait for it and tries again."""
 
 
 class QueueUnavailable(SimpleTaskError):
@@ -73,7 +73,7 @@ class ExecutorMissing(SimpleTaskError):
 
 
 class InvalidSetting(SimpleTaskError):
-    """A setting has a value that cannot be used; ``name`` is where the value was found."""
+    """A setting has an invalid value; ``name`` is the name under which it was found."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(name, value, expected)
@@ -86,8 +86,8 @@ class InvalidSetting(SimpleTaskError):
 
 
 class TimeLimitExceeded(SimpleTaskError):
-    """The body ran longer than ``django_simpletask3_time_limit`` allows; raised inside the body."""
+    """The task function exceeded ``django_simpletask3_time_limit``; raised inside it."""
 
 
 class WaitTimeout(SimpleTaskError):
-    """The task was not finished when the time given to ``wait()`` was over."""
+    """The task was not final within the timeout of ``wait()``."""

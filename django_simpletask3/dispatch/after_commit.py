@@ -1,4 +1,4 @@
-"""What follows a commit: the bell is rung in Redis, then the signals are sent."""
+"""After a commit: update the queue in Redis, then send the signals."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PUSHES = frozenset({QueueEffect.PUSH, QueueEffect.TAKE_OVER})
 
 
 class CommitHook:
-    """What one transaction (or one savepoint of it) has to tell once it is committed.
+    """The queue updates and signals of one transaction, or of one of its savepoints.
 
-    What is asked of the queue is noted with the fact. At the commit the instance may say something
-    else: Django takes the key of a deleted one away, a copy is made by giving it another key, and a
-    savepoint that was rolled back leaves its traces.
+    Messages are built when an event is added. At the commit, the instance may have changed: Django
+    removes the key of a deleted instance, a copy is made by assigning another key, and a savepoint
+    that was rolled back leaves its values.
     """
 
     def __init__(self) -> None:
@@ -41,11 +41,11 @@ class CommitHook:
         self.__qualname__ = type(self).__qualname__
 
     def add_push(self, task: TaskRow, *, takes_over: bool = False) -> None:
-        """Note that ``task`` is to ring; what was to take its message from a holder still does."""
+        """Push a message for ``task``; an earlier request to take over stays in force."""
         try:
             message = TaskMessage.of(task, takes_over=takes_over)
         except Exception:
-            # Recovery looks after the row, and nobody else waits for it.
+            # Recovery examines the row later; the transaction must not fail.
             _logger.exception("message_not_built model=%s pk=%s", task._meta.label, task.pk)
             return
         earlier = self.messages.get(message.id)
@@ -55,7 +55,7 @@ class CommitHook:
         self.cancelled_channels.pop(message.id, None)
 
     def add_event(self, recorded_event: tuple[TaskRow, TaskEvent]) -> None:
-        """Note that a task has had an event, and what that asks of the queue."""
+        """Add a recorded event, with its effect on the queue."""
         self.recorded_events.append(recorded_event)
         task, event = recorded_event
         effect = EVENTS[event.kind].queue
@@ -78,7 +78,7 @@ class CommitHook:
         push_messages(self.messages.values())
 
     def _send_signals(self) -> None:
-        # Most have no receivers, and what they would find current costs some time to make.
+        # Most signals have no receivers, and the context of a receiver takes time to build.
         listened_signals: dict[tuple[type, EventKind], list[Any]] = {}
         for task, event in self.recorded_events:
             signal_key = (type(task), event.kind)
@@ -96,7 +96,7 @@ def _signal_context(task: TaskRow, event: TaskEvent, signal: str) -> AbstractCon
     try:
         name = task_reference(task, event.task_id)
     except Exception:
-        # A router, or a key, that raises: the receivers are told all the same.
+        # A router, or a key, that raises: the receivers are called all the same.
         _logger.exception("task_not_named model=%s", task._meta.label)
         return nullcontext()
     return following_event(name, actor=f"signal {signal}", cause=f"{name} #{event.sequence}")
@@ -108,7 +108,7 @@ def _has_been_pushed(event: TaskEvent) -> bool:
 
 
 def schedule(recorded_events: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
-    """Tell ``facts`` once the transaction on ``using`` is committed; now if it is."""
+    """Send events after the commit of the transaction on ``using``; now if there is none."""
     is_open = transaction.get_connection(using).in_atomic_block
     hook = current_hook(using) if is_open else CommitHook()
     for recorded_event in recorded_events:
@@ -118,10 +118,10 @@ def schedule(recorded_events: Iterable[tuple[TaskRow, TaskEvent]], using: str) -
 
 
 def current_hook(using: str) -> CommitHook:
-    """The announcement of the current transaction on ``using``; it goes out after its commit.
+    """The hook of the current transaction on ``using``, which runs after its commit.
 
-    To be called within an atomic block of ours, the innermost one. What is noted inside a savepoint
-    is forgotten with that savepoint.
+    Call it within the innermost atomic block. A savepoint that is rolled back discards what was
+    added inside it.
     """
     connection = transaction.get_connection(using)
     hook = _scheduled_hook(connection) if _is_nested(connection) else None
@@ -140,8 +140,8 @@ def _scheduled_hook(connection: Any) -> CommitHook | None:
 
 
 def _is_nested(connection: Any) -> bool:
-    # The blocks that a TestCase puts around a test are never committed: what is told within them
-    # must be a callback of its own, or captureOnCommitCallbacks() would not find it.
+    # The blocks that a TestCase puts around a test are never committed: each event within them
+    # needs its own callback, or captureOnCommitCallbacks() would not find it.
     blocks = [block for block in connection.atomic_blocks if not block._from_testcase]
     return len(blocks) > 1
 
@@ -151,7 +151,7 @@ def _savepoints(sids: Iterable[Any]) -> set[Any]:
 
 
 def schedule_push(task: TaskRow, using: str) -> None:
-    """Ring for ``task`` once the transaction on ``using`` is committed; now if there is none."""
+    """Push a message for ``task`` after the commit on ``using``; now without a transaction."""
     if transaction.get_connection(using).in_atomic_block:
         with transaction.atomic(using=using, savepoint=False):
             current_hook(using).add_push(task)

@@ -1,4 +1,4 @@
-"""Bells: the messages in Redis that say which task is to be looked at, rung and withdrawn."""
+"""Push the messages of due tasks to Redis after the commit, and cancel those of finished tasks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: How long Redis is left alone after it failed: one outage must not slow down every save.
+#: Seconds without commands to Redis after it failed: one outage must not slow down every save.
 _PAUSE_SECONDS = 2.0
 _pause: tuple[Queue | None, float] = (None, 0.0)
 
 
 class TaskMessage(NamedTuple):
-    """What rings for one task, as the task was when it was asked for."""
+    """The message of one task, built when the push was requested."""
 
     channel: str
     id: str
@@ -42,7 +42,7 @@ class TaskMessage(NamedTuple):
 
     @classmethod
     def of(cls, task: TaskRow, *, takes_over: bool = False, urgent: bool = False) -> TaskMessage:
-        """The bell of ``task``; with a priority, or ``urgent``, it is the next to be taken."""
+        """Build the message of ``task``; one with a priority, or ``urgent``, goes to the head."""
         return cls(
             channel=task.get_event_channel(),
             id=task.get_task_id(),
@@ -57,10 +57,10 @@ class TaskMessage(NamedTuple):
 
 
 def push(tasks: Iterable[TaskRow], *, take_over: bool = False, urgent: bool = False) -> bool:
-    """Push a message for each PENDING task that is due; False if Redis could not be told.
+    """Push a message for each PENDING task that is due; False if Redis does not answer.
 
-    ``urgent`` ones are the next to be taken, as are tasks with a priority. Never raises. What could
-    not be rung is marked in the database, so that recovery rings it soon.
+    ``urgent`` messages, and those of tasks with a priority, go to the head of the queue. Never
+    raises. A task whose message is not pushed is marked in the database for recovery.
     """
     pending = [task for task in tasks if task.status == Status.PENDING]
     return push_messages(
@@ -69,7 +69,7 @@ def push(tasks: Iterable[TaskRow], *, take_over: bool = False, urgent: bool = Fa
 
 
 def push_messages(messages: Iterable[TaskMessage]) -> bool:
-    """As ``ring``, of bells that were noted before."""
+    """Push messages that were built before, as ``push`` does."""
     due = [message for message in messages if clock.is_past(message.run_after, message.using)]
     try:
         _push_by_channel(due)
@@ -95,7 +95,7 @@ def _push_group(message: TaskMessage) -> tuple[str, bool, bool]:
 
 @contextmanager
 def _available_queue() -> Iterator[Queue]:
-    """The queue, unless it failed a moment ago; QueueUnavailable then, without asking it."""
+    """The queue; raises QueueUnavailable without a command if it failed a moment ago."""
     global _pause
     try:
         queue = get_queue()
@@ -103,7 +103,7 @@ def _available_queue() -> Iterator[Queue]:
         raise QueueUnavailable(str(error)) from error
     paused_queue, until = _pause
     if paused_queue is queue and time.monotonic() < until:
-        raise QueueUnavailable("Redis failed a moment ago and is not asked again yet.")
+        raise QueueUnavailable("Redis failed a moment ago; no command is sent yet.")
     try:
         yield queue
     except QueueUnavailable:
@@ -122,14 +122,14 @@ def _schedule_recheck(messages: Iterable[TaskMessage]) -> None:
         try:
             rows.update(check_at=clock.now(using))
         except DatabaseError as error:
-            # The row keeps the deadline it was born with; recovery comes to it a little later.
+            # The row keeps the deadline of its insert; recovery examines it a little later.
             _logger.warning("recheck_not_scheduled model=%s error=%s", root._meta.label, error)
 
 
 def cancel_messages(channels: Mapping[str, str]) -> None:
-    """Take messages (id: channel) of tasks that must not run any more out of Redis; never raises.
+    """Remove the messages (id: channel) of tasks that must not run from Redis; never raises.
 
-    A message that stays behind costs one pop: its row says that there is nothing to do.
+    A message that remains costs one pop: the worker finds that its row is not PENDING.
     """
     ordered = sorted(channels, key=channels.__getitem__)
     for channel, keys in groupby(ordered, key=channels.__getitem__):

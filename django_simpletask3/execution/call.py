@@ -1,4 +1,4 @@
-"""What a task runs: finding its body, calling it, and telling how it ended."""
+"""Find the task function, call it, and describe its error."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ def _import_executor(model: type[SimpleTask], path: str) -> Any:
 def _accepted_arguments(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
     try:
         names = _parameters(function)
-    except TypeError:  # a callable object of somebody's that has no hash
+    except TypeError:  # a callable object that has no hash
         names = _parameters.__wrapped__(function)
     return {name: value for name, value in offered.items() if names is None or name in names}
 
 
 @lru_cache(maxsize=1000)
 def _parameters(function: Callable[..., Any]) -> frozenset[str] | None:
-    """The names by which ``body`` can be given something; None if it takes any."""
+    """The names of the arguments that ``function`` accepts; None if it accepts any."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What a running body inherits from whoever enqueued its task: who acts, why, and from what."""
+"""Run the task function in the context in which its task was enqueued: actor and data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TASK_ONLY_KEYS = frozenset({"parent", "model", "adopted"})
 
 @contextmanager
 def inherit_context(task: SimpleTask) -> Iterator[None]:
-    """Within the block, the context of the enqueuing is current, and ``task`` is the parent.
+    """Within the block, the context of the enqueue event is current, and ``task`` is the parent.
 
-    It is read from the stream when somebody asks for it.
+    It is read from the stream when it is first needed.
     """
     with lazy_context(_context_loader(task)), set_integration_contexts():
         yield

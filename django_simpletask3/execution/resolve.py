@@ -44,7 +44,7 @@ def resolve_due_tasks(
 
 
 def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
-    """The database and the key of the row that ``message`` names; raises if it names none."""
+    """Parse the database and the key of the row; raises ValueError if the message has none."""
     data = _rebuild_data(model, message) if message.problem == "no_body" else message.data
     if not isinstance(data, dict):
         raise ValueError(f"malformed message: {message.problem or type(data).__name__}")

@@ -23,7 +23,7 @@ _APPEND_ONLY_MESSAGE = (
 
 
 class TaskEventQuerySet(models.QuerySet[Any]):
-    """Events can be read; whoever tries to change or delete them gets AppendOnly."""
+    """A queryset of events; to change or delete them raises AppendOnly."""
 
     def update(self, **kwargs: Any) -> NoReturn:
         raise AppendOnly(_APPEND_ONLY_MESSAGE.format("updated"))

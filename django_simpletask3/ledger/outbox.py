@@ -1,4 +1,4 @@
-"""What must still be told to a durable subscriber: one row per event and subscriber."""
+"""The outbox of durable subscribers: one row per event and subscription."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Delivery(models.Model):
-    """An event that a subscriber has not yet dealt with; the row goes when it has.
+    """An event that a subscriber has not handled yet; the row is deleted when it has.
 
-    ``due_time`` is when somebody may (or may again) deliver it: while one does, when his claim
-    ends. It is NULL once the delivery is dead. By the database's clock.
+    ``due_time`` is the time of the next try; while a process delivers it, the end of its claim. It
+    is NULL once the delivery is dead. By the database's clock.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -31,7 +31,7 @@ class Delivery(models.Model):
     sequence = models.PositiveIntegerField(_("No."))
     kind = KindField(_("event"), max_length=32)
     event_time = models.DateTimeField(_("time"))
-    # The search for what is due; dead ones are not found by it.
+    # For the search for due deliveries; dead ones are NULL.
     due_time = models.DateTimeField(_("next try"), null=True, db_index=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     worker = models.CharField(_("worker"), max_length=255, blank=True)
@@ -40,7 +40,7 @@ class Delivery(models.Model):
     class Meta:
         app_label = "django_simpletask3"
         default_permissions = ("view", "change", "delete")
-        # Each event once, and the index by which the first of a task's line is known.
+        # Each event once; also the index that finds the first delivery of a task.
         unique_together = (("subscription", "model", "task_key", "sequence"),)
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
@@ -50,12 +50,12 @@ class Delivery(models.Model):
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was tried in vain too often; somebody must retry() or delete it."""
+        """Whether all tries failed; an operator has to retry() or delete it."""
         return self.due_time is None
 
 
 def write_deliveries(task_events: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
-    """Write the deliveries of new events, in their transaction; none if nobody has subscribed."""
+    """Write the deliveries of new events, in their transaction; none without subscribers."""
     subscribers = registered_subscribers().values()
     if not subscribers:
         return

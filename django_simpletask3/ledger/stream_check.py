@@ -41,9 +41,9 @@ _OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
 
 
 class StreamChecker:
-    """Hears the events of one task in order, then compares the row; remembers no event.
+    """Check the events of one task in order, then compare the row; keeps no events.
 
-    ``suspicions`` is what does not fit; ``projection`` is what the events say of the row.
+    ``discrepancies`` lists what does not fit; ``projection`` is the fold of the events.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class StreamChecker:
 
     @property
     def is_intact(self) -> bool:
-        """Whether what does not fit is the row only: then the events can tell what it must say."""
+        """Whether only the row does not fit, so that it can be repaired from the events."""
         return all(
             discrepancy.problem in (DiscrepancyKind.ROW, DiscrepancyKind.ORPHAN)
             for discrepancy in self.discrepancies
@@ -175,7 +175,7 @@ class StreamChecker:
         differences = self.projection.differences(row_projection)
         sequence = self.projection.sequence
         if row_projection.sequence == sequence and "digest" in differences:
-            # Somebody has sealed the last event anew.
+            # The digest of the last event was computed anew.
             detail = "the row knows another digest of the last event"
             self._add_at(sequence, DiscrepancyKind.TAIL, detail)
         if self._is_inconsistent:

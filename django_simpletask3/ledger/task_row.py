@@ -70,18 +70,18 @@ class TaskRow(models.Model):
     error_data = JSONTextField(_("error"), null=True, editable=False)
     result_time = models.DateTimeField(_("result time"), null=True, editable=False)
 
-    # Operational: bookkeeping, not replayed.
+    # Operational: not part of the projection.
     add_time = AutoCreatedField(_("add time"))
     mod_time = AutoLastModifiedField(_("modify time"))
     run_after = models.DateTimeField(_("run after"), null=True, blank=True)
     priority = models.SmallIntegerField(_("priority"), default=0)
     worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
-    # Which task's body enqueued this one, as lineage.py writes it. Indexed, for there is no other
-    # way from a task to those that it enqueued: their events stand in tables of other models.
+    # The task that enqueued this one, as lineage.py writes it. Indexed, because there is no other
+    # way from a task to those that it enqueued: their events are in tables of other models.
     parent = models.CharField(_("parent"), max_length=255, null=True, editable=False, db_index=True)
-    # When somebody must act: a running task's lease ends, a waiting one is due or its bell in
-    # doubt. NULL once the task is final, so this one index serves every search of recovery. A row
-    # that was inserted past save() is looked at soon.
+    # When recovery examines the row: the lease of a running task ends, a waiting task is due or
+    # its message may be lost. NULL once the task is final, so this one index serves every search of
+    # recovery. A row that was inserted without save() is examined soon.
     check_at = models.DateTimeField(
         _("checked again at"), default=timezone.now, null=True, editable=False, db_index=True
     )

@@ -1,4 +1,4 @@
-"""What is left of tasks that were pruned: that they were there, when and why they went."""
+"""Tombstones: the record of what was pruned or erased, when, why and by whom."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .fields import JSONTextField
 
 _MAX_LENGTH = 255
 _being_pruned: ContextVar[tuple[str, frozenset[Any]]] = ContextVar(
-    "django_simpletask3_graves", default=("", frozenset())
+    "django_simpletask3_being_pruned", default=("", frozenset())
 )
 
 
 class Tombstone(models.Model):
     """One batch of tasks, streams or payloads that were deleted on purpose, in this database.
 
-    While a tombstone is open, and only for the transaction that put it up, the triggers of
-    append-only tables let events be deleted. It is closed in that same transaction, so nobody else
-    ever sees an open one. ``digest`` is over what is gone.
+    While a tombstone is open, and only for the transaction that inserted it, the triggers of
+    append-only tables let events be deleted. It is closed in that same transaction, so no other
+    transaction ever sees an open one. ``digest`` covers what was deleted.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -54,7 +54,7 @@ class Tombstone(models.Model):
         return f"{self.model} {self.scope} {self.time:%Y-%m-%d %H:%M:%S}"
 
     def summarize(self, digests: Mapping[Any, str], *, events: int, **extra: Any) -> None:
-        """Note what is gone: the digest that each task's last event had, and how many events."""
+        """Record what is deleted: the last digest of each task, and the number of events."""
         lines = [f"{pk} {digest}" for pk, digest in sorted(digests.items(), key=_by_text)]
         self.tasks, self.events = len(digests), events
         self.digest = digest_of("\n".join(lines))
@@ -66,9 +66,9 @@ class Tombstone(models.Model):
 def open_tombstone(
     using: str, model: str, scope: str, reason: str, policy: str = ""
 ) -> Iterator[Tombstone]:
-    """A tombstone in the transaction that is open: within the block, events may be deleted.
+    """Open a tombstone in the current transaction: within the block, events may be deleted.
 
-    The block inscribes it; it is closed when the block ends. Whoever acts is the actor.
+    The block calls ``summarize``; the tombstone is closed when the block ends.
     """
     data: Any = {"policy": policy} if policy else {}
     tombstone = Tombstone(
@@ -95,7 +95,7 @@ def deleting_with_streams(table: str, pks: Iterable[Any]) -> Iterator[None]:
 
 
 def is_being_pruned(table: str, pk: Any) -> bool:
-    """Whether that row goes with its stream, so that no event can tell of it."""
+    """Whether the row is deleted with its stream, so that no event can record it."""
     pruned_table, pruned_pks = _being_pruned.get()
     return pruned_table == table and pk in pruned_pks
 
@@ -105,7 +105,7 @@ def _by_text(item: tuple[Any, str]) -> str:
 
 
 class PruneTarget(StrEnum):
-    """What goes when its time has come; the words are stored."""
+    """What a rule of retention deletes; the values are stored."""
 
     TASK = "task"  # the row and its stream
     PAYLOAD = "payload"  # results and errors; row and stream stay

@@ -33,8 +33,8 @@ def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[S
 
     Results are read when they are asked for.
 
-    A proxy shares its table with others: the stream tells what was saved, at the last birth. What
-    is no longer there as that model (a child row was deleted) is an instance of ``root``.
+    A proxy shares its table with others: the last ``enqueue`` event has the model that was saved. A
+    row that no longer exists as that model (a child row was deleted) is an instance of ``root``.
     """
     pks = list(pks)
     by_model: dict[type[SimpleTask], list[Any]] = {}

@@ -58,22 +58,22 @@ class TaskQuerySet(models.QuerySet[T]):
         return self.pending().filter(Q(run_after=None) | Q(run_after__lte=now))
 
     def lost(self) -> TaskQuerySet[T]:
-        """Tasks for which somebody should have acted by now: recovery looks after them.
+        """Tasks that recovery has to examine.
 
-        Running ones whose lease has ended, and waiting ones whose bell was rung long ago or never.
+        RUNNING tasks whose lease has ended, and PENDING tasks whose message may be lost.
         """
         return self.filter(status__in=RECOVERABLE, check_at__lte=clock.now(self.db))
 
     def enqueue(self, **columns: Any) -> T:
-        """Save a new task with these columns, and so queue it."""
+        """Save a new task with these columns, which queues it."""
         return self.create(**columns)
 
     def bulk_enqueue(
         self, tasks: Iterable[T | Mapping[str, Any]], batch_size: int | None = None
     ) -> list[T]:
-        """Queue many tasks, given as unsaved instances or as dicts of columns.
+        """Enqueue many tasks, given as unsaved instances or as dicts of columns.
 
-        Rows and events are written, and the bell is rung, in batches; all in one transaction.
+        Writes rows and events in batches, in one transaction, and pushes the messages after it.
         """
         instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
         return self.bulk_create(instances, batch_size=batch_size)
@@ -83,8 +83,8 @@ class TaskQuerySet(models.QuerySet[T]):
     ) -> list[T]:
         """As Django's, with the ``enqueue`` events in the same transaction.
 
-        Raises ValueError for ignore_conflicts and update_conflicts: nobody could say which of the
-        rows began to live.
+        Raises ValueError for ignore_conflicts and update_conflicts: the database does not report
+        which rows it inserted.
         """
         if unsupported := [name for name in _UPSERTS if options.get(name)]:
             raise ValueError(
@@ -111,26 +111,26 @@ class TaskQuerySet(models.QuerySet[T]):
         if has_keys or features.can_return_rows_from_bulk_insert:
             create(tasks, batch_size=batch_size)
             return
-        # This database does not tell the keys it gives to many rows at once; the events need them.
+        # This database does not return the keys of a bulk insert, and the events need them.
         for task in tasks:
             models.Model.save(task, force_insert=True, using=self.db)
 
     def hold(self, reason: str = "") -> int:
-        """Put a legal hold on each of these tasks; their number."""
+        """Put a legal hold on each of these tasks; returns how many."""
         return self._apply_to_each(EventKind.HOLD, reason)
 
     hold.alters_data = True  # type: ignore[attr-defined]
 
     def lift(self, reason: str = "") -> int:
-        """Take the legal hold off each of these tasks; their number."""
+        """Lift the legal hold of each of these tasks; returns how many."""
         return self._apply_to_each(EventKind.LIFT, reason)
 
     lift.alters_data = True  # type: ignore[attr-defined]
 
     def erase(self, reason: str = "") -> int:
-        """Erase the payloads of these tasks, as ``task.erase()``; of how many.
+        """Erase the payload of these tasks, as ``task.erase()`` does; returns of how many.
 
-        In batches, each in a transaction. Tasks that are on hold are left alone. Raises
+        Works in batches, each in a transaction. Skips tasks on legal hold. Raises
         IllegalTransition at a task that is not finished.
         """
         return sum(erasure.erase(tasks, reason) for tasks in self._batches())
@@ -162,16 +162,15 @@ class TaskQuerySet(models.QuerySet[T]):
     update.alters_data = True  # type: ignore[attr-defined]
 
     def update_managed(self, **columns: Any) -> int:
-        """Update bookkeeping that users do not write; for this package itself."""
+        """Update managed columns; for this package itself."""
         return super().update(**columns)
 
     update_managed.alters_data = True  # type: ignore[attr-defined]
 
     def update_managed_skip_locked(self, **columns: Any) -> int:
-        """Like ``update_managed``, but of the rows only that nobody is moving at this moment.
+        """Like ``update_managed``, but skip rows that another transaction has locked.
 
-        They are locked in the order of their keys, as by everybody; what somebody holds already is
-        left out, not waited for.
+        Rows are locked in the order of their keys, as everywhere in this package.
         """
         features = connections[self.db].features
         if not features.has_select_for_update:
@@ -208,7 +207,7 @@ class TaskQuerySet(models.QuerySet[T]):
 
 
 def _next_check_expression(run_after: Any) -> models.Case:
-    """When recovery looks after a task that was postponed: when it is due; waiting ones only."""
+    """The ``check_at`` of PENDING tasks after a change of ``run_after``: when they are due."""
     now = timezone.now()
     if hasattr(run_after, "resolve_expression"):
         due: Any = Coalesce(run_after, now)
@@ -219,5 +218,5 @@ def _next_check_expression(run_after: Any) -> models.Case:
 
 
 def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
-    """All tasks in the table of ``model``, past managers that may hide some."""
+    """All tasks in the table of ``model``, without managers that may hide some."""
     return TaskQuerySet(table_model(model), using=using)

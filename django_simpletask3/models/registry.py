@@ -69,10 +69,7 @@ def models_by_database(
 
 
 def unreachable_databases(selection: Iterable[type[SimpleTask]] | None = None) -> dict[str, str]:
-    """The databases of which it could not be told whether they hold such tasks, with their errors.
-
-    As ``tables(chosen)`` has found last; it has left them out.
-    """
+    """The errors of databases that did not answer when their task tables were last listed."""
     names = {root._meta.db_table for root in table_models(selection)}
     errors = list(_unreachable.items())
     return {alias: error for (alias, table), error in errors if table in names}
@@ -85,7 +82,7 @@ def _may_hold(model: type[SimpleTask], alias: str) -> bool:
     try:
         has_table = _has_table(alias, table, int(time.monotonic() / _CACHE_SECONDS))
     except Error as error:
-        # Asked again at the next pass: an answer is remembered, a failure is not.
+        # Queried again at the next run: an answer is cached, a failure is not.
         _logger.warning("database_unreachable database=%s error=%s", alias, error)
         _unreachable[alias, table] = str(error) or type(error).__name__
         return False

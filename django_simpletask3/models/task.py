@@ -40,10 +40,10 @@ __all__ = [
 
 
 class SimpleTask(TaskRow):
-    """A task is a row: saving a new one queues it, a worker runs its ``do_task()``.
+    """A task is a row: saving a new row queues it, and a worker runs its ``do_task()``.
 
-    What the body returned stands in ``result_data``, what it raised in ``error_data``; everything
-    that happened to the task, in order, in ``events``.
+    ``result_data`` has what ``do_task()`` returned, ``error_data`` what it raised, and ``events``
+    everything that happened to the task, in order.
     """
 
     if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class SimpleTask(TaskRow):
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
-        """As Django's; when the task will run is remembered, so that ``save()`` sees a change."""
+        """As Django's; remembers ``run_after`` and ``priority``, for ``save()`` to compare."""
         if options or not may_skip_init(cls):
             task = super().from_db(db, field_names, values, **options)
         else:
@@ -89,13 +89,13 @@ class SimpleTask(TaskRow):
         transition.remember_schedule(self, transition.SCHEDULE if fields is None else fields)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert a new task and queue it; of a task that exists, write its own columns only.
+        """Insert a new task and queue it; of an existing task, write only the user's columns.
 
-        A new row and its ``enqueue`` event are one transaction; the queue is told after the
+        A new row and its ``enqueue`` event are one transaction; the message is pushed after the
         outermost commit on the same database. Saving a PENDING task again makes sure that it is
         queued; ``run_after`` and ``priority`` are written if they were changed here. Raises
-        ProjectedColumn if ``update_fields`` names a column of the state machine, and ValueError if
-        the router would look for the new row elsewhere than in ``using``.
+        ProjectedColumn if ``update_fields`` names a projected column, and ValueError if the router
+        would look for the new row in another database than ``using``.
         """
         names = ("force_insert", "force_update", "using", "update_fields")
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -118,7 +118,7 @@ class SimpleTask(TaskRow):
         transition.remember_schedule(self, arguments["update_fields"])
         if self.status == Status.PENDING:
             if self.run_after is not None and "run_after" in arguments["update_fields"]:
-                # Else recovery looks for the bell when the task was due before
+                # Else recovery checks for the message when the task was due before
                 # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
                 check_at = transition.next_check_time(self.run_after, clock.now(using))
                 rows_of(type(self), using).pending().filter(pk=self.pk).update_managed(
@@ -156,31 +156,31 @@ class SimpleTask(TaskRow):
         return {*loaded, "mod_time", *transition.changed_schedule_fields(self)}
 
     def reset(self, reason: str = "", *, run_after: Any = None) -> None:
-        """Let the task run again, whatever it is doing; the erased result is kept in the event.
+        """Make the task PENDING again, in any status; its result is kept in the event.
 
-        A run that is going on is superseded: its result will be refused.
+        A running attempt is superseded: its result will be refused.
         """
         values = {"run_after": run_after}
         writer.apply(self, EventKind.RESET, reason=reason, values=values)
 
     def cancel(self, reason: str = "") -> None:
-        """Call the task off. Raises IllegalTransition if it is finished.
+        """Cancel the task. Raises IllegalTransition if it is finished.
 
-        A running body is told by ``should_stop``, and its result will be refused.
+        A running task function sees ``should_stop``, and its result will be refused.
         """
         writer.apply(self, EventKind.CANCEL, reason=reason)
         self.stop_flag().set()
 
     def note(self, reason: str = "", **data: Any) -> TaskEvent:
-        """Append a ``note`` to the stream: progress, a checkpoint, an annotation.
+        """Append a ``note`` event to the stream, such as progress or a remark; returns it.
 
-        ``progress=0.3`` in ``data``, a share from 0 to 1, moves the progress bar in the admin.
+        ``progress=0.3`` in ``data``, a fraction from 0 to 1, moves the progress bar in the admin.
         """
         worker = self.worker if self.status == Status.RUNNING else ""
         return writer.apply(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
 
     def state_at(self, moment: datetime) -> Projection:
-        """What the row said at ``moment``, but for results: the fold of the events until then."""
+        """The projected columns at ``moment``, without results: the fold of earlier events."""
         stream = events_of(type(self), write_database(self)).filter(task=self.pk)
         return fold(takewhile(lambda event: event.event_time <= moment, stream))
 
@@ -189,19 +189,19 @@ class SimpleTask(TaskRow):
         return writer.apply(self, EventKind.HOLD, reason=reason)
 
     def lift(self, reason: str = "") -> TaskEvent:
-        """Take the legal hold off."""
+        """Lift the legal hold."""
         return writer.apply(self, EventKind.LIFT, reason=reason)
 
     @property
     def is_held(self) -> bool:
-        """Whether a legal hold is on the task. One query."""
+        """Whether the task is on legal hold. One query."""
         return bool(pks_on_hold(table_model(type(self)), write_database(self), [self.pk]))
 
     def erase(self, reason: str = "") -> bool:
-        """Erase what the body returned or raised, from the row and from the events.
+        """Erase result, error and other payload from the row and from the events.
 
-        Digests stay, so that the chain holds, and an ``erase`` event says who and why. Returns
-        whether there was something to erase. Raises IllegalTransition unless the task is finished,
+        The digest chain stays valid, and an ``erase`` event records actor and reason. Returns
+        whether there was anything to erase. Raises IllegalTransition unless the task is finished,
         and TaskHeld if it is on hold.
         """
         reject_held(table_model(type(self)), write_database(self), self)
@@ -210,8 +210,8 @@ class SimpleTask(TaskRow):
     def wait(self, timeout: float | None = None) -> Self:
         """Wait until the task is final and return it, refreshed.
 
-        Raises WaitTimeout after ``timeout`` seconds; None waits for ever. Waiting inside a
-        transaction that hides the worker's commits is waiting in vain.
+        Raises WaitTimeout after ``timeout`` seconds; None waits forever. Do not call it inside a
+        transaction that hides the commits of workers.
         """
         waiting.wait_until_final(self, timeout)
         return self
@@ -227,14 +227,14 @@ def _create_event_model(sender: type[models.Model], **_: Any) -> None:
 
 
 def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
-    # Of a multi-table task the root's row is the task; Django deletes it in any case.
+    # The root row of a multi-table task is the task; Django deletes it in any case.
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is table_model(sender):
         if is_being_pruned(sender._meta.db_table, instance.pk):
             return
         reject_held(table_model(sender), using, instance)
         try:
-            # No savepoint: what is told in one is told apart from the rest of the transaction, and
-            # Redis would be asked once per row (test_a_thousand_deleted_tasks_cost_a_few_calls).
+            # No savepoint: each savepoint has its own commit hook, which would send a command to
+            # Redis for each row (test_a_thousand_deleted_tasks_cost_a_few_calls).
             writer.apply(instance, EventKind.DELETE, using=using, savepoint=False)
         except TaskGone:
             return
