@@ -17,6 +17,7 @@ from django_simpletask3.states import AUDIT_ONLY, TRANSITIONS, EventKind, Status
 from django_simpletask3.worker.maintenance import jobs
 from tests.docs.pages import DOCS, README, README_ZH, Page, reference, words
 from tests.project.sources import PACKAGE, ROOT
+from tests.project.test_layering import RANKS
 from tests.testapp.models import Invoice
 
 COMMAND = "django-simpletask3-server"
@@ -216,6 +217,24 @@ def test_every_module_says_where_it_belongs() -> None:
     folders = {f"{path.parent.name}/" for path in (ROOT / PACKAGE).glob("*/__init__.py")}
 
     assert names | folders <= set(words(MODULES.text))
+
+
+def test_the_ranks_are_those_of_the_imports() -> None:
+    documented: list[set[str]] = []
+    for rank, name, _ in (row for row in MODULES.rows if len(row) == 3 and words(row[1])):
+        if rank:
+            documented.append(set())
+        documented[-1].add(words(name)[0].strip("/"))
+
+    assert documented[::-1] == RANKS
+
+
+def test_the_modules_on_the_way_of_a_task_exist() -> None:
+    paths = {word for word in words(MODULES.text) if re.fullmatch(r"[a-z]+/[a-z_/]+", word)}
+
+    for path in paths:
+        module = ROOT / (path if path.startswith("tests/") else f"{PACKAGE}/{path}")
+        assert module.is_dir() or module.with_suffix(".py").exists(), path
 
 
 def test_the_stream_of_a_task_is_called_as_documented() -> None:
