@@ -1,4 +1,4 @@
-"""Where a task comes from and leads to: its parent, its children, its queue, its worker."""
+"""Links from a task to its parent, its children, its queue and its worker."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 from django.apps import apps
 from django.db import router
-from django.db.models import CharField
-from django.db.models.functions import Cast
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -22,7 +20,7 @@ from ..monitoring import problems
 from ..monitoring.scope import QueryScope
 from .html import badges
 from .html.values import escape_invisible
-from .viewer import Viewer, viewer_of
+from .viewer import KEY_AS_TEXT, Viewer, parse_key, viewer_of
 
 #: Children that are shown, of each table.
 MAX_CHILDREN = 20
@@ -31,7 +29,7 @@ _Line = tuple[SafeString | str, SafeString | str]
 
 
 def parent(task: Any) -> SafeString | str:
-    """A link to the task whose body enqueued ``task``; empty if none did."""
+    """A link to the task whose function enqueued ``task``; empty if none did."""
     name = task.parent or ""
     model_and_database, _, key = name.partition(":")
     label, _, alias = model_and_database.partition("@")
@@ -46,10 +44,10 @@ def parent(task: Any) -> SafeString | str:
 
 
 def children(task: Any) -> SafeString | str:
-    """Links to the tasks that the body of ``task`` enqueued, the first of each table.
+    """Links to the tasks that ``task`` enqueued and the user may view, the first of each table.
 
-    Those that the user may view. One statement per database, by the index of ``parent``; one that
-    does not answer is named.
+    One statement per database, by the index of ``parent``. A database that does not answer is
+    listed with its error.
     """
     viewer = viewer_of(task)
     if viewer is None:
@@ -68,40 +66,35 @@ def children(task: Any) -> SafeString | str:
 
 
 def queue(site: Any, task: Any) -> SafeString | str:
-    """A link to the row of the task's queue on the dashboard: of the model it was saved as."""
+    """A link to the task's queue on the dashboard, by the model that the task was saved as."""
     root, using = table_model(type(task)), write_database(task)
     model = saved_models(root, using, [task.pk])[task.pk]
     return _dashboard_link(site, task, f"queue-{model._meta.label}", model.get_event_channel())
 
 
 def worker(site: Any, task: Any) -> SafeString | str:
-    """A link to the row of the task's worker on the dashboard; empty if it has none."""
+    """A link to the task's worker on the dashboard; empty without a worker."""
     return _dashboard_link(site, task, f"worker-{task.worker}", task.worker) if task.worker else ""
 
 
 def _child_lines(
     scope: QueryScope, viewer: Viewer, name: str, using: str, roots: list[type[SimpleTask]]
 ) -> list[_Line]:
-    key = Cast("pk", CharField(max_length=255))
     queries = {
         root: scope.restrict(rows_of(root, using), root, using)
         .filter(parent=name)
         .order_by("pk")
-        .values_list(key, "status")
+        .values_list(KEY_AS_TEXT, "status")
         for root in roots
     }
     lines: list[_Line] = []
     for root, rows in first_rows(using, queries, MAX_CHILDREN + 1).items():
         for text, status in rows[:MAX_CHILDREN]:
-            pk = str(_pk_field(root).to_python(text))
+            pk = parse_key(root, text)
             lines.append((viewer.link(root, using, pk), badges.status(status)))
         if len(rows) > MAX_CHILDREN:
             lines.append(("…", ""))
     return lines
-
-
-def _pk_field(root: type[SimpleTask]) -> Any:
-    return root._meta.pk
 
 
 def _dashboard_link(site: Any, task: Any, anchor: str, text: str) -> SafeString | str:

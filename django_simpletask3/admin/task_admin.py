@@ -19,9 +19,10 @@ from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import TaskHeld
 
 from ..ledger.projection import PROJECTED
-from ..models import permissions
 from ..models.task import SimpleTask
+from ..states import Status
 from . import changelist, delete_protection, related_links
+from .action_permissions import ActionPermissionsMixin
 from .actions.actions import ADMIN_ACTIONS, reject_forbidden_action
 from .changelist import TaskChangeList, TaskPaginator
 from .html import badges, times, values
@@ -48,7 +49,8 @@ _READ_ONLY = (
     "added_at",
     "started_at",
     "done_at",
-    "leased_until",
+    "held_until",
+    "checked_again_at",
     "result_view",
     "error_view",
     "worker_link",
@@ -58,19 +60,20 @@ _READ_ONLY = (
 )
 
 
-# By status lists are filtered: in a table of which most have one status, sorting by it sorts all.
+# Most rows of a table have the same status: sorting by it would sort the whole table.
 _UNSORTABLE = frozenset({"attempt", "worker_label", "add_time", "status_badge"})
 
 
-class SimpleTaskAdmin(_ModelAdmin):
-    """Lists tasks with what became of them; a task's page ends with its timeline.
+class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
+    """The list of tasks, and a page for each task that ends with its timeline.
 
-    Own columns can be edited, what the state machine writes cannot. Subclass it and extend what
-    stands here: ``list_display = (*SimpleTaskAdmin.list_display, "amount")``. Own ``fieldsets`` can
-    name ``SimpleTaskAdmin.task_fieldset`` and ``SimpleTaskAdmin.schedule_fieldset``.
+    Columns of your own can be edited; those that the state machine writes cannot. Subclass it and
+    extend its attributes: ``list_display = (*SimpleTaskAdmin.list_display, "amount")``. Your
+    ``fieldsets`` can include ``SimpleTaskAdmin.task_fieldset`` and
+    ``SimpleTaskAdmin.schedule_fieldset``.
     """
 
-    #: How the task stands and what came of it; all of it is read-only.
+    #: Status, times, links, result and error of the task; all read-only.
     task_fieldset: ClassVar[tuple[Any, Any]] = (
         _("Task"),
         {
@@ -78,7 +81,7 @@ class SimpleTaskAdmin(_ModelAdmin):
                 ("status_badge", "attempt"),
                 ("added_at", "waiting_time"),
                 ("started_at", "done_at", "run_duration"),
-                ("worker_link", "leased_until"),
+                ("worker_link", "held_until", "checked_again_at"),
                 ("queue_link", "parent_link"),
                 "children_links",
                 "result_view",
@@ -86,7 +89,7 @@ class SimpleTaskAdmin(_ModelAdmin):
             )
         },
     )
-    #: When the task may run, and before which others.
+    #: When the task may run, and its priority.
     schedule_fieldset: ClassVar[tuple[Any, Any]] = (
         _("Schedule"),
         {"fields": (("run_after", "priority"),)},
@@ -103,52 +106,19 @@ class SimpleTaskAdmin(_ModelAdmin):
         "worker_label",
         "add_time",
     )
-    # By choices and by an index: others would look at every row.
+    # Filters by choices and by an index; others would read every row.
     list_filter = ("status", "done_time")
     date_hierarchy = "done_time"
     change_list_template = "admin/django_simpletask3/change_list.html"
     paginator = TaskPaginator
-    # Counting all rows again would be for a number nobody needs; the table may be a large one.
+    # The table may be large; do not count all its rows for a total that is rarely needed.
     show_full_result_count = False
     actions = ADMIN_ACTIONS
 
     class Media:
         css = {"all": ("django_simpletask3/admin.css",)}
 
-    # Permissions
-
-    # Each is asked for the model, to offer the action, and then for every task that was selected: a
-    # subclass may refuse some of them.
-
-    def has_django_simpletask3_execute_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.EXECUTE, self.model, obj)
-
-    def has_django_simpletask3_execute_here_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.EXECUTE_HERE, self.model, obj)
-
-    def has_django_simpletask3_reset_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.RESET, self.model, obj)
-
-    def has_django_simpletask3_retry_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.RETRY, self.model, obj)
-
-    def has_django_simpletask3_cancel_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.CANCEL, self.model, obj)
-
-    def has_django_simpletask3_hold_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.HOLD, self.model, obj)
-
-    def has_django_simpletask3_export_permission(self, request: Any, obj: Any = None) -> bool:
-        """Whether the user of ``request`` may do that to ``obj``, or to tasks of this model."""
-        return permissions.may(request.user, permissions.EXPORT, self.model, obj)
-
-    # Who acts: every event that a page makes names its user.
+    # Views: each records its user as the actor of the events that it causes.
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
         reject_forbidden_action(self, request)
@@ -173,17 +143,17 @@ class SimpleTaskAdmin(_ModelAdmin):
                 return self._redirect_with_error(request, error)
 
     def _redirect_with_error(self, request: Any, error: TaskHeld) -> HttpResponseRedirect:
-        # Somebody put the hold on after Django had asked what protects the tasks.
+        # The hold was added after Django had checked which tasks are protected.
         self.message_user(request, values.escape_invisible(str(error)), messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
     def get_deleted_objects(self, objs: Any, request: Any) -> Any:
-        """As Django's; tasks on legal hold are protected, and say so."""
+        """Like Django's, but tasks on legal hold are protected, each with a message."""
         to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         return to_delete, counts, perms_needed, [*protected, *delete_protection.hold_messages(objs)]
 
     def get_urls(self) -> Any:
-        """As Django's, and where a task's page asks what is new."""
+        """Like Django's, with the address that a task's page polls."""
         meta = self.opts
         timeline = path(
             "<path:object_id>/timeline/",
@@ -193,19 +163,19 @@ class SimpleTaskAdmin(_ModelAdmin):
         return [timeline, *super().get_urls()]
 
     def timeline_view(self, request: Any, object_id: str) -> Any:
-        """The task as it stands, as JSON, for its page; who may view the task may ask."""
+        """Return the current state of the task as JSON, to users who may view it."""
         return live.task_response(self, request, unquote(object_id))
 
     # The list
 
     def response_action(self, request: Any, queryset: Any, *args: Any, **kwargs: Any) -> Any:
-        """As Django's; "select all" means as many as the list says that there are, and no more."""
+        """Like Django's, but "select all" selects at most ``changelist.MAX_LISTED`` tasks."""
         if request.POST.get("select_across", "0") != "0":
             pks = list(queryset.values_list("pk", flat=True)[: changelist.MAX_LISTED + 1])
             if len(pks) > changelist.MAX_LISTED:
                 queryset = queryset.filter(pk__in=pks[:-1])
         is_deletion = "delete_selected" in request.POST.getlist("action")
-        # Django logs what it will delete before it does. Ours have transactions of their own.
+        # Django writes its log entries before it deletes. Our actions use their own transactions.
         log_transaction = transaction.atomic(using=router.db_for_write(LogEntry))
         try:
             with log_transaction if is_deletion else nullcontext():
@@ -217,13 +187,13 @@ class SimpleTaskAdmin(_ModelAdmin):
         return TaskChangeList
 
     def get_sortable_by(self, request: Any) -> Any:
-        """What the list shows, but for columns of ours by which no index sorts."""
+        """The listed columns, without those of this package that have no index."""
         return [name for name in super().get_sortable_by(request) if name not in _UNSORTABLE]
 
     def get_ordering(self, request: Any) -> Any:
-        """Newest first, where neither the admin nor the model says otherwise.
+        """Newest first, unless the admin or the model defines an ordering.
 
-        Nothing for keys that are not counted: the list, which knows how long it is, decides.
+        Empty if keys are not sequential: TaskChangeList, which knows its length, decides.
         """
         ordering = super().get_ordering(request) or self.opts.ordering
         is_sequential = isinstance(self.opts.pk, models.AutoField | models.ForeignKey)
@@ -232,14 +202,14 @@ class SimpleTaskAdmin(_ModelAdmin):
     # The form
 
     def get_object(self, request: Any, object_id: str, from_field: str | None = None) -> Any:
-        """As Django's; the task knows for whom it is shown."""
+        """Like Django's, with the viewer attached to the task."""
         task = super().get_object(request, object_id, from_field)
         if task is not None:
             attach_viewer(task, Viewer(self.admin_site, request))
         return task
 
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
-        # Another key would be another task.
+        # Changing the key would create another task.
         pk = self.opts.pk
         is_user_chosen = (
             pk.editable and not isinstance(pk, models.AutoField) and pk.remote_field is None
@@ -248,7 +218,7 @@ class SimpleTaskAdmin(_ModelAdmin):
         return (*super().get_readonly_fields(request, obj), *_READ_ONLY, *key)
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        """As Django's; but the two halves of a moment have names that a screen reader says."""
+        """Like Django's, with labels for screen readers on the date and time of ``run_after``."""
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "run_after" and hasattr(getattr(field, "widget", None), "widgets"):
             for half, name in zip(field.widget.widgets, (_("date"), _("time")), strict=True):
@@ -256,7 +226,7 @@ class SimpleTaskAdmin(_ModelAdmin):
         return field
 
     def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
-        """The own columns, when to run, and what came of it; unless the admin has its own sets."""
+        """The model's columns, the schedule and the task, unless the admin sets ``fieldsets``."""
         if self.fieldsets or self.fields:
             return super().get_fieldsets(request, obj)
         package_fields = {*_READ_ONLY, *flatten_fieldsets([self.schedule_fieldset])}
@@ -278,7 +248,7 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     @admin.display(description=_("task"), ordering="pk")
     def task_label(self, task: Any) -> str:
-        """The task's own words for itself; its key where it has none."""
+        """``str(task)`` if the model defines ``__str__``, else the key."""
         model: Any = type(task)
         has_default_str = model.__str__ is SimpleTask.__str__
         return values.escape_invisible(str(task.pk if has_default_str else task))
@@ -289,12 +259,12 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     @admin.display(description=_("duration"))
     def run_duration(self, task: Any) -> str:
-        """How long the last run took, or the running one has been going on."""
+        """The duration of the current or last run."""
         return times.run_duration(task) or self._empty_value
 
     @admin.display(description=_("waiting time"))
     def waiting_time(self, task: Any) -> str:
-        """How long the task waited for its first run, or waits now, since it could have run."""
+        """How long the task has waited for its first run since it was due."""
         return times.waiting_duration(task) or self._empty_value
 
     @admin.display(description=_("worker"))
@@ -313,9 +283,15 @@ class SimpleTaskAdmin(_ModelAdmin):
     def done_at(self, task: Any) -> SafeString | str:
         return self._format_instant(task, task.done_time)
 
+    @admin.display(description=_("held until"))
+    def held_until(self, task: Any) -> SafeString | str:
+        """When the lease of a running task ends; empty, and hidden, in any other status."""
+        return self._check_time(task, Status.RUNNING)
+
     @admin.display(description=_("checked again at"))
-    def leased_until(self, task: Any) -> SafeString | str:
-        return self._format_instant(task, task.check_at)
+    def checked_again_at(self, task: Any) -> SafeString | str:
+        """When recovery next examines a waiting task; empty, and hidden, in any other status."""
+        return self._check_time(task, Status.PENDING)
 
     @admin.display(description=_("worker"))
     def worker_link(self, task: Any) -> SafeString | str:
@@ -327,12 +303,12 @@ class SimpleTaskAdmin(_ModelAdmin):
 
     @admin.display(description=_("parent"))
     def parent_link(self, task: Any) -> SafeString | str:
-        """The task whose body enqueued this one."""
+        """The task whose task function enqueued this one."""
         return related_links.parent(task) or self._empty_value
 
     @admin.display(description=_("children"))
     def children_links(self, task: Any) -> SafeString | str:
-        """The tasks that this one's body enqueued."""
+        """The tasks that this task's function enqueued."""
         return related_links.children(task) or self._empty_value
 
     @admin.display(description=_("result"))
@@ -346,6 +322,11 @@ class SimpleTaskAdmin(_ModelAdmin):
     @property
     def _empty_value(self) -> str:
         return str(self.get_empty_value_display())
+
+    def _check_time(self, task: Any, status: Status) -> SafeString | str:
+        if task.status != status or task.check_at is None or task._state.adding:
+            return ""
+        return times.format_instant(task.check_at)
 
     def _format_instant(self, task: Any, instant: datetime | None) -> SafeString | str:
         if instant is None or task._state.adding:

@@ -1,4 +1,4 @@
-"""What a user may see of tasks and models: which of them, and the way to their pages."""
+"""Which models and tasks a user may view, and the links to their pages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from django.contrib.admin.utils import quote
 from django.db import router
+from django.db.models import CharField
+from django.db.models.functions import Cast
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,9 +18,12 @@ from ..models.task import SimpleTask
 from ..monitoring.scope import QueryScope
 from .html.values import escape_invisible
 
+#: Keys of any type as text, so that the rows of several tables fit into one statement.
+KEY_AS_TEXT = Cast("pk", CharField(max_length=255))
+
 
 class Viewer:
-    """The user of a request, as an admin site knows them."""
+    """The user of a request to an admin site, and what that user may view."""
 
     def __init__(self, site: Any, request: Any) -> None:
         self.site = site
@@ -27,7 +32,7 @@ class Viewer:
         self._querysets: dict[Any, Any] = {}
 
     def __reduce__(self) -> Any:
-        # A task that is shown may be copied or put into a cache; for whom it was shown is not.
+        # Copying or caching a displayed task must not carry its viewer along.
         return _no_viewer, ()
 
     def models(self) -> list[type[SimpleTask]]:
@@ -35,10 +40,10 @@ class Viewer:
         return [model for model in task_models() if self.may_view(model)]
 
     def scope(self, unreachable: dict[str, str] | None = None) -> QueryScope:
-        """The tables whose model the user may view, no more of their rows than its list shows.
+        """The tables that the user may view, limited to the rows that their lists show.
 
-        Who may view a proxy or a child only sees no row here: the table is that of the root. Nor
-        are there any of a model whose list is cut or put together from several queries.
+        A user who may view only a proxy or a child model gets no rows: the table belongs to the
+        root. Sliced, combined or DISTINCT ON querysets contribute no rows.
         """
         visible_roots = [
             root for root in table_models() if self.may_view(root) and self._is_filterable(root)
@@ -49,16 +54,16 @@ class Viewer:
         return QueryScope(visible_roots, restricted_rows, unreachable)
 
     def may_view(self, model: Any) -> bool:
-        """Whether the user may view ``model``: its admin says so, or else Django's permissions."""
+        """Whether the user may view ``model``: by its admin, or else by Django's permissions."""
         if model not in self._may_view:
             self._may_view[model] = self._has_view_permission(model)
         return self._may_view[model]
 
     def link(self, model: Any, database: str, pk: Any, text: str = "") -> SafeString | str:
-        """A link to the page of a task; its words alone where there is none that the user may see.
+        """A link to the page of a task, or the label alone if the user may not view it.
 
-        The pages of a model show the rows of one database. What stands in another one has no page,
-        but the database in its words.
+        The pages of a model show the rows of one database. A task in another database has no
+        page; its label names the database.
         """
         label = escape_invisible(text or task_label(model, database, pk))
         if not self._has_page(model, database):
@@ -70,7 +75,7 @@ class Viewer:
         return format_html('<a href="{}">{}</a>', url, label)
 
     def list_link(self, model: Any, text: str) -> SafeString | str:
-        """A link to the list of ``model``; its words alone where there is none."""
+        """A link to the list of ``model``; or the text alone if there is none."""
         if not self.site.is_registered(model) or not self.may_view(model):
             return escape_invisible(text)
         url = reverse(self._url_name(model, "changelist"))
@@ -79,7 +84,7 @@ class Viewer:
     def _has_page(self, model: Any, database: str) -> bool:
         if not self.site.is_registered(model) or not self.may_view(model):
             return False
-        # A replica that the list reads from has the rows of the database that is written to.
+        # A replica that the list reads has the rows of the database that is written.
         list_database: str = self._queryset(model)._db or router.db_for_write(model)
         return list_database == database
 
@@ -115,18 +120,23 @@ def _no_viewer() -> None:
     return None
 
 
+def parse_key(root: Any, text: str) -> str:
+    """The key of a row of ``root``, read as ``KEY_AS_TEXT``, as Python writes it."""
+    return str(root._meta.pk.to_python(text))
+
+
 def task_label(model: Any, database: str, pk: Any) -> str:
-    """A task in words, with its database where that is not the usual one."""
+    """Model and key of a task, with the database if it is not the default one of the model."""
     suffix = "" if database == router.db_for_write(table_model(model)) else f"@{database}"
     return f"{model._meta.label}{suffix} {pk}"
 
 
 def attach_viewer(task: Any, viewer: Viewer) -> None:
-    """Let what is shown of ``task`` know for whom: Django gives a column nothing but the task."""
+    """Attach ``viewer`` to ``task``: Django passes only the task to the columns of a list."""
     vars(task)["_viewer"] = viewer
 
 
 def viewer_of(task: Any) -> Viewer | None:
-    """For whom ``task`` is shown; None if nobody has said so."""
+    """The viewer that was attached to ``task``, or None."""
     viewer: Viewer | None = vars(task).get("_viewer")
     return viewer

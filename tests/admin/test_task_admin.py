@@ -261,3 +261,22 @@ def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -
 
     task.refresh_from_db()
     assert (task.run_after, task.check_at) == (due, due)
+
+
+@pytest.mark.parametrize(
+    ("status", "field"),
+    [
+        (Status.PENDING, "checked_again_at"),
+        (Status.RUNNING, "held_until"),
+        (Status.SUCCESS, None),
+        (Status.FAILED, None),
+        (Status.CANCELED, None),
+    ],
+)
+def test_the_check_time_is_named_by_status_and_empty_when_final(superuser, status, field) -> None:
+    task = step(Invoice.objects.create(), status)
+
+    fields = superuser.get(url(task, "timeline")).json()["fields"]
+
+    check_times = {name: fields[name] for name in ("checked_again_at", "held_until")}
+    assert [name for name, html in check_times.items() if html] == ([field] if field else [])

@@ -5,9 +5,9 @@
   const INTERVAL = 1000;
   const MAX_INTERVAL = 30000;
 
-  const announcement = document.createElement("p");
-  announcement.className = "st3-announcement";
-  announcement.setAttribute("role", "status");
+  const liveStatus = document.createElement("p");
+  liveStatus.className = "st3-live-status";
+  liveStatus.setAttribute("role", "status");
 
   function replaceField(name, html) {
     const element =
@@ -46,7 +46,7 @@
 
   function update(section, state) {
     for (const [name, html] of Object.entries(state.fields)) replaceField(name, html);
-    if (announcement.textContent !== state.status) announcement.textContent = state.status;
+    if (liveStatus.textContent !== state.status) liveStatus.textContent = state.status;
     /* Without a new event nothing is replaced, so that focus and selection stay. */
     const isUnchanged = !state.final && String(state.sequence) === section.dataset.st3Sequence;
     return isUnchanged ? section : replaceTimeline(section, state.timeline);
@@ -75,7 +75,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     const live = document.querySelectorAll("[data-st3-live]");
-    if (live.length) document.body.append(announcement);
+    if (live.length) document.body.append(liveStatus);
     live.forEach(follow);
   });
 })();
