@@ -1,4 +1,4 @@
-"""Tasks in Django's admin: ``admin.site.register(Task1, SimpleTaskAdmin)``."""
+"""Task models in Django's admin: ``admin.site.register(Task1, SimpleTaskAdmin)``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actions of the list: asked for, confirmed, carried out in batches, reported."""
+"""The admin actions of tasks: check permissions, confirm, run in batches, report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ AdminAction = Callable[[Any, Any, Any], Any]
 
 
 def _build_action(task_action: TaskAction) -> AdminAction:
-    """The admin action that does ``deed``: it asks first, and then does it.
+    """Build the admin action of ``task_action``; it asks for confirmation before it runs.
 
-    Raises PermissionDenied, before anything is done, for a user without the permission.
+    It raises PermissionDenied, before it changes anything, for a user without the permission.
     """
 
     @admin.action(permissions=[task_action.permission], description=task_action.description)
@@ -49,39 +49,36 @@ def _build_action(task_action: TaskAction) -> AdminAction:
 def _run_in_batches(
     modeladmin: Any, request: Any, queryset: Any, task_action: TaskAction
 ) -> tuple[Counter[Outcome], list[tuple[str, Any]]]:
-    """Do it to the selected tasks in batches: how many had which outcome, and what is to be had.
+    """Run the action on the selected tasks; count the outcomes, and list the tasks to download.
 
-    That is database and key of each task whose stream is downloaded. Those that this user may not
-    touch are left alone, whoever says so: the model's admin or the permissions of the object.
+    The list has database and key of each. Tasks for which the user lacks permission are left
+    alone, whether the model's admin or a permission of the object denies it.
     """
     reason = confirmation.reason_of(request) or task_action.reason
+    is_allowed = partial(has_action_permission, modeladmin, request, task_action)
     counts: Counter[Outcome] = Counter()
     exported: list[tuple[str, Any]] = []
     with task_context(actor=request.user):
         for tasks, missing in Selection.of(queryset).batches():
-            allowed = [
-                task
-                for task in tasks
-                if has_action_permission(modeladmin, request, task_action, task)
-            ]
+            allowed = [task for task in tasks if is_allowed(task)]
             batch_outcomes = task_action.run(allowed, reason)
             counts.update(batch_outcomes)
             counts[Outcome.FORBIDDEN] += len(tasks) - len(allowed)
             counts[Outcome.GONE] += missing
             if task_action.is_download:
-                pairs = zip(allowed, batch_outcomes, strict=True)
-                exported += [
-                    (write_database(task), task.pk)
-                    for task, outcome in pairs
-                    if outcome is Outcome.DONE
-                ]
+                exported += _done_tasks(allowed, batch_outcomes)
     return counts, exported
 
 
-def reject_forbidden_action(modeladmin: Any, request: Any) -> None:
-    """Raise PermissionDenied if ``request`` posts an action that its user may do to no task.
+def _done_tasks(tasks: list[Any], batch_outcomes: list[Outcome]) -> list[tuple[str, Any]]:
+    pairs = zip(tasks, batch_outcomes, strict=True)
+    return [(write_database(task), task.pk) for task, outcome in pairs if outcome is Outcome.DONE]
 
-    Django itself only leaves such an action out of what can be chosen, and shows the list again.
+
+def reject_forbidden_action(modeladmin: Any, request: Any) -> None:
+    """Raise PermissionDenied if ``request`` posts an action that its user may not run.
+
+    Django itself only removes such an action from the choices, and shows the list again.
     """
     for name in request.POST.getlist("action"):
         task_action = _ACTION_BY_NAME.get(name)
@@ -92,9 +89,9 @@ def reject_forbidden_action(modeladmin: Any, request: Any) -> None:
 def has_action_permission(
     modeladmin: Any, request: Any, task_action: TaskAction, task: Any = None
 ) -> bool:
-    """Whether the user of ``request`` may do ``deed`` to ``task``, or to tasks at all.
+    """Whether the user of ``request`` may run the action on ``task``, or on tasks of the model.
 
-    Django has made sure that the model's admin can be asked.
+    Django's checks guarantee that the model's admin has the method.
     """
     return bool(getattr(modeladmin, f"has_{task_action.permission}_permission")(request, task))
 
@@ -108,7 +105,7 @@ django_simpletask3_hold_for_selected = _build_action(definitions.HOLD)
 django_simpletask3_lift_for_selected = _build_action(definitions.LIFT)
 django_simpletask3_export_for_selected = _build_action(definitions.EXPORT)
 
-#: In the order in which the list offers them.
+#: In the order of the list's menu.
 ADMIN_ACTIONS = (
     django_simpletask3_execute_for_selected,
     django_simpletask3_execute_here_for_selected,

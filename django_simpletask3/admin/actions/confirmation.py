@@ -1,4 +1,4 @@
-"""The page between choosing an action and doing it: how many, which of them, and why."""
+"""The page that confirms an action: how many tasks it changes, and the reason for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..html import badges
 from .definitions import TaskAction
 from .selection import Selection
 
-#: Tasks of which it is asked, one by one, whether the user may touch them.
+#: Tasks whose permission is checked one by one.
 MAX_CHECKED = 1000
 
 _Counts = Counter[tuple[Any, "Effect"]]
@@ -27,30 +27,30 @@ _CONFIRMED_NAME = "django_simpletask3_confirmed"
 
 
 class ReasonForm(forms.Form):
-    """Why something is done; the events will say so."""
+    """The reason of an action, which its events record."""
 
     reason = forms.CharField(
         label=_("Reason"),
         required=False,
         max_length=255,
         strip=True,
-        help_text=_("It stands in the timeline of each task, beside your name."),
+        help_text=_("The timeline of each task shows it beside your name."),
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
     )
 
 
 def is_confirmed(request: Any) -> bool:
-    """Whether ``request`` comes from this page."""
+    """Whether ``request`` was posted by the confirmation page."""
     return _CONFIRMED_NAME in request.POST
 
 
 def reason_of(request: Any) -> str:
-    """The reason that was given; empty if none was, cut to what an event can hold."""
+    """The posted reason, cut to the 255 characters of an event; may be empty."""
     return request.POST.get("reason", "").strip()[:255]  # type: ignore[no-any-return]
 
 
 class Effect(IntEnum):
-    """What would happen to a task, in the order of the page."""
+    """The effect on a task, in the order of the page."""
 
     DONE = 0
     SKIPPED = 1
@@ -71,15 +71,15 @@ def render_page(
     task_action: TaskAction,
     is_allowed: Callable[[Any], bool],
 ) -> TemplateResponse:
-    """Ask whether ``deed`` is to be done to the tasks of ``selection``: how many it would move.
+    """Render the confirmation page of ``task_action`` for the tasks of ``selection``.
 
-    ``allows`` says of a task whether the user may do it; of more than MOST_ASKED tasks the others
-    are judged by their states only.
+    ``is_allowed`` checks the permission for a task. After the first MAX_CHECKED tasks only the
+    statuses are counted.
     """
     counts = _count_checked(selection, task_action, is_allowed) + _count_by_status(
         selection, task_action
     )
-    lines = [
+    rows = [
         (badges.status(status), counts[status, effect], _EFFECT_LABELS[effect])
         for status, effect in sorted(counts)
     ]
@@ -93,7 +93,7 @@ def render_page(
         "opts": opts,
         "media": modeladmin.media,
         "explanation": task_action.explanation,
-        "lines": lines,
+        "rows": rows,
         "affected": affected,
         "is_at_most": len(selection.pks) > MAX_CHECKED,
         "total": total,

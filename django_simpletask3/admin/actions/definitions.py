@@ -1,4 +1,4 @@
-"""What can be done to selected tasks: to which of them, how, and by whose leave."""
+"""The actions on selected tasks: permission, applicable tasks, operation and messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .run_inline import run_tasks_inline
 
 @dataclass(frozen=True, slots=True)
 class TaskAction:
-    """An action: ``step`` does it to a batch of tasks for a reason, and tells what each came to."""
+    """An action; ``run`` applies it to a batch of tasks for a reason and returns outcomes."""
 
     name: str
     permission: str
@@ -37,15 +37,15 @@ class TaskAction:
     applies_to: frozenset[Status]
     run: Callable[[list[Any], str], list[Outcome]]
     sentences: Sentences
-    #: What the events say if nobody gives a reason; stored, so not translated.
+    #: The reason in the events if the user gives none; stored, so not translated.
     reason: str
-    #: Whether the streams are handed over afterwards.
+    #: Whether the streams are downloaded afterwards.
     is_download: bool = False
-    #: Those of the tasks to which it applies, where the status does not tell.
+    #: Selects the applicable tasks where the status alone does not decide.
     filter: Callable[[list[Any]], list[Any]] | None = None
 
     def applicable(self, tasks: list[Any]) -> list[Any]:
-        """Those of ``tasks`` to which it would be done as they stand."""
+        """The tasks to which the action applies in their current state."""
         candidates = [task for task in tasks if task.status in self.applies_to]
         return self.filter(candidates) if self.filter is not None else candidates
 
@@ -121,7 +121,7 @@ def _apply(transitions: list[Transition]) -> list[Outcome]:
 
 
 def _apply_together(transitions: list[Transition]) -> list[Transition]:
-    """Make the moves in one transaction; one by one if somebody moved one of the tasks first."""
+    """Apply the transitions in one transaction; one by one if a task changed concurrently."""
     try:
         apply_all(transitions)
     except StaleTask:
@@ -152,8 +152,8 @@ EXECUTE_HERE = TaskAction(
     permission=permissions.EXECUTE_HERE,
     description=_("Execute selected %(verbose_name_plural)s here, now"),
     explanation=_(
-        "Waiting tasks run in this web server, one after the other, while your browser waits for "
-        "the answer. Better for a look than for long work: workers do that."
+        "Waiting tasks run in this web server, one after the other, while your browser waits. "
+        "For short tasks only: leave long ones to the workers."
     ),
     applies_to=frozenset({Status.PENDING}),
     run=run_tasks_inline,
@@ -164,7 +164,9 @@ RESET = TaskAction(
     name="django_simpletask3_reset_for_selected",
     permission=permissions.RESET,
     description=_("Reset selected %(verbose_name_plural)s"),
-    explanation=_("Tasks will run again, whatever they are doing; a running one is superseded."),
+    explanation=_(
+        "Tasks will run again, whatever their status; the result of a current run is discarded."
+    ),
     applies_to=ANY,
     run=_reset,
     sentences=outcomes.RESET,
@@ -184,7 +186,7 @@ CANCEL = TaskAction(
     name="django_simpletask3_cancel_for_selected",
     permission=permissions.CANCEL,
     description=_("Cancel selected %(verbose_name_plural)s"),
-    explanation=_("Tasks that are not finished are called off; a running body is told to stop."),
+    explanation=_("Unfinished tasks are canceled; a running task function is asked to stop."),
     applies_to=UNFINISHED,
     run=partial(_apply_kind, EventKind.CANCEL),
     sentences=outcomes.CANCELED,
@@ -194,7 +196,7 @@ HOLD = TaskAction(
     name="django_simpletask3_hold_for_selected",
     permission=permissions.HOLD,
     description=_("Put a legal hold on selected %(verbose_name_plural)s"),
-    explanation=_("Nothing of the tasks will be deleted or erased until the hold is lifted."),
+    explanation=_("No data of the tasks will be deleted or erased until the hold is lifted."),
     applies_to=ANY,
     run=partial(_apply_kind, EventKind.HOLD),
     sentences=outcomes.HELD,
@@ -204,7 +206,7 @@ LIFT = TaskAction(
     name="django_simpletask3_lift_for_selected",
     permission=permissions.HOLD,
     description=_("Lift the legal hold on selected %(verbose_name_plural)s"),
-    explanation=_("Tasks may be deleted and erased again, as their retention says."),
+    explanation=_("Tasks may be deleted and erased again, by their retention rules."),
     applies_to=ANY,
     run=_lift,
     sentences=outcomes.LIFTED,
@@ -216,8 +218,8 @@ EXPORT = TaskAction(
     permission=permissions.EXPORT,
     description=_("Export the streams of selected %(verbose_name_plural)s"),
     explanation=_(
-        "The whole streams are downloaded as JSON Lines that prove themselves; each of them notes "
-        "that it was exported."
+        "The complete streams are downloaded as verifiable JSON Lines; each stream records "
+        "the export."
     ),
     applies_to=ANY,
     run=partial(_apply_kind, EventKind.NOTE),

@@ -1,4 +1,4 @@
-"""Files that the admin hands over."""
+"""Files to download from the admin."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...ledger.task_row import table_model
 
 
 def download_streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
-    """The whole streams of tasks of ``model``, named by database and key, as a bundle.
+    """Return the complete streams of ``tasks``, given by database and key, as an export file.
 
-    ``--verify`` proves it.
+    The audit command verifies it with ``--verify``.
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)

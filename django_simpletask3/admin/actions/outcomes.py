@@ -1,4 +1,4 @@
-"""What became of the selected tasks, in sentences for whoever selected them."""
+"""The outcomes of an action, and the messages that report them to the user."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from ...transitions.transition import Transition
 
 
 class Outcome(StrEnum):
-    """What an action can come to for one task."""
+    """The outcome of an action for one task."""
 
     DONE = "done"
-    FAILED = "failed"  # done, and its body raised
+    FAILED = "failed"  # done, and the task function raised
     WAITING = "waiting"  # refused: it waits for a worker
-    RUNNING = "running"  # refused: it is going on
-    FINISHED = "finished"  # refused: nothing goes on any more
-    ENCLOSED = "enclosed"  # refused: a transaction is open that would enclose the body
+    RUNNING = "running"  # refused: it is running
+    FINISHED = "finished"  # refused: it is final
+    ENCLOSED = (
+        "enclosed"  # refused: ATOMIC_REQUESTS would enclose the task function in a transaction
+    )
     NOT_HELD = "not held"  # refused: there is no hold to lift
-    FORBIDDEN = "forbidden"  # refused: not to this user
-    GONE = "gone"  # refused: somebody was faster
+    FORBIDDEN = "forbidden"  # refused: the user lacks permission
+    GONE = "gone"  # refused: changed or deleted concurrently
 
 
 _RUNNING = ngettext_lazy(
-    "%(count)d task was left alone: it is running already.",
-    "%(count)d tasks were left alone: they are running already.",
+    "%(count)d task was left alone: it is already running.",
+    "%(count)d tasks were left alone: they are already running.",
     "count",
 )
 _FINISHED = ngettext_lazy(
@@ -45,8 +47,8 @@ _WAS_FINISHED = ngettext_lazy(
     "count",
 )
 _NOT_FAILED = ngettext_lazy(
-    "%(count)d task was left alone: it has not failed.",
-    "%(count)d tasks were left alone: they have not failed.",
+    "%(count)d task was left alone: it did not fail.",
+    "%(count)d tasks were left alone: they did not fail.",
     "count",
 )
 _FORBIDDEN = ngettext_lazy(
@@ -55,8 +57,8 @@ _FORBIDDEN = ngettext_lazy(
     "count",
 )
 _GONE = ngettext_lazy(
-    "%(count)d task was left alone: somebody moved or deleted it meanwhile.",
-    "%(count)d tasks were left alone: somebody moved or deleted them meanwhile.",
+    "%(count)d task was left alone: it was changed or deleted meanwhile.",
+    "%(count)d tasks were left alone: they were changed or deleted meanwhile.",
     "count",
 )
 
@@ -83,9 +85,9 @@ EXECUTED_HERE: Sentences = {
     Outcome.FINISHED: _FINISHED,
     Outcome.RUNNING: _RUNNING,
     Outcome.ENCLOSED: ngettext_lazy(
-        "%(count)d task was left alone: with ATOMIC_REQUESTS nothing can be executed here. "
+        "%(count)d task was left alone: with ATOMIC_REQUESTS no task can be executed here. "
         "Execute it in a worker.",
-        "%(count)d tasks were left alone: with ATOMIC_REQUESTS nothing can be executed here. "
+        "%(count)d tasks were left alone: with ATOMIC_REQUESTS no task can be executed here. "
         "Execute them in a worker.",
         "count",
     ),
@@ -109,8 +111,8 @@ CANCELED: Sentences = {
 }
 HELD: Sentences = {
     Outcome.DONE: ngettext_lazy(
-        "%(count)d task is on hold now: nothing of it will be deleted.",
-        "%(count)d tasks are on hold now: nothing of them will be deleted.",
+        "%(count)d task is on hold now: none of its data will be deleted.",
+        "%(count)d tasks are on hold now: none of their data will be deleted.",
         "count",
     )
 }
@@ -138,7 +140,7 @@ _ALWAYS: Sentences = {Outcome.FORBIDDEN: _FORBIDDEN, Outcome.GONE: _GONE}
 
 
 def outcome_of(transition: Transition) -> Outcome:
-    """What ``move`` came to, judged by the state the task was in when it was asked for."""
+    """The outcome of ``transition``, by the status that the task had when it was requested."""
     if transition.event is not None:
         return Outcome.DONE
     if isinstance(transition.refusal, TaskGone):
@@ -149,9 +151,9 @@ def outcome_of(transition: Transition) -> Outcome:
 
 
 def report(modeladmin: Any, request: Any, counts: Counter[Outcome], sentences: Sentences) -> None:
-    """One message for each sentence that fits; an outcome without one counts as GONE."""
+    """Show one message per sentence; an outcome without a sentence counts as GONE."""
     all_sentences = {**sentences, **_ALWAYS}
-    # Lazy sentences cannot be told apart by comparing them.
+    # Lazy sentences cannot be compared, so they are counted by identity.
     totals = {id(sentence): 0 for sentence in all_sentences.values()}
     for outcome, count in counts.items():
         totals[id(all_sentences.get(outcome, _GONE))] += count

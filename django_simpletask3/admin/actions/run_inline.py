@@ -1,4 +1,4 @@
-"""Run waiting tasks at once, in the process that is asked to."""
+"""Run waiting tasks immediately, in the current process."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .outcomes import Outcome, outcome_of
 
 
 def run_tasks_inline(tasks: list[Any], reason: str) -> list[Outcome]:
-    """Start, perform and finish ``tasks``, one after the other; what each came to.
+    """Start, perform and finish ``tasks``, one after the other; return their outcomes.
 
-    As in a worker: started and finished in transactions of their own, with none open in between.
-    The lease is not renewed: a body that outlasts it is recovered, and its result refused. If
-    this process dies, a node on the same machine sees that, and recovers the task at once.
-    Where Django holds a transaction during each request (ATOMIC_REQUESTS) nothing is run.
+    As in a worker, start and finish have transactions of their own, with none open in between.
+    The lease is not renewed: a task that outlasts it is recovered, and its result refused. If
+    this process dies, a node on the same machine notices and recovers the task at once.
+    With ATOMIC_REQUESTS no task is run.
     """
     return [_run(task, reason) for task in tasks]
 

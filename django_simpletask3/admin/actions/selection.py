@@ -1,4 +1,4 @@
-"""The tasks that somebody has selected in a list: their keys, and themselves some at a time."""
+"""The tasks selected in a list: their keys, and the tasks in batches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ...ledger.task_row import table_model
 from ...models.loading import load_tasks
 from ...models.task import SimpleTask
 
-#: How many tasks are moved in one transaction.
+#: How many tasks one transaction changes.
 BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Tasks of one table, each once, in the order of the list."""
+    """Distinct keys of one table, in the order of the list."""
 
     root: type[SimpleTask]
     using: str
@@ -24,17 +24,17 @@ class Selection:
 
     @classmethod
     def of(cls, queryset: Any) -> Selection:
-        """What the list has selected; whatever it was joined or counted with."""
-        # Where Django itself would write the rows: the alias the admin chose, or the router's.
+        """The selection of ``queryset``; joins that repeat a row do not matter."""
+        # The database that Django would write to: the alias of the queryset, or the router's.
         using = queryset.select_for_update().db
         pks = queryset.using(using).values_list("pk", flat=True)
         return cls(table_model(queryset.model), using, list(dict.fromkeys(pks)))
 
     def batches(self, limit: int | None = None) -> Iterator[tuple[list[Any], int]]:
-        """The tasks, of no more than the first ``most`` keys, and how many of a batch are gone."""
+        """Yield the tasks of the first ``limit`` keys in batches, each with how many are gone."""
         pks = self.pks[:limit]
         for start in range(0, len(pks), BATCH_SIZE):
             batch = pks[start : start + BATCH_SIZE]
-            # As they were saved: a proxy in the list of its root rings its own bell.
+            # Loaded as the models they were saved as: a proxy's messages go to its own channel.
             tasks = load_tasks(self.root, self.using, batch)
             yield tasks, len(batch) - len(tasks)

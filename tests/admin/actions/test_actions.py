@@ -45,7 +45,7 @@ AFTER = {
 MOVING = [EXECUTE, RESET, CANCEL, HOLD, LIFT]
 SAID = {
     (EXECUTE, Status.PENDING): "1 task will run at once.",
-    (EXECUTE, Status.RUNNING): "1 task was left alone: it is running already.",
+    (EXECUTE, Status.RUNNING): "1 task was left alone: it is already running.",
     (CANCEL, Status.PENDING): "1 task was canceled.",
     (CANCEL, Status.RUNNING): "1 task was canceled.",
     **{
@@ -57,10 +57,11 @@ SAID = {
         for status in (Status.SUCCESS, Status.FAILED, Status.CANCELED)
     },
     **{(RESET, status): "1 task was reset and waits to run again." for status in Status},
-    **{(RETRY, status): "1 task was left alone: it has not failed." for status in Status},
+    **{(RETRY, status): "1 task was left alone: it did not fail." for status in Status},
     (RETRY, Status.FAILED): "1 task was reset and waits to run again.",
     **{
-        (HOLD, status): "1 task is on hold now: nothing of it will be deleted." for status in Status
+        (HOLD, status): "1 task is on hold now: none of its data will be deleted."
+        for status in Status
     },
     **{(LIFT, status): "The hold on 1 task was lifted." for status in Status},
 }
@@ -107,7 +108,7 @@ def test_outcomes_are_counted(superuser) -> None:
     assert told(response) == [
         "2 tasks will run at once.",
         "6 tasks were left alone: they are finished. Reset them to run them again.",
-        "2 tasks were left alone: they are running already.",
+        "2 tasks were left alone: they are already running.",
     ]
 
 
@@ -246,7 +247,7 @@ def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -
     response = post_action(superuser, action, staying, going)
 
     assert response.status_code == 200
-    assert told(response)[1:] == ["1 task was left alone: somebody moved or deleted it meanwhile."]
+    assert told(response)[1:] == ["1 task was left alone: it was changed or deleted meanwhile."]
     assert len(kinds(staying)) == before + 1
 
 
