@@ -1,1 +1,1 @@
-"""A node: a supervisor with child processes; in each, per task model, fetcher, bodies, finisher."""
+"""A node: a supervisor and its processes; each runs a pipeline of threads per task model."""

@@ -1,4 +1,4 @@
-"""The database sessions of a thread, between two pieces of its work."""
+"""Close the database sessions of a thread between two pieces of its work."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _logger = logging.getLogger(__name__)
 
 
 def close_stale() -> None:
-    """Close what is of no use any more: stale sessions, and those in a transaction left open."""
+    """Close sessions that are too old, broken, or in a transaction that was left open."""
     close_broken()
     close_old_connections()
 
 
 def close_broken() -> None:
-    """Close the sessions that cannot be used any more, or are in a transaction left open.
+    """Close sessions that are broken, or in a transaction that was left open.
 
-    A driver's error that Django does not know leaves a transaction open for ever: it refuses every
-    query until the block has ended that was left long ago
+    A driver error that Django does not know leaves ``atomic()`` open for ever; every later query
+    of the thread would be refused
     (test_sessions_that_are_killed_again_and_again_cost_no_task_anything).
     """
     for connection in connections.all(initialized_only=True):
@@ -32,22 +32,22 @@ def close_broken() -> None:
             _logger.warning("transaction_left_open database=%s", connection.alias)
             _close(connection)
         elif connection.errors_occurred or _is_stale(connection):
-            # Else every body that follows fails with the session of the first
+            # Else every task that follows in this thread fails with the lost session
             # (test_a_session_that_is_lost_costs_one_body_only).
             try:
                 connection.close_if_unusable_or_obsolete()
-            except Exception:  # a driver that cannot even be asked
+            except Exception:  # the driver fails to report its state
                 _close(connection)
 
 
 def _is_stale(connection: BaseDatabaseWrapper) -> bool:
-    """Whether it has lived for as long as CONN_MAX_AGE allows, if that allows anything."""
-    most, end = connection.settings_dict["CONN_MAX_AGE"], connection.close_at
-    return bool(most) and end is not None and time.monotonic() >= end
+    """Whether the session has reached CONN_MAX_AGE."""
+    max_age, end = connection.settings_dict["CONN_MAX_AGE"], connection.close_at
+    return bool(max_age) and end is not None and time.monotonic() >= end
 
 
 def close_all() -> None:
-    """Close every session, whatever state it is in: the next query begins a new one."""
+    """Close every session, whatever its state; the next query opens a new one."""
     for connection in connections.all(initialized_only=True):
         _close(connection)
 
@@ -55,5 +55,5 @@ def close_all() -> None:
 def _close(connection: BaseDatabaseWrapper) -> None:
     with suppress(Exception):
         connection.close()
-    # With it go its memories of savepoints and of what was to follow a commit.
+    # Also drops its savepoint state and on_commit hooks.
     del connections[connection.alias]

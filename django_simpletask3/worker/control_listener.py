@@ -1,4 +1,4 @@
-"""What a process does of what operators ask: it leaves queues alone, and it stops."""
+"""Follow the commands of operators: pause queues, stop the node."""
 
 from __future__ import annotations
 
@@ -14,64 +14,69 @@ from .maintenance.snapshot import SharedSnapshot, Snapshot
 
 _logger = logging.getLogger(__name__)
 
-_CHECK_SECONDS = 4.5  # seconds between two looks of our own
+_CHECK_SECONDS = 4.5  # seconds between two queries of this process
 _STEP_SECONDS = 0.25
 
 
 class ControlListener:
-    """Knows which models are paused; one step finds out whether something is asked.
+    """Knows which models are paused, and stops the node when an operator asks for it.
 
-    Mostly nothing is: then the node's last look at the databases has said so, and nobody asks them
-    again. What is asked, and whether it is while nobody looks, each process sees for itself.
+    The node's snapshot tells whether there are any commands. Each process queries them itself
+    when there are some, or when the snapshot is too old.
     """
 
-    def __init__(self, worker: str, outlook: SharedSnapshot, stop: Callable[[], None]) -> None:
+    def __init__(self, worker: str, snapshot: SharedSnapshot, stop: Callable[[], None]) -> None:
         self._worker = worker
-        self._outlook = outlook
+        self._snapshot = snapshot
         self._stop = stop
         self._paused: frozenset[str] = frozenset()
-        self._looked_at, self._has_found = float("-inf"), False
+        self._checked_at, self._has_found = float("-inf"), False
 
     def is_paused(self, label: str) -> bool:
-        """Whether tasks of the model with this label are to be left alone."""
+        """Whether the queue of the model with this label is paused."""
         return label in self._paused
 
     def step(self) -> float:
-        """Obey what is asked; the seconds until the next step."""
-        seen = self._outlook.latest()
-        # A look that is older than our own knows less.
-        if not seen.has_commands and seen.at > self._looked_at:
+        """Follow the current commands; the seconds until the next step."""
+        snapshot = self._snapshot.latest()
+        # A snapshot older than the last query of this process is ignored.
+        if not snapshot.has_commands and snapshot.at > self._checked_at:
             self._has_found = False
             self._follow([])
-        elif time.monotonic() - self._looked_at >= _CHECK_SECONDS or self._has_changed(seen):
+        elif time.monotonic() - self._checked_at >= _CHECK_SECONDS or self._has_changed(snapshot):
             self.check()
         return _STEP_SECONDS
 
-    def _has_changed(self, seen: Snapshot) -> bool:
-        """Whether something is asked, of which our own look, an earlier one, has found nothing."""
-        return seen.has_commands and seen.at > self._looked_at and not self._has_found
+    def _has_changed(self, snapshot: Snapshot) -> bool:
+        """Whether a newer snapshot has commands, and the last query here found none."""
+        return snapshot.has_commands and snapshot.at > self._checked_at and not self._has_found
 
     def check(self) -> None:
-        """Ask the database, and obey."""
-        said = control.current_commands()
-        # Only a look that begins after this answer knows more.
-        self._looked_at, self._has_found = time.monotonic(), bool(said)
-        self._follow(said)
+        """Query the commands and follow them."""
+        commands = control.current_commands()
+        # Only a snapshot that begins after this query is newer.
+        self._checked_at, self._has_found = time.monotonic(), bool(commands)
+        self._follow(commands)
 
-    def _follow(self, said: Iterable[OperatorCommand]) -> None:
-        paused = frozenset(one.target for one in said if one.action == control.PAUSE)
+    def _follow(self, commands: Iterable[OperatorCommand]) -> None:
+        paused = frozenset(
+            command.target for command in commands if command.action == control.PAUSE
+        )
         for label in sorted(paused - self._paused):
             _logger.info("queue_paused model=%s worker=%s", label, self._worker)
         for label in sorted(self._paused - paused):
             _logger.info("queue_resumed model=%s worker=%s", label, self._worker)
         self._paused = paused
-        if any(one.action == control.STOP and one.target == self._worker for one in said):
+        if any(
+            command.action == control.STOP and command.target == self._worker
+            for command in commands
+        ):
             _logger.info("stop_requested worker=%s", self._worker)
             control.acknowledge_stop(self._worker)
             self._stop()
 
 
 def stop_node(parent: int) -> None:
-    """Ask ``parent``, the supervisor of this process, to stop the node in its own time."""
+    """Send SIGTERM to ``parent``, the supervisor, if it still is the parent of this process."""
     if os.getppid() == parent:
         os.kill(parent, signal.SIGTERM)

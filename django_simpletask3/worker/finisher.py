@@ -1,4 +1,4 @@
-"""The thread that records how the runs of one model ended."""
+"""The thread that records the outcomes of one model's runs."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from .retry_queue import RetryQueue
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds for which a session is kept that may be wanted again.
+#: Seconds for which an idle database session is kept open.
 _MAX_LINGER_SECONDS = 1.0
 
 
 class Finisher(threading.Thread):
-    """Writes outcomes in batches: what arrives while one commit is on its way forms the next.
+    """Records outcomes in batches: runs that end during one commit form the next batch.
 
-    What cannot be written for now is postponed, however often, while its lease is kept; the others
-    go on. ``on_retry`` is told that somebody must look when a task is due again.
+    Runs that cannot be recorded because of a transient error are retried, without a limit, while
+    their leases are renewed; other runs are not delayed. ``on_retry`` is called when a task was
+    recorded that is due again later.
     """
 
     def __init__(
         self,
-        lane: ModelPipeline,
+        pipeline: ModelPipeline,
         leases: Leases,
         counters: Counters,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(name=f"finisher-{lane.model._meta.label}", daemon=True)
-        self._lane = lane
+        super().__init__(name=f"finisher-{pipeline.model._meta.label}", daemon=True)
+        self._pipeline = pipeline
         self._leases = leases
         self._counters = counters
         self._on_retry = on_retry
@@ -59,7 +60,7 @@ class Finisher(threading.Thread):
             connections.close_all()
 
     def _collect_batch(self) -> list[Run]:
-        """What has arrived, and what is due again; waits for some. [] means: the end."""
+        """Performed runs and runs to record again; waits for some. [] if the outbox was closed."""
         while not self._is_ending or self._postponed:
             batch = [*self._wait_for_runs(), *self._postponed.pop_due()]
             if batch:
@@ -72,7 +73,7 @@ class Finisher(threading.Thread):
             time.sleep(rest or 0.0)
             return []
         is_lingering = rest is None and self._is_connected
-        arrived = self._lane.next_batch(timeout=_MAX_LINGER_SECONDS if is_lingering else rest)
+        arrived = self._pipeline.next_batch(timeout=_MAX_LINGER_SECONDS if is_lingering else rest)
         if is_lingering and not arrived:
             worker_connections.close_stale()
             self._is_connected = False
@@ -80,17 +81,17 @@ class Finisher(threading.Thread):
         return arrived or []
 
     def _record(self, batch: list[Run]) -> None:
-        again, hopeless = _try_finish(batch)
+        again, failed = _try_finish(batch)
         self._postponed.put(again)
         ended = [run for run in batch if run not in again]
         self._postponed.remove(ended)
         if not ended:
             return
-        self._lane.active_at = time.monotonic()
-        # Of what cannot be recorded, too: recovery decides when its lease has ended.
+        self._pipeline.active_at = time.monotonic()
+        # Also of runs that cannot be recorded: recovery decides when their leases end.
         self._leases.remove(ended)
         for run in ended:
-            if run in hopeless:
+            if run in failed:
                 _give_up(run)
             else:
                 self._counters.count(run)
@@ -100,23 +101,23 @@ class Finisher(threading.Thread):
 
 
 def _try_finish(batch: list[Run]) -> tuple[list[Run], list[Run]]:
-    """Record ``batch``: what is to be tried again, and what cannot be recorded at all."""
+    """Record ``batch``; the runs to try again, and those that cannot be recorded at all."""
     try:
-        left = finish(batch)
+        remaining = finish(batch)
     except BaseException as error:  # sys.exit() in a receiver does not end the thread
         _log_postponed_runs(batch, error)
         worker_connections.close_all()
         return batch, []
-    again = [run for run in left if is_transient(_error_of(run))]
+    again = [run for run in remaining if is_transient(_error_of(run))]
     if again:
         _log_postponed_runs(again, _error_of(again[0]))
-    return again, [run for run in left if run not in again]
+    return again, [run for run in remaining if run not in again]
 
 
 def _log_postponed_runs(runs: list[Run], error: BaseException | None) -> None:
-    foreseen = isinstance(error, Error | SimpleTaskError) or may_be_transient(error)
+    is_expected = isinstance(error, Error | SimpleTaskError) or may_be_transient(error)
     _logger.warning(
-        "finish_postponed tasks=%s error=%s", len(runs), error, exc_info=not foreseen and error
+        "finish_postponed tasks=%s error=%s", len(runs), error, exc_info=not is_expected and error
     )
 
 
@@ -132,14 +133,16 @@ def _give_up(run: Run) -> None:
 def _log(run: Run) -> None:
     if run.transition is None:
         return
-    refused = run.transition.event is None
+    is_rejected = run.transition.event is None
     level = (
-        logging.INFO if run.transition.kind is EventKind.ACK and not refused else logging.WARNING
+        logging.INFO
+        if run.transition.kind is EventKind.ACK and not is_rejected
+        else logging.WARNING
     )
     _logger.log(
         level,
         "task_%s model=%s pk=%s attempt=%s seconds=%.3f",
-        "rejected" if refused else run.transition.kind,
+        "rejected" if is_rejected else run.transition.kind,
         run.task._meta.label,
         run.pk,
         run.attempt,

@@ -1,4 +1,4 @@
-"""Renewing the leases of everything that runs in this process."""
+"""Renew the leases of the tasks that run in this process."""
 
 from __future__ import annotations
 
@@ -19,66 +19,70 @@ from .pipeline import ModelPipeline
 _logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 10.0
-_RETRY_SECONDS = 1.0  # while a database cannot be reached; recovery counts on it (Sight)
+_RETRY_SECONDS = 1.0  # while a database cannot be reached; OutageGrace relies on it
 
 
 class Leases:
-    """The runs this process holds. A run that is no longer ours is told to stop."""
+    """The runs this process holds. Sets ``should_stop`` of a run that lost its lease."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._held: dict[Run, ModelPipeline] = {}
         self._lock = threading.Lock()
 
-    def add(self, runs: Iterable[Run], lane: ModelPipeline) -> None:
-        """Renew the leases of ``runs`` from now on."""
+    def add(self, runs: Iterable[Run], pipeline: ModelPipeline) -> None:
+        """Renew the leases of ``runs`` until they are removed."""
         with self._lock:
-            self._held.update(dict.fromkeys(runs, lane))
+            self._held.update(dict.fromkeys(runs, pipeline))
 
     def remove(self, runs: Iterable[Run]) -> None:
-        """Renew them no more."""
+        """Stop renewing the leases of ``runs``."""
         with self._lock:
             for run in runs:
                 self._held.pop(run, None)
 
-    def running(self, lane: ModelPipeline | None = None) -> list[Run]:
-        """What is held now, in ``lane`` or in all."""
+    def running(self, pipeline: ModelPipeline | None = None) -> list[Run]:
+        """The runs that are held now, of ``pipeline`` or of all."""
         with self._lock:
-            return [run for run, where in self._held.items() if lane in (None, where)]
+            return [run for run, where in self._held.items() if pipeline in (None, where)]
 
-    def renew(self, lanes: Iterable[ModelPipeline]) -> float:
-        """Renew everything in the databases; the seconds until the next time.
+    def renew(self, pipelines: Iterable[ModelPipeline]) -> float:
+        """Renew all leases in the databases; the seconds until the next renewal.
 
-        What cannot be renewed is logged, and costs nothing else its lease.
+        A database that fails is logged and does not delay the others.
         """
-        lanes, failures = list(lanes), 0
-        for lane in lanes:
-            runs = self.running(lane)
+        pipelines, failures = list(pipelines), 0
+        for pipeline in pipelines:
+            runs = self.running(pipeline)
             for using in sorted({run.using for run in runs}):
-                some = [run for run in runs if run.using == using]
-                failures += not self._try_renew(using, lane, some)
+                runs_there = [run for run in runs if run.using == using]
+                failures += not self._try_renew(using, pipeline, runs_there)
         return (
-            min(_renewal_interval(lanes), _RETRY_SECONDS) if failures else _renewal_interval(lanes)
+            min(_renewal_interval(pipelines), _RETRY_SECONDS)
+            if failures
+            else _renewal_interval(pipelines)
         )
 
-    def report(self, lanes: Iterable[ModelPipeline]) -> float:
-        """Renew everything in Redis; the seconds until the next time.
+    def renew_claims(self, pipelines: Iterable[ModelPipeline]) -> float:
+        """Renew all claims in Redis; the seconds until the next renewal.
 
-        In a thread of its own: a beat that waited for a Redis that hangs would be late, and a
-        healthy run would lose its lease (test_a_redis_that_hangs_costs_no_run_its_lease).
+        Call it from a thread of its own: a Redis that hangs must not delay the renewal of rows
+        (test_a_redis_that_hangs_costs_no_run_its_lease).
         """
-        lanes = list(lanes)
-        self._renew_messages({lane: runs for lane in lanes if (runs := self.running(lane))})
-        return _renewal_interval(lanes)
+        pipelines = list(pipelines)
+        self._renew_messages(
+            {pipeline: runs for pipeline in pipelines if (runs := self.running(pipeline))}
+        )
+        return _renewal_interval(pipelines)
 
-    def _try_renew(self, using: str, lane: ModelPipeline, runs: list[Run]) -> bool:
+    def _try_renew(self, using: str, pipeline: ModelPipeline, runs: list[Run]) -> bool:
         try:
-            self._renew_rows(lane, runs, using)
+            self._renew_rows(pipeline, runs, using)
             return True
         except Exception as error:
             _logger.warning(
                 "renewal_failed channel=%s database=%s error=%s",
-                lane.channel,
+                pipeline.channel,
                 using,
                 error,
                 exc_info=not isinstance(error, Error),
@@ -88,20 +92,22 @@ class Leases:
 
     def _renew_messages(self, held: Mapping[ModelPipeline, list[Run]]) -> None:
         try:
-            for lane, runs in held.items():
+            for pipeline, runs in held.items():
                 messages = [run.message for run in runs if run.message is not None]
-                get_queue().heartbeat(self._worker, messages, lease=lane.message_lease)
+                get_queue().heartbeat(self._worker, messages, lease=pipeline.message_lease)
         except QueueUnavailable as error:
-            # Asked once: the rows decide.
+            # Not retried: the leases of the rows decide.
             _logger.warning("heartbeat_failed error=%s", error)
 
-    def _renew_rows(self, lane: ModelPipeline, runs: list[Run], using: str) -> None:
+    def _renew_rows(self, pipeline: ModelPipeline, runs: list[Run], using: str) -> None:
         clock.calibrate(using)
-        rows = rows_of(lane.model, using).filter(pk__in=[run.pk for run in runs])
+        rows = rows_of(pipeline.model, using).filter(pk__in=[run.pk for run in runs])
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
-        # What somebody holds is renewed at the next beat
+        # Rows that another transaction has locked are renewed next time
         # (test_a_row_that_somebody_holds_delays_no_other).
-        if ours.update_managed_skip_locked(check_at=clock.after(using, lane.lease)) == len(runs):
+        if ours.update_managed_skip_locked(check_at=clock.after(using, pipeline.lease)) == len(
+            runs
+        ):
             return
         attempts = dict(ours.values_list("pk", "attempt"))
         for run in runs:
@@ -109,5 +115,5 @@ class Leases:
                 run.task.stop_flag().set()
 
 
-def _renewal_interval(lanes: Iterable[ModelPipeline]) -> float:
-    return min([lane.beat for lane in lanes], default=_IDLE_SECONDS)
+def _renewal_interval(pipelines: Iterable[ModelPipeline]) -> float:
+    return min([pipeline.renewal_interval for pipeline in pipelines], default=_IDLE_SECONDS)

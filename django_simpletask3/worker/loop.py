@@ -1,4 +1,4 @@
-"""A thread that does one thing again and again; it knows only time and stop."""
+"""A thread that repeats one function; it knows only time and the stop request."""
 
 from __future__ import annotations
 
@@ -17,73 +17,78 @@ _logger = logging.getLogger(__name__)
 
 
 class Loop(threading.Thread):
-    """Calls ``work`` until stopping is asked for; ``work`` returns the seconds to rest.
+    """Calls ``work`` until stop is requested; ``work`` returns the seconds to pause.
 
-    An error is logged and followed by a growing rest; it never ends the thread.
+    An error is logged and followed by a growing pause; it never ends the thread.
     """
 
-    def __init__(self, name: str, stopping: StopRequest, work: Callable[[], float]) -> None:
+    def __init__(self, name: str, stop: StopRequest, work: Callable[[], float]) -> None:
         super().__init__(name=name, daemon=True)
-        self._stopping = stopping
+        self._stop_request = stop
         self._work = work
         self._failures = 0
 
     def run(self) -> None:
         try:
-            while not self._stopping.is_requested:
-                rest = self._run_once()
-                if rest > 0:
-                    self._stopping.wait(rest)
+            while not self._stop_request.is_requested:
+                pause = self._run_once()
+                if pause > 0:
+                    self._stop_request.wait(pause)
         finally:
             connections.close_all()
 
     def _run_once(self) -> float:
         try:
-            rest = self._work()
+            pause = self._work()
         except BaseException as error:  # sys.exit() in a receiver does not end the thread
             self._failures += 1
-            unforeseen = not (isinstance(error, SimpleTaskError | Error) or may_be_transient(error))
-            _logger.warning("loop_failed thread=%s error=%s", self.name, error, exc_info=unforeseen)
+            is_unexpected = not (
+                isinstance(error, SimpleTaskError | Error) or may_be_transient(error)
+            )
+            _logger.warning(
+                "loop_failed thread=%s error=%s", self.name, error, exc_info=is_unexpected
+            )
             worker_connections.close_all()
             return exponential_delay(self._failures, base=0.2, cap=5.0)
         self._failures = 0
-        if rest > 0:
+        if pause > 0:
             worker_connections.close_stale()
         else:
-            # Work that never pauses must not keep a session for ever
+            # Work that never pauses must not keep a session past CONN_MAX_AGE
             # (test_steps_without_a_rest_do_not_keep_a_session_that_is_old).
             worker_connections.close_broken()
-        return rest
+        return pause
 
 
 class StopRequest:
-    """Asked: claim no more and finish what runs. Insisted: give back at once."""
+    """A request to stop: claim no more and finish what runs; forced: return it at once."""
 
     def __init__(self) -> None:
-        # Reentrant, unlike that of an Event: a signal handler may ask while its own thread waits.
+        # Reentrant, unlike the lock of an Event: a signal handler may call request() while the same
+        # thread is in wait().
         self._changed = threading.Condition(threading.RLock())
-        self._is_asked = self._is_urgent = False
+        self._is_requested = self._is_forced = False
 
     def request(self) -> None:
-        """Ask to stop in good order. May be called by a signal handler, and again."""
-        self._is_asked = True
+        """Request an orderly stop. Safe in a signal handler; may be called again."""
+        self._is_requested = True
         with self._changed:
             self._changed.notify_all()
 
     def force(self) -> None:
-        """Ask to stop at once. May be called by a signal handler, and again."""
-        self._is_urgent = True
+        """Request an immediate stop. Safe in a signal handler; may be called again."""
+        self._is_forced = True
         self.request()
 
     @property
     def is_requested(self) -> bool:
-        return self._is_asked
+        return self._is_requested
 
     @property
     def is_forced(self) -> bool:
-        return self._is_urgent
+        return self._is_forced
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for ``seconds`` or until stopping is asked for; whether it is."""
+        """Sleep for ``seconds`` or until stop is requested; whether it is requested."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._is_asked, seconds)
+            return self._changed.wait_for(lambda: self._is_requested, seconds)

@@ -1,4 +1,4 @@
-"""What one process holds of one task model's work between claim and record."""
+"""The runs of one task model in one process, between claim and recorded outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..conf.leases import policy_of
 from ..execution.run import Run
 from ..models.task import SimpleTask
 
-#: How much work, in seconds, may be held beyond what the free threads take at once.
+#: Seconds of work that may be claimed beyond what the free threads take at once.
 _READ_AHEAD_SECONDS = 0.05
 _MAX_READ_AHEAD = 200
 _MAX_BATCH = 200
@@ -27,27 +27,27 @@ class ModelPipeline:
         self.worker = worker
         self.channel = model.get_event_channel()
         policy = policy_of(self.channel)
-        self.lease, self.beat = policy.lease, policy.renewal_interval
-        # The row's lease decides. That of the message is short: if the answer to a claim is lost,
-        # nobody renews it, and the message comes back soon.
+        self.lease, self.renewal_interval = policy.lease, policy.renewal_interval
+        # The lease of the row decides. The one of the message is short: if the reply to a claim is
+        # lost, no worker renews it, and the message returns soon.
         self.message_lease = min(self.lease, MESSAGE_LEASE)
         self.inbox: SimpleQueue[Run | None] = SimpleQueue()
         self.outbox: SimpleQueue[Run | None] = SimpleQueue()
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         self._held = 0
-        self._body_seconds: float | None = None  # nothing is known before one has ended
+        self._mean_seconds: float | None = None  # unknown until one run has ended
         self._changed = threading.Condition()
 
     @property
     def held(self) -> int:
-        """Runs that are claimed and whose bodies have not ended."""
+        """The number of claimed runs whose task function has not ended."""
         return self._held
 
     def capacity(self, timeout: float) -> int:
-        """How many more runs may be claimed; waits up to ``timeout`` seconds for some.
+        """How many more runs may be claimed; waits up to ``timeout`` seconds for capacity.
 
-        While there is work in store, that is as many as make a batch.
+        While runs wait in the inbox, capacity is only reported when it is worth a batch.
         """
         with self._changed:
             self._changed.wait_for(self._has_capacity, timeout)
@@ -58,15 +58,15 @@ class ModelPipeline:
         return self.threads + ahead - self._held >= max(1, ahead // 2)
 
     def _read_ahead(self) -> int:
-        # Short bodies are fetched in large batches; long ones stay available to other nodes.
-        if self._body_seconds is None:
+        # Short tasks are claimed in large batches; long ones stay available to other nodes.
+        if self._mean_seconds is None:
             return 0
         return min(
-            int(_READ_AHEAD_SECONDS * self.threads / max(self._body_seconds, 1e-4)), _MAX_READ_AHEAD
+            int(_READ_AHEAD_SECONDS * self.threads / max(self._mean_seconds, 1e-4)), _MAX_READ_AHEAD
         )
 
     def accept(self, runs: list[Run]) -> None:
-        """Hand claimed runs to the bodies."""
+        """Put claimed runs into the inbox of the task threads."""
         with self._changed:
             was_idle = self._held == 0
             self._held += len(runs)
@@ -74,30 +74,30 @@ class ModelPipeline:
         for run in runs:
             self.inbox.put(run)
         if was_idle:
-            # A body that slept gets the interpreter now, not when the caller waits for a server.
+            # Yield the interpreter to a waiting task thread now, not when the caller next blocks.
             time.sleep(_YIELD_SECONDS)
 
     def mark_performed(self, run: Run) -> None:
-        """Hand a run whose body has ended to the finisher."""
+        """Put a run whose task function has ended into the outbox of the finisher."""
         self.outbox.put(run)
         with self._changed:
             self._held -= 1
             self.active_at = time.monotonic()
-            before = run.seconds if self._body_seconds is None else self._body_seconds
-            self._body_seconds = before + 0.2 * (run.seconds - before)
-            if self._has_capacity():  # a fetcher that has to wait on is not woken for each
+            before = run.seconds if self._mean_seconds is None else self._mean_seconds
+            self._mean_seconds = before + 0.2 * (run.seconds - before)
+            if self._has_capacity():  # do not wake a fetcher that must go on waiting
                 self._changed.notify_all()
 
     def discard(self, runs: int) -> None:
-        """Count out runs that were given back unperformed."""
+        """Subtract ``runs`` that were returned to the queue without being performed."""
         with self._changed:
             self._held -= runs
             self._changed.notify_all()
 
     def next_batch(self, timeout: float | None = None) -> list[Run] | None:
-        """The next performed runs, as many as have gathered; waits for one.
+        """The performed runs in the outbox, at most 200; waits for the first one.
 
-        [] if none came within ``timeout`` seconds; None means: the end.
+        [] if none came within ``timeout`` seconds; None if the outbox was closed.
         """
         try:
             first = self.outbox.get(timeout=timeout)
@@ -118,7 +118,7 @@ class ModelPipeline:
         return batch
 
     def drain_inbox(self) -> list[Run]:
-        """Take out of the inbox what no body has begun."""
+        """Remove and return the runs in the inbox that no task thread has begun."""
         taken: list[Run] = []
         while True:
             try:

@@ -1,4 +1,4 @@
-"""One child process of a node: the threads of every model, and an orderly end."""
+"""One process of a node: its threads, and how they end in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,14 +43,12 @@ _logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.05
 _DISPATCH_SECONDS = 1.0
 _PARENT_CHECK_SECONDS = 0.5
-_THREAD_END_SECONDS = (
-    1.0  # seconds in which threads bring to an end what they do, however urgent it is
-)
+_THREAD_END_SECONDS = 1.0  # seconds that threads get to end, also when the stop is forced
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """What a process is to do: models with their numbers of threads, and how."""
+    """The models of a process with their numbers of threads, and what the node shares."""
 
     threads: Sequence[tuple[type[SimpleTask], int]]
     schedule: SharedSchedule
@@ -60,64 +58,83 @@ class ProcessPlan:
 
 
 class Process:
-    """Runs a plan until it is asked to stop, or, in burst mode, until the queues are empty."""
+    """Runs a plan until stop is requested or, in burst mode, until the queues are empty."""
 
     def __init__(
-        self, plan: ProcessPlan, *, worker: str, stopping: StopRequest, counters: Counters
+        self, plan: ProcessPlan, *, worker: str, stop: StopRequest, counters: Counters
     ) -> None:
         self.worker = worker
-        self._plan = plan
-        self._stopping = stopping
-        self._leases = Leases(worker)
-        self._lanes = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
-        # Leases and outcomes outlive the asking: they end when everything else has ended.
-        self._over = StopRequest()
-        self._bodies = [TaskThread(ln, i) for ln in self._lanes for i in range(ln.threads)]
-        self._obedience = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
-        # What has just been calm is not any more.
-        look = partial(plan.schedule.trigger, "recover_expired_leases")
-        self._finishers = [Finisher(lane, self._leases, counters, look) for lane in self._lanes]
-        self._fetchers = [
-            Fetcher(
-                lane,
-                self._leases,
-                stopping,
-                burst=plan.burst,
-                is_deaf=lambda: plan.schedule.read()["push_overdue"].failures > 0,
-                is_paused=partial(self._obedience.is_paused, lane.model._meta.label),
-            )
-            for lane in self._lanes
-        ]
-        self._fetching = [
-            Loop(f"fetcher-{lane.model._meta.label}", stopping, fetcher.step)
-            for lane, fetcher in zip(self._lanes, self._fetchers, strict=True)
-        ]
-        self._actor = f"recovery {worker}"
-        self._reports = WorkerReport(worker, self._lanes, self._leases, counters, plan.schedule)
-        limits = TimeLimits(self._leases, self._give_up)
-        self._background = [
-            Loop("leases", self._over, lambda: self._leases.renew(self._lanes)),
-            Loop("reports", self._over, self._reports.step),
-            Loop("limits", self._over, limits.step),
-            Loop("subscriptions", stopping, self._dispatch_outbox),
-            Loop("obedience", stopping, self._obedience.step),
-        ]
         self.must_be_replaced = self.has_failed = False
+        self._plan = plan
+        self._stop = stop
+        self._actor = f"recovery {worker}"
+        self._leases = Leases(worker)
+        self._pipelines = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
+        self._control = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
+        self._report = WorkerReport(worker, self._pipelines, self._leases, counters, plan.schedule)
+        # Leases and outcomes outlast the stop request: they end when all other threads have ended.
+        self._all_ended = StopRequest()
+        self._task_threads = [
+            TaskThread(pipeline, index)
+            for pipeline in self._pipelines
+            for index in range(pipeline.threads)
+        ]
+        self._finishers = self._make_finishers(counters)
+        self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
+        self._fetching = [
+            Loop(f"fetcher-{pipeline.model._meta.label}", stop, fetcher.step)
+            for pipeline, fetcher in zip(self._pipelines, self._fetchers, strict=True)
+        ]
+        self._background = [*self._make_loops(), *self._make_maintenance_loops()]
+        self._threads: list[threading.Thread] = [
+            *self._finishers,
+            *self._task_threads,
+            *self._background,
+            *self._fetching,
+        ]
+
+    def _make_finishers(self, counters: Counters) -> list[Finisher]:
+        # A retry may be due while the lease monitor is idle.
+        check = partial(self._plan.schedule.trigger, "recover_expired_leases")
+        return [Finisher(pipeline, self._leases, counters, check) for pipeline in self._pipelines]
+
+    def _make_fetcher(self, pipeline: ModelPipeline) -> Fetcher:
+        schedule = self._plan.schedule
+        return Fetcher(
+            pipeline,
+            self._leases,
+            self._stop,
+            burst=self._plan.burst,
+            is_push_failing=lambda: schedule.read()["push_overdue"].failures > 0,
+            is_paused=partial(self._control.is_paused, pipeline.model._meta.label),
+        )
+
+    def _make_loops(self) -> list[Loop]:
+        limits = TimeLimits(self._leases, self._give_up)
+        return [
+            Loop("leases", self._all_ended, lambda: self._leases.renew(self._pipelines)),
+            Loop("report", self._all_ended, self._report.step),
+            Loop("time-limits", self._all_ended, limits.step),
+            Loop("subscriptions", self._stop, self._dispatch_outbox),
+            Loop("control", self._stop, self._control.step),
+        ]
+
+    def _make_maintenance_loops(self) -> Iterator[Loop]:
+        plan = self._plan
         groups = {
             "database": database_jobs(plan.schedule, plan.snapshot),
             "redis": redis_jobs(plan.snapshot),
-            "slow": slow_jobs(lambda: not stopping.is_requested),
+            "slow": slow_jobs(lambda: not self._stop.is_requested),
         }
-        for name, chores in groups.items():
-            actor = f"retention {worker}" if name == "slow" else self._actor
-            step = MaintenanceLoop(chores, plan.schedule, actor).step
-            self._background.append(Loop(f"chores-{name}", stopping, step))
-        self._threads = [*self._finishers, *self._bodies, *self._background, *self._fetching]
+        for name, jobs in groups.items():
+            actor = f"retention {self.worker}" if name == "slow" else self._actor
+            step = MaintenanceLoop(jobs, plan.schedule, actor).step
+            yield Loop(f"maintenance-{name}", self._stop, step)
 
     def run(self) -> None:
-        """Work; returns when everything that was claimed is recorded or given back.
+        """Run; returns when every claimed task is recorded or returned to its queue.
 
-        ``has_failed`` tells that a thread died, without which this process is of no use.
+        ``has_failed`` is True afterwards if a thread died, which makes this process useless.
         """
         parent = os.getppid()
         self._prepare()
@@ -125,36 +142,36 @@ class Process:
             thread.start()
         pace = _POLL_SECONDS if self._plan.burst else _PARENT_CHECK_SECONDS
         while not self._should_end(parent):
-            self._stopping.wait(pace)
+            self._stop.wait(pace)
         if self._plan.burst and not self.has_failed:
             self._dispatch_remaining()
-        self._stopping.request()
+        self._stop.request()
         self._shut_down()
 
     def _dispatch_outbox(self) -> float:
-        """Tell durable subscribers what is due; the seconds until the next look."""
-        told = subscriptions.deliver(
-            worker=self.worker, may_go_on=lambda: not self._stopping.is_requested
+        """Deliver due events to subscribers; the seconds until the next look."""
+        count = subscriptions.deliver(
+            worker=self.worker, may_go_on=lambda: not self._stop.is_requested
         )
-        return 0.0 if told else _DISPATCH_SECONDS
+        return 0.0 if count else _DISPATCH_SECONDS
 
     def _dispatch_remaining(self) -> None:
-        """What is due is told before a burst ends; what has to be tried again waits."""
+        """Deliver all due events before a burst ends; failed deliveries wait for a retry."""
         while self._dispatch_outbox() == 0.0:
             pass
 
     def _give_up(self, run: Run) -> None:
-        """End this process for the sake of one body; the others are released unharmed."""
+        """Have this process replaced: ``run`` cannot be ended. Its other tasks are released."""
         self.must_be_replaced = True
         self._leases.remove([run])
-        self._stopping.force()
+        self._stop.force()
         with acting_as(self._actor):
             service.recover_overrun(run.task, run.attempt)
 
     def _prepare(self) -> None:
         try:
-            for lane in self._lanes:
-                for using in databases_of(lane.model)[:1]:
+            for pipeline in self._pipelines:
+                for using in databases_of(pipeline.model)[:1]:
                     clock.calibrate(using)
             with acting_as(self._actor):
                 for worker, code in self._plan.predecessors:
@@ -162,97 +179,99 @@ class Process:
                     subscriptions.release_dead_workers([worker])
                 if self._plan.burst:
                     service.recover_all()
-            self._obedience.check()
+            self._control.check()
         except Exception as error:
-            # Recovery by lease comes to the same, later.
+            # Recovery by lease does the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)
         finally:
             connections.close_all()
 
     def _should_end(self, parent: int) -> bool:
         self.has_failed = self._has_lost_a_thread()
-        if self.has_failed or self._stopping.is_requested or os.getppid() != parent:
+        if self.has_failed or self._stop.is_requested or os.getppid() != parent:
             return True
         return self._plan.burst and self._is_drained()
 
     def _has_lost_a_thread(self) -> bool:
         dead = [thread.name for thread in self._threads if not thread.is_alive()]
-        # In this order: stopping ends threads only after it was asked for.
-        if not dead or self._stopping.is_requested:
+        # In this order: stop ends threads, but only after it was requested.
+        if not dead or self._stop.is_requested:
             return False
         _logger.error("threads_died worker=%s threads=%s", self.worker, ",".join(dead))
         return True
 
     def _is_drained(self) -> bool:
-        """Whether every queue was seen empty after the last task here had ended.
+        """Whether every queue was found empty after the last task of this process had ended.
 
-        A task may queue others in any lane, while it runs or when its outcome is announced.
+        A task may enqueue others in any queue, while it runs or in a receiver of its outcome.
         """
         if self._leases.running():
             return False
-        last = max((lane.active_at for lane in self._lanes), default=0.0)
-        return all(lane.empty_at > last for lane in self._lanes)
+        last = max((pipeline.active_at for pipeline in self._pipelines), default=0.0)
+        return all(pipeline.empty_at > last for pipeline in self._pipelines)
 
     def _shut_down(self) -> None:
         _logger.info("process_stopping worker=%s", self.worker)
         deadline = time.monotonic() + options.shutdown_grace
-        self._await(self._has_stopped_fetching, deadline)
+        self._wait_until(self._has_stopped_fetching, deadline)
         for fetcher, thread in zip(self._fetchers, self._fetching, strict=True):
             fetcher.return_messages()
             if not thread.is_alive():
                 fetcher.stop_waiting()
-        for lane in self._lanes:
-            self._return_runs(lane.drain_inbox(), lane)
-            for _ in range(lane.threads):
-                lane.inbox.put(None)
-        self._await(lambda: not any(lane.held for lane in self._lanes), deadline, least=0.0)
+        for pipeline in self._pipelines:
+            self._return_runs(pipeline.drain_inbox(), pipeline)
+            for _ in range(pipeline.threads):
+                pipeline.inbox.put(None)
+        self._wait_until(
+            lambda: not any(pipeline.held for pipeline in self._pipelines), deadline, least=0.0
+        )
         self._end_finishers(deadline)
         self._release_remaining()
-        self._over.request()
-        # The one that gave up a body may still be recording it.
-        self._await(lambda: _have_ended(self._background), deadline=0.0)
+        self._all_ended.request()
+        # The thread that gave up a run may still be recovering it.
+        self._wait_until(lambda: _have_ended(self._background), deadline=0.0)
         with suppress(QueueUnavailable):
-            self._reports.deregister()
+            self._report.deregister()
         connections.close_all()
 
     def _has_stopped_fetching(self) -> bool:
-        # A fetcher that still waited would take what is given back below.
+        # A fetcher that still waits would claim the messages that are returned below.
         with suppress(QueueUnavailable):
             get_queue().wake()
         return _have_ended(self._fetching)
 
-    def _await(
-        self, is_over: Callable[[], bool], deadline: float, least: float = _THREAD_END_SECONDS
+    def _wait_until(
+        self, has_ended: Callable[[], bool], deadline: float, least: float = _THREAD_END_SECONDS
     ) -> None:
-        """Wait until ``deadline`` or until it is urgent, but in any case for ``least`` seconds."""
+        """Wait until ``deadline`` or a forced stop, but for at least ``least`` seconds."""
         earliest = time.monotonic() + least
-        while not is_over():
-            is_late = self._stopping.is_forced or time.monotonic() >= deadline
+        while not has_ended():
+            is_late = self._stop.is_forced or time.monotonic() >= deadline
             if is_late and time.monotonic() >= earliest:
                 return
             time.sleep(_POLL_SECONDS)
 
     def _end_finishers(self, deadline: float) -> None:
-        for lane in self._lanes:
-            lane.outbox.put(None)
-        self._await(lambda: _have_ended(self._finishers), deadline)
+        for pipeline in self._pipelines:
+            pipeline.outbox.put(None)
+        self._wait_until(lambda: _have_ended(self._finishers), deadline)
 
     def _release_remaining(self) -> None:
         for run in self._leases.running():
             run.task.stop_flag().set()
-        for lane in self._lanes:
-            self._return_runs(self._leases.running(lane), lane)
+        for pipeline in self._pipelines:
+            self._return_runs(self._leases.running(pipeline), pipeline)
 
-    def _return_runs(self, runs: list[Run], lane: ModelPipeline) -> None:
+    def _return_runs(self, runs: list[Run], pipeline: ModelPipeline) -> None:
         if not runs:
             return
         try:
             release(runs, "worker_stopping")
         except Exception as error:
-            # Their leases end and recovery brings them back.
+            # Their leases end, and recovery returns them.
             _logger.warning("release_failed tasks=%s error=%s", len(runs), error)
         self._leases.remove(runs)
-        lane.discard(len(runs))
+        pipeline.discard(len(runs))
 
 
 def _have_ended(threads: Iterable[threading.Thread]) -> bool:

@@ -1,4 +1,4 @@
-"""What is to be tried again, each after a rest that grows with its tries."""
+"""Items to try again, each after a pause that grows with its failures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Generic, TypeVar
 from ..conf.backoff import exponential_delay
 
 _MAX_PAUSE = 3.0
-#: What is due within this time (seconds) is taken along: after an outage one batch forms again.
-_FIRST_PAUSE = 0.3
+#: Items due within these seconds are taken along: after an outage they form one batch again.
+_BATCH_WINDOW = 0.3
 
 T = TypeVar("T", bound=Hashable)
 
 
 class RetryQueue(Generic[T]):
-    """Things that could not be done for now; used by one thread."""
+    """Items that failed with a transient error. Not thread-safe."""
 
     def __init__(self) -> None:
         self._tries: dict[T, int] = {}
@@ -25,38 +25,38 @@ class RetryQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._due_at)
 
-    def put(self, things: Iterable[T]) -> None:
-        """Keep ``things``, which were tried in vain once more, until they are due again."""
-        now, rests = time.monotonic(), {}
-        for thing in things:
-            tries = self._tries[thing] = self._tries.get(thing, 0) + 1
-            # Those that failed together as often come back together: in one batch.
-            if tries not in rests:
-                rests[tries] = exponential_delay(tries, base=0.1, cap=_MAX_PAUSE)
-            self._due_at[thing] = now + rests[tries]
+    def put(self, items: Iterable[T]) -> None:
+        """Keep ``items``, which have failed once more, until they are due again."""
+        now, pauses = time.monotonic(), {}
+        for item in items:
+            tries = self._tries[item] = self._tries.get(item, 0) + 1
+            # Items that failed together become due together, in one batch.
+            if tries not in pauses:
+                pauses[tries] = exponential_delay(tries, base=0.1, cap=_MAX_PAUSE)
+            self._due_at[item] = now + pauses[tries]
 
-    def remove(self, things: Iterable[T]) -> None:
-        """These were done: should they ever fail again, their rests begin anew."""
-        for thing in things:
-            self._tries.pop(thing, None)
-            self._due_at.pop(thing, None)
+    def remove(self, items: Iterable[T]) -> None:
+        """Forget ``items`` and how often they failed."""
+        for item in items:
+            self._tries.pop(item, None)
+            self._due_at.pop(item, None)
 
     def seconds_until_due(self) -> float | None:
-        """Seconds until something is due; None if there is nothing."""
+        """Seconds until an item is due; None if the queue is empty."""
         if not self._due_at:
             return None
         return max(0.0, min(self._due_at.values()) - time.monotonic())
 
     def pop_due(self) -> list[T]:
-        """Take out what is due, and with it what soon will be."""
+        """Remove and return the items that are due now or within 0.3 seconds."""
         if self.seconds_until_due() != 0.0:
             return []
-        until = time.monotonic() + _FIRST_PAUSE
-        due = [thing for thing, when in self._due_at.items() if when <= until]
-        for thing in due:
-            del self._due_at[thing]
+        until = time.monotonic() + _BATCH_WINDOW
+        due = [item for item, when in self._due_at.items() if when <= until]
+        for item in due:
+            del self._due_at[item]
         return due
 
     def all(self) -> list[T]:
-        """Everything that waits to be tried again."""
+        """All items in the queue."""
         return list(self._due_at)

@@ -1,4 +1,4 @@
-"""The thread that runs the bodies of one model."""
+"""A thread that runs the task functions of one model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .pipeline import ModelPipeline
 
 
 class TaskThread(threading.Thread):
-    """Performs runs from the lane's inbox until it is given None."""
+    """Performs runs from the pipeline's inbox until it takes None out of it."""
 
-    def __init__(self, lane: ModelPipeline, index: int) -> None:
-        super().__init__(name=f"body-{lane.model._meta.label}-{index}", daemon=True)
-        self._lane = lane
+    def __init__(self, pipeline: ModelPipeline, index: int) -> None:
+        super().__init__(name=f"task-{pipeline.model._meta.label}-{index}", daemon=True)
+        self._pipeline = pipeline
 
     def run(self) -> None:
         try:
@@ -27,25 +27,25 @@ class TaskThread(threading.Thread):
                 try:
                     _perform(run)
                 finally:
-                    # Also if this thread dies of it: nobody waits for the run.
-                    self._lane.mark_performed(run)
+                    # Also if this thread dies: the pipeline must not wait for the run.
+                    self._pipeline.mark_performed(run)
         finally:
             connections.close_all()
 
     def _next(self) -> Run | None:
-        """The next run, with the session of the last if it follows at once; None means: the end."""
+        """The next run, on the open session if one waits already; None if the thread must end."""
         try:
-            return self._lane.inbox.get_nowait()
+            return self._pipeline.inbox.get_nowait()
         except Empty:
             worker_connections.close_stale()
-        run = self._lane.inbox.get()
+        run = self._pipeline.inbox.get()
         close_old_connections()
         return run
 
 
 def _perform(run: Run) -> None:
     reset_queries()
-    # A context of its own: what a body sets there does not reach the next one.
+    # A new context: values that a task function sets do not reach the next one.
     contextvars.copy_context().run(perform, run)
-    # The next body finds no transaction open, but the session, if it follows at once.
+    # The next task function finds no open transaction, but the same session.
     worker_connections.close_broken()

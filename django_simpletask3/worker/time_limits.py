@@ -1,4 +1,4 @@
-"""Ending bodies that run longer than their model allows."""
+"""End task functions that run longer than ``django_simpletask3_time_limit``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .leases import Leases
 _logger = logging.getLogger(__name__)
 
 _STEP_SECONDS = 0.1
-#: Seconds beyond the limit: until a body that was asked to stop is interrupted, and until its
-#: process is given up because the interruption did not end it either.
+#: Seconds beyond the limit after which TimeLimitExceeded is raised in a function that did not
+#: follow ``should_stop``, and after which its process is replaced.
 INTERRUPT_AFTER = 0.5
 GIVE_UP_AFTER = 3.0
 
 
 class TimeLimits:
-    """Watches the bodies of a process; ``give_up`` is told of one that cannot be ended."""
+    """Watches the runs of a process; calls ``give_up`` with one that cannot be ended."""
 
     def __init__(self, leases: Leases, give_up: Callable[[Run], None]) -> None:
         self._leases = leases
@@ -28,7 +28,7 @@ class TimeLimits:
         self._interrupted: set[Run] = set()
 
     def step(self) -> float:
-        """Look at every running body once; the seconds until the next look."""
+        """Check every run once; the seconds until the next check."""
         running = self._leases.running()
         self._interrupted.intersection_update(running)
         for run in running:

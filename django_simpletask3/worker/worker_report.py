@@ -1,4 +1,4 @@
-"""What a process says of itself, again and again, for those who look after it."""
+"""Report the state of a process to Redis, for the dashboard and the status command."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ _REPEAT_SECONDS = 30.0  # seconds between two reports that say the same
 
 
 class WorkerReport:
-    """One step renews the messages in Redis, and says how the process is doing, if that is news."""
+    """Renews the claims in Redis, and reports models and counts when they change."""
 
     def __init__(
         self,
         worker: str,
-        lanes: Sequence[ModelPipeline],
+        pipelines: Sequence[ModelPipeline],
         leases: Leases,
         counters: Counters,
-        timetable: SharedSchedule,
+        schedule: SharedSchedule,
     ) -> None:
         self._worker = worker
-        self._lanes = lanes
+        self._pipelines = pipelines
         self._leases = leases
         self._counters = counters
-        self._timetable = timetable
+        self._schedule = schedule
         self._began = time.time()
-        self._told: dict[str, Any] = {}
-        self._told_at = float("-inf")
+        self._reported: dict[str, Any] = {}
+        self._reported_at = float("-inf")
 
     def step(self) -> float:
-        """Report; the seconds until the next time."""
-        rest = self._leases.report(self._lanes)
-        said, now = self.content(), time.monotonic()
-        news = {name: said[name] for name in ("models", "counts")}
-        # Who says nothing is forgotten: not by us.
+        """Renew and report; the seconds until the next step."""
+        rest = self._leases.renew_claims(self._pipelines)
+        report, now = self.content(), time.monotonic()
+        current = {name: report[name] for name in ("models", "counts")}
+        # Redis forgets a worker that does not report.
         longest = min(_REPEAT_SECONDS, options.simq_worker_status_expire / 4)
-        if news != self._told or now - self._told_at >= longest - rest / 2:
-            get_queue().report(self._worker, said)
-            self._told, self._told_at = news, now
+        if current != self._reported or now - self._reported_at >= longest - rest / 2:
+            get_queue().report(self._worker, report)
+            self._reported, self._reported_at = current, now
         return rest
 
     def content(self) -> dict[str, Any]:
-        """The report, in plain values; times are Unix times."""
+        """The report as JSON values; times are Unix times."""
         return {
             "node": platform.node(),
             "version": __version__,
             "began": round(self._began, 3),
             "time": round(time.time(), 3),
             "models": {
-                lane.model._meta.label: {"threads": lane.threads, "held": lane.held}
-                for lane in self._lanes
+                pipeline.model._meta.label: {"threads": pipeline.threads, "held": pipeline.held}
+                for pipeline in self._pipelines
             },
             "counts": self._counters.read(),
-            "jobs": {name: asdict(one) for name, one in self._timetable.read().items()},
+            "jobs": {name: asdict(run) for name, run in self._schedule.read().items()},
         }
 
     def deregister(self) -> None:
-        """Say that the process ends. Raises QueueUnavailable if Redis does not answer."""
+        """Remove the worker from Redis. Raises QueueUnavailable if Redis does not answer."""
         get_queue().deregister_worker(self._worker)

@@ -67,13 +67,13 @@ def run_until(shared: Any, is_over: Callable[[], bool]) -> None:
     from django_simpletask3.worker.node.counters import Counters
     from django_simpletask3.worker.process import Process, ProcessPlan
 
-    stopping = StopRequest()
+    stop = StopRequest()
     plan = ProcessPlan([(model, 1) for model in models()], shared)
-    process = Process(plan, worker="node:1:round", stopping=stopping, counters=Counters())
+    process = Process(plan, worker="node:1:round", stop=stop, counters=Counters())
     thread = threading.Thread(target=process.run)
     thread.start()
     eventually(is_over)
-    stopping.request()
+    stop.request()
     thread.join()
 
 

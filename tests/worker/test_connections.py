@@ -52,11 +52,11 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     return Hours(monkeypatch)
 
 
-def runs_in(lane: ModelPipeline) -> list[Run]:
+def runs_in(pipeline: ModelPipeline) -> list[Run]:
     for _ in range(LOAD):
         Invoice.objects.create()
-    messages = get_queue().claim(lane.channel, worker=WORKER, limit=LOAD, lease=60)
-    return start.start(lane.model, messages, worker=WORKER, lease=60)[0]
+    messages = get_queue().claim(pipeline.channel, worker=WORKER, limit=LOAD, lease=60)
+    return start.start(pipeline.model, messages, worker=WORKER, lease=60)[0]
 
 
 def ended(thread: threading.Thread) -> None:
@@ -69,11 +69,11 @@ def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
     redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invoice, "do_task", lambda task: hours.work())
-    lane = ModelPipeline(Invoice, 1, WORKER)
-    lane.accept(runs_in(lane))
-    lane.inbox.put(None)
+    pipeline = ModelPipeline(Invoice, 1, WORKER)
+    pipeline.accept(runs_in(pipeline))
+    pipeline.inbox.put(None)
 
-    ended(TaskThread(lane, 0))
+    ended(TaskThread(pipeline, 0))
 
     assert hours.shares() == [AGE] * 4
 
@@ -82,18 +82,18 @@ def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
     redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django_simpletask3.worker.pipeline._MAX_BATCH", 1)
-    lane = ModelPipeline(Invoice, 1, WORKER)
-    for run in runs_in(lane):
+    pipeline = ModelPipeline(Invoice, 1, WORKER)
+    for run in runs_in(pipeline):
         perform.perform(run)
-        lane.outbox.put(run)
-    lane.outbox.put(None)
+        pipeline.outbox.put(run)
+    pipeline.outbox.put(None)
 
     def hear(**_: Any) -> None:
         hours.work()
 
     task_succeeded.connect(hear)
     try:
-        ended(Finisher(lane, Leases(WORKER), Counters()))
+        ended(Finisher(pipeline, Leases(WORKER), Counters()))
     finally:
         task_succeeded.disconnect(hear)
 
@@ -101,13 +101,13 @@ def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
 
 
 def test_steps_without_a_rest_do_not_keep_a_session_that_is_old(hours: Hours) -> None:
-    stopping = StopRequest()
+    stop = StopRequest()
 
     def step() -> float:
         if hours.work() == LOAD:
-            stopping.request()
+            stop.request()
         return 0.0
 
-    ended(Loop("fetcher", stopping, step))
+    ended(Loop("fetcher", stop, step))
 
     assert hours.shares() == [AGE] * 4

@@ -33,27 +33,27 @@ def status_of(task: Any) -> Status:
 
 
 class Bench:
-    """A lane with its finisher at work, and runs whose bodies have ended."""
+    """A pipeline with its finisher at work, and runs whose bodies have ended."""
 
     def __init__(self) -> None:
-        self.lane, self.leases = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER)
+        self.pipeline, self.leases = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER)
         self.looked_for: list[bool] = []
         self.finisher = Finisher(
-            self.lane, self.leases, Counters(), on_retry=lambda: self.looked_for.append(True)
+            self.pipeline, self.leases, Counters(), on_retry=lambda: self.looked_for.append(True)
         )
         self.finisher.start()
 
     def performed(self) -> None:
-        messages = get_queue().claim(self.lane.channel, worker=WORKER, limit=10, lease=60)
+        messages = get_queue().claim(self.pipeline.channel, worker=WORKER, limit=10, lease=60)
         runs = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
-        self.leases.add(runs, self.lane)
-        self.lane.accept(runs)
+        self.leases.add(runs, self.pipeline)
+        self.pipeline.accept(runs)
         for run in runs:
             perform.perform(run)
-            self.lane.mark_performed(run)
+            self.pipeline.mark_performed(run)
 
     def end(self) -> None:
-        self.lane.outbox.put(None)
+        self.pipeline.outbox.put(None)
         self.finisher.join(timeout=30)
         assert not self.finisher.is_alive()
 
@@ -68,17 +68,17 @@ def bench(redis_url: str) -> Iterator[Bench]:
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
 def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> None:
     culprit = Invoice.objects.create()
-    messages = get_queue().claim(bench.lane.channel, worker=WORKER, limit=10, lease=60)
+    messages = get_queue().claim(bench.pipeline.channel, worker=WORKER, limit=10, lease=60)
     [run] = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
-    bench.leases.add([run], bench.lane)
-    bench.lane.accept([run])
+    bench.leases.add([run], bench.pipeline)
+    bench.pipeline.accept([run])
     perform.perform(run)
     holder = connection.copy()
     holder.set_autocommit(False)
     with holder.cursor() as cursor:
         cursor.execute(f"SELECT id FROM testapp_invoice WHERE id = {culprit.pk} FOR UPDATE")
 
-    bench.lane.mark_performed(run)
+    bench.pipeline.mark_performed(run)
     for _ in range(3):
         other = Invoice.objects.create()
         bench.performed()

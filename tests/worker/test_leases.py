@@ -30,11 +30,11 @@ def servers(transactional_db: None, redis_url: str) -> None:
 
 
 def held(leases: Leases, model: Any) -> ModelPipeline:
-    """The lane of ``model``, whose waiting tasks are started and held; their leases are short."""
-    lane = ModelPipeline(model, 1, WORKER)
-    messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=SHORT)
-    leases.add(start.start(model, messages, worker=WORKER, lease=SHORT)[0], lane)
-    return lane
+    """The pipeline of ``model``, its waiting tasks are started with short leases."""
+    pipeline = ModelPipeline(model, 1, WORKER)
+    messages = get_queue().claim(pipeline.channel, worker=WORKER, limit=10, lease=SHORT)
+    leases.add(start.start(model, messages, worker=WORKER, lease=SHORT)[0], pipeline)
+    return pipeline
 
 
 def is_renewed(task: Any) -> bool:
@@ -74,10 +74,10 @@ def test_a_sick_database_costs_no_lease_in_another() -> None:
     Elsewhere.objects.create()
     healthy = Invoice.objects.create()
     leases = Leases(WORKER)
-    lanes = [held(leases, Elsewhere), held(leases, Invoice)]
+    pipelines = [held(leases, Elsewhere), held(leases, Invoice)]
 
     with connections["other"].execute_wrapper(refuse):
-        leases.renew(lanes)
+        leases.renew(pipelines)
 
     assert is_renewed(healthy)
 
@@ -85,11 +85,11 @@ def test_a_sick_database_costs_no_lease_in_another() -> None:
 def test_a_redis_that_hangs_delays_no_beat(own_redis_server: RedisServer) -> None:
     tasks = [Invoice.objects.create(), Ledger.objects.create()]
     leases = Leases(WORKER)
-    lanes = [held(leases, Invoice), held(leases, Ledger)]
+    pipelines = [held(leases, Invoice), held(leases, Ledger)]
 
     own_redis_server.freeze()
 
-    assert seconds_of(lambda: leases.renew(lanes)) < 1.0
+    assert seconds_of(lambda: leases.renew(pipelines)) < 1.0
     assert all(is_renewed(task) for task in tasks)
 
 
@@ -99,11 +99,11 @@ def test_a_redis_that_hangs_is_asked_once_in_a_report(own_redis_server: RedisSer
     for model in models:
         model.objects.create()
     leases = Leases(WORKER)
-    lanes = [held(leases, model) for model in models]
+    pipelines = [held(leases, model) for model in models]
     own_redis_server.freeze()
 
-    of_one = seconds_of(lambda: leases.report(lanes[:1]))
-    of_all = seconds_of(lambda: leases.report(lanes))
+    of_one = seconds_of(lambda: leases.renew_claims(pipelines[:1]))
+    of_all = seconds_of(lambda: leases.renew_claims(pipelines))
 
     assert of_all < 2 * of_one
 
@@ -113,11 +113,11 @@ def test_a_row_that_somebody_holds_delays_no_other() -> None:
         pytest.skip("rows cannot be passed over here")
     moved, other = [Invoice.objects.create() for _ in range(2)]
     leases = Leases(WORKER)
-    lane = held(leases, Invoice)
+    pipeline = held(leases, Invoice)
 
     with transaction.atomic():
         rows_of(Invoice, "default").select_for_update().get(pk=moved.pk)
-        with in_thread(lambda: leases.renew([lane])):
+        with in_thread(lambda: leases.renew([pipeline])):
             eventually(lambda: is_renewed(other), timeout=2.0)
 
     assert not any(run.task.stop_flag().is_set() for run in leases.running())

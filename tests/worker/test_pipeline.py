@@ -14,44 +14,44 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def lane() -> ModelPipeline:
+def pipeline() -> ModelPipeline:
     return ModelPipeline(Invoice, threads=4, worker="node:1")
 
 
-def perform(lane: ModelPipeline, seconds: float) -> None:
-    run = Run(saved(Invoice), lane.worker, seconds=seconds)
-    lane.accept([run])
-    lane.mark_performed(run)
+def perform(pipeline: ModelPipeline, seconds: float) -> None:
+    run = Run(saved(Invoice), pipeline.worker, seconds=seconds)
+    pipeline.accept([run])
+    pipeline.mark_performed(run)
 
 
 def test_before_a_body_has_ended_a_lane_takes_what_its_threads_can_begin(
-    lane: ModelPipeline,
+    pipeline: ModelPipeline,
 ) -> None:
-    assert lane.capacity(0) == 4
+    assert pipeline.capacity(0) == 4
 
 
-def test_of_long_bodies_nothing_is_taken_ahead(lane: ModelPipeline) -> None:
-    perform(lane, seconds=1.0)
+def test_of_long_bodies_nothing_is_taken_ahead(pipeline: ModelPipeline) -> None:
+    perform(pipeline, seconds=1.0)
 
-    assert lane.capacity(0) == 4
+    assert pipeline.capacity(0) == 4
 
 
-def test_of_short_bodies_50_milliseconds_are_taken_ahead(lane: ModelPipeline) -> None:
-    perform(lane, seconds=0.01)
+def test_of_short_bodies_50_milliseconds_are_taken_ahead(pipeline: ModelPipeline) -> None:
+    perform(pipeline, seconds=0.01)
 
-    assert lane.capacity(0) == 4 + 4 * 5
+    assert pipeline.capacity(0) == 4 + 4 * 5
 
 
 def test_where_few_tasks_came_few_are_asked_for(transactional_db: None, redis_url: str) -> None:
-    lane = ModelPipeline(Invoice, threads=2, worker="node:1")
-    perform(lane, seconds=0.0001)
+    pipeline = ModelPipeline(Invoice, threads=2, worker="node:1")
+    perform(pipeline, seconds=0.0001)
     Invoice.objects.bulk_create([Invoice() for _ in range(19)])  # and the one above
-    fetcher = Fetcher(lane, Leases("node:1"), StopRequest(), burst=True)
+    fetcher = Fetcher(pipeline, Leases("node:1"), StopRequest(), burst=True)
     claimed = []
 
     for _ in range(4):
-        before = lane.held
+        before = pipeline.held
         fetcher.step()
-        claimed.append(lane.held - before)
+        claimed.append(pipeline.held - before)
 
     assert claimed == [2, 10, 8, 0]

@@ -1,4 +1,4 @@
-"""Starting and stopping again and again: nothing is left behind."""
+"""Starting and stop again and again: nothing is left behind."""
 
 import json
 import os

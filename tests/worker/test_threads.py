@@ -39,9 +39,9 @@ def kinds(task: Any) -> list[str]:
     return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
-def started(lane: ModelPipeline) -> list[Run]:
-    messages = get_queue().claim(lane.channel, worker=WORKER, limit=10, lease=60)
-    return start.start(lane.model, messages, worker=WORKER, lease=60)[0]
+def started(pipeline: ModelPipeline) -> list[Run]:
+    messages = get_queue().claim(pipeline.channel, worker=WORKER, limit=10, lease=60)
+    return start.start(pipeline.model, messages, worker=WORKER, lease=60)[0]
 
 
 def test_a_session_that_is_lost_costs_one_body_only(
@@ -57,14 +57,14 @@ def test_a_session_that_is_lost_costs_one_body_only(
         return "OK"
 
     monkeypatch.setattr(Invoice, "do_task", body)
-    lane = ModelPipeline(Invoice, 1, WORKER)
+    pipeline = ModelPipeline(Invoice, 1, WORKER)
     for amount in range(4):
         Invoice.objects.create(amount=amount)
-    runs = sorted(started(lane), key=lambda run: run.task.amount)
-    lane.accept(runs)
-    lane.inbox.put(None)
+    runs = sorted(started(pipeline), key=lambda run: run.task.amount)
+    pipeline.accept(runs)
+    pipeline.inbox.put(None)
 
-    thread = TaskThread(lane, 0)
+    thread = TaskThread(pipeline, 0)
     thread.start()
     thread.join(timeout=30)
 
@@ -118,17 +118,17 @@ def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
 ) -> None:
     monkeypatch.setattr(Invoice, "do_task", lambda task: setattr(task, "task_biz_field", Bomb()))
     Invoice.objects.create()
-    lane = ModelPipeline(Invoice, 1, WORKER)
-    runs = started(lane)
-    thread = TaskThread(lane, 0)
+    pipeline = ModelPipeline(Invoice, 1, WORKER)
+    runs = started(pipeline)
+    thread = TaskThread(pipeline, 0)
     thread.start()
 
-    lane.accept(runs)
-    lane.inbox.put(None)
+    pipeline.accept(runs)
+    pipeline.inbox.put(None)
     thread.join()
 
-    assert lane.held == 0
-    assert lane.next_batch() == runs
+    assert pipeline.held == 0
+    assert pipeline.next_batch() == runs
 
 
 def refuse_last_words_of(task: Any) -> Any:
@@ -143,14 +143,14 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     transactional_db: None, redis_url: str
 ) -> None:
     culprit, *others = [Invoice.objects.create() for _ in range(3)]
-    lane, leases, counters = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER), Counters()
-    runs = started(lane)
-    leases.add(runs, lane)
+    pipeline, leases, counters = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER), Counters()
+    runs = started(pipeline)
+    leases.add(runs, pipeline)
     for run in runs:
         perform.perform(run)
-        lane.outbox.put(run)
-    lane.outbox.put(None)
-    finisher = Finisher(lane, leases, counters)
+        pipeline.outbox.put(run)
+    pipeline.outbox.put(None)
+    finisher = Finisher(pipeline, leases, counters)
 
     event_recorded.connect(refuse := refuse_last_words_of(culprit))
     try:

@@ -19,12 +19,12 @@ class Speaker:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.said = 0.0, list[float]()
-        self.lane = ModelPipeline(Invoice, 1, "node:1:token")
+        self.pipeline = ModelPipeline(Invoice, 1, "node:1:token")
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(Queue, "report", lambda *_: self.said.append(self.now))
-        leases = Leases(self.lane.worker)
+        leases = Leases(self.pipeline.worker)
         self._reports = WorkerReport(
-            self.lane.worker, [self.lane], leases, Counters(), shared_schedule()
+            self.pipeline.worker, [self.pipeline], leases, Counters(), shared_schedule()
         )
 
     def go_on(self, seconds: float) -> None:
@@ -46,7 +46,7 @@ def test_who_has_nothing_new_to_say_reports_every_thirty_seconds(speaker: Speake
 
 def test_news_are_reported_at_the_next_beat(speaker: Speaker) -> None:
     speaker.go_on(10)
-    speaker.lane.discard(-1)  # one is claimed
+    speaker.pipeline.discard(-1)  # one is claimed
 
     speaker.go_on(50)
 

@@ -1,4 +1,4 @@
-"""What a person sees of a node: a banner at its start, and a line of progress on a terminal."""
+"""The banner that a node prints at its start, and its progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .status import Node
 
 
 def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -> str:
-    """Which models run here, in how many threads, through which Redis and databases."""
+    """The models of the node, their threads and channels, its Redis and its databases."""
     mode = "burst" if burst else "until stopped"
     rows = [
         f"  {m._meta.label:<32} {m.get_worker_number():>3} threads   {m.get_event_channel()}"
@@ -38,7 +38,7 @@ def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -
 
 
 def _databases(model: type[SimpleTask]) -> Iterator[str]:
-    """Where tasks of ``model`` may be, by settings and router: who shows a banner asks none."""
+    """The aliases that may hold tasks of ``model``, by settings and routers; queries none."""
     yield router.db_for_write(model)
     for alias in connections:
         is_mirror = connections[alias].settings_dict.get("TEST", {}).get("MIRROR")
@@ -54,7 +54,7 @@ def _warnings() -> list[str]:
 
 
 def show_progress(stream: TextIO) -> Callable[[Node], None] | None:
-    """A function that rewrites one line with the counts it is given; None without a terminal."""
+    """A function that rewrites one line with the counts of a node; None without a terminal."""
     if not stream.isatty():
         return None
 

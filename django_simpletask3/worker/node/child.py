@@ -1,4 +1,4 @@
-"""The life of a child process, from the fork to its exit code."""
+"""The main function of a child process, from the fork to its exit code."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from .counters import Counters
 _logger = logging.getLogger(__name__)
 
 CLEAN, FAILED, FORCED = 0, 1, 3
-REPLACE = 4  # between a child and its supervisor only
+REPLACE = 4  # tells the supervisor to start a new child
 
-#: What a supervisor says to its children; blocked around the fork.
+#: The signals that a supervisor sends to its children; blocked around the fork.
 HANDLED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
 def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
-    """The whole life of a child process; it never returns into its parent's code."""
+    """Run a child process and exit; never returns into the code of the parent."""
     code = FAILED
     try:
         signal.set_wakeup_fd(-1)
-        stopping = StopRequest()
-        # A terminal sends SIGINT to the whole group; only the supervisor speaks to its children.
+        stop = StopRequest()
+        # A terminal sends SIGINT to the whole group; the supervisor forwards it as SIGTERM.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, lambda *_: stopping.request())
-        signal.signal(signal.SIGQUIT, lambda *_: stopping.force())
+        signal.signal(signal.SIGTERM, lambda *_: stop.request())
+        signal.signal(signal.SIGQUIT, lambda *_: stop.force())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
-        # What is there now stays: the garbage collector need not look at it again and again, which
-        # took a tenth of the time of short tasks.
+        # Objects that exist now stay: exempt from the garbage collector, which took a tenth of the
+        # time of short tasks.
         gc.freeze()
-        process = Process(plan, worker=worker, stopping=stopping, counters=counters)
+        process = Process(plan, worker=worker, stop=stop, counters=counters)
         process.run()
         code = FAILED if process.has_failed else REPLACE if process.must_be_replaced else CLEAN
     except BaseException:
@@ -46,5 +46,5 @@ def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        # Bodies that did not end in time would keep the interpreter from exiting.
+        # Task functions that still run would keep the interpreter from exiting.
         os._exit(code)

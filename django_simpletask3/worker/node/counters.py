@@ -1,4 +1,4 @@
-"""Counts that a supervisor sees of its children, in memory they share."""
+"""Counts of outcomes, in memory that a supervisor shares with its children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMN = {kind: _NAMES.index(spec.counter) for kind, spec in EVENTS.items() if 
 
 
 class Counters:
-    """How many runs of one process ended in which way."""
+    """How many runs of one process succeeded, failed, were retried or rejected."""
 
     def __init__(self, memory: mmap.mmap | None = None, slot: int = 0) -> None:
         self._memory = memory if memory is not None else mmap.mmap(-1, SIZE)
@@ -25,7 +25,7 @@ class Counters:
         self._lock = threading.Lock()
 
     def count(self, run: Run) -> None:
-        """Add one for how ``run`` ended."""
+        """Count the outcome of ``run``."""
         if run.transition is None:
             return
         column = _REJECTED

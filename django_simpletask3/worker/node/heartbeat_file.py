@@ -1,4 +1,4 @@
-"""The heartbeat file: rewritten as long as a node is well, for probes on the same machine."""
+"""The liveness file: rewritten while a node is well, for probes on the same machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WRITE_SECONDS = 2.0
 
 
 class LivenessFile:
-    """Rewrites ``path`` every two seconds, whole or not at all, while the node is well."""
+    """Replaces ``path`` atomically every two seconds while the node is well."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,31 +23,31 @@ class LivenessFile:
         self._next = 0.0
 
     def write(self, node: Node) -> None:
-        """Rewrite the file, if it is time and the node is well. Raises OSError if it cannot be."""
+        """Rewrite the file if two seconds have passed and the node is well. Raises OSError."""
         if time.monotonic() < self._next or not node.is_well:
             return
         self._next = time.monotonic() + _WRITE_SECONDS
-        told = {"time": time.time(), "pid": os.getpid(), **asdict(node)}
-        self._new.write_text(json.dumps(told))
+        content = {"time": time.time(), "pid": os.getpid(), **asdict(node)}
+        self._new.write_text(json.dumps(content))
         self._new.replace(self._path)
 
     def remove(self) -> None:
-        """Remove the file: the node ends in good order."""
+        """Remove the file: the node has stopped in good order."""
         self._new.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
 
 def check_file(path: Path, max_age: float) -> tuple[dict[str, Any], list[str]]:
-    """What the file at ``path`` says, and what is wrong with it, a sentence each."""
+    """The content of the file at ``path``, and its problems, a sentence each."""
     try:
-        told = json.loads(path.read_text())
-        age = time.time() - float(told["time"])
+        content = json.loads(path.read_text())
+        age = time.time() - float(content["time"])
     except FileNotFoundError:
-        return {}, [f"There is no {path}: the server does not run, or has just begun."]
+        return {}, [f"There is no {path}: the server does not run, or has just started."]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {}, [f"{path} cannot be read as a heartbeat: {error}"]
     if age > max_age:
-        return told, [
+        return content, [
             f"The last heartbeat in {path} is {age:.0f} s old; {max_age:g} s are allowed."
         ]
-    return told, []
+    return content, []

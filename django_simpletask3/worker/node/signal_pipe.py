@@ -1,4 +1,4 @@
-"""Signals that end a wait: a handler only counts, whoever waits obeys."""
+"""Wake a waiting process by signals: the handler only writes into a pipe."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def signal_pipe(asked: Callable[[], None]) -> Iterator[int]:
-    """Within the block, SIGTERM and SIGINT call ``asked``; every signal makes the pipe readable."""
+def signal_pipe(handler: Callable[[], None]) -> Iterator[int]:
+    """Call ``handler`` on SIGTERM and SIGINT; yield a pipe that every signal makes readable."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
-    handled = {signal.SIGTERM: asked, signal.SIGINT: asked, signal.SIGCHLD: lambda: None}
+    handled = {signal.SIGTERM: handler, signal.SIGINT: handler, signal.SIGCHLD: lambda: None}
     before = {
         number: signal.signal(number, lambda *_, call=call: call())
         for number, call in handled.items()
@@ -24,14 +24,14 @@ def signal_pipe(asked: Callable[[], None]) -> Iterator[int]:
         yield reader
     finally:
         signal.set_wakeup_fd(old)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
         os.close(reader)
         os.close(writer)
 
 
 def drain(pipe: int) -> None:
-    """Read what is in the pipe, so that the next signal wakes again."""
+    """Empty the pipe, so that the next signal makes it readable again."""
     try:
         while os.read(pipe, 512):
             pass

@@ -1,4 +1,4 @@
-"""How a node is doing, as its supervisor sees it."""
+"""The state of a node, as its supervisor sees it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from ...conf.options import options
 from ..maintenance.pacing import JobRun
 
-_STALE_SECONDS = 30.0  # seconds beyond the slowest pace: a chore that nobody begins any more
+_STALE_SECONDS = 30.0  # seconds beyond the longest interval: no process runs the job any more
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Its living processes and those that are missing, what it has done, and its chores."""
+    """Living and missing processes, counts of outcomes, and the last run of each job."""
 
     began: float
     processes: tuple[str, ...]
@@ -25,10 +25,10 @@ class Node:
 
     @property
     def is_well(self) -> bool:
-        """Whether every process is there, and every chore is begun again and again.
+        """Whether every process is alive and every maintenance job keeps being started.
 
-        That a database or Redis is away is no illness of the node.
+        An outage of a database or of Redis does not make a node unwell.
         """
-        oldest = min(max(one.began, self.began) for one in self.jobs.values())
+        oldest = min(max(run.began, self.began) for run in self.jobs.values())
         slowest = options.simq_timeout_task_recovery_interval + _STALE_SECONDS
         return not self.missing and time.time() - oldest < slowest

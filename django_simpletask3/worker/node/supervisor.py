@@ -1,4 +1,4 @@
-"""The parent of a node's processes: starts them, passes signals on, replaces the dead."""
+"""The parent of a node's processes: starts them, forwards signals, replaces dead ones."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _logger = logging.getLogger(__name__)
 _TICK_SECONDS = 0.5
 _HEALTHY_AFTER = 10.0
 _MAX_FAILURES = 10  # quick deaths in a row after which a burst is given up
-_MAX_PREDECESSORS = 10  # remembered; what earlier ones held, recovery finds by its leases
-#: The longest rest before a dead child is replaced: its successor recovers what it held, within a
-#: second. A task that kills its workers is dropped by its own count; after so many quick deaths in
-#: a row it is no task that kills, and nothing is gained by haste.
-_SHORT_REST, _LONG_REST = 0.5, 10.0
-_FAILURES_BEFORE_WARNING = 30
-_KILL_DELAY = 5.0  # beyond the grace time, before a child that does not end is killed
+_MAX_PREDECESSORS = 10  # the tasks of earlier ones are recovered by their leases
+#: The longest pause before a dead child is replaced. Its successor recovers its tasks, within a
+#: second. A task that kills its workers is dropped after max_attempts; after this many quick
+#: deaths in a row the cause is not a task, and a longer pause loses nothing.
+_SHORT_PAUSE, _LONG_PAUSE = 0.5, 10.0
+_FAILURES_BEFORE_LONG_PAUSE = 30
+_KILL_DELAY = 5.0  # seconds after the grace period until a child that goes on is killed
 
 
 Predecessors = Sequence[tuple[str, int]]
@@ -58,7 +58,7 @@ class Child:
 
 
 class Supervisor:
-    """Runs ``processes`` children that share the threads of ``models``; it uses no database."""
+    """Runs ``processes`` children that share the threads of ``models``. Uses no database."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class Supervisor:
         burst: bool = False,
         on_tick: Callable[[Node], None] = lambda node: None,
     ) -> None:
-        self._timetable, outlook = shared_schedule(), SharedSnapshot()
+        self._schedule, snapshot = shared_schedule(), SharedSnapshot()
         self._plans = [
             ProcessPlan(
-                threads_of_process(models, processes, slot), self._timetable, outlook, burst=burst
+                threads_of_process(models, processes, slot), self._schedule, snapshot, burst=burst
             )
             for slot in range(processes)
         ]
@@ -79,20 +79,20 @@ class Supervisor:
         self._on_tick = on_tick
         self._began = time.time()
         self._replaced = 0
-        self._stopping = StopRequest()
+        self._stop = StopRequest()
         self._memory = mmap.mmap(-1, SIZE * processes)
         self._children: dict[int, Child] = {}
         self._starts: list[tuple[float, int, Predecessors, int]] = []
         self._exit = CLEAN
-        self._asks = 0
+        self._signals = 0
         self._deadline: float | None = None
 
     def run(self) -> int:
-        """Work until stopped, or drained in burst mode; the exit code."""
+        """Run until stopped or, in burst mode, until the queues are empty; the exit code."""
         with signal_pipe(self._receive_signal) as wakeup:
             for slot in range(len(self._plans)):
                 self._start(slot, (), 0)
-            while self._children or (self._starts and not self._stopping.is_requested):
+            while self._children or (self._starts and not self._stop.is_requested):
                 select.select([wakeup], [], [], _TICK_SECONDS)
                 drain(wakeup)
                 self._handle_signals()
@@ -103,30 +103,35 @@ class Supervisor:
         return self._exit
 
     def node(self) -> Node:
-        """How the node is doing now."""
-        each = [Counters(self._memory, slot).read() for slot in range(len(self._plans))]
+        """The current state of the node."""
+        counts_of_children = [
+            Counters(self._memory, slot).read() for slot in range(len(self._plans))
+        ]
         return Node(
             began=self._began,
             processes=tuple(child.worker for child in self._children.values()),
-            missing=0 if self._stopping.is_requested else len(self._plans) - len(self._children),
+            missing=0 if self._stop.is_requested else len(self._plans) - len(self._children),
             replaced=self._replaced,
-            counts={name: sum(counts[name] for counts in each) for name in each[0]},
-            jobs=self._timetable.read(),
+            counts={
+                name: sum(counts[name] for counts in counts_of_children)
+                for name in counts_of_children[0]
+            },
+            jobs=self._schedule.read(),
         )
 
     def _receive_signal(self) -> None:
-        """A signal handler: it only counts, the loop obeys."""
-        self._asks += 1
+        """Count a signal. Called in a signal handler; the loop acts on the count."""
+        self._signals += 1
 
     def _handle_signals(self) -> None:
-        if self._asks and not self._stopping.is_requested:
+        if self._signals and not self._stop.is_requested:
             _logger.info("node_stopping grace=%s", options.shutdown_grace)
             self._deadline = time.monotonic() + options.shutdown_grace + _KILL_DELAY
-            self._stopping.request()
+            self._stop.request()
             self._forward(signal.SIGTERM)
-        if self._asks > 1 and not self._stopping.is_forced:
+        if self._signals > 1 and not self._stop.is_forced:
             _logger.info("node_stopping grace=0")
-            self._stopping.force()
+            self._stop.force()
             self._forward(signal.SIGQUIT)
 
     def _forward(self, number: int) -> None:
@@ -139,7 +144,7 @@ class Supervisor:
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
         plan = replace(self._plans[slot], predecessors=predecessors)
-        # A signal in between would be heard by the handlers of the wrong process.
+        # A signal between fork and the child's own handlers would run the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
         pid = os.fork()
         if pid == 0:
@@ -162,9 +167,9 @@ class Supervisor:
                 self._handle_exit(child, os.waitstatus_to_exitcode(status))
 
     def _handle_exit(self, child: Child, code: int) -> None:
-        if code == CLEAN and (self._burst or self._stopping.is_requested):
+        if code == CLEAN and (self._burst or self._stop.is_requested):
             return
-        if self._stopping.is_requested:
+        if self._stop.is_requested:
             if code != REPLACE:
                 self._exit = FORCED
             return
@@ -174,20 +179,20 @@ class Supervisor:
         self._replaced += 1
         lived = time.monotonic() - child.began
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
-        # One that dies early may not have recovered yet what those before it held.
+        # A child that died early may not have recovered the tasks of its predecessors.
         before = child.predecessors if failures else ()
         predecessors = (*before, (child.worker, code))[-_MAX_PREDECESSORS:]
         _logger.error("child_died worker=%s exit=%s seconds=%.1f", child.worker, code, lived)
         if self._burst and failures > _MAX_FAILURES:
             self._exit = FAILED
             return
-        # A first death is answered at once, repeated quick ones more slowly: no loop spins.
-        longest = _SHORT_REST if failures < _FAILURES_BEFORE_WARNING else _LONG_REST
-        rest = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
-        self._starts.append((time.monotonic() + rest, child.slot, predecessors, failures))
+        # Replace at once after a first death, more slowly after repeated quick ones.
+        longest = _SHORT_PAUSE if failures < _FAILURES_BEFORE_LONG_PAUSE else _LONG_PAUSE
+        pause = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
+        self._starts.append((time.monotonic() + pause, child.slot, predecessors, failures))
 
     def _start_due(self) -> None:
-        if self._stopping.is_requested:
+        if self._stop.is_requested:
             return
         now = time.monotonic()
         due = [start for start in self._starts if start[0] <= now]
@@ -196,7 +201,7 @@ class Supervisor:
             self._start(slot, predecessors, failures)
 
     def _kill_overdue(self) -> None:
-        """Kill children that do not end although their grace is over."""
+        """Kill children that still run after the grace period."""
         if self._deadline is not None and time.monotonic() > self._deadline:
             self._exit = FORCED
             for child in self._children.values():
@@ -206,7 +211,7 @@ class Supervisor:
 def threads_of_process(
     models: Sequence[type[SimpleTask]], processes: int, slot: int
 ) -> list[tuple[type[SimpleTask], int]]:
-    """The share of process ``slot`` in each model's threads; their number counts per node."""
+    """The models of process ``slot`` with its share of the node's threads for each."""
     shares = []
     for index, model in enumerate(models):
         total = model.get_worker_number()
@@ -217,7 +222,7 @@ def threads_of_process(
 
 
 def _close_connections() -> None:
-    """Keep no socket of a database open that a fork would share: a pool does, whoever closes."""
+    """Close all database sockets before a fork, those in connection pools too."""
     connections.close_all()
     for connection in connections.all(initialized_only=True):
         if close_pool := getattr(connection, "close_pool", None):

@@ -1,4 +1,4 @@
-"""The names of workers: unique for ever, and telling whether their process still lives."""
+"""Worker names: unique for ever, and enough to tell whether the process is still alive."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ _START_TIME_FIELD = 19  # of what follows the name in /proc/<pid>/stat
 
 
 def worker_name(pid: int, token: str) -> str:
-    """The name of the process ``pid`` of this machine: node, process id, and its birth.
+    """The name of process ``pid``: host name, process id, and its start time.
 
-    Where the system does not tell births, ``token`` stands for it.
+    Where the system has no ``/proc``, ``token`` stands for the start time.
     """
     mark = f"{_pid_namespace()}-{_stat(pid)[1]}" if _pid_namespace() else token
     return f"{platform.node()}:{pid}:{mark}"
 
 
 def is_known_dead(worker: str) -> bool:
-    """Whether the process called ``worker`` is certainly gone.
+    """Whether the process named ``worker`` is certainly dead.
 
-    Only a process of this very machine, boot and process-id namespace can be known to be dead; of
-    all others, and where the system does not tell births, nothing is known.
+    Only a process of this machine, boot and process-id namespace can be known to be dead; False
+    for all others, and where the system has no ``/proc``.
     """
     node, pid, mark = ([*worker.rsplit(":", 2), "", ""])[:3]
-    space, _, birth = mark.partition("-")
-    if node != platform.node() or not space or space != _pid_namespace() or not pid.isdigit():
+    namespace, _, start_time = mark.partition("-")
+    if (
+        node != platform.node()
+        or not namespace
+        or namespace != _pid_namespace()
+        or not pid.isdigit()
+    ):
         return False
     state, found = _stat(int(pid))
-    return state in ("", "Z", "X") or found != birth
+    return state in ("", "Z", "X") or found != start_time
 
 
 def _stat(pid: int) -> tuple[str, str]:
-    """The state of a process and when it began, in ticks of the machine; empty if there is none."""
+    """The state of a process and its start time in clock ticks; empty if it does not exist."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -45,7 +50,7 @@ def _stat(pid: int) -> tuple[str, str]:
 
 
 def _pid_namespace() -> str:
-    """This boot and namespace, in which a process id means one process at a time; '' if unknown."""
+    """A digest of this boot and process-id namespace; '' if unknown."""
     return _pid_namespace_of(os.getpid())
 
 

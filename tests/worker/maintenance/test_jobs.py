@@ -229,9 +229,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
     return asked
 
 
-def look_after(outlook: SharedSnapshot) -> None:
-    LeaseMonitor(shared_schedule(), outlook).recover_local()
-    redis_jobs(outlook)["push_overdue"].work()
+def look_after(snapshot: SharedSnapshot) -> None:
+    LeaseMonitor(shared_schedule(), snapshot).recover_local()
+    redis_jobs(snapshot)["push_overdue"].work()
 
 
 @pytest.mark.parametrize(
@@ -252,12 +252,12 @@ def look_after(outlook: SharedSnapshot) -> None:
 def test_only_a_fresh_look_proves_that_nothing_is_there(
     asked: Diary, age: float, runs: bool, waits: bool, asks: list[str]
 ) -> None:
-    outlook = SharedSnapshot()
-    outlook.publish(
+    snapshot = SharedSnapshot()
+    snapshot.publish(
         Snapshot(time.monotonic() - age, has_running=runs, has_waiting=waits, has_commands=False)
     )
 
-    look_after(outlook)
+    look_after(snapshot)
 
     assert asked == asks
 
@@ -272,14 +272,14 @@ def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
 def test_a_calm_look_is_one_statement_that_tells_of_instructions_too(
     django_assert_num_queries: Any,
 ) -> None:
-    shared, outlook = shared_schedule(), SharedSnapshot()
-    watch = LeaseMonitor(shared, outlook)
+    shared, snapshot = shared_schedule(), SharedSnapshot()
+    watch = LeaseMonitor(shared, snapshot)
     watch.check()
 
     with django_assert_num_queries(1):
         watch.check()
 
-    seen = outlook.latest()
+    seen = snapshot.latest()
     assert seen == Snapshot(seen.at, has_running=False, has_waiting=False, has_commands=False)
     assert 4.0 < watch.idle_for() < 5.0
 
@@ -296,12 +296,12 @@ def test_a_task_that_waits_or_runs_ends_the_calm(redis_url: str) -> None:
 
 @pytest.mark.django_db(databases="__all__")
 def test_a_look_tells_of_what_operators_ask() -> None:
-    outlook = SharedSnapshot()
+    snapshot = SharedSnapshot()
     control.pause(Invoice)
 
-    LeaseMonitor(shared_schedule(), outlook).check()
+    LeaseMonitor(shared_schedule(), snapshot).check()
 
-    assert outlook.latest().has_commands
+    assert snapshot.latest().has_commands
 
 
 @pytest.mark.django_db(databases="__all__")
@@ -312,15 +312,15 @@ def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
     def fail(*_: Any) -> Any:
         raise OperationalError("no such table")
 
-    outlook = SharedSnapshot()
+    snapshot = SharedSnapshot()
     task = Invoice.objects.create()
     apply(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
     monkeypatch.setattr(control, broken, fail)
 
-    watch = LeaseMonitor(shared_schedule(), outlook)
+    watch = LeaseMonitor(shared_schedule(), snapshot)
     moved = eventually(watch.check, timeout=10.0)
 
-    assert (moved, outlook.latest().has_commands) == (1, True)
+    assert (moved, snapshot.latest().has_commands) == (1, True)
 
 
 def test_the_end_of_a_claim_is_noticed_five_seconds_late_at_most(
