@@ -31,5 +31,5 @@ def reject_held(root: type[TaskRow], using: str, task: TaskRow) -> None:
     if pks_on_hold(root, using, [task.pk]):
         raise TaskHeld(
             f"{task_reference(task)} is on legal hold: nothing of it is deleted. "
-            "Whoever may decide that lifts the hold first: task.lift(reason)."
+            "Lift the hold first: task.lift(reason)."
         )

@@ -45,7 +45,7 @@ def refuse(**_: Any) -> None:
     raise ValueError("not this one")
 
 
-def test_a_task_that_nobody_watches_is_saved_by_one_statement() -> None:
+def test_a_task_without_receivers_is_saved_by_one_statement() -> None:
     with CaptureQueriesContext(connection) as made:
         Invoice(amount=3).save()
 
@@ -66,7 +66,7 @@ def test_json_is_stored_as_it_was_said(script: Any) -> None:
         assert len(set(cursor.fetchall())) == 1
 
 
-def test_a_task_in_a_transaction_of_somebody_is_saved_within_it() -> None:
+def test_a_task_in_an_open_transaction_is_saved_within_it() -> None:
     def save_and_refuse() -> None:
         with transaction.atomic():
             Invoice().save()
@@ -122,7 +122,7 @@ def test_columns_that_are_not_plain_are_written_by_django(make: Any) -> None:
     assert kinds(task) == ["enqueue"]
 
 
-def test_a_class_of_somebody_says_itself_what_is_stored() -> None:
+def test_a_field_class_of_the_user_decides_what_is_stored() -> None:
     Odd.objects.bulk_create([Odd(mirrored="abc"), Odd(mirrored="abc")])
 
     with connection.cursor() as cursor:
@@ -141,16 +141,18 @@ def test_a_task_that_could_not_be_saved_keeps_nothing_of_it() -> None:
 
 
 @pytest.mark.parametrize("model", [Invoice, PaidInvoice, ForeignInvoice, UuidKeyed, TextKeyed])
-def test_the_event_that_is_told_is_the_one_that_stands(model: Any, request: Any) -> None:
-    told: list[Any] = []
-    receiver = lambda event, **_: told.append(event)  # noqa: E731
+def test_the_event_that_is_reported_is_the_one_that_stands(model: Any, request: Any) -> None:
+    reported: list[Any] = []
+    receiver = lambda event, **_: reported.append(event)  # noqa: E731
     task_enqueued.connect(receiver, sender=model)
     request.addfinalizer(lambda: task_enqueued.disconnect(receiver, sender=model))
 
     task = saved(model)
 
     [event] = stream_of(task)
-    assert [(one.pk, one.task_id, one.digest) for one in told] == [(event.pk, task.pk, task.digest)]
+    assert [(one.pk, one.task_id, one.digest) for one in reported] == [
+        (event.pk, task.pk, task.digest)
+    ]
     assert (kinds(task), broken_links([event])) == (["enqueue"], [])
 
 
@@ -172,7 +174,7 @@ def test_expressions_in_a_later_row_of_a_bulk_are_what_the_database_makes_of_the
     assert [kinds(task) for task in rows] == [["enqueue"]] * 3
 
 
-def test_a_column_that_somebody_leaves_out_of_the_insert_stays_out(monkeypatch: Any) -> None:
+def test_a_column_that_the_model_leaves_out_of_the_insert_stays_out(monkeypatch: Any) -> None:
     def shortened(self: Any, manager: Any, using: str, fields: Any, *rest: Any, **more: Any) -> Any:
         kept = [field for field in fields if field.name != "run_after"]
         return super(Invoice, self)._do_insert(manager, using, kept, *rest, **more)

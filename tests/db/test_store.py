@@ -1,4 +1,4 @@
-"""What is written at once is what was said, whichever pen a database has: one suite for all."""
+"""A batch writes the given values, whichever store a database has: one suite for all."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -39,7 +39,7 @@ VALUES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
-def pen(request: Any) -> Store:
+def the_store(request: Any) -> Store:
     return request.param(Invoice, "default")
 
 
@@ -48,10 +48,10 @@ def changed(task: Invoice, columns: dict[str, Any]) -> RowChange:
 
 
 @pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
-def test_a_row_says_what_it_was_told(pen: Store, columns: dict[str, Any]) -> None:
+def test_a_row_says_what_it_was_reported(the_store: Store, columns: dict[str, Any]) -> None:
     tasks = [saved(Invoice) for _ in range(3)]
 
-    written = pen.update([changed(task, columns) for task in tasks])
+    written = the_store.update([changed(task, columns) for task in tasks])
 
     assert written == 3
     for task in tasks:
@@ -59,23 +59,23 @@ def test_a_row_says_what_it_was_told(pen: Store, columns: dict[str, Any]) -> Non
         assert {name: getattr(row, name) for name in columns} == columns
 
 
-def test_an_hour_that_comes_twice_is_not_one_hour(pen: Store) -> None:
+def test_an_hour_that_comes_twice_is_not_one_hour(the_store: Store) -> None:
     first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
     moments = [first, first.replace(fold=1)]
     tasks = [saved(Invoice) for _ in moments]
 
     pairs = zip(tasks, moments, strict=True)
-    pen.update([changed(task, {"run_after": moment}) for task, moment in pairs])
+    the_store.update([changed(task, {"run_after": moment}) for task, moment in pairs])
 
     early, late = [row_of(task).run_after for task in tasks]
     assert late - early == timedelta(hours=1)
 
 
-def test_a_row_that_was_moved_is_left_alone(pen: Store) -> None:
+def test_a_row_that_was_moved_is_left_alone(the_store: Store) -> None:
     first, second = saved(Invoice), saved(Invoice)
     second.note()
 
-    written = pen.update(
+    written = the_store.update(
         [
             RowChange(first.pk, 1, {"sequence": 2, "amount": 5}),
             RowChange(second.pk, 1, {"sequence": 2, "amount": 5}),
@@ -86,15 +86,15 @@ def test_a_row_that_was_moved_is_left_alone(pen: Store) -> None:
     assert (row_of(first).amount, row_of(second).amount) == (5, 0)
 
 
-def test_what_only_django_can_say_is_said_by_django(pen: Store) -> None:
+def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:
     task = saved(Invoice, amount=3)
 
-    written = pen.update([changed(task, {"amount": F("amount") + 4})])
+    written = the_store.update([changed(task, {"amount": F("amount") + 4})])
 
     assert (written, row_of(task).amount) == (1, 7)
 
 
-def test_events_have_their_keys_when_they_are_there(pen: Store) -> None:
+def test_events_have_their_keys_when_they_are_there(the_store: Store) -> None:
     tasks = [saved(Invoice) for _ in range(3)]
     events = []
     for task in tasks:
@@ -103,7 +103,7 @@ def test_events_have_their_keys_when_they_are_there(pen: Store) -> None:
         event.data = {"said": "\ud800 é"}
         events.append(event)
 
-    pen.append_events(events)
+    the_store.append_events(events)
 
     assert [stream_of(task)[-1].pk for task in tasks] == [event.pk for event in events]
     assert {repr(stream_of(task)[-1].data) for task in tasks} == {repr({"said": "\ud800 é"})}
@@ -149,7 +149,7 @@ class TestUnread:
         assert [move.task.status for move in moves] == [Status.PENDING] * 2
         assert {row_of(move.task).status for move in moves} == {Status.PENDING}
 
-    def test_a_subscriber_is_told_in_the_same_transaction(self, monkeypatch: Any) -> None:
+    def test_a_subscriber_is_reported_in_the_same_transaction(self, monkeypatch: Any) -> None:
         everything = Subscriber("audit", (Invoice,), frozenset(EventKind), 20, print)
         moves = self.claims([saved(Invoice)])
         monkeypatch.setitem(subscribers._subscribers, "audit", everything)
@@ -204,7 +204,7 @@ class TestUnread:
         assert kinds(task) == ["enqueue", "start"]
         assert moves[1].refusal is not None
 
-    def test_a_row_that_somebody_holds_is_passed_over(self, held_row: Any) -> None:
+    def test_a_locked_row_is_skipped(self, held_row: Any) -> None:
         free, held = saved(Invoice), saved(Invoice)
         moves = self.claims([held, free])
 
@@ -215,7 +215,7 @@ class TestUnread:
         assert moves[0].error is not None
         assert kinds(held) == ["enqueue"]
 
-    def test_a_row_by_itself_is_passed_over_if_somebody_holds_it(self, held_row: Any) -> None:
+    def test_a_single_locked_row_is_skipped(self, held_row: Any) -> None:
         held = saved(Invoice)
         [claim] = self.claims([held])
         change = claim.plan(known_row(held), clock.now("default"))
@@ -227,7 +227,7 @@ class TestUnread:
 
         assert (moved, kinds(held)) == (set(), ["enqueue"])
 
-    def test_a_row_by_itself_is_left_alone_if_somebody_moved_it(self) -> None:
+    def test_a_single_row_that_changed_is_not_written(self) -> None:
         task = saved(Invoice)
         [claim] = self.claims([task])
         change = claim.plan(known_row(task), clock.now("default"))

@@ -325,8 +325,8 @@ def test_the_context_of_the_saving_request_is_current_in_the_body(
 
     performed(Invoice)
 
-    birth = Scripted.objects.get().events.get()
-    assert (birth.actor, birth.data["order"]) == ("ada", 7)
+    first_event = Scripted.objects.get().events.get()
+    assert (first_event.actor, first_event.data["order"]) == ("ada", 7)
 
 
 def test_a_body_may_be_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +378,7 @@ def test_a_task_that_copies_itself_is_finished(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("key", [10**30, "1\x00"], ids=["too large", "with NUL"])
-def test_a_key_that_the_database_cannot_read_holds_up_nobody(key: Any) -> None:
+def test_a_key_that_the_database_cannot_read_delays_no_other_task(key: Any) -> None:
     model: Any = Invoice if isinstance(key, int) else testapp.TextKeyed
     data = {"app_label": "testapp", "model_name": model._meta.model_name, "id": key}
     get_queue().push(model.get_event_channel(), [("unreadable", data)])
@@ -390,7 +390,7 @@ def test_a_key_that_the_database_cannot_read_holds_up_nobody(key: Any) -> None:
     assert depth(model) == (0, 1)
 
 
-def test_a_row_that_cannot_be_read_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_cannot_be_read_delays_no_other_task(monkeypatch: pytest.MonkeyPatch) -> None:
     broken, healthy = Invoice.objects.create(amount=13), Invoice.objects.create()
     _make_unreadable(monkeypatch, broken.pk)
 
@@ -450,7 +450,7 @@ def test_a_database_error_of_one_task_alone_is_that_tasks_failure() -> None:
     assert kinds(culprit) == ["enqueue", "start", "fail"]
 
 
-def test_a_bell_that_rang_too_early_by_our_clock_rings_again_when_it_is_due() -> None:
+def test_a_message_that_was_pushed_too_early_by_our_clock_is_pushed_again_when_due() -> None:
     task = Invoice.objects.create()
     messages = claimed(Invoice)
     soon = clock.after("default", 60)

@@ -76,10 +76,10 @@ def test_a_task_is_started_alone_as_with_others(model: Any) -> None:
 
 def test_the_event_is_the_one_that_is_stored() -> None:
     task = saved(Ledger)
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def hear(event: Any, **_: Any) -> None:
-        told.append(event)
+        reported.append(event)
 
     task_started.connect(hear)
     try:
@@ -88,10 +88,10 @@ def test_the_event_is_the_one_that_is_stored() -> None:
         task_started.disconnect(hear)
 
     stored = stream_of(task)[-1]
-    assert [(e.pk, e.digest, e.data, e.task_id) for e in told] == [
+    assert [(e.pk, e.digest, e.data, e.task_id) for e in reported] == [
         (stored.pk, stored.digest, stored.data, task.pk)
     ]
-    assert not told[0]._state.adding
+    assert not reported[0]._state.adding
 
 
 def test_a_task_that_has_become_due_is_started() -> None:
@@ -180,12 +180,12 @@ def test_a_start_that_a_receiver_refuses_is_undone() -> None:
     assert (kinds(task), row_of(task).status) == (["enqueue"], Status.PENDING)
 
 
-def test_whoever_hears_of_rows_that_are_read_hears_of_it() -> None:
+def test_a_receiver_of_loaded_rows_receives_it() -> None:
     task = saved(Ledger)
-    heard: list[Any] = []
+    received: list[Any] = []
 
     def hear(instance: Any, **_: Any) -> None:
-        heard.append(instance.pk)
+        received.append(instance.pk)
 
     post_init.connect(hear, sender=Ledger)
     try:
@@ -193,7 +193,7 @@ def test_whoever_hears_of_rows_that_are_read_hears_of_it() -> None:
     finally:
         post_init.disconnect(hear, sender=Ledger)
 
-    assert task.pk in heard
+    assert task.pk in received
     assert run.pk == task.pk
 
 
@@ -223,7 +223,7 @@ def test_a_message_of_a_database_where_the_router_looks_no_more_starts_nothing_t
 
 
 @has_batch_statements
-def test_a_column_that_gets_another_type_buries_no_message() -> None:
+def test_a_column_that_gets_another_type_dead_letters_no_message() -> None:
     for count in (1, 2, 1, 2, 1, 2):  # both ways may be prepared by then
         Ledger.objects.bulk_enqueue([{} for _ in range(count)])
         started(Ledger)

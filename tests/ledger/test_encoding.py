@@ -139,7 +139,7 @@ values = st.recursive(
 
 
 def friends(number: int) -> list[dict[str, Any]]:
-    """Everybody knows everybody: there are more ways through than anybody could write down."""
+    """Every object refers to every other: there are more paths than could be written down."""
     people: list[dict[str, Any]] = [{"name": f"p{n}"} for n in range(number)]
     for person in people:
         person["friends"] = [other for other in people if other is not person]
@@ -239,10 +239,10 @@ def test_a_value_survives_in_words_of_json(value: Any) -> None:
 
 
 def test_a_circle_ends_where_it_closes() -> None:
-    ring: list[Any] = [1]
-    ring.append({"again": ring})
+    push: list[Any] = [1]
+    push.append({"again": push})
 
-    back = decode(encode(ring))
+    back = decode(encode(push))
 
     assert back[0] == 1
     assert back[1]["again"][TAG] == "repr"
@@ -255,14 +255,14 @@ def test_the_same_value_twice_is_no_circle() -> None:
 
 
 @pytest.mark.parametrize("value", [friends(30), doubled(90)], ids=["friends", "doubled"])
-def test_a_value_with_endless_ways_through_is_told_to_an_end(value: Any) -> None:
+def test_a_value_with_endless_ways_through_is_reported_to_an_end(value: Any) -> None:
     text = encode(value, limit=100_000)
 
     assert decode(text)[TAG] == "truncated"
 
 
 @pytest.mark.parametrize("levels", [99, 100, 101, 100_000])
-def test_a_pit_is_told_down_to_a_certain_depth(levels: int) -> None:
+def test_a_pit_is_reported_down_to_a_certain_depth(levels: int) -> None:
     pit: list[Any] = []
     for _ in range(levels):
         pit = [pit]

@@ -23,7 +23,7 @@ PROJECTED = {
 WRITER = "transitions.writer"
 #: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
 #: through the insert of a new row, whose event it has charged.
-PENS = {
+WRITING_FUNCTIONS = {
     "db.locked_rows": {WRITER},
     "db.inserts": {WRITER, "models.task", "models.queryset"},
     "db.backends": {WRITER, "db.locked_rows", "db.inserts"},
@@ -63,8 +63,11 @@ ALLOWED: dict[tuple[str, str], str] = {
     (
         "db.store.Store._update_one_by_one",
         "*",
-    ): "the pen: only transitions.py holds it (tested below)",
-    ("db.locked_rows.LockedRows._write_children", "*"): "the pen, for a child's own columns",
+    ): "only the writer imports it (tested below)",
+    (
+        "db.locked_rows.LockedRows._write_children",
+        "*",
+    ): "the same, for the columns of a child table",
 }
 
 
@@ -152,7 +155,7 @@ SOURCES = [source for source in package_sources() if source.name not in {WRITER,
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
-def test_nobody_else_writes_a_projected_column(source: Source) -> None:
+def test_no_other_module_writes_a_projected_column(source: Source) -> None:
     assert writes_of(source) - ALLOWED.keys() == set()
 
 
@@ -162,9 +165,9 @@ def test_every_exception_is_still_needed() -> None:
     assert ALLOWED.keys() - found == set()
 
 
-@pytest.mark.parametrize("pen", PENS)
-def test_only_the_writer_holds_the_pen(pen: str) -> None:
-    assert importers(pen) == PENS[pen]
+@pytest.mark.parametrize("name", WRITING_FUNCTIONS)
+def test_only_the_writer_imports_the_writing_functions(name: str) -> None:
+    assert importers(name) == WRITING_FUNCTIONS[name]
 
 
 def test_no_running_code_uses_what_migrations_run() -> None:

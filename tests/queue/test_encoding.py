@@ -250,11 +250,11 @@ def test_a_value_without_a_plain_form_is_refused(value):
 
 
 def test_a_value_in_itself_is_refused():
-    ring: list[object] = []
-    ring.append(ring)
+    push: list[object] = []
+    push.append(push)
 
     with pytest.raises(ValueError, match="levels deep"):
-        dumps(ring)
+        dumps(push)
 
 
 def test_the_deepest_value_allowed_is_read_by_a_stock_client():

@@ -87,10 +87,10 @@ _VERB = re.compile(
 
 
 def verbs(made: CaptureQueriesContext) -> list[str]:
-    """What was asked of the tables, without the words around transactions.
+    """The statements for the tables, without those around transactions.
 
-    What is said at once for many rows, Django's log calls "20 times: UPDATE"; PostgreSQL is told of
-    them WITH what they are to become.
+    Django's log has "20 times: UPDATE" for many rows at once; on PostgreSQL such a statement begins
+    with WITH.
     """
     statements = [query["sql"].rpartition("times: ")[2].strip() for query in made]
     found = map(_VERB.match, statements)
@@ -179,7 +179,7 @@ def test_a_start_counts_the_attempt_and_names_the_worker(pending_task: Any) -> N
 @pytest.mark.parametrize(
     "kind", [kind for kind in EventKind if (Status.RUNNING, kind) in TRANSITIONS]
 )
-def test_only_an_unfinished_task_has_a_time_when_somebody_must_act(
+def test_only_an_unfinished_task_has_a_time_for_recovery(
     kind: EventKind, running_task: Any
 ) -> None:
     moved(running_task, kind)
@@ -189,7 +189,7 @@ def test_only_an_unfinished_task_has_a_time_when_somebody_must_act(
         assert (row.check_at is not None) == (row.status in RECOVERABLE)
 
 
-def test_a_waiting_task_is_looked_at_when_its_bell_should_have_been_heard(
+def test_a_waiting_task_is_looked_at_when_its_message_should_have_been_received(
     running_task: Any, settings: Any
 ) -> None:
     settings.SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = 77
@@ -290,7 +290,7 @@ def test_a_refusal_is_recorded_once_however_often_it_is_asked_for(running_task: 
 
 @pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 @pytest.mark.parametrize("then", [[], [EventKind.RESET], [EventKind.RESET, EventKind.START]])
-def test_a_last_word_whose_answer_was_lost_is_said_once(
+def test_a_outcome_whose_answer_was_lost_is_said_once(
     then: list[EventKind], kind: EventKind, running_task: Any
 ) -> None:
     again = copy.copy(running_task)
@@ -470,7 +470,7 @@ def test_a_receiver_that_raises_undoes_the_whole_batch() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("model", [Invoice, UuidKeyed, TextKeyed], ids=label_of)
-def test_a_receiver_that_raises_undoes_a_birth_and_it_can_be_tried_again(
+def test_a_receiver_that_raises_undoes_a_first_event_and_it_can_be_tried_again(
     model: type[Any],
 ) -> None:
     task = new(model)
@@ -487,7 +487,7 @@ def test_a_receiver_that_raises_undoes_a_birth_and_it_can_be_tried_again(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_receiver_that_raises_undoes_a_bulk_of_births() -> None:
+def test_a_receiver_that_raises_undoes_a_bulk_of_first_event() -> None:
     tasks = [Invoice() for _ in range(3)]
 
     with refusing(EventKind.ENQUEUE), pytest.raises(Refusal):
@@ -508,7 +508,7 @@ def test_a_receiver_within_the_transaction_sees_the_row_as_it_will_be(listen: An
 
 
 @pytest.mark.parametrize("kind", [EventKind.START, EventKind.CANCEL, EventKind.NOTE])
-def test_a_row_that_came_past_save_is_given_its_birth_first(kind: EventKind) -> None:
+def test_a_row_that_came_past_save_is_given_its_first_event_first(kind: EventKind) -> None:
     (task,) = Gadget.things.bulk_create([Gadget()])
 
     moved(task, kind)
@@ -522,9 +522,13 @@ def test_a_row_that_came_past_save_is_given_its_birth_first(kind: EventKind) -> 
 def test_the_stream_says_as_which_model_a_row_was_saved() -> None:
     tasks = [saved(model) for model in (Invoice, PaidInvoice, ForeignInvoice)]
 
-    births = [stream_of(task)[0].data for task in tasks]
+    first_events = [stream_of(task)[0].data for task in tasks]
 
-    assert births == [None, {"model": "testapp.PaidInvoice"}, {"model": "testapp.ForeignInvoice"}]
+    assert first_events == [
+        None,
+        {"model": "testapp.PaidInvoice"},
+        {"model": "testapp.ForeignInvoice"},
+    ]
 
 
 def test_a_key_that_comes_again_goes_on_with_its_stream() -> None:
@@ -577,7 +581,7 @@ def test_a_row_that_came_past_save_under_an_old_key_goes_on_with_its_stream(
     assert broken_links(stream_of(tasks[0])) == []
 
 
-def test_two_moves_of_a_row_that_came_past_save_give_it_one_birth() -> None:
+def test_two_moves_of_a_row_that_came_past_save_give_it_one_first_event() -> None:
     (task,) = Gadget.things.bulk_create([Gadget()])
 
     apply_all([Transition(task, EventKind.NOTE), Transition(task, EventKind.START, worker="w1")])

@@ -1,4 +1,4 @@
-"""What all rows say alike is told once, and every row says what it would have said alone."""
+"""Equal values are sent once, and every row gets the values that it would have got alone."""
 
 import json
 import math
@@ -26,11 +26,13 @@ BATCHES: dict[str, list[tuple[Any, ...]]] = {
 @pytest.mark.django_db
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="a dialect of PostgreSQL")
 @pytest.mark.parametrize("rows", BATCHES.values(), ids=BATCHES.keys())
-def test_rows_are_read_as_they_were_told(rows: list[tuple[Any, ...]]) -> None:
-    told = recordset((COLUMNS, [dict(zip(KINDS, row, strict=True)) for row in rows]))
+def test_rows_are_read_as_they_were_reported(rows: list[tuple[Any, ...]]) -> None:
+    reported = recordset((COLUMNS, [dict(zip(KINDS, row, strict=True)) for row in rows]))
 
     with connection.cursor() as cursor:
-        cursor.execute(told.into("SELECT a, b, c, d FROM ({params}) AS params"), told.parameters)
+        cursor.execute(
+            reported.into("SELECT a, b, c, d FROM ({params}) AS params"), reported.parameters
+        )
         read = cursor.fetchall()
 
     assert read == rows
@@ -38,25 +40,30 @@ def test_rows_are_read_as_they_were_told(rows: list[tuple[Any, ...]]) -> None:
     assert found == signs
 
 
-def test_what_stands_in_all_rows_is_told_once() -> None:
+def test_what_stands_in_all_rows_is_reported_once() -> None:
     rows = [{"a": number, **SAME} for number in range(100)]
 
-    told = recordset((COLUMNS, rows))
+    reported = recordset((COLUMNS, rows))
 
-    assert [json.loads(text) for text in told.parameters] == [[{"a": n} for n in range(100)], SAME]
+    assert [json.loads(text) for text in reported.parameters] == [
+        [{"a": n} for n in range(100)],
+        SAME,
+    ]
 
 
-def test_columns_that_say_the_same_of_each_row_are_told_once() -> None:
+def test_columns_that_say_the_same_of_each_row_are_reported_once() -> None:
     digests = [f"digest {number}" for number in range(3)]
     first = [Column(word, "digest", "text", str) for word in "ab"]
     other = [Column("c", "digest", "bytea", str)]
     rows = [{"digest": digest} for digest in digests]
 
-    told = recordset((first, rows), (other, rows))
+    reported = recordset((first, rows), (other, rows))
 
-    assert [json.loads(text) for text in told.parameters] == [[{"a": d, "c": d} for d in digests]]
-    assert "varying.a AS b" in told.source
-    assert "varying.c AS c" in told.source
+    assert [json.loads(text) for text in reported.parameters] == [
+        [{"a": d, "c": d} for d in digests]
+    ]
+    assert "varying.a AS b" in reported.source
+    assert "varying.c AS c" in reported.source
 
 
 def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:
@@ -73,6 +80,10 @@ def test_what_may_be_said_in_other_words_each_time_is_said_each_time() -> None:
     key = Column("a", "a", "bigint", int)
     token = Column("b", "b", "text", lambda _: f"token {next(tokens)}", is_deterministic=False)
 
-    told = recordset(([key, token], [{"a": n, "b": None} for n in range(3)]))
+    reported = recordset(([key, token], [{"a": n, "b": None} for n in range(3)]))
 
-    assert [row["b"] for row in json.loads(told.parameters[0])] == ["token 0", "token 1", "token 2"]
+    assert [row["b"] for row in json.loads(reported.parameters[0])] == [
+        "token 0",
+        "token 1",
+        "token 2",
+    ]

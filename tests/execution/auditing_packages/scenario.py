@@ -52,7 +52,7 @@ def test_the_admins_log_can_name_the_user(task: Booking, user: User) -> None:
     assert LogEntry.objects.get().user == user
 
 
-def test_after_the_body_nobody_acts(task: Booking) -> None:
+def test_after_the_task_function_there_is_no_actor(task: Booking) -> None:
     run(task)
     task.account.save()
     Account.objects.update(balance=7)
@@ -63,7 +63,7 @@ def test_after_the_body_nobody_acts(task: Booking) -> None:
     assert AuditlogEntry.objects.latest("timestamp", "id").actor is None
 
 
-def test_a_task_that_nobody_enqueued_runs_all_the_same() -> None:
+def test_a_task_without_an_enqueue_event_runs_all_the_same() -> None:
     task = Booking.objects.create(account=Account.objects.create())
 
     run(task)
