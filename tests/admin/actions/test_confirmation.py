@@ -103,14 +103,14 @@ def test_a_list_that_counts_other_rows_does_not_multiply(superuser, monkeypatch)
     assert told(done) == ["1 task was reset and waits to run again."]
 
 
-def test_of_many_tasks_it_says_that_not_each_was_looked_at(superuser, monkeypatch) -> None:
+def test_a_page_of_many_tasks_says_that_only_the_first_were_checked(superuser, monkeypatch) -> None:
     monkeypatch.setattr(confirmation, "MAX_CHECKED", 2)
     tasks = [step(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
 
     page = ask(superuser, RETRY, *tasks)
 
     assert "2 of 6 selected tasks would be affected." in text(page)
-    assert "not each was looked at" in text(page)
+    assert "Only the first tasks were checked" in text(page)
 
 
 def test_only_holds_that_are_there_are_counted(superuser, pending_task) -> None:

@@ -54,7 +54,7 @@ def test_where_requests_are_transactions_nothing_runs_here(
     response = post_action(superuser, EXECUTE_HERE, pending_task)
 
     assert kinds(pending_task) == ["enqueue"]
-    assert "with ATOMIC_REQUESTS nothing can be executed here" in told(response)[0]
+    assert "with ATOMIC_REQUESTS no task can be executed here" in told(response)[0]
 
 
 def test_the_holder_is_this_process_and_lives(superuser, pending_task) -> None:
