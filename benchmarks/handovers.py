@@ -77,7 +77,7 @@ def _run_one_task(active: Callable[[], Any]) -> None:
     with active():
         task.save()
         messages = queue.claim(channel, worker="worker", lease=60)
-        runs = start(Noop, messages, worker="worker", lease=60)
+        runs, _postponed = start(Noop, messages, worker="worker", lease=60)
         for run in runs:
             perform(run)
         finish(runs)
