@@ -100,14 +100,14 @@ class PostgresDatabase(Database):
         ((version,),) = asked(self._watch, "SHOW server_version")
         return f"PostgreSQL {version}"
 
-    def fresh(self) -> str:
+    def recreate(self) -> str:
         asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
         asked(self._watch, f"CREATE DATABASE {_NAME}")
         # The next one by the clock is five minutes away: none falls into a phase.
         asked(self._watch, "CHECKPOINT")
         return f"{self._address}/{_NAME}"
 
-    def session(self) -> Any:
+    def connect(self) -> Any:
         return self._connect(_NAME)
 
     def counts(self) -> dict[str, float]:
@@ -190,12 +190,12 @@ class MariaDatabase(Database):
         ((version,),) = asked(self._watch, "SELECT version()")
         return f"MariaDB {version}"
 
-    def fresh(self) -> str:
+    def recreate(self) -> str:
         asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME}")
         asked(self._watch, f"CREATE DATABASE {_NAME} CHARACTER SET utf8mb4")
         return f"{self._address}/{_NAME}"
 
-    def session(self) -> Any:
+    def connect(self) -> Any:
         return self._connect(_NAME)
 
     def counts(self) -> dict[str, float]:
@@ -233,12 +233,12 @@ class SqliteDatabase(Database):
 
         return f"SQLite {sqlite3.sqlite_version}"
 
-    def fresh(self) -> str:
+    def recreate(self) -> str:
         for path in self._folder.iterdir():
             path.unlink()
         return f"sqlite://{self._path}"
 
-    def session(self) -> Any:
+    def connect(self) -> Any:
         import sqlite3
 
         return sqlite3.connect(self._path, isolation_level=None, timeout=30)
