@@ -1,4 +1,4 @@
-"""Who acts, and why: written into every event, and current again while the task runs."""
+"""The actor and the reason of an event; while the task runs they are current again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.utils.decorators import sync_and_async_middleware
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """A text snapshot of who acts and why, and further data for the event."""
+    """A snapshot of the actor and the reason as text, and further data for the event."""
 
     actor: str = ""
     reason: str = ""
     data: dict[str, Any] = field(default_factory=dict)
-    #: The task whose body acts, as lineage.py writes it; empty where no body runs.
+    #: The task whose function is running, as ``task_reference()`` gives it; else empty.
     parent: str = ""
 
 
@@ -34,7 +34,7 @@ _current: ContextVar[TaskContext | Callable[[], TaskContext]] = ContextVar(
 
 
 def current() -> TaskContext:
-    """The context in force here."""
+    """The current context."""
     context = _current.get()
     if callable(context):
         context = context()

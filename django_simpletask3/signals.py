@@ -1,8 +1,8 @@
-"""What is announced, and when.
+"""The signals of a task, and when they are sent.
 
-Every signal but ``event_recorded`` is sent after the commit that made it true, with
-``sender`` = the concrete task model, ``task`` = the instance and ``event`` = its newest event, by
-``send_robust``: a receiver that raises is logged and changes nothing.
+Every signal but ``event_recorded`` is sent after the commit, with ``sender`` = the concrete task
+model, ``task`` = the instance and ``event`` = its newest event, by ``send_robust``: the exception
+of a receiver is logged and changes nothing.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ task_canceled = Signal()
 task_reset = Signal()
 task_rejected = Signal()
 
-#: Sent for every event, whatever its kind, after the signal of that kind.
+#: Sent for every event of any kind, after the signals of that kind.
 task_transitioned = Signal()
 
-#: Sent inside the transaction: a receiver that raises undoes the move.
+#: Sent inside the transaction: a receiver that raises rolls it back.
 event_recorded = Signal()
 
-#: What each is called here.
+#: The name of each signal.
 NAMES: Mapping[Signal, str] = {
     value: name for name, value in list(globals().items()) if isinstance(value, Signal)
 }
 
-#: The signals of each kind; a dropped task has failed, too.
+#: The signals of each kind besides ``task_transitioned``; a dropped task has failed, too.
 SIGNALS: Mapping[EventKind, tuple[Signal, ...]] = {
     EventKind.ENQUEUE: (task_enqueued,),
     EventKind.START: (task_started,),

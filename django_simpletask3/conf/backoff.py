@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""Delays between tries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def exponential_delay(
 ) -> float:
     """Seconds to wait after the ``tries``-th failure: ``base`` doubled each time, at most ``cap``.
 
-    The result lies within ``jitter`` (a fraction) below that figure, so that many who failed
-    together do not come back together.
+    The result lies within ``jitter`` (a fraction) below that figure, so that tasks that failed
+    together are not tried again together.
     """
     delay = min(cap, base * 2.0 ** min(max(tries - 1, 0), 62))
     return delay * (1.0 - jitter * random.random())  # noqa: S311 - spreads load, keeps no secret

@@ -1,4 +1,4 @@
-"""What follows when a claim is not renewed, per channel."""
+"""The lease and the action at its end, per channel."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _MAX_RENEWAL_INTERVAL = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long an unrenewed claim stands (``lease``, seconds), and what then: recover or drop."""
+    """The ``lease`` of a claim, in seconds, and the ``action`` when it ends: recover or drop."""
 
     lease: float
     action: str
 
     @property
     def renewal_interval(self) -> float:
-        """Seconds between two renewals: three to a lease, unless it is very short or long."""
+        """Seconds between two renewals: a third of the lease, from 0.5 to 10 seconds."""
         return max(_MIN_RENEWAL_INTERVAL, min(self.lease / 3, _MAX_RENEWAL_INTERVAL))
 
 
 def policy_of(channel: str) -> Policy:
-    """The policy of ``channel``, the general settings where it has none of its own."""
+    """The policy of ``channel``; the general settings where it has none of its own."""
     own = options.simq_running_timeout_handler_policies.get(channel, {})
     return Policy(
         lease=own.get("running_timeout", options.simq_running_timeout),

@@ -1,4 +1,4 @@
-"""How the raw value of a setting becomes a usable one, or is refused."""
+"""Parsers of raw settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Parser(Generic[T]):
-    """How a raw value becomes a usable one; ``cast`` raises ValueError or the like if not."""
+    """Parses a raw value; ``parse`` raises ValueError or the like for an unusable one."""
 
     expected: str
     parse: Callable[[Any], T]

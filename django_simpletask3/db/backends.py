@@ -12,5 +12,5 @@ _STORES: dict[str, type[Store]] = {"postgresql": PostgresStore}
 
 
 def store_for(root: type[TaskRow], using: str) -> Store:
-    """The pen for the table of ``root``, and for that of its events, in ``using``."""
+    """The store of the table of ``root``, and of that of its events, in ``using``."""
     return _STORES.get(connections[using].vendor, Store)(root, using)

@@ -1,4 +1,4 @@
-"""The database's clock: what several machines compare must be told by one clock."""
+"""The database's clock: times that several machines compare come from one clock."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ _offsets: dict[str, float] = {}
 
 
 def calibrate(using: str) -> bool:
-    """Ask the database ``using`` for the time, in one query; later ``now(using)`` goes by it.
+    """Query the time of the database ``using`` once; ``now(using)`` is by that clock afterwards.
 
-    Whether it was asked: not if it has no clock of its own.
-
-    An answer that was long in coming (the database hung) is asked for again.
-
-    A database in this machine (SQLite), or one without a known question, goes by our own clock.
+    Returns whether it was queried: a database on this machine (SQLite), or an unknown one, goes by
+    the clock of the process. A reply slower than 0.5 s is discarded and the query repeated.
     """
     connection = connections[using]
     sql = _EPOCH_SQL.get(connection.vendor)

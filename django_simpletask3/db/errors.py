@@ -1,4 +1,4 @@
-"""Which errors of a database pass: nobody is to blame, and the same work can be tried again."""
+"""Classify database errors as transient or permanent, by SQLSTATE, errno or name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from django.db import InterfaceError, OperationalError
 
 from ..exceptions import RowBusy
 
-#: What a database raises that cannot be reached, among other things.
+#: Raised when a database cannot be reached, and in other cases.
 _CONNECTION_ERRORS = (OperationalError, InterfaceError)
 
 #: Classes and codes of SQL states (PostgreSQL): connection, password, rollback by conflict,
-#: resources, lock not to be had, an operator's intervention, system error; read-only, idle or open
+#: resources, lock not available, an operator's intervention, system error; read-only, idle or open
 #: for too long, no such database.
 _TRANSIENT_SQLSTATES = (
     *("08", "28", "40", "53", "57", "58", "XX"),
@@ -46,21 +46,21 @@ _SQLITE_ERRORS = (
     "SQLITE_SCHEMA",
 )
 
-#: How far back the causes of an error are looked at.
+#: How many causes of an error are examined.
 _MAX_CAUSES = 5
 
 
 def is_transient(error: BaseException | None) -> bool | None:
-    """Whether ``error`` certainly passes (True), certainly does not, or may (None).
+    """Whether ``error`` is certainly transient (True), permanent (False), or unknown (None).
 
-    Told by the driver's own code, not by the class: what one driver calls an operational error (a
-    row too large for its index) is another one's programming error.
+    The driver's code counts, not the class: what one driver calls an operational error (a row too
+    large for its index) is a programming error of another.
     """
     if isinstance(error, RowBusy):
         return True
     by_code = _classify_causes(error)
     if by_code is None and isinstance(error, _CONNECTION_ERRORS):
-        # Without a code: a connection that broke, or a database nobody has thought of here.
+        # Without a code: a broken connection, or an unknown database.
         return True if _is_broken_connection(error) else None
     return bool(by_code)
 
@@ -71,22 +71,22 @@ def may_be_transient(error: BaseException | None) -> bool:
 
 
 def _classify_causes(error: BaseException | None) -> bool | None:
-    """What the first code says in the chain of causes; None if there is none.
+    """Whether the first code in the chain of causes is transient; None if there is no code.
 
-    Django puts its own error before the driver's, and another one before that where a transaction
-    was spoiled by an error that somebody caught.
+    Django puts its own error before the driver's, and another one if a caught error has broken the
+    transaction.
     """
     for _ in range(_MAX_CAUSES):
         if error is None:
             break
-        if (verdict := _classify(error)) is not None:
-            return verdict
+        if (found := _classify(error)) is not None:
+            return found
         error = error.__cause__
     return None
 
 
 def _classify(driver: Any) -> bool | None:
-    """What the code of a driver's error says; None if it has none, or is not a driver's."""
+    """Whether the code of a driver's error is transient; None without a code of a driver."""
     if state := getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None):
         if _is_outdated_plan(driver):
             return True
@@ -100,8 +100,8 @@ def _classify(driver: Any) -> bool | None:
 
 
 def _is_outdated_plan(driver: Any) -> bool:
-    # What a session has prepared fails from then on when a column gets another type; another
-    # session knows nothing of it. Told by its place, as the message is translated.
+    # A prepared statement fails after a column gets another type, in this session only. Recognised
+    # by the function that raised, since the message is translated.
     diagnosis = getattr(driver, "diag", None)
     return getattr(diagnosis, "source_function", None) == "RevalidateCachedQuery"
 
@@ -116,5 +116,5 @@ def _is_of_mysql(driver: Any) -> bool:
 
 
 def _is_broken_connection(error: BaseException) -> bool:
-    # psycopg has no code where the server could not say one.
+    # psycopg has no code if the server could not send one.
     return type(error.__cause__).__module__.startswith("psycopg")

@@ -1,4 +1,4 @@
-"""Instances of models made without a call of their class, where nobody would notice."""
+"""Build model instances without ``__init__``, if no receiver or override could notice."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttrib
 from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
 
-#: What stands for a column in a class and lets an instance hold just what is assigned to it.
+#: Descriptors of columns that let an instance hold just what is assigned to it.
 _PLAIN_DESCRIPTORS = (DeferredAttribute, ForeignKeyDeferredAttribute)
 
 
 def may_skip_init(model: type[models.Model]) -> bool:
-    """Whether an instance of ``model`` can be a ``shell``: nothing hears of it and nothing is done.
+    """Whether instances of ``model`` can be built by ``build_without_init``.
 
-    A constructor, a receiver of ``pre_init`` or ``post_init``, or a column that does something when
-    it is assigned would.
+    Not if the class has a constructor of its own, ``pre_init`` or ``post_init`` has receivers, or a
+    column acts when it is assigned.
     """
     return (
         model.__new__ is models.Model.__new__
@@ -38,8 +38,8 @@ def build_without_init(
 ) -> Any:
     """An instance of ``model`` that holds ``columns``, by attname; others count as deferred.
 
-    With ``using`` it was read from that database, else it is a new one. The attributes are set as
-    Django does when it reads a pickled instance; to call the class takes fifteen times as long.
+    With ``using`` it counts as read from that database, else as new. The attributes are set as
+    Django does for a pickled instance; to call the class takes fifteen times as long.
     """
     instance = model.__new__(model)
     instance._state = state = ModelState()
@@ -53,7 +53,7 @@ def build_without_init(
 def _has_plain_columns(model: Any) -> bool:
     fields = model._meta.concrete_fields
     attributes = [inspect.getattr_static(model, field.attname) for field in fields]
-    # What Django's own metaclass does when a class is called, is known.
+    # Django's own metaclass does nothing else when a class is called.
     return type(model).__call__ is ModelBase.__call__ and all(
         type(attribute) in _PLAIN_DESCRIPTORS for attribute in attributes
     )

@@ -25,10 +25,10 @@ _VALUE_COUNT = (
 
 
 def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list[tuple[Any, ...]]]:
-    """The first ``most`` rows of each query, by its key; a statement for every 450 of them.
+    """The first ``limit`` rows of each query, by its key; one statement for every 450 queries.
 
-    The queries are ``values_list()`` querysets whose columns are of the same types, or ``Filled``
-    ones. Each is limited by itself, so that its index ends the search: Django's own ``union()``
+    The queries are ``values_list()`` querysets whose columns have the same types, or BoundQuery
+    objects. Each has a limit of its own, so that its index ends the search: Django's ``union()``
     cannot do that on SQLite.
     """
     rows_by_key: dict[K, list[tuple[Any, ...]]] = {}
@@ -37,7 +37,7 @@ def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list
         rows = _fetch_rows(using, _ROWS, compiled_queries)
         for number, key in enumerate(batch):
             raw_rows = rows.get(number)
-            # In the values of Python, as Django would give them.
+            # As Python values, converted by Django.
             rows_by_key[key] = (
                 list(map(tuple, compiled_queries[number].compiler.results_iter([raw_rows])))
                 if raw_rows
@@ -47,7 +47,7 @@ def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list
 
 
 def capped_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, int]:
-    """How many rows each query has, by its key; no more than ``most`` are counted."""
+    """The number of rows of each query, by its key; at most ``limit`` are counted."""
     counts: dict[K, int] = {}
     for batch in _batches(queries):
         rows = _fetch_rows(using, _COUNT, _compile_queries(using, batch, limit))
@@ -57,7 +57,7 @@ def capped_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, i
 
 
 def capped_value_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, Counter[str]]:
-    """How often each text is among the first ``most`` of each query, which has no other column."""
+    """How often each value occurs in the first ``limit`` rows of each query of one column."""
     counts: dict[K, Counter[str]] = {}
     for batch in _batches(queries):
         rows = _fetch_rows(using, _VALUE_COUNT, _compile_queries(using, batch, limit))
@@ -74,7 +74,7 @@ def _batches(queries: Mapping[K, Any]) -> Iterator[dict[K, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _CompiledQuery:
-    """A query in the words of its database."""
+    """The SQL of a query and its parameters."""
 
     compiler: Any
     sql: str
@@ -82,9 +82,9 @@ class _CompiledQuery:
 
 
 def _compile_queries(using: str, queries: Mapping[K, Any], limit: int) -> dict[int, _CompiledQuery]:
-    """The queries by their numbers, but for those that no row can fit.
+    """The compiled queries by their numbers, without those that cannot have rows.
 
-    Those that fill the blanks of the same queryset are compiled once.
+    BoundQuery objects with the same queryset are compiled once.
     """
     compiled_by_query: dict[Any, tuple[Any, str, Any] | None] = {}
     compiled_queries: dict[int, _CompiledQuery] = {}
@@ -110,7 +110,7 @@ def _compile(using: str, query: Any) -> tuple[Any, str, Any] | None:
 def _fetch_rows(
     using: str, template: str, compiled_queries: Mapping[int, _CompiledQuery]
 ) -> dict[int, list[Any]]:
-    """The rows of each query as the database gives them, by the query's number."""
+    """The rows of each query as the database returns them, by the query's number."""
     rows: dict[int, list[Any]] = {}
     if compiled_queries:
         statements = [
@@ -126,23 +126,23 @@ def _fetch_rows(
 
 
 class Placeholder(Value):
-    """A value that is said later, by its name; what is compared with it is a column like ``field``.
+    """A value that a BoundQuery gives later, by its name, for a column like ``field``.
 
-    It stands in a queryset where the value would: ``rows.filter(kind=Blank("kind", KindField()))``.
+    It stands in a queryset where the value would: ``rows.filter(kind=Placeholder("kind",
+    KindField()))``.
     """
 
     def __init__(self, name: str, field: Any) -> None:
         super().__init__(name, output_field=field)
 
     def as_sql(self, _compiler: Any, _connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        # Not a value that looks unlike any other, but the blank itself: what a database makes of a
-        # value, and what else is in the query, cannot hide it, nor be taken for it.
+        # The object itself as the parameter: no value of the query can be mistaken for it.
         return "%s", [self]
 
 
 @dataclass(frozen=True, slots=True)
 class BoundQuery:
-    """The queryset ``query`` with these ``values`` in its blanks; with none, it has no blanks.
+    """The queryset ``query`` with these ``values`` for its placeholders.
 
     All that have the very same ``query`` share its SQL.
     """
@@ -152,13 +152,13 @@ class BoundQuery:
 
     @classmethod
     def of(cls, query: Any) -> BoundQuery:
-        """``query``, if it is filled; as a queryset without blanks otherwise."""
+        """``query`` itself if it is a BoundQuery; else a queryset without placeholders."""
         return query if isinstance(query, BoundQuery) else cls(query)
 
     def params(self, django_params: Iterable[Any], connection: Any) -> list[Any]:
-        """The parameters ``given`` by Django, with the values as the database takes them.
+        """The parameters of Django's SQL with the values in the place of placeholders.
 
-        Raises ValueError unless every blank has a value, and every value one blank or several.
+        Raises ValueError unless every placeholder has a value and every value a placeholder.
         """
         django_params = list(django_params)
         placeholders = {param.value for param in django_params if isinstance(param, Placeholder)}

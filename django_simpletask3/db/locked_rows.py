@@ -35,7 +35,8 @@ class LockedRows:
     def read(self, names: Iterable[str], *, skip_locked: bool = False) -> None:
         """Read the columns ``names``; the rows stay locked where the database can lock rows.
 
-        Rows that somebody else has locked are waited for, or passed over: they are ``busy`` then.
+        Rows that another transaction has locked are waited for or, with ``skip_locked``, skipped
+        and busy.
         """
         rows = self._table(self._root).filter(pk__in=self._pks).order_by("pk")
         begin_write(self._root, self._connection.alias)
@@ -50,11 +51,11 @@ class LockedRows:
         self._sequences = {pk: row["sequence"] for pk, row in self._rows.items()}
 
     def get(self, pk: Any) -> Mapping[str, Any] | None:
-        """The row as it will be after the changes so far; None if there is none."""
+        """The row with the changes so far; None if there is none."""
         return self._rows.get(self._key(pk))
 
     def is_busy(self, pk: Any) -> bool:
-        """Whether the row was there, and passed over because somebody else has locked it."""
+        """Whether the row was skipped because another transaction has locked it."""
         return self._key(pk) in self._busy
 
     def change(self, task: TaskRow, columns: Mapping[str, Any]) -> None:
@@ -73,8 +74,8 @@ class LockedRows:
     def write(self, tasks: Iterable[TaskRow]) -> None:
         """Write all changes to ``tasks``, those to the same columns in one statement.
 
-        Raises StaleTask, and the transaction must be undone, if a row is not as it was read: the
-        lock is the row's ``sequence``, on every database.
+        Raises StaleTask, and the transaction must be rolled back, if a row is not as it was read:
+        on every database the row's ``sequence`` is compared.
         """
         by_key = {self._key(task.pk): task for task in tasks}
         pks_by_columns: dict[tuple[str, ...], list[Any]] = {}
@@ -95,18 +96,18 @@ class LockedRows:
             ]
             if store.update(changes) != len(changes):
                 raise StaleTask(
-                    f"Tasks of {self._root._meta.label} were moved meanwhile; try again."
+                    f"Tasks of {self._root._meta.label} were changed meanwhile; try again."
                 )
 
     def _write_children(self, names: tuple[str, ...], tasks: list[TaskRow]) -> None:
-        """The columns that a multi-table child keeps in tables of its own."""
+        """Write the columns that a multi-table child has in its own table."""
         child_columns = [name for name in names if not has_column(self._root, name)]
         for task in tasks if child_columns else ():
             child_values = {name: self._changes[self._key(task.pk)][name] for name in child_columns}
             self._table(type(task)).filter(pk=task.pk).update(**child_values)
 
     def _key(self, pk: Any) -> Any:
-        # As the database gives it back: a task may be asked for by the text of its key.
+        # As the database returns it: the key of an instance may be its text.
         return self._root._meta.pk.to_python(pk)
 
     def _table(self, model: type[models.Model]) -> Any:

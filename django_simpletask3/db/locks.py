@@ -1,4 +1,4 @@
-"""What many writers of one table have to mind, whatever the database can lock."""
+"""Locking and batching for several writers of one table, on every database."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from django.db import connections, models
 
-#: A statement is a writer's from its first word, also if there is nothing for it to do.
+#: SQLite takes its write lock also for a statement that changes nothing.
 _EMPTY_DELETE = "DELETE FROM {rows} WHERE 1 = 0"
 
 
 def begin_write(model: type[models.Model], using: str) -> None:
-    """Begin a transaction by writing, if that is the only lock there is (SQLite).
+    """Begin a transaction with a write, if that is the only lock there is (SQLite).
 
-    Whoever reads first and writes later is told at once that the database is locked, whatever the
-    timeout says (test_many_writers_of_a_deferred_database_wait_for_each_other).
+    A transaction that reads first and writes later gets "database is locked" at once, whatever the
+    timeout (test_many_writers_of_a_deferred_database_wait_for_each_other).
     """
     connection = connections[using]
     if not connection.features.has_select_for_update:

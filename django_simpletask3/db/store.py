@@ -1,4 +1,4 @@
-"""Pens: how each database is told of many rows, and of the events that move them, at once."""
+"""Stores: how each database writes many rows, and the events that change them, at once."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Change(NamedTuple):
 
 
 class Store:
-    """Writes to the tables of one task model in words that every database knows."""
+    """Writes to the tables of one task model with statements that every database knows."""
 
-    #: Whether rows are moved, and born, together with their events, in one statement.
+    #: Whether rows are updated and inserted together with their events, in one statement.
     has_batch_statements = False
 
     def __init__(self, root: type[TaskRow], using: str) -> None:
@@ -55,7 +55,7 @@ class Store:
         return [list(batch) for group in groups for batch in batches(group, _BATCH_SIZE)]
 
     def update(self, changes: Sequence[RowChange | Change]) -> int:
-        """Make ``changes``, all of the same columns, to the rows that nobody moved; how many."""
+        """Apply ``changes``, all of the same columns, to unchanged rows; their number."""
         fields: list[Any] = [self._root._meta.get_field(name) for name in changes[0].columns]
         try:
             rows = [self._parameters(fields, change) for change in changes]
@@ -74,28 +74,28 @@ class Store:
             return int(cursor.rowcount)
 
     def append_events(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
-        """Insert ``events``, whose tasks are there; they have their keys then."""
+        """Insert ``events`` of rows that exist; sets their keys."""
         events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
 
     def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
-        """Insert new ``rows``, all of the same columns; the keys that they have got, in order.
+        """Insert new ``rows``, all of the same columns; returns their new keys, in order.
 
-        Raises Unspeakable, and nothing is inserted, for values that only Django knows to say. Only
-        if the pen ``is_terse``.
+        Raises NotSerializable, and inserts nothing, for values that only Django can adapt. Only if
+        the store ``has_batch_statements``.
         """
         raise NotImplementedError
 
     def insert_with_event(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
-        """Insert one new ``row`` with its first ``event``; the key that it has got.
+        """Insert one new ``row`` with its first ``event``, in one statement; returns its new key.
 
-        As ``insert``, in one statement.
+        Raises as ``insert``.
         """
         raise NotImplementedError
 
     def update_with_events(self, changes: Sequence[Change]) -> set[Any]:
-        """Make ``changes`` to the rows that nobody has moved or locked, and insert their events.
+        """Apply ``changes`` to the rows that are unchanged and not locked, and insert their events.
 
-        Returns the keys of these rows. Only where the pen ``is_terse``.
+        Returns the keys of these rows. Only if the store ``has_batch_statements``.
         """
         raise NotImplementedError
 

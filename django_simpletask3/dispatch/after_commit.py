@@ -37,7 +37,7 @@ class CommitHook:
         self.cancelled_channels: dict[str, str] = {}
         self.recorded_events: list[tuple[TaskRow, TaskEvent]] = []
         self.has_run = False
-        # Django logs a hook that raised by this name; without it the log raises into the save().
+        # Django logs a hook that raised by this name; without a name, logging raises into save().
         self.__qualname__ = type(self).__qualname__
 
     def add_push(self, task: TaskRow, *, takes_over: bool = False) -> None:

@@ -23,9 +23,9 @@ _TRACEBACK_LIMIT = 50_000
 
 
 def task_function(model: type[SimpleTask]) -> Callable[..., Any]:
-    """What runs the tasks of ``model``, called with the task.
+    """The function that runs the tasks of ``model``, called with the task.
 
-    ``do_task()`` if it is overridden, the executor else. Raises ExecutorMissing, naming the module
+    ``do_task()`` if it is overridden, else the executor. Raises ExecutorMissing, naming the module
     and the cause, if there is neither.
     """
     if model.do_task is not SimpleTask.do_task:
@@ -44,7 +44,7 @@ def task_function(model: type[SimpleTask]) -> Callable[..., Any]:
 
 
 def call_function(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) -> Any:
-    """Run the body of ``task`` and return what it returns; ``async def`` bodies are awaited."""
+    """Call the task function and return its result; a coroutine is awaited."""
     function = task_function(type(task))
     result = function(task, **_accepted_arguments(function, {"worker": worker, "msg": msg}))
     if inspect.isawaitable(result):
@@ -53,7 +53,7 @@ def call_function(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) 
 
 
 def error_as_dict(error: BaseException) -> dict[str, Any]:
-    """What ``error_data`` says of an error: its type, message and traceback; never raises."""
+    """``error_data`` of an error: its type, message and traceback; never raises."""
     try:
         lines = "".join(traceback.format_exception(error))
     except Exception:
@@ -66,14 +66,14 @@ def error_as_dict(error: BaseException) -> dict[str, Any]:
 
 
 def field_values(task: SimpleTask) -> dict[str, Any]:
-    """The own columns of ``task`` as they are now, to be compared later."""
+    """The user's columns of ``task`` as they are now, for ``changed_fields``."""
     return {field.attname: _comparable_value(task, field) for field in user_fields(task)}
 
 
 def changed_fields(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
-    """The own columns that differ from the snapshot, ready to be written.
+    """The user's columns that differ from ``before``, ready to be written.
 
-    Only these are written: what others changed meanwhile is theirs.
+    Only these are written: others may have changed the rest meanwhile.
     """
     changed = [f for f in user_fields(task) if _comparable_value(task, f) != before.get(f.attname)]
     return {field.attname: field.pre_save(task, add=False) for field in changed}

@@ -44,13 +44,13 @@ def _context_loader(task: SimpleTask) -> Callable[[], TaskContext]:
 
 
 def _inheritable_data(data: Any) -> dict[str, Any]:
-    """What the context of the enqueuing said, without what is said of that task alone."""
+    """The data of the enqueuing context, without what describes only that task."""
     details = data if isinstance(data, dict) else {}
     return {key: value for key, value in details.items() if key not in _TASK_ONLY_KEYS}
 
 
 def set_integration_contexts() -> AbstractContextManager[None]:
-    """Within the block, the packages that are installed know who acts and for which task."""
+    """Within the block, installed packages know the actor and the task."""
     return (
         _enter_contexts(integrations)
         if (integrations := _installed_integrations())

@@ -1,4 +1,4 @@
-"""The three kinds of columns of a task: the state machine's, bookkeeping, and its own."""
+"""The three kinds of columns of a task: projected, operational, and the user's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOOKKEEPING = frozenset(
     {"add_time", "mod_time", "run_after", "priority", "worker", "check_at", "parent"}
 )
 
-#: What users do not write: the state, who holds the task until when, and where it comes from.
+#: Columns that users do not write: the state, worker and ``check_at``, and the parent.
 MANAGED = frozenset({*PROJECTED, "worker", "check_at", "parent"})
 
 
@@ -33,7 +33,7 @@ def reject_managed(names: Iterable[str]) -> None:
 
 
 def auto_now_fields(task: TaskRow) -> set[str]:
-    """The columns that ``update_or_create()`` names besides those it was given: all times."""
+    """The time columns that ``update_or_create()`` adds to those it was given."""
     return {
         field.name
         for field in task._meta.local_concrete_fields
@@ -52,7 +52,7 @@ def has_column(model: type[models.Model], name: str) -> bool:
 
 
 def user_fields(task: TaskRow) -> list[models.Field[Any, Any]]:
-    """The columns that the subclass declares and the instance has loaded."""
+    """The columns that the subclass declares and that the instance has loaded."""
     loaded = vars(task)
     return [field for field in _user_fields(type(task)) if field.attname in loaded]
 

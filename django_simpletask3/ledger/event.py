@@ -35,7 +35,7 @@ class TaskEventQuerySet(models.QuerySet[Any]):
         raise AppendOnly(_APPEND_ONLY_MESSAGE.format("updated"))
 
     def bulk_create(self, *args: Any, update_conflicts: bool = False, **kwargs: Any) -> list[Any]:
-        """As Django's. Raises AppendOnly if events that exist were to be updated."""
+        """As Django's. Raises AppendOnly if existing events would be updated."""
         if update_conflicts:
             raise AppendOnly(_APPEND_ONLY_MESSAGE.format("updated"))
         return super().bulk_create(*args, **kwargs)
@@ -97,7 +97,7 @@ class TaskEvent(models.Model):
 
 
 def content_of(event: TaskEvent) -> dict[str, Any]:
-    """What the digest of ``event`` is over, beside the digest before it."""
+    """What the digest of ``event`` covers, except the digest before it."""
     return {
         "task": event.task_id,
         "sequence": event.sequence,
@@ -149,7 +149,7 @@ def make_event_model(model: type[TaskRow]) -> type[TaskEvent]:
 
 
 def event_model_of(model: type[models.Model]) -> type[TaskEvent]:
-    """The event model of the tasks of ``model``: the companion, or the one its root names."""
+    """The event model of ``model``: the companion, or the one that its root names."""
     return cast("type[TaskEvent]", _event_model_of(table_model(cast("type[TaskRow]", model))))
 
 
@@ -167,7 +167,7 @@ def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[A
 def events_since_reset(
     task: TaskRow, kinds: Iterable[EventKind], reset_kinds: Iterable[EventKind]
 ) -> models.QuerySet[Any]:
-    """The events of ``kinds`` in the stream of ``task`` after the last one of ``fresh``."""
+    """The events of ``kinds`` after the last event of ``reset_kinds`` in the stream of ``task``."""
     stream = events_of(type(task), task._state.db).filter(task=task.pk)
     reset_sequence = (
         stream.filter(kind__in=list(reset_kinds)).values_list("sequence", flat=True).last()

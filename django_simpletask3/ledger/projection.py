@@ -1,4 +1,4 @@
-"""The fold of a stream: what the row must say after its events."""
+"""The projection: the columns that a row must have after its events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
 
 
 class Projection(NamedTuple):
-    """What a stream says of its row, but for the result itself, which stands on the row only."""
+    """The columns that a stream yields, without result and error, which only the row holds."""
 
     status: Status | None = None
     attempt: int = 0
@@ -42,7 +42,7 @@ class Projection(NamedTuple):
 
     @classmethod
     def of(cls, row: Any) -> Projection:
-        """What the row (a task, or a dict of its columns) says of itself."""
+        """The projection that ``row`` (a task, or a dict of its columns) holds."""
         return cls._make((_of_dict if isinstance(row, dict) else _of_task)(row))
 
     def after(self, event: TaskEvent) -> Projection:
@@ -50,7 +50,7 @@ class Projection(NamedTuple):
         if event.kind in AUDIT_ONLY:
             return self._replace(sequence=event.sequence, digest=event.digest)
         status = target(self.status, event.kind)
-        # By position: this is done for every move, and _replace() takes three times as long.
+        # By position: every transition does this, and _replace() takes three times as long.
         outcome = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
             outcome = (event.event_time, *outcome[1:])
@@ -62,11 +62,11 @@ class Projection(NamedTuple):
         return Projection(status, event.attempt, event.sequence, event.digest, *outcome)
 
     def status_after(self, kind: EventKind) -> Status | None:
-        """The status once something of this ``kind`` has happened; as ``after``."""
+        """The status after an event of ``kind``; raises as ``after``."""
         return self.status if kind in AUDIT_ONLY else target(self.status, kind)
 
     def differences(self, other: Projection) -> dict[str, tuple[Any, Any]]:
-        """The columns in which ``other`` says something else: {name: (ours, theirs)}."""
+        """The columns in which ``other`` differs: {name: (own value, other value)}."""
         columns = zip(self._fields, self, other, strict=True)
         return {name: (mine, others) for name, mine, others in columns if mine != others}
 

@@ -1,4 +1,4 @@
-"""What does not fit in one stream, and between the stream and its row."""
+"""Check one stream, and its row against it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .projection import Projection
 
 
 class DiscrepancyKind(StrEnum):
-    """In what way a stream or its row is not as it was written."""
+    """How a stream or its row differs from what was written."""
 
     GAP = "gap"  # events are missing, or numbered wrongly
     DIGEST = "digest"  # an event is not as it was sealed
@@ -30,7 +30,7 @@ class DiscrepancyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """Something that does not fit, at the event number ``sequence``."""
+    """A difference, at the event number ``sequence``."""
 
     sequence: int
     problem: DiscrepancyKind
@@ -64,12 +64,12 @@ class StreamChecker:
 
     @property
     def _is_inconsistent(self) -> bool:
-        """Whether the stream makes no sense, so that there is nothing to compare the row with."""
+        """Whether the stream cannot have happened, so that the row cannot be compared."""
         inconsistencies = {DiscrepancyKind.GAP, DiscrepancyKind.ARROW, DiscrepancyKind.TWICE}
         return any(discrepancy.problem in inconsistencies for discrepancy in self.discrepancies)
 
     def feed(self, event: Any) -> None:
-        """The next event of the stream."""
+        """Check the next event of the stream."""
         self._check_position(event)
         self._check_arrow(event)
         self._check_attempt_end(event)
@@ -77,7 +77,7 @@ class StreamChecker:
         self._last_event = event
 
     def compare(self, row: Mapping[str, Any] | None) -> None:
-        """The row that belongs to the stream, None if it is gone: its columns by name.
+        """Check the row of the stream: its columns by name, None if it is gone.
 
         The outcome is compared if the row has ``result_text`` (as it is stored) and ``error_data``.
         """

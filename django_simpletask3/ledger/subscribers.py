@@ -1,4 +1,4 @@
-"""Who must hear of which events, whatever happens: the durable subscriptions of this process."""
+"""The durable subscribers of this process: which events each of them receives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Subscriber:
     handler: Callable[..., object]
 
     def is_interested_in(self, model: type[Any], kind: str) -> bool:
-        """Whether it is to hear of an event of ``kind`` of a task of ``model``."""
+        """Whether it receives events of ``kind`` of tasks of ``model``."""
         return kind in self.kinds and issubclass(model, self.models)
 
 
@@ -54,8 +54,8 @@ def subscribe(
     hour) while the handler raises. After ``max_attempts`` the delivery is dead; it waits in the
     admin, and so do the later ones of its task. ``task`` is None if the row is gone.
 
-    ``name`` is stored: it must stay when the handler is moved. Raises ImproperlyConfigured if
-    another handler has it, and for anything that cannot be meant.
+    ``name`` is stored: it must not change when the handler is moved. Raises ImproperlyConfigured if
+    another handler has it, and for unusable arguments.
     """
     if not 0 < len(name) <= _MAX_NAME_LENGTH:
         raise ImproperlyConfigured(f"subscribe({name!r}): a name has 1 to 100 characters.")
@@ -78,7 +78,7 @@ def subscribe(
 
 
 def unsubscribe(name: str) -> None:
-    """Forget a subscriber; what was to be delivered to it waits until it is known again."""
+    """Remove a subscriber; its deliveries wait until it is registered again."""
     _subscribers.pop(name, None)
 
 

@@ -1,4 +1,4 @@
-"""The columns and options of a task model, and where its rows stand."""
+"""The columns and options of a task model, and the table and database of its rows."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class TaskRow(models.Model):
     django_simpletask3_event_model: ClassVar[str | None] = None
     django_simpletask3_event_queue_channel_template: ClassVar[str | None] = None
     django_simpletask3_task_id_template: ClassVar[str | None] = None
-    #: How often a body that raised is tried again.
+    #: How often a task function that raised is tried again.
     django_simpletask3_max_retries: ClassVar[int] = 0
-    #: Seconds that a body may run: then ``should_stop`` is set, soon after TimeLimitExceeded raised
-    #: in it, and if that does not end it either its process is replaced. None: no limit.
+    #: Seconds that the task function may run: then ``should_stop`` is set, soon after
+    #: TimeLimitExceeded is raised in it, and if that does not end it either, its process is
+    #: replaced. None: no limit.
     django_simpletask3_time_limit: ClassVar[float | None] = None
     #: How long finished tasks are kept: {Status.SUCCESS: timedelta(days=90)} deletes them then;
     #: {"erase": ..., "delete": ...} in the place of an age erases their payloads first; the key
@@ -56,14 +57,14 @@ class TaskRow(models.Model):
     FAILED = Status.FAILED
     CANCELED = Status.CANCELED
 
-    # Projected: only transitions.py writes these.
-    # The list of one status, and how many there are: without an index each is a look at every row.
+    # Projected: only transitions/writer.py writes these. The index is for lists and counts of one
+    # status.
     status = StatusField(_("status"), default=Status.PENDING, editable=False, db_index=True)
     attempt = models.PositiveIntegerField(_("attempt"), default=0, editable=False)
     sequence = models.PositiveIntegerField(_("events"), default=0, editable=False)
     digest = models.CharField(_("digest"), max_length=64, default="", editable=False)
     start_time = models.DateTimeField(_("start time"), null=True, editable=False)
-    # Retention looks for what was done long ago.
+    # Indexed for retention.
     done_time = models.DateTimeField(_("done time"), null=True, editable=False, db_index=True)
     success = models.BooleanField(_("success"), null=True, editable=False)
     result_data = JSONTextField(_("result"), null=True, editable=False)
@@ -91,12 +92,12 @@ class TaskRow(models.Model):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the running body should come to an end: what it returns would be refused."""
+        """Whether the running task function should end: its result would be refused."""
         flag = self.__dict__.get("_stop_flag")
         return flag is not None and flag.is_set()
 
     def stop_flag(self) -> threading.Event:
-        """The flag behind ``should_stop``; shared by everybody who has this instance."""
+        """The flag behind ``should_stop``; all users of this instance share it."""
         flag: threading.Event = self.__dict__.setdefault("_stop_flag", threading.Event())
         return flag
 
@@ -128,7 +129,7 @@ class TaskRow(models.Model):
         return f"{task_id}@{using}" if (using := _non_default_database(self)) else task_id
 
     def get_task_data(self) -> dict[str, Any]:
-        """The body of this task's message: which row to look at."""
+        """The data of this task's message: which row it names."""
         meta = self._meta
         key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
         data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
@@ -150,16 +151,16 @@ def _table_model(model: type[models.Model]) -> Any:
 
 def write_database(task: TaskRow) -> str:
     """The database in which the row of ``task`` is written, also if it was read from a replica."""
-    if not router.routers:  # Django's own answer then, which is asked for several times per move
+    if not router.routers:  # Django's default; each transition needs it several times
         return task._state.db or DEFAULT_DB_ALIAS
     return router.db_for_write(table_model(type(task)), instance=task)
 
 
 def task_reference(task: TaskRow, pk: Any = None) -> str:
-    """``task`` as ``parent`` names it: ``app.Model:key``, ``app.Model@database:key`` elsewhere.
+    """``task`` as ``parent`` names it: ``app.Model:key``, or ``app.Model@database:key``.
 
-    A name that would be too long for the column ends in the digest of the key, which is ``pk`` if
-    the instance has lost it.
+    The database is named unless the router would choose it. If the reference is too long for the
+    column, the digest of the key replaces the key. ``pk`` is the key, if the instance has lost it.
     """
     root, using = table_model(type(task)), write_database(task)
     database_suffix = "" if using == router.db_for_write(root) else f"@{using}"
@@ -173,6 +174,6 @@ def task_reference(task: TaskRow, pk: Any = None) -> str:
 
 
 def _non_default_database(task: TaskRow) -> str:
-    """The database of ``task``, if it has to be named: it is not the one the router says."""
+    """The database of ``task``, unless the router would choose it."""
     using = write_database(task)
     return "" if using == router.db_for_write(type(task)) else using

@@ -1,4 +1,4 @@
-"""Rows as instances, by their keys: of PostgreSQL, the question is worded once for each model."""
+"""Load rows as instances, by their keys."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .task import SimpleTask
 
 
 def load_instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
-    """The rows of ``model`` with these keys, in any order, past managers that may hide some.
+    """The rows of ``model`` with these keys, in any order, without managers that may hide some.
 
-    Results are read when they are asked for.
+    Results are loaded when they are first used.
     """
     reader = reader_for(model, using)
     if reader is None:

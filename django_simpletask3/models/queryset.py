@@ -1,4 +1,4 @@
-"""The words in which tasks are looked for and queued in bulk."""
+"""Query tasks, and enqueue many."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..transitions.transition import Transition
 T = TypeVar("T", bound=TaskRow)
 
 
-#: Tasks that are moved in one transaction.
+#: Tasks in one transaction.
 _BATCH_SIZE = 100
 _UPSERTS = ("ignore_conflicts", "update_conflicts")
 
 
 class TaskQuerySet(models.QuerySet[T]):
-    """Tasks by the state they are in; use ``TaskQuerySet.as_manager()`` in managers of your own."""
+    """Tasks by their status; use ``TaskQuerySet.as_manager()`` in managers of your own."""
 
     def pending(self) -> TaskQuerySet[T]:
         """Tasks that wait for a worker."""
@@ -37,23 +37,23 @@ class TaskQuerySet(models.QuerySet[T]):
         return self.filter(status=Status.RUNNING)
 
     def succeeded(self) -> TaskQuerySet[T]:
-        """Tasks whose body returned."""
+        """Tasks whose function returned."""
         return self.filter(status=Status.SUCCESS)
 
     def failed(self) -> TaskQuerySet[T]:
-        """Tasks whose body raised, and tasks that were given up."""
+        """Tasks whose function raised, and tasks that were dropped."""
         return self.filter(status=Status.FAILED)
 
     def canceled(self) -> TaskQuerySet[T]:
-        """Tasks that were called off."""
+        """Tasks that were canceled."""
         return self.filter(status=Status.CANCELED)
 
     def finished(self) -> TaskQuerySet[T]:
-        """Tasks to which nothing will happen any more."""
+        """Tasks that are final."""
         return self.filter(status__in=FINAL)
 
     def due(self) -> TaskQuerySet[T]:
-        """Tasks that could run now."""
+        """Waiting tasks that may run now: they have no ``run_after`` in the future."""
         now = clock.now(self.db)
         return self.pending().filter(Q(run_after=None) | Q(run_after__lte=now))
 

@@ -61,8 +61,8 @@ class SimpleTask(TaskRow):
     def do_task(self, *args: Any, **kwargs: Any) -> Any:
         """The work. What it returns is the result; what it raises is the error.
 
-        Own columns assigned here are saved with the outcome. No transaction is open, unless the
-        body opens one. Declare ``worker`` or ``msg`` (or ``**kwargs``) to be given the worker's
+        Own columns assigned here are saved with the outcome. No transaction is open, unless you
+        open one. Declare ``worker`` or ``msg`` (or ``**kwargs``) to be given the worker's
         name and the SimQ message.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Erasing what bodies returned and raised, from rows and events; every chain still holds."""
+"""Erase results and errors from rows and events; every digest chain still holds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PAGE_SIZE = 200
 
 
 def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
-    """Erase the payloads of finished tasks of one table, in one transaction; of how many.
+    """Erase the payloads of finished tasks of one table, in one transaction; the number of tasks.
 
-    Result and error go from the row, and from the events what they say of them: a mark with its
-    digest stays, so that the chain holds. An ``erase`` event says who and why, a tombstone what is
-    gone. Tasks that are on hold, or have nothing to erase, are left alone. Raises
+    Result and error are removed from the row, and their parts from the events: a mark with the
+    digest stays, so that the chain holds. An ``erase`` event records actor and reason, a tombstone
+    what is gone. Tasks that are on hold, or have nothing to erase, are left alone. Raises
     IllegalTransition, and erases nothing, if one of them is not finished.
     """
     root, using = table_model(type(tasks[0])), write_database(tasks[0])
@@ -102,12 +102,12 @@ def _reject_unfinished(rows: Any) -> None:
 
 
 def _pks_with_payload(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
-    """Those of ``pks`` in whose events there is something to erase."""
+    """Those of ``pks`` whose events have something to erase."""
     return {event.task_id for events in _pages(root, using, pks) for event in events}
 
 
 def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list[TaskEvent]]:
-    """The events of which something can be erased, some at a time."""
+    """The events that have something to erase, some at a time."""
     stream = events_of(root, using).filter(task__in=pks, data__isnull=False)
     page = list(stream.order_by("pk")[:_PAGE_SIZE])
     while page:

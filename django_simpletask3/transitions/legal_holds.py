@@ -1,4 +1,4 @@
-"""Legal holds: tasks of which nothing may be deleted, as their streams tell."""
+"""Legal holds: the tasks of which nothing may be deleted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def pks_on_hold(root: type[TaskRow], using: str, pks: Iterable[Any]) -> set[Any]:
-    """Those of ``pks`` on which a hold was put that was not lifted since; also of deleted rows.
+    """Those of ``pks`` that are on hold; also of deleted rows.
 
-    Who must be sure has the rows locked: a hold is an event, and events need that lock.
+    To be sure, lock the rows first: a hold is an event, and events need that lock.
     """
     hold_events = events_of(root, using).filter(
         task__in=list(pks), kind__in=[EventKind.HOLD, EventKind.LIFT]

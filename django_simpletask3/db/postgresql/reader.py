@@ -11,12 +11,12 @@ from django.db import connections, models
 from ...ledger.task_row import TaskRow
 from .json_parameters import is_json_safe
 
-#: What may be large is read when somebody asks for it.
+#: Columns that may be large are read when they are first used.
 _DEFERRED_COLUMNS = ("result_data", "error_data")
 
 
 class RowReader(NamedTuple):
-    """How rows of a model are read: by a ``question`` that is told many keys as one value.
+    """How rows of a model are read: one statement that takes many keys as one parameter.
 
     ``names`` is how instances call the columns.
     """
@@ -27,10 +27,10 @@ class RowReader(NamedTuple):
     converters: list[tuple[int, Sequence[Any], Any]]
 
     def cursor(self) -> Any:
-        """One whose rows ``values`` understands; to be used in a ``with`` statement.
+        """A cursor whose rows ``values`` understands; use it in a ``with`` statement.
 
-        psycopg's own loader reads times, which is one in C mostly: a twelfth of the time. Django's
-        does the same in Python; it also takes the zone off where times are naive.
+        psycopg's own loader reads times, mostly in C: in a twelfth of the time of Django's, which
+        is written in Python and also removes the zone where times are naive.
         """
         from django.db.backends.postgresql import psycopg_any
 
@@ -58,7 +58,7 @@ def _timestamp_loader() -> Any:
 
 
 def reader_for(model: type[TaskRow], using: str) -> RowReader | None:
-    """How to ask for rows of ``model``; None if only Django knows how to ask, or how to read."""
+    """The reader of ``model``; None if only Django can query or read its rows."""
     return _build_reader(model, using) if connections[using].vendor == "postgresql" else None
 
 
@@ -69,7 +69,7 @@ def _build_reader(model: type[TaskRow], using: str) -> RowReader | None:
     compiler: Any = _queryset(model, using).order_by().query.get_compiler(using)
     sql, params = compiler.as_sql()
     columns = [column for column, *_ in compiler.select]
-    # What a database reads by itself (geometries) may be for one thread only.
+    # The converters of a database (geometries) may be for one thread only.
     if params or not is_json_safe(key) or any(map(operations.get_db_converters, columns)):
         return None
     key_sql = f"{operations.quote_name(model._meta.db_table)}.{operations.quote_name(key.column)}"

@@ -18,12 +18,12 @@ from .sql import table_sql_for
 T = TypeVar("T")
 
 
-#: How many rows one statement of PostgreSQL is told of: the text is held in memory, twice.
+#: Rows in one statement: its parameters are held in memory, twice.
 _MAX_ROWS = 1000
 
 
 class PostgresStore(Store):
-    """Says a whole batch in one statement."""
+    """Writes a whole batch in one statement."""
 
     has_batch_statements = True
 
