@@ -1,4 +1,4 @@
-"""The list of tasks: nothing of it reads large columns or counts a large table."""
+"""The list of tasks, which never reads large columns or counts a whole table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..ledger.fields import STATUS
 from .html import badges, date_hierarchy
 from .viewer import Viewer, attach_viewer
 
-#: Rows that are counted of each status, and rows that can be reached by turning pages.
+#: How many rows of each status are counted, and how many rows the pages show.
 MAX_COUNTED = 1000
 MAX_LISTED = 10_000
 
 
 class TaskPaginator(Paginator):  # type: ignore[type-arg]
-    """Pages of the first MOST_LISTED rows; what lies behind them is found by filters."""
+    """Pages of the first MAX_LISTED rows; filters lead to the others."""
 
     @cached_property
     def _capped_count(self) -> int:
@@ -28,7 +28,7 @@ class TaskPaginator(Paginator):  # type: ignore[type-arg]
 
     @property
     def count(self) -> int:
-        """How many rows there are, but no more than MOST_LISTED."""
+        """The number of rows, at most MAX_LISTED."""
         return min(self._capped_count, MAX_LISTED)
 
     @property
@@ -38,7 +38,7 @@ class TaskPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class TaskChangeList(ChangeList):
-    """A list that leaves out the columns that it does not show and that may be very large."""
+    """A list of tasks that defers large columns unless it shows them."""
 
     #: Large columns, with the names in ``list_display`` that show them.
     large_columns: ClassVar[dict[str, set[str]]] = {
@@ -57,13 +57,13 @@ class TaskChangeList(ChangeList):
             )
         )
 
-    #: Whether the tasks are in the order of keys that tell nothing of their age.
+    #: Whether the tasks are in the order of keys that do not reflect their age.
     is_by_key = False
 
     def get_ordering(self, request: Any, queryset: Any) -> list[Any]:
-        """As Django's; newest first where the key does not tell, if there are not too many to sort.
+        """Like Django's, but keys that do not reflect age sort by ``add_time`` in a short list.
 
-        No index has the time of birth.
+        No index has ``add_time``.
         """
         ordering = list(super().get_ordering(request, queryset))
         if ORDER_VAR in self.params or self.model_admin.get_ordering(request):
@@ -72,14 +72,14 @@ class TaskChangeList(ChangeList):
         return ordering if self.is_by_key else ["-add_time", *ordering]
 
     def get_results(self, request: Any) -> None:
-        """As Django's; each task knows for whom it is shown."""
+        """Like Django's, with the viewer attached to each task."""
         super().get_results(request)
         viewer = Viewer(self.model_admin.admin_site, request)
         for task in self.result_list:
             attach_viewer(task, viewer)
 
     def statuses(self) -> list[dict[str, Any]]:
-        """Each status with how many tasks have it and the link that lists them; one statement."""
+        """Each status with its number of tasks and the link that lists them; one statement."""
         rows = self.root_queryset.order_by()
         queries = {value: rows.filter(status=value).values_list("pk") for value, _name in STATUS}
         counts = capped_counts(rows.db, queries, MAX_COUNTED + 1)

@@ -1,4 +1,4 @@
-"""What keeps tasks from being deleted in the admin."""
+"""Legal holds protect tasks from deletion in the admin."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .html.values import escape_invisible
 
 
 def hold_messages(objs: Sequence[Any]) -> list[str]:
-    """A sentence for each task on legal hold that would be deleted with ``objs``, or is of them."""
+    """A message for each task on legal hold that deleting ``objs`` would delete."""
     if not objs:
         return []
     using = router.db_for_write(objs[0]._meta.model)
     collector = NestedObjects(using=using, origin=objs)
     collector.collect(objs)
-    message = _("%s is on legal hold: nothing of it is deleted until the hold is lifted.")
+    message = _("%s is on legal hold: none of its data is deleted until the hold is lifted.")
     return [escape_invisible(message % task) for task in _tasks_on_hold(collector, using)]
 
 

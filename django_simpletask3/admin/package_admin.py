@@ -1,4 +1,4 @@
-"""Pages for what the package itself keeps: deliveries to subscribers, and tombstones."""
+"""Admin pages of the package's own models: deliveries to subscribers, and tombstones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class DeadFilter(admin.SimpleListFilter):
-    """Deliveries that were tried in vain too often, or the others."""
+    """Filter dead deliveries, which failed too often to be retried, or the others."""
 
     title = _("dead")
     parameter_name = "dead"
@@ -38,7 +38,7 @@ class DeadFilter(admin.SimpleListFilter):
 
 @admin.register(Delivery)
 class DeliveryAdmin(_ReadOnlyAdmin):
-    """What durable subscribers have not dealt with yet; it can be retried, or given up."""
+    """Deliveries that durable subscribers have not handled yet; they can be retried or deleted."""
 
     list_display = (
         "subscription",
@@ -59,7 +59,7 @@ class DeliveryAdmin(_ReadOnlyAdmin):
 
     @admin.display(description=_("dead"), boolean=True)
     def dead(self, delivery: Delivery) -> bool:
-        """Whether it was tried in vain too often."""
+        """Whether the delivery failed too often to be retried."""
         return delivery.is_dead
 
     @admin.display(description=_("last error"))
@@ -78,7 +78,7 @@ class DeliveryAdmin(_ReadOnlyAdmin):
 
 @admin.register(Tombstone)
 class TombstoneAdmin(_ReadOnlyAdmin):
-    """What was deleted on purpose, when, why and by whom."""
+    """Records of deliberate deletions, with time, reason and actor."""
 
     list_display = ("time", "model", "scope", "tasks", "events", "reason", "actor", "digest")
     list_filter = ("scope", "model")

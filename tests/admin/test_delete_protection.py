@@ -7,7 +7,7 @@ from django_simpletask3.admin import delete_protection
 from tests.admin.steps import text, told, url
 from tests.testapp.models import Dunning, ForeignInvoice, Invoice, PaidInvoice
 
-ON_HOLD = "is on legal hold: nothing of it is deleted until the hold is lifted."
+ON_HOLD = "is on legal hold: none of its data is deleted until the hold is lifted."
 
 
 def delete_selected(client, model, *tasks):

@@ -1,7 +1,7 @@
-"""Charts as shapes, to be drawn by a template as SVG.
+"""Charts as shapes, for a template to draw as SVG.
 
-Not by a library: those that draw on the server write their styles and scripts into the picture,
-which a strict content security policy forbids, and their colours do not follow Django's dark mode.
+Libraries that draw on the server put styles and scripts into the picture, which a strict content
+security policy forbids, and their colours do not follow Django's dark mode.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TICKS = 6
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One bar, or one point of a line, with what it says when it is pointed at."""
+    """One bar, or one point of a line, with its tooltip."""
 
     x: float
     y: float
@@ -37,7 +37,7 @@ class Shape:
 
 @dataclass(slots=True)
 class Chart:
-    """One picture: shapes, lines between points, and the words at its axes."""
+    """One chart: shapes, lines between points, and the labels of its axes."""
 
     title: str
     names: dict[str, str]
@@ -61,7 +61,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """When each bar was, and the words below some of them; the same in every picture."""
+    """The time span of each bar, and the labels of the time axis; shared by all charts."""
 
     spans: list[str]
     times: list[tuple[float, str]]
@@ -72,7 +72,7 @@ Formatter = Callable[[float], str]
 
 
 def build_charts(buckets: Sequence[TimeBucket], period: Period) -> list[Chart]:
-    """What the dashboard shows of a period."""
+    """The charts of a period: finished tasks, waiting time, run time, failure rate."""
     axis = _Axis([_format_span(bucket, period) for bucket in buckets], _axis_times(buckets, period))
     return [
         _stacked_chart(buckets, axis),

@@ -1,4 +1,4 @@
-"""What operators order on the dashboard: each gives a sentence, or None if it was not done."""
+"""The dashboard's operator commands; each returns a message, or None if it failed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _pause(viewer: Viewer, target: str) -> Any:
 def _resume(viewer: Viewer, target: str) -> Any:
     model = _visible_model(viewer, target)
     control.resume(model)
-    return _("%s goes on within five seconds.") % model._meta.label
+    return _("%s resumes within five seconds.") % model._meta.label
 
 
 def _stop(viewer: Viewer, target: str) -> Any:
@@ -44,7 +44,7 @@ def _stop(viewer: Viewer, target: str) -> Any:
         messages.error(viewer.request, escape_invisible(str(error)))
         return None
     if target not in workers:
-        messages.error(viewer.request, _("There is no such worker: it does not report any more."))
+        messages.error(viewer.request, _("There is no such worker: it no longer reports."))
         return None
     control.delete_stale_stops(workers)
     control.stop(target)
@@ -64,7 +64,7 @@ def _replay(viewer: Viewer, target: str) -> Any:
     return message % count
 
 
-#: By the names that the dashboard's buttons have.
+#: By the ``action`` that the dashboard's buttons post.
 COMMANDS: dict[str, Callable[[Viewer, str], Any]] = {
     "pause": _pause,
     "resume": _resume,

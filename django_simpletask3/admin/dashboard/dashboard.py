@@ -1,4 +1,4 @@
-"""The page of queues, workers and figures, and what may be asked of them there."""
+"""The dashboard of queues, workers and statistics, and its operator commands."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ _MAX_SHOWN = 10
 
 @admin.register(Dashboard)
 class DashboardAdmin(_ModelAdmin):
-    """Queues, workers and figures of the task models that the user may view.
+    """Queues, workers and statistics of the task models that the user may view.
 
-    Who may view the dashboard sees it; who may change it pauses queues and stops workers.
+    Users who may change the dashboard can also pause queues and stop workers.
     """
 
     class Media:
@@ -85,7 +85,7 @@ class DashboardAdmin(_ModelAdmin):
         ]
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
-        """The dashboard. A dozen queries, whatever the size of the tables."""
+        """Show the dashboard, with a dozen queries whatever the size of the tables."""
         self._require_view_permission(request)
         period = _parse_period(request.GET.get("period", ""))
         viewer = Viewer(self.admin_site, request)
@@ -118,14 +118,14 @@ class DashboardAdmin(_ModelAdmin):
         return self._render(request, "dashboard", context)
 
     def recoveries_view(self, request: Any) -> Any:
-        """What was lost, given up, given back or refused, the newest first."""
+        """List the recovered, dropped, released and rejected runs, the newest first."""
         self._require_view_permission(request)
         context = self._page_context(request, _("Recoveries"))
         context |= recoveries.page_context(self.admin_site, request)
         return self._render(request, "recoveries", context)
 
     def export_view(self, request: Any) -> Any:
-        """The same as comma-separated values, all of it."""
+        """Export all listed recoveries as CSV."""
         self._require_view_permission(request)
         return recoveries.export(self.admin_site, request)
 
@@ -203,7 +203,7 @@ class DashboardAdmin(_ModelAdmin):
 
 
 def _row_counts(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """What stands in the table of ``model``; proxies and children are counted with their root."""
+    """The counts of the table of ``model``; proxies and children are counted with their root."""
     root = table_model(model)
     if root is not model:
         return {"root": root._meta.label}
@@ -238,7 +238,7 @@ def _unreachable(state: Health) -> dict[str, str]:
 
 
 def _problem_texts(state: Health, scope: QueryScope, *, in_full: bool) -> list[str]:
-    """In the reader's language; errors of a database or Redis are for users who can act on them."""
+    """Translated problems; with errors of databases and Redis if ``in_full``."""
     found_problems = list(problems.find_problems(state))
     found_problems += [
         problems.unreachable_database(alias, error)

@@ -1,4 +1,4 @@
-"""The auditor's page: every recover, drop, release and reject, to be narrowed down and exported."""
+"""The page of recoveries: every recover, drop, release and reject, filtered and exported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DATE = forms.DateInput(attrs={"type": "date"})
 
 
 class FilterForm(forms.Form):
-    """What is to be listed; an empty field means everything."""
+    """The filters of the page; an empty field means everything."""
 
     model = forms.ChoiceField(label=_("task model"), required=False)
     kind = forms.ChoiceField(label=_("event"), required=False)
@@ -43,7 +43,7 @@ class FilterForm(forms.Form):
     worker = forms.CharField(label=_("worker"), required=False, max_length=255)
     since = forms.DateField(label=_("from day"), required=False, widget=_DATE)
     until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
-    #: A moment, to which a count leads: the days begin at midnight.
+    #: An exact time, for the links of the 24-hour counts: days begin at midnight.
     after = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
     #: Those without a reason: an empty field means everything.
     unreasoned = forms.BooleanField(required=False, widget=forms.HiddenInput)
@@ -73,7 +73,7 @@ class FilterForm(forms.Form):
 
 
 def page_context(site: Any, request: Any) -> dict[str, Any]:
-    """What the page shows: a hundred recoveries, and how many of each kind there were today."""
+    """The context of the page: a hundred recoveries, and counts of the last 24 hours."""
     viewer = Viewer(site, request)
     form = FilterForm(viewer)
     criteria = form.criteria()
@@ -120,9 +120,9 @@ def _reason_parameters(reason: str) -> dict[str, str]:
 
 
 def export(site: Any, request: Any) -> StreamingHttpResponse:
-    """All that the page would list, oldest first within each table, as it is read.
+    """Stream all matching recoveries as CSV, oldest first within each table.
 
-    A database that does not answer has a line of its own at the end, which says so.
+    A database that does not answer is reported in a line at the end.
     """
     form = FilterForm(Viewer(site, request))
     name = f"recoveries-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"

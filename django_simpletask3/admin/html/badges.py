@@ -1,4 +1,4 @@
-"""States and moves as small labels that can be read without colours."""
+"""Statuses and transitions as labels that are readable without colours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_PARTS = 3
 
 
 def status(value: Any) -> SafeString:
-    """The label of a status; a number that this version does not know is shown as it is."""
+    """The label of a status; a number unknown to this version is shown unchanged."""
     name = value.name.lower() if isinstance(value, Status) else "unknown"
     return format_html(
         '<span class="st3-badge st3-{}"><span aria-hidden="true">{}</span> {}</span>',
@@ -34,7 +34,7 @@ def status(value: Any) -> SafeString:
 
 
 def transition(before: Any, after: Any) -> SafeString:
-    """From one status to another; None is "no row"."""
+    """The change from one status to another; None means that there is no row."""
     if before == after:
         return status(after)
     sides = [SafeString() if side is None else status(side) for side in (before, after)]
@@ -42,13 +42,13 @@ def transition(before: Any, after: Any) -> SafeString:
 
 
 def kind(value: Any) -> SafeString:
-    """What happened, in the reader's language and as the stream has it."""
+    """The kind of an event, translated and as stored."""
     label = dict(KIND).get(value, value)
     return format_html('<span class="st3-kind">{}</span> <code>{}</code>', label, value)
 
 
 def worker(name: str) -> SafeString | str:
-    """Which worker; without the part that all workers of a model share, which is in the title."""
+    """The end of a worker's name, by which workers differ; the title has the full name."""
     text = escape_invisible(name)
     parts = text.split(":")
     if len(parts) <= _MAX_PARTS:

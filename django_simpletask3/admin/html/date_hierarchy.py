@@ -1,4 +1,4 @@
-"""Years, months and days to choose from, known by the two ends of an index."""
+"""A date hierarchy that reads only the two ends of an index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...db.limited_queries import first_rows
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A year, a month or a day, with its link; none for the one that is chosen."""
+    """A year, a month or a day, with its link; the chosen day has none."""
 
     title: str
     link: str
@@ -24,7 +24,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Drilldown:
-    """What can be chosen, and the way back from what was chosen."""
+    """The available choices, and the link back from the current one."""
 
     choices: list[Choice]
     back: Choice | None
@@ -33,8 +33,7 @@ class Drilldown:
 def drilldown(changelist: Any, field: str) -> Drilldown | None:
     """The dates between the first and the last ``field``; None if no row has one.
 
-    Unlike Django's own date hierarchy, which reads every row: a day in which nothing happened is
-    offered, too.
+    Django's own date hierarchy reads every row; this one also offers days without any.
     """
     date_range = _date_range(changelist, field)
     if date_range is None:

@@ -1,4 +1,4 @@
-"""How long something took, in the words of the reader's language."""
+"""Durations and times in the user's language."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def _format_seconds(seconds: float) -> str:
 
 
 def run_duration(task: Any) -> str | None:
-    """How long the last run of ``task`` took, or the running one has been going on."""
+    """The duration of the current or last run of ``task``."""
     is_running = task.status == Status.RUNNING
     end = clock.now(task._state.db) if is_running else task.done_time
     return None if None in (task.start_time, end) else format_duration(end - task.start_time)
 
 
 def waiting_duration(task: Any) -> str | None:
-    """How long ``task`` waited for its first run, or waits now, since it could have run.
+    """How long ``task`` has waited for its first run since it was due.
 
-    Since when a later run was waited for, the row does not tell; the timeline does.
+    The row does not record since when a later run was waited for; the timeline shows it.
     """
     if task._state.adding:
         return None
@@ -66,14 +66,14 @@ def _waiting_duration(task: Any, until: datetime | None) -> str | None:
 
 
 def format_instant(instant: datetime) -> SafeString:
-    """``moment`` in the current time zone: what happened first must be seen to be first."""
+    """``instant`` in the current time zone, in milliseconds so that the order stays visible."""
     local = timezone.localtime(instant) if timezone.is_aware(instant) else instant
     day, time_of_day = local.isoformat(sep=" ", timespec="milliseconds")[:23].split(" ")
     return format_html('<time datetime="{}">{} {}</time>', local.isoformat(), day, time_of_day)
 
 
 def format_timestamp(seconds: float | None) -> SafeString | str:
-    """A Unix time; nothing if there is none."""
+    """A Unix time in seconds, or an empty text for None."""
     if seconds is None:
         return ""
     instant = datetime.fromtimestamp(seconds, UTC)

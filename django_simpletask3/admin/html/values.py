@@ -14,15 +14,15 @@ from ...ledger.encoding import to_json_value
 
 #: How many characters of one value a page shows.
 PAGE_LIMIT = 50_000
-#: How many characters of a value stand in one cell of a table; the rest is folded away.
+#: How many characters of a value one cell of a table shows; the rest is folded.
 CELL_LIMIT = 80
-#: How many parts a tree may have; what has more is shown as JSON only.
+#: How many parts a tree may have; larger values are shown as JSON only.
 TREE_LIMIT = 300
 _MAX_DEPTH, _OPEN_DEPTH = 8, 2
 _HEADLINE_LIMIT = 2000
 _ERROR_KEYS = ("type", "message", "traceback")
 
-# What no page can hold (lone surrogates), what nobody sees, and what turns the text around.
+# Lone surrogates, which no page can hold, invisible characters, and changes of direction.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -34,7 +34,7 @@ def escape_invisible(text: str) -> str:
 
 
 def escape_invisible_in(value: Any) -> Any:
-    """``value``, made of dicts and lists, with each text in it as ``visible()`` has it."""
+    """``value``, made of dicts and lists, with ``escape_invisible`` applied to each text."""
     if isinstance(value, str):
         return escape_invisible(value)
     if isinstance(value, dict):
@@ -43,7 +43,7 @@ def escape_invisible_in(value: Any) -> Any:
 
 
 def format_json(value: Any, *, indent: int | None = None) -> str:
-    """``value`` as JSON for people: other kinds in their usual words; never raises."""
+    """``value`` as JSON for people: other types as text; never raises."""
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=_json_default)
     except (TypeError, ValueError, RecursionError):
@@ -52,7 +52,7 @@ def format_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def block(text: str) -> SafeString:
-    """``text`` as a block of its own, cut to what a page can take."""
+    """``text`` as a block, cut to PAGE_LIMIT characters."""
     html = format_html('<pre class="st3-block">{}</pre>', escape_invisible(text[:PAGE_LIMIT]))
     if len(text) <= PAGE_LIMIT:
         return html
@@ -62,7 +62,7 @@ def block(text: str) -> SafeString:
 
 
 def result(value: Any) -> SafeString:
-    """What a body returned: a tree to be unfolded if it has parts, and its JSON."""
+    """The result of a task function: a tree to unfold if it has parts, and its JSON."""
     if isinstance(value, str) and "\n" in value:
         return block(value)
     text = block(format_json(value, indent=2))
@@ -73,7 +73,7 @@ def result(value: Any) -> SafeString:
 
 
 def error(value: Any) -> SafeString:
-    """What a body raised: type and message, the traceback folded away; anything else as it is."""
+    """The error of a task function: type, message and folded traceback; other values as results."""
     if not isinstance(value, dict) or "type" not in value:
         return result(value)
     headline = f"{value['type']}: {value.get('message', '')}"
@@ -89,7 +89,7 @@ def error(value: Any) -> SafeString:
 
 
 def _count_parts(value: Any, depth: int = 0) -> int:
-    """How many parts ``value`` has; more than TREE_LIMIT if they lie too deep."""
+    """The number of parts of ``value``; more than TREE_LIMIT if it is nested too deeply."""
     if not isinstance(value, dict | list):
         return 1
     if depth > _MAX_DEPTH:
@@ -118,7 +118,7 @@ def _render_tree(value: Any, depth: int) -> SafeString:
 
 
 def cell(text: str) -> SafeString:
-    """``text`` in a cell of a table; a long one is folded."""
+    """``text`` in a cell of a table, folded if it is long."""
     escaped = escape_invisible(text)
     if len(escaped) <= CELL_LIMIT:
         return format_html('<code class="st3-data">{}</code>', escaped)

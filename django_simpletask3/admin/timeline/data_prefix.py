@@ -1,4 +1,4 @@
-"""What the beginning of an event's data says: of large data no more is read."""
+"""The first part of an event's data, so that pages never read large data in full."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from ...ledger.encoding import decode
 
-#: How much of an event's data is read: a reset keeps the result that it erased.
+#: Characters of an event's data to read: a reset keeps the result that it erased.
 LIMIT = 2000
 
 _COMMA, _COLON = re.compile(r"[\s,]*"), re.compile(r"\s*:\s*")
 
 
 def is_truncated(event: Any) -> bool:
-    """Whether the data of ``event`` goes on behind what was read."""
+    """Whether the data of ``event`` is longer than the part that was read."""
     return len(getattr(event, "head", None) or "") > LIMIT
 
 
 def parse_prefix(event: Any) -> dict[str, Any]:
-    """The members of the data of ``event``; those that are whole, if it was cut.
+    """The members of the data of ``event``; only the complete ones if it was cut.
 
-    An event that was read with ``head``, as the timeline does, is asked for nothing else.
+    For an event with the annotation ``head``, as in the timeline, no other data is loaded.
     """
     if not hasattr(event, "head"):
         data = event.data
@@ -34,7 +34,7 @@ def parse_prefix(event: Any) -> dict[str, Any]:
 
 
 def _complete_members(text: str) -> list[tuple[str, Any]]:
-    """The members of an object that breaks off somewhere."""
+    """The complete members of a truncated JSON object."""
     decoder = json.JSONDecoder()
     members: list[tuple[str, Any]] = []
     position = text.find("{") + 1

@@ -1,4 +1,4 @@
-"""The life of a task as spans of time: one lane per attempt, to be drawn by a template as SVG."""
+"""The attempts of a task as spans of time, one lane each, for a template to draw as SVG."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ WIDTH = 960.0
 _LEFT, _RIGHT, _LANE_HEIGHT, _TOP = 84.0, 12.0, 26.0, 6.0
 _PLOT_WIDTH = WIDTH - _LEFT - _RIGHT
 _MIN_WIDTH = 1.5
-#: Attempts that are drawn: the newest.
+#: The number of attempts to draw, the newest.
 MAX_LANES = 30
 
-#: What is marked, each kind by a shape of its own around the origin: colours tell nothing alone.
+#: The shape of each marked kind, around the origin: colour alone must not carry meaning.
 SHAPES = {
     EventKind.RECOVER: "M0-6 6 5-6 5Z",
     EventKind.DROP: "M-5-3-3-5 0-2 3-5 5-3 2 0 5 3 3 5 0 2-3 5-5 3-2 0Z",
@@ -37,13 +37,13 @@ SHAPES = {
     EventKind.ERASE: "M-6-2H6V2H-6Z",
     EventKind.DELETE: "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 }
-#: The width of a letter in a span, and how many there must be room for.
+#: The width of a letter in a span, and the least number of letters to show.
 _LETTER_WIDTH, _MIN_LETTERS = 6.5, 6
 
 
 @dataclass(slots=True)
 class Span:
-    """A stretch of time in one state: waiting, running or idle; what runs has a worker."""
+    """A period in one state: waiting, running or idle; a running one has a worker."""
 
     state: str
     begin: datetime
@@ -57,7 +57,7 @@ class Span:
 
 @dataclass(slots=True)
 class Mark:
-    """Something out of the ordinary, at its time."""
+    """A marked event at its time."""
 
     kind: EventKind
     time: datetime
@@ -75,7 +75,7 @@ class Mark:
 
 @dataclass(slots=True)
 class Lane:
-    """What belongs to one attempt: the wait for it, the run, and the rest after it."""
+    """One attempt: waiting, running, and the idle time after it."""
 
     attempt: int
     spans: list[Span] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Lane:
 
 @dataclass(slots=True)
 class Picture:
-    """All lanes, to scale, with the words at the axis."""
+    """All lanes, to scale, with the labels of the axis."""
 
     lanes: list[Lane]
     begin: str
@@ -102,7 +102,7 @@ class Picture:
 
     @property
     def marks(self) -> list[Mark]:
-        """One mark of each kind that is drawn, for the legend."""
+        """One mark of each drawn kind, for the legend."""
         mark_by_kind = {mark.kind: mark for lane in self.lanes for mark in lane.marks}
         return [mark_by_kind[kind] for kind in SHAPES if kind in mark_by_kind]
 
@@ -116,9 +116,9 @@ class Picture:
 
 
 def layout(events: Sequence[Any], now: datetime | None) -> Picture | None:
-    """The picture of ``events``, in order, until ``now`` if the task is not finished; or None.
+    """The picture of ordered ``events``, until ``now`` if the task is not finished.
 
-    Where there is nothing to draw (no time has passed between events) there is no picture.
+    None if there is nothing to draw: no time has passed between the events.
     """
     lanes = _lanes(events, now)
     if not lanes:
@@ -178,7 +178,7 @@ def _attempt_of(event: Any) -> int:
 
 
 def _worker_of(event: Any, state: str) -> str:
-    # Of what is refused, the event names who came too late.
+    # A refused event names the worker that was too late.
     is_holder = state == "running" and event.kind in (EventKind.START, EventKind.NOTE)
     return escape_invisible(event.worker) if is_holder else ""
 
@@ -192,7 +192,7 @@ def _state(status: Any) -> str | None:
 
 
 def _open_span_end(event: Any, now: datetime | None) -> datetime | None:
-    """Until when the last span goes on: what is finished does not go on."""
+    """The end of the last span, None if the task is finished."""
     return now if event.to_status in (Status.PENDING, Status.RUNNING) else None
 
 
@@ -215,7 +215,7 @@ def _scale(lane: Lane, begin: datetime, seconds: float) -> None:
 
 
 def _shorten(worker: str, width: float) -> str:
-    """The end of a worker's name, by which the workers of one model differ, or nothing."""
+    """The end of a worker's name, by which workers differ; empty if there is no room."""
     room = int((width - 8) / _LETTER_WIDTH)
     if room < min(len(worker), _MIN_LETTERS):
         return ""
@@ -223,6 +223,6 @@ def _shorten(worker: str, width: float) -> str:
 
 
 def _tooltip(event: Any) -> str:
-    """What a mark says when it is pointed at: what, why, who."""
+    """The tooltip of a mark: kind, reason, actor and worker."""
     parts = [str(dict(KIND).get(event.kind, event.kind)), event.reason, event.actor, event.worker]
     return escape_invisible(" · ".join(part for part in parts if part))

@@ -1,4 +1,4 @@
-"""The timeline: the stream of a task, read-only, on the task's page."""
+"""The timeline of a task: its events, read-only, on the task's page."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ else:
     _TabularInline = admin.TabularInline
     _InlineFormSet = BaseInlineFormSet
 
-#: The argument of the page's address that names the events to show: those before that number.
+#: The query parameter that selects the events before a sequence number.
 PAGE_PARAMETER = "events_before"
 _MAX_DIGITS = 10
 
 
 class TimelineFormSet(_InlineFormSet):
-    """A page of a task's events, oldest first; whatever is posted to it is not even read."""
+    """A page of a task's events, oldest first; posted data is ignored."""
 
     page_size = 200
     #: The page ends before the event with this number; None is the newest page.
     before: int | None = None
-    #: Where the page asks what is new; empty where nobody answers.
+    #: The address that the page polls; empty if there is none.
     live_url = ""
 
     def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
@@ -66,37 +66,37 @@ class TimelineFormSet(_InlineFormSet):
 
     @property
     def older_count(self) -> int:
-        """How many events there are before those that are shown."""
+        """The number of events before this page."""
         events = self.get_queryset()
         return int(events[0].sequence) - 1 if events else 0
 
     @property
     def older_query(self) -> str:
-        """The query of the page of events before these."""
+        """The query string of the page before this one."""
         return (
             urlencode({PAGE_PARAMETER: self.get_queryset()[0].sequence}) if self.older_count else ""
         )
 
     @property
     def last_sequence(self) -> int:
-        """The number of the last event that is shown."""
+        """The sequence number of the last event on this page."""
         events = self.get_queryset()
         return int(events[-1].sequence) if events else 0
 
     @property
     def is_live(self) -> bool:
-        """Whether more is to be expected of this page."""
+        """Whether the page polls for new events."""
         return bool(self.live_url) and self.before is None and self.instance.status in UNFINISHED
 
     @property
     def picture(self) -> Picture | None:
-        """The page as lanes; a task that is not finished goes on until now."""
+        """The page as lanes; those of an unfinished task extend to now."""
         now = clock.now(self.instance._state.db) if self.before is None else None
         return layout(self.get_queryset(), now)
 
     @property
     def progress(self) -> Progress | None:
-        """How far the running attempt has come, if its body said so."""
+        """The progress of the running attempt, if its task function noted any."""
         if self.instance.status != Status.RUNNING or self.before is not None:
             return None
         return latest_progress(self.get_queryset(), self.instance.attempt)
@@ -116,10 +116,10 @@ class TimelineFormSet(_InlineFormSet):
 
 
 class TaskEventInline(_TabularInline):
-    """The events of a task, as a picture and as a table; nobody adds, changes or deletes one.
+    """The events of a task as a picture and a table; they cannot be added, changed or deleted.
 
-    To be named in the ``inlines`` of any ModelAdmin of a task model; it finds the events' model
-    itself. In a SimpleTaskAdmin, which has it already, it is live while the task runs.
+    Add it to the ``inlines`` of any ModelAdmin of a task model; it finds the event model itself.
+    SimpleTaskAdmin includes it, and updates it while the task runs.
     """
 
     model = TaskEvent
@@ -153,7 +153,7 @@ class TaskEventInline(_TabularInline):
         super().__init__(parent_model, admin_site)
 
     def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
-        """As Django's: for the page of events that ``request`` asks for."""
+        """Like Django's, for the page of events that ``request`` selects."""
         value = request.GET.get(PAGE_PARAMETER, "")
         before = int(value) if value.isdecimal() and len(value) < _MAX_DIGITS else None
         live_url = "" if obj is None else self._live_url(obj)
@@ -169,7 +169,7 @@ class TaskEventInline(_TabularInline):
             return ""
 
     def has_view_permission(self, request: Any, obj: Any = None) -> bool:
-        """Who sees the task sees what happened to it."""
+        """True: users who may view the task may view its events."""
         return True
 
     def has_add_permission(self, request: Any, obj: Any = None) -> bool:

@@ -1,4 +1,4 @@
-"""What a page of a task asks while the task goes on, and is answered in JSON."""
+"""The JSON that a task's page polls until the task is finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .inline import TaskEventInline
 
 
 def task_response(modeladmin: Any, request: Any, object_id: str) -> JsonResponse:
-    """The task as it stands: its fields and its timeline, as HTML in which everything is escaped.
+    """Return the current fields and timeline of a task, as escaped HTML in JSON.
 
     Raises PermissionDenied unless the user may view the task, Http404 if there is none.
     """
@@ -35,7 +35,7 @@ def task_response(modeladmin: Any, request: Any, object_id: str) -> JsonResponse
 
 
 def _field_values(modeladmin: Any, request: Any, task: Any) -> dict[str, str]:
-    """What the page shows of how the task stands: a field that it does not show is not told."""
+    """The displayed fields of the task; fields that the page does not show are left out."""
     visible_names = {*flatten_fieldsets(modeladmin.get_fieldsets(request, task))}
     visible_names &= {*modeladmin.get_readonly_fields(request, task)}
     names = [

@@ -1,4 +1,4 @@
-"""How far a running body has come, as it noted itself: ``task.note("page 3", progress=0.3)``."""
+"""The progress that a task function notes: ``task.note("page 3", progress=0.3)``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ...states import EventKind
 from ..html.values import escape_invisible
 from . import data_prefix
 
-#: Notes whose data is read as a whole.
+#: The number of notes whose data is read in full.
 MAX_FULL_READS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A share from 0 to 1, with the words that went with it."""
+    """A share from 0 to 1, with the text of its note."""
 
     share: float
     words: str
@@ -27,9 +27,9 @@ class Progress:
 
 
 def latest_progress(events: Sequence[Any], attempt: int) -> Progress | None:
-    """The last progress that was noted in this ``attempt``; None if none was.
+    """The last progress noted in ``attempt``, or None.
 
-    Of notes with so much data that it was cut, the newest are read as a whole if they must be.
+    If the data of notes was cut, the newest MAX_FULL_READS of them are read in full.
     """
     remaining_reads = MAX_FULL_READS
     for event in reversed(events):

@@ -247,7 +247,7 @@ def test_a_worker_that_does_not_report_cannot_be_stopped(superuser, target) -> N
 
     page = superuser.post(reverse(COMMAND), {"action": "stop", "target": target}, follow=True)
 
-    assert told(page) == ["There is no such worker: it does not report any more."]
+    assert told(page) == ["There is no such worker: it no longer reports."]
     assert control.current_commands() == []
     assert not LogEntry.objects.exists()
 
