@@ -39,7 +39,7 @@ def staff(db: None) -> Callable[..., Client]:
 
 @pytest.fixture
 def watcher(staff: Callable[..., Client]) -> Callable[..., Client]:
-    """Makes browsers: of somebody who sees the dashboard, and has the permissions named."""
+    """Makes browsers: of a user who sees the dashboard, and has the permissions named."""
 
     def made(*codenames: str) -> Client:
         client = staff(*codenames)

@@ -100,7 +100,7 @@ def received(response: Any) -> Any:
     return response
 
 
-def told(response: Any) -> list[str]:
+def shown_messages(response: Any) -> list[str]:
     """The messages on the page."""
     return [str(message) for message in response.context["messages"]]
 

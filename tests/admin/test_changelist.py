@@ -133,9 +133,9 @@ def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None
 
     page = superuser.get(url(Invoice), {"status__exact": "30"})
 
-    told = {strip_tags(one["badge"])[2:]: one["count"] for one in page.context["cl"].statuses()}
+    counts = {strip_tags(one["badge"])[2:]: one["count"] for one in page.context["cl"].statuses()}
     chosen = [one["is_chosen"] for one in page.context["cl"].statuses()]
-    assert told == {
+    assert counts == {
         "Waiting": "1",
         "Running": "0",
         "Succeeded": "2+",

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from django_simpletask3.states import Status
-from tests.admin.steps import EXECUTE, RESET, post_action, step, text, told, url
+from tests.admin.steps import EXECUTE, RESET, post_action, shown_messages, step, text, url
 from tests.testapp.models import Invoice
 
 
@@ -43,11 +43,11 @@ def test_a_task_and_its_timeline_are_chinese(reader) -> None:
         assert word in words
 
 
-def test_what_was_done_is_told_in_chinese(reader) -> None:
+def test_what_was_done_is_reported_in_chinese(reader) -> None:
     task = Invoice.objects.create()
 
-    executed = told(post_action(reader, EXECUTE, task))
-    reset = told(post_action(reader, RESET, task))
+    executed = shown_messages(post_action(reader, EXECUTE, task))
+    reset = shown_messages(post_action(reader, RESET, task))
 
     assert executed == ["1 个任务将立即执行。"]
     assert reset[0].startswith("已重置 1 个任务")

@@ -65,9 +65,9 @@ def test_the_page_of_a_task_needs_its_own_database_only(superuser, lost_task, pa
 def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) -> None:
     registry._has_table.cache_clear()
 
-    told = dashboard(watcher("view_reminder"), page)
+    page_response = dashboard(watcher("view_reminder"), page)
 
-    assert f"{AWAY}." in text(told)
+    assert f"{AWAY}." in text(page_response)
 
 
 def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
@@ -80,8 +80,8 @@ def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_database_said_is_not_for_viewers(watcher, page) -> None:
-    told = dashboard(watcher("view_invoice", "view_elsewhere"), page)
+    page_response = dashboard(watcher("view_invoice", "view_elsewhere"), page)
 
-    assert f"{AWAY}." in text(told)
-    assert "unable to open" not in text(told)
-    assert "hush-hush" not in text(told)
+    assert f"{AWAY}." in text(page_response)
+    assert "unable to open" not in text(page_response)
+    assert "hush-hush" not in text(page_response)

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from django_simpletask3.admin import delete_protection
-from tests.admin.steps import text, told, url
+from tests.admin.steps import shown_messages, text, url
 from tests.testapp.models import Dunning, ForeignInvoice, Invoice, PaidInvoice
 
 ON_HOLD = "is on legal hold: none of its data is deleted until the hold is lifted."
@@ -47,7 +47,7 @@ def test_nor_is_what_would_take_it_along(superuser, pending_task, way) -> None:
 
 
 @each_way
-def test_a_hold_that_comes_in_between_is_told_as_well(
+def test_a_hold_that_comes_in_between_is_reported_as_well(
     superuser, pending_task, way, monkeypatch
 ) -> None:
     monkeypatch.setattr(delete_protection, "hold_messages", lambda objs: [])
@@ -56,7 +56,7 @@ def test_a_hold_that_comes_in_between_is_told_as_well(
     page = way(superuser, Invoice, pending_task)
 
     assert page.status_code == 200
-    assert "is on legal hold" in told(page)[0]
+    assert "is on legal hold" in shown_messages(page)[0]
     assert Invoice.objects.filter(pk=pending_task.pk).exists()
     assert not LogEntry.objects.exists()
 

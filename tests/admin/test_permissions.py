@@ -24,7 +24,7 @@ from tests.admin.steps import (
     kinds,
     post_action,
     ready,
-    told,
+    shown_messages,
     url,
 )
 from tests.testapp.models import Invoice
@@ -96,7 +96,7 @@ def test_an_action_that_is_only_asked_for_is_refused_as_well(
     assert kinds(pending_task) == ["enqueue"]
 
 
-def test_an_action_that_nobody_knows_is_left_to_django(staff, pending_task) -> None:
+def test_an_unknown_action_is_left_to_django(staff, pending_task) -> None:
     asked = {"action": "drop_tables", "index": 0, "_selected_action": [pending_task.pk]}
 
     response = staff("view_invoice").post(url(Invoice), asked)
@@ -156,7 +156,7 @@ def test_a_permission_declared_for_the_whole_app_counts(staff, pending_task, act
 
 
 @pytest.mark.parametrize("model", TASK_MODELS)
-@pytest.mark.parametrize("action", {deed.permission for deed in ACTIONS})
+@pytest.mark.parametrize("action", {task_action.permission for task_action in ACTIONS})
 @pytest.mark.django_db
 def test_every_task_model_has_its_permissions(model, action) -> None:
     named = permissions.codenames(action, model)[0].partition(".")[2]
@@ -208,9 +208,9 @@ def test_a_user_without_permissions_sees_nothing(staff, pending_task) -> None:
 @each_action
 def test_an_admin_may_refuse_some_of_the_tasks(superuser, monkeypatch, action) -> None:
     mine, theirs = Invoice.objects.create(amount=1), Invoice.objects.create(amount=2)
-    deed = next(deed for deed in ACTIONS if deed.name == action)
+    task_action = next(task_action for task_action in ACTIONS if task_action.name == action)
     model_admin = admin.site.get_model_admin(Invoice)
-    name = f"has_{deed.permission}_permission"
+    name = f"has_{task_action.permission}_permission"
     monkeypatch.setattr(model_admin, name, lambda request, obj=None: not obj or obj.amount == 1)
     before = [len(kinds(ready(task, action))) for task in (mine, theirs)]
 
@@ -218,8 +218,8 @@ def test_an_admin_may_refuse_some_of_the_tasks(superuser, monkeypatch, action) -
 
     assert kinds(mine)[before[0] :] == EVENTS_OF[action]
     assert kinds(theirs)[before[1] :] == []
-    if deed is not definitions.EXPORT:
-        assert "1 task was left alone: you have no permission for it." in told(response)
+    if task_action is not definitions.EXPORT:
+        assert "1 task was left alone: you have no permission for it." in shown_messages(response)
 
 
 class OnlyMine:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.states import Status
-from tests.admin.steps import TASK_MODELS, kinds, make, step, text, told, url
+from tests.admin.steps import TASK_MODELS, kinds, make, shown_messages, step, text, url
 from tests.testapp.models import (
     Customer,
     ForeignInvoice,
@@ -27,7 +27,7 @@ each_model = pytest.mark.parametrize("model", TASK_MODELS)
 
 
 def filled_in(page) -> dict[str, object]:
-    """What a browser posts if nobody changes anything."""
+    """What a browser posts if the user changes nothing."""
     form: Form = page.context["adminform"].form
     data = {form[name].html_name: form[name].value() for name in form.fields}
     for name, value in list(data.items()):
@@ -245,10 +245,10 @@ def test_a_task_is_called_by_its_own_words_or_its_key(superuser, pending_task, m
     assert "invoice of 7" not in before
 
 
-def test_what_was_done_is_told(superuser, pending_task) -> None:
+def test_what_was_done_is_reported(superuser, pending_task) -> None:
     response = superuser.post(url(pending_task), {"amount": 1, "priority": 0}, follow=True)
 
-    assert "changed successfully" in told(response)[0]
+    assert "changed successfully" in shown_messages(response)[0]
 
 
 @pytest.mark.parametrize("before", [None, timedelta(days=1)], ids=["at once", "tomorrow"])

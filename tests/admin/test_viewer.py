@@ -23,7 +23,7 @@ def page(client, name: str = "changelist", **asked):
     return client.get(reverse(f"admin:django_simpletask3_dashboard_{name}"), asked)
 
 
-def told_by(client) -> str:
+def shown_texts(client) -> str:
     """Everything that the dashboard, the recoveries and their export say."""
     shown = "".join(page(client, name).content.decode() for name in ("changelist", "recoveries"))
     return shown + b"".join(page(client, "export").streaming_content).decode()
@@ -44,17 +44,17 @@ def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> Non
     apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
     client = watcher(f"view_{variant._meta.model_name}")
 
-    told = told_by(client)
+    shown = shown_texts(client)
     charts = page(client).context["charts"]
 
-    assert "hush-hush" not in told
+    assert "hush-hush" not in shown
     assert not any(chart.shapes for chart in charts)
 
 
 def test_who_may_view_the_root_sees_its_rows(watcher) -> None:
-    lost(ForeignInvoice, "told")
+    lost(ForeignInvoice, "visible")
 
-    assert "worker of told" in told_by(watcher("view_invoice"))
+    assert "worker of visible" in shown_texts(watcher("view_invoice"))
 
 
 def test_an_admin_that_refuses_is_believed(superuser, monkeypatch) -> None:
@@ -63,7 +63,7 @@ def test_an_admin_that_refuses_is_believed(superuser, monkeypatch) -> None:
         site.get_model_admin(Invoice), "has_view_permission", lambda request, obj=None: False
     )
 
-    assert "hush-hush" not in told_by(superuser)
+    assert "hush-hush" not in shown_texts(superuser)
 
 
 @pytest.fixture
@@ -76,17 +76,17 @@ def small_ones_only(monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("small_ones_only")
-def test_rows_that_the_list_does_not_show_are_not_told_of(superuser) -> None:
-    shown = lost(Invoice, "told", amount=9)
+def test_rows_that_the_list_does_not_show_are_not_shown(superuser) -> None:
+    shown = lost(Invoice, "visible", amount=9)
     hidden = lost(Invoice, "hush-hush", amount=10)
     for task in (shown, hidden):
         apply(task, EventKind.ACK, worker="node-1")
 
-    told = told_by(superuser)
+    texts = shown_texts(superuser)
     (bar,) = page(superuser).context["charts"][0].shapes
 
-    assert "told" in told
-    assert "hush-hush" not in told
+    assert "visible" in texts
+    assert "hush-hush" not in texts
     assert "1 succeeded" in bar.tooltip
 
 
@@ -96,7 +96,7 @@ def test_a_list_that_is_cut_is_left_out(superuser, monkeypatch) -> None:
         site.get_model_admin(Invoice), "get_queryset", lambda request: Invoice.objects.all()[:5]
     )
 
-    assert "hush-hush" not in told_by(superuser)
+    assert "hush-hush" not in shown_texts(superuser)
 
 
 def child_of(parent, model):

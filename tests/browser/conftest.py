@@ -53,7 +53,7 @@ def chromium() -> Iterator[Any]:
     """The browser of this machine.
 
     Playwright has an event loop in this thread, which never touches the database; no longer than
-    for one module, for other tests are to be told if theirs does.
+    for one module, for other tests have to know if theirs does.
     """
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
@@ -84,7 +84,7 @@ class Browser:
         self.requests: list[str] = []
 
     def page(self, user: User, **options: Any) -> Any:
-        """A page of somebody who is logged in."""
+        """A page of a user who is logged in."""
         client = Client()
         client.force_login(user)
         context = self._chromium.new_context(**{"locale": "en-US", **options})
@@ -93,20 +93,20 @@ class Browser:
         context.add_cookies([cookie])
         return self._watched(context.new_page())
 
-    def stranger(self) -> Any:
-        """A page of somebody who is not logged in."""
+    def anonymous(self) -> Any:
+        """A page of a user who is not logged in."""
         context = self._chromium.new_context(locale="en-US")
         self.contexts.append(context)
         return self._watched(context.new_page())
 
     def _watched(self, page: Any) -> Any:
         page.set_default_timeout(30_000)
-        page.on("console", self._heard)
+        page.on("console", self._record_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
         return page
 
-    def _heard(self, message: Any) -> None:
+    def _record_console(self, message: Any) -> None:
         # Browsers ask for a picture of the site by themselves; this project has none.
         asked = (message.location or {}).get("url", "")
         if message.type in ("error", "warning") and not asked.endswith("/favicon.ico"):
@@ -124,13 +124,13 @@ def browser(chromium: Any, live_server: Any) -> Iterator[Browser]:
 
 @pytest.fixture
 def root(transactional_db: None) -> User:
-    """Somebody who may do everything."""
+    """A user who may do everything."""
     return User.objects.create_superuser("root", password="secret")
 
 
 @pytest.fixture
 def viewer(transactional_db: None) -> User:
-    """Somebody who may look at invoices and at the dashboard."""
+    """A user who may view invoices and at the dashboard."""
     user = User.objects.create_user("mia", is_staff=True)
     names = ["view_invoice", "view_dashboard"]
     user.user_permissions.set(Permission.objects.filter(codename__in=names))

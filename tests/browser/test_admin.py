@@ -39,7 +39,7 @@ def lives() -> dict[str, Invoice]:
 def business(task: Invoice, words: str = "odd") -> None:
     """What fills the dashboard: a worker, a pause, a dead letter, subscriptions; all of ``words``.
 
-    ``task``, which runs, was enqueued by nobody and has a child.
+    ``task``, which runs, was enqueued without an actor and has a child.
     """
     queue, channel, now = get_queue(), Invoice.get_event_channel(), time.time()
     models = {"testapp.Invoice": {"threads": 3, "held": 1}}
@@ -53,9 +53,18 @@ def business(task: Invoice, words: str = "odd") -> None:
     child = Invoice.objects.create()
     Invoice.objects.filter(pk=child.pk).update_managed(parent=task_reference(task))
     for number, due in enumerate((timezone.now(), None)):
-        told = {"event_time": timezone.now(), "kind": "ack", "last_error": words, "due_time": due}
+        columns = {
+            "event_time": timezone.now(),
+            "kind": "ack",
+            "last_error": words,
+            "due_time": due,
+        }
         Delivery.objects.create(
-            subscription=words[:100], model="testapp.Invoice", task_key="1", sequence=number, **told
+            subscription=words[:100],
+            model="testapp.Invoice",
+            task_key="1",
+            sequence=number,
+            **columns,
         )
 
 
@@ -81,7 +90,7 @@ def further_pages(tasks: dict[str, Invoice]) -> dict[str, str]:
 
 
 def go_to_the_confirmation(page: Any, root_url: str) -> None:
-    """As somebody does who selects all tasks of a list."""
+    """As a user does who selects all tasks of a list."""
     page.goto(root_url + url(Invoice))
     page.check("#action-toggle")
     page.select_option("select[name=action]", RESET)
@@ -89,13 +98,13 @@ def go_to_the_confirmation(page: Any, root_url: str) -> None:
     page.wait_for_selector(".st3-affected")
 
 
-def test_somebody_logs_in_and_follows_a_task_to_its_end(
+def test_a_user_logs_in_and_follows_a_task_to_its_end(
     browser, root, start_server, tmp_path
 ) -> None:
     go = tmp_path / "go"
     wait = [{"do": "wait", "path": str(go)}, {"do": "value", "value": {"sum": 3}}]
     task = Scripted.objects.create(script=wait)
-    page = browser.stranger()
+    page = browser.anonymous()
     page.goto(browser.url + url(task))
     page.fill("#id_username", "root")
     page.fill("#id_password", "secret")
@@ -216,10 +225,10 @@ def test_no_page_has_a_serious_violation(browser, root, axe, scheme, screen) -> 
 def violations(page: Any, axe: str) -> list[tuple[str, str]]:
     """What axe-core finds serious; but for Django's own breadcrumbs, and its link to all rows."""
     page.evaluate(axe)
-    told = page.evaluate("axe.run({ exclude: ['div.breadcrumbs', '#toolbar .quiet'] })")
+    report = page.evaluate("axe.run({ exclude: ['div.breadcrumbs', '#toolbar .quiet'] })")
     return [
         (one["id"], node["html"][:200])
-        for one in told["violations"]
+        for one in report["violations"]
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]

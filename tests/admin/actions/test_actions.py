@@ -28,8 +28,8 @@ from tests.admin.steps import (
     make,
     post_action,
     ready,
+    shown_messages,
     step,
-    told,
     url,
 )
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice
@@ -84,7 +84,7 @@ def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> N
 
     moved = AFTER[action][status]
     assert kinds(task) == before + ([moved] if moved else [])
-    assert told(response) == [SAID[action, status]]
+    assert shown_messages(response) == [SAID[action, status]]
 
 
 @pytest.mark.parametrize("model", TASK_MODELS)
@@ -105,7 +105,7 @@ def test_outcomes_are_counted(superuser) -> None:
 
     response = post_action(superuser, EXECUTE, *tasks)
 
-    assert told(response) == [
+    assert shown_messages(response) == [
         "2 tasks will run at once.",
         "6 tasks were left alone: they are finished. Reset them to run them again.",
         "2 tasks were left alone: they are already running.",
@@ -190,7 +190,7 @@ def test_more_than_a_batch_is_moved(superuser, monkeypatch) -> None:
 
     response = post_action(superuser, RESET, tasks[0], select_across=1)
 
-    assert told(response) == ["5 tasks were reset and wait to run again."]
+    assert shown_messages(response) == ["5 tasks were reset and wait to run again."]
     assert {tuple(kinds(task)) for task in tasks} == {("enqueue", "reset")}
 
 
@@ -202,7 +202,7 @@ def test_all_means_as_many_as_the_list_says(superuser, monkeypatch) -> None:
     response = post_action(superuser, RESET, tasks[0], select_across=1)
 
     assert listed == 3
-    assert told(response) == ["3 tasks were reset and wait to run again."]
+    assert shown_messages(response) == ["3 tasks were reset and wait to run again."]
     assert [len(kinds(task)) for task in tasks] == [1, 1, 2, 2, 2]
 
 
@@ -213,7 +213,7 @@ def test_a_hold_that_is_not_there_is_not_lifted(superuser, pending_task) -> None
 
     response = post_action(superuser, LIFT, pending_task, held, lifted)
 
-    assert told(response) == [
+    assert shown_messages(response) == [
         "The hold on 1 task was lifted.",
         "2 tasks were left alone: there is no hold on them.",
     ]
@@ -247,7 +247,9 @@ def test_a_task_that_goes_meanwhile_is_counted(superuser, action, monkeypatch) -
     response = post_action(superuser, action, staying, going)
 
     assert response.status_code == 200
-    assert told(response)[1:] == ["1 task was left alone: it was changed or deleted meanwhile."]
+    assert shown_messages(response)[1:] == [
+        "1 task was left alone: it was changed or deleted meanwhile."
+    ]
     assert len(kinds(staying)) == before + 1
 
 
@@ -265,14 +267,14 @@ def test_a_batch_that_cannot_be_moved_together_is_moved_one_by_one(
     monkeypatch.setattr(definitions, "apply_all", together_never)
     response = post_action(superuser, action, first, second)
 
-    assert len(told(response)) == 2
+    assert len(shown_messages(response)) == 2
     assert (len(kinds(first)), len(kinds(second))) == (2, 1)
 
 
 def test_nothing_selected_is_nothing_done(superuser, pending_task) -> None:
     response = superuser.post(url(Invoice), {"action": RESET, "index": 0}, follow=True)
 
-    assert "Items must be selected" in told(response)[0]
+    assert "Items must be selected" in shown_messages(response)[0]
     assert kinds(pending_task) == ["enqueue"]
 
 

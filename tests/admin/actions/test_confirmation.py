@@ -15,14 +15,16 @@ from tests.admin.steps import (
     kinds,
     post_action,
     received,
+    shown_messages,
     step,
     text,
-    told,
     url,
 )
 from tests.testapp.models import Dunning, Invoice
 
-each_deed = pytest.mark.parametrize("deed", ACTIONS, ids=lambda deed: deed.name)
+each_action = pytest.mark.parametrize(
+    "task_action", ACTIONS, ids=lambda task_action: task_action.name
+)
 
 
 def ask(client, action: str, *tasks, **further):
@@ -43,13 +45,13 @@ def confirm(client, page, **further):
     return received(client.post(url(Invoice), data | further, follow=True))
 
 
-@each_deed
-def test_nothing_is_done_before_it_is_confirmed(superuser, pending_task, deed) -> None:
-    page = ask(superuser, deed.name, pending_task)
+@each_action
+def test_nothing_is_done_before_it_is_confirmed(superuser, pending_task, task_action) -> None:
+    page = ask(superuser, task_action.name, pending_task)
 
     assert page.status_code == 200
     assert kinds(pending_task) == ["enqueue"]
-    assert str(deed.explanation) in text(page)
+    assert str(task_action.explanation) in text(page)
 
 
 def test_it_says_how_many_would_be_affected(superuser) -> None:
@@ -63,15 +65,15 @@ def test_it_says_how_many_would_be_affected(superuser) -> None:
 
 
 def test_what_the_page_says_is_what_happens(superuser) -> None:
-    for deed in ACTIONS:
+    for task_action in ACTIONS:
         tasks = [step(Invoice.objects.create(), status) for status in Status]
-        page = ask(superuser, deed.name, *tasks)
+        page = ask(superuser, task_action.name, *tasks)
         before = [len(kinds(task)) for task in tasks]
 
         confirm(superuser, page)
 
         touched = sum(len(kinds(task)) > count for task, count in zip(tasks, before, strict=True))
-        assert (deed.name, touched) == (deed.name, page.context["affected"])
+        assert (task_action.name, touched) == (task_action.name, page.context["affected"])
 
 
 def test_tasks_that_one_may_not_touch_are_not_counted(superuser, monkeypatch) -> None:
@@ -100,7 +102,7 @@ def test_a_list_that_counts_other_rows_does_not_multiply(superuser, monkeypatch)
     done = confirm(superuser, page)
 
     assert "1 of 1 selected task would be affected." in text(page)
-    assert told(done) == ["1 task was reset and waits to run again."]
+    assert shown_messages(done) == ["1 task was reset and waits to run again."]
 
 
 def test_a_page_of_many_tasks_says_that_only_the_first_were_checked(superuser, monkeypatch) -> None:
@@ -144,7 +146,7 @@ def test_all_tasks_of_the_list_can_be_meant(superuser) -> None:
     done = confirm(superuser, page)
 
     assert "5 of 5 selected tasks" in text(page)
-    assert told(done) == ["5 tasks were reset and wait to run again."]
+    assert shown_messages(done) == ["5 tasks were reset and wait to run again."]
 
 
 def test_a_filter_of_the_list_is_kept(superuser, pending_task, finished_task) -> None:

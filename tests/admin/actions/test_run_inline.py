@@ -10,7 +10,7 @@ from django_simpletask3.audit.verify import verify_export
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.worker_name import is_known_dead
-from tests.admin.steps import EXECUTE_HERE, EXPORT, kinds, post_action, step, told
+from tests.admin.steps import EXECUTE_HERE, EXPORT, kinds, post_action, shown_messages, step
 from tests.testapp.models import Invoice
 
 
@@ -22,17 +22,17 @@ def test_a_task_runs_here_and_its_outcome_stands_in_its_row(superuser, pending_t
     assert pending_task.status == Status.SUCCESS
     assert kinds(pending_task) == ["enqueue", "start", "ack"]
     assert (start.actor, start.reason) == ("root", "to see it")
-    assert told(response) == ["1 task ran here and succeeded."]
+    assert shown_messages(response) == ["1 task ran here and succeeded."]
 
 
-def test_a_body_that_raises_fails_and_is_told(superuser) -> None:
+def test_a_body_that_raises_fails_and_is_reported(superuser) -> None:
     task = Invoice.objects.create(fails=True)
 
     response = post_action(superuser, EXECUTE_HERE, task)
 
     task.refresh_from_db()
     assert task.status == Status.FAILED
-    assert told(response) == ["1 task ran here and did not succeed."]
+    assert shown_messages(response) == ["1 task ran here and did not succeed."]
 
 
 @pytest.mark.parametrize("status", set(Status) - {Status.PENDING})
@@ -43,7 +43,7 @@ def test_what_does_not_wait_is_left_alone(superuser, status) -> None:
     response = post_action(superuser, EXECUTE_HERE, task)
 
     assert kinds(task) == before
-    assert "left alone" in told(response)[0]
+    assert "left alone" in shown_messages(response)[0]
 
 
 def test_where_requests_are_transactions_nothing_runs_here(
@@ -54,7 +54,7 @@ def test_where_requests_are_transactions_nothing_runs_here(
     response = post_action(superuser, EXECUTE_HERE, pending_task)
 
     assert kinds(pending_task) == ["enqueue"]
-    assert "with ATOMIC_REQUESTS no task can be executed here" in told(response)[0]
+    assert "with ATOMIC_REQUESTS no task can be executed here" in shown_messages(response)[0]
 
 
 def test_the_holder_is_this_process_and_lives(superuser, pending_task) -> None:

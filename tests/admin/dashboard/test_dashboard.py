@@ -18,14 +18,14 @@ from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import step, text, told
+from tests.admin.steps import shown_messages, step, text
 from tests.testapp.models import Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db
 
 PAGE = "admin:django_simpletask3_dashboard_changelist"
 COMMAND = "admin:django_simpletask3_dashboard_command"
-WORKER = "node-1:4711:birth"
+WORKER = "node-1:4711:start"
 
 
 def dashboard(client, **query):
@@ -70,10 +70,10 @@ def test_a_queue_says_what_waits_and_runs(superuser) -> None:
     Invoice.objects.create()
     Invoice.objects.create()
 
-    told_of = row(dashboard(superuser), "queue-testapp.Invoice")
+    queue_row = row(dashboard(superuser), "queue-testapp.Invoice")
 
-    assert "2" in told_of
-    assert "open" in told_of
+    assert "2" in queue_row
+    assert "open" in queue_row
 
 
 def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
@@ -215,7 +215,7 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
 
     assert "the bank is closed" in row(paused, "queue-testapp.Invoice")
     assert (command.actor, command.reason) == ("mia", "the bank is closed")
-    assert "testapp.Invoice is paused" in told(paused)[0]
+    assert "testapp.Invoice is paused" in shown_messages(paused)[0]
     assert "open" in row(resumed, "queue-testapp.Invoice")
     assert control.current_commands() == []
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
@@ -241,13 +241,13 @@ def test_a_worker_is_asked_to_stop(superuser) -> None:
     assert "is asked to stop" in row(page, f"worker-{WORKER}")
 
 
-@pytest.mark.parametrize("target", ["", "nobody", "x" * 400])
+@pytest.mark.parametrize("target", ["", "unknown", "x" * 400])
 def test_a_worker_that_does_not_report_cannot_be_stopped(superuser, target) -> None:
     reported()
 
     page = superuser.post(reverse(COMMAND), {"action": "stop", "target": target}, follow=True)
 
-    assert told(page) == ["There is no such worker: it no longer reports."]
+    assert shown_messages(page) == ["There is no such worker: it no longer reports."]
     assert control.current_commands() == []
     assert not LogEntry.objects.exists()
 
@@ -287,7 +287,7 @@ def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     page = post_command(superuser, "replay", "testapp.Invoice")
 
     assert "&lt;b&gt;no key" in before
-    assert told(page) == ["1 dead letter is in the queue again."]
+    assert shown_messages(page) == ["1 dead letter is in the queue again."]
     assert (queue.dead_letter_count(channel), queue.waiting(channel)) == (0, 1)
 
 

@@ -30,7 +30,7 @@ def lost(model=Invoice, reason: str = "worker_died"):
     return task
 
 
-def test_a_recovery_is_told_with_its_circumstances(superuser) -> None:
+def test_a_recovery_is_reported_with_its_circumstances(superuser) -> None:
     task = lost(reason="<i>odd</i>")
 
     page = listed(superuser)

@@ -1,4 +1,4 @@
-"""The timeline shows the stream of a task, and takes nothing from anybody."""
+"""The timeline shows the stream of a task and cannot be edited."""
 
 from datetime import timedelta
 
@@ -91,13 +91,13 @@ def test_a_posted_formset_changes_no_event(superuser, model) -> None:
 
 @pytest.mark.parametrize("data", [{}, {"events-TOTAL_FORMS": "x"}], ids=["without", "nonsense"])
 def test_a_task_is_saved_whatever_is_posted_for_the_timeline(superuser, running_task, data) -> None:
-    """Events are added while somebody looks at the form; that must not stop its saving."""
+    """Events are added while a user edits the form; the form is saved all the same."""
     response = superuser.post(url(running_task), {"priority": 2, "amount": 1, **data})
 
     assert response.status_code == 302
 
 
-def test_nobody_may_add_change_or_delete_events(rf) -> None:
+def test_no_user_may_add_change_or_delete_events(rf) -> None:
     inline = TaskEventInline(Invoice, site)
 
     assert inline.has_view_permission(rf.get("/"))
@@ -377,7 +377,7 @@ def test_a_running_tasks_page_asks_what_is_new(superuser, running_task, finished
     assert "data-st3-live" not in finished.content.decode()
 
 
-def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
+def test_what_is_new_is_reported_in_json(superuser, running_task) -> None:
     before = live(superuser, running_task).json()
     apply(running_task, EventKind.ACK, worker="node-1", result="<script>x</script>")
 
@@ -391,20 +391,20 @@ def test_what_is_new_is_told_in_json(superuser, running_task) -> None:
     assert "<script>" not in str(after)
 
 
-def test_what_the_page_does_not_show_is_not_told(superuser, running_task, monkeypatch) -> None:
+def test_what_the_page_does_not_show_is_not_reported(superuser, running_task, monkeypatch) -> None:
     apply(running_task, EventKind.ACK, worker="node-1", result="hush-hush")
     model_admin = site.get_model_admin(Invoice)
     monkeypatch.setattr(model_admin, "fieldsets", [(None, {"fields": ["amount", "status_badge"]})])
     monkeypatch.setattr(model_admin, "timeline_inline", None)
 
-    told = live(superuser, running_task)
+    answer = live(superuser, running_task)
 
-    assert [*told.json()["fields"]] == ["status_badge"]
-    assert told.json()["timeline"] == ""
-    assert "hush-hush" not in told.content.decode()
+    assert [*answer.json()["fields"]] == ["status_badge"]
+    assert answer.json()["timeline"] == ""
+    assert "hush-hush" not in answer.content.decode()
 
 
-def test_who_may_not_view_the_task_is_told_nothing(staff, client, running_task) -> None:
+def test_a_user_who_may_not_view_the_task_sees_nothing(staff, client, running_task) -> None:
     assert live(staff(), running_task).status_code == 403
     assert live(client, running_task).status_code == 302
 
