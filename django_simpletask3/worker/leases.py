@@ -104,7 +104,7 @@ class Leases:
         rows = rows_of(pipeline.model, using).filter(pk__in=[run.pk for run in runs])
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
         # Rows that another transaction has locked are renewed next time
-        # (test_a_row_that_somebody_holds_delays_no_other).
+        # (test_a_locked_row_delays_no_other).
         if ours.update_managed_skip_locked(check_at=clock.after(using, pipeline.lease)) == len(
             runs
         ):

@@ -118,7 +118,7 @@ def listener() -> ControlListener:
 
 def publish(listener: ControlListener, *, has_commands: bool, age: float = 0.0) -> None:
     """Publish the snapshot of some process of the node."""
-    listener._outlook.publish(Snapshot(time.monotonic() - age, has_commands=has_commands))
+    listener._snapshot.publish(Snapshot(time.monotonic() - age, has_commands=has_commands))
 
 
 @pytest.mark.django_db

@@ -84,7 +84,7 @@ def counted() -> dict[str, int]:
 
     from django_simpletask3.queue import get_queue
 
-    # What is idle is closed: what is left then, nobody can close any more.
+    # Idle connections are closed: what remains then has leaked.
     get_queue().close()
     connections.close_all()
     with redis.Redis.from_url(settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL) as client:

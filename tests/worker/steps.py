@@ -20,7 +20,7 @@ def kinds(task: Any) -> list[str]:
 
 
 def lines(path: Path) -> list[str]:
-    """The first word of each line, in order; none if nobody has written yet."""
+    """The first word of each line, in order; none if nothing was written yet."""
     return (
         sorted(line.split()[0] for line in path.read_text().splitlines()) if path.exists() else []
     )

@@ -36,7 +36,7 @@ class Hours:
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", AGE)
 
     def work(self) -> int:
-        """Use the session of this thread for an hour; how often somebody has."""
+        """Use the connection of this thread for an hour; returns how often it was used."""
         connection.ensure_connection()
         self._used.append(connection.connection)
         self._passed += 1.0

@@ -79,7 +79,7 @@ def test_what_a_frozen_child_says_late_reaches_neither_row_nor_message(
     assert kinds(task) == ["enqueue", "start", "recover", "start", "ack", "reject"]
     assert (row_of(task), message_of(task)) == (row, message)
     assert (row["attempt"], row["result_data"]) == (2, "in time")
-    # Of the second run, or of whoever settled a second message for the finished row.
+    # Of the second run, or of the worker that acknowledged a second message for the finished row.
     assert message["x_"] != mark_of(task, 1)
     evidence = task.events.get(kind="reject").data
     assert {
@@ -99,7 +99,7 @@ def attentive(start_server: Start, tmp_path: Path) -> Attentive:
     return task
 
 
-def test_a_task_reset_while_it_runs_is_told_so_and_only_its_second_run_counts(
+def test_a_task_reset_while_it_runs_sees_it_and_only_its_second_run_counts(
     attentive: Attentive, tmp_path: Path
 ) -> None:
     Attentive.objects.get(pk=attentive.pk).reset()
@@ -117,7 +117,7 @@ def test_a_task_reset_while_it_runs_is_told_so_and_only_its_second_run_counts(
     assert (evidence["attempt"], evidence["worker"]) == (1, worker_of(attentive, 1))
 
 
-def test_a_task_canceled_while_it_runs_is_told_so_and_stays_canceled(
+def test_a_task_canceled_while_it_runs_sees_it_and_stays_canceled(
     attentive: Attentive, tmp_path: Path
 ) -> None:
     Attentive.objects.get(pk=attentive.pk).cancel()

@@ -66,7 +66,7 @@ def bench(redis_url: str) -> Iterator[Bench]:
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
-def test_a_row_that_somebody_holds_delays_its_own_outcome_only(bench: Bench) -> None:
+def test_a_locked_row_delays_its_own_outcome_only(bench: Bench) -> None:
     culprit = Invoice.objects.create()
     messages = get_queue().claim(bench.pipeline.channel, worker=WORKER, limit=10, lease=60)
     [run] = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
@@ -128,7 +128,7 @@ def test_an_error_that_passes_is_never_a_task_s_failure_however_long_it_lasts(
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_whoever_is_to_run_again_is_looked_for(
+def test_a_task_that_runs_again_is_looked_for(
     bench: Bench, retries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", retries)

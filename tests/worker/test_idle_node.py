@@ -41,7 +41,7 @@ def test_threads_without_work_hold_no_connection_to_the_database(start_server: S
     node = start_server("--models", "testapp.Invoice")
     eventually(lambda: {status_of(task) for task in tasks} == {Status.SUCCESS})
 
-    # Now and then a thread looks after the rows; in between nobody is connected.
+    # Now and then a thread looks after the rows; in between no session is open.
     eventually(lambda: sessions(node.pid) == 0)
 
 

@@ -108,7 +108,7 @@ def test_a_redis_that_hangs_is_asked_once_in_a_report(own_redis_server: RedisSer
     assert of_all < 2 * of_one
 
 
-def test_a_row_that_somebody_holds_delays_no_other() -> None:
+def test_a_locked_row_delays_no_other() -> None:
     if not connection.features.has_select_for_update_skip_locked:
         pytest.skip("rows cannot be passed over here")
     moved, other = [Invoice.objects.create() for _ in range(2)]

@@ -6,7 +6,7 @@ import threading
 from django_simpletask3.worker.loop import StopRequest
 
 
-def test_a_signal_that_comes_while_its_own_thread_waits_is_heard() -> None:
+def test_a_signal_that_comes_while_its_own_thread_waits_is_received() -> None:
     stop = StopRequest()
     before = signal.signal(signal.SIGUSR1, lambda *_: stop.force())
     try:

@@ -23,7 +23,7 @@ StartNode = Callable[..., int]
 
 #: Long enough that a loop without rests shows, and that failing ones reach longer rests.
 SECONDS = 4.0
-#: What nobody would wait for in a request: the promise is two seconds, a slow machine takes more.
+#: Too long for a request: the promise is two seconds, a slow machine takes more.
 FAR_TOO_LONG = 15.0
 
 
@@ -75,13 +75,13 @@ def cut_off(server: RedisServer) -> Iterator[None]:
 
 
 @contextmanager
-def again_and_again(deed: Callable[[], object], pace: float = 0.05) -> Iterator[None]:
-    """``deed`` is done all the time, by another thread, while the block runs."""
+def again_and_again(work: Callable[[], object], pace: float = 0.05) -> Iterator[None]:
+    """``work`` is called all the time, by another thread, while the block runs."""
     over = threading.Event()
 
     def do() -> None:
         while not over.wait(pace):
-            deed()
+            work()
 
     thread = threading.Thread(target=do)
     thread.start()
@@ -103,7 +103,7 @@ def start_node(
     settings,  # type: ignore[no-untyped-def]
 ) -> StartNode:
     """Start a node at the Redis that will fail; its process group."""
-    # What was rung before the outage is looked at again soon, by callers and node alike.
+    # What was pushed before the outage is checked again soon, by callers and node alike.
     settings.DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = 2
 
     def start(models: str = "testapp.Scripted") -> int:
@@ -185,7 +185,7 @@ def test_an_outage_costs_no_task_and_doubles_none(
         "recover",
     }
     assert [kinds(task) for task in running] == [["enqueue", "start", "ack"]] * 2
-    # A bell that was lost with its Redis is told, a run never is.
+    # A message that was lost with its Redis is recovered, a run never is.
     for task in waiting:
         assert task.events.filter(kind="start").count() == 1
 
@@ -248,15 +248,15 @@ def commands_of(client: "redis.Redis[bytes]") -> int:
 def test_a_node_that_starts_without_redis_runs_what_was_saved_before_and_since(
     start_node: StartNode, own_redis_server: RedisServer, witness: Witness
 ) -> None:
-    rung = [witness.task() for _ in range(3)]
+    pushed = [witness.task() for _ in range(3)]
     own_redis_server.kill()
-    unrung = [witness.task() for _ in range(3)]
+    not_pushed = [witness.task() for _ in range(3)]
 
     start_node()
 
     eventually(witness.all_ran, timeout=60)
     assert witness.each_ran_once()
-    assert [kinds(task) for task in (*rung, *unrung)] == [["enqueue", "start", "ack"]] * 6
+    assert [kinds(task) for task in (*pushed, *not_pushed)] == [["enqueue", "start", "ack"]] * 6
 
 
 @pytest.mark.parametrize(

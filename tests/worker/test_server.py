@@ -102,7 +102,7 @@ def test_every_shape_of_model_is_run(drain: Drain, tmp_path: Path) -> None:
         assert kinds(row) == ["enqueue", "start", "ack"]
 
 
-def test_a_row_saved_as_a_proxy_is_run_as_one_whoever_rings(drain: Drain) -> None:
+def test_a_row_saved_as_a_proxy_is_run_as_one_whichever_model_pushes(drain: Drain) -> None:
     task = testapp.PaidInvoice.objects.create()
     get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
     Invoice.objects.get(pk=task.pk).save()
@@ -148,7 +148,7 @@ def test_only_the_models_asked_for_are_run(drain: Drain, models: list[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--models", "testapp.Nobody"], "No such task model: testapp.Nobody"),
+        (["--models", "testapp.Missing"], "No such task model: testapp.Missing"),
         (["--processes", "0"], "--processes must be 1 or more"),
     ],
 )
@@ -282,7 +282,7 @@ def test_a_second_signal_releases_at_once(start_server: Start, tmp_path: Path) -
     eventually(here.exists)
 
     server.send_signal(signal.SIGTERM)
-    # Two signals of one kind at once are one: the second must find the first one heard.
+    # Two signals of one kind at once are one: the second must find the first one handled.
     says(server, "node_stopping")
     code, output = stopped(server)
 
@@ -634,7 +634,7 @@ def test_a_redis_that_comes_back_empty_delays_no_task_until_its_next_look(
     own_redis_server.kill()
     own_redis_server.start()
 
-    # Its bell is trusted for two minutes; nobody here runs it, but it is rung again.
+    # Its message is trusted for two minutes; no node runs it, but it is pushed again.
     channel = before.get_event_channel()
     eventually(lambda: kinds(before) == ["enqueue", "recover"], timeout=40)
     assert get_queue().waiting(channel) == 1

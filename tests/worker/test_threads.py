@@ -87,14 +87,14 @@ def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "signal_name",
     [
         pytest.param("task_started", id="the fetcher"),
         pytest.param("task_succeeded", id="the finisher"),
     ],
 )
-def test_a_receiver_that_exits_ends_no_thread(start_server: Start, heard: str) -> None:
-    first = Scripted.objects.create(script={"do": "exit on", "signal": heard})
+def test_a_receiver_that_exits_ends_no_thread(start_server: Start, signal_name: str) -> None:
+    first = Scripted.objects.create(script={"do": "exit on", "signal": signal_name})
     server = start_server("--models", "testapp.Scripted")
     eventually(lambda: status_of(first) == Status.SUCCESS)
 
@@ -131,7 +131,7 @@ def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
     assert pipeline.next_batch() == runs
 
 
-def refuse_last_words_of(task: Any) -> Any:
+def refuse_outcome_of(task: Any) -> Any:
     def refuse(event: Any, **_: Any) -> None:
         if event.task_id == task.pk and event.kind in (EventKind.ACK, EventKind.FAIL):
             raise ValueError("not this one")
@@ -152,7 +152,7 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     pipeline.outbox.put(None)
     finisher = Finisher(pipeline, leases, counters)
 
-    event_recorded.connect(refuse := refuse_last_words_of(culprit))
+    event_recorded.connect(refuse := refuse_outcome_of(culprit))
     try:
         finisher.start()
         finisher.join(timeout=20)

@@ -53,7 +53,7 @@ def test_news_are_reported_at_the_next_beat(speaker: Speaker) -> None:
     assert speaker.said == [0, 10, 40]
 
 
-def test_nobody_is_silent_for_so_long_that_he_is_forgotten(speaker: Speaker, settings: Any) -> None:
+def test_a_worker_reports_before_its_last_report_expires(speaker: Speaker, settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_WORKER_STATUS_EXPIRE = 40
 
     speaker.go_on(30)

@@ -1,4 +1,4 @@
-"""Chores: done at their pace by whoever lives, and judged with care after an outage."""
+"""Maintenance jobs: run at their intervals by any living process, with care after an outage."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ from tests.testapp.models import Invoice
 LONG = 3600.0
 
 
-class Diary(list[str]):
+class Record(list[str]):
     def writing(self, word: str, moved: int = 0) -> Callable[[], int]:
         def work() -> int:
             self.append(word)
@@ -40,7 +40,7 @@ class Diary(list[str]):
 
 
 def test_of_two_processes_one_does_what_is_due() -> None:
-    shared, done = SharedSchedule(["sweep"]), Diary()
+    shared, done = SharedSchedule(["sweep"]), Record()
     here = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("here"), LONG)}, shared)
     there = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("there"), LONG)}, shared)
 
@@ -51,7 +51,7 @@ def test_of_two_processes_one_does_what_is_due() -> None:
 
 
 def test_a_process_that_stands_still_in_a_pass_is_stepped_over() -> None:
-    shared, done, stuck = SharedSchedule(["sweep"]), Diary(), threading.Event()
+    shared, done, stuck = SharedSchedule(["sweep"]), Record(), threading.Event()
     frozen = MaintenanceLoop({"sweep": MaintenanceJob(lambda: int(stuck.wait(60)), 0.1)}, shared)
     other = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("other"), 0.1)}, shared)
     thread = threading.Thread(target=frozen.step, daemon=True)
@@ -64,8 +64,8 @@ def test_a_process_that_stands_still_in_a_pass_is_stepped_over() -> None:
     assert done[0] == "other"
 
 
-def test_a_chore_that_fails_is_told_rests_and_stops_no_other() -> None:
-    shared, done = SharedSchedule(["broken", "sound"]), Diary()
+def test_a_job_that_fails_is_reported_waits_and_stops_no_other() -> None:
+    shared, done = SharedSchedule(["broken", "sound"]), Record()
 
     def broken() -> int:
         raise RuntimeError("no")
@@ -80,10 +80,10 @@ def test_a_chore_that_fails_is_told_rests_and_stops_no_other() -> None:
 
     eventually(lambda: chores.step() >= 0 and shared.read()["broken"].failures >= 3)
 
-    told = shared.read()
+    report = shared.read()
     assert shared.seconds_until("broken", 0.5) > shared.seconds_until("sound", 0.5) + 1
-    assert (told["broken"].ended, told["sound"].count, told["sound"].failures) == (0.0, 7, 0)
-    assert 0 < told["sound"].began <= told["sound"].ended
+    assert (report["broken"].ended, report["sound"].count, report["sound"].failures) == (0.0, 7, 0)
+    assert 0 < report["sound"].began <= report["sound"].ended
     assert done
 
 
@@ -116,11 +116,11 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def looks(sight: OutageGrace, hand: Clock, *gaps: float) -> list[bool]:
+def looks(grace: OutageGrace, hand: Clock, *gaps: float) -> list[bool]:
     found = []
     for gap in gaps:
         hand.go(gap)
-        found.append(sight.may_judge("default"))
+        found.append(grace.may_judge("default"))
     return found
 
 
@@ -143,24 +143,24 @@ def test_a_second_outage_soon_after_the_first_gives_time_again(hand: Clock) -> N
 def test_who_began_in_an_outage_gives_time_to_renew_too(
     hand: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sight = OutageGrace()
-    monkeypatch.setattr(sight, "_began", sight._began - 60)
+    grace = OutageGrace()
+    monkeypatch.setattr(grace, "_began", grace._began - 60)
 
-    assert looks(sight, hand, 0, 2, 2, 1.1) == [False, False, False, True]
+    assert looks(grace, hand, 0, 2, 2, 1.1) == [False, False, False, True]
 
 
 def test_each_database_is_seen_for_itself(hand: Clock) -> None:
-    sight = OutageGrace()
-    sight.may_judge("default")
+    grace = OutageGrace()
+    grace.may_judge("default")
     hand.go(60)
 
-    found: dict[str, Any] = {using: sight.may_judge(using) for using in ("default", "other")}
+    found: dict[str, Any] = {using: grace.may_judge(using) for using in ("default", "other")}
 
     assert found == {"default": False, "other": True}
 
 
 def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
-    shared, done = SharedSchedule(["sweep"]), Diary()
+    shared, done = SharedSchedule(["sweep"]), Record()
     chores = MaintenanceLoop(
         {"sweep": MaintenanceJob(done.writing("swept"), LONG, idle_for=lambda: LONG)}, shared
     )
@@ -170,7 +170,7 @@ def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
     shared.trigger("sweep")
     chores.step()
 
-    # Nobody wakes a process that rests: it looks whether it was called.
+    # No signal wakes a process that waits: it checks whether the job was triggered.
     assert (done, rest <= 0.3) == (["swept", "swept"], True)
 
 
@@ -179,14 +179,14 @@ def test_a_chore_that_failed_rests_however_often_it_is_called(
 ) -> None:
     now, tries = [1000.0], 0
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    shared = SharedSchedule(["ring"])
+    shared = SharedSchedule(["job"])
 
     for _ in range(60):
-        shared.trigger("ring")
-        if shared.seconds_until("ring", LONG) <= 0:
+        shared.trigger("job")
+        if shared.seconds_until("job", LONG) <= 0:
             tries += 1
-            shared.begin("ring")
-            shared.fail("ring")
+            shared.begin("job")
+            shared.fail("job")
         now[0] += 1.0
 
     assert tries == 12  # in a minute: every five seconds
@@ -208,7 +208,7 @@ def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("interval", [0.5, 60.0])
 def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = interval
-    shared, done = SharedSchedule(["look"]), Diary()
+    shared, done = SharedSchedule(["look"]), Record()
 
     MaintenanceLoop(
         {"look": MaintenanceJob(done.writing("looked"), 0.1, idle_for=lambda: LONG)}, shared
@@ -218,9 +218,9 @@ def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settin
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Diary:
-    """Whenever somebody asks which workers hold something, and which tasks wait."""
-    asked = Diary()
+def asked(monkeypatch: pytest.MonkeyPatch) -> Record:
+    """Records each query for held and for waiting tasks."""
+    asked = Record()
     for name in ("recover_dead_local_workers", "push_overdue"):
         write = asked.writing(name)
         monkeypatch.setattr(
@@ -250,7 +250,7 @@ def look_after(snapshot: SharedSnapshot) -> None:
     ],
 )
 def test_only_a_fresh_look_proves_that_nothing_is_there(
-    asked: Diary, age: float, runs: bool, waits: bool, asks: list[str]
+    asked: Record, age: float, runs: bool, waits: bool, asks: list[str]
 ) -> None:
     snapshot = SharedSnapshot()
     snapshot.publish(
@@ -262,7 +262,7 @@ def test_only_a_fresh_look_proves_that_nothing_is_there(
     assert asked == asks
 
 
-def test_who_has_never_looked_knows_nothing(asked: Diary) -> None:
+def test_who_has_never_looked_knows_nothing(asked: Record) -> None:
     look_after(SharedSnapshot())
 
     assert asked == ["recover_dead_local_workers", "push_overdue"]
@@ -306,7 +306,7 @@ def test_a_look_tells_of_what_operators_ask() -> None:
 
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.parametrize("broken", ["command_database", "command_times"])
-def test_trouble_with_instructions_keeps_nobody_from_looking_at_tasks(
+def test_an_error_with_operator_commands_delays_no_check_of_tasks(
     broken: str, monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
     def fail(*_: Any) -> Any:

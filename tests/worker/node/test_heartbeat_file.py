@@ -82,13 +82,15 @@ def test_a_node_that_is_well_writes_its_heartbeat_and_takes_it_along(
     server = start_server("--processes", "2", "--heartbeat-file", str(path))
     eventually(path.exists)
 
-    code, told = judged(path, "--max-age", "600")
+    code, report = judged(path, "--max-age", "600")
     server.send_signal(signal.SIGTERM)
     server.communicate(timeout=60)
 
-    assert (code, told["healthy"], told["pid"]) == (0, True, server.pid)
-    assert len(told["processes"]) == 2
-    assert {"recover_expired_leases", "push_overdue", "requeue_expired_claims"} <= set(told["jobs"])
+    assert (code, report["healthy"], report["pid"]) == (0, True, server.pid)
+    assert len(report["processes"]) == 2
+    assert {"recover_expired_leases", "push_overdue", "requeue_expired_claims"} <= set(
+        report["jobs"]
+    )
     assert server.returncode == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -111,9 +113,7 @@ def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path
     "more",
     [
         pytest.param({"missing": 1}, id="a process is missing"),
-        pytest.param(
-            {"jobs": {"recover_expired_leases": JobRun(began=1.0)}}, id="nobody does the chores"
-        ),
+        pytest.param({"jobs": {"recover_expired_leases": JobRun(began=1.0)}}, id="no job runs"),
     ],
 )
 def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
@@ -139,14 +139,14 @@ def test_one_beat_is_enough_for_a_while(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"time": "soon"}', "[1]"])
-def test_a_file_that_is_no_heartbeat_is_told_so(content: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_heartbeat_is_a_problem(content: str, tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
     path.write_text(content)
 
-    code, told = judged(path)
+    code, report = judged(path)
 
     assert code == 1
-    assert "cannot be read as a heartbeat" in told["problems"][0]
+    assert "cannot be read as a heartbeat" in report["problems"][0]
 
 
 @pytest.mark.parametrize("where", ["nowhere/beat.json", "."])

@@ -35,8 +35,8 @@ def short_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
     def live(plan: ProcessPlan, worker: str, counters: Any) -> NoReturn:
         number = len(list(tmp_path.iterdir()))
-        told = json.dumps({"worker": worker, "predecessors": plan.predecessors})
-        (tmp_path / str(number)).write_text(told)
+        report = json.dumps({"worker": worker, "predecessors": plan.predecessors})
+        (tmp_path / str(number)).write_text(report)
         os._exit(9 if number < 2 else 0)
 
     monkeypatch.setattr(module, "child_main", live)

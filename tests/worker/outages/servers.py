@@ -26,10 +26,10 @@ class DatabaseServer:
     program: str
     user: str
     engine: str
-    #: With these a session waits for nobody longer than a second.
+    #: With these, a session waits for no lock longer than a second.
     impatient: dict[str, Any]
     serializable: dict[str, Any]
-    #: Whether somebody waits for a lock, and how a session locks a table against writers.
+    #: Whether a session waits for a lock, and how a session locks a table against writers.
     waiting: str
     lock_table: str
     last_signal = signal.SIGKILL

@@ -60,12 +60,14 @@ def have_ended(tasks: Sequence[Scripted]) -> bool:
 
 
 def assert_each_lived_once(tasks: Sequence[Scripted], *nodes: Node) -> None:
-    """All succeeded, once, and nothing else was ever told of them; the nodes are the same."""
+    """All succeeded, once, without other events; the nodes are the same."""
     eventually(lambda: have_ended(tasks), timeout=90.0, interval=0.1)
-    told = {task.pk: list(task.events.all()) for task in tasks}
-    rows = {task.pk: task for task in Scripted.objects.filter(pk__in=told)}
+    report = {task.pk: list(task.events.all()) for task in tasks}
+    rows = {task.pk: task for task in Scripted.objects.filter(pk__in=report)}
 
-    assert {pk: [event.kind for event in told[pk]] for pk in told} == dict.fromkeys(told, ONCE)
-    assert all(fold(told[pk]) == Projection.of(rows[pk]) for pk in told)
-    assert len({event.worker for pk in told for event in told[pk][1:]}) <= len(nodes)
+    assert {pk: [event.kind for event in report[pk]] for pk in report} == dict.fromkeys(
+        report, ONCE
+    )
+    assert all(fold(report[pk]) == Projection.of(rows[pk]) for pk in report)
+    assert len({event.worker for pk in report for event in report[pk][1:]}) <= len(nodes)
     assert [node.process.poll() for node in nodes] == [None] * len(nodes)

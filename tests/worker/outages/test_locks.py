@@ -1,4 +1,4 @@
-"""Somebody else's locks: the work that they hold up waits, and nothing else does."""
+"""Locks of other sessions: the work that they block waits, and nothing else does."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ TASKS = Scripted._meta.db_table
 EVENTS = Scripted.event_model._meta.db_table
 HOLD = f"SELECT id FROM {TASKS} WHERE id = %s FOR UPDATE"
 
-#: A message that nobody looks after comes back after 30 s: less than this is our own doing.
+#: A message whose claim is not renewed comes back after 30 s: less than this is not that.
 BEFORE_THE_MESSAGE_COMES_BACK = 25.0
 
 
@@ -38,8 +38,8 @@ def test_an_outcome_whose_row_is_held_waits_and_others_do_not(
     node = start_node()
     eventually(lambda: begun(tmp_path) == 1)
 
-    with server.transaction() as somebody:
-        asked(somebody, HOLD, culprit[0].pk)
+    with server.transaction() as session:
+        asked(session, HOLD, culprit[0].pk)
         (tmp_path / "go").touch()
         eventually(lambda: node.count("finish_postponed") >= 3)
         others = saved(5)
@@ -55,8 +55,8 @@ def test_a_task_whose_row_is_held_is_started_soon_after_and_others_at_once(
 ) -> None:
     culprit = saved(1)
 
-    with server.transaction() as somebody:
-        asked(somebody, HOLD, culprit[0].pk)
+    with server.transaction() as session:
+        asked(session, HOLD, culprit[0].pk)
         node = start_node()
         eventually(lambda: node.count("start_postponed") >= 4)
         others = saved(5)
@@ -77,8 +77,8 @@ def test_a_table_that_is_locked_costs_no_task_anything(
     waiting = saved(3)
     connection.close()
 
-    with server.transaction() as somebody:
-        asked(somebody, server.lock_table.format(EVENTS))
+    with server.transaction() as session:
+        asked(session, server.lock_table.format(EVENTS))
         (tmp_path / "go").touch()
         eventually(lambda: node.count("finish_postponed") >= 2, timeout=60)
 
@@ -94,12 +94,12 @@ def test_the_victim_of_a_deadlock_is_tried_again(
     node = start_node(**({"options": "-c deadlock_timeout=3s"} if _is_postgres(server) else {}))
     eventually(lambda: begun(tmp_path) == 1)
 
-    with server.transaction() as somebody:
-        _take_the_stream_of(running[0], somebody, server)
+    with server.transaction() as session:
+        _take_the_stream_of(running[0], session, server)
         (tmp_path / "go").touch()
-        # MariaDB tells whoever asks too often what it told before.
+        # MariaDB answers from a cache if it is asked too often.
         eventually(lambda: server.ask(server.waiting), interval=0.3)
-        asked(somebody, HOLD, running[0].pk)
+        asked(session, HOLD, running[0].pk)
         eventually(lambda: node.count("eadlock"))
 
     assert_each_lived_once(running, node)
@@ -115,16 +115,16 @@ def _is_postgres(server: DatabaseServer) -> bool:
     return isinstance(server, Postgres)
 
 
-def _take_the_stream_of(task: Scripted, somebody: Any, server: DatabaseServer) -> None:
+def _take_the_stream_of(task: Scripted, session: Any, server: DatabaseServer) -> None:
     if _is_postgres(server):
-        asked(somebody, "SET deadlock_timeout = '60s'")
+        asked(session, "SET deadlock_timeout = '60s'")
         # The worker writes its row first, then finds that its event may be there already.
-        asked(somebody, SAME_EVENT, task.pk, task.sequence + 2)
+        asked(session, SAME_EVENT, task.pk, task.sequence + 2)
         return
     for number in range(200):
         sql = "INSERT INTO django_session VALUES (%s, '', '2030-01-01')"
-        asked(somebody, sql, f"weight {number}")
-    asked(somebody, f"SELECT id FROM {EVENTS} WHERE task_id = %s FOR UPDATE", task.pk)
+        asked(session, sql, f"weight {number}")
+    asked(session, f"SELECT id FROM {EVENTS} WHERE task_id = %s FOR UPDATE", task.pk)
 
 
 def test_conflicts_of_serializable_transactions_cost_no_task_anything(
