@@ -40,8 +40,8 @@ def model_of(health: Health, model: Any) -> ModelHealth:
 
 def reported(status: dict[str, Any] | None = None, worker: str = WORKER) -> None:
     now = clock.now("default").timestamp()
-    chores = {"recover_expired_leases": {"ended": now - 3}}
-    known = {"node": "n", "began": now - 60, "time": now, "models": ALL, "jobs": chores}
+    jobs = {"recover_expired_leases": {"ended": now - 3}}
+    known = {"node": "n", "began": now - 60, "time": now, "models": ALL, "jobs": jobs}
     get_queue().report(worker, {**known, **(status or {})})
 
 

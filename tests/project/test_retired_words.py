@@ -18,10 +18,8 @@ FOLDERS = (
     "migrations_templates",
 )
 SUFFIXES = {".css", ".html", ".js", ".lua", ".md", ".po", ".py", ".py-tpl", ".toml", ".yml", ""}
-#: The files that still have some; the list only shrinks.
-UNCLEAN = Path(__file__).with_name("files_with_retired_words.txt")
-#: This test and its lists.
-OWN = {WORDS, UNCLEAN, Path(__file__)}
+#: This test and its list.
+OWN = {WORDS, Path(__file__)}
 #: Uses that are allowed: a file, a text, and how often that stands there.
 ALLOWED = {("README.md", "doorbell"): 1}
 
@@ -36,10 +34,9 @@ def retired_words() -> re.Pattern[str]:
 def files() -> list[Path]:
     top = [path for path in ROOT.iterdir() if path.is_file() and path.suffix in {".md", ".py"}]
     inner = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
-    unclean = {ROOT / name for name in UNCLEAN.read_text(encoding="utf-8").split()}
     return sorted(
         path
-        for path in {*top, *inner} - OWN - unclean
+        for path in {*top, *inner} - OWN
         if path.is_file() and path.suffix in SUFFIXES and "__pycache__" not in path.parts
     )
 

@@ -70,7 +70,7 @@ def test_a_job_that_fails_is_reported_waits_and_stops_no_other() -> None:
     def broken() -> int:
         raise RuntimeError("no")
 
-    chores = MaintenanceLoop(
+    loop = MaintenanceLoop(
         {
             "broken": MaintenanceJob(broken, 0.01),
             "sound": MaintenanceJob(done.writing("sound", moved=7), 0.01),
@@ -78,7 +78,7 @@ def test_a_job_that_fails_is_reported_waits_and_stops_no_other() -> None:
         shared,
     )
 
-    eventually(lambda: chores.step() >= 0 and shared.read()["broken"].failures >= 3)
+    eventually(lambda: loop.step() >= 0 and shared.read()["broken"].failures >= 3)
 
     report = shared.read()
     assert shared.seconds_until("broken", 0.5) > shared.seconds_until("sound", 0.5) + 1
@@ -161,14 +161,14 @@ def test_each_database_is_seen_for_itself(hand: Clock) -> None:
 
 def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
     shared, done = SharedSchedule(["sweep"]), Record()
-    chores = MaintenanceLoop(
+    loop = MaintenanceLoop(
         {"sweep": MaintenanceJob(done.writing("swept"), LONG, idle_for=lambda: LONG)}, shared
     )
-    chores.step()
+    loop.step()
 
-    rest = chores.step()
+    rest = loop.step()
     shared.trigger("sweep")
-    chores.step()
+    loop.step()
 
     # No signal wakes a process that waits: it checks whether the job was triggered.
     assert (done, rest <= 0.3) == (["swept", "swept"], True)
