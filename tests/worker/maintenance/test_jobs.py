@@ -87,7 +87,7 @@ def test_a_job_that_fails_is_reported_waits_and_stops_no_other() -> None:
     assert done
 
 
-def test_every_chore_of_a_node_has_its_place() -> None:
+def test_every_job_of_a_node_has_its_place() -> None:
     assert set(shared_schedule().read()) == {
         "recover_expired_leases",
         "recover_dead_local_workers",
@@ -159,7 +159,7 @@ def test_each_database_is_seen_for_itself(hand: Clock) -> None:
     assert found == {"default": False, "other": True}
 
 
-def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
+def test_a_job_that_was_called_is_done_at_once_by_any_process() -> None:
     shared, done = SharedSchedule(["sweep"]), Record()
     loop = MaintenanceLoop(
         {"sweep": MaintenanceJob(done.writing("swept"), LONG, idle_for=lambda: LONG)}, shared
@@ -174,7 +174,7 @@ def test_a_chore_that_was_called_is_done_at_once_by_any_process() -> None:
     assert (done, rest <= 0.3) == (["swept", "swept"], True)
 
 
-def test_a_chore_that_failed_rests_however_often_it_is_called(
+def test_a_job_that_failed_rests_however_often_it_is_called(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, tries = [1000.0], 0
