@@ -114,13 +114,7 @@ class Options:
     simq_redis_url = Option(
         "redis://localhost:6379/0",
         TEXT,
-        aliases=(
-            PREFIX + "SIMQ_REDIS",
-            "SIMQ_REDIS_URL",
-            "SIMQ_REDIS",
-            "REDIS_URL",
-            "REDIS",
-        ),
+        aliases=(PREFIX + "SIMQ_REDIS", "SIMQ_REDIS_URL", "SIMQ_REDIS", "REDIS_URL", "REDIS"),
         summary="Where SimQ's Redis is.",
     )
     simq_pop_timeout = Option(
@@ -202,9 +196,7 @@ class Options:
         summary="The largest result kept, in bytes of JSON; a larger one is cut and marked.",
     )
     shutdown_grace = Option(
-        25.0,
-        SECONDS,
-        summary="How long a stopping worker lets running tasks finish.",
+        25.0, SECONDS, summary="How long a stopping worker lets running tasks finish."
     )
 
 

@@ -94,10 +94,7 @@ class TimeBucket:
 
 
 def time_buckets(
-    period: Period,
-    scope: QueryScope | None = None,
-    *,
-    now: datetime | None = None,
+    period: Period, scope: QueryScope | None = None, *, now: datetime | None = None
 ) -> list[TimeBucket]:
     """The buckets of ``period`` until ``now``, oldest first, over the tables in ``scope``.
 

@@ -148,7 +148,6 @@ class Endpoint:
             "retry": Retry(NoBackoff(), 0),
         }
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            self.address.sentinels,
-            sentinel_kwargs=timeouts | (self.address.sentinel_options or {}),
+            self.address.sentinels, sentinel_kwargs=timeouts | (self.address.sentinel_options or {})
         )
         return sentinel.master_for(self.address.service, **({"socket_keepalive": True} | options))

@@ -18,10 +18,7 @@ from ..db.store import Change
 from ..exceptions import TransitionRefused
 from ..ledger.digests import digest_of
 from ..ledger.encoding import encode, safe_text, stored_value
-from ..ledger.event import (
-    TaskEvent,
-    event_model_of,
-)
+from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status

@@ -73,9 +73,7 @@ EXECUTED: Sentences = {
 }
 EXECUTED_HERE: Sentences = {
     Outcome.DONE: ngettext_lazy(
-        "%(count)d task ran here and succeeded.",
-        "%(count)d tasks ran here and succeeded.",
-        "count",
+        "%(count)d task ran here and succeeded.", "%(count)d tasks ran here and succeeded.", "count"
     ),
     Outcome.FAILED: ngettext_lazy(
         "%(count)d task ran here and did not succeed.",

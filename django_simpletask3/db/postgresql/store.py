@@ -9,10 +9,7 @@ from django.db import connections
 
 from ...ledger.event import TaskEvent
 from ..store import Change, RowChange, Store
-from .json_parameters import (
-    NotSerializable,
-    recordset,
-)
+from .json_parameters import NotSerializable, recordset
 from .sql import table_sql_for
 
 T = TypeVar("T")

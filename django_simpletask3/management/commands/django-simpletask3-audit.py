@@ -137,11 +137,7 @@ class Command(BaseCommand):
         try:
             with options["output"].open("x", encoding="ascii", newline="\n") as file:
                 manifest = export_streams(
-                    file,
-                    tables,
-                    since=options["since"],
-                    until=options["until"],
-                    keys=keys or None,
+                    file, tables, since=options["since"], until=options["until"], keys=keys or None
                 )
         except OSError as error:
             raise CommandError(f"--output {options['output']} cannot be written: {error}") from None
