@@ -20,8 +20,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class SimpleTaskError(Exception):
     """The base class; never raised itself."""
@@ -30,7 +28,7 @@ class SimpleTaskError(Exception):
 class TransitionRefused(SimpleTaskError):
     """The row was not changed; ``pk`` and ``kind`` identify the task and the transition."""
 
-    def __init__(self, message: str, *, pk: Any = None, kind: str = "") -> None:
+    def __init__(self, message: str, *, pk: object = None, kind: str = "") -> None:
         super().__init__(message)
         self.pk = pk
         self.kind = kind

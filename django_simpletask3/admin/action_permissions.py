@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.http import HttpRequest
+
 from ..models import permissions
+from ..models.task import SimpleTask
 
 
 def _permission_check(action: str) -> Callable[..., bool]:
-    def has_permission(self: Any, request: Any, obj: Any = None) -> bool:
+    def has_permission(self: Any, request: HttpRequest, obj: SimpleTask | None = None) -> bool:
         return permissions.may(request.user, action, self.model, obj)
 
     has_permission.__name__ = f"has_{action}_permission"

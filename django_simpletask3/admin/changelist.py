@@ -6,10 +6,13 @@ from typing import Any, ClassVar
 
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from ..db.limited_queries import capped_counts
 from ..ledger.fields import STATUS
+from ..models.task import SimpleTask
 from .html import badges, date_hierarchy
 from .viewer import Viewer, attach_viewer
 
@@ -46,21 +49,15 @@ class TaskChangeList(ChangeList):
         "error_data": {"error_data", "error_view"},
     }
 
-    def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         rows = super().get_queryset(request, *args, **kwargs)
         list_columns = {*map(str, self.list_display)}
-        return rows.defer(
-            *(
-                name
-                for name, display_names in self.large_columns.items()
-                if not display_names & list_columns
-            )
-        )
+        return rows.defer(*(n for n, uses in self.large_columns.items() if not uses & list_columns))
 
     #: Whether the tasks are in the order of keys that do not reflect their age.
     is_by_key = False
 
-    def get_ordering(self, request: Any, queryset: Any) -> list[Any]:
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[SimpleTask]) -> list[Any]:
         """Like Django's, but keys that do not reflect age sort by ``add_time`` in a short list.
 
         No index has ``add_time``.
@@ -71,7 +68,7 @@ class TaskChangeList(ChangeList):
         self.is_by_key = queryset.order_by()[: MAX_LISTED + 1].count() > MAX_LISTED
         return ordering if self.is_by_key else ["-add_time", *ordering]
 
-    def get_results(self, request: Any) -> None:
+    def get_results(self, request: HttpRequest) -> None:
         """Like Django's, with the viewer attached to each task."""
         super().get_results(request)
         viewer = Viewer(self.model_admin.admin_site, request)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import models
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -14,10 +16,10 @@ from ..subscriptions import retry
 
 
 class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    def has_add_permission(self, request: Any) -> bool:
+    def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         return [field.name for field in self.model._meta.fields]
 
 
@@ -27,10 +29,10 @@ class DeadFilter(admin.SimpleListFilter):
     title = _("dead")
     parameter_name = "dead"
 
-    def lookups(self, request: Any, model_admin: Any) -> Any:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return [("1", _("Yes")), ("0", _("No"))]
 
-    def queryset(self, request: Any, queryset: Any) -> Any:
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
         if self.value() not in ("0", "1"):
             return queryset
         return queryset.filter(due_time__isnull=self.value() == "1")
@@ -69,7 +71,7 @@ class DeliveryAdmin(_ReadOnlyAdmin):
         return format_html('<span title="{}">{}</span>', last, last[:80])
 
     @admin.action(permissions=["change"], description=_("Retry selected deliveries now"))
-    def retry_selected(self, request: Any, queryset: Any) -> None:
+    def retry_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Make the selected deliveries due at once."""
         count = retry(queryset)
         text = ngettext("%d delivery is due now.", "%d deliveries are due now.", count)
@@ -85,8 +87,8 @@ class TombstoneAdmin(_ReadOnlyAdmin):
     date_hierarchy = "time"
     ordering = ("-time",)
 
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from django.apps import apps
-from django.db import router
+from django.contrib.admin import AdminSite
+from django.db import models, router
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -28,13 +28,13 @@ MAX_CHILDREN = 20
 _Line = tuple[SafeString | str, SafeString | str]
 
 
-def parent(task: Any) -> SafeString | str:
+def parent(task: SimpleTask) -> SafeString | str:
     """A link to the task whose function enqueued ``task``; empty if none did."""
     name = task.parent or ""
     model_and_database, _, key = name.partition(":")
     label, _, alias = model_and_database.partition("@")
     try:
-        model: Any = apps.get_model(label)
+        model: type[models.Model] = apps.get_model(label)
     except (LookupError, ValueError):
         return escape_invisible(name)
     viewer = viewer_of(task)
@@ -43,7 +43,7 @@ def parent(task: Any) -> SafeString | str:
     return viewer.link(model, alias or router.db_for_write(model), key, name)
 
 
-def children(task: Any) -> SafeString | str:
+def children(task: SimpleTask) -> SafeString | str:
     """Links to the tasks that ``task`` enqueued and the user may view, the first of each table.
 
     One statement per database, by the index of ``parent``. A database that does not answer is
@@ -65,14 +65,14 @@ def children(task: Any) -> SafeString | str:
     )
 
 
-def queue(site: Any, task: Any) -> SafeString | str:
+def queue(site: AdminSite, task: SimpleTask) -> SafeString | str:
     """A link to the task's queue on the dashboard, by the model that the task was saved as."""
     root, using = table_model(type(task)), write_database(task)
     model = saved_models(root, using, [task.pk])[task.pk]
     return _dashboard_link(site, task, f"queue-{model._meta.label}", model.get_event_channel())
 
 
-def worker(site: Any, task: Any) -> SafeString | str:
+def worker(site: AdminSite, task: SimpleTask) -> SafeString | str:
     """A link to the task's worker on the dashboard; empty without a worker."""
     return _dashboard_link(site, task, f"worker-{task.worker}", task.worker) if task.worker else ""
 
@@ -97,7 +97,7 @@ def _child_lines(
     return lines
 
 
-def _dashboard_link(site: Any, task: Any, anchor: str, text: str) -> SafeString | str:
+def _dashboard_link(site: AdminSite, task: SimpleTask, anchor: str, text: str) -> SafeString | str:
     viewer = viewer_of(task)
     if viewer is not None and not viewer.may_view(Dashboard):
         return escape_invisible(text)

@@ -10,8 +10,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import models, router, transaction
-from django.http import HttpResponseRedirect
-from django.urls import path
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -120,14 +120,14 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
 
     # Views: each records its user as the actor of the events that it causes.
 
-    def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         reject_forbidden_action(self, request)
         with task_context(actor=request.user):
             return super().changelist_view(request, extra_context)
 
     def changeform_view(
         self,
-        request: Any,
+        request: HttpRequest,
         object_id: str | None = None,
         form_url: str = "",
         extra_context: Any = None,
@@ -135,24 +135,24 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
         with task_context(actor=request.user):
             return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def delete_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         with task_context(actor=request.user):
             try:
                 return super().delete_view(request, object_id, extra_context)
             except TaskHeld as error:
                 return self._redirect_with_error(request, error)
 
-    def _redirect_with_error(self, request: Any, error: TaskHeld) -> HttpResponseRedirect:
+    def _redirect_with_error(self, request: HttpRequest, error: TaskHeld) -> HttpResponseRedirect:
         # The hold was added after Django had checked which tasks are protected.
         self.message_user(request, values.escape_invisible(str(error)), messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
-    def get_deleted_objects(self, objs: Any, request: Any) -> Any:
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Like Django's, but tasks on legal hold are protected, each with a message."""
         to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         return to_delete, counts, perms_needed, [*protected, *delete_protection.hold_messages(objs)]
 
-    def get_urls(self) -> Any:
+    def get_urls(self) -> list[URLPattern]:
         """Like Django's, with the address that a task's page polls."""
         meta = self.opts
         timeline = path(
@@ -162,13 +162,15 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
         )
         return [timeline, *super().get_urls()]
 
-    def timeline_view(self, request: Any, object_id: str) -> Any:
+    def timeline_view(self, request: HttpRequest, object_id: str) -> Any:
         """Return the current state of the task as JSON, to users who may view it."""
         return live.task_response(self, request, unquote(object_id))
 
     # The list
 
-    def response_action(self, request: Any, queryset: Any, *args: Any, **kwargs: Any) -> Any:
+    def response_action(
+        self, request: HttpRequest, queryset: models.QuerySet[SimpleTask], *args: Any, **kwargs: Any
+    ) -> Any:
         """Like Django's, but "select all" selects at most ``changelist.MAX_LISTED`` tasks."""
         if request.POST.get("select_across", "0") != "0":
             pks = list(queryset.values_list("pk", flat=True)[: changelist.MAX_LISTED + 1])
@@ -183,14 +185,14 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
         except TaskHeld as error:
             return self._redirect_with_error(request, error)
 
-    def get_changelist(self, request: Any, **kwargs: Any) -> Any:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return TaskChangeList
 
-    def get_sortable_by(self, request: Any) -> Any:
+    def get_sortable_by(self, request: HttpRequest) -> Any:
         """The listed columns, without those of this package that have no index."""
         return [name for name in super().get_sortable_by(request) if name not in _UNSORTABLE]
 
-    def get_ordering(self, request: Any) -> Any:
+    def get_ordering(self, request: HttpRequest) -> Any:
         """Newest first, unless the admin or the model defines an ordering.
 
         Empty if keys are not sequential: TaskChangeList, which knows its length, decides.
@@ -201,14 +203,16 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
 
     # The form
 
-    def get_object(self, request: Any, object_id: str, from_field: str | None = None) -> Any:
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
         """Like Django's, with the viewer attached to the task."""
         task = super().get_object(request, object_id, from_field)
         if task is not None:
             attach_viewer(task, Viewer(self.admin_site, request))
         return task
 
-    def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: SimpleTask | None = None) -> Any:
         # Changing the key would create another task.
         pk = self.opts.pk
         is_user_chosen = (
@@ -217,7 +221,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
         key = (pk.name,) if is_user_chosen and obj is not None else ()
         return (*super().get_readonly_fields(request, obj), *_READ_ONLY, *key)
 
-    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Like Django's, with labels for screen readers on the date and time of ``run_after``."""
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "run_after" and hasattr(getattr(field, "widget", None), "widgets"):
@@ -225,7 +229,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
                 half.attrs["aria-label"] = f"{db_field.verbose_name}: {name}"
         return field
 
-    def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: SimpleTask | None = None) -> Any:
         """The model's columns, the schedule and the task, unless the admin sets ``fieldsets``."""
         if self.fieldsets or self.fields:
             return super().get_fieldsets(request, obj)
@@ -238,7 +242,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
         ]
         return parts[0 if own_fields else 1 : 2 if obj is None else 3]
 
-    def get_inlines(self, request: Any, obj: Any) -> Any:
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         inlines = [*super().get_inlines(request, obj)]
         if obj is None or self.timeline_inline is None:
             return inlines
@@ -247,88 +251,88 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
     # Columns
 
     @admin.display(description=_("task"), ordering="pk")
-    def task_label(self, task: Any) -> str:
+    def task_label(self, task: SimpleTask) -> str:
         """``str(task)`` if the model defines ``__str__``, else the key."""
-        model: Any = type(task)
+        model: type[models.Model] = type(task)
         has_default_str = model.__str__ is SimpleTask.__str__
         return values.escape_invisible(str(task.pk if has_default_str else task))
 
     @admin.display(description=_("status"), ordering="status")
-    def status_badge(self, task: Any) -> SafeString | str:
+    def status_badge(self, task: SimpleTask) -> SafeString | str:
         return self._empty_value if task._state.adding else badges.status(task.status)
 
     @admin.display(description=_("duration"))
-    def run_duration(self, task: Any) -> str:
+    def run_duration(self, task: SimpleTask) -> str:
         """The duration of the current or last run."""
         return times.run_duration(task) or self._empty_value
 
     @admin.display(description=_("waiting time"))
-    def waiting_time(self, task: Any) -> str:
+    def waiting_time(self, task: SimpleTask) -> str:
         """How long the task has waited for its first run since it was due."""
         return times.waiting_duration(task) or self._empty_value
 
     @admin.display(description=_("worker"))
-    def worker_label(self, task: Any) -> SafeString | str:
+    def worker_label(self, task: SimpleTask) -> SafeString | str:
         return badges.worker(task.worker)
 
     @admin.display(description=_("add time"))
-    def added_at(self, task: Any) -> SafeString | str:
+    def added_at(self, task: SimpleTask) -> SafeString | str:
         return self._format_instant(task, task.add_time)
 
     @admin.display(description=_("start time"))
-    def started_at(self, task: Any) -> SafeString | str:
+    def started_at(self, task: SimpleTask) -> SafeString | str:
         return self._format_instant(task, task.start_time)
 
     @admin.display(description=_("done time"))
-    def done_at(self, task: Any) -> SafeString | str:
+    def done_at(self, task: SimpleTask) -> SafeString | str:
         return self._format_instant(task, task.done_time)
 
     @admin.display(description=_("held until"))
-    def held_until(self, task: Any) -> SafeString | str:
+    def held_until(self, task: SimpleTask) -> SafeString | str:
         """When the lease of a running task ends; empty, and hidden, in any other status."""
         return self._check_time(task, Status.RUNNING)
 
     @admin.display(description=_("checked again at"))
-    def checked_again_at(self, task: Any) -> SafeString | str:
+    def checked_again_at(self, task: SimpleTask) -> SafeString | str:
         """When recovery next examines a waiting task; empty, and hidden, in any other status."""
         return self._check_time(task, Status.PENDING)
 
     @admin.display(description=_("worker"))
-    def worker_link(self, task: Any) -> SafeString | str:
+    def worker_link(self, task: SimpleTask) -> SafeString | str:
         return related_links.worker(self.admin_site, task) or self._empty_value
 
     @admin.display(description=_("queue"))
-    def queue_link(self, task: Any) -> SafeString | str:
+    def queue_link(self, task: SimpleTask) -> SafeString | str:
         return related_links.queue(self.admin_site, task)
 
     @admin.display(description=_("parent"))
-    def parent_link(self, task: Any) -> SafeString | str:
+    def parent_link(self, task: SimpleTask) -> SafeString | str:
         """The task whose task function enqueued this one."""
         return related_links.parent(task) or self._empty_value
 
     @admin.display(description=_("children"))
-    def children_links(self, task: Any) -> SafeString | str:
+    def children_links(self, task: SimpleTask) -> SafeString | str:
         """The tasks that this task's function enqueued."""
         return related_links.children(task) or self._empty_value
 
     @admin.display(description=_("result"))
-    def result_view(self, task: Any) -> SafeString | str:
+    def result_view(self, task: SimpleTask) -> SafeString | str:
         return self._empty_value if task.result_data is None else values.result(task.result_data)
 
     @admin.display(description=_("error"))
-    def error_view(self, task: Any) -> SafeString | str:
+    def error_view(self, task: SimpleTask) -> SafeString | str:
         return self._empty_value if task.error_data is None else values.error(task.error_data)
 
     @property
     def _empty_value(self) -> str:
         return str(self.get_empty_value_display())
 
-    def _check_time(self, task: Any, status: Status) -> SafeString | str:
+    def _check_time(self, task: SimpleTask, status: Status) -> SafeString | str:
         if task.status != status or task.check_at is None or task._state.adding:
             return ""
         return times.format_instant(task.check_at)
 
-    def _format_instant(self, task: Any, instant: datetime | None) -> SafeString | str:
+    def _format_instant(self, task: SimpleTask, instant: datetime | None) -> SafeString | str:
         if instant is None or task._state.adding:
             return self._empty_value
         return times.format_instant(instant)

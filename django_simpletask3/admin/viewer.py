@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.db import router
-from django.db.models import CharField
+from django.db.models import CharField, Model
 from django.db.models.functions import Cast
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -25,7 +27,7 @@ KEY_AS_TEXT = Cast("pk", CharField(max_length=255))
 class Viewer:
     """The user of a request to an admin site, and what that user may view."""
 
-    def __init__(self, site: Any, request: Any) -> None:
+    def __init__(self, site: AdminSite, request: HttpRequest) -> None:
         self.site = site
         self.request = request
         self._may_view: dict[Any, bool] = {}
@@ -45,21 +47,19 @@ class Viewer:
         A user who may view only a proxy or a child model gets no rows: the table belongs to the
         root. Sliced, combined or DISTINCT ON querysets contribute no rows.
         """
-        visible_roots = [
-            root for root in table_models() if self.may_view(root) and self._is_filterable(root)
-        ]
-        restricted_rows = {
-            root: self._queryset(root) for root in visible_roots if self._is_restricted(root)
-        }
+        visible_roots = [r for r in table_models() if self.may_view(r) and self._is_filterable(r)]
+        restricted_rows = {r: self._queryset(r) for r in visible_roots if self._is_restricted(r)}
         return QueryScope(visible_roots, restricted_rows, unreachable)
 
-    def may_view(self, model: Any) -> bool:
+    def may_view(self, model: type[Model]) -> bool:
         """Whether the user may view ``model``: by its admin, or else by Django's permissions."""
         if model not in self._may_view:
             self._may_view[model] = self._has_view_permission(model)
         return self._may_view[model]
 
-    def link(self, model: Any, database: str, pk: Any, text: str = "") -> SafeString | str:
+    def link(
+        self, model: type[SimpleTask], database: str, pk: Any, text: str = ""
+    ) -> SafeString | str:
         """A link to the page of a task, or the label alone if the user may not view it.
 
         The pages of a model show the rows of one database. A task in another database has no
@@ -74,21 +74,21 @@ class Viewer:
             return label
         return format_html('<a href="{}">{}</a>', url, label)
 
-    def list_link(self, model: Any, text: str) -> SafeString | str:
+    def list_link(self, model: type[SimpleTask], text: str) -> SafeString | str:
         """A link to the list of ``model``; or the text alone if there is none."""
         if not self.site.is_registered(model) or not self.may_view(model):
             return escape_invisible(text)
         url = reverse(self._url_name(model, "changelist"))
         return format_html('<a href="{}">{}</a>', url, escape_invisible(text))
 
-    def _has_page(self, model: Any, database: str) -> bool:
+    def _has_page(self, model: type[SimpleTask], database: str) -> bool:
         if not self.site.is_registered(model) or not self.may_view(model):
             return False
         # A replica that the list reads has the rows of the database that is written.
         list_database: str = self._queryset(model)._db or router.db_for_write(model)
         return list_database == database
 
-    def _has_view_permission(self, model: Any) -> bool:
+    def _has_view_permission(self, model: type[Model]) -> bool:
         if self.site.is_registered(model):
             return bool(self.site.get_model_admin(model).has_view_permission(self.request))
         meta = model._meta
@@ -97,21 +97,21 @@ class Viewer:
             for verb in ("view", "change")
         )
 
-    def _queryset(self, model: Any) -> Any:
+    def _queryset(self, model: type[SimpleTask]) -> Any:
         if model not in self._querysets:
             self._querysets[model] = self.site.get_model_admin(model).get_queryset(self.request)
         return self._querysets[model]
 
-    def _is_restricted(self, root: Any) -> bool:
+    def _is_restricted(self, root: type[SimpleTask]) -> bool:
         return self.site.is_registered(root) and bool(self._queryset(root).query.where)
 
-    def _is_filterable(self, root: Any) -> bool:
+    def _is_filterable(self, root: type[SimpleTask]) -> bool:
         if not self.site.is_registered(root):
             return True
         query = self._queryset(root).query
         return not (query.is_sliced or query.combinator or query.distinct_fields)
 
-    def _url_name(self, model: Any, page: str) -> str:
+    def _url_name(self, model: type[SimpleTask], page: str) -> str:
         meta = model._meta
         return f"{self.site.name}:{meta.app_label}_{meta.model_name}_{page}"
 
@@ -120,23 +120,23 @@ def _no_viewer() -> None:
     return None
 
 
-def parse_key(root: Any, text: str) -> str:
+def parse_key(root: type[SimpleTask], text: str) -> str:
     """The key of a row of ``root``, read as ``KEY_AS_TEXT``, as Python writes it."""
     return str(root._meta.pk.to_python(text))
 
 
-def task_label(model: Any, database: str, pk: Any) -> str:
+def task_label(model: type[SimpleTask], database: str, pk: object) -> str:
     """Model and key of a task, with the database if it is not the default one of the model."""
     suffix = "" if database == router.db_for_write(table_model(model)) else f"@{database}"
     return f"{model._meta.label}{suffix} {pk}"
 
 
-def attach_viewer(task: Any, viewer: Viewer) -> None:
+def attach_viewer(task: SimpleTask, viewer: Viewer) -> None:
     """Attach ``viewer`` to ``task``: Django passes only the task to the columns of a list."""
     vars(task)["_viewer"] = viewer
 
 
-def viewer_of(task: Any) -> Viewer | None:
+def viewer_of(task: SimpleTask) -> Viewer | None:
     """The viewer that was attached to ``task``, or None."""
     viewer: Viewer | None = vars(task).get("_viewer")
     return viewer

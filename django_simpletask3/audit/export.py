@@ -98,9 +98,7 @@ def _batches(
 
 
 def _json_values(fields: Record) -> Record:
-    times = {
-        name: value.isoformat() for name, value in fields.items() if isinstance(value, datetime)
-    }
+    times = {name: v.isoformat() for name, v in fields.items() if isinstance(v, datetime)}
     return {**{name: to_json_value(value) for name, value in fields.items()}, **times}
 
 

@@ -85,9 +85,7 @@ class _Reader:
         """Yield the flaws of the next line."""
         self._line_number += 1
         record = _parse_line(line)
-        yield from (
-            Flaw(self._line_number, self._current_task, detail) for detail in self._flaws(record)
-        )
+        yield from (Flaw(self._line_number, self._current_task, d) for d in self._flaws(record))
         self._digest.update(line.encode())
 
     def finish(self) -> Flaw | Manifest:

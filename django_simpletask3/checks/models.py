@@ -28,11 +28,7 @@ COLUMN_ID = "django_simpletask3.E112"
 @register(Tags.models)
 def check_models(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
     """Check each task model, or those of ``app_configs``."""
-    models = [
-        model
-        for model in task_models()
-        if app_configs is None or model._meta.app_config in app_configs
-    ]
+    models = [m for m in task_models() if app_configs is None or m._meta.app_config in app_configs]
     messages: list[CheckMessage] = []
     for model in models:
         messages += [*_executor(model), *_worker_number(model), *_time_limit(model), *_tries(model)]
@@ -92,7 +88,6 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    """Yield an error for each column of SimpleTask that the model overrides."""
     for field in SimpleTask._meta.local_fields:
         actual_field = table_model(model)._meta.get_field(field.name)
         if type(actual_field) is not type(field):

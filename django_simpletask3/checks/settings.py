@@ -17,10 +17,7 @@ _GRACE = Options.shutdown_grace.name
 _EXPIRY = Options.simq_worker_status_expire.name
 
 #: The check id of each setting, in the order of the documentation.
-SETTING_IDS = {
-    option.name: f"django_simpletask3.E{number:03}"
-    for number, option in enumerate(all_options(), start=1)
-}
+SETTING_IDS = {o.name: f"django_simpletask3.E{n:03}" for n, o in enumerate(all_options(), start=1)}
 URL_ID = "django_simpletask3.E101"
 LEASE_ID = "django_simpletask3.E108"
 GRACE_ID = "django_simpletask3.E109"

@@ -83,9 +83,7 @@ def _databases_and_tables() -> tuple[dict[str, DatabaseHealth], list[TableHealth
     scope = QueryScope(unreachable=unreachable)
     tables = [table for group in scope.query_databases(_tables) for table in group]
     # A database may have become unreachable since the first check.
-    databases = {
-        alias: replace(state, error=unreachable.get(alias)) for alias, state in states.items()
-    }
+    databases = {a: replace(state, error=unreachable.get(a)) for a, state in states.items()}
     return databases, tables
 
 
@@ -136,9 +134,7 @@ def _tables(using: str, roots: list[type[SimpleTask]]) -> list[TableHealth]:
 def _table(root: type[SimpleTask], using: str, rows: list[_TableRow]) -> TableHealth:
     now = clock.now(using)
     counts = Counter(status for status, *_ in rows)
-    lease_ends = [
-        lease_end for status, lease_end, *_ in rows if status == Status.RUNNING and lease_end <= now
-    ]
+    lease_ends = [end for status, end, *_ in rows if status == Status.RUNNING and end <= now]
     # A task that was reset, retried or recovered waits since then, not since it was added.
     due_since = [
         max(modified, run_after or modified)

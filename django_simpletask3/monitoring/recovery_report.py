@@ -111,9 +111,7 @@ def recoveries(recovery_filter: RecoveryFilter) -> Iterator[Recovery]:
     for root, using in each_table(scope.models):
         if scope.unreachable and using in scope.unreachable:
             continue
-        querysets = (
-            _events(scope, root, using, kind, conditions) for kind in recovery_filter.kinds
-        )
+        querysets = (_events(scope, root, using, k, conditions) for k in recovery_filter.kinds)
         try:
             for event in chain.from_iterable(map(_iterate_events, querysets)):
                 recovery = _recovery(root, using, event)
@@ -199,11 +197,7 @@ def _database_page(
 def _queries_by_kind(
     rows: Mapping[type[SimpleTask], Any], kinds: Collection[EventKind]
 ) -> _Queries:
-    return {
-        (root, kind): BoundQuery(query, {"kind": kind})
-        for root, query in rows.items()
-        for kind in kinds
-    }
+    return {(root, k): BoundQuery(q, {"kind": k}) for root, q in rows.items() for k in kinds}
 
 
 def _worker_condition(worker: str) -> models.Q:

@@ -167,23 +167,14 @@ def _active_tables(
         for kind in chain.from_iterable(_KINDS.values())
     }
     rows_by_query = first_rows(using, queries, 1)
-    return [
-        root
-        for root in roots
-        if any(rows for (of, _kind), rows in rows_by_query.items() if of is root)
-    ]
+    return [r for r in roots if any(rows for (of, _kind), rows in rows_by_query.items() if of is r)]
 
 
 def _count(
     scope: QueryScope, using: str, roots: list[type[SimpleTask]], buckets: list[TimeBucket]
 ) -> dict[_CountKey, int]:
     """The numbers of events by table, name and bucket, cached for buckets of long ago."""
-    bucket_by_key = {
-        (root, name, bucket.begin): bucket
-        for root in roots
-        for name in _KINDS
-        for bucket in buckets
-    }
+    bucket_by_key = {(root, name, b.begin): b for root in roots for name in _KINDS for b in buckets}
     # A number that depends on what a user may see is not shared with other users.
     cache_keys = {
         key: _cache_key(using, key[0], key[1], bucket)
@@ -239,10 +230,7 @@ def _measure(
         .values_list("attempt", _WAIT, _DURATION)
         for root in {root for root, _begin in non_empty}
     }
-    queries = {
-        (root, begin): BoundQuery(tasks[root], {"begin": begin, "end": ends[begin]})
-        for root, begin in non_empty
-    }
+    queries = {(r, b): BoundQuery(tasks[r], {"begin": b, "end": ends[b]}) for r, b in non_empty}
     return first_rows(using, queries, SAMPLE_SIZE)
 
 

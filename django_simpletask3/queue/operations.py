@@ -153,7 +153,7 @@ class QueueOperations(Transport):
             waiter.registered_until = started_at + wait + GRACE_SECONDS
         return messages
 
-    def _block(self, client: Any, channel: str, waiter: Waiter, seconds: float) -> None:
+    def _block(self, client: object, channel: str, waiter: Waiter, seconds: float) -> None:
         """Wait up to ``seconds`` for a message that Redis moves to the token of ``waiter``."""
         try:
             waiter.finished(self._wait(client, channel, waiter.token, seconds))
@@ -186,7 +186,7 @@ class QueueOperations(Transport):
                 return True
         return False
 
-    def ack_many(self, messages: Iterable[Message], result: Any = True) -> list[bool]:
+    def ack_many(self, messages: Iterable[Message], result: object = True) -> list[bool]:
         """Acknowledge messages; False for each whose claim is no longer valid.
 
         A message that was pushed again meanwhile is queued again. Repeating the call for the same

@@ -28,11 +28,11 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
     and return False without one. All raise QueueUnavailable.
     """
 
-    def lpush(self, channel: str, data: Any, id: str | None = None) -> str:
+    def lpush(self, channel: str, data: object, id: str | None = None) -> str:
         """Push a message to the end of the queue; returns its id."""
         return self._push(channel, data, id, urgent=False)
 
-    def rpush(self, channel: str, data: Any, id: str | None = None) -> str:
+    def rpush(self, channel: str, data: object, id: str | None = None) -> str:
         """Push a message as the next to be claimed; returns its id."""
         return self._push(channel, data, id, urgent=True)
 
@@ -55,7 +55,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
             message |= self.query(claims[0].id) or {}
         return message
 
-    def ack(self, id: str, result: Any = None) -> bool:
+    def ack(self, id: str, result: object = None) -> bool:
         """Acknowledge a message; False unless it is claimed or was acknowledged before."""
         status, message = self._state(id)
         return status == "done" or (message is not None and self.ack_many([message], result)[0])
@@ -118,7 +118,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         )
         return counts["returned"] + counts["dropped"] + counts["canceled"]
 
-    def _push(self, channel: str, data: Any, id: str | None, *, urgent: bool) -> str:
+    def _push(self, channel: str, data: object, id: str | None, *, urgent: bool) -> str:
         message_id = id or str(uuid.uuid4())
         self.push(channel, [(message_id, data)], urgent=urgent)
         return message_id

@@ -70,7 +70,7 @@ class Transport(SimQ):  # type: ignore[misc]
         return self.endpoint.client
 
     @db.setter
-    def db(self, client: Any) -> None:
+    def db(self, client: object) -> None:
         """Ignore the client that SimQ's constructor assigns; clients come from the endpoint."""
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Transport(SimQ):  # type: ignore[misc]
                 self.endpoint.close()  # a failover: connect to the new master
             raise QueueUnavailable(text) from problem
 
-    def hset(self, key: str, data: Mapping[str, Any]) -> None:
+    def hset(self, key: str, data: Mapping[str, object]) -> None:
         """Write the fields of a hash, each as one YAML value."""
         mapping = {name: dumps(value) for name, value in data.items()}
         self.ask(lambda: self.db.hset(key, mapping=mapping))

@@ -84,9 +84,7 @@ def _sentinel(url: str) -> Address:
     at = "@" if userinfo else ""
     options = _options(f"redis://{userinfo}{at}h/{int(db or 0)}?{parts.query}")
     options.pop("host", None)
-    sentinel_options = {
-        name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")
-    }
+    sentinel_options = {n: options.pop(f"sentinel_{n}", None) for n in ("username", "password")}
     return Address(
         "sentinel",
         options,

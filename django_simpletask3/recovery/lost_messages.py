@@ -63,11 +63,7 @@ def _without_message(tasks: Iterable[SimpleTask]) -> list[SimpleTask]:
     for task in tasks:
         by_channel.setdefault(task.get_event_channel(), {})[task.get_task_id()] = task
     queue = get_queue()
-    return [
-        by_id[key]
-        for channel, by_id in by_channel.items()
-        for key in queue.missing(channel, list(by_id))
-    ]
+    return [by_id[key] for c, by_id in by_channel.items() for key in queue.missing(c, list(by_id))]
 
 
 def _postpone_check(tasks: Sequence[SimpleTask], using: str) -> None:

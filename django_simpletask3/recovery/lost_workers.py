@@ -39,9 +39,7 @@ def recover_or_drop(
         return 0
     using = write_database(running[0])
     losses = _losses_of(table_model(type(running[0])), using, [task.pk for task in running])
-    transitions = [
-        _recovery_transition(task, reason, losses[task.pk] + 1, extra_data) for task in running
-    ]
+    transitions = [_recovery_transition(t, reason, losses[t.pk] + 1, extra_data) for t in running]
     return apply_and_count(transitions)
 
 

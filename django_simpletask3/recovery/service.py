@@ -130,9 +130,7 @@ def recover_overrun(task: SimpleTask, attempt: int) -> int:
     Returns 1, or 0 if the task has changed since.
     """
     tasks = load_tasks(table_model(type(task)), write_database(task), [task.pk])
-    return recover_or_drop(
-        [candidate for candidate in tasks if candidate.attempt == attempt], TIME_LIMIT
-    )
+    return recover_or_drop([c for c in tasks if c.attempt == attempt], TIME_LIMIT)
 
 
 def requeue_expired_claims(limit: int = 500) -> int:

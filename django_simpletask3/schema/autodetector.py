@@ -184,7 +184,7 @@ class HistoryAutodetector(MigrationAutodetector):
 class _CachingQuestioner:
     """A questioner that asks each question once."""
 
-    def __init__(self, questioner: Any, renamed: tuple[Key, Key] | None) -> None:
+    def __init__(self, questioner: MigrationQuestioner, renamed: tuple[Key, Key] | None) -> None:
         self.questioner = questioner
         self.answers: dict[tuple[Key, Key], bool] = {renamed: True} if renamed else {}
 

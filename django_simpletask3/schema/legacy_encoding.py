@@ -38,7 +38,7 @@ def decode(text: str, keys: Sequence[str | bytes]) -> Any:
         return text
 
 
-def encode(value: Any, key: str | bytes) -> str:
+def encode(value: object, key: str | bytes) -> str:
     """Encode ``value`` as 0.1.x does, encrypted with the SECRET_KEY ``key``."""
     return encode_text(json.dumps(value, ensure_ascii=False), key)
 

@@ -69,9 +69,7 @@ class MigrationHistory:
                 return sorted(self.state.models[self.app_label, name].name for name in names)
 
     def _event_models_outside(self, keys: set[tuple[str, str]]) -> list[str]:
-        return [
-            name for name in self.event_model_names() if (self.app_label, name.lower()) not in keys
-        ]
+        return [n for n in self.event_model_names() if (self.app_label, n.lower()) not in keys]
 
 
 def migration_history(app_label: str, loader: MigrationLoader) -> MigrationHistory:
@@ -129,7 +127,6 @@ def _rename_key(models: dict[str, Any], operation: RenameModel) -> None:
 
 
 def _columns(state: ProjectState, app_label: str) -> ColumnsByModel:
-    """The columns of each model of the app except event models."""
     return {
         name: set(model.fields)
         for (label, name), model in state.models.items()

@@ -238,9 +238,7 @@ class _PartitionedTable:
         """Add the months up to and including ``last_month``."""
         partitions = self.partitions()
         ends = [partition.end for partition in partitions if partition.end is not None]
-        default_partitions = [
-            partition.name for partition in partitions if "DEFAULT" in partition.bound
-        ]
+        default_partitions = [p.name for p in partitions if "DEFAULT" in p.bound]
         if not ends or not default_partitions:
             raise CommandError(
                 f"{self.table.name} was not partitioned by PartitionEvents. Its partitions are: "
@@ -254,9 +252,7 @@ class _PartitionedTable:
     def merge_partitions(self) -> None:
         """Move the events of all partitions into one table again."""
         partitions = self.partitions()
-        (first_partition,) = [
-            partition.name for partition in partitions if "MINVALUE" in partition.bound
-        ]
+        (first_partition,) = [p.name for p in partitions if "MINVALUE" in p.bound]
         names = {**self._names(date.min), "before": self._quote(first_partition)}
         quoted_partitions = [self._quote(partition.name) for partition in partitions]
         with self._suspend_protection():
@@ -347,6 +343,5 @@ def _literal(day: date) -> str:
 
 
 def _day(time: datetime) -> date:
-    """The day of ``time`` in UTC."""
     aware = timezone.make_aware(time) if timezone.is_naive(time) else time
     return aware.astimezone(UTC).date()

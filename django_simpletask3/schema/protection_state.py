@@ -77,7 +77,6 @@ def drop_sqlite_triggers(using: str, plan: Iterable[tuple[Migration, bool]], **_
 
 
 def _applied_migrations(executor: MigrationExecutor) -> list[Migration]:
-    """The applied migrations, in order."""
     loader = executor.loader
     plan = executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True)
     return [m for m, _ in plan if (m.app_label, m.name) in loader.applied_migrations]

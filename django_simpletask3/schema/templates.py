@@ -18,9 +18,5 @@ def render(
 ) -> str:
     """Render the migration for ``models``; ``until`` is the last month of partitions."""
     engine = Engine(dirs=[str(folder) for folder in _FOLDERS], autoescape=False)
-    context = {
-        "models": [name.lower() for name in models],
-        "dependencies": dependencies,
-        "until": until,
-    }
+    context = {"models": [n.lower() for n in models], "dependencies": dependencies, "until": until}
     return engine.get_template(f"{template}.py-tpl").render(Context(context, autoescape=False))

@@ -93,9 +93,7 @@ class Dialect(ABC):
     def installed_triggers(self, table: Table) -> dict[str, str]:
         """The definitions of the triggers of ``table`` in the database, by name."""
         key = self.table_key(table)
-        return {
-            name: definition for owner_key, _, name, definition in self.read() if owner_key == key
-        }
+        return {name: d for owner_key, _, name, d in self.read() if owner_key == key}
 
     def protected_tables(self) -> set[str]:
         """The names of the tables that have triggers of this package."""

@@ -59,18 +59,13 @@ class ControlListener:
         self._follow(commands)
 
     def _follow(self, commands: Iterable[OperatorCommand]) -> None:
-        paused = frozenset(
-            command.target for command in commands if command.action == control.PAUSE
-        )
+        paused = frozenset(c.target for c in commands if c.action == control.PAUSE)
         for label in sorted(paused - self._paused):
             _logger.info("queue_paused model=%s worker=%s", label, self._worker)
         for label in sorted(self._paused - paused):
             _logger.info("queue_resumed model=%s worker=%s", label, self._worker)
         self._paused = paused
-        if any(
-            command.action == control.STOP and command.target == self._worker
-            for command in commands
-        ):
+        if any(c.action == control.STOP and c.target == self._worker for c in commands):
             _logger.info("stop_requested worker=%s", self._worker)
             control.acknowledge_stop(self._worker)
             self._stop()

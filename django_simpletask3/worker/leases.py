@@ -70,9 +70,7 @@ class Leases:
         (test_a_redis_that_hangs_costs_no_run_its_lease).
         """
         pipelines = list(pipelines)
-        self._renew_messages(
-            {pipeline: runs for pipeline in pipelines if (runs := self.running(pipeline))}
-        )
+        self._renew_messages({p: runs for p in pipelines if (runs := self.running(p))})
         return _renewal_interval(pipelines)
 
     def _try_renew(self, using: str, pipeline: ModelPipeline, runs: list[Run]) -> bool:

@@ -74,11 +74,7 @@ class Process:
         self._report = WorkerReport(worker, self._pipelines, self._leases, counters, plan.schedule)
         # Leases and outcomes outlast the stop request: they end when all other threads have ended.
         self._all_ended = StopRequest()
-        self._task_threads = [
-            TaskThread(pipeline, index)
-            for pipeline in self._pipelines
-            for index in range(pipeline.threads)
-        ]
+        self._task_threads = [TaskThread(p, i) for p in self._pipelines for i in range(p.threads)]
         self._finishers = self._make_finishers(counters)
         self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
         self._fetching = [
@@ -222,9 +218,7 @@ class Process:
             self._return_runs(pipeline.drain_inbox(), pipeline)
             for _ in range(pipeline.threads):
                 pipeline.inbox.put(None)
-        self._wait_until(
-            lambda: not any(pipeline.held for pipeline in self._pipelines), deadline, least=0.0
-        )
+        self._wait_until(lambda: not any(p.held for p in self._pipelines), deadline, least=0.0)
         self._end_finishers(deadline)
         self._release_remaining()
         self._all_ended.request()

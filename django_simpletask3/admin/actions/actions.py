@@ -9,9 +9,12 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest
 
 from ...context import task_context
 from ...ledger.task_row import write_database
+from ...models.task import SimpleTask
 from . import confirmation, definitions, downloads, outcomes
 from .definitions import TaskAction
 from .outcomes import Outcome
@@ -29,7 +32,7 @@ def _build_action(task_action: TaskAction) -> AdminAction:
     """
 
     @admin.action(permissions=[task_action.permission], description=task_action.description)
-    def action(modeladmin: Any, request: Any, queryset: Any) -> Any:
+    def action(modeladmin: Any, request: HttpRequest, queryset: models.QuerySet[SimpleTask]) -> Any:
         if not has_action_permission(modeladmin, request, task_action):
             raise PermissionDenied
         if not confirmation.is_confirmed(request):
@@ -47,7 +50,10 @@ def _build_action(task_action: TaskAction) -> AdminAction:
 
 
 def _run_in_batches(
-    modeladmin: Any, request: Any, queryset: Any, task_action: TaskAction
+    modeladmin: Any,
+    request: HttpRequest,
+    queryset: models.QuerySet[SimpleTask],
+    task_action: TaskAction,
 ) -> tuple[Counter[Outcome], list[tuple[str, Any]]]:
     """Run the action on the selected tasks; count the outcomes, and list the tasks to download.
 
@@ -70,12 +76,12 @@ def _run_in_batches(
     return counts, exported
 
 
-def _done_tasks(tasks: list[Any], batch_outcomes: list[Outcome]) -> list[tuple[str, Any]]:
+def _done_tasks(tasks: list[SimpleTask], batch_outcomes: list[Outcome]) -> list[tuple[str, Any]]:
     pairs = zip(tasks, batch_outcomes, strict=True)
     return [(write_database(task), task.pk) for task, outcome in pairs if outcome is Outcome.DONE]
 
 
-def reject_forbidden_action(modeladmin: Any, request: Any) -> None:
+def reject_forbidden_action(modeladmin: object, request: HttpRequest) -> None:
     """Raise PermissionDenied if ``request`` posts an action that its user may not run.
 
     Django itself only removes such an action from the choices, and shows the list again.
@@ -87,7 +93,7 @@ def reject_forbidden_action(modeladmin: Any, request: Any) -> None:
 
 
 def has_action_permission(
-    modeladmin: Any, request: Any, task_action: TaskAction, task: Any = None
+    modeladmin: Any, request: HttpRequest, task_action: TaskAction, task: SimpleTask | None = None
 ) -> bool:
     """Whether the user of ``request`` may run the action on ``task``, or on tasks of the model.
 

@@ -10,6 +10,7 @@ from typing import Any
 from django import forms
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import model_ngettext
+from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
@@ -39,14 +40,14 @@ class ReasonForm(forms.Form):
     )
 
 
-def is_confirmed(request: Any) -> bool:
+def is_confirmed(request: HttpRequest) -> bool:
     """Whether ``request`` was posted by the confirmation page."""
     return _CONFIRMED_NAME in request.POST
 
 
-def reason_of(request: Any) -> str:
+def reason_of(request: HttpRequest) -> str:
     """The posted reason, cut to the 255 characters of an event; may be empty."""
-    return request.POST.get("reason", "").strip()[:255]  # type: ignore[no-any-return]
+    return request.POST.get("reason", "").strip()[:255]
 
 
 class Effect(IntEnum):
@@ -66,7 +67,7 @@ _EFFECT_LABELS = {
 
 def render_page(
     modeladmin: Any,
-    request: Any,
+    request: HttpRequest,
     selection: Selection,
     task_action: TaskAction,
     is_allowed: Callable[[Any], bool],
@@ -79,10 +80,7 @@ def render_page(
     counts = _count_checked(selection, task_action, is_allowed) + _count_by_status(
         selection, task_action
     )
-    rows = [
-        (badges.status(status), counts[status, effect], _EFFECT_LABELS[effect])
-        for status, effect in sorted(counts)
-    ]
+    rows = [(badges.status(s), counts[s, e], _EFFECT_LABELS[e]) for s, e in sorted(counts)]
     affected = sum(n for (_status, effect), n in counts.items() if effect is Effect.DONE)
     total = counts.total()
     opts = modeladmin.model._meta

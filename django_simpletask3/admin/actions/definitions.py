@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils.translation import gettext_lazy as _
 
 from ...db import clock
 from ...dispatch import push
 from ...exceptions import StaleTask
-from ...ledger.task_row import table_model, write_database
+from ...ledger.task_row import TaskRow, table_model, write_database
 from ...models import permissions
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
@@ -42,59 +42,53 @@ class TaskAction:
     #: Whether the streams are downloaded afterwards.
     is_download: bool = False
     #: Selects the applicable tasks where the status alone does not decide.
-    filter: Callable[[list[Any]], list[Any]] | None = None
+    filter: Callable[[list[SimpleTask]], list[SimpleTask]] | None = None
 
-    def applicable(self, tasks: list[Any]) -> list[Any]:
+    def applicable(self, tasks: list[SimpleTask]) -> list[SimpleTask]:
         """The tasks to which the action applies in their current state."""
         candidates = [task for task in tasks if task.status in self.applies_to]
         return self.filter(candidates) if self.filter is not None else candidates
 
 
-def _execute(tasks: list[Any], reason: str) -> list[Outcome]:
+def _execute(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     if not tasks:
         return []
     expected = {"status": Status.PENDING}
-    transitions = [
-        Transition(task, EventKind.NOTE, reason=reason, expected=expected) for task in tasks
-    ]
-    using = tasks[0]._state.db
+    transitions = [Transition(t, EventKind.NOTE, reason=reason, expected=expected) for t in tasks]
+    using = tasks[0]._state.db or DEFAULT_DB_ALIAS
     with transaction.atomic(using=using):
-        due_tasks = [
-            transition.task
-            for transition in _apply_together(transitions)
-            if transition.event is not None
-        ]
+        due_tasks = [t.task for t in _apply_together(transitions) if t.event is not None]
         _make_due(due_tasks, type(tasks[0]), using)
         push_due = partial(push.push, due_tasks, urgent=True)
         transaction.on_commit(push_due, using=using, robust=True)
     return [outcome_of(transition) for transition in transitions]
 
 
-def _make_due(tasks: list[Any], model: type[SimpleTask], using: str) -> None:
+def _make_due(tasks: Sequence[TaskRow], model: type[SimpleTask], using: str) -> None:
     rows = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
     rows.update_managed(run_after=None, check_at=next_check_time(None, clock.now(using)))
     for task in tasks:
         task.run_after = None
 
 
-def _reset(tasks: list[Any], reason: str) -> list[Outcome]:
+def _reset(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     return _apply([_reset_transition(task, reason) for task in tasks])
 
 
-def _retry(tasks: list[Any], reason: str) -> list[Outcome]:
+def _retry(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     expected = {"status": Status.FAILED}
     return _apply([_reset_transition(task, reason, expected=expected) for task in tasks])
 
 
-def _reset_transition(task: Any, reason: str, **fence: Any) -> Transition:
+def _reset_transition(task: SimpleTask, reason: str, **fence: Any) -> Transition:
     return Transition(task, EventKind.RESET, reason=reason, values={"run_after": None}, **fence)
 
 
-def _apply_kind(kind: EventKind, tasks: list[Any], reason: str) -> list[Outcome]:
+def _apply_kind(kind: EventKind, tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     return _apply([Transition(task, kind, reason=reason) for task in tasks])
 
 
-def _tasks_on_hold(tasks: list[Any]) -> list[Any]:
+def _tasks_on_hold(tasks: list[SimpleTask]) -> list[SimpleTask]:
     if not tasks:
         return []
     root, using = table_model(type(tasks[0])), write_database(tasks[0])
@@ -102,7 +96,7 @@ def _tasks_on_hold(tasks: list[Any]) -> list[Any]:
     return [task for task in tasks if task.pk in held_pks]
 
 
-def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
+def _lift(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     if not tasks:
         return []
     root, using = table_model(type(tasks[0])), write_database(tasks[0])
@@ -110,9 +104,7 @@ def _lift(tasks: list[Any], reason: str) -> list[Outcome]:
         lock(root, using, [task.pk for task in tasks])
         held_tasks = _tasks_on_hold(tasks)
         lift_outcomes = _apply_kind(EventKind.LIFT, held_tasks, reason)
-    outcome_by_pk = {
-        task.pk: outcome for task, outcome in zip(held_tasks, lift_outcomes, strict=True)
-    }
+    outcome_by_pk = {task.pk: o for task, o in zip(held_tasks, lift_outcomes, strict=True)}
     return [outcome_by_pk.get(task.pk, Outcome.NOT_HELD) for task in tasks]
 
 

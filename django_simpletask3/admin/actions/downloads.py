@@ -13,9 +13,10 @@ from django.http import FileResponse
 
 from ...audit.export import ExportWriter
 from ...ledger.task_row import table_model
+from ...models.task import SimpleTask
 
 
-def download_streams(model: Any, tasks: list[tuple[str, Any]]) -> FileResponse:
+def download_streams(model: type[SimpleTask], tasks: list[tuple[str, Any]]) -> FileResponse:
     """Return the complete streams of ``tasks``, given by database and key, as an export file.
 
     The audit command verifies it with ``--verify``.

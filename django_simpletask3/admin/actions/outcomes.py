@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.contrib import messages
+from django.http import HttpRequest
 from django.utils.translation import ngettext_lazy
 
 from ...exceptions import TaskGone
@@ -148,7 +149,9 @@ def outcome_of(transition: Transition) -> Outcome:
     return Outcome.FINISHED if transition.task.status in FINAL else Outcome.RUNNING
 
 
-def report(modeladmin: Any, request: Any, counts: Counter[Outcome], sentences: Sentences) -> None:
+def report(
+    modeladmin: Any, request: HttpRequest, counts: Counter[Outcome], sentences: Sentences
+) -> None:
     """Show one message per sentence; an outcome without a sentence counts as GONE."""
     all_sentences = {**sentences, **_ALWAYS}
     # Lazy sentences cannot be compared, so they are counted by identity.

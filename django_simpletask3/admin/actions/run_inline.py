@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import Any
 
 from django.db import connections
 
@@ -14,6 +13,7 @@ from ...execution.finish import finish
 from ...execution.perform import perform
 from ...execution.run import Run
 from ...ledger.task_row import write_database
+from ...models.task import SimpleTask
 from ...states import EventKind, Status
 from ...transitions.best_effort import apply_each
 from ...transitions.transition import Transition
@@ -21,7 +21,7 @@ from ...worker.node.worker_name import worker_name
 from .outcomes import Outcome, outcome_of
 
 
-def run_tasks_inline(tasks: list[Any], reason: str) -> list[Outcome]:
+def run_tasks_inline(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     """Start, perform and finish ``tasks``, one after the other; return their outcomes.
 
     As in a worker, start and finish have transactions of their own, with none open in between.
@@ -32,7 +32,7 @@ def run_tasks_inline(tasks: list[Any], reason: str) -> list[Outcome]:
     return [_run(task, reason) for task in tasks]
 
 
-def _run(task: Any, reason: str) -> Outcome:
+def _run(task: SimpleTask, reason: str) -> Outcome:
     if connections[write_database(task)].settings_dict.get("ATOMIC_REQUESTS"):
         return Outcome.ENCLOSED
     worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
@@ -47,7 +47,7 @@ def _run(task: Any, reason: str) -> Outcome:
     return Outcome.DONE if task.status == Status.SUCCESS else Outcome.FAILED
 
 
-def _start_transition(task: Any, worker: str, reason: str) -> Transition:
+def _start_transition(task: SimpleTask, worker: str, reason: str) -> Transition:
     lease = policy_of(task.get_event_channel()).lease
     return Transition(
         task,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import models
+
 from ...ledger.task_row import table_model
 from ...models.loading import load_tasks
 from ...models.task import SimpleTask
@@ -23,7 +25,7 @@ class Selection:
     pks: list[Any]
 
     @classmethod
-    def of(cls, queryset: Any) -> Selection:
+    def of(cls, queryset: models.QuerySet[SimpleTask]) -> Selection:
         """The selection of ``queryset``; joins that repeat a row do not matter."""
         # The database that Django would write to: the alias of the queryset, or the router's.
         using = queryset.select_for_update().db

@@ -136,23 +136,12 @@ def _line_chart(
     series: dict[str, tuple[str, Value]],
     format_value: Formatter,
 ) -> Chart:
-    values = {
-        name: [value_of(bucket) for bucket in buckets]
-        for name, (_label, value_of) in series.items()
-    }
-    top = _round_up(
-        max(
-            (v for series_values in values.values() for v in series_values if v is not None),
-            default=0,
-        )
-    )
+    values = {name: [of(bucket) for bucket in buckets] for name, (_label, of) in series.items()}
+    top = _round_up(max((v for s in values.values() for v in s if v is not None), default=0))
     names = {name: label for name, (label, _value_of) in series.items()}
     chart = Chart(title, names, format_value(top), format_value(top / 2), axis.times)
     step = _PLOT_WIDTH / len(buckets)
-    labels = {
-        name: ["" if v is None else format_value(v) for v in series_values]
-        for name, series_values in values.items()
-    }
+    labels = {name: ["" if v is None else format_value(v) for v in s] for name, s in values.items()}
     for name, series_values in values.items():
         points: list[str] = []
         for number, value in enumerate(series_values):

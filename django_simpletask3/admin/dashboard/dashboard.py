@@ -11,9 +11,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST
 from ...context import task_context
 from ...exceptions import QueueUnavailable
 from ...ledger.task_row import table_model
-from ...models.task import Dashboard
+from ...models.task import Dashboard, SimpleTask
 from ...monitoring import health, problems, statistics
 from ...monitoring.health_types import Health
 from ...monitoring.scope import QueryScope
@@ -57,13 +57,13 @@ class DashboardAdmin(_ModelAdmin):
     class Media:
         css = {"all": ("django_simpletask3/admin.css",)}
 
-    def has_add_permission(self, request: Any) -> bool:
+    def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: SimpleTask | None = None) -> bool:
         return False
 
-    def get_urls(self) -> Any:
+    def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
             path("", wrap(self.changelist_view), name="django_simpletask3_dashboard_changelist"),
@@ -84,7 +84,7 @@ class DashboardAdmin(_ModelAdmin):
             ),
         ]
 
-    def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the dashboard, with a dozen queries whatever the size of the tables."""
         self._require_view_permission(request)
         period = _parse_period(request.GET.get("period", ""))
@@ -103,9 +103,7 @@ class DashboardAdmin(_ModelAdmin):
                     snapshot, viewer, values.escape_invisible_in(running_by_worker(scope))
                 )
             ),
-            "subscriptions": [
-                _subscription_row(subscription) for subscription in snapshot["subscriptions"]
-            ],
+            "subscriptions": [_subscription_row(row) for row in snapshot["subscriptions"]],
             "period": str(period),
             "periods": [(str(value), label) for value, label in _PERIODS.items()],
             "charts": charts.build_charts(statistics.time_buckets(period, scope), period)
@@ -117,19 +115,19 @@ class DashboardAdmin(_ModelAdmin):
         }
         return self._render(request, "dashboard", context)
 
-    def recoveries_view(self, request: Any) -> Any:
+    def recoveries_view(self, request: HttpRequest) -> Any:
         """List the recovered, dropped, released and rejected runs, the newest first."""
         self._require_view_permission(request)
         context = self._page_context(request, _("Recoveries"))
         context |= recoveries.page_context(self.admin_site, request)
         return self._render(request, "recoveries", context)
 
-    def export_view(self, request: Any) -> Any:
+    def export_view(self, request: HttpRequest) -> Any:
         """Export all listed recoveries as CSV."""
         self._require_view_permission(request)
         return recoveries.export(self.admin_site, request)
 
-    def command_view(self, request: Any) -> Any:
+    def command_view(self, request: HttpRequest) -> Any:
         """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
         if not self.has_change_permission(request):
             raise PermissionDenied
@@ -146,15 +144,17 @@ class DashboardAdmin(_ModelAdmin):
         name = f"{self.admin_site.name}:django_simpletask3_dashboard_changelist"
         return HttpResponseRedirect(reverse(name))
 
-    def _require_view_permission(self, request: Any) -> None:
+    def _require_view_permission(self, request: HttpRequest) -> None:
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
 
-    def _page_context(self, request: Any, title: Any) -> dict[str, Any]:
+    def _page_context(self, request: HttpRequest, title: Any) -> dict[str, Any]:
         each = self.admin_site.each_context(request)
         return {**each, "title": title, "opts": self.opts, "media": self.media}
 
-    def _render(self, request: Any, template: str, context: Mapping[str, Any]) -> TemplateResponse:
+    def _render(
+        self, request: HttpRequest, template: str, context: Mapping[str, Any]
+    ) -> TemplateResponse:
         request.current_app = self.admin_site.name
         name = f"admin/django_simpletask3/{template}.html"
         return TemplateResponse(request, name, dict(context))
@@ -192,9 +192,7 @@ class DashboardAdmin(_ModelAdmin):
             runs = runs_by_worker.pop(report["worker"], [])
             yield _worker(viewer, report["worker"], runs) | {
                 "last_report": format_duration(timedelta(seconds=report["seconds_since_report"])),
-                "threads": sum(
-                    model_report["threads"] for model_report in report["models"].values()
-                ),
+                "threads": sum(m["threads"] for m in report["models"].values()),
                 "stop_requested": report["stop_requested"],
                 "is_reporting": True,
             }
@@ -202,7 +200,7 @@ class DashboardAdmin(_ModelAdmin):
             yield _worker(viewer, worker, runs) | {"is_reporting": False}
 
 
-def _row_counts(model: Any, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
+def _row_counts(model: type[SimpleTask], tables: Mapping[str, list[Any]]) -> dict[str, Any]:
     """The counts of the table of ``model``; proxies and children are counted with their root."""
     root = table_model(model)
     if root is not model:
@@ -245,9 +243,7 @@ def _problem_texts(state: Health, scope: QueryScope, *, in_full: bool) -> list[s
         for alias, error in (scope.unreachable or {}).items()
         if alias not in _unreachable(state)
     ]
-    return [
-        values.escape_invisible(problem.translate(in_full=in_full)) for problem in found_problems
-    ]
+    return [values.escape_invisible(p.translate(in_full=in_full)) for p in found_problems]
 
 
 def _parse_period(value: str) -> Period:
@@ -266,7 +262,7 @@ def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _dead_letters(model: Any) -> list[dict[str, Any]]:
+def _dead_letters(model: type[SimpleTask]) -> list[dict[str, Any]]:
     try:
         letters = get_queue().dead_letters(model.get_event_channel(), limit=_MAX_SHOWN)
     except QueueUnavailable:

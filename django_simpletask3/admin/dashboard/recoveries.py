@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from django import forms
 from django.apps import apps
 from django.conf import settings
-from django.http import StreamingHttpResponse
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
@@ -72,15 +73,13 @@ class FilterForm(forms.Form):
         )
 
 
-def page_context(site: Any, request: Any) -> dict[str, Any]:
+def page_context(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
     """The context of the page: a hundred recoveries, and counts of the last 24 hours."""
     viewer = Viewer(site, request)
     form = FilterForm(viewer)
     criteria = form.criteria()
     page = recovery_report.page(criteria, _PAGE_SIZE, _cursor(request))
-    parameters = {
-        name: value for name, value in request.GET.items() if name not in ("before", "skip")
-    }
+    parameters = {n: value for n, value in request.GET.items() if n not in ("before", "skip")}
     return {
         "form": form,
         "recoveries": [_row(viewer, recovery) for recovery in page.recoveries],
@@ -119,7 +118,7 @@ def _reason_parameters(reason: str) -> dict[str, str]:
     return {"reason": reason} if reason else {"unreasoned": "on"}
 
 
-def export(site: Any, request: Any) -> StreamingHttpResponse:
+def export(site: AdminSite, request: HttpRequest) -> StreamingHttpResponse:
     """Stream all matching recoveries as CSV, oldest first within each table.
 
     A database that does not answer is reported in a line at the end.
@@ -154,7 +153,7 @@ def _row(viewer: Viewer, recovery: recovery_report.Recovery) -> dict[str, Any]:
     }
 
 
-def _cursor(request: Any) -> Cursor | None:
+def _cursor(request: HttpRequest) -> Cursor | None:
     before_time = _parse_time(request.GET.get("before", ""))
     skip_text = request.GET.get("skip", "")
     if before_time is None:

@@ -33,7 +33,7 @@ def status(value: Any) -> SafeString:
     )
 
 
-def transition(before: Any, after: Any) -> SafeString:
+def transition(before: object, after: object) -> SafeString:
     """The change from one status to another; None means that there is no row."""
     if before == after:
         return status(after)

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.views.main import ChangeList
 from django.utils import formats, timezone
 
 from ...db.limited_queries import first_rows
@@ -30,7 +31,7 @@ class Drilldown:
     back: Choice | None
 
 
-def drilldown(changelist: Any, field: str) -> Drilldown | None:
+def drilldown(changelist: ChangeList, field: str) -> Drilldown | None:
     """The dates between the first and the last ``field``; None if no row has one.
 
     Django's own date hierarchy reads every row; this one also offers days without any.
@@ -39,17 +40,13 @@ def drilldown(changelist: Any, field: str) -> Drilldown | None:
     if date_range is None:
         return None
     first, last = date_range
-    selected = [
-        _parse_number(changelist.params, f"{field}__{part}") for part in ("year", "month", "day")
-    ]
+    selected = [_parse_number(changelist.params, f"{field}__{p}") for p in ("year", "month", "day")]
     year, month, day = selected
     if year is None and first.year == last.year:
         year = first.year
     if year is None:
         years = range(first.year, last.year + 1)
-        return Drilldown(
-            [_choice(changelist, field, (number,), str(number)) for number in years], None
-        )
+        return Drilldown([_choice(changelist, field, (n,), str(n)) for n in years], None)
     if not 1 <= year <= 9999 or month is None or not 1 <= month <= 12:
         back = Choice("…", _link(changelist, field, ())) if selected[0] is not None else None
         return Drilldown(_months(changelist, field, year, date_range), back)
@@ -62,16 +59,16 @@ def drilldown(changelist: Any, field: str) -> Drilldown | None:
     return Drilldown(days, back)
 
 
-def _months(changelist: Any, field: str, year: int, date_range: tuple[date, date]) -> list[Choice]:
+def _months(
+    changelist: ChangeList, field: str, year: int, date_range: tuple[date, date]
+) -> list[Choice]:
     first, last = ((end.year, end.month) for end in date_range)
     months = [month for month in range(1, 13) if first <= (year, month) <= last]
-    return [
-        _choice(changelist, field, (year, month), _month_title(year, month)) for month in months
-    ]
+    return [_choice(changelist, field, (year, m), _month_title(year, m)) for m in months]
 
 
 def _days(
-    changelist: Any, field: str, month: tuple[int, int], date_range: tuple[date, date]
+    changelist: ChangeList, field: str, month: tuple[int, int], date_range: tuple[date, date]
 ) -> list[Choice]:
     days = (date(*month, number + 1) for number in range(calendar.monthrange(*month)[1]))
     return [
@@ -89,11 +86,11 @@ def _month_title(year: int, month: int) -> str:
     return formats.date_format(date(year, month, 1), "YEAR_MONTH_FORMAT")
 
 
-def _choice(changelist: Any, field: str, parts: tuple[int, ...], title: str) -> Choice:
+def _choice(changelist: ChangeList, field: str, parts: tuple[int, ...], title: str) -> Choice:
     return Choice(title, _link(changelist, field, parts))
 
 
-def _link(changelist: Any, field: str, parts: tuple[int, ...]) -> str:
+def _link(changelist: ChangeList, field: str, parts: tuple[int, ...]) -> str:
     names = ("year", "month", "day")
     values = {f"{field}__{name}": value for name, value in zip(names, parts, strict=False)}
     return str(changelist.get_query_string(values, [f"{field}__", "p"]))
@@ -105,7 +102,7 @@ def _parse_number(params: Any, name: str) -> int | None:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 5 else None
 
 
-def _date_range(changelist: Any, field: str) -> tuple[date, date] | None:
+def _date_range(changelist: ChangeList, field: str) -> tuple[date, date] | None:
     rows = changelist.root_queryset.filter(**{f"{field}__isnull": False})
     queries = {order: rows.order_by(order).values_list(field) for order in (field, f"-{field}")}
     rows_by_order = first_rows(rows.db, queries, 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ...db import clock
+from ...models.task import SimpleTask
 from ...states import Status
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1, 60, 3600, 86400
@@ -36,14 +37,14 @@ def _format_seconds(seconds: float) -> str:
     return _("{} d {} h").format(*divmod(whole_seconds // _HOUR, 24))
 
 
-def run_duration(task: Any) -> str | None:
+def run_duration(task: SimpleTask) -> str | None:
     """The duration of the current or last run of ``task``."""
     is_running = task.status == Status.RUNNING
-    end = clock.now(task._state.db) if is_running else task.done_time
-    return None if None in (task.start_time, end) else format_duration(end - task.start_time)
+    end = clock.now(task._state.db or DEFAULT_DB_ALIAS) if is_running else task.done_time
+    return format_duration(end - task.start_time) if task.start_time and end else None
 
 
-def waiting_duration(task: Any) -> str | None:
+def waiting_duration(task: SimpleTask) -> str | None:
     """How long ``task`` has waited for its first run since it was due.
 
     The row does not record since when a later run was waited for; the timeline shows it.
@@ -52,13 +53,13 @@ def waiting_duration(task: Any) -> str | None:
         return None
     if task.status != Status.PENDING:
         return _waiting_duration(task, task.start_time) if task.attempt == 1 else None
-    now = clock.now(task._state.db)
+    now = clock.now(task._state.db or DEFAULT_DB_ALIAS)
     if task.run_after is not None and task.run_after > now:
         return _("due in {}").format(format_duration(task.run_after - now))
     return _waiting_duration(task, now) if task.attempt == 0 else None
 
 
-def _waiting_duration(task: Any, until: datetime | None) -> str | None:
+def _waiting_duration(task: SimpleTask, until: datetime | None) -> str | None:
     if until is None:
         return None
     since = task.add_time if task.run_after is None else max(task.add_time, task.run_after)

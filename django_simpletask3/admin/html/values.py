@@ -42,7 +42,7 @@ def escape_invisible_in(value: Any) -> Any:
     return [escape_invisible_in(part) for part in value] if isinstance(value, list) else value
 
 
-def format_json(value: Any, *, indent: int | None = None) -> str:
+def format_json(value: object, *, indent: int | None = None) -> str:
     """``value`` as JSON for people: other types as text; never raises."""
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=_json_default)
@@ -61,7 +61,7 @@ def block(text: str) -> SafeString:
     return format_html('{}<p class="st3-note">{}</p>', html, note)
 
 
-def result(value: Any) -> SafeString:
+def result(value: object) -> SafeString:
     """The result of a task function: a tree to unfold if it has parts, and its JSON."""
     if isinstance(value, str) and "\n" in value:
         return block(value)
@@ -72,7 +72,7 @@ def result(value: Any) -> SafeString:
     return format_html('<div class="st3-tree">{}</div>{}', _render_tree(value, depth=0), raw)
 
 
-def error(value: Any) -> SafeString:
+def error(value: object) -> SafeString:
     """The error of a task function: type, message and folded traceback; other values as results."""
     if not isinstance(value, dict) or "type" not in value:
         return result(value)
@@ -88,7 +88,7 @@ def error(value: Any) -> SafeString:
     return format_html("{}{}", html, block(format_json(remaining, indent=2))) if remaining else html
 
 
-def _count_parts(value: Any, depth: int = 0) -> int:
+def _count_parts(value: object, depth: int = 0) -> int:
     """The number of parts of ``value``; more than TREE_LIMIT if it is nested too deeply."""
     if not isinstance(value, dict | list):
         return 1
@@ -102,7 +102,7 @@ def _count_parts(value: Any, depth: int = 0) -> int:
     return total
 
 
-def _render_tree(value: Any, depth: int) -> SafeString:
+def _render_tree(value: object, depth: int) -> SafeString:
     if not isinstance(value, dict | list) or not value:
         text = format_json(value)
         return format_html("<code>{}</code>", text[:_HEADLINE_LIMIT])

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ...ledger.encoding import decode
+from ...ledger.event import TaskEvent
 
 #: Characters of an event's data to read: a reset keeps the result that it erased.
 LIMIT = 2000
@@ -14,12 +15,12 @@ LIMIT = 2000
 _COMMA, _COLON = re.compile(r"[\s,]*"), re.compile(r"\s*:\s*")
 
 
-def is_truncated(event: Any) -> bool:
+def is_truncated(event: TaskEvent) -> bool:
     """Whether the data of ``event`` is longer than the part that was read."""
     return len(getattr(event, "head", None) or "") > LIMIT
 
 
-def parse_prefix(event: Any) -> dict[str, Any]:
+def parse_prefix(event: TaskEvent) -> dict[str, Any]:
     """The members of the data of ``event``; only the complete ones if it was cut.
 
     For an event with the annotation ``head``, as in the timeline, no other data is loaded.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
-from typing import Any
 
 from django.utils.translation import gettext as _
 
+from ...ledger.event import TaskEvent
 from ...ledger.fields import KIND
 from ...states import FINAL, EventKind, Status
 from ..html import times
@@ -115,7 +115,7 @@ class Picture:
         return _TOP + _LANE_HEIGHT * len(self.lanes)
 
 
-def layout(events: Sequence[Any], now: datetime | None) -> Picture | None:
+def layout(events: Sequence[TaskEvent], now: datetime | None) -> Picture | None:
     """The picture of ordered ``events``, until ``now`` if the task is not finished.
 
     None if there is nothing to draw: no time has passed between the events.
@@ -139,7 +139,7 @@ def layout(events: Sequence[Any], now: datetime | None) -> Picture | None:
     )
 
 
-def _lanes(events: Sequence[Any], now: datetime | None) -> list[Lane]:
+def _lanes(events: Sequence[TaskEvent], now: datetime | None) -> list[Lane]:
     lanes: dict[int, Lane] = {}
 
     def lane(attempt: int) -> Lane:
@@ -169,7 +169,7 @@ def _add_span(lane: Lane, span: Span) -> None:
         lane.spans.append(span)
 
 
-def _attempt_of(event: Any) -> int:
+def _attempt_of(event: TaskEvent) -> int:
     """To which attempt ``event`` belongs: what is refused comes from one that is over."""
     attempt = (
         data_prefix.parse_prefix(event).get("attempt") if event.kind == EventKind.REJECT else None
@@ -177,13 +177,13 @@ def _attempt_of(event: Any) -> int:
     return attempt if isinstance(attempt, int) else int(event.attempt)
 
 
-def _worker_of(event: Any, state: str) -> str:
+def _worker_of(event: TaskEvent, state: str) -> str:
     # A refused event names the worker that was too late.
     is_holder = state == "running" and event.kind in (EventKind.START, EventKind.NOTE)
     return escape_invisible(event.worker) if is_holder else ""
 
 
-def _state(status: Any) -> str | None:
+def _state(status: object) -> str | None:
     if status == Status.PENDING:
         return "waiting"
     if status == Status.RUNNING:
@@ -191,7 +191,7 @@ def _state(status: Any) -> str | None:
     return "idle" if status in FINAL else None
 
 
-def _open_span_end(event: Any, now: datetime | None) -> datetime | None:
+def _open_span_end(event: TaskEvent, now: datetime | None) -> datetime | None:
     """The end of the last span, None if the task is finished."""
     return now if event.to_status in (Status.PENDING, Status.RUNNING) else None
 
@@ -222,7 +222,7 @@ def _shorten(worker: str, width: float) -> str:
     return worker if len(worker) <= room else f"…{worker[1 - room :]}"
 
 
-def _tooltip(event: Any) -> str:
+def _tooltip(event: TaskEvent) -> str:
     """The tooltip of a mark: kind, reason, actor and worker."""
     parts = [str(dict(KIND).get(event.kind, event.kind)), event.reason, event.actor, event.worker]
     return escape_invisible(" · ".join(part for part in parts if part))

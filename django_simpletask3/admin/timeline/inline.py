@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.db.models import TextField
 from django.db.models.functions import Substr
 from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from ...db import clock
 from ...ledger.encoding import decode
 from ...ledger.event import TaskEvent, event_model_of
+from ...models.task import SimpleTask
 from ...states import UNFINISHED, Status
 from ..html import badges, times, values
 from . import data_prefix
@@ -148,11 +151,13 @@ class TaskEventInline(_TabularInline):
         css = {"all": ("django_simpletask3/admin.css",)}
         js = ("django_simpletask3/live.js",)
 
-    def __init__(self, parent_model: type[Any], admin_site: Any) -> None:
+    def __init__(self, parent_model: type[Any], admin_site: AdminSite) -> None:
         self.model = event_model_of(parent_model)
         super().__init__(parent_model, admin_site)
 
-    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
+    def get_formset(
+        self, request: HttpRequest, obj: SimpleTask | None = None, **kwargs: Any
+    ) -> Any:
         """Like Django's, for the page of events that ``request`` selects."""
         value = request.GET.get(PAGE_PARAMETER, "")
         before = int(value) if value.isdecimal() and len(value) < _MAX_DIGITS else None
@@ -160,7 +165,7 @@ class TaskEventInline(_TabularInline):
         formset = super().get_formset(request, obj, **kwargs)
         return type(formset.__name__, (formset,), {"before": before, "live_url": live_url})
 
-    def _live_url(self, task: Any) -> str:
+    def _live_url(self, task: SimpleTask) -> str:
         meta = self.parent_model._meta
         name = f"{self.admin_site.name}:{meta.app_label}_{meta.model_name}_timeline"
         try:
@@ -168,17 +173,17 @@ class TaskEventInline(_TabularInline):
         except NoReverseMatch:
             return ""
 
-    def has_view_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_view_permission(self, request: HttpRequest, obj: SimpleTask | None = None) -> bool:
         """True: users who may view the task may view its events."""
         return True
 
-    def has_add_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: SimpleTask | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: SimpleTask | None = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: SimpleTask | None = None) -> bool:
         return False
 
     @admin.display(description=_("No."))

@@ -6,15 +6,16 @@ from typing import Any
 
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpRequest, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.html import conditional_escape
 
+from ...models.task import SimpleTask
 from ...states import FINAL
 from .inline import TaskEventInline
 
 
-def task_response(modeladmin: Any, request: Any, object_id: str) -> JsonResponse:
+def task_response(modeladmin: Any, request: HttpRequest, object_id: str) -> JsonResponse:
     """Return the current fields and timeline of a task, as escaped HTML in JSON.
 
     Raises PermissionDenied unless the user may view the task, Http404 if there is none.
@@ -34,17 +35,15 @@ def task_response(modeladmin: Any, request: Any, object_id: str) -> JsonResponse
     return JsonResponse(state, headers={"Cache-Control": "no-store"})
 
 
-def _field_values(modeladmin: Any, request: Any, task: Any) -> dict[str, str]:
+def _field_values(modeladmin: Any, request: HttpRequest, task: SimpleTask) -> dict[str, str]:
     """The displayed fields of the task; fields that the page does not show are left out."""
     visible_names = {*flatten_fieldsets(modeladmin.get_fieldsets(request, task))}
     visible_names &= {*modeladmin.get_readonly_fields(request, task)}
-    names = [
-        name for name in flatten_fieldsets([modeladmin.task_fieldset]) if name in visible_names
-    ]
+    names = [n for n in flatten_fieldsets([modeladmin.task_fieldset]) if n in visible_names]
     return {name: str(conditional_escape(_display_value(modeladmin, task, name))) for name in names}
 
 
-def _display_value(modeladmin: Any, task: Any, name: str) -> Any:
+def _display_value(modeladmin: Any, task: SimpleTask, name: str) -> Any:
     display = getattr(modeladmin, name, None)
     if callable(display):
         return display(task)
@@ -52,7 +51,7 @@ def _display_value(modeladmin: Any, task: Any, name: str) -> Any:
     return modeladmin.get_empty_value_display() if value in (None, "") else value
 
 
-def _render_timeline(modeladmin: Any, request: Any, task: Any) -> str:
+def _render_timeline(modeladmin: Any, request: HttpRequest, task: SimpleTask) -> str:
     formsets, instances = modeladmin._create_formsets(request, task, change=True)
     inline_formsets = modeladmin.get_inline_formsets(request, formsets, instances, task)
     return "".join(

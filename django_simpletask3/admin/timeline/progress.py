@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ...ledger.event import TaskEvent
 from ...states import EventKind
 from ..html.values import escape_invisible
 from . import data_prefix
@@ -26,7 +26,7 @@ class Progress:
         return round(self.share * 100)
 
 
-def latest_progress(events: Sequence[Any], attempt: int) -> Progress | None:
+def latest_progress(events: Sequence[TaskEvent], attempt: int) -> Progress | None:
     """The last progress noted in ``attempt``, or None.
 
     If the data of notes was cut, the newest MAX_FULL_READS of them are read in full.
@@ -44,7 +44,7 @@ def latest_progress(events: Sequence[Any], attempt: int) -> Progress | None:
     return None
 
 
-def _share(data: Any) -> float | None:
+def _share(data: object) -> float | None:
     share = data.get("progress") if isinstance(data, dict) else None
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         return None

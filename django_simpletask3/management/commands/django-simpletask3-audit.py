@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from ...audit.check import Finding, audit, tasks_to_examine
 from ...audit.export import export_streams
@@ -173,7 +173,7 @@ class Command(BaseCommand):
 class _TextWriter:
     """Writes findings as text."""
 
-    def __init__(self, stream: Any, progress: Progress) -> None:
+    def __init__(self, stream: OutputWrapper, progress: Progress) -> None:
         self._stream, self._progress, self.count = stream, progress, 0
 
     def write_finding(self, finding: Finding) -> None:
@@ -195,7 +195,7 @@ class _TextWriter:
 class _JsonWriter:
     """Writes findings as one JSON document, incrementally."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: OutputWrapper) -> None:
         self._stream, self.count = stream, 0
         self._stream.write('{"findings": [')
 
@@ -210,7 +210,7 @@ class _JsonWriter:
         self._stream.write(f'], "tasks": {tasks}, "count": {self.count}}}')
 
 
-def _add_scope_arguments(parser: ArgumentParser, *, default: Any, until: bool = False) -> None:
+def _add_scope_arguments(parser: ArgumentParser, *, default: object, until: bool = False) -> None:
     parser.add_argument(
         "--model",
         action="append",

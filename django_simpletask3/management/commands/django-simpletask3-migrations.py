@@ -70,9 +70,7 @@ class Command(BaseCommand):
         if options["replace_safe_fields"]:
             self._replace_safe_fields(configs)
         loader = _loader()
-        written = [
-            self._write_missing(loader, config.label, templates, until) for config in configs
-        ]
+        written = [self._write_missing(loader, c.label, templates, until) for c in configs]
         if not any(written):
             self.stdout.write("No migrations are missing.")
 

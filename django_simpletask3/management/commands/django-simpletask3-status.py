@@ -93,10 +93,8 @@ def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[Any]]]]:
     yield header, map(_worker_cells, health.workers)
 
 
-def _node_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    yield from (
-        f"{name}: {report[name]}" for name in ("pid", "processes", "counts") if name in report
-    )
+def _node_lines(report: Mapping[str, object]) -> Iterator[str]:
+    yield from (f"{n}: {report[n]}" for n in ("pid", "processes", "counts") if n in report)
 
 
 def _problem_lines(problems: list[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.commands import flush
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...ledger.tombstone import Tombstone
 from ...schema.triggers import dialect_for
@@ -36,7 +37,7 @@ def flushing(using: str) -> Iterator[None]:
         yield
 
 
-def _protected_tables(connection: Any) -> list[str]:
+def _protected_tables(connection: BaseDatabaseWrapper) -> list[str]:
     """The quoted names of the tables that have triggers of this package."""
     if connection.vendor not in ("sqlite", "mysql", "postgresql"):
         return []
@@ -59,7 +60,7 @@ class _FlushWrapper:
         self.tombstones.filter(pk=tombstone.pk)._raw_delete(tombstone._state.db)
         return result
 
-    def _is_flush(self, sql: str, params: Any, vendor: str) -> bool:
+    def _is_flush(self, sql: str, params: object, vendor: str) -> bool:
         # MySQL runs no triggers for TRUNCATE, and commits before it.
         verbs = ("DELETE FROM",) if vendor == "mysql" else ("DELETE FROM", "TRUNCATE")
         return sql.startswith(verbs) and not params and any(name in sql for name in self.tables)

@@ -31,7 +31,5 @@ class ClaimMonitor:
 def _shortest_lease() -> float:
     """The shortest lease of any claim on this node in seconds, blocking waits included."""
     policies = options.simq_running_timeout_handler_policies.values()
-    leases = [
-        float(policy["running_timeout"]) for policy in policies if "running_timeout" in policy
-    ]
+    leases = [float(p["running_timeout"]) for p in policies if "running_timeout" in p]
     return min(GRACE_SECONDS, MESSAGE_LEASE, options.simq_running_timeout, *leases)

@@ -61,9 +61,7 @@ class LeaseMonitor:
         tables = models_by_database()
         if command_database is not None:
             tables = {command_database: [], **tables}
-        found = {
-            using: self._query(using, models, command_database) for using, models in tables.items()
-        }
+        found = {u: self._query(u, models, command_database) for u, models in tables.items()}
         may_be_due = any(found[using] is None and tables[using] for using in found)
         may_have_commands = command_database is None or found[command_database] is None
         self._publish(began, found, may_be_due=may_be_due, may_have_commands=may_have_commands)

@@ -15,10 +15,7 @@ def signal_pipe(handler: Callable[[], None]) -> Iterator[int]:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     handled = {signal.SIGTERM: handler, signal.SIGINT: handler, signal.SIGCHLD: lambda: None}
-    before = {
-        number: signal.signal(number, lambda *_, call=call: call())
-        for number, call in handled.items()
-    }
+    before = {n: signal.signal(n, lambda *_, call=call: call()) for n, call in handled.items()}
     old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield reader

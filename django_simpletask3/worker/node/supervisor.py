@@ -104,18 +104,13 @@ class Supervisor:
 
     def node(self) -> Node:
         """The current state of the node."""
-        counts_of_children = [
-            Counters(self._memory, slot).read() for slot in range(len(self._plans))
-        ]
+        counts_of_children = [Counters(self._memory, s).read() for s in range(len(self._plans))]
         return Node(
             began=self._began,
             processes=tuple(child.worker for child in self._children.values()),
             missing=0 if self._stop.is_requested else len(self._plans) - len(self._children),
             replaced=self._replaced,
-            counts={
-                name: sum(counts[name] for counts in counts_of_children)
-                for name in counts_of_children[0]
-            },
+            counts={n: sum(c[n] for c in counts_of_children) for n in counts_of_children[0]},
             jobs=self._schedule.read(),
         )
 
