@@ -5,9 +5,11 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from django_simpletask3.monitoring import health_types
+from django_simpletask3.worker.maintenance.pacing import JobRun
+from django_simpletask3.worker.node.status import Node
 from tests.docs.pages import reference, words
 
-TYPES = [value for value in vars(health_types).values() if is_dataclass(value)]
+HEALTH_TYPES = [value for value in vars(health_types).values() if is_dataclass(value)]
 
 
 def documented_keys(name: str) -> list[str]:
@@ -16,6 +18,6 @@ def documented_keys(name: str) -> list[str]:
     return [key for row in rows for key in words(row[1])]
 
 
-@pytest.mark.parametrize("type_", TYPES, ids=lambda type_: type_.__name__)
+@pytest.mark.parametrize("type_", [*HEALTH_TYPES, JobRun, Node], ids=lambda type_: type_.__name__)
 def test_the_keys_are_those_of_the_page(type_: type) -> None:
     assert sorted(documented_keys(type_.__name__)) == sorted(field.name for field in fields(type_))
