@@ -14,11 +14,11 @@ PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
-	@echo "make chaos-test  kill workers for a minute, and look whether anything was lost"
+	@echo "make chaos-test  kill workers for a minute and check that no task is lost"
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
 	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium and a font with Chinese, such as fonts-wqy-zenhei)"
-	@echo "make chaos     kill a fleet of workers for MINUTES=$(MINUTES), by the dice of SEED=$(SEED), on DATABASE=$(DATABASE)"
+	@echo "make chaos     inject random faults for MINUTES=$(MINUTES) with SEED=$(SEED) on DATABASE=$(DATABASE), then crash at every step"
 	@echo "make bench     measure the package beside what PostgreSQL and Redis allow at most"
 	@echo "make bench-peers  measure other task packages beside it, each in an environment of its own"
 	@echo "make limits    measure what PostgreSQL and Redis allow at most"
@@ -43,8 +43,8 @@ screenshots: $(VENV)/.test
 	$(BIN)/python example_project/screenshots.py
 
 chaos: $(VENV)/.test
-	$(BIN)/python -m benchmarks.chaos storm --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-storm.json
-	$(BIN)/python -m benchmarks.chaos walk --database $(DATABASE) --json build/chaos-walk.json
+	$(BIN)/python -m benchmarks.chaos random-faults --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-random-faults.json
+	$(BIN)/python -m benchmarks.chaos crash-points --database $(DATABASE) --json build/chaos-crash-points.json
 
 bench: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed ours $(ARGS)

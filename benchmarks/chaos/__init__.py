@@ -1,1 +1,1 @@
-"""Faults on purpose: kill everything, at any instruction, and see whether anything is lost."""
+"""Inject faults into running workers and check that no task is lost."""

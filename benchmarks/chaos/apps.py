@@ -1,4 +1,4 @@
-"""The app of the storm's models."""
+"""The Django app of the chaos models."""
 
 from django.apps import AppConfig
 

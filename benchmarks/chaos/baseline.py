@@ -1,8 +1,8 @@
-"""The same kills for the stock client: ``python -m benchmarks.chaos.baseline URL FOLDER
-SEED COUNT``.
+"""Kill workers of the stock client, for comparison.
 
-Workers pop, do the work and acknowledge; they are killed at random instants; the client's own
-``recovery()`` runs beside them, and for long enough afterwards. Prints what became of the messages.
+``python -m benchmarks.chaos.baseline URL FOLDER SEED COUNT``. Workers pop, work and acknowledge,
+and are killed at random moments, while the client's own ``recovery()`` runs; it also runs
+afterwards. Prints how many messages were lost or executed again, as JSON.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ CHANNEL = "stock"
 PREFIX = "stock-baseline"
 WORKERS = 3
 TIMEOUT = 2  # the stock client's running_timeout
-PASSES = 6
+PASSES = 6  # of recovery, after the last kill
 
 
 def stock_client(url: str) -> Any:
-    """The stock client."""
+    """Return a stock client."""
     logging.disable(logging.CRITICAL)
     return SimQ(redis.Redis.from_url(url), prefix=PREFIX, running_timeout=TIMEOUT)
 
 
 def work(url: str, log_path: Path, seed: int) -> None:
-    """Pop, do, acknowledge, for ever."""
-    stock, chance = stock_client(url), random.Random(seed)
+    """Pop, work and acknowledge until killed."""
+    stock, rng = stock_client(url), random.Random(seed)
     descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     while True:
         message = stock.pop(CHANNEL, timeout=1)
         if message:
-            time.sleep(chance.uniform(0.0, 0.005))
+            time.sleep(rng.uniform(0.0, 0.005))
             os.write(descriptor, f"{message['id']}\n".encode())
             stock.ack(message["id"], True)
 
@@ -56,7 +56,7 @@ def fork(url: str, log_path: Path, seed: int) -> int:
 
 
 class Baseline:
-    """One run over ``count`` messages."""
+    """A run over ``count`` messages."""
 
     def __init__(self, url: str, folder: Path, seed: int, count: int) -> None:
         self.url, self.count = url, count

@@ -1,4 +1,4 @@
-"""The two runs, from an empty stage to the report."""
+"""The commands ``random-faults`` and ``crash-points``, from the environment to the report."""
 
 import argparse
 import contextlib
@@ -21,76 +21,78 @@ from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leak
 from benchmarks.chaos.random_faults import FaultInjector, FaultLog
 from benchmarks.chaos.recovery_delays import OUTAGE_EFFECT_SECONDS, Delay, delays, quantiles
 
-#: A fetcher that dies while it waits for a message is forgotten after its wait, some grace, and a
-#: pass of recovery.
+#: Seconds until Redis forgets a fetcher that was killed while it waited for a message: its wait,
+#: the grace, a pass of recovery.
 DEREGISTERED_AFTER = 1 + 10 + 5 + 1
-#: Seconds from a kill until the task is released: where a supervisor lives, and where no process is
-#: left who knows.
+#: Seconds from a kill until the task is recovered: by the supervisor of the child, or, if no
+#: process knows that the worker is dead, after its lease.
 LIMITS = {"child": 2.0, "machine": settings.LEASE + 5.0}
-_LOG_KEYS = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
+_LOG_EVENTS = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
 
 
-def run_random_faults(asked: argparse.Namespace) -> int:
-    """Random faults, recovery, invariants, baseline, probes."""
+def run_random_faults(options: argparse.Namespace) -> int:
+    """Inject random faults, recover, check the invariants, run the baseline and the probes."""
     with Environment() as environment:
-        seconds = 60.0 * asked.minutes
-        fleet = FaultInjector(environment, asked.seed, nodes=asked.nodes, producers=asked.producers)
+        seconds = 60.0 * options.minutes
+        injector = FaultInjector(
+            environment, options.seed, nodes=options.nodes, producers=options.producers
+        )
         began = time.monotonic()
         try:
-            fleet.inject_faults(seconds, rate=asked.rate)
-            calmed = time.monotonic()
-            is_drained = fleet.heal_and_drain(patience=60.0 + seconds)
+            injector.inject_faults(seconds, rate=options.rate)
+            healed = time.monotonic()
+            is_drained = injector.heal_and_drain(timeout=60.0 + seconds)
             drained = time.monotonic()
-            _stay(fleet, DEREGISTERED_AFTER - (drained - calmed))
-            fleet.stop_nodes()
+            _keep_running(injector, DEREGISTERED_AFTER - (drained - healed))
+            injector.stop_nodes()
         finally:
-            fleet.kill_all()
-        print("judging ...", flush=True)
-        result = check_invariants(fleet.log.dead_pids)
+            injector.kill_all()
+        print("checking ...", flush=True)
+        result = check_invariants(injector.log.dead_pids)
         _find_leaks(result, environment)
         if not is_drained:
             result.add_violation("lost", "the queue was not drained in time")
         took = {
-            "storm": round(calmed - began, 1),
-            "drain": round(drained - calmed, 1),
+            "faults": round(healed - began, 1),
+            "drain": round(drained - healed, 1),
             "check": round(time.monotonic() - drained, 1),
         }
-        figures = _storm_report(asked, fleet.log, result, took)
-        if asked.probes:
-            figures["redelivery in calm weather, seconds"] = _probed(asked.probes)
-        if asked.baseline:
-            figures["stock queue client, killed alike"] = _baseline(environment, asked)
-        report.write(figures, asked.json)
+        figures = _random_faults_report(options, injector.log, result, took)
+        if options.probes:
+            figures["redelivery without faults, seconds"] = _probe(options.probes)
+        if options.baseline:
+            figures["stock queue client, killed in the same way"] = _baseline(environment, options)
+        report.write(figures, options.json)
         return 0 if result.is_clean else 1
 
 
-def run_crash_points(asked: argparse.Namespace) -> int:
-    """Every way, step by step."""
-    chosen = asked.ways.split(",") if asked.ways else list(SCENARIOS)
-    if unknown := [name for name in chosen if name not in SCENARIOS]:
-        raise SetupError(f"no such way: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    result, ways = CheckResult(), {}
+def run_crash_points(options: argparse.Namespace) -> int:
+    """Crash every scenario at every step and check the invariants."""
+    names = options.scenarios.split(",") if options.scenarios else list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise SetupError(f"unknown scenario: {', '.join(unknown)}; known: {', '.join(SCENARIOS)}")
+    result, scenarios = CheckResult(), {}
     with Environment() as environment:
         try:
-            for name in chosen:
-                ways[name] = run_scenario(
-                    name, environment, result, first=asked.first, every=asked.every
+            for name in names:
+                scenarios[name] = run_scenario(
+                    name, environment, result, first=options.first, every=options.every
                 )
         finally:
             crash_points.kill_all()
         figures = {
             "machine": report.machine(),
-            "ways": ways,
+            "scenarios": scenarios,
             "violations": report.violations(result) or "none",
         }
-    report.write(figures, asked.json)
+    report.write(figures, options.json)
     return 0 if result.is_clean else 1
 
 
-def _stay(fleet: FaultInjector, seconds: float) -> None:
+def _keep_running(injector: FaultInjector, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        fleet.restart_ended()
+        injector.restart_ended()
         time.sleep(0.2)
 
 
@@ -100,91 +102,92 @@ def _find_leaks(result: CheckResult, environment: Environment) -> None:
             result.add_violation("leaked", leak)
 
 
-def _storm_report(
-    asked: argparse.Namespace, log: FaultLog, result: CheckResult, took: dict[str, float]
+def _random_faults_report(
+    options: argparse.Namespace, log: FaultLog, result: CheckResult, took: dict[str, float]
 ) -> dict[str, Any]:
     found = delays(log)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    run = {"seed": asked.seed, **took, "lease": settings.LEASE, "memory in MiB": memory}
+    run = {"seed": options.seed, **took, "lease": settings.LEASE, "memory in MiB": memory}
     return {
         "run": {**run, **report.machine()},
         "faults": _faults(log),
         "tasks": dict(sorted(result.figures.items())),
         "executed again, after": dict(result.reexecutions.most_common()),
         "recoveries, by reason": dict(result.recoveries.most_common()),
-        "promise": report.broken_promises(result),
+        "guarantees": report.count_violations(result),
         "violations": report.violations(result) or "none",
-        "given back after a kill, seconds": {
-            f"{what}, {weather}": quantiles(
+        "recovered after a kill, seconds": {
+            f"{target}, {outage}": quantiles(
                 [
                     delay.seconds
                     for delay in found
-                    if delay.what == what and delay.has_no_outage is (weather == "no outage near")
+                    if delay.target == target
+                    and delay.has_no_outage is (outage == "no outage near")
                 ],
-                LIMITS.get(what) if weather == "no outage near" else None,
+                LIMITS.get(target) if outage == "no outage near" else None,
             )
-            for what in ("child", "supervisor", "node", "machine")
-            for weather in ("no outage near", "outage near")
+            for target in ("child", "supervisor", "node", "machine")
+            for outage in ("no outage near", "outage near")
         },
         "slowest of them": [str(delay) for delay in _slowest(found)],
         "producers": _producers(log),
         "nodes": {
             "exit codes": dict(log.exit_codes),
-            "surprises": log.anomalies,
-            "said": _said(),
+            "anomalies": log.anomalies,
+            "logged": _log_counts(),
         },
     }
 
 
 def _faults(log: FaultLog) -> dict[str, Any]:
-    by: Counter[str] = Counter()
+    by_target: Counter[str] = Counter()
     for kill in log.kills:
-        by[kill.what] += len(kill.pids)
-    return {"processes killed": log.kill_count, "by": dict(by), "all": dict(log.faults)}
+        by_target[kill.target] += len(kill.pids)
+    return {"processes killed": log.kill_count, "by": dict(by_target), "all": dict(log.faults)}
 
 
 def _slowest(found: list[Delay]) -> list[Delay]:
-    """The slowest of each kind of kill and reason."""
+    """Return the slowest delay of each kind of kill and reason."""
     slowest: dict[tuple[str, str, bool], Delay] = {}
     for delay in sorted(found, key=lambda delay: delay.seconds):
-        slowest[delay.what, delay.reason, delay.has_no_outage] = delay
+        slowest[delay.target, delay.reason, delay.has_no_outage] = delay
     return list(slowest.values())
 
 
 def _producers(log: FaultLog) -> dict[str, Any]:
-    """Errors that a caller saw, and calls that took long although the database was well."""
+    """Return the errors that callers saw, and slow calls while the database was available."""
     errors: Counter[str] = Counter()
     unforeseen, slow = [], []
     for line in execution_log.read():
         text = " ".join(line.details)
-        if line.kind == "trouble":
+        if line.kind == "error":
             errors[line.details[1]] += 1
         elif line.kind == "unforeseen":
             unforeseen.append(text)
-        elif line.kind == "slow" and not _database_was_away(line, log):
+        elif line.kind == "slow" and not _database_was_unavailable(line, log):
             slow.append(text)
     return {"errors": dict(errors), "unforeseen": unforeseen, "slow": slow}
 
 
-def _database_was_away(line: execution_log.LogLine, log: FaultLog) -> bool:
+def _database_was_unavailable(line: execution_log.LogLine, log: FaultLog) -> bool:
     began = line.time - float(line.details[1])
     return any(
-        what in ("database", "rows") and start < line.time and end + OUTAGE_EFFECT_SECONDS > began
-        for start, end, what in log.outages
+        target in ("database", "rows") and start < line.time and end + OUTAGE_EFFECT_SECONDS > began
+        for start, end, target in log.outages
     )
 
 
-def _said() -> dict[str, int]:
-    """Words in the nodes' logs that ask for attention, and how often."""
-    said: Counter[str] = Counter()
+def _log_counts() -> dict[str, int]:
+    """Count the events in the nodes' logs that report a problem."""
+    counts: Counter[str] = Counter()
     for log in settings.RUN_FOLDER.glob("node-*.log"):
         text = log.read_text(encoding="utf-8", errors="replace")
-        said.update({word: text.count(word) for word in _LOG_KEYS})
-    return dict(said)
+        counts.update({event: text.count(event) for event in _LOG_EVENTS})
+    return dict(counts)
 
 
-def _probed(count: int) -> dict[str, Any]:
-    """From the kill to the next start, against the limits."""
+def _probe(count: int) -> dict[str, Any]:
+    """Measure the seconds from a kill to the next start, with their limits."""
     vanished = recovery_probes.measure_vanished_nodes(max(1, count // 2))
     return {
         "killed child": quantiles(recovery_probes.measure_killed_children(count), LIMITS["child"]),
@@ -192,24 +195,24 @@ def _probed(count: int) -> dict[str, Any]:
     }
 
 
-def _baseline(environment: Environment, asked: argparse.Namespace) -> dict[str, Any]:
-    """The stock client's figures, from a process of its own."""
-    words = [
+def _baseline(environment: Environment, options: argparse.Namespace) -> dict[str, Any]:
+    """Run the baseline in a process of its own and return its figures."""
+    arguments = [
         environment.redis_server.url,
         str(settings.RUN_FOLDER),
-        str(asked.seed),
-        str(asked.baseline),
+        str(options.seed),
+        str(options.baseline),
     ]
     stock = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.chaos.baseline", *words],
+        [sys.executable, "-m", "benchmarks.chaos.baseline", *arguments],
         cwd=processes.ROOT,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     try:
-        options, _ = stock.communicate()
-        found: dict[str, Any] = json.loads(options)
+        output, _ = stock.communicate()
+        found: dict[str, Any] = json.loads(output)
         return found
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -1,8 +1,8 @@
-"""Deterministic deaths: the same way again and again, each time one step longer, to its end.
+"""Run each scenario again and again, and crash it one step later each time, until it completes.
 
-Forks of this process run each way. The process that dies has taken ``k`` steps (commands answered
-by Redis, statements and commits of the database); then a healthy node drains, and the invariants
-of its tasks are checked.
+A step is a command that Redis has answered, or a statement or commit that the database has
+executed. Scenarios run in forks of this process; the k-th fork crashes after step k. Then a healthy
+node drains the queues, and the invariants of the scenario's tasks are checked.
 """
 
 import contextlib
@@ -31,144 +31,144 @@ from django_simpletask3.worker.node.supervisor import Supervisor
 from tests.chaos import crash_injection
 from tests.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 
-_LONGEST = 400  # steps; a way that is longer goes round in circles
-_PATIENCE = 30.0
-_LOOK = 0.01
+_MAX_STEPS = 400  # a scenario with more steps does not end
+_TIMEOUT = 30.0
+_POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a mortal process does, and what others do meanwhile (they get its pid)."""
+    """What the crashing process does, and what others do meanwhile (called with its pid)."""
 
     target: Callable[[], object]
     meanwhile: Callable[[int], object] = lambda pid: None
-    fate: int = TOGETHER
+    fault: int = TOGETHER
 
 
-def _watch(**_: Any) -> None:
-    """A receiver in the transaction of an event adds a way with more steps."""
+def _receive(**_: Any) -> None:
+    """Receive the signal, so that its events are written in a transaction with more steps."""
 
 
-# Of parcels; jobs have no receivers.
-event_recorded.connect(_watch, sender=Parcel)
+# Jobs have no receivers.
+event_recorded.connect(_receive, sender=Parcel)
 
 
 def run_node(*, burst: bool) -> None:
-    """Be a node of one process."""
+    """Run a node of one process."""
     Supervisor([Job, Parcel], burst=burst).run()
 
 
-def burst_child() -> Scenario:
-    """A child dies, its supervisor lives."""
-    _tasks_of_all_kinds()
-    return Scenario(lambda: run_node(burst=True), fate=ALONE)
+def killed_child() -> Scenario:
+    """A child is killed; its supervisor survives."""
+    _create_tasks()
+    return Scenario(lambda: run_node(burst=True), fault=ALONE)
 
 
-def burst_node() -> Scenario:
-    """The whole node dies at once."""
-    _tasks_of_all_kinds()
+def killed_node() -> Scenario:
+    """All processes of a node are killed at once."""
+    _create_tasks()
     return Scenario(lambda: run_node(burst=True))
 
 
-def retried() -> Scenario:
-    """A body raises and is tried again."""
+def retried_task() -> Scenario:
+    """A task function raises and is retried; the node is killed."""
     Parcel.objects.create(fails=True)
     return Scenario(lambda: run_node(burst=True))
 
 
-def deaf_node() -> Scenario:
-    """No process dies; the answer to one step is lost."""
-    _tasks_of_all_kinds()
-    return Scenario(lambda: run_node(burst=True), fate=DEAF)
+def lost_reply_node() -> Scenario:
+    """The reply to one step of a node is lost; no process is killed."""
+    _create_tasks()
+    return Scenario(lambda: run_node(burst=True), fault=DEAF)
 
 
-def deaf_producer() -> Scenario:
-    """No process dies; the answer to one step is lost, and the caller goes on."""
-    return replace(producer(), fate=DEAF)
+def lost_reply_producer() -> Scenario:
+    """The reply to one step of a producer is lost; the caller goes on."""
+    return replace(producer(), fault=DEAF)
 
 
-def deaf_recoverer() -> Scenario:
-    """No process dies; the answer to one step of recovery is lost."""
-    return replace(recoverer(), fate=DEAF)
+def lost_reply_recovery() -> Scenario:
+    """The reply to one step of recovery is lost; no process is killed."""
+    return replace(recovery(), fault=DEAF)
 
 
 def waiting_node() -> Scenario:
-    """A node that waits for messages is given some, and is stopped."""
+    """A node that waits for messages receives some, and is then stopped."""
 
     def meanwhile(pid: int) -> None:
-        _until(_is_awaited)
+        _wait_until(_node_is_waiting)
         tasks = [Job.objects.create(), Job.objects.create(fails=True)]
-        _until(lambda: all(_status(task).is_final for task in tasks))
+        _wait_until(lambda: all(_status(task).is_final for task in tasks))
         os.kill(pid, signal.SIGTERM)
 
     return Scenario(lambda: run_node(burst=False), meanwhile)
 
 
 def stopped_node() -> Scenario:
-    """A node is stopped while tasks run, of which one will not end in time."""
+    """A node is stopped while it runs tasks, one of which does not end within the grace."""
     tasks = [Job.objects.create(seconds=seconds) for seconds in (1.0, 0.1, 0.0)]
 
     def meanwhile(pid: int) -> None:
-        _until(lambda: _status(tasks[0]) == Status.RUNNING)
+        _wait_until(lambda: _status(tasks[0]) == Status.RUNNING)
         os.kill(pid, signal.SIGTERM)
 
     return Scenario(lambda: run_node(burst=False), meanwhile)
 
 
 def producer() -> Scenario:
-    """A producer saves, queues in bulk, resets, cancels, deletes."""
-    old = [Job.objects.create() for _ in range(3)]
+    """A producer saves, enqueues in bulk, resets, cancels, deletes and annotates tasks."""
+    saved = [Job.objects.create() for _ in range(3)]
     _drain()
 
-    def live() -> None:
-        one, many = Job(), [Job(), Job(), Job()]
-        for act in (
-            one.save,
-            lambda: Job.objects.bulk_enqueue(many),
-            lambda: old[0].reset("once more"),
-            lambda: one.cancel("not wanted"),
-            many[0].save,
-            old[1].delete,
-            lambda: old[2].note("seen"),
+    def target() -> None:
+        job, jobs = Job(), [Job(), Job(), Job()]
+        for action in (
+            job.save,
+            lambda: Job.objects.bulk_enqueue(jobs),
+            lambda: saved[0].reset("once more"),
+            lambda: job.cancel("not wanted"),
+            jobs[0].save,
+            saved[1].delete,
+            lambda: saved[2].note("seen"),
         ):
-            _as_a_caller(act)
+            _run_as_caller(action)
 
-    return Scenario(live)
+    return Scenario(target)
 
 
-def recoverer() -> Scenario:
-    """Recovery itself dies, over the tasks of a vanished node and over a lost message."""
+def recovery() -> Scenario:
+    """Recovery is killed while it recovers the tasks of a vanished node and a lost message."""
     tasks = [Job.objects.create(seconds=60.0), Job.objects.create(seconds=60.0)]
     pid = _fork(lambda: run_node(burst=False))
-    _until(lambda: all(_status(task) == Status.RUNNING for task in tasks))
+    _wait_until(lambda: all(_status(task) == Status.RUNNING for task in tasks))
     os.killpg(pid, signal.SIGKILL)
-    _await(pid)
+    _wait_for(pid)
     Job.objects.filter(pk__in=[task.pk for task in tasks]).update(seconds=0.0)
     Job.objects.create()
     get_queue().db.delete(get_queue().get_mq_key(Job.get_event_channel()))
     time.sleep(settings.LEASE + 0.1)
 
-    def live() -> None:
+    def target() -> None:
         service.recover_all()
         service.requeue_expired_claims()
         service.adopt_foreign_claims()
 
-    return Scenario(live)
+    return Scenario(target)
 
 
 SCENARIOS: dict[str, Callable[[], Scenario]] = {
-    way.__name__: way
-    for way in (
-        burst_child,
-        burst_node,
-        deaf_node,
-        deaf_producer,
-        deaf_recoverer,
-        retried,
+    scenario.__name__: scenario
+    for scenario in (
+        killed_child,
+        killed_node,
+        lost_reply_node,
+        lost_reply_producer,
+        lost_reply_recovery,
+        retried_task,
         waiting_node,
         stopped_node,
         producer,
-        recoverer,
+        recovery,
     )
 }
 
@@ -176,135 +176,137 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
 def run_scenario(
     name: str, environment: Environment, result: CheckResult, *, first: int = 1, every: int = 1
 ) -> dict[str, Any]:
-    """Walk one way to its end, dying after every ``every``-th step; what there was on it."""
+    """Crash the scenario after every ``every``-th step; return the number of crashes and seconds.
+
+    Violations of the invariants are added to ``result``.
+    """
     crash_injection.install()
     MORTALITY.is_immune = True
-    began, deaths, is_dead = time.monotonic(), 0, True
+    began, crashes = time.monotonic(), 0
     for k in itertools.count(first, every):
-        where, highest, now = f"{name} after step {k}", _highest(), time.time()
-        if k > _LONGEST:
-            result.add_violation("endless", f"{name} has more than {_LONGEST} steps")
+        where, last_pk, now = f"{name} after step {k}", _last_pk(), time.time()
+        if k > _MAX_STEPS:
+            result.add_violation("endless", f"{name} has more than {_MAX_STEPS} steps")
             break
-        is_dead = _run_until_crash(name, k)
-        deaths += is_dead
+        has_crashed = _run_until_crash(name, k)
+        crashes += has_crashed
         _drain()
-        _hold(result, where, highest, now)
-        if not is_dead:
+        _check_tasks(result, where, last_pk, now)
+        if not has_crashed:
             break
-    found = _leaks(environment)
-    for leak in found:
+    for leak in _leaks(environment):
         result.add_violation("leaked", f"{name}: {leak}")
     for line in execution_log.read():
         if line.kind == "unforeseen":
             result.add_violation("unforeseen", f"{name}: {line.details}")
-    return {"deaths": deaths, "seconds": round(time.monotonic() - began, 1)}
+    return {"crashes": crashes, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _run_until_crash(name: str, k: int) -> bool:
-    """Live the way once; whether a process died at the ``k``-th step."""
+    """Run the scenario once; return whether the ``k``-th step was reached and failed."""
     MORTALITY.disarm()
-    way = SCENARIOS[name]()
-    MORTALITY.arm(k, fate=way.fate, log_path=settings.RUN_FOLDER / f"{name}-{k}.steps")
-    pid = _fork(way.target, is_mortal=True)
-    with contextlib.suppress(_IsDead):
-        way.meanwhile(pid)
-    _await(pid)
-    is_dead = MORTALITY.is_spent
+    scenario = SCENARIOS[name]()
+    MORTALITY.arm(k, fate=scenario.fault, log_path=settings.RUN_FOLDER / f"{name}-{k}.steps")
+    pid = _fork(scenario.target, may_crash=True)
+    with contextlib.suppress(_Crashed):
+        scenario.meanwhile(pid)
+    _wait_for(pid)
+    has_crashed = MORTALITY.is_spent
     MORTALITY.disarm()
-    return is_dead
+    return has_crashed
 
 
-class _IsDead(Exception):
-    """There is no process any more to wait for."""
+class _Crashed(Exception):
+    """The process to wait for has crashed."""
 
 
 _groups: set[int] = set()
 
 
 def kill_all() -> None:
-    """Whatever happened, leave no process behind."""
+    """Kill every process group that is left."""
     for pid in _groups:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
 
 
-def _fork(live: Callable[[], object], *, is_mortal: bool = False) -> int:
+def _fork(target: Callable[[], object], *, may_crash: bool = False) -> int:
     connections.close_all()
     reset_queue()
     pid = os.fork()
     if pid:
         _groups.add(pid)
         return pid
-    MORTALITY.is_immune = not is_mortal
+    MORTALITY.is_immune = not may_crash
     os.setsid()
     code = 1
     try:
-        live()
+        target()
         code = 0
     finally:
         os._exit(code)
 
 
-def _await(pid: int) -> None:
+def _wait_for(pid: int) -> None:
     os.waitpid(pid, 0)
     _groups.discard(pid)
 
 
-def _as_a_caller(act: Callable[[], object]) -> None:
-    """Only the database may fail a caller, and what follows from that."""
+def _run_as_caller(action: Callable[[], object]) -> None:
+    """Run the action; log every error that a database failure does not explain."""
     try:
-        act()
+        action()
     except (DatabaseError, SimpleTaskError, ValueError):
         connections.close_all()
     except Exception as error:
-        execution_log.write("unforeseen", "walk", type(error).__name__)
+        execution_log.write("unforeseen", "crash-points", type(error).__name__)
 
 
-def _tasks_of_all_kinds() -> None:
+def _create_tasks() -> None:
     Job.objects.create()
     Job.objects.create(fails=True)
     Parcel.objects.create()
 
 
-def _is_awaited() -> bool:
+def _node_is_waiting() -> bool:
     return bool(get_queue().db.info("clients")["blocked_clients"] >= 2)
 
 
-def _highest() -> int:
+def _last_pk() -> int:
     newest = Job.event_model.objects.order_by("-task_id").first()
     return newest.task_id if newest else 0
 
 
-def _hold(result: CheckResult, where: str, highest: int, began: float) -> None:
-    found = check_invariants(None, keys=set(_keys(highest, began)))
+def _check_tasks(result: CheckResult, where: str, last_pk: int, began: float) -> None:
+    found = check_invariants(None, keys=set(_keys(last_pk, began)))
     for kind, texts in found.violations.items():
         for text in texts:
             result.add_violation(kind, f"{where}: {text}")
 
 
-def _keys(highest: int, began: float) -> Iterator[str]:
+def _keys(last_pk: int, began: float) -> Iterator[str]:
     for pks in (
-        Job.objects.filter(pk__gt=highest).values_list("pk", flat=True),
-        Job.event_model.objects.filter(task_id__gt=highest).values_list("task_id", flat=True),
+        Job.objects.filter(pk__gt=last_pk).values_list("pk", flat=True),
+        Job.event_model.objects.filter(task_id__gt=last_pk).values_list("task_id", flat=True),
         (row.pk for row in Parcel.objects.all() if row.add_time.timestamp() >= began - 1.0),
     ):
         yield from map(str, pks)
 
 
 def _drain() -> None:
-    """Let healthy nodes work until nothing is left."""
-    end = time.monotonic() + _PATIENCE
+    """Run healthy nodes until no unfinished task is left."""
+    end = time.monotonic() + _TIMEOUT
     while count_unfinished() and time.monotonic() < end:
-        _await(_fork(lambda: run_node(burst=True)))
+        _wait_for(_fork(lambda: run_node(burst=True)))
 
 
 def _leaks(environment: Environment) -> list[str]:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     with environment.redis() as client:
         while (found := find_leaks(client, environment.prefix)) and time.monotonic() < end:
-            # A message whose claim has ended is taken once more, and settled.
+            # A node acknowledges the messages whose claims have ended.
             service.requeue_expired_claims()
-            _await(_fork(lambda: run_node(burst=True)))
+            _wait_for(_fork(lambda: run_node(burst=True)))
             time.sleep(0.2)
     return found
 
@@ -314,11 +316,11 @@ def _status(task: Job) -> Status:
     return Status(task.status)
 
 
-def _until(is_so: Callable[[], Any]) -> None:
-    end = time.monotonic() + _PATIENCE
-    while not is_so():
+def _wait_until(is_true: Callable[[], Any]) -> None:
+    end = time.monotonic() + _TIMEOUT
+    while not is_true():
         if MORTALITY.is_spent:
-            raise _IsDead
+            raise _Crashed
         if time.monotonic() > end:
-            raise TimeoutError("waited in vain")
-        time.sleep(_LOOK)
+            raise TimeoutError("the condition did not become true in time")
+        time.sleep(_POLL)

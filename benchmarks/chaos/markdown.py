@@ -1,4 +1,4 @@
-"""A storm's report as a table in Markdown, to be shown in a page."""
+"""Print the report of ``random-faults`` as a Markdown table."""
 
 import json
 import sys
@@ -10,12 +10,12 @@ Report = Mapping[str, Any]
 
 
 def print_report(path: Path) -> int:
-    """Print the table of the report at ``path``; the exit code."""
+    """Print the table of the report at ``path``; return the exit code."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         lines = list(_lines(report))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"{path} is not the report of a storm: {error!r}", file=sys.stderr)
+        print(f"{path} is not a report of random-faults: {error!r}", file=sys.stderr)
         return 2
     print("\n".join(lines))
     return 0
@@ -31,7 +31,7 @@ def _lines(report: Report) -> Iterator[str]:
 def _figures(report: Report) -> Iterator[tuple[str, str]]:
     run, faults, tasks = report["run"], report["faults"], report["tasks"]
     yield "machine", f"{run['cores']} cores, Python {run['python']}, {run['database']}"
-    yield "storm", f"{run['storm'] / 60:.1f} min, then {run['drain']:.0f} s until all was done"
+    yield "faults", f"{run['faults'] / 60:.1f} min, then {run['drain']:.0f} s to finish all tasks"
     yield "processes killed", f"{_number(faults['processes killed'])}: {_list(faults['by'])}"
     yield "other faults", _list(_others(faults["all"]))
     yield "tasks", _number(tasks["tasks"])
@@ -39,21 +39,21 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
     yield "executions", _number(tasks["executions"])
     yield "executions again", _again(report["executed again, after"])
     yield "recoveries, by reason", _list(report["recoveries, by reason"])
-    for clause, count in report["promise"].items():
-        yield f"**{clause}**", f"**{_number(count)}**"
+    for guarantee, count in report["guarantees"].items():
+        yield f"**{guarantee}**", f"**{_number(count)}**"
     yield from _delays(report)
-    if stock := report.get("stock queue client, killed alike"):
-        yield "stock queue client, killed alike", _stock(stock)
+    if stock := report.get("stock queue client, killed in the same way"):
+        yield "stock queue client, killed in the same way", _stock(stock)
 
 
 def _delays(report: Report) -> Iterator[tuple[str, str]]:
-    given = report["given back after a kill, seconds"]
+    recovered = report["recovered after a kill, seconds"]
     names = {"child": "killed child", "machine": "vanished node"}
-    for what, name in names.items():
-        found = given[f"{what}, no outage near"]
-        yield f"{name}: task given back after", _quantiles(found)
-    for name, found in report.get("redelivery in calm weather, seconds", {}).items():
-        yield f"{name}, in calm weather: task running again after", _quantiles(found)
+    for target, name in names.items():
+        found = recovered[f"{target}, no outage near"]
+        yield f"{name}: task recovered after", _quantiles(found)
+    for name, found in report.get("redelivery without faults, seconds", {}).items():
+        yield f"{name}, without other faults: task running again after", _quantiles(found)
 
 
 def _others(faults: Mapping[str, int]) -> dict[str, int]:

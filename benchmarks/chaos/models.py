@@ -1,4 +1,4 @@
-"""The tasks of the run; each writes its actions into the execution log."""
+"""The task models of a run; their task functions write to the execution log."""
 
 import time
 import uuid
@@ -11,7 +11,7 @@ from django_simpletask3.models import SimpleTask
 
 
 class ChaosTask(SimpleTask):
-    """Takes ``seconds``, then returns or raises; what it returns names the run that did it."""
+    """Run for ``seconds``, then return the worker and the attempt, or raise."""
 
     seconds = models.FloatField(default=0.0)
     fails = models.BooleanField(default=False)
@@ -23,28 +23,28 @@ class ChaosTask(SimpleTask):
     def do_task(self, worker: str) -> dict[str, Any]:
         attempt = self.attempt
         execution_log.write("begin", self._meta.model_name, self.pk, attempt, worker)
-        self._take_time()
+        self._wait()
         self.done_by = f"{worker}/{attempt}"
         execution_log.write("end", self._meta.model_name, self.pk, attempt, worker)
         if self.fails:
-            raise ValueError("as asked")
+            raise ValueError("fails is set")
         return {"worker": worker, "attempt": attempt}
 
-    def _take_time(self) -> None:
+    def _wait(self) -> None:
         end = time.monotonic() + self.seconds
-        while (rest := end - time.monotonic()) > 0 and not self.should_stop:
-            time.sleep(min(rest, 0.05))
+        while (remaining := end - time.monotonic()) > 0 and not self.should_stop:
+            time.sleep(min(remaining, 0.05))
 
 
 class Job(ChaosTask):
-    """However often its worker is killed, it is tried again."""
+    """A task that is started again however often its worker is killed."""
 
     django_simpletask3_worker_number = 4
     django_simpletask3_max_attempts = 1000
 
 
 class Parcel(ChaosTask):
-    """Its key is chosen by the program; it is retried, and dropped if it loses too many workers."""
+    """A task with a UUID key, which is retried once and dropped after too many lost workers."""
 
     django_simpletask3_worker_number = 2
     django_simpletask3_max_retries = 1

@@ -1,7 +1,7 @@
-"""Where the actors are forked: a process that has loaded Django, and everything they need, once.
+"""The module that the fork server preloads: Django and everything nodes and producers need.
 
-A storm starts thousands of processes. Loading Django for each of them would take the machine's time
-from the workers; a fork of a process that has no thread and no connection takes next to none.
+A run starts thousands of processes. Loading Django for each of them would take processor time from
+the workers; a fork of a process without threads and connections is cheap.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from benchmarks.chaos import producers  # noqa: E402
 from django_simpletask3.worker.node import supervisor  # noqa: E402, F401
 
 
-def run_node(log: Path, host: str, *words: str) -> None:
-    """Be ``manage.py django-simpletask3-server`` on the machine ``host``."""
-    _begin(log)
-    # Another machine cannot see which processes are dead.
+def run_node(log: Path, host: str, *arguments: str) -> None:
+    """Run ``manage.py django-simpletask3-server`` under the host name ``host``."""
+    _start_session(log)
+    # Processes of another host do not check whether its workers are alive.
     platform.node = lambda: host
-    execute_from_command_line(["manage.py", "django-simpletask3-server", *words])
+    execute_from_command_line(["manage.py", "django-simpletask3-server", *arguments])
 
 
 def run_producer(log: Path, seed: int) -> None:
-    """Be a process that makes work."""
-    _begin(log)
+    """Run a producer of tasks."""
+    _start_session(log)
     producers.main(seed)
 
 
-def _begin(log: Path) -> None:
+def _start_session(log: Path) -> None:
     with contextlib.suppress(PermissionError):  # it leads a session already
         os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -1,4 +1,4 @@
-"""The processes of the play: nodes of workers, and producers; started, killed, frozen, thawed."""
+"""Start, signal and kill the processes of a run: worker nodes and producers."""
 
 import contextlib
 import multiprocessing
@@ -18,7 +18,7 @@ _FORKS.set_forkserver_preload(["benchmarks.chaos.process_pool"])
 
 
 class ManagedProcess:
-    """One process in a session of its own; what it prints goes to a file."""
+    """A process in a session of its own, whose output goes to a file."""
 
     def __init__(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
         self.name = name
@@ -37,49 +37,49 @@ class ManagedProcess:
         return self.process.exitcode
 
     def children(self) -> list[int]:
-        """The processes it has forked and that live."""
+        """Return the pids of its running children."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-            return [int(word) for word in path.read_text(encoding="ascii").split()]
+            return [int(pid) for pid in path.read_text(encoding="ascii").split()]
         return []
 
     def members(self) -> list[int]:
-        """It and its children."""
+        """Return its pid and those of its children."""
         return [self.pid, *self.children()]
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether it has ended, ``timeout`` seconds from now at the latest."""
+        """Wait for its end, at most ``timeout`` seconds; return whether it has ended."""
         self.process.join(timeout)
         return not self.is_running
 
     def kill_all(self) -> list[int]:
-        """As if the machine had lost its power."""
+        """Kill it and its children at once; return their pids."""
         self.is_expected_to_end = True
         pids = self.members() if self.is_running else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        send_signal(pids, signal.SIGKILL)  # it may be too young to lead a group
+        send_signal(pids, signal.SIGKILL)  # it may not lead a group yet
         self.wait()
         return pids
 
     def stop(self) -> None:
-        """Ask it to end in good order."""
+        """Send SIGTERM."""
         self.is_expected_to_end = True
         send_signal([self.pid], signal.SIGTERM)
 
 
 def start_node(name: str, *, host: str, processes: int = 2) -> ManagedProcess:
-    """A ``django-simpletask3-server`` on the machine ``host``."""
+    """Start a ``django-simpletask3-server`` under the host name ``host``."""
     return ManagedProcess(name, process_pool.run_node, host, "--processes", str(processes))
 
 
 def start_producer(name: str, seed: int) -> ManagedProcess:
-    """A process that makes work."""
+    """Start a producer of tasks."""
     return ManagedProcess(name, process_pool.run_producer, seed)
 
 
 def send_signal(pids: Iterable[int], number: int) -> None:
-    """Send a signal to those that still live."""
+    """Send a signal to the processes that still run."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

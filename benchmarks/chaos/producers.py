@@ -1,6 +1,6 @@
-"""A process that makes work, faster than it can be done, and waits when too much of it waits.
+"""A process that creates tasks faster than workers run them, and pauses when too many wait.
 
-What it has promised (the row was saved, the transaction committed) stands in the execution log.
+It writes each saved task to the execution log, after the commit.
 """
 
 import random
@@ -20,7 +20,7 @@ from benchmarks.chaos.models import ChaosTask, Job, Parcel
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import SimpleTaskError
 
-#: Tasks that wait; producers pause above it, so that the last ones are done soon after the storm.
+#: Producers pause above this number of unfinished tasks, so that the drain is short.
 BACKLOG = 1500
 CHECK_INTERVAL = 0.5
 SLOW_SECONDS = 2.0
@@ -28,7 +28,7 @@ REMEMBERED_TASKS = 500  # how many of its latest tasks a producer remembers
 
 
 class Producer:
-    """Does one thing after the other until it is asked to stop."""
+    """Run random actions until SIGTERM."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -51,34 +51,34 @@ class Producer:
         ]
 
     def run(self) -> None:
-        looked_at = 0.0
+        checked_at = 0.0
         while not self.is_stopping:
-            if time.monotonic() - looked_at > CHECK_INTERVAL:
+            if time.monotonic() - checked_at > CHECK_INTERVAL:
                 self.run_guarded(self.wait_for_room)
-                looked_at = time.monotonic()
-            act = self.random.choices(*zip(*self.actions, strict=True))[0]
-            self.run_guarded(act)
+                checked_at = time.monotonic()
+            action = self.random.choices(*zip(*self.actions, strict=True))[0]
+            self.run_guarded(action)
             time.sleep(self.random.uniform(0.0, 0.05))
 
-    def run_guarded(self, act: Callable[[], Any]) -> None:
-        """Do it; an unreachable database is expected, any other error is reported."""
+    def run_guarded(self, action: Callable[[], Any]) -> None:
+        """Run an action; log the errors of an unavailable server, and report any other."""
         began = time.time()
         try:
             with task_context(actor="producer"):
-                act()
+                action()
         except (SimpleTaskError, DatabaseError, InterfaceError, redis.RedisError) as error:
-            execution_log.write("trouble", act.__name__, type(error).__name__)
+            execution_log.write("error", action.__name__, type(error).__name__)
             connections.close_all()
         except Exception as error:
             traceback.print_exc()
-            execution_log.write("unforeseen", act.__name__, type(error).__name__)
+            execution_log.write("unforeseen", action.__name__, type(error).__name__)
             connections.close_all()
         seconds = time.time() - began
-        if seconds > SLOW_SECONDS and act != self.wait_for_room:
-            execution_log.write("slow", act.__name__, f"{seconds:.2f}")
+        if seconds > SLOW_SECONDS and action != self.wait_for_room:
+            execution_log.write("slow", action.__name__, f"{seconds:.2f}")
 
     def wait_for_room(self) -> None:
-        """Let the workers catch up."""
+        """Wait until the workers have caught up."""
         while not self.is_stopping and count_unfinished() > BACKLOG:
             time.sleep(0.2)
 
@@ -91,12 +91,12 @@ class Producer:
             self.log_saved(task)
 
     def log_saved(self, task: ChaosTask) -> None:
-        execution_log.write("promised", task._meta.model_name, task.pk)
+        execution_log.write("saved", task._meta.model_name, task.pk)
         self.recent_tasks = [*self.recent_tasks[-REMEMBERED_TASKS:], task]
 
     def bulk(self) -> None:
-        many = [self.job() for _ in range(self.random.randint(2, 120))]
-        for task in Job.objects.bulk_enqueue(many, batch_size=40):
+        jobs = [self.job() for _ in range(self.random.randint(2, 120))]
+        for task in Job.objects.bulk_enqueue(jobs, batch_size=40):
             self.log_saved(task)
 
     def bulk_parcels(self) -> None:
@@ -104,7 +104,7 @@ class Producer:
             self.log_saved(task)
 
     def push_as_version_0_1(self) -> None:
-        """A message for a row that exists already, as version 0.1 writes it."""
+        """Push messages for existing rows as version 0.1 does."""
         jobs = [task for task in self.recent_tasks if isinstance(task, Job)]
         for job in self.random.sample(jobs, min(3, len(jobs))):
             self.push(job)
@@ -114,10 +114,10 @@ class Producer:
         self.stock.lpush(job.get_event_channel(), data, id=job.get_task_id())
 
     def insert_without_event(self) -> None:
-        """A row that knows nothing of streams, and the push that follows it."""
+        """Insert a row without an event, as version 0.1 does, and push its message."""
         job = self.job()
         models.Model.save_base(job, force_insert=True)
-        execution_log.write("promised", "job", job.pk)
+        execution_log.write("saved", "job", job.pk)
         self.push(job)
 
     def save_again(self) -> None:
@@ -126,11 +126,11 @@ class Producer:
 
     def reset(self) -> None:
         for task in self.random.sample(self.recent_tasks, min(2, len(self.recent_tasks))):
-            task.reset("once more")
+            task.reset("again")
 
     def cancel(self) -> None:
         for task in self.recent_tasks[-2:]:
-            task.cancel("not wanted")
+            task.cancel("not needed")
 
     def delete(self) -> None:
         if self.recent_tasks:
@@ -143,7 +143,7 @@ class Producer:
         return Parcel(seconds=self.seconds(), fails=self.random.random() < 0.05)
 
     def seconds(self) -> float:
-        """Mostly next to nothing; now and then longer than the lease."""
+        """Return a run time: mostly a few milliseconds, rarely longer than the lease."""
         draw = self.random.random()
         if draw < 0.001:
             return settings.LEASE * 1.5
@@ -151,12 +151,12 @@ class Producer:
 
 
 def count_unfinished() -> int:
-    """How many tasks are not final."""
+    """Return the number of tasks that are not final."""
     return sum(model.objects.filter(check_at__isnull=False).count() for model in (Job, Parcel))
 
 
 def main(seed: int) -> None:
-    """Work until SIGTERM."""
+    """Run a producer until SIGTERM."""
     producer = Producer(seed)
 
     def stop(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The storm: faults at seeded random instants, for a while, then calm."""
+"""Inject faults at random moments, then repair everything and drain the queues."""
 
 import heapq
 import itertools
@@ -19,8 +19,8 @@ from benchmarks.chaos.database_faults import DatabaseFaults
 from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.producers import count_unfinished
 
-_REST_OF_A_NODE = 0.3
-_SCRATCH_MEMORY = 1  # bytes: every write is refused
+_RESTART_DELAY = 0.3
+_MAX_MEMORY = 1  # bytes: every write is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Kill:
     """Processes that were sent SIGKILL together."""
 
     time: float
-    what: str
+    target: str
     pids: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class FaultLog:
-    """What was done to the fleet."""
+    """The faults that were injected, and the anomalies that were seen."""
 
     kills: list[Kill] = field(default_factory=list)
     outages: list[tuple[float, float, str]] = field(default_factory=list)
@@ -45,12 +45,12 @@ class FaultLog:
 
     @property
     def kill_count(self) -> int:
-        """How many processes were killed."""
+        """The number of processes that were killed."""
         return sum(len(kill.pids) for kill in self.kills)
 
 
 class FaultInjector:
-    """Keeps a fleet alive and hurts it."""
+    """Run nodes and producers, restart them, and inject faults into them."""
 
     def __init__(
         self, environment: Environment, seed: int, *, nodes: int = 3, producers: int = 2
@@ -61,17 +61,17 @@ class FaultInjector:
         self.database = DatabaseFaults()
         self._number = itertools.count(1)
         self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._leaving: list[processes.ManagedProcess] = []
+        self._stopping: list[processes.ManagedProcess] = []
         self._frozen: set[int] = set()
         self._orphans: set[int] = set()
         self._redis_until = 0.0
-        self._rests: dict[int, float] = {}
+        self._restart_at: dict[int, float] = {}
         self.nodes: list[processes.ManagedProcess | None] = [None] * nodes
         self._hosts = [f"machine-{next(self._number)}" for _ in range(nodes)]
         self.producers: list[processes.ManagedProcess | None] = [None] * producers
-        #: How often each fault occurs in a round of a minute; outages are rare enough to
-        #: let recovery be seen between them.
-        self._menu: dict[Callable[[], None], int] = {
+        #: How often each fault is injected in a shuffled round. Outages are rare, so that recovery
+        #: can be measured between them.
+        self._weights: dict[Callable[[], None], int] = {
             self.kill_child: 100,
             self.kill_node: 14,
             self.kill_supervisor: 8,
@@ -87,96 +87,99 @@ class FaultInjector:
             self.refuse_writes: 1,
             self.fill_redis: 1,
             self.cut_database: 2,
-            self.hold_rows: 3,
+            self.lock_rows: 3,
         }
-        self._deck: list[Callable[[], None]] = []
+        self._round: list[Callable[[], None]] = []
 
     def inject_faults(self, seconds: float, *, rate: float) -> None:
-        """Hurt the fleet for ``seconds``, ``rate`` times a second."""
+        """Inject ``rate`` faults per second, for ``seconds``."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.restart_ended()
-            self._do_later()
-            fault = self._next()
+            self._run_due_actions()
+            fault = self._next_fault()
             fault()
             self.log.faults[fault.__name__] += 1
             time.sleep(self.random.expovariate(rate))
 
-    def _next(self) -> Callable[[], None]:
-        """The fault on top of a shuffled deck: a short storm, too, has some of everything."""
-        if not self._deck:
-            self._deck = [fault for fault, count in self._menu.items() for _ in range(count)]
-            self.random.shuffle(self._deck)
-        return self._deck.pop()
+    def _next_fault(self) -> Callable[[], None]:
+        """Return the next fault of a shuffled round, so that short runs have some of each kind."""
+        if not self._round:
+            self._round = [fault for fault, count in self._weights.items() for _ in range(count)]
+            self.random.shuffle(self._round)
+        return self._round.pop()
 
-    def heal_and_drain(self, patience: float) -> bool:
-        """Heal everything, stop the producers, and wait until the work is done; whether it is."""
+    def heal_and_drain(self, timeout: float) -> bool:
+        """Repair all faults, stop the producers, and wait until no task is unfinished.
+
+        Return whether that happened within ``timeout`` seconds.
+        """
         while self._later:
             self._later[0][2]()
             heapq.heappop(self._later)
-        makers = [maker for maker in self.producers if maker]
-        for maker in makers:
-            maker.stop()
-        for maker in makers:
-            if not maker.wait(timeout=30):
-                self.log.anomalies.append(f"{maker.name} did not end within 30 s")
-                maker.kill_all()
+        producers = [producer for producer in self.producers if producer]
+        for producer in producers:
+            producer.stop()
+        for producer in producers:
+            if not producer.wait(timeout=30):
+                self.log.anomalies.append(f"{producer.name} did not end within 30 s")
+                producer.kill_all()
         self.producers = []
-        return self._drained(patience)
+        return self._drain(timeout)
 
     def stop_nodes(self) -> None:
-        """Let the nodes end in good order."""
-        fleet = [node for node in (*self.nodes, *self._leaving) if node]
-        for node in fleet:
+        """Stop the nodes with SIGTERM and wait for their ends."""
+        nodes = [node for node in (*self.nodes, *self._stopping) if node]
+        for node in nodes:
             node.stop()
-        for node in fleet:
-            self._await_end(node)
+        for node in nodes:
+            self._wait_for_end(node)
         self.nodes = []
 
     def kill_all(self) -> None:
-        """Whatever happened, leave no process behind."""
+        """Kill every process that is left."""
         self.database.close()
         processes.send_signal(self._frozen, signal.SIGCONT)
         processes.send_signal(self._orphans, signal.SIGKILL)
-        for actor in filter(None, (*self.nodes, *self.producers, *self._leaving)):
-            actor.kill_all()
+        for process in filter(None, (*self.nodes, *self.producers, *self._stopping)):
+            process.kill_all()
 
     def restart_ended(self) -> None:
-        """Start again what has ended."""
+        """Restart the nodes and producers that have ended."""
         for index, node in enumerate(self.nodes):
-            if self._is_missing(node, index):
+            if self._needs_restart(node, index):
                 self.nodes[index] = processes.start_node(f"node-{index}", host=self._hosts[index])
-        for index, maker in enumerate(self.producers):
-            if maker is None or not maker.is_running:
-                self._note_end(maker)
+        for index, producer in enumerate(self.producers):
+            if producer is None or not producer.is_running:
+                self._note_end(producer)
                 seed = self.random.randrange(2**32)
                 self.producers[index] = processes.start_producer(f"producer-{index}", seed)
-        self._leaving = [node for node in self._leaving if not self._has_left(node)]
+        self._stopping = [node for node in self._stopping if not self._has_stopped(node)]
 
-    def _is_missing(self, node: processes.ManagedProcess | None, index: int) -> bool:
+    def _needs_restart(self, node: processes.ManagedProcess | None, index: int) -> bool:
         if node is not None and node.is_running:
             return False
         self._note_end(node)
         self.nodes[index] = None
-        rested = self._rests.setdefault(index, time.monotonic() + _REST_OF_A_NODE)
-        if time.monotonic() < rested:
+        restart_at = self._restart_at.setdefault(index, time.monotonic() + _RESTART_DELAY)
+        if time.monotonic() < restart_at:
             return False
-        del self._rests[index]
+        del self._restart_at[index]
         return True
 
-    def _has_left(self, node: processes.ManagedProcess) -> bool:
+    def _has_stopped(self, node: processes.ManagedProcess) -> bool:
         if node.is_running:
             return False
         self._note_end(node)
         return True
 
-    def _note_end(self, actor: processes.ManagedProcess | None) -> None:
-        if actor is None:
+    def _note_end(self, process: processes.ManagedProcess | None) -> None:
+        if process is None:
             return
-        code = actor.exit_code
+        code = process.exit_code
         self.log.exit_codes[str(code)] += 1
-        if not actor.is_expected_to_end:
-            self.log.anomalies.append(f"{actor.name} ended by itself with {code}")
+        if not process.is_expected_to_end:
+            self.log.anomalies.append(f"{process.name} ended by itself with {code}")
 
     # Kills.
 
@@ -199,28 +202,28 @@ class FaultInjector:
         self._orphans.difference_update(pids)
 
     def kill_node(self) -> None:
-        """A node loses its power; every other time its machine is gone for ever."""
+        """Kill a node; half of the time it comes back under another host name."""
         if node := self._node():
-            what, now = "node", time.time()
+            target, now = "node", time.time()
             if self.random.random() < 0.5:
-                what = "machine"
+                target = "machine"
                 self._hosts[self.nodes.index(node)] = f"machine-{next(self._number)}"
-            self.log.kills.append(Kill(now, what, tuple(node.kill_all())))
+            self.log.kills.append(Kill(now, target, tuple(node.kill_all())))
             self.log.dead_pids.update(self.log.kills[-1].pids)
 
     def kill_producer(self) -> None:
-        maker = self.random.choice(self.producers)
-        if maker and maker.is_running:
-            maker.is_expected_to_end = True
-            self._kill("producer", [maker.pid])
-            maker.wait()
+        producer = self.random.choice(self.producers)
+        if producer and producer.is_running:
+            producer.is_expected_to_end = True
+            self._kill("producer", [producer.pid])
+            producer.wait()
 
-    def _kill(self, what: str, pids: list[int]) -> None:
+    def _kill(self, target: str, pids: list[int]) -> None:
         self.log.dead_pids.update(pids)
-        self.log.kills.append(Kill(time.time(), what, tuple(pids)))
+        self.log.kills.append(Kill(time.time(), target, tuple(pids)))
         processes.send_signal(pids, signal.SIGKILL)
 
-    # What comes back.
+    # Processes that continue or restart.
 
     def freeze_child(self) -> None:
         if children := self._children():
@@ -236,7 +239,7 @@ class FaultInjector:
             node.stop()
             if self.random.random() < 0.3:
                 self._after(0.5, lambda: processes.send_signal([node.pid], signal.SIGTERM))
-            self._leaving.append(node)
+            self._stopping.append(node)
             self.nodes[self.nodes.index(node)] = None
 
     def _freeze(self, pids: list[int]) -> None:
@@ -252,51 +255,51 @@ class FaultInjector:
     # Redis.
 
     def crash_redis(self) -> None:
-        """Killed; it comes back empty."""
+        """Kill Redis; it restarts empty."""
         if self._redis_is_up():
             self.environment.redis_server.kill()
-            self._redis_back(
+            self._restore_redis(
                 self.random.uniform(0.2, 3.0), self.environment.redis_server.start, "redis"
             )
 
     def freeze_redis(self) -> None:
         if self._redis_is_up():
             self.environment.redis_server.freeze()
-            self._redis_back(
+            self._restore_redis(
                 self.random.uniform(1.0, 4.0), self.environment.redis_server.thaw, "redis"
             )
 
     def empty_redis(self) -> None:
-        self._tell_redis(lambda client: client.flushall())
+        self._send_to_redis(lambda client: client.flushall())
         self._note_outage(0.0, "redis")
 
     def forget_scripts(self) -> None:
-        self._tell_redis(lambda client: client.script_flush())
+        self._send_to_redis(lambda client: client.script_flush())
 
     def cut_redis(self) -> None:
-        self._tell_redis(lambda client: client.client_kill_filter(_type="normal"))
+        self._send_to_redis(lambda client: client.client_kill_filter(_type="normal"))
 
     def refuse_writes(self) -> None:
-        """As a master does that has become a replica: READONLY, and nothing is forgotten."""
+        """Refuse writes as a replica does (READONLY); the data stays."""
         self._refuse(lambda client: client.replicaof("127.0.0.1", 1), "REPLICAOF NO ONE")
 
     def fill_redis(self) -> None:
-        """No memory is left and nothing may be evicted: OOM."""
-        full = lambda client: client.config_set("maxmemory", _SCRATCH_MEMORY)  # noqa: E731
-        self._refuse(full, "CONFIG SET maxmemory 0")
+        """Refuse writes because the memory is full (OOM)."""
+        fill = lambda client: client.config_set("maxmemory", _MAX_MEMORY)  # noqa: E731
+        self._refuse(fill, "CONFIG SET maxmemory 0")
 
-    def _refuse(self, command: Callable[[Any], Any], remedy: str) -> None:
+    def _refuse(self, command: Callable[[Any], Any], repair: str) -> None:
         if not self._redis_is_up():
             return
-        self._tell_redis(command)
+        self._send_to_redis(command)
 
         def heal() -> None:
             with self.environment.redis(socket_timeout=5) as client:
-                client.execute_command(*remedy.split())
+                client.execute_command(*repair.split())
 
-        self._redis_back(self.random.uniform(0.5, 3.0), heal, "redis")
+        self._restore_redis(self.random.uniform(0.5, 3.0), heal, "redis")
 
-    def _tell_redis(self, command: Callable[[Any], Any]) -> None:
+    def _send_to_redis(self, command: Callable[[Any], Any]) -> None:
         if self._redis_is_up():
             with self.environment.redis(socket_timeout=2) as client:
                 try:
@@ -307,15 +310,15 @@ class FaultInjector:
     def _redis_is_up(self) -> bool:
         return time.monotonic() >= self._redis_until
 
-    def _redis_back(self, seconds: float, back: Callable[[], Any], what: str) -> None:
+    def _restore_redis(self, seconds: float, restore: Callable[[], Any], target: str) -> None:
         self._redis_until = time.monotonic() + seconds + 30.0
-        self._note_outage(seconds, what)
+        self._note_outage(seconds, target)
 
-        def again() -> None:
-            back()
+        def finish() -> None:
+            restore()
             self._redis_until = 0.0
 
-        self._after(seconds, again)
+        self._after(seconds, finish)
 
     # The database.
 
@@ -324,7 +327,7 @@ class FaultInjector:
             seconds = self.random.uniform(1.0, 7.0)
             try:
                 self.database.lock_database()
-            except Exception as error:  # busy beyond patience: fault enough
+            except Exception as error:  # it stays locked by another writer
                 self.log.anomalies.append(f"lock: {error}")
                 return
             self._note_outage(seconds, "database")
@@ -333,8 +336,8 @@ class FaultInjector:
             self._note_outage(0.5, "database")
             self.database.cut_connections(self.random)
 
-    def hold_rows(self) -> None:
-        """A long transaction has locked rows (SQLite has no such locks)."""
+    def lock_rows(self) -> None:
+        """Lock rows in a long transaction (SQLite has no row locks)."""
         if self.database.vendor == "sqlite":
             return
         try:
@@ -346,11 +349,11 @@ class FaultInjector:
         self._note_outage(seconds, "rows")
         self._after(seconds, end)
 
-    def _note_outage(self, seconds: float, what: str) -> None:
+    def _note_outage(self, seconds: float, target: str) -> None:
         now = time.time()
-        self.log.outages.append((now, now + seconds, what))
+        self.log.outages.append((now, now + seconds, target))
 
-    # Time.
+    # Scheduling.
 
     def _node(self) -> processes.ManagedProcess | None:
         running = [
@@ -361,15 +364,15 @@ class FaultInjector:
     def _children(self) -> list[int]:
         return [pid for node in self.nodes if node for pid in node.children()]
 
-    def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._number), act))
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._number), action))
 
-    def _do_later(self) -> None:
+    def _run_due_actions(self) -> None:
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
 
-    def _drained(self, patience: float) -> bool:
-        end = time.monotonic() + patience
+    def _drain(self, timeout: float) -> bool:
+        end = time.monotonic() + timeout
         while time.monotonic() < end:
             self.restart_ended()
             try:
@@ -380,7 +383,7 @@ class FaultInjector:
             time.sleep(0.3)
         return False
 
-    def _await_end(self, node: processes.ManagedProcess) -> None:
+    def _wait_for_end(self, node: processes.ManagedProcess) -> None:
         if not node.wait(timeout=30):
             self.log.anomalies.append(f"{node.name} did not end within 30 s")
             node.kill_all()

@@ -1,4 +1,4 @@
-"""How long the tasks of dead workers waited, by their events."""
+"""Compute from the events how long tasks of killed workers waited for recovery."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from benchmarks.chaos.random_faults import FaultLog
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.states import EventKind, Status
 
-#: What follows an outage is not held against recovery for so long.
+#: Seconds after an outage in which it may still delay recovery.
 OUTAGE_EFFECT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """From the kill to the event that gave the task back."""
+    """The time from a kill to the event that returned the task."""
 
-    what: str
+    target: str
     seconds: float
     reason: str
-    outages: tuple[str, ...] = ()  # in between, or shortly before
+    outages: tuple[str, ...] = ()  # meanwhile, or shortly before
 
     @property
     def has_no_outage(self) -> bool:
@@ -28,7 +28,7 @@ class Delay:
 
 
 def delays(log: FaultLog) -> list[Delay]:
-    """One for each task that a killed process held."""
+    """Return a delay for each task that a killed process was running."""
     killed = {pid: kill for kill in log.kills for pid in kill.pids}
     found = []
     for model in MODELS.values():
@@ -38,12 +38,12 @@ def delays(log: FaultLog) -> list[Delay]:
         for event in recoveries.iterator():
             kill = killed.get(int(event.data["lost_worker"].split(":")[1]))
             if kill is not None and kill.time <= event.event_time.timestamp():
-                found.append(_delay(event, kill.time, kill.what, log.outages))
+                found.append(_delay(event, kill.time, kill.target, log.outages))
     return found
 
 
 def _delay(
-    event: Any, began: float, what: str, outages: Iterable[tuple[float, float, str]]
+    event: Any, began: float, target: str, outages: Iterable[tuple[float, float, str]]
 ) -> Delay:
     ended = event.event_time.timestamp()
     near = [
@@ -51,11 +51,11 @@ def _delay(
         for start, end, name in outages
         if start < ended and end + OUTAGE_EFFECT_SECONDS > began
     ]
-    return Delay(what, round(ended - began, 3), event.reason, tuple(near))
+    return Delay(target, round(ended - began, 3), event.reason, tuple(near))
 
 
 def quantiles(values: Iterable[float], limit: float | None = None) -> dict[str, float]:
-    """Count, median, 95th and 99th percentile, maximum; how many are above the limit."""
+    """Return count, median, 95th and 99th percentile, maximum, and the number above the limit."""
     ordered = sorted(values)
     if not ordered:
         return {"count": 0}

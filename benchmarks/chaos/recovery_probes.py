@@ -1,4 +1,4 @@
-"""In calm weather: how soon is the task of a killed child, or of a vanished node, running again."""
+"""Measure, without other faults, how soon the task of a killed child or node runs again."""
 
 import signal
 import time
@@ -10,11 +10,11 @@ from benchmarks.chaos import processes
 from benchmarks.chaos.models import Job
 from django_simpletask3.states import EventKind, Status
 
-_LOOK = 0.02
+_POLL = 0.02
 
 
 def measure_killed_children(count: int) -> list[float]:
-    """Seconds from SIGKILL of the child that runs a task to the next start of the task."""
+    """Return the seconds from SIGKILL of a task's child to the next start of the task."""
     node = processes.start_node("probed", host="machine-probed")
     try:
         return [_probe() for _ in range(count)]
@@ -23,14 +23,14 @@ def measure_killed_children(count: int) -> list[float]:
 
 
 def measure_vanished_nodes(count: int) -> list[float]:
-    """Seconds from SIGKILL of a whole node to the next start of its task, on another node."""
+    """Return the seconds from SIGKILL of a node to the next start of its task on another."""
     found = []
     for number in range(count):
         node = processes.start_node(f"vanishing-{number}", host=f"vanishing-{number}")
-        task = _running()
+        task = _running_task()
         other = processes.start_node(f"staying-{number}", host=f"staying-{number}")
         try:
-            _until(other.children)
+            _wait_until(other.children)
             began = time.time()
             node.kill_all()
             found.append(_next_start(task, 1) - began)
@@ -41,23 +41,23 @@ def measure_vanished_nodes(count: int) -> list[float]:
 
 
 def _probe() -> float:
-    task = _running()
+    task = _running_task()
     began = time.time()
     processes.send_signal([int(task.worker.split(":")[1])], signal.SIGKILL)
     return _next_start(task, 1) - began
 
 
-def _running() -> Job:
-    # Long enough that it is killed in its first run; the second one is cut short by canceling.
+def _running_task() -> Job:
+    # It is killed in its first run; the second run is canceled.
     task = Job.objects.create(seconds=60.0)
-    _until(lambda: _status(task) == Status.RUNNING)
+    _wait_until(lambda: _status(task) == Status.RUNNING)
     return task
 
 
 def _next_start(task: Job, attempt: int) -> float:
-    _until(lambda: task.events.filter(kind=EventKind.START, attempt=attempt + 1).exists())
+    _wait_until(lambda: task.events.filter(kind=EventKind.START, attempt=attempt + 1).exists())
     started = task.events.get(kind=EventKind.START, attempt=attempt + 1)
-    task.cancel("seen enough")
+    task.cancel("measured")
     return float(started.event_time.timestamp())
 
 
@@ -66,16 +66,16 @@ def _status(task: Job) -> Status:
     return Status(task.status)
 
 
-def _until(is_so: Any, patience: float = 60.0) -> None:
+def _wait_until(is_true: Any, patience: float = 60.0) -> None:
     end = time.monotonic() + patience
-    while not is_so():
+    while not is_true():
         if time.monotonic() > end:
-            raise TimeoutError("a probe waited in vain")
-        time.sleep(_LOOK)
+            raise TimeoutError("the condition of a probe did not become true in time")
+        time.sleep(_POLL)
 
 
 def _end(node: processes.ManagedProcess) -> None:
-    # A canceled body sleeps on: the second signal does not wait for it.
+    # A canceled task function may still sleep: the second signal does not wait for it.
     node.stop()
     time.sleep(0.3)
     processes.send_signal([node.pid], signal.SIGTERM)

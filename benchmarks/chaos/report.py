@@ -1,4 +1,4 @@
-"""The report of a run: one table for people, one JSON for machines."""
+"""Write the report of a run: a table on the terminal and a JSON file."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from django.db import connection
 from benchmarks.chaos.invariants import CheckResult
 
 #: How many violations of one kind are reported in full.
-_SHOWN = 20
+_MAX_SHOWN = 20
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what the run was made."""
+    """Return the versions and the number of cores."""
     with connection.cursor() as cursor:
-        question = {"sqlite": "SELECT sqlite_version()"}.get(connection.vendor, "SELECT version()")
-        cursor.execute(question)
+        sql = {"sqlite": "SELECT sqlite_version()"}.get(connection.vendor, "SELECT version()")
+        cursor.execute(sql)
         (version,) = cursor.fetchone()
     return {
         "python": platform.python_version(),
@@ -32,36 +32,36 @@ def machine() -> dict[str, Any]:
     }
 
 
-#: The clauses of the promise, and the kinds of violations that break them.
-_CLAUSES = {
+#: The guarantees, and the kinds of violations that break them.
+_GUARANTEES = {
     "lost": ("lost",),
     "recorded twice": ("recorded_twice",),
-    "unexplained executions": ("unexplained", "unearned", "foreign_error", "unrecorded"),
+    "unexplained executions": ("unexplained", "outcome_without_end", "foreign_error", "unrecorded"),
     "streams that do not give the row": ("fold_differs", "broken_chain"),
     "findings of the audit": ("audit",),
     "leaked": ("leaked",),
 }
 
 
-def broken_promises(result: CheckResult) -> dict[str, int]:
-    """How often each clause was broken."""
+def count_violations(result: CheckResult) -> dict[str, int]:
+    """Return how often each guarantee was broken."""
     return {
-        clause: sum(len(result.violations.get(kind, ())) for kind in kinds)
-        for clause, kinds in _CLAUSES.items()
+        guarantee: sum(len(result.violations.get(kind, ())) for kind in kinds)
+        for guarantee, kinds in _GUARANTEES.items()
     }
 
 
 def violations(result: CheckResult) -> dict[str, Any]:
-    """How many of each kind, and the first of them in full."""
+    """Return the number of violations of each kind, and the first ones in full."""
     return {
-        kind: {"count": len(found), "first": found[:_SHOWN]}
+        kind: {"count": len(found), "first": found[:_MAX_SHOWN]}
         for kind, found in sorted(result.violations.items())
         if found
     }
 
 
 def write(report: Mapping[str, Any], path: Path | None) -> None:
-    """Print the table; write the JSON if it is wanted."""
+    """Print the table, and write the JSON to ``path`` if given."""
     for section, content in report.items():
         print(f"\n{section}")
         for name, value in content.items() if isinstance(content, dict) else [("", content)]:

@@ -1,7 +1,7 @@
-"""The Django project of the storm: short leases, one database, the tests' own servers.
+"""Django settings of a chaos run: short leases, one database, the servers of the tests.
 
-The environment is that of ``tests/settings.py``, and ``SIMPLETASK3_CHAOS_LEASE``: the lease in
-seconds.
+The environment variables are those of ``tests/settings.py`` and ``SIMPLETASK3_CHAOS_LEASE``, the
+lease in seconds.
 """
 
 import os
@@ -21,7 +21,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django_simpletask3", "benchmarks.chaos.apps.ChaosConfig"]
 DATABASES = {"default": database(tests_settings.DATABASE_URL, "default", RUN, RUN_FOLDER)}
 if tests_settings.DATABASE_URL == "sqlite":
-    # Short, so that a writer who holds the file longer is seen as "database is locked".
+    # Short, so that a longer lock raises "database is locked".
     DATABASES["default"]["OPTIONS"] = {**DATABASES["default"]["OPTIONS"], "timeout": 5}
 
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = f"unix://{REDIS_SOCKET}"

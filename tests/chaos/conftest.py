@@ -1,6 +1,6 @@
-"""One storm and some walks for all tests here, each in a process of its own, all at once.
+"""One run of random faults and some of crash points for all tests here, all at the same time.
 
-They take a minute and want the machine for themselves: ``make test`` leaves this folder out (see
+They take a minute and need the whole machine: ``make test`` leaves this folder out (see
 norecursedirs in pyproject.toml), ``make chaos-test`` and the gate run it alone. On the database of
 SIMPLETASK3_TEST_DATABASE.
 """
@@ -21,17 +21,17 @@ from tests.conftest import missing
 from tests.redis_servers import executable
 
 ROOT = Path(__file__).resolve().parents[2]
-STORM = ["--minutes", "1", "--seed", "20", "--rate", "5", "--lease", "2.5"]
-STORM += ["--baseline", "0", "--probes", "2"]
-#: The way of a task, every step of it (the slow one in three parts); of the ways around it, every
-#: n-th: which ways, the first step, and n.
-WALKS = (
-    ("burst_node", 1, 3),
-    ("burst_node", 2, 3),
-    ("burst_node", 3, 3),
-    ("burst_child", 1, 1),
-    ("producer,deaf_producer,deaf_node", 1, 5),
-    ("recoverer,deaf_recoverer,retried", 1, 7),
+RANDOM_FAULTS = ["--minutes", "1", "--seed", "20", "--rate", "5", "--lease", "2.5"]
+RANDOM_FAULTS += ["--baseline", "0", "--probes", "2"]
+#: Scenarios, first step, and n: crash at every n-th step. The scenarios of a whole task are crashed
+#: at every step (the slow one in three parts), the others at some.
+CRASH_POINTS = (
+    ("killed_node", 1, 3),
+    ("killed_node", 2, 3),
+    ("killed_node", 3, 3),
+    ("killed_child", 1, 1),
+    ("producer,lost_reply_producer,lost_reply_node", 1, 5),
+    ("recovery,lost_reply_recovery,retried_task", 1, 7),
     ("waiting_node,stopped_node", 1, 10),
 )
 
@@ -66,39 +66,39 @@ class Run:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
-    """Everything at once, the storm first: most of it is waiting for leases."""
+    """Start all runs at the same time, since they mostly wait for leases."""
     if executable() is None:
         missing("redis-server")
-    started = [Run(tmp_path_factory.mktemp("storm"), "storm", *STORM)]
-    for ways, first, every in WALKS:
+    started = [Run(tmp_path_factory.mktemp("faults"), "random-faults", *RANDOM_FAULTS)]
+    for scenarios, first, every in CRASH_POINTS:
         steps = ["--first", str(first), "--every", str(every)]
-        folder = tmp_path_factory.mktemp("walk")
-        started.append(Run(folder, "walk", "--ways", ways, *steps))
+        folder = tmp_path_factory.mktemp("crash")
+        started.append(Run(folder, "crash-points", "--scenarios", scenarios, *steps))
     yield started
     for run in started:
         run.end()
 
 
 @pytest.fixture(scope="session")
-def storm(runs: list[Run], pytestconfig: pytest.Config) -> Report:
-    """What the storm left."""
+def random_faults(runs: list[Run], pytestconfig: pytest.Config) -> Report:
+    """The report of the random faults."""
     report = runs[0].report()
     pytestconfig.stash[_FIGURES] = report
     return report
 
 
 @pytest.fixture(scope="session")
-def walks(runs: list[Run]) -> list[Report]:
-    """What the walks found."""
+def crash_points(runs: list[Run]) -> list[Report]:
+    """The reports of the crash points."""
     return [run.report() for run in runs[1:]]
 
 
 @pytest.fixture(scope="session")
-def deaths(walks: list[Report]) -> Counter[str]:
-    """How many steps of each way were the last."""
+def crashes(crash_points: list[Report]) -> Counter[str]:
+    """How often each scenario crashed."""
     found: Counter[str] = Counter()
-    for report in walks:
-        found.update({way: reported["deaths"] for way, reported in report["ways"].items()})
+    for report in crash_points:
+        found.update({name: figures["crashes"] for name, figures in report["scenarios"].items()})
     return found
 
 
@@ -108,15 +108,17 @@ _FIGURES = pytest.StashKey[Report]()
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print how soon the tasks of the dead went on; no machine guarantees a speed."""
+    """Print how soon the tasks of killed workers were recovered; delays fail no test."""
     report = config.stash.get(_FIGURES, None)
     if report is None:
         return
     killed, tasks = report["faults"]["processes killed"], report["tasks"]["tasks"]
     terminalreporter.write_line(f"chaos: {killed} processes killed, {tasks} tasks")
-    for section in ("given back after a kill, seconds", "redelivery in calm weather, seconds"):
+    for section in ("recovered after a kill, seconds", "redelivery without faults, seconds"):
         for name, found in report[section].items():
             if found["count"] and "limit" in found:
-                figures = ", ".join(f"{word} {found[word]}" for word in ("count", "p50", "max"))
+                figures = ", ".join(
+                    f"{figure} {found[figure]}" for figure in ("count", "p50", "max")
+                )
                 limit = f"limit {found['limit']}, above {found['above']}"
                 terminalreporter.write_line(f"chaos: {section}: {name}: {figures}, {limit}")

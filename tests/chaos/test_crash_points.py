@@ -1,24 +1,24 @@
-"""A death, or a lost answer, after each command, statement and commit on the way of a task."""
+"""Crashes and lost replies after each Redis command, statement and commit of a task."""
 
 from collections import Counter
 
 import pytest
 
-from tests.chaos.conftest import WALKS, Report
+from tests.chaos.conftest import CRASH_POINTS, Report
 
 
-def test_every_way_was_walked_to_its_end(deaths: Counter[str]) -> None:
-    ways = {way for ways, _, _ in WALKS for way in ways.split(",")}
+def test_every_scenario_was_crashed_to_its_end(crashes: Counter[str]) -> None:
+    scenarios = {name for names, _, _ in CRASH_POINTS for name in names.split(",")}
 
-    assert set(deaths) == ways
-    assert all(count >= 3 for count in deaths.values()), deaths
-    assert deaths.total() >= 120
-
-
-@pytest.mark.parametrize("way", ["burst_child", "burst_node"])
-def test_the_way_of_a_task_was_left_out_at_no_step(deaths: Counter[str], way: str) -> None:
-    assert deaths[way] >= 40
+    assert set(crashes) == scenarios
+    assert all(count >= 3 for count in crashes.values()), crashes
+    assert crashes.total() >= 120
 
 
-def test_no_death_loses_doubles_or_leaves_anything(walks: list[Report]) -> None:
-    assert [report["violations"] for report in walks] == ["none"] * len(WALKS)
+@pytest.mark.parametrize("scenario", ["killed_child", "killed_node"])
+def test_no_step_of_a_task_was_left_out(crashes: Counter[str], scenario: str) -> None:
+    assert crashes[scenario] >= 40
+
+
+def test_no_crash_violates_an_invariant(crash_points: list[Report]) -> None:
+    assert [report["violations"] for report in crash_points] == ["none"] * len(CRASH_POINTS)
