@@ -75,7 +75,7 @@ class TaskChangeList(ChangeList):
         for task in self.result_list:
             attach_viewer(task, viewer)
 
-    def statuses(self) -> list[dict[str, Any]]:
+    def statuses(self) -> list[dict[str, object]]:
         """Each status with its number of tasks and the link that lists them; one statement."""
         rows = self.root_queryset.order_by()
         queries = {value: rows.filter(status=value).values_list("pk") for value, _name in STATUS}

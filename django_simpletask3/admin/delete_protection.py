@@ -26,7 +26,7 @@ def hold_messages(objs: Sequence[Any]) -> list[str]:
     return [escape_invisible(message % task) for task in _tasks_on_hold(collector, using)]
 
 
-def _tasks_on_hold(collector: NestedObjects, using: str) -> Iterator[Any]:
+def _tasks_on_hold(collector: NestedObjects, using: str) -> Iterator[SimpleTask]:
     by_model: Mapping[Any, Any] = collector.model_objs
     for model, tasks in by_model.items():
         # A multi-table task is deleted with the row of its root, which is among them.

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import models, router, transaction
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -162,7 +162,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
         )
         return [timeline, *super().get_urls()]
 
-    def timeline_view(self, request: HttpRequest, object_id: str) -> Any:
+    def timeline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Return the current state of the task as JSON, to users who may view it."""
         return live.task_response(self, request, unquote(object_id))
 

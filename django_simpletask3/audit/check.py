@@ -97,7 +97,7 @@ def tasks_to_examine(root: type[SimpleTask], using: str) -> int:
     return rows_of(root, using).count()
 
 
-def _suspects(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
+def _suspects(root: type[SimpleTask], using: str, pks: Sequence[object]) -> list[object]:
     rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
     suspects, without_events = [], set(pks)
     for pk, events in groupby(readers.streams(root, using, pks), attrgetter("task_id")):

@@ -30,7 +30,7 @@ class ExportWriter:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write_line({"format": FORMAT, "version": __version__, "time": now})
 
-    def write_tasks(self, root: type[SimpleTask], using: str, pks: list[Any]) -> None:
+    def write_tasks(self, root: type[SimpleTask], using: str, pks: list[object]) -> None:
         """Write the complete streams of these tasks, with the columns of their rows."""
         rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
         streams = groupby(readers.streams(root, using, pks), attrgetter("task_id"))

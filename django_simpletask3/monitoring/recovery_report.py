@@ -92,7 +92,7 @@ class RecoveryFilter:
     reason: str | None = None
     worker: str = ""
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, object]:
         """The lookups of an event that the database checks."""
         lookups = {
             "event_time__gte": self.since,

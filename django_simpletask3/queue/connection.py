@@ -129,7 +129,7 @@ class Endpoint:
         pool = redis.ConnectionPool(connection_class=connection_class, **(defaults | options))
         return redis.Redis(connection_pool=pool)
 
-    def _options(self, read_seconds: float) -> dict[str, Any]:
+    def _options(self, read_seconds: float) -> dict[str, object]:
         url_options = {n: v for n, v in self.address.options.items() if n not in _FORCED_OPTIONS}
         defaults = {"socket_connect_timeout": CONNECT_SECONDS, "health_check_interval": 30}
         forced: dict[str, Any] = {"socket_timeout": read_seconds, "retry": Retry(NoBackoff(), 0)}

@@ -67,7 +67,7 @@ def _dumps(value: object, depth: int) -> str:
     return write(value, depth)
 
 
-def _writer_for(value: Any) -> Callable[[Any, int], str]:
+def _writer_for(value: object) -> Callable[[object, int], str]:
     for value_type, write in _WRITERS.items():
         if isinstance(value, value_type):
             return write

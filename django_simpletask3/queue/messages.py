@@ -27,7 +27,7 @@ class Message:
     worker: str = field(default="", compare=False)
 
     @property
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The message as the dict that ``simqcore`` returns."""
         return {
             "id": self.id,
@@ -63,7 +63,7 @@ def build_message(channel: str, worker: str, row: list[Any]) -> Message:
     )
 
 
-def _decode_body(raw: bytes | None) -> tuple[Any, str]:
+def _decode_body(raw: bytes | None) -> tuple[object, str]:
     if raw is None:
         return None, NO_BODY
     try:

@@ -100,7 +100,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         name = worker or self.get_default_worker()
         self.run("heartbeat", name, dumps(name), int(expire or self.worker_status_expire), 0)
 
-    def get_worker_status(self, worker: str | None = None) -> dict[str, Any] | None:
+    def get_worker_status(self, worker: str | None = None) -> dict[str, object] | None:
         """The last status of a worker with its ``ttl`` in seconds; None without a report."""
         key = self.get_worker_key(worker or self.get_default_worker())
         status = self.hgetall(key)
@@ -127,7 +127,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         policy = self.get_running_timeout_handler_policy({"channel": channel})
         return float(policy["running_timeout"])
 
-    def _state(self, id: str) -> tuple[Any, Message | None]:
+    def _state(self, id: str) -> tuple[object, Message | None]:
         """The status of a message, and the message under its current claim."""
         key = self.get_item_key(id)
         values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))

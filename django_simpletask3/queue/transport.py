@@ -130,7 +130,7 @@ class Transport(SimQ):  # type: ignore[misc]
         return decode_fields(self.ask(lambda: self.db.hgetall(key)))
 
 
-def decode_fields(mapping: Mapping[bytes, bytes]) -> dict[str, Any]:
+def decode_fields(mapping: Mapping[bytes, bytes]) -> dict[str, object]:
     """Decode the fields of a hash. Raises Undecodable."""
     return {name.decode(errors="replace"): loads(value) for name, value in mapping.items()}
 

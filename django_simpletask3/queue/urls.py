@@ -67,7 +67,7 @@ def _plain(scheme: str, url: str) -> Address:
     return Address(scheme, options)
 
 
-def _options(url: str) -> dict[str, Any]:
+def _options(url: str) -> dict[str, object]:
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     options.pop("connection_class", None)
     return options

@@ -21,7 +21,7 @@ class Report:
 class WorkerRegistry(Transport):
     """Reports of living workers; a report expires after ``worker_status_expire`` seconds."""
 
-    def report(self, worker: str, status: dict[str, Any]) -> None:
+    def report(self, worker: str, status: dict[str, object]) -> None:
         """Register ``worker``, or replace its report. Raises QueueUnavailable."""
         self.run("report", worker, dumps(worker), int(self.worker_status_expire), dumps(status))
 
@@ -37,7 +37,7 @@ class WorkerRegistry(Transport):
         ]
 
 
-def _decode_status(report: bytes) -> dict[str, Any]:
+def _decode_status(report: bytes) -> dict[str, object]:
     try:
         status = loads(report)
     except Undecodable:

@@ -127,7 +127,7 @@ class BackfillEvents(ModelOperation):
         if self.status is not None:
             row.status = self.status
 
-    def _revert_row(self, row: object) -> None:
+    def _revert_row(self, row: Any) -> None:
         """Undo ``_convert_row``."""
 
     def _infer_events(self, row: Any, using: str) -> list[Any]:

@@ -93,7 +93,7 @@ def _event_times(row: Any, kinds: Sequence[EventKind], using: str) -> Iterator[d
         yield event_time
 
 
-def _outcome_data(last_kind: EventKind, row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _outcome_data(last_kind: EventKind, row: object) -> tuple[dict[str, object], dict[str, object]]:
     """Return the outcome data of the last event, and the other values of ``row`` to keep."""
     texts = {name: getattr(row, name) for name in ("result_data", "error_data")}
     values = {name: decode(text) for name, text in texts.items() if text is not None}

@@ -51,7 +51,7 @@ class WorkerReport:
             self._reported, self._reported_at = current, now
         return rest
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, object]:
         """The report as JSON values; times are Unix times."""
         return {
             "node": platform.node(),

@@ -76,7 +76,7 @@ def _run_in_batches(
     return counts, exported
 
 
-def _done_tasks(tasks: list[SimpleTask], batch_outcomes: list[Outcome]) -> list[tuple[str, Any]]:
+def _done_tasks(tasks: list[SimpleTask], batch_outcomes: list[Outcome]) -> list[tuple[str, object]]:
     pairs = zip(tasks, batch_outcomes, strict=True)
     return [(write_database(task), task.pk) for task, outcome in pairs if outcome is Outcome.DONE]
 

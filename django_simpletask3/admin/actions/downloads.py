@@ -7,7 +7,6 @@ import tempfile
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 from django.http import FileResponse
 
@@ -16,7 +15,7 @@ from ...ledger.task_row import table_model
 from ...models.task import SimpleTask
 
 
-def download_streams(model: type[SimpleTask], tasks: list[tuple[str, Any]]) -> FileResponse:
+def download_streams(model: type[SimpleTask], tasks: list[tuple[str, object]]) -> FileResponse:
     """Return the complete streams of ``tasks``, given by database and key, as an export file.
 
     The audit command verifies it with ``--verify``.

@@ -24,20 +24,20 @@ def _visible_model(viewer: Viewer, label: str) -> Any:
     return visible_models[label]
 
 
-def _pause(viewer: Viewer, target: str) -> Any:
+def _pause(viewer: Viewer, target: str) -> object:
     model = _visible_model(viewer, target)
     control.pause(model)
     message = _("%s is paused: workers start no more of its tasks within five seconds.")
     return message % model._meta.label
 
 
-def _resume(viewer: Viewer, target: str) -> Any:
+def _resume(viewer: Viewer, target: str) -> object:
     model = _visible_model(viewer, target)
     control.resume(model)
     return _("%s resumes within five seconds.") % model._meta.label
 
 
-def _stop(viewer: Viewer, target: str) -> Any:
+def _stop(viewer: Viewer, target: str) -> object:
     try:
         workers = [report.worker for report in get_queue().workers()]
     except QueueUnavailable as error:
@@ -51,7 +51,7 @@ def _stop(viewer: Viewer, target: str) -> Any:
     return _("The node of worker %s is asked to stop; it finishes what it runs.") % target
 
 
-def _replay(viewer: Viewer, target: str) -> Any:
+def _replay(viewer: Viewer, target: str) -> object:
     model = _visible_model(viewer, target)
     try:
         count = get_queue().requeue_dead_letters(model.get_event_channel())

@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -127,7 +127,7 @@ class DashboardAdmin(_ModelAdmin):
         self._require_view_permission(request)
         return recoveries.export(self.admin_site, request)
 
-    def command_view(self, request: HttpRequest) -> Any:
+    def command_view(self, request: HttpRequest) -> HttpResponse:
         """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
         if not self.has_change_permission(request):
             raise PermissionDenied

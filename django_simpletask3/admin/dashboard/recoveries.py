@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -132,7 +132,7 @@ def export(site: AdminSite, request: HttpRequest) -> StreamingHttpResponse:
     )
 
 
-def _csv_rows(form: FilterForm) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(form: FilterForm) -> Iterator[tuple[object, ...]]:
     for recovery in recovery_report.recoveries(form.criteria()):
         yield recovery.cells()
     for alias in form.scope.unreachable or ():
@@ -140,7 +140,7 @@ def _csv_rows(form: FilterForm) -> Iterator[tuple[Any, ...]]:
         yield tuple(str(cells.get(name, "")) for name in recovery_report.COLUMNS)
 
 
-def _row(viewer: Viewer, recovery: recovery_report.Recovery) -> dict[str, Any]:
+def _row(viewer: Viewer, recovery: recovery_report.Recovery) -> dict[str, object]:
     return {
         "time": times.format_instant(recovery.time),
         "kind": badges.kind(EventKind(recovery.kind)),
@@ -173,15 +173,15 @@ def _parse_time(text: str) -> datetime | None:
     return instant if MINYEAR < instant.year < MAXYEAR else None
 
 
-def _cursor_parameters(cursor: Cursor) -> dict[str, Any]:
+def _cursor_parameters(cursor: Cursor) -> dict[str, object]:
     return {"before": cursor.time.isoformat(), "skip": cursor.skip}
 
 
-def _day_after(day: Any) -> datetime | None:
+def _day_after(day: date | None) -> datetime | None:
     return _midnight(day + _DAY) if day and day.year < MAXYEAR else None
 
 
-def _midnight(day: Any) -> datetime | None:
+def _midnight(day: date | None) -> datetime | None:
     if day is None or not MINYEAR < day.year < MAXYEAR:
         return None
     zone = timezone.get_current_timezone() if settings.USE_TZ else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
@@ -112,6 +112,6 @@ def _date_range(changelist: ChangeList, field: str) -> tuple[date, date] | None:
     return first, last
 
 
-def _local_date(instant: Any) -> date:
+def _local_date(instant: datetime) -> date:
     local = timezone.localtime(instant) if settings.USE_TZ else instant
     return local.date()

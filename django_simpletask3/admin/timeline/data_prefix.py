@@ -20,7 +20,7 @@ def is_truncated(event: TaskEvent) -> bool:
     return len(getattr(event, "head", None) or "") > LIMIT
 
 
-def parse_prefix(event: TaskEvent) -> dict[str, Any]:
+def parse_prefix(event: TaskEvent) -> dict[str, object]:
     """The members of the data of ``event``; only the complete ones if it was cut.
 
     For an event with the annotation ``head``, as in the timeline, no other data is loaded.
@@ -34,7 +34,7 @@ def parse_prefix(event: TaskEvent) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _complete_members(text: str) -> list[tuple[str, Any]]:
+def _complete_members(text: str) -> list[tuple[str, object]]:
     """The complete members of a truncated JSON object."""
     decoder = json.JSONDecoder()
     members: list[tuple[str, Any]] = []

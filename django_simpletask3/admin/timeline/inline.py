@@ -59,7 +59,7 @@ class TimelineFormSet(_InlineFormSet):
     def has_changed(self) -> bool:
         return False
 
-    def save(self, commit: bool = True) -> list[Any]:
+    def save(self, commit: bool = True) -> list[TaskEvent]:
         return []
 
     def get_queryset(self) -> Any:
@@ -104,7 +104,7 @@ class TimelineFormSet(_InlineFormSet):
             return None
         return latest_progress(self.get_queryset(), self.instance.attempt)
 
-    def _read_events(self) -> list[Any]:
+    def _read_events(self) -> list[TaskEvent]:
         all_rows: Any = self.queryset
         rows = all_rows.using(self.instance._state.db).defer("data")
         rows = rows.annotate(

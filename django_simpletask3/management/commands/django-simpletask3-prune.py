@@ -93,7 +93,7 @@ def _progress_bar(models: Any, size: int) -> Progress:
     )
 
 
-def _result_as_dict(result: PruneResult) -> dict[str, Any]:
+def _result_as_dict(result: PruneResult) -> dict[str, object]:
     return {**asdict(result), "rule": str(result.rule)}
 
 

@@ -81,7 +81,7 @@ def _server_lines(health: Health) -> Iterator[str]:
     yield from (f"          Warning: {warning}" for warning in redis.warnings)
 
 
-def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[Any]]]]:
+def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[object]]]]:
     header = ["Table", "database", "pending", "due", "running", "lease expired", "longest wait"]
     yield header, map(_table_cells, health.tables)
     header = ["Model", "messages", "in flight", "dead letters", "paused by"]
@@ -103,26 +103,26 @@ def _problem_lines(problems: list[str]) -> Iterator[str]:
         yield "No problems."
 
 
-def _table_cells(table: TableHealth) -> list[Any]:
+def _table_cells(table: TableHealth) -> list[object]:
     suffix = "" if table.is_complete else f" of the first {MAX_ROWS}"
     pending, wait = f"{table.pending}{suffix}", _seconds(table.longest_wait)
     counts = (table.due, table.running, table.expired_leases)
     return [table.model, table.database, pending, *counts, wait]
 
 
-def _model_cells(model: ModelHealth) -> list[Any]:
+def _model_cells(model: ModelHealth) -> list[object]:
     paused_by = model.paused and (model.paused.actor or "an operator")
     return [model.model, model.messages, model.in_flight, model.dead_letters, paused_by]
 
 
-def _worker_cells(worker: WorkerHealth) -> list[Any]:
+def _worker_cells(worker: WorkerHealth) -> list[object]:
     threads = sum(load.threads for load in worker.models.values())
     in_flight = sum(load.in_flight for load in worker.models.values())
     ages = (_seconds(worker.seconds_since_report), _seconds(worker.seconds_since_recovery))
     return [worker.worker, ages[0], threads, in_flight, ages[1]]
 
 
-def _subscription_cells(subscription: SubscriptionHealth) -> list[Any]:
+def _subscription_cells(subscription: SubscriptionHealth) -> list[object]:
     counts = (subscription.waiting, subscription.dead)
     name, database = subscription.subscription, subscription.database
     return [name, database, *counts, _seconds(subscription.lag)]
@@ -132,7 +132,7 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
-def _align(header: list[str], rows: Iterable[list[Any]]) -> Iterator[str]:
+def _align(header: list[str], rows: Iterable[list[object]]) -> Iterator[str]:
     """A table: the first column to the left, the others to the right."""
     table = [header, *([("-" if cell is None else str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]

@@ -7,7 +7,6 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from .status import Node
 
@@ -37,7 +36,7 @@ class LivenessFile:
         self._path.unlink(missing_ok=True)
 
 
-def check_file(path: Path, max_age: float) -> tuple[dict[str, Any], list[str]]:
+def check_file(path: Path, max_age: float) -> tuple[dict[str, object], list[str]]:
     """The content of the file at ``path``, and its problems, a sentence each."""
     try:
         content = json.loads(path.read_text())
