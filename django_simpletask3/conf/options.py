@@ -72,7 +72,7 @@ class Option(Generic[T]):
             f"(default: {self.default!r})."
         )
 
-    def find_raw_value(self) -> tuple[str, Any]:
+    def find_raw_value(self) -> tuple[str, object]:
         """The name a raw value stands under, and the value; else the main name and the default."""
         for name in self.names:
             if name in os.environ:

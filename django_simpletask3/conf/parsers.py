@@ -29,37 +29,37 @@ def _parse_number(raw: Any) -> float:
     return number
 
 
-def _parse_seconds(raw: Any) -> float:
+def _parse_seconds(raw: object) -> float:
     number = _parse_number(raw)
     if number <= 0:
         raise ValueError
     return number
 
 
-def _parse_count(raw: Any) -> int:
+def _parse_count(raw: object) -> int:
     number = _parse_number(raw)
     if number < 1 or number != int(number):
         raise ValueError
     return int(number)
 
 
-def _parse_whole_seconds(raw: Any) -> int:
+def _parse_whole_seconds(raw: object) -> int:
     return max(1, math.ceil(_parse_seconds(raw)))
 
 
-def _parse_text(raw: Any) -> str:
+def _parse_text(raw: object) -> str:
     if not isinstance(raw, str) or not raw.strip():
         raise ValueError
     return raw.strip()
 
 
-def _parse_action(raw: Any) -> str:
+def _parse_action(raw: object) -> str:
     if raw not in ("recover", "drop"):
         raise ValueError
     return str(raw)
 
 
-def _parse_policies(raw: Any) -> dict[str, dict[str, Any]]:
+def _parse_policies(raw: object) -> dict[str, dict[str, Any]]:
     mapping = json.loads(raw) if isinstance(raw, str) and raw.strip() else raw
     if not mapping:
         return {}
@@ -68,7 +68,7 @@ def _parse_policies(raw: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def _parse_policy(raw: Any) -> dict[str, Any]:
+def _parse_policy(raw: object) -> dict[str, Any]:
     parsers: dict[str, Callable[[Any], Any]] = {
         "running_timeout": _parse_seconds,
         "action": _parse_action,
@@ -76,14 +76,14 @@ def _parse_policy(raw: Any) -> dict[str, Any]:
     return {key: parsers[key](value) for key, value in _require_mapping(raw).items()}
 
 
-def _require_mapping(raw: Any) -> Mapping[str, Any]:
+def _require_mapping(raw: object) -> Mapping[str, object]:
     if not isinstance(raw, Mapping):
         raise TypeError
     return raw
 
 
 def template_parser(**examples: Any) -> Callable[[Any], str]:
-    def parse(raw: Any) -> str:
+    def parse(raw: object) -> str:
         text = _parse_text(raw)
         field_names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
         if field_names != set(examples):

@@ -49,12 +49,12 @@ def now(using: str) -> datetime:
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 
 
-def is_past(moment: Any, using: str) -> bool:
+def is_past(moment: datetime | None, using: str) -> bool:
     """Whether ``moment``, in any form that ``run_after`` may have, is not in the future."""
     return is_due(moment, now(using))
 
 
-def is_due(run_after: Any, now: datetime) -> bool:
+def is_due(run_after: datetime | None, now: datetime) -> bool:
     """Whether ``run_after``, in any form, is not after ``now``; False for an expression."""
     if hasattr(run_after, "resolve_expression"):
         return False  # only the database knows

@@ -99,19 +99,19 @@ def _classify(driver: Any) -> bool | None:
     return None
 
 
-def _is_outdated_plan(driver: Any) -> bool:
+def _is_outdated_plan(driver: object) -> bool:
     # A prepared statement fails after a column gets another type, in this session only. Recognised
     # by the function that raised, since the message is translated.
     diagnosis = getattr(driver, "diag", None)
     return getattr(diagnosis, "source_function", None) == "RevalidateCachedQuery"
 
 
-def _is_too_large(driver: Any) -> bool:
+def _is_too_large(driver: object) -> bool:
     # An internal error by its code (XX000), but the value's own; never translated.
     return "invalid memory alloc request size" in str(driver)
 
 
-def _is_of_mysql(driver: Any) -> bool:
+def _is_of_mysql(driver: object) -> bool:
     return type(driver).__module__.startswith(("MySQLdb", "pymysql", "mysql"))
 
 

@@ -72,7 +72,7 @@ def _insert_if_possible(
     return [[key]]
 
 
-def _row(task: TaskRow, model: Any, *, raw: bool = False) -> dict[str, Any]:
+def _row(task: TaskRow, model: type[TaskRow], *, raw: bool = False) -> dict[str, object]:
     columns = _columns(model)
     row = dict(zip(columns.unchanged, columns.read_unchanged(task), strict=True))
     for field in columns.computed:

@@ -46,7 +46,7 @@ def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list
     return rows_by_key
 
 
-def capped_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, int]:
+def capped_counts(using: str, queries: Mapping[K, object], limit: int) -> dict[K, int]:
     """The number of rows of each query, by its key; at most ``limit`` are counted."""
     counts: dict[K, int] = {}
     for batch in _batches(queries):
@@ -155,7 +155,7 @@ class BoundQuery:
         """``query`` itself if it is a BoundQuery; else a queryset without placeholders."""
         return query if isinstance(query, BoundQuery) else cls(query)
 
-    def params(self, django_params: Iterable[Any], connection: Any) -> list[Any]:
+    def params(self, django_params: Iterable[object], connection: object) -> list[object]:
         """The parameters of Django's SQL with the values in the place of placeholders.
 
         Raises ValueError unless every placeholder has a value and every value a placeholder.

@@ -23,7 +23,7 @@ _BATCH_SIZE = 1000
 class LockedRows:
     """Some rows of one task table within one transaction, by primary key."""
 
-    def __init__(self, root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
+    def __init__(self, root: type[TaskRow], using: str, pks: Iterable[object]) -> None:
         self._root = root
         self._connection = connections[using]
         self._pks = {self._key(pk) for pk in pks}
@@ -54,7 +54,7 @@ class LockedRows:
         """The row with the changes so far; None if there is none."""
         return self._rows.get(self._key(pk))
 
-    def is_busy(self, pk: Any) -> bool:
+    def is_busy(self, pk: object) -> bool:
         """Whether the row was skipped because another transaction has locked it."""
         return self._key(pk) in self._busy
 
@@ -65,7 +65,7 @@ class LockedRows:
             self._rows[key].update(columns)
             self._changes.setdefault(key, {}).update(columns)
 
-    def current_values(self, task: TaskRow, names: Iterable[str]) -> dict[str, Any]:
+    def current_values(self, task: TaskRow, names: Iterable[str]) -> dict[str, object]:
         """The columns ``names`` of the row of ``task``, and all that were changed."""
         key = self._key(task.pk)
         row_values = {name: self._rows[key][name] for name in names}
@@ -85,7 +85,7 @@ class LockedRows:
             self._write_columns([name for name in names if has_column(self._root, name)], pks)
             self._write_children(names, [by_key[pk] for pk in pks])
 
-    def _write_columns(self, names: Sequence[str], pks: Sequence[Any]) -> None:
+    def _write_columns(self, names: Sequence[str], pks: Sequence[object]) -> None:
         store = store_for(self._root, self._connection.alias)
         for batch in batches(pks, _BATCH_SIZE):
             changes = [

@@ -77,7 +77,7 @@ class Store:
         """Insert ``events`` of rows that exist; sets their keys."""
         events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
 
-    def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
+    def insert(self, rows: Sequence[Mapping[str, object]], batch_size: int | None) -> list[object]:
         """Insert new ``rows``, all of the same columns; returns their new keys, in order.
 
         Raises NotSerializable, and inserts nothing, for values that only Django can adapt. Only if

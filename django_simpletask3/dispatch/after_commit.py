@@ -146,7 +146,7 @@ def _is_nested(connection: Any) -> bool:
     return len(blocks) > 1
 
 
-def _savepoints(sids: Iterable[Any]) -> set[Any]:
+def _savepoints(sids: Iterable[object]) -> set[object]:
     return {sid for sid in sids if sid is not None}
 
 

@@ -22,7 +22,7 @@ _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 50_000
 
 
-def task_function(model: type[SimpleTask]) -> Callable[..., Any]:
+def task_function(model: type[SimpleTask]) -> Callable[..., object]:
     """The function that runs the tasks of ``model``, called with the task.
 
     ``do_task()`` if it is overridden, else the executor. Raises ExecutorMissing, naming the module
@@ -52,7 +52,7 @@ def call_function(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) 
     return result
 
 
-def error_as_dict(error: BaseException) -> dict[str, Any]:
+def error_as_dict(error: BaseException) -> dict[str, object]:
     """``error_data`` of an error: its type, message and traceback; never raises."""
     try:
         lines = "".join(traceback.format_exception(error))
@@ -65,12 +65,12 @@ def error_as_dict(error: BaseException) -> dict[str, Any]:
     }
 
 
-def field_values(task: SimpleTask) -> dict[str, Any]:
+def field_values(task: SimpleTask) -> dict[str, object]:
     """The user's columns of ``task`` as they are now, for ``changed_fields``."""
     return {field.attname: _comparable_value(task, field) for field in user_fields(task)}
 
 
-def changed_fields(task: SimpleTask, before: dict[str, Any]) -> dict[str, Any]:
+def changed_fields(task: SimpleTask, before: dict[str, object]) -> dict[str, object]:
     """The user's columns that differ from ``before``, ready to be written.
 
     Only these are written: others may have changed the rest meanwhile.
@@ -104,7 +104,7 @@ def _accepted_arguments(function: Callable[..., Any], offered: dict[str, Any]) -
 
 
 @lru_cache(maxsize=1000)
-def _parameters(function: Callable[..., Any]) -> frozenset[str] | None:
+def _parameters(function: Callable[..., object]) -> frozenset[str] | None:
     """The names of the arguments that ``function`` accepts; None if it accepts any."""
     try:
         parameters = inspect.signature(function).parameters.values()

@@ -43,7 +43,7 @@ def _context_loader(task: SimpleTask) -> Callable[[], TaskContext]:
     return load
 
 
-def _inheritable_data(data: Any) -> dict[str, Any]:
+def _inheritable_data(data: object) -> dict[str, object]:
     """The data of the enqueuing context, without what describes only that task."""
     details = data if isinstance(data, dict) else {}
     return {key: value for key, value in details.items() if key not in _TASK_ONLY_KEYS}
@@ -68,7 +68,7 @@ def _enter_contexts(
         yield
 
 
-def _installed_integrations() -> list[Callable[[], AbstractContextManager[Any]]]:
+def _installed_integrations() -> list[Callable[[], AbstractContextManager[object]]]:
     """How those that are installed are informed; every body asks, and the answer seldom changes."""
     global _cached_integrations
     if (
@@ -81,7 +81,7 @@ def _installed_integrations() -> list[Callable[[], AbstractContextManager[Any]]]
     return _cached_integrations[1]
 
 
-def _auditlog() -> AbstractContextManager[Any]:
+def _auditlog() -> AbstractContextManager[object]:
     from auditlog.context import set_actor
 
     # Asked for when something is noted: most bodies change nothing that is.
@@ -89,7 +89,7 @@ def _auditlog() -> AbstractContextManager[Any]:
     return actor_context
 
 
-def _pghistory() -> AbstractContextManager[Any]:
+def _pghistory() -> AbstractContextManager[object]:
     import pghistory
 
     current_context = current()

@@ -123,7 +123,7 @@ def _rebuild_data(model: type[SimpleTask], message: Message) -> dict[str, Any]:
     return {**data, "id": key.removesuffix(tail), "using": using}
 
 
-def _unsaved_task(model: type[SimpleTask], pk: Any) -> SimpleTask:
+def _unsaved_task(model: type[SimpleTask], pk: object) -> SimpleTask:
     task = model()
     task.pk = pk
     return task

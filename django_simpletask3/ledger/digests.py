@@ -67,12 +67,12 @@ def erase_payload(data: Any) -> Any:
     return type(data)({**data, **parts})
 
 
-def has_erased_parts(data: Any) -> bool:
+def has_erased_parts(data: object) -> bool:
     """Whether something was erased from ``data`` of an event."""
     return isinstance(data, dict) and any(is_erased(data.get(key)) for key in ERASABLE_KEYS)
 
 
-def is_erased(value: Any) -> bool:
+def is_erased(value: object) -> bool:
     """Whether ``value`` is the mark that erasing leaves."""
     return isinstance(value, dict) and value.get(TAG) == "erased"
 

@@ -67,7 +67,7 @@ class _Budget:
         self.remaining = size
 
 
-def encode(value: Any, *, limit: int | None = None) -> str:
+def encode(value: object, *, limit: int | None = None) -> str:
     """``value`` as ASCII JSON text; never raises.
 
     A value of an unknown, cyclic or too deeply nested kind becomes ``{TAG: "repr", ...}``; a text
@@ -114,7 +114,7 @@ def from_json_value(value: Any) -> Any:
     return value
 
 
-def safe_text(value: Any, *, limit: int = _REPR_LIMIT) -> str:
+def safe_text(value: object, *, limit: int = _REPR_LIMIT) -> str:
     """``str(value)`` as text any database and terminal accepts, cut to ``limit``; never raises."""
     if type(value) is str and value.isascii() and "\x00" not in value:
         return value[:limit]
@@ -127,7 +127,7 @@ def safe_text(value: Any, *, limit: int = _REPR_LIMIT) -> str:
     return text[:limit].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """The qualified name of the class of ``value``."""
     kind = type(value)
     return (
@@ -159,7 +159,7 @@ def _to_json_value(value: Any, ancestors: tuple[int, ...], budget: _Budget) -> A
     return _describe(value)
 
 
-def _text(value: Any, budget: _Budget) -> str:
+def _text(value: object, budget: _Budget) -> str:
     text = str(value)
     budget.remaining -= len(text)
     return text
@@ -205,7 +205,7 @@ def _take_within_budget(items: Iterable[T], budget: _Budget) -> Iterator[T]:
     return takewhile(lambda _: budget.remaining > 0, items)
 
 
-def _describe(value: Any) -> dict[str, str]:
+def _describe(value: object) -> dict[str, str]:
     try:
         text = repr(value)[:_REPR_LIMIT]
     except Exception:

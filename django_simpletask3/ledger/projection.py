@@ -65,7 +65,7 @@ class Projection(NamedTuple):
         """The status after an event of ``kind``; raises as ``after``."""
         return self.status if kind in AUDIT_ONLY else target(self.status, kind)
 
-    def differences(self, other: Projection) -> dict[str, tuple[Any, Any]]:
+    def differences(self, other: Projection) -> dict[str, tuple[object, object]]:
         """The columns in which ``other`` differs: {name: (own value, other value)}."""
         columns = zip(self._fields, self, other, strict=True)
         return {name: (mine, others) for name, mine, others in columns if mine != others}

@@ -206,7 +206,7 @@ class StreamChecker:
         elif error is not None and "head" not in data:
             self._add("there is an error, and none was recorded")
 
-    def _compare_result(self, recorded: Any, text: str | None) -> None:
+    def _compare_result(self, recorded: object, text: str | None) -> None:
         stored = None if text is None else {"digest": digest_of(text), "size": len(text)}
         if stored != recorded:
             self._add("the result is not the one that was recorded")
@@ -226,5 +226,5 @@ def _name(status: Any) -> str:
     return "none" if status is None else status_name(status)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     return value.name if isinstance(value, Status) else str(value)

@@ -156,7 +156,7 @@ def write_database(task: TaskRow) -> str:
     return router.db_for_write(table_model(type(task)), instance=task)
 
 
-def task_reference(task: TaskRow, pk: Any = None) -> str:
+def task_reference(task: TaskRow, pk: object = None) -> str:
     """``task`` as ``parent`` names it: ``app.Model:key``, or ``app.Model@database:key``.
 
     The database is named unless the router would choose it. If the reference is too long for the

@@ -85,7 +85,7 @@ def open_tombstone(
 
 
 @contextmanager
-def deleting_with_streams(table: str, pks: Iterable[Any]) -> Iterator[None]:
+def deleting_with_streams(table: str, pks: Iterable[object]) -> Iterator[None]:
     """Within the block, the rows ``pks`` of ``table`` are deleted with their streams."""
     token = _being_pruned.set((table, frozenset(pks)))
     try:
@@ -94,13 +94,13 @@ def deleting_with_streams(table: str, pks: Iterable[Any]) -> Iterator[None]:
         _being_pruned.reset(token)
 
 
-def is_being_pruned(table: str, pk: Any) -> bool:
+def is_being_pruned(table: str, pk: object) -> bool:
     """Whether the row is deleted with its stream, so that no event can record it."""
     pruned_table, pruned_pks = _being_pruned.get()
     return pruned_table == table and pk in pruned_pks
 
 
-def _by_text(item: tuple[Any, str]) -> str:
+def _by_text(item: tuple[object, str]) -> str:
     return str(item[0])
 
 

@@ -61,7 +61,7 @@ def saved_models(
     return {pk: candidates.get(labels.get(pk, ""), root) for pk in pks}
 
 
-def _saved_labels(root: type[SimpleTask], using: str, pks: list[Any]) -> dict[Any, str]:
+def _saved_labels(root: type[SimpleTask], using: str, pks: list[object]) -> dict[object, str]:
     if len(models_by_label(root)) == 1:
         return {}
     enqueue_events = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)

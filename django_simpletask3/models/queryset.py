@@ -206,7 +206,7 @@ class TaskQuerySet(models.QuerySet[T]):
     update_or_create.alters_data = True  # type: ignore[attr-defined]
 
 
-def _next_check_expression(run_after: Any) -> models.Case:
+def _next_check_expression(run_after: object) -> models.Case:
     """The ``check_at`` of PENDING tasks after a change of ``run_after``: when they are due."""
     now = timezone.now()
     if hasattr(run_after, "resolve_expression"):

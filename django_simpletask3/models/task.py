@@ -135,7 +135,7 @@ class SimpleTask(TaskRow):
             return returned
         return super()._do_insert(manager, using, **row)  # type: ignore[misc]
 
-    def _is_new(self, arguments: dict[str, Any]) -> bool:
+    def _is_new(self, arguments: dict[str, object]) -> bool:
         if arguments.get("force_insert"):
             return True
         unsaved = self._state.adding or self.pk is None
@@ -155,7 +155,7 @@ class SimpleTask(TaskRow):
         # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
         return {*loaded, "mod_time", *transition.changed_schedule_fields(self)}
 
-    def reset(self, reason: str = "", *, run_after: Any = None) -> None:
+    def reset(self, reason: str = "", *, run_after: datetime | None = None) -> None:
         """Make the task PENDING again, in any status; its result is kept in the event.
 
         A running attempt is superseded: its result will be refused.

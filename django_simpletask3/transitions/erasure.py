@@ -81,7 +81,7 @@ def _digests(
     return ((task, digests[task.pk]) for task in tasks)
 
 
-def _rows(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def _rows(root: type[TaskRow], using: str, pks: Sequence[object]) -> Iterator[dict[str, object]]:
     table: Any = models.QuerySet(root, using=using)
     empty = models.Q(result_data=None, error_data=None)
     rows = table.filter(pk__in=pks).annotate(
@@ -101,12 +101,12 @@ def _reject_unfinished(rows: Any) -> None:
             )
 
 
-def _pks_with_payload(root: type[TaskRow], using: str, pks: Sequence[Any]) -> set[Any]:
+def _pks_with_payload(root: type[TaskRow], using: str, pks: Sequence[object]) -> set[object]:
     """Those of ``pks`` whose events have something to erase."""
     return {event.task_id for events in _pages(root, using, pks) for event in events}
 
 
-def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list[TaskEvent]]:
+def _pages(root: type[TaskRow], using: str, pks: Sequence[object]) -> Iterator[list[TaskEvent]]:
     """The events that have something to erase, some at a time."""
     stream = events_of(root, using).filter(task__in=pks, data__isnull=False)
     page = list(stream.order_by("pk")[:_PAGE_SIZE])
@@ -115,7 +115,7 @@ def _pages(root: type[TaskRow], using: str, pks: Sequence[Any]) -> Iterator[list
         page = list(stream.filter(pk__gt=page[-1].pk).order_by("pk")[:_PAGE_SIZE])
 
 
-def _has_payload(data: Any) -> bool:
+def _has_payload(data: object) -> bool:
     return isinstance(data, dict) and any(
         not is_erased(data[k]) for k in ERASABLE_KEYS if k in data
     )

@@ -39,7 +39,7 @@ def reject_wrong_database(task: TaskRow, using: str) -> None:
         )
 
 
-def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str, Any]]:
+def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[object, dict[str, object]]:
     """``previous_streams_by_pk`` of those ``tasks``, all of one table, that have keys already."""
     return (
         previous_streams_by_pk(table_model(type(tasks[0])), _chosen_pks(tasks), using)
@@ -48,7 +48,7 @@ def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[Any, dict[str
     )
 
 
-def _chosen_pks(tasks: Iterable[TaskRow]) -> list[Any]:
+def _chosen_pks(tasks: Iterable[TaskRow]) -> list[object]:
     """The keys of ``tasks`` that have one before the insert, as the database will return them."""
     with_pk = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
     for task in with_pk:
@@ -78,7 +78,7 @@ def previous_streams_by_pk(
     }
 
 
-def plan_enqueue(task: TaskRow, previous: Mapping[str, Any], now: datetime) -> Change:
+def plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) -> Change:
     """The ``enqueue`` event of the new ``task``, after the stream ``previous``, and its columns."""
     model = type(task)
     # The table cannot tell which proxy or child model was saved: the stream does.

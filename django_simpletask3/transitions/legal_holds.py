@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..exceptions import TaskHeld
 from ..ledger.event import events_of
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 
-def pks_on_hold(root: type[TaskRow], using: str, pks: Iterable[Any]) -> set[Any]:
+def pks_on_hold(root: type[TaskRow], using: str, pks: Iterable[object]) -> set[object]:
     """Those of ``pks`` that are on hold; also of deleted rows.
 
     To be sure, lock the rows first: a hold is an event, and events need that lock.

@@ -76,11 +76,11 @@ class Transition:
                 f"records {holder.value}."
             )
 
-    def mismatches(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def mismatches(self, row: Mapping[str, object]) -> dict[str, object]:
         """The columns of ``row`` that are not as expected any more."""
         return {name: row[name] for name, value in self.expected.items() if row[name] != value}
 
-    def plan(self, row: Mapping[str, Any], now: datetime) -> Change:
+    def plan(self, row: Mapping[str, object], now: datetime) -> Change:
         """The event that is appended to the stream of ``row``, and the columns that it changes.
 
         A deleted row has no columns. Raises IllegalTransition if it cannot happen to ``row``.
@@ -109,7 +109,7 @@ class Transition:
         event.digest = event.expected_digest(before.digest)
         return event
 
-    def _payload(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _payload(self, row: Mapping[str, object]) -> dict[str, object]:
         """What ``data`` holds of the outcome: the keys that are reserved for it."""
         carries = EVENTS[self.kind].carries
         if Payload.RESULT in carries and self.result is not None:
@@ -124,7 +124,7 @@ class Transition:
             return {Payload.ERASED.value: erased} if has_values else {}
         return {}
 
-    def _columns(self, after: Projection, now: datetime) -> dict[str, Any]:
+    def _columns(self, after: Projection, now: datetime) -> dict[str, object]:
         if self.kind is EventKind.DELETE:
             return {}
         columns: dict[str, Any] = after._asdict()
@@ -138,7 +138,7 @@ class Transition:
         columns["mod_time"] = now
         return {**columns, **self._lease_columns(after, now), **self.values}
 
-    def _lease_columns(self, after: Projection, now: datetime) -> dict[str, Any]:
+    def _lease_columns(self, after: Projection, now: datetime) -> dict[str, object]:
         if after.status == Status.RUNNING:
             return {"worker": self.worker}
         if after.status in RECOVERABLE:
@@ -146,12 +146,12 @@ class Transition:
         return {"check_at": None}
 
 
-def has_no_events(row: Mapping[str, Any]) -> bool:
+def has_no_events(row: Mapping[str, object]) -> bool:
     """Whether ``row`` was inserted without ``save()``, and has no event yet."""
     return bool(row["sequence"] == 0 and row["status"] == Status.PENDING)
 
 
-def known_row(task: TaskRow) -> dict[str, Any]:
+def known_row(task: TaskRow) -> dict[str, object]:
     """The columns of ``task``, just read or written: ``last_known_row`` of its next transition."""
     attributes = vars(task)
     return {"pk": task.pk, **{name: attributes[name] for name in Projection._fields}}
@@ -184,7 +184,7 @@ def next_check_time(run_after: Any, now: datetime) -> Any:
     return run_after
 
 
-def _truncate(text: Any) -> str:
+def _truncate(text: object) -> str:
     return safe_text(text, limit=_TEXT_LIMIT)[:_TEXT_LIMIT]
 
 

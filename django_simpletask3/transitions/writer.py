@@ -221,7 +221,7 @@ def _enqueue(
         remember_schedule(task)
 
 
-def lock(root: type[TaskRow], using: str, pks: Iterable[Any]) -> None:
+def lock(root: type[TaskRow], using: str, pks: Iterable[object]) -> None:
     """Lock the rows of these tasks until the open transaction ends; some may not exist."""
     LockedRows(root, using, pks).read(["sequence"])
 

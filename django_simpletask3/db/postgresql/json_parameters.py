@@ -72,7 +72,7 @@ def is_json_safe(field: Any) -> bool:
     return type(field) in _JSON_SAFE_FIELDS
 
 
-def needs_django(field: Any, value: Any) -> bool:
+def needs_django(field: object, value: object) -> bool:
     """Whether SQL needs more than the value: an expression, or a placeholder of the field."""
     names = ("get_placeholder", "get_placeholder_sql")  # before Django 6.1, and since
     return hasattr(value, "resolve_expression") or any(hasattr(field, name) for name in names)
@@ -109,7 +109,7 @@ def serializer_for(field: Any, using: str) -> Serializer:
     return serialize_with_django
 
 
-def _is_aware(value: Any) -> bool:
+def _is_aware(value: object) -> bool:
     return type(value) is datetime and value.tzinfo is not None
 
 

@@ -161,7 +161,7 @@ class TableSql:
         ]
         return [(self._key_columns, keys), self.row_group([change.columns for change in changes])]
 
-    def row_group(self, rows: Sequence[Mapping[str, Any]]) -> RowGroup:
+    def row_group(self, rows: Sequence[Mapping[str, object]]) -> RowGroup:
         """Columns of rows, for ``recordset``."""
         return self._columns, rows
 
@@ -169,7 +169,7 @@ class TableSql:
         """Columns of events, for ``recordset``."""
         return self._event_columns, [vars(event) for event in events]
 
-    def change_parameters(self, change: Change) -> list[Any]:
+    def change_parameters(self, change: Change) -> list[object]:
         """The parameters of ``update_one_with_event``."""
         key, sequence = self._key_columns
         return [
@@ -237,7 +237,7 @@ def table_sql_for(root: type[TaskRow], using: str, names: tuple[str, ...]) -> Ta
     return TableSql(root, using, names)
 
 
-def _parameter_serializer(field: Any, using: str) -> Serializer:
+def _parameter_serializer(field: object, using: str) -> Serializer:
     """Serialize values as parameters of their own: those of a JSON column as text."""
     serialize = serializer_for(field, using)
     if not isinstance(field, models.JSONField):

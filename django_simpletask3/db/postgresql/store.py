@@ -47,7 +47,7 @@ class PostgresStore(Store):
                     records.into(statements.append_events), records.parameters, batch
                 )
 
-    def insert(self, rows: Sequence[Mapping[str, Any]], batch_size: int | None) -> list[Any]:
+    def insert(self, rows: Sequence[Mapping[str, object]], batch_size: int | None) -> list[object]:
         statements = table_sql_for(self._root, self._using, tuple(rows[0]))
         # All, before the first is inserted.
         recordsets = [
