@@ -1,9 +1,9 @@
 """``python -m benchmarks.admin --database postgres://... --tasks 1000000``
 
-What each page of the admin costs on big tables: statements, milliseconds, and whether PostgreSQL
-would read a whole big table for one of them. Makes a database of its own on the server and drops
-it. The tasks, with three events each, are made by the database itself; they are spread over thirty
-days, one in a hundred failed, one in a thousand was recovered, a thousand wait and a hundred run.
+Measure each admin page on big tables: statements, milliseconds, and whether PostgreSQL would scan a
+big table sequentially. Creates a database of its own on the server and drops it. The database
+generates the tasks, with three events each: they are spread over thirty days, one in a hundred
+failed, one in a thousand was recovered, a thousand wait and a hundred run.
 """
 
 import argparse
@@ -28,15 +28,15 @@ INSERT INTO testapp_invoice (status, attempt, sequence, digest, start_time, done
 SELECT
   CASE WHEN n > {{rows}} - 1000 THEN 0 WHEN n > {{rows}} - 1100 THEN 10
     WHEN n % 100 = 0 THEN 30 WHEN n % 997 = 0 THEN 40 ELSE 20 END,
-  1, 3, repeat('0', 64), born + interval '2 seconds',
-  CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE born + interval '3 seconds' END,
+  1, 3, repeat('0', 64), added + interval '2 seconds',
+  CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE added + interval '3 seconds' END,
   CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE n % 100 <> 0 END,
-  '{{{{"sum": 3}}}}', NULL, NULL, born, born, NULL, 0,
+  '{{{{"sum": 3}}}}', NULL, NULL, added, added, NULL, 0,
   'node-' || n % 8 || ':4711:start', NULL,
   CASE WHEN n > {{rows}} - 1100 THEN now() + interval '60 seconds' ELSE NULL END,
   n % 1000, false, ''
-FROM (SELECT n, now() - {SPAN} + {SPAN} * n / {{rows}} - interval '5 seconds' AS born
-  FROM generate_series(1, {{rows}}) AS n) AS made
+FROM (SELECT n, now() - {SPAN} + {SPAN} * n / {{rows}} - interval '5 seconds' AS added
+  FROM generate_series(1, {{rows}}) AS n) AS generated
 """
 EVENTS = """
 INSERT INTO testapp_invoiceevent (task_id, sequence, kind, from_status, to_status, attempt,
@@ -58,32 +58,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.admin", description=__doc__)
     parser.add_argument("--database", required=True, help="postgres://user@host:port/name")
     parser.add_argument("--tasks", type=int, default=1_000_000)
-    parser.add_argument("--times", type=int, default=5, help="each page is opened so often")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
-    asked = parser.parse_args()
+    parser.add_argument("--times", type=int, default=5, help="how often each page is opened")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    options = parser.parse_args()
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "SIMPLETASK3_TEST_DATABASE": asked.database,
+        "SIMPLETASK3_TEST_DATABASE": options.database,
     }
     with _database():
-        _load(asked.tasks)
-        report = [_measure(name, url, asked.times) for name, url in _pages()]
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {asked.tasks} tasks"
-    print(f"{machine}, {3 * asked.tasks} events")
-    print("| page | statements | ms, first | ms, median | ms, max | reads a whole big table |")
+        _load(options.tasks)
+        report = [_measure(name, url, options.times) for name, url in _pages()]
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.tasks} tasks"
+    print(f"{machine}, {3 * options.tasks} events")
+    print("| page | statements | ms, first | ms, median | ms, max | scans a big table |")
     print("|---|---|---|---|---|---|")
-    for one in report:
-        whole = ", ".join(one["whole"]) or "no"
-        cells = (one["page"], one["statements"], one["first"], one["ms"], one["max"], whole)
+    for row in report:
+        scanned = ", ".join(row["scanned"]) or "no"
+        cells = (row["page"], row["statements"], row["first"], row["ms"], row["max"], scanned)
         print("| " + " | ".join(map(str, cells)) + " |")
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine, "pages": report}, indent=2))
-    return int(any(one["whole"] for one in report))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, "pages": report}, indent=2))
+    return int(any(row["scanned"] for row in report))
 
 
 @contextmanager
 def _database() -> Iterator[None]:
-    """The tests' project with its tables, in databases of its own, and a Redis of its own."""
+    """Set up the tests' project with databases of its own."""
     import django
 
     django.setup()
@@ -91,11 +91,11 @@ def _database() -> Iterator[None]:
     from django.test.utils import get_runner
 
     runner = get_runner(settings)(verbosity=0, interactive=False)
-    made = runner.setup_databases()
+    databases = runner.setup_databases()
     try:
         yield
     finally:
-        runner.teardown_databases(made)
+        runner.teardown_databases(databases)
 
 
 def _load(rows: int) -> None:
@@ -108,7 +108,7 @@ def _load(rows: int) -> None:
         cursor.execute(EVENTS)
         cursor.execute("VACUUM ANALYZE")
     User.objects.create_superuser("root")
-    print(f"{rows} tasks made in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print(f"{rows} tasks created in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
 def _pages() -> list[tuple[str, str]]:
@@ -116,11 +116,11 @@ def _pages() -> list[tuple[str, str]]:
 
     from tests.testapp.models import Invoice
 
-    some = Invoice.objects.order_by("-pk")[5000]
+    task = Invoice.objects.order_by("-pk")[5000]
     tasks = reverse("admin:testapp_invoice_changelist")
     board = reverse("admin:django_simpletask3_dashboard_changelist")
     recoveries = reverse("admin:django_simpletask3_dashboard_recoveries")
-    done = some.done_time
+    done = task.done_time
     assert done is not None
     day = f"done_time__year={done.year}&done_time__month={done.month}&done_time__day={done.day}"
     return [
@@ -130,8 +130,8 @@ def _pages() -> list[tuple[str, str]]:
         ("list, canceled", f"{tasks}?status__exact=40"),
         ("list, running", f"{tasks}?status__exact=10"),
         ("list, of a day", f"{tasks}?{day}"),
-        ("task", reverse("admin:testapp_invoice_change", args=[some.pk])),
-        ("task, what is new", reverse("admin:testapp_invoice_timeline", args=[some.pk])),
+        ("task", reverse("admin:testapp_invoice_change", args=[task.pk])),
+        ("task, timeline", reverse("admin:testapp_invoice_timeline", args=[task.pk])),
         *(
             (f"dashboard, {period}", f"{board}?period={period}")
             for period in ("hour", "day", "week")
@@ -156,21 +156,23 @@ def _measure(name: str, url: str, times: int) -> dict[str, Any]:
         response = client.get(url)
         taken.append((time.monotonic() - began) * 1000)
         assert response.status_code == 200, (url, response.status_code)
-    with CaptureQueriesContext(connection) as seen:
+    with CaptureQueriesContext(connection) as captured:
         client.get(url)
-    whole = {table for query in seen.captured_queries for table in _read_whole(query["sql"])}
+    scanned = {
+        table for query in captured.captured_queries for table in _scanned_big_tables(query["sql"])
+    }
     return {
         "page": name,
-        "statements": len(seen),
+        "statements": len(captured),
         "first": round(taken[0]),
         "ms": round(statistics.median(taken[1:])),
         "max": round(max(taken[1:])),
-        "whole": sorted(whole),
+        "scanned": sorted(scanned),
     }
 
 
-def _read_whole(sql: str) -> Iterator[str]:
-    """The big tables that PostgreSQL would read from end to end for this statement."""
+def _scanned_big_tables(sql: str) -> Iterator[str]:
+    """Yield the big tables that PostgreSQL would scan sequentially for this statement."""
     from django.db import connection
 
     if not sql.startswith("SELECT"):

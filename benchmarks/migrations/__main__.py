@@ -1,9 +1,9 @@
 """``python -m benchmarks.migrations --database postgres://... --rows 10000000``
 
-How long the migrations of this package take on a big table, and how long they keep writers waiting.
-Makes a database of its own on the server and drops it. While each migration runs, one process
-updates a task by its key, over and over, and another inserts events; the longest single wait is
-what "lock time" means. Rows of 0.1.x are made by the database itself, as 0.1.3 writes them.
+Measure how long the migrations of this package take on a big table, and how long they block writers.
+Creates a database of its own on the server and drops it. While a migration runs, another process
+updates tasks by key or inserts events all the time; its longest single wait is reported. The
+database generates the rows of 0.1.x as 0.1.3 writes them.
 """
 
 import argparse
@@ -58,7 +58,7 @@ FILL = {
     "postgresql": _INTO + f"SELECT {_ROW} FROM generate_series(1, {{rows}})",
     "mysql": _INTO + f"SELECT {_ROW} FROM seq_1_to_{{rows}}",
 }
-#: Rows that BackfillEvents need not look at, so that a part of them can stand for all.
+#: Marks rows as upgraded, so that BackfillEvents handles only a part of them.
 _EVENTS = (
     "INSERT INTO app_invoiceevent (sequence, kind, from_status, to_status, attempt, event_time, "
     "worker, actor, reason, data, digest, task_id) SELECT 1, 'enqueue', NULL, 0, 0, '2026-01-01', "
@@ -84,18 +84,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.migrations", description=__doc__)
     parser.add_argument("--database", required=True, help="postgres://user@host:port/ or mysql://")
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--part", type=int, default=200_000, help="of them, upgraded from 0.1.x")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, _database(asked.database) as database:
-        report = list(_measure(Path(folder), database, asked.rows, asked.part))
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {asked.rows} rows"
-    print(f"{machine}, {asked.part} of them from 0.1.x")
+    parser.add_argument("--part", type=int, default=200_000, help="rows that are upgraded from 0.1.x")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, _database(options.database) as database:
+        report = list(_measure(Path(folder), database, options.rows, options.part))
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {options.rows} rows"
+    print(f"{machine}, {options.part} of them from 0.1.x")
     print("| migration | seconds | longest wait of a writer, seconds |\n|---|---|---|")
     for line in report:
         print(f"| {line['step']} | {line['seconds']:.1f} | {line['wait']:.3f} |")
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine, "steps": report}, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, "steps": report}, indent=2))
     return 0
 
 
@@ -129,7 +129,7 @@ def _measure(folder: Path, database: Any, rows: int, part: int) -> Iterator[dict
 
 @contextmanager
 def _writer(folder: Path, statement: str, rows: int) -> Iterator[list[float]]:
-    """A process that writes over and over; afterwards, its longest wait, in seconds."""
+    """Run a process that writes all the time; yield a list for its longest wait, in seconds."""
     code = (
         "import signal, sys, time, random, django\ndjango.setup()\n"
         "from django.db import connection\n"
@@ -184,13 +184,13 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _database(url: str) -> Iterator[dict[str, Any]]:
-    """Django's settings of a new database on the server of ``url``."""
+    """Create a database on the server of ``url``; yield its Django settings."""
     import django
     from django.conf import settings
 
     parts = urlsplit(url)
     kind = "postgresql" if parts.scheme.startswith("postgres") else "mysql"
-    there = {
+    server = {
         "ENGINE": f"django.db.backends.{kind}",
         "HOST": parts.hostname,
         "PORT": parts.port or "",
@@ -198,7 +198,7 @@ def _database(url: str) -> Iterator[dict[str, Any]]:
         "PASSWORD": parts.password or "",
         "NAME": None if kind == "mysql" else "postgres",
     }
-    settings.configure(DATABASES={"default": there})
+    settings.configure(DATABASES={"default": server})
     django.setup()
     from django.db import connection
 
@@ -206,7 +206,7 @@ def _database(url: str) -> Iterator[dict[str, Any]]:
     with connection._nodb_cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
     try:
-        yield {**there, "NAME": name}
+        yield {**server, "NAME": name}
     finally:
         with connection._nodb_cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name}")

@@ -1,4 +1,4 @@
-"""What a task does in a benchmark: it leaves its mark, and takes the given time."""
+"""The task function of a benchmark: record the start, then run for the given time."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from benchmarks.speed import trace
 
 
 def perform() -> None:
-    """Mark the trace, then do what BENCH_BODY says: noop, sleep:0.01 or cpu:0.01 (seconds)."""
+    """Record the start in the trace, then run BENCH_BODY: noop, sleep:0.01, cpu:0.01 (seconds)."""
     trace.mark()
     kind, _, seconds = os.environ.get("BENCH_BODY", "noop").partition(":")
     if kind == "sleep":
@@ -19,7 +19,7 @@ def perform() -> None:
 
 
 def _burn(seconds: float) -> None:
-    """Use the processor for so long; what other threads use meanwhile does not count."""
+    """Use so many seconds of processor time in this thread."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         sum(range(100))

@@ -1,22 +1,22 @@
-"""A picture of what was measured, drawn from the JSON of one or several benchmarks."""
+"""Draw a chart from the JSON files of one or several benchmarks."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: Each panel: the figure, its heading, and whether more is better.
+#: Of each panel: the figure, its heading, and whether more is better.
 PANELS = (
     ("drain rate", "drained per second", True),
     ("enqueue rate", "enqueued per second, one by one", True),
     ("bulk rate", "enqueued per second, in bulk", True),
-    ("latency p50", "milliseconds until an idle worker begins", False),
+    ("latency p50", "milliseconds until an idle worker starts a task", False),
 )
 _OURS, _LIMIT, _PEER = "#1b7f5c", "#b8b8b8", "#5b7db1"
 
 
 def draw(sources: Sequence[Path], target: Path) -> None:
-    """Draw the medians of ``sources`` into ``target``; its ending says in which format.
+    """Draw the medians of ``sources`` into ``target``; its suffix selects the format.
 
     The thin line at a bar goes from the smallest to the largest run. Needs matplotlib, which the
     extra ``bench`` installs.
@@ -36,7 +36,7 @@ def draw(sources: Sequence[Path], target: Path) -> None:
         axis.set_title(heading, loc="left", fontsize=11)
     figure.tight_layout()
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Without a date, and with the salt, the picture is the same as long as the figures are.
+    # Without a date and with a fixed salt, equal figures give an equal file.
     figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
 
 
@@ -47,12 +47,12 @@ def _panel(axis: Any, entries: Mapping[str, Any], name: str, is_more_better: boo
         if name in figures["figures"]
     }
     order = sorted(found, key=lambda title: found[title]["median"], reverse=not is_more_better)
-    middles = [found[title]["median"] for title in order]
+    medians = [found[title]["median"] for title in order]
     spans = [
-        [middle - found[title]["min"] for title, middle in zip(order, middles, strict=True)],
-        [found[title]["max"] - middle for title, middle in zip(order, middles, strict=True)],
+        [median - found[title]["min"] for title, median in zip(order, medians, strict=True)],
+        [found[title]["max"] - median for title, median in zip(order, medians, strict=True)],
     ]
-    bars = axis.barh(order, middles, xerr=spans, ecolor="#444444", color=[*map(_color, order)])
+    bars = axis.barh(order, medians, xerr=spans, ecolor="#444444", color=[*map(_color, order)])
     if not is_more_better:  # from less than a millisecond to seconds
         axis.set_xscale("log")
     axis.bar_label(bars, fmt="{:,.0f}" if is_more_better else "{:,.1f}", padding=4, fontsize=8)

@@ -1,4 +1,4 @@
-"""This package, the raw limit and the peers, each given the same work."""
+"""Compare this package, the raw limit and the peers on the same work."""
 
 import argparse
 from collections.abc import Iterator
@@ -15,101 +15,104 @@ OURS, LIMITS = "benchmarks.speed.contenders.ours", "benchmarks.speed.limits"
 _RATES = ("enqueue rate", "bulk rate", "drain rate")
 
 
-def measure_limits(environment: Environment, asked: argparse.Namespace) -> Report:
-    """The raw limit alone. Raises CannotBegin if there is none for the database."""
-    if not (entries := list(_limits(environment, asked))):
-        raise SetupError("The raw limit is known of PostgreSQL only.")
-    return run_interleaved(environment, entries, asked.runs, _sizes(asked))
+def measure_limits(environment: Environment, options: argparse.Namespace) -> Report:
+    """Measure the raw limit alone. Raise SetupError if the database has none."""
+    if not (entries := list(_limits(environment, options))):
+        raise SetupError("The raw limit exists for PostgreSQL only.")
+    return run_interleaved(environment, entries, options.runs, _sizes(options))
 
 
-def compare_with_limits(environment: Environment, asked: argparse.Namespace) -> Report:
-    """This package beside the raw limit; also with its default of threads, and two processes.
+def compare_with_limits(environment: Environment, options: argparse.Namespace) -> Report:
+    """Compare this package with the raw limit.
 
-    And in prepared statements, as docs/how-to/deploy.md recommends it of PostgreSQL.
+    Also with the default number of threads, with two processes, and with prepared statements, which
+    docs/how-to/deploy.md recommends for PostgreSQL.
     """
     entries = [
-        *_limits(environment, asked),
-        _ours(asked),
-        Entry("ours, 5 threads", OURS, [drain], threads=5, tasks=asked.tasks),
+        *_limits(environment, options),
+        _ours(options),
+        Entry("ours, 5 threads", OURS, [drain], threads=5, tasks=options.tasks),
         Entry(
             "ours, 2 processes",
             OURS,
             [drain],
-            threads=asked.threads,
+            threads=options.threads,
             processes=2,
-            tasks=asked.tasks,
+            tasks=options.tasks,
         ),
-        *_prepared(environment, asked),
+        *_prepared(environment, options),
     ]
-    return _compared(run_interleaved(environment, entries, asked.runs, _sizes(asked)))
+    return _compare(run_interleaved(environment, entries, options.runs, _sizes(options)))
 
 
-def compare_with_peers(environment: Environment, asked: argparse.Namespace) -> Report:
-    """Everybody, but for peers whose environment cannot be made here."""
-    chosen = [name for name in asked.only.split(",") if name] or virtualenvs.names()
-    entries = [*_limits(environment, asked), _ours(asked)]
+def compare_with_peers(environment: Environment, options: argparse.Namespace) -> Report:
+    """Compare all peers; those whose environment cannot be created are left out."""
+    chosen = [name for name in options.only.split(",") if name] or virtualenvs.names()
+    entries = [*_limits(environment, options), _ours(options)]
     left_out = []
     for name in chosen:
         try:
-            entries += _peer(name, virtualenvs.ensure(name), environment, asked)
+            entries += _peer(name, virtualenvs.ensure(name), environment, options)
         except SetupError as reason:
-            if asked.only:
+            if options.only:
                 raise
             left_out.append(f"{name} is left out: {reason}")
-    report = _compared(run_interleaved(environment, entries, asked.runs, _sizes(asked)))
+    report = _compare(run_interleaved(environment, entries, options.runs, _sizes(options)))
     report.conclusions += left_out
     return report
 
 
-def _limits(environment: Environment, asked: argparse.Namespace) -> Iterator[Entry]:
+def _limits(environment: Environment, options: argparse.Namespace) -> Iterator[Entry]:
     if environment.database.kind == "postgres":
-        yield Entry("raw limit", LIMITS, ALL_PHASES, FIRST_RUN_PHASES, **_size(asked))
-        yield Entry("raw limit, pushed", LIMITS, [enqueue], variant="push", **_size(asked))
+        yield Entry("raw limit", LIMITS, ALL_PHASES, FIRST_RUN_PHASES, **_size(options))
+        yield Entry("raw limit, pushed", LIMITS, [enqueue], variant="push", **_size(options))
 
 
-def _ours(asked: argparse.Namespace) -> Entry:
-    return Entry("ours", OURS, ALL_PHASES, FIRST_RUN_PHASES, **_size(asked))
+def _ours(options: argparse.Namespace) -> Entry:
+    return Entry("ours", OURS, ALL_PHASES, FIRST_RUN_PHASES, **_size(options))
 
 
-def _prepared(environment: Environment, asked: argparse.Namespace) -> Iterator[Entry]:
+def _prepared(environment: Environment, options: argparse.Namespace) -> Iterator[Entry]:
     if environment.database.kind == "postgres":
         extra = {"BENCH_PREPARED": "1"}
-        yield Entry("ours, prepared statements", OURS, ALL_PHASES, extra=extra, **_size(asked))
+        yield Entry("ours, prepared statements", OURS, ALL_PHASES, extra=extra, **_size(options))
 
 
 def _peer(
-    name: str, python: str, environment: Environment, asked: argparse.Namespace
+    name: str, python: str, environment: Environment, options: argparse.Namespace
 ) -> Iterator[Entry]:
     module = f"benchmarks.speed.contenders.{virtualenvs.module_of(name)}"
-    plain = Entry(name, module, ALL_PHASES, FIRST_RUN_PHASES, python=python, **_size(asked))
+    plain = Entry(name, module, ALL_PHASES, FIRST_RUN_PHASES, python=python, **_size(options))
     try:
         figures = plain.ask(environment, environment.clear(), "describe")
     except ContenderFailed:
         figures = {
             "name": name,
             "variants": ["plain"],
-        }  # it fails again, and the report tells of it
+        }  # it fails again, and the report contains the error
     for variant in figures["variants"]:
         is_plain = variant == "plain"
         title = figures["name"] if is_plain else f"{figures['name']}, own {variant}"
-        # With its own row it rests as without.
+        # Its own row makes no difference to an idle worker.
         once = FIRST_RUN_PHASES if is_plain else ()
-        yield Entry(title, module, ALL_PHASES, once, python=python, variant=variant, **_size(asked))
+        yield Entry(
+            title, module, ALL_PHASES, once, python=python, variant=variant, **_size(options)
+        )
 
 
-def _compared(report: Report) -> Report:
-    """How near this package comes to the limit, run by run."""
+def _compare(report: Report) -> Report:
+    """Add the rates of this package as shares of the raw limit, run by run."""
     for figure in _RATES:
         pairs = zip(report.values("ours", figure), report.values("raw limit", figure), strict=False)
-        if ratios := sorted(one / limit for one, limit in pairs):
+        if ratios := sorted(ours / limit for ours, limit in pairs):
             each = ", ".join(f"{ratio:.0%}" for ratio in ratios)
             report.conclusions.append(f"{figure}: ours is at {each} of the raw limit")
     return report
 
 
-def _size(asked: argparse.Namespace) -> dict[str, int]:
-    return {name: vars(asked)[name] for name in ("threads", "processes", "tasks")}
+def _size(options: argparse.Namespace) -> dict[str, int]:
+    return {name: vars(options)[name] for name in ("threads", "processes", "tasks")}
 
 
-def _sizes(asked: argparse.Namespace) -> dict[str, int]:
-    return {name: vars(asked)[name] for name in ("tasks", "runs", "threads", "processes")}
+def _sizes(options: argparse.Namespace) -> dict[str, int]:
+    return {name: vars(options)[name] for name in ("tasks", "runs", "threads", "processes")}

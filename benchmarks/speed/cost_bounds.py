@@ -1,4 +1,4 @@
-"""What a thousand tasks may cost at most, counted: it fails when one of these has risen."""
+"""Upper bounds of the counted costs of 1000 tasks; ``counted`` fails if one is exceeded."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from benchmarks.speed.reports import Report
 from benchmarks.speed.runner import run_interleaved
 
 NAME = "ours"
-#: Per 1000 tasks. A drain works in batches, whose number depends a little on the machine.
+#: Per 1000 tasks. A drain works in batches, whose number varies a little with the machine.
 BOUNDS = {
     "enqueue commits": 1010,
     "enqueue statements": 1010,
@@ -31,14 +31,14 @@ BOUNDS = {
 }
 
 
-def check_bounds(environment: Environment, asked: argparse.Namespace) -> Report:
-    """The costs that no noise of the machine moves, each beside its bound."""
+def check_bounds(environment: Environment, options: argparse.Namespace) -> Report:
+    """Measure the counted costs, which do not depend on the load, and compare them with bounds."""
     if environment.database.kind != "postgres":
         raise SetupError("Statements and commits are counted by PostgreSQL only.")
-    size = {"threads": asked.threads, "processes": asked.processes, "tasks": asked.tasks}
+    size = {"threads": options.threads, "processes": options.processes, "tasks": options.tasks}
     entry = Entry(NAME, OURS, [enqueue, drain], **size)
     report = run_interleaved(
-        environment, [entry], asked.runs, {"tasks": asked.tasks, "runs": asked.runs}
+        environment, [entry], options.runs, {"tasks": options.tasks, "runs": options.runs}
     )
     for figure, bound in BOUNDS.items():
         values = report.values(NAME, figure)

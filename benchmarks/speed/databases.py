@@ -1,4 +1,4 @@
-"""The databases that are measured: private servers with the settings of a fresh installation."""
+"""The measured databases: private servers with default settings."""
 
 import shutil
 import tempfile
@@ -13,42 +13,42 @@ _NAME = "bench"
 
 
 class SetupError(Exception):
-    """A program that is needed is not on this machine."""
+    """The benchmark cannot start: a required program is missing or an argument is unknown."""
 
 
 class Database(ABC):
-    """Where the tasks are; each contender begins with an empty one."""
+    """A database of tasks; each contender starts with an empty one."""
 
     kind: ClassVar[str]
-    #: What stands behind its figures, for the head of a report.
+    #: How its figures are counted, for the head of a report.
     counting_note: ClassVar[str] = ""
-    #: The process whose family is the server.
+    #: The main process of the server, if it is a private one.
     pid: int | None = None
 
     @abstractmethod
     def recreate(self) -> str:
-        """Make an empty database in the place of the last one; its URL."""
+        """Replace the database by an empty one; return its URL."""
 
     @abstractmethod
     def connect(self) -> Any:
-        """A connection of the driver's own to the database, each statement for itself."""
+        """Open a connection of the driver in autocommit mode."""
 
     @property
     @abstractmethod
     def version(self) -> str:
-        """The server's name and version."""
+        """Name and version of the server."""
 
     def counts(self) -> dict[str, float]:
-        """What the server has counted so far."""
+        """Return the counters of the server."""
         return {}
 
     @abstractmethod
     def close(self) -> None:
-        """End what was started."""
+        """Drop the database and stop a private server."""
 
 
 class _OwnPostgres(Postgres):
-    """As Debian installs it, and with statistics of statements."""
+    """Default settings, and pg_stat_statements."""
 
     def command(self) -> list[str]:
         options = {
@@ -64,15 +64,15 @@ class _OwnPostgres(Postgres):
 
 
 class _OwnMariaDB(MariaDB):
-    """With its own defaults: each commit is on the disk when it is answered."""
+    """Default settings: each commit is on the disk before the server replies."""
 
     def command(self) -> list[str]:
-        ours = ("--innodb-flush-log-at-trx-commit", "--innodb-buffer-pool-size")
-        return [word for word in super().command() if not word.startswith(ours)]
+        overridden = ("--innodb-flush-log-at-trx-commit", "--innodb-buffer-pool-size")
+        return [option for option in super().command() if not option.startswith(overridden)]
 
 
 class PostgresDatabase(Database):
-    """A private cluster, or the one of a URL, if it has pg_stat_statements."""
+    """A private cluster, or the server of a URL; it needs pg_stat_statements."""
 
     kind = "postgres"
     counted = (
@@ -82,13 +82,13 @@ class PostgresDatabase(Database):
     )
 
     def __init__(self, url: str | None = None) -> None:
-        self._server = None if url else _started(_OwnPostgres)
+        self._server = None if url else _start(_OwnPostgres)
         if self._server:
             self.pid = self._server.process.pid
             url = f"postgres://{self._server.superuser}@127.0.0.1:{self._server.port}/"
         self._address = str(url).rpartition("/")[0]
-        self._watch = self._connect("postgres")
-        asked(self._watch, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        self._monitor = self._connect("postgres")
+        asked(self._monitor, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 
     def _connect(self, name: str) -> Any:
         import psycopg
@@ -97,14 +97,14 @@ class PostgresDatabase(Database):
 
     @property
     def version(self) -> str:
-        ((version,),) = asked(self._watch, "SHOW server_version")
+        ((version,),) = asked(self._monitor, "SHOW server_version")
         return f"PostgreSQL {version}"
 
     def recreate(self) -> str:
-        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
-        asked(self._watch, f"CREATE DATABASE {_NAME}")
-        # The next one by the clock is five minutes away: none falls into a phase.
-        asked(self._watch, "CHECKPOINT")
+        asked(self._monitor, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
+        asked(self._monitor, f"CREATE DATABASE {_NAME}")
+        # The next scheduled checkpoint is five minutes away, after the phase.
+        asked(self._monitor, "CHECKPOINT")
         return f"{self._address}/{_NAME}"
 
     def connect(self) -> Any:
@@ -112,18 +112,18 @@ class PostgresDatabase(Database):
 
     def counts(self) -> dict[str, float]:
         ((statements,),) = asked(
-            self._watch,
+            self._monitor,
             "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements"
             " JOIN pg_database ON pg_database.oid = dbid WHERE datname = %s AND query !~* %s",
             _NAME,
             r"^\s*(begin|commit|rollback|savepoint|release)\M",
         )
         ((transactions, log),) = asked(
-            self._watch,
+            self._monitor,
             "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
             " pg_current_wal_insert_lsn() - '0/0'",
         )
-        ((commits,),) = asked(self._watch, self._syncs())
+        ((commits,),) = asked(self._monitor, self._syncs())
         return {
             "transactions": float(transactions),
             "commits": float(commits),
@@ -132,19 +132,19 @@ class PostgresDatabase(Database):
         }
 
     def _syncs(self) -> str:
-        if self._watch.info.server_version < 180000:
+        if self._monitor.info.server_version < 180000:
             return "SELECT wal_sync FROM pg_stat_wal"
         return "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
 
     def close(self) -> None:
-        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
-        self._watch.close()
+        asked(self._monitor, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
+        self._monitor.close()
         if self._server:
             self._server.remove()
 
 
 class MariaDatabase(Database):
-    """A private server, or the one of a URL."""
+    """A private server, or the server of a URL."""
 
     kind = "mysql"
     counted = (
@@ -163,13 +163,13 @@ class MariaDatabase(Database):
     )
 
     def __init__(self, url: str | None = None) -> None:
-        self._server = None if url else _started(_OwnMariaDB)
+        self._server = None if url else _start(_OwnMariaDB)
         if self._server:
             self.pid = self._server.process.pid
             url = f"mysql://{self._server.superuser}@127.0.0.1:{self._server.port}/"
         self._address = str(url).rpartition("/")[0]
-        self._watch = self._connect("mysql")
-        asked(self._watch, "SET GLOBAL innodb_monitor_enable = trx_rw_commits")
+        self._monitor = self._connect("mysql")
+        asked(self._monitor, "SET GLOBAL innodb_monitor_enable = trx_rw_commits")
 
     def _connect(self, name: str) -> Any:
         import MySQLdb
@@ -187,21 +187,21 @@ class MariaDatabase(Database):
 
     @property
     def version(self) -> str:
-        ((version,),) = asked(self._watch, "SELECT version()")
+        ((version,),) = asked(self._monitor, "SELECT version()")
         return f"MariaDB {version}"
 
     def recreate(self) -> str:
-        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME}")
-        asked(self._watch, f"CREATE DATABASE {_NAME} CHARACTER SET utf8mb4")
+        asked(self._monitor, f"DROP DATABASE IF EXISTS {_NAME}")
+        asked(self._monitor, f"CREATE DATABASE {_NAME} CHARACTER SET utf8mb4")
         return f"{self._address}/{_NAME}"
 
     def connect(self) -> Any:
         return self._connect(_NAME)
 
     def counts(self) -> dict[str, float]:
-        status = {name.lower(): value for name, value in asked(self._watch, "SHOW GLOBAL STATUS")}
+        status = {name.lower(): value for name, value in asked(self._monitor, "SHOW GLOBAL STATUS")}
         ((transactions,),) = asked(
-            self._watch,
+            self._monitor,
             "SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rw_commits'",
         )
         return {
@@ -212,14 +212,14 @@ class MariaDatabase(Database):
         }
 
     def close(self) -> None:
-        asked(self._watch, f"DROP DATABASE IF EXISTS {_NAME}")
-        self._watch.close()
+        asked(self._monitor, f"DROP DATABASE IF EXISTS {_NAME}")
+        self._monitor.close()
         if self._server:
             self._server.remove()
 
 
 class SqliteDatabase(Database):
-    """A file."""
+    """A file in a temporary folder."""
 
     kind = "sqlite"
 
@@ -248,9 +248,9 @@ class SqliteDatabase(Database):
 
 
 def open_database(wanted: str) -> Database:
-    """The database that is ``wanted``: postgres, mysql, sqlite or a server's URL.
+    """Open a database: postgres, mysql, sqlite or the URL of a server.
 
-    Raises CannotBegin if this machine has no such server.
+    Raise SetupError if this machine has no such server.
     """
     if wanted == "sqlite":
         return SqliteDatabase()
@@ -262,7 +262,7 @@ def open_database(wanted: str) -> Database:
     return database
 
 
-def _started(kind: type[DatabaseServer]) -> Any:
+def _start(kind: type[DatabaseServer]) -> Any:
     if not kind.found():
         raise SetupError(
             f"{kind.__name__.removeprefix('_Own')} is not on this machine. Install it, or name a "

@@ -1,4 +1,4 @@
-"""How much of what its threads could do a worker does, with bodies that take some time."""
+"""Measure the efficiency of a worker with task functions of several durations."""
 
 import argparse
 import math
@@ -13,30 +13,30 @@ from benchmarks.speed.runner import run_interleaved
 
 THREADS = (1, 5, 20)
 SECONDS = (0.001, 0.01, 1.0)
-#: What a body does, in how many processes: sleeping takes no processor.
+#: What the task function does, and in how many processes; sleeping takes no processor time.
 KINDS = (("sleep", 1), ("sleep", 2), ("cpu", 1), ("cpu", 2))
 NOTE = (
-    "From the beginning of the first body until the last outcome is stored. The ideal: each thread "
-    "sleeps, or each process computes, all the time."
+    "From the start of the first task function until the last outcome is stored. Ideal: each "
+    "thread sleeps, or each process computes, all the time."
 )
-_LENGTH = 5.0
-_MOST, _ROUNDS = 4000, 4
+_DURATION = 5.0  # seconds
+_MAX_ROUNDS, _MIN_ROUNDS = 4000, 4
 
 
-def measure_efficiency(environment: Environment, asked: argparse.Namespace) -> Report:
-    """The ideal is that every thread runs bodies all the time; of CPU, every process."""
+def measure_efficiency(environment: Environment, options: argparse.Namespace) -> Report:
+    """Compare run times with the ideal: every thread (cpu: every process) is always busy."""
     entries = [
         _entry(kind, seconds, processes, threads)
         for (kind, processes), seconds, threads in product(KINDS, SECONDS, THREADS)
         if processes <= threads
     ]
-    report = run_interleaved(environment, entries, asked.runs, {"runs": asked.runs})
-    return _arranged(report)
+    report = run_interleaved(environment, entries, options.runs, {"runs": options.runs})
+    return _arrange(report)
 
 
 def _entry(kind: str, seconds: float, processes: int, threads: int) -> Entry:
-    at_once = _at_once(kind, processes, threads)
-    rounds = max(_ROUNDS, math.ceil(min(_LENGTH / seconds, _MOST / at_once)))
+    concurrency = _concurrency(kind, processes, threads)
+    rounds = max(_MIN_ROUNDS, math.ceil(min(_DURATION / seconds, _MAX_ROUNDS / concurrency)))
     return Entry(
         f"{_row(kind, seconds, processes)}|{threads}",
         OURS,
@@ -44,13 +44,13 @@ def _entry(kind: str, seconds: float, processes: int, threads: int) -> Entry:
         threads=threads,
         processes=processes,
         body=f"{kind}:{seconds}",
-        # Each thread has the same number: else some would end sooner.
-        tasks=threads * math.ceil(rounds * at_once / threads),
+        # The same number for each thread, so that none ends earlier.
+        tasks=threads * math.ceil(rounds * concurrency / threads),
     )
 
 
-def _at_once(kind: str, processes: int, threads: int) -> int:
-    """How many bodies get on at the same time: of those that compute, one per process."""
+def _concurrency(kind: str, processes: int, threads: int) -> int:
+    """Return how many task functions make progress at the same time (cpu: one per process)."""
     return threads if kind == "sleep" else min(processes, threads)
 
 
@@ -60,7 +60,7 @@ def _efficiency(measurement: Measurement) -> Figures:
     measurement.ask(url, "bulk", entry.tasks)
     drained = measure_drain(measurement, url, entry.tasks)
     kind, _, seconds = entry.body.partition(":")
-    ideal = entry.tasks * float(seconds) / _at_once(kind, entry.processes, entry.threads)
+    ideal = entry.tasks * float(seconds) / _concurrency(kind, entry.processes, entry.threads)
     taken = (drained.end - drained.marks[0]) / 1e9
     return {"efficiency": ideal / taken * 100, "rate": entry.tasks / taken}
 
@@ -70,24 +70,24 @@ def _row(kind: str, seconds: float, processes: int) -> str:
     return f"{kind} {seconds * 1000:g} ms, {several}"
 
 
-def _arranged(report: Report) -> Report:
-    """One row per body, one column per number of threads."""
-    arranged = Report(report.machine, report.options)
+def _arrange(report: Report) -> Report:
+    """Arrange the figures: a row per task function, a column per number of threads."""
+    result = Report(report.machine, report.options)
     for name, entry in report.entries.items():
         row, _, threads = name.partition("|")
         for number, run in enumerate(entry["runs"]):
-            runs = arranged.entries.setdefault(row, {"runs": []})["runs"]
+            runs = result.entries.setdefault(row, {"runs": []})["runs"]
             while len(runs) <= number:
                 runs.append({})
             runs[number] |= {f"{figure}, {threads}": run[figure] for figure in run}
         for error in entry.get("errors", ()):
-            arranged.add_error(row, error)
-    arranged.notes = [NOTE]
-    arranged.tables = {
+            result.add_error(row, error)
+    result.notes = [NOTE]
+    result.tables = {
         "Efficiency, %": _columns("efficiency", 0),
         "Tasks per second": _columns("rate", 1),
     }
-    return arranged
+    return result
 
 
 def _columns(figure: str, digits: int) -> list[Column]:

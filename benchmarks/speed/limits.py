@@ -1,9 +1,9 @@
-"""What PostgreSQL and Redis allow at most: plain programs that write what our tasks write.
+"""The raw limit of PostgreSQL and Redis: plain programs that write what our tasks write.
 
-No Django, no digests, no recovery, no check whether anything went wrong: the same rows and
-the same three events in the same tables, in as few statements, commits and round trips as can be.
-Run with the verbs of a contender. The variant "push" also tells Redis of each task that is
-enqueued; "plain" is the row and its event only.
+They write the same rows and the same three events into the same tables, without Django, digests,
+recovery and checks, in as few statements, commits and round trips as possible. Run with the verbs
+of a contender. The variant "push" also pushes a message for each task; "plain" writes the row and
+its event only.
 """
 
 import json
@@ -21,9 +21,9 @@ from typing import Any
 
 from benchmarks.speed import bodies, timing
 
-AT_ONCE = 200
+BATCH = 200
 WAIT = 5
-#: Longer than a benchmark: nothing may recover what the limit has left behind.
+#: Longer than a benchmark, so that no worker recovers these tasks.
 LEASE = timedelta(days=1)
 WAITING, ARRIVED, RUNNING = "limits:waiting", "limits:arrived", "limits:running"
 DIGEST = "0" * 64
@@ -36,43 +36,43 @@ ROW = (
     " worker, check_at, text)"
 )
 ENQUEUE = f"""
-WITH made AS ({ROW} VALUES (0, 0, 1, %(digest)s, %(now)s, %(now)s, 0, '', %(until)s, %(text)s)
+WITH inserted AS ({ROW} VALUES (0, 0, 1, %(digest)s, %(now)s, %(now)s, 0, '', %(until)s, %(text)s)
   RETURNING id)
-{EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', %(digest)s FROM made
+{EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', %(digest)s FROM inserted
 RETURNING task_id
 """
 BULK = f"""
-WITH made AS ({ROW} SELECT 0, 0, 1, digest, %(now)s, %(now)s, 0, '', %(until)s, text
+WITH inserted AS ({ROW} SELECT 0, 0, 1, digest, %(now)s, %(now)s, 0, '', %(until)s, text
   FROM unnest(%(texts)s::text[], %(digests)s::text[]) AS given (text, digest) RETURNING id, digest)
-{EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', digest FROM made
+{EVENT} SELECT id, 1, 'enqueue', NULL, 0, 0, %(now)s, '', '', '', '{{}}', digest FROM inserted
 RETURNING task_id
 """
-# Not by status: the index of a status that all rows pass through is full of those that have.
+# Not by status: the index of a status contains many dead entries of rows that have left it.
 START = f"""
 WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(digests)s::text[], %(data)s::text[])
-  AS one (id, digest, data)),
-moved AS (UPDATE bench_noop AS row SET status = 10, attempt = attempt + 1, sequence = sequence + 1,
-    digest = given.digest, start_time = %(now)s, mod_time = %(now)s, worker = %(worker)s,
-    check_at = %(until)s
+  AS input (id, digest, data)),
+updated AS (UPDATE bench_noop AS row SET status = 10, attempt = attempt + 1,
+    sequence = sequence + 1, digest = given.digest, start_time = %(now)s, mod_time = %(now)s,
+    worker = %(worker)s, check_at = %(until)s
   FROM given WHERE row.id = given.id AND row.id = ANY(%(ids)s::bigint[]) AND row.sequence = 1
   RETURNING row.id, row.sequence, row.attempt, row.text, row.digest, given.data),
-noted AS ({EVENT} SELECT id, sequence, 'start', 0, 10, attempt, %(now)s, %(worker)s, '', '', data,
-    digest FROM moved)
-SELECT id, attempt, text FROM moved
+logged AS ({EVENT} SELECT id, sequence, 'start', 0, 10, attempt, %(now)s, %(worker)s, '', '', data,
+    digest FROM updated)
+SELECT id, attempt, text FROM updated
 """
 FINISH = f"""
 WITH given AS (SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(digests)s::text[],
-  %(data)s::text[]) AS one (id, attempt, digest, data)),
-moved AS (UPDATE bench_noop AS row SET status = 20, sequence = sequence + 1, digest = given.digest,
-    done_time = %(now)s, result_time = %(now)s, mod_time = %(now)s, success = true,
-    result_data = 'null', check_at = NULL
+  %(data)s::text[]) AS input (id, attempt, digest, data)),
+updated AS (UPDATE bench_noop AS row SET status = 20, sequence = sequence + 1,
+    digest = given.digest, done_time = %(now)s, result_time = %(now)s, mod_time = %(now)s,
+    success = true, result_data = 'null', check_at = NULL
   FROM given WHERE row.id = given.id AND row.id = ANY(%(ids)s::bigint[]) AND row.sequence = 2
     AND row.attempt = given.attempt
   RETURNING row.id, row.sequence, row.attempt, row.digest, given.data)
 {EVENT} SELECT id, sequence, 'ack', 10, 20, attempt, %(now)s, %(worker)s, '', '', data, digest
-  FROM moved
+  FROM updated
 """
-#: Takes what waits, and notes under whose lease it is now.
+#: Claim waiting tasks and store the end of their leases.
 CLAIM = """
 local ids = redis.call('RPOP', KEYS[2], ARGV[1]) or {}
 for _, id in ipairs(redis.call('RPOP', KEYS[1], ARGV[1] - #ids) or {}) do table.insert(ids, id) end
@@ -145,7 +145,7 @@ def worker() -> None:
 
 
 class _Worker:
-    """A thread that fetches and starts, threads that run bodies, and one that commits outcomes."""
+    """One thread fetches and starts tasks, some run task functions, one commits outcomes."""
 
     def __init__(self, threads: int, children: Sequence[int] = ()) -> None:
         self.threads = threads
@@ -153,18 +153,18 @@ class _Worker:
         self.name = f"limits:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.inbox: queue.SimpleQueue[tuple[int, int, str]] = queue.SimpleQueue()
         self.outbox: queue.SimpleQueue[tuple[int, int, float]] = queue.SimpleQueue()
-        self.room = threading.Semaphore(AT_ONCE)
+        self.room = threading.Semaphore(BATCH)
 
     def run(self) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: self._end())
-        threading.excepthook = _give_up
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        threading.excepthook = _exit_on_error
         targets = [self._fetch, self._commit, *[self._perform] * self.threads]
         for target in targets:
             threading.Thread(target=target, daemon=True).start()
         while True:
             signal.pause()
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         for pid in self.children:
             os.kill(pid, signal.SIGTERM)
         os._exit(0)
@@ -174,8 +174,8 @@ class _Worker:
         claim = client.register_script(CLAIM)
         with _session() as session:
             while True:
-                # One is waited for, what there is room for besides is taken with it.
-                free = _taken(self.room, AT_ONCE)
+                # Wait for room for one task, then claim as many as there is room for.
+                free = _acquire(self.room, BATCH)
                 until = str(time.time() + 300)
                 ids = claim(keys=[WAITING, ARRIVED, RUNNING], args=[free, until])
                 if ids:
@@ -204,7 +204,7 @@ class _Worker:
         client = _redis()
         with _session() as session:
             while True:
-                done = [self.outbox.get(), *_gathered(self.outbox)]
+                done = [self.outbox.get(), *_drain(self.outbox)]
                 ids, attempts, seconds = zip(*done, strict=True)
                 figures: dict[str, Any] = {"ids": list(ids), "attempts": list(attempts)}
                 figures["data"] = [json.dumps({"seconds": round(taken, 6)}) for taken in seconds]
@@ -214,21 +214,21 @@ class _Worker:
                 client.hdel(RUNNING, *ids)
 
 
-def _give_up(figures: Any) -> None:
+def _exit_on_error(figures: Any) -> None:
     traceback.print_exception(figures.exc_value)
     os._exit(1)
 
 
-def _taken(room: threading.Semaphore, most: int) -> int:
+def _acquire(room: threading.Semaphore, limit: int) -> int:
     room.acquire()
     free = 1
-    while free < most and room.acquire(blocking=False):
+    while free < limit and room.acquire(blocking=False):
         free += 1
     return free
 
 
-def _gathered(outbox: queue.SimpleQueue[Any]) -> Iterator[Any]:
-    for _ in range(AT_ONCE - 1):
+def _drain(outbox: queue.SimpleQueue[Any]) -> Iterator[Any]:
+    for _ in range(BATCH - 1):
         try:
             yield outbox.get_nowait()
         except queue.Empty:

@@ -1,4 +1,4 @@
-"""On what a benchmark was run: a figure means nothing without."""
+"""Describe the machine of a benchmark; figures mean nothing without it."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ _SYNCS = 300
 
 
 def describe(environment: Environment) -> dict[str, Any]:
-    """The machine and the versions of what serves everybody."""
+    """Return the machine and the versions that all entries share."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "processor": _processor(),
@@ -39,7 +39,7 @@ def _processor() -> str:
 
 
 def _filesystem(folder: Path) -> str:
-    """The kind of file system that holds the servers' data; on tmpfs nothing is durable."""
+    """Return the file system of the servers' data; on tmpfs nothing is durable."""
     try:
         lines = Path("/proc/mounts").read_text().splitlines()
     except OSError:
@@ -49,7 +49,7 @@ def _filesystem(folder: Path) -> str:
 
 
 def _syncs_per_second(folder: Path) -> float:
-    """How often a block can be written to the disk for good, where servers keep their data."""
+    """Measure how often per second a block is written durably in the servers' folder."""
     descriptor = os.open(folder / "syncs", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, bytes(1 << 20))

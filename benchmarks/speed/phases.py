@@ -1,4 +1,4 @@
-"""What is measured of one entry: figures by name, each phase on empty servers."""
+"""The phases of a measurement; each starts with empty servers and returns figures by name."""
 
 import statistics
 import subprocess
@@ -13,12 +13,12 @@ from benchmarks.speed.environment import Environment, difference
 
 Figures = dict[str, float]
 
-#: This share of the bodies is a warm-up; the time runs from there.
+#: This share of the task functions is a warm-up; time is measured after it.
 WARM_UP = 0.05
-#: Seconds: until a worker that has nothing to do asks as rarely as it ever does, and for which it
-#: is watched then.
+#: Seconds until an idle worker polls at its longest interval, and seconds for which it is measured
+#: then.
 SETTLE, IDLE = 30.0, 60.0
-#: How many tasks find an idle worker, and the seconds that it rests before the first.
+#: How many tasks meet an idle worker, and its idle seconds before the first.
 LATENCIES, REST = 200, 3.0
 _POLL = 0.002
 _SOON = 1.0
@@ -27,20 +27,20 @@ _TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class Measurement:
-    """One entry on a stage."""
+    """An entry in an environment."""
 
     environment: Environment
     entry: Entry
 
     def figures(self, *, is_first: bool) -> Figures:
-        """What the phases of the entry found; some of them in its first run only."""
+        """Run the phases of the entry (some in its first run only); return their figures."""
         figures: Figures = {}
         for phase in (*self.entry.phases, *(self.entry.once if is_first else ())):
             figures |= phase(self)
         return figures
 
     def prepare(self) -> str:
-        """The URL of a database in which nothing but the tables is."""
+        """Return the URL of a database with empty tables."""
         url = self.environment.clear()
         self.entry.ask(self.environment, url, "prepare")
         return url
@@ -48,33 +48,36 @@ class Measurement:
     def ask(self, url: str, verb: str, *arguments: int) -> dict[str, Any]:
         return self.entry.ask(self.environment, url, verb, *arguments)
 
-    def wait_for_bodies(self, count: int, worker: subprocess.Popen[bytes]) -> None:
-        """Return when so many have begun. Raises ContenderFailed if the worker ends before."""
+    def wait_for_starts(self, count: int, worker: subprocess.Popen[bytes]) -> None:
+        """Wait until so many task functions have started.
+
+        Raise ContenderFailed if the worker ends before.
+        """
         deadline = time.monotonic() + _TIMEOUT
         while trace.count(self.environment.trace) < count:
             if worker.poll() is not None:
                 raise ContenderFailed(f"{self.entry.name}: the worker ended: {worker.returncode}")
             if time.monotonic() > deadline:
                 done = trace.count(self.environment.trace)
-                raise TimeoutError(f"{done} of {count} bodies after {_TIMEOUT:.0f} s")
+                raise TimeoutError(f"{done} of {count} task functions after {_TIMEOUT:.0f} s")
             time.sleep(_POLL)
 
 
 def enqueue(measurement: Measurement) -> Figures:
-    """One by one, while no worker runs."""
+    """Enqueue tasks one by one, while no worker runs."""
     count = max(200, measurement.entry.tasks // 5)
     return measure_enqueue(measurement, measurement.prepare(), "enqueue", count)
 
 
 def measure_enqueue(measurement: Measurement, url: str, verb: str, count: int) -> Figures:
-    """Enqueue so many by ``enqueue`` or ``bulk``; the costs are per 1000."""
+    """Enqueue ``count`` tasks by ``enqueue`` or ``bulk``; costs are per 1000 tasks."""
     before = measurement.environment.counts()
     answer = measurement.ask(url, verb, count)
     if answer.get("seconds") is None:
         return {}
     spent = difference(measurement.environment.counts(), before)
-    made = count + answer.get("warm_up", 20)
-    costs = _per_thousand(spent, made)
+    enqueued = count + answer.get("warm_up", 20)
+    costs = _per_thousand(spent, enqueued)
     return {
         f"{verb} rate": count / answer["seconds"],
         **{f"{verb} {name}": cost for name, cost in costs.items()},
@@ -83,10 +86,10 @@ def measure_enqueue(measurement: Measurement, url: str, verb: str, count: int) -
 
 @dataclass(frozen=True)
 class DrainResult:
-    """How a full queue was emptied."""
+    """The result of draining a full queue."""
 
     count: int
-    #: Nanoseconds since 1970: when each body began, and when the last outcome was stored.
+    #: Nanoseconds since 1970: the start of each task function, and the storing of the last outcome.
     marks: Sequence[int]
     end: int
     costs: Figures
@@ -118,16 +121,16 @@ def drain(measurement: Measurement) -> Figures:
 def measure_drain(
     measurement: Measurement, url: str, count: int, stored: str | None = None
 ) -> DrainResult:
-    """Start a worker and wait until it has stored so many outcomes; the costs are per 1000.
+    """Start a worker and wait until it has stored ``count`` outcomes; costs are per 1000 tasks.
 
-    ``stored`` counts them, if it is not what the contender says.
+    ``stored`` is the SQL that counts them; by default that of the contender.
     """
     stored = stored or measurement.ask(url, "describe").get("finished_sql")
     before = measurement.environment.counts()
     with measurement.entry.run_worker(measurement.environment, url) as worker:
-        measurement.wait_for_bodies(1, worker)
+        measurement.wait_for_starts(1, worker)
         began, used = measurement.environment.counts(), processes.seconds(worker.pid)
-        measurement.wait_for_bodies(count, worker)
+        measurement.wait_for_starts(count, worker)
         polls = measurement.environment.wait_until(stored, count, _TIMEOUT) if stored else 0
         end = time.time_ns()
         ended, used = measurement.environment.counts(), processes.seconds(worker.pid) - used
@@ -135,32 +138,32 @@ def measure_drain(
         time.sleep(_SOON)
         memory = processes.memory(worker.pid)
     if not stored:
-        _see_outcomes(measurement, url, count)
+        _check_outcomes(measurement, url, count)
         end = marks[count - 1]
     spent = difference(ended, began, polls=polls)
     spent["worker_cpu"] = used
     if "commits" in spent:
-        # A session tells of its commits with a delay, and of all of them when it ends.
+        # A session reports its commits with a delay, and all of them when it ends.
         spent["commits"] = measurement.environment.counts()["commits"] - before["commits"]
     return DrainResult(count, marks, end, _per_thousand(spent, count), memory)
 
 
-def _see_outcomes(measurement: Measurement, url: str, count: int) -> None:
+def _check_outcomes(measurement: Measurement, url: str, count: int) -> None:
     if (found := measurement.ask(url, "finished")["finished"]) < count:
         raise ContenderFailed(f"{measurement.entry.name}: {found} outcomes of {count} tasks")
 
 
 def latency(measurement: Measurement) -> Figures:
-    """How soon an idle worker begins a task."""
+    """Measure how soon an idle worker starts a task."""
     url = measurement.prepare()
     with measurement.entry.run_worker(measurement.environment, url):
-        measurement.ask(url, "latency", 20)  # it is there, and has seen work
+        measurement.ask(url, "latency", 20)  # it is running and connected
         time.sleep(REST)
         return _quantiles(measurement.ask(url, "latency", LATENCIES)["latencies_ms"])
 
 
 def idle(measurement: Measurement) -> Figures:
-    """What a worker costs that has nothing to do."""
+    """Measure the costs of an idle worker."""
     url = measurement.prepare()
     with measurement.entry.run_worker(measurement.environment, url) as worker:
         measurement.ask(url, "latency", 20)
@@ -197,5 +200,5 @@ def _quantiles(taken: list[float]) -> Figures:
 
 
 ALL_PHASES = (enqueue, drain, latency)
-#: What is only counted does not change from one run to the next, and takes a minute and a half.
+#: Counts hardly differ between runs, and this phase takes a minute and a half.
 FIRST_RUN_PHASES = (idle,)

@@ -1,4 +1,4 @@
-"""What the kernel says of a process and all its descendants: processor time and memory."""
+"""Processor time, memory and sockets of a process and all its descendants."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 @dataclass(frozen=True)
 class Memory:
-    """In megabytes. Of what several share each has its part in ``pss``, and all in ``rss``."""
+    """Memory in megabytes; ``pss`` divides shared pages, ``rss`` counts them in each process."""
 
     rss: float
     pss: float
 
 
 def family(pid: int) -> Iterator[int]:
-    """The process and its descendants, if it lives."""
+    """Yield the pids of the process and its running descendants."""
     yield pid
     with suppress(*_GONE):
         for thread in list((_PROC / str(pid) / "task").iterdir()):
@@ -30,18 +30,18 @@ def family(pid: int) -> Iterator[int]:
 
 
 def seconds(pid: int) -> float:
-    """Processor time of the family, that of members who are gone included."""
+    """Return the processor time of the family, including its ended members."""
     used = 0.0
     for member in family(pid):
         with suppress(*_GONE):
-            # After the name, which may hold anything: state is the first, utime the twelfth.
+            # After the name, which may contain anything: state is field 1, utime field 12.
             fields = (_PROC / str(member) / "stat").read_text().rpartition(")")[2].split()
             used += sum(map(int, fields[11:15])) / _TICK
     return used
 
 
 def memory(pid: int) -> Memory:
-    """What the family holds now."""
+    """Return the current memory of the family."""
     totals = {"Rss:": 0, "Pss:": 0}
     for member in family(pid):
         with suppress(*_GONE):
@@ -53,7 +53,7 @@ def memory(pid: int) -> Memory:
 
 
 def connections(pid: int) -> int:
-    """How many sockets the family holds open."""
+    """Return the number of open sockets of the family."""
     found = 0
     for member in family(pid):
         with suppress(*_GONE):

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.speed.phases import Figures
 
-#: Of each table its title and columns: the figure, its heading, how many digits.
+#: A column of a table: the figure, its heading, the number of digits.
 Column = tuple[str, str, int]
 RATE_COLUMNS: Sequence[Column] = (
     ("enqueue rate", "enqueue /s", 0),
@@ -32,7 +32,7 @@ IDLE_COLUMNS: Sequence[Column] = (
 
 
 def per_thousand(phase: str) -> Sequence[Column]:
-    """What a thousand tasks cost in this phase."""
+    """Return the columns of the costs of 1000 tasks in this phase."""
     return (
         (f"{phase} transactions", "transactions", 0),
         (f"{phase} commits", "commits", 0),
@@ -48,7 +48,7 @@ def per_thousand(phase: str) -> Sequence[Column]:
 
 TABLES: Mapping[str, Sequence[Column]] = {
     "Rates, latency, memory": RATE_COLUMNS,
-    "An idle worker": IDLE_COLUMNS,
+    "Idle worker": IDLE_COLUMNS,
     "Per 1000 tasks: enqueued one by one": per_thousand("enqueue"),
     "Per 1000 tasks: enqueued in bulk": per_thousand("bulk"),
     "Per 1000 tasks: drained": per_thousand("drain"),
@@ -57,14 +57,14 @@ TABLES: Mapping[str, Sequence[Column]] = {
 
 @dataclass
 class Report:
-    """What was measured so far."""
+    """The figures measured so far."""
 
     machine: Mapping[str, Any]
     options: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Column]] = field(default_factory=lambda: TABLES)
-    #: What follows from the figures, one sentence each.
+    #: Conclusions from the figures, a sentence each.
     conclusions: list[str] = field(default_factory=list)
 
     @property
@@ -72,38 +72,38 @@ class Report:
         return any("errors" in entry for entry in self.entries.values())
 
     def add(self, name: str, figures: Figures) -> None:
-        """The figures of one more run of the entry."""
-        self._of(name)["runs"].append(figures)
+        """Add the figures of another run of the entry."""
+        self._entry(name)["runs"].append(figures)
 
     def describe(self, name: str, **details: Any) -> None:
-        self._of(name).update(details)
+        self._entry(name).update(details)
 
     def add_error(self, name: str, error: str) -> None:
-        self._of(name).setdefault("errors", []).append(error)
+        self._entry(name).setdefault("errors", []).append(error)
 
-    def _of(self, name: str) -> dict[str, Any]:
+    def _entry(self, name: str) -> dict[str, Any]:
         return self.entries.setdefault(name, {"runs": []})
 
     def runs(self, name: str) -> int:
-        """How many runs of the entry have succeeded."""
-        return len(self._of(name)["runs"])
+        """Return the number of successful runs of the entry."""
+        return len(self._entry(name)["runs"])
 
     def values(self, name: str, figure: str) -> list[float]:
-        """That figure in every run that has it."""
-        return [run[figure] for run in self._of(name)["runs"] if figure in run]
+        """Return the figure of each run that has it."""
+        return [run[figure] for run in self._entry(name)["runs"] if figure in run]
 
     def save(self, path: Path) -> None:
-        """Write everything, and of each figure the smallest, the median and the largest."""
+        """Write all figures, and the minimum, median and maximum of each."""
         entries = {
             name: {**entry, "figures": self._summary(name)} for name, entry in self.entries.items()
         }
-        report = {"machine": self.machine, "asked": self.options, "notes": self.notes}
+        report = {"machine": self.machine, "options": self.options, "notes": self.notes}
         report["conclusions"] = self.conclusions
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**report, "entries": entries}, indent=1), encoding="utf-8")
 
     def _summary(self, name: str) -> dict[str, Any]:
-        figures = dict.fromkeys(figure for run in self._of(name)["runs"] for figure in run)
+        figures = dict.fromkeys(figure for run in self._entry(name)["runs"] for figure in run)
         return {
             figure: {"min": min(values), "median": statistics.median(values), "max": max(values)}
             for figure in figures
@@ -111,7 +111,7 @@ class Report:
         }
 
     def markdown(self) -> str:
-        """The head, the tables in which there is something, and what each entry is."""
+        """Return the head, the tables that are not empty, and a description of each entry."""
         lines = [*self._head(), ""]
         for title, columns in self.tables.items():
             lines += self._table(title, columns)
@@ -134,7 +134,7 @@ class Report:
         rows = [
             f"| {name} | {' | '.join(self._cell(name, column) for column in used)} |"
             for name in self.entries
-            if self._of(name).get("errors") or any(self.values(name, key) for key, _, _ in used)
+            if self._entry(name).get("errors") or any(self.values(name, key) for key, _, _ in used)
         ]
         head = f"| {title} | {' | '.join(heading for _, heading, _ in used)} |"
         return [head, "|---" * (len(used) + 1) + "|", *rows, ""]
@@ -143,12 +143,12 @@ class Report:
         figure, _, digits = column
         values = self.values(name, figure)
         if not values:
-            return "failed" if self._of(name).get("errors") else ""
-        least, middle, most = (
+            return "failed" if self._entry(name).get("errors") else ""
+        minimum, median, maximum = (
             _number(value, digits)
             for value in (min(values), statistics.median(values), max(values))
         )
-        return middle if least == most else f"{middle} ({least}–{most})"
+        return median if minimum == maximum else f"{median} ({minimum}–{maximum})"
 
     def _about(self) -> Iterator[str]:
         by_stores: dict[str, list[str]] = {}

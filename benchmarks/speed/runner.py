@@ -1,4 +1,4 @@
-"""Several entries in turn, again and again: what the machine does meanwhile hits all of them."""
+"""Run the entries in turn, several times, so that disturbances affect all of them."""
 
 import sys
 import time
@@ -13,18 +13,18 @@ from benchmarks.speed.reports import Report
 
 
 def run_interleaved(
-    environment: Environment, entries: Sequence[Entry], runs: int, asked: Mapping[str, Any]
+    environment: Environment, entries: Sequence[Entry], runs: int, options: Mapping[str, Any]
 ) -> Report:
-    """The figures of all ``runs``, or of those before a Ctrl-C; what fails has its error there."""
-    report = Report(machine.describe(environment), asked, notes(environment))
+    """Return the figures and errors of all ``runs``, or of those before a Ctrl-C."""
+    report = Report(machine.describe(environment), options, notes(environment))
     for entry in entries:
-        _introduce(environment, entry, report)
+        _describe(environment, entry, report)
     try:
         for run in range(runs):
             for entry in entries:
                 _run(environment, entry, run, report)
     except KeyboardInterrupt:
-        print_progress("Interrupted: what was measured so far follows.")
+        print_progress("Interrupted; the figures so far follow.")
     return report
 
 
@@ -39,23 +39,23 @@ def _run(environment: Environment, entry: Entry, run: int, report: Report) -> No
     print_progress(f"run {run + 1}: {entry.name}, {time.monotonic() - began:.0f} s")
 
 
-def _introduce(environment: Environment, entry: Entry, report: Report) -> None:
+def _describe(environment: Environment, entry: Entry, report: Report) -> None:
     try:
-        options = entry.ask(environment, environment.clear(), "describe")
-        report.describe(entry.name, versions=options["versions"], stores=options["stores"])
+        answer = entry.ask(environment, environment.clear(), "describe")
+        report.describe(entry.name, versions=answer["versions"], stores=answer["stores"])
     except ContenderFailed as error:
         report.add_error(entry.name, str(error))
 
 
 def notes(environment: Environment) -> list[str]:
-    """How the figures are to be read."""
-    options = (
-        f"The first {WARM_UP:.0%} of the bodies are a warm-up; a drain ends when the last outcome "
-        "is stored. Redis commands: those of scripts, too; round trips: reads of its sockets."
+    """Return notes that explain the figures."""
+    note = (
+        f"The first {WARM_UP:.0%} of the task functions are a warm-up; a drain ends when the last "
+        "outcome is stored. Redis commands include those of scripts; round trips: socket reads."
     )
-    return [options, *filter(None, [environment.database.counting_note])]
+    return [note, *filter(None, [environment.database.counting_note])]
 
 
 def print_progress(text: str) -> None:
-    """Print the progress."""
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)

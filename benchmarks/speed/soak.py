@@ -1,4 +1,4 @@
-"""What grows while a worker runs: memory, connections, and what Redis keeps."""
+"""Measure the growth of memory, connections and Redis while a worker runs."""
 
 import argparse
 import re
@@ -17,10 +17,10 @@ from benchmarks.speed.phases import Measurement
 from benchmarks.speed.reports import Report
 from benchmarks.speed.runner import print_progress
 
-_PACE = 5.0
+_INTERVAL = 5.0
 _WARM_UP = 0.5
 _DAY = 24 * 60 * 60
-_MOST_BYTES = 400
+_MAX_BYTES = 400
 _FLAT = 0.20
 _TIMEOUT = 300.0
 _SLICE = 1000
@@ -28,7 +28,7 @@ _SLICE = 1000
 
 @dataclass(frozen=True)
 class Sample:
-    """How things stood at one moment."""
+    """The figures at one moment."""
 
     seconds: float
     rss: float
@@ -36,27 +36,27 @@ class Sample:
     sockets: int
     redis_clients: int
     redis_bytes: int
-    bodies: int
+    started: int
 
 
-def run_soak(environment: Environment, asked: argparse.Namespace) -> Report:
-    """A worker under a steady load, and what a day of that would come to."""
-    size = {"threads": asked.threads, "processes": asked.processes}
+def run_soak(environment: Environment, options: argparse.Namespace) -> Report:
+    """Run a worker under a steady load and extrapolate the figures to a day."""
+    size = {"threads": options.threads, "processes": options.processes}
     ours = Measurement(environment, Entry("ours", OURS, **size))
-    figures = {"minutes": asked.minutes, "rate": asked.rate, **size}
+    figures = {"minutes": options.minutes, "rate": options.rate, **size}
     report = Report(machine.describe(environment), figures)
     url = ours.prepare()
     empty = _redis_bytes(environment)
     with ours.entry.run_worker(environment, url) as worker:
         ours.ask(url, "latency", 20)
-        seconds = asked.minutes * 60
+        seconds = options.minutes * 60
         with ours.entry.run_verb(
-            environment, url, "produce", round(seconds), asked.rate
+            environment, url, "produce", round(seconds), options.rate
         ) as producer:
             began, samples = time.monotonic(), []
             while producer.poll() is None:
                 samples.append(_sample(environment, worker.pid, time.monotonic() - began))
-                time.sleep(_PACE)
+                time.sleep(_INTERVAL)
             if producer.returncode or not samples:
                 raise ContenderFailed(f"the producer ended: {producer.returncode}")
         stored = ours.ask(url, "describe")["finished_sql"]
@@ -77,7 +77,7 @@ def _sample(environment: Environment, pid: int, seconds: float) -> Sample:
         _redis_bytes(environment),
         trace.count(environment.trace),
     )
-    print_progress(f"{seconds:.0f} s: {sample.bodies} bodies, RSS {sample.rss:.1f} MB")
+    print_progress(f"{seconds:.0f} s: {sample.started} started, RSS {sample.rss:.1f} MB")
     return sample
 
 
@@ -88,8 +88,8 @@ def _redis_bytes(environment: Environment) -> int:
 def _conclude(
     report: Report, environment: Environment, samples: Sequence[Sample], done: int, empty: int
 ) -> None:
-    steady = [one for one in samples if one.seconds >= samples[-1].seconds * _WARM_UP]
-    rate = (steady[-1].bodies - steady[0].bodies) / (steady[-1].seconds - steady[0].seconds)
+    steady = [sample for sample in samples if sample.seconds >= samples[-1].seconds * _WARM_UP]
+    rate = (steady[-1].started - steady[0].started) / (steady[-1].seconds - steady[0].seconds)
     for figure in ("rss", "pss", "sockets", "redis_clients", "redis_bytes"):
         report.add(figure.replace("_", " "), _trend(steady, figure))
     report.tables = {
@@ -104,22 +104,22 @@ def _conclude(
     size = (_redis_bytes(environment) - empty) / done
     growth = report.values("rss", "day")[0] / steady[0].rss - 1
     flat = "flat" if abs(growth) <= _FLAT else "not flat"
-    lasting = _lasting(environment)
+    keys = _keys_without_expiry(environment)
     sockets, clients = _range(steady, "sockets"), _range(steady, "redis_clients")
     report.conclusions = [
         f"{done} tasks finished, {rate:.1f} per second; {rate * _DAY:,.0f} in a day",
-        f"RSS is {flat}: {growth:+.0%} after a day like the second half of this",
+        f"RSS is {flat}: {growth:+.0%} after a day, extrapolated from the second half",
         f"sockets of the worker: {sockets}; clients of Redis: {clients}",
-        f"Redis bytes per finished task: {size:.0f}, at most {_MOST_BYTES} are allowed",
-        f"keys of Redis without an expiry: {dict(lasting)}, of {environment.redis.dbsize()}",
+        f"Redis bytes per finished task: {size:.0f}, at most {_MAX_BYTES} are allowed",
+        f"keys of Redis without an expiry: {dict(keys)}, of {environment.redis.dbsize()}",
     ]
-    report.describe("samples", samples=[asdict(one) for one in samples])
+    report.describe("samples", samples=[asdict(sample) for sample in samples])
 
 
 def _trend(samples: Sequence[Sample], figure: str) -> dict[str, float]:
-    """How a figure went, and where it would be after a day if it went on like that."""
-    values = [float(getattr(one, figure)) for one in samples]
-    slope, start = statistics.linear_regression([one.seconds for one in samples], values)
+    """Return the course of a figure, and its linear extrapolation to a day."""
+    values = [float(getattr(sample, figure)) for sample in samples]
+    slope, start = statistics.linear_regression([sample.seconds for sample in samples], values)
     return {
         "first": values[0],
         "last": values[-1],
@@ -130,19 +130,19 @@ def _trend(samples: Sequence[Sample], figure: str) -> dict[str, float]:
 
 
 def _range(samples: Sequence[Sample], figure: str) -> str:
-    values = [getattr(one, figure) for one in samples]
+    values = [getattr(sample, figure) for sample in samples]
     return f"{min(values)} to {max(values)}"
 
 
-def _lasting(environment: Environment) -> Counter[str]:
-    """The keys that never expire, by what their names have in common."""
+def _keys_without_expiry(environment: Environment) -> Counter[str]:
+    """Count the keys without an expiry, by the pattern of their names."""
     found: Counter[str] = Counter()
     keys = environment.redis.scan_iter(count=_SLICE)
-    while some := list(islice(keys, _SLICE)):
-        asking = environment.redis.pipeline(transaction=False)
-        for key in some:
-            asking.ttl(key)
-        for key, seconds in zip(some, asking.execute(), strict=True):
+    while page := list(islice(keys, _SLICE)):
+        pipeline = environment.redis.pipeline(transaction=False)
+        for key in page:
+            pipeline.ttl(key)
+        for key, seconds in zip(page, pipeline.execute(), strict=True):
             if seconds == -1:
                 found[re.sub(r"[0-9a-f-]{8,}|\d+", "*", key.decode())] += 1
     return found

@@ -1,4 +1,4 @@
-"""How long enqueueing takes, and how long a task then waits for its body to begin."""
+"""Time how long enqueueing takes, and how long a task waits for its start."""
 
 import os
 import time
@@ -9,12 +9,12 @@ from benchmarks.speed import trace
 
 WARM_UP = 20
 _POLL = 0.0002
-_REST = 0.005
-_PATIENCE = 60_000_000_000
+_PAUSE = 0.005
+_TIMEOUT_NS = 60_000_000_000
 
 
 def time_each(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
-    """Enqueue ``count`` tasks one by one, after a few that are not timed."""
+    """Enqueue ``count`` tasks one by one, after some that are not timed."""
     for number in range(WARM_UP):
         enqueue(number)
     began = time.perf_counter()
@@ -24,7 +24,7 @@ def time_each(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
 
 
 def time_batches(enqueue: Callable[[int], object], count: int, size: int = 1000) -> dict[str, Any]:
-    """Enqueue ``count`` tasks by calls that take up to ``size`` at once."""
+    """Enqueue ``count`` tasks, up to ``size`` per call."""
     began = time.perf_counter()
     for start in range(0, count, size):
         enqueue(min(size, count - start))
@@ -32,7 +32,7 @@ def time_batches(enqueue: Callable[[int], object], count: int, size: int = 1000)
 
 
 def measure_latencies(enqueue: Callable[[int], object], count: int) -> dict[str, Any]:
-    """From just before each call until the body has begun, while an idle worker waits for it."""
+    """Measure from each call of ``enqueue`` until the idle worker starts the task function."""
     path = os.environ["BENCH_TRACE"]
     taken = []
     for number in range(count):
@@ -40,9 +40,9 @@ def measure_latencies(enqueue: Callable[[int], object], count: int) -> dict[str,
         began = time.time_ns()
         enqueue(number)
         while trace.count(path) == before:
-            if time.time_ns() - began > _PATIENCE:
-                raise TimeoutError("the worker does not begin the task")
+            if time.time_ns() - began > _TIMEOUT_NS:
+                raise TimeoutError("the worker does not start the task")
             time.sleep(_POLL)
         taken.append((trace.times(path)[-1] - began) / 1e6)
-        time.sleep(_REST)
+        time.sleep(_PAUSE)
     return {"tasks": count, "latencies_ms": taken}

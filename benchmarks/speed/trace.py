@@ -1,4 +1,4 @@
-"""The file in which every body notes when it began: eight bytes each, nanoseconds since 1970."""
+"""The trace: task functions append their start times (8 bytes, nanoseconds since 1970)."""
 
 import os
 import struct
@@ -11,23 +11,23 @@ _opened: dict[str, int] = {}
 
 
 def mark() -> None:
-    """Append the time to the file that BENCH_TRACE names."""
+    """Append the current time to the file that BENCH_TRACE names."""
     now = ENTRY.pack(time.time_ns())
     os.write(_descriptor(os.environ["BENCH_TRACE"]), now)
 
 
 def count(path: str | Path) -> int:
-    """How many bodies have begun."""
+    """Return how many task functions have started."""
     try:
-        return os.stat(path).st_size // ENTRY.size  # noqa: PTH116 - asked often
+        return os.stat(path).st_size // ENTRY.size  # noqa: PTH116 - called often
     except FileNotFoundError:
         return 0
 
 
 def times(path: str | Path) -> list[int]:
-    """When they began, in order."""
-    written = Path(path).read_bytes() if count(path) else b""
-    return sorted(when for (when,) in ENTRY.iter_unpack(written))
+    """Return their start times, sorted."""
+    content = Path(path).read_bytes() if count(path) else b""
+    return sorted(time_ns for (time_ns,) in ENTRY.iter_unpack(content))
 
 
 def _descriptor(path: str) -> int:

@@ -1,4 +1,4 @@
-"""The environments in which the peers are installed, each with its own below build/."""
+"""Virtual environments of the peers, below build/."""
 
 import hashlib
 import json
@@ -17,28 +17,30 @@ _FOLDER = ROOT / "build" / "bench-envs"
 
 
 def names() -> list[str]:
-    """The peers there are."""
+    """Return the names of the peers."""
     return list(_known())
 
 
 def module_of(name: str) -> str:
-    """The module of the peer, below ``contenders``."""
-    return str(_wanted(name).get("module", name.replace("-", "_")))
+    """Return the module of the peer, below ``contenders``."""
+    return str(_requirements(name).get("module", name.replace("-", "_")))
 
 
 def ensure(name: str) -> str:
-    """The interpreter of the peer's environment, which is made if it is not there as wanted."""
-    wanted = _wanted(name)
+    """Return the interpreter of the peer's environment; create it if it is missing or outdated."""
+    requirements = _requirements(name)
     python, stamp = _FOLDER / name / "bin" / "python", _FOLDER / name / "requirements.sha256"
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(requirements, sort_keys=True).encode()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         print(f"Installing {name} ...", file=sys.stderr, flush=True)
-        _make(_FOLDER / name, wanted.get("python", sys.executable), wanted["requirements"])
+        _create(
+            _FOLDER / name, requirements.get("python", sys.executable), requirements["requirements"]
+        )
         stamp.write_text(digest)
     return str(python)
 
 
-def _make(folder: Path, python: str, requirements: list[str]) -> None:
+def _create(folder: Path, python: str, requirements: list[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if uv := shutil.which("uv"):
@@ -57,15 +59,15 @@ def _run(*command: str) -> None:
         raise SetupError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
-def _wanted(name: str) -> dict[str, Any]:
+def _requirements(name: str) -> dict[str, Any]:
     try:
         return _known()[name]
     except KeyError:
-        raise SetupError(f"There is no peer {name!r}; there are {', '.join(names())}.") from None
+        raise SetupError(f"Unknown peer {name!r}; known: {', '.join(names())}.") from None
 
 
 def _known() -> dict[str, Any]:
     if not _REQUIREMENTS.exists():
-        raise SetupError(f"{_REQUIREMENTS.relative_to(ROOT)} is not there.")
+        raise SetupError(f"{_REQUIREMENTS.relative_to(ROOT)} is missing.")
     known: dict[str, Any] = tomllib.loads(_REQUIREMENTS.read_text(encoding="utf-8"))
     return known

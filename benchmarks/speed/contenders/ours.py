@@ -1,4 +1,4 @@
-"""This package, as its documentation sets it up; ``contenders`` tells what the verbs do."""
+"""This package, set up as documented; ``contenders`` describes the verbs."""
 
 import json
 import os
@@ -47,14 +47,14 @@ def prepare() -> dict[str, Any]:
     from django_simpletask3.queue import get_queue
 
     call_command("migrate", run_syncdb=True, verbosity=0)
-    # A node was here before: else its first look takes Redis for one that has lost its memory.
+    # As if a node had run before: otherwise the worker takes Redis for one that has been reset.
     get_queue().write_marker()
     return {}
 
 
 def enqueue(count: int) -> dict[str, Any]:
     noop = _set_up()
-    with _around():
+    with _context():
         return timing.time_each(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
 
 
@@ -64,12 +64,12 @@ def bulk(count: int) -> dict[str, Any]:
     def create(size: int) -> None:
         noop.objects.bulk_create([noop(text=f"task {number}") for number in range(size)])
 
-    with _around():
+    with _context():
         return timing.time_batches(create, count)
 
 
 def produce(seconds: int, rate: int) -> dict[str, Any]:
-    """Enqueue so many per second, one by one; the number of all."""
+    """Enqueue ``rate`` tasks per second, one by one; return their number."""
     noop = _set_up()
     began, count = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
@@ -105,7 +105,7 @@ def latency(count: int) -> dict[str, Any]:
     )
 
 
-def _around() -> AbstractContextManager[object]:
+def _context() -> AbstractContextManager[object]:
     from benchmarks.speed.shop.features import enqueue_context
 
     return enqueue_context(_feature())

@@ -1,4 +1,4 @@
-"""What every peer answers to; peers differ in how they enqueue and how they work."""
+"""The verbs of every peer; peers differ in how they enqueue and in their worker."""
 
 import importlib
 import importlib.metadata
@@ -13,26 +13,26 @@ from typing import Any
 from benchmarks.speed import timing
 from benchmarks.speed.contenders import launcher
 
-#: What a task is given: its text, or the key of the row written by hand.
+#: The argument of a task: its text, or the key of its own row.
 Argument = str | int
 PACKAGE = "benchmarks.speed.contenders"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A task queue, set up as its documentation says in the package that ``project`` names."""
+    """A task queue, set up as its documentation recommends, in the package ``project``."""
 
     project: str
     name: str
     distributions: Sequence[str]
-    #: What is stored per task, in the variant plain.
+    #: What a task stores in the variant plain.
     stores: str
-    #: The same of the variant row, but the row.
+    #: What it stores in the variant row, besides the row.
     stores_with_row: str
     enqueue: Callable[[Argument], object]
-    #: The command of the worker for so many threads and processes, and how many of it to run.
+    #: Returns the command of a worker for these threads and processes, and how many to start.
     worker: Callable[[int, int], tuple[Sequence[str], int]]
-    #: The package whose settings it takes, if they are not those of the project.
+    #: The package of its settings, if not ``project``.
     settings: str = ""
     bulk: Callable[[Sequence[Argument]], object] | None = None
     finished_sql: str | None = None
@@ -40,12 +40,12 @@ class Peer:
     finished: Callable[[], int] | None = None
     variants: Sequence[str] = ("plain", "row")
     needs_redis: bool = True
-    #: The tasks are in the database, so that they can be committed together with the row.
+    #: Whether tasks are in the database, so that they are committed together with the row.
     transactional: bool = False
 
 
 def run(peer: Peer) -> None:
-    """Do what the command line says, and print the answer."""
+    """Run the verb of the command line and print its answer."""
     os.environ["DJANGO_SETTINGS_MODULE"] = f"{PACKAGE}.{peer.settings or peer.project}.settings"
     verbs: dict[str, Callable[..., Any]] = {
         verb.__name__: verb
@@ -60,9 +60,7 @@ def describe(peer: Peer) -> dict[str, Any]:
         "name": peer.name,
         "versions": {name: importlib.metadata.version(name) for name in wanted},
         "variants": list(peer.variants),
-        "stores": f"its own row, written by hand; {peer.stores_with_row}"
-        if _row()
-        else peer.stores,
+        "stores": f"its own row; {peer.stores_with_row}" if _has_row() else peer.stores,
         "needs_redis": peer.needs_redis,
         "needs_database": True,
         "finished_sql": _finished_sql(peer),
@@ -79,14 +77,14 @@ def prepare(peer: Peer) -> dict[str, Any]:
 
 def enqueue(peer: Peer, count: int) -> dict[str, Any]:
     _set_up(peer)
-    return timing.time_each(_one(peer), count)
+    return timing.time_each(_enqueue_one(peer), count)
 
 
 def bulk(peer: Peer, count: int) -> dict[str, Any]:
     if peer.bulk is None:
         return {"seconds": None, "tasks": 0}
     _set_up(peer)
-    enqueue = _many(peer, peer.bulk)
+    enqueue = _enqueue_many(peer, peer.bulk)
     enqueue(timing.WARM_UP)
     return timing.time_batches(enqueue, count) | {"warm_up": timing.WARM_UP}
 
@@ -109,51 +107,53 @@ def finished(peer: Peer) -> dict[str, Any]:
 
 def latency(peer: Peer, count: int) -> dict[str, Any]:
     _set_up(peer)
-    enqueue = _one(peer)
-    timing.measure_latencies(enqueue, 1)  # the connections are there from here on
+    enqueue = _enqueue_one(peer)
+    timing.measure_latencies(enqueue, 1)  # opens the connections
     return timing.measure_latencies(enqueue, count)
 
 
-def django_command(*words: str) -> Sequence[str]:
-    """A management command, run by this interpreter."""
-    return (sys.executable, "-m", "django", *words)
+def django_command(*arguments: str) -> Sequence[str]:
+    """Return the command line of a management command."""
+    return (sys.executable, "-m", "django", *arguments)
 
 
-def _one(peer: Peer) -> Callable[[int], object]:
-    """How a project enqueues the task of a number."""
-    if not _row():
+def _enqueue_one(peer: Peer) -> Callable[[int], object]:
+    """Return the function that enqueues one task."""
+    if not _has_row():
         return lambda number: peer.enqueue(f"task {number}")
     from benchmarks.speed.contenders.status_row.models import Entry
 
-    def written(number: int) -> None:
-        with _together(peer):
+    def enqueue_with_row(number: int) -> None:
+        with _transaction(peer):
             peer.enqueue(Entry.objects.create(text=f"task {number}").pk)
 
-    return written
+    return enqueue_with_row
 
 
-def _many(peer: Peer, bulk: Callable[[Sequence[Argument]], object]) -> Callable[[int], object]:
-    """How a project enqueues so many at once."""
-    if not _row():
+def _enqueue_many(
+    peer: Peer, bulk: Callable[[Sequence[Argument]], object]
+) -> Callable[[int], object]:
+    """Return the function that enqueues many tasks in one call."""
+    if not _has_row():
         return lambda size: bulk([f"task {number}" for number in range(size)])
     from benchmarks.speed.contenders.status_row.models import Entry
 
-    def written(size: int) -> None:
+    def enqueue_with_row(size: int) -> None:
         entries = [Entry(text=f"task {number}") for number in range(size)]
-        with _together(peer):
+        with _transaction(peer):
             bulk([entry.pk for entry in Entry.objects.bulk_create(entries)])
 
-    return written
+    return enqueue_with_row
 
 
-def _together(peer: Peer) -> AbstractContextManager[object]:
+def _transaction(peer: Peer) -> AbstractContextManager[object]:
     from django.db import transaction
 
     return transaction.atomic() if peer.transactional else nullcontext()
 
 
 def _finished_sql(peer: Peer) -> str | None:
-    if _row():
+    if _has_row():
         return "SELECT count(*) FROM bench_ledger_entry WHERE status = 'success'"
     return peer.finished_sql
 
@@ -166,12 +166,12 @@ def _number(sql: str) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _row() -> bool:
+def _has_row() -> bool:
     return os.environ.get("BENCH_VARIANT", "plain") == "row"
 
 
 def _set_up(peer: Peer) -> None:
-    """Load the project, with its task, so that no import is timed."""
+    """Load the project and its task, so that no import is timed."""
     import django
 
     django.setup()

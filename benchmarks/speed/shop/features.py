@@ -1,4 +1,4 @@
-"""What a project may use or not, switched by name, so that its cost can be measured."""
+"""Optional features, switched on by name, so that their costs can be measured."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _FEATURES: dict[str, Callable[[], object]] = {}
 
 
 def feature(name: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
-    """Decorator: the function switches the feature on."""
+    """Register the decorated function, which switches the feature on."""
 
     def register(switch: Callable[[], object]) -> Callable[[], object]:
         _FEATURES[name] = switch
@@ -25,13 +25,13 @@ def feature(name: str) -> Callable[[Callable[[], object]], Callable[[], object]]
 
 
 def switch_on(name: str) -> None:
-    """Use the feature in this process; nothing for the empty name."""
+    """Switch the feature on in this process; an empty name does nothing."""
     if name:
         _FEATURES[name]()
 
 
 def enqueue_context(name: str) -> AbstractContextManager[object]:
-    """In what a program saves its tasks that uses the feature."""
+    """Return the context manager in which a project with the feature enqueues tasks."""
     if name == "context":
         return task_context(actor="an actor", reason="a reason", request="GET /", order="4711")
     return nullcontext()
@@ -39,16 +39,16 @@ def enqueue_context(name: str) -> AbstractContextManager[object]:
 
 @feature("no digest")
 def _without_digest() -> None:
-    """The package cannot be without: this tells what the digests cost."""
+    """Replace the digest function, to measure what digests cost."""
     real = digests.chained_digest
     for module in list(sys.modules.values()):
-        if _is_ours(module) and getattr(module, "seal", None) is real:
-            module.seal = lambda previous, **content: "0" * 64  # type: ignore[attr-defined]
+        if _is_ours(module) and getattr(module, "chained_digest", None) is real:
+            module.chained_digest = lambda previous, **content: "0" * 64  # type: ignore[attr-defined]
 
 
 @feature("context")
 def _context() -> None:
-    """See ``around_enqueue``."""
+    """``enqueue_context`` does the work."""
 
 
 @feature("subscription")
@@ -69,11 +69,11 @@ def _event_recorded() -> None:
 
 
 def on_event(task: Any, event: Any) -> None:
-    """A subscriber that has nothing to do."""
+    """Do nothing; a subscriber."""
 
 
 def on_signal(sender: Any, **kwargs: Any) -> None:
-    """A receiver that has nothing to do."""
+    """Do nothing; a receiver."""
 
 
 def _is_ours(module: ModuleType) -> bool:

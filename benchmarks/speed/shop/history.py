@@ -1,7 +1,8 @@
-"""Millions of tasks that wait and that are done, and how long a look at them takes.
+"""Create millions of waiting and finished tasks, and time a worker's periodic queries on them.
 
-``python -m benchmarks.speed.shop.history fill WAITING EVENTS``, ``catch_up``, ``beats TIMES`` and
-``doubt``, with the environment of a contender. PostgreSQL only: the database itself makes the rows.
+``python -m benchmarks.speed.shop.history fill WAITING EVENTS``, ``catch_up``,
+``periodic_queries TIMES`` and ``push_all``, with the environment variables of a contender.
+PostgreSQL only: the database itself generates the rows.
 """
 
 import json
@@ -13,27 +14,28 @@ from typing import Any
 
 import django
 
-_AT_ONCE = 500
+_BATCH = 500
 _HEX = "md5(n::text) || md5((-n)::text)"
 _COLUMNS = (
     "status, attempt, sequence, digest, start_time, done_time, success, result_data, error_data,"
     " result_time, add_time, mod_time, run_after, priority, worker, parent, check_at, text"
 )
-#: Done within the last thirty days; of those that wait each is looked at once an hour, as of a
-#: backlog that is older than that, in the order in which they came; now from the middle on.
+#: Finished within the last thirty days. The due checks of waiting tasks are spread over the next
+#: hour in the order of their creation, starting in the middle, as for an old backlog.
 DONE = f"""
 INSERT INTO bench_noop ({_COLUMNS})
-SELECT 20, 1, 3, {_HEX}, born, born + interval '1 second', true, 'null', NULL,
-  born + interval '1 second', born, born + interval '1 second', NULL, 0, 'node:4711:' || n %% 8,
+SELECT 20, 1, 3, {_HEX}, added, added + interval '1 second', true, 'null', NULL,
+  added + interval '1 second', added, added + interval '1 second', NULL, 0, 'node:4711:' || n %% 8,
   NULL, NULL, 'task ' || n
 FROM (SELECT n, now() - interval '30 days' + interval '30 days' * n / %(rows)s
-    - interval '2 seconds' AS born FROM generate_series(1, %(rows)s) AS n) AS made
+    - interval '2 seconds' AS added FROM generate_series(1, %(rows)s) AS n) AS generated
 """
 WAITING = f"""
 INSERT INTO bench_noop ({_COLUMNS})
-SELECT 0, 0, 1, {_HEX}, NULL, NULL, NULL, NULL, NULL, NULL, born, born, NULL, 0, '', NULL,
+SELECT 0, 0, 1, {_HEX}, NULL, NULL, NULL, NULL, NULL, NULL, added, added, NULL, 0, '', NULL,
   now() + interval '1 hour' * ((n + %(rows)s / 2) %% %(rows)s) / %(rows)s, 'task ' || n
-FROM (SELECT n, now() - interval '2 hours' AS born FROM generate_series(1, %(rows)s) AS n) AS made
+FROM (SELECT n, now() - interval '2 hours' AS added FROM generate_series(1, %(rows)s) AS n)
+  AS generated
 """
 EVENTS = """
 INSERT INTO bench_noopevent (task_id, sequence, kind, from_status, to_status, attempt, event_time,
@@ -47,7 +49,7 @@ FROM bench_noop, generate_series(1, 3) AS step WHERE step <= sequence
 
 
 def fill(waiting: int, events: int) -> dict[str, Any]:
-    """Make so many tasks that wait, with their messages, and done ones up to so many events."""
+    """Create waiting tasks with their messages, and finished ones up to that many events."""
     from django.db import connection
 
     done = max(0, (events - waiting) // 3)
@@ -82,44 +84,44 @@ def _push() -> None:
 
 
 def catch_up() -> dict[str, Any]:
-    """Look at those that came into doubt while no worker was there."""
+    """Do the due checks that were missed while no worker was running."""
     from benchmarks.speed.shop.models import Noop
     from django_simpletask3.recovery import service
 
-    while Noop.objects.pending().lost().count() > _AT_ONCE:
+    while Noop.objects.pending().lost().count() > _BATCH:
         service.push_overdue()
     return {}
 
 
-def beats(times: int) -> dict[str, list[float]]:
-    """Milliseconds that each look takes, a second apart as in a worker."""
+def periodic_queries(times: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each periodic query, repeated every second as in a worker."""
     from django_simpletask3.monitoring.health import snapshot
     from django_simpletask3.recovery import service
 
     catch_up()
-    looks: dict[str, Callable[[], object]] = {
-        "recovery: ended leases": service.recover_expired_leases,
-        "recovery: the dead of this machine": lambda: service.recover_dead_local_workers(
+    queries: dict[str, Callable[[], object]] = {
+        "recovery: expired leases": service.recover_expired_leases,
+        "recovery: dead workers of this host": lambda: service.recover_dead_local_workers(
             lambda worker: False
         ),
-        "recovery: messages whose claims ended": service.requeue_expired_claims,
-        "recovery: has Redis forgotten": service.detect_redis_reset,
-        "due tasks, and messages in doubt": service.push_overdue,
+        "recovery: expired claims of messages": service.requeue_expired_claims,
+        "recovery: reset of Redis": service.detect_redis_reset,
+        "due tasks, and missing messages": service.push_overdue,
         "status": snapshot,
     }
-    taken: dict[str, list[float]] = {name: [] for name in looks}
+    taken: dict[str, list[float]] = {name: [] for name in queries}
     for _ in range(times + 1):
-        for name, one in looks.items():
+        for name, query in queries.items():
             began = time.perf_counter()
-            one()
+            query()
             taken[name].append((time.perf_counter() - began) * 1000)
         time.sleep(1.0)
-    # The first of each connects, and compiles.
+    # The first call of each connects and compiles.
     return {name: each[1:] for name, each in taken.items()}
 
 
-def doubt() -> dict[str, list[float]]:
-    """One look at due tasks when the messages of all that wait are in doubt at once."""
+def push_all() -> dict[str, list[float]]:
+    """Time one batch of due checks while the due checks of all waiting tasks are due."""
     from django.db import connection
 
     from django_simpletask3.recovery import service
@@ -129,11 +131,11 @@ def doubt() -> dict[str, list[float]]:
         cursor.execute("VACUUM ANALYZE bench_noop")
     began = time.perf_counter()
     service.push_overdue()
-    return {"due tasks, all messages in doubt": [(time.perf_counter() - began) * 1000]}
+    return {"due tasks, all due checks at once": [(time.perf_counter() - began) * 1000]}
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb for verb in (fill, catch_up, beats, doubt)
+    verb.__name__: verb for verb in (fill, catch_up, periodic_queries, push_all)
 }
 
 if __name__ == "__main__":

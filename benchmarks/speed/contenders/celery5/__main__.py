@@ -1,4 +1,4 @@
-"""Celery: ``verbs`` tells what it answers."""
+"""Celery: the verbs are those of ``peer``."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Celery with threads: ``verbs`` tells what it answers."""
+"""Celery with threads: the verbs are those of ``peer``."""
 
 from collections.abc import Sequence
 from dataclasses import replace

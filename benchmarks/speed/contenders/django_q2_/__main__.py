@@ -1,4 +1,4 @@
-"""Django Q2: ``verbs`` tells what it answers.
+"""Django Q2: the verbs are those of ``peer``.
 
 The settings say how many workers there are, which are processes.
 """

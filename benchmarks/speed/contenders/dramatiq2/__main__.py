@@ -1,4 +1,4 @@
-"""Dramatiq: ``verbs`` tells what it answers."""
+"""Dramatiq: the verbs are those of ``peer``."""
 
 from collections.abc import Sequence
 

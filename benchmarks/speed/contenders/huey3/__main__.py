@@ -1,4 +1,4 @@
-"""Huey: ``verbs`` tells what it answers."""
+"""Huey: the verbs are those of ``peer``."""
 
 from collections.abc import Sequence
 

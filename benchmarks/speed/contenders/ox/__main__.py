@@ -1,4 +1,4 @@
-"""django-ox: ``verbs`` tells what it answers."""
+"""django-ox: the verbs are those of ``peer``."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Procrastinate: ``verbs`` tells what it answers.
+"""Procrastinate: the verbs are those of ``peer``.
 
 A task that is not asynchronous runs in a thread of asyncio's, of which there are four more than
 processors, whatever the concurrency is.

@@ -1,4 +1,4 @@
-"""RQ: ``verbs`` tells what it answers.
+"""RQ: the verbs are those of ``peer``.
 
 Its README advises the default worker for production, and the one that does not fork, which
 rq3_simple is, for jobs of a few milliseconds.

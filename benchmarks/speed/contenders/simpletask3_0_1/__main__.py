@@ -1,4 +1,4 @@
-"""django-simpletask3 0.1.3: ``verbs`` tells what it answers.
+"""django-simpletask3 0.1.3: the verbs are those of ``peer``.
 
 It has no variant row: the task is the row. The settings say how many threads there are.
 """

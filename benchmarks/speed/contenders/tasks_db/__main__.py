@@ -1,4 +1,4 @@
-"""django-tasks-db: ``verbs`` tells what it answers.
+"""django-tasks-db: the verbs are those of ``peer``.
 
 Its worker runs one task at a time, so that as many processes are started as threads are wanted.
 """
