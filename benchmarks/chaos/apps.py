@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from tests.chaos import crash_injection
+from benchmarks.chaos import crash_injection
 
 
 class ChaosConfig(AppConfig):

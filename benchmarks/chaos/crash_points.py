@@ -17,7 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, connections
 
-from benchmarks.chaos import execution_log
+from benchmarks.chaos import crash_injection, execution_log
+from benchmarks.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
 from benchmarks.chaos.models import Job, Parcel
@@ -28,8 +29,6 @@ from django_simpletask3.recovery import service
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.supervisor import Supervisor
-from tests.chaos import crash_injection
-from tests.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 
 _MAX_STEPS = 400  # a scenario with more steps does not end
 _TIMEOUT = 30.0
