@@ -76,7 +76,14 @@ def stream_of(task: Any, pk: Any = None) -> list[Any]:
 
 
 def kinds(task: Any, pk: Any = None) -> list[str]:
+    """The kinds of the events of ``task``, or of the key it had, in order."""
     return [str(event.kind) for event in stream_of(task, pk)]
+
+
+def status_of(task: Any) -> Status:
+    """The status of ``task``, reloaded from the database."""
+    task.refresh_from_db()
+    return Status(task.status)
 
 
 def projection_of(task: Any) -> Projection:

@@ -62,10 +62,6 @@ def ready(task: Any, action: str) -> Any:
     return task
 
 
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
-
-
 def url(target: Any, page: str = "") -> str:
     """The page of a task, or of a model."""
     meta = target._meta

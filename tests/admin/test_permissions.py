@@ -21,12 +21,12 @@ from tests.admin.steps import (
     RESET,
     RETRY,
     TASK_MODELS,
-    kinds,
     post_action,
     ready,
     shown_messages,
     url,
 )
+from tests.steps import kinds
 from tests.testapp.models import Invoice
 
 EVERYBODY = {

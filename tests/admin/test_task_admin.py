@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.states import Status
-from tests.admin.steps import TASK_MODELS, kinds, make, shown_messages, step, text, url
+from tests.admin.steps import TASK_MODELS, make, shown_messages, step, text, url
+from tests.steps import kinds
 from tests.testapp.models import (
     Customer,
     ForeignInvoice,

@@ -14,7 +14,8 @@ from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import RESET, kinds, step, url
+from tests.admin.steps import RESET, step, url
+from tests.steps import kinds
 from tests.testapp.models import Invoice, Reminder, Scripted
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]

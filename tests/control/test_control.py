@@ -17,8 +17,8 @@ from django_simpletask3.worker.loop import StopRequest
 from django_simpletask3.worker.maintenance.snapshot import SharedSnapshot, Snapshot
 from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
+from tests.steps import kinds, status_of
 from tests.testapp.models import Invoice, Scripted
-from tests.worker.steps import kinds, status_of
 
 
 def test_no_task_of_a_paused_queue_starts_until_it_is_resumed(start_server) -> None:

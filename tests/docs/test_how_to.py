@@ -8,6 +8,7 @@ from django.db import models
 from django_simpletask3 import signals
 from django_simpletask3.states import EventKind
 from tests.docs.pages import DOCS, README, Page, reference
+from tests.steps import kinds
 from tests.testapp.models import Invoice, Keyworded
 
 
@@ -18,10 +19,6 @@ def how_to(name: str) -> Page:
 def defined_by(code: str, **names: Any) -> dict[str, Any]:
     exec(compile(code, "page", "exec"), names)
     return names
-
-
-def kinds(task: Invoice) -> list[str]:
-    return [str(event.kind) for event in task.events.all()]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
+from tests.steps import kinds
 from tests.testapp import models as testapp
 from tests.testapp.models import Document, Invoice, Scripted
 
@@ -35,10 +36,6 @@ def performed(model: Any) -> list[Run]:
     for run in runs:
         perform.perform(run)
     return runs
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
 def depth(model: Any) -> tuple[int, int]:

@@ -14,16 +14,13 @@ from django_simpletask3.recovery import lost_messages, lost_workers, service
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.eventually import eventually
+from tests.steps import kinds
 from tests.testapp import models as testapp
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WORKER = "node:1:token"
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
 def expire(task: Any) -> None:

@@ -21,7 +21,7 @@ from django_simpletask3.models.registry import databases_of
 from django_simpletask3.schema import backfill, legacy_encoding
 from django_simpletask3.schema.backfill import BackfillEvents, UpgradeFrom01
 from django_simpletask3.states import Status
-from tests.steps import TABLES, label_of, new, saved, stream_of
+from tests.steps import TABLES, kinds, label_of, new, saved, stream_of
 from tests.testapp.models import Elsewhere, Invoice, TextKeyed, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -81,10 +81,6 @@ def backfill_rows(model: type[Any], **arguments: Any) -> None:
 
 def audit_findings(model: type[Any]) -> list[Any]:
     return [finding for using in databases_of(model) for finding in audit(model, using)]
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(event.kind) for event in stream_of(task)]
 
 
 @pytest.mark.parametrize("model", TABLES, ids=label_of)

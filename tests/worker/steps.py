@@ -4,19 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django_simpletask3.states import Status
-
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def status_of(task: Any) -> Status:
-    task.refresh_from_db()
-    return Status(task.status)
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
 def lines(path: Path) -> list[str]:

@@ -6,9 +6,10 @@ import pytest
 
 from django_simpletask3.states import Status
 from tests.eventually import eventually
+from tests.steps import kinds, status_of
 from tests.testapp.models import Scripted
 from tests.worker.conftest import Start
-from tests.worker.steps import kinds, lines, status_of
+from tests.worker.steps import lines
 
 pytestmark = pytest.mark.thorough
 

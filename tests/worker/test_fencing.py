@@ -10,9 +10,10 @@ import pytest
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from tests.eventually import eventually
+from tests.steps import kinds, status_of
 from tests.testapp.models import Attentive, Scripted
 from tests.worker.conftest import Start
-from tests.worker.steps import child_of, kinds, status_of
+from tests.worker.steps import child_of
 
 pytestmark = pytest.mark.thorough
 

@@ -16,20 +16,12 @@ from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.node.counters import Counters
 from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
+from tests.steps import kinds, status_of
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WORKER = "node:1:token"
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
-
-
-def status_of(task: Any) -> Status:
-    task.refresh_from_db()
-    return Status(task.status)
 
 
 class Bench:

@@ -9,10 +9,11 @@ from django.db import connection
 
 from django_simpletask3.states import Status
 from tests.eventually import eventually
+from tests.steps import status_of
 from tests.testapp.models import Invoice
 from tests.worker.conftest import Start
 from tests.worker.start_stop_cycles import CONNECTIONS
-from tests.worker.steps import group, status_of
+from tests.worker.steps import group
 
 
 def sessions(node: int) -> int:

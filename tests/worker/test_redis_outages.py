@@ -12,9 +12,10 @@ import redis
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
+from tests.steps import kinds, status_of
 from tests.testapp.models import Invoice, Scripted
 from tests.worker.conftest import Start
-from tests.worker.steps import kinds, lines, processor_seconds, status_of
+from tests.worker.steps import lines, processor_seconds
 
 pytestmark = pytest.mark.thorough
 

@@ -16,21 +16,13 @@ from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
+from tests.steps import kinds, status_of
 from tests.testapp import models as testapp
 from tests.testapp.models import Hurried, Invoice, Scripted
 from tests.testapp.scripts import UNUSUAL_VALUES
 from tests.worker.conftest import Start
 
 Drain = Callable[..., str]
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
-
-
-def status_of(task: Any) -> Status:
-    task.refresh_from_db()
-    return Status(task.status)
 
 
 def says(server: "subprocess.Popen[str]", words: str) -> None:

@@ -18,6 +18,7 @@ from django_simpletask3.worker.node.counters import Counters
 from django_simpletask3.worker.pipeline import ModelPipeline
 from django_simpletask3.worker.task_thread import TaskThread
 from tests.eventually import eventually
+from tests.steps import kinds, status_of
 from tests.testapp import models as testapp
 from tests.testapp.models import Invoice, Scripted
 from tests.worker.conftest import Start
@@ -28,15 +29,6 @@ SUICIDE = {
     "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
     "mysql": "KILL CONNECTION_ID()",
 }
-
-
-def status_of(task: Any) -> Status:
-    task.refresh_from_db()
-    return Status(task.status)
-
-
-def kinds(task: Any) -> list[str]:
-    return [str(kind) for kind in task.events.values_list("kind", flat=True)]
 
 
 def started(pipeline: ModelPipeline) -> list[Run]:

@@ -24,7 +24,6 @@ from tests.admin.steps import (
     RESET,
     RETRY,
     TASK_MODELS,
-    kinds,
     make,
     post_action,
     ready,
@@ -32,6 +31,7 @@ from tests.admin.steps import (
     step,
     url,
 )
+from tests.steps import kinds
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice
 
 AFTER = {

@@ -12,7 +12,6 @@ from tests.admin.steps import (
     LIFT,
     RESET,
     RETRY,
-    kinds,
     post_action,
     received,
     shown_messages,
@@ -20,6 +19,7 @@ from tests.admin.steps import (
     text,
     url,
 )
+from tests.steps import kinds
 from tests.testapp.models import Dunning, Invoice
 
 each_action = pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from django_simpletask3.ledger.fields import KIND
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import TASK_MODELS, kinds, make, step, text, url
+from tests.admin.steps import TASK_MODELS, make, step, text, url
+from tests.steps import kinds
 from tests.testapp.models import Audited, Invoice
 
 
