@@ -125,7 +125,7 @@ def producer() -> Scenario:
             job.save,
             lambda: Job.objects.bulk_enqueue(jobs),
             lambda: saved[0].reset("once more"),
-            lambda: job.cancel("not wanted"),
+            lambda: job.cancel("not needed"),
             jobs[0].save,
             saved[1].delete,
             lambda: saved[2].note("seen"),

@@ -247,18 +247,18 @@ class SqliteDatabase(Database):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def open_database(wanted: str) -> Database:
+def open_database(name: str) -> Database:
     """Open a database: postgres, mysql, sqlite or the URL of a server.
 
     Raise SetupError if this machine has no such server.
     """
-    if wanted == "sqlite":
+    if name == "sqlite":
         return SqliteDatabase()
-    scheme, _, address = wanted.partition("://")
+    scheme, _, address = name.partition("://")
     kinds: dict[str, Any] = {"postgres": PostgresDatabase, "mysql": MariaDatabase}
     if scheme not in kinds:
-        raise SetupError(f"{wanted!r} is neither postgres, mysql, sqlite nor a URL of these.")
-    database: Database = kinds[scheme](wanted if address else None)
+        raise SetupError(f"{name!r} is neither postgres, mysql, sqlite nor a URL of these.")
+    database: Database = kinds[scheme](name if address else None)
     return database
 
 

@@ -1,4 +1,4 @@
-"""The settings that every peer's project begins with.
+"""Settings that the projects of all peers share.
 
 Connections to the database are persistent, as Django advises for production: most peers give each
 task a fresh one otherwise.
@@ -18,5 +18,5 @@ DATABASES: dict[str, Any] = {
     "default": database(os.environ["BENCH_DATABASE"]) | {"CONN_MAX_AGE": 600}
 }
 REDIS = os.environ["BENCH_REDIS"]
-#: The outcome is kept in a row written by hand, so that the peer need not keep it, too.
+#: The outcome is stored in a row of the project, so that the peer need not store it, too.
 ROW = os.environ.get("BENCH_VARIANT", "plain") == "row"

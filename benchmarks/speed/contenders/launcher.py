@@ -1,4 +1,4 @@
-"""The worker of a peer as this process, or several that live and end together with it."""
+"""Run the worker of a peer as this process, or as several processes that end with it."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def exec_worker(command: Sequence[str], copies: int = 1) -> None:
-    """Become ``command``; if several are wanted, be the process manager of so many."""
+    """Replace this process by ``command``, or manage several processes of it."""
     if copies == 1:
         os.execv(command[0], list(command))
     members = [subprocess.Popen(command) for _ in range(copies)]

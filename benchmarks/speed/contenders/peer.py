@@ -55,10 +55,10 @@ def run(peer: Peer) -> None:
 
 
 def describe(peer: Peer) -> dict[str, Any]:
-    wanted = (*peer.distributions, "Django")
+    distributions = (*peer.distributions, "Django")
     return {
         "name": peer.name,
-        "versions": {name: importlib.metadata.version(name) for name in wanted},
+        "versions": {name: importlib.metadata.version(name) for name in distributions},
         "variants": list(peer.variants),
         "stores": f"its own row; {peer.stores_with_row}" if _has_row() else peer.stores,
         "needs_redis": peer.needs_redis,

@@ -1,4 +1,4 @@
-"""What the task of every peer does with its argument."""
+"""The task function of every peer."""
 
 import os
 
@@ -8,13 +8,13 @@ RESULT = "OK"
 
 
 def run_task(argument: str | int) -> str:
-    """Run the body; in the variant row, the row of that key tells of it."""
+    """Run the body; in the variant row, record it in the row with that key."""
     if os.environ.get("BENCH_VARIANT", "plain") != "row":
         bodies.perform()
         return RESULT
     from benchmarks.speed.contenders.status_row import tracking
 
-    with tracking.track_row(int(argument)) as account:
+    with tracking.track_row(int(argument)) as outcome:
         bodies.perform()
-        account.result = RESULT
+        outcome.result = RESULT
     return RESULT

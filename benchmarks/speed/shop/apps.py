@@ -1,4 +1,4 @@
-"""The app of the task that is measured."""
+"""The Django app of the measured task."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The ``DATABASES`` entry of the database that a URL names."""
+"""Convert a URL to an entry of ``DATABASES``."""
 
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -7,7 +7,7 @@ from tests.databases import SERVERS, SQLITE_OPTIONS
 
 
 def database(url: str) -> dict[str, Any]:
-    """postgres://user@host:port/name, mysql://... or sqlite:///path/of/the/file."""
+    """Parse postgres://user@host:port/name, mysql://... or sqlite:///path/of/the/file."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {

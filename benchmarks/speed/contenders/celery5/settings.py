@@ -1,4 +1,4 @@
-"""Celery's guides to Django, Redis and optimizing: many short tasks want a large prefetch."""
+"""Celery's guides to Django, Redis and optimizing: a large prefetch for many short tasks."""
 
 from benchmarks.speed.contenders.base_settings import *  # noqa: F403
 from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS, ROW

@@ -1,1 +1,1 @@
-"""Celery as celery5 has it, but with threads and Django's pool of database connections."""
+"""Celery as in celery5, but with threads and Django's pool of database connections."""

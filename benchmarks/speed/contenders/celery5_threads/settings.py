@@ -1,4 +1,4 @@
-"""Celery's guide to Django names the pool: else Celery closes the connection after each task."""
+"""Celery's guide to Django: without a pool, Celery closes the connection after each task."""
 
 import os
 

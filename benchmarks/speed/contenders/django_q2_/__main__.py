@@ -21,7 +21,7 @@ def enqueue(argument: peer.Argument) -> None:
 
 @cache
 def _broker() -> Any:
-    """One for all: without it, each call connects to Redis anew."""
+    """Return the shared broker; without it, each call opens a connection to Redis."""
     from django_q.brokers import get_broker
 
     return get_broker()

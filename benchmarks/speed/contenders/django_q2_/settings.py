@@ -1,4 +1,4 @@
-"""As Django Q2's documentation has it, but every success is kept, not the last 250 only."""
+"""Settings of Django Q2's documentation, but every success is kept, not the last 250 only."""
 
 import os
 

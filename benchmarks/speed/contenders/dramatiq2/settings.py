@@ -1,4 +1,4 @@
-"""As django-dramatiq's README has it, without the exporter of metrics."""
+"""Settings of django-dramatiq's README, without the exporter of metrics."""
 
 from benchmarks.speed.contenders.base_settings import *  # noqa: F403
 from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS, ROW

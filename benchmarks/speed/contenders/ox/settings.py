@@ -1,4 +1,4 @@
-"""As django-ox's README has it."""
+"""Settings of django-ox's README."""
 
 from benchmarks.speed.contenders.base_settings import *  # noqa: F403
 from benchmarks.speed.contenders.base_settings import INSTALLED_APPS

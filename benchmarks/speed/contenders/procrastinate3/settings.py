@@ -1,4 +1,4 @@
-"""As Procrastinate's guide to Django has it."""
+"""Settings of Procrastinate's guide to Django."""
 
 from benchmarks.speed.contenders.base_settings import *  # noqa: F403
 from benchmarks.speed.contenders.base_settings import INSTALLED_APPS

@@ -1,4 +1,4 @@
-"""As django-rq's README has it."""
+"""Settings of django-rq's README."""
 
 from benchmarks.speed.contenders.base_settings import *  # noqa: F403
 from benchmarks.speed.contenders.base_settings import INSTALLED_APPS, REDIS

@@ -1,4 +1,4 @@
-"""This package as it was: django-simpletask3 0.1.3.
+"""The former version of this package: django-simpletask3 0.1.3.
 
 Commands begin in the root of the repository, where the package is that is being made; the one that
 is installed comes first from here on.

@@ -1,4 +1,4 @@
-"""As the README of 0.1.3 has it."""
+"""Settings of the README of 0.1.3."""
 
 import os
 

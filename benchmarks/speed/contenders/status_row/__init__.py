@@ -1,1 +1,1 @@
-"""The row that a project writes by hand to know what became of a task."""
+"""The row in which a project itself stores the state of a task."""

@@ -1,4 +1,4 @@
-"""The app of the row written by hand."""
+"""The app of the row of the project."""
 
 from django.apps import AppConfig
 

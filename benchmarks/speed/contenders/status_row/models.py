@@ -1,4 +1,4 @@
-"""One row per task: its own column, and what has become of it."""
+"""One row per task, with status, result and times."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""How a task tells of itself in its row: once when it begins, and once when it has ended."""
+"""Record a task in its own row: once at the start, and once at the end."""
 
 import json
 from collections.abc import Iterator
@@ -12,26 +12,26 @@ from benchmarks.speed.contenders.status_row.models import Entry, Status
 
 @dataclass
 class Outcome:
-    """What the body says of its outcome."""
+    """The outcome of a task function."""
 
     result: object = None
 
 
 @contextmanager
 def track_row(pk: int) -> Iterator[Outcome]:
-    """Two updates, each committed at once: running, then the outcome."""
-    account = Outcome()
+    """Update the row twice, each in its own commit: running, then the outcome."""
+    outcome = Outcome()
     _update(pk, status=Status.RUNNING, started_time=timezone.now())
     try:
-        yield account
+        yield outcome
     except Exception as error:
         _finish(pk, status=Status.FAILED, error=repr(error))
         raise
-    _finish(pk, status=Status.SUCCESS, result=json.dumps(account.result))
+    _finish(pk, status=Status.SUCCESS, result=json.dumps(outcome.result))
 
 
-def _finish(pk: int, **outcome: str) -> None:
-    _update(pk, finished_time=timezone.now(), **outcome)
+def _finish(pk: int, **values: str) -> None:
+    _update(pk, finished_time=timezone.now(), **values)
 
 
 def _update(pk: int, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""As the READMEs of django-tasks-db and django-tasks have it."""
+"""Settings of the READMEs of django-tasks-db and django-tasks."""
 
 from benchmarks.speed.contenders.base_settings import *  # noqa: F403
 from benchmarks.speed.contenders.base_settings import INSTALLED_APPS
