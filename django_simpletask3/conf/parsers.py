@@ -63,9 +63,7 @@ def _parse_policies(raw: object) -> dict[str, dict[str, Any]]:
     mapping = json.loads(raw) if isinstance(raw, str) and raw.strip() else raw
     if not mapping:
         return {}
-    return {
-        str(channel): _parse_policy(policy) for channel, policy in _require_mapping(mapping).items()
-    }
+    return {str(c): _parse_policy(policy) for c, policy in _require_mapping(mapping).items()}
 
 
 def _parse_policy(raw: object) -> dict[str, Any]:

@@ -139,9 +139,7 @@ def _is_batch_insertable(model: Any) -> bool:
     return (
         has_auto_key
         and isinstance(model._meta.pk, models.AutoField)
-        and all(
-            is_json_safe(field) and not field.generated for field in model._meta.concrete_fields
-        )
+        and all(is_json_safe(f) and not f.generated for f in model._meta.concrete_fields)
     )
 
 

@@ -113,10 +113,7 @@ def _fetch_rows(
     """The rows of each query as the database returns them, by the query's number."""
     rows: dict[int, list[Any]] = {}
     if compiled_queries:
-        statements = [
-            template.format(number=number, query=compiled.sql)
-            for number, compiled in compiled_queries.items()
-        ]
+        statements = [template.format(number=n, query=c.sql) for n, c in compiled_queries.items()]
         params = [param for compiled in compiled_queries.values() for param in compiled.params]
         with connections[using].cursor() as cursor:
             cursor.execute(" UNION ALL ".join(statements), params)

@@ -89,9 +89,7 @@ class LockedRows:
         store = store_for(self._root, self._connection.alias)
         for batch in batches(pks, _BATCH_SIZE):
             changes = [
-                RowChange(
-                    pk, self._sequences[pk], {name: self._changes[pk][name] for name in names}
-                )
+                RowChange(pk, self._sequences[pk], {n: self._changes[pk][n] for n in names})
                 for pk in batch
             ]
             if store.update(changes) != len(changes):

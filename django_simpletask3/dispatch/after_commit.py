@@ -84,9 +84,7 @@ class CommitHook:
             signal_key = (type(task), event.kind)
             if signal_key not in listened_signals:
                 signals = (*SIGNALS.get(event.kind, ()), task_transitioned)
-                listened_signals[signal_key] = [
-                    signal for signal in signals if signal.has_listeners(type(task))
-                ]
+                listened_signals[signal_key] = [s for s in signals if s.has_listeners(type(task))]
             for signal in listened_signals[signal_key]:
                 with _signal_context(task, event, NAMES[signal]):
                     signal.send_robust(sender=type(task), task=task, event=event)

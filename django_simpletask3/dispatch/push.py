@@ -63,9 +63,7 @@ def push(tasks: Iterable[TaskRow], *, take_over: bool = False, urgent: bool = Fa
     raises. A task whose message is not pushed is marked in the database for recovery.
     """
     pending = [task for task in tasks if task.status == Status.PENDING]
-    return push_messages(
-        [TaskMessage.of(task, takes_over=take_over, urgent=urgent) for task in pending]
-    )
+    return push_messages([TaskMessage.of(t, takes_over=take_over, urgent=urgent) for t in pending])
 
 
 def push_messages(messages: Iterable[TaskMessage]) -> bool:

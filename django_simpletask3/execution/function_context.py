@@ -74,9 +74,7 @@ def _installed_integrations() -> list[Callable[[], AbstractContextManager[object
     if (
         _cached_integrations[0] is not apps.app_configs
     ):  # another one, whenever other apps are installed
-        integrations = [
-            integration for app, integration in _INTEGRATIONS.items() if apps.is_installed(app)
-        ]
+        integrations = [i for app, i in _INTEGRATIONS.items() if apps.is_installed(app)]
         _cached_integrations = (apps.app_configs, integrations)
     return _cached_integrations[1]
 

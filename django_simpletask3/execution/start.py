@@ -43,11 +43,7 @@ def start(
     _log_unknown_statuses(claims.values())
     unsettled = {message for message, claim in claims.items() if claim.event or claim.error}
     acknowledge([message for message in messages if message not in unsettled], result=False)
-    runs = [
-        Run(cast("SimpleTask", claim.task), worker, message)
-        for message, claim in claims.items()
-        if claim.event
-    ]
+    runs = [Run(cast("SimpleTask", c.task), worker, m) for m, c in claims.items() if c.event]
     return runs, [message for message, error in errors.items() if may_be_transient(error)]
 
 
@@ -98,11 +94,7 @@ def start_without_queue(
     lease_end = _lease_end_by_database(lease)
     transitions = [_start_transition(task, str(uuid.uuid4()), worker, lease_end) for task in tasks]
     apply_each(transitions)
-    return [
-        Run(cast("SimpleTask", transition.task), worker)
-        for transition in transitions
-        if transition.event is not None
-    ]
+    return [Run(cast("SimpleTask", t.task), worker) for t in transitions if t.event is not None]
 
 
 def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:

@@ -40,9 +40,7 @@ def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[S
     by_model: dict[type[SimpleTask], list[Any]] = {}
     for pk, model in saved_models(root, using, pks).items():
         by_model.setdefault(model, []).append(pk)
-    tasks = [
-        task for model, keys in by_model.items() for task in load_instances(model, using, keys)
-    ]
+    tasks = [task for m, keys in by_model.items() for task in load_instances(m, using, keys)]
     orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
     found_pks = {task.pk for task in tasks}
     if orphans := [pk for pk in orphans if pk not in found_pks]:

@@ -50,10 +50,7 @@ def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> 
         "current_attempt": row["attempt"],
         "current_worker": holder.worker if holder else "",
     }
-    if any(
-        event.data == data
-        for event in _worker_events(transition, using).filter(kind=EventKind.REJECT)
-    ):
+    if any(e.data == data for e in _worker_events(transition, using).filter(kind=EventKind.REJECT)):
         return None
     return replace(
         transition, kind=EventKind.REJECT, by_holder=False, data=data, values={}, expected={}

@@ -160,9 +160,7 @@ def known_row(task: TaskRow) -> dict[str, object]:
 def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
     """Remember the values of those of ``names`` that are in SCHEDULE: the row holds them."""
     attributes = vars(task)
-    schedule = {
-        name: attributes[name] for name in SCHEDULE.intersection(names) if name in attributes
-    }
+    schedule = {n: attributes[n] for n in SCHEDULE.intersection(names) if n in attributes}
     attributes["_known_schedule"] = {**attributes.get("_known_schedule", {}), **schedule}
 
 
@@ -170,11 +168,7 @@ def changed_schedule_fields(task: TaskRow) -> set[str]:
     """The columns of SCHEDULE that were changed on the instance since it was read."""
     attributes = vars(task)
     known = attributes.get("_known_schedule", {})
-    return {
-        name
-        for name in SCHEDULE & attributes.keys()
-        if name not in known or known[name] != attributes[name]
-    }
+    return {n for n in SCHEDULE & attributes.keys() if n not in known or known[n] != attributes[n]}
 
 
 def next_check_time(run_after: Any, now: datetime) -> Any:
@@ -198,11 +192,7 @@ def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     event_model: Any = event_model_of(model)
     if not may_skip_init(event_model):
         return cast("TaskEvent", event_model(**columns))
-    defaults = {
-        name: get_default()
-        for name, get_default in _column_defaults(event_model).items()
-        if name not in columns
-    }
+    defaults = {n: g() for n, g in _column_defaults(event_model).items() if n not in columns}
     return cast("TaskEvent", build_without_init(event_model, {**defaults, **columns}))
 
 

@@ -301,9 +301,7 @@ def _apply_under_lock(
 ) -> None:
     rows = LockedRows(root, using, {transition.task.pk for transition in transitions})
     rows.read(_columns_to_read(transitions), skip_locked=skip_locked)
-    read_rows = [
-        row for transition in transitions if (row := rows.get(transition.task.pk)) is not None
-    ]
+    read_rows = [row for t in transitions if (row := rows.get(t.task.pk)) is not None]
     previous = first_event.previous_streams_by_pk(
         root, [row["pk"] for row in read_rows if has_no_events(row)], using
     )

@@ -78,10 +78,7 @@ def _build_reader(model: type[TaskRow], using: str) -> RowReader | None:
         using=using,
         sql=f"{sql} WHERE {key_sql} = ANY(%s)",
         names=[column.target.attname for column in columns],
-        converters=[
-            (key_sql, column_converters, column)
-            for key_sql, (column_converters, column) in converters.items()
-        ],
+        converters=[(key_sql, c, column) for key_sql, (c, column) in converters.items()],
     )
 
 

@@ -156,9 +156,7 @@ class TableSql:
 
     def change_groups(self, changes: Sequence[RowChange | Change]) -> list[RowGroup]:
         """Keys, expected sequences and columns of rows, for ``recordset``."""
-        keys = [
-            {"pk": change.pk, "expected_sequence": change.expected_sequence} for change in changes
-        ]
+        keys = [{"pk": c.pk, "expected_sequence": c.expected_sequence} for c in changes]
         return [(self._key_columns, keys), self.row_group([change.columns for change in changes])]
 
     def row_group(self, rows: Sequence[Mapping[str, object]]) -> RowGroup:
@@ -196,17 +194,11 @@ class TableSql:
 
     @cached_property
     def _columns(self) -> list[Column]:
-        return [
-            self._column(f"c{n}", name, field)
-            for n, (name, field) in enumerate(self._fields.items())
-        ]
+        return [self._column(f"c{n}", name, f) for n, (name, f) in enumerate(self._fields.items())]
 
     @cached_property
     def _event_columns(self) -> list[Column]:
-        return [
-            self._column(f"e{n}", field.attname, field)
-            for n, field in enumerate(self._event_fields)
-        ]
+        return [self._column(f"e{n}", f.attname, f) for n, f in enumerate(self._event_fields)]
 
     def _column(self, alias: str, name: str, field: Any) -> Column:
         connection = connections[self._using]
@@ -217,10 +209,7 @@ class TableSql:
 
     @cached_property
     def _serializers(self) -> list[tuple[str, Serializer]]:
-        return [
-            (name, _parameter_serializer(field, self._using))
-            for name, field in self._fields.items()
-        ]
+        return [(name, _parameter_serializer(f, self._using)) for name, f in self._fields.items()]
 
     @cached_property
     def _event_serializers(self) -> list[tuple[str, Serializer]]:

@@ -50,9 +50,7 @@ class PostgresStore(Store):
     def insert(self, rows: Sequence[Mapping[str, object]], batch_size: int | None) -> list[object]:
         statements = table_sql_for(self._root, self._using, tuple(rows[0]))
         # All, before the first is inserted.
-        recordsets = [
-            recordset(statements.row_group(batch)) for batch in _batches(rows, batch_size)
-        ]
+        recordsets = [recordset(statements.row_group(b)) for b in _batches(rows, batch_size)]
         keys: list[Any] = []
         with connections[self._using].cursor() as cursor:
             for records in recordsets:
@@ -99,7 +97,4 @@ class PostgresStore(Store):
 
 
 def _batches(items: Sequence[T], size: int | None) -> list[Sequence[T]]:
-    return [
-        items[start : start + (size or _MAX_ROWS)]
-        for start in range(0, len(items), size or _MAX_ROWS)
-    ]
+    return [items[s : s + (size or _MAX_ROWS)] for s in range(0, len(items), size or _MAX_ROWS)]
