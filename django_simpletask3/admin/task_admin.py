@@ -235,11 +235,8 @@ class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
             return super().get_fieldsets(request, obj)
         package_fields = {*_READ_ONLY, *flatten_fieldsets([self.schedule_fieldset])}
         own_fields = [name for name in self.get_fields(request, obj) if name not in package_fields]
-        parts: list[Any] = [
-            (None, {"fields": own_fields}),
-            self.schedule_fieldset,
-            self.task_fieldset,
-        ]
+        own = (None, {"fields": own_fields})
+        parts: list[Any] = [own, self.schedule_fieldset, self.task_fieldset]
         return parts[0 if own_fields else 1 : 2 if obj is None else 3]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:

@@ -85,8 +85,6 @@ def _key_batches(queryset: models.QuerySet[Any], column: str) -> Iterator[list[A
     pks = list(queryset[:ROW_BATCH_SIZE])
     while pks:
         yield pks
-        pks = (
-            list(queryset.filter(**{f"{column}__gt": pks[-1]})[:ROW_BATCH_SIZE])
-            if len(pks) == ROW_BATCH_SIZE
-            else []
-        )
+        if len(pks) < ROW_BATCH_SIZE:
+            return
+        pks = list(queryset.filter(**{f"{column}__gt": pks[-1]})[:ROW_BATCH_SIZE])

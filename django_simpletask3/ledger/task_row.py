@@ -114,10 +114,8 @@ class TaskRow(models.Model):
     @classmethod
     def get_event_channel(cls) -> str:
         """The SimQ channel of this model."""
-        template = (
-            cls.django_simpletask3_event_queue_channel_template
-            or options.event_queue_channel_template
-        )
+        own_template = cls.django_simpletask3_event_queue_channel_template
+        template = own_template or options.event_queue_channel_template
         return template.format(app_label=cls._meta.app_label, model_name=cls._meta.model_name)
 
     def get_task_id(self) -> str:

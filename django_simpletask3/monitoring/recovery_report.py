@@ -94,11 +94,8 @@ class RecoveryFilter:
 
     def conditions(self) -> dict[str, object]:
         """The lookups of an event that the database checks."""
-        lookups = {
-            "event_time__gte": self.since,
-            "event_time__lt": self.until,
-            "reason": self.reason,
-        }
+        times = {"event_time__gte": self.since, "event_time__lt": self.until}
+        lookups = {**times, "reason": self.reason}
         return {lookup: value for lookup, value in lookups.items() if value is not None}
 
 

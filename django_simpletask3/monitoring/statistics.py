@@ -36,11 +36,8 @@ _DUE_TIME = Greatest(
 )
 _WAIT = models.F("start_time") - _DUE_TIME
 _DURATION = models.F("done_time") - models.F("start_time")
-_KIND, _BEGIN, _END = (
-    Placeholder("kind", KindField()),
-    Placeholder("begin", _TIME),
-    Placeholder("end", _TIME),
-)
+_KIND = Placeholder("kind", KindField())
+_BEGIN, _END = Placeholder("begin", _TIME), Placeholder("end", _TIME)
 
 # No event is added to a bucket that ended so long ago. It is counted again after ten minutes, as
 # events may have been pruned.

@@ -222,10 +222,8 @@ class QueueMaintenance(Transport):
         return self.ask(lambda: self.db.lrange(key, start, end))
 
     def _policies(self, policies: Mapping[str, Mapping[str, object]] | None) -> str:
-        default = {
-            "running_timeout": self.running_timeout,
-            "action": self.default_running_timeout_action,
-        }
+        action = self.default_running_timeout_action
+        default = {"running_timeout": self.running_timeout, "action": action}
         channels = policies or self.running_timeout_handler_policies
         return json.dumps({"default": default, "channels": channels})
 

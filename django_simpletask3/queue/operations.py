@@ -71,12 +71,8 @@ class QueueOperations(Transport):
         pushes nothing then.
         """
         rows = [(message_id, dumps(message_id), dumps(body)) for message_id, body in messages]
-        head = (
-            channel,
-            dumps(channel),
-            _PUSH_NEXT if urgent else _PUSH_LAST,
-            "1" if take_over else "",
-        )
+        side = _PUSH_NEXT if urgent else _PUSH_LAST
+        head = (channel, dumps(channel), side, "1" if take_over else "")
         replies: list[bytes] = []
         # RPUSH puts each message before the previous one: the first is pushed last.
         for batch in batches(reversed(rows) if urgent else rows):

@@ -200,11 +200,8 @@ class _CachingQuestioner:
 
     def ask_rename_model(self, old: ModelState, new: ModelState) -> bool:
         pair = (_key(old), _key(new))
-        if (
-            is_event_model(old)
-            and is_event_model(new)
-            and task_model_key(old) != task_model_key(new)
-        ):
+        are_event_models = is_event_model(old) and is_event_model(new)
+        if are_event_models and task_model_key(old) != task_model_key(new):
             # An event model is renamed if and only if its task model is.
             return self.answers.get((task_model_key(old), task_model_key(new)), False)
         if pair not in self.answers:

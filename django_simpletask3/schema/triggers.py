@@ -313,7 +313,5 @@ def _explain_missing_privilege(table: Table) -> Iterator[None]:
 
 def _is_denied(driver_error: BaseException | None) -> bool:
     number = driver_error.args[0] if driver_error is not None and driver_error.args else None
-    return (
-        number in _DENIED_ERRNOS
-        or getattr(driver_error, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
-    )
+    state = getattr(driver_error, "sqlstate", None)
+    return number in _DENIED_ERRNOS or state == _INSUFFICIENT_PRIVILEGE

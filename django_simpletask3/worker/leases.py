@@ -57,11 +57,8 @@ class Leases:
             for using in sorted({run.using for run in runs}):
                 runs_there = [run for run in runs if run.using == using]
                 failures += not self._try_renew(using, pipeline, runs_there)
-        return (
-            min(_renewal_interval(pipelines), _RETRY_SECONDS)
-            if failures
-            else _renewal_interval(pipelines)
-        )
+        interval = _renewal_interval(pipelines)
+        return min(interval, _RETRY_SECONDS) if failures else interval
 
     def renew_claims(self, pipelines: Iterable[ModelPipeline]) -> float:
         """Renew all claims in Redis; the seconds until the next renewal.

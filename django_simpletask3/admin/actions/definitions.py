@@ -109,7 +109,7 @@ def _lift(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
 
 
 def _apply(transitions: list[Transition]) -> list[Outcome]:
-    return [outcome_of(transition) for transition in _apply_together(transitions)]
+    return list(map(outcome_of, _apply_together(transitions)))
 
 
 def _apply_together(transitions: list[Transition]) -> list[Transition]:
@@ -118,15 +118,11 @@ def _apply_together(transitions: list[Transition]) -> list[Transition]:
         apply_all(transitions)
     except StaleTask:
         for transition in transitions:
-            _apply_alone(transition)
+            try:
+                apply_all([transition])
+            except StaleTask as error:
+                transition.event, transition.refusal = None, error
     return transitions
-
-
-def _apply_alone(transition: Transition) -> None:
-    try:
-        apply_all([transition])
-    except StaleTask as error:
-        transition.event, transition.refusal = None, error
 
 
 EXECUTE = TaskAction(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 from django.utils import formats, timezone
@@ -74,17 +75,12 @@ Formatter = Callable[[float], str]
 def build_charts(buckets: Sequence[TimeBucket], period: Period) -> list[Chart]:
     """The charts of a period: finished tasks, waiting time, run time, failure rate."""
     axis = _Axis([_format_span(bucket, period) for bucket in buckets], _axis_times(buckets, period))
+    failure_rate: dict[str, tuple[str, Value]] = {"rate": (_("failed"), attrgetter("failure_rate"))}
     return [
         _stacked_chart(buckets, axis),
         _line_chart(buckets, axis, _("Waiting time"), _percentile_series("waits"), _format_seconds),
         _line_chart(buckets, axis, _("Run time"), _percentile_series("runs"), _format_seconds),
-        _line_chart(
-            buckets,
-            axis,
-            _("Failure rate"),
-            {"rate": (_("failed"), _failure_rate)},
-            _format_percent,
-        ),
+        _line_chart(buckets, axis, _("Failure rate"), failure_rate, _format_percent),
     ]
 
 
@@ -95,16 +91,11 @@ def _percentile_series(name: str) -> dict[str, tuple[str, Value]]:
     }
 
 
-def _failure_rate(bucket: TimeBucket) -> float | None:
-    return bucket.failure_rate
-
-
 def _stacked_chart(buckets: Sequence[TimeBucket], axis: _Axis) -> Chart:
     names = {"success": _("succeeded"), "failed": _("failed")}
     top = _round_up(max((bucket.succeeded + bucket.failed for bucket in buckets), default=0))
-    chart = Chart(
-        _("Finished tasks"), names, _format_number(top), _format_number(top / 2), axis.times
-    )
+    labels = _format_number(top), _format_number(top / 2)
+    chart = Chart(_("Finished tasks"), names, *labels, axis.times)
     step = _PLOT_WIDTH / len(buckets)
     for number, bucket in enumerate(buckets):
         tooltip = f"{axis.spans[number]}: {bucket.succeeded} {names['success']}, "
@@ -119,13 +110,8 @@ def _stacked_chart(buckets: Sequence[TimeBucket], axis: _Axis) -> Chart:
             chart.shapes.append(_shape((x, y, step * 0.85, height), series, tooltip))
             stacked_height += height
         if bucket.succeeded or bucket.failed:
-            chart.rows.append(
-                [
-                    axis.spans[number],
-                    _format_number(bucket.succeeded),
-                    _format_number(bucket.failed),
-                ]
-            )
+            counts = map(_format_number, (bucket.succeeded, bucket.failed))
+            chart.rows.append([axis.spans[number], *counts])
     return chart
 
 
@@ -188,9 +174,7 @@ def _format_seconds(value: float) -> str:
 
 
 def _format_span(bucket: TimeBucket, period: Period) -> str:
-    begin: Any = (
-        timezone.localtime(bucket.begin) if timezone.is_aware(bucket.begin) else bucket.begin
-    )
+    begin = _local_begin(bucket)
     if period is Period.MONTH:
         return formats.date_format(begin, "DATE_FORMAT")
     day = "" if period is Period.HOUR else f"{formats.date_format(begin, 'MONTH_DAY_FORMAT')} "

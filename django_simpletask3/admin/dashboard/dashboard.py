@@ -256,10 +256,8 @@ def _format_count(count: int, tables: list[Any]) -> str:
 
 def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:
     lag = subscription["lag"]
-    return {
-        **subscription,
-        "behind": "" if lag is None else format_duration(timedelta(seconds=lag)),
-    }
+    behind = "" if lag is None else format_duration(timedelta(seconds=lag))
+    return {**subscription, "behind": behind}
 
 
 def _dead_letters(model: type[SimpleTask]) -> list[dict[str, Any]]:

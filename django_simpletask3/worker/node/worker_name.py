@@ -29,12 +29,8 @@ def is_known_dead(worker: str) -> bool:
     """
     node, pid, mark = ([*worker.rsplit(":", 2), "", ""])[:3]
     namespace, _, start_time = mark.partition("-")
-    if (
-        node != platform.node()
-        or not namespace
-        or namespace != _pid_namespace()
-        or not pid.isdigit()
-    ):
+    is_here = node == platform.node() and namespace and namespace == _pid_namespace()
+    if not is_here or not pid.isdigit():
         return False
     state, found = _stat(int(pid))
     return state in ("", "Z", "X") or found != start_time
