@@ -76,11 +76,8 @@ def _unknown_subscribers(using: str) -> Iterator[CheckMessage]:
 
 def _missing_delivery_table(using: str) -> Iterator[CheckMessage]:
     for root in table_models():
-        subscription_names = [
-            subscriber.name
-            for subscriber in registered_subscribers().values()
-            if issubclass(root, subscriber.models)
-        ]
+        subscribers = registered_subscribers().values()
+        subscription_names = [s.name for s in subscribers if issubclass(root, s.models)]
         if subscription_names and using in databases_of(root):
             # Not an error: migrate, which creates the table, would refuse to run.
             yield CheckMessage(

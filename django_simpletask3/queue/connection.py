@@ -138,11 +138,8 @@ class Endpoint:
         return defaults | url_options | forced
 
     def _master(self, options: dict[str, Any]) -> Any:
-        timeouts = {
-            "socket_timeout": CONNECT_SECONDS,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "retry": Retry(NoBackoff(), 0),
-        }
+        seconds, retry = CONNECT_SECONDS, Retry(NoBackoff(), 0)
+        timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": retry}
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             self.address.sentinels, sentinel_kwargs=timeouts | (self.address.sentinel_options or {})
         )

@@ -54,19 +54,16 @@ class MigrationHistory:
             case Template.PROTECT:
                 return self._event_models_outside(protected_event_models(self.migrations))
             case Template.PARTITION:
-                return self._event_models_outside(
-                    models_with_operation(self.migrations, PartitionEvents)
-                )
+                return self._unpartitioned_models()
             case Template.EXTEND:
-                unpartitioned = set(
-                    self._event_models_outside(
-                        models_with_operation(self.migrations, PartitionEvents)
-                    )
-                )
+                unpartitioned = self._unpartitioned_models()
                 return [name for name in self.event_model_names() if name not in unpartitioned]
             case _:
                 names = [name for name, needed in self.backfills.items() if needed is template]
                 return sorted(self.state.models[self.app_label, name].name for name in names)
+
+    def _unpartitioned_models(self) -> list[str]:
+        return self._event_models_outside(models_with_operation(self.migrations, PartitionEvents))
 
     def _event_models_outside(self, keys: set[tuple[str, str]]) -> list[str]:
         return [n for n in self.event_model_names() if (self.app_label, n.lower()) not in keys]
@@ -90,11 +87,8 @@ def migration_history(app_label: str, loader: MigrationLoader) -> MigrationHisto
 
 def event_model_apps(loader: MigrationLoader, app_label: str) -> list[str]:
     """The other apps that have event models of this app's task models."""
-    labels = {
-        event_model.app_label
-        for event_model in event_models(loader.project_state())
-        if task_model_key(event_model)[0] == app_label
-    }
+    models = event_models(loader.project_state())
+    labels = {model.app_label for model in models if task_model_key(model)[0] == app_label}
     return sorted(labels - {app_label})
 
 
@@ -111,14 +105,10 @@ def _track_backfills(
         if after[name] >= _TASK_COLUMNS and not before[name] >= _TASK_COLUMNS:
             is_01 = before[name] >= _COLUMNS_OF_01
             history.backfills[name] = Template.UPGRADE if is_01 else Template.BACKFILL
-    backfill_operations = (
-        op for op in flatten(migration.operations) if isinstance(op, BackfillEvents)
-    )
-    for completed_name in [
-        *(history.backfills.keys() - after.keys()),
-        *(op.name_lower for op in backfill_operations),
-    ]:
-        history.backfills.pop(completed_name, None)
+    backfills = (op for op in flatten(migration.operations) if isinstance(op, BackfillEvents))
+    completed_names = {operation.name_lower for operation in backfills}
+    for name in completed_names | (history.backfills.keys() - after.keys()):
+        history.backfills.pop(name, None)
 
 
 def _rename_key(models: dict[str, Any], operation: RenameModel) -> None:
@@ -127,8 +117,5 @@ def _rename_key(models: dict[str, Any], operation: RenameModel) -> None:
 
 
 def _columns(state: ProjectState, app_label: str) -> ColumnsByModel:
-    return {
-        name: set(model.fields)
-        for (label, name), model in state.models.items()
-        if label == app_label and not is_event_model(model)
-    }
+    models = {name: model for (label, name), model in state.models.items() if label == app_label}
+    return {name: set(m.fields) for name, m in models.items() if not is_event_model(m)}

@@ -64,24 +64,13 @@ class DashboardAdmin(_ModelAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        wrap = self.admin_site.admin_view
+        wrap, prefix = self.admin_site.admin_view, "django_simpletask3_dashboard_"
+        command_view = require_POST(self.command_view)
         return [
-            path("", wrap(self.changelist_view), name="django_simpletask3_dashboard_changelist"),
-            path(
-                "command/",
-                wrap(require_POST(self.command_view)),
-                name="django_simpletask3_dashboard_command",
-            ),
-            path(
-                "recoveries/",
-                wrap(self.recoveries_view),
-                name="django_simpletask3_dashboard_recoveries",
-            ),
-            path(
-                "recoveries/export/",
-                wrap(self.export_view),
-                name="django_simpletask3_dashboard_export",
-            ),
+            path("", wrap(self.changelist_view), name=f"{prefix}changelist"),
+            path("command/", wrap(command_view), name=f"{prefix}command"),
+            path("recoveries/", wrap(self.recoveries_view), name=f"{prefix}recoveries"),
+            path("recoveries/export/", wrap(self.export_view), name=f"{prefix}export"),
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -93,16 +82,13 @@ class DashboardAdmin(_ModelAdmin):
         state = health.snapshot()
         snapshot = values.escape_invisible_in(asdict(state))
         scope = viewer.scope(_unreachable(state))
+        running = values.escape_invisible_in(running_by_worker(scope))
         may_change = self.has_change_permission(request)
         context = {
             **self._page_context(request, _("Dashboard")),
             "may_change": may_change,
             "queues": list(self._queues(snapshot, viewer, visible_models)),
-            "workers": list(
-                self._workers(
-                    snapshot, viewer, values.escape_invisible_in(running_by_worker(scope))
-                )
-            ),
+            "workers": list(self._workers(snapshot, viewer, running)),
             "subscriptions": [_subscription_row(row) for row in snapshot["subscriptions"]],
             "period": str(period),
             "periods": [(str(value), label) for value, label in _PERIODS.items()],

@@ -69,12 +69,8 @@ class Supervisor:
         on_tick: Callable[[Node], None] = lambda node: None,
     ) -> None:
         self._schedule, snapshot = shared_schedule(), SharedSnapshot()
-        self._plans = [
-            ProcessPlan(
-                threads_of_process(models, processes, slot), self._schedule, snapshot, burst=burst
-            )
-            for slot in range(processes)
-        ]
+        threads = [threads_of_process(models, processes, slot) for slot in range(processes)]
+        self._plans = [ProcessPlan(t, self._schedule, snapshot, burst=burst) for t in threads]
         self._burst = burst
         self._on_tick = on_tick
         self._began = time.time()
