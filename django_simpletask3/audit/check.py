@@ -115,19 +115,11 @@ def _confirm(root: type[SimpleTask], using: str, pk: object, repair: bool) -> It
         checker = _check_stream(readers.streams(root, using, [pk]), row)
         if row is None and checker.projection.sequence == 0:
             return  # pruned meanwhile
-        is_repaired = (
-            repair and bool(checker.discrepancies) and _repair(root, using, pk, row, checker)
-        )
-    for discrepancy in checker.discrepancies:
-        yield Finding(
-            root._meta.label,
-            using,
-            str(pk),
-            discrepancy.sequence,
-            discrepancy.problem,
-            discrepancy.detail,
-            is_repaired,
-        )
+        must_repair = repair and bool(checker.discrepancies)
+        is_repaired = must_repair and _repair(root, using, pk, row, checker)
+    task = (root._meta.label, using, str(pk))
+    for found in checker.discrepancies:
+        yield Finding(*task, found.sequence, found.problem, found.detail, is_repaired)
 
 
 def _repair(
@@ -143,9 +135,8 @@ def _repair(
     elif row is not None and checker.is_intact and checker.projection.status is not None:
         writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
     elif row is None and problems == {DiscrepancyKind.ORPHAN}:
-        writer.record_external_deletion(
-            task, checker.projection, using=using, reason=REASON, data=data
-        )
+        projection = checker.projection
+        writer.record_external_deletion(task, projection, using=using, reason=REASON, data=data)
     else:
         return False
     return True

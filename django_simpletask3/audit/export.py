@@ -38,13 +38,8 @@ class ExportWriter:
             task_fields = {"model": root._meta.label, "database": using, "task": str(pk)}
             count = self._write_stream(task_fields, events)
             row = rows.get(pk)
-            self._write_line(
-                {
-                    **task_fields,
-                    "events": count,
-                    "row": row and _json_values(Projection.of(row)._asdict()),
-                }
-            )
+            row_values = row and _json_values(Projection.of(row)._asdict())
+            self._write_line({**task_fields, "events": count, "row": row_values})
             self._streams += 1
             self._events += count
 

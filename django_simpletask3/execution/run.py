@@ -36,11 +36,8 @@ class Run:
 
     def __post_init__(self) -> None:
         # The task function may change the instance, even make a copy under another key.
-        self.attempt, self.pk, self.using = (
-            self.task.attempt,
-            self.task.pk,
-            write_database(self.task),
-        )
+        self.attempt, self.pk = self.task.attempt, self.task.pk
+        self.using = write_database(self.task)
         self.last_known_row = known_row(self.task)
 
 

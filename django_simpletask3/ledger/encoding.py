@@ -130,11 +130,8 @@ def safe_text(value: object, *, limit: int = _REPR_LIMIT) -> str:
 def type_name(value: object) -> str:
     """The qualified name of the class of ``value``."""
     kind = type(value)
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
 
 
 _dumps: Callable[[Any], str] = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode

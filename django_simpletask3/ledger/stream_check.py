@@ -57,10 +57,8 @@ class StreamChecker:
     @property
     def is_intact(self) -> bool:
         """Whether only the row does not fit, so that it can be repaired from the events."""
-        return all(
-            discrepancy.problem in (DiscrepancyKind.ROW, DiscrepancyKind.ORPHAN)
-            for discrepancy in self.discrepancies
-        )
+        repairable = {DiscrepancyKind.ROW, DiscrepancyKind.ORPHAN}
+        return all(discrepancy.problem in repairable for discrepancy in self.discrepancies)
 
     @property
     def _is_inconsistent(self) -> bool:

@@ -40,12 +40,8 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         self, channel: str, worker: str | None = None, timeout: float = 5
     ) -> dict[str, Any] | None:
         """Claim the next message; None if none arrives within ``timeout`` seconds."""
-        claims = self.claim(
-            channel,
-            worker=worker or self.get_default_worker(),
-            lease=self._lease(channel),
-            timeout=timeout,
-        )
+        worker = worker or self.get_default_worker()
+        claims = self.claim(channel, worker=worker, lease=self._lease(channel), timeout=timeout)
         if not claims:
             return None
         message = claims[0].as_dict

@@ -258,8 +258,5 @@ def _digests_of_deleted(root: type[SimpleTask], using: str, pks: Sequence[Any]) 
     events = events_of(root, using).filter(task__in=pks).values_list("task_id", "kind", "digest")
     last_events = {pk: (kind, digest) for pk, kind, digest in events}
     existing = set(rows_of(root, using).filter(pk__in=pks).values_list("pk", flat=True))
-    return {
-        pk: digest
-        for pk, (kind, digest) in last_events.items()
-        if kind == EventKind.DELETE and pk not in existing
-    }
+    gone = {pk: event for pk, event in last_events.items() if pk not in existing}
+    return {pk: digest for pk, (kind, digest) in gone.items() if kind == EventKind.DELETE}

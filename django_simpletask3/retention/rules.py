@@ -47,11 +47,8 @@ def _parse_status_rules(status: Status | None, value: object) -> list[Rule]:
     delete_target = PruneTarget.STREAM if status is None else PruneTarget.TASK
     if not isinstance(value, Mapping):
         return [Rule(delete_target, status, _parse_age(value))]
-    steps = (
-        {"delete": delete_target}
-        if status is None
-        else {"erase": PruneTarget.PAYLOAD, "delete": delete_target}
-    )
+    steps = {} if status is None else {"erase": PruneTarget.PAYLOAD}
+    steps["delete"] = delete_target
     if not value or (unknown := value.keys() - steps):
         listing = ", ".join(sorted(map(str, unknown))) if value else "nothing"
         raise ValueError(f"it has {listing}; the steps are {' and '.join(steps)}")

@@ -41,11 +41,9 @@ def reject_wrong_database(task: TaskRow, using: str) -> None:
 
 def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[object, dict[str, object]]:
     """``previous_streams_by_pk`` of those ``tasks``, all of one table, that have keys already."""
-    return (
-        previous_streams_by_pk(table_model(type(tasks[0])), _chosen_pks(tasks), using)
-        if tasks
-        else {}
-    )
+    if not tasks:
+        return {}
+    return previous_streams_by_pk(table_model(type(tasks[0])), _chosen_pks(tasks), using)
 
 
 def _chosen_pks(tasks: Iterable[TaskRow]) -> list[object]:

@@ -134,11 +134,8 @@ def _log(run: Run) -> None:
     if run.transition is None:
         return
     is_rejected = run.transition.event is None
-    level = (
-        logging.INFO
-        if run.transition.kind is EventKind.ACK and not is_rejected
-        else logging.WARNING
-    )
+    is_success = run.transition.kind is EventKind.ACK and not is_rejected
+    level = logging.INFO if is_success else logging.WARNING
     _logger.log(
         level,
         "task_%s model=%s pk=%s attempt=%s seconds=%.3f",

@@ -206,9 +206,8 @@ def _scale(lane: Lane, begin: datetime, seconds: float) -> None:
         span.width = round(max(_MIN_WIDTH, at(span.end) - span.x), 1)
         state_labels = {"waiting": _("waiting"), "running": _("running"), "idle": _("idle")}
         duration = times.format_duration(max(span.end - span.begin, timedelta(0)))
-        span.tooltip = f"{state_labels[span.state]}: {duration}" + (
-            f" · {span.worker}" if span.worker else ""
-        )
+        worker = f" · {span.worker}" if span.worker else ""
+        span.tooltip = f"{state_labels[span.state]}: {duration}{worker}"
         span.label = _shorten(span.worker, span.width)
     for mark in lane.marks:
         mark.x = round(at(mark.time), 1)

@@ -131,11 +131,8 @@ class TableSql:
     def _names(self) -> dict[str, str]:
         quote: Any = connections[self._using].ops.quote_name
         columns = [quote(field.column) for field in self._fields.values()]
-        returned = (
-            self._events.get_field("task"),
-            self._events.get_field("sequence"),
-            self._events.pk,
-        )
+        task, sequence = map(self._events.get_field, ("task", "sequence"))
+        returned = (task, sequence, self._events.pk)
         return {
             "table": quote(self._rows.db_table),
             "key": quote(self._rows.pk.column),
