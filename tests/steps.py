@@ -1,8 +1,10 @@
 """Steps in a task's life, taken without a worker, and questions about it."""
 
 import itertools
+from io import StringIO
 from typing import Any
 
+from django.core.management import call_command
 from django.db import connections, models
 
 from django_simpletask3.db import clock
@@ -102,3 +104,13 @@ def has_message(task: Any) -> bool:
 def marked_for_recovery(task: Any) -> bool:
     row = row_of(task)
     return row.check_at <= clock.now(row._state.db)
+
+
+def run_command(name: str, *words: Any) -> tuple[str, int]:
+    """The output of a management command, and its exit code."""
+    output = StringIO()
+    try:
+        call_command(name, *map(str, words), stdout=output)
+    except SystemExit as end:
+        return output.getvalue(), int(end.code or 0)
+    return output.getvalue(), 0

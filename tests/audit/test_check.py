@@ -2,7 +2,7 @@
 
 import json
 import threading
-from io import StringIO
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.states import EventKind, Status
 from tests.audit.tampering import TAMPERINGS
-from tests.steps import TABLES, brought, label_of, moved, row_of, saved, stream_of
+from tests.steps import TABLES, brought, label_of, moved, row_of, run_command, saved, stream_of
 from tests.testapp.models import Elsewhere, Invoice, Letter, TextKeyed, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -208,14 +208,7 @@ def test_a_discrepancy_is_checked_again_under_a_row_lock(
     assert waits == [True]
 
 
-def command(*words: str) -> tuple[str, int]:
-    """The output of the command, and its exit code."""
-    output = StringIO()
-    try:
-        call_command("django-simpletask3-audit", *words, stdout=output)
-    except SystemExit as end:
-        return output.getvalue(), int(end.code or 0)
-    return output.getvalue(), 0
+command = partial(run_command, "django-simpletask3-audit")
 
 
 def test_the_command_is_content_when_nothing_is_wrong() -> None:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import models
 
@@ -15,7 +15,7 @@ from django_simpletask3.audit.export import export_streams
 from django_simpletask3.audit.verify import Flaw, Manifest, verify_export
 from django_simpletask3.ledger.digests import erase_payload
 from django_simpletask3.states import EventKind, Status
-from tests.steps import brought, moved, saved
+from tests.steps import brought, moved, run_command, saved
 from tests.testapp.models import Elsewhere, Invoice, Keyworded, TextKeyed
 
 pytestmark = pytest.mark.django_db
@@ -154,13 +154,7 @@ def test_streams_of_several_tables_and_databases_are_written() -> None:
     assert flaws(lines) == []
 
 
-def command(*words: Any) -> tuple[str, int]:
-    output = StringIO()
-    try:
-        call_command("django-simpletask3-audit", *map(str, words), stdout=output)
-    except SystemExit as end:
-        return output.getvalue(), int(end.code or 0)
-    return output.getvalue(), 0
+command = partial(run_command, "django-simpletask3-audit")
 
 
 def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any) -> None:

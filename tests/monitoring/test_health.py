@@ -1,12 +1,11 @@
 """The health of databases, Redis, tables, models and workers, and its problems."""
 
-import io
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connections
 
 from django_simpletask3.db import clock
@@ -18,6 +17,7 @@ from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
 from tests.redis_servers import RedisServer
+from tests.steps import run_command
 from tests.testapp.models import Invoice, Ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,14 +51,7 @@ def ran(task: Any, lease: float) -> Any:
     return task
 
 
-def command(*arguments: str) -> tuple[int, str]:
-    """The exit code of the command, and its output."""
-    printed = io.StringIO()
-    try:
-        call_command("django-simpletask3-status", *arguments, stdout=printed)
-    except SystemExit as ended:
-        return int(ended.code or 0), printed.getvalue()
-    return 0, printed.getvalue()
+command = partial(run_command, "django-simpletask3-status")
 
 
 def test_a_healthy_project_has_no_problem(redis_url: str) -> None:
@@ -177,7 +170,7 @@ def test_an_unreachable_redis_is_reported_with_all_the_rest(settings: Any) -> No
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://:hush-hush@127.0.0.1:1/0"
     Invoice.objects.create()
 
-    code, printed = command("--json")
+    printed, code = command("--json")
 
     state = json.loads(printed)
     assert code == 1
@@ -191,7 +184,7 @@ def test_an_unreachable_redis_is_reported_with_all_the_rest(settings: Any) -> No
 def test_a_redis_that_hangs_is_reported_too(own_redis_server: RedisServer) -> None:
     own_redis_server.freeze()
 
-    code, printed = command()
+    printed, code = command()
 
     assert code == 1
     assert "Redis does not answer" in printed
@@ -214,7 +207,7 @@ def test_an_unreachable_database_is_reported_with_all_the_rest(
 def test_a_wrong_setting_is_reported_and_does_not_stop_the_probe(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "gopher://nowhere"
 
-    code, printed = command("--json")
+    printed, code = command("--json")
 
     assert code == 1
     assert "Redis does not answer" in json.loads(printed)["problems"][0]
@@ -224,7 +217,7 @@ def test_the_command_is_readable(redis_url: str) -> None:
     Invoice.objects.create()
     reported()
 
-    code, printed = command()
+    printed, code = command()
 
     assert code == 0
     assert "Database  default" in printed
