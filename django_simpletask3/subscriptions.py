@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from .ledger.event import TaskEvent, events_of
 from .ledger.outbox import Delivery, all_deliveries
 from .ledger.subscribers import Subscriber, registered_subscribers, subscribe
 from .ledger.task_row import task_reference
+from .logs import get_logger
 from .models.loading import load_tasks
 from .models.registry import each_table
 from .models.task import SimpleTask
@@ -36,7 +36,7 @@ __all__ = [
     "subscribe",
 ]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _MAX_DELAY = 3600.0
 _ERROR_LIMIT = 4000

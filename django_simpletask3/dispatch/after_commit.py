@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from django.db import transaction
 from ..context import following_event
 from ..ledger.event import TaskEvent
 from ..ledger.task_row import task_reference
+from ..logs import get_logger
 from ..signals import NAMES, SIGNALS, task_transitioned
 from ..states import EVENTS, EventKind, QueueEffect, Status
 from .push import TaskMessage, cancel_messages, push, push_messages
@@ -19,7 +19,7 @@ from .push import TaskMessage, cancel_messages, push, push_messages
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _PUSHES = frozenset({QueueEffect.PUSH, QueueEffect.TAKE_OVER})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +13,14 @@ from django.db import DatabaseError, models
 from ..db import clock
 from ..exceptions import InvalidSetting, QueueUnavailable
 from ..ledger.task_row import table_model, write_database
+from ..logs import get_logger
 from ..queue import Queue, get_queue
 from ..states import Status
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Seconds without commands to Redis after it failed: one outage must not slow down every save.
 _PAUSE_SECONDS = 2.0

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 
 from ..conf import backoff
 from ..db import clock
 from ..db.errors import is_transient
 from ..ledger.event import events_since_reset
+from ..logs import get_logger
 from ..queue import Message
 from ..states import EventKind, kinds_where
 from ..transitions.best_effort import apply_each
 from .run import Run, failure_of, outcome_of
 from .settle import acknowledge, return_messages
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: After one of these the retries of a task are counted anew.
 _RESET_KINDS = kinds_where(lambda spec: spec.resets_retries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,12 +11,13 @@ from ..db import clock
 from ..db.errors import may_be_transient
 from ..dispatch import push
 from ..ledger.task_row import table_model
+from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..queue import Message, get_queue
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def resolve_due_tasks(

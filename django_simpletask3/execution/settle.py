@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from ..exceptions import QueueUnavailable
+from ..logs import get_logger
 from ..queue import Message, get_queue
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def acknowledge(messages: Sequence[Message], *, result: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import cast
 from ..db import clock
 from ..db.errors import may_be_transient
 from ..ledger.task_row import table_model, write_database
+from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import databases_of
@@ -24,7 +24,7 @@ from . import resolve
 from .run import Run
 from .settle import acknowledge
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def start(

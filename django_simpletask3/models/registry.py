@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -11,9 +10,10 @@ from django.apps import apps
 from django.db import Error, connections, router
 
 from ..ledger.task_row import table_model
+from ..logs import get_logger
 from .task import SimpleTask
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Seconds for which it is remembered which database has which table, and is no replica.
 _CACHE_SECONDS = 300.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from ..db.limited_queries import first_rows
 from ..exceptions import InvalidSetting, QueueUnavailable
 from ..ledger.outbox import all_deliveries
 from ..ledger.subscribers import registered_subscribers
+from ..logs import get_logger
 from ..models.queryset import rows_of
 from ..models.registry import models_by_database, task_models
 from ..models.task import SimpleTask
@@ -37,7 +37,7 @@ from .health_types import (
 )
 from .scope import QueryScope
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Rows that are read per table: those with the earliest due time or lease end.
 MAX_ROWS = 1000

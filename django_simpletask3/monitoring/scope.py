@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.db import Error, connections
 
+from ..logs import get_logger
 from ..models.registry import models_by_database, unreachable_databases
 from ..models.task import SimpleTask
 
 R = TypeVar("R")
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

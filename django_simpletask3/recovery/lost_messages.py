@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
@@ -15,6 +14,7 @@ from ..db.errors import is_transient, may_be_transient
 from ..dispatch import push
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import TaskRow, write_database
+from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
@@ -23,7 +23,7 @@ from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
 from ..transitions.transition import Transition
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 MESSAGE_LOST = "message_lost"
 

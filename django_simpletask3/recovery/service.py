@@ -6,7 +6,6 @@ does not stop the others.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,6 +16,7 @@ from django.db import Error
 from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model, write_database
+from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import TaskQuerySet, rows_of
 from ..models.registry import each_table
@@ -26,7 +26,7 @@ from . import lost_messages
 from .lost_messages import load_readable
 from .lost_workers import recover_or_drop
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 LEASE_EXPIRED = "lease_expired"
 WORKER_DIED = "worker_died"

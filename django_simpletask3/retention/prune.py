@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from ..exceptions import TaskHeld
 from ..ledger import tombstone as tombstones
 from ..ledger.event import events_of
 from ..ledger.tombstone import PruneTarget
+from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import databases_of, table_models
@@ -27,7 +27,7 @@ from ..transitions.erasure import erase
 from ..transitions.legal_holds import pks_on_hold
 from .rules import Rule, parse_rules
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 REASON = "retention"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..ledger.subscribers import registered_subscribers
 from ..ledger.task_row import table_model, write_database
+from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
 from . import first_event, late_results
@@ -29,7 +29,7 @@ from .transition import Transition, has_no_events, remember_schedule
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _STATE = Projection._fields
 

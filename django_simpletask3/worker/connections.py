@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
 
 from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-_logger = logging.getLogger(__name__)
+from ..logs import get_logger
+
+_logger = get_logger(__name__)
 
 
 def close_stale() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -10,9 +9,10 @@ from collections.abc import Callable, Iterable
 
 from .. import control
 from ..control import OperatorCommand
+from ..logs import get_logger
 from .maintenance.snapshot import SharedSnapshot, Snapshot
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _CHECK_SECONDS = 4.5  # seconds between two queries of this process
 _STEP_SECONDS = 0.25

@@ -13,6 +13,7 @@ from ..db.errors import is_transient, may_be_transient
 from ..exceptions import SimpleTaskError
 from ..execution.finish import finish
 from ..execution.run import Run
+from ..logs import get_logger
 from ..states import EventKind
 from . import connections as worker_connections
 from .leases import Leases
@@ -20,7 +21,7 @@ from .node.counters import Counters
 from .pipeline import ModelPipeline
 from .retry_queue import RetryQueue
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Seconds for which an idle database session is kept open.
 _MAX_LINGER_SECONDS = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -11,12 +10,13 @@ from django.db import Error, connections
 from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..execution.run import Run
+from ..logs import get_logger
 from ..models.queryset import rows_of
 from ..queue import get_queue
 from ..states import Status
 from .pipeline import ModelPipeline
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _IDLE_SECONDS = 10.0
 _RETRY_SECONDS = 1.0  # while a database cannot be reached; OutageGrace relies on it

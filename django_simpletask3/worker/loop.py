@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -11,9 +10,10 @@ from django.db import Error, connections
 from ..conf.backoff import exponential_delay
 from ..db.errors import may_be_transient
 from ..exceptions import SimpleTaskError
+from ..logs import get_logger
 from . import connections as worker_connections
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class Loop(threading.Thread):

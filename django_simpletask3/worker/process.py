@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..execution.finish import release
 from ..execution.run import Run
+from ..logs import get_logger
 from ..models.registry import databases_of
 from ..models.task import SimpleTask
 from ..queue import get_queue
@@ -38,7 +38,7 @@ from .task_thread import TaskThread
 from .time_limits import TimeLimits
 from .worker_report import WorkerReport
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _POLL_SECONDS = 0.05
 _DISPATCH_SECONDS = 1.0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
 from ..exceptions import TimeLimitExceeded
 from ..execution.run import Run
+from ..logs import get_logger
 from .leases import Leases
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _STEP_SECONDS = 0.1
 #: Seconds beyond the limit after which TimeLimitExceeded is raised in a function that did not

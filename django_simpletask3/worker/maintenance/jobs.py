@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from ... import subscriptions
 from ...conf.options import options
 from ...context import acting_as
 from ...exceptions import SimpleTaskError
+from ...logs import get_logger
 from ...recovery import service
 from ...retention import prune
 from ..node.worker_name import is_known_dead
@@ -21,7 +21,7 @@ from .lease_monitor import PUSH_OVERDUE, LeaseMonitor
 from .pacing import SharedSchedule
 from .snapshot import SharedSnapshot
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _EVERY_SECOND = 1.0
 _EVERY_FIVE_SECONDS = 5.0

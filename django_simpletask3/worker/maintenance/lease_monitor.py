@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from django.db import Error
 
 from ... import control
 from ...db import clock
+from ...logs import get_logger
 from ...models.registry import models_by_database
 from ...models.task import SimpleTask
 from ...recovery import due_check, service
@@ -21,7 +21,7 @@ from ..node.worker_name import is_known_dead
 from .pacing import SharedSchedule
 from .snapshot import SharedSnapshot, Snapshot
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: The name of the job that pushes the messages of due tasks again.
 PUSH_OVERDUE = "push_overdue"

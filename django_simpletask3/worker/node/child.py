@@ -9,11 +9,12 @@ import signal
 import sys
 from typing import NoReturn
 
+from ...logs import get_logger
 from ..loop import StopRequest
 from ..process import Process, ProcessPlan
 from .counters import Counters
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 CLEAN, FAILED, FORCED = 0, 1, 3
 REPLACE = 4  # tells the supervisor to start a new child

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mmap
 import os
 import select
@@ -17,6 +16,7 @@ from django.db import connections
 
 from ...conf.backoff import exponential_delay
 from ...conf.options import options
+from ...logs import get_logger
 from ...models.task import SimpleTask
 from ..loop import StopRequest
 from ..maintenance.jobs import shared_schedule
@@ -28,7 +28,7 @@ from .signal_pipe import drain, signal_pipe
 from .status import Node
 from .worker_name import worker_name
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _TICK_SECONDS = 0.5
 _HEALTHY_AFTER = 10.0
