@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.utils.functional import Promise
@@ -56,12 +56,16 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+#: How large a value may be that is not looked at item by item.
+_PLAIN_DEPTH, _PLAIN_ITEMS, _PLAIN_LENGTH, _PLAIN_INTEGER = 2, 16, 100, 2**63
+
+
 class TaggedValue(dict[str, Any]):
     """The mark that stands for a value that could not be kept; it is written as it was read."""
 
 
 class _Budget:
-    """How many words may still be written of one value."""
+    """How many items and characters of one value may still be read."""
 
     def __init__(self, size: int) -> None:
         self.remaining = size
@@ -98,7 +102,9 @@ def stored_value(value: Any, *, limit: int) -> Any:
 
 
 def to_json_value(value: Any, *, budget: int = _UNLIMITED) -> Any:
-    """``value`` in words of JSON, with tags; never raises. After ``words`` words it breaks off."""
+    """``value`` as JSON values, with tags; never raises. Stops when ``budget`` is used up."""
+    if _is_plain(value, _PLAIN_DEPTH):
+        return value
     try:
         return _to_json_value(value, (), _Budget(budget))
     except Exception:
@@ -106,7 +112,7 @@ def to_json_value(value: Any, *, budget: int = _UNLIMITED) -> Any:
 
 
 def from_json_value(value: Any) -> Any:
-    """What ``plain`` was given, from what it returned."""
+    """The value that ``to_json_value`` was given, from what it returned."""
     if isinstance(value, list):
         return [from_json_value(item) for item in value]
     if isinstance(value, dict):
@@ -135,6 +141,29 @@ def type_name(value: object) -> str:
 
 
 _dumps: Callable[[Any], str] = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether JSON writes ``value`` as it is: small, of built-in types, without tags.
+
+    Most data of events are; without this shortcut a drain is a tenth slower.
+    """
+    kind = type(value)
+    if kind is str:
+        return len(value) <= _PLAIN_LENGTH  # type: ignore[arg-type]
+    if kind is dict:
+        mapping = cast("dict[Any, object]", value)
+        if depth <= 0 or len(mapping) > _PLAIN_ITEMS or TAG in mapping:
+            return False
+        for key, item in mapping.items():
+            if type(key) is not str or len(key) > _PLAIN_LENGTH or not _is_plain(item, depth - 1):
+                return False
+        return True
+    if kind is int:
+        return -_PLAIN_INTEGER < value < _PLAIN_INTEGER  # type: ignore[operator]
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    return value is None or kind is bool
 
 
 def _to_json_value(value: Any, ancestors: tuple[int, ...], budget: _Budget) -> Any:
