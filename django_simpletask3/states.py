@@ -88,15 +88,15 @@ class EventSpec:
     sources: frozenset[Status] | frozenset[None]
     #: The status afterwards; None is "no row". Ignored unless ``changes_state``.
     target: Status | None
-    #: False for audit-only kinds: of the row they change nothing but ``sequence`` and ``digest``.
+    #: False for audit-only kinds: of what the fold yields they change ``sequence`` and ``digest``.
     changes_state: bool = True
     holder: Holder = Holder.NEVER
     carries: frozenset[Payload] = frozenset()
-    #: The run has an outcome: the row gets a ``result_time``, and one attempt has only one.
-    is_outcome: bool = False
-    #: Recovery counts the lost claims of a task anew afterwards.
+    #: The row gets a ``result_time``; an attempt has at most one event of such a kind.
+    sets_result_time: bool = False
+    #: Recovery counts lost claims, which ``max_attempts`` limits, from zero afterwards.
     resets_attempts: bool = False
-    #: The retries of a task are counted anew afterwards.
+    #: The retries of a task are counted from zero afterwards.
     resets_retries: bool = False
     queue: QueueEffect = QueueEffect.NONE
     reported_as_recovery: bool = False
@@ -129,7 +129,7 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
             Status.SUCCESS,
             holder=Holder.ALWAYS,
             carries=frozenset({Payload.RESULT}),
-            is_outcome=True,
+            sets_result_time=True,
             is_inferable=True,
             counter="succeeded",
         ),
@@ -138,7 +138,7 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
             Status.FAILED,
             holder=Holder.ALWAYS,
             carries=frozenset({Payload.ERROR}),
-            is_outcome=True,
+            sets_result_time=True,
             is_inferable=True,
             counter="failed",
         ),
@@ -157,7 +157,7 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
             RECOVERABLE,
             Status.FAILED,
             carries=frozenset({Payload.ERROR}),
-            is_outcome=True,
+            sets_result_time=True,
             queue=QueueEffect.CANCEL,
             reported_as_recovery=True,
         ),

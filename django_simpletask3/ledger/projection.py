@@ -25,7 +25,7 @@ PROJECTED = (
 )
 
 _SUCCESS = {Status.SUCCESS: True, Status.FAILED: False}
-_OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
+_OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
 
 
 class Projection(NamedTuple):

@@ -37,7 +37,7 @@ class Discrepancy:
     detail: str
 
 
-_OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
+_OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
 
 
 class StreamChecker:
