@@ -24,12 +24,12 @@ for name in [name for name in os.environ if name.startswith(DEVELOPERS)]:
 
 # pytest explains failing assertions of helpers in full, too.
 pytest.register_assert_rewrite(
-    "tests.steps", "tests.worker.outages.steps", "tests.worker.steps", "tests.projects"
+    "tests.steps", "tests.worker.outages.outage_tasks", "tests.worker.processes", "tests.projects"
 )
 
 from django_simpletask3.signals import SIGNALS, event_recorded, task_transitioned  # noqa: E402
 from django_simpletask3.states import Status  # noqa: E402
-from tests.steps import brought, saved  # noqa: E402
+from tests.steps import bring_to, create_task  # noqa: E402
 from tests.testapp.models import Invoice  # noqa: E402
 
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -155,17 +155,17 @@ def commit(django_capture_on_commit_callbacks: Any) -> Commit:
 
 @pytest.fixture
 def pending_task(db: None) -> Any:
-    return saved(Invoice, amount=3)
+    return create_task(Invoice, amount=3)
 
 
 @pytest.fixture
 def running_task(pending_task: Any) -> Any:
-    return brought(pending_task, Status.RUNNING)
+    return bring_to(pending_task, Status.RUNNING)
 
 
 @pytest.fixture
 def finished_task(pending_task: Any) -> Any:
-    return brought(pending_task, Status.SUCCESS)
+    return bring_to(pending_task, Status.SUCCESS)
 
 
 @pytest.fixture

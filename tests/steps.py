@@ -31,7 +31,7 @@ WAYS: dict[Status, list[EventKind]] = {
 }
 
 
-def looks(using: str = "default") -> list[str]:
+def locking_reads(using: str = "default") -> list[str]:
     """The statements that read rows under a lock: SQLite has to write before it reads."""
     can_lock = connections[using].features.has_select_for_update
     return ["SELECT"] if can_lock else ["DELETE", "SELECT"]
@@ -41,29 +41,29 @@ def label_of(model: type[models.Model]) -> str:
     return model._meta.label
 
 
-def new(model: type[Any], **columns: Any) -> Any:
+def make_task(model: type[Any], **columns: Any) -> Any:
     """An unsaved task of ``model``, with a key if the database does not assign one."""
     if model is TextKeyed:
         columns.setdefault("id", f"key: {next(_numbers)} ü")
     return model(**columns)
 
 
-def saved(model: type[Any], **columns: Any) -> Any:
-    task = new(model, **columns)
+def create_task(model: type[Any], **columns: Any) -> Any:
+    task = make_task(model, **columns)
     task.save()
     return task
 
 
-def moved(task: Any, *kinds: EventKind, worker: str = "w1", **details: Any) -> Any:
+def apply_kinds(task: Any, *kinds: EventKind, worker: str = "w1", **details: Any) -> Any:
     """``task`` after these moves."""
     for kind in kinds:
         writer.apply(task, kind, worker=worker, **details)
     return task
 
 
-def brought(task: Any, status: Status) -> Any:
+def bring_to(task: Any, status: Status) -> Any:
     """``task``, newly saved, brought into ``status``."""
-    return moved(task, *WAYS[status])
+    return apply_kinds(task, *WAYS[status])
 
 
 def row_of(task: Any) -> Any:
@@ -92,7 +92,7 @@ def projection_of(task: Any) -> Projection:
     return Projection.of(row_of(task))
 
 
-def waiting(task: Any) -> int:
+def message_count(task: Any) -> int:
     """How many messages wait in the channel of ``task``, or of a model."""
     return get_queue().waiting(task.get_event_channel())
 
@@ -101,7 +101,7 @@ def has_message(task: Any) -> bool:
     return get_queue().missing(task.get_event_channel(), [task.get_task_id()]) == []
 
 
-def marked_for_recovery(task: Any) -> bool:
+def is_due_for_recovery(task: Any) -> bool:
     row = row_of(task)
     return row.check_at <= clock.now(row._state.db)
 

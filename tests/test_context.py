@@ -20,7 +20,7 @@ from django_simpletask3.context import (
     task_context,
     task_context_middleware,
 )
-from tests.steps import saved, stream_of
+from tests.steps import create_task, stream_of
 from tests.testapp.models import Invoice
 
 
@@ -193,7 +193,7 @@ def test_in_asynchronous_requests_each_has_its_own_user() -> None:
 @pytest.mark.django_db
 def test_events_carry_the_context_and_a_reason_of_their_own_wins() -> None:
     with task_context(actor=User(username="ann"), reason="month", ticket=7):
-        task = saved(Invoice)
+        task = create_task(Invoice)
         task.note(step=2)
         task.cancel(reason="not needed")
 
@@ -209,7 +209,7 @@ def test_events_carry_the_context_and_a_reason_of_their_own_wins() -> None:
 def test_who_acted_is_known_after_the_user_is_gone() -> None:
     user = User.objects.create(username="ann")
     with task_context(actor=user):
-        task = saved(Invoice)
+        task = create_task(Invoice)
 
     user.delete()
 
@@ -224,7 +224,7 @@ def test_who_acted_is_known_after_the_user_is_gone() -> None:
 )
 def test_no_text_can_break_a_transition(text: str, kept: str | None) -> None:
     with task_context(actor=text):
-        task = saved(Invoice)
+        task = create_task(Invoice)
     task.cancel(reason=text)
 
     first_event, end = stream_of(task)

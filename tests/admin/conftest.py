@@ -8,7 +8,7 @@ from django.db import connections
 from django.test import Client
 
 from django_simpletask3.states import Status
-from tests.admin.steps import step
+from tests.admin.pages import bring_to
 from tests.testapp.models import Invoice
 
 ENGLISH = {"accept-language": "en"}
@@ -71,9 +71,9 @@ def pending_task(db: None) -> Invoice:
 
 @pytest.fixture
 def running_task(db: None) -> Invoice:
-    return step(Invoice.objects.create(amount=8), Status.RUNNING)
+    return bring_to(Invoice.objects.create(amount=8), Status.RUNNING)
 
 
 @pytest.fixture
 def finished_task(db: None) -> Invoice:
-    return step(Invoice.objects.create(amount=9), Status.SUCCESS)
+    return bring_to(Invoice.objects.create(amount=9), Status.SUCCESS)

@@ -14,7 +14,7 @@ from django_simpletask3.admin import changelist
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import TASK_MODELS, make, step, text, url
+from tests.admin.pages import TASK_MODELS, bring_to, create_task, text, url
 from tests.testapp.models import Invoice, TextKeyed
 
 
@@ -25,7 +25,7 @@ def cells(response) -> str:
 
 @pytest.mark.parametrize("status", Status)
 def test_each_state_has_its_badge_in_words(superuser, status) -> None:
-    step(Invoice.objects.create(), status)
+    bring_to(Invoice.objects.create(), status)
 
     row = cells(superuser.get(url(Invoice)))
 
@@ -48,7 +48,7 @@ def test_more_rows_take_no_more_queries(superuser) -> None:
 
 @pytest.mark.parametrize("model", TASK_MODELS)
 def test_results_are_not_read_for_the_list(superuser, model) -> None:
-    step(make(model), Status.SUCCESS)
+    bring_to(create_task(model), Status.SUCCESS)
 
     (task,) = superuser.get(url(model)).context["cl"].result_list
 
@@ -83,7 +83,7 @@ def test_how_long_a_task_waited_and_ran(superuser, time_machine) -> None:
 
 def test_how_long_a_task_has_been_running(superuser, time_machine) -> None:
     time_machine.move_to(timezone.now(), tick=False)
-    step(Invoice.objects.create(), Status.RUNNING)
+    bring_to(Invoice.objects.create(), Status.RUNNING)
     time_machine.shift(90)
 
     assert "1 min 30 s" in cells(superuser.get(url(Invoice)))
@@ -129,7 +129,7 @@ def test_a_long_name_of_a_worker_is_shortened(superuser, pending_task) -> None:
 def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None:
     monkeypatch.setattr(changelist, "MAX_COUNTED", 2)
     for status in [Status.PENDING, *[Status.FAILED] * 2, *[Status.SUCCESS] * 3]:
-        step(Invoice.objects.create(), status)
+        bring_to(Invoice.objects.create(), status)
 
     page = superuser.get(url(Invoice), {"status__exact": "30"})
 
@@ -146,7 +146,7 @@ def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None
 
 
 def test_a_status_leads_to_its_tasks(superuser) -> None:
-    tasks = {status: step(Invoice.objects.create(), status) for status in Status}
+    tasks = {status: bring_to(Invoice.objects.create(), status) for status in Status}
     page = superuser.get(url(Invoice))
 
     for one, task in zip(page.context["cl"].statuses(), tasks.values(), strict=True):
@@ -189,7 +189,7 @@ def done_on(time_machine, *days: str) -> list:
     tasks = []
     for day in days:
         time_machine.move_to(datetime.fromisoformat(f"{day}T12:00:00+00:00"), tick=False)
-        tasks.append(step(Invoice.objects.create(), Status.SUCCESS))
+        tasks.append(bring_to(Invoice.objects.create(), Status.SUCCESS))
     return tasks
 
 

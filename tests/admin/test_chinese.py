@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from django_simpletask3.states import Status
-from tests.admin.steps import EXECUTE, RESET, post_action, shown_messages, step, text, url
+from tests.admin.pages import EXECUTE, RESET, bring_to, post_action, shown_messages, text, url
 from tests.testapp.models import Invoice
 
 
@@ -17,7 +17,7 @@ def reader(db: None) -> Client:
 
 
 def test_the_list_is_chinese(reader) -> None:
-    step(Invoice.objects.create(), Status.SUCCESS)
+    bring_to(Invoice.objects.create(), Status.SUCCESS)
 
     words = text(reader.get(url(Invoice)))
 
@@ -35,7 +35,7 @@ def test_the_list_is_chinese(reader) -> None:
 
 
 def test_a_task_and_its_timeline_are_chinese(reader) -> None:
-    task = step(Invoice.objects.create(), Status.RUNNING)
+    task = bring_to(Invoice.objects.create(), Status.RUNNING)
 
     words = text(reader.get(url(task)))
 

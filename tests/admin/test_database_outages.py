@@ -6,7 +6,7 @@ from django.urls import reverse
 from django_simpletask3.models import registry
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import step, text, url
+from tests.admin.pages import bring_to, text, url
 from tests.testapp.models import Invoice
 
 pytestmark = [
@@ -24,9 +24,9 @@ def dashboard(client, page: str = "changelist"):
 
 @pytest.fixture
 def lost_task(transactional_db: None) -> Invoice:
-    task = step(Invoice.objects.create(), Status.RUNNING)
+    task = bring_to(Invoice.objects.create(), Status.RUNNING)
     apply(task, EventKind.RECOVER, reason="worker_died")
-    return step(task, Status.SUCCESS)
+    return bring_to(task, Status.SUCCESS)
 
 
 def test_the_dashboard_shows_what_the_others_hold(superuser, lost_task) -> None:

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from django_simpletask3.admin import delete_protection
-from tests.admin.steps import shown_messages, text, url
+from tests.admin.pages import shown_messages, text, url
 from tests.testapp.models import Dunning, ForeignInvoice, Invoice, PaidInvoice
 
 ON_HOLD = "is on legal hold: none of its data is deleted until the hold is lifted."

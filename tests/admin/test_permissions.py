@@ -11,7 +11,7 @@ from django.test import RequestFactory
 from django_simpletask3.admin.actions import actions, definitions
 from django_simpletask3.admin.actions.definitions import ACTIONS
 from django_simpletask3.models import permissions
-from tests.admin.steps import (
+from tests.admin.pages import (
     CANCEL,
     EXECUTE,
     EXECUTE_HERE,

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.states import Status
-from tests.admin.steps import TASK_MODELS, make, shown_messages, step, text, url
+from tests.admin.pages import TASK_MODELS, bring_to, create_task, shown_messages, text, url
 from tests.steps import kinds
 from tests.testapp.models import (
     Customer,
@@ -49,7 +49,7 @@ def customer(db: None) -> Customer:
 
 @each_model
 def test_the_list_shows_a_task_in_each_state(superuser, model) -> None:
-    task = step(make(model), Status.SUCCESS)
+    task = bring_to(create_task(model), Status.SUCCESS)
 
     response = superuser.get(url(model))
 
@@ -73,7 +73,7 @@ def test_a_task_can_be_added_and_is_queued(superuser, model, customer) -> None:
 
 @each_model
 def test_a_task_can_be_looked_at_and_saved(superuser, model) -> None:
-    task = step(make(model), Status.SUCCESS)
+    task = bring_to(create_task(model), Status.SUCCESS)
     page = superuser.get(url(task))
 
     response = superuser.post(url(task), filled_in(page) | {"script": '{"do": "value"}'})
@@ -85,7 +85,7 @@ def test_a_task_can_be_looked_at_and_saved(superuser, model) -> None:
 
 @each_model
 def test_deleting_a_task_leaves_its_stream(superuser, model) -> None:
-    task = make(model)
+    task = create_task(model)
     stream = task.event_model.objects.using(task._state.db).filter(task=task.pk)
 
     page = superuser.get(url(task, "delete"))
@@ -99,7 +99,7 @@ def test_deleting_a_task_leaves_its_stream(superuser, model) -> None:
 
 @each_model
 def test_deleting_many_tasks_leaves_their_streams(superuser, model) -> None:
-    task = make(model)
+    task = create_task(model)
     data = {"action": "delete_selected", "_selected_action": [task.pk], "post": "yes"}
 
     superuser.post(url(model), data)
@@ -113,11 +113,11 @@ def test_deleting_many_tasks_leaves_their_streams(superuser, model) -> None:
 
 @each_model
 def test_the_history_page_answers(superuser, model) -> None:
-    assert superuser.get(url(make(model), "history")).status_code == 200
+    assert superuser.get(url(create_task(model), "history")).status_code == 200
 
 
 def test_saving_a_finished_task_writes_own_columns_and_runs_nothing(superuser) -> None:
-    task = step(Invoice.objects.create(amount=1), Status.SUCCESS)
+    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS)
 
     superuser.post(
         url(task), {"amount": 5, "priority": 0, "status": 0, "result_data": "", "worker": "x"}
@@ -131,7 +131,7 @@ def test_saving_a_finished_task_writes_own_columns_and_runs_nothing(superuser) -
 def test_a_stale_form_cannot_undo_a_move(superuser) -> None:
     task = Invoice.objects.create(amount=1)
     data = filled_in(superuser.get(url(task)))
-    step(task, Status.SUCCESS)
+    bring_to(task, Status.SUCCESS)
 
     superuser.post(url(task), data | {"amount": 6})
 
@@ -157,7 +157,7 @@ def test_an_error_in_an_own_column_shows_the_form_again(superuser, pending_task)
 
 def test_save_as_new_makes_a_task_with_a_life_of_its_own(superuser, monkeypatch) -> None:
     monkeypatch.setattr(site.get_model_admin(Invoice), "save_as", True)
-    task = step(Invoice.objects.create(amount=1), Status.SUCCESS)
+    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS)
 
     superuser.post(url(task), {"amount": 2, "priority": 0, "_saveasnew": "1"})
 
@@ -167,7 +167,7 @@ def test_save_as_new_makes_a_task_with_a_life_of_its_own(superuser, monkeypatch)
 
 def test_a_task_edited_in_the_list_keeps_its_state(superuser, monkeypatch) -> None:
     monkeypatch.setattr(site.get_model_admin(Invoice), "list_editable", ["amount"])
-    task = step(Invoice.objects.create(amount=1), Status.SUCCESS)
+    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS)
     form = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": task.pk, "_save": "Save"}
 
     superuser.post(url(Invoice), form | {"form-0-amount": 4})
@@ -275,7 +275,7 @@ def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -
     ],
 )
 def test_the_check_time_is_named_by_status_and_empty_when_final(superuser, status, field) -> None:
-    task = step(Invoice.objects.create(), status)
+    task = bring_to(Invoice.objects.create(), status)
 
     fields = superuser.get(url(task, "timeline")).json()["fields"]
 

@@ -11,7 +11,7 @@ from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import make, step, url
+from tests.admin.pages import bring_to, create_task, url
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,7 @@ def shown_texts(client) -> str:
 
 def lost(model, reason: str, **columns):
     """A task that was lost, and runs again in ``reason``'s worker."""
-    task = step(model.objects.create(**columns), Status.RUNNING)
+    task = bring_to(model.objects.create(**columns), Status.RUNNING)
     apply(task, EventKind.RECOVER, reason=reason)
     apply(task, EventKind.START, worker=f"worker of {reason}")
     return task
@@ -41,7 +41,7 @@ def lost(model, reason: str, **columns):
 def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> None:
     lost(Invoice, "hush-hush")
     lost(variant, "hush-hush")
-    apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
+    apply(bring_to(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
     client = watcher(f"view_{variant._meta.model_name}")
 
     shown = shown_texts(client)
@@ -100,7 +100,7 @@ def test_a_list_that_is_cut_is_left_out(superuser, monkeypatch) -> None:
 
 
 def child_of(parent, model):
-    task = make(model)
+    task = create_task(model)
     rows_of(model, task._state.db).filter(pk=task.pk).update_managed(parent=task_reference(parent))
     return task
 
@@ -126,7 +126,7 @@ def test_children_that_the_list_does_not_show_are_not_named(superuser, running_t
 
 
 def test_a_parent_that_one_may_not_view_is_no_link(staff) -> None:
-    parent = make(Reminder)
+    parent = create_task(Reminder)
     child = child_of(parent, Invoice)
 
     shown = staff("view_invoice").get(url(child)).content.decode()

@@ -16,7 +16,16 @@ from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.states import EventKind, Status
 from tests.audit.tampering import TAMPERINGS
-from tests.steps import TABLES, brought, label_of, moved, row_of, run_command, saved, stream_of
+from tests.steps import (
+    TABLES,
+    apply_kinds,
+    bring_to,
+    create_task,
+    label_of,
+    row_of,
+    run_command,
+    stream_of,
+)
 from tests.testapp.models import Elsewhere, Invoice, Letter, TextKeyed, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -27,11 +36,11 @@ ERROR = {"type": "ValueError", "message": "no", "traceback": "..."}
 def lived(model: type[Any]) -> Any:
     """A task with seven events, and another one beside it."""
     for _ in range(2):
-        task = moved(saved(model), EventKind.START)
-        moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
-        moved(task, EventKind.START)
+        task = apply_kinds(create_task(model), EventKind.START)
+        apply_kinds(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
+        apply_kinds(task, EventKind.START)
         task.note("half way", done=0.5)
-        moved(task, EventKind.ACK, result={"sum": [1, 2.5, "ü"]})
+        apply_kinds(task, EventKind.ACK, result={"sum": [1, 2.5, "ü"]})
         task.note("looks good")
     return task
 
@@ -45,9 +54,9 @@ def found_everywhere(**asked: Any) -> list[Finding]:
 def test_nothing_is_wrong_with_what_went_through_the_machine(model: type[Any]) -> None:
     lived(model)
     for status in Status:
-        brought(saved(model), status)
-    saved(model).delete()
-    moved(brought(saved(model), Status.SUCCESS), EventKind.RESET)
+        bring_to(create_task(model), status)
+    create_task(model).delete()
+    apply_kinds(bring_to(create_task(model), Status.SUCCESS), EventKind.RESET)
 
     assert found_everywhere() == []
 
@@ -85,7 +94,7 @@ def test_repairing_puts_right_what_intact_events_can_tell_and_leaves_the_rest(na
 
 
 def test_a_waiting_task_that_was_marked_as_done_waits_again_and_is_looked_after() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     models.QuerySet(Invoice).filter(pk=task.pk).update(
         status=Status.SUCCESS, success=True, check_at=None
     )
@@ -99,7 +108,7 @@ def test_a_waiting_task_that_was_marked_as_done_waits_again_and_is_looked_after(
 
 @pytest.mark.parametrize("model", TABLES, ids=label_of)
 def test_every_table_of_tasks_is_audited(model: type[Any]) -> None:
-    task = saved(model)
+    task = create_task(model)
     models.QuerySet(model, using=task._state.db).filter(pk=task.pk).update(attempt=3)
 
     (finding,) = found_everywhere()
@@ -108,15 +117,15 @@ def test_every_table_of_tasks_is_audited(model: type[Any]) -> None:
 
 
 def test_a_deleted_row_whose_key_is_used_again_is_fine() -> None:
-    task = saved(TextKeyed, id="again")
+    task = create_task(TextKeyed, id="again")
     task.delete()
-    brought(saved(TextKeyed, id="again"), Status.SUCCESS)
+    bring_to(create_task(TextKeyed, id="again"), Status.SUCCESS)
 
     assert found_everywhere() == []
 
 
 def test_a_deletion_that_left_the_row_is_found() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     columns = {**models.QuerySet(Invoice).filter(pk=task.pk).values().get()}
     task.delete()
     models.QuerySet(Invoice).bulk_create([Invoice(**columns)])
@@ -125,7 +134,7 @@ def test_a_deletion_that_left_the_row_is_found() -> None:
 
 
 def test_only_tasks_with_recent_events_are_examined_if_that_is_asked() -> None:
-    old, recent = saved(Invoice), saved(Invoice)
+    old, recent = create_task(Invoice), create_task(Invoice)
     event = recent.note("now")
     models.QuerySet(Invoice).update(attempt=3)
 
@@ -141,7 +150,7 @@ def test_batches_and_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) 
     tasks = [lived(model) for model in (Invoice, TextKeyed, UuidKeyed) for _ in range(4)]
     for task in tasks:
         models.QuerySet(type(task)).filter(pk=task.pk).update(attempt=9)
-    saved(Invoice).delete()
+    create_task(Invoice).delete()
     counted: list[int] = []
 
     found = found_everywhere(on_tasks=counted.append)
@@ -154,8 +163,8 @@ def test_memory_does_not_grow_with_the_tables(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(readers, "ROW_BATCH_SIZE", 5)
     monkeypatch.setattr(readers, "EVENT_BATCH_SIZE", 10)
     for _ in range(12):
-        saved(Invoice)
-    long = saved(Invoice)
+        create_task(Invoice)
+    long = create_task(Invoice)
     for number in range(60):
         long.note(str(number))
 
@@ -169,7 +178,7 @@ def test_memory_does_not_grow_with_the_tables(monkeypatch: pytest.MonkeyPatch) -
 def test_a_task_that_changes_during_the_audit_is_no_finding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     read = readers.rows
 
     def read_and_move(*asked: Any) -> Any:

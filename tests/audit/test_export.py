@@ -15,7 +15,7 @@ from django_simpletask3.audit.export import export_streams
 from django_simpletask3.audit.verify import Flaw, Manifest, verify_export
 from django_simpletask3.ledger.digests import erase_payload
 from django_simpletask3.states import EventKind, Status
-from tests.steps import brought, moved, run_command, saved
+from tests.steps import apply_kinds, bring_to, create_task, run_command
 from tests.testapp.models import Elsewhere, Invoice, Keyworded, TextKeyed
 
 pytestmark = pytest.mark.django_db
@@ -34,16 +34,16 @@ def flaws(lines: list[str]) -> list[str]:
 
 
 def lived() -> Any:
-    task = moved(saved(Invoice), EventKind.START)
-    moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
-    moved(task, EventKind.START)
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    apply_kinds(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "..."})
+    apply_kinds(task, EventKind.START)
     task.note("nü", moment=task.start_time, parts={1, 2}, odd={3: "three"})
-    return moved(task, EventKind.ACK, result="OK")
+    return apply_kinds(task, EventKind.ACK, result="OK")
 
 
 def test_an_export_is_verified() -> None:
-    tasks = [lived(), brought(saved(Invoice), Status.CANCELED)]
-    brought(saved(Invoice), Status.SUCCESS).delete()
+    tasks = [lived(), bring_to(create_task(Invoice), Status.CANCELED)]
+    bring_to(create_task(Invoice), Status.SUCCESS).delete()
 
     lines, manifest = bundle()
 
@@ -58,7 +58,7 @@ def test_an_erased_payload_does_not_break_the_proof() -> None:
     task = lived()
     retry = task.events.get(kind=EventKind.RETRY)
     models.QuerySet(task.event_model).filter(pk=retry.pk).update(data=erase_payload(retry.data))
-    moved(task, EventKind.ERASE)
+    apply_kinds(task, EventKind.ERASE)
 
     lines, _ = bundle()
 
@@ -131,8 +131,8 @@ def test_every_single_byte_counts() -> None:
 
 
 def test_tasks_of_a_period_are_written_with_their_whole_streams() -> None:
-    saved(Invoice)
-    task = saved(Invoice)
+    create_task(Invoice)
+    task = create_task(Invoice)
     event = task.note("later")
     earlier = task.events.first().event_time
 
@@ -144,8 +144,8 @@ def test_tasks_of_a_period_are_written_with_their_whole_streams() -> None:
 
 
 def test_streams_of_several_tables_and_databases_are_written() -> None:
-    saved(TextKeyed)
-    saved(Elsewhere)
+    create_task(TextKeyed)
+    create_task(Elsewhere)
 
     lines, manifest = bundle((TextKeyed, "default"), (Elsewhere, "other"), (Keyworded, "default"))
 
@@ -159,7 +159,7 @@ command = partial(run_command, "django-simpletask3-audit")
 
 def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any) -> None:
     task = lived()
-    saved(Invoice)
+    create_task(Invoice)
     path = tmp_path / "invoice.jsonl"
 
     output, _ = command("export", "--model", "testapp.Invoice", "--task", task.pk, "--output", path)

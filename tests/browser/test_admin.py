@@ -14,7 +14,7 @@ from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import RESET, step, url
+from tests.admin.pages import RESET, bring_to, url
 from tests.steps import kinds
 from tests.testapp.models import Invoice, Reminder, Scripted
 
@@ -28,12 +28,12 @@ HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title=
 
 def lives() -> dict[str, Invoice]:
     """A task in every state, with a recovery, a result with parts, and an error."""
-    tasks = {status.name: step(Invoice.objects.create(), status) for status in Status}
-    lost = step(Invoice.objects.create(), Status.RUNNING)
+    tasks = {status.name: bring_to(Invoice.objects.create(), status) for status in Status}
+    lost = bring_to(Invoice.objects.create(), Status.RUNNING)
     apply(lost, EventKind.RECOVER, reason="worker_died", data={"lost_worker": "node-1"})
-    step(lost, Status.SUCCESS, result={"sum": 3, "parts": [1, {"deep": [2]}]})
+    bring_to(lost, Status.SUCCESS, result={"sum": 3, "parts": [1, {"deep": [2]}]})
     error = {"type": "ValueError", "message": "no", "traceback": "Traceback ...\n  line 1"}
-    raised = step(Invoice.objects.create(), Status.FAILED, error_data=error)
+    raised = bring_to(Invoice.objects.create(), Status.FAILED, error_data=error)
     return {**tasks, "lost": lost, "raised": raised}
 
 
@@ -127,7 +127,7 @@ def test_a_user_logs_in_and_follows_a_task_to_its_end(
 
 
 def test_a_page_on_which_nothing_happens_stands_still(browser, root) -> None:
-    task = step(Invoice.objects.create(), Status.RUNNING)
+    task = bring_to(Invoice.objects.create(), Status.RUNNING)
     task.note("half way", more="x" * 300)
     page = browser.page(root)
     page.goto(browser.url + url(task))
@@ -149,7 +149,7 @@ def test_a_page_on_which_nothing_happens_stands_still(browser, root) -> None:
 
 
 def test_a_task_is_reset_with_a_reason_and_who_did_it_is_seen(browser, root) -> None:
-    task = step(Invoice.objects.create(), Status.FAILED)
+    task = bring_to(Invoice.objects.create(), Status.FAILED)
     page = browser.page(root)
     page.goto(browser.url + url(Invoice))
     page.check(f"input[name=_selected_action][value='{task.pk}']")
@@ -258,7 +258,7 @@ def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     apply(task, EventKind.RECOVER, reason=HOSTILE, data={"lost_worker": HOSTILE})
     apply(task, EventKind.START, worker="node-2")
     apply(task, EventKind.ACK, worker="node-2", result={HOSTILE: [HOSTILE, {HOSTILE: 1}]})
-    other = step(Invoice.objects.create(), Status.RUNNING)
+    other = bring_to(Invoice.objects.create(), Status.RUNNING)
     error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
     apply(other, EventKind.FAIL, worker="node-1", error_data=error)
     Invoice.objects.filter(pk=other.pk).update_managed(parent=f"testapp.Invoice:{HOSTILE}")

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db import clock
 from django_simpletask3.states import Status
-from tests.steps import brought, row_of, saved, stream_of
+from tests.steps import bring_to, create_task, row_of, stream_of
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db
@@ -74,9 +74,9 @@ def test_without_time_zones_it_tells_local_time(settings: Any) -> None:
 
 def test_without_time_zones_a_task_lives_and_its_stream_holds(settings: Any) -> None:
     settings.USE_TZ = False
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
-    brought(task, Status.SUCCESS)
+    bring_to(task, Status.SUCCESS)
 
     row = row_of(task)
     assert row.done_time.tzinfo is None

@@ -11,7 +11,7 @@ from django.test.utils import isolate_apps
 
 from django_simpletask3.db.fast_instances import build_without_init, may_skip_init
 from django_simpletask3.models.loading import load_instances
-from tests.steps import saved
+from tests.steps import create_task
 from tests.testapp.models import Invoice, Odd
 
 
@@ -95,7 +95,7 @@ def test_a_model_that_does_something_when_it_is_read_is_read_by_django(monkeypat
 
     monkeypatch.setattr(Invoice, "from_db", classmethod(from_db))
 
-    [found] = load_instances(Invoice, "default", [saved(Invoice).pk])
+    [found] = load_instances(Invoice, "default", [create_task(Invoice).pk])
 
     assert found.noticed
 
@@ -103,7 +103,7 @@ def test_a_model_that_does_something_when_it_is_read_is_read_by_django(monkeypat
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("zone", [UTC, ZoneInfo("Asia/Shanghai"), None], ids=str)
 def test_moments_are_read_as_django_reads_them(zone: Any, settings: Any, request: Any) -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     _be_in(zone, settings)
     request.addfinalizer(lambda: _be_in(UTC, settings))
 

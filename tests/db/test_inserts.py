@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_simpletask3.ledger.projection import broken_links
 from django_simpletask3.signals import event_recorded, task_enqueued
-from tests.steps import kinds, saved, stream_of
+from tests.steps import create_task, kinds, stream_of
 from tests.testapp.models import (
     ForeignInvoice,
     Invoice,
@@ -147,7 +147,7 @@ def test_the_event_that_is_reported_is_the_one_that_stands(model: Any, request: 
     task_enqueued.connect(receiver, sender=model)
     request.addfinalizer(lambda: task_enqueued.disconnect(receiver, sender=model))
 
-    task = saved(model)
+    task = create_task(model)
 
     [event] = stream_of(task)
     assert [(one.pk, one.task_id, one.digest) for one in reported] == [

@@ -14,14 +14,14 @@ from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.transition import Transition
 from django_simpletask3.transitions.writer import apply_all
-from tests.steps import brought, row_of, saved
+from tests.steps import bring_to, create_task, row_of
 from tests.testapp.models import ForeignInvoice, Invoice, UuidKeyed
 
 pytestmark = pytest.mark.django_db
 
 
 def running(number: int, model: type[Any] = Invoice) -> list[Any]:
-    return [brought(saved(model), Status.RUNNING) for _ in range(number)]
+    return [bring_to(create_task(model), Status.RUNNING) for _ in range(number)]
 
 
 def acknowledged(tasks: list[Any], results: list[Any], **details: Any) -> list[Any]:
@@ -127,7 +127,7 @@ def test_a_row_that_was_moved_after_it_was_read_is_not_written() -> None:
 
 @pytest.mark.parametrize("spelling", ["{}", "{{{}}}", "{.hex}"])
 def test_a_row_is_found_by_any_spelling_of_its_key(spelling: str) -> None:
-    task = saved(UuidKeyed)
+    task = create_task(UuidKeyed)
     task.pk = spelling.format(task.pk)
 
     task.cancel()

@@ -22,7 +22,7 @@ from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.best_effort import apply_each
 from django_simpletask3.transitions.transition import Transition, known_row
-from tests.steps import kinds, row_of, saved, stream_of
+from tests.steps import create_task, kinds, row_of, stream_of
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,7 +49,7 @@ def changed(task: Invoice, columns: dict[str, Any]) -> RowChange:
 
 @pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
 def test_a_row_says_what_it_was_reported(the_store: Store, columns: dict[str, Any]) -> None:
-    tasks = [saved(Invoice) for _ in range(3)]
+    tasks = [create_task(Invoice) for _ in range(3)]
 
     written = the_store.update([changed(task, columns) for task in tasks])
 
@@ -62,7 +62,7 @@ def test_a_row_says_what_it_was_reported(the_store: Store, columns: dict[str, An
 def test_an_hour_that_comes_twice_is_not_one_hour(the_store: Store) -> None:
     first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
     moments = [first, first.replace(fold=1)]
-    tasks = [saved(Invoice) for _ in moments]
+    tasks = [create_task(Invoice) for _ in moments]
 
     pairs = zip(tasks, moments, strict=True)
     the_store.update([changed(task, {"run_after": moment}) for task, moment in pairs])
@@ -72,7 +72,7 @@ def test_an_hour_that_comes_twice_is_not_one_hour(the_store: Store) -> None:
 
 
 def test_a_row_that_was_moved_is_left_alone(the_store: Store) -> None:
-    first, second = saved(Invoice), saved(Invoice)
+    first, second = create_task(Invoice), create_task(Invoice)
     second.note()
 
     written = the_store.update(
@@ -87,7 +87,7 @@ def test_a_row_that_was_moved_is_left_alone(the_store: Store) -> None:
 
 
 def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:
-    task = saved(Invoice, amount=3)
+    task = create_task(Invoice, amount=3)
 
     written = the_store.update([changed(task, {"amount": F("amount") + 4})])
 
@@ -95,7 +95,7 @@ def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:
 
 
 def test_events_have_their_keys_when_they_are_there(the_store: Store) -> None:
-    tasks = [saved(Invoice) for _ in range(3)]
+    tasks = [create_task(Invoice) for _ in range(3)]
     events = []
     for task in tasks:
         [event] = stream_of(task)
@@ -126,7 +126,7 @@ class TestUnread:
         ]
 
     def test_a_batch_is_one_statement(self, django_assert_num_queries: Any) -> None:
-        moves = self.claims([saved(Invoice) for _ in range(5)])
+        moves = self.claims([create_task(Invoice) for _ in range(5)])
 
         with django_assert_num_queries(1):
             apply_each(moves)
@@ -138,7 +138,7 @@ class TestUnread:
         def refuse(**_: Any) -> None:
             raise ValueError("not this one")
 
-        moves = self.claims([saved(Invoice) for _ in range(2)])
+        moves = self.claims([create_task(Invoice) for _ in range(2)])
         event_recorded.connect(refuse, sender=Invoice)
         request.addfinalizer(lambda: event_recorded.disconnect(refuse, sender=Invoice))
 
@@ -151,7 +151,7 @@ class TestUnread:
 
     def test_a_subscriber_is_reported_in_the_same_transaction(self, monkeypatch: Any) -> None:
         everything = Subscriber("audit", (Invoice,), frozenset(EventKind), 20, print)
-        moves = self.claims([saved(Invoice)])
+        moves = self.claims([create_task(Invoice)])
         monkeypatch.setitem(subscribers._subscribers, "audit", everything)
 
         with CaptureQueriesContext(connection) as made:
@@ -162,7 +162,7 @@ class TestUnread:
         assert [delivery.kind for delivery in outbox.all_deliveries("default")] == [EventKind.START]
 
     def test_what_a_statement_has_made_stays_if_the_next_one_fails(self, monkeypatch: Any) -> None:
-        first, second = self.claims([saved(Invoice), saved(Invoice)])
+        first, second = self.claims([create_task(Invoice), create_task(Invoice)])
         second.values = {"amount": 7}
         move, made = PostgresStore.update_with_events, []
 
@@ -181,7 +181,7 @@ class TestUnread:
         assert (first.task.status, second.task.status) == (Status.RUNNING, Status.PENDING)
 
     def test_what_is_not_as_it_was_known_is_read_and_judged(self) -> None:
-        tasks = [saved(Invoice) for _ in range(3)]
+        tasks = [create_task(Invoice) for _ in range(3)]
         moves = self.claims(tasks)
         row_of(tasks[1]).note("looked at")
         row_of(tasks[2]).cancel()
@@ -195,7 +195,7 @@ class TestUnread:
         assert [move.refusal is None for move in moves] == [True, True, False]
 
     def test_two_moves_of_one_task_are_made_one_after_the_other(self) -> None:
-        task = saved(Invoice)
+        task = create_task(Invoice)
         moves = [*self.claims([task]), *self.claims([task])]
         moves[1].data = {"claim": "another"}
 
@@ -205,7 +205,7 @@ class TestUnread:
         assert moves[1].refusal is not None
 
     def test_a_locked_row_is_skipped(self, held_row: Any) -> None:
-        free, held = saved(Invoice), saved(Invoice)
+        free, held = create_task(Invoice), create_task(Invoice)
         moves = self.claims([held, free])
 
         with held_row(held):
@@ -216,7 +216,7 @@ class TestUnread:
         assert kinds(held) == ["enqueue"]
 
     def test_a_single_locked_row_is_skipped(self, held_row: Any) -> None:
-        held = saved(Invoice)
+        held = create_task(Invoice)
         [claim] = self.claims([held])
         change = claim.plan(known_row(held), clock.now("default"))
 
@@ -228,7 +228,7 @@ class TestUnread:
         assert (moved, kinds(held)) == (set(), ["enqueue"])
 
     def test_a_single_row_that_changed_is_not_written(self) -> None:
-        task = saved(Invoice)
+        task = create_task(Invoice)
         [claim] = self.claims([task])
         change = claim.plan(known_row(task), clock.now("default"))
         row_of(task).note("looked at")

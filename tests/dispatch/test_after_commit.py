@@ -31,17 +31,17 @@ from tests.redis_servers import RedisServer
 from tests.steps import (
     TASK_MODELS,
     WAYS,
-    brought,
+    apply_kinds,
+    bring_to,
+    create_task,
     has_message,
+    is_due_for_recovery,
     kinds,
     label_of,
-    marked_for_recovery,
-    moved,
-    new,
+    make_task,
+    message_count,
     row_of,
-    saved,
     stream_of,
-    waiting,
 )
 from tests.testapp.models import (
     Elsewhere,
@@ -76,15 +76,15 @@ def everything_waiting(channel: str) -> list[str]:
 @transactional
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_a_saved_task_is_pushed_once(model: type[Any]) -> None:
-    task = saved(model)
+    task = create_task(model)
 
-    assert waiting(task) == 1
+    assert message_count(task) == 1
     assert has_message(task)
 
 
 @transactional
 def test_a_message_says_which_row_to_look_at_and_nothing_else() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     (message,) = get_queue().claim(task.get_event_channel(), worker="t", lease=60)
 
@@ -94,7 +94,7 @@ def test_a_message_says_which_row_to_look_at_and_nothing_else() -> None:
 
 @transactional
 def test_a_key_that_is_no_number_travels_as_text() -> None:
-    task = saved(UuidKeyed)
+    task = create_task(UuidKeyed)
 
     (message,) = get_queue().claim(task.get_event_channel(), worker="t", lease=60)
 
@@ -107,28 +107,28 @@ def test_a_row_elsewhere_than_the_router_says_names_its_database() -> None:
     task.save(using="other")
 
     assert task.get_task_data()["using"] == "other"
-    assert "using" not in saved(Elsewhere).get_task_data()
-    assert "using" not in saved(Reminder).get_task_data()
+    assert "using" not in create_task(Elsewhere).get_task_data()
+    assert "using" not in create_task(Reminder).get_task_data()
 
 
 @transactional
 def test_the_message_is_pushed_after_the_commit_and_not_before() -> None:
     with transaction.atomic():
-        task = saved(Invoice)
-        before = waiting(task)
+        task = create_task(Invoice)
+        before = message_count(task)
 
-    assert (before, waiting(task)) == (0, 1)
+    assert (before, message_count(task)) == (0, 1)
 
 
 @transactional
 def test_the_message_is_pushed_after_the_commit_of_its_own_database() -> None:
     with transaction.atomic(using="other"):
-        task = saved(Elsewhere)
+        task = create_task(Elsewhere)
         with transaction.atomic():
             pass
-        before = waiting(task)
+        before = message_count(task)
 
-    assert (before, waiting(task)) == (0, 1)
+    assert (before, message_count(task)) == (0, 1)
 
 
 @transactional
@@ -137,17 +137,17 @@ def test_a_row_that_is_rolled_back_is_never_pushed(using: str) -> None:
     with undone(using):
         Reminder().save(using=using)
 
-    assert waiting(Reminder) == 0
+    assert message_count(Reminder) == 0
     assert not Reminder.objects.using(using).exists()
 
 
 @transactional
 def test_a_savepoint_that_is_rolled_back_is_never_pushed_but_what_is_around_it_does() -> None:
     with transaction.atomic():
-        before = saved(UuidKeyed)
+        before = create_task(UuidKeyed)
         with undone():
-            saved(UuidKeyed)
-        after = saved(UuidKeyed)
+            create_task(UuidKeyed)
+        after = create_task(UuidKeyed)
 
     found = everything_waiting(UuidKeyed.get_event_channel())
     assert found == [before.get_task_id(), after.get_task_id()]
@@ -156,53 +156,53 @@ def test_a_savepoint_that_is_rolled_back_is_never_pushed_but_what_is_around_it_d
 @transactional
 def test_what_a_rolled_back_savepoint_did_to_the_instance_silences_no_message() -> None:
     with transaction.atomic():
-        task = saved(Invoice)
+        task = create_task(Invoice)
         with undone():
             task.cancel()
 
     assert row_of(task).status == Status.PENDING
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 @transactional
 def test_several_saves_of_one_object_push_once() -> None:
     with transaction.atomic():
-        task = saved(Invoice)
+        task = create_task(Invoice)
         for amount in range(5):
             task.amount = amount
             task.save()
         with transaction.atomic():
             task.save()
 
-    assert waiting(task) == 1
+    assert message_count(task) == 1
     assert kinds(task) == ["enqueue"]
 
 
 @transactional
 def test_saving_a_pending_task_again_makes_sure_that_it_is_pushed_and_never_twice() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     everything = get_queue()
     everything.cancel_many(task.get_event_channel(), [task.get_task_id()])
-    lost = waiting(task)
+    lost = message_count(task)
 
     for _ in range(3):
         row_of(task).save()
 
-    assert (lost, waiting(task)) == (0, 1)
+    assert (lost, message_count(task)) == (0, 1)
 
 
 @transactional
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
 @pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
 def test_saving_a_task_that_does_not_wait_pushes_nothing(around: bool, status: Status) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
     get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
 
     with transaction.atomic() if around else nullcontext():
         task.save()
         task.save(update_fields=["amount"])
 
-    assert waiting(task) == 0
+    assert message_count(task) == 0
     assert kinds(task) == ["enqueue", *WAYS[status]]
 
 
@@ -210,9 +210,9 @@ def test_saving_a_task_that_does_not_wait_pushes_nothing(around: bool, status: S
 def test_a_task_for_later_is_not_pushed_now() -> None:
     later = clock.after("default", 3600)
 
-    task = saved(Invoice, run_after=later)
+    task = create_task(Invoice, run_after=later)
 
-    assert waiting(task) == 0
+    assert message_count(task) == 0
     assert row_of(task).check_at == row_of(task).run_after == later
 
 
@@ -222,22 +222,22 @@ def test_a_time_without_zone_is_taken_as_django_takes_it(text: bool) -> None:
     moment = clock.now("default").replace(tzinfo=None) + timedelta(hours=1)
 
     with pytest.warns(RuntimeWarning, match="naive"):
-        task = saved(Invoice, run_after=str(moment) if text else moment)
+        task = create_task(Invoice, run_after=str(moment) if text else moment)
 
-    assert waiting(task) == 0
+    assert message_count(task) == 0
     assert row_of(task).run_after.replace(tzinfo=None) == moment
 
 
 @transactional
 def test_a_task_whose_time_has_come_is_pushed() -> None:
-    task = saved(Invoice, run_after=clock.after("default", -1))
+    task = create_task(Invoice, run_after=clock.after("default", -1))
 
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 @transactional
 def test_a_task_with_priority_is_the_next_to_be_taken() -> None:
-    tasks = [saved(Invoice, priority=priority) for priority in (0, 0, 1)]
+    tasks = [create_task(Invoice, priority=priority) for priority in (0, 0, 1)]
 
     found = everything_waiting(Invoice.get_event_channel())
 
@@ -250,7 +250,7 @@ def test_a_thousand_tasks_are_pushed_in_a_few_calls() -> None:
 
     Invoice.objects.bulk_enqueue([{"amount": n} for n in range(1000)])
 
-    assert waiting(Invoice) == 1000
+    assert message_count(Invoice) == 1000
     assert commands_of_redis() - calls < 15
 
 
@@ -269,7 +269,7 @@ def test_a_thousand_deleted_tasks_cost_a_few_calls() -> None:
 
     Invoice.objects.all().delete()
 
-    assert waiting(Invoice) == 0
+    assert message_count(Invoice) == 0
     assert commands_of_redis() - calls < 15
 
 
@@ -277,7 +277,7 @@ def test_a_thousand_deleted_tasks_cost_a_few_calls() -> None:
 @pytest.mark.parametrize("around", [False, True], ids=["alone", "within a transaction"])
 @pytest.mark.parametrize("way", ["cancel", "delete"])
 def test_a_task_that_must_not_run_is_taken_out_of_the_queue(way: str, around: bool) -> None:
-    task, other = saved(Invoice), saved(Invoice)
+    task, other = create_task(Invoice), create_task(Invoice)
 
     with transaction.atomic() if around else nullcontext():
         getattr(task, way)()
@@ -290,31 +290,31 @@ def test_a_task_that_is_born_and_called_off_in_one_transaction_is_never_pushed(
     received: Any,
 ) -> None:
     with transaction.atomic():
-        saved(Invoice).cancel()
+        create_task(Invoice).cancel()
 
-    assert waiting(Invoice) == 0
+    assert message_count(Invoice) == 0
 
 
 @transactional
 def test_a_task_that_is_called_off_and_reset_in_one_transaction_is_pushed() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     with transaction.atomic():
         task.cancel()
         task.reset()
 
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 @transactional
 def test_a_reset_takes_the_message_from_its_holder() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     (held,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
-    moved(task, EventKind.START)
+    apply_kinds(task, EventKind.START)
 
     task.reset()
 
-    assert waiting(task) == 1
+    assert message_count(task) == 1
     assert get_queue().ack_many([held]) == [False]
 
 
@@ -386,7 +386,7 @@ def test_a_save_succeeds_in_two_seconds_with_one_line_and_is_left_to_recovery(
     assert took < 2.0
     assert logged() == [logging.WARNING]
     assert (row_of(task).status, kinds(task)) == (Status.PENDING, ["enqueue"])
-    assert marked_for_recovery(task)
+    assert is_due_for_recovery(task)
 
 
 @transactional
@@ -398,7 +398,7 @@ def test_many_saves_in_an_outage_do_not_each_wait_for_it() -> None:
     took = seconds_of(lambda: [task.save() for task in tasks])
 
     assert took < 4.0
-    assert all(marked_for_recovery(task) for task in tasks)
+    assert all(is_due_for_recovery(task) for task in tasks)
 
 
 @transactional
@@ -407,7 +407,7 @@ def test_a_bulk_in_an_outage_is_left_to_recovery_as_one(logged: Callable[[], lis
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(50)])
 
     assert logged() == [logging.WARNING]
-    assert all(marked_for_recovery(task) for task in tasks)
+    assert all(is_due_for_recovery(task) for task in tasks)
 
 
 @transactional
@@ -418,7 +418,7 @@ def test_an_outage_keeps_no_other_process_from_what_follows_the_commit(received:
 
     with transaction.atomic():
         transaction.on_commit(lambda: followed.append("before"))
-        saved(Invoice)
+        create_task(Invoice)
         transaction.on_commit(lambda: followed.append("after"))
 
     assert followed == ["before", "after"]
@@ -436,7 +436,7 @@ def test_a_model_whose_message_cannot_be_made_keeps_no_other_process_from_what_f
     followed: list[str] = []
 
     with transaction.atomic():
-        task = saved(Invoice)
+        task = create_task(Invoice)
         transaction.on_commit(lambda: followed.append("after"))
 
     assert followed == ["after"]
@@ -449,7 +449,7 @@ def test_a_model_whose_message_cannot_be_made_keeps_no_other_process_from_what_f
 @each_way("mute_server")
 @pytest.mark.usefixtures("redis_away")
 def test_saving_resetting_canceling_and_deleting_work_in_an_outage() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     def live() -> None:
         task.save()
@@ -464,12 +464,12 @@ def test_saving_resetting_canceling_and_deleting_work_in_an_outage() -> None:
 @transactional
 def test_redis_is_asked_again_soon_after_an_outage(own_redis_server: RedisServer) -> None:
     own_redis_server.kill()
-    lost = saved(Invoice)
+    lost = create_task(Invoice)
     own_redis_server.start()
 
-    eventually(lambda: row_of(lost).save() or waiting(lost) == 1)
+    eventually(lambda: row_of(lost).save() or message_count(lost) == 1)
 
-    assert waiting(lost) == 1
+    assert message_count(lost) == 1
 
 
 @transactional
@@ -480,8 +480,8 @@ def test_a_task_that_another_process_took_meanwhile_is_not_marked(
     lease = clock.after("default", 600)
 
     with transaction.atomic():
-        task = saved(Invoice)
-        moved(row_of(task), EventKind.START, values={"check_at": lease})
+        task = create_task(Invoice)
+        apply_kinds(row_of(task), EventKind.START, values={"check_at": lease})
 
     assert row_of(task).check_at == lease
 
@@ -525,11 +525,11 @@ def test_every_kind_but_notes_and_deletions_has_the_signal_of_its_name() -> None
 def test_every_move_sends_its_signals_after_the_commit(
     status: Status, kind: EventKind, commit: Any, received: Any
 ) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
     received.clear()
 
     with commit():
-        moved(task, kind)
+        apply_kinds(task, kind)
         within = [signal for signal, *_ in received]
 
     event = stream_of(task)[-1]
@@ -544,7 +544,7 @@ def test_every_move_sends_its_signals_after_the_commit(
 def test_the_sender_is_the_model_that_was_saved(
     model: type[Any], commit: Any, received: Any
 ) -> None:
-    task = new(model)
+    task = make_task(model)
     using = "other" if model is Elsewhere else "default"
 
     with commit(using):
@@ -562,11 +562,11 @@ def test_the_sender_is_the_model_that_was_saved(
 
 @pytest.mark.django_db
 def test_a_refused_outcome_is_signaled_as_rejected(commit: Any, received: Any) -> None:
-    task = brought(saved(Invoice), Status.CANCELED)
+    task = bring_to(create_task(Invoice), Status.CANCELED)
     received.clear()
 
     with commit(), pytest.raises(Exception, match="moved first"):
-        moved(task, EventKind.ACK)
+        apply_kinds(task, EventKind.ACK)
 
     assert [signal for signal, *_ in received] == [
         event_recorded,
@@ -577,7 +577,7 @@ def test_a_refused_outcome_is_signaled_as_rejected(commit: Any, received: Any) -
 
 @transactional
 def test_a_move_that_is_rolled_back_is_reported_to_no_one(received: Any) -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     received.clear()
 
     with undone():
@@ -592,11 +592,11 @@ def test_the_message_is_pushed_and_the_row_is_there_when_a_signal_comes(listen: 
 
     def receiver(task: Any, **_: Any) -> None:
         is_open = connections["default"].in_atomic_block
-        seen.append((waiting(task), row_of(task) is not None, is_open))
+        seen.append((message_count(task), row_of(task) is not None, is_open))
 
     listen(receiver, task_enqueued)
 
-    saved(Invoice)
+    create_task(Invoice)
 
     assert seen == [(1, True, False)]
 
@@ -612,28 +612,28 @@ def test_a_receiver_that_raises_is_logged_and_changes_nothing(
     listen(broken, task_enqueued, task_transitioned)
     listen(lambda task, **_: reported.append(task), task_enqueued)
 
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     assert reported == [task]
     assert logged() == [logging.ERROR] * 2
-    assert (row_of(task).status, waiting(task)) == (Status.PENDING, 1)
+    assert (row_of(task).status, message_count(task)) == (Status.PENDING, 1)
 
 
 @transactional
 def test_a_receiver_may_move_the_task_on(listen: Any) -> None:
     listen(lambda task, **_: task.cancel("not wanted"), task_enqueued)
 
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     assert kinds(task) == ["enqueue", "cancel"]
-    assert waiting(task) == 0
+    assert message_count(task) == 0
 
 
 @transactional
 def test_signals_come_in_the_order_of_the_events(received: Any) -> None:
     with transaction.atomic():
-        task = saved(Invoice)
-        brought(task, Status.SUCCESS)
+        task = create_task(Invoice)
+        bring_to(task, Status.SUCCESS)
         with transaction.atomic():
             task.reset()
         task.note()
@@ -646,15 +646,15 @@ def test_signals_come_in_the_order_of_the_events(received: Any) -> None:
 def test_in_a_test_case_every_captured_block_has_its_own_callbacks(
     django_capture_on_commit_callbacks: Any, received: Any
 ) -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     found = []
-    for step in (task.save, task.cancel, task.reset, lambda: saved(Invoice)):
+    for step in (task.save, task.cancel, task.reset, lambda: create_task(Invoice)):
         with django_capture_on_commit_callbacks(execute=True) as callbacks:
             step()
         found.append(len(callbacks))
 
     assert found == [1, 1, 1, 1]
-    assert waiting(Invoice) == 2
+    assert message_count(Invoice) == 2
     assert task_canceled in {signal for signal, *_ in received}
 
 
@@ -662,11 +662,11 @@ def test_in_a_test_case_every_captured_block_has_its_own_callbacks(
 def test_a_transaction_that_is_rolled_back_silences_no_other(received: Any) -> None:
     def other() -> None:
         with transaction.atomic(using="other"):
-            saved(Elsewhere)
+            create_task(Elsewhere)
         connections.close_all()
 
     with undone():
-        saved(Invoice)
+        create_task(Invoice)
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -677,7 +677,7 @@ def test_a_transaction_that_is_rolled_back_silences_no_other(received: Any) -> N
 
 @transactional
 def test_a_transaction_that_tells_nothing_costs_nothing(redis_client: Any) -> None:
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     before = commands_of_redis()
 
     with CaptureQueriesContext(connections["default"]) as made:
@@ -690,11 +690,11 @@ def test_a_transaction_that_tells_nothing_costs_nothing(redis_client: Any) -> No
 @transactional
 @pytest.mark.parametrize("model", [PaidInvoice, ForeignInvoice], ids=label_of)
 def test_a_task_handled_as_its_root_is_pushed_there(model: type[Any]) -> None:
-    task = saved(model)
+    task = create_task(model)
 
     Invoice.objects.get(pk=task.pk).reset()
 
-    assert waiting(Invoice) == 1
+    assert message_count(Invoice) == 1
 
 
 @transactional
@@ -703,13 +703,13 @@ def test_a_copy_made_in_the_same_transaction_is_pushed_beside_the_original(
     model: type[Any],
 ) -> None:
     with transaction.atomic():
-        task = saved(model)
+        task = create_task(model)
         original = copy.copy(task)
         task.pk = task.id = model._meta.pk.get_default()
         task._state.adding = True
         task.save()
 
-    assert waiting(model) == 2
+    assert message_count(model) == 2
     assert has_message(original)
     assert has_message(task)
 
@@ -717,20 +717,20 @@ def test_a_copy_made_in_the_same_transaction_is_pushed_beside_the_original(
 @transactional
 def test_what_is_assigned_after_a_save_changes_no_message() -> None:
     with transaction.atomic():
-        task = saved(Invoice)
+        task = create_task(Invoice)
         task.run_after = clock.after("default", 3600)
 
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 @transactional
 def test_a_save_in_the_same_transaction_postpones_the_message() -> None:
     with transaction.atomic():
-        task = saved(Invoice)
+        task = create_task(Invoice)
         task.run_after = clock.after("default", 3600)
         task.save()
 
-    assert waiting(task) == 0
+    assert message_count(task) == 0
 
 
 def test_what_a_receiver_does_names_the_signal_and_what_it_followed_from(
@@ -739,7 +739,7 @@ def test_what_a_receiver_does_names_the_signal_and_what_it_followed_from(
     made: list[Any] = []
 
     def follow(task: Any, **_: Any) -> None:
-        made.append(saved(Letter))
+        made.append(create_task(Letter))
         task.note("seen")
 
     listen(follow, task_canceled)
@@ -775,7 +775,7 @@ def test_what_follows_from_a_deletion_names_the_task_that_is_gone(
 
     def follow(event: Any, **_: Any) -> None:
         if event.kind == EventKind.DELETE:
-            made.append(saved(Letter))
+            made.append(create_task(Letter))
 
     listen(follow, task_transitioned)
     name = f"testapp.Invoice:{pending_task.pk}"

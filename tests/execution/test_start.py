@@ -18,7 +18,7 @@ from django_simpletask3.models.registry import models_by_label
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status
-from tests.steps import TASK_MODELS, kinds, label_of, moved, row_of, saved, stream_of
+from tests.steps import TASK_MODELS, apply_kinds, create_task, kinds, label_of, row_of, stream_of
 from tests.testapp.models import (
     Audited,
     AuditEntry,
@@ -58,9 +58,9 @@ def said(task: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", ALONE, ids=label_of)
 def test_a_task_is_started_alone_as_with_others(model: Any) -> None:
-    saved(model), saved(model)
+    create_task(model), create_task(model)
     together = started(model)
-    alone = saved(model)
+    alone = create_task(model)
     using = alone._state.db
 
     [run] = started(model)
@@ -75,7 +75,7 @@ def test_a_task_is_started_alone_as_with_others(model: Any) -> None:
 
 
 def test_the_event_is_the_one_that_is_stored() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     reported: list[Any] = []
 
     def hear(event: Any, **_: Any) -> None:
@@ -95,7 +95,7 @@ def test_the_event_is_the_one_that_is_stored() -> None:
 
 
 def test_a_task_that_has_become_due_is_started() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     messages = claimed(Ledger)
     Ledger.objects.filter(pk=task.pk).update(run_after=task.add_time - timedelta(days=1))
 
@@ -103,7 +103,7 @@ def test_a_task_that_has_become_due_is_started() -> None:
 
 
 def test_a_task_that_is_not_due_is_not_started() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     messages = claimed(Ledger)
     Ledger.objects.filter(pk=task.pk).update(run_after=task.add_time + timedelta(days=1))
 
@@ -112,9 +112,9 @@ def test_a_task_that_is_not_due_is_not_started() -> None:
 
 
 def test_a_task_to_which_something_happened_before_is_started() -> None:
-    noted = saved(Ledger)
+    noted = create_task(Ledger)
     noted.note("look")
-    failed = moved(saved(Reminder), EventKind.START, EventKind.FAIL)
+    failed = apply_kinds(create_task(Reminder), EventKind.START, EventKind.FAIL)
     failed.reset()
 
     runs = [*started(Ledger), *started(Reminder)]
@@ -140,7 +140,7 @@ def test_a_row_that_came_past_save_is_adopted_first() -> None:
 
 @has_row_locks
 def test_a_locked_row_is_not_waited_for() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     locked, end = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -165,7 +165,7 @@ def test_a_locked_row_is_not_waited_for() -> None:
 
 
 def test_a_start_that_a_receiver_refuses_is_undone() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
 
     def refuse(**_: Any) -> None:
         raise OperationalError("not now")
@@ -181,7 +181,7 @@ def test_a_start_that_a_receiver_refuses_is_undone() -> None:
 
 
 def test_a_receiver_of_loaded_rows_receives_it() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     received: list[Any] = []
 
     def hear(instance: Any, **_: Any) -> None:
@@ -206,7 +206,7 @@ def test_a_row_that_a_class_reads_in_its_own_way_is_read_so(
         return task
 
     monkeypatch.setattr(Letter, "from_db", classmethod(from_db))
-    saved(Letter)
+    create_task(Letter)
 
     [run] = started(Letter)
 
@@ -214,7 +214,7 @@ def test_a_row_that_a_class_reads_in_its_own_way_is_read_so(
 
 
 def test_a_message_of_a_database_where_the_router_looks_no_more_starts_nothing_there() -> None:
-    task = saved(Elsewhere)
+    task = create_task(Elsewhere)
     data = {**task.get_task_data(), "using": "default"}
     get_queue().push(task.get_event_channel(), [(task.get_task_id(), data)])
 
@@ -256,7 +256,7 @@ def test_an_event_that_is_sealed_in_its_own_way_is_sealed_so(
     monkeypatch.setattr(
         AuditEntry, "expected_digest", lambda event, previous: f"{previous[-1:]}my seal"
     )
-    task = saved(Audited)
+    task = create_task(Audited)
 
     started(Audited)
 
@@ -264,7 +264,7 @@ def test_an_event_that_is_sealed_in_its_own_way_is_sealed_so(
 
 
 def test_of_many_who_start_it_one_does() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     [message] = claimed(Ledger)
     claims = [replace(message, running_id=str(number)) for number in range(8)]
     all_there = threading.Barrier(len(claims))
@@ -291,7 +291,7 @@ def test_of_many_who_start_it_one_does() -> None:
 
 
 def test_a_row_is_started_as_the_model_it_was_saved_as() -> None:
-    task = saved(PaidInvoice)
+    task = create_task(PaidInvoice)
 
     [run] = started(PaidInvoice)
 
@@ -300,7 +300,7 @@ def test_a_row_is_started_as_the_model_it_was_saved_as() -> None:
 
 
 def test_a_message_of_its_root_starts_no_task_of_another_model() -> None:
-    task = saved(PaidInvoice)
+    task = create_task(PaidInvoice)
     root = Invoice.objects.get(pk=task.pk)
     get_queue().push(root.get_event_channel(), [(root.get_task_id(), root.get_task_data())])
 
@@ -310,7 +310,7 @@ def test_a_message_of_its_root_starts_no_task_of_another_model() -> None:
 
 @has_batch_statements
 def test_a_start_whose_answer_was_lost_is_recognised_by_its_claim() -> None:
-    task = saved(Ledger)
+    task = create_task(Ledger)
     messages = claimed(Ledger)
 
     cut: list[str] = []

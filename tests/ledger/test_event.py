@@ -18,12 +18,12 @@ from django_simpletask3.states import EventKind, Status
 from tests.steps import (
     TABLES,
     TASK_MODELS,
-    brought,
+    apply_kinds,
+    bring_to,
+    create_task,
     kinds,
     label_of,
-    moved,
     row_of,
-    saved,
     stream_of,
 )
 from tests.testapp import models as testapp
@@ -49,10 +49,10 @@ SEALED = {
 def long_stream(db: None) -> Any:
     """A task to which a lot has happened; its neighbour's stream is as long."""
     for _ in range(2):
-        task = brought(saved(Invoice), Status.SUCCESS)
+        task = bring_to(create_task(Invoice), Status.SUCCESS)
         task.note("halfway", a=1)
         task.reset()
-        moved(task, EventKind.START, EventKind.FAIL, error_data={"type": "E", "message": "m"})
+        apply_kinds(task, EventKind.START, EventKind.FAIL, error_data={"type": "E", "message": "m"})
     return task
 
 
@@ -87,7 +87,7 @@ def test_a_model_may_have_an_event_model_of_its_own() -> None:
 
 @pytest.mark.django_db
 def test_an_event_model_of_its_own_may_have_columns_of_its_own() -> None:
-    task = brought(saved(Audited), Status.SUCCESS)
+    task = bring_to(create_task(Audited), Status.SUCCESS)
 
     assert kinds(task) == ["enqueue", "start", "ack"]
     assert [event.reviewed for event in task.events.all()] == [False] * 3
@@ -97,7 +97,7 @@ def test_an_event_model_of_its_own_may_have_columns_of_its_own() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_events_are_reached_from_the_task_and_the_task_from_its_events(model: type[Any]) -> None:
-    task = brought(saved(model), Status.RUNNING)
+    task = bring_to(create_task(model), Status.RUNNING)
 
     found = list(task.events.all())
 
@@ -110,7 +110,7 @@ def test_events_are_reached_from_the_task_and_the_task_from_its_events(model: ty
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", TABLES, ids=label_of)
 def test_an_event_reaches_another_process_whole(model: type[Any]) -> None:
-    event = stream_of(saved(model))[0]
+    event = stream_of(create_task(model))[0]
 
     arrived = pickle.loads(pickle.dumps(event))
 
@@ -120,7 +120,7 @@ def test_an_event_reaches_another_process_whole(model: type[Any]) -> None:
 
 @pytest.mark.django_db
 def test_an_event_says_of_which_task_it_is_which_one_and_what() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     assert str(stream_of(task)[0]) == f"{task.pk} #1 enqueue"
 
@@ -270,6 +270,6 @@ def test_the_one_who_listens_to_new_instances_receives_of_events(signal: Any, re
     signal.connect(listen, sender=model)
     request.addfinalizer(lambda: signal.disconnect(listen, sender=model))
 
-    saved(Invoice)
+    create_task(Invoice)
 
     assert received

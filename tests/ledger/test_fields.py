@@ -18,7 +18,7 @@ from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.ledger.test_encoding import KEPT, NASTY
-from tests.steps import TABLES, brought, label_of, projection_of, row_of, saved, stream_of
+from tests.steps import TABLES, bring_to, create_task, label_of, projection_of, row_of, stream_of
 from tests.testapp.models import Invoice, Reminder
 
 MODELS = [*TABLES, *(model.event_model for model in TABLES)]
@@ -92,7 +92,7 @@ def test_what_is_no_number_is_no_state(nonsense: str) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", [name for name in KEPT if name != "nothing"])
 def test_a_result_comes_back_from_the_database_as_it_was(name: str) -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
 
     apply(task, EventKind.ACK, worker="w1", result=KEPT[name])
 
@@ -104,7 +104,7 @@ def test_a_result_comes_back_from_the_database_as_it_was(name: str) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", NASTY)
 def test_no_result_is_too_strange_for_the_database(name: str) -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
 
     event = apply(task, EventKind.ACK, worker="w1", result=NASTY[name])
 
@@ -115,7 +115,7 @@ def test_no_result_is_too_strange_for_the_database(name: str) -> None:
 @pytest.mark.django_db
 def test_a_result_beyond_the_limit_is_cut_and_marked(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_RESULT_SIZE_LIMIT = 300
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
 
     apply(task, EventKind.ACK, worker="w1", result=["x" * 500])
 
@@ -124,7 +124,7 @@ def test_a_result_beyond_the_limit_is_cut_and_marked(settings: Any) -> None:
 
 @pytest.mark.django_db
 def test_no_result_is_no_value_in_the_database() -> None:
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
 
     assert Invoice.objects.filter(pk=task.pk, result_data=None, error_data__isnull=True).exists()
 
@@ -136,7 +136,7 @@ def test_what_another_process_wrote_by_hand_is_read_as_it_is() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("kind", ["json", "jsonl", "xml", "python"])
 def test_a_fixture_brings_a_task_and_its_stream_back(kind: str) -> None:
-    task = brought(saved(Reminder, text="call"), Status.RUNNING)
+    task = bring_to(create_task(Reminder, text="call"), Status.RUNNING)
     apply(task, EventKind.ACK, worker="w1", result={"sum": KEPT["decimal"], "text": "5", "a": [1]})
     result, length = row_of(task).result_data, len(stream_of(task))
     fixture = serializers.serialize(kind, [row_of(task), *stream_of(task)])

@@ -11,12 +11,12 @@ from django_simpletask3.ledger.projection import PROJECTED, Projection, broken_l
 from django_simpletask3.states import TRANSITIONS, EventKind, Holder, Status, kinds_where
 from tests.steps import (
     TASK_MODELS,
-    brought,
+    apply_kinds,
+    bring_to,
+    create_task,
     label_of,
-    moved,
     projection_of,
     row_of,
-    saved,
     stream_of,
 )
 from tests.testapp.models import Invoice
@@ -51,7 +51,7 @@ def lived(task: Any, seed: int, steps: int = 14) -> list[EventKind]:
     happened = []
     for _ in range(steps):
         kind = lot.choice(STEPS[row_of(task).status])
-        moved(task, kind, **DETAILS.get(kind, {}))
+        apply_kinds(task, kind, **DETAILS.get(kind, {}))
         happened.append(kind)
     return happened
 
@@ -59,7 +59,7 @@ def lived(task: Any, seed: int, steps: int = 14) -> list[EventKind]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_whatever_happened_the_fold_of_the_stream_is_the_row(model: type[Any], seed: int) -> None:
-    task = saved(model)
+    task = create_task(model)
 
     happened = lived(task, seed)
 
@@ -78,10 +78,10 @@ def test_every_arrow_but_first_event_and_death_can_be_drawn_by_lot() -> None:
 
 
 def test_what_a_row_says_at_any_time_is_the_fold_up_to_there() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     seen = [projection_of(task)]
     for kind in [EventKind.START, EventKind.RETRY, EventKind.START, EventKind.ACK, EventKind.RESET]:
-        moved(task, kind, **DETAILS.get(kind, {}))
+        apply_kinds(task, kind, **DETAILS.get(kind, {}))
         seen.append(projection_of(task))
 
     events = stream_of(task)
@@ -90,7 +90,7 @@ def test_what_a_row_says_at_any_time_is_the_fold_up_to_there() -> None:
 
 
 def test_a_deleted_task_folds_to_no_row() -> None:
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     pk = task.pk
 
     task.delete()
@@ -99,16 +99,16 @@ def test_a_deleted_task_folds_to_no_row() -> None:
 
 
 def test_a_stream_that_cannot_have_happened_does_not_fold() -> None:
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
 
     with pytest.raises(IllegalTransition):
         fold(stream_of(task)[:1] * 2)
 
 
 def test_a_row_that_says_something_else_is_distinguished_column_by_column() -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
     before = fold(stream_of(task))
-    moved(task, EventKind.ACK)
+    apply_kinds(task, EventKind.ACK)
 
     reported = before.differences(projection_of(task))
 
@@ -133,10 +133,10 @@ def test_the_fold_covers_every_projected_column_but_the_results() -> None:
 
 @pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 def test_a_task_that_is_tried_again_has_no_traces_of_the_last_try(kind: EventKind) -> None:
-    task = moved(saved(Invoice), EventKind.START)
-    moved(task, kind, **DETAILS.get(kind, {}))
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    apply_kinds(task, kind, **DETAILS.get(kind, {}))
 
-    moved(task, EventKind.RESET)
+    apply_kinds(task, EventKind.RESET)
 
     row = row_of(task)
     assert (row.start_time, row.done_time, row.success, row.result_time) == (None,) * 4
@@ -144,7 +144,7 @@ def test_a_task_that_is_tried_again_has_no_traces_of_the_last_try(kind: EventKin
 
 
 def test_a_task_can_be_asked_what_it_was() -> None:
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     task.reset("again")
     events = stream_of(task)
 

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db.postgresql.reader import _build_reader
 from django_simpletask3.models.loading import load_instances
-from tests.steps import TASK_MODELS, label_of, saved
+from tests.steps import TASK_MODELS, create_task, label_of
 from tests.testapp.models import Invoice, Numbered, Odd, Secret
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -22,7 +22,7 @@ def said(task: Any) -> dict[str, Any]:
     "model", [m for m in TASK_MODELS if m._meta.label != "testapp.Elsewhere"], ids=label_of
 )
 def test_rows_are_as_django_reads_them(model: Any) -> None:
-    tasks = [saved(model) for _ in range(3)]
+    tasks = [create_task(model) for _ in range(3)]
     rows = model._base_manager.defer("result_data", "error_data")
 
     found = load_instances(model, "default", [task.pk for task in tasks[:2]])
@@ -37,7 +37,7 @@ def test_rows_are_as_django_reads_them(model: Any) -> None:
 
 
 def test_columns_are_converted_as_their_fields_say() -> None:
-    task = saved(Odd, mirrored="abc", amount=4)
+    task = create_task(Odd, mirrored="abc", amount=4)
 
     [found] = load_instances(Odd, "default", [task.pk])
 
@@ -45,20 +45,20 @@ def test_columns_are_converted_as_their_fields_say() -> None:
 
 
 def test_a_key_that_no_row_can_have_finds_none() -> None:
-    task = saved(Numbered)
+    task = create_task(Numbered)
 
     assert load_instances(Numbered, "default", [2**40, task.pk]) == [task]
 
 
 def test_a_manager_that_hides_rows_hides_none() -> None:
-    task = saved(Secret)
+    task = create_task(Secret)
     assert task not in Secret.objects.all()
 
     assert load_instances(Secret, "default", [task.pk]) == [task]
 
 
 def test_results_are_read_when_they_are_asked_for() -> None:
-    [found] = load_instances(Invoice, "default", [saved(Invoice).pk])
+    [found] = load_instances(Invoice, "default", [create_task(Invoice).pk])
 
     assert found.get_deferred_fields() == {"result_data", "error_data"}
     assert found.result_data is None
@@ -66,7 +66,7 @@ def test_results_are_read_when_they_are_asked_for() -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="Django words the question here")
 def test_the_reading_is_the_same_for_any_number_of_rows() -> None:
-    keys = [saved(Invoice).pk for _ in range(4)]
+    keys = [create_task(Invoice).pk for _ in range(4)]
 
     with CaptureQueriesContext(connection) as asked:
         for count in (1, 4):

@@ -16,16 +16,16 @@ from django_simpletask3.states import FINAL, EventKind, Status
 from tests.eventually import eventually
 from tests.steps import (
     TABLES,
-    brought,
+    apply_kinds,
+    bring_to,
+    create_task,
     kinds,
     label_of,
-    moved,
-    new,
+    make_task,
+    message_count,
     projection_of,
     row_of,
-    saved,
     stream_of,
-    waiting,
 )
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder, Secret
 
@@ -62,7 +62,7 @@ def inserts_of(model: type[models.Model], number: int) -> int:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_finds_the_tasks_in_its_states(word: str) -> None:
-    tasks = {status: brought(saved(Invoice), status) for status in Status}
+    tasks = {status: bring_to(create_task(Invoice), status) for status in Status}
 
     found = getattr(Invoice.objects, word)()
 
@@ -70,29 +70,31 @@ def test_a_word_finds_the_tasks_in_its_states(word: str) -> None:
 
 
 def test_words_can_be_said_one_after_the_other() -> None:
-    saved(Invoice, amount=1)
-    task = saved(Invoice, amount=2)
+    create_task(Invoice, amount=1)
+    task = create_task(Invoice, amount=2)
 
     assert Invoice.objects.filter(amount=2).pending().due().get() == task
     assert not Invoice.objects.pending().running().exists()
 
 
 def test_due_are_those_that_could_run_now() -> None:
-    now, past = saved(Invoice), saved(Invoice, run_after=clock.after("default", -5))
-    saved(Invoice, run_after=clock.after("default", 50))
-    brought(saved(Invoice), Status.RUNNING)
+    now, past = create_task(Invoice), create_task(Invoice, run_after=clock.after("default", -5))
+    create_task(Invoice, run_after=clock.after("default", 50))
+    bring_to(create_task(Invoice), Status.RUNNING)
 
     assert set(Invoice.objects.due()) == {now, past}
 
 
 def test_lost_are_those_that_recovery_has_to_examine() -> None:
     past = clock.after("default", -5)
-    lease_over = moved(saved(Invoice), EventKind.START, values={"check_at": past})
-    message_in_doubt = saved(Invoice)
+    lease_over = apply_kinds(create_task(Invoice), EventKind.START, values={"check_at": past})
+    message_in_doubt = create_task(Invoice)
     rows_of(Invoice, "default").filter(pk=message_in_doubt.pk).update_managed(check_at=past)
-    moved(saved(Invoice), EventKind.START, values={"check_at": clock.after("default", 60)})
-    saved(Invoice)
-    brought(saved(Invoice), Status.SUCCESS)
+    apply_kinds(
+        create_task(Invoice), EventKind.START, values={"check_at": clock.after("default", 60)}
+    )
+    create_task(Invoice)
+    bring_to(create_task(Invoice), Status.SUCCESS)
 
     assert set(Invoice.objects.lost()) == {lease_over, message_in_doubt}
 
@@ -105,7 +107,7 @@ def test_a_row_that_came_past_save_is_looked_after_at_once() -> None:
 
 
 def test_every_row_of_a_table_is_found_past_the_managers() -> None:
-    task, paid = saved(Secret, hidden=True), saved(PaidInvoice)
+    task, paid = create_task(Secret, hidden=True), create_task(PaidInvoice)
 
     assert list(rows_of(Secret, "default")) == [task]
     assert [row.pk for row in rows_of(PaidInvoice, "default")] == [paid.pk]
@@ -153,8 +155,8 @@ POSTPONED = {
 
 @pytest.mark.parametrize("way", POSTPONED)
 def test_a_waiting_task_is_looked_for_when_what_was_computed_is_due(way: str) -> None:
-    task = saved(Invoice, run_after=clock.after("default", 60))
-    unplanned, running = saved(Invoice), brought(saved(Invoice), Status.RUNNING)
+    task = create_task(Invoice, run_after=clock.after("default", 60))
+    unplanned, running = create_task(Invoice), bring_to(create_task(Invoice), Status.RUNNING)
     lease, later = row_of(running).check_at, task.run_after + timedelta(hours=1)
     task.run_after = later
 
@@ -166,7 +168,7 @@ def test_a_waiting_task_is_looked_for_when_what_was_computed_is_due(way: str) ->
 
 
 def test_a_task_that_need_not_wait_any_more_is_looked_for_soon() -> None:
-    tasks = [saved(Invoice, run_after=clock.after("default", 60)) for _ in range(2)]
+    tasks = [create_task(Invoice, run_after=clock.after("default", 60)) for _ in range(2)]
     tasks[0].run_after = None
 
     Invoice.objects.bulk_update(tasks, ["run_after"])
@@ -178,7 +180,7 @@ def test_enqueue_saves_and_queues(commit: Any) -> None:
     with commit():
         task = Invoice.objects.enqueue(amount=4)
 
-    assert (row_of(task).amount, kinds(task), waiting(task)) == (4, ["enqueue"], 1)
+    assert (row_of(task).amount, kinds(task), message_count(task)) == (4, ["enqueue"], 1)
 
 
 @pytest.mark.parametrize("model", WITH_WORDS, ids=label_of)
@@ -186,12 +188,12 @@ def test_a_bulk_is_inserted_with_its_streams_and_pushed(model: type[Any], commit
     using = "other" if model is Elsewhere else "default"
 
     with commit(using):
-        tasks = model._default_manager.bulk_create([new(model) for _ in range(5)])
+        tasks = model._default_manager.bulk_create([make_task(model) for _ in range(5)])
 
     assert [kinds(task) for task in tasks] == [["enqueue"]] * 5
     assert [fold(stream_of(task)) for task in tasks] == [projection_of(task) for task in tasks]
     assert all(broken_links(stream_of(task)) == [] for task in tasks)
-    assert waiting(model) == 5
+    assert message_count(model) == 5
 
 
 def test_a_thousand_rows_and_events_are_written_in_as_few_statements_as_can_be(
@@ -202,7 +204,7 @@ def test_a_thousand_rows_and_events_are_written_in_as_few_statements_as_can_be(
 
     inserts = inserts_of(Invoice, 1000) + inserts_of(Invoice.event_model, 1000)
     assert statements(made) == {"INSERT": inserts}
-    assert waiting(Invoice) == Invoice.objects.count() == 1000
+    assert message_count(Invoice) == Invoice.objects.count() == 1000
 
 
 def test_a_bulk_is_written_in_batches_of_the_size_asked_for() -> None:
@@ -238,13 +240,13 @@ def test_a_bulk_of_a_child_table_is_refused_as_django_refuses_it() -> None:
 
 
 def test_a_bulk_that_fails_leaves_nothing_behind(commit: Any) -> None:
-    taken = saved(Invoice)
+    taken = create_task(Invoice)
 
     with commit(), pytest.raises(IntegrityError), transaction.atomic():
         Invoice.objects.bulk_create([Invoice(), Invoice(pk=taken.pk)])
 
     assert list(Invoice.objects.all()) == [taken]
-    assert waiting(Invoice) == 0
+    assert message_count(Invoice) == 0
 
 
 def test_a_bulk_in_another_database_stays_there(commit: Any) -> None:

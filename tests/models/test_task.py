@@ -19,18 +19,18 @@ from django_simpletask3.states import FINAL, EventKind, Status
 from tests.steps import (
     TABLES,
     TASK_MODELS,
-    brought,
+    apply_kinds,
+    bring_to,
+    create_task,
     has_message,
     kinds,
     label_of,
-    looks,
-    moved,
-    new,
+    locking_reads,
+    make_task,
+    message_count,
     projection_of,
     row_of,
-    saved,
     stream_of,
-    waiting,
 )
 from tests.testapp.models import (
     Customer,
@@ -63,7 +63,7 @@ def columns_written(made: CaptureQueriesContext) -> str:
 
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_saving_a_new_task_of_any_shape_queues_it(model: type[Any], commit: Any) -> None:
-    task = new(model)
+    task = make_task(model)
 
     with commit("other" if model is Elsewhere else "default"):
         task.save()
@@ -72,12 +72,12 @@ def test_saving_a_new_task_of_any_shape_queues_it(model: type[Any], commit: Any)
     assert (row.status, row.attempt, row.sequence) == (Status.PENDING, 0, 1)
     assert kinds(task) == ["enqueue"]
     assert fold(stream_of(task)) == projection_of(task)
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
 def test_a_task_of_any_shape_lives_and_dies(model: type[Any]) -> None:
-    task = brought(saved(model), Status.SUCCESS)
+    task = bring_to(create_task(model), Status.SUCCESS)
     task.reset()
     task.cancel()
     task.note("over")
@@ -92,7 +92,7 @@ def test_a_task_of_any_shape_lives_and_dies(model: type[Any]) -> None:
 
 def test_an_insert_costs_a_row_and_an_event() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
-        saved(Invoice)
+        create_task(Invoice)
 
     in_one = connections["default"].vendor == "postgresql"
     assert statements(made) == (["WITH"] if in_one else ["INSERT"] * 2)
@@ -103,9 +103,9 @@ def test_an_insert_with_its_own_key_costs_a_query_for_previous_streams(
     model: type[Any],
 ) -> None:
     with CaptureQueriesContext(connections["default"]) as made:
-        saved(model)
+        create_task(model)
 
-    assert statements(made) == [*looks(), "INSERT", "INSERT"]
+    assert statements(made) == [*locking_reads(), "INSERT", "INSERT"]
 
 
 def test_saving_own_columns_costs_one_statement(pending_task: Any) -> None:
@@ -117,7 +117,7 @@ def test_saving_own_columns_costs_one_statement(pending_task: Any) -> None:
 
 @pytest.mark.parametrize("model", TABLES, ids=label_of)
 def test_saving_an_old_task_writes_no_column_of_the_machine(model: type[Any]) -> None:
-    task = row_of(saved(model))
+    task = row_of(create_task(model))
 
     with CaptureQueriesContext(connections[task._state.db]) as made:
         task.save()
@@ -151,7 +151,7 @@ def test_a_new_task_begins_pending_whatever_it_says() -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
 def test_a_stale_instance_cannot_undo_a_move(status: Status, pending_task: Any) -> None:
     stale = row_of(pending_task)
-    brought(pending_task, status)
+    bring_to(pending_task, status)
     before = projection_of(pending_task)
     stale.amount = 77
 
@@ -173,7 +173,7 @@ READ: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("read", READ.values(), ids=READ)
 def test_a_stale_instance_cannot_undo_when_a_task_will_run(read: Callable[[Any], Any]) -> None:
-    stale = read(saved(Invoice, run_after=clock.after("default", 60), priority=1))
+    stale = read(create_task(Invoice, run_after=clock.after("default", 60), priority=1))
     mover, later = row_of(stale), clock.after("default", 600)
     mover.reset(run_after=later)
     Invoice.objects.update(priority=7)
@@ -186,7 +186,7 @@ def test_a_stale_instance_cannot_undo_when_a_task_will_run(read: Callable[[Any],
 
 
 def test_what_is_assigned_to_the_schedule_is_saved_whatever_happens_before() -> None:
-    task = saved(Invoice, run_after=clock.after("default", 60))
+    task = create_task(Invoice, run_after=clock.after("default", 60))
     task.run_after, task.priority = None, 5
     task.save(update_fields=["amount"])
     task.note("not yet")
@@ -198,7 +198,7 @@ def test_what_is_assigned_to_the_schedule_is_saved_whatever_happens_before() -> 
 
 
 def test_a_schedule_that_is_named_is_saved_also_if_it_is_old() -> None:
-    stale = saved(Invoice, priority=1)
+    stale = create_task(Invoice, priority=1)
     Invoice.objects.update(priority=7)
 
     stale.save(update_fields=["priority"])
@@ -257,7 +257,7 @@ def test_when_a_task_was_added_and_changed_is_known(pending_task: Any) -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_a_task_that_was_deleted_meanwhile_is_not_resurrected(status: Status) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
     row_of(task).delete()
 
     with pytest.raises(DatabaseError), transaction.atomic():
@@ -267,7 +267,7 @@ def test_a_task_that_was_deleted_meanwhile_is_not_resurrected(status: Status) ->
 
 
 def test_a_task_with_no_columns_of_its_own_can_be_saved_again() -> None:
-    task = saved(Keyworded, priority=1)
+    task = create_task(Keyworded, priority=1)
     task.priority = 5
 
     task.save()
@@ -280,7 +280,7 @@ def test_a_task_with_no_columns_of_its_own_can_be_saved_again() -> None:
 def test_a_copy_made_by_taking_the_key_away_is_a_new_task(
     model: type[Any], status: Status, commit: Any
 ) -> None:
-    task = brought(saved(model), status)
+    task = bring_to(create_task(model), status)
     original, before = task.pk, projection_of(task)
     key = UuidKeyed._meta.pk.get_default() if model is UuidKeyed else None
     twin = row_of(task)
@@ -294,11 +294,11 @@ def test_a_copy_made_by_taking_the_key_away_is_a_new_task(
     assert kinds(twin) == ["enqueue"]
     assert row_of(twin).status == Status.PENDING
     assert projection_of(task) == before
-    assert waiting(twin) == 1
+    assert message_count(twin) == 1
 
 
 def test_taking_the_key_away_is_enough_for_a_copy() -> None:
-    task = brought(saved(Invoice, amount=5), Status.SUCCESS)
+    task = bring_to(create_task(Invoice, amount=5), Status.SUCCESS)
     twin = row_of(task)
     twin.pk = None
 
@@ -338,7 +338,7 @@ def test_update_or_create_cannot_undo_a_move(pending_task: Any, listen: Any) -> 
 
     def move_meanwhile(instance: Any, **_: Any) -> None:
         if not moved_on:
-            moved_on.append(brought(row_of(instance), Status.SUCCESS))
+            moved_on.append(bring_to(row_of(instance), Status.SUCCESS))
 
     listen(move_meanwhile, pre_save)
 
@@ -350,7 +350,7 @@ def test_update_or_create_cannot_undo_a_move(pending_task: Any, listen: Any) -> 
 
 @pytest.mark.parametrize("arguments", [{"force_insert": True}, {"force_insert": (TextKeyed,)}, {}])
 def test_a_key_that_is_taken_is_not_taken_again(arguments: dict[str, Any]) -> None:
-    task = saved(TextKeyed, id="a")
+    task = create_task(TextKeyed, id="a")
 
     with pytest.raises(IntegrityError), transaction.atomic():
         TextKeyed(id="a").save(**arguments)
@@ -378,7 +378,7 @@ def test_a_task_may_be_saved_in_another_database(commit: Any) -> None:
     assert Reminder.objects.using("other").get().text == "still there"
     assert not Reminder.objects.exists()
     assert kinds(task) == ["enqueue", "note"]
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 class OneAnswerRouter:
@@ -405,7 +405,7 @@ def test_a_task_is_not_saved_where_the_router_does_not_look_for_it(
             BORN[way]()
 
     assert not Reminder.objects.using("other").exists()
-    assert waiting(Reminder) == 0
+    assert message_count(Reminder) == 0
 
 
 def test_tasks_of_one_key_in_two_databases_have_a_message_each(commit: Any) -> None:
@@ -415,16 +415,16 @@ def test_tasks_of_one_key_in_two_databases_have_a_message_each(commit: Any) -> N
         here.save()
     with commit("other"):
         there.save(using="other")
-    both = waiting(Reminder)
+    both = message_count(Reminder)
     with commit("other"):
         there.cancel()
 
-    assert (both, waiting(Reminder)) == (2, 1)
+    assert (both, message_count(Reminder)) == (2, 1)
     assert has_message(here)
 
 
 def test_a_task_is_deleted_in_the_database_that_was_named() -> None:
-    here, there = saved(Reminder), Reminder()
+    here, there = create_task(Reminder), Reminder()
     there.save(using="other")
     pk, there._state.db = there.pk, "default"
 
@@ -437,9 +437,9 @@ def test_a_task_is_deleted_in_the_database_that_was_named() -> None:
 
 
 def test_a_child_table_is_one_task_with_its_root() -> None:
-    task = saved(ForeignInvoice, amount=4, currency="USD")
+    task = create_task(ForeignInvoice, amount=4, currency="USD")
 
-    moved(task, EventKind.START, EventKind.ACK, result="OK")
+    apply_kinds(task, EventKind.START, EventKind.ACK, result="OK")
 
     root = Invoice.objects.get(pk=task.pk)
     assert (root.status, root.amount, root.result_data) == (Status.SUCCESS, 4, "OK")
@@ -448,7 +448,7 @@ def test_a_child_table_is_one_task_with_its_root() -> None:
 
 
 def test_a_child_row_cannot_be_put_on_a_task_that_lives() -> None:
-    root = brought(saved(Invoice), Status.SUCCESS)
+    root = bring_to(create_task(Invoice), Status.SUCCESS)
     before = projection_of(root)
 
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -459,7 +459,7 @@ def test_a_child_row_cannot_be_put_on_a_task_that_lives() -> None:
 
 
 def test_a_proxy_is_the_same_row() -> None:
-    task = saved(PaidInvoice, amount=2)
+    task = create_task(PaidInvoice, amount=2)
 
     Invoice.objects.get(pk=task.pk).cancel()
 
@@ -478,7 +478,7 @@ WAYS_TO_DELETE = {
 @pytest.mark.parametrize("way", WAYS_TO_DELETE)
 @pytest.mark.parametrize("model", [Invoice, PaidInvoice, ForeignInvoice], ids=label_of)
 def test_deleting_a_task_is_one_event_and_leaves_its_stream(model: type[Any], way: str) -> None:
-    task = brought(saved(model), Status.SUCCESS)
+    task = bring_to(create_task(model), Status.SUCCESS)
     pk = task.pk
 
     WAYS_TO_DELETE[way](task)
@@ -490,7 +490,7 @@ def test_deleting_a_task_is_one_event_and_leaves_its_stream(model: type[Any], wa
 
 
 def test_a_child_that_is_deleted_without_its_root_goes_on_as_its_root() -> None:
-    task = saved(ForeignInvoice)
+    task = create_task(ForeignInvoice)
     pk = task.pk
 
     task.delete(keep_parents=True)
@@ -502,8 +502,8 @@ def test_a_child_that_is_deleted_without_its_root_goes_on_as_its_root() -> None:
 @pytest.mark.parametrize("way", ["instance", "queryset"])
 def test_a_task_that_goes_with_another_row_has_its_event(way: str) -> None:
     customer = Customer.objects.create(name="ann")
-    letters = [saved(Letter, customer=customer) for _ in range(2)]
-    kept = saved(Letter, customer=Customer.objects.create(name="bob"))
+    letters = [create_task(Letter, customer=customer) for _ in range(2)]
+    kept = create_task(Letter, customer=Customer.objects.create(name="bob"))
 
     customer.delete() if way == "instance" else Customer.objects.filter(name="ann").delete()
 
@@ -513,7 +513,7 @@ def test_a_task_that_goes_with_another_row_has_its_event(way: str) -> None:
 
 
 def test_deleting_twice_is_one_event() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     pk, again = task.pk, row_of(task)
 
     task.delete()
@@ -523,7 +523,7 @@ def test_deleting_twice_is_one_event() -> None:
 
 
 def test_deleting_leaves_its_stream_in_order_also_when_the_model_is_ordered() -> None:
-    task = saved(Reminder, text="a")
+    task = create_task(Reminder, text="a")
     pk = task.pk
 
     task.delete()
@@ -534,7 +534,7 @@ def test_deleting_leaves_its_stream_in_order_also_when_the_model_is_ordered() ->
 
 @pytest.mark.parametrize("status", Status)
 def test_a_reset_lets_a_task_run_again_whatever_it_is_doing(status: Status) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
     attempt = task.attempt
 
     task.reset("once more")
@@ -547,21 +547,21 @@ def test_a_reset_lets_a_task_run_again_whatever_it_is_doing(status: Status) -> N
 
 def test_a_reset_may_be_for_later_and_forgets_what_was_for_later(commit: Any) -> None:
     later = clock.after("default", 600)
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
 
     with commit():
         task.reset(run_after=later)
-    first = (row_of(task).run_after, row_of(task).check_at, waiting(task))
+    first = (row_of(task).run_after, row_of(task).check_at, message_count(task))
     with commit():
         task.reset()
 
     assert first == (later, later, 0)
-    assert (row_of(task).run_after, waiting(task)) == (None, 1)
+    assert (row_of(task).run_after, message_count(task)) == (None, 1)
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_finished_task_cannot_be_called_off(status: Status) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
 
     if status in FINAL:
         with pytest.raises(IllegalTransition):
@@ -575,7 +575,7 @@ def test_a_finished_task_cannot_be_called_off(status: Status) -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_a_note_is_kept_in_any_state(status: Status) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
 
     event = task.note("halfway", done=0.5, thing={1, 2})
 
@@ -595,7 +595,7 @@ def test_a_note_is_kept_in_any_state(status: Status) -> None:
     ids=["copy", "deepcopy", "pickle"],
 )
 def test_a_task_can_be_copied_and_sent_to_another_process(copied: Any, model: type[Any]) -> None:
-    task = saved(model)
+    task = create_task(model)
     task.stop_flag().set()
 
     twin = copied(task)
@@ -606,7 +606,7 @@ def test_a_task_can_be_copied_and_sent_to_another_process(copied: Any, model: ty
 
 
 def test_a_file_and_a_dict_are_saved_as_own_columns() -> None:
-    task = saved(Document, labels={"a": [1]})
+    task = create_task(Document, labels={"a": [1]})
     task.labels["b"] = None
 
     task.save()

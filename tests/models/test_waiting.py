@@ -12,7 +12,7 @@ from django_simpletask3.exceptions import WaitTimeout
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import FINAL, EventKind, Status
 from tests.eventually import eventually
-from tests.steps import brought, moved, row_of, saved
+from tests.steps import apply_kinds, bring_to, create_task, row_of
 from tests.testapp.models import Invoice
 
 transactional = pytest.mark.django_db(transaction=True)
@@ -36,8 +36,8 @@ class Bystander(threading.Thread):
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", sorted(FINAL))
 def test_a_finished_task_is_not_waited_for(status: Status) -> None:
-    stale = saved(Invoice)
-    brought(row_of(stale), status)
+    stale = create_task(Invoice)
+    bring_to(row_of(stale), status)
 
     returned = stale.wait(0)
 
@@ -51,7 +51,7 @@ def test_a_finished_task_is_not_waited_for(status: Status) -> None:
 def test_waiting_for_a_task_that_is_not_finished_in_time_times_out(
     timeout: float, status: Status
 ) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
     began = time.monotonic()
 
     with pytest.raises(WaitTimeout):
@@ -62,8 +62,8 @@ def test_waiting_for_a_task_that_is_not_finished_in_time_times_out(
 
 @transactional
 def test_a_task_that_another_thread_finishes_is_returned_with_its_result() -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
-    finisher = Bystander(lambda: moved(row_of(task), EventKind.ACK, result={"sum": 7}))
+    task = bring_to(create_task(Invoice), Status.RUNNING)
+    finisher = Bystander(lambda: apply_kinds(row_of(task), EventKind.ACK, result={"sum": 7}))
 
     found = task.wait(10)
 
@@ -73,9 +73,9 @@ def test_a_task_that_another_thread_finishes_is_returned_with_its_result() -> No
 
 @transactional
 def test_waiting_ends_at_once_when_the_message_is_done() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     (message,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
-    moved(task, EventKind.START)
+    apply_kinds(task, EventKind.START)
     queue, seen = get_queue(), []
 
     def wait() -> None:
@@ -85,7 +85,7 @@ def test_waiting_ends_at_once_when_the_message_is_done() -> None:
 
     waiter = Bystander(wait)
     eventually(lambda: len(queue.db.client_list()) > 1 and _is_blocked(queue))
-    moved(task, EventKind.ACK)
+    apply_kinds(task, EventKind.ACK)
     queue.ack_many([message])
     done = time.monotonic()
     waiter.join()
@@ -100,9 +100,9 @@ def _is_blocked(queue: Any) -> bool:
 
 @transactional
 def test_a_run_that_follows_a_reset_is_waited_for_and_not_the_one_before() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     (message,) = get_queue().claim(task.get_event_channel(), worker="w1", lease=60)
-    brought(task, Status.SUCCESS)
+    bring_to(task, Status.SUCCESS)
     get_queue().ack_many([message])
 
     task.reset()
@@ -114,8 +114,8 @@ def test_a_run_that_follows_a_reset_is_waited_for_and_not_the_one_before() -> No
 @transactional
 def test_waiting_needs_no_redis(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
-    task = brought(saved(Invoice), Status.RUNNING)
-    finisher = Bystander(lambda: moved(row_of(task), EventKind.ACK, result="OK"))
+    task = bring_to(create_task(Invoice), Status.RUNNING)
+    finisher = Bystander(lambda: apply_kinds(row_of(task), EventKind.ACK, result="OK"))
 
     found = task.wait(10)
 
@@ -125,11 +125,11 @@ def test_waiting_needs_no_redis(settings: Any) -> None:
 
 @transactional
 def test_a_broken_message_in_redis_does_not_matter() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     queue = get_queue()
     queue.db.hset(queue.get_item_key(task.get_task_id()), "data", b"!!python/object:os.system [")
-    moved(task, EventKind.START)
-    finisher = Bystander(lambda: moved(row_of(task), EventKind.ACK, result="OK"))
+    apply_kinds(task, EventKind.START)
+    finisher = Bystander(lambda: apply_kinds(row_of(task), EventKind.ACK, result="OK"))
 
     found = task.wait(10)
 
@@ -139,7 +139,7 @@ def test_a_broken_message_in_redis_does_not_matter() -> None:
 
 @pytest.mark.django_db
 def test_a_task_that_is_deleted_meanwhile_does_not_exist() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     row_of(task).delete()
 
     with pytest.raises(Invoice.DoesNotExist):

@@ -26,7 +26,7 @@ from django_simpletask3.monitoring.recovery_report import (
 from django_simpletask3.monitoring.scope import QueryScope
 from django_simpletask3.recovery import service
 from django_simpletask3.states import EventKind, Status
-from tests.steps import brought, moved, saved
+from tests.steps import apply_kinds, bring_to, create_task
 from tests.testapp.models import Elsewhere, Invoice, Letter, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 
 def lost(model: type[Any]) -> Any:
     """A task that was recovered from a dead worker."""
-    task = brought(saved(model), Status.RUNNING)
+    task = bring_to(create_task(model), Status.RUNNING)
     service.recover_dead_workers(["w1"])
     task.refresh_from_db()
     return task
@@ -60,12 +60,12 @@ def test_a_recovered_task_is_listed_with_who_lost_it() -> None:
 
 def test_every_kind_in_every_table_and_database_is_listed() -> None:
     lost(Elsewhere)
-    task = moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE)
-    late = Letter.objects.get(pk=moved(task, EventKind.START, worker="w2").pk)
-    moved(task, EventKind.DROP)
+    task = apply_kinds(bring_to(create_task(Letter), Status.RUNNING), EventKind.RELEASE)
+    late = Letter.objects.get(pk=apply_kinds(task, EventKind.START, worker="w2").pk)
+    apply_kinds(task, EventKind.DROP)
     late.attempt = 1
     with contextlib.suppress(StaleTask):
-        moved(late, EventKind.ACK, worker="w1")
+        apply_kinds(late, EventKind.ACK, worker="w1")
 
     found = {(one.database, one.model, one.kind, one.worker, one.attempt) for one in listed()}
 
@@ -79,7 +79,9 @@ def test_every_kind_in_every_table_and_database_is_listed() -> None:
 
 def test_recoveries_can_be_filtered() -> None:
     first, second = lost(Invoice), lost(Letter)
-    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
+    apply_kinds(
+        bring_to(create_task(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop"
+    )
     when = second.events.last().event_time
 
     assert [one.task for one in listed(models=[Invoice])] == [str(first.pk)]
@@ -137,7 +139,9 @@ def test_the_command_says_when_there_is_nothing() -> None:
 
 
 def test_the_command_writes_a_table_for_spreadsheets() -> None:
-    task = moved(brought(saved(Invoice), Status.RUNNING), EventKind.RELEASE, reason="=1+1")
+    task = apply_kinds(
+        bring_to(create_task(Invoice), Status.RUNNING), EventKind.RELEASE, reason="=1+1"
+    )
 
     rows = list(csv.DictReader(StringIO(command("--csv"))))
 
@@ -173,7 +177,9 @@ def walked(size: int, **options: Any) -> list[Recovery]:
 def test_the_newest_come_first_and_none_is_missing_or_twice(
     most: int, is_at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = [brought(saved(model), Status.RUNNING) for model in (Invoice, Letter, UuidKeyed) * 2]
+    tasks = [
+        bring_to(create_task(model), Status.RUNNING) for model in (Invoice, Letter, UuidKeyed) * 2
+    ]
     if is_at_once:
         moment = clock.now("default")
         monkeypatch.setattr(clock, "now", lambda using: moment)
@@ -189,7 +195,9 @@ def test_the_newest_come_first_and_none_is_missing_or_twice(
 
 def test_pages_can_be_narrowed_down_like_the_list() -> None:
     lost(Invoice), lost(Elsewhere)
-    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
+    apply_kinds(
+        bring_to(create_task(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop"
+    )
 
     asked: list[dict[str, Any]] = [
         {"models": [Invoice]},
@@ -214,7 +222,9 @@ def test_a_page_takes_one_statement_per_database(django_assert_num_queries: Any)
 
 def test_recoveries_are_counted_by_kind_and_reason() -> None:
     lost(Invoice), lost(Letter), lost(Elsewhere)
-    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop")
+    apply_kinds(
+        bring_to(create_task(Letter), Status.RUNNING), EventKind.RELEASE, worker="w2", reason="stop"
+    )
     when = min(one.time for one in listed())
 
     assert count_recoveries(when).numbers == {("recover", "worker_died"): 3, ("release", "stop"): 1}
@@ -230,7 +240,7 @@ def test_no_more_than_so_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "MAX_COUNTED", 2)
     for _ in range(3):
         lost(Invoice)
-    moved(brought(saved(Letter), Status.RUNNING), EventKind.RELEASE, reason="stop")
+    apply_kinds(bring_to(create_task(Letter), Status.RUNNING), EventKind.RELEASE, reason="stop")
     when = min(one.time for one in listed())
 
     counts = count_recoveries(when)
@@ -241,9 +251,9 @@ def test_no_more_than_so_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
 
 def mentions(worker: str) -> Any:
     """A recovery that is not of ``worker``, though its event has the name in it."""
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
     data = {"lost_worker": "another worker", "seen_by": worker}
-    return moved(task, EventKind.RECOVER, data=data)
+    return apply_kinds(task, EventKind.RECOVER, data=data)
 
 
 @pytest.mark.parametrize("most_read", [2, 4, 5000])
@@ -272,8 +282,10 @@ def test_so_many_of_one_instant_end_the_search(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["wörker", 'a"b', "back\\slash", "100%_"])
 def test_a_worker_of_any_name_is_found(name: str) -> None:
-    task = moved(
-        brought(saved(Invoice), Status.RUNNING), EventKind.RECOVER, data={"lost_worker": name}
+    task = apply_kinds(
+        bring_to(create_task(Invoice), Status.RUNNING),
+        EventKind.RECOVER,
+        data={"lost_worker": name},
     )
 
     (one,) = walked(1, worker=name)

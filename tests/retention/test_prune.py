@@ -24,7 +24,7 @@ from django_simpletask3.retention.prune import PruneOptions, PruneResult, prune
 from django_simpletask3.states import EventKind, Status
 from tests.migrated_app.models import Book
 from tests.retention.conftest import OLD, YOUNG, Keep
-from tests.steps import brought, kinds, moved, row_of, saved, stream_of
+from tests.steps import apply_kinds, bring_to, create_task, kinds, row_of, stream_of
 from tests.testapp.models import (
     Audited,
     AuditEntry,
@@ -68,8 +68,10 @@ def wrote(queries: CaptureQueriesContext) -> list[str]:
 
 def test_an_old_task_goes_with_its_stream_and_leaves_a_tombstone(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    task = brought(saved(Invoice), Status.SUCCESS)
-    stays = [brought(saved(Invoice), status) for status in Status if status != Status.SUCCESS]
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
+    stays = [
+        bring_to(create_task(Invoice), status) for status in Status if status != Status.SUCCESS
+    ]
 
     with task_context(actor="ann"):
         (result,) = go(Invoice)
@@ -95,9 +97,9 @@ def test_an_old_task_goes_with_its_stream_and_leaves_a_tombstone(keep: Keep) -> 
 def test_tasks_that_no_rule_covers_are_kept_and_nothing_is_written(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: YOUNG, Status.FAILED: {"erase": YOUNG}, "deleted": YOUNG})
     for status in Status:
-        brought(saved(Invoice), status)
-        brought(saved(Letter), status)
-    saved(Invoice).delete()
+        bring_to(create_task(Invoice), status)
+        bring_to(create_task(Letter), status)
+    create_task(Invoice).delete()
 
     with CaptureQueriesContext(connection) as queries:
         results = go()
@@ -109,12 +111,12 @@ def test_tasks_that_no_rule_covers_are_kept_and_nothing_is_written(keep: Keep) -
 
 
 def test_every_shape_of_task_goes_as_a_whole(keep: Keep) -> None:
-    child = brought(saved(ForeignInvoice), Status.SUCCESS)
+    child = bring_to(create_task(ForeignInvoice), Status.SUCCESS)
     keep(Invoice, {Status.SUCCESS: OLD})
     keep(Audited, {Status.SUCCESS: OLD})
     keep(TextKeyed, {Status.SUCCESS: OLD})
     for model in (PaidInvoice, Audited, TextKeyed):
-        brought(saved(model), Status.SUCCESS)
+        bring_to(create_task(model), Status.SUCCESS)
 
     go()
 
@@ -127,7 +129,7 @@ def test_every_shape_of_task_goes_as_a_whole(keep: Keep) -> None:
 
 def test_each_database_has_its_tombstones(keep: Keep) -> None:
     keep(Elsewhere, {Status.SUCCESS: OLD})
-    brought(saved(Elsewhere), Status.SUCCESS)
+    bring_to(create_task(Elsewhere), Status.SUCCESS)
 
     go(Elsewhere)
 
@@ -137,7 +139,7 @@ def test_each_database_has_its_tombstones(keep: Keep) -> None:
 
 def test_batches_are_transactions_of_their_own_and_leave_nothing(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(7)]
+    tasks = [bring_to(create_task(Invoice), Status.SUCCESS) for _ in range(7)]
     tasks[3].hold("court")
     sums: list[int] = []
 
@@ -154,7 +156,7 @@ def test_a_batch_takes_a_bounded_number_of_statements(keep: Keep) -> None:
     counts = []
     for number in (3, 30):
         for _ in range(number):
-            brought(saved(Invoice), Status.SUCCESS)
+            bring_to(create_task(Invoice), Status.SUCCESS)
         with CaptureQueriesContext(connection) as queries:
             go(Invoice)
         counts.append(len(queries))
@@ -165,7 +167,7 @@ def test_a_batch_takes_a_bounded_number_of_statements(keep: Keep) -> None:
 def test_pruning_can_be_stopped_between_two_batches(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
     for _ in range(5):
-        brought(saved(Invoice), Status.SUCCESS)
+        bring_to(create_task(Invoice), Status.SUCCESS)
     answers = iter([True, True, False])
 
     (result,) = go(Invoice, size=1, may_go_on=lambda: next(answers))
@@ -175,7 +177,7 @@ def test_pruning_can_be_stopped_between_two_batches(keep: Keep) -> None:
 
 def test_a_protected_task_is_kept_and_does_not_stop_the_others(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(3)]
+    tasks = [bring_to(create_task(Invoice), Status.SUCCESS) for _ in range(3)]
     Receipt.objects.create(invoice=tasks[1])
 
     (result,) = go(Invoice)
@@ -189,8 +191,8 @@ def test_a_protected_task_is_kept_and_does_not_stop_the_others(keep: Keep) -> No
 
 def test_a_task_whose_cascade_holds_a_task_on_hold_is_kept(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(3)]
-    reminder = saved(Dunning, invoice=tasks[1])
+    tasks = [bring_to(create_task(Invoice), Status.SUCCESS) for _ in range(3)]
+    reminder = create_task(Dunning, invoice=tasks[1])
     reminder.hold("court")
 
     (result,) = go(Invoice)
@@ -204,7 +206,7 @@ def test_a_task_whose_cascade_holds_a_task_on_hold_is_kept(keep: Keep) -> None:
 def test_a_table_that_fails_stops_no_other(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     for model in (Invoice, Letter):
         keep(model, {Status.SUCCESS: OLD})
-        brought(saved(model), Status.SUCCESS)
+        bring_to(create_task(model), Status.SUCCESS)
     held = prune_module.pks_on_hold
 
     def failing(root: Any, *asked: Any) -> Any:
@@ -227,7 +229,7 @@ def test_a_task_that_is_moved_before_it_is_erased_stays(
 
     def overtaken(*asked: Any) -> Any:
         if row_of(first).status == Status.SUCCESS:
-            moved(first, EventKind.RESET)
+            apply_kinds(first, EventKind.RESET)
         return held(*asked)
 
     monkeypatch.setattr(prune_module, "pks_on_hold", overtaken)
@@ -240,10 +242,10 @@ def test_a_task_that_is_moved_before_it_is_erased_stays(
 
 def test_a_key_that_is_used_again_begins_a_stream_of_its_own(keep: Keep) -> None:
     keep(TextKeyed, {Status.SUCCESS: OLD})
-    brought(saved(TextKeyed, id="again"), Status.SUCCESS)
+    bring_to(create_task(TextKeyed, id="again"), Status.SUCCESS)
     go(TextKeyed)
 
-    task = saved(TextKeyed, id="again")
+    task = create_task(TextKeyed, id="again")
 
     assert [event.sequence for event in stream_of(task)] == [1]
     assert findings() == []
@@ -251,7 +253,7 @@ def test_a_key_that_is_used_again_begins_a_stream_of_its_own(keep: Keep) -> None
 
 def test_a_task_that_was_reset_meanwhile_stays(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     held = prune_module.pks_on_hold
     monkeypatch.setattr(
         prune_module,
@@ -275,10 +277,10 @@ def test_a_task_that_was_reset_meanwhile_stays(keep: Keep, monkeypatch: pytest.M
 
 def test_the_stream_of_a_deleted_task_goes(keep: Keep) -> None:
     keep(Letter, {"deleted": OLD})
-    task = brought(saved(Letter), Status.SUCCESS)
+    task = bring_to(create_task(Letter), Status.SUCCESS)
     key = task.pk
     task.delete()
-    stays = brought(saved(Letter), Status.SUCCESS)
+    stays = bring_to(create_task(Letter), Status.SUCCESS)
 
     (result,) = go(Letter)
 
@@ -290,8 +292,8 @@ def test_the_stream_of_a_deleted_task_goes(keep: Keep) -> None:
 
 def test_the_stream_of_a_key_that_is_in_use_again_stays(keep: Keep) -> None:
     keep(TextKeyed, {"deleted": OLD})
-    saved(TextKeyed, id="again").delete()
-    task = saved(TextKeyed, id="again")
+    create_task(TextKeyed, id="again").delete()
+    task = create_task(TextKeyed, id="again")
 
     (result,) = go(TextKeyed)
 
@@ -304,13 +306,13 @@ def test_the_stream_of_a_key_that_is_in_use_again_stays(keep: Keep) -> None:
 
 def lived() -> Any:
     """A task whose row and events hold payloads."""
-    task = moved(saved(Invoice), EventKind.START)
-    moved(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "secret line"})
-    moved(task, EventKind.START)
-    moved(task, EventKind.FAIL, error_data=ERROR)
-    moved(task, EventKind.RESET)
-    moved(task, EventKind.START)
-    return moved(task, EventKind.ACK, result={"secret": 1})
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    apply_kinds(task, EventKind.RETRY, error_data=ERROR, data={"traceback": "secret line"})
+    apply_kinds(task, EventKind.START)
+    apply_kinds(task, EventKind.FAIL, error_data=ERROR)
+    apply_kinds(task, EventKind.RESET)
+    apply_kinds(task, EventKind.START)
+    return apply_kinds(task, EventKind.ACK, result={"secret": 1})
 
 
 def everything(task: Any) -> str:
@@ -357,9 +359,9 @@ def test_erasing_again_writes_nothing(keep: Keep) -> None:
 
 def test_payloads_that_only_events_hold_are_erased_too(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: {"erase": OLD}})
-    task = moved(saved(Invoice), EventKind.START)
-    moved(task, EventKind.RETRY, error_data=ERROR)
-    moved(task, EventKind.START, EventKind.ACK)
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    apply_kinds(task, EventKind.RETRY, error_data=ERROR)
+    apply_kinds(task, EventKind.START, EventKind.ACK)
 
     go(Invoice)
 
@@ -394,8 +396,8 @@ def test_a_finished_task_can_be_erased_by_hand() -> None:
 def test_a_task_runs_again_after_it_was_erased() -> None:
     task = lived()
     task.erase()
-    moved(task, EventKind.RESET, EventKind.START)
-    moved(task, EventKind.ACK, result="new")
+    apply_kinds(task, EventKind.RESET, EventKind.START)
+    apply_kinds(task, EventKind.ACK, result="new")
 
     assert row_of(task).result_data == "new"
     assert findings() == []
@@ -403,8 +405,8 @@ def test_a_task_runs_again_after_it_was_erased() -> None:
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
 def test_a_task_that_is_not_finished_cannot_be_erased(status: Status) -> None:
-    task = brought(saved(Invoice), status)
-    done = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), status)
+    done = bring_to(create_task(Invoice), Status.SUCCESS)
 
     with pytest.raises(IllegalTransition, match="cannot be erased"):
         Invoice.objects.filter(pk__in=[task.pk, done.pk]).erase("no")
@@ -453,7 +455,7 @@ def test_a_held_task_cannot_be_deleted_or_erased() -> None:
 
 def test_a_held_task_does_not_go_with_what_it_belongs_to() -> None:
     customer = Customer.objects.create()
-    letter = saved(Letter, customer=customer)
+    letter = create_task(Letter, customer=customer)
     letter.hold("court")
 
     with pytest.raises(TaskHeld), transaction.atomic():
@@ -464,7 +466,7 @@ def test_a_held_task_does_not_go_with_what_it_belongs_to() -> None:
 
 def test_the_stream_of_a_deleted_task_may_be_held(keep: Keep) -> None:
     keep(Letter, {"deleted": OLD})
-    task = saved(Letter)
+    task = create_task(Letter)
     key = task.pk
     task.hold("court")
     models.QuerySet(Letter).filter(pk=key)._raw_delete("default")
@@ -477,7 +479,7 @@ def test_the_stream_of_a_deleted_task_may_be_held(keep: Keep) -> None:
 
 
 def test_many_tasks_can_be_held_and_lifted() -> None:
-    tasks = [saved(Invoice) for _ in range(3)]
+    tasks = [create_task(Invoice) for _ in range(3)]
 
     assert Invoice.objects.all().hold("court") == 3
     assert all(task.is_held for task in tasks)
@@ -489,7 +491,7 @@ def test_a_hold_that_comes_at_the_last_moment_wins(
     keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     held = prune_module.pks_on_hold
 
     def overtaken(*asked: Any) -> Any:
@@ -513,7 +515,7 @@ def test_a_hold_and_the_pruner_do_not_halve_a_task(
     keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     outcomes: list[str] = []
 
     def hold() -> None:
@@ -556,8 +558,8 @@ def test_the_command_lets_go_in_the_name_of_who_calls_it(
 ) -> None:
     monkeypatch.setenv("LOGNAME", "ada")
     keep(Invoice, {Status.SUCCESS: OLD})
-    brought(saved(Invoice), Status.SUCCESS).hold()
-    brought(saved(Invoice), Status.SUCCESS)
+    bring_to(create_task(Invoice), Status.SUCCESS).hold()
+    bring_to(create_task(Invoice), Status.SUCCESS)
 
     output = command("--model", "testapp.Invoice", "--reason", "spring cleaning")
 
@@ -582,7 +584,7 @@ def test_a_dry_run_counts_and_writes_nothing(keep: Keep) -> None:
 
 def test_the_command_tells_programs(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    brought(saved(Invoice), Status.SUCCESS)
+    bring_to(create_task(Invoice), Status.SUCCESS)
 
     (result,) = json.loads(command("--json", "--model", "testapp.Invoice"))
 
@@ -609,7 +611,7 @@ def test_bad_input_gets_one_clear_error(words: list[str]) -> None:
 
 def test_a_server_lets_go_of_what_is_due(keep: Keep) -> None:
     keep(Invoice, {Status.SUCCESS: OLD})
-    brought(saved(Invoice), Status.SUCCESS)
+    bring_to(create_task(Invoice), Status.SUCCESS)
 
     assert prune_module.prune_due() == 1
     assert prune_module.prune_due() == 0
@@ -640,9 +642,9 @@ def test_old_tasks_are_found_by_an_index(keep: Keep, rules: Any) -> None:
 @pytest.mark.parametrize("rule", [OLD, {"erase": OLD}], ids=["task", "payload"])
 def test_only_pruning_may_delete_from_append_only_tables(keep: Keep, rule: Any) -> None:
     keep(Book, {Status.SUCCESS: rule})
-    task = moved(saved(Book), EventKind.START)
-    moved(task, EventKind.RETRY, error_data=ERROR)
-    moved(task, EventKind.START, EventKind.ACK)
+    task = apply_kinds(create_task(Book), EventKind.START)
+    apply_kinds(task, EventKind.RETRY, error_data=ERROR)
+    apply_kinds(task, EventKind.START, EventKind.ACK)
     events = models.QuerySet(Book.event_model).filter(task=task.pk)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         events._raw_delete("default")
@@ -652,6 +654,6 @@ def test_only_pruning_may_delete_from_append_only_tables(keep: Keep, rule: Any) 
     assert result.pruned == 1
     assert events.count() == (0 if rule is OLD else 6)
     assert findings() == []
-    saved(Book)
+    create_task(Book)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         models.QuerySet(Book.event_model).update(reason="because")

@@ -21,7 +21,7 @@ from django_simpletask3.models.registry import databases_of
 from django_simpletask3.schema import backfill, legacy_encoding
 from django_simpletask3.schema.backfill import BackfillEvents, UpgradeFrom01
 from django_simpletask3.states import Status
-from tests.steps import TABLES, kinds, label_of, new, saved, stream_of
+from tests.steps import TABLES, create_task, kinds, label_of, make_task, stream_of
 from tests.testapp.models import Elsewhere, Invoice, TextKeyed, UuidKeyed
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +45,7 @@ def at(second: int) -> datetime:
 def row_without_events(model: type[Any], status: Any = Status.SUCCESS, **columns: Any) -> Any:
     """Insert a row without events, as it was before the migration."""
     values = {"add_time": at(0), "status": status, **OLD, **columns}
-    task = new(model)
+    task = make_task(model)
     for name, value in values.items():
         setattr(task, name, value)
     using = router.db_for_write(model)
@@ -183,7 +183,7 @@ def test_pending_and_running_rows_are_checked_at_once() -> None:
 
 
 def test_rows_with_events_are_skipped() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     before = (kinds(task), Invoice.objects.values().get(pk=task.pk))
     backfill_rows(Invoice, status=Status.CANCELED)
 
@@ -191,7 +191,7 @@ def test_rows_with_events_are_skipped() -> None:
 
 
 def test_a_row_under_a_key_that_had_a_stream_is_left_to_recovery() -> None:
-    first = saved(Invoice)
+    first = create_task(Invoice)
     pk = first.pk
     first.delete()
     row_without_events(Invoice, Status.PENDING, pk=pk)
@@ -247,7 +247,7 @@ def test_reversing_keeps_streams_with_later_events() -> None:
     task_with_note = row_without_events(Invoice, Status.PENDING)
     backfill_rows(Invoice)
     Invoice.objects.get(pk=task_with_note.pk).note("looked at")
-    saved_since = saved(Invoice)
+    saved_since = create_task(Invoice)
 
     run_operation(BackfillEvents("invoice"), Invoice, backwards=True)
 

@@ -12,7 +12,7 @@ from tests.eventually import eventually
 from tests.subscriptions.conftest import Follow
 from tests.testapp.models import Invoice
 from tests.worker.conftest import drain, start_server  # noqa: F401 - fixtures
-from tests.worker.steps import group
+from tests.worker.processes import group
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 

@@ -23,7 +23,7 @@ from django_simpletask3.models import Delivery, SimpleTask
 from django_simpletask3.monitoring import health
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.subscriptions import deliver, retry, subscribe
-from tests.steps import brought, moved, saved
+from tests.steps import apply_kinds, bring_to, create_task
 from tests.subscriptions.conftest import Follow
 from tests.testapp.models import Elsewhere, Invoice, Letter, PaidInvoice, UuidKeyed
 
@@ -69,7 +69,7 @@ def deliver_all() -> int:
 def test_an_event_is_delivered_once_and_its_delivery_is_gone(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice, kinds=["ack", EventKind.FAIL])
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
 
     assert deliver_all() == 1
 
@@ -81,7 +81,7 @@ def test_an_event_is_delivered_once_and_its_delivery_is_gone(follow: Follow) -> 
 def test_all_kinds_are_delivered_by_default_in_the_order_of_the_task(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
-    task = brought(saved(Invoice), Status.SUCCESS)
+    task = bring_to(create_task(Invoice), Status.SUCCESS)
     task.reset("again")
 
     deliver_all()
@@ -95,7 +95,7 @@ def test_subscribers_get_the_events_of_their_models_in_all_databases(follow: Fol
     follow("two", two, [Letter, UuidKeyed])
     follow("all", all_, SimpleTask)
     for model in (Invoice, PaidInvoice, Letter, UuidKeyed, Elsewhere):
-        saved(model)
+        create_task(model)
 
     assert deliver_all() == 1 + 2 + 5
     assert [type(task) for task, *_ in one.received] == [PaidInvoice]
@@ -107,7 +107,7 @@ def test_a_rolled_back_event_leaves_no_delivery(follow: Follow) -> None:
     follow("event_log", EventLog(), Invoice)
 
     with transaction.atomic():
-        saved(Invoice)
+        create_task(Invoice)
         transaction.set_rollback(True)
 
     assert not Delivery.objects.exists()
@@ -123,7 +123,7 @@ def test_a_batch_costs_one_statement_more_and_none_without_subscribers(follow: F
         counts.append(len(queries))
         assert Delivery.objects.count() == 20 * number
     with CaptureQueriesContext(connection) as queries:
-        saved(Letter)
+        create_task(Letter)
 
     assert counts[1] == counts[0] + 1
     assert not [query for query in queries if "delivery" in query["sql"]]
@@ -132,7 +132,7 @@ def test_a_batch_costs_one_statement_more_and_none_without_subscribers(follow: F
 def test_while_a_handler_raises_the_event_is_tried_again_later_and_later(follow: Follow) -> None:
     event_log = EventLog(failures=3)
     follow("event_log", event_log, Invoice, kinds=["enqueue"])
-    task = saved(Invoice)
+    task = create_task(Invoice)
     rests = []
 
     for _ in range(3):
@@ -152,9 +152,9 @@ def test_while_a_handler_raises_the_event_is_tried_again_later_and_later(follow:
 def test_a_failing_task_holds_up_its_own_events_only(follow: Follow) -> None:
     event_log = EventLog(failures=1)
     follow("event_log", event_log, Invoice)
-    first = brought(saved(Invoice), Status.RUNNING)
+    first = bring_to(create_task(Invoice), Status.RUNNING)
     deliver(limit=1)
-    second = brought(saved(Invoice), Status.RUNNING)
+    second = bring_to(create_task(Invoice), Status.RUNNING)
 
     deliver_all()
     assert [(task, kind) for task, _, kind in event_log.received] == [
@@ -172,7 +172,7 @@ def test_a_delivery_out_of_attempts_is_dead_and_holds_back_its_task_until_it_is_
 ) -> None:
     event_log = EventLog(failures=2)
     follow("event_log", event_log, Invoice, max_attempts=2)
-    brought(saved(Invoice), Status.RUNNING)
+    bring_to(create_task(Invoice), Status.RUNNING)
     for _ in range(3):
         deliver_all()
         everything_is_due()
@@ -190,7 +190,7 @@ def test_a_handler_that_leaves_python_has_failed(follow: Follow) -> None:
         raise SystemExit(3)
 
     follow("leaver", leave, Invoice)
-    saved(Invoice)
+    create_task(Invoice)
 
     assert deliver() == 1
     assert "SystemExit: 3" in Delivery.objects.get().last_error
@@ -199,7 +199,7 @@ def test_a_handler_that_leaves_python_has_failed(follow: Follow) -> None:
 def test_events_of_a_deleted_task_are_delivered_without_the_task(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
-    saved(Invoice).delete()
+    create_task(Invoice).delete()
 
     deliver_all()
 
@@ -208,7 +208,7 @@ def test_events_of_a_deleted_task_are_delivered_without_the_task(follow: Follow)
 
 def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
     follow("event_log", EventLog(), Invoice)
-    task = saved(Invoice)
+    task = create_task(Invoice)
     models.QuerySet(Invoice.event_model).filter(task=task.pk)._raw_delete("default")
 
     deliver()
@@ -221,7 +221,7 @@ def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
 def test_events_written_by_a_handler_name_the_subscription_and_the_event(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
-    task = saved(Invoice)
+    task = create_task(Invoice)
 
     deliver()
 
@@ -242,7 +242,7 @@ def test_a_claimed_delivery_is_not_delivered_by_others(follow: Follow) -> None:
         calls.append(retry(Delivery.objects.all()))
 
     follow("nested", look_around, Invoice)
-    saved(Invoice)
+    create_task(Invoice)
 
     assert deliver(worker="w1") == 1
     assert calls == [0, 0]
@@ -251,7 +251,7 @@ def test_a_claimed_delivery_is_not_delivered_by_others(follow: Follow) -> None:
 def test_deliveries_of_dead_workers_are_due_at_once(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
-    saved(Invoice)
+    create_task(Invoice)
     later = clock.after("default", 300)
     Delivery.objects.update(worker="node:1:a", due_time=later, attempts=1)
     assert deliver() == 0
@@ -267,7 +267,7 @@ def test_deliveries_of_dead_workers_are_due_at_once(follow: Follow) -> None:
 def test_several_deliver_side_by_side_each_event_once_and_in_order(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice)
-    tasks = [brought(saved(Invoice), Status.SUCCESS) for _ in range(8)]
+    tasks = [bring_to(create_task(Invoice), Status.SUCCESS) for _ in range(8)]
 
     def work() -> None:
         try:
@@ -295,8 +295,8 @@ def test_a_database_that_fails_stops_no_other(
 ) -> None:
     event_log = EventLog()
     follow("event_log", event_log, SimpleTask)
-    saved(Invoice)
-    saved(Elsewhere)
+    create_task(Invoice)
+    create_task(Elsewhere)
     due = subscriptions._due_deliveries
 
     def failing(using: str, limit: int) -> Any:
@@ -341,7 +341,7 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
     follow: Follow, redis_url: str
 ) -> None:
     follow("event_log", EventLog(), Invoice)
-    saved(Invoice)
+    create_task(Invoice)
     Delivery.objects.update(event_time=clock.after("default", -100))
     dead = Delivery.objects.create(
         subscription="gone", model="testapp.Invoice", task_key="1", sequence=1, kind="ack",
@@ -368,7 +368,7 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
 
 def test_the_admin_shows_deliveries_and_retries_them(follow: Follow, client: Client) -> None:
     follow("event_log", EventLog(failures=9), Invoice, max_attempts=1)
-    saved(Invoice)
+    create_task(Invoice)
     deliver()
     row = Delivery.objects.get()
     Delivery.objects.update(last_error="Traceback\n<script>alert(1)</script>")
@@ -390,7 +390,7 @@ def test_a_user_who_may_only_view_cannot_retry(follow: Follow, client: Client) -
     from django.contrib.auth.models import Permission
 
     follow("event_log", EventLog(failures=9), Invoice, max_attempts=1)
-    saved(Invoice)
+    create_task(Invoice)
     deliver()
     viewer = User.objects.create(username="viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_delivery"))
@@ -407,7 +407,7 @@ def test_a_user_who_may_only_view_cannot_retry(follow: Follow, client: Client) -
 def test_transitions_made_by_hand_are_delivered(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, Invoice, kinds="cancel")
-    moved(saved(Invoice), EventKind.CANCEL)
+    apply_kinds(create_task(Invoice), EventKind.CANCEL)
 
     deliver_all()
 
@@ -421,14 +421,14 @@ def check_messages(using: str = "default") -> list[tuple[str, str]]:
 
 def test_the_check_of_a_database_is_content_with_known_subscribers(follow: Follow) -> None:
     follow("event_log", EventLog(), Invoice)
-    saved(Invoice)
+    create_task(Invoice)
 
     assert check_messages() == []
 
 
 def test_the_check_of_a_database_names_subscriptions_without_a_subscriber(follow: Follow) -> None:
     follow("event_log", EventLog(), Invoice)
-    saved(Invoice)
+    create_task(Invoice)
     unsubscribe("event_log")
 
     ((name, message),) = check_messages()

@@ -13,7 +13,16 @@ from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.transition import Transition
 from django_simpletask3.transitions.writer import apply, apply_all
-from tests.steps import brought, kinds, moved, projection_of, row_of, saved, stream_of, waiting
+from tests.steps import (
+    apply_kinds,
+    bring_to,
+    create_task,
+    kinds,
+    message_count,
+    projection_of,
+    row_of,
+    stream_of,
+)
 from tests.testapp.models import Invoice, TextKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +63,7 @@ def holds(task: Any) -> bool:
 
 
 def test_one_of_twelve_claims() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     copies = [row_of(task) for _ in range(THREADS)]
 
     outcomes = at_once(
@@ -87,7 +96,7 @@ def test_each_of_many_tasks_is_claimed_once_by_batches_that_overlap() -> None:
 
 @pytest.mark.parametrize("round_", range(4))
 def test_of_a_cancellation_and_a_result_one_wins(round_: int) -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
     for_cancel, for_ack = row_of(task), row_of(task)
 
     outcomes = at_once(
@@ -104,7 +113,7 @@ def test_of_a_cancellation_and_a_result_one_wins(round_: int) -> None:
 
 
 def test_everybodys_notes_are_kept() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     copies = [row_of(task) for _ in range(THREADS)]
 
     outcomes = at_once(*(lambda c=c, n=n: c.note(number=n) for n, c in enumerate(copies)))
@@ -116,13 +125,13 @@ def test_everybodys_notes_are_kept() -> None:
 
 @pytest.mark.skipif("sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="rows lock")
 def test_many_writers_of_a_deferred_database_wait_for_each_other() -> None:
-    tasks = [saved(Invoice) for _ in range(4)]
+    tasks = [create_task(Invoice) for _ in range(4)]
 
     def work(task: Any) -> None:
         connections["default"].transaction_mode = None
         for number in range(20):
             task.note(number=number)
-            saved(TextKeyed)
+            create_task(TextKeyed)
 
     outcomes = at_once(*(lambda task=task: work(task) for task in tasks))
 
@@ -131,7 +140,7 @@ def test_many_writers_of_a_deferred_database_wait_for_each_other() -> None:
 
 
 def test_a_result_that_is_said_twice_at_once_is_recorded_once() -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
     copies = [row_of(task) for _ in range(4)]
 
     outcomes = at_once(
@@ -149,11 +158,11 @@ def test_one_key_is_born_once() -> None:
 
     assert [outcome for outcome in outcomes if outcome is None] == [None]
     assert kinds(TextKeyed.objects.get()) == ["enqueue"]
-    assert waiting(TextKeyed) == 1
+    assert message_count(TextKeyed) == 1
 
 
 def test_a_reset_beats_or_follows_a_result_and_the_task_runs_again() -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
     for_reset, for_ack = row_of(task), row_of(task)
 
     outcomes = at_once(
@@ -163,11 +172,11 @@ def test_a_reset_beats_or_follows_a_result_and_the_task_runs_again() -> None:
     assert not [o for o in outcomes if isinstance(o, OperationalError)]
     assert row_of(task).status == Status.PENDING
     assert holds(task)
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 def test_a_deletion_and_a_result_leave_one_story() -> None:
-    task = brought(saved(Invoice), Status.RUNNING)
+    task = bring_to(create_task(Invoice), Status.RUNNING)
     pk, for_delete, for_ack = task.pk, row_of(task), row_of(task)
 
     at_once(for_delete.delete, lambda: apply(for_ack, EventKind.ACK, worker="w1"))
@@ -181,11 +190,11 @@ def test_a_deletion_and_a_result_leave_one_story() -> None:
 
 
 def test_saving_own_columns_and_moving_do_not_disturb_each_other() -> None:
-    task = saved(Invoice)
+    task = create_task(Invoice)
     editor, mover = row_of(task), row_of(task)
     editor.amount = 99
 
-    outcomes = at_once(editor.save, lambda: moved(mover, EventKind.START, EventKind.ACK))
+    outcomes = at_once(editor.save, lambda: apply_kinds(mover, EventKind.START, EventKind.ACK))
 
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert (row_of(task).amount, row_of(task).status) == (99, Status.SUCCESS)

@@ -31,17 +31,17 @@ from django_simpletask3.transitions.best_effort import apply_each
 from django_simpletask3.transitions.transition import Transition
 from django_simpletask3.transitions.writer import apply, apply_all
 from tests.steps import (
-    brought,
+    apply_kinds,
+    bring_to,
+    create_task,
     kinds,
     label_of,
-    looks,
-    moved,
-    new,
+    locking_reads,
+    make_task,
+    message_count,
     projection_of,
     row_of,
-    saved,
     stream_of,
-    waiting,
 )
 from tests.testapp.models import (
     ForeignInvoice,
@@ -104,7 +104,7 @@ def attributes(task: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", [kind for kind in EventKind if kind is not EventKind.ENQUEUE])
 @pytest.mark.parametrize("status", Status)
 def test_a_row_moves_along_the_arrows_and_no_other_way(status: Status, kind: EventKind) -> None:
-    task = brought(saved(Invoice), status)
+    task = bring_to(create_task(Invoice), status)
     before = projection_of(task)
 
     if (status, kind) in TRANSITIONS:
@@ -124,18 +124,18 @@ def test_a_row_moves_along_the_arrows_and_no_other_way(status: Status, kind: Eve
 
 def test_a_move_costs_one_look_one_change_and_one_line_of_history(pending_task: Any) -> None:
     with CaptureQueriesContext(connections["default"]) as made:
-        moved(pending_task, EventKind.START)
+        apply_kinds(pending_task, EventKind.START)
 
-    assert verbs(made) == [*looks(), "UPDATE", "INSERT"]
+    assert verbs(made) == [*locking_reads(), "UPDATE", "INSERT"]
 
 
 def test_a_batch_of_moves_costs_what_one_costs() -> None:
-    tasks = [saved(Invoice) for _ in range(20)]
+    tasks = [create_task(Invoice) for _ in range(20)]
 
     with CaptureQueriesContext(connections["default"]) as made:
         apply_all([Transition(task, EventKind.START, worker="w1") for task in tasks])
 
-    assert verbs(made) == [*looks(), "UPDATE", "INSERT"]
+    assert verbs(made) == [*locking_reads(), "UPDATE", "INSERT"]
     assert {row_of(task).status for task in tasks} == {Status.RUNNING}
 
 
@@ -148,7 +148,7 @@ def test_nothing_to_move_is_nothing_done() -> None:
 
 def test_the_row_says_where_the_task_is_not_the_instance(running_task: Any) -> None:
     stale = row_of(running_task)
-    moved(running_task, EventKind.ACK, result="OK")
+    apply_kinds(running_task, EventKind.ACK, result="OK")
 
     apply(stale, EventKind.RESET)
 
@@ -159,7 +159,7 @@ def test_the_row_says_where_the_task_is_not_the_instance(running_task: Any) -> N
 
 def test_the_instance_says_afterwards_what_the_row_says(pending_task: Any) -> None:
     for kind in (EventKind.START, EventKind.FAIL, EventKind.RESET, EventKind.CANCEL):
-        moved(pending_task, kind, error_data=ERROR if kind is EventKind.FAIL else None)
+        apply_kinds(pending_task, kind, error_data=ERROR if kind is EventKind.FAIL else None)
 
         row = row_of(pending_task)
 
@@ -182,7 +182,7 @@ def test_a_start_counts_the_attempt_and_names_the_worker(pending_task: Any) -> N
 def test_only_an_unfinished_task_has_a_time_for_recovery(
     kind: EventKind, running_task: Any
 ) -> None:
-    moved(running_task, kind)
+    apply_kinds(running_task, kind)
 
     if kind is not EventKind.DELETE:
         row = row_of(running_task)
@@ -195,7 +195,7 @@ def test_a_waiting_task_is_looked_at_when_its_message_should_have_been_received(
     settings.SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = 77
     expected = clock.after("default", 77)
 
-    moved(running_task, EventKind.RELEASE)
+    apply_kinds(running_task, EventKind.RELEASE)
 
     assert abs(row_of(running_task).check_at - expected) < timedelta(seconds=10)
 
@@ -203,7 +203,7 @@ def test_a_waiting_task_is_looked_at_when_its_message_should_have_been_received(
 def test_a_task_that_waits_for_its_time_is_looked_at_then(running_task: Any) -> None:
     later = clock.after("default", 5000)
 
-    moved(running_task, EventKind.RETRY, error_data=ERROR, values={"run_after": later})
+    apply_kinds(running_task, EventKind.RETRY, error_data=ERROR, values={"run_after": later})
 
     row = row_of(running_task)
     assert row.run_after == row.check_at == later
@@ -230,7 +230,7 @@ def test_an_error_stands_on_the_row_and_its_type_and_message_in_the_stream(
 
 
 def test_what_a_reset_erases_is_kept_in_the_stream(running_task: Any) -> None:
-    moved(running_task, EventKind.ACK, result={"a": 1})
+    apply_kinds(running_task, EventKind.ACK, result={"a": 1})
 
     running_task.reset("again")
 
@@ -258,7 +258,7 @@ def test_evidence_moves_nothing_but_the_end_of_the_stream(running_task: Any) -> 
 @pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 def test_a_stalled_worker_cannot_overwrite_the_new_run(kind: EventKind, running_task: Any) -> None:
     stalled = row_of(running_task)
-    moved(running_task, EventKind.RECOVER, EventKind.START, worker="w2")
+    apply_kinds(running_task, EventKind.RECOVER, EventKind.START, worker="w2")
 
     with pytest.raises(StaleTask):
         apply(stalled, kind, worker="w1", result="late", error_data=ERROR)
@@ -295,7 +295,7 @@ def test_a_outcome_whose_answer_was_lost_is_said_once(
 ) -> None:
     again = copy.copy(running_task)
     first = apply(running_task, kind, worker="w1", result="OK", error_data=ERROR)
-    moved(running_task, *then, worker="w2")
+    apply_kinds(running_task, *then, worker="w2")
     before = projection_of(running_task)
 
     second = apply(again, kind, worker="w1", result="OK", error_data=ERROR)
@@ -344,7 +344,7 @@ def test_what_is_not_as_expected_is_stale(running_task: Any) -> None:
 
 
 def test_a_refused_move_stops_no_other(pending_task: Any, running_task: Any) -> None:
-    other, gone = saved(Invoice), saved(Invoice)
+    other, gone = create_task(Invoice), create_task(Invoice)
     Invoice.objects.filter(pk=gone.pk).delete()
     moves = [Transition(task, EventKind.START, worker="w1") for task in (running_task, gone, other)]
 
@@ -391,7 +391,7 @@ class ReplicaRouter:
 def test_a_task_that_was_read_from_a_replica_is_moved_where_it_is_written(
     settings: Any, commit: Any
 ) -> None:
-    task = saved(Reminder)
+    task = create_task(Reminder)
     replica = copy.copy(task)
     replica._state = copy.copy(task._state)
     replica._state.db = "other"
@@ -442,7 +442,7 @@ def test_a_connection_cut_twice_is_no_fault_of_a_task() -> None:
             raise OperationalError("server closed the connection unexpectedly")
         return execute(sql, *rest)
 
-    moves = [Transition(saved(Invoice), EventKind.START, worker="w1") for _ in range(2)]
+    moves = [Transition(create_task(Invoice), EventKind.START, worker="w1") for _ in range(2)]
     with connections["default"].execute_wrapper(cut_off):
         apply_each(moves)
 
@@ -451,7 +451,7 @@ def test_a_connection_cut_twice_is_no_fault_of_a_task() -> None:
 
 
 def test_a_receiver_that_raises_undoes_the_whole_batch() -> None:
-    first, second = saved(Invoice), brought(saved(Invoice), Status.RUNNING)
+    first, second = create_task(Invoice), bring_to(create_task(Invoice), Status.RUNNING)
     moves = [
         Transition(first, EventKind.START, worker="w1"),
         Transition(second, EventKind.ACK, worker="w1", result="OK"),
@@ -473,7 +473,7 @@ def test_a_receiver_that_raises_undoes_the_whole_batch() -> None:
 def test_a_receiver_that_raises_undoes_a_first_event_and_it_can_be_tried_again(
     model: type[Any],
 ) -> None:
-    task = new(model)
+    task = make_task(model)
     before = attributes(task)
     with refusing(EventKind.ENQUEUE), pytest.raises(Refusal):
         task.save()
@@ -483,7 +483,7 @@ def test_a_receiver_that_raises_undoes_a_first_event_and_it_can_be_tried_again(
 
     assert undone == (before, True)
     assert kinds(task) == ["enqueue"]
-    assert waiting(task) == 1
+    assert message_count(task) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -495,14 +495,14 @@ def test_a_receiver_that_raises_undoes_a_bulk_of_first_event() -> None:
 
     assert not Invoice.objects.exists()
     assert [(task.pk, task.sequence, task._state.adding) for task in tasks] == [(None, 0, True)] * 3
-    assert waiting(Invoice) == 0
+    assert message_count(Invoice) == 0
 
 
 def test_a_receiver_within_the_transaction_sees_the_row_as_it_will_be(listen: Any) -> None:
     seen: list[Status] = []
     listen(lambda task, **_: seen.append(row_of(task).status), event_recorded)
 
-    brought(saved(Invoice), Status.SUCCESS)
+    bring_to(create_task(Invoice), Status.SUCCESS)
 
     assert seen == [Status.PENDING, Status.RUNNING, Status.SUCCESS]
 
@@ -511,7 +511,7 @@ def test_a_receiver_within_the_transaction_sees_the_row_as_it_will_be(listen: An
 def test_a_row_that_came_past_save_is_given_its_first_event_first(kind: EventKind) -> None:
     (task,) = Gadget.things.bulk_create([Gadget()])
 
-    moved(task, kind)
+    apply_kinds(task, kind)
 
     assert kinds(task) == ["enqueue", kind]
     assert fold(stream_of(task)) == projection_of(task)
@@ -520,7 +520,7 @@ def test_a_row_that_came_past_save_is_given_its_first_event_first(kind: EventKin
 
 
 def test_the_stream_says_as_which_model_a_row_was_saved() -> None:
-    tasks = [saved(model) for model in (Invoice, PaidInvoice, ForeignInvoice)]
+    tasks = [create_task(model) for model in (Invoice, PaidInvoice, ForeignInvoice)]
 
     first_events = [stream_of(task)[0].data for task in tasks]
 
@@ -532,11 +532,11 @@ def test_the_stream_says_as_which_model_a_row_was_saved() -> None:
 
 
 def test_a_key_that_comes_again_goes_on_with_its_stream() -> None:
-    first = brought(saved(TextKeyed, id="order 17"), Status.RUNNING)
+    first = bring_to(create_task(TextKeyed, id="order 17"), Status.RUNNING)
     stalled = row_of(first)
     first.delete()
 
-    again = brought(saved(TextKeyed, id="order 17"), Status.RUNNING)
+    again = bring_to(create_task(TextKeyed, id="order 17"), Status.RUNNING)
 
     assert kinds(again) == ["enqueue", "start", "delete", "enqueue", "start"]
     assert fold(stream_of(again)) == projection_of(again)
@@ -546,7 +546,7 @@ def test_a_key_that_comes_again_goes_on_with_its_stream() -> None:
 
 
 def test_keys_that_come_again_in_bulk_go_on_with_their_streams() -> None:
-    saved(TextKeyed, id="a").delete()
+    create_task(TextKeyed, id="a").delete()
 
     tasks = TextKeyed.objects.bulk_enqueue([{"id": "a"}, {"id": "b"}])
 
@@ -555,9 +555,9 @@ def test_keys_that_come_again_in_bulk_go_on_with_their_streams() -> None:
 
 def test_a_drawn_key_that_is_chosen_again_goes_on_with_its_stream() -> None:
     key = uuid.uuid5(uuid.NAMESPACE_URL, "order/17")
-    saved(UuidKeyed, id=key).delete()
+    create_task(UuidKeyed, id=key).delete()
 
-    again = brought(saved(UuidKeyed, id=key), Status.RUNNING)
+    again = bring_to(create_task(UuidKeyed, id=key), Status.RUNNING)
 
     assert kinds(again) == ["enqueue", "delete", "enqueue", "start"]
     assert broken_links(stream_of(again)) == []
@@ -567,7 +567,7 @@ def test_a_drawn_key_that_is_chosen_again_goes_on_with_its_stream() -> None:
 def test_a_row_that_came_past_save_under_an_old_key_goes_on_with_its_stream(
     kind: EventKind,
 ) -> None:
-    first = brought(saved(TextKeyed, id="a"), Status.RUNNING)
+    first = bring_to(create_task(TextKeyed, id="a"), Status.RUNNING)
     first.delete()
     models.QuerySet(TextKeyed).bulk_create([TextKeyed(id="a"), TextKeyed(id="b")])
     tasks = list(models.QuerySet(TextKeyed).order_by("pk"))
@@ -594,7 +594,7 @@ def test_the_seal_of_a_key_given_as_text_holds_when_it_is_read(spelling: str) ->
     task = UuidKeyed(id=spelling.format(uuid.uuid4()).upper())
     task.save()
 
-    moved(task, EventKind.START, EventKind.ACK)
+    apply_kinds(task, EventKind.START, EventKind.ACK)
 
     assert broken_links(stream_of(row_of(task))) == []
     assert isinstance(task.pk, uuid.UUID)
@@ -612,7 +612,7 @@ def test_the_data_of_an_event_is_cut_and_sealed_as_it_will_be_read(
 
 
 def test_a_move_by_a_manager_that_hides_the_row_is_made_all_the_same() -> None:
-    task = saved(Secret, hidden=True)
+    task = create_task(Secret, hidden=True)
 
     task.cancel()
 

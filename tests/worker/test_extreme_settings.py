@@ -9,7 +9,7 @@ from tests.eventually import eventually
 from tests.steps import kinds, status_of
 from tests.testapp.models import Scripted
 from tests.worker.conftest import Start
-from tests.worker.steps import lines
+from tests.worker.processes import lines
 
 pytestmark = pytest.mark.thorough
 

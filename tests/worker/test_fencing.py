@@ -13,7 +13,7 @@ from tests.eventually import eventually
 from tests.steps import kinds, status_of
 from tests.testapp.models import Attentive, Scripted
 from tests.worker.conftest import Start
-from tests.worker.steps import child_of
+from tests.worker.processes import child_of
 
 pytestmark = pytest.mark.thorough
 

@@ -12,8 +12,8 @@ from tests.eventually import eventually
 from tests.steps import status_of
 from tests.testapp.models import Invoice
 from tests.worker.conftest import Start
+from tests.worker.processes import group
 from tests.worker.start_stop_cycles import CONNECTIONS
-from tests.worker.steps import group
 
 
 def sessions(node: int) -> int:

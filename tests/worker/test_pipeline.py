@@ -7,7 +7,7 @@ from django_simpletask3.worker.fetcher import Fetcher
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import StopRequest
 from django_simpletask3.worker.pipeline import ModelPipeline
-from tests.steps import saved
+from tests.steps import create_task
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +19,7 @@ def pipeline() -> ModelPipeline:
 
 
 def perform(pipeline: ModelPipeline, seconds: float) -> None:
-    run = Run(saved(Invoice), pipeline.worker, seconds=seconds)
+    run = Run(create_task(Invoice), pipeline.worker, seconds=seconds)
     pipeline.accept([run])
     pipeline.mark_performed(run)
 

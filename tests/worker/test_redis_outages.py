@@ -15,7 +15,7 @@ from tests.redis_servers import RedisServer
 from tests.steps import kinds, status_of
 from tests.testapp.models import Invoice, Scripted
 from tests.worker.conftest import Start
-from tests.worker.steps import lines, processor_seconds
+from tests.worker.processes import lines, processor_seconds
 
 pytestmark = pytest.mark.thorough
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from tests.eventually import eventually
 from tests.testapp.models import Invoice
 from tests.worker.conftest import Start
-from tests.worker.steps import group
+from tests.worker.processes import group
 
 pytestmark = pytest.mark.thorough
 

@@ -14,7 +14,7 @@ from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply, apply_all
-from tests.admin.steps import (
+from tests.admin.pages import (
     CANCEL,
     EXECUTE,
     EXECUTE_HERE,
@@ -24,11 +24,11 @@ from tests.admin.steps import (
     RESET,
     RETRY,
     TASK_MODELS,
-    make,
+    bring_to,
+    create_task,
     post_action,
     ready,
     shown_messages,
-    step,
     url,
 )
 from tests.steps import kinds
@@ -77,7 +77,7 @@ def waiting(model) -> list[str]:
 @pytest.mark.parametrize("action", AFTER)
 @pytest.mark.django_db
 def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> None:
-    task = ready(step(Invoice.objects.create(), status), action)
+    task = ready(bring_to(Invoice.objects.create(), status), action)
     before = kinds(task)
 
     response = post_action(superuser, action, task)
@@ -90,7 +90,7 @@ def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> N
 @pytest.mark.parametrize("model", TASK_MODELS)
 @pytest.mark.parametrize("action", MOVING)
 def test_the_actions_work_on_every_model(superuser, model, action) -> None:
-    task = ready(make(model), action)
+    task = ready(create_task(model), action)
     before = len(kinds(task))
 
     response = post_action(superuser, action, task)
@@ -101,7 +101,7 @@ def test_the_actions_work_on_every_model(superuser, model, action) -> None:
 
 
 def test_outcomes_are_counted(superuser) -> None:
-    tasks = [step(Invoice.objects.create(), status) for status in [*Status, *Status]]
+    tasks = [bring_to(Invoice.objects.create(), status) for status in [*Status, *Status]]
 
     response = post_action(superuser, EXECUTE, *tasks)
 

@@ -7,15 +7,15 @@ from django.db.models import Count
 from django_simpletask3.admin.actions import confirmation
 from django_simpletask3.admin.actions.definitions import ACTIONS
 from django_simpletask3.states import Status
-from tests.admin.steps import (
+from tests.admin.pages import (
     CONFIRMED,
     LIFT,
     RESET,
     RETRY,
+    bring_to,
     post_action,
     received,
     shown_messages,
-    step,
     text,
     url,
 )
@@ -55,7 +55,7 @@ def test_nothing_is_done_before_it_is_confirmed(superuser, pending_task, task_ac
 
 
 def test_it_says_how_many_would_be_affected(superuser) -> None:
-    tasks = [step(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
+    tasks = [bring_to(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
 
     page = ask(superuser, RETRY, *tasks)
 
@@ -66,7 +66,7 @@ def test_it_says_how_many_would_be_affected(superuser) -> None:
 
 def test_what_the_page_says_is_what_happens(superuser) -> None:
     for task_action in ACTIONS:
-        tasks = [step(Invoice.objects.create(), status) for status in Status]
+        tasks = [bring_to(Invoice.objects.create(), status) for status in Status]
         page = ask(superuser, task_action.name, *tasks)
         before = [len(kinds(task)) for task in tasks]
 
@@ -107,7 +107,7 @@ def test_a_list_that_counts_other_rows_does_not_multiply(superuser, monkeypatch)
 
 def test_a_page_of_many_tasks_says_that_only_the_first_were_checked(superuser, monkeypatch) -> None:
     monkeypatch.setattr(confirmation, "MAX_CHECKED", 2)
-    tasks = [step(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
+    tasks = [bring_to(Invoice.objects.create(), status) for status in [*Status, Status.FAILED]]
 
     page = ask(superuser, RETRY, *tasks)
 

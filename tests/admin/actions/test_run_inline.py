@@ -10,7 +10,7 @@ from django_simpletask3.audit.verify import verify_export
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.worker_name import is_known_dead
-from tests.admin.steps import EXECUTE_HERE, EXPORT, post_action, shown_messages, step
+from tests.admin.pages import EXECUTE_HERE, EXPORT, bring_to, post_action, shown_messages
 from tests.steps import kinds
 from tests.testapp.models import Invoice
 
@@ -38,7 +38,7 @@ def test_a_body_that_raises_fails_and_is_reported(superuser) -> None:
 
 @pytest.mark.parametrize("status", set(Status) - {Status.PENDING})
 def test_what_does_not_wait_is_left_alone(superuser, status) -> None:
-    task = step(Invoice.objects.create(), status)
+    task = bring_to(Invoice.objects.create(), status)
     before = kinds(task)
 
     response = post_action(superuser, EXECUTE_HERE, task)
@@ -79,7 +79,7 @@ def test_the_message_of_a_task_that_ran_here_asks_for_nothing(superuser) -> None
 
 
 def test_the_streams_are_downloaded_and_prove_themselves(superuser) -> None:
-    tasks = [step(Invoice.objects.create(), status) for status in Status]
+    tasks = [bring_to(Invoice.objects.create(), status) for status in Status]
 
     response = post_action(superuser, EXPORT, *tasks, reason="for the auditor")
 

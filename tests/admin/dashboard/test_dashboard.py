@@ -18,7 +18,7 @@ from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import shown_messages, step, text
+from tests.admin.pages import bring_to, shown_messages, text
 from tests.testapp.models import Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +66,7 @@ def row(page, anchor: str) -> str:
 
 
 def test_a_queue_says_what_waits_and_runs(superuser) -> None:
-    step(Invoice.objects.create(), Status.RUNNING)
+    bring_to(Invoice.objects.create(), Status.RUNNING)
     Invoice.objects.create()
     Invoice.objects.create()
 
@@ -114,8 +114,8 @@ def test_a_worker_without_reports_is_listed_with_its_tasks(superuser) -> None:
 
 @pytest.mark.parametrize("period", [*Period, "", "century"])
 def test_the_charts_of_each_period_are_drawn(superuser, period) -> None:
-    step(Invoice.objects.create(), Status.SUCCESS)
-    step(Invoice.objects.create(), Status.FAILED)
+    bring_to(Invoice.objects.create(), Status.SUCCESS)
+    bring_to(Invoice.objects.create(), Status.FAILED)
 
     page = dashboard(superuser, period=period)
 
@@ -132,7 +132,9 @@ def test_an_empty_period_says_so(superuser) -> None:
 
 
 def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
-    apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.RECOVER, reason="worker_died")
+    apply(
+        bring_to(Invoice.objects.create(), Status.RUNNING), EventKind.RECOVER, reason="worker_died"
+    )
 
     page = dashboard(superuser)
     (count,) = page.context["recovery_counts"]
@@ -146,13 +148,13 @@ def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
 
 def test_more_tasks_take_no_more_queries(superuser) -> None:
     dashboard(superuser)  # what is remembered of the databases is asked once
-    step(Invoice.objects.create(), Status.SUCCESS)
-    step(Invoice.objects.create(), Status.RUNNING)
+    bring_to(Invoice.objects.create(), Status.SUCCESS)
+    bring_to(Invoice.objects.create(), Status.RUNNING)
     with CaptureQueriesContext(connection) as few:
         dashboard(superuser)
     for _ in range(30):
-        step(Invoice.objects.create(), Status.FAILED)
-        step(Reminder.objects.create(), Status.RUNNING)
+        bring_to(Invoice.objects.create(), Status.FAILED)
+        bring_to(Reminder.objects.create(), Status.RUNNING)
 
     with CaptureQueriesContext(connection) as many:
         dashboard(superuser)
@@ -172,7 +174,7 @@ def test_a_viewer_needs_at_most_a_dozen_queries(operator) -> None:
 
 
 def test_only_models_that_the_user_may_view_are_shown(operator) -> None:
-    step(Reminder.objects.create(), Status.SUCCESS)
+    bring_to(Reminder.objects.create(), Status.SUCCESS)
 
     page = dashboard(operator("view"))
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import step, text
+from tests.admin.pages import bring_to, text
 from tests.testapp.models import Invoice, Reminder
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ def listed(client, query: str = "", **asked):
 
 
 def lost(model=Invoice, reason: str = "worker_died"):
-    task = step(model.objects.create(), Status.RUNNING)
+    task = bring_to(model.objects.create(), Status.RUNNING)
     apply(task, EventKind.RECOVER, reason=reason, data={"lost_worker": "node-1"})
     return task
 
@@ -43,7 +43,7 @@ def test_a_recovery_is_reported_with_its_circumstances(superuser) -> None:
 
 def test_the_list_is_narrowed_down(superuser) -> None:
     lost(reason="a"), lost(Reminder, reason="b")
-    apply(step(Invoice.objects.create(), Status.RUNNING), EventKind.RELEASE, reason="c")
+    apply(bring_to(Invoice.objects.create(), Status.RUNNING), EventKind.RELEASE, reason="c")
     today = timezone.now().date()
 
     def number(**asked: object) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from django_simpletask3.admin.html import times, values
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import step, url
+from tests.admin.pages import bring_to, url
 from tests.testapp.models import Invoice
 
 CYCLE: list[Any] = [1]
@@ -46,7 +46,7 @@ RESULTS = {
 
 @pytest.mark.parametrize(("value", "words"), RESULTS.values(), ids=RESULTS)
 def test_a_result_is_shown(superuser, pending_task, value, words) -> None:
-    step(pending_task, Status.SUCCESS, result=value)
+    bring_to(pending_task, Status.SUCCESS, result=value)
 
     response = superuser.get(url(pending_task))
 
@@ -65,7 +65,7 @@ def test_the_list_and_the_timeline_hold_it_too(superuser, pending_task, value, w
 
 
 def test_a_megabyte_is_cut_and_says_so(superuser, pending_task) -> None:
-    step(pending_task, Status.SUCCESS, result="<" * 1_000_000)
+    bring_to(pending_task, Status.SUCCESS, result="<" * 1_000_000)
 
     page = superuser.get(url(pending_task)).content.decode()
 
@@ -74,7 +74,7 @@ def test_a_megabyte_is_cut_and_says_so(superuser, pending_task) -> None:
 
 
 def test_a_result_over_the_limit_is_marked(superuser, pending_task) -> None:
-    step(pending_task, Status.SUCCESS, result="x" * 2_000_000)
+    bring_to(pending_task, Status.SUCCESS, result="x" * 2_000_000)
 
     assert "truncated" in superuser.get(url(pending_task)).content.decode()
 
@@ -92,7 +92,9 @@ ERRORS = {
 
 @pytest.mark.parametrize(("error", "parts"), ERRORS.values(), ids=ERRORS)
 def test_an_error_is_shown(superuser, pending_task, error, parts) -> None:
-    step(pending_task, Status.FAILED, error_data=error if isinstance(error, dict) else {"e": error})
+    bring_to(
+        pending_task, Status.FAILED, error_data=error if isinstance(error, dict) else {"e": error}
+    )
 
     response = superuser.get(url(pending_task))
 

@@ -15,7 +15,7 @@ from django_simpletask3.ledger.fields import KIND
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.steps import TASK_MODELS, make, step, text, url
+from tests.admin.pages import TASK_MODELS, bring_to, create_task, text, url
 from tests.steps import kinds
 from tests.testapp.models import Audited, Invoice
 
@@ -28,7 +28,7 @@ def shown(response) -> list[int]:
 
 @pytest.mark.parametrize("model", TASK_MODELS)
 def test_every_task_has_its_timeline(superuser, model) -> None:
-    task = step(make(model), Status.SUCCESS)
+    task = bring_to(create_task(model), Status.SUCCESS)
 
     response = superuser.get(url(task))
 
@@ -61,7 +61,7 @@ def test_a_new_task_has_no_timeline_yet(superuser) -> None:
 
 @pytest.mark.parametrize("model", [Invoice, Audited])
 def test_a_posted_formset_changes_no_event(superuser, model) -> None:
-    task = step(make(model), Status.RUNNING)
+    task = bring_to(create_task(model), Status.RUNNING)
     before = list(task.events.values())
     first, second = task.events.all()
     forged = {

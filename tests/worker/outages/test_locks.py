@@ -10,16 +10,16 @@ from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.testapp.models import Scripted
 from tests.worker.outages.conftest import StartNode
-from tests.worker.outages.servers import DatabaseServer, Postgres, SqliteFile, asked
-from tests.worker.outages.steps import (
+from tests.worker.outages.outage_tasks import (
     assert_each_lived_once,
-    begun,
+    create_tasks,
     have_succeeded,
-    held,
-    in_spite_of_outages,
-    saved,
+    or_none_during_outage,
+    started_count,
     statuses,
+    waiting_steps,
 )
+from tests.worker.outages.servers import DatabaseServer, Postgres, SqliteFile, asked
 
 pytestmark = pytest.mark.thorough
 
@@ -34,15 +34,15 @@ BEFORE_THE_MESSAGE_COMES_BACK = 25.0
 def test_an_outcome_whose_row_is_held_waits_and_others_do_not(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
-    culprit = saved(1, *held(tmp_path))
+    culprit = create_tasks(1, *waiting_steps(tmp_path))
     node = start_node()
-    eventually(lambda: begun(tmp_path) == 1)
+    eventually(lambda: started_count(tmp_path) == 1)
 
     with server.transaction() as session:
         asked(session, HOLD, culprit[0].pk)
         (tmp_path / "go").touch()
         eventually(lambda: node.count("finish_postponed") >= 3)
-        others = saved(5)
+        others = create_tasks(5)
         eventually(lambda: have_succeeded(others))
         meanwhile = statuses(culprit)
 
@@ -53,13 +53,13 @@ def test_an_outcome_whose_row_is_held_waits_and_others_do_not(
 def test_a_task_whose_row_is_held_is_started_soon_after_and_others_at_once(
     server: DatabaseServer, start_node: StartNode
 ) -> None:
-    culprit = saved(1)
+    culprit = create_tasks(1)
 
     with server.transaction() as session:
         asked(session, HOLD, culprit[0].pk)
         node = start_node()
         eventually(lambda: node.count("start_postponed") >= 4)
-        others = saved(5)
+        others = create_tasks(5)
         eventually(lambda: have_succeeded(others))
         meanwhile = statuses(culprit)
     eventually(lambda: have_succeeded(culprit), timeout=BEFORE_THE_MESSAGE_COMES_BACK)
@@ -71,10 +71,10 @@ def test_a_task_whose_row_is_held_is_started_soon_after_and_others_at_once(
 def test_a_table_that_is_locked_costs_no_task_anything(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
-    running = saved(4, *held(tmp_path))
+    running = create_tasks(4, *waiting_steps(tmp_path))
     node = start_node(**server.impatient)
-    eventually(lambda: begun(tmp_path) == len(running))
-    waiting = saved(3)
+    eventually(lambda: started_count(tmp_path) == len(running))
+    waiting = create_tasks(3)
     connection.close()
 
     with server.transaction() as session:
@@ -83,16 +83,16 @@ def test_a_table_that_is_locked_costs_no_task_anything(
         eventually(lambda: node.count("finish_postponed") >= 2, timeout=60)
 
     assert_each_lived_once([*running, *waiting], node)
-    assert begun(tmp_path) == len(running)
+    assert started_count(tmp_path) == len(running)
 
 
 def test_the_victim_of_a_deadlock_is_tried_again(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
-    running = saved(1, *held(tmp_path))
+    running = create_tasks(1, *waiting_steps(tmp_path))
     # Of two PostgreSQL ends the one whose patience ends first, MariaDB the one that wrote less.
     node = start_node(**({"options": "-c deadlock_timeout=3s"} if _is_postgres(server) else {}))
-    eventually(lambda: begun(tmp_path) == 1)
+    eventually(lambda: started_count(tmp_path) == 1)
 
     with server.transaction() as session:
         _take_the_stream_of(running[0], session, server)
@@ -132,26 +132,26 @@ def test_conflicts_of_serializable_transactions_cost_no_task_anything(
 ) -> None:
     append = {"do": "append", "path": str(tmp_path / "begun")}
     nodes = [start_node(**server.serializable) for _ in range(2)]
-    tasks = saved(60, append)
+    tasks = create_tasks(60, append)
 
     def disturbed() -> bool:
         with connection.cursor() as cursor:
             cursor.execute(f"UPDATE {TASKS} SET priority = priority + 1 - 1")
         return have_succeeded(tasks)
 
-    eventually(lambda: in_spite_of_outages(disturbed), timeout=90, interval=0.001)
+    eventually(lambda: or_none_during_outage(disturbed), timeout=90, interval=0.001)
 
     assert_each_lived_once(tasks, *nodes)
-    assert begun(tmp_path) == len(tasks)
+    assert started_count(tmp_path) == len(tasks)
 
 
 def test_a_writer_who_outlasts_the_timeout_of_sqlite_costs_no_task_anything(
     file: SqliteFile, start_node: StartNode, tmp_path: Path
 ) -> None:
     # More than a node of five threads claims ahead: some are claimed during the outage.
-    tasks = saved(15, *held(tmp_path))
+    tasks = create_tasks(15, *waiting_steps(tmp_path))
     node = start_node(**file.impatient)
-    eventually(lambda: begun(tmp_path) == 5)
+    eventually(lambda: started_count(tmp_path) == 5)
     connection.close()
 
     with file.transaction():
@@ -160,4 +160,4 @@ def test_a_writer_who_outlasts_the_timeout_of_sqlite_costs_no_task_anything(
         eventually(lambda: node.count("loop_failed thread=fetcher") >= 1)
 
     assert_each_lived_once(tasks, node)
-    assert begun(tmp_path) == len(tasks)
+    assert started_count(tmp_path) == len(tasks)

@@ -10,14 +10,14 @@ from django.utils import timezone
 from tests.eventually import eventually
 from tests.testapp.models import Scripted
 from tests.worker.outages.conftest import StartNode
-from tests.worker.outages.servers import DatabaseServer
-from tests.worker.outages.steps import (
+from tests.worker.outages.outage_tasks import (
     assert_each_lived_once,
-    begun,
-    held,
-    in_spite_of_outages,
-    saved,
+    create_tasks,
+    or_none_during_outage,
+    started_count,
+    waiting_steps,
 )
+from tests.worker.outages.servers import DatabaseServer
 
 pytestmark = pytest.mark.thorough
 
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.thorough
 def test_a_restart_while_bodies_run_and_outcomes_wait_costs_no_task_anything(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
-    running = saved(4, *held(tmp_path))
+    running = create_tasks(4, *waiting_steps(tmp_path))
     node = start_node()
-    eventually(lambda: begun(tmp_path) == len(running))
-    waiting = saved(20)
+    eventually(lambda: started_count(tmp_path) == len(running))
+    waiting = create_tasks(20)
 
     server.stop()
     (tmp_path / "go").touch()
@@ -36,16 +36,16 @@ def test_a_restart_while_bodies_run_and_outcomes_wait_costs_no_task_anything(
     server.start()
 
     assert_each_lived_once([*running, *waiting], node)
-    assert begun(tmp_path) == len(running)
+    assert started_count(tmp_path) == len(running)
 
 
 def test_while_the_server_is_away_it_is_asked_more_and_more_rarely(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
-    running = saved(4, *held(tmp_path))
+    running = create_tasks(4, *waiting_steps(tmp_path))
     node = start_node()
-    eventually(lambda: begun(tmp_path) == len(running))
-    saved(1)
+    eventually(lambda: started_count(tmp_path) == len(running))
+    create_tasks(1)
 
     server.stop()
     (tmp_path / "go").touch()
@@ -64,25 +64,25 @@ def test_sessions_that_are_killed_again_and_again_cost_no_task_anything(
 ) -> None:
     append = {"do": "append", "path": str(tmp_path / "begun")}
     node = start_node()
-    tasks = saved(5, append)
-    eventually(lambda: begun(tmp_path) == len(tasks))
+    tasks = create_tasks(5, append)
+    eventually(lambda: started_count(tmp_path) == len(tasks))
 
     for _ in range(15):
-        tasks += saved(4, append)
+        tasks += create_tasks(4, append)
         connection.close()
         eventually(server.cut_off)
 
     assert_each_lived_once(tasks, node)
-    assert begun(tmp_path) == len(tasks)
+    assert started_count(tmp_path) == len(tasks)
 
 
 def test_a_server_that_hangs_for_seconds_costs_no_task_anything(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
-    running = saved(4, *held(tmp_path))
+    running = create_tasks(4, *waiting_steps(tmp_path))
     node = start_node()
-    eventually(lambda: begun(tmp_path) == len(running))
-    waiting = saved(20)
+    eventually(lambda: started_count(tmp_path) == len(running))
+    waiting = create_tasks(20)
 
     server.freeze()
     (tmp_path / "go").touch()
@@ -90,7 +90,7 @@ def test_a_server_that_hangs_for_seconds_costs_no_task_anything(
     server.thaw()
 
     assert_each_lived_once([*running, *waiting], node)
-    assert begun(tmp_path) == len(running)
+    assert started_count(tmp_path) == len(running)
 
 
 def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
@@ -98,19 +98,19 @@ def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
 ) -> None:
     monkeypatch.setenv("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", "6")
     monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
-    running = saved(5, *held(tmp_path))
+    running = create_tasks(5, *waiting_steps(tmp_path))
     nodes = [start_node(), start_node()]
-    eventually(lambda: begun(tmp_path) == len(running))
+    eventually(lambda: started_count(tmp_path) == len(running))
     eventually(lambda: all(node.count("until stopped") for node in nodes))
 
     server.stop()
     passed(9.0)
     server.start()
-    eventually(lambda: in_spite_of_outages(lambda: are_held(running)))
+    eventually(lambda: or_none_during_outage(lambda: are_held(running)))
     (tmp_path / "go").touch()
 
     assert_each_lived_once(running, *nodes)
-    assert begun(tmp_path) == len(running)
+    assert started_count(tmp_path) == len(running)
 
 
 def are_held(tasks: list[Scripted]) -> bool:

@@ -15,12 +15,12 @@ from tests.worker.outages.conftest import Node
 ONCE = ["enqueue", "start", "ack"]
 
 
-def saved(number: int, *steps: dict[str, Any]) -> list[Scripted]:
+def create_tasks(number: int, *steps: dict[str, Any]) -> list[Scripted]:
     """New tasks that do ``steps``."""
     return [Scripted.objects.create(script=list(steps)) for _ in range(number)]
 
 
-def held(folder: Path) -> list[dict[str, Any]]:
+def waiting_steps(folder: Path) -> list[dict[str, Any]]:
     """Steps of a body that is counted and runs until the test lets it go."""
     return [
         {"do": "append", "path": str(folder / "begun")},
@@ -28,13 +28,13 @@ def held(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def begun(folder: Path) -> int:
+def started_count(folder: Path) -> int:
     """How many such bodies have begun."""
     path = folder / "begun"
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def in_spite_of_outages(question: Callable[[], Any]) -> Any:
+def or_none_during_outage(question: Callable[[], Any]) -> Any:
     """The answer, or None if the database gives none now."""
     try:
         return question()
@@ -50,12 +50,12 @@ def statuses(tasks: Sequence[Scripted]) -> list[Status]:
 
 
 def have_succeeded(tasks: Sequence[Scripted]) -> bool:
-    found = in_spite_of_outages(lambda: statuses(tasks))
+    found = or_none_during_outage(lambda: statuses(tasks))
     return found == [Status.SUCCESS] * len(tasks)
 
 
 def have_ended(tasks: Sequence[Scripted]) -> bool:
-    found = in_spite_of_outages(lambda: statuses(tasks))
+    found = or_none_during_outage(lambda: statuses(tasks))
     return found is not None and set(found) <= FINAL
 
 

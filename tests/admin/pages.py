@@ -31,7 +31,7 @@ TASK_MODELS = sorted(
 )
 
 
-def step(task: Any, status: Status, **details: Any) -> Any:
+def bring_to(task: Any, status: Status, **details: Any) -> Any:
     """Bring a PENDING ``task`` to ``status``; ``details`` belong to the last move."""
     if status is Status.CANCELED:
         apply(task, EventKind.CANCEL)
@@ -44,7 +44,7 @@ def step(task: Any, status: Status, **details: Any) -> Any:
     return task
 
 
-def make(model: type[models.Model], **columns: Any) -> Any:
+def create_task(model: type[models.Model], **columns: Any) -> Any:
     """A new task of ``model``, whatever its key is."""
     if model is testapp.TextKeyed:
         columns = {"id": "a:b ü", **columns}
