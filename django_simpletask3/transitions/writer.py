@@ -336,15 +336,12 @@ def _apply_to_row(
 ) -> Iterator[RecordedEvent]:
     """The events of ``transition``; a late outcome is recorded before it is refused."""
     transition.event = transition.refusal = None
-    row = rows.get(transition.task.pk)
-    if rows.is_busy(transition.task.pk):
-        raise RowBusy(
-            f"{transition.task._meta.label} {transition.task.pk} is locked by another transaction."
-        )
+    task = transition.task
+    name, row = f"{task._meta.label} {task.pk}", rows.get(task.pk)
+    if rows.is_busy(task.pk):
+        raise RowBusy(f"{name} is locked by another transaction.")
     if row is None:
-        raise TaskGone(
-            f"{transition.task._meta.label} {transition.task.pk} does not exist any more."
-        )
+        raise TaskGone(f"{name} does not exist any more.")
     mismatches = transition.mismatches(row)
     if has_no_events(row):
         yield _enqueue_event_for_unrecorded_row(
@@ -354,12 +351,10 @@ def _apply_to_row(
         transition.event = recorded_event
     elif mismatches:
         yield from _reject_late_result(transition, rows, using)
-        raise StaleTask(
-            f"{transition.task._meta.label} {transition.task.pk} was moved first: now {mismatches}."
-        )
+        raise StaleTask(f"{name} was moved first: now {mismatches}.")
     else:
         transition.event = _change_row(transition, row, rows, using)
-        yield transition.task, transition.event
+        yield task, transition.event
 
 
 def _change_row(
