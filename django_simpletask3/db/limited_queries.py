@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, TypeVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import Value
+
+from ..batches import batches
 
 K = TypeVar("K")
 
@@ -32,7 +33,7 @@ def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list
     cannot do that on SQLite.
     """
     rows_by_key: dict[K, list[tuple[Any, ...]]] = {}
-    for batch in _batches(queries):
+    for batch in map(dict, batches(queries.items(), _MAX_QUERIES)):
         compiled_queries = _compile_queries(using, batch, limit)
         rows = _fetch_rows(using, _ROWS, compiled_queries)
         for number, key in enumerate(batch):
@@ -49,7 +50,7 @@ def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list
 def capped_counts(using: str, queries: Mapping[K, object], limit: int) -> dict[K, int]:
     """The number of rows of each query, by its key; at most ``limit`` are counted."""
     counts: dict[K, int] = {}
-    for batch in _batches(queries):
+    for batch in map(dict, batches(queries.items(), _MAX_QUERIES)):
         rows = _fetch_rows(using, _COUNT, _compile_queries(using, batch, limit))
         for number, key in enumerate(batch):
             counts[key] = rows[number][0][0] if number in rows else 0
@@ -59,17 +60,11 @@ def capped_counts(using: str, queries: Mapping[K, object], limit: int) -> dict[K
 def capped_value_counts(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, Counter[str]]:
     """How often each value occurs in the first ``limit`` rows of each query of one column."""
     counts: dict[K, Counter[str]] = {}
-    for batch in _batches(queries):
+    for batch in map(dict, batches(queries.items(), _MAX_QUERIES)):
         rows = _fetch_rows(using, _VALUE_COUNT, _compile_queries(using, batch, limit))
         for number, key in enumerate(batch):
             counts[key] = Counter(dict(rows.get(number, ())))
     return counts
-
-
-def _batches(queries: Mapping[K, Any]) -> Iterator[dict[K, Any]]:
-    remaining = iter(queries.items())
-    while batch := dict(islice(remaining, _MAX_QUERIES)):
-        yield batch
 
 
 @dataclass(frozen=True, slots=True)

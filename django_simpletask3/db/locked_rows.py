@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
 
+from ..batches import batches
 from ..exceptions import StaleTask
 from ..ledger.columns import has_column
 from .backends import store_for
-from .locks import batches, begin_write
+from .locks import begin_write
 from .store import RowChange
 
 if TYPE_CHECKING:

@@ -1,9 +1,6 @@
-"""Locking and batching for several writers of one table, on every database."""
+"""Locking for several writers of one table, on every database."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from typing import Any
 
 from django.db import connections, models
 
@@ -23,8 +20,3 @@ def begin_write(model: type[models.Model], using: str) -> None:
             cursor.execute(
                 _EMPTY_DELETE.format(rows=connection.ops.quote_name(model._meta.db_table))
             )
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """``items`` in pieces of ``size``, the last one may be smaller."""
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from django.db import connections, models
 
+from ..batches import batches
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.task_row import TaskRow
-from .locks import batches
 from .postgresql.json_parameters import NotSerializable, needs_django
 
 #: Changes that ``update_with_events`` writes in one statement.

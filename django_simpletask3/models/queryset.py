@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from ..batches import batches
 from ..db import clock, inserts
 from ..ledger.columns import reject_managed
 from ..ledger.task_row import TaskRow, table_model
@@ -147,9 +148,8 @@ class TaskQuerySet(models.QuerySet[T]):
 
     def _batches(self) -> Iterator[Any]:
         pks = list(self.values_list("pk", flat=True))
-        for start in range(0, len(pks), _BATCH_SIZE):
-            rows: Any = TaskQuerySet(self.model, using=self.db)
-            yield list(rows.filter(pk__in=pks[start : start + _BATCH_SIZE]))
+        for batch in batches(pks, _BATCH_SIZE):
+            yield list(TaskQuerySet(self.model, using=self.db).filter(pk__in=batch))
 
     def update(self, **columns: Any) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""

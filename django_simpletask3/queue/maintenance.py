@@ -9,8 +9,9 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
+from ..batches import batches
 from .encoding import dumps
-from .transport import Transport, batches
+from .transport import BATCH_SIZE, Transport
 
 _PAGE_SIZE = 5000
 _OVERLAP = 1000
@@ -81,7 +82,7 @@ class QueueMaintenance(Transport):
         keys of the Redis database, ``count`` at a time, which can take minutes.
         """
         policies = self._policies(None)
-        pages = batches(self._running_keys(count=count))
+        pages = batches(self._running_keys(count=count), BATCH_SIZE)
         return sum(self.run("adopt", policies, *page) for page in pages)
 
     def expire_leases(self, workers: Iterable[str]) -> int:
@@ -118,17 +119,17 @@ class QueueMaintenance(Transport):
         harmless.
         """
         push_times: dict[bytes, float] = {}
-        for batch in batches(message_id.encode() for message_id in ids):
+        for batch in batches((message_id.encode() for message_id in ids), BATCH_SIZE):
             replies = self.run("push_times", *batch)
             push_times |= {key: _push_time(r) for key, r in zip(batch, replies, strict=True) if r}
         unclaimed: set[bytes] = set()
-        for batch in batches(self._ids_not_queued(channel, push_times)):
+        for batch in batches(self._ids_not_queued(channel, push_times), BATCH_SIZE):
             unclaimed.update(self.run("unclaimed", channel, *batch))
         return [m for m in ids if (key := m.encode()) not in push_times or key in unclaimed]
 
     def cancel_many(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel unfinished messages: remove them from the queue and revoke their claims."""
-        for batch in batches(ids):
+        for batch in batches(ids, BATCH_SIZE):
             self.run("cancel_many", channel, *batch, tries=1)
 
     def waiting(self, channel: str) -> int:

@@ -13,11 +13,12 @@ from typing import Any
 
 import redis
 
+from ..batches import batches
 from ..exceptions import QueueUnavailable
 from .connection import SHORTEST_WAIT, UNBLOCK_ERROR
 from .encoding import dumps
 from .messages import Message, build_message
-from .transport import BATCH_SIZE, Transport, batches, flatten
+from .transport import BATCH_SIZE, Transport, flatten
 
 #: A registered wait expires this many seconds after the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
@@ -75,7 +76,7 @@ class QueueOperations(Transport):
         head = (channel, dumps(channel), side, "1" if take_over else "")
         replies: list[bytes] = []
         # RPUSH puts each message before the previous one: the first is pushed last.
-        for batch in batches(reversed(rows) if urgent else rows):
+        for batch in batches(reversed(rows) if urgent else rows, BATCH_SIZE):
             replies += self.run("push", *head, *flatten(batch), tries=1)
         results = [reply.decode() for reply in replies]
         return results[::-1] if urgent else results
@@ -203,7 +204,7 @@ class QueueOperations(Transport):
         """
         rows = [message.script_arguments for message in messages]
         replies: list[bool] = []
-        for batch in batches(reversed(rows) if head else rows):
+        for batch in batches(reversed(rows) if head else rows, BATCH_SIZE):
             results = self.run(
                 "give_back", _PUSH_NEXT if head else _PUSH_LAST, dumps(reason), *flatten(batch)
             )
@@ -253,7 +254,7 @@ class QueueOperations(Transport):
         """
         lost: set[bytes] = set()
         head = (worker, dumps(worker), self.worker_status_expire, lease)
-        for batch in batches(messages) if messages else [[]]:
+        for batch in batches(messages, BATCH_SIZE) if messages else [[]]:
             rows = flatten(message.script_arguments for message in batch)
             lost.update(self.run("heartbeat", *head, *rows))
         return [message for message in messages if message.running_id.encode() in lost]
@@ -262,7 +263,7 @@ class QueueOperations(Transport):
         self, messages: Iterable[Message], outcome: str, result: str, letter: str = ""
     ) -> list[bool]:
         replies: list[bool] = []
-        for batch in batches(messages):
+        for batch in batches(messages, BATCH_SIZE):
             rows = flatten(message.script_arguments for message in batch)
             replies += map(bool, self.run("settle", outcome, result, letter, *rows))
         return replies

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Self, TypeVar
 
 import redis
@@ -133,13 +132,6 @@ class Transport(SimQ):  # type: ignore[misc]
 def decode_fields(mapping: Mapping[bytes, bytes]) -> dict[str, object]:
     """Decode the fields of a hash. Raises Undecodable."""
     return {name.decode(errors="replace"): loads(value) for name, value in mapping.items()}
-
-
-def batches(items: Iterable[T], size: int = BATCH_SIZE) -> Iterator[list[T]]:
-    """Split ``items`` into lists of at most ``size``."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def flatten(rows: Iterable[Iterable[Any]]) -> list[Any]:

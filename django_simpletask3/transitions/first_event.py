@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import context
-from ..db.locks import batches, begin_write
+from ..batches import batches
+from ..db.locks import begin_write
 from ..db.store import Change
 from ..ledger.event import events_of
 from ..ledger.projection import Projection

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
+from ...batches import batches
 from ...models.queryset import rows_of
 from ..html import badges
 from .definitions import TaskAction
@@ -125,11 +126,8 @@ def _count_checked(
 
 def _count_by_status(selection: Selection, task_action: TaskAction) -> _Counts:
     counts: _Counts = Counter()
-    unchecked_pks = selection.pks[MAX_CHECKED:]
-    for start in range(0, len(unchecked_pks), MAX_CHECKED):
-        rows = rows_of(selection.root, selection.using).filter(
-            pk__in=unchecked_pks[start : start + MAX_CHECKED]
-        )
+    for pks in batches(selection.pks[MAX_CHECKED:], MAX_CHECKED):
+        rows = rows_of(selection.root, selection.using).filter(pk__in=pks)
         for status in rows.values_list("status", flat=True):
             counts[status, Effect.DONE if status in task_action.applies_to else Effect.SKIPPED] += 1
     return counts

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 
+from ...batches import batches
 from ...ledger.task_row import table_model
 from ...models.loading import load_tasks
 from ...models.task import SimpleTask
@@ -34,9 +35,7 @@ class Selection:
 
     def batches(self, limit: int | None = None) -> Iterator[tuple[list[Any], int]]:
         """Yield the tasks of the first ``limit`` keys in batches, each with how many are gone."""
-        pks = self.pks[:limit]
-        for start in range(0, len(pks), BATCH_SIZE):
-            batch = pks[start : start + BATCH_SIZE]
+        for batch in batches(self.pks[:limit], BATCH_SIZE):
             # Loaded as the models they were saved as: a proxy's messages go to its own channel.
             tasks = load_tasks(self.root, self.using, batch)
             yield tasks, len(batch) - len(tasks)
