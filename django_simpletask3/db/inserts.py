@@ -65,7 +65,7 @@ def _insert_if_possible(
     ):
         return None
     try:
-        key = store.insert_with_event(_row(task, model, raw=row["raw"]), event)
+        [key] = store.insert([_row(task, model, raw=row["raw"])], [event])
     except NotSerializable:
         return None
     take_unsaved_event(task)
@@ -124,7 +124,7 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
             task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
     rows = [_row(task, model) for task in tasks]
     try:
-        keys = store.insert(rows, batch_size)
+        keys = store.insert(rows, [vars(task)[_EVENT_ATTRIBUTE] for task in tasks], batch_size)
     except NotSerializable:
         return False
     for task, key in zip(tasks, keys, strict=True):

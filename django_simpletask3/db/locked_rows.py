@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
 
-from ..batches import batches
-from ..exceptions import StaleTask
 from ..ledger.columns import has_column
 from .backends import store_for
 from .locks import begin_write
-from .store import RowChange
+from .store import Change
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
-
-#: How many rows one statement writes.
-_BATCH_SIZE = 1000
 
 
 class LockedRows:
@@ -28,8 +23,7 @@ class LockedRows:
         self._root = root
         self._connection = connections[using]
         self._pks = {self._key(pk) for pk in pks}
-        self._changes: dict[Any, dict[str, Any]] = {}
-        self._sequences: dict[Any, int] = {}
+        self._changes: dict[Any, Change] = {}
         self._rows: dict[Any, dict[str, Any]] = {}
         self._busy: set[Any] = set()
 
@@ -49,7 +43,6 @@ class LockedRows:
         if skip_locked and (missing_pks := self._pks - self._rows.keys()):
             existing = self._table(self._root).filter(pk__in=missing_pks)
             self._busy = set(existing.values_list("pk", flat=True))
-        self._sequences = {pk: row["sequence"] for pk, row in self._rows.items()}
 
     def get(self, pk: Any) -> Mapping[str, Any] | None:
         """The row with the changes so far; None if there is none."""
@@ -59,51 +52,42 @@ class LockedRows:
         """Whether the row was skipped because another transaction has locked it."""
         return self._key(pk) in self._busy
 
-    def change(self, task: TaskRow, columns: Mapping[str, Any]) -> None:
-        """Remember new values for the row of ``task``; none leave it as it is."""
-        if columns:
-            key = self._key(task.pk)
-            self._rows[key].update(columns)
-            self._changes.setdefault(key, {}).update(columns)
+    def change(self, change: Change) -> None:
+        """Remember a change of a row, and its events."""
+        row = self._rows[change.pk]
+        unchanged = Change(change.pk, row["sequence"], {}, ())
+        self._changes[change.pk] = self._changes.get(change.pk, unchanged).then(change)
+        row.update(change.columns)
 
     def current_values(self, task: TaskRow, names: Iterable[str]) -> dict[str, object]:
         """The columns ``names`` of the row of ``task``, and all that were changed."""
         key = self._key(task.pk)
         row_values = {name: self._rows[key][name] for name in names}
-        return {**row_values, **self._changes.get(key, {})}
+        change = self._changes.get(key)
+        return {**row_values, **(change.columns if change else {})}
 
     def write(self, tasks: Iterable[TaskRow]) -> None:
-        """Write all changes to ``tasks``, those to the same columns in one statement.
+        """Write all changes, which are of ``tasks``, and their events.
 
         Raises StaleTask, and the transaction must be rolled back, if a row is not as it was read:
         on every database the row's ``sequence`` is compared.
         """
-        by_key = {self._key(task.pk): task for task in tasks}
-        pks_by_columns: dict[tuple[str, ...], list[Any]] = {}
-        for pk, columns in self._changes.items():
-            pks_by_columns.setdefault(tuple(sorted(columns)), []).append(pk)
-        for names, pks in pks_by_columns.items():
-            self._write_columns([name for name in names if has_column(self._root, name)], pks)
-            self._write_children(names, [by_key[pk] for pk in pks])
-
-    def _write_columns(self, names: Sequence[str], pks: Sequence[object]) -> None:
         store = store_for(self._root, self._connection.alias)
-        for batch in batches(pks, _BATCH_SIZE):
-            changes = [
-                RowChange(pk, self._sequences[pk], {n: self._changes[pk][n] for n in names})
-                for pk in batch
-            ]
-            if store.update(changes) != len(changes):
-                raise StaleTask(
-                    f"Tasks of {self._root._meta.label} were changed meanwhile; try again."
-                )
+        for batch in store.batches(map(self._of_root_table, self._changes.values())):
+            store.update_with_events(batch, locked=True)
+        for task in tasks:
+            self._write_child(task)
 
-    def _write_children(self, names: tuple[str, ...], tasks: list[TaskRow]) -> None:
+    def _of_root_table(self, change: Change) -> Change:
+        columns = {n: value for n, value in change.columns.items() if has_column(self._root, n)}
+        return change._replace(columns=columns)
+
+    def _write_child(self, task: TaskRow) -> None:
         """Write the columns that a multi-table child has in its own table."""
-        child_columns = [name for name in names if not has_column(self._root, name)]
-        for task in tasks if child_columns else ():
-            child_values = {name: self._changes[self._key(task.pk)][name] for name in child_columns}
-            self._table(type(task)).filter(pk=task.pk).update(**child_values)
+        if type(task) is not self._root and (change := self._changes.get(self._key(task.pk))):
+            values = {n: v for n, v in change.columns.items() if not has_column(self._root, n)}
+            if values:
+                self._table(type(task)).filter(pk=task.pk).update(**values)
 
     def _key(self, pk: Any) -> Any:
         # As the database returns it: the key of an instance may be its text.

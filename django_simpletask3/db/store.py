@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from django.db import connections, models
 
 from ..batches import batches
+from ..exceptions import StaleTask
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.task_row import TaskRow
 from .postgresql.json_parameters import NotSerializable, needs_django
@@ -19,21 +20,26 @@ _BATCH_SIZE = 500
 _UPDATE_ONE = "UPDATE {rows} SET {new} WHERE {key} = %s AND {number} = %s"
 
 
-class RowChange(NamedTuple):
-    """New values of one row whose ``sequence`` was ``expected_sequence``."""
-
-    pk: Any
-    expected_sequence: int
-    columns: Mapping[str, Any]
-
-
 class Change(NamedTuple):
-    """A RowChange, and the event that gives the values."""
+    """New values of one row whose ``sequence`` was ``expected_sequence``, and their events.
+
+    A row that is going to be deleted has no new values.
+    """
 
     pk: Any
     expected_sequence: int
     columns: Mapping[str, Any]
-    event: TaskEvent
+    events: tuple[TaskEvent, ...]
+
+    @property
+    def event(self) -> TaskEvent:
+        """The last event."""
+        return self.events[-1]
+
+    def then(self, later: Change) -> Change:
+        """This change and ``later``, which was planned from its values, as one."""
+        columns, events = {**self.columns, **later.columns}, self.events + later.events
+        return self._replace(columns=columns, events=events)
 
 
 class Store:
@@ -46,16 +52,52 @@ class Store:
         self._root = root
         self._using = using
 
-    def batches(self, changes: Sequence[Change]) -> list[list[Change]]:
+    def insert(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        events: Sequence[TaskEvent],
+        batch_size: int | None = None,
+    ) -> list[Any]:
+        """Insert new ``rows``, all of the same columns, with the first event of each.
+
+        Returns the new keys, in order. One row and its event are inserted by one statement. Raises
+        NotSerializable, and inserts nothing, for values that only Django can adapt. Only if the
+        store ``has_batch_statements``.
+        """
+        raise NotImplementedError
+
+    def batches(self, changes: Iterable[Change]) -> list[Sequence[Change]]:
         """Divide ``changes`` into what ``update_with_events`` writes in one statement each."""
         by_columns: dict[tuple[str, ...], list[Change]] = {}
         for change in changes:
             by_columns.setdefault(tuple(sorted(change.columns)), []).append(change)
         groups = by_columns.values()
-        return [list(batch) for group in groups for batch in batches(group, _BATCH_SIZE)]
+        return [batch for group in groups for batch in batches(group, _BATCH_SIZE)]
 
-    def update(self, changes: Sequence[RowChange | Change]) -> int:
-        """Apply ``changes``, all of the same columns, to unchanged rows; their number."""
+    def update_with_events(self, changes: Sequence[Change], *, locked: bool = False) -> set[Any]:
+        """Apply ``changes``, all of the same columns, and insert their events.
+
+        Returns the keys of the rows that were changed. Rows that have changed, or that another
+        transaction has locked, are left out; so are all if they cannot be written in one
+        statement. With ``locked`` this transaction has locked the rows: then all are written, and
+        StaleTask is raised, and the transaction must be rolled back, if one has changed.
+        """
+        if not locked:
+            return set()
+        if changes[0].columns and self._update(changes) != len(changes):
+            raise self._stale_task()
+        self.append([event for change in changes for event in change.events])
+        return {change.pk for change in changes}
+
+    def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
+        """Insert ``events`` of rows that exist, or existed; sets their keys."""
+        events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
+
+    def _stale_task(self) -> StaleTask:
+        return StaleTask(f"Tasks of {self._root._meta.label} were changed meanwhile; try again.")
+
+    def _update(self, changes: Sequence[Change]) -> int:
+        """Update rows that have not changed; their number."""
         fields: list[Any] = [self._root._meta.get_field(name) for name in changes[0].columns]
         try:
             rows = [self._parameters(fields, change) for change in changes]
@@ -73,43 +115,18 @@ class Store:
             cursor.executemany(sql, rows)
             return int(cursor.rowcount)
 
-    def append_events(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
-        """Insert ``events`` of rows that exist; sets their keys."""
-        events_of(self._root, self._using).bulk_create(events, batch_size=batch_size)
-
-    def insert(self, rows: Sequence[Mapping[str, object]], batch_size: int | None) -> list[object]:
-        """Insert new ``rows``, all of the same columns; returns their new keys, in order.
-
-        Raises NotSerializable, and inserts nothing, for values that only Django can adapt. Only if
-        the store ``has_batch_statements``.
-        """
-        raise NotImplementedError
-
-    def insert_with_event(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
-        """Insert one new ``row`` with its first ``event``, in one statement; returns its new key.
-
-        Raises as ``insert``.
-        """
-        raise NotImplementedError
-
-    def update_with_events(self, changes: Sequence[Change]) -> set[Any]:
-        """Apply ``changes`` to the rows that are unchanged and not locked, and insert their events.
-
-        Returns the keys of these rows. Only if the store ``has_batch_statements``.
-        """
-        raise NotImplementedError
-
-    def _parameters(self, fields: Iterable[Any], change: RowChange | Change) -> list[Any]:
+    def _parameters(self, fields: Iterable[Any], change: Change) -> list[Any]:
         connection = connections[self._using]
         row = []
-        for field, value in zip(fields, change.columns.values(), strict=True):
+        for field in fields:
+            value = change.columns[field.name]
             if needs_django(field, value):
                 raise NotSerializable
             row.append(field.get_db_prep_save(value, connection))
         key: Any = self._root._meta.pk
         return [*row, key.get_db_prep_save(change.pk, connection), change.expected_sequence]
 
-    def _update_one_by_one(self, changes: Sequence[RowChange | Change]) -> int:
+    def _update_one_by_one(self, changes: Sequence[Change]) -> int:
         # Not a manager: a task's own managers may hide rows.
         rows: Any = models.QuerySet(self._root, using=self._using)
         return sum(

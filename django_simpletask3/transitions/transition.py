@@ -88,7 +88,7 @@ class Transition:
         before = Projection.of(row)
         event = self._build_event(before, row, now)
         after = before.after(event)
-        return Change(event.task_id, before.sequence, self._columns(after, now), event)
+        return Change(event.task_id, before.sequence, self._columns(after, now), (event,))
 
     def _build_event(self, before: Projection, row: Mapping[str, Any], now: datetime) -> TaskEvent:
         current = context.current()

@@ -206,8 +206,7 @@ def _enqueue(
         change = first_event.plan_enqueue(task, row, now)
         vars(task).update(change.columns)
         recorded_events.append((task, change.event))
-    if len(recorded_events) == 1:
-        inserts.attach_event(*recorded_events[0])
+        inserts.attach_event(task, change.event)
     try:
         insert_rows()
     finally:
@@ -244,10 +243,10 @@ def repair_row(
     columns = {**before, **change.columns}
     del columns["pk"]
     columns["check_at"] = now if projection.status in RECOVERABLE else None
-    rows.change(task, columns)
+    rows.change(change._replace(columns=columns))
     rows.write([task])
     vars(task).update(columns)
-    _append([(task, change.event)], using)
+    _publish([(task, change.event)], using)
     return change.event
 
 
@@ -321,7 +320,7 @@ def _apply_under_lock(
             values = rows.current_values(transition.task, _STATE)
             vars(transition.task).update(values)
             remember_schedule(transition.task, values)
-    _append(recorded_events, using)
+    _publish(recorded_events, using)
 
 
 def _columns_to_read(transitions: Sequence[Transition]) -> set[str]:
@@ -361,7 +360,7 @@ def _change_row(
     transition: Transition, row: Mapping[str, Any], rows: LockedRows, using: str
 ) -> TaskEvent:
     change = transition.plan(row, clock.now(using))
-    rows.change(transition.task, change.columns)
+    rows.change(change)
     return change.event
 
 
@@ -387,17 +386,15 @@ def _append(
     recorded_events: list[RecordedEvent], using: str, batch_size: int | None = None
 ) -> None:
     """Insert the events that were not inserted with their rows, and publish all."""
-    if not recorded_events:
-        return
     if unsaved := [event for _, event in recorded_events if event._state.adding]:
-        store_for(table_model(type(recorded_events[0][0])), using).append_events(
-            unsaved, batch_size
-        )
+        store_for(table_model(type(recorded_events[0][0])), using).append(unsaved, batch_size)
     _publish(recorded_events, using)
 
 
 def _publish(recorded_events: Sequence[RecordedEvent], using: str) -> None:
     """Write deliveries, send ``event_recorded``, and schedule what follows the commit."""
+    if not recorded_events:
+        return
     outbox.write_deliveries(recorded_events, using)
     senders = set(filter(event_recorded.has_listeners, {type(task) for task, _ in recorded_events}))
     for task, event in recorded_events:

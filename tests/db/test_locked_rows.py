@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3.db.locked_rows import LockedRows
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.transition import Transition, known_row
 from django_simpletask3.transitions.writer import apply_all
 from tests.steps import bring_to, create_task, row_of
 from tests.testapp.models import ForeignInvoice, Invoice, UuidKeyed
@@ -98,7 +98,7 @@ def test_the_rows_of_one_statement_are_bounded() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         apply_all([Transition(task, EventKind.RESET) for task in tasks])
 
-    assert changes(made) == 2
+    assert changes(made) == 3
     assert {row.sequence for row in models.QuerySet(Invoice)} == {2}
 
 
@@ -116,8 +116,9 @@ def test_a_row_that_was_moved_after_it_was_read_is_not_written() -> None:
     rows = LockedRows(Invoice, "default", [first.pk, second.pk])
     rows.read(["sequence", "status"])
     models.QuerySet(Invoice).filter(pk=second.pk).update(sequence=9)
-    rows.change(first, {"sequence": 3, "worker": "w2"})
-    rows.change(second, {"sequence": 3, "worker": "w2"})
+    for task in (first, second):
+        note = Transition(task, EventKind.NOTE).plan(known_row(task), task.mod_time)
+        rows.change(note._replace(columns={"sequence": 3, "worker": "w2"}))
 
     with pytest.raises(StaleTask):
         rows.write([first, second])

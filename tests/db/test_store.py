@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
@@ -15,7 +15,8 @@ from django_simpletask3.db import clock
 from django_simpletask3.db.backends import store_for
 from django_simpletask3.db.inserts import insert_all
 from django_simpletask3.db.postgresql.store import PostgresStore
-from django_simpletask3.db.store import RowChange, Store
+from django_simpletask3.db.store import Change, Store
+from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.ledger import outbox, subscribers
 from django_simpletask3.ledger.subscribers import Subscriber
 from django_simpletask3.signals import event_recorded
@@ -43,18 +44,26 @@ def the_store(request: Any) -> Store:
     return request.param(Invoice, "default")
 
 
-def changed(task: Invoice, columns: dict[str, Any]) -> RowChange:
-    return RowChange(task.pk, task.sequence, {"sequence": task.sequence + 1, **columns})
+def change_of(task: Invoice, columns: dict[str, Any]) -> Change:
+    """A change of the row of ``task`` to ``columns``, with an event."""
+    note = Transition(task, EventKind.NOTE).plan(known_row(task), clock.now("default"))
+    return note._replace(columns={"sequence": task.sequence + 1, **columns})
+
+
+def write_changes(store: Store, changes: list[Change]) -> set[Any]:
+    with transaction.atomic():
+        return store.update_with_events(changes, locked=True)
 
 
 @pytest.mark.parametrize("columns", VALUES.values(), ids=VALUES.keys())
 def test_a_row_says_what_it_was_reported(the_store: Store, columns: dict[str, Any]) -> None:
     tasks = [create_task(Invoice) for _ in range(3)]
 
-    written = the_store.update([changed(task, columns) for task in tasks])
+    written = write_changes(the_store, [change_of(task, columns) for task in tasks])
 
-    assert written == 3
+    assert written == {task.pk for task in tasks}
     for task in tasks:
+        assert kinds(task) == ["enqueue", "note"]
         row = row_of(task)
         assert {name: getattr(row, name) for name in columns} == columns
 
@@ -65,33 +74,59 @@ def test_an_hour_that_comes_twice_is_not_one_hour(the_store: Store) -> None:
     tasks = [create_task(Invoice) for _ in moments]
 
     pairs = zip(tasks, moments, strict=True)
-    the_store.update([changed(task, {"run_after": moment}) for task, moment in pairs])
+    write_changes(the_store, [change_of(t, {"run_after": moment}) for t, moment in pairs])
 
     early, late = [row_of(task).run_after for task in tasks]
     assert late - early == timedelta(hours=1)
 
 
-def test_a_row_that_was_moved_is_left_alone(the_store: Store) -> None:
+def test_nothing_is_written_if_a_locked_row_has_changed(the_store: Store) -> None:
     first, second = create_task(Invoice), create_task(Invoice)
-    second.note()
+    row_of(second).note()
 
-    written = the_store.update(
-        [
-            RowChange(first.pk, 1, {"sequence": 2, "amount": 5}),
-            RowChange(second.pk, 1, {"sequence": 2, "amount": 5}),
-        ]
-    )
+    with pytest.raises(StaleTask):
+        write_changes(the_store, [change_of(task, {"amount": 5}) for task in (first, second)])
 
-    assert written == 1
-    assert (row_of(first).amount, row_of(second).amount) == (5, 0)
+    assert (row_of(first).amount, row_of(second).amount) == (0, 0)
+    assert (kinds(first), kinds(second)) == (["enqueue"], ["enqueue", "note"])
 
 
 def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:
     task = create_task(Invoice, amount=3)
 
-    written = the_store.update([changed(task, {"amount": F("amount") + 4})])
+    written = write_changes(the_store, [change_of(task, {"amount": F("amount") + 4})])
 
-    assert (written, row_of(task).amount) == (1, 7)
+    assert (written, row_of(task).amount) == ({task.pk}, 7)
+    assert kinds(task) == ["enqueue", "note"]
+
+
+def test_what_only_django_can_say_is_not_written_without_a_lock(the_store: Store) -> None:
+    task = create_task(Invoice, amount=3)
+
+    written = the_store.update_with_events([change_of(task, {"amount": F("amount") + 4})])
+
+    assert (written, row_of(task).amount, kinds(task)) == (set(), 3, ["enqueue"])
+
+
+def test_several_events_of_one_row_are_inserted_in_order(the_store: Store) -> None:
+    task = create_task(Invoice)
+    first = change_of(task, {})
+    later = Transition(task, EventKind.NOTE).plan(
+        {**known_row(task), "sequence": 2, "digest": first.event.digest}, clock.now("default")
+    )
+
+    write_changes(the_store, [first.then(later)])
+
+    assert [event.sequence for event in stream_of(task)] == [1, 2, 3]
+    assert row_of(task).sequence == 3
+
+
+def test_a_row_without_new_values_gets_its_event(the_store: Store) -> None:
+    task = create_task(Invoice)
+    deletion = Transition(task, EventKind.DELETE).plan(known_row(task), clock.now("default"))
+
+    assert write_changes(the_store, [deletion]) == {task.pk}
+    assert kinds(task) == ["enqueue", "delete"]
 
 
 def test_events_have_their_keys_when_they_are_there(the_store: Store) -> None:
@@ -103,7 +138,7 @@ def test_events_have_their_keys_when_they_are_there(the_store: Store) -> None:
         event.data = {"said": "\ud800 é"}
         events.append(event)
 
-    the_store.append_events(events)
+    the_store.append(events)
 
     assert [stream_of(task)[-1].pk for task in tasks] == [event.pk for event in events]
     assert {repr(stream_of(task)[-1].data) for task in tasks} == {repr({"said": "\ud800 é"})}
@@ -166,11 +201,11 @@ class TestUnread:
         second.values = {"amount": 7}
         move, made = PostgresStore.update_with_events, []
 
-        def move_once(*args: Any) -> Any:
+        def move_once(*args: Any, **options: Any) -> Any:
             if made:
                 raise OperationalError("gone")
             made.append(args)
-            return move(*args)
+            return move(*args, **options)
 
         monkeypatch.setattr(PostgresStore, "update_with_events", move_once)
         apply_each([first, second])
@@ -190,7 +225,7 @@ class TestUnread:
             apply_each(moves)
 
         verbs = [query["sql"].split()[0] for query in made]
-        assert verbs == ["WITH", "BEGIN", "SELECT", "WITH", "INSERT", "COMMIT"]
+        assert verbs == ["WITH", "BEGIN", "SELECT", "WITH", "COMMIT"]
         assert [kinds(task)[1:] for task in tasks] == [["start"], ["note", "start"], ["cancel"]]
         assert [move.refusal is None for move in moves] == [True, True, False]
 

@@ -65,7 +65,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "*",
     ): "only the writer imports it (tested below)",
     (
-        "db.locked_rows.LockedRows._write_children",
+        "db.locked_rows.LockedRows._write_child",
         "*",
     ): "the same, for the columns of a child table",
 }

@@ -11,7 +11,7 @@ from django.db import connections, models
 
 from ...ledger.event import TaskEvent, event_model_of
 from ...ledger.task_row import TaskRow
-from ..store import Change, RowChange
+from ..store import Change
 from .json_parameters import Column, RowGroup, Serializer, is_json_safe, serializer_for
 
 # A batch is one parameter of JSON, in the place of {{params}}: to build it costs a third of what
@@ -19,15 +19,6 @@ from .json_parameters import Column, RowGroup, Serializer, is_json_safe, seriali
 
 # Rows are looked up by their keys (ANY): for a join alone the planner, which expects a hundred rows
 # of JSON, would read all of a small table.
-
-_UPDATE = """
-WITH params AS MATERIALIZED (
-  {{params}}
-)
-UPDATE {table} AS task SET {assignments} FROM params
-WHERE task.{key} = params.pk AND task.{key} = ANY (ARRAY(SELECT pk FROM params))
-  AND task.{sequence_column} = params.expected_sequence
-"""
 
 _INSERT = """
 INSERT INTO {table} ({columns})
@@ -98,11 +89,6 @@ class TableSql:
         ]
 
     @cached_property
-    def update(self) -> str:
-        """Update the rows that still have the expected sequence."""
-        return _UPDATE.format(**self._names)
-
-    @cached_property
     def insert(self) -> str:
         """Insert rows whose keys the database generates; returns the keys."""
         return _INSERT.format(**self._names)
@@ -151,7 +137,7 @@ class TableSql:
             "returned": ", ".join(quote(field.column) for field in returned),
         }
 
-    def change_groups(self, changes: Sequence[RowChange | Change]) -> list[RowGroup]:
+    def change_groups(self, changes: Sequence[Change]) -> list[RowGroup]:
         """Keys, expected sequences and columns of rows, for ``recordset``."""
         keys = [{"pk": c.pk, "expected_sequence": c.expected_sequence} for c in changes]
         return [(self._key_columns, keys), self.row_group([change.columns for change in changes])]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import connections
 
+from ...batches import batches
 from ...ledger.event import TaskEvent
-from ..store import Change, RowChange, Store
+from ..store import Change, Store
 from .json_parameters import NotSerializable, recordset
 from .sql import table_sql_for
-
-T = TypeVar("T")
-
 
 #: Rows in one statement: its parameters are held in memory, twice.
 _MAX_ROWS = 1000
@@ -24,62 +22,70 @@ class PostgresStore(Store):
 
     has_batch_statements = True
 
-    def update(self, changes: Sequence[RowChange | Change]) -> int:
-        names = tuple(changes[0].columns)
-        statements = table_sql_for(self._root, self._using, names)
-        try:
-            records = recordset(*statements.change_groups(changes))
-        except NotSerializable:
-            return self._update_one_by_one(changes)
-        with connections[self._using].cursor() as cursor:
-            cursor.execute(records.into(statements.update), records.parameters)
-            return int(cursor.rowcount)
-
-    def append_events(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
-        statements = table_sql_for(self._root, self._using, ())
-        for batch in _batches(events, batch_size):
-            try:
-                records = recordset(statements.event_group(batch))
-            except NotSerializable:
-                super().append_events(batch)
-            else:
-                self._insert_events(
-                    records.into(statements.append_events), records.parameters, batch
-                )
-
-    def insert(self, rows: Sequence[Mapping[str, object]], batch_size: int | None) -> list[object]:
+    def insert(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        events: Sequence[TaskEvent],
+        batch_size: int | None = None,
+    ) -> list[Any]:
         statements = table_sql_for(self._root, self._using, tuple(rows[0]))
+        if len(rows) == 1:
+            parameters = statements.row_parameters(rows[0], events[0])
+            return [self._insert_row_with_event(statements.insert_with_event, parameters, *events)]
         # All, before the first is inserted.
-        recordsets = [recordset(statements.row_group(b)) for b in _batches(rows, batch_size)]
+        recordsets = [
+            recordset(statements.row_group(batch))
+            for batch in batches(rows, batch_size or _MAX_ROWS)
+        ]
         keys: list[Any] = []
         with connections[self._using].cursor() as cursor:
             for records in recordsets:
                 cursor.execute(records.into(statements.insert), records.parameters)
                 keys += [key for (key,) in cursor.fetchall()]
+        for event, key in zip(events, keys, strict=True):
+            event.task_id = key
+        self.append(events, batch_size)
         return keys
 
-    def insert_with_event(self, row: Mapping[str, Any], event: TaskEvent) -> Any:
-        statements = table_sql_for(self._root, self._using, tuple(row))
-        with connections[self._using].cursor() as cursor:
-            cursor.execute(statements.insert_with_event, statements.row_parameters(row, event))
-            key, _, event.pk = cursor.fetchone()
-        event._state.adding, event._state.db = False, self._using
-        return key
-
-    def update_with_events(self, changes: Sequence[Change]) -> set[Any]:
-        names = tuple(changes[0].columns)
-        statements = table_sql_for(self._root, self._using, names)
+    def update_with_events(self, changes: Sequence[Change], *, locked: bool = False) -> set[Any]:
+        if not changes[0].columns:
+            return super().update_with_events(changes, locked=locked)
+        statements = table_sql_for(self._root, self._using, tuple(changes[0].columns))
         events = [change.event for change in changes]
         try:
             if len(changes) == 1:
-                values = statements.change_parameters(changes[0])
-                return self._insert_events(statements.update_one_with_event, values, events)
-            records = recordset(*statements.change_groups(changes), statements.event_group(events))
+                sql = statements.update_one_with_event
+                parameters: Sequence[Any] = statements.change_parameters(changes[0])
+            else:
+                groups = [*statements.change_groups(changes), statements.event_group(events)]
+                records = recordset(*groups)
+                sql, parameters = records.into(statements.update_with_events), records.parameters
         except NotSerializable:
-            return set()
-        return self._insert_events(
-            records.into(statements.update_with_events), records.parameters, events
-        )
+            return super().update_with_events(changes, locked=locked)
+        if earlier_events := [event for change in changes for event in change.events[:-1]]:
+            self.append(earlier_events)
+        changed = self._insert_events(sql, parameters, events)
+        if locked and len(changed) != len(changes):
+            raise self._stale_task()
+        return changed
+
+    def append(self, events: Sequence[TaskEvent], batch_size: int | None = None) -> None:
+        statements = table_sql_for(self._root, self._using, ())
+        for batch in batches(events, batch_size or _MAX_ROWS):
+            try:
+                records = recordset(statements.event_group(batch))
+            except NotSerializable:
+                super().append(batch)
+            else:
+                sql = records.into(statements.append_events)
+                self._insert_events(sql, records.parameters, batch)
+
+    def _insert_row_with_event(self, sql: str, parameters: Sequence[Any], event: TaskEvent) -> Any:
+        with connections[self._using].cursor() as cursor:
+            cursor.execute(sql, parameters)
+            event.task_id, _, event.pk = cursor.fetchone()
+        event._state.adding, event._state.db = False, self._using
+        return event.task_id
 
     def _insert_events(
         self, sql: str, parameters: Sequence[Any], events: Iterable[TaskEvent]
@@ -94,7 +100,3 @@ class PostgresStore(Store):
                 event.pk, event._state.adding, event._state.db = pk, False, self._using
                 inserted.add(event.task_id)
         return inserted
-
-
-def _batches(items: Sequence[T], size: int | None) -> list[Sequence[T]]:
-    return [items[s : s + (size or _MAX_ROWS)] for s in range(0, len(items), size or _MAX_ROWS)]
