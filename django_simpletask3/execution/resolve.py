@@ -14,6 +14,7 @@ from ..ledger.task_row import table_model
 from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
+from ..models.registry import may_live_in
 from ..models.task import SimpleTask
 from ..queue import Message, get_queue
 
@@ -58,8 +59,9 @@ def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
     except Exception:
         raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
     using = data.get("using") or router.db_for_write(model)
-    if using not in connections:
-        raise ValueError(f"message for an unknown database: {using}")
+    # Before it is asked for the row: a database that is down would delay the other messages.
+    if not may_live_in(model, using):
+        raise ValueError(f"message for a database that holds no {model._meta.label}: {using}")
     return using, pk
 
 

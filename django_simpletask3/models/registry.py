@@ -75,8 +75,17 @@ def unreachable_databases(selection: Iterable[type[SimpleTask]] | None = None) -
     return {alias: error for (alias, table), error in errors if table in names}
 
 
+def may_live_in(model: type[SimpleTask], alias: str) -> bool:
+    """Whether routers and settings let rows of ``model`` be in ``alias``; queries no database."""
+    if alias not in connections:
+        return False
+    root = table_model(model)
+    is_allowed = router.allow_migrate_model(alias, root) and not _is_mirror(alias)
+    return is_allowed or alias == router.db_for_write(root)
+
+
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:
-    if not router.allow_migrate_model(alias, model) or _is_mirror(alias):
+    if not may_live_in(model, alias):
         return False
     table = model._meta.db_table
     try:

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.db.models.signals import post_init
+from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db.backends import store_for
 from django_simpletask3.execution import start
@@ -220,6 +221,20 @@ def test_a_message_of_a_database_where_the_router_looks_no_more_starts_nothing_t
 
     assert started(Elsewhere) == []
     assert kinds(task) == ["enqueue"]
+
+
+def test_a_message_of_a_database_where_its_model_cannot_be_is_a_dead_letter() -> None:
+    task = create_task(Invoice)
+    data = {**task.get_task_data(), "using": "other"}
+    get_queue().push(task.get_event_channel(), [("forged", data)])
+
+    with CaptureQueriesContext(connections["other"]) as asked:
+        [run] = started(Invoice)
+
+    [letter] = get_queue().dead_letters(task.get_event_channel())
+    assert (run.task, letter["id"]) == (task, "forged")
+    assert letter["reason"] == "message for a database that holds no testapp.Invoice: other"
+    assert len(asked) == 0
 
 
 @has_batch_statements
