@@ -9,6 +9,7 @@ from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.db import connections, models
 from django.db.migrations.loader import MigrationLoader
 
+from ..db.tables import has_table
 from ..ledger.outbox import Delivery, all_deliveries
 from ..ledger.subscribers import registered_subscribers
 from ..models.registry import databases_of, table_models
@@ -56,7 +57,7 @@ def check_deliveries(databases: Iterable[str] | None = None, **_: object) -> lis
 
 
 def _deliveries(using: str) -> Iterator[CheckMessage]:
-    if Delivery._meta.db_table in connections[using].introspection.table_names():
+    if has_table(Delivery, using):
         yield from _unknown_subscribers(using)
     else:
         yield from _missing_delivery_table(using)

@@ -70,6 +70,11 @@ def may_be_transient(error: BaseException | None) -> bool:
     return is_transient(error) is not False
 
 
+def error_text(error: BaseException) -> str:
+    """The message of ``error``, or its class if it has none."""
+    return str(error) or type(error).__name__
+
+
 def _classify_causes(error: BaseException | None) -> bool | None:
     """Whether the first code in the chain of causes is transient; None if there is no code.
 

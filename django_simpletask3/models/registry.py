@@ -9,6 +9,8 @@ from functools import lru_cache
 from django.apps import apps
 from django.db import Error, connections, router
 
+from ..db.errors import error_text
+from ..db.tables import has_table
 from ..ledger.task_row import table_model
 from ..logs import get_logger
 from .task import SimpleTask
@@ -89,14 +91,14 @@ def _may_hold(model: type[SimpleTask], alias: str) -> bool:
         return False
     table = model._meta.db_table
     try:
-        has_table = _has_table(alias, table, int(time.monotonic() / _CACHE_SECONDS))
+        is_here = _has_writable_table(model, alias, int(time.monotonic() / _CACHE_SECONDS))
     except Error as error:
         # Queried again at the next run: an answer is cached, a failure is not.
         _logger.warning("database_unreachable database=%s error=%s", alias, error)
-        _unreachable[alias, table] = str(error) or type(error).__name__
+        _unreachable[alias, table] = error_text(error)
         return False
     _unreachable.pop((alias, table), None)
-    return has_table
+    return is_here
 
 
 def _is_mirror(alias: str) -> bool:
@@ -104,11 +106,11 @@ def _is_mirror(alias: str) -> bool:
 
 
 @lru_cache(maxsize=1000)
-def _has_table(alias: str, table: str, _period: int) -> bool:
+def _has_writable_table(model: type[SimpleTask], alias: str, _period: int) -> bool:
     connection = connections[alias]
     if sql := _READ_ONLY_SQL.get(connection.vendor):
         with connection.cursor() as cursor:
             cursor.execute(sql)
             if cursor.fetchone()[0]:
                 return False
-    return table in connection.introspection.table_names()
+    return has_table(model, alias)

@@ -13,6 +13,7 @@ from django.db import Error, connections
 from .. import __version__, control
 from ..conf.options import options
 from ..db import clock
+from ..db.errors import error_text
 from ..db.limited_queries import first_rows
 from ..exceptions import InvalidSetting, QueueUnavailable
 from ..ledger.outbox import all_deliveries
@@ -88,15 +89,15 @@ def _databases_and_tables() -> tuple[dict[str, DatabaseHealth], list[TableHealth
 
 
 def _database(alias: str) -> DatabaseHealth:
-    error_text = None
+    problem = None
     try:
         if not clock.calibrate(alias):
             with connections[alias].cursor() as cursor:
                 cursor.execute("SELECT 1")
     except Error as error:
-        error_text = str(error) or type(error).__name__
+        problem = error_text(error)
         connections[alias].close()
-    return DatabaseHealth(connections[alias].vendor, error_text)
+    return DatabaseHealth(connections[alias].vendor, problem)
 
 
 def _operator_commands() -> list[control.OperatorCommand]:

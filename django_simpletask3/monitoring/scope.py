@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from django.db import Error, connections
 
+from ..db.errors import error_text
 from ..logs import get_logger
 from ..models.registry import models_by_database, unreachable_databases
 from ..models.task import SimpleTask
@@ -48,7 +49,7 @@ class QueryScope:
         if self.unreachable is None:
             raise error
         _logger.warning("database_unreachable database=%s error=%s", using, error)
-        self.unreachable[using] = str(error) or type(error).__name__
+        self.unreachable[using] = error_text(error)
         if not connections[using].in_atomic_block:
             connections[using].close()
 

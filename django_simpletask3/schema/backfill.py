@@ -15,6 +15,7 @@ from django.db.migrations.state import ProjectState as State
 from django.db.models import Exists, OuterRef
 
 from ..context import task_context
+from ..db.tables import has_table
 from ..ledger.encoding import decode, encode
 from ..ledger.tombstone import Tombstone, open_tombstone
 from ..states import Status
@@ -204,7 +205,7 @@ def _events_of(event_model: Any, using: str, rows: Iterable[Any]) -> Any:
 def _delete_events(events: Any, rows: Sequence[Any], reason: str) -> None:
     """Delete the ``events`` of ``rows``; leave a tombstone if the tombstone table exists."""
     using, model = events.db, rows[0]._meta.label
-    if Tombstone._meta.db_table not in connections[using].introspection.table_names():
+    if not has_table(Tombstone, using):
         events._raw_delete(using)
         return
     # The open tombstone lets a table delete that migrations of another app made append-only.

@@ -7,12 +7,13 @@ from typing import Any
 
 from django.apps.registry import Apps
 from django.core.management.base import CommandError
-from django.db import connections, models, router
+from django.db import models, router
 from django.db.migrations import Migration
 from django.db.migrations.operations import CreateModel, DeleteModel, RenameModel
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState
 
+from ..db.tables import has_table
 from .autodetector import is_event_model
 from .protect import DropHistory
 from .protection_state import flatten
@@ -104,9 +105,7 @@ def _event_model(apps: Apps, key: Key) -> Any:
 
 
 def _has_rows(model: type[models.Model], using: str) -> bool:
-    if not router.allow_migrate_model(using, model):
-        return False
-    if model._meta.db_table not in connections[using].introspection.table_names():
+    if not router.allow_migrate_model(using, model) or not has_table(model, using):
         return False
     return model._base_manager.using(using).exists()
 

@@ -14,6 +14,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.operations.models import DeleteModel, ModelOperation, RenameModel
 from django.db.migrations.operations.special import SeparateDatabaseAndState
 
+from ..db.tables import has_table
 from ..ledger.tombstone import Tombstone
 from . import triggers
 from .protect import PACKAGE, ProtectEvents, UnprotectEvents
@@ -38,10 +39,9 @@ def protected_tables(using: str, apps: Apps | None = None) -> list[Table]:
 
 def has_open_tombstone(using: str) -> bool:
     """Whether a committed open tombstone lets every user change events in the database."""
-    connection = connections[using]
-    if Tombstone._meta.db_table not in connection.introspection.table_names():
-        return False
-    return Tombstone.objects.using(using).filter(is_open=True).exists()
+    return (
+        has_table(Tombstone, using) and Tombstone.objects.using(using).filter(is_open=True).exists()
+    )
 
 
 def restore_triggers(

@@ -1,9 +1,10 @@
 """A database that does not answer: the pages say so, and show what the others hold."""
 
+import time
+
 import pytest
 from django.urls import reverse
 
-from django_simpletask3.models import registry
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.admin.pages import bring_to, text, url
@@ -61,18 +62,23 @@ def test_the_page_of_a_task_needs_its_own_database_only(superuser, lost_task, pa
     assert "hush-hush" not in response.content.decode()
 
 
+@pytest.fixture
+def tables_are_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five minutes later: it is no longer remembered which database has which table."""
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 300)
+
+
+@pytest.mark.usefixtures("tables_are_listed_again")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) -> None:
-    registry._has_table.cache_clear()
-
     page_response = dashboard(watcher("view_reminder"), page)
 
     assert f"{AWAY}." in text(page_response)
 
 
+@pytest.mark.usefixtures("tables_are_listed_again")
 def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
-    registry._has_table.cache_clear()
-
     file = dashboard(watcher("view_reminder"), "export")
 
     assert b",other," in b"".join(file.streaming_content).splitlines()[-1]
