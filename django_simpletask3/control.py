@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import context
+from .ledger.fields import MAX_TEXT
+from .ledger.task_row import all_rows
 
 if TYPE_CHECKING:
     from .ledger.task_row import TaskRow
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 PAUSE = "pause"
 STOP = "stop"
 
-_MAX_LENGTH = 255
 #: A worker that has not reported for this long is gone, even if Redis was unreachable meanwhile.
 _STALE_AFTER = timedelta(days=1)
 
@@ -32,10 +33,10 @@ class OperatorCommand(models.Model):
     id = models.BigAutoField(primary_key=True)
     action = models.CharField(_("action"), max_length=32)
     #: The label of a task model (pause) or the name of a worker (stop).
-    target = models.CharField(_("target"), max_length=255)
+    target = models.CharField(_("target"), max_length=MAX_TEXT)
     time = models.DateTimeField(_("time"), default=timezone.now)
-    actor = models.CharField(_("actor"), max_length=255, blank=True)
-    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    actor = models.CharField(_("actor"), max_length=MAX_TEXT, blank=True)
+    reason = models.CharField(_("reason"), max_length=MAX_TEXT, blank=True)
 
     class Meta:
         app_label = "django_simpletask3"
@@ -111,14 +112,14 @@ def command_database() -> str:
 
 def command_times(using: str) -> Any:
     """The times of the commands in force, oldest first, as an unevaluated queryset."""
-    return models.QuerySet(OperatorCommand, using=using).order_by("pk").values_list("time")
+    return all_rows(OperatorCommand, using).order_by("pk").values_list("time")
 
 
 def _issue(action: str, target: str, reason: str) -> bool:
     current_context = context.current()
     defaults = {
-        "actor": current_context.actor[:_MAX_LENGTH],
-        "reason": (reason or current_context.reason)[:_MAX_LENGTH],
+        "actor": current_context.actor[:MAX_TEXT],
+        "reason": (reason or current_context.reason)[:MAX_TEXT],
     }
     _command, is_new = _commands().get_or_create(action=action, target=target, defaults=defaults)
     return bool(is_new)
@@ -129,5 +130,5 @@ def _revoke(action: str, target: str) -> bool:
     return bool(deleted)
 
 
-def _commands() -> Any:
-    return models.QuerySet(OperatorCommand, using=command_database())
+def _commands() -> models.QuerySet[Any]:
+    return all_rows(OperatorCommand, command_database())

@@ -14,6 +14,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ..ledger.fields import MAX_TEXT
 from ..ledger.task_row import table_model
 from ..models.registry import table_models, task_models
 from ..models.task import SimpleTask
@@ -21,7 +22,7 @@ from ..monitoring.scope import QueryScope
 from .html.values import escape_invisible
 
 #: Keys of any type as text, so that the rows of several tables fit into one statement.
-KEY_AS_TEXT = Cast("pk", CharField(max_length=255))
+KEY_AS_TEXT = Cast("pk", CharField(max_length=MAX_TEXT))
 
 
 class Viewer:

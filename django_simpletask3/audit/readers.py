@@ -9,8 +9,9 @@ from typing import Any
 from django.db import models
 from django.db.models import Exists, ExpressionWrapper, F, OuterRef
 
-from ..ledger.event import TaskEvent, event_model_of, events_of
+from ..ledger.event import TaskEvent, events_of
 from ..ledger.projection import Projection
+from ..ledger.task_row import all_rows
 from ..models.task import SimpleTask
 from ..states import EventKind
 
@@ -23,13 +24,11 @@ Row = dict[str, Any]
 
 def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
     """Yield the keys of all rows, then those of all streams without a row, in batches."""
-    table, streams = _tables(root, using)
+    table = all_rows(root, using)
     yield from _key_batches(table.order_by("pk").values_list("pk", flat=True), "pk")
     existing = table.filter(pk=OuterRef("task_id"))
-    rowless = (
-        streams.filter(~Exists(existing)).order_by("task_id").values_list("task_id", flat=True)
-    )
-    yield from _key_batches(rowless.distinct(), "task_id")
+    rowless = events_of(root, using).filter(~Exists(existing)).order_by("task_id")
+    yield from _key_batches(rowless.values_list("task_id", flat=True).distinct(), "task_id")
 
 
 def keys_changed_between(
@@ -38,9 +37,8 @@ def keys_changed_between(
     """Yield the keys of the tasks with an event from ``since`` until before ``until``."""
     bounds = {"event_time__gte": since, "event_time__lt": until}
     bounds = {name: bound for name, bound in bounds.items() if bound is not None}
-    _, streams = _tables(root, using)
     # Naming all kinds lets the database use the index of kind and time.
-    events = streams.filter(kind__in=list(EventKind), **bounds)
+    events = events_of(root, using).filter(kind__in=list(EventKind), **bounds)
     pks = events.order_by("task_id").values_list("task_id", flat=True).distinct()
     yield from _key_batches(pks, "task_id")
 
@@ -48,9 +46,8 @@ def keys_changed_between(
 def rows(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[Row]:
     """Yield the projected columns of these rows; ``result_text`` is the result as stored."""
     text = ExpressionWrapper(F("result_data"), output_field=models.TextField())
-    table, _ = _tables(root, using)
     names = ("pk", *Projection._fields, "error_data", "result_text")
-    yield from table.filter(pk__in=pks).annotate(result_text=text).values(*names)
+    yield from all_rows(root, using).filter(pk__in=pks).annotate(result_text=text).values(*names)
 
 
 def streams(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[TaskEvent]:
@@ -70,14 +67,6 @@ def _remaining_events(stream: models.QuerySet[Any], after: int) -> Iterator[Task
     while page := list(stream.filter(sequence__gt=after)[:EVENT_BATCH_SIZE]):
         yield from page
         after = page[-1].sequence
-
-
-def _tables(
-    root: type[SimpleTask], using: str
-) -> tuple[models.QuerySet[Any, Any], models.QuerySet[Any, Any]]:
-    """All rows and all events; the managers of the models could hide some."""
-    event_model: Any = event_model_of(root)
-    return models.QuerySet(root, using=using), models.QuerySet(event_model, using=using)
 
 
 def _key_batches(queryset: models.QuerySet[Any], column: str) -> Iterator[list[Any]]:

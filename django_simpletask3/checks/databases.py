@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from django.core.checks import WARNING, CheckMessage, Error, Tags, register
-from django.db import connections, models
+from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 
 from ..db.tables import has_table
 from ..ledger.outbox import Delivery, all_deliveries
 from ..ledger.subscribers import registered_subscribers
+from ..ledger.task_row import all_rows
 from ..models.registry import databases_of, table_models
 from ..models.task import SimpleTask
 from ..schema import protection_state, triggers
@@ -122,6 +122,6 @@ def _has_rows_without_events(root: type[SimpleTask], using: str) -> bool:
     connection = connections[using]
     with connection.cursor() as cursor:
         columns = connection.introspection.get_table_description(cursor, root._meta.db_table)
-    rows: models.QuerySet[Any] = models.QuerySet(root, using=using)
+    rows = all_rows(root, using)
     has_sequence_column = any(column.name == "sequence" for column in columns)
     return (rows.filter(sequence=0) if has_sequence_column else rows).exists()

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db import DatabaseError, models
+from django.db import DatabaseError
 
 from ..db import clock
 from ..exceptions import InvalidSetting, QueueUnavailable
-from ..ledger.task_row import table_model, write_database
+from ..ledger.task_row import all_rows, table_model, write_database
 from ..logs import get_logger
 from ..queue import Queue, get_queue
 from ..states import Status
@@ -114,9 +114,7 @@ def _schedule_recheck(messages: Iterable[TaskMessage]) -> None:
     for message in messages:
         by_table.setdefault((message.using, message.root), []).append(message.pk)
     for (using, root), pks in by_table.items():
-        rows: models.QuerySet[Any] = models.QuerySet(root, using=using).filter(
-            pk__in=pks, status=Status.PENDING
-        )
+        rows = all_rows(root, using).filter(pk__in=pks, status=Status.PENDING)
         try:
             rows.update(check_at=clock.now(using))
         except DatabaseError as error:

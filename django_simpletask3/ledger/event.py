@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import AppendOnly
 from ..states import EventKind
 from .digests import chained_digest
-from .fields import JSONTextField, KindField, StatusField
-from .task_row import TaskRow, table_model
+from .fields import MAX_TEXT, JSONTextField, KindField, StatusField
+from .task_row import TaskRow, all_rows, table_model
 
 _APPEND_ONLY_MESSAGE = (
     "Events are append-only: they cannot be {}. Record what happened with the task's own methods "
@@ -59,9 +59,9 @@ class TaskEvent(models.Model):
     to_status = StatusField(_("to"), null=True)
     attempt = models.PositiveIntegerField(_("attempt"))
     event_time = models.DateTimeField(_("time"))
-    worker = models.CharField(_("worker"), max_length=255, blank=True)
-    actor = models.CharField(_("actor"), max_length=255, blank=True)
-    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    worker = models.CharField(_("worker"), max_length=MAX_TEXT, blank=True)
+    actor = models.CharField(_("actor"), max_length=MAX_TEXT, blank=True)
+    reason = models.CharField(_("reason"), max_length=MAX_TEXT, blank=True)
     data = JSONTextField(_("data"), null=True, blank=True)
     digest = models.CharField(_("digest"), max_length=64)
 
@@ -161,7 +161,7 @@ def _event_model_of(root: Any) -> Any:
 
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
     """The streams of all tasks in the table of ``model``, in order."""
-    return models.QuerySet(event_model_of(model), using=using).order_by("task_id", "sequence")
+    return all_rows(event_model_of(model), using).order_by("task_id", "sequence")
 
 
 def events_since_reset(

@@ -12,6 +12,8 @@ from ..conf.options import options
 from ..states import EventKind, Status
 from .encoding import TAG, decode, encode
 
+#: Characters in a column of names or of a reason; a longer reason is cut.
+MAX_TEXT = 255
 _FIXTURE_PREFIX = f"{TAG}:"
 
 STATUS = Choices(

@@ -9,9 +9,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .event import TaskEvent
-from .fields import KindField
+from .fields import MAX_TEXT, KindField
 from .subscribers import registered_subscribers
-from .task_row import table_model
+from .task_row import all_rows, table_model
 
 if TYPE_CHECKING:
     from .task_row import TaskRow
@@ -26,15 +26,15 @@ class Delivery(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     subscription = models.CharField(_("subscription"), max_length=100)
-    model = models.CharField(_("task model"), max_length=255)
-    task_key = models.CharField(_("task"), max_length=255)
+    model = models.CharField(_("task model"), max_length=MAX_TEXT)
+    task_key = models.CharField(_("task"), max_length=MAX_TEXT)
     sequence = models.PositiveIntegerField(_("No."))
     kind = KindField(_("event"), max_length=32)
     event_time = models.DateTimeField(_("time"))
     # For the search for due deliveries; dead ones are NULL.
     due_time = models.DateTimeField(_("next try"), null=True, db_index=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    worker = models.CharField(_("worker"), max_length=255, blank=True)
+    worker = models.CharField(_("worker"), max_length=MAX_TEXT, blank=True)
     last_error = models.TextField(_("last error"), blank=True)
 
     class Meta:
@@ -77,7 +77,6 @@ def write_deliveries(task_events: Iterable[tuple[TaskRow, TaskEvent]], using: st
         Delivery._default_manager.using(using).bulk_create(deliveries)
 
 
-def all_deliveries(using: str) -> Any:
+def all_deliveries(using: str) -> models.QuerySet[Any]:
     """All deliveries in this database."""
-    rows: Any = models.QuerySet(Delivery, using=using)
-    return rows
+    return all_rows(Delivery, using)

@@ -15,9 +15,7 @@ from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 from ..conf.options import options
 from ..states import Status
 from .digests import digest_of
-from .fields import STATUS, JSONTextField, StatusField
-
-_MAX_LENGTH = 255
+from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
 
 Row = TypeVar("Row", bound="TaskRow")
 
@@ -76,10 +74,12 @@ class TaskRow(models.Model):
     mod_time = AutoLastModifiedField(_("modify time"))
     run_after = models.DateTimeField(_("run after"), null=True, blank=True)
     priority = models.SmallIntegerField(_("priority"), default=0)
-    worker = models.CharField(_("worker"), max_length=255, default="", editable=False)
+    worker = models.CharField(_("worker"), max_length=MAX_TEXT, default="", editable=False)
     # The task that enqueued this one, as lineage.py writes it. Indexed, because there is no other
     # way from a task to those that it enqueued: their events are in tables of other models.
-    parent = models.CharField(_("parent"), max_length=255, null=True, editable=False, db_index=True)
+    parent = models.CharField(
+        _("parent"), max_length=MAX_TEXT, null=True, editable=False, db_index=True
+    )
     # When recovery examines the row: the lease of a running task ends, a waiting task is due or
     # its message may be lost. NULL once the task is final, so this one index serves every search of
     # recovery. A row that was inserted without save() is examined soon.
@@ -147,6 +147,11 @@ def _table_model(model: type[models.Model]) -> Any:
     return model._meta.get_field("sequence").model._meta.concrete_model
 
 
+def all_rows(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
+    """All rows of ``model`` in ``using``, without managers that may hide some."""
+    return models.QuerySet(model, using=using)
+
+
 def write_database(task: TaskRow) -> str:
     """The database in which the row of ``task`` is written, also if it was read from a replica."""
     if not router.routers:  # Django's default; each transition needs it several times
@@ -165,9 +170,7 @@ def task_reference(task: TaskRow, pk: object = None) -> str:
     key = str(task.pk if pk is None else pk)
     name = f"{root._meta.label}{database_suffix}:{key}"
     return (
-        name
-        if len(name) <= _MAX_LENGTH
-        else f"{root._meta.label}{database_suffix}#{digest_of(key)}"
+        name if len(name) <= MAX_TEXT else f"{root._meta.label}{database_suffix}#{digest_of(key)}"
     )
 
 

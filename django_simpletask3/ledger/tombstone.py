@@ -14,9 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import context
 from .digests import digest_of
-from .fields import JSONTextField
+from .fields import MAX_TEXT, JSONTextField
 
-_MAX_LENGTH = 255
 _being_pruned: ContextVar[tuple[str, frozenset[Any]]] = ContextVar(
     "django_simpletask3_being_pruned", default=("", frozenset())
 )
@@ -32,10 +31,10 @@ class Tombstone(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     time = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
-    model = models.CharField(_("task model"), max_length=255)
+    model = models.CharField(_("task model"), max_length=MAX_TEXT)
     scope = models.CharField(_("scope"), max_length=32)
-    reason = models.CharField(_("reason"), max_length=255, blank=True)
-    actor = models.CharField(_("actor"), max_length=255, blank=True)
+    reason = models.CharField(_("reason"), max_length=MAX_TEXT, blank=True)
+    actor = models.CharField(_("actor"), max_length=MAX_TEXT, blank=True)
     tasks = models.PositiveIntegerField(_("tasks"), default=0)
     events = models.PositiveIntegerField(_("events"), default=0)
     first_time = models.DateTimeField(_("first"), null=True)
@@ -74,8 +73,8 @@ def open_tombstone(
     tombstone = Tombstone(
         model=model,
         scope=scope,
-        reason=reason[:_MAX_LENGTH],
-        actor=context.current().actor[:_MAX_LENGTH],
+        reason=reason[:MAX_TEXT],
+        actor=context.current().actor[:MAX_TEXT],
         data=data,
     )
     tombstone.save(using=using, force_insert=True)

@@ -16,7 +16,7 @@ from django.db.models.functions import Cast
 
 from ..db.limited_queries import BoundQuery, Placeholder, capped_value_counts, first_rows
 from ..ledger.event import TaskEvent, events_of
-from ..ledger.fields import KindField
+from ..ledger.fields import MAX_TEXT, KindField
 from ..models.registry import each_table
 from ..models.task import SimpleTask
 from ..states import EventKind, kinds_where
@@ -31,7 +31,7 @@ MAX_COUNTED = 10_000
 _PAGE_SIZE = 500
 #: Rows that are read, of each table and kind, in search of those of a worker.
 _MAX_READ = 5000
-_TEXT = models.CharField(max_length=255)
+_TEXT = models.CharField(max_length=MAX_TEXT)
 _KIND = Placeholder("kind", KindField())
 _EVENT_FIELDS = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
 

@@ -19,14 +19,13 @@ from ..exceptions import TransitionRefused
 from ..ledger.digests import digest_of
 from ..ledger.encoding import encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
+from ..ledger.fields import MAX_TEXT
 from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
 
 #: Columns that users and transitions write: an old instance must not undo a transition.
 SCHEDULE = frozenset({"run_after", "priority"})
-
-_TEXT_LIMIT = 255
 
 
 @dataclass(slots=True)
@@ -179,7 +178,7 @@ def next_check_time(run_after: Any, now: datetime) -> Any:
 
 
 def _truncate(text: object) -> str:
-    return safe_text(text, limit=_TEXT_LIMIT)[:_TEXT_LIMIT]
+    return safe_text(text, limit=MAX_TEXT)[:MAX_TEXT]
 
 
 def _bound_value(value: Any) -> Any:

@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
 from ...batches import batches
+from ...ledger.fields import MAX_TEXT
 from ...models.queryset import rows_of
 from ..html import badges
 from .definitions import TaskAction
@@ -34,7 +35,7 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         label=_("Reason"),
         required=False,
-        max_length=255,
+        max_length=MAX_TEXT,
         strip=True,
         help_text=_("The timeline of each task shows it beside your name."),
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
@@ -47,8 +48,8 @@ def is_confirmed(request: HttpRequest) -> bool:
 
 
 def reason_of(request: HttpRequest) -> str:
-    """The posted reason, cut to the 255 characters of an event; may be empty."""
-    return request.POST.get("reason", "").strip()[:255]
+    """The posted reason, cut to the length of the column; may be empty."""
+    return request.POST.get("reason", "").strip()[:MAX_TEXT]
 
 
 class Effect(IntEnum):

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST
 
 from ...context import task_context
 from ...exceptions import QueueUnavailable
+from ...ledger.fields import MAX_TEXT
 from ...ledger.task_row import table_model
 from ...models.task import Dashboard, SimpleTask
 from ...monitoring import health, problems, statistics
@@ -117,7 +118,7 @@ class DashboardAdmin(_ModelAdmin):
         """Pause or resume a queue, put its dead letters back, or ask a worker to stop."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        reason = values.escape_invisible(request.POST.get("reason", "")).strip()[:255]
+        reason = values.escape_invisible(request.POST.get("reason", "")).strip()[:MAX_TEXT]
         target = request.POST.get("target", "")
         run_command = commands.COMMANDS.get(request.POST.get("action", ""))
         if run_command is None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from ...ledger.fields import KIND
+from ...ledger.fields import KIND, MAX_TEXT
 from ...models.registry import models_by_database
 from ...monitoring import problems, recovery_report
 from ...monitoring.csv_export import lines
@@ -40,8 +40,8 @@ class FilterForm(forms.Form):
 
     model = forms.ChoiceField(label=_("task model"), required=False)
     kind = forms.ChoiceField(label=_("event"), required=False)
-    reason = forms.CharField(label=_("reason"), required=False, max_length=255)
-    worker = forms.CharField(label=_("worker"), required=False, max_length=255)
+    reason = forms.CharField(label=_("reason"), required=False, max_length=MAX_TEXT)
+    worker = forms.CharField(label=_("worker"), required=False, max_length=MAX_TEXT)
     since = forms.DateField(label=_("from day"), required=False, widget=_DATE)
     until = forms.DateField(label=_("until day"), required=False, widget=_DATE)
     #: An exact time, for the links of the 24-hour counts: days begin at midnight.
