@@ -21,6 +21,19 @@
 from __future__ import annotations
 
 
+class _Hidden(str):
+    """Stands for a value that may contain a password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "invalid (not shown, it may contain a password)"
+
+
+#: The value of an InvalidSetting that must not be shown.
+HIDDEN = _Hidden("hidden")
+
+
 class SimpleTaskError(Exception):
     """The base class; never raised itself."""
 
@@ -71,7 +84,10 @@ class ExecutorMissing(SimpleTaskError):
 
 
 class InvalidSetting(SimpleTaskError):
-    """A setting has an invalid value; ``name`` is the name under which it was found."""
+    """A setting has an invalid value; ``name`` is the name under which it was found.
+
+    ``value`` is HIDDEN if the value may contain a password.
+    """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(name, value, expected)

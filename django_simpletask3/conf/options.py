@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from ..exceptions import InvalidSetting
+from ..exceptions import HIDDEN, InvalidSetting
 from .parsers import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Parser, template_parser
 
 T = TypeVar("T")
@@ -47,11 +47,14 @@ class Option(Generic[T]):
         *,
         aliases: Iterable[str] = (),
         summary: str = "",
+        is_secret: bool = False,
     ) -> None:
         self.default = default
         self.parser = parser
         self.aliases = tuple(aliases)
         self.summary = summary
+        #: Whether a value may contain a password: an error does not show it.
+        self.is_secret = is_secret
         self.name = ""
         #: The generation in which the value was read, and the value.
         self._cached: tuple[int, Any] = (-1, None)
@@ -98,7 +101,8 @@ class Option(Generic[T]):
         try:
             return self.parser.parse(raw)
         except (ValueError, TypeError, LookupError, ArithmeticError):
-            raise InvalidSetting(name, raw, self.parser.expected) from None
+            shown = HIDDEN if self.is_secret else raw
+            raise InvalidSetting(name, shown, self.parser.expected) from None
 
     @overload
     def __get__(self, instance: None, owner: type) -> Option[T]: ...
@@ -116,6 +120,7 @@ class Options:
         TEXT,
         aliases=(PREFIX + "SIMQ_REDIS", "SIMQ_REDIS_URL", "SIMQ_REDIS", "REDIS_URL", "REDIS"),
         summary="Where SimQ's Redis is.",
+        is_secret=True,
     )
     simq_pop_timeout = Option(
         5.0,

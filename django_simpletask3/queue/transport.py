@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -12,12 +11,13 @@ from simqcore import SimQ
 
 from django_simpletask3.exceptions import QueueUnavailable
 
+from ..logs import get_logger
 from .connection import UNBLOCK_ERROR, Endpoint
 from .encoding import dumps, loads
 from .scripts import script
 from .urls import redact
 
-logger = logging.getLogger("django_simpletask3.queue")
+_logger = get_logger("django_simpletask3.queue")
 
 #: Messages per script call, so that no call blocks the server for long.
 BATCH_SIZE = 500
@@ -105,7 +105,7 @@ class Transport(SimQ):  # type: ignore[misc]
                 try:
                     return command()
                 except (redis.ConnectionError, redis.TimeoutError):
-                    logger.debug("redis_command_repeated", exc_info=True)
+                    _logger.debug("redis_command_repeated", exc_info=True)
             return command()
 
     @contextmanager
@@ -114,7 +114,8 @@ class Transport(SimQ):  # type: ignore[misc]
         try:
             yield
         except (redis.RedisError, OSError) as problem:
-            text = f"Redis at {redact(self.endpoint.url)}: {type(problem).__name__}: {problem}"
+            text = f"{type(problem).__name__}: {self.endpoint.address.mask_secrets(str(problem))}"
+            text = f"Redis at {redact(self.endpoint.url)}: {text}"
             if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
                 self.endpoint.close()  # a failover: connect to the new master
             raise QueueUnavailable(text) from problem

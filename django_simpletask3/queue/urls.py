@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+import redis
 from redis.connection import parse_url
 
-from django_simpletask3.exceptions import InvalidSetting
+from django_simpletask3.exceptions import HIDDEN, InvalidSetting
 
 SETTING = "DJANGO_SIMPLETASK3_SIMQ_REDIS_URL"
 EXPECTED = (
@@ -19,8 +22,7 @@ EXPECTED = (
 
 _PLAIN_SCHEMES = ("redis", "rediss", "unix")
 _SENTINEL_PORT = 26379
-_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
-_SECRET_QUERY = re.compile(r"(?i)([?&][^=&#]*password=)[^&#]*")
+_DATABASE = re.compile(r"(/\d*)?/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,44 @@ class Address:
     service: str = ""
     sentinel_options: dict[str, Any] | None = None
 
+    def mask_secrets(self, text: str) -> str:
+        """``text`` without the passwords: servers quote commands that they do not know, as AUTH."""
+        for options in (self.options, self.sentinel_options or {}):
+            if password := options.get("password"):
+                text = text.replace(str(password), "***")
+        return text
+
 
 def redact(url: str) -> str:
-    """``url`` without passwords, for logs and error texts."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(_mask_password, url))
+    """The server that ``url`` names, for logs and error texts: without password and options.
+
+    Of a URL that cannot be parsed nothing is shown: its password could be anywhere.
+    """
+    try:
+        address = parse(url)
+    except InvalidSetting:
+        return "(not shown)"
+    if address.scheme == "embedded":
+        place = url.partition("?")[0]
+    else:
+        parts = urlsplit(url)
+        userinfo, at, place = parts.netloc.rpartition("@")
+        place = f"{parts.scheme}://{_mask_password(userinfo)}{at}{place}{parts.path}"
+    db = next((value for name, value in _query(url.partition("?")[2]) if name == "db"), None)
+    return place if db is None else f"{place}?db={db}"
 
 
-def _mask_password(match: re.Match[str]) -> str:
-    user, colon, _ = match[0][:-1].partition(":")
-    return f"{user}:***@" if colon else "***@"
+def _mask_password(userinfo: str) -> str:
+    user, colon, _ = userinfo.partition(":")
+    return f"{user}:***" if colon else "***" if user else ""
 
 
 def parse(url: str) -> Address:
-    """Parse ``url``. Raises InvalidSetting, without the password, if the URL is invalid."""
+    """Parse ``url``. Raises InvalidSetting, which does not show it, if the URL is invalid.
+
+    A URL with characters in its password that should be escaped is invalid: redis-py would take
+    the rest of the password for a path, a query or a fragment, and the head for a server.
+    """
     scheme = url.partition("://")[0]
     try:
         if scheme in _PLAIN_SCHEMES:
@@ -57,13 +84,40 @@ def parse(url: str) -> Address:
             return _embedded(url)
     except ValueError:
         pass
-    raise InvalidSetting(SETTING, redact(url), EXPECTED)
+    raise InvalidSetting(SETTING, HIDDEN, EXPECTED)
+
+
+def _split(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.fragment or "#" in url:
+        raise ValueError("a fragment")
+    _query(parts.query)
+    return parts
+
+
+def _query(text: str) -> list[tuple[str, str]]:
+    """The names and values of a query. Raises ValueError if redis-py does not know a name."""
+    pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True) if text else []
+    if not {name for name, _ in pairs} <= _known_options():
+        raise ValueError("an unknown option")
+    return pairs
+
+
+@cache
+def _known_options() -> frozenset[str]:
+    classes = (redis.SSLConnection, redis.UnixDomainSocketConnection, redis.ConnectionPool)
+    constructors: set[Any] = {vars(c).get("__init__") for k in classes for c in k.__mro__} - {None}
+    names = {name for init in constructors for name in inspect.signature(init).parameters}
+    return frozenset(names | {"sentinel_username", "sentinel_password"})
 
 
 def _plain(scheme: str, url: str) -> Address:
-    options = _options(url)
-    if scheme == "unix" and not options.get("path"):
-        raise ValueError("no path")
+    parts, options = _split(url), _options(url)
+    if scheme == "unix":
+        if parts.netloc.rpartition("@")[2] or not options.get("path"):
+            raise ValueError("a host, or no path")
+    elif not _DATABASE.fullmatch(parts.path):
+        raise ValueError("no number of a database")
     return Address(scheme, options)
 
 
@@ -74,10 +128,10 @@ def _options(url: str) -> dict[str, object]:
 
 
 def _sentinel(url: str) -> Address:
-    parts = urlsplit(url)
+    parts = _split(url)
     hosts = tuple(_host(text) for text in parts.netloc.rpartition("@")[2].split(","))
     service, _, db = parts.path.strip("/").partition("/")
-    if not service:
+    if not service or "@" in service:
         raise ValueError("no service")
     userinfo = parts.netloc.rpartition("@")[0]
     # redis-py parses user, password and query, exactly as in redis://
@@ -106,5 +160,5 @@ def _embedded(url: str) -> Address:
     folder, _, query = rest.partition("?")
     if not folder.strip("/"):
         raise ValueError("no folder")
-    db = parse_qs(query).get("db", ["0"])[0]
-    return Address("embedded", {"db": int(db)}, folder=unquote(folder))
+    db = int(dict(_query(query)).get("db", "0"))
+    return Address("embedded", {"db": db}, folder=unquote(folder))

@@ -9,10 +9,11 @@ from django.core.checks import CheckMessage
 
 from django_simpletask3 import checks as own_checks
 from django_simpletask3.conf.options import PREFIX, all_options
+from django_simpletask3.exceptions import HIDDEN
 from django_simpletask3.ledger.event import event_model_of
 from django_simpletask3.queue import parse
 from tests.conf.test_options import BAD
-from tests.steps import TASK_MODELS, label_of
+from tests.steps import TASK_MODELS, label_of, run_command
 from tests.testapp.models import ByDefault, ByPath, Invoice, Reminder
 
 pytestmark = pytest.mark.django_db  # checks of JSON columns query the database
@@ -38,7 +39,8 @@ def test_a_bad_setting_is_one_error_with_an_id_and_a_hint(name: str, settings: A
 
     assert error.level == checks.ERROR
     assert error.id == own_checks.SETTING_IDS[name]
-    assert error.msg == f"{name} is {bad!r}; expected {OPTIONS[name].parser.expected}."
+    shown = HIDDEN if OPTIONS[name].is_secret else bad
+    assert error.msg == f"{name} is {shown!r}; expected {OPTIONS[name].parser.expected}."
     assert name in str(error.hint)
     assert repr(OPTIONS[name].default) in str(error.hint)
 
@@ -62,13 +64,35 @@ def test_no_two_settings_share_an_id() -> None:
     assert all(re.fullmatch(r"django_simpletask3\.E\d{3}", check_id) for check_id in ids)
 
 
-def test_an_invalid_url_is_an_error_without_its_password(settings: Any) -> None:
-    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "http://me:secret@redis/0"
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://me:geheim@redis/0",
+        "redis://:12#geheim@redis:6379/0",
+        "me:geheim@redis",
+        {"host": "redis", "password": "geheim"},
+        ("redis", "geheim"),
+        b"redis://:geheim@redis",
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", [f"{PREFIX}SIMQ_REDIS_URL", "SIMQ_REDIS_URL"])
+def test_an_invalid_url_is_an_error_that_does_not_show_it(
+    name: str, value: Any, settings: Any
+) -> None:
+    del settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL
+    setattr(settings, name, value)
 
     (error,) = messages_of_package()
+    status, _ = run_command("django-simpletask3-status")
 
-    assert error.id == own_checks.URL_ID
-    assert "secret" not in f"{error.msg} {error.hint}"
+    assert error.id == (
+        own_checks.URL_ID
+        if isinstance(value, str)
+        else own_checks.SETTING_IDS[f"{PREFIX}SIMQ_REDIS_URL"]
+    )
+    assert "geheim" not in f"{error} {error.hint} {status}"
+    assert "(not shown, it may contain a password)" in status
 
 
 def test_the_hint_for_the_url_is_a_valid_url(settings: Any) -> None:

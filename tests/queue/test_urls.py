@@ -62,6 +62,10 @@ def test_an_embedded_url_names_a_folder(url, folder, number):
         "sentinel://h/m/x",
         "embedded:///q?db=x",
         "redis://h?socket_timeout=x",
+        "redis://h?colour=red",
+        "redis://h/one",
+        "redis://h#0",
+        "unix://run/r.sock",
     ],
 )
 def test_an_unusable_url_is_an_invalid_setting(url):
@@ -69,11 +73,45 @@ def test_an_unusable_url_is_an_invalid_setting(url):
         parse(url)
 
 
-def test_the_error_about_a_url_hides_the_password():
-    with pytest.raises(InvalidSetting) as refusal:
-        parse("http://user:geheim@h/?password=geheim")
+SECRET_URLS = [
+    "http://user:geheim@h/?password=geheim",
+    "user:geheim@h:1/0",
+    "geheim",
+    "redis://:ab/geheim@h:1/0",
+    "redis://:ab?geheim@h:1/0",
+    "redis://:ab#geheim@h:1/0",
+    # What stands before the character can be taken for a port, or a host.
+    "redis://:12/geheim@h:1/0",
+    "redis://:12?geheim@h:1/0",
+    "redis://:12?x=geheim@h:1/0",
+    "redis://:12#geheim@h:1/0",
+    "redis://user#geheim@h:1/0",
+    "redis://user:12/geheim@h/0",
+    "rediss://user:12/3/geheim@h/0",
+    "unix://:12/geheim@/run/r.sock",
+    "unix://user/geheim@/run/r.sock",
+    "unix://u:12?geheim@/run/r.sock",
+    "unix:///run/r.sock#geheim",
+    "sentinel://u:12/geheim@h/0",
+    "sentinel://u:12?geheim@h/m/0",
+    "sentinel://u:12/m/0#geheim@h/m/0",
+    "sentinel://u:geheim@h/",
+    "embedded:///q?db=geheim",
+    "embedded:///q?geheim",
+    "redis://h:1/0?passwort=geheim",
+    "REDIS://u:geheim@h:1/0",
+    "redis://u:geheim@h:99999/0",
+    "redis://u:geheim@[h/0",
+]
 
-    assert "geheim" not in str(refusal.value)
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_nothing_is_shown_of_a_url_that_cannot_be_parsed(url):
+    with pytest.raises(InvalidSetting) as refusal:
+        parse(url)
+
+    assert "geheim" not in str(refusal.value) + repr(refusal.value) + redact(url)
+    assert refusal.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -85,14 +123,21 @@ def test_the_error_about_a_url_hides_the_password():
         ("redis://p@h", "redis://***@h"),
         ("redis://u:p@ss@h", "redis://u:***@h"),
         ("redis://u:p:q@h", "redis://u:***@h"),
-        ("redis://h?password=p&db=1", "redis://h?password=***&db=1"),
-        (
-            "sentinel://h/m?db=1&sentinel_password=p#x",
-            "sentinel://h/m?db=1&sentinel_password=***#x",
-        ),
-        ("unix://u:p@/r.sock?PASSWORD=p", "unix://u:***@/r.sock?PASSWORD=***"),
-        ("no url", "no url"),
+        ("redis://h?password=p&db=1", "redis://h?db=1"),
+        ("redis://h?password=p@h2", "redis://h"),
+        ("sentinel://u:p@h,h2:3/m?db=1&sentinel_password=p", "sentinel://u:***@h,h2:3/m?db=1"),
+        ("unix://u:p@/r.sock?password=p", "unix://u:***@/r.sock"),
+        ("embedded:///q?db=1", "embedded:///q?db=1"),
+        ("no url", "(not shown)"),
     ],
 )
-def test_a_redacted_url_has_no_password(url, shown):
+def test_a_redacted_url_has_neither_password_nor_options(url, shown):
     assert redact(url) == shown
+
+
+def test_a_server_that_quotes_a_command_shows_no_password():
+    quoted = "unknown command `HELLO`, with args beginning with: `3` `AUTH` `u` `geheim` `streng`"
+
+    shown = parse("sentinel://u:geheim@h/m?sentinel_password=streng").mask_secrets(quoted)
+
+    assert shown == "unknown command `HELLO`, with args beginning with: `3` `AUTH` `u` `***` `***`"
