@@ -11,7 +11,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from ..models.task import Delivery, Tombstone
+from ..ledger.outbox import Delivery
+from ..ledger.tombstone import Tombstone
 from ..subscriptions import retry
 
 

@@ -11,11 +11,12 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from ..control import Dashboard
 from ..db.limited_queries import first_rows
 from ..ledger.task_row import table_model, task_reference, write_database
 from ..models.loading import saved_models
 from ..models.queryset import rows_of
-from ..models.task import Dashboard, SimpleTask
+from ..models.task import SimpleTask
 from ..monitoring import problems
 from ..monitoring.scope import QueryScope
 from .html import badges

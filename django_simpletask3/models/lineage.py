@@ -1,8 +1,9 @@
-"""Which task enqueued which: from a task to the one whose body saved it, and the other way."""
+"""Which task enqueued which: the parent and the children of a task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from django.apps import apps
@@ -17,12 +18,12 @@ from .task import SimpleTask
 
 
 def parent_of(task: SimpleTask) -> SimpleTask | None:
-    """The task whose body enqueued ``task``; None if there is none, or it is gone."""
+    """The task whose function enqueued ``task``; None if there is none, or it is gone."""
     return task_by_reference(task.parent or "")
 
 
 def task_by_reference(reference: str) -> SimpleTask | None:
-    """The task that ``name_of`` has called ``name``, as it was saved; None if it is gone."""
+    """The task with this ``task_reference``, as it was saved; None if it is gone."""
     location, _, key = reference.partition(":")
     label, _, alias = location.partition("@")
     try:
@@ -37,16 +38,14 @@ def task_by_reference(reference: str) -> SimpleTask | None:
 
 
 def children_of(task: SimpleTask) -> Iterator[SimpleTask]:
-    """The tasks that the body of ``task`` enqueued, of any model, oldest first within each.
+    """The tasks that the function of ``task`` enqueued, of any model, oldest first within each.
 
-    One indexed query per table of tasks, read as they are asked for.
+    One indexed query per table of tasks, sent when the iterator reaches the table.
     """
     reference = task_reference(task)
     for root in table_models():
         for using in databases_of(root):
             pks = rows_of(root, using).filter(parent=reference).order_by("pk").values_list("pk")
-            yield from sorted(load_tasks(root, using, [pk for (pk,) in pks]), key=_add_time)
-
-
-def _add_time(task: SimpleTask) -> Any:
-    return task.add_time
+            yield from sorted(
+                load_tasks(root, using, [pk for (pk,) in pks]), key=attrgetter("add_time")
+            )

@@ -10,33 +10,20 @@ from django.db import models, router
 from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
 
-from ..control import Dashboard, OperatorCommand
 from ..db import clock, inserts
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
 from ..exceptions import TaskGone
 from ..ledger.columns import MANAGED, auto_now_fields, reject_managed, user_fields
-from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model, task_foreign_key
-from ..ledger.outbox import Delivery
+from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model
 from ..ledger.projection import Projection, fold
 from ..ledger.task_row import TaskRow, table_model, write_database
-from ..ledger.tombstone import Tombstone, is_being_pruned
+from ..ledger.tombstone import is_being_pruned
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import waiting
 from .queryset import TaskQuerySet, rows_of
-
-__all__ = [
-    "Dashboard",
-    "Delivery",
-    "OperatorCommand",
-    "SimpleTask",
-    "TaskEvent",
-    "TaskQuerySet",
-    "Tombstone",
-    "task_foreign_key",
-]
 
 
 class SimpleTask(TaskRow):

@@ -19,10 +19,11 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from ...context import task_context
+from ...control import Dashboard
 from ...exceptions import QueueUnavailable
 from ...ledger.fields import MAX_TEXT
 from ...ledger.task_row import table_model
-from ...models.task import Dashboard, SimpleTask
+from ...models.task import SimpleTask
 from ...monitoring import health, problems, statistics
 from ...monitoring.health_types import Health
 from ...monitoring.scope import QueryScope
