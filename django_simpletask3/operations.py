@@ -4,19 +4,6 @@ from .schema.backfill import BackfillEvents, UpgradeFrom01
 from .schema.partition import ExtendPartitions, PartitionEvents
 from .schema.protect import DropHistory, ProtectEvents, UnprotectEvents
 
-_OPERATIONS = (
-    BackfillEvents,
-    DropHistory,
-    ExtendPartitions,
-    PartitionEvents,
-    ProtectEvents,
-    UnprotectEvents,
-    UpgradeFrom01,
-)
-for _operation in _OPERATIONS:
-    # squashmigrations writes an import of the module that a class names as its own.
-    _operation.__module__ = __name__
-
 __all__ = [
     "BackfillEvents",
     "DropHistory",
@@ -26,3 +13,7 @@ __all__ = [
     "UnprotectEvents",
     "UpgradeFrom01",
 ]
+
+for _name in __all__:
+    # squashmigrations writes an import of the module that a class names as its own.
+    globals()[_name].__module__ = __name__

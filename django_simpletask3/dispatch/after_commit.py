@@ -69,13 +69,10 @@ class CommitHook:
     def __call__(self) -> None:
         self.has_run = True
         try:
-            self._update_queue()
+            cancel_messages(self.cancelled_channels)
+            push_messages(self.messages.values())
         finally:
             self._send_signals()
-
-    def _update_queue(self) -> None:
-        cancel_messages(self.cancelled_channels)
-        push_messages(self.messages.values())
 
     def _send_signals(self) -> None:
         # Most signals have no receivers, and the context of a receiver takes time to build.

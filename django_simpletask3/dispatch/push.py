@@ -56,14 +56,14 @@ class TaskMessage(NamedTuple):
         )
 
 
-def push(tasks: Iterable[TaskRow], *, take_over: bool = False, urgent: bool = False) -> bool:
+def push(tasks: Iterable[TaskRow], *, urgent: bool = False) -> bool:
     """Push a message for each PENDING task that is due; False if Redis does not answer.
 
     ``urgent`` messages, and those of tasks with a priority, go to the head of the queue. Never
     raises. A task whose message is not pushed is marked in the database for recovery.
     """
     pending = [task for task in tasks if task.status == Status.PENDING]
-    return push_messages([TaskMessage.of(t, takes_over=take_over, urgent=urgent) for t in pending])
+    return push_messages([TaskMessage.of(task, urgent=urgent) for task in pending])
 
 
 def push_messages(messages: Iterable[TaskMessage]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +23,12 @@ _TASK_ONLY_KEYS = frozenset({"parent", "model", "adopted"})
 def inherit_context(task: SimpleTask) -> Iterator[None]:
     """Within the block, the context of the enqueue event is current, and ``task`` is the parent.
 
-    It is read from the stream when it is first needed.
+    It is read from the stream when it is first needed. Installed auditing packages are given the
+    actor and the task.
     """
-    with lazy_context(_context_loader(task)), set_integration_contexts():
+    with lazy_context(_context_loader(task)), ExitStack() as stack:
+        for integration in _installed_integrations():
+            stack.enter_context(integration())
         yield
 
 
@@ -49,31 +52,11 @@ def _inheritable_data(data: object) -> dict[str, object]:
     return {key: value for key, value in details.items() if key not in _TASK_ONLY_KEYS}
 
 
-def set_integration_contexts() -> AbstractContextManager[None]:
-    """Within the block, installed packages know the actor and the task."""
-    return (
-        _enter_contexts(integrations)
-        if (integrations := _installed_integrations())
-        else nullcontext()
-    )
-
-
-@contextmanager
-def _enter_contexts(
-    integrations: Iterable[Callable[[], AbstractContextManager[Any]]],
-) -> Iterator[None]:
-    with ExitStack() as stack:
-        for integration in integrations:
-            stack.enter_context(integration())
-        yield
-
-
 def _installed_integrations() -> list[Callable[[], AbstractContextManager[object]]]:
-    """How those that are installed are informed; every body asks, and the answer seldom changes."""
+    """The contexts of the installed packages; remembered, because every run needs them."""
     global _cached_integrations
-    if (
-        _cached_integrations[0] is not apps.app_configs
-    ):  # another one, whenever other apps are installed
+    # Django makes another dict whenever other apps are installed.
+    if _cached_integrations[0] is not apps.app_configs:
         integrations = [i for app, i in _INTEGRATIONS.items() if apps.is_installed(app)]
         _cached_integrations = (apps.app_configs, integrations)
     return _cached_integrations[1]
@@ -82,7 +65,7 @@ def _installed_integrations() -> list[Callable[[], AbstractContextManager[object
 def _auditlog() -> AbstractContextManager[object]:
     from auditlog.context import set_actor
 
-    # Asked for when something is noted: most bodies change nothing that is.
+    # Lazy: most task functions change nothing that auditlog records.
     actor_context: AbstractContextManager[Any] = set_actor(SimpleLazyObject(current_user))
     return actor_context
 

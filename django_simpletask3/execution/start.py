@@ -112,14 +112,11 @@ def _lease_end_by_database(lease: float) -> Callable[[str], datetime]:
 def _start_transition(
     task: SimpleTask, claim_id: str, worker: str, lease_end: Callable[[str], datetime]
 ) -> Transition:
-    values = {"check_at": lease_end(write_database(task))}
-    last_known_row = known_row(task)
-    data = {"claim": claim_id}
     return Transition(
         task,
         EventKind.START,
         worker=worker,
-        data=data,
-        values=values,
-        last_known_row=last_known_row,
+        data={"claim": claim_id},
+        values={"check_at": lease_end(write_database(task))},
+        last_known_row=known_row(task),
     )

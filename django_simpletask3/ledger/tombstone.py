@@ -54,7 +54,10 @@ class Tombstone(models.Model):
 
     def summarize(self, digests: Mapping[Any, str], *, events: int, **extra: Any) -> None:
         """Record what is deleted: the last digest of each task, and the number of events."""
-        lines = [f"{pk} {digest}" for pk, digest in sorted(digests.items(), key=_by_text)]
+        lines = [
+            f"{pk} {digest}"
+            for pk, digest in sorted(digests.items(), key=lambda item: str(item[0]))
+        ]
         self.tasks, self.events = len(digests), events
         self.digest = digest_of("\n".join(lines))
         data: Any = self.data
@@ -97,10 +100,6 @@ def is_being_pruned(table: str, pk: object) -> bool:
     """Whether the row is deleted with its stream, so that no event can record it."""
     pruned_table, pruned_pks = _being_pruned.get()
     return pruned_table == table and pk in pruned_pks
-
-
-def _by_text(item: tuple[object, str]) -> str:
-    return str(item[0])
 
 
 class PruneTarget(StrEnum):

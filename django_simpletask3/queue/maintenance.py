@@ -53,8 +53,7 @@ class QueueMaintenance(Transport):
         recovery). ``channel`` restricts the recovery to one channel.
         """
         args = (limit, dumps(reason), channel, self._policies(policies))
-        _, *counts = self.run("recover", *args)
-        returned, dropped, canceled, kept, cleared = counts
+        _, returned, dropped, canceled, kept, cleared = self.run("recover", *args)
         return RecoveryCounts(
             returned=returned, dropped=dropped, canceled=canceled, kept=kept, cleared=cleared
         )

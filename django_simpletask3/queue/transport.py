@@ -127,12 +127,8 @@ class Transport(SimQ):  # type: ignore[misc]
 
     def hgetall(self, key: str) -> dict[str, Any]:
         """Read and decode a hash. Raises Undecodable if a field is not valid YAML."""
-        return decode_fields(self.ask(lambda: self.db.hgetall(key)))
-
-
-def decode_fields(mapping: Mapping[bytes, bytes]) -> dict[str, object]:
-    """Decode the fields of a hash. Raises Undecodable."""
-    return {name.decode(errors="replace"): loads(value) for name, value in mapping.items()}
+        fields = self.ask(lambda: self.db.hgetall(key))
+        return {name.decode(errors="replace"): loads(value) for name, value in fields.items()}
 
 
 def flatten(rows: Iterable[Iterable[Any]]) -> list[Any]:

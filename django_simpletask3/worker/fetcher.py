@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypedDict
 
 from ..conf.options import options
 from ..exceptions import QueueUnavailable
@@ -26,13 +25,6 @@ _MAX_POSTPONED = 1000
 _PAUSED_SECONDS = 0.2
 _GROWTH_FACTOR = 4  # a claim asks for at most this many times what the last one found
 _IDLE_PAUSE = 0.001  # any pause lets the loop close a stale connection
-
-
-class ClaimArguments(TypedDict):
-    """The worker that claims tasks, and the length of its leases in seconds."""
-
-    worker: str
-    lease: float
 
 
 class Fetcher:
@@ -59,7 +51,6 @@ class Fetcher:
         self._last_found = 0
         self._postponed: RetryQueue[Message] = RetryQueue()
         self._waiter = Waiter()
-        self._claim_arguments: ClaimArguments = {"worker": pipeline.worker, "lease": pipeline.lease}
 
     def step(self) -> float:
         """Claim messages and start their tasks; the seconds to pause, 0 while there is work.
@@ -111,7 +102,10 @@ class Fetcher:
 
     def _started_without_queue(self, room: int) -> bool:
         """Start due tasks that have no message; whether there were any."""
-        runs = start_without_queue(self._pipeline.model, room, **self._claim_arguments)
+        pipeline = self._pipeline
+        runs = start_without_queue(
+            pipeline.model, room, worker=pipeline.worker, lease=pipeline.lease
+        )
         self._accept(runs)
         return bool(runs)
 
@@ -133,8 +127,10 @@ class Fetcher:
 
     def _start(self) -> None:
         if not self._stop.is_requested:
-            claimed = self._claimed
-            runs, again = start(self._pipeline.model, claimed, **self._claim_arguments)
+            pipeline, claimed = self._pipeline, self._claimed
+            runs, again = start(
+                pipeline.model, claimed, worker=pipeline.worker, lease=pipeline.lease
+            )
             self._claimed = []
             self._accept(runs)
             self._postpone(claimed, again)

@@ -140,7 +140,9 @@ class Process:
         while not self._should_end(parent):
             self._stop.wait(pace)
         if self._plan.burst and not self.has_failed:
-            self._dispatch_remaining()
+            # Failed deliveries wait for a retry.
+            while self._dispatch_outbox() == 0.0:
+                pass
         self._stop.request()
         self._shut_down()
 
@@ -150,11 +152,6 @@ class Process:
             worker=self.worker, may_go_on=lambda: not self._stop.is_requested
         )
         return 0.0 if count else _DISPATCH_SECONDS
-
-    def _dispatch_remaining(self) -> None:
-        """Deliver all due events before a burst ends; failed deliveries wait for a retry."""
-        while self._dispatch_outbox() == 0.0:
-            pass
 
     def _give_up(self, run: Run) -> None:
         """Have this process replaced: ``run`` cannot be ended. Its other tasks are released."""
@@ -219,13 +216,15 @@ class Process:
             for _ in range(pipeline.threads):
                 pipeline.inbox.put(None)
         self._wait_until(lambda: not any(p.held for p in self._pipelines), deadline, least=0.0)
-        self._end_finishers(deadline)
+        for pipeline in self._pipelines:
+            pipeline.outbox.put(None)
+        self._wait_until(lambda: _have_ended(self._finishers), deadline)
         self._release_remaining()
         self._all_ended.request()
         # The thread that gave up a run may still be recovering it.
         self._wait_until(lambda: _have_ended(self._background), deadline=0.0)
         with suppress(QueueUnavailable):
-            self._report.deregister()
+            get_queue().deregister_worker(self.worker)
         connections.close_all()
 
     def _has_stopped_fetching(self) -> bool:
@@ -244,11 +243,6 @@ class Process:
             if is_late and time.monotonic() >= earliest:
                 return
             time.sleep(_POLL_SECONDS)
-
-    def _end_finishers(self, deadline: float) -> None:
-        for pipeline in self._pipelines:
-            pipeline.outbox.put(None)
-        self._wait_until(lambda: _have_ended(self._finishers), deadline)
 
     def _release_remaining(self) -> None:
         for run in self._leases.running():

@@ -65,7 +65,3 @@ class WorkerReport:
             "counts": self._counters.read(),
             "jobs": {name: asdict(run) for name, run in self._schedule.read().items()},
         }
-
-    def deregister(self) -> None:
-        """Remove the worker from Redis. Raises QueueUnavailable if Redis does not answer."""
-        get_queue().deregister_worker(self._worker)
