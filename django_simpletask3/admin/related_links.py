@@ -12,16 +12,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ..control import Dashboard
-from ..db.limited_queries import first_rows
+from ..db.limited_queries import first_rows, key_as_text, parse_key
 from ..ledger.task_row import table_model, task_reference, write_database
 from ..models.loading import saved_models
-from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..monitoring import problems
 from ..monitoring.scope import QueryScope
 from .html import badges
 from .html.values import escape_invisible
-from .viewer import KEY_AS_TEXT, Viewer, parse_key, viewer_of
+from .viewer import Viewer, viewer_of
 
 #: Children that are shown, of each table.
 MAX_CHILDREN = 20
@@ -82,10 +81,10 @@ def _child_lines(
     scope: QueryScope, viewer: Viewer, name: str, using: str, roots: list[type[SimpleTask]]
 ) -> list[_Line]:
     queries = {
-        root: scope.restrict(rows_of(root, using), root, using)
+        root: scope.rows(root, using)
         .filter(parent=name)
         .order_by("pk")
-        .values_list(KEY_AS_TEXT, "status")
+        .values_list(key_as_text("pk"), "status")
         for root in roots
     }
     lines: list[_Line] = []

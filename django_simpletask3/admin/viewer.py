@@ -7,22 +7,17 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.db import router
-from django.db.models import CharField, Model
-from django.db.models.functions import Cast
+from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..ledger.fields import MAX_TEXT
 from ..ledger.task_row import table_model
 from ..models.registry import table_models, task_models
 from ..models.task import SimpleTask
 from ..monitoring.scope import QueryScope
 from .html.values import escape_invisible
-
-#: Keys of any type as text, so that the rows of several tables fit into one statement.
-KEY_AS_TEXT = Cast("pk", CharField(max_length=MAX_TEXT))
 
 
 class Viewer:
@@ -119,11 +114,6 @@ class Viewer:
 
 def _no_viewer() -> None:
     return None
-
-
-def parse_key(root: type[SimpleTask], text: str) -> str:
-    """The key of a row of ``root``, read as ``KEY_AS_TEXT``, as Python writes it."""
-    return str(root._meta.pk.to_python(text))
 
 
 def task_label(model: type[SimpleTask], database: str, pk: object) -> str:

@@ -13,7 +13,6 @@ from django.db import transaction
 
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
-from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import EventKind
 from ..transitions import writer
@@ -81,20 +80,10 @@ def audit(
     without events is adopted, and a missing row is recorded as deleted, each by an event with the
     reason ``audit``. Nothing else is changed.
     """
-    batches = (
-        readers.keys(root, using)
-        if since is None
-        else readers.keys_changed_between(root, using, since)
-    )
-    for pks in batches:
+    for pks in readers.keys(root, using, since):
         for pk in _suspects(root, using, pks):
             yield from _confirm(root, using, pk, repair)
         on_tasks(len(pks))
-
-
-def tasks_to_examine(root: type[SimpleTask], using: str) -> int:
-    """The number of rows: about the number of tasks that ``audit`` will check."""
-    return rows_of(root, using).count()
 
 
 def _suspects(root: type[SimpleTask], using: str, pks: Sequence[object]) -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import groupby
@@ -79,17 +79,9 @@ def export_streams(
     """
     writer = ExportWriter(file)
     for root, using in tables:
-        for pks in _batches(root, using, since, until) if keys is None else [keys]:
+        for pks in readers.keys(root, using, since, until) if keys is None else [keys]:
             writer.write_tasks(root, using, pks)
     return writer.close()
-
-
-def _batches(
-    root: type[SimpleTask], using: str, since: datetime | None, until: datetime | None
-) -> Iterator[list[Any]]:
-    if since is None and until is None:
-        return readers.keys(root, using)
-    return readers.keys_changed_between(root, using, since, until)
 
 
 def _json_values(fields: Record) -> Record:

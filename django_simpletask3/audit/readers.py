@@ -22,8 +22,23 @@ ROW_BATCH_SIZE, EVENT_BATCH_SIZE = 100, 1000
 Row = dict[str, Any]
 
 
-def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
-    """Yield the keys of all rows, then those of all streams without a row, in batches."""
+def keys(
+    root: type[SimpleTask],
+    using: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[list[Any]]:
+    """Yield the keys of all tasks, also of deleted ones, in batches.
+
+    With ``since`` or ``until``: of the tasks that have an event in that time.
+    """
+    if since is None and until is None:
+        return _all_keys(root, using)
+    return _keys_changed_between(root, using, since, until)
+
+
+def _all_keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
+    """Yield the keys of all rows, then those of all streams without a row."""
     table = all_rows(root, using)
     yield from _key_batches(table.order_by("pk").values_list("pk", flat=True), "pk")
     existing = table.filter(pk=OuterRef("task_id"))
@@ -31,10 +46,9 @@ def keys(root: type[SimpleTask], using: str) -> Iterator[list[Any]]:
     yield from _key_batches(rowless.values_list("task_id", flat=True).distinct(), "task_id")
 
 
-def keys_changed_between(
-    root: type[SimpleTask], using: str, since: datetime | None, until: datetime | None = None
+def _keys_changed_between(
+    root: type[SimpleTask], using: str, since: datetime | None, until: datetime | None
 ) -> Iterator[list[Any]]:
-    """Yield the keys of the tasks with an event from ``since`` until before ``until``."""
     bounds = {"event_time__gte": since, "event_time__lt": until}
     bounds = {name: bound for name, bound in bounds.items() if bound is not None}
     # Naming all kinds lets the database use the index of kind and time.

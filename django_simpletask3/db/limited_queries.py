@@ -9,14 +9,17 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import Value
+from django.db.models import CharField, Model, Value
+from django.db.models.functions import Cast
 
 from ..batches import batches
+from ..ledger.fields import MAX_TEXT
 
 K = TypeVar("K")
 
 #: Queries in one statement: SQLite takes no more than 500.
 _MAX_QUERIES = 450
+_KEY_TEXT = CharField(max_length=MAX_TEXT)
 # Django has made the query, with its values as parameters.
 _ROWS = "SELECT {number} AS slice, s{number}.* FROM ({query}) AS s{number}"
 _COUNT = "SELECT {number} AS slice, COUNT(*) FROM ({query}) AS s{number}"
@@ -115,6 +118,17 @@ def _fetch_rows(
             for number, *row in cursor.fetchall():
                 rows.setdefault(number, []).append(tuple(row))
     return rows
+
+
+def key_as_text(name: str) -> Cast:
+    """The column ``name`` as text: keys of several tables, of any type, fit into one statement."""
+    return Cast(name, _KEY_TEXT)
+
+
+def parse_key(model: type[Model], text: str) -> str:
+    """A key of ``model`` that was read with ``key_as_text``, as Python writes it."""
+    # Some databases write keys as text in another form than Python does.
+    return str(model._meta.pk.to_python(text))
 
 
 class Placeholder(Value):

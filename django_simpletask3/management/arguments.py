@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import datetime, time
 from typing import Any
 
@@ -13,6 +13,17 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from ..models.registry import task_models
 from ..models.task import SimpleTask
+
+
+def add_model_argument(parser: ArgumentParser, *, default: object = None) -> None:
+    """Add ``--model``, whose value is for ``select_models``."""
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=default,
+        metavar="APP.MODEL",
+        help="Restricts the command to these task models. Repeat it, or use commas.",
+    )
 
 
 def select_models(labels: list[str] | None) -> list[type[SimpleTask]]:

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import Error, models
-from django.db.models.functions import Cast
 
-from ..db.limited_queries import BoundQuery, Placeholder, capped_value_counts, first_rows
-from ..ledger.event import TaskEvent, events_of
-from ..ledger.fields import MAX_TEXT, KindField
+from ..db.limited_queries import (
+    BoundQuery,
+    Placeholder,
+    capped_value_counts,
+    first_rows,
+    key_as_text,
+    parse_key,
+)
+from ..ledger.event import TaskEvent
+from ..ledger.fields import KindField
 from ..models.registry import each_table
 from ..models.task import SimpleTask
 from ..states import EventKind, kinds_where
@@ -31,15 +37,12 @@ MAX_COUNTED = 10_000
 _PAGE_SIZE = 500
 #: Rows that are read, of each table and kind, in search of those of a worker.
 _MAX_READ = 5000
-_TEXT = models.CharField(max_length=MAX_TEXT)
 _KIND = Placeholder("kind", KindField())
-_EVENT_FIELDS = ("sequence", "kind", "event_time", "worker", "actor", "reason", "attempt", "data")
 
 _Queries = Mapping[tuple[type[SimpleTask], EventKind], BoundQuery]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """The columns of an event; the key of its task is text, whatever its model."""
 
     task_id: str
@@ -68,12 +71,8 @@ class Recovery:
     attempt: int
     actor: str
 
-    def cells(self) -> tuple[object, ...]:
-        """Its values, in the order of COLUMNS."""
-        return tuple(getattr(self, name) for name in COLUMNS)
 
-
-#: The field names of ``Recovery``.
+#: The field names of ``Recovery``, in the order of ``dataclasses.astuple``.
 COLUMNS = tuple(Recovery.__dataclass_fields__)
 
 
@@ -185,7 +184,7 @@ def _database_page(
         root: _events(scope, root, using, _KIND, conditions)
         .filter(worker_condition)
         .order_by("-event_time", "-pk")
-        .values_list(Cast("task_id", _TEXT), *_EVENT_FIELDS)
+        .values_list(key_as_text("task_id"), *_Row._fields[1:])
         for root in roots
     }
     return _first_matches(using, _queries_by_kind(rows, recovery_filter.kinds), limit, worker)
@@ -215,7 +214,7 @@ def _first_matches(using: str, queries: _Queries, count: int, worker: str) -> _D
         unfinished = {}
         for (root, kind), rows in first_rows(using, queries, limit).items():
             candidates = [
-                _recovery(root, using, _Row(_key(root, row[0]), *row[1:])) for row in rows
+                _recovery(root, using, _Row(parse_key(root, row[0]), *row[1:])) for row in rows
             ]
             query_matches = [recovery for recovery in candidates if worker in recovery.worker]
             is_short = len(query_matches) < count and len(rows) == limit
@@ -231,11 +230,6 @@ def _first_matches(using: str, queries: _Queries, count: int, worker: str) -> _D
 
 def _latest(times: Iterable[datetime | None]) -> datetime | None:
     return max((time for time in times if time is not None), default=None)
-
-
-def _key(root: type[SimpleTask], text: str) -> str:
-    # Some databases write keys as text in another form than Python does.
-    return str(root._meta.pk.to_python(text))
 
 
 def _newest_first(recovery: Recovery) -> tuple[float, str, str, str, int]:
@@ -307,8 +301,7 @@ def _events(
     kind: EventKind | Placeholder,
     conditions: dict[str, Any],
 ) -> Any:
-    events = events_of(root, using).order_by().filter(kind=kind, **conditions)
-    return scope.restrict(events, root, using, "task")
+    return scope.events(root, using).filter(kind=kind, **conditions)
 
 
 def _recovery(root: type[SimpleTask], using: str, event: TaskEvent | _Row) -> Recovery:

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.db import Error, connections
+from django.db.models import QuerySet
 
 from ..db.errors import error_text
+from ..ledger.event import events_of
 from ..logs import get_logger
+from ..models.queryset import TaskQuerySet, rows_of
 from ..models.registry import models_by_database, unreachable_databases
 from ..models.task import SimpleTask
 
 R = TypeVar("R")
+Q = TypeVar("Q", bound=QuerySet[Any])
 
 _logger = get_logger(__name__)
 
@@ -59,8 +63,15 @@ class QueryScope:
             for using, error in unreachable_databases(self.models).items():
                 self.unreachable.setdefault(using, error)
 
-    def restrict(self, rows: Any, root: type[SimpleTask], using: str, key: str = "pk") -> Any:
-        """Restrict ``rows``, which name tasks of ``root`` by ``key``, to those that count."""
+    def rows(self, root: type[SimpleTask], using: str) -> TaskQuerySet[Any]:
+        """The tasks of ``root`` in ``using`` that count."""
+        return self._restrict(rows_of(root, using), root, using, "pk")
+
+    def events(self, root: type[SimpleTask], using: str) -> QuerySet[Any]:
+        """The events of the tasks of ``root`` in ``using`` that count, in no order."""
+        return self._restrict(events_of(root, using).order_by(), root, using, "task")
+
+    def _restrict(self, rows: Q, root: type[SimpleTask], using: str, key: str) -> Q:
         if root not in self.visible_rows:
             return rows
         tasks = self.visible_rows[root].using(using).order_by().values("pk")

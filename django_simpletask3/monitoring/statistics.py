@@ -19,7 +19,6 @@ from django.utils import timezone
 from ..db.limited_queries import BoundQuery, Placeholder, capped_counts, first_rows
 from ..ledger.event import events_of
 from ..ledger.fields import KindField
-from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from .scope import QueryScope
@@ -152,7 +151,7 @@ def _active_tables(
     """The tables in which a task has finished since ``begin``."""
     # Ordered like the index: otherwise a database may decide to scan the table.
     outcomes = {
-        root: _events(scope, root, using)
+        root: scope.events(root, using)
         .filter(kind=_KIND, event_time__gte=begin)
         .order_by("-event_time")
         .values_list("kind")
@@ -192,7 +191,7 @@ def _count_events(
     scope: QueryScope, using: str, buckets: dict[_CountKey, TimeBucket]
 ) -> dict[_CountKey, int]:
     outcomes = {
-        (root, name): _events(scope, root, using)
+        (root, name): scope.events(root, using)
         .filter(kind__in=_KINDS[name], event_time__gte=_BEGIN, event_time__lt=_END)
         .order_by()
         .values_list("pk")
@@ -221,7 +220,7 @@ def _measure(
     """The newest finished tasks of the buckets that are not empty."""
     ends = {bucket.begin: bucket.end for bucket in buckets}
     tasks = {
-        root: scope.restrict(rows_of(root, using), root, using)
+        root: scope.rows(root, using)
         .filter(_ended_by_task(root, using), done_time__gte=_BEGIN, done_time__lt=_END)
         .order_by("-done_time")
         .values_list("attempt", _WAIT, _DURATION)
@@ -237,10 +236,6 @@ def _ended_by_task(root: type[SimpleTask], using: str) -> Any:
         task=models.OuterRef("pk"), kind=EventKind.DROP, event_time=models.OuterRef("done_time")
     )
     return models.Q(status=Status.SUCCESS) | models.Q(~models.Exists(drops), status=Status.FAILED)
-
-
-def _events(scope: QueryScope, root: type[SimpleTask], using: str) -> Any:
-    return scope.restrict(events_of(root, using).order_by(), root, using, "task")
 
 
 def _add_durations(bucket: TimeBucket, row: tuple[Any, ...]) -> None:

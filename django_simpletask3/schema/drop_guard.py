@@ -14,11 +14,9 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState
 
 from ..db.tables import has_table
-from .autodetector import is_event_model
+from .autodetector import Key, is_event_model
 from .protect import DropHistory
 from .protection_state import flatten
-
-Key = tuple[str, str]
 
 _FORWARDS = (
     "The migration {migration} would drop the history of {task}: the table of {events}, which has "

@@ -195,7 +195,7 @@ def test_a_scope_may_restrict_what_is_filled(within, expected) -> None:
     recovered(amount=1)
     recovered(amount=2)
     scope = QueryScope([Invoice], {Invoice: Invoice.objects.filter(**within)})
-    events = scope.restrict(events_of(Invoice, "default"), Invoice, "default", "task")
+    events = scope.events(Invoice, "default")
     reasons = events.filter(kind=KIND).order_by("pk").values_list("reason")
 
     last = statistics.time_buckets(Period.DAY, scope)[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -134,7 +134,7 @@ def export(site: AdminSite, request: HttpRequest) -> StreamingHttpResponse:
 
 def _csv_rows(form: FilterForm) -> Iterator[tuple[object, ...]]:
     for recovery in recovery_report.recoveries(form.criteria()):
-        yield recovery.cells()
+        yield astuple(recovery)
     for alias in form.scope.unreachable or ():
         cells = {"database": alias, "reason": _("This database does not answer.")}
         yield tuple(str(cells.get(name, "")) for name in recovery_report.COLUMNS)

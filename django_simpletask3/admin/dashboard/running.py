@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from ...db.limited_queries import first_rows
-from ...models.queryset import rows_of
+from ...db.limited_queries import first_rows, key_as_text, parse_key
 from ...models.task import SimpleTask
 from ...monitoring.scope import QueryScope
-from ..viewer import KEY_AS_TEXT, parse_key
 
 #: Rows read of each table: the longest running.
 MAX_PER_TABLE = 100
@@ -40,10 +38,10 @@ def _running_tasks(
     scope: QueryScope, using: str, roots: list[type[SimpleTask]]
 ) -> list[RunningTask]:
     queries = {
-        root: scope.restrict(rows_of(root, using), root, using)
+        root: scope.rows(root, using)
         .running()
         .order_by("start_time")
-        .values_list(KEY_AS_TEXT, "worker", "start_time")
+        .values_list(key_as_text("pk"), "worker", "start_time")
         for root in roots
     }
     return [

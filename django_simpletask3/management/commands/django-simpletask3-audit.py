@@ -7,23 +7,24 @@ import sys
 from argparse import SUPPRESS, ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
-from ...audit.check import Finding, audit, tasks_to_examine
+from ...audit.check import Finding, audit
 from ...audit.export import export_streams
 from ...audit.verify import Manifest, verify_export
 from ...context import task_context
+from ...models.queryset import rows_of
 from ...models.registry import each_table
 from ...models.task import SimpleTask
 from ...monitoring.csv_export import lines
 from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, RecoveryFilter, recoveries
 from ...monitoring.scope import QueryScope
 from ...states import EventKind
-from ..arguments import operator, parse_time, select_models
+from ..arguments import add_model_argument, operator, parse_time, select_models
 from ..progress import Progress
 
 
@@ -84,7 +85,7 @@ class Command(BaseCommand):
 
     def _check(self, options: dict[str, Any]) -> None:
         tables = list(each_table(select_models(options["model"])))
-        total = 0 if options["since"] else sum(tasks_to_examine(*table) for table in tables)
+        total = 0 if options["since"] else sum(rows_of(*t).count() for t in tables)
         progress = Progress(sys.stderr, total)
         writer = _JsonWriter(self.stdout) if options["json"] else _TextWriter(self.stdout, progress)
         with task_context(actor=operator()):
@@ -109,7 +110,7 @@ class Command(BaseCommand):
         )
         matches = recoveries(recovery_filter)
         if options["csv"]:
-            for line in lines(COLUMNS, (recovery.cells() for recovery in matches)):
+            for line in lines(COLUMNS, map(astuple, matches)):
                 self.stdout.write(line, ending="")
         else:
             self._write_table(matches)
@@ -211,13 +212,7 @@ class _JsonWriter:
 
 
 def _add_scope_arguments(parser: ArgumentParser, *, default: object, until: bool = False) -> None:
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=default,
-        metavar="APP.MODEL",
-        help="Restricts the command to these task models. Repeat it, or use commas.",
-    )
+    add_model_argument(parser, default=default)
     parser.add_argument(
         "--since",
         type=parse_time,

@@ -15,7 +15,7 @@ from ...context import task_context
 from ...models.registry import table_models
 from ...retention.prune import REASON, PruneOptions, PruneResult, prune
 from ...retention.rules import parse_rules
-from ..arguments import operator, select_models
+from ..arguments import add_model_argument, operator, select_models
 from ..progress import Progress
 
 
@@ -28,12 +28,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--model",
-            action="append",
-            metavar="APP.MODEL",
-            help="Restricts the command to these task models. Repeat it, or use commas.",
-        )
+        add_model_argument(parser)
         parser.add_argument("--dry-run", action="store_true", help="Only counts; deletes nothing.")
         parser.add_argument(
             "--reason",
