@@ -30,7 +30,7 @@ def resolve_due_tasks(
     reason. If the row was saved as another model than ``model``, a message of that model is pushed.
     """
     tasks_by_message: dict[Message, SimpleTask] = {}
-    for using, by_pk in _group_messages(model, messages).items():
+    for using, by_pk in group_messages(model, messages).items():
         tasks = _load_readable(model, using, by_pk)
         push.push(task for task in tasks.values() if type(task) is not model)
         own_tasks = {pk: task for pk, task in tasks.items() if type(task) is model}
@@ -65,7 +65,7 @@ def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
     return using, pk
 
 
-def _group_messages(
+def group_messages(
     model: type[SimpleTask], messages: Sequence[Message]
 ) -> dict[str, dict[Any, Message]]:
     """The messages by database and key; of two for one row the first. Others are dead letters."""

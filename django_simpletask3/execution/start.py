@@ -14,7 +14,7 @@ from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
-from ..models.registry import databases_of
+from ..models.registry import holds
 from ..models.task import SimpleTask
 from ..queue import Message
 from ..states import EventKind, Status
@@ -83,14 +83,14 @@ def _log_start_errors(errors: Mapping[Message, Exception]) -> None:
 
 
 def start_without_queue(
-    model: type[SimpleTask], limit: int, *, worker: str, lease: float
+    model: type[SimpleTask], using: str, limit: int, *, worker: str, lease: float
 ) -> list[Run]:
     """Claim up to ``limit`` waiting tasks of the table, while Redis is away: the runs to perform.
 
     Only tasks whose ``check_at`` has passed: they were saved after Redis went away, or their
     message was pushed so long ago that it may be lost. Errors as in ``start``.
     """
-    tasks = [task for using in databases_of(model) for task in _overdue_tasks(model, using, limit)]
+    tasks = _overdue_tasks(model, using, limit) if holds(model, using) else []
     lease_end = _lease_end_by_database(lease)
     transitions = [_start_transition(task, str(uuid.uuid4()), worker, lease_end) for task in tasks]
     apply_each(transitions)

@@ -51,6 +51,11 @@ def databases_of(model: type[SimpleTask]) -> list[str]:
     return [preferred, *others]
 
 
+def holds(model: type[SimpleTask], using: str) -> bool:
+    """Whether ``using`` is one of ``databases_of(model)``; queries no other database."""
+    return using == router.db_for_write(model) or _may_hold(model, using)
+
+
 def each_table(
     selection: Iterable[type[SimpleTask]] | None = None,
 ) -> Iterator[tuple[type[SimpleTask], str]]:
@@ -84,6 +89,11 @@ def may_live_in(model: type[SimpleTask], alias: str) -> bool:
     root = table_model(model)
     is_allowed = router.allow_migrate_model(alias, root) and not _is_mirror(alias)
     return is_allowed or alias == router.db_for_write(root)
+
+
+def possible_databases(model: type[SimpleTask]) -> list[str]:
+    """The databases where routers and settings let rows of ``model`` be; queries none of them."""
+    return [alias for alias in connections if may_live_in(model, alias)]
 
 
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:

@@ -8,21 +8,17 @@ from contextlib import suppress
 
 from ..conf.options import options
 from ..exceptions import QueueUnavailable
-from ..execution.run import Run
 from ..execution.settle import return_messages
-from ..execution.start import start, start_without_queue
 from ..queue import Message, Waiter, get_queue
+from .databases.starts import Starts
 from .leases import Leases
 from .loop import StopRequest
 from .pipeline import ModelPipeline
-from .retry_queue import RetryQueue
 
 _CHECK_SECONDS = 0.2  # longest wait for capacity before the stop request is checked again
 _BURST_PAUSE = 0.05
-#: Messages kept for another try; the rest return when their leases end. More than a fetcher
-#: holds, because recovery may lock as many rows at once.
-_MAX_POSTPONED = 1000
 _PAUSED_SECONDS = 0.2
+_SICK_PAUSE = 0.1  # while no database answers
 _GROWTH_FACTOR = 4  # a claim asks for at most this many times what the last one found
 _IDLE_PAUSE = 0.001  # any pause lets the loop close a stale connection
 
@@ -44,12 +40,11 @@ class Fetcher:
         # An empty queue proves nothing while messages cannot be pushed.
         self._is_push_failing = is_push_failing
         self._pipeline = pipeline
-        self._leases = leases
         self._stop = stop
         self._burst = burst
         self._claimed: list[Message] = []
         self._last_found = 0
-        self._postponed: RetryQueue[Message] = RetryQueue()
+        self._starts = Starts(pipeline, leases)
         self._waiter = Waiter()
 
     def step(self) -> float:
@@ -65,7 +60,9 @@ class Fetcher:
             self._pipeline.empty_at = time.monotonic()  # a burst does not wait for a paused queue
             return _PAUSED_SECONDS
         if not self._claimed:
-            self._claimed = self._postponed.pop_due()
+            self._claimed = self._starts.pop_due()
+        if not self._claimed and self._starts.are_all_sick:
+            return _SICK_PAUSE
         if not self._claimed and not self._claim():
             return _BURST_PAUSE if self._burst else _IDLE_PAUSE
         if not self._is_paused():  # it may have been paused during the wait for a message
@@ -74,8 +71,8 @@ class Fetcher:
 
     def return_messages(self, reason: str = "worker_stopping") -> None:
         """Return the messages that were claimed and not started to the queue."""
-        return_messages([*self._claimed, *self._postponed.all()], reason)
-        self._claimed, self._postponed = [], RetryQueue()
+        return_messages([*self._claimed, *self._starts.pop_all()], reason)
+        self._claimed = []
 
     def stop_waiting(self) -> None:
         """Unregister the wait for messages. No thread may be blocked in it."""
@@ -91,27 +88,19 @@ class Fetcher:
             self._claimed = self._claim_messages(room)
         except QueueUnavailable:
             # The table names due tasks too; the loop retries at the pace of its errors.
-            if not self._stop.is_requested and not self._started_without_queue(room):
+            if not self._stop.is_requested and not self._starts.start_without_queue(room):
                 raise
             return False
-        if not self._claimed and not self._postponed:
-            if not self._burst and self._is_push_failing() and self._started_without_queue(room):
+        if not self._claimed and self._starts.is_idle:
+            is_push_failing = not self._burst and self._is_push_failing()
+            if is_push_failing and self._starts.start_without_queue(room):
                 return False
             self._pipeline.empty_at = checked_at
         return bool(self._claimed)
 
-    def _started_without_queue(self, room: int) -> bool:
-        """Start due tasks that have no message; whether there were any."""
-        pipeline = self._pipeline
-        runs = start_without_queue(
-            pipeline.model, room, worker=pipeline.worker, lease=pipeline.lease
-        )
-        self._accept(runs)
-        return bool(runs)
-
     def _claim_messages(self, room: int) -> list[Message]:
         timeout = 0.0 if self._burst else options.simq_pop_timeout
-        rest = self._postponed.seconds_until_due()
+        rest = self._starts.seconds_until_due()
         # Few messages came last time: asking for hundreds takes Redis twice as long.
         limit = min(room, self._pipeline.threads + _GROWTH_FACTOR * self._last_found)
         messages = get_queue().claim(
@@ -119,7 +108,7 @@ class Fetcher:
             worker=self._pipeline.worker,
             limit=limit,
             lease=self._pipeline.message_lease,
-            timeout=timeout if rest is None else min(timeout, rest),
+            timeout=timeout if rest is None else min(timeout, max(0.0, rest)),
             waiter=self._waiter,
         )
         self._last_found = len(messages)
@@ -127,19 +116,5 @@ class Fetcher:
 
     def _start(self) -> None:
         if not self._stop.is_requested:
-            pipeline, claimed = self._pipeline, self._claimed
-            runs, again = start(
-                pipeline.model, claimed, worker=pipeline.worker, lease=pipeline.lease
-            )
+            self._starts.start(self._claimed)
             self._claimed = []
-            self._accept(runs)
-            self._postpone(claimed, again)
-
-    def _postpone(self, tried: list[Message], again: list[Message]) -> None:
-        kept = again[: max(0, _MAX_POSTPONED - len(self._postponed))]
-        self._postponed.remove(set(tried) - set(kept))
-        self._postponed.put(kept)
-
-    def _accept(self, runs: list[Run]) -> None:
-        self._leases.add(runs, self._pipeline)
-        self._pipeline.accept(runs)

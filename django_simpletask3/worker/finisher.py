@@ -1,4 +1,4 @@
-"""The thread that records the outcomes of one model's runs."""
+"""The thread that records the outcomes of one model's runs in one database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import Error, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from ..db.errors import is_transient, may_be_transient
 from ..exceptions import SimpleTaskError
@@ -41,8 +41,11 @@ class Finisher(threading.Thread):
         leases: Leases,
         counters: Counters,
         on_retry: Callable[[], None] = lambda: None,
+        *,
+        using: str = DEFAULT_DB_ALIAS,
     ) -> None:
-        super().__init__(name=f"finisher-{pipeline.model._meta.label}", daemon=True)
+        super().__init__(name=f"finisher-{pipeline.model._meta.label}@{using}", daemon=True)
+        self._using = using
         self._pipeline = pipeline
         self._leases = leases
         self._counters = counters
@@ -74,7 +77,9 @@ class Finisher(threading.Thread):
             time.sleep(rest or 0.0)
             return []
         is_lingering = rest is None and self._is_connected
-        arrived = self._pipeline.next_batch(timeout=_MAX_LINGER_SECONDS if is_lingering else rest)
+        arrived = self._pipeline.next_batch(
+            self._using, timeout=_MAX_LINGER_SECONDS if is_lingering else rest
+        )
         if is_lingering and not arrived:
             worker_connections.close_stale()
             self._is_connected = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from ..conf.leases import policy_of
@@ -19,7 +20,10 @@ _YIELD_SECONDS = 0.0001
 
 
 class ModelPipeline:
-    """The runs of one model: claimed ones wait in ``inbox``, performed ones in ``outbox``."""
+    """The runs of one model: claimed ones wait in ``inbox``, performed ones in an outbox.
+
+    Each database has its own outbox: a finisher whose database hangs delays no other.
+    """
 
     def __init__(self, model: type[SimpleTask], threads: int, worker: str) -> None:
         self.model = model
@@ -32,7 +36,9 @@ class ModelPipeline:
         # lost, no worker renews it, and the message returns soon.
         self.message_lease = min(self.lease, MESSAGE_LEASE)
         self.inbox: SimpleQueue[Run | None] = SimpleQueue()
-        self.outbox: SimpleQueue[Run | None] = SimpleQueue()
+        self._outboxes: dict[str, SimpleQueue[Run | None]] = {}
+        #: Called with the alias of each database that gets an outbox.
+        self.on_outbox: Callable[[str], object] = lambda using: None
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         self._held = 0
@@ -67,6 +73,8 @@ class ModelPipeline:
 
     def accept(self, runs: list[Run]) -> None:
         """Put claimed runs into the inbox of the task threads."""
+        for using in {run.using for run in runs}:
+            self.outbox_of(using)
         with self._changed:
             was_idle = self._held == 0
             self._held += len(runs)
@@ -78,8 +86,8 @@ class ModelPipeline:
             time.sleep(_YIELD_SECONDS)
 
     def mark_performed(self, run: Run) -> None:
-        """Put a run whose task function has ended into the outbox of the finisher."""
-        self.outbox.put(run)
+        """Put a run whose task function has ended into the outbox of its database."""
+        self.outbox_of(run.using).put(run)
         with self._changed:
             self._held -= 1
             self.active_at = time.monotonic()
@@ -94,13 +102,28 @@ class ModelPipeline:
             self._held -= runs
             self._changed.notify_all()
 
-    def next_batch(self, timeout: float | None = None) -> list[Run] | None:
-        """The performed runs in the outbox, at most 200; waits for the first one.
+    def outbox_of(self, using: str) -> SimpleQueue[Run | None]:
+        """The performed runs of ``using`` that wait for its finisher."""
+        with self._changed:
+            is_new = using not in self._outboxes
+            outbox = self._outboxes.setdefault(using, SimpleQueue())
+        if is_new:
+            self.on_outbox(using)
+        return outbox
+
+    def close_outboxes(self) -> None:
+        """End the finishers, once they have recorded what is in the outboxes."""
+        for outbox in list(self._outboxes.values()):
+            outbox.put(None)
+
+    def next_batch(self, using: str, timeout: float | None = None) -> list[Run] | None:
+        """The performed runs in the outbox of ``using``, at most 200; waits for the first one.
 
         [] if none came within ``timeout`` seconds; None if the outbox was closed.
         """
+        outbox = self.outbox_of(using)
         try:
-            first = self.outbox.get(timeout=timeout)
+            first = outbox.get(timeout=timeout)
         except Empty:
             return []
         if first is None:
@@ -108,11 +131,11 @@ class ModelPipeline:
         batch = [first]
         while len(batch) < _MAX_BATCH:
             try:
-                following = self.outbox.get_nowait()
+                following = outbox.get_nowait()
             except Empty:
                 break
             if following is None:
-                self.outbox.put(None)
+                outbox.put(None)
                 break
             batch.append(following)
         return batch

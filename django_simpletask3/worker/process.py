@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from django.db import connections
+from django.db import connections, router
 
 from .. import subscriptions
 from ..conf.options import options
@@ -20,7 +20,6 @@ from ..exceptions import QueueUnavailable
 from ..execution.finish import release
 from ..execution.run import Run
 from ..logs import get_logger
-from ..models.registry import databases_of
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..recovery import service
@@ -75,7 +74,9 @@ class Process:
         # Leases and outcomes outlast the stop request: they end when all other threads have ended.
         self._all_ended = StopRequest()
         self._task_threads = [TaskThread(p, i) for p in self._pipelines for i in range(p.threads)]
-        self._finishers = self._make_finishers(counters)
+        self._finishers: list[Finisher] = []
+        for pipeline in self._pipelines:
+            pipeline.on_outbox = partial(self._add_finisher, pipeline, counters)
         self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
         self._fetching = [
             Loop(f"fetcher-{pipeline.model._meta.label}", stop, fetcher.step)
@@ -83,16 +84,17 @@ class Process:
         ]
         self._background = [*self._make_loops(), *self._make_maintenance_loops()]
         self._threads: list[threading.Thread] = [
-            *self._finishers,
             *self._task_threads,
             *self._background,
             *self._fetching,
         ]
 
-    def _make_finishers(self, counters: Counters) -> list[Finisher]:
+    def _add_finisher(self, pipeline: ModelPipeline, counters: Counters, using: str) -> None:
         # A retry may be due while the lease monitor is idle.
         check = partial(self._plan.schedule.trigger, "recover_expired_leases")
-        return [Finisher(pipeline, self._leases, counters, check) for pipeline in self._pipelines]
+        finisher = Finisher(pipeline, self._leases, counters, check, using=using)
+        finisher.start()
+        self._finishers.append(finisher)  # once it is alive: one that is not has died
 
     def _make_fetcher(self, pipeline: ModelPipeline) -> Fetcher:
         schedule = self._plan.schedule
@@ -163,9 +165,8 @@ class Process:
 
     def _prepare(self) -> None:
         try:
-            for pipeline in self._pipelines:
-                for using in databases_of(pipeline.model)[:1]:
-                    clock.calibrate(using)
+            for using in {router.db_for_write(pipeline.model) for pipeline in self._pipelines}:
+                clock.calibrate(using)
             with acting_as(self._actor):
                 for worker, code in self._plan.predecessors:
                     service.recover_dead_workers([worker], exit_code=code)
@@ -186,7 +187,8 @@ class Process:
         return self._plan.burst and self._is_drained()
 
     def _has_lost_a_thread(self) -> bool:
-        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        threads = [*self._threads, *self._finishers]
+        dead = [thread.name for thread in threads if not thread.is_alive()]
         # In this order: stop ends threads, but only after it was requested.
         if not dead or self._stop.is_requested:
             return False
@@ -217,7 +219,7 @@ class Process:
                 pipeline.inbox.put(None)
         self._wait_until(lambda: not any(p.held for p in self._pipelines), deadline, least=0.0)
         for pipeline in self._pipelines:
-            pipeline.outbox.put(None)
+            pipeline.close_outboxes()
         self._wait_until(lambda: _have_ended(self._finishers), deadline)
         self._release_remaining()
         self._all_ended.request()

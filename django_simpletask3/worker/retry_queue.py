@@ -47,12 +47,12 @@ class RetryQueue(Generic[T]):
             return None
         return max(0.0, min(self._due_at.values()) - time.monotonic())
 
-    def pop_due(self) -> list[T]:
-        """Remove and return the items that are due now or within 0.3 seconds."""
+    def pop_due(self, limit: int | None = None) -> list[T]:
+        """Remove and return the items that are due now or within 0.3 seconds, at most ``limit``."""
         if self.seconds_until_due() != 0.0:
             return []
         until = time.monotonic() + _BATCH_WINDOW
-        due = [item for item, when in self._due_at.items() if when <= until]
+        due = [item for item, when in self._due_at.items() if when <= until][:limit]
         for item in due:
             del self._due_at[item]
         return due

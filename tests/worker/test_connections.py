@@ -85,8 +85,8 @@ def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
     pipeline = ModelPipeline(Invoice, 1, WORKER)
     for run in runs_in(pipeline):
         perform.perform(run)
-        pipeline.outbox.put(run)
-    pipeline.outbox.put(None)
+        pipeline.outbox_of("default").put(run)
+    pipeline.outbox_of("default").put(None)
 
     def hear(**_: Any) -> None:
         hours.work()

@@ -45,7 +45,7 @@ class Bench:
             self.pipeline.mark_performed(run)
 
     def end(self) -> None:
-        self.pipeline.outbox.put(None)
+        self.pipeline.outbox_of("default").put(None)
         self.finisher.join(timeout=30)
         assert not self.finisher.is_alive()
 

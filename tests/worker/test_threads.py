@@ -65,7 +65,7 @@ def test_a_session_that_is_lost_costs_one_body_only(
 
 def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:
     steps = [
-        {"do": "end thread", "name": "finisher-testapp.Scripted", "attempt": 1},
+        {"do": "end thread", "name": "finisher-testapp.Scripted@default", "attempt": 1},
         {"do": "value"},
     ]
     task = Scripted.objects.create(script=steps)
@@ -120,7 +120,7 @@ def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
     thread.join()
 
     assert pipeline.held == 0
-    assert pipeline.next_batch() == runs
+    assert pipeline.next_batch("default") == runs
 
 
 def refuse_outcome_of(task: Any) -> Any:
@@ -140,8 +140,8 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     leases.add(runs, pipeline)
     for run in runs:
         perform.perform(run)
-        pipeline.outbox.put(run)
-    pipeline.outbox.put(None)
+        pipeline.outbox_of("default").put(run)
+    pipeline.outbox_of("default").put(None)
     finisher = Finisher(pipeline, leases, counters)
 
     event_recorded.connect(refuse := refuse_outcome_of(culprit))
