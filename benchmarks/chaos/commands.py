@@ -20,13 +20,14 @@ from benchmarks.chaos.environment import Environment, SetupError
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
 from benchmarks.chaos.random_faults import FaultInjector, FaultLog
 from benchmarks.chaos.recovery_delays import OUTAGE_EFFECT_SECONDS, Delay, delays, quantiles
+from django_simpletask3.conf.options import options as task_options
 
 #: Seconds until Redis forgets a fetcher that was killed while it waited for a message: its wait,
 #: the grace, a pass of recovery.
 DEREGISTERED_AFTER = 1 + 10 + 5 + 1
 #: Seconds from a kill until the task is recovered: by the supervisor of the child, or, if no
 #: process knows that the worker is dead, after its lease.
-LIMITS = {"child": 2.0, "machine": settings.LEASE + 5.0}
+LIMITS = {"child": 2.0, "machine": task_options.simq_running_timeout + 5.0}
 _LOG_EVENTS = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
 
 
@@ -107,7 +108,12 @@ def _random_faults_report(
 ) -> dict[str, Any]:
     found = delays(log)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    run = {"seed": options.seed, **took, "lease": settings.LEASE, "memory in MiB": memory}
+    run = {
+        "seed": options.seed,
+        **took,
+        "lease": task_options.simq_running_timeout,
+        "memory in MiB": memory,
+    }
     return {
         "run": {**run, **report.machine()},
         "faults": _faults(log),

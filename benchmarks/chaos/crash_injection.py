@@ -100,7 +100,9 @@ def install() -> None:
     if _is_installed:
         return
     _is_installed = True
-    execute, commit = redis.Redis.execute_command, BaseDatabaseWrapper._commit
+    wrapper: Any = BaseDatabaseWrapper
+    client: Any = redis.Redis
+    execute, commit = client.execute_command, wrapper._commit
 
     def execute_and_count(self: Any, *args: Any, **options: Any) -> Any:
         try:
@@ -117,8 +119,8 @@ def install() -> None:
             if MORTALITY.step("sql COMMIT"):
                 raise _cut_off(self)
 
-    redis.Redis.execute_command = execute_and_count
-    BaseDatabaseWrapper._commit = commit_and_count
+    client.execute_command = execute_and_count
+    wrapper._commit = commit_and_count
     connection_created.connect(_count_statements, dispatch_uid="crash_injection")
 
 

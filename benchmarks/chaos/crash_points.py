@@ -23,7 +23,9 @@ from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
 from benchmarks.chaos.models import Job, Parcel
 from benchmarks.chaos.producers import count_unfinished
+from django_simpletask3.conf.options import options
 from django_simpletask3.exceptions import SimpleTaskError
+from django_simpletask3.ledger.event import events_of
 from django_simpletask3.queue import get_queue, reset_queue
 from django_simpletask3.recovery import service
 from django_simpletask3.signals import event_recorded
@@ -145,7 +147,7 @@ def recovery() -> Scenario:
     Job.objects.filter(pk__in=[task.pk for task in tasks]).update(seconds=0.0)
     Job.objects.create()
     get_queue().db.delete(get_queue().get_mq_key(Job.get_event_channel()))
-    time.sleep(settings.LEASE + 0.1)
+    time.sleep(options.simq_running_timeout + 0.1)
 
     def target() -> None:
         service.recover_all()
@@ -272,7 +274,7 @@ def _node_is_waiting() -> bool:
 
 
 def _last_pk() -> int:
-    newest = Job.event_model.objects.order_by("-task_id").first()
+    newest = events_of(Job, "default").order_by("-task_id").first()
     return newest.task_id if newest else 0
 
 
@@ -286,7 +288,7 @@ def _check_tasks(result: CheckResult, where: str, last_pk: int, began: float) ->
 def _keys(last_pk: int, began: float) -> Iterator[str]:
     for pks in (
         Job.objects.filter(pk__gt=last_pk).values_list("pk", flat=True),
-        Job.event_model.objects.filter(task_id__gt=last_pk).values_list("task_id", flat=True),
+        events_of(Job, "default").filter(task_id__gt=last_pk).values_list("task_id", flat=True),
         (row.pk for row in Parcel.objects.all() if row.add_time.timestamp() >= began - 1.0),
     ):
         yield from map(str, pks)

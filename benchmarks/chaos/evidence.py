@@ -69,7 +69,7 @@ class Evidence:
             yield name, key
 
 
-def _rows() -> Iterable[tuple[str, str, int | None, str | None]]:
+def _rows() -> Iterable[tuple[str, str, str | None, str | None]]:
     for line in execution_log.read():
         if line.kind in _KINDS:
             name, key, *rest = line.details

@@ -17,6 +17,7 @@ from simqcore import SimQ
 
 from benchmarks.chaos import execution_log
 from benchmarks.chaos.models import ChaosTask, Job, Parcel
+from django_simpletask3.conf.options import options
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import SimpleTaskError
 
@@ -146,7 +147,7 @@ class Producer:
         """Return a run time: mostly a few milliseconds, rarely longer than the lease."""
         draw = self.random.random()
         if draw < 0.001:
-            return settings.LEASE * 1.5
+            return options.simq_running_timeout * 1.5
         return self.random.uniform(0.2, 1.0) if draw < 0.02 else self.random.uniform(0.0, 0.005)
 
 

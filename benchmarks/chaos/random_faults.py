@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 
 from benchmarks.chaos import processes
 from benchmarks.chaos.database_faults import DatabaseFaults
 from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.producers import count_unfinished
+from django_simpletask3.conf.options import options
 
 _RESTART_DELAY = 0.3
 _MAX_MEMORY = 1  # bytes: every write is refused
@@ -250,7 +250,7 @@ class FaultInjector:
             processes.send_signal(pids, signal.SIGCONT)
             self._frozen.difference_update(pids)
 
-        self._after(settings.LEASE + self.random.uniform(0.5, 2.5), thaw)
+        self._after(options.simq_running_timeout + self.random.uniform(0.5, 2.5), thaw)
 
     # Redis.
 

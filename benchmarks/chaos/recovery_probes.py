@@ -8,6 +8,7 @@ from django.db import connections
 
 from benchmarks.chaos import processes
 from benchmarks.chaos.models import Job
+from django_simpletask3.ledger.event import events_of
 from django_simpletask3.states import EventKind, Status
 
 _POLL = 0.02
@@ -55,8 +56,11 @@ def _running_task() -> Job:
 
 
 def _next_start(task: Job, attempt: int) -> float:
-    _wait_until(lambda: task.events.filter(kind=EventKind.START, attempt=attempt + 1).exists())
-    started = task.events.get(kind=EventKind.START, attempt=attempt + 1)
+    starts = events_of(Job, "default").filter(
+        task=task.pk, kind=EventKind.START, attempt=attempt + 1
+    )
+    _wait_until(starts.exists)
+    started = starts.get()
     task.cancel("measured")
     return float(started.event_time.timestamp())
 

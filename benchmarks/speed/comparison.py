@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 from benchmarks.speed import virtualenvs
 from benchmarks.speed.databases import SetupError
@@ -110,7 +111,7 @@ def _compare(report: Report) -> Report:
     return report
 
 
-def _size(options: argparse.Namespace) -> dict[str, int]:
+def _size(options: argparse.Namespace) -> dict[str, Any]:
     return {name: vars(options)[name] for name in ("threads", "processes", "tasks")}
 
 

@@ -61,7 +61,8 @@ def _run(*command: str) -> None:
 
 def _requirements(name: str) -> dict[str, Any]:
     try:
-        return _known()[name]
+        known: dict[str, Any] = _known()[name]
+        return known
     except KeyError:
         raise SetupError(f"Unknown peer {name!r}; known: {', '.join(names())}.") from None
 

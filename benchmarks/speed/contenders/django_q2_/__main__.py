@@ -13,10 +13,9 @@ _TASK = "benchmarks.speed.contenders.django_q2_.tasks.noop"
 
 
 def enqueue(argument: peer.Argument) -> None:
-    from django.conf import settings
     from django_q.tasks import async_task
 
-    async_task(_TASK, argument, broker=_broker(), save=not settings.ROW)
+    async_task(_TASK, argument, broker=_broker(), save=not peer.has_row())
 
 
 @cache

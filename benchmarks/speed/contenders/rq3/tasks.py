@@ -1,11 +1,10 @@
 """The task, for RQ; the result is not kept."""
 
-from django.conf import settings
 from django_rq import job
 
-from benchmarks.speed.contenders import task_body
+from benchmarks.speed.contenders import peer, task_body
 
-RESULT_TTL = 0 if settings.ROW else None
+RESULT_TTL = 0 if peer.has_row() else None
 
 
 @job("default", result_ttl=RESULT_TTL)

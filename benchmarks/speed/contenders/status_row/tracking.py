@@ -35,4 +35,4 @@ def _finish(pk: int, **values: str) -> None:
 
 
 def _update(pk: int, **values: object) -> None:
-    Entry.objects.filter(pk=pk).update(**values)
+    Entry._default_manager.filter(pk=pk).update(**values)
