@@ -31,3 +31,9 @@ def policy_of(channel: str) -> Policy:
         lease=own.get("running_timeout", options.simq_running_timeout),
         action=own.get("action", options.simq_default_running_timeout_action),
     )
+
+
+def longest_policy() -> Policy:
+    """The policy with the longest lease of all channels."""
+    channels = options.simq_running_timeout_handler_policies
+    return max(map(policy_of, ("", *channels)), key=lambda policy: policy.lease)

@@ -1,52 +1,124 @@
-"""The database's clock: times that several machines compare come from one clock."""
+"""The database's clock: times that several machines compare come from one clock.
+
+A process reads that clock now and then, and counts on from the last reading by its steady clock. So
+a step of this machine's own wall clock (NTP, an operator) changes no time that is written.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connections, models
+from django.db import Error, connections, models
 from django.utils import timezone
 
+from ..logs import get_logger
+
+_logger = get_logger(__name__)
+
+#: UTC, in seconds, whatever the time zone of the session or the server: UNIX_TIMESTAMP() would
+#: read a local time, which does not tell the two hours of an autumn night apart.
 _EPOCH_SQL = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
-    "mysql": "SELECT UNIX_TIMESTAMP(NOW(6))",
+    "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6",
 }
 _TIME_FIELD: Any = models.DateTimeField(name="run_after")
 #: An answer that took longer than this (seconds) tells the time badly: it is asked for again.
 _MAX_REPLY_SECONDS = 0.5
 _MAX_QUERIES = 3
-_offsets: dict[str, float] = {}
+#: Seconds after which a reading is taken again, and after which a process that never takes another
+#: one goes by the wall clock if that has jumped since.
+_FRESH_SECONDS = 60.0
+_TRUSTED_SECONDS = 120.0
+_MAX_STEP = 0.5  # a clock that is off by more (seconds) has jumped
+# Unlike CLOCK_MONOTONIC it goes on while the machine sleeps.
+_STEADY_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Jump(NamedTuple):
+    """A clock went ahead of the steady clock by ``seconds``; noticed ``at``, by that clock."""
+
+    at: float
+    seconds: float
+
+
+class _Reading(NamedTuple):
+    """One look at a database's clock and at the wall clock, both less the steady clock."""
+
+    at: float
+    offset: float
+    wall_offset: float
+    #: How much the offset may be wrong, and how far the times that are stored are from UTC.
+    error: float
+    zone_offset: float
+    is_local: bool
+
+
+_readings: dict[str, _Reading] = {}
+_jumps: dict[str, Jump] = {}
+_lock = threading.Lock()
+
+
+def steady() -> float:
+    """Seconds by a clock that no one sets, and that does not stop while the machine sleeps."""
+    return time.clock_gettime(_STEADY_CLOCK)
 
 
 def calibrate(using: str) -> bool:
     """Query the time of the database ``using`` once; ``now(using)`` is by that clock afterwards.
 
     Returns whether it was queried: a database on this machine (SQLite), or an unknown one, goes by
-    the clock of the process. A reply slower than 0.5 s is discarded and the query repeated.
+    the clock of the machine. A reply slower than 0.5 s is discarded and the query repeated. A clock
+    that has jumped since the last reading is logged, and ``last_jump`` tells of it.
     """
-    connection = connections[using]
-    sql = _EPOCH_SQL.get(connection.vendor)
-    if sql is None:
-        return False
-    for _ in range(_MAX_QUERIES):
-        before = time.time()
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            (epoch,) = cursor.fetchone()
-        after = time.time()
-        _offsets[using] = float(epoch) - (before + after) / 2
-        if after - before < _MAX_REPLY_SECONDS:
-            break
-    return True
+    reading = min(_read_clock(using), key=lambda reading: reading.error)
+    with _lock:
+        previous = _readings.get(using)
+        if previous is None or previous.at <= reading.at:
+            _readings[using] = reading
+            _notice_jump(using, previous, reading)
+    return not reading.is_local
+
+
+def refresh(using: str) -> None:
+    """Calibrate if the last reading is a minute old, or if a clock of this machine has jumped.
+
+    A database that fails keeps its last reading.
+    """
+    reading = _readings.get(using)
+    if (
+        reading is None
+        or reading.is_local
+        or steady() - reading.at >= _FRESH_SECONDS
+        or _is_wall_off(reading)
+    ):
+        with suppress(Error):
+            calibrate(using)
+
+
+def last_jump(using: str) -> Jump | None:
+    """The last jump of the clock of ``using`` that this process noticed."""
+    return _jumps.get(using)
+
+
+def has_jumped_since(using: str, moment: float) -> bool:
+    """Whether a clock has jumped after ``moment``, by ``steady()``; asks no database."""
+    jump, reading = _jumps.get(using), _readings.get(using)
+    return (jump is not None and jump.at > moment) or (
+        reading is not None and _is_wall_off(reading)
+    )
 
 
 def now(using: str) -> datetime:
-    """The time by the clock of ``using`` as last calibrated; aware if Django's USE_TZ says so."""
-    moment = datetime.fromtimestamp(time.time() + _offsets.get(using, 0.0), UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+    """The time by the clock of ``using`` as last calibrated; aware if Django's USE_TZ says so.
+
+    In a process that did not calibrate it is the time of this machine.
+    """
+    return _stored(datetime.fromtimestamp(_epoch(using), UTC))
 
 
 def is_past(moment: datetime | None, using: str) -> bool:
@@ -62,5 +134,84 @@ def is_due(run_after: datetime | None, now: datetime) -> bool:
 
 
 def after(using: str, seconds: float) -> datetime:
-    """The time ``seconds`` from now by the clock of ``using``."""
-    return now(using) + timedelta(seconds=seconds)
+    """The time ``seconds`` from now by the clock of ``using``.
+
+    Local times (USE_TZ is False) skip an hour in spring and repeat one in autumn: then it is the
+    later of two possible times, for a lease must not end early.
+    """
+    moment = datetime.fromtimestamp(_epoch(using), UTC)
+    delay = timedelta(seconds=seconds)
+    if settings.USE_TZ:
+        return moment + delay
+    return max(_stored(moment + delay), _stored(moment) + delay)
+
+
+def _epoch(using: str) -> float:
+    reading = _readings.get(using)
+    if reading is None or reading.is_local:
+        return time.time()
+    now = steady()
+    if now - reading.at > _TRUSTED_SECONDS and _is_wall_off(reading):
+        return time.time()
+    return now + reading.offset
+
+
+def _stored(moment: datetime) -> datetime:
+    """``moment`` as Django stores it: not in the time zone that a request has activated."""
+    return moment if settings.USE_TZ else timezone.make_naive(moment, _default_zone())
+
+
+def _default_zone() -> Any:
+    return timezone.get_default_timezone()
+
+
+def _read_clock(using: str) -> list[_Reading]:
+    readings: list[_Reading] = []
+    while len(readings) < _MAX_QUERIES:
+        readings.append(_read_once(using))
+        if readings[-1].error < _MAX_REPLY_SECONDS / 2:
+            break
+    return readings
+
+
+def _read_once(using: str) -> _Reading:
+    sql = _EPOCH_SQL.get(connections[using].vendor)
+    began = steady()
+    wall_offset, error = _wall_offset()
+    if sql is None:
+        zone_offset = _zone_offset(wall_offset + began)
+        return _Reading(began, wall_offset, wall_offset, error, zone_offset, is_local=True)
+    before = steady()
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        (epoch,) = map(float, cursor.fetchone())
+    after = steady()
+    offset, error = epoch - (before + after) / 2, (after - before) / 2
+    return _Reading(began, offset, wall_offset, error, _zone_offset(epoch), is_local=False)
+
+
+def _wall_offset() -> tuple[float, float]:
+    """The wall clock less the steady clock, and how much that may be wrong."""
+    before, wall, after = steady(), time.time(), steady()
+    return wall - (before + after) / 2, (after - before) / 2
+
+
+def _zone_offset(epoch: float) -> float:
+    if settings.USE_TZ:
+        return 0.0
+    local = datetime.fromtimestamp(epoch, UTC).astimezone(_default_zone())
+    return local.utcoffset().total_seconds()  # type: ignore[union-attr]
+
+
+def _notice_jump(using: str, previous: _Reading | None, reading: _Reading) -> None:
+    if previous is None:
+        return
+    seconds = reading.offset + reading.zone_offset - previous.offset - previous.zone_offset
+    if abs(seconds) > _MAX_STEP + previous.error + reading.error:
+        _jumps[using] = Jump(reading.at, seconds)
+        _logger.warning("clock_jumped database=%s seconds=%.1f", using, seconds)
+
+
+def _is_wall_off(reading: _Reading) -> bool:
+    offset, error = _wall_offset()
+    return abs(offset - reading.wall_offset) > _MAX_STEP + error

@@ -116,6 +116,8 @@ def _schedule_recheck(messages: Iterable[TaskMessage]) -> None:
     for (using, root), pks in by_table.items():
         rows = all_rows(root, using).filter(pk__in=pks, status=Status.PENDING)
         try:
+            # By a clock that is ahead, recovery would find the task that much later.
+            clock.refresh(using)
             rows.update(check_at=clock.now(using))
         except DatabaseError as error:
             # The row keeps the deadline of its insert; recovery examines it a little later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from typing import cast
 
 from ..db import clock
@@ -106,7 +106,12 @@ def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[Simp
 
 def _lease_end_by_database(lease: float) -> Callable[[str], datetime]:
     """The end of leases that begin now, by the clock of each database."""
-    return cache(partial(clock.after, seconds=lease))
+
+    def lease_end(using: str) -> datetime:
+        clock.refresh(using)
+        return clock.after(using, lease)
+
+    return cache(lease_end)
 
 
 def _start_transition(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.db import Error
 
+from ..conf.leases import longest_policy
 from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model, write_database
@@ -34,6 +36,8 @@ NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
 
 _MAX_BATCHES = 100
+#: Seconds by which the clocks of two processes may differ.
+_LEASE_TOLERANCE = 5.0
 #: Messages pushed in one pass: half a second of work. A backlog of any size may become overdue at
 #: one instant and must not keep the interpreter from the worker threads of this process.
 _MAX_MESSAGES = 2000
@@ -57,14 +61,32 @@ def recover_all(limit: int = 500) -> int:
 
 
 def recover_expired_leases(
-    limit: int = 500, may_judge: Callable[[str], bool] = lambda using: True
+    limit: int = 500, judge_until: Callable[[str], datetime | None] = clock.now
 ) -> int:
     """Recover the tasks whose lease has expired and return their number, without Redis.
 
-    ``may_judge`` is called with a database alias after the clock of that database was read; if it
-    returns False, the leases in that database are left alone.
+    ``judge_until`` is called with a database alias after the clock of that database was read. Only
+    leases that ended until the time that it returns are recovered; none if it returns None.
     """
-    return _for_each_table(partial(_recover_expired_in, limit=limit, may_judge=may_judge))
+    return _for_each_table(partial(_recover_expired_in, limit=limit, judge_until=judge_until))
+
+
+def shorten_leases(using: str) -> int:
+    """Let no lease in ``using`` end later than one that begins now; the number shortened.
+
+    Leases that were granted before the database's clock was set back would outlast a dead worker
+    by that time. A living one renews its lease all the same.
+    """
+    lease = longest_policy().lease
+    end, too_late = clock.after(using, lease), clock.after(using, lease + _LEASE_TOLERANCE)
+    tables = [root for root, database in each_table() if database == using]
+    return sum(
+        rows_of(root, using)
+        .running()
+        .filter(check_at__gt=too_late)
+        .update_managed_skip_locked(check_at=end)
+        for root in tables
+    )
 
 
 def push_overdue(limit: int = 500) -> int:
@@ -164,13 +186,17 @@ def _log_database_error(root: type[SimpleTask], using: str, error: Error) -> Non
 
 
 def _recover_expired_in(
-    root: type[SimpleTask], using: str, limit: int, may_judge: Callable[[str], bool]
+    root: type[SimpleTask],
+    using: str,
+    limit: int,
+    judge_until: Callable[[str], datetime | None],
 ) -> int:
     clock.calibrate(using)
-    if not may_judge(using):
+    until = judge_until(using)
+    if until is None:
         return 0
     return _run_in_batches(
-        rows_of(root, using).lost().running(),
+        rows_of(root, using).running().filter(check_at__lte=until),
         limit,
         lambda pks: recover_or_drop(load_readable(root, using, pks), LEASE_EXPIRED),
     )

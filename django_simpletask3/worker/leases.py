@@ -19,6 +19,7 @@ from .pipeline import ModelPipeline
 _logger = get_logger(__name__)
 
 _IDLE_SECONDS = 10.0
+_STEP_SECONDS = 1.0  # between two looks whether a clock has jumped
 _RETRY_SECONDS = 1.0  # while a database cannot be reached; OutageGrace relies on it
 
 
@@ -29,6 +30,7 @@ class Leases:
         self._worker = worker
         self._held: dict[Run, ModelPipeline] = {}
         self._lock = threading.Lock()
+        self._renewed_at = self._next_renewal = float("-inf")
 
     def add(self, runs: Iterable[Run], pipeline: ModelPipeline) -> None:
         """Renew the leases of ``runs`` until they are removed."""
@@ -45,6 +47,22 @@ class Leases:
         """The runs that are held now, of ``pipeline`` or of all."""
         with self._lock:
             return [run for run, where in self._held.items() if pipeline in (None, where)]
+
+    def step(self, pipelines: Iterable[ModelPipeline]) -> float:
+        """Renew all leases if it is time or a clock has jumped; the seconds until the next step.
+
+        A lease in a row is a time of the database's clock: when that jumps, the lease may have
+        ended.
+        """
+        moment = clock.steady()
+        if moment >= self._next_renewal or self._has_clock_jumped():
+            self._renewed_at = moment
+            self._next_renewal = moment + self.renew(pipelines)
+        return min(_STEP_SECONDS, max(0.0, self._next_renewal - clock.steady()))
+
+    def _has_clock_jumped(self) -> bool:
+        databases = {run.using for run in self.running()}
+        return any(clock.has_jumped_since(using, self._renewed_at) for using in databases)
 
     def renew(self, pipelines: Iterable[ModelPipeline]) -> float:
         """Renew all leases in the databases; the seconds until the next renewal.

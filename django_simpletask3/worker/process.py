@@ -110,7 +110,7 @@ class Process:
     def _make_loops(self) -> list[Loop]:
         limits = TimeLimits(self._leases, self._give_up)
         return [
-            Loop("leases", self._all_ended, lambda: self._leases.renew(self._pipelines)),
+            Loop("leases", self._all_ended, lambda: self._leases.step(self._pipelines)),
             Loop("report", self._all_ended, self._report.step),
             Loop("time-limits", self._all_ended, limits.step),
             Loop("subscriptions", self._stop, self._dispatch_outbox),

@@ -1,5 +1,6 @@
 """One clock for all machines: the database's."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import time_machine
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_simpletask3.db import clock
 from django_simpletask3.states import Status
@@ -21,10 +23,12 @@ SERVERS = {"postgresql", "mysql"}
 
 @pytest.fixture(autouse=True)
 def uncalibrated() -> Any:
-    """No offset is known before, and none is left behind."""
-    clock._offsets.clear()
+    """No reading is known before, and none is left behind."""
+    for known in (clock._readings, clock._jumps):
+        known.clear()
     yield
-    clock._offsets.clear()
+    for known in (clock._readings, clock._jumps):
+        known.clear()
 
 
 def is_server() -> bool:
@@ -50,6 +54,56 @@ def test_once_calibrated_a_wrong_clock_of_this_machine_does_not_matter() -> None
         assert reported - NOON < timedelta(seconds=10)
 
 
+def test_a_reading_outlasts_the_wrong_clock_by_which_it_was_taken() -> None:
+    if not is_server():
+        pytest.skip("the clock of SQLite is that of this machine")
+
+    with time_machine.travel(NOON):
+        clock.calibrate("default")
+    reported = clock.now("default")
+
+    assert abs(reported - datetime.now(UTC)) < timedelta(seconds=10)
+
+
+def test_a_process_that_never_reads_again_goes_by_this_machine_once_its_clock_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock.calibrate("default")
+    later = clock.steady() + 600
+    monkeypatch.setattr(clock, "steady", lambda: later)  # the wall clock did not go along
+
+    assert abs(clock.now("default") - datetime.now(UTC)) < timedelta(seconds=10)
+
+
+def test_a_clock_of_this_machine_that_was_set_is_a_reason_to_read_again() -> None:
+    clock.refresh("default")
+    began = clock.steady()
+    before = clock.has_jumped_since("default", began)
+
+    with time_machine.travel(NOON):
+        seen = clock.has_jumped_since("default", began)
+        with CaptureQueriesContext(connections["default"]) as asked:
+            clock.refresh("default")
+            clock.refresh("default")
+
+    jump = clock.last_jump("default")
+    assert (before, seen, len(asked)) == (False, True, is_server())
+    assert (jump is None) == is_server()
+
+
+def test_a_jump_of_the_databases_clock_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    clock.calibrate("default")
+    reading = clock._readings["default"]
+    clock._readings["default"] = reading._replace(offset=reading.offset - 3600)
+
+    clock.calibrate("default")
+
+    jump = clock.last_jump("default")
+    assert jump is not None
+    assert 3599 < jump.seconds < 3601
+    assert "clock_jumped database=default seconds=3600" in caplog.text
+
+
 def test_calibration_is_one_question_to_a_server_and_none_to_a_file() -> None:
     with CaptureQueriesContext(connections["default"]) as asked:
         clock.calibrate("default")
@@ -69,6 +123,51 @@ def test_without_time_zones_it_tells_local_time(settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Shanghai"
 
     with time_machine.travel(NOON, tick=False):
+        assert clock.now("default") == datetime(2031, 5, 6, 20)
+
+
+#: In Berlin: ten seconds before the hour that is skipped, and before the one that is repeated.
+BEFORE_SPRING = datetime(2027, 3, 28, 0, 59, 50, tzinfo=UTC)
+BEFORE_AUTUMN = datetime(2027, 10, 31, 0, 59, 50, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("moment", [BEFORE_SPRING, BEFORE_AUTUMN], ids=["spring", "autumn"])
+@pytest.mark.parametrize("waited", range(0, 30, 5))
+def test_without_time_zones_no_lease_ends_early_when_the_clocks_change(
+    settings: Any, moment: datetime, waited: int
+) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Berlin"
+    with time_machine.travel(moment, tick=False):
+        lease_end = clock.after("default", 30)
+
+    with time_machine.travel(moment + timedelta(seconds=waited), tick=False):
+        assert clock.now("default") < lease_end
+
+
+def test_without_time_zones_the_change_of_the_clocks_is_a_jump(settings: Any) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Berlin"
+    if is_server():
+        pytest.skip("the clock of a server cannot be set")
+    with time_machine.travel(BEFORE_SPRING, tick=False):
+        clock.calibrate("default")
+        reading = clock._readings["default"]
+
+    with time_machine.travel(BEFORE_SPRING + timedelta(seconds=20), tick=False):
+        clock._readings["default"] = reading._replace(offset=time.time() - clock.steady())
+        clock.calibrate("default")
+
+    jump = clock.last_jump("default")
+    assert jump is not None
+    assert 3599 < jump.seconds < 3601
+
+
+def test_without_time_zones_the_zone_of_a_request_does_not_matter(settings: Any) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Asia/Shanghai"
+
+    with time_machine.travel(NOON, tick=False), timezone.override("America/New_York"):
         assert clock.now("default") == datetime(2031, 5, 6, 20)
 
 

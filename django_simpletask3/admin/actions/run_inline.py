@@ -49,6 +49,7 @@ def _run(task: SimpleTask, reason: str) -> Outcome:
 
 def _start_transition(task: SimpleTask, worker: str, reason: str) -> Transition:
     lease = policy_of(task.get_event_channel()).lease
+    clock.refresh(write_database(task))  # a web process may never have read it
     return Transition(
         task,
         EventKind.START,

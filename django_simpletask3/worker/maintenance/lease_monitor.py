@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from django.db import Error
 
 from ... import control
+from ...conf.leases import longest_policy
 from ...db import clock
 from ...logs import get_logger
 from ...models.registry import models_by_database
@@ -29,12 +30,11 @@ PUSH_OVERDUE = "push_overdue"
 #: Seconds between two checks while nothing waits or runs. Below five: a pause takes effect that
 #: soon, and after five seconds OutageGrace assumes that the database was away.
 _IDLE_SECONDS = 4.4
-_CLOCK_SECONDS = 60.0  # seconds between two readings of a database's clock
 
 #: Seconds without a check after which a database counts as having been away. Then workers get
-#: _TIME_TO_RENEW to renew their leases; Leases retries every second meanwhile.
+#: as long to renew their leases; Leases retries every second meanwhile.
 _MAX_GAP = 5.0
-_TIME_TO_RENEW = timedelta(seconds=5)
+_TIME_TO_RENEW = 5.0
 
 #: The due times by database alias; None for a database that cannot be queried.
 _Found = Mapping[str, DueTimes | None]
@@ -47,7 +47,6 @@ class LeaseMonitor:
         self._shared = shared
         self._snapshot = snapshot
         self._grace = OutageGrace()
-        self._calibrated_at: dict[str, float] = {}
         self._is_idle = False
 
     def check(self) -> int:
@@ -84,9 +83,7 @@ class LeaseMonitor:
     ) -> DueTimes | None:
         try:
             due_times = _read_due_times(using, models, with_commands=using == command_database)
-            if time.monotonic() - self._calibrated_at.get(using, float("-inf")) >= _CLOCK_SECONDS:
-                clock.calibrate(using)
-                self._calibrated_at[using] = time.monotonic()
+            clock.refresh(using)
             return due_times
         except Error as error:
             _logger.warning("due_check_failed database=%s error=%s", using, error)
@@ -108,12 +105,16 @@ class LeaseMonitor:
         )
 
     def _recover(self, found: _Found, *, may_be_due: bool) -> int:
+        count = 0
         if may_be_due or _is_due(found, Status.RUNNING):
-            return service.recover_expired_leases(may_judge=self._grace.may_judge)
-        for using, due_times in found.items():
-            if due_times is not None:
-                self._grace.may_judge(using)
-        return 0
+            count = service.recover_expired_leases(judge_until=self._grace.judge_until)
+        else:
+            for using, due_times in found.items():
+                if due_times is not None:
+                    self._grace.judge_until(using)
+        for using in self._grace.take_set_back():
+            service.shorten_leases(using)
+        return count
 
 
 def _is_due(found: _Found, status: Status) -> bool:
@@ -143,32 +144,66 @@ def _read_due_times(using: str, models: list[type[SimpleTask]], *, with_commands
         return replace(due_times, command_time=clock.now(using))
 
 
-class OutageGrace:
-    """Whether the leases in a database may be judged, by that database's own clock.
+@dataclass(frozen=True, slots=True)
+class _Grace:
+    """A time to renew, by ``clock.steady()``; it covers the leases that had ended at ``now``."""
 
-    After an outage all leases have ended although their workers live: workers get time to renew
-    them first (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim).
+    began: float
+    ends: float
+    now: datetime
+
+
+class OutageGrace:
+    """Until when leases in a database must have ended to be judged, by that database's own clock.
+
+    After an outage, or a jump of the clock, all leases have ended although their workers live:
+    workers get time to renew them first
+    (test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim). A lease gets that time
+    once: one that was not renewed in it is judged, also if the clock has jumped again.
     """
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._last_check: dict[str, datetime] = {}
-        self._may_judge_from: dict[str, datetime] = {}
+        self._began = clock.steady()
+        self._last_check: dict[str, float] = {}
+        self._graces: dict[str, list[_Grace]] = {}
+        self._jumps: dict[str, clock.Jump | None] = {}
+        self._set_back: set[str] = set()
 
-    def may_judge(self, using: str) -> bool:
-        """Record a check of ``using``, whose clock was just read; False during the grace period."""
-        now = clock.now(using)
-        was_away = self._seconds_since_check(using, now) > _MAX_GAP
-        self._last_check[using] = now
-        if was_away:
+    def judge_until(self, using: str) -> datetime | None:
+        """Record a check of ``using``, whose clock was just read; None if no lease is judged."""
+        now, moment = clock.now(using), clock.steady()
+        graces = self._graces.setdefault(using, [])
+        was_away = moment - self._last_check.get(using, self._began) > _MAX_GAP
+        self._last_check[using] = moment
+        jump = self._new_jump(using)
+        if jump is not None:
+            self._handle_jump(using, jump, now)
+        elif was_away and not graces:
             # A running grace period is not extended: a database that is always slow is judged.
-            self._may_judge_from.setdefault(using, now + _TIME_TO_RENEW)
-        if now < self._may_judge_from.get(using, now):
-            return False
-        self._may_judge_from.pop(using, None)
-        return True
+            graces.append(_Grace(moment, moment + _TIME_TO_RENEW, now))
+        if all(grace.ends <= moment for grace in graces):
+            graces.clear()
+            return now
+        return max((grace.now for grace in graces if grace.ends <= moment), default=None)
 
-    def _seconds_since_check(self, using: str, now: datetime) -> float:
-        """Seconds since the last check; since the process began if there was none."""
-        last = self._last_check.get(using)
-        return time.monotonic() - self._began if last is None else (now - last).total_seconds()
+    def take_set_back(self) -> list[str]:
+        """The databases whose clocks were set back, once their workers had time to renew."""
+        taken = [using for using in self._set_back if not self._graces[using]]
+        self._set_back.difference_update(taken)
+        return taken
+
+    def _new_jump(self, using: str) -> clock.Jump | None:
+        jump, last = clock.last_jump(using), self._jumps.get(using)
+        self._jumps[using] = jump
+        return jump if jump != last else None
+
+    def _handle_jump(self, using: str, jump: clock.Jump, now: datetime) -> None:
+        graces, policy = self._graces[using], longest_policy()
+        if jump.seconds < 0:
+            # What is renewed from now on ends earlier than what had its time before.
+            graces[:] = [replace(grace, now=min(grace.now, now)) for grace in graces]
+            self._set_back.add(using)
+        # A clock that jumps again and again is judged after the length of a lease.
+        if not graces or jump.at - graces[0].began < policy.lease:
+            ends = jump.at + policy.renewal_interval + _TIME_TO_RENEW
+            graces.append(_Grace(jump.at, ends, now))

@@ -19,8 +19,9 @@ class JobRun:
 
     ``began`` is when it began and ``ended`` when the last successful one ended, as Unix times.
     ``count`` is what that one returned, ``failures`` how many have failed since. ``tick`` is when
-    the run began by ``time.monotonic()``. ``idle_for`` is for how many seconds the last successful
-    run needs no other, if that is longer than the job's interval.
+    the run began by ``time.monotonic()``; it is negative if the job was triggered since.
+    ``idle_for`` is for how many seconds the last successful run needs no other, if that is longer
+    than the job's interval.
     """
 
     tick: float = 0.0
@@ -48,7 +49,7 @@ class SharedSchedule:
         last = self._read(job)
         interval = max(interval, last.idle_for)
         pause = min(interval * 2.0 ** min(last.failures, 10), max(interval, _MAX_PAUSE))
-        return last.tick + pause - time.monotonic() if last.tick else 0.0
+        return last.tick + pause - time.monotonic() if last.tick > 0 else 0.0
 
     def begin(self, job: str) -> None:
         """Record that a run begins now."""
@@ -65,8 +66,8 @@ class SharedSchedule:
     def trigger(self, job: str) -> None:
         """Make ``job`` due now. One that has just failed stays due after its pause."""
         last = self._read(job)
-        if not last.failures or time.monotonic() - last.tick >= _MAX_PAUSE:
-            self._write(job, replace(last, tick=0.0))
+        if not last.failures or time.monotonic() - abs(last.tick) >= _MAX_PAUSE:
+            self._write(job, replace(last, tick=-abs(last.tick)))
 
     def fail(self, job: str) -> None:
         """Record that a run has failed."""

@@ -26,7 +26,8 @@ class LivenessFile:
         if time.monotonic() < self._next or not node.is_well:
             return
         self._next = time.monotonic() + _WRITE_SECONDS
-        content = {"time": time.time(), "pid": os.getpid(), **asdict(node)}
+        written = {"time": time.time(), "monotonic": time.monotonic()}
+        content = {**written, "pid": os.getpid(), **asdict(node)}
         self._new.write_text(json.dumps(content))
         self._new.replace(self._path)
 
@@ -40,7 +41,7 @@ def check_file(path: Path, max_age: float) -> tuple[dict[str, object], list[str]
     """The content of the file at ``path``, and its problems, a sentence each."""
     try:
         content = json.loads(path.read_text())
-        age = time.time() - float(content["time"])
+        age = _age(float(content["time"]), float(content["monotonic"]))
     except FileNotFoundError:
         return {}, [f"There is no {path}: the server does not run, or has just started."]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -50,3 +51,9 @@ def check_file(path: Path, max_age: float) -> tuple[dict[str, object], list[str]
             f"The last heartbeat in {path} is {age:.0f} s old; {max_age:g} s are allowed."
         ]
     return content, []
+
+
+def _age(written: float, monotonic: float) -> float:
+    """Seconds since the file was written: the wall clock may have been set meanwhile."""
+    age = time.monotonic() - monotonic
+    return age if age >= 0 else time.time() - written  # negative: the machine has restarted

@@ -14,9 +14,13 @@ _STALE_SECONDS = 30.0  # seconds beyond the longest interval: no process runs th
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Living and missing processes, counts of outcomes, and the last run of each job."""
+    """Living and missing processes, counts of outcomes, and the last run of each job.
+
+    ``began`` is when it started as Unix time, ``tick`` the same by ``time.monotonic()``.
+    """
 
     began: float
+    tick: float
     processes: tuple[str, ...]
     missing: int
     replaced: int
@@ -27,8 +31,9 @@ class Node:
     def is_well(self) -> bool:
         """Whether every process is alive and every maintenance job keeps being started.
 
-        An outage of a database or of Redis does not make a node unwell.
+        An outage of a database or of Redis does not make a node unwell, nor does a wall clock that
+        is set.
         """
-        oldest = min(max(run.began, self.began) for run in self.jobs.values())
+        oldest = min(max(abs(run.tick), self.tick) for run in self.jobs.values())
         slowest = options.simq_timeout_task_recovery_interval + _STALE_SECONDS
-        return not self.missing and time.time() - oldest < slowest
+        return not self.missing and time.monotonic() - oldest < slowest

@@ -73,7 +73,7 @@ class Supervisor:
         self._plans = [ProcessPlan(t, self._schedule, snapshot, burst=burst) for t in threads]
         self._burst = burst
         self._on_tick = on_tick
-        self._began = time.time()
+        self._began, self._tick = time.time(), time.monotonic()
         self._replaced = 0
         self._stop = StopRequest()
         self._memory = mmap.mmap(-1, SIZE * processes)
@@ -103,6 +103,7 @@ class Supervisor:
         counts_of_children = [Counters(self._memory, s).read() for s in range(len(self._plans))]
         return Node(
             began=self._began,
+            tick=self._tick,
             processes=tuple(child.worker for child in self._children.values()),
             missing=0 if self._stop.is_requested else len(self._plans) - len(self._children),
             replaced=self._replaced,

@@ -101,14 +101,23 @@ def test_every_job_of_a_node_has_its_place() -> None:
 
 
 class Clock:
-    """A database's clock, set by hand."""
+    """A database's clock and the steady clock, set by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.time = clock.now("default")
+        self.time, self.steady = clock.now("default"), clock.steady()
+        self.jump: clock.Jump | None = None
         monkeypatch.setattr(clock, "now", lambda using: self.time)
+        monkeypatch.setattr(clock, "steady", lambda: self.steady)
+        monkeypatch.setattr(clock, "last_jump", lambda using: self.jump)
 
     def go(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
+        self.steady += seconds
+
+    def leap(self, seconds: float) -> None:
+        """The database's clock alone is set, and this process notices."""
+        self.time += timedelta(seconds=seconds)
+        self.jump = clock.Jump(self.steady, seconds)
 
 
 @pytest.fixture
@@ -120,7 +129,7 @@ def looks(grace: OutageGrace, hand: Clock, *gaps: float) -> list[bool]:
     found = []
     for gap in gaps:
         hand.go(gap)
-        found.append(grace.may_judge("default"))
+        found.append(grace.judge_until("default") == hand.time)
     return found
 
 
@@ -140,23 +149,79 @@ def test_a_second_outage_soon_after_the_first_gives_time_again(hand: Clock) -> N
     assert looks(OutageGrace(), hand, 0, 9, 5, 1, 9, 5) == [True, False, True, True, False, True]
 
 
-def test_who_began_in_an_outage_gives_time_to_renew_too(
-    hand: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_began_in_an_outage_gives_time_to_renew_too(hand: Clock) -> None:
     grace = OutageGrace()
-    monkeypatch.setattr(grace, "_began", grace._began - 60)
 
-    assert looks(grace, hand, 0, 2, 2, 1.1) == [False, False, False, True]
+    assert looks(grace, hand, 60, 2, 2, 1.1) == [False, False, False, True]
 
 
 def test_each_database_is_seen_for_itself(hand: Clock) -> None:
     grace = OutageGrace()
-    grace.may_judge("default")
-    hand.go(60)
+    grace.judge_until("default")
+    hand.go(4)
+    grace.judge_until("other")
+    hand.go(4)
 
-    found: dict[str, Any] = {using: grace.may_judge(using) for using in ("default", "other")}
+    found: dict[str, Any] = {using: grace.judge_until(using) for using in ("default", "other")}
 
-    assert found == {"default": False, "other": True}
+    assert found == {"default": None, "other": hand.time}
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_after_a_jump_of_the_clock_others_have_time_for_one_full_renewal(
+    hand: Clock, seconds: float
+) -> None:
+    grace = OutageGrace()
+    before = looks(grace, hand, 0)
+    hand.leap(seconds)
+
+    after = looks(grace, hand, 0, *[1] * 14, 1)
+
+    assert (before, after) == ([True], [False] * 15 + [True])
+
+
+def test_a_lease_that_was_not_renewed_after_a_jump_is_judged_when_the_clock_jumps_again(
+    hand: Clock,
+) -> None:
+    grace = OutageGrace()
+    looks(grace, hand, 0)
+    hand.leap(3600)
+    looks(grace, hand, 0, *[1] * 10)
+    had_ended = hand.time - timedelta(seconds=10)  # as the first jump found it
+    hand.leap(3600)
+    none = [grace.judge_until("default")]
+    looks(grace, hand, 4, 1)
+
+    assert (none, grace.judge_until("default")) == ([None], had_ended)
+
+
+def test_after_a_jump_back_a_lease_that_was_renewed_since_has_its_own_time(hand: Clock) -> None:
+    grace = OutageGrace()
+    looks(grace, hand, 0)
+    hand.leap(3600)
+    looks(grace, hand, 0, *[1] * 15)
+    hand.leap(-3600)
+    looks(grace, hand, 0)
+    renewed = hand.time
+    hand.leap(1800)
+    looks(grace, hand, 0, *[1] * 14)
+
+    until = grace.judge_until("default")
+
+    assert until is None or until <= renewed
+
+
+def test_a_clock_that_jumps_again_and_again_is_judged_after_the_length_of_a_lease(
+    hand: Clock, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT = 30
+    grace = OutageGrace()
+    found = []
+    for step in range(60):
+        hand.leap(3600 if step % 2 else -3600)
+        found += looks(grace, hand, 1)
+
+    assert 30 <= found.index(True) <= 46
 
 
 def test_a_job_that_was_called_is_done_at_once_by_any_process() -> None:

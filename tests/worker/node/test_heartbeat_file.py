@@ -5,16 +5,18 @@ import json
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from django_simpletask3.monitoring import health
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
-from django_simpletask3.worker.maintenance.pacing import JobRun
+from django_simpletask3.worker.maintenance.pacing import JobRun, SharedSchedule
 from django_simpletask3.worker.node.heartbeat_file import LivenessFile
 from django_simpletask3.worker.node.status import Node
 from tests.eventually import eventually
@@ -40,14 +42,15 @@ def judged(path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 def a_node(**more: Any) -> Node:
-    now = time.time()
+    now, tick = time.time(), time.monotonic()
     known: dict[str, Any] = {
         "began": now - 900,
+        "tick": tick - 900,
         "processes": ("n:1:x",),
         "missing": 0,
         "replaced": 0,
         "counts": {"succeeded": 3},
-        "jobs": {"recover_expired_leases": JobRun(began=now, ended=now)},
+        "jobs": {"recover_expired_leases": JobRun(tick, began=now, ended=now)},
     }
     return Node(**{**known, **more})
 
@@ -113,7 +116,9 @@ def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path
     "more",
     [
         pytest.param({"missing": 1}, id="a process is missing"),
-        pytest.param({"jobs": {"recover_expired_leases": JobRun(began=1.0)}}, id="no job runs"),
+        pytest.param(
+            {"jobs": {"recover_expired_leases": JobRun(began=1.0)}, "tick": 1.0}, id="no job runs"
+        ),
     ],
 )
 def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
@@ -125,6 +130,29 @@ def test_a_node_that_is_not_well_leaves_the_file_as_it_is(
 
     assert not path.exists()
     assert judged(path)[0] == 1
+
+
+@pytest.mark.parametrize("hours", [3, -3])
+def test_a_wall_clock_that_is_set_makes_no_node_unwell_and_no_file_old(
+    hours: int, tmp_path: Path, time_machine: Any
+) -> None:
+    path = tmp_path / "beat.json"
+    node = a_node()
+    LivenessFile(path).write(node)
+
+    time_machine.move_to(timezone.now() + timedelta(hours=hours))
+
+    assert node.is_well
+    assert judged(path)[0] == 0
+
+
+def test_a_job_that_was_triggered_makes_no_node_unwell() -> None:
+    schedule = SharedSchedule(["push_overdue"])
+    schedule.begin("push_overdue")
+    schedule.trigger("push_overdue")
+
+    assert schedule.seconds_until("push_overdue", 600.0) <= 0
+    assert a_node(tick=1.0, jobs=schedule.read()).is_well
 
 
 def test_one_beat_is_enough_for_a_while(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class DatabaseServer:
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.watch: subprocess.Popen[bytes] | None = None
+        #: More of the environment of the server. Its time zone has a repeated hour in autumn.
+        self.environment = {"TZ": "Europe/Berlin"}
         # Database servers refuse to be run by root.
         self.owner = {"user": self.user, "group": self.user} if os.getuid() == 0 else {}
         if self.owner:
@@ -78,6 +80,7 @@ class DatabaseServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **self.environment},
                 **self.owner,
             )
         self.watch = subprocess.Popen(
