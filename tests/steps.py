@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.db import connections, models
 
 from django_simpletask3.db import clock
+from django_simpletask3.ledger.digests import SALT_KEY
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.ledger.projection import Projection
 from django_simpletask3.models.registry import table_models, task_models
@@ -114,3 +115,9 @@ def run_command(name: str, *words: Any) -> tuple[str, int]:
     except SystemExit as end:
         return output.getvalue(), int(end.code or 0)
     return output.getvalue(), 0
+
+
+def without_salt(data: dict[str, Any]) -> dict[str, Any]:
+    """The data of an event that has a salt, without it."""
+    assert len(data[SALT_KEY]) == 32
+    return {key: value for key, value in data.items() if key != SALT_KEY}

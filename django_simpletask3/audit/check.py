@@ -123,6 +123,7 @@ def _repair(
         writer.apply(task, EventKind.NOTE, using=using, reason=REASON, data=data)
     elif row is not None and checker.is_intact and checker.projection.status is not None:
         writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
+        rows_of(root, using).filter(pk=pk).update_managed(**checker.operational_columns)
     elif row is None and problems == {DiscrepancyKind.ORPHAN}:
         projection = checker.projection
         writer.record_external_deletion(task, projection, using=using, reason=REASON, data=data)

@@ -58,10 +58,17 @@ def _keys_changed_between(
 
 
 def rows(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[Row]:
-    """Yield the projected columns of these rows; ``result_text`` is the result as stored."""
-    text = ExpressionWrapper(F("result_data"), output_field=models.TextField())
-    names = ("pk", *Projection._fields, "error_data", "result_text")
-    yield from all_rows(root, using).filter(pk__in=pks).annotate(result_text=text).values(*names)
+    """Yield the managed columns of these rows; result and error as they are stored.
+
+    These are ``result_text`` and ``error_text``.
+    """
+    texts = {
+        f"{name}_text": ExpressionWrapper(F(f"{name}_data"), output_field=models.TextField())
+        for name in ("result", "error")
+    }
+    names = ("pk", *Projection._fields, "worker", "parent", "check_at")
+    table = all_rows(root, using)
+    yield from table.filter(pk__in=pks).annotate(**texts).values(*names, *texts)
 
 
 def streams(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[TaskEvent]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +15,11 @@ from .encoding import TAG, TaggedValue, to_json_value
 
 #: Keys of an event's data that may hold parts of a result or an error. The chain covers their
 #: digests instead, so that it still holds when they are erased.
-ERASABLE_KEYS = ("erased", "error", "traceback", "head")
+ERASABLE_KEYS = ("erased", "error", "traceback", "head", "result")
 _ERASABLE_KEY_SET = frozenset(ERASABLE_KEYS)
+#: The key of a random text that the digests of erasable values include. It is erased with them:
+#: without it, guessing does not tell what was erased.
+SALT_KEY = "payload_salt"
 
 
 def chained_digest(
@@ -59,12 +63,27 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def summary_of(text: str) -> dict[str, object]:
+    """What an event holds of a result or an error with this stored text: its digest and size."""
+    return {"digest": digest_of(text), "size": len(text)}
+
+
+def with_salt(data: dict[str, Any]) -> dict[str, Any]:
+    """``data`` of a new event, with a new salt if it has erasable values."""
+    if not _has_erasable_keys(data):
+        return data
+    salted = type(data)(data)
+    salted[SALT_KEY] = secrets.token_hex(16)
+    return salted
+
+
 def erase_payload(data: Any) -> Any:
     """``data`` of an event with each erasable value replaced by a mark with its digest."""
     if not isinstance(data, dict):
         return data
-    parts = {key: _erasure_mark(to_json_value(data[key])) for key in ERASABLE_KEYS if key in data}
-    return type(data)({**data, **parts})
+    marks = _marks(to_json_value(data))
+    kept = {key: value for key, value in data.items() if not (marks and key == SALT_KEY)}
+    return type(data)({**kept, **marks})
 
 
 def has_erased_parts(data: object) -> bool:
@@ -77,18 +96,26 @@ def is_erased(value: object) -> bool:
     return isinstance(value, dict) and value.get(TAG) == "erased"
 
 
-def _erasure_mark(part: Any) -> TaggedValue:
-    digest = part.get("digest") if is_erased(part) else digest_of(_canonical_json(part))
+def _redacted(json_data: Any) -> Any:
+    if not isinstance(json_data, dict) or not _has_erasable_keys(json_data):
+        return json_data
+    kept = {key: value for key, value in json_data.items() if key != SALT_KEY}
+    return {**kept, **{key: mark["digest"] for key, mark in _marks(json_data).items()}}
+
+
+def _has_erasable_keys(data: dict[str, Any]) -> bool:
+    return not _ERASABLE_KEY_SET.isdisjoint(data)
+
+
+def _marks(json_data: dict[str, Any]) -> dict[str, TaggedValue]:
+    salt = json_data.get(SALT_KEY)
+    return {key: _mark(json_data[key], salt) for key in ERASABLE_KEYS if key in json_data}
+
+
+def _mark(value: Any, salt: Any) -> TaggedValue:
+    # As a list: the end of a salt and the beginning of a value cannot be exchanged unnoticed.
+    digest = value.get("digest") if is_erased(value) else digest_of(_canonical_json([salt, value]))
     return TaggedValue({TAG: "erased", "digest": digest})
-
-
-def _redacted(data: Any) -> Any:
-    if not isinstance(data, dict) or _ERASABLE_KEY_SET.isdisjoint(data):
-        return data
-    return {
-        **data,
-        **{key: _erasure_mark(data[key])["digest"] for key in ERASABLE_KEYS if key in data},
-    }
 
 
 _canonical_json: Callable[[Any], str] = json.JSONEncoder(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from ..exceptions import IllegalTransition
-from ..states import AUDIT_ONLY, EventKind, Status, kinds_where, status_name
-from .digests import digest_of, has_erased_parts
+from ..states import AUDIT_ONLY, RECOVERABLE, EventKind, Status, kinds_where, status_name
+from .digests import has_erased_parts, is_erased, summary_of
 from .projection import Projection
 
 
@@ -43,11 +43,13 @@ _OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
 class StreamChecker:
     """Check the events of one task in order, then compare the row; keeps no events.
 
-    ``discrepancies`` lists what does not fit; ``projection`` is the fold of the events.
+    ``discrepancies`` lists what does not fit; ``projection`` is the fold of the events, and
+    ``operational_columns`` are the other columns of the row that follow from them.
     """
 
     def __init__(self) -> None:
         self.projection = Projection()
+        self.operational_columns: dict[str, Any] = {}
         self.discrepancies: list[Discrepancy] = []
         self._last_event: Any = None
         self._outcome_event: Any = None
@@ -72,12 +74,14 @@ class StreamChecker:
         self._check_arrow(event)
         self._check_attempt_end(event)
         self._remember_outcome(event)
+        self._remember_operational_columns(event)
         self._last_event = event
 
     def compare(self, row: Mapping[str, Any] | None) -> None:
         """Check the row of the stream: its columns by name, None if it is gone.
 
-        The outcome is compared if the row has ``result_text`` (as it is stored) and ``error_data``.
+        The outcome is compared if the row has ``result_text`` and ``error_text``, as they are
+        stored; the operational columns are compared if the row has them.
         """
         if self._erased_sequence is not None:
             self._add_at(
@@ -162,6 +166,19 @@ class StreamChecker:
         if has_erased_parts(event.data) and self._erased_sequence is None:
             self._erased_sequence = event.sequence
 
+    def _remember_operational_columns(self, event: Any) -> None:
+        data = event.data if isinstance(event.data, dict) else {}
+        if event.kind == EventKind.ENQUEUE:
+            # Unknown if the row was inserted without save(), or the data were cut.
+            is_known = not data.get("adopted") and "head" not in data
+            self.operational_columns = {"parent": data.get("parent")} if is_known else {}
+        if event.kind in AUDIT_ONLY:
+            return
+        if self.projection.status == Status.RUNNING:
+            self.operational_columns["worker"] = event.worker
+        elif self.projection.status == Status.PENDING:
+            self.operational_columns["worker"] = ""
+
     def _check_missing_row(self) -> None:
         if self._last_event is not None and self._last_event.kind != EventKind.DELETE:
             self._add_at(
@@ -178,36 +195,45 @@ class StreamChecker:
             self._add_at(sequence, DiscrepancyKind.TAIL, detail)
         if self._is_inconsistent:
             return
-        if differences.keys() - {"digest"}:
+        operational_texts = list(self._operational_differences(row))
+        if differences.keys() - {"digest"} or operational_texts:
             texts = (
                 f"{name} is {_value_text(b)}, not {_value_text(a)}"
                 for name, (a, b) in differences.items()
             )
-            self._add_at(sequence, DiscrepancyKind.ROW, "; ".join(texts))
-        elif "result_text" in row:
+            self._add_at(sequence, DiscrepancyKind.ROW, "; ".join([*texts, *operational_texts]))
+        if "result_text" in row and not differences.keys() - {"digest"}:
             self._compare_outcome(row)
+
+    def _operational_differences(self, row: Mapping[str, Any]) -> Iterator[str]:
+        for name, value in self.operational_columns.items():
+            if name in row and row[name] != value:
+                yield f"{name} is {row[name]!r}, not {value!r}"
+        is_examined = self.projection.status in RECOVERABLE
+        if "check_at" in row and (row["check_at"] is not None) != is_examined:
+            expected = "a time" if is_examined else "None"
+            yield f"check_at is {row['check_at']}, not {expected}"
 
     def _compare_outcome(self, row: Mapping[str, Any]) -> None:
         event = self._outcome_event
         data = event.data if event is not None and isinstance(event.data, dict) else {}
         if event is not None and event.kind == EventKind.ACK:
-            self._compare_result(data.get("result"), row["result_text"])
+            self._compare_text("result", data.get("result"), row["result_text"])
         elif row["result_text"] is not None:
             self._add("there is a result, and no ack")
-        error = row["error_data"]
-        if "error" in data and not has_erased_parts({"error": data["error"]}):
-            recorded_error = data["error"]
-            if not isinstance(error, dict) or any(
-                error.get(k) != v for k, v in recorded_error.items()
-            ):
-                self._add("the error is not the one that was recorded")
-        elif error is not None and "head" not in data:
+        if "error" in data:
+            self._compare_text("error", data["error"], row["error_text"])
+        elif row["error_text"] is not None and "head" not in data:
             self._add("there is an error, and none was recorded")
 
-    def _compare_result(self, recorded: object, text: str | None) -> None:
-        stored = None if text is None else {"digest": digest_of(text), "size": len(text)}
-        if stored != recorded:
-            self._add("the result is not the one that was recorded")
+    def _compare_text(self, name: str, recorded: Any, text: str | None) -> None:
+        """Compare a stored result or error with the summary in its event."""
+        if is_erased(recorded):
+            return  # reported as such
+        stored = None if text is None else summary_of(text)
+        summary = recorded and {key: recorded.get(key) for key in ("digest", "size")}
+        if stored != summary:
+            self._add(f"the {name} is not the one that was recorded")
 
     def _add(self, detail: str) -> None:
         self._add_at(self._last_event.sequence, DiscrepancyKind.RESULT, detail)

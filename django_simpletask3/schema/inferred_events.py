@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models
 
 from ..db import clock
-from ..ledger.digests import chained_digest, digest_of
+from ..ledger.digests import chained_digest, summary_of, with_salt
 from ..ledger.encoding import decode, encode
 from ..ledger.projection import Projection
 from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
@@ -100,11 +100,11 @@ def _outcome_data(last_kind: EventKind, row: object) -> tuple[dict[str, object],
     outcome_data: dict[str, Any] = {}
     if last_kind is EventKind.ACK and "result_data" in values:
         del values["result_data"]
-        text = texts["result_data"]
-        outcome_data["result"] = {"digest": digest_of(text), "size": len(text)}
+        outcome_data["result"] = summary_of(texts["result_data"])
     if last_kind is EventKind.FAIL and isinstance(values.get("error_data"), dict):
         error = values.pop("error_data")
-        outcome_data["error"] = {name: error.get(name) for name in ("type", "message")}
+        summary = {name: error.get(name) for name in ("type", "message")}
+        outcome_data["error"] = {**summary, **summary_of(texts["error_data"])}
     for name in values:
         setattr(row, name, None)
     return outcome_data, {"erased": values} if values else {}
@@ -124,7 +124,7 @@ def _build_event(
         worker="",
         actor=ACTOR,
         reason=REASON,
-        data=encode(data),
+        data=encode(with_salt(data)),
     )
     event.to_status = before.after(event).status
     event.digest = chained_digest(

@@ -83,6 +83,8 @@ def plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) -
     # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}
     values: dict[str, Any] = {"run_after": task.run_after, "parent": None}
-    if parent := context.current().parent:
-        data["parent"] = values["parent"] = parent
+    current = context.current()
+    if current.parent or "parent" in current.data:
+        # The key is reserved, also if there is no parent: the audit compares it with the row.
+        data["parent"] = values["parent"] = current.parent or None
     return Transition(task, EventKind.ENQUEUE, data=data, values=values).plan(previous, now)

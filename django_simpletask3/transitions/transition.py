@@ -16,7 +16,7 @@ from ..db import clock
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..db.store import Change
 from ..exceptions import TransitionRefused
-from ..ledger.digests import digest_of
+from ..ledger.digests import SALT_KEY, summary_of, with_salt
 from ..ledger.encoding import encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import MAX_TEXT
@@ -103,7 +103,7 @@ class Transition:
             worker=_truncate(self.worker),
             actor=_truncate(current.actor),
             reason=_truncate(self.reason or current.reason),
-            data=_bound_value({**current.data, **self.data, **self._payload(row)} or None),
+            data=_stored_data({**current.data, **self.data, **self._payload(row)}),
         )
         event.digest = event.expected_digest(before.digest)
         return event
@@ -113,10 +113,11 @@ class Transition:
         carries = EVENTS[self.kind].carries
         if Payload.RESULT in carries and self.result is not None:
             text = encode(self.result, limit=options.result_size_limit)
-            return {Payload.RESULT.value: {"digest": digest_of(text), "size": len(text)}}
+            return {Payload.RESULT.value: summary_of(text)}
         if Payload.ERROR in carries and self.error_data is not None:
+            text = encode(self.error_data, limit=options.result_size_limit)
             error = {name: self.error_data.get(name) for name in ("type", "message")}
-            return {Payload.ERROR.value: error}
+            return {Payload.ERROR.value: {**error, **summary_of(text)}}
         if Payload.ERASED in carries:
             erased = {name: row[name] for name in ("result_data", "error_data")}
             has_values = any(value is not None for value in erased.values())
@@ -184,6 +185,14 @@ def _truncate(text: object) -> str:
 def _bound_value(value: Any) -> Any:
     """``value`` as the database holds it: the digest is over what is read back."""
     return None if value is None else stored_value(value, limit=options.result_size_limit)
+
+
+def _stored_data(data: dict[str, Any]) -> Any:
+    """``data`` of an event as the database holds it."""
+    salted = with_salt(data)
+    stored = _bound_value(salted or None)
+    # Data that were cut have lost the salt, and what is left of them is erasable.
+    return stored if salted.get(SALT_KEY) == (stored or {}).get(SALT_KEY) else with_salt(stored)
 
 
 def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:

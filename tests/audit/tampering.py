@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from django_simpletask3.ledger.digests import erase_payload
+from django_simpletask3.ledger.digests import SALT_KEY, erase_payload
 from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.states import EventKind, Status
 
@@ -213,6 +213,12 @@ def _error(task: Any) -> None:
     row(task).update(error_data={"type": "ValueError", "message": "no", "traceback": ""})
 
 
+@tampering("salt changed", (3, DiscrepancyKind.DIGEST))
+def _salt(task: Any) -> None:
+    retry = event(task, 3).get()
+    event(task, 3).update(data={**retry.data, SALT_KEY: "0" * 32})
+
+
 @tampering("payload erased by hand", (3, DiscrepancyKind.ERASED))
 def _erased(task: Any) -> None:
     retry = event(task, 3).get()
@@ -243,6 +249,9 @@ for _name, _columns in {
     "done_time": {"done_time": "2001-01-01T00:00:00Z"},
     "result_time": {"result_time": None},
     "sequence": {"sequence": 5},
+    "worker": {"worker": "another worker"},
+    "parent": {"parent": "testapp.Invoice:1"},
+    "check_at": {"check_at": "2001-01-01T00:00:00Z"},
 }.items():
     TAMPERINGS[f"row says another {_name}"] = Tampering(
         lambda task, columns=_columns: row(task).update(**columns),  # type: ignore[misc]

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit import readers
 from django_simpletask3.audit.check import Finding, audit
+from django_simpletask3.context import task_context
 from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.states import EventKind, Status
@@ -91,6 +92,41 @@ def test_repairing_puts_right_what_intact_events_can_tell_and_leaves_the_rest(na
     else:
         assert [one.problem for one in left] == [one.problem for one in found]
         assert len(stream_of(task)) == before
+
+
+@pytest.mark.parametrize("kind", [EventKind.FAIL, EventKind.RETRY])
+@pytest.mark.parametrize(
+    "error", [{**ERROR, "traceback": "edited"}, {**ERROR, "code": 1}, {"type": "ValueError"}, None]
+)
+def test_an_edited_error_is_found(kind: EventKind, error: Any) -> None:
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    apply_kinds(task, kind, error_data=ERROR)
+    assert found_everywhere() == []
+
+    models.QuerySet(Invoice).filter(pk=task.pk).update(error_data=error)
+
+    assert [one.problem for one in found_everywhere()] == [DiscrepancyKind.RESULT]
+
+
+@pytest.mark.parametrize("columns", [{"worker": ""}, {"worker": "x"}, {"check_at": None}], ids=str)
+def test_an_edited_claim_is_found_and_repaired(columns: dict[str, Any]) -> None:
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    models.QuerySet(Invoice).filter(pk=task.pk).update(**columns)
+
+    (finding,) = found_everywhere(repair=True)
+
+    assert (finding.problem, finding.repaired) == (DiscrepancyKind.ROW, True)
+    assert next(iter(columns)) in finding.detail
+    assert found_everywhere() == []
+    assert row_of(task).worker == "w1"
+
+
+def test_a_task_whose_context_names_a_parent_of_its_own_is_intact() -> None:
+    with task_context(parent="mine"):
+        task = create_task(Invoice)
+
+    assert row_of(task).parent is None
+    assert found_everywhere() == []
 
 
 def test_a_waiting_task_that_was_marked_as_done_waits_again_and_is_looked_after() -> None:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from django_simpletask3.ledger.digests import chained_digest, digest_of
+from django_simpletask3.ledger.digests import (
+    ERASABLE_KEYS,
+    SALT_KEY,
+    chained_digest,
+    digest_of,
+    erase_payload,
+    with_salt,
+)
 from django_simpletask3.ledger.encoding import to_json_value
 from django_simpletask3.states import EventKind, Status
 
@@ -76,3 +83,43 @@ def test_whatever_data_say_is_said_in_canonical_json(data: dict[str, Any]) -> No
     reported = {**FIELDS, "data": data}
 
     assert chained_digest("a" * 64, **reported) == digest_of(canonical("a" * 64, reported))
+
+
+@pytest.mark.parametrize("key", ERASABLE_KEYS)
+def test_a_payload_and_its_mark_have_the_same_digest(key: str) -> None:
+    data = with_salt({key: {"message": "no"}, "seconds": 1})
+
+    erased = erase_payload(data)
+
+    assert "no" not in repr(erased)
+    assert erased.keys() == data.keys() - {SALT_KEY}
+    assert erase_payload(erased) == erased
+    assert chained_digest("a", **{**FIELDS, "data": erased}) == chained_digest(
+        "a", **{**FIELDS, "data": data}
+    )
+
+
+def test_what_was_erased_cannot_be_guessed() -> None:
+    marks = [erase_payload(with_salt({"error": True, "result": True})) for _ in range(2)]
+
+    digests = {mark[key]["digest"] for mark in marks for key in mark}
+    assert len(digests & {digest_of(text) for text in ("true", "[null,true]", '["",true]')}) == 0
+    assert marks[0] != marks[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"error": 23, SALT_KEY: "1"}, {"error": 123, SALT_KEY: "0"}, {"error": 123}, {"error": 1}],
+    ids=repr,
+)
+def test_neither_a_payload_nor_its_salt_can_be_changed(change: dict[str, Any]) -> None:
+    data = {"error": 123, SALT_KEY: ""}
+
+    assert chained_digest("a", **{**FIELDS, "data": change}) != chained_digest(
+        "a", **{**FIELDS, "data": data}
+    )
+
+
+def test_data_without_a_payload_get_no_salt() -> None:
+    assert with_salt({"seconds": 1}) == {"seconds": 1}
+    assert with_salt({"error": "", SALT_KEY: "mine"})[SALT_KEY] != "mine"

@@ -16,6 +16,7 @@ from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import IllegalTransition, TaskHeld
 from django_simpletask3.ledger import tombstone as tombstones
 from django_simpletask3.ledger.digests import digest_of, is_erased
+from django_simpletask3.ledger.encoding import encode
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
 from django_simpletask3.models import Tombstone
 from django_simpletask3.models.registry import databases_of, table_models
@@ -339,7 +340,7 @@ def test_a_payload_goes_and_the_chain_holds(keep: Keep) -> None:
     last = stream[-1]
     assert (last.kind, last.reason, last.actor) == ("erase", "article 17", "ann")
     assert is_erased(stream[2].data["error"])
-    assert (tombstone().scope, tombstone().tasks, tombstone().events) == ("payload", 1, 3)
+    assert (tombstone().scope, tombstone().tasks, tombstone().events) == ("payload", 1, 4)
     assert findings() == []
 
 
@@ -390,6 +391,37 @@ def test_a_finished_task_can_be_erased_by_hand() -> None:
     assert "secret" not in everything(task)
     assert stream_of(task)[-1].reason == "article 17"
     assert tombstone().actor == "ann"
+    assert findings() == []
+
+
+def test_what_was_erased_cannot_be_guessed() -> None:
+    task = lived()
+    values = [{"secret": 1}, *ERROR.values(), {"type": ERROR["type"], "message": ERROR["message"]}]
+    guesses = {digest_of(encode(value)) for value in [*values, ERROR, "secret line"]}
+    assert any(digest in everything(task) for digest in guesses)
+
+    task.erase()
+
+    assert not [digest for digest in guesses if digest in everything(task)]
+    assert "payload_salt" not in everything(task)
+    assert "size" not in everything(task)
+    assert findings() == []
+
+
+def test_data_that_were_cut_are_erased_beyond_guessing_too(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_RESULT_SIZE_LIMIT = 300
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+    apply_kinds(task, EventKind.FAIL, error_data={**ERROR, "message": "secret" * 100})
+    digest = task.digest
+    (cut,) = [event.data for event in stream_of(task) if event.kind == EventKind.FAIL]
+    assert "secret" in cut["head"]
+
+    task.erase()
+
+    (erased,) = [event.data for event in stream_of(task) if event.kind == EventKind.FAIL]
+    assert erased["head"]["digest"] != digest_of(encode(cut["head"]))
+    assert "payload_salt" not in erased
+    assert [event.digest for event in stream_of(task)][2] == digest
     assert findings() == []
 
 
