@@ -64,7 +64,8 @@ _CREATE_UNIQUENESS_TRIGGER = (
         "existing WHERE existing.{task} = $1 AND existing.{sequence} = $2); END"
     ),
     (
-        "CREATE OR REPLACE FUNCTION {trigger}() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+        "CREATE OR REPLACE FUNCTION {trigger}() RETURNS trigger LANGUAGE plpgsql "
+        "SET search_path = pg_catalog, pg_temp AS $$BEGIN "
         "IF {event_exists}(NEW.{task}, NEW.{sequence}) THEN "
         f"RAISE EXCEPTION '{_REFUSAL}' USING ERRCODE = 'unique_violation'; END IF; "
         "RETURN NEW; END$$"
@@ -280,6 +281,9 @@ class _PartitionedTable:
         }
         with transaction.atomic(using=self.connection.alias):
             self._run(*_ADD_MONTH, **names)
+            dialect = triggers.dialect_for(self.connection)
+            if dialect.installed_triggers(self.table):
+                self._run(*dialect.partition_statements(self.table))
 
     def _names(self, start: date) -> dict[str, str]:
         name = self.table.name
@@ -290,7 +294,7 @@ class _PartitionedTable:
             "id_sequence": self._quote(_short_name(name, "id_seq")),
             "check": self._quote(self.check_name),
             "trigger": self._quote(self.trigger_name),
-            "event_exists": self._quote(f"{self.trigger_name}_exists"),
+            "event_exists": f"{self._schema()}.{self._quote(f'{self.trigger_name}_exists')}",
             "key": self._quote(self.table.key),
             "unquoted_key": self.table.key,
             "task": self._quote(self.table.task),
@@ -298,6 +302,14 @@ class _PartitionedTable:
             "time": self._quote(self.time_column),
             "start": _literal(start),
         }
+
+    def _schema(self) -> str:
+        """The schema of the table."""
+        (schema,) = self._fetch_rows(
+            "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(%s)",
+            self._quote(self.table.name),
+        )[0]
+        return str(schema)
 
     @contextmanager
     def _suspend_protection(self) -> Iterator[None]:

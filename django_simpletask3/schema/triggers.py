@@ -86,6 +86,14 @@ class Dialect(ABC):
         """The statements that drop what no trigger needs any more."""
         return []
 
+    def partition_statements(self, table: Table) -> list[str]:
+        """The statements that protect what the triggers of ``table`` itself do not."""
+        return []
+
+    def unprotect_partitions(self, table: Table) -> list[str]:
+        """The statements that undo ``partition_statements``."""
+        return []
+
     def format_for_client(self, sql: str) -> str:
         """Format ``sql`` for the command-line client of the database."""
         return sql
@@ -144,6 +152,8 @@ class SQLite(Dialect):
 
 
 class MySQL(Dialect):
+    #: The only partition of the table of tombstones, under the name that the server gives it.
+    partition = "p0"
     triggers_query = (
         "SELECT lower(event_object_table), event_object_table, trigger_name, "
         "concat(action_timing, ' ', event_manipulation, ' ', action_statement) "
@@ -167,14 +177,36 @@ class MySQL(Dialect):
             for operation in ("update", "delete")
         }
 
+    def setup_statements(self) -> list[str]:
+        if self._is_partitioned():
+            return []
+        return [f"ALTER TABLE {self.tombstones} PARTITION BY KEY (id) PARTITIONS 1"]
+
+    def installed_triggers(self, table: Table) -> dict[str, str]:
+        # Without the partition the triggers refuse every change, that of a tombstone included.
+        return super().installed_triggers(table) if self._is_partitioned() else {}
+
+    def _is_partitioned(self) -> bool:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM information_schema.partitions WHERE table_schema = DATABASE() "
+                f"AND table_name = %s AND partition_name = '{self.partition}'",
+                [Tombstone._meta.db_table],
+            )
+            return cursor.fetchone() is not None
+
     def _body(self) -> str:
+        # A temporary table hides the tombstones from a trigger in MariaDB, but can have no
+        # partition: naming one makes the statement fail then
+        # (test_a_temporary_table_in_place_of_the_tombstones_allows_nothing).
         # A trigger reads with a lock: without SKIP LOCKED, a transaction that deletes would wait
         # for each other one with an open tombstone, and two would deadlock
         # (test_two_may_delete_at_once).
         can_skip = self.connection.features.has_select_for_update_skip_locked
         lock = " FOR UPDATE SKIP LOCKED" if can_skip else ""
         return (
-            f"IF NOT EXISTS (SELECT 1 FROM {self.tombstones} WHERE is_open{lock}) THEN "
+            f"IF NOT EXISTS (SELECT 1 FROM {self.tombstones} "
+            f"PARTITION ({self.partition}) WHERE is_open{lock}) THEN "
             f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{REFUSAL}'; END IF"
         )
 
@@ -189,7 +221,12 @@ class PostgreSQL(Dialect):
         "WITH off AS (SELECT tgparentid, string_agg(tgrelid::regclass::text, ' ') AS names "
         "FROM pg_trigger WHERE tgparentid <> 0 AND tgenabled <> 'O' GROUP BY tgparentid) "
         "SELECT tgrelid::text, relname, tgname, "
-        "concat_ws(' ', tgtype, tgenabled, tgattr, tgqual, prosrc, off.names) "
+        "concat_ws(' ', tgtype, tgenabled, tgattr, tgqual, prosrc, proconfig::text, off.names, "
+        # The partitions that can be truncated: they do not inherit a trigger for that.
+        "(SELECT string_agg(relid::regclass::text, ' ') FROM pg_partition_tree(tgrelid) "
+        "WHERE relid <> tgrelid AND NOT EXISTS (SELECT FROM pg_trigger AS own "
+        "WHERE own.tgrelid = relid AND own.tgfoid = pg_trigger.tgfoid "
+        "AND own.tgtype = 34 AND own.tgenabled = 'O'))) "
         "FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
         "JOIN pg_class ON pg_class.oid = tgrelid "
         "LEFT JOIN off ON off.tgparentid = pg_trigger.oid "
@@ -201,19 +238,20 @@ class PostgreSQL(Dialect):
         "change": ("UPDATE OR DELETE", "ROW", 27),
         "truncate": ("TRUNCATE", "STATEMENT", 34),
     }
+    # Otherwise names would be looked up where the user says, first among temporary tables
+    # (test_a_temporary_table_in_place_of_the_tombstones_allows_nothing).
+    search_path = "search_path = pg_catalog, pg_temp"
 
     def trigger_sql(self, table: Table) -> dict[str, str]:
         return {
-            f"{PREFIX}_{suffix}": (
-                f"CREATE TRIGGER {self.quote(f'{PREFIX}_{suffix}')} BEFORE {event} "
-                f"ON {self.quote(table.name)} FOR EACH {level} EXECUTE FUNCTION {FUNCTION}()"
-            )
-            for suffix, (event, level, _) in self.trigger_events.items()
+            f"{PREFIX}_{suffix}": self._trigger_on(self.quote(table.name), suffix)
+            for suffix in self.trigger_events
         }
 
     def expected_triggers(self, table: Table) -> dict[str, str]:
+        config = f'{{"{self.search_path.replace(" = ", "=")}"}}'
         return {
-            f"{PREFIX}_{suffix}": f"{trigger_type} O  {self._body()}"
+            f"{PREFIX}_{suffix}": f"{trigger_type} O  {self._body()} {config}"
             for suffix, (_, _, trigger_type) in self.trigger_events.items()
         }
 
@@ -221,13 +259,40 @@ class PostgreSQL(Dialect):
         return f"{super().drop_statement(table, name)} ON {self.quote(table.name)}"
 
     def setup_statements(self) -> list[str]:
-        language = "RETURNS trigger LANGUAGE plpgsql"
-        return [f"CREATE OR REPLACE FUNCTION {FUNCTION}() {language} AS $${self._body()}$$"]
+        options = f"RETURNS trigger LANGUAGE plpgsql SET {self.search_path}"
+        return [f"CREATE OR REPLACE FUNCTION {FUNCTION}() {options} AS $${self._body()}$$"]
 
     def cleanup_statements(self) -> list[str]:
         remaining_triggers = f"SELECT FROM pg_trigger WHERE tgfoid = to_regproc('{FUNCTION}')"
         drop = f"DROP FUNCTION IF EXISTS {FUNCTION}()"
         return [f"DO $$ BEGIN IF NOT EXISTS ({remaining_triggers}) THEN {drop}; END IF; END $$"]
+
+    def partition_statements(self, table: Table) -> list[str]:
+        return [self._in_each_partition(table, self._drop_truncate, self._trigger_on("%s"))]
+
+    def unprotect_partitions(self, table: Table) -> list[str]:
+        return [self._in_each_partition(table, self._drop_truncate)]
+
+    @property
+    def _drop_truncate(self) -> str:
+        return f"DROP TRIGGER IF EXISTS {self.quote(f'{PREFIX}_truncate')} ON %s"
+
+    def _trigger_on(self, table: str, suffix: str = "truncate") -> str:
+        event, level, _ = self.trigger_events[suffix]
+        return (
+            f"CREATE TRIGGER {self.quote(f'{PREFIX}_{suffix}')} BEFORE {event} "
+            f"ON {table} FOR EACH {level} EXECUTE FUNCTION {FUNCTION}()"
+        )
+
+    def _in_each_partition(self, table: Table, *statements: str) -> str:
+        """One statement that runs ``statements``, with each partition in place of ``%s``."""
+        runs = " ".join(f"EXECUTE format('{statement}', name);" for statement in statements)
+        # pg_partition_tree() is strict: a table that does not exist yet has no partitions.
+        partitions = f"SELECT relid FROM pg_partition_tree(to_regclass('{self.quote(table.name)}'))"
+        return (
+            "DO $$ DECLARE name regclass; BEGIN "
+            f"FOR name IN {partitions} WHERE level > 0 LOOP {runs} END LOOP; END $$"
+        )
 
     def table_key(self, table: Table) -> str:
         # The OID of the table, because its name may include a schema.
@@ -237,10 +302,22 @@ class PostgreSQL(Dialect):
 
     def _body(self) -> str:
         return (
-            f"BEGIN IF NOT EXISTS (SELECT FROM {self.tombstones} WHERE is_open) THEN "
-            f"RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'restrict_violation'; END IF; "
+            f"BEGIN IF NOT EXISTS (SELECT FROM {self._schema()}.{self.tombstones} WHERE is_open) "
+            f"THEN RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'restrict_violation'; END IF; "
             "IF TG_OP = 'UPDATE' THEN RETURN NEW; END IF; RETURN OLD; END"
         )
+
+    def _schema(self) -> str:
+        """The schema of the tombstones; if there are none yet, that of new tables."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT quote_ident(coalesce((SELECT nspname FROM pg_class "
+                "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE pg_class.oid = to_regclass(%s) AND relpersistence <> 't'), "
+                "current_schema()))",
+                [self.tombstones],
+            )
+            return str(cursor.fetchone()[0])
 
 
 _DIALECTS: Mapping[str, type[Dialect]] = {
@@ -270,7 +347,8 @@ def creation_statements(
     # Drop by the new names too: a renamed table may have kept triggers with these names.
     names = [*new_triggers, *(name for name in installed or () if name not in new_triggers)]
     drops = [dialect.drop_statement(table, name) for name in names]
-    return [*dialect.setup_statements(), *drops, *new_triggers.values()]
+    partitions = dialect.partition_statements(table)
+    return [*dialect.setup_statements(), *drops, *new_triggers.values(), *partitions]
 
 
 def removal_statements(
@@ -279,7 +357,8 @@ def removal_statements(
     """Return the statements that drop the triggers of ``table``, also under older names."""
     dialect = dialect_for(connection)
     names = [*dict.fromkeys([*dialect.trigger_sql(table), *(installed or ())])]
-    return [*(dialect.drop_statement(table, name) for name in names), *dialect.cleanup_statements()]
+    drops = [dialect.drop_statement(table, name) for name in names]
+    return [*drops, *dialect.unprotect_partitions(table), *dialect.cleanup_statements()]
 
 
 def has_expected_triggers(connection: BaseDatabaseWrapper, table: Table) -> bool:

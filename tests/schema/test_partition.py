@@ -140,6 +140,49 @@ def test_no_partition_can_be_changed(partitioned: tuple[Project, int]) -> None:
     assert project.shell(KINDS) == ["", "looked at", "much later"]
 
 
+def test_no_partition_can_be_truncated(partitioned: tuple[Project, int]) -> None:
+    project, _ = partitioned
+    run = "from django.db import connection\nconnection.cursor().execute({!r})"
+
+    for place in project.shell(PARTITIONS):
+        output = project.run_python("-c", READY + run.format(f"TRUNCATE {place}"))
+        assert "append-only" in output.text
+
+    project.manage(COMMAND, "app", "--template", "extend_partitions", "--until", months(3))
+    project.manage("migrate", "-v0")
+    output = project.run_python(
+        "-c", READY + run.format(f"TRUNCATE app_invoiceevent_{months(3, '%Y_%m')}")
+    )
+    assert "append-only" in output.text
+    assert is_sound(project)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TRIGGER simpletask3_append_only_truncate ON app_invoiceevent_default",
+        "ALTER TABLE app_invoiceevent_default DISABLE TRIGGER simpletask3_append_only_truncate",
+        (
+            "CREATE TABLE more PARTITION OF app_invoiceevent "
+            "FOR VALUES FROM ('2050-01-01') TO ('2050-02-01')"
+        ),
+        "ALTER FUNCTION django_simpletask3_append_only() RESET search_path",
+    ],
+)
+def test_a_partition_that_can_be_truncated_is_reported_and_migrate_restores(
+    change: str, partitioned: tuple[Project, int]
+) -> None:
+    project, _ = partitioned
+    project.shell(
+        f"from django.db import connection\nconnection.cursor().execute({change!r})\nresult = 1"
+    )
+    assert "W201" in project.run_python("manage.py", "check", "--database", "default").text
+
+    project.manage("migrate", "-v0")
+
+    assert is_sound(project)
+
+
 def test_a_trigger_disabled_on_one_partition_is_reported(partitioned: tuple[Project, int]) -> None:
     project, _ = partitioned
     off = "ALTER TABLE app_invoiceevent_default DISABLE TRIGGER simpletask3_append_only_change"
