@@ -13,6 +13,7 @@ from django.db import transaction
 
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
+from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import EventKind
 from ..transitions import writer
