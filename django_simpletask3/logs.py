@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from typing import Any
 
 _MUST_BE_QUOTED = frozenset(" \"'=\\")
+#: How many characters of one value a record shows.
+_MAX_LENGTH = 2000
 
 
 class EventLogger(logging.LoggerAdapter[logging.Logger]):
@@ -24,9 +27,40 @@ def get_logger(name: str) -> EventLogger:
     return EventLogger(logging.getLogger(name))
 
 
+class TerminalFormatter(logging.Formatter):
+    """Indents tracebacks and escapes their control characters: they quote text from outside."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - as in logging
+        """As in logging; no line of it can be taken for a record."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"  {printable(line)}" for line in lines)
+
+
 def quote(value: object) -> str:
-    """``value`` as text; in double quotes, escaped as in JSON, unless it is one plain word."""
-    text = str(value)
+    """``value`` as text; in double quotes, escaped as in JSON, unless it is one plain word.
+
+    Never raises. A text of more than 2000 characters is cut.
+    """
+    try:
+        text = str(value)
+    except Exception:
+        text = type(value).__qualname__
+    if len(text) > _MAX_LENGTH:
+        text = f"{text[:_MAX_LENGTH]}…"
     if text and text.isprintable() and _MUST_BE_QUOTED.isdisjoint(text):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """``text`` as one line for a terminal: line breaks and invisible characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else _escape(c)
+        for c in text
+    )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.logs import get_logger, quote
+from django_simpletask3.logs import TerminalFormatter, get_logger, printable, quote
 from tests.project.sources import package_sources
 
 logger = get_logger("django_simpletask3.tests")
+
+#: The adapter itself, and the command that configures a handler.
+WITH_LOGGERS_OF_LOGGING = {"logs", "management.commands.django-simpletask3-server"}
+#: What a terminal takes for a command, or what would begin a line of its own.
+HOSTILE = ["\x1b[2J", "\n", "\r", "\x07", "\x08", "\x7f", "\x9b31m", "\u2028", "\u202e", "\ud800"]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,41 @@ def test_a_record_says_where_it_was_written(caplog: pytest.LogCaptureFixture) ->
     )
 
 
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_a_value_sends_nothing_to_the_terminal(text: str) -> None:
+    assert quote(f"a{text}b").isprintable()
+    assert printable(f"a{text}b").isprintable()
+    assert printable(f"a{text}b").startswith("a\\")
+
+
+def test_a_text_that_can_be_printed_stays_as_it_is() -> None:
+    assert printable("发票　№ 7\u00a0€") == "发票　№ 7\u00a0€"
+
+
+def test_a_value_that_has_no_text_is_named_by_its_class() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert quote(Mute()).endswith("Mute")
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(quote("x" * 10_000_000)) < 2100
+
+
+def test_no_line_of_a_traceback_can_be_taken_for_a_record() -> None:
+    try:
+        raise ValueError("\x1b[2J\n2026-11-29 ERROR forged")
+    except ValueError as error:
+        record = logging.makeLogRecord({"msg": "task_fail", "exc_info": (None, error, None)})
+
+    first, *lines = TerminalFormatter().format(record).splitlines()
+
+    assert first == "task_fail"
+    assert all(line.startswith("  ") and line.isprintable() for line in lines)
+
+
 def test_a_traceback_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     try:
         raise ValueError("no")
@@ -63,7 +103,8 @@ def test_every_module_logs_this_way() -> None:
     plain = [
         source.name
         for source in package_sources()
-        if "logging.getLogger(__name__)" in source.path.read_text(encoding="utf-8")
+        if source.name not in WITH_LOGGERS_OF_LOGGING
+        and "logging.getLogger(" in source.path.read_text(encoding="utf-8")
     ]
 
     assert plain == []

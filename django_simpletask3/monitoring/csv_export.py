@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterable, Iterator
 
-_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+from ..logs import printable
+
+_LINE_BREAKS = "\t\n\r"
+#: A spreadsheet takes a cell that begins with one of these for a formula. It normalizes full-width
+#: signs, and skips spaces and invisible characters before them.
+_FORMULA_SIGNS = frozenset("=+-@−")
 
 
 def lines(header: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[str]:
@@ -25,5 +31,13 @@ class _Echo:
 
 def _cell(value: object) -> str:
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    # A spreadsheet takes a cell that begins with one of these for a formula.
-    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
+    shown = printable(text, keep=_LINE_BREAKS)
+    return f"'{shown}" if _is_formula(text) else shown
+
+
+def _is_formula(text: str) -> bool:
+    if text.startswith(tuple(_LINE_BREAKS)):
+        return True
+    visible = (c for c in text if unicodedata.category(c)[0] not in "CZM")
+    normal = unicodedata.normalize("NFKC", next(visible, ""))
+    return not _FORMULA_SIGNS.isdisjoint(normal[:1])

@@ -150,6 +150,17 @@ def test_the_command_writes_a_table_for_spreadsheets() -> None:
     assert list(rows[0]) == list(Recovery.__dataclass_fields__)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--csv",)])
+def test_the_command_sends_nothing_to_the_terminal(arguments: tuple[str, ...]) -> None:
+    task = bring_to(create_task(Invoice), Status.RUNNING)
+    apply_kinds(task, EventKind.RELEASE, reason="one\x1b[2J\u2028two", worker="w\x9b31m")
+
+    output = command(*arguments)
+
+    assert "one\\x1b[2J\\u2028two" in output
+    assert all(line.isprintable() for line in output.splitlines())
+
+
 def test_the_command_takes_times_and_kinds() -> None:
     lost(Invoice)
 

@@ -17,6 +17,7 @@ from ...audit.check import Finding, audit
 from ...audit.export import export_streams
 from ...audit.verify import Manifest, verify_export
 from ...context import task_context
+from ...logs import printable
 from ...models.queryset import rows_of
 from ...models.registry import each_table
 from ...models.task import SimpleTask
@@ -119,14 +120,15 @@ class Command(BaseCommand):
         counts: Counter[tuple[str, str]] = Counter()
         for recovery in matches:
             counts[recovery.kind, recovery.reason] += 1
-            self.stdout.write(
+            line = (
                 f"{recovery.time:%Y-%m-%d %H:%M:%S}  {recovery.kind:<7}  "
                 f"{recovery.reason or '-':<16}  {recovery.model} {recovery.task} "
                 f"#{recovery.sequence} attempt {recovery.attempt}  "
-                f"{recovery.worker or '-'}  {recovery.actor}".rstrip()
+                f"{recovery.worker or '-'}  {recovery.actor}"
             )
+            self.stdout.write(printable(line.rstrip()))
         for (kind, reason), count in counts.most_common():
-            self.stdout.write(f"{count:>8}  {kind} {reason}".rstrip())
+            self.stdout.write(printable(f"{count:>8}  {kind} {reason}".rstrip()))
         if not counts:
             self.stdout.write("Nothing was recovered, dropped, released or rejected.")
 
@@ -155,7 +157,8 @@ class Command(BaseCommand):
                         flaws += self._check_manifest(result, options["digest"])
                     else:
                         flaws += 1
-                        self.stdout.write(f"line {result.line}: {result.task} {result.detail}")
+                        line = f"line {result.line}: {result.task} {result.detail}"
+                        self.stdout.write(printable(line))
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{options['file']} cannot be read: {error}") from None
         if flaws:
@@ -181,10 +184,11 @@ class _TextWriter:
         """Write one finding."""
         self.count += 1
         self._progress.clear()
-        self._stream.write(
+        line = (
             f"{finding.model} {finding.task} ({finding.database}) #{finding.sequence} "
             f"{finding.problem}: {finding.detail}"
         )
+        self._stream.write(printable(line))
         self._stream.write(f"    {'Repaired.' if finding.repaired else finding.advice}")
 
     def write_summary(self, tasks: int) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ...logs import TerminalFormatter, get_logger
 from ...worker.node.banner import banner, show_progress
 from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
 from ..arguments import select_models
 
-_logger = logging.getLogger(f"{__package__}.server")
+_logger = get_logger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
 
@@ -100,6 +101,6 @@ def _log_to_stderr(level: int) -> None:
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(TerminalFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(level)

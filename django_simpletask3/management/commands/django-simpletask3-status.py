@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from ...logs import printable
 from ...monitoring.health import MAX_ROWS, snapshot
 from ...monitoring.health_types import (
     Health,
@@ -60,9 +61,13 @@ class Command(BaseCommand):
             lines = _health_lines(health)
         report |= {"problems": problems, "healthy": not problems}
         lines = chain(lines, _problem_lines(problems))
-        self.stdout.write(json.dumps(report, indent=2) if options["json"] else "\n".join(lines))
+        self.stdout.write(json.dumps(report, indent=2) if options["json"] else _text(lines))
         if problems:
             sys.exit(1)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(map(printable, lines))
 
 
 def _health_lines(health: Health) -> Iterator[str]:
@@ -134,8 +139,9 @@ def _seconds(value: float | None) -> str:
 
 def _align(header: list[str], rows: Iterable[list[object]]) -> Iterator[str]:
     """A table: the first column to the left, the others to the right."""
-    table = [header, *([("-" if cell is None else str(cell)) for cell in row] for row in rows)]
+    cells = ([("-" if cell is None else printable(str(cell))) for cell in row] for row in rows)
+    table = [header, *cells]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for first, *others in table:
-        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        yield "  ".join((first.ljust(widths[0]), *cells)).rstrip()
+        aligned = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join((first.ljust(widths[0]), *aligned)).rstrip()

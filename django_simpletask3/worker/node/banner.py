@@ -10,6 +10,7 @@ from django.db import connections, router
 from ... import __version__
 from ...conf.options import options
 from ...exceptions import QueueUnavailable
+from ...logs import printable
 from ...models.task import SimpleTask
 from ...queue import get_queue, redact
 from .status import Node
@@ -26,15 +27,14 @@ def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -
         f"{alias} ({connections[alias].vendor}: {connections[alias].settings_dict['NAME']})"
         for alias in dict.fromkeys(alias for model in models for alias in _databases(model))
     ]
-    return "\n".join(
-        [
-            f"django-simpletask3 {__version__}: {processes} process(es), {mode}",
-            *rows,
-            f"  Redis      {redact(options.simq_redis_url)}  prefix {options.simq_prefix}",
-            f"  Databases  {', '.join(databases)}",
-            *[f"  Warning    {warning}" for warning in _warnings()],
-        ]
-    )
+    lines = [
+        f"django-simpletask3 {__version__}: {processes} process(es), {mode}",
+        *rows,
+        f"  Redis      {redact(options.simq_redis_url)}  prefix {options.simq_prefix}",
+        f"  Databases  {', '.join(databases)}",
+        *[f"  Warning    {warning}" for warning in _warnings()],
+    ]
+    return "\n".join(map(printable, lines))
 
 
 def _databases(model: type[SimpleTask]) -> Iterator[str]:
