@@ -41,11 +41,12 @@ class EmbeddedConnection(redis.UnixDomainSocketConnection):
         self.folder = folder
 
     def _connect(self) -> Any:
+        from . import embedded
+
         try:
+            self.path = str(embedded.socket_of(embedded.folder_of(self.folder)))
             return super()._connect()  # type: ignore[no-untyped-call]
         except OSError:
-            from . import embedded
-
             self.path = embedded.start(self.folder)
             return super()._connect()  # type: ignore[no-untyped-call]
 

@@ -39,15 +39,44 @@ def folder_of(folder: str | os.PathLike[str]) -> Path:
 
 
 def socket_of(folder: Path) -> Path:
-    """The socket of the server of ``folder``: in the folder, unless its path is too long."""
+    """The socket of the server of ``folder``: in the folder, unless its path is too long.
+
+    Raises QueueUnavailable if it is in a folder of another user, who could read all messages and
+    write others.
+    """
+    owners = {os.geteuid()}
+    # The folder is named by the settings: root may use that of the project's user.
+    if folder.exists() and not owners & {0, folder.stat().st_uid}:
+        raise QueueUnavailable(_foreign(folder))
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        if 0 in owners and folder.exists():
+            owners.add(folder.stat().st_uid)
+        _require_owner(path, owners)
         return path
+    path = _short_path(folder)
+    for place in (path.parent, path):
+        _require_owner(place, owners)
+    return path
+
+
+def _short_path(folder: Path) -> Path:
     # The file prevents that a process with another TMPDIR starts a second server on the data.
     with contextlib.suppress(OSError):
         return Path((folder / _ADDRESS).read_text())
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"simpletask3-{os.getuid()}" / f"{name}.sock"
+
+
+def _require_owner(path: Path, owners: set[int]) -> None:
+    """Raise QueueUnavailable if ``path``, which may be a link, exists and belongs to others."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if path.lstat().st_uid not in owners:
+            raise QueueUnavailable(_foreign(path))
+
+
+def _foreign(path: Path) -> str:
+    return f"Cannot use {path} for an embedded Redis: it belongs to another user."
 
 
 def start(folder: str | os.PathLike[str]) -> str:
@@ -88,6 +117,7 @@ def stop(folder: str | os.PathLike[str]) -> bool:
 def _lock(home: Path) -> Iterator[None]:
     for folder in (home, socket_of(home).parent):
         _make_private(folder)
+    socket_of(home)  # another user may have made the folder meanwhile
     with (home / "start.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -184,6 +214,14 @@ def _wait_until(condition: Callable[[], bool], error_text: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run ``start FOLDER`` or ``stop FOLDER``; returns the exit code."""
+    try:
+        return _run(arguments)
+    except (QueueUnavailable, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     match arguments:
         case ["start", folder]:
             sys.stdout.write(f"unix://{start(folder)}\n")

@@ -59,7 +59,9 @@ def test_the_verification_sends_nothing_to_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.django_db
 def test_a_liveness_file_sends_nothing_to_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
-    path.write_text(json.dumps({"time": 0, "pid": HOSTILE, "processes": [], "counts": {}}))
+    path.write_text(
+        json.dumps({"time": 0, "monotonic": 0, "pid": HOSTILE, "processes": [], "counts": {}})
+    )
 
     lines = lines_of("django-simpletask3-status", "--heartbeat-file", path)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,6 +127,89 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path, make_queue):
         assert queue.waiting(CHANNEL) == 1
     finally:
         embedded.stop(folder)
+
+
+@pytest.fixture
+def give_away():
+    """Gives files to another user; only root can."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files to another user")
+    return lambda path: os.chown(path, 65534, 65534, follow_symlinks=False)
+
+
+@pytest.fixture
+def long_folder(tmp_path, monkeypatch):
+    """A folder whose socket is in a folder for temporary files of its own."""
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    path = tmp_path / ("long-" * 30)
+    yield path
+    shutil.rmtree(temporary)
+
+
+def listen_at(path):
+    """A socket of somebody who waits for messages at ``path``."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+@pytest.mark.parametrize("foreign", ["folder", "socket", "link"])
+def test_a_socket_of_another_user_is_not_used(long_folder, make_queue, give_away, foreign):
+    path = embedded.socket_of(long_folder)
+    if foreign == "link":
+        (long_folder.parent / "elsewhere").mkdir()
+        path.parent.symlink_to(long_folder.parent / "elsewhere")
+    else:
+        path.parent.mkdir(mode=0o700)
+    with listen_at(path) as listener:
+        give_away(path if foreign == "socket" else path.parent)
+
+        with pytest.raises(QueueUnavailable, match="belongs to another user"):
+            make_queue(f"embedded://{long_folder}").push(CHANNEL, [("a", 1)])
+
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_an_address_that_another_user_wrote_is_not_used(long_folder, make_queue, give_away):
+    theirs = long_folder.parent / "theirs"
+    theirs.mkdir()
+    give_away(theirs)
+    long_folder.mkdir()
+    (long_folder / "redis.address").write_text(str(theirs / "x.sock"))
+
+    with pytest.raises(QueueUnavailable, match="belongs to another user"):
+        make_queue(f"embedded://{long_folder}").push(CHANNEL, [("a", 1)])
+
+
+def test_a_folder_that_another_user_makes_meanwhile_is_not_used(
+    long_folder, make_queue, give_away, monkeypatch
+):
+    queue = make_queue(f"embedded://{long_folder}")
+    make_private = embedded._make_private
+
+    def make_and_lose(folder):
+        make_private(folder)
+        if folder == embedded.socket_of(long_folder).parent:
+            give_away(folder)
+
+    monkeypatch.setattr(embedded, "_make_private", make_and_lose)
+
+    with pytest.raises(QueueUnavailable, match="belongs to another user"):
+        queue.push(CHANNEL, [("a", 1)])
+
+
+def test_the_command_tells_an_error_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    run = command("start", f"{tmp_path}/file/data")
+
+    assert run.returncode == 1
+    assert run.stderr.startswith("Cannot use")
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_stop_ends_the_server_and_keeps_the_data(own, folder):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 
 from .status import Node
 
 _WRITE_SECONDS = 2.0
+_MAX_SIZE = 1 << 20
 
 
 class LivenessFile:
@@ -18,7 +20,8 @@ class LivenessFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._new = path.with_name(f".{path.name}.{os.getpid()}")
+        # In a folder that others can write, they must not guess the name and put a link there.
+        self._new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         self._next = 0.0
 
     def write(self, node: Node) -> None:
@@ -28,7 +31,9 @@ class LivenessFile:
         self._next = time.monotonic() + _WRITE_SECONDS
         written = {"time": time.time(), "monotonic": time.monotonic()}
         content = {**written, "pid": os.getpid(), **asdict(node)}
-        self._new.write_text(json.dumps(content))
+        self._new.unlink(missing_ok=True)
+        with self._new.open("x") as file:
+            json.dump(content, file)
         self._new.replace(self._path)
 
     def remove(self) -> None:
@@ -40,13 +45,13 @@ class LivenessFile:
 def check_file(path: Path, max_age: float) -> tuple[dict[str, object], list[str]]:
     """The content of the file at ``path``, and its problems, a sentence each."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(_read(path))
         age = _age(float(content["time"]), float(content["monotonic"]))
     except FileNotFoundError:
         return {}, [f"There is no {path}: the server does not run, or has just started."]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return {}, [f"{path} cannot be read as a heartbeat: {error}"]
-    if age > max_age:
+    if not age <= max_age:  # also not a number
         return content, [
             f"The last heartbeat in {path} is {age:.0f} s old; {max_age:g} s are allowed."
         ]
@@ -57,3 +62,9 @@ def _age(written: float, monotonic: float) -> float:
     """Seconds since the file was written: the wall clock may have been set meanwhile."""
     age = time.monotonic() - monotonic
     return age if age >= 0 else time.time() - written  # negative: the machine has restarted
+
+
+def _read(path: Path) -> str:
+    """The text of the file at ``path``. Raises OSError for a link: a node writes none."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        return file.read(_MAX_SIZE)

@@ -166,7 +166,44 @@ def test_one_beat_is_enough_for_a_while(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"time": "soon"}', "[1]"])
+@pytest.mark.parametrize("linked", ["beat.json", ".beat.json.{pid}"])
+def test_a_heartbeat_is_not_written_through_a_link(linked: str, tmp_path: Path) -> None:
+    path, victim = tmp_path / "beat.json", tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / linked.format(pid=os.getpid())).symlink_to(victim)
+
+    LivenessFile(path).write(a_node())
+
+    assert victim.read_text() == "precious"
+    assert not path.is_symlink()
+    assert judged(path)[0] == 0
+
+
+def test_what_another_user_puts_at_the_new_name_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    heartbeat = LivenessFile(tmp_path / "beat.json")
+    heartbeat._new.symlink_to(victim)
+
+    heartbeat.write(a_node())
+
+    assert victim.read_text() == "precious"
+
+
+def test_a_heartbeat_is_not_read_through_a_link(tmp_path: Path) -> None:
+    path = tmp_path / "beat.json"
+    (tmp_path / "other").write_text(
+        json.dumps({"time": time.time(), "monotonic": time.monotonic(), "secret": "geheim"})
+    )
+    path.symlink_to(tmp_path / "other")
+
+    code, report = judged(path)
+
+    assert code == 1
+    assert "geheim" not in json.dumps(report)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"time": "soon"}', "[1]", "[" * 100_000])
 def test_a_file_that_is_no_heartbeat_is_a_problem(content: str, tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
     path.write_text(content)
