@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
@@ -14,7 +15,7 @@ from ..db.limited_queries import capped_counts
 from ..ledger.fields import STATUS
 from ..models.task import SimpleTask
 from .html import badges, date_hierarchy
-from .viewer import Viewer, attach_viewer
+from .viewer import Viewer, attach_viewer, decides_by_row, may_view_row
 
 #: How many rows of each status are counted, and how many rows the pages show.
 MAX_COUNTED = 1000
@@ -69,9 +70,16 @@ class TaskChangeList(ChangeList):
         return ordering if self.is_by_key else ["-add_time", *ordering]
 
     def get_results(self, request: HttpRequest) -> None:
-        """Like Django's, with the viewer attached to each task."""
+        """Like Django's, with the viewer attached to each task.
+
+        Without the tasks that the admin refuses to show, if it decides for each.
+        """
         super().get_results(request)
         viewer = Viewer(self.model_admin.admin_site, request)
+        if decides_by_row(self.model_admin, "has_view_permission"):
+            may_view = partial(may_view_row, self.model_admin, request)
+            # As a queryset: Django makes the forms of list_editable from it.
+            self.result_list._result_cache = list(filter(may_view, self.result_list))
         for task in self.result_list:
             attach_viewer(task, viewer)
 

@@ -89,9 +89,11 @@ def _child_lines(
     }
     lines: list[_Line] = []
     for root, rows in first_rows(using, queries, MAX_CHILDREN + 1).items():
-        for text, status in rows[:MAX_CHILDREN]:
-            pk = parse_key(root, text)
-            lines.append((viewer.link(root, using, pk), badges.status(status)))
+        statuses = {parse_key(root, text): status for text, status in rows[:MAX_CHILDREN]}
+        visible_keys = scope.visible_keys(root, using, statuses)
+        for pk, status in statuses.items():
+            if pk in visible_keys:
+                lines.append((viewer.link(root, using, pk), badges.status(status)))
         if len(rows) > MAX_CHILDREN:
             lines.append(("…", ""))
     return lines

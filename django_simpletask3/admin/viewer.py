@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.utils import quote
 from django.db import router
 from django.db.models import Model
@@ -14,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..ledger.task_row import table_model
+from ..models.loading import load_tasks
 from ..models.registry import table_models, task_models
 from ..models.task import SimpleTask
 from ..monitoring.scope import QueryScope
@@ -41,11 +44,23 @@ class Viewer:
         """The tables that the user may view, limited to the rows that their lists show.
 
         A user who may view only a proxy or a child model gets no rows: the table belongs to the
-        root. Sliced, combined or DISTINCT ON querysets contribute no rows.
+        root. Sliced, combined or DISTINCT ON querysets contribute no rows. If the admin of a table
+        decides for each row, it is asked for each.
         """
         visible_roots = [r for r in table_models() if self.may_view(r) and self._is_filterable(r)]
         restricted_rows = {r: self._queryset(r) for r in visible_roots if self._is_restricted(r)}
-        return QueryScope(visible_roots, restricted_rows, unreachable)
+        row_checks = {r: partial(self._viewable_keys, r) for r in visible_roots if self._asks(r)}
+        return QueryScope(visible_roots, restricted_rows, row_checks, unreachable)
+
+    def may_view_every_row(self, model: type[SimpleTask]) -> bool:
+        """Whether the user may view all tasks of the table of ``model``."""
+        return all(
+            self.may_view(m)
+            and self._is_filterable(m)
+            and not self._is_restricted(m)
+            and not self._asks(m)
+            for m in {model, table_model(model)}
+        )
 
     def may_view(self, model: type[Model]) -> bool:
         """Whether the user may view ``model``: by its admin, or else by Django's permissions."""
@@ -93,6 +108,16 @@ class Viewer:
             for verb in ("view", "change")
         )
 
+    def _asks(self, model: type[SimpleTask]) -> bool:
+        return self.site.is_registered(model) and decides_by_row(
+            self.site.get_model_admin(model), "has_view_permission"
+        )
+
+    def _viewable_keys(self, root: type[SimpleTask], using: str, keys: Collection[str]) -> set[str]:
+        model_admin = self.site.get_model_admin(root)
+        tasks = load_tasks(root, using, map(root._meta.pk.to_python, keys))
+        return {str(t.pk) for t in tasks if model_admin.has_view_permission(self.request, t)}
+
     def _queryset(self, model: type[SimpleTask]) -> Any:
         if model not in self._querysets:
             self._querysets[model] = self.site.get_model_admin(model).get_queryset(self.request)
@@ -110,6 +135,20 @@ class Viewer:
     def _url_name(self, model: type[SimpleTask], page: str) -> str:
         meta = model._meta
         return f"{self.site.name}:{meta.app_label}_{meta.model_name}_{page}"
+
+
+def decides_by_row(model_admin: Any, method: str) -> bool:
+    """Whether ``method`` of the admin is not Django's own, which gives all rows one answer."""
+    return getattr(getattr(model_admin, method), "__func__", None) is not getattr(
+        ModelAdmin, method
+    )
+
+
+def may_view_row(model_admin: Any, request: HttpRequest, task: SimpleTask) -> bool:
+    """Whether the admin, if it decides for each row, shows ``task`` to the user."""
+    if not decides_by_row(model_admin, "has_view_permission"):
+        return True
+    return bool(model_admin.has_view_permission(request, task))
 
 
 def _no_viewer() -> None:

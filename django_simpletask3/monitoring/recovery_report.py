@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from django.db import Error, models
@@ -23,6 +23,7 @@ from ..db.limited_queries import (
 )
 from ..ledger.event import TaskEvent
 from ..ledger.fields import KindField
+from ..ledger.task_row import table_model
 from ..models.registry import each_table
 from ..models.task import SimpleTask
 from ..states import EventKind, kinds_where
@@ -33,6 +34,8 @@ KINDS = kinds_where(lambda spec: spec.reported_as_recovery)
 
 #: Recoveries that are counted, of each table and kind.
 MAX_COUNTED = 10_000
+#: Recoveries that are counted of all tables whose rows are checked one by one.
+MAX_CHECKED = 1000
 
 _PAGE_SIZE = 500
 #: Rows that are read, of each table and kind, in search of those of a worker.
@@ -103,19 +106,29 @@ def recoveries(recovery_filter: RecoveryFilter) -> Iterator[Recovery]:
 
     They are read in pages by the index of kind and time: memory does not grow with their number.
     """
-    scope, conditions = recovery_filter.scope, recovery_filter.conditions()
+    scope = recovery_filter.scope
     for root, using in each_table(scope.models):
         if scope.unreachable and using in scope.unreachable:
             continue
-        querysets = (_events(scope, root, using, k, conditions) for k in recovery_filter.kinds)
+        matches = _table_recoveries(recovery_filter, root, using)
         try:
-            for event in chain.from_iterable(map(_iterate_events, querysets)):
-                recovery = _recovery(root, using, event)
-                if recovery_filter.worker in recovery.worker:
-                    yield recovery
+            while batch := list(islice(matches, _PAGE_SIZE)):
+                keys = scope.visible_keys(root, using, {recovery.task for recovery in batch})
+                yield from (recovery for recovery in batch if recovery.task in keys)
         except Error as error:
             scope.mark_unreachable(using, error)
     scope.mark_unanswered()
+
+
+def _table_recoveries(
+    recovery_filter: RecoveryFilter, root: type[SimpleTask], using: str
+) -> Iterator[Recovery]:
+    scope, conditions = recovery_filter.scope, recovery_filter.conditions()
+    querysets = (_events(scope, root, using, k, conditions) for k in recovery_filter.kinds)
+    for event in chain.from_iterable(map(_iterate_events, querysets)):
+        recovery = _recovery(root, using, event)
+        if recovery_filter.worker in recovery.worker:
+            yield recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +150,33 @@ class Page:
 def page(recovery_filter: RecoveryFilter, size: int, after: Cursor | None = None) -> Page:
     """The newest ``size`` recoveries that match, from the cursor ``after`` on.
 
-    One query per database, limited by its indexes. With a ``worker`` there may be a few more
-    queries, and fewer recoveries on a page than ``size``.
+    One query per database, limited by its indexes. With a ``worker``, or if rows are checked one by
+    one, there may be a few more queries, and fewer recoveries on a page than ``size``.
     """
+    newest = _newest_page(recovery_filter, size, after)
+    return Page(_visible_recoveries(recovery_filter.scope, newest.recoveries), newest.next_cursor)
+
+
+def _visible_recoveries(scope: QueryScope, recoveries: list[Recovery]) -> list[Recovery]:
+    checked_roots = {root._meta.label: root for root in scope.row_checks}
+    keys: dict[tuple[str, str], set[str]] = {}
+    for recovery in recoveries:
+        if recovery.model in checked_roots:
+            keys.setdefault((recovery.model, recovery.database), set()).add(recovery.task)
+    visible_keys: dict[tuple[str, str], Collection[str]] = dict.fromkeys(keys, ())
+    for (label, using), tasks in keys.items():
+        try:
+            visible_keys[label, using] = scope.visible_keys(checked_roots[label], using, tasks)
+        except Error as error:
+            scope.mark_unreachable(using, error)
+    return [
+        recovery
+        for recovery in recoveries
+        if recovery.task in visible_keys.get((recovery.model, recovery.database), (recovery.task,))
+    ]
+
+
+def _newest_page(recovery_filter: RecoveryFilter, size: int, after: Cursor | None) -> Page:
     limit = size + (after.skip if after else 0) + 1
     query = partial(_database_page, recovery_filter, after, limit)
     results = list(recovery_filter.scope.query_databases(query))
@@ -258,11 +295,12 @@ class Counts:
 def count_recoveries(since: datetime, scope: QueryScope | None = None) -> Counts:
     """Count the recoveries ``since`` a time, the most frequent first.
 
-    One query per database; of each table and kind the newest MAX_COUNTED are counted.
+    One query per database; of each table and kind the newest MAX_COUNTED are counted, and of the
+    tables whose rows are checked one by one the newest MAX_CHECKED.
     """
     scope = scope or QueryScope()
-    counts: Counter[tuple[str, str]] = Counter()
-    capped = set()
+    counts, capped = _count_checked(since, scope)
+    scope = replace(scope, models=_models_without_check(scope))
     for tallies in scope.query_databases(partial(_tallies, scope, since)):
         for (_root, kind), tally in tallies.items():
             if tally.total() > MAX_COUNTED:
@@ -270,6 +308,22 @@ def count_recoveries(since: datetime, scope: QueryScope | None = None) -> Counts
                 tally[tally.most_common(1)[0][0]] -= 1
             counts.update({(str(kind), reason): number for reason, number in tally.items()})
     return Counts(dict(counts.most_common()), frozenset(capped))
+
+
+def _models_without_check(scope: QueryScope) -> list[type[SimpleTask]] | None:
+    if scope.models is None:
+        return None
+    return [model for model in scope.models if table_model(model) not in scope.row_checks]
+
+
+def _count_checked(since: datetime, scope: QueryScope) -> tuple[Counter[tuple[str, str]], set[str]]:
+    """The counts for the tables whose rows are checked one by one, and the capped kinds."""
+    models = [model for model in scope.models or () if table_model(model) in scope.row_checks]
+    if not models:
+        return Counter(), set()
+    newest = page(RecoveryFilter(scope=replace(scope, models=models), since=since), MAX_CHECKED)
+    counts = Counter((recovery.kind, recovery.reason) for recovery in newest.recoveries)
+    return counts, {kind for kind, _reason in counts} if newest.next_cursor else set()
 
 
 def _tallies(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,6 +21,9 @@ Q = TypeVar("Q", bound=QuerySet[Any])
 
 _logger = get_logger(__name__)
 
+#: Of the rows with these keys (as text) in a database, the keys of those that count.
+RowCheck = Callable[[str, Collection[str]], set[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class QueryScope:
@@ -29,6 +32,8 @@ class QueryScope:
     models: Iterable[type[SimpleTask]] | None = None
     #: For tables of which not all rows count: a queryset of those that do.
     visible_rows: Mapping[type[SimpleTask], Any] = field(default_factory=dict)
+    #: For tables of which a function decides row by row: that function.
+    row_checks: Mapping[type[SimpleTask], RowCheck] = field(default_factory=dict)
     #: The errors of the databases that did not answer; if None, such an error is raised.
     unreachable: dict[str, str] | None = None
 
@@ -76,3 +81,10 @@ class QueryScope:
             return rows
         tasks = self.visible_rows[root].using(using).order_by().values("pk")
         return rows.filter(**{f"{key}__in": tasks})
+
+    def visible_keys(
+        self, root: type[SimpleTask], using: str, keys: Collection[str]
+    ) -> Collection[str]:
+        """Which of ``keys`` are of rows that count, by the check of their table, if it has one."""
+        check = self.row_checks.get(root)
+        return keys if check is None or not keys else check(using, keys)

@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from ...context import task_context
 from ...ledger.task_row import write_database
 from ...models.task import SimpleTask
+from ..viewer import decides_by_row, may_view_row
 from . import confirmation, definitions, downloads, outcomes
 from .definitions import TaskAction
 from .outcomes import Outcome
@@ -99,7 +100,24 @@ def has_action_permission(
 
     Django's checks guarantee that the model's admin has the method.
     """
+    if task is not None and not _may_touch(modeladmin, request, task, task_action):
+        return False
     return bool(getattr(modeladmin, f"has_{task_action.permission}_permission")(request, task))
+
+
+def _may_touch(
+    modeladmin: Any, request: HttpRequest, task: SimpleTask, task_action: TaskAction
+) -> bool:
+    """Whether the admin, if it decides for each row, lets the user see and change ``task``.
+
+    An admin in which nothing can be changed does not keep users from the actions, which have
+    permissions of their own: only a row that is refused while others are not is left alone.
+    """
+    if not may_view_row(modeladmin, request, task):
+        return False
+    may_change = modeladmin.has_change_permission
+    is_asked = not task_action.is_download and decides_by_row(modeladmin, "has_change_permission")
+    return not is_asked or may_change(request, task) or not may_change(request)
 
 
 django_simpletask3_execute_for_selected = _build_action(definitions.EXECUTE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -18,11 +19,15 @@ from ...batches import batches
 from ...ledger.fields import MAX_TEXT
 from ...models.queryset import rows_of
 from ..html import badges
+from ..viewer import may_view_row
 from .definitions import TaskAction
 from .selection import Selection
 
 #: Tasks whose permission is checked one by one.
 MAX_CHECKED = 1000
+
+#: Instead of the status of a task that the user may not view.
+_NO_STATUS = -1
 
 _Counts = Counter[tuple[Any, "Effect"]]
 
@@ -79,10 +84,14 @@ def render_page(
     ``is_allowed`` checks the permission for a task. After the first MAX_CHECKED tasks only the
     statuses are counted.
     """
-    counts = _count_checked(selection, task_action, is_allowed) + _count_by_status(
+    may_view = partial(may_view_row, modeladmin, request)
+    counts = _count_checked(selection, task_action, is_allowed, may_view) + _count_by_status(
         selection, task_action
     )
-    rows = [(badges.status(s), counts[s, e], _EFFECT_LABELS[e]) for s, e in sorted(counts)]
+    rows = [
+        ("" if s == _NO_STATUS else badges.status(s), counts[s, e], _EFFECT_LABELS[e])
+        for s, e in sorted(counts)
+    ]
     affected = sum(n for (_status, effect), n in counts.items() if effect is Effect.DONE)
     total = counts.total()
     opts = modeladmin.model._meta
@@ -111,13 +120,21 @@ def render_page(
 
 
 def _count_checked(
-    selection: Selection, task_action: TaskAction, is_allowed: Callable[[Any], bool]
+    selection: Selection,
+    task_action: TaskAction,
+    is_allowed: Callable[[Any], bool],
+    may_view: Callable[[Any], bool],
 ) -> _Counts:
+    """The counts of the first tasks, without the status of those that the user may not view."""
     counts: _Counts = Counter()
     for tasks, _gone in selection.batches(MAX_CHECKED):
         allowed = [task for task in tasks if is_allowed(task)]
         applicable_pks = {task.pk for task in task_action.applicable(allowed)}
-        counts.update((task.status, Effect.FORBIDDEN) for task in tasks if task not in allowed)
+        counts.update(
+            (task.status if may_view(task) else _NO_STATUS, Effect.FORBIDDEN)
+            for task in tasks
+            if task not in allowed
+        )
         counts.update(
             (task.status, Effect.DONE if task.pk in applicable_pks else Effect.SKIPPED)
             for task in allowed

@@ -44,8 +44,10 @@ def _running_tasks(
         .values_list(key_as_text("pk"), "worker", "start_time")
         for root in roots
     }
-    return [
+    tasks = [
         RunningTask(root, using, parse_key(root, text), worker, since)
         for root, rows in first_rows(using, queries, MAX_PER_TABLE).items()
         for text, worker, since in rows
     ]
+    keys = {r: scope.visible_keys(r, using, {t.pk for t in tasks if t.model is r}) for r in roots}
+    return [task for task in tasks if task.pk in keys[task.model]]
