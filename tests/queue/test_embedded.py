@@ -148,7 +148,7 @@ def long_folder(tmp_path, monkeypatch):
 
 
 def listen_at(path):
-    """A socket of somebody who waits for messages at ``path``."""
+    """A socket that another process listens at."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
