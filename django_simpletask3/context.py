@@ -27,7 +27,8 @@ class TaskContext:
 EMPTY_CONTEXT = TaskContext()
 
 _USER = "user"
-_MAX_ID_LENGTH = 200
+#: Characters of a text that a client chooses.
+_MAX_LENGTH = 200
 _current: ContextVar[TaskContext | Callable[[], TaskContext]] = ContextVar(
     "django_simpletask3_context", default=EMPTY_CONTEXT
 )
@@ -101,11 +102,13 @@ def lazy_context(load: Callable[[], TaskContext]) -> Iterator[None]:
 def request_context(request: Any) -> TaskContext:
     """The context of a request: its user as actor; method, path, user and id as data.
 
-    The id is the value of the header ``X-Request-ID``, if a proxy sends it.
+    The id is the value of the header ``X-Request-ID``, if a proxy sends it. A path that contains a
+    secret can be replaced: set ``request.django_simpletask3_path``. Each text is cut.
     """
-    data = {"request": f"{request.method} {request.path}"}
+    path = getattr(request, "django_simpletask3_path", request.path)
+    data = {"request": f"{request.method} {path}"[:_MAX_LENGTH]}
     if name := request.headers.get("X-Request-ID"):
-        data["request_id"] = name[:_MAX_ID_LENGTH]
+        data["request_id"] = name[:_MAX_LENGTH]
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return TaskContext(data=data)

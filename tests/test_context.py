@@ -17,6 +17,7 @@ from django_simpletask3.context import (
     current,
     current_user,
     lazy_context,
+    request_context,
     task_context,
     task_context_middleware,
 )
@@ -113,6 +114,20 @@ def test_in_a_request_its_user_acts() -> None:
 
     assert found == TaskContext("ann", "", {"request": "POST /shop/pay/"})
     assert current() == EMPTY_CONTEXT
+
+
+def test_no_more_of_a_path_is_kept_than_a_line() -> None:
+    request = RequestFactory().get("/" + "x" * 5000)
+
+    assert request_context(request).data == {"request": ("GET /" + "x" * 5000)[:200]}
+
+
+def test_a_project_decides_what_of_a_path_is_kept() -> None:
+    def share(request: Any) -> Any:
+        request.django_simpletask3_path = "/share/***/"
+        return current()
+
+    assert seen_by(AnonymousUser(), share).data == {"request": "POST /share/***/"}
 
 
 def test_a_request_without_login_has_no_actor() -> None:
