@@ -159,13 +159,13 @@ def pending_task(db: None) -> Any:
 
 
 @pytest.fixture
-def running_task(pending_task: Any) -> Any:
-    return bring_to(pending_task, Status.RUNNING)
+def running_task(db: None) -> Any:
+    return bring_to(create_task(Invoice, amount=3), Status.RUNNING)
 
 
 @pytest.fixture
-def finished_task(pending_task: Any) -> Any:
-    return bring_to(pending_task, Status.SUCCESS)
+def finished_task(db: None) -> Any:
+    return bring_to(create_task(Invoice, amount=3), Status.SUCCESS)
 
 
 @pytest.fixture

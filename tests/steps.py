@@ -62,9 +62,11 @@ def apply_kinds(task: Any, *kinds: EventKind, worker: str = "w1", **details: Any
     return task
 
 
-def bring_to(task: Any, status: Status) -> Any:
-    """``task``, newly saved, brought into ``status``."""
-    return apply_kinds(task, *WAYS[status])
+def bring_to(task: Any, status: Status, **details: Any) -> Any:
+    """``task``, newly saved, brought into ``status``; ``details`` belong to the last move."""
+    *earlier, last = WAYS[status] or [None]
+    apply_kinds(task, *earlier)
+    return apply_kinds(task, last, **details) if last else task
 
 
 def row_of(task: Any) -> Any:

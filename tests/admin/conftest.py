@@ -1,4 +1,4 @@
-"""Users with some permissions, and tasks in every state of their lives."""
+"""Browsers of users with some permissions."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,6 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
-
-from django_simpletask3.states import Status
-from tests.admin.pages import bring_to
-from tests.testapp.models import Invoice
 
 ENGLISH = {"accept-language": "en"}
 
@@ -62,18 +58,3 @@ def other_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
 def superuser(db: None) -> Client:
     """The browser of ``root``, who may do everything."""
     return client_for(User.objects.create_superuser("root"))
-
-
-@pytest.fixture
-def pending_task(db: None) -> Invoice:
-    return Invoice.objects.create(amount=7)
-
-
-@pytest.fixture
-def running_task(db: None) -> Invoice:
-    return bring_to(Invoice.objects.create(amount=8), Status.RUNNING)
-
-
-@pytest.fixture
-def finished_task(db: None) -> Invoice:
-    return bring_to(Invoice.objects.create(amount=9), Status.SUCCESS)

@@ -1,18 +1,15 @@
-"""Steps in the life of a task, and what a page says of it."""
+"""Addresses, actions and texts of the admin's pages."""
 
 import re
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.core.signals import request_finished
-from django.db import close_old_connections, models
+from django.db import close_old_connections
 from django.urls import reverse
 from django.utils.html import strip_tags
 
-from django_simpletask3.models import SimpleTask
-from django_simpletask3.states import EventKind, Status
-from django_simpletask3.transitions.writer import apply
+from tests.steps import create_task
 from tests.testapp import models as testapp
 
 EXECUTE = "django_simpletask3_execute_for_selected"
@@ -25,34 +22,14 @@ LIFT = "django_simpletask3_lift_for_selected"
 EXPORT = "django_simpletask3_export_for_selected"
 CONFIRMED = {"django_simpletask3_confirmed": "yes"}
 
-TASK_MODELS = sorted(
-    (model for model in admin.site._registry if issubclass(model, SimpleTask)),
-    key=lambda model: model.__name__,
-)
 
-
-def bring_to(task: Any, status: Status, **details: Any) -> Any:
-    """Bring a PENDING ``task`` to ``status``; ``details`` belong to the last move."""
-    if status is Status.CANCELED:
-        apply(task, EventKind.CANCEL)
-    elif status is not Status.PENDING:
-        apply(task, EventKind.START, worker="node-1")
-        if status is Status.SUCCESS:
-            apply(task, EventKind.ACK, worker="node-1", **{"result": "OK", **details})
-        elif status is Status.FAILED:
-            apply(task, EventKind.FAIL, worker="node-1", **details)
-    return task
-
-
-def create_task(model: type[models.Model], **columns: Any) -> Any:
-    """A new task of ``model``, whatever its key is."""
-    if model is testapp.TextKeyed:
-        columns = {"id": "a:b ü", **columns}
+def create_listed_task(model: type[Any], **columns: Any) -> Any:
+    """A new task that the list of ``model`` shows, and that its form accepts."""
     if model is testapp.Letter:
         columns = {"customer": testapp.Customer.objects.create(name="Ada"), **columns}
     if model is testapp.Secret:
         columns = {"hidden": False, **columns}
-    return model._default_manager.create(**columns)
+    return create_task(model, **columns)
 
 
 def ready(task: Any, action: str) -> Any:

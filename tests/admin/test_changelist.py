@@ -14,7 +14,8 @@ from django_simpletask3.admin import changelist
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import TASK_MODELS, bring_to, create_task, text, url
+from tests.admin.pages import create_listed_task, text, url
+from tests.steps import TASK_MODELS, bring_to
 from tests.testapp.models import Invoice, TextKeyed
 
 
@@ -48,7 +49,7 @@ def test_more_rows_take_no_more_queries(superuser) -> None:
 
 @pytest.mark.parametrize("model", TASK_MODELS)
 def test_results_are_not_read_for_the_list(superuser, model) -> None:
-    bring_to(create_task(model), Status.SUCCESS)
+    bring_to(create_listed_task(model), Status.SUCCESS)
 
     (task,) = superuser.get(url(model)).context["cl"].result_list
 
@@ -71,9 +72,9 @@ def test_how_long_a_task_waited_and_ran(superuser, time_machine) -> None:
     time_machine.move_to(begin, tick=False)
     task = Invoice.objects.create()
     time_machine.shift(5)
-    apply(task, EventKind.START, worker="node-1")
+    apply(task, EventKind.START, worker="w1")
     time_machine.shift(200)
-    apply(task, EventKind.ACK, worker="node-1")
+    apply(task, EventKind.ACK, worker="w1")
 
     row = cells(superuser.get(url(Invoice)))
 

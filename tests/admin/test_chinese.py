@@ -5,7 +5,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from django_simpletask3.states import Status
-from tests.admin.pages import EXECUTE, RESET, bring_to, post_action, shown_messages, text, url
+from tests.admin.pages import EXECUTE, RESET, post_action, shown_messages, text, url
+from tests.steps import bring_to
 from tests.testapp.models import Invoice
 
 

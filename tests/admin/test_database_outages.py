@@ -7,7 +7,8 @@ from django.urls import reverse
 
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import bring_to, text, url
+from tests.admin.pages import text, url
+from tests.steps import bring_to
 from tests.testapp.models import Invoice
 
 pytestmark = [

@@ -20,13 +20,12 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
-    TASK_MODELS,
     post_action,
     ready,
     shown_messages,
     url,
 )
-from tests.steps import kinds
+from tests.steps import TASK_MODELS, kinds
 from tests.testapp.models import Invoice
 
 EVERYBODY = {
@@ -195,7 +194,7 @@ def test_a_view_only_user_cannot_change_a_task(staff, pending_task) -> None:
     assert page.status_code == 200
     assert response.status_code == 403
     pending_task.refresh_from_db()
-    assert pending_task.amount == 7
+    assert pending_task.amount == 3
 
 
 def test_a_user_without_permissions_sees_nothing(staff, pending_task) -> None:

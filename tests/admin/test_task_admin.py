@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.states import Status
-from tests.admin.pages import TASK_MODELS, bring_to, create_task, shown_messages, text, url
-from tests.steps import kinds
+from tests.admin.pages import create_listed_task, shown_messages, text, url
+from tests.steps import TASK_MODELS, bring_to, kinds
 from tests.testapp.models import (
     Customer,
     ForeignInvoice,
@@ -49,7 +49,7 @@ def customer(db: None) -> Customer:
 
 @each_model
 def test_the_list_shows_a_task_in_each_state(superuser, model) -> None:
-    task = bring_to(create_task(model), Status.SUCCESS)
+    task = bring_to(create_listed_task(model), Status.SUCCESS)
 
     response = superuser.get(url(model))
 
@@ -73,7 +73,7 @@ def test_a_task_can_be_added_and_is_queued(superuser, model, customer) -> None:
 
 @each_model
 def test_a_task_can_be_looked_at_and_saved(superuser, model) -> None:
-    task = bring_to(create_task(model), Status.SUCCESS)
+    task = bring_to(create_listed_task(model), Status.SUCCESS)
     page = superuser.get(url(task))
 
     response = superuser.post(url(task), filled_in(page) | {"script": '{"do": "value"}'})
@@ -85,7 +85,7 @@ def test_a_task_can_be_looked_at_and_saved(superuser, model) -> None:
 
 @each_model
 def test_deleting_a_task_leaves_its_stream(superuser, model) -> None:
-    task = create_task(model)
+    task = create_listed_task(model)
     stream = task.event_model.objects.using(task._state.db).filter(task=task.pk)
 
     page = superuser.get(url(task, "delete"))
@@ -99,7 +99,7 @@ def test_deleting_a_task_leaves_its_stream(superuser, model) -> None:
 
 @each_model
 def test_deleting_many_tasks_leaves_their_streams(superuser, model) -> None:
-    task = create_task(model)
+    task = create_listed_task(model)
     data = {"action": "delete_selected", "_selected_action": [task.pk], "post": "yes"}
 
     superuser.post(url(model), data)
@@ -113,11 +113,11 @@ def test_deleting_many_tasks_leaves_their_streams(superuser, model) -> None:
 
 @each_model
 def test_the_history_page_answers(superuser, model) -> None:
-    assert superuser.get(url(create_task(model), "history")).status_code == 200
+    assert superuser.get(url(create_listed_task(model), "history")).status_code == 200
 
 
 def test_saving_a_finished_task_writes_own_columns_and_runs_nothing(superuser) -> None:
-    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS)
+    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS, result="OK")
 
     superuser.post(
         url(task), {"amount": 5, "priority": 0, "status": 0, "result_data": "", "worker": "x"}
@@ -157,7 +157,7 @@ def test_an_error_in_an_own_column_shows_the_form_again(superuser, pending_task)
 
 def test_save_as_new_makes_a_task_with_a_life_of_its_own(superuser, monkeypatch) -> None:
     monkeypatch.setattr(site.get_model_admin(Invoice), "save_as", True)
-    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS)
+    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS, result="OK")
 
     superuser.post(url(task), {"amount": 2, "priority": 0, "_saveasnew": "1"})
 
@@ -167,7 +167,7 @@ def test_save_as_new_makes_a_task_with_a_life_of_its_own(superuser, monkeypatch)
 
 def test_a_task_edited_in_the_list_keeps_its_state(superuser, monkeypatch) -> None:
     monkeypatch.setattr(site.get_model_admin(Invoice), "list_editable", ["amount"])
-    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS)
+    task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS, result="OK")
     form = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": task.pk, "_save": "Save"}
 
     superuser.post(url(Invoice), form | {"form-0-amount": 4})
@@ -242,8 +242,8 @@ def test_a_task_is_called_by_its_own_words_or_its_key(superuser, pending_task, m
 
     after = text(superuser.get(url(Invoice)))
 
-    assert "invoice of 7" in after
-    assert "invoice of 7" not in before
+    assert "invoice of 3" in after
+    assert "invoice of 3" not in before
 
 
 def test_what_was_done_is_reported(superuser, pending_task) -> None:

@@ -11,7 +11,8 @@ from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import bring_to, create_task, url
+from tests.admin.pages import create_listed_task, url
+from tests.steps import bring_to, create_task
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +42,7 @@ def lost(model, reason: str, **columns):
 def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> None:
     lost(Invoice, "hush-hush")
     lost(variant, "hush-hush")
-    apply(bring_to(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="node-1")
+    apply(bring_to(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="w1")
     client = watcher(f"view_{variant._meta.model_name}")
 
     shown = shown_texts(client)
@@ -80,7 +81,7 @@ def test_rows_that_the_list_does_not_show_are_not_shown(superuser) -> None:
     shown = lost(Invoice, "visible", amount=9)
     hidden = lost(Invoice, "hush-hush", amount=10)
     for task in (shown, hidden):
-        apply(task, EventKind.ACK, worker="node-1")
+        apply(task, EventKind.ACK, worker="w1")
 
     texts = shown_texts(superuser)
     (bar,) = page(superuser).context["charts"][0].shapes
@@ -100,7 +101,7 @@ def test_a_list_that_is_cut_is_left_out(superuser, monkeypatch) -> None:
 
 
 def child_of(parent, model):
-    task = create_task(model)
+    task = create_listed_task(model)
     rows_of(model, task._state.db).filter(pk=task.pk).update_managed(parent=task_reference(parent))
     return task
 

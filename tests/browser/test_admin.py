@@ -14,8 +14,8 @@ from django_simpletask3.models import Delivery
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import RESET, bring_to, url
-from tests.steps import kinds
+from tests.admin.pages import RESET, url
+from tests.steps import bring_to, kinds
 from tests.testapp.models import Invoice, Reminder, Scripted
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
@@ -260,7 +260,7 @@ def test_hostile_words_stay_inert_everywhere(browser, root) -> None:
     apply(task, EventKind.ACK, worker="node-2", result={HOSTILE: [HOSTILE, {HOSTILE: 1}]})
     other = bring_to(Invoice.objects.create(), Status.RUNNING)
     error = {"type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE}
-    apply(other, EventKind.FAIL, worker="node-1", error_data=error)
+    apply(other, EventKind.FAIL, worker="w1", error_data=error)
     Invoice.objects.filter(pk=other.pk).update_managed(parent=f"testapp.Invoice:{HOSTILE}")
     live = Invoice.objects.create()
     apply(live, EventKind.START, worker=HOSTILE)

@@ -40,12 +40,8 @@ def age(model: type[Any]) -> None:
 
 
 @pytest.fixture
-def pending_task() -> Invoice:
-    return Invoice.objects.create()
-
-
-@pytest.fixture
-def running_task(pending_task: Invoice) -> Invoice:
+def claimed_task(pending_task: Invoice) -> Invoice:
+    """A running task whose message a worker holds."""
     [message] = get_queue().claim(pending_task.get_event_channel(), worker=WORKER, lease=600)
     until = clock.after("default", 600)
     apply(
@@ -59,9 +55,9 @@ def running_task(pending_task: Invoice) -> Invoice:
 
 
 @pytest.fixture
-def lost_task(running_task: Invoice) -> Invoice:
-    expire(running_task)
-    return running_task
+def lost_task(claimed_task: Invoice) -> Invoice:
+    expire(claimed_task)
+    return claimed_task
 
 
 @pytest.fixture
@@ -84,11 +80,11 @@ def test_a_task_whose_lease_ended_goes_back_to_the_queue(lost_task: Invoice) -> 
     assert event.data["ran_seconds"] >= 0
 
 
-def test_a_task_within_its_lease_is_left_alone(running_task: Invoice) -> None:
+def test_a_task_within_its_lease_is_left_alone(claimed_task: Invoice) -> None:
     moved = service.recover_all()
 
     assert moved == 0
-    assert kinds(running_task) == ["enqueue", "start"]
+    assert kinds(claimed_task) == ["enqueue", "start"]
 
 
 def test_a_lease_renewed_between_look_and_lock_is_respected(
@@ -121,7 +117,7 @@ def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any)
     assert waiting(Invoice) == 0
 
 
-def test_tasks_of_dead_workers_are_recovered_at_once(running_task: Invoice) -> None:
+def test_tasks_of_dead_workers_are_recovered_at_once(claimed_task: Invoice) -> None:
     claimed = Invoice.objects.create()
     get_queue().claim(claimed.get_event_channel(), worker=WORKER, lease=600)
     healthy = Invoice.objects.create()
@@ -129,7 +125,7 @@ def test_tasks_of_dead_workers_are_recovered_at_once(running_task: Invoice) -> N
     moved = service.recover_dead_workers([WORKER])
 
     assert moved == 2
-    assert kinds(running_task) == ["enqueue", "start", "recover"]
+    assert kinds(claimed_task) == ["enqueue", "start", "recover"]
     assert kinds(healthy) == ["enqueue"]
     assert waiting(Invoice) == 3
 
@@ -390,13 +386,13 @@ def test_a_redis_that_is_away_is_asked_once_in_a_pass(
 
 
 def test_tasks_of_several_dead_workers_are_recovered_without_redis(
-    running_task: Invoice, settings: Any
+    claimed_task: Invoice, settings: Any
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
     moved = [service.recover_dead_workers([worker]) for worker in ("node:0:else", WORKER)]
 
-    assert (moved, kinds(running_task)[-1]) == ([0, 1], "recover")
+    assert (moved, kinds(claimed_task)[-1]) == ([0, 1], "recover")
 
 
 def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_pushed_again(
@@ -443,7 +439,7 @@ def test_if_only_the_marker_is_gone_no_task_is_pushed(redis_client: Any) -> None
 
 
 def test_tasks_that_run_or_are_not_due_are_not_rechecked(
-    running_task: Invoice, redis_client: Any
+    claimed_task: Invoice, redis_client: Any
 ) -> None:
     later = Invoice.objects.create(run_after=clock.after("default", 3600))
     before = {task.pk: task.check_at for task in Invoice.objects.all()}
@@ -489,23 +485,23 @@ def test_redis_stays_unmarked_until_every_message_is_rechecked(
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
 def test_rows_that_the_dead_still_hold_are_recovered_when_they_are_free(
-    running_task: Invoice,
+    claimed_task: Invoice,
 ) -> None:
     holder = connection.copy()
     holder.inc_thread_sharing()
     holder.set_autocommit(False)
     with holder.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM testapp_invoice WHERE id = {running_task.pk} FOR UPDATE")
+        cursor.execute(f"SELECT id FROM testapp_invoice WHERE id = {claimed_task.pk} FOR UPDATE")
     noticed = threading.Timer(0.2, holder.close)
     noticed.start()
 
     moved = service.recover_dead_workers([WORKER])
 
     noticed.join()
-    assert (moved, kinds(running_task)[-1]) == (1, "recover")
+    assert (moved, kinds(claimed_task)[-1]) == (1, "recover")
 
 
-def test_events_of_recovery_name_it_as_the_actor(running_task: Invoice) -> None:
+def test_events_of_recovery_name_it_as_the_actor(claimed_task: Invoice) -> None:
     service.recover_dead_workers([WORKER])
 
-    assert running_task.events.last().actor == "recovery"
+    assert claimed_task.events.last().actor == "recovery"

@@ -346,7 +346,7 @@ def test_what_is_not_as_expected_is_stale(running_task: Any) -> None:
     assert kinds(running_task) == ["enqueue", "start"]
 
 
-def test_a_refused_move_stops_no_other(pending_task: Any, running_task: Any) -> None:
+def test_a_refused_move_stops_no_other(running_task: Any) -> None:
     other, gone = create_task(Invoice), create_task(Invoice)
     Invoice.objects.filter(pk=gone.pk).delete()
     moves = [Transition(task, EventKind.START, worker="w1") for task in (running_task, gone, other)]

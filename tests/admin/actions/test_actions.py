@@ -23,15 +23,13 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
-    TASK_MODELS,
-    bring_to,
-    create_task,
+    create_listed_task,
     post_action,
     ready,
     shown_messages,
     url,
 )
-from tests.steps import kinds
+from tests.steps import TASK_MODELS, bring_to, create_task, kinds
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice
 
 AFTER = {
@@ -90,7 +88,7 @@ def test_each_action_moves_what_it_may_and_tells(superuser, action, status) -> N
 @pytest.mark.parametrize("model", TASK_MODELS)
 @pytest.mark.parametrize("action", MOVING)
 def test_the_actions_work_on_every_model(superuser, model, action) -> None:
-    task = ready(create_task(model), action)
+    task = ready(create_listed_task(model), action)
     before = len(kinds(task))
 
     response = post_action(superuser, action, task)
@@ -112,7 +110,9 @@ def test_outcomes_are_counted(superuser) -> None:
     ]
 
 
-def test_the_event_tells_who_and_why(superuser, finished_task) -> None:
+def test_the_event_tells_who_and_why(superuser) -> None:
+    finished_task = bring_to(create_task(Invoice), Status.SUCCESS, result="OK")
+
     post_action(superuser, RESET, finished_task)
 
     event = finished_task.events.last()
@@ -168,7 +168,7 @@ def test_a_running_task_that_is_reset_is_superseded(superuser, running_task) -> 
     post_action(superuser, RESET, running_task)
 
     with pytest.raises(StaleTask):
-        apply(running_task, EventKind.ACK, worker="node-1")
+        apply(running_task, EventKind.ACK, worker="w1")
     assert kinds(running_task) == ["enqueue", "start", "reset", "reject"]
 
 

@@ -12,14 +12,13 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
-    bring_to,
     post_action,
     received,
     shown_messages,
     text,
     url,
 )
-from tests.steps import kinds
+from tests.steps import bring_to, kinds
 from tests.testapp.models import Dunning, Invoice
 
 each_action = pytest.mark.parametrize(

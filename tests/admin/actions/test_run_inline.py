@@ -10,8 +10,8 @@ from django_simpletask3.audit.verify import verify_export
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.worker_name import is_known_dead
-from tests.admin.pages import EXECUTE_HERE, EXPORT, bring_to, post_action, shown_messages
-from tests.steps import kinds
+from tests.admin.pages import EXECUTE_HERE, EXPORT, post_action, shown_messages
+from tests.steps import bring_to, kinds
 from tests.testapp.models import Invoice
 
 

@@ -18,7 +18,8 @@ from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import bring_to, shown_messages, text
+from tests.admin.pages import shown_messages, text
+from tests.steps import bring_to
 from tests.testapp.models import Invoice, PaidInvoice, Reminder
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,8 @@ from django.utils import timezone
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import bring_to, text
+from tests.admin.pages import text
+from tests.steps import bring_to
 from tests.testapp.models import Invoice, Reminder
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from django_simpletask3.admin.html import times, values
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import bring_to, url
+from tests.admin.pages import url
+from tests.steps import bring_to
 from tests.testapp.models import Invoice
 
 CYCLE: list[Any] = [1]

@@ -15,8 +15,8 @@ from django_simpletask3.ledger.fields import KIND
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import TASK_MODELS, bring_to, create_task, text, url
-from tests.steps import kinds
+from tests.admin.pages import create_listed_task, text, url
+from tests.steps import TASK_MODELS, bring_to, kinds
 from tests.testapp.models import Audited, Invoice
 
 
@@ -28,7 +28,7 @@ def shown(response) -> list[int]:
 
 @pytest.mark.parametrize("model", TASK_MODELS)
 def test_every_task_has_its_timeline(superuser, model) -> None:
-    task = bring_to(create_task(model), Status.SUCCESS)
+    task = bring_to(create_listed_task(model), Status.SUCCESS)
 
     response = superuser.get(url(task))
 
@@ -61,7 +61,7 @@ def test_a_new_task_has_no_timeline_yet(superuser) -> None:
 
 @pytest.mark.parametrize("model", [Invoice, Audited])
 def test_a_posted_formset_changes_no_event(superuser, model) -> None:
-    task = bring_to(create_task(model), Status.RUNNING)
+    task = bring_to(create_listed_task(model), Status.RUNNING)
     before = list(task.events.values())
     first, second = task.events.all()
     forged = {
@@ -139,7 +139,7 @@ def test_a_long_stream_takes_as_many_queries_as_a_short_one(
 
 def test_the_time_since_the_last_event_is_shown(superuser, pending_task, time_machine) -> None:
     time_machine.move_to(pending_task.add_time + timedelta(seconds=200))
-    apply(pending_task, EventKind.START, worker="node-1")
+    apply(pending_task, EventKind.START, worker="w1")
 
     assert "+3 min 20 s" in text(superuser.get(url(pending_task)))
 
@@ -254,7 +254,7 @@ def test_what_is_refused_is_marked_where_it_comes_from(superuser, running_task) 
     apply(running_task, EventKind.RECOVER)
     apply(running_task, EventKind.START, worker="node-2")
     with pytest.raises(StaleTask):
-        apply(stalled, EventKind.ACK, worker="node-1")
+        apply(stalled, EventKind.ACK, worker="w1")
 
     (formset,) = superuser.get(url(running_task)).context["inline_admin_formsets"]
     lanes = {lane.attempt: lane for lane in formset.formset.picture.lanes}
@@ -316,7 +316,7 @@ def test_a_task_that_has_only_been_deleted_has_no_picture() -> None:
 def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
     running_task.note("page 3 of 10", progress=0.3)
     during = superuser.get(url(running_task)).content.decode()
-    apply(running_task, EventKind.ACK, worker="node-1")
+    apply(running_task, EventKind.ACK, worker="w1")
 
     after = superuser.get(url(running_task)).content.decode()
 
@@ -380,7 +380,7 @@ def test_a_running_tasks_page_asks_what_is_new(superuser, running_task, finished
 
 def test_what_is_new_is_reported_in_json(superuser, running_task) -> None:
     before = live(superuser, running_task).json()
-    apply(running_task, EventKind.ACK, worker="node-1", result="<script>x</script>")
+    apply(running_task, EventKind.ACK, worker="w1", result="<script>x</script>")
 
     after = live(superuser, running_task).json()
 
@@ -393,7 +393,7 @@ def test_what_is_new_is_reported_in_json(superuser, running_task) -> None:
 
 
 def test_what_the_page_does_not_show_is_not_reported(superuser, running_task, monkeypatch) -> None:
-    apply(running_task, EventKind.ACK, worker="node-1", result="hush-hush")
+    apply(running_task, EventKind.ACK, worker="w1", result="hush-hush")
     model_admin = site.get_model_admin(Invoice)
     monkeypatch.setattr(model_admin, "fieldsets", [(None, {"fields": ["amount", "status_badge"]})])
     monkeypatch.setattr(model_admin, "timeline_inline", None)
