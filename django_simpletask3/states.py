@@ -35,7 +35,7 @@ class EventKind(StrEnum):
     RETRY = "retry"  # the task function raised, it will be tried again
     RECOVER = "recover"  # its worker or its message was lost; back to the queue
     DROP = "drop"  # its worker was lost too often; it failed
-    RELEASE = "release"  # a stopping worker returned it to the queue
+    RELEASE = "release"  # returned to the queue: its worker stops, or was lost through another task
     CANCEL = "cancel"  # a user or an operator canceled it
     RESET = "reset"  # a user or an operator wants it to run again
     REJECT = "reject"  # the late outcome of a superseded run was refused
@@ -162,7 +162,7 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
             reported_as_recovery=True,
         ),
         EventKind.RELEASE: EventSpec(
-            _RUNNING, Status.PENDING, holder=Holder.ALWAYS, reported_as_recovery=True
+            _RUNNING, Status.PENDING, holder=Holder.MAY, reported_as_recovery=True
         ),
         EventKind.CANCEL: EventSpec(
             UNFINISHED,

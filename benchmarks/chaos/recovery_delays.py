@@ -33,10 +33,12 @@ def delays(log: FaultLog) -> list[Delay]:
     found = []
     for model in MODELS.values():
         recoveries = events_of(model, None).filter(
-            kind__in=[EventKind.RECOVER, EventKind.DROP], from_status=Status.RUNNING
+            kind__in=[EventKind.RECOVER, EventKind.RELEASE, EventKind.DROP],
+            from_status=Status.RUNNING,
         )
         for event in recoveries.iterator():
-            kill = killed.get(int(event.data["lost_worker"].split(":")[1]))
+            worker = (event.data or {}).get("lost_worker")  # none: the worker stopped
+            kill = killed.get(int(worker.split(":")[1])) if worker else None
             if kill is not None and kill.time <= event.event_time.timestamp():
                 found.append(_delay(event, kill.time, kill.target, log.outages))
     return found

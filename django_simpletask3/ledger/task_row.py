@@ -19,6 +19,8 @@ from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
 
 Row = TypeVar("Row", bound="TaskRow")
 
+KEY_BYTES = 120  # the longest short key
+
 
 class TaskRow(models.Model):
     """The columns and class options of SimpleTask, without its behavior.
@@ -172,6 +174,16 @@ def task_reference(task: TaskRow, pk: object = None) -> str:
     return (
         name if len(name) <= MAX_TEXT else f"{root._meta.label}{database_suffix}#{digest_of(key)}"
     )
+
+
+def short_key(model: type[TaskRow], using: str, pk: object) -> str:
+    """A text of at most KEY_BYTES bytes that names the row ``pk`` in the table of ``model``.
+
+    The digest stands for a key that is too long.
+    """
+    key = f"{table_model(model)._meta.label}@{using}:{pk}"
+    is_plain = len(key) <= KEY_BYTES and key.isascii() and key.isprintable()
+    return key if is_plain else digest_of(key)
 
 
 def _non_default_database(task: TaskRow) -> str:

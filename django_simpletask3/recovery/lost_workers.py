@@ -1,9 +1,9 @@
-"""Recover or drop the tasks of a lost worker: back to the queue, or given up."""
+"""Recover, release or drop the tasks of a lost worker: back to the queue, or given up."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -11,44 +11,115 @@ from types import MappingProxyType
 from ..conf.backoff import exponential_delay
 from ..conf.leases import policy_of
 from ..db import clock
-from ..ledger.event import events_of
-from ..ledger.task_row import table_model, write_database
+from ..dispatch.push import TaskMessage, push_messages
+from ..ledger.task_row import short_key, table_model, write_database
+from ..models.losses import Losses, losses_of
 from ..models.task import SimpleTask
-from ..states import EventKind, Status, kinds_where
+from ..states import EventKind, Status
 from ..transitions.transition import Transition
 from .lost_messages import apply_and_count
 
 #: Seconds until a task whose worker was lost for the second time is due; then ever longer.
 _BASE_DELAY = 0.5
-#: Each of these resets the count of lost claims.
-_RESET_KINDS = kinds_where(lambda spec: spec.resets_attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class LostProcess:
+    """A worker process that ended before its tasks, and why.
+
+    ``suspects`` are the short keys of the tasks of which one may be the cause.
+    """
+
+    worker: str
+    exit_code: int
+    reason: str
+    suspects: tuple[str, ...] = ()
+
+    def may_be_ended_by(self, task: SimpleTask) -> bool:
+        """Whether ``task`` is a suspect."""
+        return short_key(type(task), write_database(task), task.pk) in self.suspects
 
 
 def recover_or_drop(
     tasks: Sequence[SimpleTask],
     reason: str,
     extra_data: Mapping[str, object] = MappingProxyType({}),
+    *,
+    has_ended_process: bool = False,
 ) -> int:
     """Recover or drop those of ``tasks`` whose claim has not changed since; their number.
 
     The events name the lost worker, how long it ran and how many claims in a row were lost;
-    ``extra_data`` is added to that.
+    ``extra_data`` is added to that. With ``has_ended_process`` each task has cost its process.
     """
+
+    def transition(task: SimpleTask, losses: Losses) -> Transition:
+        data = {**extra_data}
+        if has_ended_process:
+            data["process_losses"] = losses.processes + 1
+        return _recovery_transition(task, reason, losses.claims + 1, data)
+
+    return apply_and_count(_transitions(tasks, transition))
+
+
+def recover_lost_process(tasks: Sequence[SimpleTask], process: LostProcess) -> int:
+    """Charge the loss of ``process`` to the task that has caused it; the number of its tasks.
+
+    If only one task is suspected, it is recovered or dropped, and the others are released: that
+    costs them nothing. If several are, all are released: those that are suspected twice run alone.
+    """
+    suspects = [task for task in tasks if process.may_be_ended_by(task)]
+    others = [task for task in tasks if task not in suspects]
+    if len(process.suspects) > 1:
+        suspects, unproven = [], suspects
+    else:
+        unproven = []
+    evidence = {"exit_code": process.exit_code}
+    return (
+        recover_or_drop(suspects, process.reason, evidence, has_ended_process=True)
+        + _release_or_drop(others, process.reason, evidence)
+        + _release_or_drop(unproven, process.reason, evidence, suspects=len(process.suspects))
+    )
+
+
+def _release_or_drop(
+    tasks: Sequence[SimpleTask], reason: str, evidence: Mapping[str, object], suspects: int = 0
+) -> int:
+    """Release ``tasks``, of which one of ``suspects`` has cost the process; drop by policy."""
+
+    def transition(task: SimpleTask, losses: Losses) -> Transition:
+        if policy_of(task.get_event_channel()).action == "drop":
+            return _recovery_transition(task, reason, losses.claims + 1, evidence)
+        data = {**_evidence(task), **evidence}
+        if suspects:
+            data["suspects"], data["process_losses"] = suspects, losses.processes + 1
+        expected = _claim_of(task)
+        return Transition(task, EventKind.RELEASE, reason=reason, data=data, expected=expected)
+
+    transitions = _transitions(tasks, transition)
+    count = apply_and_count(transitions)
+    released = [t.task for t in transitions if t.kind is EventKind.RELEASE and t.event is not None]
+    # Their messages are claimed by the lost worker, or there are none.
+    push_messages([TaskMessage.of(task, takes_over=True, urgent=True) for task in released])
+    return count
+
+
+def _transitions(
+    tasks: Sequence[SimpleTask], transition: Callable[[SimpleTask, Losses], Transition]
+) -> list[Transition]:
     running = [task for task in tasks if task.status == Status.RUNNING]
     if not running:
-        return 0
-    using = write_database(running[0])
-    losses = _losses_of(table_model(type(running[0])), using, [task.pk for task in running])
-    transitions = [_recovery_transition(t, reason, losses[t.pk] + 1, extra_data) for t in running]
-    return apply_and_count(transitions)
+        return []
+    using, root = write_database(running[0]), table_model(type(running[0]))
+    losses = losses_of(root, using, [task.pk for task in running])
+    return [transition(task, losses[task.pk]) for task in running]
 
 
 def _recovery_transition(
     task: SimpleTask, reason: str, losses: int, extra_data: Mapping[str, object]
 ) -> Transition:
     evidence = {**_evidence(task), "losses": losses, **extra_data}
-    # A lease that was renewed meanwhile is not lost: the claim must be as it was read.
-    expected = {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
+    expected = _claim_of(task)
     transition = partial(Transition, task, reason=reason, data=evidence, expected=expected)
     if _is_given_up(task, losses):
         message = f"The worker {task.worker} was lost ({reason}); claims lost so far: {losses}."
@@ -56,6 +127,11 @@ def _recovery_transition(
         return transition(kind=EventKind.DROP, error_data=error)
     values = {"run_after": _next_run_time(losses, write_database(task))} if losses > 1 else {}
     return transition(kind=EventKind.RECOVER, values=values)
+
+
+def _claim_of(task: SimpleTask) -> dict[str, object]:
+    # A lease that was renewed meanwhile is not lost: the claim must be as it was read.
+    return {name: getattr(task, name) for name in ("status", "attempt", "check_at")}
 
 
 def _evidence(task: SimpleTask) -> dict[str, object]:
@@ -73,22 +149,7 @@ def _is_given_up(task: SimpleTask, losses: int) -> bool:
 
 
 def _next_run_time(losses: int, using: str) -> datetime:
-    # Tasks that were lost together are not due together: a task that kills its worker then runs
-    # alone, after the tasks that only ran beside it (test_a_poison_task...).
+    # Tasks that were lost together are not due together.
     return clock.after(
         using, exponential_delay(losses - 1, base=_BASE_DELAY, cap=60.0, jitter=0.75)
     )
-
-
-def _losses_of(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Counter[object]:
-    """Count, in one query, how often in a row each task lost its worker."""
-    stream = events_of(root, using).filter(
-        task__in=pks, kind__in=[EventKind.RECOVER, *_RESET_KINDS]
-    )
-    losses: Counter[object] = Counter()
-    for pk, kind, from_status in stream.values_list("task_id", "kind", "from_status"):
-        if kind in _RESET_KINDS:
-            losses[pk] = 0
-        elif from_status == Status.RUNNING:
-            losses[pk] += 1
-    return losses

@@ -7,7 +7,7 @@ does not stop the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from ..models.task import SimpleTask
 from ..queue import get_queue
 from . import lost_messages
 from .lost_messages import load_readable
-from .lost_workers import recover_or_drop
+from .lost_workers import LostProcess, recover_lost_process, recover_or_drop
 
 _logger = get_logger(__name__)
 
@@ -34,6 +34,7 @@ LEASE_EXPIRED = "lease_expired"
 WORKER_DIED = "worker_died"
 NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
+INTERPRETER_HELD = "interpreter_held"
 
 _MAX_BATCHES = 100
 #: Seconds by which the clocks of two processes may differ.
@@ -114,19 +115,22 @@ def detect_redis_reset(limit: int = 1000) -> int:
     return count
 
 
-def recover_dead_workers(
-    workers: Iterable[str], reason: str = WORKER_DIED, **evidence: object
-) -> int:
+def recover_dead_workers(workers: Iterable[str], reason: str = WORKER_DIED) -> int:
     """Recover the tasks of ``workers``, which are known to be dead, before their leases expire.
 
-    Returns the number of tasks and messages. ``evidence`` goes into the events.
+    Returns the number of tasks and messages.
     """
     names = list(workers)
-    if not names:
-        return 0
-    count = _for_each_table(
-        partial(_recover_dead_workers_in, workers=names, reason=reason, evidence=evidence)
-    )
+    return _recover_tasks_of(names, lambda tasks: recover_or_drop(tasks, reason)) if names else 0
+
+
+def recover_dead_process(process: LostProcess) -> int:
+    """As ``recover_dead_workers``, but only the task that ended ``process`` is charged."""
+    return _recover_tasks_of([process.worker], lambda t: recover_lost_process(t, process))
+
+
+def _recover_tasks_of(names: list[str], recover: Callable[[list[SimpleTask]], int]) -> int:
+    count = _for_each_table(partial(_recover_dead_workers_in, workers=names, recover=recover))
     try:
         # Messages that they claimed but did not start in the database: there is no event for them.
         get_queue().expire_leases(names)
@@ -152,7 +156,8 @@ def recover_overrun(task: SimpleTask, attempt: int) -> int:
     Returns 1, or 0 if the task has changed since.
     """
     tasks = load_tasks(table_model(type(task)), write_database(task), [task.pk])
-    return recover_or_drop([c for c in tasks if c.attempt == attempt], TIME_LIMIT)
+    ours = [claimed for claimed in tasks if claimed.attempt == attempt]
+    return recover_or_drop(ours, TIME_LIMIT, has_ended_process=True)
 
 
 def requeue_expired_claims(limit: int = 500) -> int:
@@ -241,14 +246,13 @@ def _recover_dead_workers_in(
     root: type[SimpleTask],
     using: str,
     workers: list[str],
-    reason: str,
-    evidence: Mapping[str, object],
+    recover: Callable[[list[SimpleTask]], int],
 ) -> int:
     rows = rows_of(root, using).running().filter(worker__in=workers, check_at__isnull=False)
     total = 0
     for pause in _PAUSES:
         tasks = load_readable(root, using, list(rows.values_list("pk", flat=True)))
-        count = recover_or_drop(tasks, reason, evidence)
+        count = recover(tasks)
         total += count
         if count == len(tasks):
             break

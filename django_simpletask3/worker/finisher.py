@@ -20,11 +20,14 @@ from .leases import Leases
 from .node.counters import Counters
 from .pipeline import ModelPipeline
 from .retry_queue import RetryQueue
+from .watch.activity import Activity, Recorder
 
 _logger = get_logger(__name__)
 
 #: Seconds for which an idle database session is kept open.
 _MAX_LINGER_SECONDS = 1.0
+#: How many tasks of a batch the supervisor knows of; of a larger one the first.
+FINISHER_RECORDS = 16
 
 
 class Finisher(threading.Thread):
@@ -43,6 +46,7 @@ class Finisher(threading.Thread):
         on_retry: Callable[[], None] = lambda: None,
         *,
         using: str = DEFAULT_DB_ALIAS,
+        recorder: Recorder | None = None,
     ) -> None:
         super().__init__(name=f"finisher-{pipeline.model._meta.label}@{using}", daemon=True)
         self._using = using
@@ -50,6 +54,7 @@ class Finisher(threading.Thread):
         self._leases = leases
         self._counters = counters
         self._on_retry = on_retry
+        self._recorder = recorder or Activity(0).recorder(0)
         self._postponed: RetryQueue[Run] = RetryQueue()
         self._is_ending = False
         self._is_connected = False
@@ -87,7 +92,10 @@ class Finisher(threading.Thread):
         return arrived or []
 
     def _record(self, batch: list[Run]) -> None:
+        # A result may end the process, too, when it is encoded.
+        self._recorder.begin(batch, is_limited=False)
         again, failed = _try_finish(batch)
+        self._recorder.end()
         self._postponed.put(again)
         ended = [run for run in batch if run not in again]
         self._postponed.remove(ended)

@@ -23,9 +23,10 @@ from ..logs import get_logger
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..recovery import service
+from ..recovery.lost_workers import LostProcess
 from .control_listener import ControlListener, stop_node
 from .fetcher import Fetcher
-from .finisher import Finisher
+from .finisher import FINISHER_RECORDS, Finisher
 from .leases import Leases
 from .loop import Loop, StopRequest
 from .maintenance.jobs import MaintenanceLoop, database_jobs, redis_jobs, slow_jobs
@@ -35,6 +36,7 @@ from .node.counters import Counters
 from .pipeline import ModelPipeline
 from .task_thread import TaskThread
 from .time_limits import TimeLimits
+from .watch.activity import Activity
 from .worker_report import WorkerReport
 
 _logger = get_logger(__name__)
@@ -53,7 +55,15 @@ class ProcessPlan:
     schedule: SharedSchedule
     snapshot: SharedSnapshot = field(default_factory=SharedSnapshot)
     burst: bool = False
-    predecessors: Sequence[tuple[str, int]] = field(default=())  # names and exit codes
+    predecessors: Sequence[LostProcess] = ()
+    activity: Activity = field(default_factory=lambda: Activity(0))
+    traces: int | None = None  # the file to which faulthandler writes
+
+    @property
+    def records(self) -> int:
+        """How many records of its activity the process needs."""
+        databases = len(list(connections))
+        return sum(threads + FINISHER_RECORDS * databases for _, threads in self.threads)
 
 
 class Process:
@@ -73,7 +83,11 @@ class Process:
         self._report = WorkerReport(worker, self._pipelines, self._leases, counters, plan.schedule)
         # Leases and outcomes outlast the stop request: they end when all other threads have ended.
         self._all_ended = StopRequest()
-        self._task_threads = [TaskThread(p, i) for p in self._pipelines for i in range(p.threads)]
+        self._task_threads = [
+            TaskThread(p, i, plan.activity.recorder(1))
+            for p in self._pipelines
+            for i in range(p.threads)
+        ]
         self._finishers: list[Finisher] = []
         for pipeline in self._pipelines:
             pipeline.on_outbox = partial(self._add_finisher, pipeline, counters)
@@ -92,7 +106,8 @@ class Process:
     def _add_finisher(self, pipeline: ModelPipeline, counters: Counters, using: str) -> None:
         # A retry may be due while the lease monitor is idle.
         check = partial(self._plan.schedule.trigger, "recover_expired_leases")
-        finisher = Finisher(pipeline, self._leases, counters, check, using=using)
+        recorder = self._plan.activity.recorder(FINISHER_RECORDS)
+        finisher = Finisher(pipeline, self._leases, counters, check, using=using, recorder=recorder)
         finisher.start()
         self._finishers.append(finisher)  # once it is alive: one that is not has died
 
@@ -168,9 +183,9 @@ class Process:
             for using in {router.db_for_write(pipeline.model) for pipeline in self._pipelines}:
                 clock.calibrate(using)
             with acting_as(self._actor):
-                for worker, code in self._plan.predecessors:
-                    service.recover_dead_workers([worker], exit_code=code)
-                    subscriptions.release_dead_workers([worker])
+                for process in self._plan.predecessors:
+                    service.recover_dead_process(process)
+                    subscriptions.release_dead_workers([process.worker])
                 if self._plan.burst:
                     service.recover_all()
             self._control.check()

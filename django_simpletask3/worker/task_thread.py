@@ -12,21 +12,27 @@ from ..execution.perform import perform
 from ..execution.run import Run
 from . import connections as worker_connections
 from .pipeline import ModelPipeline
+from .watch.activity import Activity, Recorder
 
 
 class TaskThread(threading.Thread):
     """Performs runs from the pipeline's inbox until it takes None out of it."""
 
-    def __init__(self, pipeline: ModelPipeline, index: int) -> None:
+    def __init__(
+        self, pipeline: ModelPipeline, index: int, recorder: Recorder | None = None
+    ) -> None:
         super().__init__(name=f"task-{pipeline.model._meta.label}-{index}", daemon=True)
         self._pipeline = pipeline
+        self._recorder = recorder or Activity(0).recorder(0)
 
     def run(self) -> None:
         try:
             while (run := self._next()) is not None:
+                self._recorder.begin([run])
                 try:
                     _perform(run)
                 finally:
+                    self._recorder.end()
                     # Also if this thread dies: the pipeline must not wait for the run.
                     self._pipeline.mark_performed(run)
         finally:

@@ -90,13 +90,13 @@ def test_a_task_within_its_lease_is_left_alone(claimed_task: Invoice) -> None:
 def test_a_lease_renewed_between_look_and_lock_is_respected(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = lost_workers._losses_of
+    seen = lost_workers.losses_of
 
     def renewed_meanwhile(*args: Any) -> Any:
         rows_of(Invoice, "default").update_managed(check_at=clock.after("default", 60))
         return seen(*args)
 
-    monkeypatch.setattr(lost_workers, "_losses_of", renewed_meanwhile)
+    monkeypatch.setattr(lost_workers, "losses_of", renewed_meanwhile)
 
     moved = service.recover_all()
 

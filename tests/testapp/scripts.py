@@ -12,6 +12,7 @@ import datetime
 import decimal
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -70,6 +71,26 @@ def kill(number: int = signal.SIGKILL) -> None:
 def exit_process(code: int = 9) -> None:
     """Exit without cleanup, like a crash in C code."""
     os._exit(code)
+
+
+def hold_interpreter() -> None:
+    """Compute in C without an end, as a catastrophic regular expression does."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def sleep_in_c(seconds: int) -> None:
+    """Wait in C for some seconds, and keep the interpreter meanwhile."""
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+def segfault() -> None:
+    """Read memory that does not exist, in this thread."""
+    ctypes.string_at(0)
+
+
+def block() -> None:
+    """Wait for ever, without looking again."""
+    threading.Event().wait()
 
 
 def count_frozen_objects() -> int:
@@ -189,6 +210,10 @@ STEPS: dict[str, Callable[..., Any]] = {
     "exit process": exit_process,
     "touch": touch,
     "append": append,
+    "hold interpreter": hold_interpreter,
+    "sleep in c": sleep_in_c,
+    "segfault": segfault,
+    "block": block,
     "count frozen objects": count_frozen_objects,
     "wait": wait,
     "wait for ever": wait_for_ever,

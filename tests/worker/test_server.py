@@ -468,7 +468,9 @@ def test_a_poison_task_is_dropped_in_the_end(start_server: Start) -> None:
     start_server()
     eventually(lambda: status_of(task) == Status.FAILED, timeout=30)
 
-    assert kinds(task) == ["enqueue", *["start", "recover"] * 4, "start", "drop"]
+    # While the outcome of the other task is recorded it is not certain which of them is the cause.
+    losses = [kind for kind in kinds(task) if kind not in ("start", "release")]
+    assert losses == ["enqueue", *["recover"] * 4, "drop"]
     assert task.error_data["type"] == "WorkerLost"
     eventually(lambda: status_of(healthy) == Status.SUCCESS)
 

@@ -23,17 +23,19 @@ class Node:
     tick: float
     processes: tuple[str, ...]
     missing: int
+    silent: int  # processes of which no thread has run for five seconds
     replaced: int
     counts: Mapping[str, int]
     jobs: Mapping[str, JobRun]
 
     @property
     def is_well(self) -> bool:
-        """Whether every process is alive and every maintenance job keeps being started.
+        """Whether every process is alive, one runs, and every maintenance job keeps being started.
 
         An outage of a database or of Redis does not make a node unwell, nor does a wall clock that
         is set.
         """
         oldest = min(max(abs(run.tick), self.tick) for run in self.jobs.values())
         slowest = options.simq_timeout_task_recovery_interval + _STALE_SECONDS
-        return not self.missing and time.monotonic() - oldest < slowest
+        is_frozen = 0 < len(self.processes) <= self.silent
+        return not self.missing and not is_frozen and time.monotonic() - oldest < slowest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import select
@@ -15,13 +16,18 @@ from dataclasses import dataclass, replace
 from django.db import connections
 
 from ...conf.backoff import exponential_delay
+from ...conf.leases import policy_of
 from ...conf.options import options
 from ...logs import get_logger
 from ...models.task import SimpleTask
+from ...recovery.lost_workers import LostProcess
 from ..loop import StopRequest
 from ..maintenance.jobs import shared_schedule
 from ..maintenance.snapshot import SharedSnapshot
 from ..process import ProcessPlan
+from ..watch.activity import Activity
+from ..watch.child_watch import ChildWatch
+from ..watch.observed_clock import ObservedClock
 from .child import CLEAN, FAILED, FORCED, HANDLED_SIGNALS, REPLACE, child_main
 from .counters import SIZE, Counters
 from .signal_pipe import drain, signal_pipe
@@ -42,7 +48,7 @@ _FAILURES_BEFORE_LONG_PAUSE = 30
 _KILL_DELAY = 5.0  # seconds after the grace period until a child that goes on is killed
 
 
-Predecessors = Sequence[tuple[str, int]]
+Predecessors = Sequence[LostProcess]
 
 
 @dataclass(slots=True)
@@ -53,6 +59,7 @@ class Child:
     pid: int
     worker: str
     began: float
+    watch: ChildWatch
     failures: int = 0
     predecessors: Predecessors = ()
 
@@ -82,6 +89,7 @@ class Supervisor:
         self._exit = CLEAN
         self._signals = 0
         self._deadline: float | None = None
+        self._clock = ObservedClock()
 
     def run(self) -> int:
         """Run until stopped or, in burst mode, until the queues are empty; the exit code."""
@@ -93,6 +101,7 @@ class Supervisor:
                 drain(wakeup)
                 self._handle_signals()
                 self._reap()
+                self._end_frozen()
                 self._start_due()
                 self._kill_overdue()
                 self._on_tick(self.node())
@@ -106,6 +115,7 @@ class Supervisor:
             tick=self._tick,
             processes=tuple(child.worker for child in self._children.values()),
             missing=0 if self._stop.is_requested else len(self._plans) - len(self._children),
+            silent=sum(child.watch.is_silent for child in self._children.values()),
             replaced=self._replaced,
             counts={n: sum(c[n] for c in counts_of_children) for n in counts_of_children[0]},
             jobs=self._schedule.read(),
@@ -135,7 +145,13 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
-        plan = replace(self._plans[slot], predecessors=predecessors)
+        watch = _watch_of(self._plans[slot])
+        plan = replace(
+            self._plans[slot],
+            predecessors=predecessors,
+            activity=watch.activity,
+            traces=watch.traces.fileno() if watch.traces else None,
+        )
         # A signal between fork and the child's own handlers would run the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
         pid = os.fork()
@@ -144,7 +160,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         worker = worker_name(pid, token)
         began = time.monotonic()
-        self._children[pid] = Child(slot, pid, worker, began, failures, predecessors)
+        self._children[pid] = Child(slot, pid, worker, began, watch, failures, predecessors)
 
     def _reap(self) -> None:
         while self._children:
@@ -157,6 +173,7 @@ class Supervisor:
             child = self._children.pop(pid, None)
             if child is not None:
                 self._handle_exit(child, os.waitstatus_to_exitcode(status))
+                child.watch.close()
 
     def _handle_exit(self, child: Child, code: int) -> None:
         if code == CLEAN and (self._burst or self._stop.is_requested):
@@ -164,16 +181,18 @@ class Supervisor:
         if self._stop.is_requested:
             if code != REPLACE:
                 self._exit = FORCED
+                child.watch.lost_process(child.worker, code)  # logs its traces
             return
         if code == REPLACE:
             self._starts.append((0.0, child.slot, (), 0))
             return
+        lost_process = child.watch.lost_process(child.worker, code)
         self._replaced += 1
         lived = time.monotonic() - child.began
         failures = 0 if lived > _HEALTHY_AFTER else child.failures + 1
         # A child that died early may not have recovered the tasks of its predecessors.
         before = child.predecessors if failures else ()
-        predecessors = (*before, (child.worker, code))[-_MAX_PREDECESSORS:]
+        predecessors = (*before, lost_process)[-_MAX_PREDECESSORS:]
         _logger.error("child_died worker=%s exit=%s seconds=%.1f", child.worker, code, lived)
         if self._burst and failures > _MAX_FAILURES:
             self._exit = FAILED
@@ -182,6 +201,12 @@ class Supervisor:
         longest = _SHORT_PAUSE if failures < _FAILURES_BEFORE_LONG_PAUSE else _LONG_PAUSE
         pause = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
         self._starts.append((time.monotonic() + pause, child.slot, predecessors, failures))
+
+    def _end_frozen(self) -> None:
+        """End children whose interpreter is held by a task."""
+        seconds = self._clock.tick()
+        for child in self._children.values():
+            child.watch.step(child.pid, child.worker, self._clock, seconds)
 
     def _start_due(self) -> None:
         if self._stop.is_requested:
@@ -211,6 +236,11 @@ def threads_of_process(
         if threads:
             shares.append((model, threads))
     return shares
+
+
+def _watch_of(plan: ProcessPlan) -> ChildWatch:
+    leases = [policy_of(model.get_event_channel()).lease for model, _ in plan.threads]
+    return ChildWatch(Activity(plan.records), min(leases, default=math.inf))
 
 
 def _close_connections() -> None:

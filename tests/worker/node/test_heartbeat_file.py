@@ -48,6 +48,7 @@ def a_node(**more: Any) -> Node:
         "tick": tick - 900,
         "processes": ("n:1:x",),
         "missing": 0,
+        "silent": 0,
         "replaced": 0,
         "counts": {"succeeded": 3},
         "jobs": {"recover_expired_leases": JobRun(tick, began=now, ended=now)},

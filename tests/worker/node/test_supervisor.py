@@ -35,7 +35,8 @@ def short_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
     def live(plan: ProcessPlan, worker: str, counters: Any) -> NoReturn:
         number = len(list(tmp_path.iterdir()))
-        report = json.dumps({"worker": worker, "predecessors": plan.predecessors})
+        predecessors = [(process.worker, process.exit_code) for process in plan.predecessors]
+        report = json.dumps({"worker": worker, "predecessors": predecessors})
         (tmp_path / str(number)).write_text(report)
         os._exit(9 if number < 2 else 0)
 
