@@ -12,13 +12,15 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from django.utils import timezone
 
+from ..conf.options import options
 from ..ledger.digests import chained_digest
 from ..ledger.encoding import from_json_value
 from ..ledger.stream_check import StreamChecker
+from ..logs import printable
 
 FORMAT = "django-simpletask3 streams 1"
 
@@ -41,6 +43,23 @@ FIELDS = (
 )
 
 
+#: What a line may have besides the data of its event.
+_LINE_OVERHEAD = 64 * 1024
+_MAX_LABEL, _MAX_DETAIL = 300, 2000
+_TOO_LONG = (
+    "this line is too long for an export, or DJANGO_SIMPLETASK3_RESULT_SIZE_LIMIT was larger when "
+    "the file was exported: set it as it was then"
+)
+_NOT_AS_WRITTEN = (
+    TypeError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The numbers of streams and events; ``digest`` covers all lines but the last."""
@@ -57,6 +76,15 @@ class Flaw:
     line: int
     task: str
     detail: str
+
+
+def bounded_lines(file: IO[str]) -> Iterator[str]:
+    """The lines of ``file``; one that is longer than an export writes is cut into several.
+
+    Reading such a line at once would take many times its size of memory.
+    """
+    while line := file.readline(_longest_line()):
+        yield line
 
 
 def verify_export(file: Iterable[str]) -> Iterator[Flaw | Manifest]:
@@ -79,13 +107,14 @@ class _Reader:
         self._line_number = self._streams = self._events = self._stream_events = 0
         self._checker = StreamChecker()
         self._current_task = ""
+        self._stream: tuple[object, ...] | None = None
         self._manifest: Manifest | None = None
 
     def read(self, line: str) -> Iterator[Flaw]:
         """Yield the flaws of the next line."""
         self._line_number += 1
-        record = _parse_line(line)
-        yield from (Flaw(self._line_number, self._current_task, d) for d in self._flaws(record))
+        for detail in self._flaws(line):
+            yield Flaw(self._line_number, self._current_task, printable(detail[:_MAX_DETAIL]))
         self._digest.update(line.encode())
 
     def finish(self) -> Flaw | Manifest:
@@ -93,7 +122,16 @@ class _Reader:
         missing = "the last line is missing: the file was truncated"
         return self._manifest or Flaw(self._line_number + 1, self._current_task, missing)
 
-    def _flaws(self, record: Record | None) -> Iterator[str]:
+    def _flaws(self, line: str) -> Iterator[str]:
+        if len(line) >= _longest_line():
+            yield _TOO_LONG
+            return
+        try:
+            yield from self._flaws_of(_parse_line(line))
+        except RecursionError:
+            yield "this line has too many levels"
+
+    def _flaws_of(self, record: Record | None) -> Iterator[str]:
         if self._manifest is not None:
             yield "there is a line after the last line"
         elif record is None or (self._line_number == 1 and record.get("format") != FORMAT):
@@ -106,28 +144,34 @@ class _Reader:
             yield from self._check_event(record)
 
     def _check_event(self, record: Record) -> Iterator[str]:
-        self._current_task = _task_label(record)
+        if self._stream_events and _identity(record) != self._stream:
+            yield "this event is of another task than the stream that it is in"
+        self._stream, self._current_task = _identity(record), _task_label(record)
         self._stream_events += 1
         self._events += 1
         try:
             self._checker.feed(ExportedEvent(record))
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        except _NOT_AS_WRITTEN as error:
             yield f"this is not an event: {error}"
 
     def _check_row(self, record: Record) -> Iterator[str]:
+        if _identity(record) != self._stream:
+            yield "this line ends another stream than that before it"
         self._current_task = _task_label(record)
         if self._stream_events != record.get("events"):
             yield f"{record.get('events')} events were written, {self._stream_events} are there"
         try:
             self._checker.compare(_parse_row(record["row"]))
-        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        except _NOT_AS_WRITTEN as error:
             yield f"this is not a row: {error}"
         for discrepancy in self._checker.discrepancies:
             yield f"#{discrepancy.sequence} {discrepancy.problem}: {discrepancy.detail}"
-        self._checker, self._stream_events = StreamChecker(), 0
+        self._checker, self._stream_events, self._stream = StreamChecker(), 0, None
         self._streams += 1
 
     def _check_manifest(self, record: Record) -> Iterator[str]:
+        if self._stream_events:
+            yield "the line that ends the stream before it is missing: events may be, too"
         manifest = Manifest(self._streams, self._events, self._digest.hexdigest())
         self._manifest = manifest
         if record != asdict(manifest):
@@ -155,6 +199,10 @@ class ExportedEvent:
         return chained_digest(previous, task=self._task, **fields)
 
 
+def _longest_line() -> int:
+    return options.result_size_limit + _LINE_OVERHEAD
+
+
 def _parse_row(columns: Record | None) -> Record | None:
     if columns is None:
         return None
@@ -177,5 +225,10 @@ def _parse_line(line: str) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
+def _identity(record: Record) -> tuple[object, ...]:
+    return tuple(record.get(name) for name in ("model", "database", "task"))
+
+
 def _task_label(record: Record) -> str:
-    return f"{record.get('model')} {record.get('task')}"
+    names = (printable(str(record.get(name))[:_MAX_LABEL]) for name in ("model", "task"))
+    return " ".join(names)

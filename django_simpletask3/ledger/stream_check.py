@@ -37,6 +37,9 @@ class Discrepancy:
     detail: str
 
 
+#: Of hostile input no more is kept.
+_MAX_DISCREPANCIES, _MAX_DETAIL = 1000, 2000
+
 _OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
 
 
@@ -107,7 +110,8 @@ class StreamChecker:
             self._compare_columns(row)
 
     def _add_at(self, sequence: int, problem: DiscrepancyKind, detail: str) -> None:
-        self.discrepancies.append(Discrepancy(sequence, problem, detail))
+        if len(self.discrepancies) < _MAX_DISCREPANCIES:
+            self.discrepancies.append(Discrepancy(sequence, problem, detail[:_MAX_DETAIL]))
 
     def _check_position(self, event: Any) -> None:
         expected = self.projection.sequence + 1

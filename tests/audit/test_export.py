@@ -1,6 +1,8 @@
 """An export can be verified without a database."""
 
+import hashlib
 import json
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from io import StringIO
@@ -83,6 +85,21 @@ def changed(number: int, **words: Any) -> Callable[[list[str]], list[str]]:
     return change
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def resealed(lines: list[str]) -> list[str]:
+    """``lines`` with a last line that fits, as a thorough attacker writes it."""
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    events = sum('"kind"' in line for line in lines)
+    rows = sum('"row"' in line for line in lines)
+    return [*lines, json.dumps({"streams": rows, "events": events, "digest": digest}) + "\n"]
+
+
 @pytest.mark.parametrize(
     ("tamper", "word"),
     [
@@ -109,6 +126,16 @@ def changed(number: int, **words: Any) -> Callable[[list[str]], list[str]]:
         pytest.param(lambda lines: ["hello\n"], "not a line of an export", id="something else"),
         pytest.param(lambda lines: [], "was truncated", id="empty"),
         pytest.param(changed(8, events=3), "the last line is", id="end"),
+        pytest.param(lambda lines: resealed(lines[:7]), "before it is missing", id="no row line"),
+        pytest.param(lambda lines: resealed(lines[:5]), "stream before it is missing", id="cut"),
+        pytest.param(changed(7, task="77"), "ends another stream", id="row of another task"),
+        pytest.param(changed(7, database="x"), "ends another stream", id="another database"),
+        pytest.param(lambda lines: [lines[0], lines[7]], "ends another stream", id="row alone"),
+        pytest.param(changed(5, data=nested(900)), "not an event", id="deep"),
+        pytest.param(changed(5, worker=nested(900)), "#5 digest", id="deep worker"),
+        pytest.param(changed(7, task=nested(900)), "ends another stream", id="deep task"),
+        pytest.param(changed(8, streams=nested(900)), "the last line is", id="deep end"),
+        pytest.param(changed(5, reason="x" * 2**21), "too long", id="long"),
     ],
 )
 def test_tampering_shows(tamper: Callable[[list[str]], list[str]], word: str) -> None:
@@ -118,6 +145,23 @@ def test_tampering_shows(tamper: Callable[[list[str]], list[str]], word: str) ->
     found = flaws(tamper(lines))
 
     assert any(word in what for what in found), found
+
+
+def test_hostile_files_need_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "hostile.jsonl"
+    event = '{"sequence":5,"kind":"' + "k" * 10_000 + '","task":"' + "\x1b[2J" * 500 + '"}\n'
+    path.write_text("[[]," * 5_000_000 + "\n" + event.replace("\x1b", "\\u001b") * 2_000)
+
+    tracemalloc.start()
+    output, code = command("verify", path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert code == 1
+    assert "too long" in output
+    assert output.isascii()
+    assert "\x1b" not in output
+    assert peak < 60_000_000
 
 
 def test_every_single_byte_counts() -> None:

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from ...audit.check import Finding, audit
 from ...audit.export import export_streams
-from ...audit.verify import Manifest, verify_export
+from ...audit.verify import Manifest, bounded_lines, verify_export
 from ...context import task_context
 from ...logs import printable
 from ...models.queryset import rows_of
@@ -152,7 +152,7 @@ class Command(BaseCommand):
         flaws = 0
         try:
             with options["file"].open(encoding="utf-8", newline="\n") as file:
-                for result in verify_export(file):
+                for result in verify_export(bounded_lines(file)):
                     if isinstance(result, Manifest):
                         flaws += self._check_manifest(result, options["digest"])
                     else:
