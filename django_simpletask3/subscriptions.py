@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from django.apps import apps
@@ -23,8 +24,9 @@ from .ledger.outbox import Delivery, all_deliveries
 from .ledger.subscribers import Subscriber, registered_subscribers, subscribe
 from .ledger.task_row import task_reference
 from .logs import get_logger
+from .models.each_database import in_each_database
 from .models.loading import load_tasks
-from .models.registry import each_table
+from .models.registry import tables_in, task_databases
 from .models.task import SimpleTask
 
 __all__ = [
@@ -87,25 +89,25 @@ def release_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
     )
 
 
-def _databases() -> list[str]:
-    """The databases that may hold deliveries to the subscribers of this process."""
-    if not registered_subscribers():
-        return []
-    aliases = {using for _root, using in each_table()}
-    return sorted(using for using in aliases if router.allow_migrate_model(using, Delivery))
-
-
 def _sum_over_databases(operation: Callable[[str], int]) -> int:
-    """Sum ``operation`` over all databases; a database that fails is logged and counts 0."""
-    total = 0
-    for using in _databases():
-        try:
-            total += operation(using)
-        except Error as error:
-            _logger.warning("deliveries_failed database=%s error=%s", using, error)
-            if not connections[using].in_atomic_block:
-                connections[using].close()
-    return total
+    """Sum ``operation`` over the databases that may hold deliveries to our subscribers.
+
+    A database that fails is logged and counts 0.
+    """
+    if not registered_subscribers():
+        return 0
+    aliases = [u for u in sorted(task_databases()) if router.allow_migrate_model(u, Delivery)]
+    return sum(in_each_database(partial(_run_guarded, operation=operation), aliases).values())
+
+
+def _run_guarded(using: str, operation: Callable[[str], int]) -> int:
+    try:
+        return operation(using) if tables_in(using) else 0
+    except Error as error:
+        _logger.warning("deliveries_failed database=%s error=%s", using, error)
+        if not connections[using].in_atomic_block:
+            connections[using].close()
+        return 0
 
 
 def _release_claims(using: str, workers: Iterable[str]) -> int:

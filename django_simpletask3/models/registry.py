@@ -60,19 +60,45 @@ def each_table(
     selection: Iterable[type[SimpleTask]] | None = None,
 ) -> Iterator[tuple[type[SimpleTask], str]]:
     """Each task table, as the model that has it, with each database that may hold it."""
+    by_database = models_by_database(selection)
     for root in table_models(selection):
-        for using in databases_of(root):
-            yield root, using
+        preferred = router.db_for_write(root)
+        for using in sorted(by_database, key=lambda alias: alias != preferred):
+            if root in by_database[using]:
+                yield root, using
 
 
 def models_by_database(
     selection: Iterable[type[SimpleTask]] | None = None,
 ) -> dict[str, list[type[SimpleTask]]]:
     """The tables of tasks in each database, as the models that have them."""
-    by_database: dict[str, list[type[SimpleTask]]] = {}
-    for root, using in each_table(selection):
-        by_database.setdefault(using, []).append(root)
-    return by_database
+    by_database = {using: tables_in(using, selection) for using in task_databases(selection)}
+    return {using: tables for using, tables in by_database.items() if tables}
+
+
+def task_databases(selection: Iterable[type[SimpleTask]] | None = None) -> list[str]:
+    """The databases where routers and settings let task tables be; queries none of them."""
+    roots = table_models(selection)
+    return [alias for alias in connections if any(may_live_in(root, alias) for root in roots)]
+
+
+def tables_in(
+    using: str, selection: Iterable[type[SimpleTask]] | None = None
+) -> list[type[SimpleTask]]:
+    """The models whose tables are in ``using``; queries no other database.
+
+    If it does not answer, it is not asked for the rest: only those models are listed that the
+    router writes there.
+    """
+    tables, is_reachable = [], True
+    for root in table_models(selection):
+        if using == router.db_for_write(root):
+            tables.append(root)
+        elif is_reachable and may_live_in(root, using):
+            answer = _ask_for_table(root, using)
+            is_reachable = answer is not None
+            tables += [root] if answer else []
+    return tables
 
 
 def unreachable_databases(selection: Iterable[type[SimpleTask]] | None = None) -> dict[str, str]:
@@ -97,8 +123,11 @@ def possible_databases(model: type[SimpleTask]) -> list[str]:
 
 
 def _may_hold(model: type[SimpleTask], alias: str) -> bool:
-    if not may_live_in(model, alias):
-        return False
+    return may_live_in(model, alias) and _ask_for_table(model, alias) is True
+
+
+def _ask_for_table(model: type[SimpleTask], alias: str) -> bool | None:
+    """Whether ``alias`` has the table and is no replica; None if it does not answer."""
     table = model._meta.db_table
     try:
         is_here = _has_writable_table(model, alias, int(time.monotonic() / _CACHE_SECONDS))
@@ -106,7 +135,7 @@ def _may_hold(model: type[SimpleTask], alias: str) -> bool:
         # Queried again at the next run: an answer is cached, a failure is not.
         _logger.warning("database_unreachable database=%s error=%s", alias, error)
         _unreachable[alias, table] = error_text(error)
-        return False
+        return None
     _unreachable.pop((alias, table), None)
     return is_here
 

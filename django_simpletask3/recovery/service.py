@@ -6,22 +6,24 @@ does not stop the others.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import Error
+from django.db import DatabaseError, Error
 
 from ..conf.leases import longest_policy
 from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
+from ..models.each_database import in_each_database
 from ..models.loading import load_tasks
 from ..models.queryset import TaskQuerySet, rows_of
-from ..models.registry import each_table
+from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from . import lost_messages
@@ -44,6 +46,9 @@ _LEASE_TOLERANCE = 5.0
 _MAX_MESSAGES = 2000
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.0)
 
+#: Seconds after which messages are checked again, while the check fails in another database.
+_RECHECK_SECONDS = 60.0
+
 #: Returns how many tasks of one table in one database it recovered or pushed.
 _TableOperation = Callable[[type[SimpleTask], str], int]
 
@@ -62,14 +67,18 @@ def recover_all(limit: int = 500) -> int:
 
 
 def recover_expired_leases(
-    limit: int = 500, judge_until: Callable[[str], datetime | None] = clock.now
+    limit: int = 500,
+    judge_until: Callable[[str], datetime | None] = clock.now,
+    databases: Iterable[str] | None = None,
 ) -> int:
     """Recover the tasks whose lease has expired and return their number, without Redis.
 
     ``judge_until`` is called with a database alias after the clock of that database was read. Only
     leases that ended until the time that it returns are recovered; none if it returns None.
+    ``databases`` are all by default.
     """
-    return _for_each_table(partial(_recover_expired_in, limit=limit, judge_until=judge_until))
+    operation = partial(_recover_expired_in, limit=limit, judge_until=judge_until)
+    return _for_each_table(operation, databases)
 
 
 def shorten_leases(using: str) -> int:
@@ -80,13 +89,12 @@ def shorten_leases(using: str) -> int:
     """
     lease = longest_policy().lease
     end, too_late = clock.after(using, lease), clock.after(using, lease + _LEASE_TOLERANCE)
-    tables = [root for root, database in each_table() if database == using]
     return sum(
         rows_of(root, using)
         .running()
         .filter(check_at__gt=too_late)
         .update_managed_skip_locked(check_at=end)
-        for root in tables
+        for root in tables_in(using)
     )
 
 
@@ -99,18 +107,27 @@ def push_overdue(limit: int = 500) -> int:
     return _for_each_table(partial(_push_overdue_in, limit=limit))
 
 
-def detect_redis_reset(limit: int = 1000) -> int:
+def detect_redis_reset(limit: int = 1000, rechecked: dict[str, float] | None = None) -> int:
     """Schedule a check of all waiting messages if Redis has lost its data; return their number.
 
     ``push_overdue`` then finds the tasks without a message. The marker by which lost data is
     detected is written last, so that a process that dies in between repeats everything. Raises
-    QueueUnavailable if Redis does not answer, and database errors: call it again later.
+    QueueUnavailable if Redis does not answer, and DatabaseError if a database does not: call it
+    again later. Then the databases in ``rechecked`` are left out for a minute.
     """
-    queue = get_queue()
+    queue, rechecked = get_queue(), {} if rechecked is None else rechecked
     if not queue.has_lost_data():
         return 0
-    count = sum(lost_messages.distrust_messages(root, using, limit) for root, using in each_table())
+    now, databases = time.monotonic(), task_databases()
+    waiting = [u for u in databases if now - rechecked.get(u, -math.inf) >= _RECHECK_SECONDS]
+    counts = in_each_database(partial(_distrust_messages_in, limit=limit), waiting)
+    done = {using: count for using, count in counts.items() if count is not None}
+    rechecked |= dict.fromkeys(done, now)
+    if missing := set(waiting) - done.keys():
+        raise DatabaseError(f"messages not checked in {', '.join(sorted(missing))}")
     queue.write_marker()
+    rechecked.clear()
+    count = sum(done.values())
     _logger.warning("redis_data_lost rechecked=%s", count)
     return count
 
@@ -146,7 +163,8 @@ def recover_dead_local_workers(is_known_dead: Callable[[str], bool]) -> int:
 
     So a node that restarts recovers what it ran before, without waiting for the leases to expire.
     """
-    names = {worker for root, using in each_table() for worker in _lease_holders(root, using)}
+    holders = in_each_database(_lease_holders_in, task_databases())
+    names = set().union(*holders.values())
     return recover_dead_workers(filter(is_known_dead, names), NODE_RESTARTED)
 
 
@@ -170,8 +188,22 @@ def adopt_foreign_claims() -> int:
     return get_queue().adopt()
 
 
-def _for_each_table(operation: _TableOperation) -> int:
-    return sum(_run_guarded(root, using, operation) for root, using in each_table())
+def _for_each_table(operation: _TableOperation, databases: Iterable[str] | None = None) -> int:
+    aliases = task_databases() if databases is None else databases
+    return sum(in_each_database(partial(_run_in, operation=operation), aliases).values())
+
+
+def _run_in(using: str, operation: _TableOperation) -> int:
+    return sum(_run_guarded(root, using, operation) for root in tables_in(using))
+
+
+def _distrust_messages_in(using: str, limit: int) -> int | None:
+    """The number of messages of ``using`` to check again; None if it does not answer."""
+    try:
+        return sum(lost_messages.distrust_messages(r, using, limit) for r in tables_in(using))
+    except Error as error:
+        _logger.warning("recheck_failed database=%s error=%s", using, error)
+        return None
 
 
 def _run_guarded(root: type[SimpleTask], using: str, operation: _TableOperation) -> int:
@@ -231,6 +263,10 @@ def _run_in_batches(
         if len(pks) < limit:
             break
     return total
+
+
+def _lease_holders_in(using: str) -> set[str]:
+    return {worker for root in tables_in(using) for worker in _lease_holders(root, using)}
 
 
 def _lease_holders(root: type[SimpleTask], using: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import Error, models, transaction
@@ -17,9 +18,10 @@ from ..ledger import tombstone as tombstones
 from ..ledger.event import events_of
 from ..ledger.tombstone import PruneTarget
 from ..logs import get_logger
+from ..models.each_database import in_each_database
 from ..models.loading import load_tasks
 from ..models.queryset import rows_of
-from ..models.registry import databases_of, table_models
+from ..models.registry import databases_of, table_models, tables_in, task_databases
 from ..models.task import SimpleTask
 from ..states import EventKind, Payload, kinds_where
 from ..transitions import writer
@@ -95,13 +97,23 @@ def prune_due(may_go_on: Callable[[], bool] = lambda: True) -> int:
     A table whose database fails is logged and does not stop the others.
     """
     with acting_as(REASON):
-        return sum(_prune_table(root, may_go_on) for root in table_models())
+        work = partial(_prune_database, options=PruneOptions(may_go_on=may_go_on))
+        return sum(in_each_database(work, task_databases()).values())
 
 
-def _prune_table(root: type[SimpleTask], may_go_on: Callable[[], bool]) -> int:
+def _prune_database(using: str, options: PruneOptions) -> int:
+    tables = tables_in(using) if any(_rules(None)) else []
+    return sum(_prune_table(root, using, options) for root in tables)
+
+
+def _prune_table(root: type[SimpleTask], using: str, options: PruneOptions) -> int:
     count = 0
     try:
-        for result in prune([root], PruneOptions(may_go_on=may_go_on)):
+        for _, rule in _rules([root]):
+            if not options.may_go_on():
+                break
+            result = PruneResult(root._meta.label, using, rule)
+            _apply_rule(root, result, options)
             count += result.pruned
             if result.pruned:
                 _log_result(result)

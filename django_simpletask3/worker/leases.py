@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from django.db import Error, connections
 
@@ -11,6 +12,7 @@ from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..execution.run import Run
 from ..logs import get_logger
+from ..models.each_database import in_each_database
 from ..models.queryset import rows_of
 from ..queue import get_queue
 from ..states import Status
@@ -69,14 +71,18 @@ class Leases:
 
         A database that fails is logged and does not delay the others.
         """
-        pipelines, failures = list(pipelines), 0
-        for pipeline in pipelines:
-            runs = self.running(pipeline)
-            for using in sorted({run.using for run in runs}):
-                runs_there = [run for run in runs if run.using == using]
-                failures += not self._try_renew(using, pipeline, runs_there)
+        pipelines = list(pipelines)
+        databases = {run.using for run in self.running()}
+        renewed = in_each_database(partial(self._renew_in, pipelines=pipelines), sorted(databases))
         interval = _renewal_interval(pipelines)
-        return min(interval, _RETRY_SECONDS) if failures else interval
+        has_renewed_all = databases == {using for using in renewed if renewed[using]}
+        return interval if has_renewed_all else min(interval, _RETRY_SECONDS)
+
+    def _renew_in(self, using: str, pipelines: Iterable[ModelPipeline]) -> bool:
+        """Renew the leases in one database; whether all could be renewed."""
+        held = {p: [r for r in self.running(p) if r.using == using] for p in pipelines}
+        results = [self._try_renew(using, p, runs) for p, runs in held.items() if runs]
+        return all(results)
 
     def renew_claims(self, pipelines: Iterable[ModelPipeline]) -> float:
         """Renew all claims in Redis; the seconds until the next renewal.

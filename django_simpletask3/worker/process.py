@@ -12,7 +12,7 @@ from functools import partial
 
 from django.db import connections, router
 
-from .. import subscriptions
+from .. import control, subscriptions
 from ..conf.options import options
 from ..context import acting_as
 from ..db import clock
@@ -20,11 +20,13 @@ from ..exceptions import QueueUnavailable
 from ..execution.finish import release
 from ..execution.run import Run
 from ..logs import get_logger
+from ..models.each_database import in_each_database
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..recovery import service
 from ..recovery.lost_workers import LostProcess
 from .control_listener import ControlListener, stop_node
+from .databases.threads import PATIENCE_SECONDS, Apart
 from .fetcher import Fetcher
 from .finisher import FINISHER_RECORDS, Finisher
 from .leases import Leases
@@ -44,6 +46,7 @@ _logger = get_logger(__name__)
 _POLL_SECONDS = 0.05
 _DISPATCH_SECONDS = 1.0
 _PARENT_CHECK_SECONDS = 0.5
+_SLOW_PATIENCE_SECONDS = 600.0  # for the retention in one database
 _THREAD_END_SECONDS = 1.0  # seconds that threads get to end, also when the stop is forced
 
 
@@ -77,6 +80,7 @@ class Process:
         self._plan = plan
         self._stop = stop
         self._actor = f"recovery {worker}"
+        self._apart = Apart("main")
         self._leases = Leases(worker)
         self._pipelines = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
         self._control = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
@@ -125,10 +129,18 @@ class Process:
     def _make_loops(self) -> list[Loop]:
         limits = TimeLimits(self._leases, self._give_up)
         return [
-            Loop("leases", self._all_ended, lambda: self._leases.step(self._pipelines)),
+            Loop(
+                "leases",
+                self._all_ended,
+                partial(Apart("leases").run, partial(self._leases.step, self._pipelines)),
+            ),
             Loop("report", self._all_ended, self._report.step),
             Loop("time-limits", self._all_ended, limits.step),
-            Loop("subscriptions", self._stop, self._dispatch_outbox),
+            Loop(
+                "subscriptions",
+                self._stop,
+                partial(Apart("subscriptions").run, self._dispatch_outbox),
+            ),
             Loop("control", self._stop, self._control.step),
         ]
 
@@ -142,7 +154,9 @@ class Process:
         for name, jobs in groups.items():
             actor = f"retention {self.worker}" if name == "slow" else self._actor
             step = MaintenanceLoop(jobs, plan.schedule, actor).step
-            yield Loop(f"maintenance-{name}", self._stop, step)
+            loop_name = f"maintenance-{name}"
+            patience = _SLOW_PATIENCE_SECONDS if name == "slow" else PATIENCE_SECONDS
+            yield Loop(loop_name, self._stop, partial(Apart(loop_name, patience).run, step))
 
     def run(self) -> None:
         """Run; returns when every claimed task is recorded or returned to its queue.
@@ -150,7 +164,7 @@ class Process:
         ``has_failed`` is True afterwards if a thread died, which makes this process useless.
         """
         parent = os.getppid()
-        self._prepare()
+        self._apart.run(self._prepare)
         for thread in self._threads:
             thread.start()
         pace = _POLL_SECONDS if self._plan.burst else _PARENT_CHECK_SECONDS
@@ -180,15 +194,15 @@ class Process:
 
     def _prepare(self) -> None:
         try:
-            for using in {router.db_for_write(pipeline.model) for pipeline in self._pipelines}:
-                clock.calibrate(using)
+            databases = {router.db_for_write(pipeline.model) for pipeline in self._pipelines}
+            in_each_database(clock.calibrate, databases)
             with acting_as(self._actor):
                 for process in self._plan.predecessors:
                     service.recover_dead_process(process)
                     subscriptions.release_dead_workers([process.worker])
                 if self._plan.burst:
                     service.recover_all()
-            self._control.check()
+            in_each_database(lambda _: self._control.check(), [control.command_database()])
         except Exception as error:
             # Recovery by lease does the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)
@@ -229,14 +243,14 @@ class Process:
             if not thread.is_alive():
                 fetcher.stop_waiting()
         for pipeline in self._pipelines:
-            self._return_runs(pipeline.drain_inbox(), pipeline)
+            self._apart.run(partial(self._return_runs, pipeline.drain_inbox(), pipeline))
             for _ in range(pipeline.threads):
                 pipeline.inbox.put(None)
         self._wait_until(lambda: not any(p.held for p in self._pipelines), deadline, least=0.0)
         for pipeline in self._pipelines:
             pipeline.close_outboxes()
         self._wait_until(lambda: _have_ended(self._finishers), deadline)
-        self._release_remaining()
+        self._apart.run(self._release_remaining)
         self._all_ended.request()
         # The thread that gave up a run may still be recovering it.
         self._wait_until(lambda: _have_ended(self._background), deadline=0.0)
@@ -270,13 +284,17 @@ class Process:
     def _return_runs(self, runs: list[Run], pipeline: ModelPipeline) -> None:
         if not runs:
             return
-        try:
-            release(runs, "worker_stopping")
-        except Exception as error:
-            # Their leases end, and recovery returns them.
-            _logger.warning("release_failed tasks=%s error=%s", len(runs), error)
+        in_each_database(partial(_release_in, runs=runs), {run.using for run in runs})
         self._leases.remove(runs)
         pipeline.discard(len(runs))
+
+
+def _release_in(using: str, runs: list[Run]) -> None:
+    try:
+        release([run for run in runs if run.using == using], "worker_stopping")
+    except Exception as error:
+        # Their leases end, and recovery returns them.
+        _logger.warning("release_failed tasks=%s error=%s", len(runs), error)
 
 
 def _have_ended(threads: Iterable[threading.Thread]) -> bool:

@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, models
+from django.db import DatabaseError, OperationalError, connection, connections, models
 
 from django_simpletask3.db import clock
 from django_simpletask3.models.queryset import TaskQuerySet, rows_of
+from django_simpletask3.models.registry import tables_in
 from django_simpletask3.queue import get_queue
 from django_simpletask3.recovery import lost_messages, lost_workers, service
 from django_simpletask3.states import EventKind, Status
@@ -477,10 +478,31 @@ def test_redis_stays_unmarked_until_every_message_is_rechecked(
 
     with monkeypatch.context() as patch:
         patch.setattr(lost_messages, "distrust_messages", failing)
-        with pytest.raises(OperationalError):
+        with pytest.raises(DatabaseError, match="default, other"):
             service.detect_redis_reset()
 
     assert service.detect_redis_reset() == 1
+
+
+def test_each_database_that_answers_rechecks_its_messages_once(
+    pending_task: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def failing(_table: Any, using: str, _size: int) -> int:
+        asked.append(using)
+        if using == "default":
+            raise OperationalError("away")
+        return 0
+
+    monkeypatch.setattr(lost_messages, "distrust_messages", failing)
+    rechecked: dict[str, float] = {}
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="default"):
+            service.detect_redis_reset(rechecked=rechecked)
+
+    assert asked.count("default") == 2
+    assert asked.count("other") == len(tables_in("other"))
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")

@@ -226,6 +226,15 @@ class Scripted(SimpleTask):
         return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
+class Everywhere(SimpleTask):
+    """Like ``Scripted``, in any database."""
+
+    script = models.JSONField(default=dict)
+
+    def do_task(self) -> Any:
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
+
+
 class Customer(models.Model):
     """Not a task model; deleting a customer deletes its letters."""
 

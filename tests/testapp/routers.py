@@ -5,12 +5,12 @@ from typing import Any
 from django.db import models
 
 MOVED = {"elsewhere", "elsewhereevent"}
-EVERYWHERE = {"reminder", "reminderevent"}
+EVERYWHERE = {"reminder", "reminderevent", "everywhere", "everywhereevent"}
 PACKAGE = "django_simpletask3"
 
 
 class ElsewhereRouter:
-    """``Elsewhere`` is in ``other``, the rest in ``default``; ``Reminder`` may be in both."""
+    """``Elsewhere`` is in ``other``, the rest in ``default``; some may be in both."""
 
     def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
         return "other" if _is_moved(model._meta.app_label, model._meta.model_name) else None

@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db import connections
 
 from ...logs import get_logger
+from ...models.each_database import one_after_the_other, run_by
 from .. import connections as worker_connections
 
 _logger = get_logger(__name__)
 
 #: Seconds for which the session of an idle thread is kept open.
 _MAX_LINGER_SECONDS = 1.0
+#: Seconds for which a database is waited for, each time it begins to hang.
+PATIENCE_SECONDS = 1.0
 #: Seconds without an answer after which a database is named in the log, once.
 _LOG_AFTER_SECONDS = 5.0
 
@@ -73,17 +77,6 @@ class DatabaseThreads(Generic[T]):
         self._log_silent()
         return answers
 
-    def latest(self, works: Mapping[str, Callable[[], T]], patience: float) -> dict[str, T]:
-        """``call``, and the values of just these ``works`` by database, of those that answered.
-
-        Raises the first error of theirs.
-        """
-        answers = [a for a in self.call(works, patience) if a.call == self._calls]
-        for answer in answers:
-            if answer.error is not None:
-                raise answer.error
-        return {answer.using: answer.value for answer in answers}  # type: ignore[misc]
-
     def _collect(self, timeout: float) -> list[Answer[T]]:
         """The answers that have come; waits for one. [] if none came within ``timeout`` seconds."""
         answers: list[Answer[T]] = []
@@ -113,6 +106,40 @@ class DatabaseThreads(Generic[T]):
                 self._logged.add(using)
                 error = f"no answer for {now - since:.0f} s"
                 _logger.warning("database_unreachable database=%s error=%s", using, error)
+
+
+class Apart:
+    """A runner of ``in_each_database``: each database has a thread of its own.
+
+    Waits ``patience`` seconds for a database; what it says later is forgotten.
+    """
+
+    def __init__(self, name: str, patience: float = PATIENCE_SECONDS) -> None:
+        self._threads: DatabaseThreads[Any] = DatabaseThreads(name)
+        self._patience = patience
+        self._calls = 0
+
+    def run(self, step: Callable[[], T]) -> T:
+        """Call ``step``, whose work in databases is done apart."""
+        with run_by(self if len(list(connections)) > 1 else one_after_the_other):
+            return step()
+
+    def __call__(self, work: Callable[[str], Any], aliases: Iterable[str]) -> dict[str, Any]:
+        self._calls += 1
+        works = {using: partial(_run_inside, work, using) for using in aliases}
+        answers = self._threads.call(works, self._patience)
+        values = {}
+        for answer in answers:
+            if answer.call == self._calls:
+                if answer.error is not None:
+                    raise answer.error
+                values[answer.using] = answer.value
+        return values
+
+
+def _run_inside(work: Callable[[str], T], using: str) -> T:
+    with run_by(one_after_the_other):
+        return work(using)
 
 
 def _serve(inbox: SimpleQueue[Callable[[], Answer[T]]], answers: SimpleQueue[Answer[T]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import Error, connections
 
@@ -87,7 +88,9 @@ def redis_jobs(snapshot: SharedSnapshot) -> dict[str, MaintenanceJob]:
         return service.push_overdue() if snapshot.latest().has_waiting else 0
 
     return {
-        "detect_redis_reset": MaintenanceJob(service.detect_redis_reset, _EVERY_FIVE_SECONDS),
+        "detect_redis_reset": MaintenanceJob(
+            partial(service.detect_redis_reset, rechecked={}), _EVERY_FIVE_SECONDS
+        ),
         # LeaseMonitor triggers it earlier when it finds a due task.
         PUSH_OVERDUE: MaintenanceJob(push_overdue_if_any_waits, _EVERY_TEN_MINUTES),
         "requeue_expired_claims": MaintenanceJob(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from django.db import Error
 
@@ -13,7 +14,8 @@ from ... import control
 from ...conf.leases import longest_policy
 from ...db import clock
 from ...logs import get_logger
-from ...models.registry import models_by_database
+from ...models.each_database import in_each_database
+from ...models.registry import tables_in, task_databases
 from ...models.task import SimpleTask
 from ...recovery import due_check, service
 from ...recovery.due_check import DueTimes
@@ -57,16 +59,15 @@ class LeaseMonitor:
         fails, or not, by itself.
         """
         began, command_database = time.monotonic(), _command_database()
-        tables = models_by_database()
-        if command_database is not None:
-            tables = {command_database: [], **tables}
-        found = {u: self._query(u, models, command_database) for u, models in tables.items()}
-        may_be_due = any(found[using] is None and tables[using] for using in found)
-        may_have_commands = command_database is None or found[command_database] is None
-        self._publish(began, found, may_be_due=may_be_due, may_have_commands=may_have_commands)
-        if may_be_due or _is_due(found, Status.PENDING):
+        databases = {*task_databases(), *([command_database] if command_database else [])}
+        query = partial(self._query, command_database=command_database)
+        found = in_each_database(query, sorted(databases))
+        # One that hangs is not in ``found``: it is examined when it answers.
+        is_complete = databases == found.keys()
+        self._publish(began, found, is_complete=is_complete, command_database=command_database)
+        if None in found.values() or _is_due(found, Status.PENDING):
             self._shared.trigger(PUSH_OVERDUE)
-        return self._recover(found, may_be_due=may_be_due)
+        return self._recover(found)
 
     def recover_local(self) -> int:
         """Recover the tasks of dead processes of this machine; the number recovered."""
@@ -78,42 +79,42 @@ class LeaseMonitor:
         """Seconds until the next check is needed."""
         return _IDLE_SECONDS if self._is_idle else 0.0
 
-    def _query(
-        self, using: str, models: list[type[SimpleTask]], command_database: str | None
-    ) -> DueTimes | None:
+    def _query(self, using: str, command_database: str | None) -> DueTimes | None:
+        models, with_commands = tables_in(using), using == command_database
         try:
-            due_times = _read_due_times(using, models, with_commands=using == command_database)
+            due_times = _read_due_times(using, models, with_commands=with_commands)
             clock.refresh(using)
             return due_times
         except Error as error:
             _logger.warning("due_check_failed database=%s error=%s", using, error)
-            return None
+            # Commands that cannot be read may be there; without tables there are no tasks.
+            command_time = clock.now(using) if with_commands else None
+            return None if models else DueTimes(using, None, None, command_time)
 
     def _publish(
-        self, began: float, found: _Found, *, may_be_due: bool, may_have_commands: bool
+        self, began: float, found: _Found, *, is_complete: bool, command_database: str | None
     ) -> None:
         known = [due_times for due_times in found.values() if due_times is not None]
+        may_be_due = not is_complete or len(known) < len(found)
+        has_commands = any(due_times.command_time is not None for due_times in known)
         self._is_idle = not may_be_due and all(due_times.is_idle for due_times in known)
         self._snapshot.publish(
             Snapshot(
                 began,
                 has_running=may_be_due or any(due.running_check_at is not None for due in known),
                 has_waiting=may_be_due or any(due.pending_check_at is not None for due in known),
-                has_commands=may_have_commands
-                or any(due.command_time is not None for due in known),
+                has_commands=has_commands or found.get(command_database or "") is None,
             )
         )
 
-    def _recover(self, found: _Found, *, may_be_due: bool) -> int:
-        count = 0
-        if may_be_due or _is_due(found, Status.RUNNING):
-            count = service.recover_expired_leases(judge_until=self._grace.judge_until)
-        else:
-            for using, due_times in found.items():
-                if due_times is not None:
-                    self._grace.judge_until(using)
-        for using in self._grace.take_set_back():
-            service.shorten_leases(using)
+    def _recover(self, found: _Found) -> int:
+        """Recover where a lease has ended; each database by itself."""
+        due = [u for u, times in found.items() if times is None or times.is_due(Status.RUNNING)]
+        for using in found.keys() - due:
+            self._grace.judge_until(using)
+        judge_until = self._grace.judge_until
+        count = service.recover_expired_leases(judge_until=judge_until, databases=due)
+        in_each_database(service.shorten_leases, self._grace.take_set_back())
         return count
 
 

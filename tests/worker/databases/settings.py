@@ -1,4 +1,4 @@
-"""The tests' settings with one more database, ``sick``, which the environment names."""
+"""The tests' settings with one more database, ``sick``, or another one in the place of an alias."""
 
 import json
 import os
@@ -6,4 +6,5 @@ import os
 from tests.settings import *  # noqa: F403
 from tests.settings import DATABASES
 
-DATABASES["sick"] = json.loads(os.environ["SIMPLETASK3_SICK_DATABASE"])
+ALIAS = os.environ.get("SIMPLETASK3_SICK_ALIAS", "sick")
+DATABASES[ALIAS] = json.loads(os.environ["SIMPLETASK3_SICK_DATABASE"])
