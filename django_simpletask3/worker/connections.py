@@ -34,7 +34,7 @@ def close_broken() -> None:
             _close(connection)
         elif connection.errors_occurred or _is_stale(connection):
             # Else every task that follows in this thread fails with the lost session
-            # (test_a_session_that_is_lost_costs_one_body_only).
+            # (test_a_session_that_is_lost_costs_one_task_only).
             try:
                 connection.close_if_unusable_or_obsolete()
             except Exception:  # the driver fails to report its state

@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from django_simpletask3.worker.pipeline import ModelPipeline
+from tests.testapp.models import Invoice
+from tests.worker.steps import WORKER
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -35,6 +39,12 @@ def start_server(transactional_db: None, redis_url: str) -> Iterator[Start]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture
+def pipeline(transactional_db: None, redis_url: str) -> ModelPipeline:
+    """The pipeline of Invoice in a process with one thread for it."""
+    return ModelPipeline(Invoice, 1, WORKER)
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3.execution import perform, start
+from django_simpletask3.execution import perform
 from django_simpletask3.execution.run import Run
-from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import task_succeeded
 from django_simpletask3.worker.finisher import Finisher
 from django_simpletask3.worker.leases import Leases
@@ -19,10 +18,10 @@ from django_simpletask3.worker.node.counters import Counters
 from django_simpletask3.worker.pipeline import ModelPipeline
 from django_simpletask3.worker.task_thread import TaskThread
 from tests.testapp.models import Invoice
+from tests.worker.steps import WORKER, start_waiting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WORKER = "node:1:token"
 AGE, LOAD = 3.0, 12
 
 
@@ -55,8 +54,7 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
 def runs_in(pipeline: ModelPipeline) -> list[Run]:
     for _ in range(LOAD):
         Invoice.objects.create()
-    messages = get_queue().claim(pipeline.channel, worker=WORKER, limit=LOAD, lease=60)
-    return start.start(pipeline.model, messages, worker=WORKER, lease=60)[0]
+    return start_waiting(pipeline, LOAD)
 
 
 def ended(thread: threading.Thread) -> None:
@@ -65,11 +63,10 @@ def ended(thread: threading.Thread) -> None:
     assert not thread.is_alive()
 
 
-def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
-    redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
+def test_tasks_without_a_pause_do_not_keep_a_session_that_is_old(
+    pipeline: ModelPipeline, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invoice, "do_task", lambda task: hours.work())
-    pipeline = ModelPipeline(Invoice, 1, WORKER)
     pipeline.accept(runs_in(pipeline))
     pipeline.inbox.put(None)
 
@@ -78,11 +75,10 @@ def test_bodies_that_follow_one_another_do_not_keep_a_session_that_is_old(
     assert hours.shares() == [AGE] * 4
 
 
-def test_outcomes_that_follow_one_another_do_not_keep_a_session_that_is_old(
-    redis_url: str, hours: Hours, monkeypatch: pytest.MonkeyPatch
+def test_outcomes_without_a_pause_do_not_keep_a_session_that_is_old(
+    pipeline: ModelPipeline, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django_simpletask3.worker.pipeline._MAX_BATCH", 1)
-    pipeline = ModelPipeline(Invoice, 1, WORKER)
     for run in runs_in(pipeline):
         perform.perform(run)
         pipeline.outbox_of("default").put(run)

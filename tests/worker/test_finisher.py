@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from django_simpletask3.execution import perform, start
-from django_simpletask3.queue import get_queue
+from django_simpletask3.execution import perform
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from django_simpletask3.worker.finisher import Finisher
@@ -18,10 +17,9 @@ from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
 from tests.steps import kinds, status_of
 from tests.testapp.models import Invoice
+from tests.worker.steps import WORKER, start_waiting
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-WORKER = "node:1:token"
 
 
 class Bench:
@@ -36,8 +34,7 @@ class Bench:
         self.finisher.start()
 
     def performed(self) -> None:
-        messages = get_queue().claim(self.pipeline.channel, worker=WORKER, limit=10, lease=60)
-        runs = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
+        runs = start_waiting(self.pipeline)
         self.leases.add(runs, self.pipeline)
         self.pipeline.accept(runs)
         for run in runs:
@@ -60,8 +57,7 @@ def bench(redis_url: str) -> Iterator[Bench]:
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked here")
 def test_a_locked_row_delays_its_own_outcome_only(bench: Bench) -> None:
     culprit = Invoice.objects.create()
-    messages = get_queue().claim(bench.pipeline.channel, worker=WORKER, limit=10, lease=60)
-    [run] = start.start(Invoice, messages, worker=WORKER, lease=60)[0]
+    [run] = start_waiting(bench.pipeline)
     bench.leases.add([run], bench.pipeline)
     bench.pipeline.accept([run])
     perform.perform(run)

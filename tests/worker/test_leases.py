@@ -11,16 +11,14 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from django_simpletask3.execution import start
 from django_simpletask3.models.queryset import rows_of
-from django_simpletask3.queue import get_queue
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
 from tests.testapp.models import Elsewhere, Invoice, Ledger
+from tests.worker.steps import WORKER, start_waiting
 
-WORKER = "node:1:token"
 SHORT = 60.0  # a beat makes it five minutes
 
 
@@ -32,8 +30,7 @@ def servers(transactional_db: None, redis_url: str) -> None:
 def held(leases: Leases, model: Any) -> ModelPipeline:
     """The pipeline of ``model``, its waiting tasks are started with short leases."""
     pipeline = ModelPipeline(model, 1, WORKER)
-    messages = get_queue().claim(pipeline.channel, worker=WORKER, limit=10, lease=SHORT)
-    leases.add(start.start(model, messages, worker=WORKER, lease=SHORT)[0], pipeline)
+    leases.add(start_waiting(pipeline, lease=SHORT), pipeline)
     return pipeline
 
 

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def pipeline() -> ModelPipeline:
+def pipeline_of_four() -> ModelPipeline:
+    """A pipeline with four threads, without a server."""
     return ModelPipeline(Invoice, threads=4, worker="node:1")
 
 
@@ -24,25 +25,27 @@ def perform(pipeline: ModelPipeline, seconds: float) -> None:
     pipeline.mark_performed(run)
 
 
-def test_before_a_body_has_ended_a_lane_takes_what_its_threads_can_begin(
-    pipeline: ModelPipeline,
+def test_before_a_task_has_ended_there_is_capacity_for_one_task_a_thread(
+    pipeline_of_four: ModelPipeline,
 ) -> None:
-    assert pipeline.capacity(0) == 4
+    assert pipeline_of_four.capacity(0) == 4
 
 
-def test_of_long_bodies_nothing_is_taken_ahead(pipeline: ModelPipeline) -> None:
-    perform(pipeline, seconds=1.0)
+def test_long_tasks_are_not_claimed_ahead(pipeline_of_four: ModelPipeline) -> None:
+    perform(pipeline_of_four, seconds=1.0)
 
-    assert pipeline.capacity(0) == 4
-
-
-def test_of_short_bodies_50_milliseconds_are_taken_ahead(pipeline: ModelPipeline) -> None:
-    perform(pipeline, seconds=0.01)
-
-    assert pipeline.capacity(0) == 4 + 4 * 5
+    assert pipeline_of_four.capacity(0) == 4
 
 
-def test_where_few_tasks_came_few_are_asked_for(transactional_db: None, redis_url: str) -> None:
+def test_short_tasks_are_claimed_50_milliseconds_ahead(pipeline_of_four: ModelPipeline) -> None:
+    perform(pipeline_of_four, seconds=0.01)
+
+    assert pipeline_of_four.capacity(0) == 4 + 4 * 5
+
+
+def test_a_claim_asks_for_few_messages_after_few_came(
+    transactional_db: None, redis_url: str
+) -> None:
     pipeline = ModelPipeline(Invoice, threads=2, worker="node:1")
     perform(pipeline, seconds=0.0001)
     Invoice.objects.bulk_create([Invoice() for _ in range(19)])  # and the one above

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_simpletask3.execution import perform, start
-from django_simpletask3.execution.run import Run
-from django_simpletask3.queue import get_queue
+from django_simpletask3.execution import perform
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.worker.finisher import Finisher
@@ -22,8 +20,8 @@ from tests.steps import kinds, status_of
 from tests.testapp import models as testapp
 from tests.testapp.models import Invoice, Scripted
 from tests.worker.conftest import Start
+from tests.worker.steps import WORKER, start_waiting
 
-WORKER = "node:1:token"
 #: How a session ends itself on a server.
 SUICIDE = {
     "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
@@ -31,13 +29,8 @@ SUICIDE = {
 }
 
 
-def started(pipeline: ModelPipeline) -> list[Run]:
-    messages = get_queue().claim(pipeline.channel, worker=WORKER, limit=10, lease=60)
-    return start.start(pipeline.model, messages, worker=WORKER, lease=60)[0]
-
-
-def test_a_session_that_is_lost_costs_one_body_only(
-    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_session_that_is_lost_costs_one_task_only(
+    pipeline: ModelPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def body(task: Invoice) -> str:
         with connection.cursor() as cursor:
@@ -49,10 +42,9 @@ def test_a_session_that_is_lost_costs_one_body_only(
         return "OK"
 
     monkeypatch.setattr(Invoice, "do_task", body)
-    pipeline = ModelPipeline(Invoice, 1, WORKER)
     for amount in range(4):
         Invoice.objects.create(amount=amount)
-    runs = sorted(started(pipeline), key=lambda run: run.task.amount)
+    runs = sorted(start_waiting(pipeline), key=lambda run: run.task.amount)
     pipeline.accept(runs)
     pipeline.inbox.put(None)
 
@@ -105,13 +97,12 @@ class Bomb:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_whatever_becomes_of_a_body_thread_its_run_is_counted_out(
-    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+def test_the_run_of_a_task_thread_that_dies_is_not_counted_any_more(
+    pipeline: ModelPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invoice, "do_task", lambda task: setattr(task, "task_biz_field", Bomb()))
     Invoice.objects.create()
-    pipeline = ModelPipeline(Invoice, 1, WORKER)
-    runs = started(pipeline)
+    runs = start_waiting(pipeline)
     thread = TaskThread(pipeline, 0)
     thread.start()
 
@@ -132,11 +123,11 @@ def refuse_outcome_of(task: Any) -> Any:
 
 
 def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
-    transactional_db: None, redis_url: str
+    pipeline: ModelPipeline,
 ) -> None:
     culprit, *others = [Invoice.objects.create() for _ in range(3)]
-    pipeline, leases, counters = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER), Counters()
-    runs = started(pipeline)
+    leases, counters = Leases(WORKER), Counters()
+    runs = start_waiting(pipeline)
     leases.add(runs, pipeline)
     for run in runs:
         perform.perform(run)
@@ -157,7 +148,7 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     assert counters.read() == {"succeeded": 2, "failed": 0, "retried": 0, "rejected": 0}
 
 
-def test_many_lanes_that_cannot_finish_end_together_when_the_time_is_up(
+def test_many_pipelines_that_cannot_finish_end_together_when_the_time_is_up(
     start_server: Start, tmp_path: Path
 ) -> None:
     models = [
