@@ -14,7 +14,7 @@ from ..db import clock
 from ..exceptions import InvalidSetting, QueueUnavailable
 from ..ledger.task_row import all_rows, table_model, write_database
 from ..logs import get_logger
-from ..queue import Queue, get_queue
+from ..queue import Queue, get_queue, outage
 from ..states import Status
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def push_messages(messages: Iterable[TaskMessage]) -> bool:
     try:
         _push_by_channel(due)
     except QueueUnavailable as error:
-        _logger.warning("push_failed tasks=%s error=%s", len(due), error)
+        _logger.debug("push_failed tasks=%s error=%s", len(due), error)
         _schedule_recheck(due)
         return False
     return True
@@ -98,9 +98,11 @@ def _available_queue() -> Iterator[Queue]:
     try:
         queue = get_queue()
     except InvalidSetting as error:
+        outage.record(error)
         raise QueueUnavailable(str(error)) from error
     paused_queue, until = _pause
     if paused_queue is queue and time.monotonic() < until:
+        outage.count()
         raise QueueUnavailable("Redis failed a moment ago; no command is sent yet.")
     try:
         yield queue
@@ -135,4 +137,4 @@ def cancel_messages(channels: Mapping[str, str]) -> None:
             with _available_queue() as queue:
                 queue.cancel_many(channel, list(keys))
         except QueueUnavailable as error:
-            _logger.warning("cancel_messages_failed channel=%s error=%s", channel, error)
+            _logger.debug("cancel_messages_failed channel=%s error=%s", channel, error)

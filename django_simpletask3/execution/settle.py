@@ -20,7 +20,7 @@ def acknowledge(messages: Sequence[Message], *, result: bool) -> None:
         if messages:
             get_queue().ack_many(messages, result)
     except QueueUnavailable as error:
-        _logger.warning("ack_failed messages=%s error=%s", len(messages), error)
+        _logger.debug("ack_failed messages=%s error=%s", len(messages), error)
 
 
 def return_messages(messages: Sequence[Message], reason: str) -> None:
@@ -29,4 +29,4 @@ def return_messages(messages: Sequence[Message], reason: str) -> None:
         if messages:
             get_queue().ret_many(messages, reason, head=True)
     except QueueUnavailable as error:
-        _logger.warning("return_failed messages=%s error=%s", len(messages), error)
+        _logger.debug("return_failed messages=%s error=%s", len(messages), error)

@@ -210,7 +210,7 @@ def _model(model: type[SimpleTask], pause: Pause | None, is_redis_up: bool) -> M
         state = replace(state, in_flight=queue.running(channel))
         return replace(state, dead_letters=queue.dead_letter_count(channel))
     except QueueUnavailable as error:
-        _logger.warning("redis_unreachable error=%s", error)
+        _logger.debug("redis_unreachable error=%s", error)
         return state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .client import get_queue, reset_queue
+from .connection import outage
 from .encoding import Undecodable
 from .maintenance import RecoveryCounts
 from .messages import NO_BODY, UNDECODABLE, Message
@@ -22,6 +23,7 @@ __all__ = [
     "Undecodable",
     "Waiter",
     "get_queue",
+    "outage",
     "parse",
     "redact",
     "reset_queue",

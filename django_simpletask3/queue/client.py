@@ -8,6 +8,7 @@ import threading
 from django.core.signals import setting_changed
 
 from ..conf.options import options
+from .connection import outage
 from .simqcore_api import Queue
 
 
@@ -37,6 +38,7 @@ def reset_queue() -> None:
     """Close the process's queue; the next ``get_queue`` reads the settings again."""
     with _slot.lock:
         queue, _slot.queue = _slot.queue, None
+    outage.forget()
     if queue is not None:
         queue.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -12,7 +13,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from ..logs import get_logger
 from .urls import Address, parse, redact
+
+_logger = get_logger("django_simpletask3.queue")
 
 CONNECT_SECONDS = 0.5
 READ_SECONDS = 1.5
@@ -23,6 +27,10 @@ WAITS = (1.0, 5.0, 10.0, 30.0)
 SHORTEST_WAIT = 0.01
 #: The error of Redis for a blocking command that ``wake`` ended.
 UNBLOCK_ERROR = "via CLIENT UNBLOCK"
+
+#: An outage has ended if Redis answers so many seconds after it failed last, or refused last.
+_QUIET_SECONDS, _REFUSAL_SECONDS = 1.0, 10.0
+_LOG_SECONDS = 60.0  # seconds between two lines about one outage
 
 _FORCED_OPTIONS = (
     "socket_timeout",
@@ -145,3 +153,62 @@ class Endpoint:
             self.address.sentinels, sentinel_kwargs=timeouts | (self.address.sentinel_options or {})
         )
         return sentinel.master_for(self.address.service, **({"socket_keepalive": True} | options))
+
+
+class Outage:
+    """Logs an outage of Redis: one line when it begins, one a minute with counts, one at its end.
+
+    Each ``save()`` meets the outage, and each thread of a worker: hundreds of lines would say the
+    same. Callers log what they could not do at the level DEBUG.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: another Redis is used from now on."""
+        self._failures = 0
+        self._began = self._failed_at = self._logged_at = 0.0
+        self._quiet_seconds = 0.0
+
+    def record(self, error: object, *, is_refusal: bool = False) -> None:
+        """Redis has failed. After a refusal other commands may succeed, and the outage goes on."""
+        with self._lock:
+            self._failures += 1
+            self._failed_at = time.monotonic()
+            self._quiet_seconds = _REFUSAL_SECONDS if is_refusal else _QUIET_SECONDS
+            if self._failures == 1:
+                self._began = self._logged_at = self._failed_at
+                _logger.warning("redis_unavailable error=%s", error)
+            elif self._failed_at - self._logged_at >= _LOG_SECONDS:
+                self._logged_at = self._failed_at
+                _logger.warning(
+                    "redis_still_unavailable failures=%s seconds=%.0f error=%s",
+                    self._failures,
+                    self._failed_at - self._began,
+                    error,
+                )
+
+    def count(self) -> None:
+        """A command was not sent, because Redis failed a moment ago."""
+        with self._lock:
+            self._failures += 1
+
+    def end(self) -> None:
+        """Redis has answered; an outage has ended if it failed last some seconds ago."""
+        if not self._failures:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if self._failures and now - self._failed_at >= self._quiet_seconds:
+                _logger.warning(
+                    "redis_available failures=%s seconds=%.0f", self._failures, now - self._began
+                )
+                self._failures = 0
+
+
+#: The outage of this process; a forked child starts without one.
+outage = Outage()
+# __init__ again: the lock may have been copied while another thread of the parent held it.
+os.register_at_fork(after_in_child=outage.__init__)  # type: ignore[misc]

@@ -12,7 +12,7 @@ from simqcore import SimQ
 from django_simpletask3.exceptions import QueueUnavailable
 
 from ..logs import get_logger
-from .connection import UNBLOCK_ERROR, Endpoint
+from .connection import UNBLOCK_ERROR, Endpoint, outage
 from .encoding import dumps, loads
 from .scripts import script
 from .urls import redact
@@ -113,11 +113,14 @@ class Transport(SimQ):  # type: ignore[misc]
         """Raise QueueUnavailable for every error of redis-py."""
         try:
             yield
+            outage.end()
         except (redis.RedisError, OSError) as problem:
             text = f"{type(problem).__name__}: {self.endpoint.address.mask_secrets(str(problem))}"
             text = f"Redis at {redact(self.endpoint.url)}: {text}"
             if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
                 self.endpoint.close()  # a failover: connect to the new master
+            if UNBLOCK_ERROR not in text:
+                outage.record(text, is_refusal=isinstance(problem, redis.ResponseError))
             raise QueueUnavailable(text) from problem
 
     def hset(self, key: str, data: Mapping[str, object]) -> None:

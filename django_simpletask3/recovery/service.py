@@ -62,7 +62,7 @@ def recover_all(limit: int = 500) -> int:
     try:
         return count + push_overdue(limit)
     except QueueUnavailable as error:
-        _logger.warning("push_overdue_failed error=%s", error)
+        _logger.debug("push_overdue_failed error=%s", error)
         return count
 
 
@@ -154,7 +154,7 @@ def _recover_tasks_of(names: list[str], recover: Callable[[list[SimpleTask]], in
         return count + requeue_expired_claims()
     except QueueUnavailable as error:
         # The messages return when their leases expire.
-        _logger.warning("leases_not_expired workers=%s error=%s", len(names), error)
+        _logger.debug("leases_not_expired workers=%s error=%s", len(names), error)
         return count
 
 

@@ -116,7 +116,7 @@ class Leases:
                 get_queue().heartbeat(self._worker, messages, lease=pipeline.message_lease)
         except QueueUnavailable as error:
             # Not retried: the leases of the rows decide.
-            _logger.warning("heartbeat_failed error=%s", error)
+            _logger.debug("heartbeat_failed error=%s", error)
 
     def _renew_rows(self, pipeline: ModelPipeline, runs: list[Run], using: str) -> None:
         clock.calibrate(using)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from django.db import Error, connections
 
 from ..conf.backoff import exponential_delay
 from ..db.errors import may_be_transient
-from ..exceptions import SimpleTaskError
+from ..exceptions import QueueUnavailable, SimpleTaskError
 from ..logs import get_logger
 from . import connections as worker_connections
 
@@ -45,8 +46,10 @@ class Loop(threading.Thread):
             is_unexpected = not (
                 isinstance(error, SimpleTaskError | Error) or may_be_transient(error)
             )
-            _logger.warning(
-                "loop_failed thread=%s error=%s", self.name, error, exc_info=is_unexpected
+            # Redis that is away is logged by the queue, once for all.
+            level = logging.DEBUG if isinstance(error, QueueUnavailable) else logging.WARNING
+            _logger.log(
+                level, "loop_failed thread=%s error=%s", self.name, error, exc_info=is_unexpected
             )
             worker_connections.close_all()
             return exponential_delay(self._failures, base=0.2, cap=5.0)

@@ -14,7 +14,11 @@ LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "erro
     "exception": "error"
 }
 #: Levels that are chosen when the program runs, where they are not "warning" alone.
-CHOSEN_LEVELS = {"task_ack": {"info"}}
+CHOSEN_LEVELS = {
+    "task_ack": {"info"},
+    "job_failed": {"debug", "warning"},
+    "loop_failed": {"debug", "warning"},
+}
 
 
 def log_calls() -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from django.db import Error, connections
 from ... import subscriptions
 from ...conf.options import options
 from ...context import acting_as
-from ...exceptions import SimpleTaskError
+from ...exceptions import QueueUnavailable, SimpleTaskError
 from ...logs import get_logger
 from ...recovery import service
 from ...retention import prune
@@ -142,7 +143,9 @@ class MaintenanceLoop:
             # The other jobs go on; this one is retried after a pause that grows.
             self._shared.fail(name)
             is_unexpected = not isinstance(error, SimpleTaskError | Error)
-            _logger.warning("job_failed job=%s error=%s", name, error, exc_info=is_unexpected)
+            # Redis that is away is logged by the queue, once for all.
+            level = logging.DEBUG if isinstance(error, QueueUnavailable) else logging.WARNING
+            _logger.log(level, "job_failed job=%s error=%s", name, error, exc_info=is_unexpected)
             connections.close_all()
         else:
             idle_seconds = min(job.idle_for(), options.simq_timeout_task_recovery_interval)
