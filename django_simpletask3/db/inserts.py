@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
 
+from ..ledger.columns import is_saved_unchanged
 from ..ledger.event import TaskEvent
 from ..ledger.subscribers import registered_subscribers
 from ..ledger.task_row import table_model, write_database
@@ -56,7 +57,8 @@ def _insert_if_possible(
     task: TaskRow, event: TaskEvent, using: str, model: type[TaskRow], row: dict[str, Any]
 ) -> list[list[Any]] | None:
     # By now Django has set ``pk`` from the default of its column, if there is one.
-    if model is not table_model(model) or task.pk is not None or not _is_batch_insertable(model):
+    is_task_table = model is table_model(type(task))  # else that of a parent or a child
+    if not is_task_table or task.pk is not None or not _is_batch_insertable(model):
         return None
     store, columns = store_for(model, using), _columns(model)
     # A _do_insert() of the user's may have left out columns.
@@ -91,16 +93,9 @@ class _Columns(NamedTuple):
 @lru_cache(maxsize=1000)
 def _columns(model: Any) -> _Columns:
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
-    unchanged = [field.attname for field in fields if _is_saved_unchanged(field)]
-    computed = [field for field in fields if not _is_saved_unchanged(field)]
+    unchanged = [field.attname for field in fields if is_saved_unchanged(field)]
+    computed = [field for field in fields if not is_saved_unchanged(field)]
     return _Columns(unchanged, attrgetter(*unchanged), computed)
-
-
-def _is_saved_unchanged(field: Any) -> bool:
-    """Whether ``field`` is saved without ``pre_save()`` changing it."""
-    if type(field).pre_save is models.DateTimeField.pre_save:
-        return not (field.auto_now or field.auto_now_add)
-    return type(field).pre_save is models.Field.pre_save
 
 
 def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = None) -> bool:

@@ -75,19 +75,26 @@ class LockedRows:
         store = store_for(self._root, self._connection.alias)
         for batch in store.batches(map(self._of_root_table, self._changes.values())):
             store.update_with_events(batch, locked=True)
+        unwritten = {pk: self._of_other_tables(change) for pk, change in self._changes.items()}
         for task in tasks:
-            self._write_child(task)
+            self._write_other_tables(task, unwritten.get(self._key(task.pk), {}))
 
     def _of_root_table(self, change: Change) -> Change:
         columns = {n: value for n, value in change.columns.items() if has_column(self._root, n)}
         return change._replace(columns=columns)
 
-    def _write_child(self, task: TaskRow) -> None:
-        """Write the columns that a multi-table child has in its own table."""
-        if type(task) is not self._root and (change := self._changes.get(self._key(task.pk))):
-            values = {n: v for n, v in change.columns.items() if not has_column(self._root, n)}
-            if values:
-                self._table(type(task)).filter(pk=task.pk).update(**values)
+    def _of_other_tables(self, change: Change) -> dict[str, Any]:
+        return {n: value for n, value in change.columns.items() if not has_column(self._root, n)}
+
+    def _write_other_tables(self, task: TaskRow, unwritten: dict[str, Any]) -> None:
+        """Write those of the columns that ``task`` has in tables of children or parents.
+
+        They are removed: another transition of the same row must not write an expression again.
+        """
+        names = {name for f in task._meta.concrete_fields for name in (f.name, f.attname)}
+        values = {name: unwritten.pop(name) for name in names & unwritten.keys()}
+        if values:
+            self._table(type(task)).filter(pk=task.pk).update(**values)
 
     def _key(self, pk: Any) -> Any:
         # As the database returns it: the key of an instance may be its text.

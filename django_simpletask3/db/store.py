@@ -98,7 +98,8 @@ class Store:
 
     def _update(self, changes: Sequence[Change]) -> int:
         """Update rows that have not changed; their number."""
-        fields: list[Any] = [self._root._meta.get_field(name) for name in changes[0].columns]
+        get_field: Any = self._root._meta.get_field
+        fields = {name: get_field(name) for name in changes[0].columns}
         try:
             rows = [self._parameters(fields, change) for change in changes]
         except NotSerializable:
@@ -107,7 +108,7 @@ class Store:
         table: Any = self._root._meta
         sql = _UPDATE_ONE.format(
             rows=quote(table.db_table),
-            new=", ".join(f"{quote(field.column)} = %s" for field in fields),
+            new=", ".join(f"{quote(field.column)} = %s" for field in fields.values()),
             key=quote(table.pk.column),
             number=quote(table.get_field("sequence").column),
         )
@@ -115,11 +116,11 @@ class Store:
             cursor.executemany(sql, rows)
             return int(cursor.rowcount)
 
-    def _parameters(self, fields: Iterable[Any], change: Change) -> list[Any]:
+    def _parameters(self, fields: Mapping[str, Any], change: Change) -> list[Any]:
         connection = connections[self._using]
         row = []
-        for field in fields:
-            value = change.columns[field.name]
+        for name, field in fields.items():
+            value = change.columns[name]
             if needs_django(field, value):
                 raise NotSerializable
             row.append(field.get_db_prep_save(value, connection))

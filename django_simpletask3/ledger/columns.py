@@ -41,6 +41,13 @@ def auto_now_fields(task: TaskRow) -> set[str]:
     }
 
 
+def is_saved_unchanged(field: Any) -> bool:
+    """Whether ``field`` is saved without ``pre_save()`` changing it."""
+    if type(field).pre_save is models.DateTimeField.pre_save:
+        return not (field.auto_now or field.auto_now_add)
+    return type(field).pre_save is models.Field.pre_save
+
+
 @lru_cache(maxsize=10_000)
 def has_column(model: type[models.Model], name: str) -> bool:
     """Whether the table of ``model`` itself, not that of a parent or child, has the column."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from django.db import connections, models
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Concat
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db.locked_rows import LockedRows
@@ -15,7 +16,7 @@ from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.transition import Transition, known_row
 from django_simpletask3.transitions.writer import apply_all
 from tests.steps import bring_to, create_task, row_of
-from tests.testapp.models import ForeignInvoice, Invoice, UuidKeyed
+from tests.testapp.models import Customer, ForeignInvoice, Invoice, Letter, Ticket, UuidKeyed
 
 pytestmark = pytest.mark.django_db
 
@@ -81,6 +82,39 @@ def test_a_child_table_gets_the_columns_that_are_its_own() -> None:
     apply_all(moves)
 
     assert [(row_of(t).amount, row_of(t).currency) for t in tasks] == [(1, "USD"), (2, "EUR")]
+
+
+def test_an_expression_for_a_child_table_is_written_once() -> None:
+    (task,) = running(1, ForeignInvoice)
+    doubled = Concat("currency", Value("+"), output_field=models.CharField())
+    moves = [
+        Transition(row_of(task), EventKind.NOTE),
+        Transition(Invoice.objects.get(pk=task.pk), EventKind.NOTE),
+        Transition(task, EventKind.ACK, worker="w1", values={"currency": doubled}),
+    ]
+    models.QuerySet(ForeignInvoice).update(currency="C")
+
+    apply_all(moves)
+
+    assert row_of(task).currency == "C+"
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_parent_that_is_no_task_gets_the_columns_that_are_its_own(number: int) -> None:
+    tasks = running(number, Ticket)
+
+    acknowledged(tasks, [None] * number, values={"title": "opera", "price": 12})
+
+    assert {(row_of(t).title, row_of(t).price) for t in tasks} == {("opera", 12)}
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_relation_is_written_by_the_name_of_its_column(number: int) -> None:
+    customer, tasks = Customer.objects.create(name="a"), running(number, Letter)
+
+    acknowledged(tasks, [None] * number, values={"customer_id": customer.pk})
+
+    assert {row_of(task).customer for task in tasks} == {customer}
 
 
 def test_rows_that_change_alike_are_written_in_one_statement() -> None:

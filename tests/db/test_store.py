@@ -24,7 +24,7 @@ from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.best_effort import apply_each
 from django_simpletask3.transitions.transition import Transition, known_row
 from tests.steps import create_task, kinds, row_of, stream_of
-from tests.testapp.models import Invoice
+from tests.testapp.models import Audited, Customer, Invoice, Letter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,6 +89,26 @@ def test_nothing_is_written_if_a_locked_row_has_changed(the_store: Store) -> Non
 
     assert (row_of(first).amount, row_of(second).amount) == (0, 0)
     assert (kinds(first), kinds(second)) == (["enqueue"], ["enqueue", "note"])
+
+
+def test_a_relation_is_written_by_the_name_of_its_column(the_store: Store) -> None:
+    customer, letters = Customer.objects.create(name="a"), [create_task(Letter) for _ in range(2)]
+    store = type(the_store)(Letter, "default")
+
+    write_changes(store, [change_of(task, {"customer_id": customer.pk}) for task in letters])
+
+    assert [row_of(task).customer for task in letters] == [customer] * 2
+
+
+def test_a_column_of_the_users_events_that_acts_when_it_is_saved_does_so() -> None:
+    tasks = [create_task(Audited), *Audited.objects.bulk_create([Audited() for _ in range(2)])]
+    moves = [Transition(task, EventKind.START, worker="w1") for task in tasks]
+
+    apply_each(moves)
+
+    events = [event for task in tasks for event in stream_of(task)]
+    assert len(events) == 6
+    assert all(event.written is not None for event in events)
 
 
 def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:

@@ -66,9 +66,9 @@ ALLOWED: dict[tuple[str, str], str] = {
         "*",
     ): "only the writer imports it (tested below)",
     (
-        "db.locked_rows.LockedRows._write_child",
+        "db.locked_rows.LockedRows._write_other_tables",
         "*",
-    ): "the same, for the columns of a child table",
+    ): "the same, for the columns of a child or a parent table",
 }
 
 

@@ -274,6 +274,25 @@ class Receipt(models.Model):
         return f"receipt of {self.invoice_id}"
 
 
+class Occasion(models.Model):
+    """A concrete parent that is not a task."""
+
+    title = models.CharField(max_length=64, default="")
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Ticket(SimpleTask, Occasion):
+    """A multi-table child of another model than a task: its key is the link to the parent."""
+
+    price = models.IntegerField(default=0)
+
+    def do_task(self) -> str:
+        self.title, self.price = "opera", 12
+        return "sold"
+
+
 class Fleeting(SimpleTask):
     """Retained for one microsecond."""
 
@@ -297,6 +316,7 @@ class AuditEntry(TaskEvent):
 
     task = task_foreign_key(Audited)
     reviewed = models.BooleanField(default=False)
+    written = models.DateTimeField(auto_now_add=True)
     is_first = models.GeneratedField(
         expression=models.Q(sequence=1), output_field=models.BooleanField(), db_persist=True
     )

@@ -80,12 +80,7 @@ def needs_django(field: object, value: object) -> bool:
 
 def serializer_for(field: Any, using: str) -> Serializer:
     """A function that turns values of ``field`` into JSON; it raises NotSerializable for some."""
-
-    def serialize_with_django(value: Any) -> Any:
-        if needs_django(field, value):
-            raise NotSerializable
-        return _serialize_plain(field.get_db_prep_save(value, connections[using]))
-
+    serialize_with_django = _django_serializer(field, using)
     kind = type(field)
     if kind in _NATIVE_TYPES:
         types = _NATIVE_TYPES[kind]
@@ -107,6 +102,20 @@ def serializer_for(field: Any, using: str) -> Serializer:
     if kind is models.JSONField:  # of others, they know what they write
         return lambda value: _serialize_json(field, value)
     return serialize_with_django
+
+
+def _django_serializer(field: Any, using: str) -> Serializer:
+    is_json_column = field.db_type(connections[using]) in ("json", "jsonb")
+
+    def serialize(value: Any) -> Any:
+        if needs_django(field, value):
+            raise NotSerializable
+        serialized = _serialize_plain(field.get_db_prep_save(value, connections[using]))
+        if serialized is not None and is_json_column:
+            raise NotSerializable  # a text is JSON already, or a JSON string: only Django knows
+        return serialized
+
+    return serialize
 
 
 def _is_aware(value: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connections, models
 
+from ...ledger.columns import is_saved_unchanged
 from ...ledger.event import TaskEvent, event_model_of
 from ...ledger.task_row import TaskRow
 from ..store import Change
@@ -148,7 +149,7 @@ class TableSql:
 
     def event_group(self, events: Sequence[TaskEvent]) -> RowGroup:
         """Columns of events, for ``recordset``."""
-        return self._event_columns, [vars(event) for event in events]
+        return self._event_columns, [self._event_values(event) for event in events]
 
     def change_parameters(self, change: Change) -> list[object]:
         """The parameters of ``update_one_with_event``."""
@@ -161,11 +162,21 @@ class TableSql:
 
     def row_parameters(self, row: Mapping[str, Any], event: TaskEvent) -> list[Any]:
         """The parameters of ``insert_with_event``."""
-        values = vars(event)
+        values = self._event_values(event)
         return [
             *(serialize(row[name]) for name, serialize in self._serializers),
             *(serialize(values[name]) for name, serialize in self._event_serializers),
         ]
+
+    def _event_values(self, event: TaskEvent) -> Mapping[str, Any]:
+        fields = self._computed_event_fields
+        computed = {field.attname: field.pre_save(event, True) for field in fields}
+        return {**vars(event), **computed} if computed else vars(event)
+
+    @cached_property
+    def _computed_event_fields(self) -> list[Any]:
+        """The columns of a user's event model that compute a value when they are saved."""
+        return [field for field in self._event_fields if not is_saved_unchanged(field)]
 
     @cached_property
     def _key_columns(self) -> tuple[Column, Column]:

@@ -5,9 +5,14 @@ import math
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, models
 
-from django_simpletask3.db.postgresql.json_parameters import Column, recordset
+from django_simpletask3.db.postgresql.json_parameters import (
+    Column,
+    NotSerializable,
+    recordset,
+    serializer_for,
+)
 
 KINDS = {"a": "bigint", "b": "text", "c": "double precision", "d": "boolean"}
 COLUMNS = [Column(word, word, kind, lambda value: value) for word, kind in KINDS.items()]
@@ -87,3 +92,22 @@ def test_what_may_be_said_in_other_words_each_time_is_said_each_time() -> None:
         "token 1",
         "token 2",
     ]
+
+
+class JSONAsText(models.Field):  # type: ignore[type-arg]
+    """A custom field, whose column is JSON and whose values are JSON already."""
+
+    def db_type(self, connection: Any) -> str:
+        return "jsonb"
+
+    def get_prep_value(self, value: Any) -> Any:
+        return None if value is None else json.dumps(value)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, "x", 1, True])
+def test_a_field_class_that_writes_json_itself_is_left_to_django(value: Any) -> None:
+    serialize = serializer_for(JSONAsText(), "default")
+
+    with pytest.raises(NotSerializable):
+        serialize(value)
+    assert serialize(None) is None
