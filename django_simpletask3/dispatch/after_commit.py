@@ -102,14 +102,26 @@ def _has_been_pushed(event: TaskEvent) -> bool:
     return bool(event.kind == EventKind.RECOVER and event.from_status == Status.PENDING)
 
 
-def schedule(recorded_events: Iterable[tuple[TaskRow, TaskEvent]], using: str) -> None:
-    """Send events after the commit of the transaction on ``using``; now if there is none."""
-    is_open = transaction.get_connection(using).in_atomic_block
-    hook = current_hook(using) if is_open else CommitHook()
+def schedule(
+    recorded_events: Iterable[tuple[TaskRow, TaskEvent]],
+    using: str,
+    hook: CommitHook | None = None,
+) -> None:
+    """Send events after the commit of the transaction on ``using``; now if there is none.
+
+    ``hook`` is what ``hook_of_transaction`` returned before others could record events.
+    """
+    open_hook = hook or hook_of_transaction(using)
+    hook = open_hook or CommitHook()
     for recorded_event in recorded_events:
         hook.add_event(recorded_event)
-    if not is_open:
+    if open_hook is None:
         transaction.on_commit(hook, using=using, robust=True)
+
+
+def hook_of_transaction(using: str) -> CommitHook | None:
+    """``current_hook``, or None if no transaction is open."""
+    return current_hook(using) if transaction.get_connection(using).in_atomic_block else None
 
 
 def current_hook(using: str) -> CommitHook:

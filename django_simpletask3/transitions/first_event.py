@@ -49,10 +49,19 @@ def previous_streams(tasks: Sequence[TaskRow], using: str) -> dict[object, dict[
 
 def _chosen_pks(tasks: Iterable[TaskRow]) -> list[object]:
     """The keys of ``tasks`` that have one before the insert, as the database will return them."""
+    for task in tasks:
+        _take_key_of_parent(task)
     with_pk = [t for t in tasks if t.pk is not None and not hasattr(t.pk, "resolve_expression")]
     for task in with_pk:
         task.pk = table_model(type(task))._meta.pk.to_python(task.pk)
     return [task.pk for task in with_pk]
+
+
+def _take_key_of_parent(task: TaskRow) -> None:
+    """Set the key of a multi-table child that was only given the key of its parent row."""
+    if task.pk is None:
+        keys = (getattr(task, parent._meta.pk.attname) for parent in task._meta.get_parent_list())
+        task.pk = next((key for key in keys if key is not None), None)
 
 
 def previous_streams_by_pk(

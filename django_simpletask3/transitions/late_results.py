@@ -50,7 +50,9 @@ def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> 
         "current_attempt": row["attempt"],
         "current_worker": holder.worker if holder else "",
     }
-    if any(e.data == data for e in _worker_events(transition, using).filter(kind=EventKind.REJECT)):
+    earlier = _worker_events(transition, using).filter(kind=EventKind.REJECT)
+    # The context of the caller is in the data of the event, too.
+    if any(data.items() <= (event.data or {}).items() for event in earlier):
         return None
     return replace(
         transition, kind=EventKind.REJECT, by_holder=False, data=data, values={}, expected={}

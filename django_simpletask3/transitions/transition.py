@@ -26,6 +26,8 @@ from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload
 
 #: Columns that users and transitions write: an old instance must not undo a transition.
 SCHEDULE = frozenset({"run_after", "priority"})
+#: The attribute of an instance that holds those of SCHEDULE as the row has them.
+KNOWN_SCHEDULE = "_known_schedule"
 
 
 @dataclass(slots=True)
@@ -161,13 +163,13 @@ def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
     """Remember the values of those of ``names`` that are in SCHEDULE: the row holds them."""
     attributes = vars(task)
     schedule = {n: attributes[n] for n in SCHEDULE.intersection(names) if n in attributes}
-    attributes["_known_schedule"] = {**attributes.get("_known_schedule", {}), **schedule}
+    attributes[KNOWN_SCHEDULE] = {**attributes.get(KNOWN_SCHEDULE, {}), **schedule}
 
 
 def changed_schedule_fields(task: TaskRow) -> set[str]:
     """The columns of SCHEDULE that were changed on the instance since it was read."""
     attributes = vars(task)
-    known = attributes.get("_known_schedule", {})
+    known = attributes.get(KNOWN_SCHEDULE, {})
     return {n for n in SCHEDULE & attributes.keys() if n not in known or known[n] != attributes[n]}
 
 

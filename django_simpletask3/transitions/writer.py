@@ -24,7 +24,7 @@ from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
 from . import first_event, late_results
-from .transition import Transition, has_no_events, remember_schedule
+from .transition import KNOWN_SCHEDULE, Transition, has_no_events, remember_schedule
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -200,6 +200,8 @@ def _enqueue(
 ) -> None:
     previous = first_event.previous_streams(tasks, using)
     now = clock.now(using)
+    # Here: what receivers of post_save record follows the first events.
+    hook = after_commit.hook_of_transaction(using)
     recorded_events: list[RecordedEvent] = []
     for task in tasks:
         row = previous.get(task.pk, first_event.EMPTY_PROJECTION)
@@ -215,9 +217,9 @@ def _enqueue(
     for task, event in recorded_events:
         first_event.reject_wrong_database(task, using)
         event.task_id = task.pk
-    _append(recorded_events, using, batch_size)
     for task in tasks:
         remember_schedule(task)
+    _append(recorded_events, using, batch_size, hook)
 
 
 def lock(root: type[TaskRow], using: str, pks: Iterable[object]) -> None:
@@ -270,6 +272,10 @@ def _group_by_database(
     return groups
 
 
+def _column_attributes(task: TaskRow) -> set[str]:
+    return {KNOWN_SCHEDULE, *(field.attname for field in task._meta.concrete_fields)}
+
+
 @contextmanager
 def _restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
     """Restore the attributes of ``tasks`` if the block, and so its transaction, fails."""
@@ -278,6 +284,8 @@ def _restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
         yield
     except BaseException:
         for task, attributes, adding, using in saved:
+            for name in _column_attributes(task) - attributes.keys():  # deferred, for example
+                vars(task).pop(name, None)
             vars(task).update(attributes)
             task._state.adding, task._state.db = adding, using
         raise
@@ -383,21 +391,29 @@ def _reject_late_result(
 
 
 def _append(
-    recorded_events: list[RecordedEvent], using: str, batch_size: int | None = None
+    recorded_events: list[RecordedEvent],
+    using: str,
+    batch_size: int | None = None,
+    hook: after_commit.CommitHook | None = None,
 ) -> None:
     """Insert the events that were not inserted with their rows, and publish all."""
     if unsaved := [event for _, event in recorded_events if event._state.adding]:
         store_for(table_model(type(recorded_events[0][0])), using).append(unsaved, batch_size)
-    _publish(recorded_events, using)
+    _publish(recorded_events, using, hook)
 
 
-def _publish(recorded_events: Sequence[RecordedEvent], using: str) -> None:
+def _publish(
+    recorded_events: Sequence[RecordedEvent],
+    using: str,
+    hook: after_commit.CommitHook | None = None,
+) -> None:
     """Write deliveries, send ``event_recorded``, and schedule what follows the commit."""
     if not recorded_events:
         return
     outbox.write_deliveries(recorded_events, using)
+    # Before the receivers: what they record follows these events.
+    after_commit.schedule(recorded_events, using, hook)
     senders = set(filter(event_recorded.has_listeners, {type(task) for task, _ in recorded_events}))
     for task, event in recorded_events:
         if type(task) in senders:
             event_recorded.send(sender=type(task), task=task, event=event)
-    after_commit.schedule(recorded_events, using)

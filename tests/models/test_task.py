@@ -43,6 +43,7 @@ from tests.testapp.models import (
     PaidInvoice,
     Reminder,
     TextKeyed,
+    Ticket,
     UuidKeyed,
 )
 
@@ -447,6 +448,18 @@ def test_a_child_table_is_one_task_with_its_root() -> None:
     assert kinds(root) == kinds(task) == ["enqueue", "start", "ack"]
 
 
+@pytest.mark.parametrize("name", ["id", "pk", "invoice_ptr_id"])
+def test_a_key_that_a_child_takes_again_goes_on_with_its_stream(name: str) -> None:
+    first = create_task(ForeignInvoice)
+    key = first.pk
+    first.delete()
+
+    again = create_task(ForeignInvoice, **{name: key})
+
+    assert kinds(again, key) == ["enqueue", "delete", "enqueue"]
+    assert broken_links(stream_of(again)) == []
+
+
 def test_a_child_row_cannot_be_put_on_a_task_that_lives() -> None:
     root = bring_to(create_task(Invoice), Status.SUCCESS)
     before = projection_of(root)
@@ -456,6 +469,20 @@ def test_a_child_row_cannot_be_put_on_a_task_that_lives() -> None:
 
     assert projection_of(root) == before
     assert not ForeignInvoice.objects.exists()
+
+
+def test_a_child_of_a_model_that_is_no_task_lives_and_dies() -> None:
+    task = create_task(Ticket, title="play")
+    key = task.pk
+
+    apply_kinds(task, EventKind.START, EventKind.ACK, result="OK")
+
+    assert projection_of(task) == fold(stream_of(task))
+    assert broken_links(stream_of(task)) == []
+    assert row_of(task).title == "play"
+
+    task.delete()
+    assert kinds(task, key) == ["enqueue", "start", "ack", "delete"]
 
 
 def test_a_proxy_is_the_same_row() -> None:

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connections, models
+from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.conf.options import options
+from django_simpletask3.context import task_context
 from django_simpletask3.db import clock
 from django_simpletask3.exceptions import IllegalTransition, StaleTask, TaskGone, TransitionRefused
 from django_simpletask3.ledger.digests import digest_of
 from django_simpletask3.ledger.encoding import encode
 from django_simpletask3.ledger.projection import broken_links, fold
-from django_simpletask3.signals import event_recorded
+from django_simpletask3.signals import event_recorded, task_transitioned
 from django_simpletask3.states import (
     RECOVERABLE,
     TRANSITIONS,
@@ -291,6 +293,17 @@ def test_a_refusal_is_recorded_once_however_often_it_is_asked_for(running_task: 
     assert broken_links(stream_of(running_task)) == []
 
 
+def test_a_refusal_that_an_actor_asks_for_again_is_recorded_once(running_task: Any) -> None:
+    stalled = row_of(running_task)
+    running_task.cancel()
+
+    for _ in range(2):
+        with task_context(actor="me", request="POST /"), pytest.raises(StaleTask):
+            apply(copy.copy(stalled), EventKind.ACK, worker="w1", result="late")
+
+    assert kinds(running_task) == ["enqueue", "start", "cancel", "reject"]
+
+
 @pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 @pytest.mark.parametrize("then", [[], [EventKind.RESET], [EventKind.RESET, EventKind.START]])
 def test_a_outcome_whose_answer_was_lost_is_said_once(
@@ -435,6 +448,73 @@ def test_a_receiver_that_raises_within_the_transaction_undoes_the_move(
     assert projection_of(pending_task) == row
     assert kinds(pending_task) == ["enqueue"]
     assert {signal for signal, *_ in received} <= {event_recorded}
+
+
+def test_an_undone_move_leaves_deferred_columns_deferred(pending_task: Any) -> None:
+    task = Invoice.objects.only("pk").get(pk=pending_task.pk)
+    before = attributes(task)
+
+    with refusing(EventKind.CANCEL), pytest.raises(Refusal):
+        task.cancel()
+
+    assert attributes(task) == before
+    assert task.status == Status.PENDING
+
+
+def sent(received: Any, signal: Any) -> list[str]:
+    """The kinds of the events for which ``signal`` was sent, in order."""
+    return [str(event.kind) for one, _, _, event in received if one is signal]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_may_move_the_task_and_what_follows_comes_in_order(
+    listen: Any, received: Any
+) -> None:
+    def move_on(task: Any, event: Any, **_: Any) -> None:
+        if event.kind is EventKind.ENQUEUE:
+            task.note("seen")
+        elif event.kind is EventKind.START:
+            task.cancel()
+
+    listen(move_on, event_recorded)
+    task = apply_kinds(create_task(Invoice), EventKind.START)
+
+    expected = ["enqueue", "note", "start", "cancel"]
+    assert kinds(task) == sent(received, task_transitioned) == expected
+    assert (task.status, row_of(task).status) == (Status.CANCELED, Status.CANCELED)
+    assert broken_links(stream_of(task)) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("move", ["cancel", "note", "save"])
+def test_a_receiver_of_post_save_may_move_the_task_and_what_follows_comes_in_order(
+    move: str, received: Any, request: Any
+) -> None:
+    def move_on(instance: Any, created: bool, **_: Any) -> None:
+        if created:
+            getattr(instance, move)()
+
+    post_save.connect(move_on, sender=Invoice)
+    request.addfinalizer(lambda: post_save.disconnect(move_on, sender=Invoice))
+    task = create_task(Invoice)
+
+    expected = ["enqueue"] if move == "save" else ["enqueue", move]
+    assert kinds(task) == sent(received, task_transitioned) == expected
+    assert message_count(task) == (move != "cancel")
+    assert broken_links(stream_of(task)) == []
+
+
+def test_what_a_receiver_assigns_to_the_schedule_of_a_new_task_can_be_saved(listen: Any) -> None:
+    later = clock.after("default", 3600)
+
+    def postpone(task: Any, **_: Any) -> None:
+        task.run_after = later
+
+    listen(postpone, event_recorded)
+    task = create_task(Invoice)
+    task.save()
+
+    assert row_of(task).run_after == later
 
 
 def test_a_connection_cut_twice_is_no_fault_of_a_task() -> None:
