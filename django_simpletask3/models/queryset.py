@@ -91,6 +91,8 @@ class TaskQuerySet(models.QuerySet[T]):
             raise ValueError(
                 f"Tasks cannot be created with {unsupported[0]}: each row needs its event."
             )
+        if batch_size is not None and batch_size <= 0:
+            raise ValueError("Batch size must be a positive integer.")
         tasks: list[Any] = list(objs)
         self._for_write = True
         create = super().bulk_create
@@ -212,7 +214,8 @@ def _next_check_expression(run_after: object) -> models.Case:
     if hasattr(run_after, "resolve_expression"):
         due: Any = Coalesce(run_after, now)
     else:
-        due = models.Value(now if run_after is None else run_after)
+        # Django takes it as text or as a date, too.
+        due = models.Value(run_after or now, output_field=models.DateTimeField())
     when_pending = models.When(status=Status.PENDING, then=due)
     return models.Case(when_pending, default=models.F("check_at"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
@@ -218,13 +219,12 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is table_model(sender):
         if is_being_pruned(sender._meta.db_table, instance.pk):
             return
-        reject_held(table_model(sender), using, instance)
-        try:
+        with suppress(TaskGone):
             # No savepoint: each savepoint has its own commit hook, which would send a command to
             # Redis for each row (test_a_thousand_deleted_tasks_cost_a_few_calls).
             writer.apply(instance, EventKind.DELETE, using=using, savepoint=False)
-        except TaskGone:
-            return
+        # Now that the row is locked (test_a_deletion_waits_for_a_hold_that_is_being_put).
+        reject_held(table_model(sender), using, instance)
 
 
 class_prepared.connect(_create_event_model, dispatch_uid="django_simpletask3.stream")

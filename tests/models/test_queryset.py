@@ -1,7 +1,7 @@
 """The words in which tasks are looked for, and bulk work."""
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +167,16 @@ def test_a_waiting_task_is_looked_for_when_what_was_computed_is_due(way: str) ->
     assert row_of(running).check_at == lease
 
 
+@pytest.mark.parametrize("zone", ["Z", "+00:00"])
+def test_a_waiting_task_is_looked_for_at_a_time_that_is_given_as_text(
+    zone: str, pending_task: Any
+) -> None:
+    Invoice.objects.filter(pk=pending_task.pk).update(run_after=f"2050-01-01T00:00:00{zone}")
+
+    row = row_of(pending_task)
+    assert row.run_after == row.check_at == datetime(2050, 1, 1, tzinfo=UTC)
+
+
 def test_a_task_that_need_not_wait_any_more_is_looked_for_soon() -> None:
     tasks = [create_task(Invoice, run_after=clock.after("default", 60)) for _ in range(2)]
     tasks[0].run_after = None
@@ -212,6 +222,15 @@ def test_a_bulk_is_written_in_batches_of_the_size_asked_for() -> None:
         Invoice.objects.bulk_enqueue([{"amount": n} for n in range(20)], batch_size=5)
 
     assert statements(made) == {"INSERT": 4 + 4}
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_batch_has_a_size(number: int, batch_size: int) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Invoice.objects.bulk_enqueue([{}] * number, batch_size=batch_size)
+
+    assert not Invoice.objects.exists()
 
 
 def test_a_bulk_takes_dicts_and_instances_and_any_iterable() -> None:

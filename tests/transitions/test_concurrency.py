@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, transaction
 
-from django_simpletask3.exceptions import TransitionRefused
+from django_simpletask3.exceptions import TaskHeld, TransitionRefused
 from django_simpletask3.ledger.projection import broken_links, fold
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.transition import Transition
@@ -187,6 +187,35 @@ def test_a_deletion_and_a_result_leave_one_story() -> None:
         ["enqueue", "start", "ack", "delete"],
     )
     assert broken_links(stream_of(task, pk)) == []
+
+
+@pytest.mark.skipif("sqlite" in settings.DATABASES["default"]["ENGINE"], reason="one writer")
+def test_a_deletion_waits_for_a_hold_that_is_being_put() -> None:
+    task = create_task(Invoice)
+    for_hold, for_delete = row_of(task), row_of(task)
+    is_held, is_waiting = threading.Event(), threading.Event()
+
+    def watch(execute: Any, sql: str, *rest: Any) -> Any:
+        if "FOR UPDATE" in sql:
+            is_waiting.set()
+        return execute(sql, *rest)
+
+    def hold() -> None:
+        with transaction.atomic():
+            for_hold.hold()
+            is_held.set()
+            assert is_waiting.wait(20)
+
+    def delete() -> None:
+        assert is_held.wait(20)
+        with connections["default"].execute_wrapper(watch):
+            for_delete.delete()
+
+    outcomes = at_once(hold, delete)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), TaskHeld]
+    assert kinds(task) == ["enqueue", "hold"]
+    assert holds(task)
 
 
 def test_saving_own_columns_and_moving_do_not_disturb_each_other() -> None:
