@@ -37,9 +37,10 @@ MAX_COUNTED = 10_000
 #: Recoveries that are counted of all tables whose rows are checked one by one.
 MAX_CHECKED = 1000
 
-_PAGE_SIZE = 500
+#: Events that are read at a time for a list of all recoveries.
+PAGE_SIZE = 500
 #: Rows that are read, of each table and kind, in search of those of a worker.
-_MAX_READ = 5000
+MAX_READ = 5000
 _KIND = Placeholder("kind", KindField())
 
 _Queries = Mapping[tuple[type[SimpleTask], EventKind], BoundQuery]
@@ -112,7 +113,7 @@ def recoveries(recovery_filter: RecoveryFilter) -> Iterator[Recovery]:
             continue
         matches = _table_recoveries(recovery_filter, root, using)
         try:
-            while batch := list(islice(matches, _PAGE_SIZE)):
+            while batch := list(islice(matches, PAGE_SIZE)):
                 keys = scope.visible_keys(root, using, {recovery.task for recovery in batch})
                 yield from (recovery for recovery in batch if recovery.task in keys)
         except Error as error:
@@ -243,7 +244,7 @@ def _first_matches(using: str, queries: _Queries, count: int, worker: str) -> _D
     """The first ``count`` rows of each query that are of ``worker``.
 
     Where the database returned too many rows that only mention ``worker``, read further rows, up to
-    _MAX_READ of them.
+    MAX_READ of them.
     """
     matches: list[Recovery] = []
     complete_since, limit = None, count
@@ -255,7 +256,7 @@ def _first_matches(using: str, queries: _Queries, count: int, worker: str) -> _D
             ]
             query_matches = [recovery for recovery in candidates if worker in recovery.worker]
             is_short = len(query_matches) < count and len(rows) == limit
-            if is_short and limit < _MAX_READ:
+            if is_short and limit < MAX_READ:
                 unfinished[root, kind] = queries[root, kind]
                 continue
             matches += query_matches
@@ -340,12 +341,12 @@ def _tallies(
 
 def _iterate_events(events: Any) -> Iterator[TaskEvent]:
     events = events.order_by("event_time", "pk")
-    batch = list(events[:_PAGE_SIZE])
+    batch = list(events[:PAGE_SIZE])
     while batch:
         yield from batch
         last = batch[-1]
         later = models.Q(event_time__gt=last.event_time) | models.Q(pk__gt=last.pk)
-        batch = list(events.filter(later, event_time__gte=last.event_time)[:_PAGE_SIZE])
+        batch = list(events.filter(later, event_time__gte=last.event_time)[:PAGE_SIZE])
 
 
 def _events(

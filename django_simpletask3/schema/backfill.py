@@ -21,7 +21,8 @@ from ..ledger.tombstone import Tombstone, open_tombstone
 from ..states import Status
 from . import inferred_events, legacy_encoding
 
-_BATCH_SIZE = 500
+#: Rows of one transaction.
+BATCH_SIZE = 500
 
 
 class BackfillEvents(ModelOperation):
@@ -221,7 +222,7 @@ def _run_in_batches(rows: models.QuerySet[Any], action: Callable[[list[Any]], No
     key_filter: dict[str, Any] = {}
     while True:
         with transaction.atomic(using=rows.db):
-            batch = list(rows.filter(**key_filter).order_by("pk")[:_BATCH_SIZE])
+            batch = list(rows.filter(**key_filter).order_by("pk")[:BATCH_SIZE])
             if not batch:
                 return
             action(batch)

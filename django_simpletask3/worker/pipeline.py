@@ -14,7 +14,8 @@ from ..models.task import SimpleTask
 #: Seconds of work that may be claimed beyond what the free threads take at once.
 _READ_AHEAD_SECONDS = 0.05
 _MAX_READ_AHEAD = 200
-_MAX_BATCH = 200
+#: Runs that are recorded in one batch.
+MAX_BATCH = 200
 MESSAGE_LEASE = 30.0
 _YIELD_SECONDS = 0.0001
 
@@ -129,7 +130,7 @@ class ModelPipeline:
         if first is None:
             return None
         batch = [first]
-        while len(batch) < _MAX_BATCH:
+        while len(batch) < MAX_BATCH:
             try:
                 following = outbox.get_nowait()
             except Empty:

@@ -1,6 +1,7 @@
 """Workers follow operator commands."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -112,20 +113,33 @@ def test_a_message_claimed_while_a_pause_begins_is_returned(
 
 
 @pytest.fixture
-def listener() -> ControlListener:
-    return ControlListener("node:1:token", SharedSnapshot(), stop=lambda: None)
+def snapshot() -> SharedSnapshot:
+    return SharedSnapshot()
 
 
-def publish(listener: ControlListener, *, has_commands: bool, age: float = 0.0) -> None:
+@pytest.fixture
+def listener(snapshot: SharedSnapshot) -> ControlListener:
+    return ControlListener("node:1:token", snapshot, stop=lambda: None)
+
+
+Publish = Callable[..., None]
+
+
+@pytest.fixture
+def publish(snapshot: SharedSnapshot) -> Publish:
     """Publish the snapshot of some process of the node."""
-    listener._snapshot.publish(Snapshot(time.monotonic() - age, has_commands=has_commands))
+
+    def publish(*, has_commands: bool, age: float = 0.0) -> None:
+        snapshot.publish(Snapshot(time.monotonic() - age, has_commands=has_commands))
+
+    return publish
 
 
 @pytest.mark.django_db
 def test_without_commands_the_listener_sends_no_query(
-    listener: ControlListener, django_assert_num_queries: Any
+    listener: ControlListener, publish: Publish, django_assert_num_queries: Any
 ) -> None:
-    publish(listener, has_commands=False)
+    publish(has_commands=False)
 
     with django_assert_num_queries(0):
         listener.step()
@@ -134,21 +148,23 @@ def test_without_commands_the_listener_sends_no_query(
 
 
 @pytest.mark.django_db
-def test_a_command_is_followed_after_the_next_snapshot(listener: ControlListener) -> None:
+def test_a_command_is_followed_after_the_next_snapshot(
+    listener: ControlListener, publish: Publish
+) -> None:
     listener.check()
     control.pause(Invoice)
 
     listener.step()
     before = listener.is_paused("testapp.Invoice")
-    publish(listener, has_commands=True)
+    publish(has_commands=True)
     listener.step()
 
     assert (before, listener.is_paused("testapp.Invoice")) == (False, True)
 
 
 @pytest.mark.django_db
-def test_an_old_snapshot_is_not_trusted(listener: ControlListener) -> None:
-    publish(listener, has_commands=False, age=10.0)
+def test_an_old_snapshot_is_not_trusted(listener: ControlListener, publish: Publish) -> None:
+    publish(has_commands=False, age=10.0)
     control.pause(Invoice)
 
     listener.step()
@@ -159,8 +175,9 @@ def test_an_old_snapshot_is_not_trusted(listener: ControlListener) -> None:
 @pytest.mark.django_db
 def test_an_earlier_snapshot_of_another_process_revokes_no_command(
     listener: ControlListener,
+    publish: Publish,
 ) -> None:
-    publish(listener, has_commands=False, age=1.0)
+    publish(has_commands=False, age=1.0)
     control.pause(Invoice)
     listener.check()
 
@@ -171,12 +188,12 @@ def test_an_earlier_snapshot_of_another_process_revokes_no_command(
 
 @pytest.mark.django_db
 def test_a_snapshot_taken_during_the_query_revokes_no_command(
-    listener: ControlListener, monkeypatch: pytest.MonkeyPatch
+    listener: ControlListener, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     current_commands = control.current_commands
 
     def slowly() -> Any:
-        publish(listener, has_commands=False)  # another process, before the pause
+        publish(has_commands=False)  # another process, before the pause
         control.pause(Invoice)
         return current_commands()
 
@@ -189,22 +206,22 @@ def test_a_snapshot_taken_during_the_query_revokes_no_command(
 
 @pytest.mark.django_db
 def test_known_commands_are_not_queried_again(
-    listener: ControlListener, django_assert_num_queries: Any
+    listener: ControlListener, publish: Publish, django_assert_num_queries: Any
 ) -> None:
     control.stop("another:1:token")
-    publish(listener, has_commands=True)
+    publish(has_commands=True)
     listener.step()
 
     with django_assert_num_queries(0):
-        publish(listener, has_commands=True)
+        publish(has_commands=True)
         listener.step()
 
 
 @pytest.mark.django_db
-def test_a_pause_ends_when_no_command_is_left(listener: ControlListener) -> None:
+def test_a_pause_ends_when_no_command_is_left(listener: ControlListener, publish: Publish) -> None:
     control.pause(Invoice)
     listener.check()
-    publish(listener, has_commands=False)
+    publish(has_commands=False)
 
     listener.step()
 

@@ -95,7 +95,7 @@ def test_recoveries_can_be_filtered() -> None:
 
 def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = [lost(Invoice) for _ in range(7)]
-    monkeypatch.setattr(module, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(module, "PAGE_SIZE", 2)
 
     found = [one.task for one in recoveries(criteria([Invoice]))]
 
@@ -271,7 +271,7 @@ def mentions(worker: str) -> Any:
 def test_a_worker_is_found_behind_many_who_only_mention_it(
     most_read: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_READ", most_read)
+    monkeypatch.setattr(module, "MAX_READ", most_read)
     task = lost(Invoice)
     for _ in range(20):
         mentions("w1")
@@ -282,7 +282,7 @@ def test_a_worker_is_found_behind_many_who_only_mention_it(
 
 
 def test_so_many_of_one_instant_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_READ", 2)
+    monkeypatch.setattr(module, "MAX_READ", 2)
     moment = clock.now("default")
     monkeypatch.setattr(clock, "now", lambda using: moment)
     for _ in range(20):

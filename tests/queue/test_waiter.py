@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections import Counter
 
 import pytest
+import redis
 
 from django_simpletask3.queue import GRACE_SECONDS, Waiter
 from tests.queue.conftest import CHANNEL, PREFIX
@@ -122,8 +125,11 @@ def test_a_claim_without_timeout_ends_the_registration(queue, raw):
 
 @pytest.mark.parametrize("minutes", [0, 1], ids=["by a command", "by a script"])
 def test_seconds_to_next_expiry_follows_the_leases(queue, expire, monkeypatch, minutes):
+    clock, passed = time.monotonic, itertools.count(0, 60 * minutes)
+
     def seconds():
-        monkeypatch.setattr(queue, "_clock_valid_until", queue._clock_valid_until - 60 * minutes)
+        later = next(passed)
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + later)
         return queue.seconds_to_next_expiry()
 
     without_leases = seconds()
@@ -165,14 +171,16 @@ def test_a_message_moved_before_an_unexpected_error_is_claimed_next(queue, raw, 
     waiter = Waiter()
     wait(queue, waiter)
     queue.push(CHANNEL, [("a", 1)])
-    move = queue._move
+    execute = redis.Redis.execute_command
 
-    def broken(*args):
-        move(*args)
-        raise ValueError("not one of redis-py's")
+    def broken(client, command, *args, **options):
+        reply = execute(client, command, *args, **options)
+        if command == "BLMOVE":
+            raise ValueError("not one of redis-py's")
+        return reply
 
     with monkeypatch.context() as patch:
-        patch.setattr(queue, "_move", broken)
+        patch.setattr(redis.Redis, "execute_command", broken)
         with pytest.raises(ValueError, match="not one"):
             wait(queue, waiter)
 

@@ -249,14 +249,14 @@ def test_tasks_saved_while_redis_was_away_are_pushed_by_the_next_pass(
 def test_one_table_that_fails_stops_no_other(
     lost_task: Invoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = service._recover_expired_in
+    real = service.rows_of
 
-    def broken(root: Any, *args: Any, **options: Any) -> int:
+    def broken(root: Any, using: str) -> Any:
         if root is testapp.ByCallable:
             raise RuntimeError("a bad model")
-        return real(root, *args, **options)
+        return real(root, using)
 
-    monkeypatch.setattr(service, "_recover_expired_in", broken)
+    monkeypatch.setattr(service, "rows_of", broken)
 
     assert service.recover_all() == 1
 

@@ -202,7 +202,7 @@ def test_a_row_under_a_key_that_had_a_stream_is_left_to_recovery() -> None:
 
 
 def test_an_interrupted_migration_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(backfill, "BATCH_SIZE", 2)
     tasks = [row_without_events(Invoice) for _ in range(5)]
     models.QuerySet(Invoice).filter(pk=tasks[4].pk).update(status=77)
     with pytest.raises(CommandError, match=f"Invoice {tasks[4].pk} has the unknown status 77"):

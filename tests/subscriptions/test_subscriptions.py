@@ -290,23 +290,17 @@ def test_several_deliver_side_by_side_each_event_once_and_in_order(follow: Follo
         ]
 
 
-def test_a_database_that_fails_stops_no_other(
-    follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_fails_stops_no_other(follow: Follow) -> None:
     event_log = EventLog()
     follow("event_log", event_log, SimpleTask)
     create_task(Invoice)
     create_task(Elsewhere)
-    due = subscriptions._due_deliveries
 
-    def failing(using: str, limit: int) -> Any:
-        if using == "default":
-            raise OperationalError("away")
-        return due(using, limit)
+    def fail(*_: Any) -> None:
+        raise OperationalError("away")
 
-    monkeypatch.setattr(subscriptions, "_due_deliveries", failing)
-
-    assert deliver() == 1
+    with connections["default"].execute_wrapper(fail):
+        assert deliver() == 1
     assert [type(task) for task, *_ in event_log.received] == [Elsewhere]
 
 

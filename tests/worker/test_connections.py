@@ -78,7 +78,7 @@ def test_tasks_without_a_pause_do_not_keep_a_session_that_is_old(
 def test_outcomes_without_a_pause_do_not_keep_a_session_that_is_old(
     pipeline: ModelPipeline, hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_simpletask3.worker.pipeline._MAX_BATCH", 1)
+    monkeypatch.setattr("django_simpletask3.worker.pipeline.MAX_BATCH", 1)
     for run in runs_in(pipeline):
         perform.perform(run)
         pipeline.outbox_of("default").put(run)

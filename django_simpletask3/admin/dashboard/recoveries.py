@@ -28,7 +28,7 @@ from ..html import badges, times
 from ..html.values import escape_invisible
 from ..viewer import Viewer
 
-_PAGE_SIZE = 100
+PAGE_SIZE = 100
 #: Recoveries of one instant that can be paged through.
 _MAX_SKIP = 5000
 _DAY = timedelta(days=1)
@@ -78,7 +78,7 @@ def page_context(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
     viewer = Viewer(site, request)
     form = FilterForm(viewer)
     criteria = form.criteria()
-    page = recovery_report.page(criteria, _PAGE_SIZE, _cursor(request))
+    page = recovery_report.page(criteria, PAGE_SIZE, _cursor(request))
     parameters = {n: value for n, value in request.GET.items() if n not in ("before", "skip")}
     return {
         "form": form,

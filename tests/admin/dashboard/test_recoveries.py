@@ -74,7 +74,7 @@ def test_what_makes_no_sense_narrows_nothing_down(superuser) -> None:
 
 
 def test_older_ones_are_a_page_away(superuser, monkeypatch) -> None:
-    monkeypatch.setattr("django_simpletask3.admin.dashboard.recoveries._PAGE_SIZE", 2)
+    monkeypatch.setattr("django_simpletask3.admin.dashboard.recoveries.PAGE_SIZE", 2)
     tasks = [lost() for _ in range(5)]
 
     page, seen = listed(superuser), []
