@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 import unicodedata
 from typing import Any
 
@@ -16,10 +17,17 @@ class EventLogger(logging.LoggerAdapter[logging.Logger]):
     """Quotes the values of a record, so that no value can begin a new line or a new key."""
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        """As ``Logger.log``; texts and exceptions in ``args`` are quoted where they need it."""
+        """As ``Logger.log``; texts and exceptions in ``args`` are quoted where they need it.
+
+        Raises nothing.
+        """
         if self.isEnabledFor(level):
             values = (value if isinstance(value, int | float) else quote(value) for value in args)
-            self.logger.log(level, msg, *values, **{"stacklevel": 2, **kwargs})
+            try:
+                self.logger.log(level, msg, *values, **{"stacklevel": 2, **kwargs})
+            except Exception:  # of a handler: it must not end a thread of a worker
+                if logging.raiseExceptions:
+                    traceback.print_exc()
 
 
 def get_logger(name: str) -> EventLogger:

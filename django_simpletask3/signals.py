@@ -11,25 +11,46 @@ from collections.abc import Mapping
 
 from django.dispatch import Signal
 
+from .context import current
+from .logs import get_logger
 from .states import EventKind
 
-task_enqueued = Signal()
-task_started = Signal()
-task_succeeded = Signal()
-task_failed = Signal()
-task_retried = Signal()
-task_recovered = Signal()
-task_dropped = Signal()
-task_released = Signal()
-task_canceled = Signal()
-task_reset = Signal()
-task_rejected = Signal()
+_logger = get_logger(__name__)
+
+
+class TaskSignal(Signal):
+    """A signal that logs what a receiver raises as the other events of this package.
+
+    Django's own record goes to no handler by default, unless DEBUG is set.
+    """
+
+    def _log_robust_failure(self, receiver: object, err: Exception) -> None:
+        _logger.error(
+            "receiver_failed signal=%s receiver=%s event=%s",
+            NAMES[self],
+            getattr(receiver, "__qualname__", type(receiver).__qualname__),
+            current().data.get("cause", ""),
+            exc_info=err,
+        )
+
+
+task_enqueued = TaskSignal()
+task_started = TaskSignal()
+task_succeeded = TaskSignal()
+task_failed = TaskSignal()
+task_retried = TaskSignal()
+task_recovered = TaskSignal()
+task_dropped = TaskSignal()
+task_released = TaskSignal()
+task_canceled = TaskSignal()
+task_reset = TaskSignal()
+task_rejected = TaskSignal()
 
 #: Sent for every event of any kind, after the signals of that kind.
-task_transitioned = Signal()
+task_transitioned = TaskSignal()
 
 #: Sent inside the transaction: a receiver that raises rolls it back.
-event_recorded = Signal()
+event_recorded = TaskSignal()
 
 #: The name of each signal.
 NAMES: Mapping[Signal, str] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -183,7 +184,8 @@ def _postpone_or_give_up(
     delay = exponential_delay(attempts, cap=_MAX_DELAY)
     due_time = None if is_dead else clock.after(claim.db, delay)
     claim.update(due_time=due_time, worker="", last_error=_error_text(error))
-    _logger.warning(
+    _logger.log(
+        logging.ERROR if is_dead else logging.WARNING,
         "delivery_failed subscription=%s task=%s sequence=%s attempt=%s dead=%s error=%s",
         delivery.subscription,
         f"{delivery.model}:{delivery.task_key}",
@@ -191,6 +193,7 @@ def _postpone_or_give_up(
         attempts,
         is_dead,
         error,
+        exc_info=error,
     )
 
 

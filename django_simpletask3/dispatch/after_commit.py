@@ -71,6 +71,9 @@ class CommitHook:
         try:
             cancel_messages(self.cancelled_channels)
             push_messages(self.messages.values())
+        except Exception:
+            # Recovery looks after the messages. Django's own record of the error goes nowhere, too.
+            _logger.exception("queue_not_updated")
         finally:
             self._send_signals()
 

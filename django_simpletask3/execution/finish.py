@@ -95,6 +95,9 @@ def _choose_retry(run: Run) -> None:
 def _replace_by_failure(run: Run) -> None:
     """Let the run fail with the error that kept its outcome from being written."""
     error = run.transition.error if run.transition else None
-    _logger.error("finish_failed model=%s pk=%s", run.task._meta.label, run.pk, exc_info=error)
+    # If the function has not failed, its failure is logged with this error.
+    traceback = error if run.error is not None else None
+    label = run.task._meta.label
+    _logger.error("finish_failed model=%s pk=%s error=%s", label, run.pk, error, exc_info=traceback)
     if error is not None:
         run.transition = failure_of(run, error)

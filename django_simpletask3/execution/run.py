@@ -26,6 +26,8 @@ class Run:
     worker: str
     message: Message | None = None
     transition: Transition | None = None
+    #: What the task function raised, or what kept its outcome from being written.
+    error: BaseException | None = None
     seconds: float = 0.0
     started_monotonic: float = 0.0
     function_call: Interruptible = field(default_factory=Interruptible)
@@ -43,6 +45,7 @@ class Run:
 
 def failure_of(run: Run, error: BaseException) -> Transition:
     """The outcome of a run that raised ``error``."""
+    run.error = run.error or error
     return outcome_of(run, EventKind.FAIL, error_data=call.error_as_dict(error))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 from ..db.errors import is_transient, may_be_transient
 from ..exceptions import SimpleTaskError
 from ..execution.finish import finish
+from ..execution.outcome_log import log_outcome
 from ..execution.run import Run
 from ..logs import get_logger
 from ..states import EventKind
@@ -109,7 +109,7 @@ class Finisher(threading.Thread):
                 _give_up(run)
             else:
                 self._counters.count(run)
-                _log(run)
+                log_outcome(run)
         if any(run.transition and run.transition.kind is EventKind.RETRY for run in ended):
             self._on_retry()
 
@@ -142,20 +142,3 @@ def _error_of(run: Run) -> Exception | None:
 def _give_up(run: Run) -> None:
     label = run.task._meta.label
     _logger.error("finish_given_up model=%s pk=%s", label, run.pk, exc_info=_error_of(run))
-
-
-def _log(run: Run) -> None:
-    if run.transition is None:
-        return
-    is_rejected = run.transition.event is None
-    is_success = run.transition.kind is EventKind.ACK and not is_rejected
-    level = logging.INFO if is_success else logging.WARNING
-    _logger.log(
-        level,
-        "task_%s model=%s pk=%s attempt=%s seconds=%.3f",
-        "rejected" if is_rejected else run.transition.kind,
-        run.task._meta.label,
-        run.pk,
-        run.attempt,
-        run.seconds,
-    )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -602,12 +603,14 @@ def test_the_message_is_pushed_and_the_row_is_there_when_a_signal_comes(listen: 
 
 
 @transactional
+@pytest.mark.parametrize("make", [lambda function: function, partial], ids=["function", "object"])
 def test_a_receiver_that_raises_is_logged_and_changes_nothing(
-    listen: Any, logged: Callable[[], list[int]]
+    listen: Any, logged: Callable[[], list[int]], caplog: pytest.LogCaptureFixture, make: Any
 ) -> None:
-    def broken(**_: Any) -> None:
+    def raise_undone(**_: Any) -> None:
         raise Undone
 
+    broken = make(raise_undone)
     reported: list[Any] = []
     listen(broken, task_enqueued, task_transitioned)
     listen(lambda task, **_: reported.append(task), task_enqueued)
@@ -616,6 +619,10 @@ def test_a_receiver_that_raises_is_logged_and_changes_nothing(
 
     assert reported == [task]
     assert logged() == [logging.ERROR] * 2
+    records = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert {r.name for r in records} == {"django_simpletask3.signals"}
+    assert {type(r.exc_info[1]) for r in records if r.exc_info} == {Undone}
+    assert f'event="testapp.Invoice:{task.pk} #1"' in records[0].getMessage()
     assert (row_of(task).status, message_count(task)) == (Status.PENDING, 1)
 
 

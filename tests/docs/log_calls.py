@@ -18,6 +18,8 @@ CHOSEN_LEVELS = {
     "task_ack": {"info"},
     "job_failed": {"debug", "warning"},
     "loop_failed": {"debug", "warning"},
+    "task_fail": {"error"},
+    "delivery_failed": {"error", "warning"},
 }
 
 

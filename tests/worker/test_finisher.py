@@ -1,5 +1,6 @@
 """Recording outcomes while something is wrong with the database."""
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -127,3 +128,89 @@ def test_a_task_that_runs_again_is_looked_for(
     eventually(lambda: not bench.leases.running())
     assert status_of(task) == (Status.PENDING if retries else Status.FAILED)
     eventually(lambda: len(bench.looked_for) == retries)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_a_task_function_raised_is_logged_once(
+    bench: Bench, retries: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, level = ("task_retry", logging.WARNING) if retries else ("task_fail", logging.ERROR)
+    monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", retries)
+    task = Invoice.objects.create(fails=True)
+
+    bench.performed()
+
+    eventually(lambda: caplog.records)
+    [record] = [r for r in caplog.records if r.exc_info]
+    assert (record.name, record.levelno) == ("django_simpletask3.tasks", level)
+    assert record.getMessage().startswith(f"{name} model=testapp.Invoice pk={task.pk} attempt=1 ")
+    expected = (f"testapp.Invoice:{task.pk}", 1, WORKER)
+    assert (vars(record)["task"], vars(record)["attempt"], vars(record)["worker"]) == expected
+
+
+def test_a_success_has_no_exception(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Invoice.objects.create()
+
+    bench.performed()
+
+    [record] = eventually(lambda: [r for r in caplog.records if r.name.endswith(".tasks")])
+    assert (record.getMessage().split()[0], record.exc_info) == ("task_ack", None)
+
+
+def test_a_failure_that_is_refused_is_logged_all_the_same(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Invoice.objects.create()
+
+    def cancel_and_fail(task: Any) -> None:
+        Invoice.objects.get(pk=task.pk).cancel()
+        raise ValueError("too late")
+
+    monkeypatch.setattr(Invoice, "do_task", cancel_and_fail)
+    bench.performed()
+
+    [record] = eventually(lambda: [r for r in caplog.records if r.exc_info])
+    assert record.getMessage().startswith("task_rejected")
+    assert (record.levelno, status_of(task)) == (logging.WARNING, Status.CANCELED)
+
+
+def test_an_outcome_that_cannot_be_written_is_logged_with_one_traceback(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(event: Any, **_: Any) -> None:
+        if event.kind == "ack":
+            raise ValueError("cannot be written")
+
+    event_recorded.connect(refuse)
+    try:
+        Invoice.objects.create()
+        bench.performed()
+        eventually(lambda: [r for r in caplog.records if r.name.endswith(".tasks")])
+    finally:
+        event_recorded.disconnect(refuse)
+
+    [record] = [r for r in caplog.records if r.exc_info]
+    assert record.getMessage().startswith("task_fail")
+    assert "cannot be written" in caplog.text
+
+
+class Broken(logging.Handler):
+    """A handler that lets its error out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("disk full")
+
+
+def test_a_handler_that_raises_does_not_end_the_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("django_simpletask3.tasks"), "handlers", [Broken()])
+    first = Invoice.objects.create(fails=True)
+    bench.performed()
+    eventually(lambda: status_of(first) == Status.FAILED)
+
+    second = Invoice.objects.create()
+    bench.performed()
+
+    eventually(lambda: status_of(second) == Status.SUCCESS)

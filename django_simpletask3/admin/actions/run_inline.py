@@ -10,6 +10,7 @@ from django.db import connections
 from ...conf.leases import policy_of
 from ...db import clock
 from ...execution.finish import finish
+from ...execution.outcome_log import log_outcome
 from ...execution.perform import perform
 from ...execution.run import Run
 from ...ledger.task_row import write_database
@@ -44,6 +45,7 @@ def _run(task: SimpleTask, reason: str) -> Outcome:
     perform(run)
     if finish([run]):
         return Outcome.GONE
+    log_outcome(run)
     return Outcome.DONE if task.status == Status.SUCCESS else Outcome.FAILED
 
 

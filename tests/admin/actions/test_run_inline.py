@@ -26,7 +26,7 @@ def test_a_task_runs_here_and_its_outcome_stands_in_its_row(superuser, pending_t
     assert shown_messages(response) == ["1 task ran here and succeeded."]
 
 
-def test_a_body_that_raises_fails_and_is_reported(superuser) -> None:
+def test_a_body_that_raises_fails_and_is_reported(superuser, caplog) -> None:
     task = Invoice.objects.create(fails=True)
 
     response = post_action(superuser, EXECUTE_HERE, task)
@@ -34,6 +34,8 @@ def test_a_body_that_raises_fails_and_is_reported(superuser) -> None:
     task.refresh_from_db()
     assert task.status == Status.FAILED
     assert shown_messages(response) == ["1 task ran here and did not succeed."]
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert (record.name, record.levelname) == ("django_simpletask3.tasks", "ERROR")
 
 
 @pytest.mark.parametrize("status", set(Status) - {Status.PENDING})
