@@ -11,7 +11,8 @@
     ├── TaskHeld                  a task on legal hold cannot be deleted
     ├── ProjectedColumn           a projected column cannot be assigned
     ├── RowBusy                   another transaction holds the row
-    ├── QueueUnavailable          Redis cannot be reached, or refuses the command
+    ├── QueueUnavailable          Redis cannot be reached, or does not answer in time
+    │   └── QueueRefused          Redis answers, but refuses the command
     ├── ExecutorMissing           a task model has no task function
     ├── InvalidSetting            a setting has an invalid value
     ├── TimeLimitExceeded         a task function exceeded its time limit
@@ -77,6 +78,10 @@ class RowBusy(SimpleTaskError):
 
 class QueueUnavailable(SimpleTaskError):
     """Redis cannot be reached, does not answer in time, or refuses the command."""
+
+
+class QueueRefused(QueueUnavailable):
+    """Redis answers, but refuses the command: for lack of rights, of memory, or as a replica."""
 
 
 class ExecutorMissing(SimpleTaskError):

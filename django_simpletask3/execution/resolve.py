@@ -10,6 +10,7 @@ from django.db import connections, router
 from ..db import clock
 from ..db.errors import may_be_transient
 from ..dispatch import push
+from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model
 from ..logs import get_logger
 from ..models.loading import load_tasks
@@ -19,6 +20,8 @@ from ..models.task import SimpleTask
 from ..queue import Message, get_queue
 
 _logger = get_logger(__name__)
+
+_MAX_REASON = 500
 
 
 def resolve_due_tasks(
@@ -60,7 +63,7 @@ def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
         raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
     using = data.get("using") or router.db_for_write(model)
     # Before it is asked for the row: a database that is down would delay the other messages.
-    if not may_live_in(model, using):
+    if not isinstance(using, str) or not may_live_in(model, using):
         raise ValueError(f"message for a database that holds no {model._meta.label}: {using}")
     return using, pk
 
@@ -73,10 +76,9 @@ def group_messages(
     for message in messages:
         try:
             using, pk = parse_target(model, message)
+            messages_by_database.setdefault(using, {}).setdefault(pk, message)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             _dead_letter(message, str(error))
-        else:
-            messages_by_database.setdefault(using, {}).setdefault(pk, message)
     return messages_by_database
 
 
@@ -109,8 +111,13 @@ def _postpone_check(tasks: Iterable[SimpleTask], using: str) -> None:
 
 
 def _dead_letter(message: Message, reason: str) -> None:
+    """Set the message aside; never raises: one message must not stop the others."""
+    reason = reason[:_MAX_REASON]  # it may quote the message
     _logger.error("message_dead_lettered id=%s reason=%s", message.id, reason)
-    get_queue().dead_letter(message, reason)
+    try:
+        get_queue().dead_letter(message, reason)
+    except QueueUnavailable as error:
+        _logger.debug("dead_letter_failed id=%s error=%s", message.id, error)
 
 
 def _rebuild_data(model: type[SimpleTask], message: Message) -> dict[str, Any]:

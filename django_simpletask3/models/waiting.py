@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..exceptions import QueueUnavailable, WaitTimeout
-from ..queue import Undecodable, get_queue
+from ..queue import get_queue
 from ..states import FINAL
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def wait_until_final(task: TaskRow, timeout: float | None) -> None:
 
 def _await_done(task: TaskRow, timeout: float, pause: float) -> None:
     started = time.monotonic()
-    with suppress(QueueUnavailable, Undecodable):
+    with suppress(QueueUnavailable):
         get_queue().query(task.get_task_id(), timeout=timeout)
     # A done event of an earlier run answers at once: never ask faster than ``pause``.
     time.sleep(max(0.0, min(timeout, pause) - (time.monotonic() - started)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from django.db import Error, connections
 
@@ -15,21 +13,20 @@ from ..conf.options import options
 from ..db import clock
 from ..db.errors import error_text
 from ..db.limited_queries import first_rows
-from ..exceptions import InvalidSetting, QueueUnavailable
+from ..exceptions import InvalidSetting, QueueRefused, QueueUnavailable
 from ..ledger.outbox import all_deliveries
 from ..ledger.subscribers import registered_subscribers
 from ..logs import get_logger
 from ..models.queryset import rows_of
 from ..models.registry import models_by_database, task_models
 from ..models.task import SimpleTask
-from ..queue import Report, get_queue, redact
+from ..queue import get_queue, redact
 from ..states import Status
 from . import problems
 from .health_types import (
     DatabaseHealth,
     Health,
     ModelHealth,
-    ModelLoad,
     Pause,
     RedisHealth,
     SubscriptionHealth,
@@ -37,14 +34,12 @@ from .health_types import (
     WorkerHealth,
 )
 from .scope import QueryScope
+from .worker_report import read_report
 
 _logger = get_logger(__name__)
 
 #: Rows that are read per table: those with the earliest due time or lease end.
 MAX_ROWS = 1000
-
-#: The maintenance job that recovers expired leases.
-_RECOVERY_JOB = "recover_expired_leases"
 
 _TableRow = tuple[Status, datetime, datetime | None, datetime]
 _DeliveryRow = tuple[str, datetime | None, datetime]
@@ -113,10 +108,11 @@ def _redis() -> RedisHealth:
     try:
         state = replace(state, url=redact(options.simq_redis_url))
         queue = get_queue()
-        state = replace(state, version=queue.version())
+        queue.check_rights()
+        state = replace(state, version=queue.version() or None)
         return replace(state, warnings=queue.check_server())
     except (QueueUnavailable, InvalidSetting) as error:
-        return replace(state, error=str(error))
+        return replace(state, error=str(error), is_refusal=isinstance(error, QueueRefused))
 
 
 def _tables(using: str, roots: list[type[SimpleTask]]) -> list[TableHealth]:
@@ -220,33 +216,4 @@ def _workers(commands: list[control.OperatorCommand]) -> list[WorkerHealth]:
     except QueueUnavailable:
         return []
     stopping = {command.target for command in commands if command.action == control.STOP}
-    return [_worker(report, report.worker in stopping) for report in reports]
-
-
-def _worker(report: Report, stop_requested: bool) -> WorkerHealth:
-    status = report.status
-    return WorkerHealth(
-        worker=report.worker,
-        node=str(status.get("node", "")),
-        version=str(status.get("version", "")),
-        started=float(status.get("began", 0.0)),
-        seconds_since_report=report.age,
-        seconds_since_recovery=_seconds_since_recovery(report.age, status),
-        models={
-            label: ModelLoad(load.get("threads", 0), load.get("held", 0))
-            for label, load in status.get("models", {}).items()
-        },
-        counts=status.get("counts", {}),
-        jobs=status.get("jobs", {}),
-        stop_requested=stop_requested,
-    )
-
-
-def _seconds_since_recovery(age: float, status: Mapping[str, Any]) -> float:
-    """Seconds since the worker's node last recovered expired leases; since its start, if never.
-
-    Until the report, the node's own clock counts: the clocks of machines may differ.
-    """
-    started, jobs = float(status.get("began", 0.0)), status.get("jobs", {})
-    last = float(jobs.get(_RECOVERY_JOB, {}).get("ended") or started)
-    return round(age + float(status.get("time", last)) - last, 3)
+    return [read_report(report, report.worker in stopping) for report in reports]

@@ -15,12 +15,16 @@ class DatabaseHealth:
 
 @dataclass(frozen=True, slots=True)
 class RedisHealth:
-    """The Redis server; ``url`` is without its password, ``error`` None if Redis answers."""
+    """The Redis server; ``url`` is without its password, ``error`` None if all is well.
+
+    ``is_refusal``: Redis answers, but refuses what is asked of it.
+    """
 
     url: str | None = None
     version: str | None = None
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class ModelLoad:
 class WorkerHealth:
     """One worker process, as it last reported; ``started`` is a Unix time.
 
-    ``jobs`` are the maintenance jobs of its node, each with its times and counts.
+    ``seconds_since_recovery`` is None if the report does not say it. ``jobs`` are the maintenance
+    jobs of its node, each with its times and counts.
     """
 
     worker: str
@@ -95,7 +100,7 @@ class WorkerHealth:
     version: str
     started: float
     seconds_since_report: float
-    seconds_since_recovery: float
+    seconds_since_recovery: float | None
     models: dict[str, ModelLoad]
     counts: dict[str, int]
     jobs: dict[str, dict[str, float]]

@@ -36,17 +36,21 @@ def find_problems(health: Health) -> Iterator[Problem]:
         if database.error:
             yield unreachable_database(alias, database.error)
     if health.redis.error:
-        yield Problem(
-            gettext_noop("Redis does not answer: %(error)s"),
-            {"error": health.redis.error},
-            brief=gettext_noop("Redis does not answer."),
-        )
+        yield _redis_problem(health.redis.error, is_refusal=health.redis.is_refusal)
     for table in health.tables:
         yield from _table_problems(table)
     if not health.redis.error:
         yield from _worker_problems(health.workers, health.models)
     for subscription in health.subscriptions:
         yield from _subscription_problems(subscription)
+
+
+def _redis_problem(error: str, *, is_refusal: bool) -> Problem:
+    if is_refusal:
+        sentence = gettext_noop("Redis refuses a command: %(error)s")
+        return Problem(sentence, {"error": error}, brief=gettext_noop("Redis refuses a command."))
+    sentence = gettext_noop("Redis does not answer: %(error)s")
+    return Problem(sentence, {"error": error}, brief=gettext_noop("Redis does not answer."))
 
 
 def unreachable_database(alias: str, error: str) -> Problem:
@@ -108,7 +112,8 @@ def _worker_problems(workers: list[WorkerHealth], models: list[ModelHealth]) -> 
         )
         return
     yield from _unserved_model_problems(workers, models)
-    elapsed = min(worker.seconds_since_recovery for worker in workers)
+    known = [w.seconds_since_recovery for w in workers if w.seconds_since_recovery is not None]
+    elapsed = min(known, default=None)
     if _is_overdue(elapsed):
         sentence = gettext_noop(
             "No worker has recovered expired leases for %(seconds).0f s: look at the workers' logs."

@@ -6,7 +6,7 @@ from .client import get_queue, reset_queue
 from .connection import outage
 from .encoding import Undecodable
 from .maintenance import RecoveryCounts
-from .messages import NO_BODY, UNDECODABLE, Message
+from .messages import NO_BODY, TOO_LONG, UNDECODABLE, Message
 from .operations import GRACE_SECONDS, Waiter
 from .simqcore_api import Queue
 from .urls import parse, redact
@@ -15,6 +15,7 @@ from .worker_registry import Report
 __all__ = [
     "GRACE_SECONDS",
     "NO_BODY",
+    "TOO_LONG",
     "UNDECODABLE",
     "Message",
     "Queue",

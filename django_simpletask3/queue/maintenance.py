@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from ..batches import batches
+from ..exceptions import QueueRefused
 from .encoding import dumps
 from .transport import BATCH_SIZE, Transport
 
@@ -70,7 +71,7 @@ class QueueMaintenance(Transport):
             self._clock_valid_until = now + _CLOCK_SECONDS
         else:
             key = self.get_leases_key()
-            earliest = self.ask(lambda: self.db.zrange(key, 0, 0, withscores=True))
+            earliest = self.ask(lambda: self.db.zrange(key, 0, 0, withscores=True), key=key)
             end = earliest[0][1] if earliest else math.inf
         return max(0.0, end - now)
 
@@ -134,25 +135,33 @@ class QueueMaintenance(Transport):
     def waiting(self, channel: str) -> int:
         """The number of queued messages of the channel."""
         key = self.get_mq_key(channel)
-        return int(self.ask(lambda: self.db.llen(key)))
+        return int(self.ask(lambda: self.db.llen(key), key=key))
 
     def running(self, channel: str) -> int:
         """The number of claimed messages of the channel (of a stock client: once adopted)."""
         return int(self.run("running", channel))
 
-    def dead_letter_count(self, channel: str) -> int:
-        """The number of dead letters of the channel."""
-        key = self.get_dead_key(channel)
-        return int(self.ask(lambda: self.db.llen(key)))
+    def check_rights(self) -> None:
+        """Raise QueueRefused, with their names, if the scripts may not use all their commands."""
+        if names := [name.decode() for name in self.run("rights")]:
+            raise self.rights_missing(
+                f"the keys {self.prefix}:*" if n == "KEYS" else n for n in names
+            )
 
     def version(self) -> str:
-        """The version of the Redis server."""
-        info: dict[str, Any] = self.ask(lambda: self.db.info("server"))
+        """The version of the Redis server; empty if the user of Redis may not read it."""
+        try:
+            info: dict[str, Any] = self.ask(lambda: self.db.info("server"), is_optional=True)
+        except QueueRefused:
+            return ""
         return str(info.get("redis_version", ""))
 
     def check_server(self) -> list[str]:
         """Check version and settings of the Redis server; returns one warning per risk."""
-        info: dict[str, Any] = self.ask(self.db.info)
+        try:
+            info: dict[str, Any] = self.ask(self.db.info, is_optional=True)
+        except QueueRefused as refusal:
+            return [f"The settings of Redis are not known. {refusal}"]
         version = str(info.get("redis_version", "0"))
         policy = info.get("maxmemory_policy", "noeviction")
         warnings = []
@@ -172,23 +181,23 @@ class QueueMaintenance(Transport):
 
     def get_running_keys(self, channel: str | None = None) -> set[str]:
         """All running keys, or those of one channel. Scans the Redis database."""
-        keys = self._running_keys()
+        keys = (key.decode(errors="surrogateescape") for key in self._running_keys())
         return {key for key in keys if channel is None or self._channel_of(key) == channel}
 
     def get_id_from_running_key(self, rkey: str) -> str | None:
         """The id of the message in a running key; None if the key is empty."""
-        ids = self.ask(lambda: self.db.lrange(rkey, 0, 0))
+        ids = self.ask(lambda: self.db.lrange(rkey, 0, 0), key=rkey)
         return ids[0].decode(errors="surrogateescape") if ids else None
 
     def _channel_of(self, running_key: str) -> str:
         return running_key[len(self.get_running_key("", "")) - 1 :].rpartition(":")[0]
 
-    def _running_keys(self, count: int = 1000) -> Iterator[str]:
+    def _running_keys(self, count: int = 1000) -> Iterator[bytes]:
         pattern = _GLOB.sub(r"\\\1", self.prefix) + ":running:*"
         cursor = 0
         while True:
             cursor, keys = self._scan(cursor, pattern, count)
-            yield from (key.decode(errors="surrogateescape") for key in keys)
+            yield from keys
             if not cursor:
                 return
 
@@ -219,7 +228,7 @@ class QueueMaintenance(Transport):
         return newest if newest > -math.inf else math.inf
 
     def _range(self, key: str, start: int, end: int) -> list[bytes]:
-        return self.ask(lambda: self.db.lrange(key, start, end))
+        return self.ask(lambda: self.db.lrange(key, start, end), key=key)
 
     def _policies(self, policies: Mapping[str, Mapping[str, object]] | None) -> str:
         action = self.default_running_timeout_action

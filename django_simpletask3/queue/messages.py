@@ -1,14 +1,17 @@
-"""A claimed message."""
+"""A claimed message; whatever Redis holds, one can be built."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from .encoding import loads
+from .encoding import MAX_BYTES, loads
 
 NO_BODY = "no_body"
 UNDECODABLE = "undecodable"
+TOO_LONG = "too_long"
+#: What is kept of a body that cannot be decoded.
+RAW_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Message:
     attempt: int = field(default=1, compare=False)
     problem: str = field(default="", compare=False)
     worker: str = field(default="", compare=False)
+    #: The beginning of a body that sets ``problem``.
+    raw: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def as_dict(self) -> dict[str, object]:
@@ -50,22 +55,25 @@ def build_message(channel: str, worker: str, row: list[Any]) -> Message:
 
     A missing or unreadable body sets ``problem``; it does not stop other messages.
     """
-    message_id, token, body, attempt = row
-    data, problem = _decode_body(body)
+    message_id, token, body, attempt, length = row
+    data, problem = _decode_body(body, length)
     return Message(
         id=message_id.decode(errors="surrogateescape"),
         channel=channel,
         running_id=token.decode(),
         data=data,
-        attempt=int(attempt or 1),
+        attempt=max(1, int(attempt)),
         problem=problem,
         worker=worker,
+        raw=(body or b"")[:RAW_BYTES] if problem else b"",
     )
 
 
-def _decode_body(raw: bytes | None) -> tuple[object, str]:
+def _decode_body(raw: bytes | None, length: int) -> tuple[object, str]:
     if raw is None:
         return None, NO_BODY
+    if length > MAX_BYTES:
+        return None, TOO_LONG
     try:
         return loads(raw), ""
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -23,6 +22,9 @@ from .transport import BATCH_SIZE, Transport, flatten
 #: A registered wait expires this many seconds after the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
 _MIN_GRACE_SECONDS = 4.0  # what must be left of it when a registration is reused
+
+#: A longer id becomes a dead letter (claim.lua).
+MAX_ID_BYTES = 4096
 
 _PUSH_LAST = "LPUSH"
 _PUSH_NEXT = "RPUSH"
@@ -68,10 +70,10 @@ class QueueOperations(Transport):
         given. With ``take_over`` an existing claim becomes invalid at once. A cancellation, expiry
         or result that an earlier message with the same id left is removed.
 
-        Waits at most 2 seconds for Redis. Raises TypeError for a body that has no plain form, and
-        pushes nothing then.
+        Waits at most 2 seconds for Redis. Raises TypeError for a body that has no plain form,
+        ValueError for one of more than 64 KiB or an id of more than 4 KiB, and pushes nothing then.
         """
-        rows = [(message_id, dumps(message_id), dumps(body)) for message_id, body in messages]
+        rows = [(_encode_id(name), dumps(name), dumps(body)) for name, body in messages]
         side = _PUSH_NEXT if urgent else _PUSH_LAST
         head = (channel, dumps(channel), side, "1" if take_over else "")
         replies: list[bytes] = []
@@ -129,8 +131,9 @@ class QueueOperations(Transport):
         if waiter.registered_until:
             running_key = self.get_running_key(channel, waiter.token)
             waiter.reset()
-            self.ask(lambda: self.db.zrem(self.get_leases_key(), running_key))
-            self.ask(lambda: self.db.hdel(self.get_waits_key(), running_key))
+            leases, waits = self.get_leases_key(), self.get_waits_key()
+            self.ask(lambda: self.db.zrem(leases, running_key), key=leases)
+            self.ask(lambda: self.db.hdel(waits, running_key), key=waits)
 
     def _claim_or_register(
         self, waiter: Waiter, channel: str, wait: float, *, worker: str, lease: float, limit: int
@@ -189,11 +192,11 @@ class QueueOperations(Transport):
         A message that was pushed again meanwhile is queued again. Repeating the call for the same
         claim returns True again.
         """
-        return self._settle(messages, "done", dumps(result))
+        return self.settle(messages, "done", dumps(result))
 
     def drop_many(self, messages: Iterable[Message]) -> list[bool]:
         """Drop messages; returns the same as ``ack_many``."""
-        return self._settle(messages, "drop", "null")
+        return self.settle(messages, "drop", "null")
 
     def ret_many(
         self, messages: Iterable[Message], reason: str = "", *, head: bool = True
@@ -211,42 +214,6 @@ class QueueOperations(Transport):
             replies += map(bool, results)
         return replies[::-1] if head else replies
 
-    def dead_letter(self, message: Message, reason: str) -> bool:
-        """Drop a message and add it to the channel's dead letters (the last 10 000 are kept).
-
-        Returns False, and adds nothing, if the claim is no longer valid.
-        """
-        letter = {
-            "id": message.id,
-            "channel": message.channel,
-            "reason": reason,
-            "data": message.data,
-            "time": time.time(),
-        }
-        return self._settle(
-            [message], "drop", "null", json.dumps(letter, default=str, skipkeys=True)
-        )[0]
-
-    def dead_letters(self, channel: str, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest ``limit`` dead letters of a channel, newest first."""
-        key = self.get_dead_key(channel)
-        letters = self.ask(lambda: self.db.lrange(key, 0, limit - 1))
-        return [json.loads(letter) for letter in letters]
-
-    def requeue_dead_letters(self, channel: str, limit: int = 1000) -> int:
-        """Push the oldest ``limit`` dead letters of a channel again; returns their number.
-
-        Each is pushed before it is removed from the list: if the process dies in between, a later
-        call pushes it once more, which is harmless.
-        """
-        key = self.get_dead_key(channel)
-        letters = self.ask(lambda: self.db.lrange(key, -limit, -1))[::-1]
-        for letter in letters:
-            fields = json.loads(letter)
-            self.push(channel, [(fields["id"], fields["data"])])
-            self.ask(partial(self.db.lrem, key, -1, letter), tries=1)
-        return len(letters)
-
     def heartbeat(self, worker: str, messages: Sequence[Message], *, lease: float) -> list[Message]:
         """Report ``worker`` alive and renew its leases for ``lease`` seconds.
 
@@ -259,9 +226,10 @@ class QueueOperations(Transport):
             lost.update(self.run("heartbeat", *head, *rows))
         return [message for message in messages if message.running_id.encode() in lost]
 
-    def _settle(
+    def settle(
         self, messages: Iterable[Message], outcome: str, result: str, letter: str = ""
     ) -> list[bool]:
+        """Finish messages with ``outcome``; ``letter`` becomes a dead letter of their channel."""
         replies: list[bool] = []
         for batch in batches(messages, BATCH_SIZE):
             rows = flatten(message.script_arguments for message in batch)
@@ -311,3 +279,11 @@ class QueueOperations(Transport):
                 raise
         whole_seconds = max(1, round(seconds))  # servers before 6.2 accept no fractions
         return client.execute_command("BRPOPLPUSH", source, target, whole_seconds)
+
+
+def _encode_id(message_id: str) -> bytes:
+    """The id as Redis stores it; raises ValueError if a worker would refuse it."""
+    raw = message_id.encode(errors="surrogateescape")
+    if len(raw) > MAX_ID_BYTES:
+        raise ValueError(f"the id of a message has {len(raw)} bytes; at most {MAX_ID_BYTES}")
+    return raw

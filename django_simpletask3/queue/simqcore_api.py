@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
+from .dead_letters import DeadLetters
 from .encoding import Undecodable, dumps, loads
 from .maintenance import QueueMaintenance
 from .messages import Message
@@ -44,12 +44,7 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         claims = self.claim(channel, worker=worker, lease=self._lease(channel), timeout=timeout)
         if not claims:
             return None
-        message = claims[0].as_dict
-        with suppress(
-            Undecodable
-        ):  # the claim is valid, and the readable fields are in the message
-            message |= self.query(claims[0].id) or {}
-        return message
+        return claims[0].as_dict | (self.query(claims[0].id) or {})
 
     def ack(self, id: str, result: object = None) -> bool:
         """Acknowledge a message; False unless it is claimed or was acknowledged before."""
@@ -123,16 +118,25 @@ class SimqcoreApi(QueueOperations, QueueMaintenance):
         policy = self.get_running_timeout_handler_policy({"channel": channel})
         return float(policy["running_timeout"])
 
-    def _state(self, id: str) -> tuple[object, Message | None]:
+    def _state(self, id: str) -> tuple[str, Message | None]:
         """The status of a message, and the message under its current claim."""
         key = self.get_item_key(id)
-        values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"))
-        status, channel, running_id = (loads(value or "null") for value in values)
+        values = self.ask(lambda: self.db.hmget(key, "status", "channel", "running_id"), key=key)
+        status, channel, running_id = map(_decode_text, values)
         message = Message(id, channel, running_id, None) if channel and running_id else None
         return status, message
 
 
-class Queue(SimqcoreApi, WorkerRegistry):
+def _decode_text(raw: bytes | None) -> str:
+    """The text that ``raw`` says in YAML; an empty one if it says something else."""
+    try:
+        value = loads(raw or b"null")
+    except Undecodable:
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+class Queue(SimqcoreApi, DeadLetters, WorkerRegistry):
     """Messages in Redis, in the format of ``simqcore`` 0.2.
 
     Keys, statuses and values are those of the stock client, so that both can use the same queues;

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import redis
 from simqcore import SimQ
 
-from django_simpletask3.exceptions import QueueUnavailable
+from django_simpletask3.exceptions import QueueRefused, QueueUnavailable
 
 from ..logs import get_logger
 from .connection import UNBLOCK_ERROR, Endpoint, outage
-from .encoding import dumps, loads
+from .encoding import Undecodable, dumps, loads
 from .scripts import script
 from .urls import redact
 
@@ -24,6 +25,9 @@ BATCH_SIZE = 500
 
 T = TypeVar("T")
 _FAILOVER_ERRORS = ("ReadOnlyError", "READONLY", "UNBLOCKED", "MASTERDOWN")
+#: How Redis says that a command (of a script, or by itself) or a key is denied to the user.
+_DENIED_COMMAND = re.compile(r"NOPERM (\w+) refused|run the '([^']+)' command")
+_DENIED_KEY = re.compile(r"no permissions to access|can't access")
 
 
 class Transport(SimQ):  # type: ignore[misc]
@@ -98,9 +102,24 @@ class Transport(SimQ):  # type: ignore[misc]
         lua = script(name)
         return self.ask(lambda: lua.run(self.db, [self.get_leases_key()], arguments), tries=tries)
 
-    def ask(self, command: Callable[[], T], *, tries: int = 2) -> T:
-        """Call ``command``; if it is not idempotent, ``tries`` must be 1."""
-        with self.translate_errors():
+    def ask(
+        self, command: Callable[[], T], *, tries: int = 2, key: str = "", is_optional: bool = False
+    ) -> T:
+        """Call ``command``; if it is not idempotent, ``tries`` must be 1.
+
+        If the ``key`` that it uses is of another type, which no client of ours writes, the key is
+        deleted first, as the scripts do. The refusal of an optional command is no outage.
+        """
+        try:
+            return self._ask(command, tries, is_optional=is_optional or bool(key))
+        except QueueRefused as problem:
+            if not key or "WRONGTYPE" not in str(problem):
+                raise
+        self._ask(lambda: self.db.delete(key), tries)
+        return self._ask(command, tries)
+
+    def _ask(self, command: Callable[[], T], tries: int, *, is_optional: bool = False) -> T:
+        with self.translate_errors(is_optional=is_optional):
             for _ in range(tries - 1):
                 try:
                     return command()
@@ -109,8 +128,8 @@ class Transport(SimQ):  # type: ignore[misc]
             return command()
 
     @contextmanager
-    def translate_errors(self) -> Iterator[None]:
-        """Raise QueueUnavailable for every error of redis-py."""
+    def translate_errors(self, *, is_optional: bool = False) -> Iterator[None]:
+        """Raise QueueUnavailable for every error of redis-py; QueueRefused if Redis answered."""
         try:
             yield
             outage.end()
@@ -119,9 +138,29 @@ class Transport(SimQ):  # type: ignore[misc]
             text = f"Redis at {redact(self.endpoint.url)}: {text}"
             if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
                 self.endpoint.close()  # a failover: connect to the new master
-            if UNBLOCK_ERROR not in text:
-                outage.record(text, is_refusal=isinstance(problem, redis.ResponseError))
-            raise QueueUnavailable(text) from problem
+            error = self._error_for(problem, text)
+            is_refusal = isinstance(error, QueueRefused)
+            if UNBLOCK_ERROR not in text and not (is_refusal and is_optional):
+                outage.record(str(error), is_refusal=is_refusal)
+            raise error from problem
+
+    def _error_for(self, problem: Exception, text: str) -> QueueUnavailable:
+        if not isinstance(problem, redis.ResponseError | redis.AuthenticationError):
+            return QueueUnavailable(text)
+        names = self._denied_names(str(problem))
+        return self.rights_missing(names) if names else QueueRefused(text)
+
+    def rights_missing(self, names: Iterable[str]) -> QueueRefused:
+        """The error that the user of Redis lacks the rights to ``names``: commands, or keys."""
+        return QueueRefused(
+            f"The user of Redis at {redact(self.endpoint.url)} may not use {', '.join(names)}: "
+            "grant the rights that docs/reference/queue.md lists."
+        )
+
+    def _denied_names(self, text: str) -> list[str]:
+        if match := _DENIED_COMMAND.search(text):
+            return [(match[1] or match[2]).replace("|", " ").upper()]
+        return [f"the keys {self.prefix}:*"] if _DENIED_KEY.search(text) else []
 
     def hset(self, key: str, data: Mapping[str, object]) -> None:
         """Write the fields of a hash, each as one YAML value."""
@@ -129,9 +168,13 @@ class Transport(SimQ):  # type: ignore[misc]
         self.ask(lambda: self.db.hset(key, mapping=mapping))
 
     def hgetall(self, key: str) -> dict[str, Any]:
-        """Read and decode a hash. Raises Undecodable if a field is not valid YAML."""
-        fields = self.ask(lambda: self.db.hgetall(key))
-        return {name.decode(errors="replace"): loads(value) for name, value in fields.items()}
+        """Read and decode a hash; a field that cannot be decoded is left out."""
+        parts = self.run("fields", key)
+        fields: dict[str, Any] = {}
+        for name, value in zip(parts[::2], parts[1::2], strict=True):
+            with suppress(Undecodable):
+                fields[name.decode(errors="replace")] = loads(value)
+        return fields
 
 
 def flatten(rows: Iterable[Iterable[Any]]) -> list[Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..logs import printable
 from .encoding import Undecodable, dumps, loads
 from .transport import Transport
+
+_MAX_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,14 @@ class WorkerRegistry(Transport):
     def workers(self, *, limit: int = 1000) -> list[Report]:
         """The reports of living workers, newest first. Raises QueueUnavailable."""
         return [
-            Report(worker.decode(errors="replace"), float(age), _decode_status(report))
-            for worker, age, report in self.run("workers", limit)
+            Report(_decode_name(worker), max(0.0, float(age)), _decode_status(report))
+            for worker, age, report in self.run("workers", limit, int(self.worker_status_expire))
         ]
+
+
+def _decode_name(worker: bytes) -> str:
+    """The name as one line of printable text; that of a worker of ours is left as it is."""
+    return printable(worker[:_MAX_NAME].decode(errors="backslashreplace"))
 
 
 def _decode_status(report: bytes) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The health of databases, Redis, tables, models and workers, and its problems."""
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ from django_simpletask3.monitoring.health_types import Health, ModelHealth, Tabl
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
+from django_simpletask3.worker.node.banner import banner
+from tests.queue.test_rights import grant
 from tests.redis_servers import RedisServer
 from tests.steps import run_command
 from tests.testapp.models import Invoice, Ledger
@@ -188,6 +191,52 @@ def test_a_redis_that_hangs_is_reported_too(own_redis_server: RedisServer) -> No
 
     assert code == 1
     assert "Redis does not answer" in printed
+
+
+@pytest.fixture
+def limited(redis_client: Any, redis_url: str, settings: Any) -> Iterator[Callable[..., None]]:
+    """Let the settings name a user of Redis with the documented rights, but for some."""
+
+    def limit(*without: str) -> None:
+        grant(redis_client, settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX, *without)
+        url = redis_url.replace("://", "://limited:hush-hush@", 1)
+        settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = url
+
+    yield limit
+    redis_client.execute_command("ACL", "DELUSER", "limited")
+
+
+@pytest.mark.parametrize("name", ["time", "lpos", "evalsha"])
+def test_a_missing_right_is_one_problem_that_names_it(
+    limited: Callable[..., None], name: str
+) -> None:
+    limited(name)
+
+    printed, code = command("--json")
+
+    state = json.loads(printed)
+    [problem] = state["problems"]
+    assert code == 1
+    assert problem.startswith("Redis refuses a command: The user of Redis at")
+    assert f"may not use {name.upper()}: grant the rights" in problem
+    assert state["redis"]["is_refusal"]
+    assert "hush-hush" not in printed
+    assert name.upper() in banner(task_models(), 1, burst=False)
+    assert "does not answer" not in printed + banner(task_models(), 1, burst=False)
+
+
+def test_without_info_only_the_figures_of_redis_are_missing(limited: Callable[..., None]) -> None:
+    limited("info")
+    Invoice.objects.create()
+    reported()
+
+    printed, code = command("--json")
+
+    state = json.loads(printed)
+    assert (code, state["problems"], state["redis"]["version"]) == (0, [], None)
+    assert "may not use INFO" in state["redis"]["warnings"][0]
+    assert model_of(health.snapshot(), Invoice).messages == 1
+    assert "does not answer" not in command()[0]
 
 
 def test_an_unreachable_database_is_reported_with_all_the_rest(

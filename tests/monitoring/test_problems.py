@@ -55,6 +55,7 @@ WELL = Health(
 EVERY: dict[str, dict[str, Any]] = {
     "a database": {"databases": {"other": DatabaseHealth("sqlite", "hush-hush")}},
     "redis": {"redis": RedisHealth(error="hush-hush")},
+    "rights": {"redis": RedisHealth(error="hush-hush", is_refusal=True)},
     "a lease": {"tables": [TABLE]},
     "a dead delivery": {"subscriptions": [replace(SUBSCRIPTION, dead=1, waiting=0, lag=None)]},
     "a subscriber": {"subscriptions": [SUBSCRIPTION]},

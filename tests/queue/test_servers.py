@@ -151,13 +151,6 @@ def test_waiting_at_a_full_server_is_refused_and_loses_nothing(queue, raw, full)
     assert len(queue.claim(CHANNEL, worker="w", lease=60, timeout=0.2)) == 1
 
 
-def test_a_key_of_the_wrong_kind_is_reported_as_unavailable(queue, raw):
-    raw.set(queue.get_mq_key(CHANNEL), "not a list")
-
-    with pytest.raises(QueueUnavailable, match="WRONGTYPE"):
-        queue.push(CHANNEL, [("a", 1)])
-
-
 def test_a_frozen_server_holds_up_a_push_for_two_seconds_at_most(start_server, make_queue):
     own = start_server()
     queue = make_queue(own.url)

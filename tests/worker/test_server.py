@@ -15,6 +15,7 @@ from django_simpletask3.ledger.encoding import TAG
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from tests.eventually import eventually
+from tests.queue.test_rights import grant
 from tests.redis_servers import RedisServer
 from tests.steps import kinds, status_of
 from tests.testapp import models as testapp
@@ -541,6 +542,22 @@ def test_messages_that_point_at_nothing_go_to_the_dead_letters(drain: Drain) -> 
     assert status_of(healthy) == Status.SUCCESS
     assert status_of(ledger) == Status.PENDING
     assert (get_queue().waiting(channel), get_queue().running(channel)) == (0, 0)
+
+
+def test_a_worker_needs_the_documented_rights_only(
+    drain: Drain, redis_client: Any, redis_url: str, settings: Any
+) -> None:
+    grant(redis_client, settings.DJANGO_SIMPLETASK3_SIMQ_PREFIX)
+    task = Invoice.objects.create()
+    get_queue().push(Invoice.get_event_channel(), [("forged", 7)])
+
+    url = redis_url.replace("://", "://limited:hush-hush@", 1)
+    output = drain("--models", "testapp.Invoice", DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=url)
+
+    redis_client.execute_command("ACL", "DELUSER", "limited")
+    assert status_of(task) == Status.SUCCESS
+    assert len(get_queue().dead_letters(Invoice.get_event_channel())) == 1
+    assert "may not use" not in output
 
 
 def test_the_banner_names_models_threads_channels_redis_and_databases(drain: Drain) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import redis
 
+_WITHOUT_LIBRARY = {"rights"}
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -29,8 +31,9 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script ``name``.lua, with library.lua prepended."""
+    """The script ``name``.lua, with library.lua prepended unless it is to run without."""
     folder = files(__name__)
-    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("library", name)]
+    names = (name,) if name in _WITHOUT_LIBRARY else ("library", name)
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in names]
     text = "\n".join(parts)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -14,8 +14,8 @@ allow_when_full()
 local adopted = 0
 for i = 5, #ARGV do
   local channel = parts(ARGV[i])
-  if channel and redis.call('LLEN', ARGV[i]) > 0 then
-    adopted = adopted + redis.call('ZADD', leases, 'NX', after(timeout(channel)), ARGV[i])
+  if channel and call('LLEN', ARGV[i]) > 0 then
+    adopted = adopted + call('ZADD', leases, 'NX', after(timeout(channel)), ARGV[i])
   end
 end
 return adopted

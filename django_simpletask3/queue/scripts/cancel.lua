@@ -9,7 +9,7 @@ if status == '' or status == 'done' then return 0 end
 if status == 'canceling' or status == 'canceled' then return 1 end
 if status == 'drop' then return -1 end
 allow_when_full()
-redis.call('HSETNX', item_key(id), 'cancel_time', now)
+call('HSETNX', item_key(id), 'cancel_time', now)
 write(id, 'cancel_flag', 'true')
 if status ~= 'ready' then return -1 end
 write(id, 'status', 'canceling')

@@ -7,11 +7,11 @@
 
 local channel = ARGV[4]
 local mq = mq_key(channel)
-local is_shallow = redis.call('LLEN', mq) * (#ARGV - 4) <= 1000000
+local is_shallow = call('LLEN', mq) * (#ARGV - 4) <= 1000000
 
 local function cancel(id)
   local status, claim = scalars(id, 'status', 'running_id')
-  if is_shallow then redis.call('LREM', mq, 0, id) end
+  if is_shallow then call('LREM', mq, 0, id) end
   if claim ~= '' then release(running_key(channel, claim)) end
   if is_final(status) then return 0 end
   if is_shallow then finish(id, nil, 'canceled', 'null') else finish_canceled(id) end

@@ -3,7 +3,8 @@
 -- ARGV 4 channel, 5 worker, 6 worker in YAML, 7 seconds the worker's status lives, 8 seconds of the lease,
 --      9 seconds for which a blocking move into the first token's running key is registered if the queue
 --      is empty (0: not registered), 10 the first token, a UUID, 11 the maximal number of messages
--- Returns for each message {id, token, body or false, attempt}.
+-- Returns for each message {id, token, body or false, attempt, length of the body}; of a body that is too long only
+-- its beginning. An id that is too long becomes a dead letter at once.
 --
 -- A token whose running key holds a message already gets that message: after a blocking move, and when the
 -- script is sent again because the reply was lost.
@@ -15,9 +16,9 @@ local skips = 1000  -- stale entries skipped in one call; the next call continue
 
 local function register_worker()
   local key = prefix .. ':worker:' .. worker
-  if redis.call('EXISTS', key) == 1 then return end
-  redis.call('HSET', key, 'worker', worker_yaml, 'start_time', now, 'update_time', now)
-  redis.call('EXPIRE', key, ARGV[7])
+  if call('EXISTS', key) == 1 then return end
+  call('HSET', key, 'worker', worker_yaml, 'start_time', now, 'update_time', now)
+  call('EXPIRE', key, ARGV[7])
 end
 
 -- The tokens after the first are derived from it, and no other claim uses them. They are computed here, since
@@ -31,11 +32,11 @@ end
 -- The message that a blocking move put into a running key. A move that a client sent twice leaves two ids there:
 -- the second returns to the queue.
 local function take_moved(rkey)
-  local ids = redis.call('LRANGE', rkey, 0, -1)
+  local ids = call('LRANGE', rkey, 0, -1)
   if #ids == 0 then return end
-  redis.call('HDEL', waits, rkey)
-  for i = 2, #ids do redis.call('RPUSH', mq, ids[i]) end
-  if #ids > 1 then redis.call('LTRIM', rkey, 0, 0) end
+  call('HDEL', waits, rkey)
+  for i = 2, #ids do call('RPUSH', mq, ids[i]) end
+  if #ids > 1 then call('LTRIM', rkey, 0, 0) end
   return ids[1]
 end
 
@@ -43,7 +44,7 @@ end
 local field_names = {'status', 'running_id', 'data', 'x_attempt', 'id', 'channel', 'add_time',
   'cancel_flag', 'cancel_time', 'x_repush', 'result'}
 local function read_fields(id)
-  local values, fields = redis.call('HMGET', item_key(id), unpack(field_names)), {}
+  local values, fields = call('HMGET', item_key(id), unpack(field_names)), {}
   for i, name in ipairs(field_names) do fields[name] = values[i] end
   return fields
 end
@@ -53,12 +54,12 @@ local function clear_leftovers(id, fields)
   if not (fields.running_id or fields.result or fields.cancel_flag or fields.cancel_time or fields.x_repush) then
     return
   end
-  redis.call('PERSIST', item_key(id))
-  redis.call('HDEL', item_key(id), 'x_', 'x_repush', 'cancel_flag', 'cancel_time')
+  call('PERSIST', item_key(id))
+  call('HDEL', item_key(id), 'x_', 'x_repush', 'cancel_flag', 'cancel_time')
 end
 
 local function start(id, token, fields)
-  fields.x_attempt = tostring((tonumber(scalar(fields.x_attempt)) or 0) + 1)
+  fields.x_attempt = counter(fields.x_attempt) + 1
   local missing = {}
   for name, value in pairs({id = quote(id), channel = quote(channel), add_time = now}) do
     if not fields[name] then
@@ -69,6 +70,12 @@ local function start(id, token, fields)
   clear_leftovers(id, fields)
   write(id, 'status', 'running', 'running_id', token, 'x_claim', token,
     'x_attempt', fields.x_attempt, 'start_time', now, 'worker', worker_yaml, unpack(missing))
+end
+
+local function set_aside(id)
+  local head = string.gsub(string.sub(id, 1, 200), '[^%w%p ]', '?')
+  local reason = 'the id of the message has ' .. #id .. ' bytes'
+  add_dead_letter(channel, cjson.encode({id = head, channel = channel, reason = reason, time = tonumber(now)}))
 end
 
 -- The action for an id: 'start' it, 'repeat' an earlier reply, or 'skip' a stale entry.
@@ -90,7 +97,14 @@ local limit = tonumber(ARGV[11])
 local function has_held()
   local rkeys, head = {}, running_key(channel, '')
   for index = 1, limit do rkeys[index] = head .. token_at(index) end
-  return redis.call('EXISTS', unpack(rkeys)) > 0
+  return call('EXISTS', unpack(rkeys)) > 0
+end
+
+local function row_of(id, token, fields)
+  local body = fields.data
+  local length = body and #body or 0
+  if length > max_body then body = string.sub(body, 1, max_scalar) end
+  return {id, token, body, counter(tostring(fields.x_attempt)), length}
 end
 
 local function take(token, may_hold)
@@ -98,15 +112,17 @@ local function take(token, may_hold)
   local id = may_hold and take_moved(rkey)
   while skips > 0 do
     local is_held = id
-    id = id or redis.call('RPOP', mq)
+    id = id or call('RPOP', mq)
     if not id then return end
-    local fields = read_fields(id)
-    local action = action_for(id, token, fields)
+    local is_long = #id > max_id
+    local fields = is_long and {} or read_fields(id)
+    local action = is_long and 'skip' or action_for(id, token, fields)
+    if is_long then set_aside(id) end
     if action ~= 'skip' then
-      if not is_held then redis.call('LPUSH', rkey, id) end
+      if not is_held then call('LPUSH', rkey, id) end
       if action == 'start' then start(id, token, fields) end
-      redis.call('ZADD', leases, deadline, rkey)
-      return {id, token, fields.data, fields.x_attempt}
+      call('ZADD', leases, deadline, rkey)
+      return row_of(id, token, fields)
     end
     if is_held then release(rkey) end
     id, skips = nil, skips - 1
@@ -117,11 +133,11 @@ end
 local function register_wait()
   local rkey = running_key(channel, ARGV[10])
   if tonumber(ARGV[9]) > 0 then
-    redis.call('ZADD', leases, after(ARGV[9]), rkey)
-    redis.call('HSET', waits, rkey, worker)
+    call('ZADD', leases, after(ARGV[9]), rkey)
+    call('HSET', waits, rkey, worker)
   else
-    redis.call('ZREM', leases, rkey)
-    redis.call('HDEL', waits, rkey)
+    call('ZREM', leases, rkey)
+    call('HDEL', waits, rkey)
   end
 end
 

@@ -2,5 +2,5 @@
 --
 -- ARGV 4 worker
 
-redis.call('ZREM', prefix .. ':x:workers', ARGV[4])
-redis.call('DEL', prefix .. ':worker:' .. ARGV[4])
+call('ZREM', prefix .. ':x:workers', ARGV[4])
+call('DEL', prefix .. ':worker:' .. ARGV[4])

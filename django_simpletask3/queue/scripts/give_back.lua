@@ -12,14 +12,14 @@ local function return_message(id, channel, claim)
   local held = holds(rkey, id)
   release(rkey)
   if status == '' and held then
-    redis.call(side, mq_key(channel), id)  -- the body expired or was evicted; the id is enough
+    call(side, mq_key(channel), id)  -- the body expired or was evicted; the id is enough
     return 1
   end
   if status ~= 'running' or holder ~= claim then return 0 end
   if give_back(id, channel, side, reason) == 'canceled' then
-    redis.call('HSET', item_key(id), 'x_', mark_of(claim))
+    call('HSET', item_key(id), 'x_', mark_of(claim))
   else
-    redis.call('HSET', item_key(id), 'x_settled', 'ret ' .. claim)
+    call('HSET', item_key(id), 'x_settled', 'ret ' .. claim)
   end
   return 1
 end

@@ -10,16 +10,16 @@ local function is_valid(id, rkey, claim)
 end
 
 local function renew(id, rkey)
-  redis.call('ZADD', leases, after(ARGV[7]), rkey)
+  call('ZADD', leases, after(ARGV[7]), rkey)
   -- The recovery of a stock client measures the age of start_time: renewing it prevents a takeover.
-  if redis.call('EXISTS', item_key(id)) == 1 then redis.call('HSET', item_key(id), 'start_time', now) end
+  if call('EXISTS', item_key(id)) == 1 then call('HSET', item_key(id), 'start_time', now) end
 end
 
 allow_when_full()
 local status_key = prefix .. ':worker:' .. ARGV[4]
-redis.call('HSETNX', status_key, 'start_time', now)
-redis.call('HSET', status_key, 'worker', ARGV[5], 'update_time', now)
-redis.call('EXPIRE', status_key, ARGV[6])
+call('HSETNX', status_key, 'start_time', now)
+call('HSET', status_key, 'worker', ARGV[5], 'update_time', now)
+call('EXPIRE', status_key, ARGV[6])
 local lost = {}
 for i = 8, #ARGV, 3 do
   local id, rkey = ARGV[i], running_key(ARGV[i + 1], ARGV[i + 2])

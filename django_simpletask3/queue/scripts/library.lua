@@ -8,7 +8,22 @@
 
 local leases = KEYS[1]
 local prefix, event_expire, item_expire = ARGV[1], ARGV[2], ARGV[3]
-local clock = redis.call('TIME')
+
+-- What a client may have written: longer ids and bodies are dead letters, longer scalars count as missing.
+local max_id, max_body, max_scalar = 4096, 65536, 1024
+
+-- Run a command. A key of another type, which no client of ours writes, is deleted: it would stop its queue. If the
+-- user of Redis may not run the command, the error names it (that of Redis 6.2 does not).
+local function call(command, ...)
+  local reply = redis.pcall(command, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  local is_denied = string.find(reply.err, 'ACL failure') or string.find(reply.err, 'user executing the script')
+  if is_denied and not string.find(reply.err, 'access') then error('NOPERM ' .. command .. ' refused', 0) end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then redis.call('DEL', (...)) end
+  return redis.call(command, ...)
+end
+
+local clock = call('TIME')
 local now = clock[1] .. '.' .. string.format('%06d', clock[2])
 
 local function after(seconds) return string.format('%.6f', tonumber(now) + tonumber(seconds)) end
@@ -19,21 +34,28 @@ local function running_key(channel, claim) return prefix .. ':running:' .. chann
 
 -- The channel and the claim of a running key; a channel may contain colons, a claim never does.
 local function parts(rkey)
+  if string.sub(rkey, 1, #prefix + 9) ~= prefix .. ':running:' then return end
   return string.match(string.sub(rkey, #prefix + 10), '^(.*):([^:]*)$')
 end
 
 -- A full server (noeviction) checks only the first write of a script. A script that frees memory begins
 -- with a write that is always allowed; a script that needs memory begins with a write that is refused.
-local function allow_when_full() redis.call('ZREM', leases, '') end
-local function refuse_when_full() redis.call('ZADD', leases, 'XX', 0, '') end
+local function allow_when_full() call('ZREM', leases, '') end
+local function refuse_when_full() call('ZADD', leases, 'XX', 0, '') end
 
 -- Decode a word, number or UUID in YAML, written by a stock client ("ready\n...\n") or by this package.
 local function scalar(value)
-  return value and string.match(value, '^["\']?([^"\'\n]*)') or ''
+  return value and #value <= max_scalar and string.match(value, '^["\']?([^"\'\n]*)') or ''
+end
+
+-- Decode a counter; 0 for anything else.
+local function counter(value)
+  local number = tonumber(scalar(value)) or 0
+  return number >= 0 and number < 1e9 and math.floor(number) or 0
 end
 
 local function scalars(id, ...)
-  local values = redis.call('HMGET', item_key(id), ...)
+  local values = call('HMGET', item_key(id), ...)
   for i = 1, #values do values[i] = scalar(values[i]) end
   return unpack(values)
 end
@@ -45,18 +67,24 @@ local function quote(text)
   return '"' .. text .. '"'
 end
 
-local function write(id, ...) redis.call('HSET', item_key(id), 'mod_time', now, ...) end
+local function write(id, ...) call('HSET', item_key(id), 'mod_time', now, ...) end
 
 -- The blocking waits: a hash of running keys, each with the worker that waits there.
 local waits = prefix .. ':x:waits'
 
 local function release(rkey)
-  redis.call('DEL', rkey)
-  redis.call('ZREM', leases, rkey)
-  redis.call('HDEL', waits, rkey)
+  call('DEL', rkey)
+  call('ZREM', leases, rkey)
+  call('HDEL', waits, rkey)
 end
 
-local function holds(rkey, id) return redis.call('LINDEX', rkey, 0) == id end
+local function add_dead_letter(channel, letter)
+  local dead = prefix .. ':x:dead:' .. channel
+  call('LPUSH', dead, letter)
+  call('LTRIM', dead, 0, 9999)
+end
+
+local function holds(rkey, id) return call('LINDEX', rkey, 0) == id end
 
 -- The first six characters of the claim that ended a message: many finished messages are kept for days.
 local function mark_of(claim) return string.sub(claim, 1, 6) end
@@ -64,17 +92,17 @@ local function mark_of(claim) return string.sub(claim, 1, 6) end
 -- Wake the clients that wait for the end of a message; set the expiry of message and event. A stock client pushes the
 -- id, but no client reads the entry: a number saves 50 bytes per task until the event expires.
 local function wake(id)
-  redis.call('LPUSH', done_key(id), 1)
-  redis.call('EXPIRE', done_key(id), event_expire)
-  redis.call('EXPIRE', item_key(id), item_expire)
+  call('LPUSH', done_key(id), 1)
+  call('EXPIRE', done_key(id), event_expire)
+  call('EXPIRE', item_key(id), item_expire)
 end
 
 -- End a message. Only its outcome is kept (the expiry shows the time). The hash is deleted and written again, since
 -- a hash that has held a long body never becomes small again (test_a_finished_message_takes_360_bytes_at_most).
 -- A running key given by the caller is deleted by the same command.
 local function finish(id, rkey, status, result, ...)
-  redis.call('DEL', item_key(id), done_key(id), rkey or done_key(id))
-  redis.call('HSET', item_key(id), 'status', status, 'result', result, ...)
+  call('DEL', item_key(id), done_key(id), rkey or done_key(id))
+  call('HSET', item_key(id), 'status', status, 'result', result, ...)
   wake(id)
 end
 
@@ -101,12 +129,12 @@ end
 local function waiting_among(mq, ids)
   local found, wanted = {}, {}
   if #ids <= 4 then
-    for _, id in ipairs(ids) do found[id] = redis.call('LPOS', mq, id) and true or nil end
+    for _, id in ipairs(ids) do found[id] = call('LPOS', mq, id) and true or nil end
     return found
   end
   for _, id in ipairs(ids) do wanted[id] = true end
-  for start = 0, redis.call('LLEN', mq) - 1, 5000 do
-    for _, id in ipairs(redis.call('LRANGE', mq, start, start + 4999)) do
+  for start = 0, call('LLEN', mq) - 1, 5000 do
+    for _, id in ipairs(call('LRANGE', mq, start, start + 4999)) do
       if wanted[id] then found[id] = true end
     end
   end
@@ -115,15 +143,15 @@ end
 
 -- Put a message back into the queue, at the end ('LPUSH') or as the next to be claimed ('RPUSH').
 local function requeue(id, channel, side)
-  redis.call('HDEL', item_key(id), 'x_repush')
+  call('HDEL', item_key(id), 'x_repush')
   write(id, 'status', 'ready', 'worker', 'null')
-  redis.call('PERSIST', item_key(id))
-  redis.call(side, mq_key(channel), id)
+  call('PERSIST', item_key(id))
+  call(side, mq_key(channel), id)
 end
 
 -- Return a claimed message to the queue; a message that was canceled meanwhile ends instead.
 local function give_back(id, channel, side, reason)
-  local retries = tonumber((scalars(id, 'retry_count'))) or 0
+  local retries = counter((scalars(id, 'retry_count')))
   local fields = {'return_flag', 'true', 'return_time', now, 'return_reason', reason, 'retry_count', retries + 1}
   if is_canceled(id) then
     finish_canceled(id, unpack(fields))

@@ -21,24 +21,24 @@ local function holding_key(id, state)
 end
 
 local function refresh(id, body, ...)
-  redis.call('HDEL', item_key(id), 'cancel_flag', 'cancel_time')
-  redis.call('PERSIST', item_key(id))
+  call('HDEL', item_key(id), 'cancel_flag', 'cancel_time')
+  call('PERSIST', item_key(id))
   write(id, 'data', body, ...)
 end
 
 local function flush()
-  if #pending > 0 then redis.call(side, mq, unpack(pending)) end
+  if #pending > 0 then call(side, mq, unpack(pending)) end
   pending = {}
 end
 
 local function move_to_next(id)
   flush()
-  redis.call('LREM', mq, -1, id)
-  redis.call('RPUSH', mq, id)
+  call('LREM', mq, -1, id)
+  call('RPUSH', mq, id)
 end
 
 local function enqueue(id, id_yaml, body)
-  redis.call('DEL', item_key(id), done_key(id))
+  call('DEL', item_key(id), done_key(id))
   write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body,
     unpack(urgent_fields))
   pending[#pending + 1] = id

@@ -10,7 +10,7 @@ local function push_time(id)
   if (status == 'ready' or status == 'canceling') and urgent == '' and time and time <= tonumber(now) then
     return string.format('%.6f', time)
   end
-  return redis.call('EXISTS', item_key(id))
+  return call('EXISTS', item_key(id))
 end
 
 local replies = {}

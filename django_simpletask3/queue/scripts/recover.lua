@@ -16,7 +16,7 @@ end
 -- A stock worker renews no lease, but it may still report itself alive.
 local function is_living_stock_worker(id, claim)
   local claimed_by_us, worker = scalars(id, 'x_claim', 'worker')
-  return claimed_by_us ~= claim and redis.call('EXISTS', prefix .. ':worker:' .. worker) == 1
+  return claimed_by_us ~= claim and call('EXISTS', prefix .. ':worker:' .. worker) == 1
 end
 
 -- Apply the channel's policy; a message that was pushed again meanwhile is queued, not dropped.
@@ -32,18 +32,18 @@ end
 
 -- Set the expiry and the done event that a stock client did not write before it died.
 local function complete(id)
-  redis.call('DEL', done_key(id))
+  call('DEL', done_key(id))
   wake(id)
 end
 
 -- Recover a message that was moved into a running key but never started.
 local function recover_unstarted(id, channel)
-  if redis.call('LPOS', mq_key(channel), id) then return 'cleared' end
+  if call('LPOS', mq_key(channel), id) then return 'cleared' end
   if is_canceled(id) then
     finish_canceled(id)
     return 'canceled'
   end
-  redis.call('RPUSH', mq_key(channel), id)
+  call('RPUSH', mq_key(channel), id)
   return 'returned'
 end
 
@@ -54,12 +54,12 @@ local function recover_message(id, channel, claim)
     return apply_policy(id, channel, claim)
   end
   if status == '' or status == 'ready' or status == 'canceling' then return recover_unstarted(id, channel) end
-  if is_final(status) and redis.call('TTL', item_key(id)) == -1 then complete(id) end
+  if is_final(status) and call('TTL', item_key(id)) == -1 then complete(id) end
   return 'cleared'
 end
 
 local function recover(rkey, channel, claim)
-  local ids, kept = redis.call('LRANGE', rkey, 0, -1), false
+  local ids, kept = call('LRANGE', rkey, 0, -1), false
   if #ids == 0 then counts.cleared = counts.cleared + 1 end
   for _, id in ipairs(ids) do
     local outcome = recover_message(id, channel, claim)
@@ -67,7 +67,7 @@ local function recover(rkey, channel, claim)
     kept = kept or outcome == 'kept'
   end
   if kept then
-    redis.call('ZADD', leases, after(policy(channel, 'running_timeout')), rkey)
+    call('ZADD', leases, after(policy(channel, 'running_timeout')), rkey)
   else
     release(rkey)
   end
@@ -75,11 +75,11 @@ end
 
 allow_when_full()
 local examined = 0
-for _, rkey in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, ARGV[4])) do
+for _, rkey in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, ARGV[4])) do
   local channel, claim = parts(rkey)
   examined = examined + 1
   if not channel then
-    redis.call('ZREM', leases, rkey)
+    call('ZREM', leases, rkey)
   elseif only == '' or only == channel then
     recover(rkey, channel, claim)
   end

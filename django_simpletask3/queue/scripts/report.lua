@@ -5,14 +5,14 @@
 local status_key, workers = prefix .. ':worker:' .. ARGV[4], prefix .. ':x:workers'
 
 -- A full server allows this first write, as that of allow_when_full().
-local is_known = redis.call('EXPIRE', status_key, ARGV[6]) == 1
-redis.call('HSET', status_key, 'worker', ARGV[5], 'update_time', now, 'x_report', ARGV[7])
+local is_known = call('EXPIRE', status_key, ARGV[6]) == 1
+call('HSET', status_key, 'worker', ARGV[5], 'update_time', now, 'x_report', ARGV[7])
 if not is_known then
-  redis.call('HSET', status_key, 'start_time', now)
-  redis.call('EXPIRE', status_key, ARGV[6])
+  call('HSET', status_key, 'start_time', now)
+  call('EXPIRE', status_key, ARGV[6])
 end
 -- A new worker removes expired ones.
-if redis.call('ZADD', workers, now, ARGV[4]) == 1 then
-  redis.call('ZREMRANGEBYSCORE', workers, '-inf', tonumber(now) - tonumber(ARGV[6]))
+if call('ZADD', workers, now, ARGV[4]) == 1 then
+  call('ZREMRANGEBYSCORE', workers, '-inf', tonumber(now) - tonumber(ARGV[6]))
 end
-redis.call('EXPIRE', workers, ARGV[6])
+call('EXPIRE', workers, ARGV[6])

@@ -4,7 +4,7 @@
 -- Returns the number.
 
 local count = 0
-for _, rkey in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-  if parts(rkey) == ARGV[4] then count = count + redis.call('EXISTS', rkey) end
+for _, rkey in ipairs(call('ZRANGE', leases, 0, -1)) do
+  if parts(rkey) == ARGV[4] then count = count + call('EXISTS', rkey) end
 end
 return count

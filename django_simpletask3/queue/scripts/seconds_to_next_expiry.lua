@@ -2,5 +2,5 @@
 --
 -- Returns {end of the first lease, or 'inf' without leases; current time}, in seconds as texts.
 
-local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
+local first = call('ZRANGE', leases, 0, 0, 'WITHSCORES')
 return {first[2] or 'inf', now}

@@ -5,20 +5,14 @@
 
 local outcome, result, letter = ARGV[4], ARGV[5], ARGV[6]
 
-local function add_dead_letter(channel)
-  local dead = prefix .. ':x:dead:' .. channel
-  redis.call('LPUSH', dead, letter)
-  redis.call('LTRIM', dead, 0, 9999)
-end
-
 local released = {}
 
 -- Finish a message whose claim is valid; a message that was pushed again meanwhile is queued instead.
 local function finish_or_requeue(id, channel, claim, rkey, is_repushed)
   if not is_repushed then return finish(id, rkey, outcome, result, 'x_', mark_of(claim)) end
-  redis.call('DEL', rkey)
+  call('DEL', rkey)
   requeue(id, channel, 'LPUSH')
-  redis.call('HSET', item_key(id), 'x_settled', outcome .. ' ' .. claim)
+  call('HSET', item_key(id), 'x_settled', outcome .. ' ' .. claim)
 end
 
 local function settle(id, channel, claim)
@@ -33,12 +27,12 @@ local function settle(id, channel, claim)
   if status == 'running' and holder == claim then
     finish_or_requeue(id, channel, claim, rkey, repush == 'true')
   else
-    redis.call('DEL', rkey)
+    call('DEL', rkey)
     if not is_bodiless then return 0 end
-    redis.call('DEL', done_key(id))
+    call('DEL', done_key(id))
     wake(id)  -- the body expired or was evicted
   end
-  if letter ~= '' then add_dead_letter(channel) end
+  if letter ~= '' then add_dead_letter(channel, letter) end
   return 1
 end
 
@@ -47,5 +41,5 @@ local replies = {}
 for i = 7, #ARGV, 3 do
   replies[#replies + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
-if #released > 0 then redis.call('ZREM', leases, unpack(released)) end
+if #released > 0 then call('ZREM', leases, unpack(released)) end
 return replies

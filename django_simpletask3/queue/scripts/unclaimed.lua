@@ -8,10 +8,10 @@ local moved
 local function is_moved(id)
   if not moved then
     moved = {}
-    for _, rkey in ipairs(redis.call('HKEYS', waits)) do
-      local deadline = redis.call('ZSCORE', leases, rkey)
-      if not deadline then redis.call('HDEL', waits, rkey) end  -- left by a dead worker
-      local taken = redis.call('LINDEX', rkey, 0)
+    for _, rkey in ipairs(call('HKEYS', waits)) do
+      local deadline = call('ZSCORE', leases, rkey)
+      if not deadline then call('HDEL', waits, rkey) end  -- left by a dead worker
+      local taken = parts(rkey) and call('LINDEX', rkey, 0)
       if taken and deadline and tonumber(deadline) > tonumber(now) then moved[taken] = true end
     end
   end
@@ -23,7 +23,7 @@ local function is_held(id)
   if status ~= 'running' then return is_moved(id) end
   local rkey = running_key(ARGV[4], claim)
   if not holds(rkey, id) then return false end
-  local deadline = redis.call('ZSCORE', leases, rkey)
+  local deadline = call('ZSCORE', leases, rkey)
   return not deadline or tonumber(deadline) > tonumber(now)
 end
 

@@ -9,7 +9,7 @@ from django.db import connections, router
 
 from ... import __version__
 from ...conf.options import options
-from ...exceptions import QueueUnavailable
+from ...exceptions import QueueRefused, QueueUnavailable
 from ...logs import printable
 from ...models.task import SimpleTask
 from ...queue import get_queue, redact
@@ -48,7 +48,10 @@ def _databases(model: type[SimpleTask]) -> Iterator[str]:
 
 def _warnings() -> list[str]:
     try:
+        get_queue().check_rights()
         return get_queue().check_server()
+    except QueueRefused as refusal:
+        return [str(refusal)]
     except QueueUnavailable as error:
         return [f"Redis does not answer; waiting for it ({error})."]
 
