@@ -17,8 +17,8 @@ from django_simpletask3.db.inserts import insert_all
 from django_simpletask3.db.postgresql.store import PostgresStore
 from django_simpletask3.db.store import Change, Store
 from django_simpletask3.exceptions import StaleTask
-from django_simpletask3.ledger import outbox, subscribers
-from django_simpletask3.ledger.subscribers import Subscriber
+from django_simpletask3.ledger import outbox
+from django_simpletask3.ledger.subscribers import subscribe, unsubscribe
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.best_effort import apply_each
@@ -204,10 +204,10 @@ class TestUnread:
         assert [move.task.status for move in moves] == [Status.PENDING] * 2
         assert {row_of(move.task).status for move in moves} == {Status.PENDING}
 
-    def test_a_subscriber_is_reported_in_the_same_transaction(self, monkeypatch: Any) -> None:
-        everything = Subscriber("audit", (Invoice,), frozenset(EventKind), 20, print)
+    def test_a_subscriber_is_reported_in_the_same_transaction(self, request: Any) -> None:
         moves = self.claims([create_task(Invoice)])
-        monkeypatch.setitem(subscribers._subscribers, "audit", everything)
+        subscribe("audit", Invoice)(print)
+        request.addfinalizer(lambda: unsubscribe("audit"))
 
         with CaptureQueriesContext(connection) as made:
             apply_each(moves)

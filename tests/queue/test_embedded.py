@@ -189,14 +189,14 @@ def test_a_folder_that_another_user_makes_meanwhile_is_not_used(
     long_folder, make_queue, give_away, monkeypatch
 ):
     queue = make_queue(f"embedded://{long_folder}")
-    make_private = embedded._make_private
+    socket_folder, chmod = embedded.socket_of(long_folder).parent, Path.chmod
 
-    def make_and_lose(folder):
-        make_private(folder)
-        if folder == embedded.socket_of(long_folder).parent:
+    def chmod_and_lose(folder, mode):
+        chmod(folder, mode)
+        if folder == socket_folder:
             give_away(folder)
 
-    monkeypatch.setattr(embedded, "_make_private", make_and_lose)
+    monkeypatch.setattr(Path, "chmod", chmod_and_lose)
 
     with pytest.raises(QueueUnavailable, match="belongs to another user"):
         queue.push(CHANNEL, [("a", 1)])
