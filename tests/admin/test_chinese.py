@@ -44,7 +44,7 @@ def test_a_task_and_its_timeline_are_chinese(reader) -> None:
         assert word in words
 
 
-def test_what_was_done_is_reported_in_chinese(reader) -> None:
+def test_the_outcome_of_an_action_is_reported_in_chinese(reader) -> None:
     task = Invoice.objects.create()
 
     executed = shown_messages(post_action(reader, EXECUTE, task))

@@ -79,14 +79,14 @@ def test_a_database_that_might_hold_something_is_named_as_well(watcher, page) ->
 
 
 @pytest.mark.usefixtures("tables_are_listed_again")
-def test_nor_is_it_missing_from_an_export_without_a_word(watcher) -> None:
+def test_an_export_names_a_database_that_might_hold_something_too(watcher) -> None:
     file = dashboard(watcher("view_reminder"), "export")
 
     assert b",other," in b"".join(file.streaming_content).splitlines()[-1]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_database_said_is_not_for_viewers(watcher, page) -> None:
+def test_viewers_do_not_see_the_error_of_a_database(watcher, page) -> None:
     page_response = dashboard(watcher("view_invoice", "view_elsewhere"), page)
 
     assert f"{AWAY}." in text(page_response)

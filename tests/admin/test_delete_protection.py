@@ -37,7 +37,9 @@ def test_a_task_on_hold_is_not_deleted_and_the_page_says_why(superuser, model, w
 
 
 @each_way
-def test_nor_is_what_would_take_it_along(superuser, pending_task, way) -> None:
+def test_an_object_whose_cascade_reaches_a_held_task_is_not_deleted(
+    superuser, pending_task, way
+) -> None:
     Dunning.objects.create(invoice=pending_task).hold("a lawsuit")
 
     page = way(superuser, Invoice, pending_task)
@@ -61,7 +63,9 @@ def test_a_hold_that_comes_in_between_is_reported_as_well(
     assert not LogEntry.objects.exists()
 
 
-def test_of_several_none_is_deleted(superuser, pending_task, finished_task) -> None:
+def test_one_held_task_keeps_a_whole_selection_from_deletion(
+    superuser, pending_task, finished_task
+) -> None:
     finished_task.hold()
 
     delete_selected(superuser, Invoice, pending_task, finished_task)
@@ -70,7 +74,7 @@ def test_of_several_none_is_deleted(superuser, pending_task, finished_task) -> N
 
 
 @each_way
-def test_what_was_lifted_is_deleted(superuser, pending_task, way) -> None:
+def test_a_task_whose_hold_was_lifted_is_deleted(superuser, pending_task, way) -> None:
     pending_task.hold()
     pending_task.lift()
 

@@ -236,7 +236,7 @@ def test_dead_letters_are_for_users_who_see_every_row(
     assert b"hush-hush" not in page(superuser).content
 
 
-def test_who_sees_only_a_variant_sees_no_dead_letters(watcher: Any) -> None:
+def test_a_user_who_may_view_a_proxy_only_sees_no_dead_letters(watcher: Any) -> None:
     channel = ForeignInvoice.get_event_channel()
     get_queue().push(channel, [("m", {"id": 1})])
     (message,) = get_queue().claim(channel, worker="w", lease=60, timeout=1)

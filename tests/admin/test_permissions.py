@@ -131,7 +131,7 @@ def test_a_superuser_may_do_everything(superuser, pending_task, action) -> None:
 
 
 @each_action
-def test_who_is_not_logged_in_is_asked_to(client, pending_task, action) -> None:
+def test_an_anonymous_user_is_sent_to_the_login(client, pending_task, action) -> None:
     response = post_action(client, action, pending_task)
 
     assert "/login/" in response.redirect_chain[0][0]

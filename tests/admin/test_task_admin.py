@@ -246,7 +246,7 @@ def test_a_task_is_called_by_its_own_words_or_its_key(superuser, pending_task, m
     assert "invoice of 3" not in before
 
 
-def test_what_was_done_is_reported(superuser, pending_task) -> None:
+def test_the_outcome_of_an_action_is_reported(superuser, pending_task) -> None:
     response = superuser.post(url(pending_task), {"amount": 1, "priority": 0}, follow=True)
 
     assert "changed successfully" in shown_messages(response)[0]

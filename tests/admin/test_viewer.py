@@ -39,7 +39,7 @@ def lost(model, reason: str, **columns):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> None:
+def test_a_user_who_may_view_a_proxy_sees_no_row_of_the_root(watcher, variant) -> None:
     lost(Invoice, "hush-hush")
     lost(variant, "hush-hush")
     apply(bring_to(Invoice.objects.create(), Status.RUNNING), EventKind.ACK, worker="w1")
@@ -52,7 +52,7 @@ def test_who_may_view_a_variant_sees_no_row_of_the_root(watcher, variant) -> Non
     assert not any(chart.shapes for chart in charts)
 
 
-def test_who_may_view_the_root_sees_its_rows(watcher) -> None:
+def test_a_user_who_may_view_the_root_sees_its_rows(watcher) -> None:
     lost(ForeignInvoice, "visible")
 
     assert "worker of visible" in shown_texts(watcher("view_invoice"))

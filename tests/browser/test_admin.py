@@ -169,7 +169,7 @@ def test_a_task_is_reset_with_a_reason_and_who_did_it_is_seen(browser, root) -> 
     assert kinds(task)[-1] == "reset"
 
 
-def test_who_may_only_look_meets_no_button_and_is_refused(browser, viewer) -> None:
+def test_a_user_who_may_only_view_gets_no_button_and_is_refused(browser, viewer) -> None:
     tasks = lives()
     page = browser.page(viewer)
 

@@ -52,7 +52,7 @@ def a_sentence_that_is_none() -> None:
     [a_key_taken_twice, a_table_that_is_not_there, a_sentence_that_is_none],
     ids=lambda work: work.__name__,
 )
-def test_what_is_wrong_with_the_work_itself_does_not_pass(work: Callable[[], None]) -> None:
+def test_errors_of_the_work_itself_are_not_transient(work: Callable[[], None]) -> None:
     error = caught(work)
 
     assert (is_transient(error), may_be_transient(error)) == (False, False)
@@ -118,7 +118,7 @@ def a_server_that_is_not_there() -> None:
     ],
     ids=lambda work: work.__name__,
 )
-def test_what_befalls_a_server_passes(work: Callable[[], None]) -> None:
+def test_errors_of_a_server_are_transient(work: Callable[[], None]) -> None:
     error = caught(work)
 
     assert is_transient(error) is True, repr(error)
@@ -149,7 +149,7 @@ def a_file_that_may_only_be_read() -> None:
     [a_locked_file, a_file_that_may_only_be_read],
     ids=lambda work: work.__name__,
 )
-def test_what_befalls_a_file_passes(work: Callable[[], None]) -> None:
+def test_errors_of_a_file_are_transient(work: Callable[[], None]) -> None:
     error = caught(work)
 
     assert is_transient(error) is True, repr(error)
@@ -160,14 +160,14 @@ def test_a_row_that_is_busy_passes() -> None:
 
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
-def test_of_an_error_without_a_code_nothing_is_certain(kind: type[Exception]) -> None:
+def test_an_error_without_a_code_may_be_transient(kind: type[Exception]) -> None:
     error = kind("something")
 
     assert (is_transient(error), may_be_transient(error)) == (None, True)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), DatabaseError("no"), KeyError(1205), None])
-def test_what_is_no_fault_of_a_database_does_not_pass(error: Any) -> None:
+def test_other_errors_are_not_transient(error: Any) -> None:
     assert (is_transient(error), may_be_transient(error)) == (False, False)
 
 

@@ -59,7 +59,7 @@ def test_a_plain_model_has_a_shell() -> None:
     ],
     ids=["a constructor", "a maker", "assignments", "a column"],
 )
-def test_what_does_something_of_its_own_is_called(body: dict[str, Any]) -> None:
+def test_a_model_with_a_constructor_of_its_own_is_called(body: dict[str, Any]) -> None:
     assert not may_skip_init(made(**body))
 
 

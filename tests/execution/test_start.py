@@ -278,7 +278,7 @@ def test_an_event_that_is_sealed_in_its_own_way_is_sealed_so(
     assert stream_of(task)[-1].digest == "lmy seal"
 
 
-def test_of_many_who_start_it_one_does() -> None:
+def test_one_of_many_concurrent_starts_succeeds() -> None:
     task = create_task(Ledger)
     [message] = claimed(Ledger)
     claims = [replace(message, running_id=str(number)) for number in range(8)]

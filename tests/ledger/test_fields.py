@@ -84,7 +84,7 @@ def test_a_state_of_a_later_version_stays_a_number_and_a_kind_a_word() -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "1.5", ""])
-def test_what_is_no_number_is_no_state(nonsense: str) -> None:
+def test_a_text_that_is_no_number_is_no_status(nonsense: str) -> None:
     with pytest.raises(ValidationError):
         StatusField().to_python(nonsense)
 

@@ -58,7 +58,7 @@ def lived(task: Any, seed: int, steps: int = 14) -> list[EventKind]:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)
-def test_whatever_happened_the_fold_of_the_stream_is_the_row(model: type[Any], seed: int) -> None:
+def test_the_fold_of_the_stream_is_the_row_whatever_happened(model: type[Any], seed: int) -> None:
     task = create_task(model)
 
     happened = lived(task, seed)

@@ -277,7 +277,7 @@ def test_a_bulk_in_another_database_stays_there(commit: Any) -> None:
     assert [kinds(task) for task in tasks] == [["enqueue"]] * 2
 
 
-def test_whatever_an_instance_says_a_bulk_begins_pending() -> None:
+def test_tasks_created_in_bulk_are_pending_whatever_the_instance_says() -> None:
     (task,) = Invoice.objects.bulk_create([Invoice(status=20, attempt=4, result_data="x")])
 
     row = row_of(task)

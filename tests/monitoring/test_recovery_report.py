@@ -281,7 +281,9 @@ def test_a_worker_is_found_behind_many_who_only_mention_it(
     assert [one.task for one in found] == [str(task.pk)]
 
 
-def test_so_many_of_one_instant_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_ends_at_more_events_of_one_instant_than_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "MAX_READ", 2)
     moment = clock.now("default")
     monkeypatch.setattr(clock, "now", lambda using: moment)

@@ -120,7 +120,7 @@ def test_we_settle_what_a_stock_client_took(queue, stock, raw, settle, status):
     assert not list(raw.scan_iter("q:running:*"))
 
 
-def test_what_we_return_a_stock_client_takes(queue, stock, claimed):
+def test_a_stock_client_claims_a_message_that_we_returned(queue, stock, claimed):
     queue.ret_many([claimed], "stopping")
 
     message = stock.pop(CHANNEL, timeout=1)

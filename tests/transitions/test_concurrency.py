@@ -95,7 +95,7 @@ def test_each_of_many_tasks_is_claimed_once_by_batches_that_overlap() -> None:
 
 
 @pytest.mark.parametrize("round_", range(4))
-def test_of_a_cancellation_and_a_result_one_wins(round_: int) -> None:
+def test_either_a_cancellation_or_a_result_wins(round_: int) -> None:
     task = bring_to(create_task(Invoice), Status.RUNNING)
     for_cancel, for_ack = row_of(task), row_of(task)
 

@@ -186,7 +186,7 @@ ENDS = {
 }
 
 
-def test_whatever_a_body_raises_is_recorded_and_the_threads_live_on(drain: Drain) -> None:
+def test_every_error_of_a_task_is_recorded_and_ends_no_thread(drain: Drain) -> None:
     # More ends of each kind than there are threads: a thread that dies is missed.
     tasks = [
         (error, Scripted.objects.create(script={"do": word}))
@@ -242,7 +242,7 @@ def test_a_signal_lets_running_tasks_finish_and_leaves_the_rest_queued(
     assert get_queue().missing(late.get_event_channel(), [late.get_task_id()]) == []
 
 
-def test_what_does_not_finish_in_time_is_released_and_not_lost(
+def test_a_task_that_does_not_finish_in_time_is_released(
     start_server: Start, tmp_path: Path, drain: Drain
 ) -> None:
     go, here = tmp_path / "go", tmp_path / "here"

@@ -14,14 +14,14 @@ from django_simpletask3.worker.worker_report import WorkerReport
 from tests.testapp.models import Invoice
 
 
-class Speaker:
+class Reporter:
     """A process that reports in quick motion, and the times at which it did."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.said = 0.0, list[float]()
+        self.now, self.sent_at = 0.0, list[float]()
         self.pipeline = ModelPipeline(Invoice, 1, "node:1:token")
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(Queue, "report", lambda *_: self.said.append(self.now))
+        monkeypatch.setattr(Queue, "report", lambda *_: self.sent_at.append(self.now))
         leases = Leases(self.pipeline.worker)
         self._reports = WorkerReport(
             self.pipeline.worker, [self.pipeline], leases, Counters(), shared_schedule()
@@ -34,28 +34,28 @@ class Speaker:
 
 
 @pytest.fixture
-def speaker(monkeypatch: pytest.MonkeyPatch) -> Speaker:
-    return Speaker(monkeypatch)
+def reporter(monkeypatch: pytest.MonkeyPatch) -> Reporter:
+    return Reporter(monkeypatch)
 
 
-def test_who_has_nothing_new_to_say_reports_every_thirty_seconds(speaker: Speaker) -> None:
-    speaker.go_on(90)
+def test_an_unchanged_report_is_sent_every_thirty_seconds(reporter: Reporter) -> None:
+    reporter.go_on(90)
 
-    assert speaker.said == [0, 30, 60]
-
-
-def test_news_are_reported_at_the_next_beat(speaker: Speaker) -> None:
-    speaker.go_on(10)
-    speaker.pipeline.discard(-1)  # one is claimed
-
-    speaker.go_on(50)
-
-    assert speaker.said == [0, 10, 40]
+    assert reporter.sent_at == [0, 30, 60]
 
 
-def test_a_worker_reports_before_its_last_report_expires(speaker: Speaker, settings: Any) -> None:
+def test_a_changed_report_is_sent_at_the_next_step(reporter: Reporter) -> None:
+    reporter.go_on(10)
+    reporter.pipeline.discard(-1)  # one is claimed
+
+    reporter.go_on(50)
+
+    assert reporter.sent_at == [0, 10, 40]
+
+
+def test_a_worker_reports_before_its_last_report_expires(reporter: Reporter, settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_WORKER_STATUS_EXPIRE = 40
 
-    speaker.go_on(30)
+    reporter.go_on(30)
 
-    assert speaker.said == [0, 10, 20]
+    assert reporter.sent_at == [0, 10, 20]

@@ -63,7 +63,7 @@ def test_it_says_how_many_would_be_affected(superuser) -> None:
     assert "Succeeded1left alone" in text(page)
 
 
-def test_what_the_page_says_is_what_happens(superuser) -> None:
+def test_the_page_counts_the_tasks_that_the_action_changes(superuser) -> None:
     for task_action in ACTIONS:
         tasks = [bring_to(Invoice.objects.create(), status) for status in Status]
         page = ask(superuser, task_action.name, *tasks)

@@ -39,7 +39,7 @@ def test_a_body_that_raises_fails_and_is_reported(superuser, caplog) -> None:
 
 
 @pytest.mark.parametrize("status", set(Status) - {Status.PENDING})
-def test_what_does_not_wait_is_left_alone(superuser, status) -> None:
+def test_a_task_that_does_not_wait_is_left_alone(superuser, status) -> None:
     task = bring_to(Invoice.objects.create(), status)
     before = kinds(task)
 

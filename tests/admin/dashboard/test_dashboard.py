@@ -294,7 +294,7 @@ def test_dead_letters_are_shown_and_put_back(superuser) -> None:
     assert (queue.dead_letter_count(channel), queue.waiting(channel)) == (0, 1)
 
 
-def test_what_no_page_can_hold_is_shown_escaped(superuser) -> None:
+def test_characters_that_no_page_can_hold_are_escaped(superuser) -> None:
     channel, queue = Invoice.get_event_channel(), get_queue()
     queue.push(channel, [("odd", {"app_label": "testapp"})])
     (message,) = queue.claim(channel, worker="test", lease=60)

@@ -60,7 +60,7 @@ def test_the_list_is_narrowed_down(superuser) -> None:
     assert number(since=today + timedelta(days=1)) == number(until=today - timedelta(days=1)) == 0
 
 
-def test_what_makes_no_sense_narrows_nothing_down(superuser) -> None:
+def test_an_invalid_filter_restricts_nothing(superuser) -> None:
     lost()
 
     for asked in (
@@ -149,7 +149,7 @@ def test_odd_moments_are_no_error_and_bounded(superuser, query) -> None:
     assert "LIMIT 1000100" not in "".join(query["sql"] for query in seen)
 
 
-def test_what_is_listed_can_be_exported(superuser) -> None:
+def test_the_listed_recoveries_can_be_exported(superuser) -> None:
     task = lost(reason="=1+1")
     lost(Reminder)
     where = reverse("admin:django_simpletask3_dashboard_export")
@@ -177,7 +177,7 @@ def test_only_what_the_user_may_view_is_listed(staff) -> None:
     assert b"testapp.Reminder" not in b"".join(export.streaming_content)
 
 
-def test_who_may_not_view_the_dashboard_sees_none(staff) -> None:
+def test_without_permission_for_the_dashboard_recoveries_are_refused(staff) -> None:
     client = staff("view_invoice")
 
     assert listed(client).status_code == 403

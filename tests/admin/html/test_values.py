@@ -158,7 +158,7 @@ def test_a_result_with_parts_is_a_tree_and_its_json() -> None:
     [list(range(1000)), [[[[[[[[[[[[1]]]]]]]]]]]], {}, [], "text", 3],
     ids=["many parts", "too deep", "no part", "no item", "text", "number"],
 )
-def test_what_makes_no_tree_is_json_only(value: Any) -> None:
+def test_a_value_that_makes_no_tree_is_shown_as_json_only(value: Any) -> None:
     assert "st3-tree" not in values.result(value)
 
 

@@ -47,7 +47,7 @@ def test_the_timeline_tells_everything_about_an_event(superuser, pending_task) -
         assert word in words
 
 
-def test_who_may_view_the_task_sees_its_timeline(staff, running_task) -> None:
+def test_a_user_who_may_view_the_task_sees_its_timeline(staff, running_task) -> None:
     response = staff("view_invoice").get(url(running_task))
 
     assert shown(response) == [1, 2]
@@ -107,7 +107,7 @@ def test_no_user_may_add_change_or_delete_events(rf) -> None:
     assert not inline.has_delete_permission(rf.get("/"))
 
 
-def test_of_a_long_stream_the_newest_events_are_shown_in_order(
+def test_a_long_stream_shows_its_newest_events_in_order(
     superuser, pending_task, monkeypatch
 ) -> None:
     monkeypatch.setattr(TimelineFormSet, "page_size", 3)
@@ -249,7 +249,9 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
     assert mark.tooltip == "recovered · worker_died · recovery"
 
 
-def test_what_is_refused_is_marked_where_it_comes_from(superuser, running_task) -> None:
+def test_a_refused_event_is_marked_at_the_attempt_that_it_comes_from(
+    superuser, running_task
+) -> None:
     stalled = Invoice.objects.get(pk=running_task.pk)
     apply(running_task, EventKind.RECOVER)
     apply(running_task, EventKind.START, worker="node-2")
@@ -295,7 +297,7 @@ def test_every_kind_is_drawn_as_a_mark_or_in_a_span(kind: EventKind) -> None:
     assert (kind in SHAPES) != (kind in SPAN_KINDS)
 
 
-def test_what_runs_names_its_worker(pending_task, time_machine) -> None:
+def test_a_running_task_names_its_worker(pending_task, time_machine) -> None:
     begin = pending_task.add_time
     name = "django-simpletask3-server:testapp.invoice:0:node-1:4711:140"
     for seconds, kind in [(1, EventKind.START), (50, EventKind.RECOVER), (51, EventKind.START)]:

@@ -39,7 +39,7 @@ class Record(list[str]):
         return work
 
 
-def test_of_two_processes_one_does_what_is_due() -> None:
+def test_one_of_two_processes_runs_a_job_that_is_due() -> None:
     shared, done = SharedSchedule(["sweep"]), Record()
     here = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("here"), LONG)}, shared)
     there = MaintenanceLoop({"sweep": MaintenanceJob(done.writing("there"), LONG)}, shared)
@@ -133,7 +133,7 @@ def looks(grace: OutageGrace, hand: Clock, *gaps: float) -> list[bool]:
     return found
 
 
-def test_who_looks_again_and_again_sees_clearly(hand: Clock) -> None:
+def test_leases_are_judged_while_checks_follow_one_another(hand: Clock) -> None:
     assert looks(OutageGrace(), hand, 0, 1, 1, 4.9) == [True] * 4
 
 
@@ -149,7 +149,7 @@ def test_a_second_outage_soon_after_the_first_gives_time_again(hand: Clock) -> N
     assert looks(OutageGrace(), hand, 0, 9, 5, 1, 9, 5) == [True, False, True, True, False, True]
 
 
-def test_who_began_in_an_outage_gives_time_to_renew_too(hand: Clock) -> None:
+def test_a_process_that_begins_in_an_outage_gives_time_to_renew_too(hand: Clock) -> None:
     grace = OutageGrace()
 
     assert looks(grace, hand, 60, 2, 2, 1.1) == [False, False, False, True]
@@ -327,7 +327,7 @@ def test_only_a_fresh_look_proves_that_nothing_is_there(
     assert asked == asks
 
 
-def test_who_has_never_looked_knows_nothing(asked: Record) -> None:
+def test_before_the_first_check_everything_may_be_there(asked: Record) -> None:
     look_after(SharedSnapshot())
 
     assert asked == ["recover_dead_local_workers", "push_overdue"]

@@ -31,5 +31,5 @@ def test_another_process_of_the_same_number_is_not_the_one_that_died() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "plain", "elsewhere:1:abcd-1", "elsewhere:1:token"])
-def test_of_processes_elsewhere_nothing_is_known(name: str) -> None:
+def test_a_process_of_another_machine_is_not_known_to_be_dead(name: str) -> None:
     assert not is_known_dead(name)
