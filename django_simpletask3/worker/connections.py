@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..logs import get_logger
@@ -20,12 +20,14 @@ def close_stale() -> None:
 
 
 def close_broken() -> None:
-    """Close sessions that are broken, or in a transaction that was left open.
+    """Close sessions that are broken, or in a transaction that was left open; forget statements.
 
     A driver error that Django does not know leaves ``atomic()`` open for ever; every later query
     of the thread would be refused
     (test_sessions_that_are_killed_again_and_again_cost_no_task_anything).
     """
+    # With DEBUG Django keeps every statement of a session until a request ends; none does here.
+    reset_queries()
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or (
             connection.connection is not None and not connection.get_autocommit()

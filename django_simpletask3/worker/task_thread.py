@@ -6,7 +6,7 @@ import contextvars
 import threading
 from queue import Empty
 
-from django.db import close_old_connections, connections, reset_queries
+from django.db import close_old_connections, connections
 
 from ..execution.perform import perform
 from ..execution.run import Run
@@ -50,7 +50,6 @@ class TaskThread(threading.Thread):
 
 
 def _perform(run: Run) -> None:
-    reset_queries()
     # A new context: values that a task function sets do not reach the next one.
     contextvars.copy_context().run(perform, run)
     # The next task function finds no open transaction, but the same session.

@@ -10,7 +10,9 @@ from django.db import connection
 
 from django_simpletask3.execution import perform
 from django_simpletask3.execution.run import Run
+from django_simpletask3.models.each_database import in_each_database
 from django_simpletask3.signals import task_succeeded
+from django_simpletask3.worker.databases.threads import Apart
 from django_simpletask3.worker.finisher import Finisher
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import Loop, StopRequest
@@ -107,3 +109,63 @@ def test_steps_without_a_rest_do_not_keep_a_session_that_is_old(hours: Hours) ->
     ended(Loop("fetcher", stop, step))
 
     assert hours.shares() == [AGE] * 4
+
+
+class Statements:
+    """How many statements DEBUG has kept of a thread, after each piece of its work."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+    def work(self, **_: Any) -> float:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        self.kept.append(len(connection.queries_log))
+        return 0.0
+
+
+@pytest.fixture
+def statements(settings: Any) -> Statements:
+    settings.DEBUG = True
+    return Statements()
+
+
+def test_debug_keeps_no_statements_of_a_loop(statements: Statements) -> None:
+    stop = StopRequest()
+
+    def work() -> float:
+        if len(statements.kept) == LOAD:
+            stop.request()
+        return statements.work()
+
+    ended(Loop("statements", stop, work))
+
+    assert set(statements.kept) == {1}
+
+
+def test_debug_keeps_no_statements_of_a_finisher(
+    redis_url: str, statements: Statements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_simpletask3.worker.pipeline._MAX_BATCH", 1)
+    pipeline = ModelPipeline(Invoice, 1, WORKER)
+    for run in runs_in(pipeline):
+        perform.perform(run)
+        pipeline.outbox_of("default").put(run)
+    pipeline.outbox_of("default").put(None)
+
+    task_succeeded.connect(statements.work)
+    try:
+        ended(Finisher(pipeline, Leases(WORKER), Counters()))
+    finally:
+        task_succeeded.disconnect(statements.work)
+
+    assert len(set(statements.kept)) == 1
+
+
+def test_debug_keeps_no_statements_of_work_apart(statements: Statements) -> None:
+    apart = Apart("statements", patience=30)
+
+    for _ in range(LOAD):
+        apart.run(lambda: in_each_database(lambda _: statements.work(), ["default"]))
+
+    assert set(statements.kept) == {1}
