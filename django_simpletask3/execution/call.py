@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
-from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.utils.module_loading import import_string
 
@@ -17,6 +16,7 @@ from ..exceptions import ExecutorMissing
 from ..ledger.columns import user_fields
 from ..ledger.encoding import safe_text, type_name
 from ..models.task import SimpleTask
+from .interrupt import Interruptible
 
 _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 50_000
@@ -43,12 +43,17 @@ def task_function(model: type[SimpleTask]) -> Callable[..., object]:
     return cast("Callable[..., Any]", function)
 
 
-def call_function(task: SimpleTask, *, worker: str, msg: dict[str, Any] | None) -> Any:
-    """Call the task function and return its result; a coroutine is awaited."""
+def call_function(
+    task: SimpleTask, *, worker: str, msg: dict[str, Any] | None, interruptible: Interruptible
+) -> Any:
+    """Call the task function and return its result; a coroutine is awaited.
+
+    Call it within ``interruptible``.
+    """
     function = task_function(type(task))
     result = function(task, **_accepted_arguments(function, {"worker": worker, "msg": msg}))
     if inspect.isawaitable(result):
-        return async_to_sync(_await_result)(result)
+        return interruptible.run(result)
     return result
 
 
@@ -114,10 +119,6 @@ def _parameters(function: Callable[..., object]) -> frozenset[str] | None:
         return None
     kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return frozenset(parameter.name for parameter in parameters if parameter.kind in kinds)
-
-
-async def _await_result(awaitable: Any) -> Any:
-    return await awaitable
 
 
 def _comparable_value(task: SimpleTask, field: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ..exceptions import TimeLimitExceeded
 from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
@@ -28,13 +29,27 @@ def perform(run: Run) -> None:
 def _run_function(run: Run) -> Transition:
     message = run.message.as_dict if run.message else None
     try:
-        with inherit_context(run.task), run.function_call:
-            result = call.call_function(run.task, worker=run.worker, msg=message)
+        with inherit_context(run.task), run.function_call as interruptible:
+            result = call.call_function(
+                run.task, worker=run.worker, msg=message, interruptible=interruptible
+            )
     except BaseException as error:  # sys.exit() in a task function ends the task, not the thread
+        _explain_time_limit(run, error)
         return failure_of(run, error)
     finally:
         _restore_instance(run)
     return outcome_of(run, EventKind.ACK, result=result)
+
+
+def _explain_time_limit(run: Run, error: BaseException) -> None:
+    """Say which limit was exceeded, and how long the function ran: only a class can be raised."""
+    if isinstance(error, TimeLimitExceeded) and not error.args:
+        limit = run.task.django_simpletask3_time_limit
+        seconds = time.monotonic() - run.started_monotonic
+        label = run.task._meta.label
+        error.args = (
+            f"It ran for {seconds:.1f} s; django_simpletask3_time_limit of {label} is {limit} s.",
+        )
 
 
 def _restore_instance(run: Run) -> None:

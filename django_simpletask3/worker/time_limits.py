@@ -14,8 +14,10 @@ _logger = get_logger(__name__)
 
 _STEP_SECONDS = 0.1
 #: Seconds beyond the limit after which TimeLimitExceeded is raised in a function that did not
-#: follow ``should_stop``, and after which its process is replaced.
+#: follow ``should_stop``, and after which its process is replaced. An ``async def`` is cancelled,
+#: and interrupted if that does not end it.
 INTERRUPT_AFTER = 0.5
+INTERRUPT_COROUTINE_AFTER = 2.0
 GIVE_UP_AFTER = 3.0
 
 
@@ -42,6 +44,8 @@ class TimeLimits:
             run.task.stop_flag().set()
         if over >= INTERRUPT_AFTER and run not in self._interrupted:
             self._interrupted.add(run)
+            run.function_call.interrupt(TimeLimitExceeded)
+        if over >= INTERRUPT_COROUTINE_AFTER and run.function_call.is_cancelled:
             run.function_call.interrupt(TimeLimitExceeded)
         if over >= GIVE_UP_AFTER and run.function_call.is_entered:
             label = run.task._meta.label

@@ -336,6 +336,25 @@ class Hurried(SimpleTask):
         return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
+class HurriedCoroutine(SimpleTask):
+    """An ``async def`` with a time limit of 0.3 seconds, which one attempt exceeds."""
+
+    django_simpletask3_time_limit = 0.3
+    django_simpletask3_max_retries = 1
+
+    way = models.CharField(max_length=32, default="sleep")
+    folder = models.CharField(max_length=255, default="", blank=True)
+
+    async def do_task(self) -> str:
+        if self.attempt > 1:
+            return "again"
+        try:
+            await scripts.COROUTINES[self.way]()
+        finally:
+            scripts.touch(f"{self.folder}/ended")
+        return "too late"
+
+
 class Attentive(SimpleTask):
     """The first attempt runs until it should stop, and creates a file then."""
 

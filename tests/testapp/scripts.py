@@ -6,6 +6,7 @@ are its arguments; ``attempt`` limits it to one attempt. The value of the last s
     [{"do": "touch", "path": "started"}, {"do": "wait", "path": "go"}, {"do": "value", "value": 3}]
 """
 
+import asyncio
 import builtins
 import ctypes
 import datetime
@@ -17,9 +18,11 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+from asgiref.sync import sync_to_async
 
 from django_simpletask3 import signals
 from tests.eventually import eventually
@@ -197,6 +200,18 @@ UNUSUAL_VALUES: dict[str, Callable[[], Any]] = {
     "uuid": lambda: uuid.UUID(int=7),
     "exception": lambda: ValueError("returned, not raised"),
     "generator": lambda: (number for number in range(3)),
+}
+
+
+async def _block() -> None:
+    wait_for_ever()
+
+
+#: Ways in which a coroutine does not end: at an await, in its own thread, in a synchronous part.
+COROUTINES: dict[str, Callable[[], Awaitable[None]]] = {
+    "sleep": lambda: asyncio.sleep(3600),
+    "block": _block,
+    "synchronous part": sync_to_async(wait_for_ever),
 }
 
 STEPS: dict[str, Callable[..., Any]] = {

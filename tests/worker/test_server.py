@@ -19,8 +19,8 @@ from tests.queue.test_rights import grant
 from tests.redis_servers import RedisServer
 from tests.steps import kinds, status_of
 from tests.testapp import models as testapp
-from tests.testapp.models import Hurried, Invoice, Scripted
-from tests.testapp.scripts import UNUSUAL_VALUES
+from tests.testapp.models import Hurried, HurriedCoroutine, Invoice, Scripted
+from tests.testapp.scripts import COROUTINES, UNUSUAL_VALUES
 from tests.worker.conftest import Start
 
 Drain = Callable[..., str]
@@ -483,8 +483,27 @@ def test_a_body_that_runs_too_long_is_ended(start_server: Start) -> None:
     eventually(lambda: status_of(task) == Status.FAILED)
 
     assert task.error_data["type"] == "django_simpletask3.exceptions.TimeLimitExceeded"
+    assert "django_simpletask3_time_limit of testapp.Hurried is 0.3 s" in task.error_data["message"]
     assert kinds(task) == ["enqueue", "start", "fail"]
     assert stopped(server)[0] == 0
+
+
+@pytest.mark.parametrize("way", COROUTINES)
+def test_a_coroutine_that_runs_too_long_is_ended_and_tried_again(
+    start_server: Start, tmp_path: Path, way: str
+) -> None:
+    task = HurriedCoroutine.objects.create(way=way, folder=str(tmp_path))
+    neighbour = Scripted.objects.create(script={"do": "wait", "path": str(tmp_path / "ended")})
+    start_server("--models", "testapp.HurriedCoroutine,testapp.Scripted")
+
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+    eventually(lambda: status_of(neighbour) == Status.SUCCESS)
+
+    assert kinds(task) == ["enqueue", "start", "retry", "start", "ack"]
+    assert kinds(neighbour) == ["enqueue", "start", "ack"]
+    error = task.events.get(kind="retry").data["error"]
+    assert error["type"] == "django_simpletask3.exceptions.TimeLimitExceeded"
+    assert "django_simpletask3_time_limit of testapp.HurriedCoroutine is 0.3 s" in error["message"]
 
 
 @pytest.mark.thorough
