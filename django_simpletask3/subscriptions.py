@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -20,6 +19,7 @@ from .conf.backoff import exponential_delay
 from .conf.options import options
 from .context import following_event
 from .db import clock
+from .ledger.encoding import traceback_text
 from .ledger.event import TaskEvent, events_of
 from .ledger.outbox import Delivery, all_deliveries
 from .ledger.subscribers import Subscriber, registered_subscribers, subscribe
@@ -183,7 +183,7 @@ def _postpone_or_give_up(
     is_dead = isinstance(error, _Undeliverable) or attempts >= subscriber.max_attempts
     delay = exponential_delay(attempts, cap=_MAX_DELAY)
     due_time = None if is_dead else clock.after(claim.db, delay)
-    claim.update(due_time=due_time, worker="", last_error=_error_text(error))
+    claim.update(due_time=due_time, worker="", last_error=traceback_text(error, limit=_ERROR_LIMIT))
     _logger.log(
         logging.ERROR if is_dead else logging.WARNING,
         "delivery_failed subscription=%s task=%s sequence=%s attempt=%s dead=%s error=%s",
@@ -230,8 +230,3 @@ def _unsaved_task(root: type[SimpleTask], using: str) -> SimpleTask:
     task = root()
     task._state.db = using
     return task
-
-
-def _error_text(error: BaseException) -> str:
-    lines = traceback.format_exception(error)
-    return "".join(lines)[-_ERROR_LIMIT:].replace("\x00", "")

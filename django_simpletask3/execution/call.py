@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
@@ -14,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from ..exceptions import ExecutorMissing
 from ..ledger.columns import user_fields
-from ..ledger.encoding import safe_text, type_name
+from ..ledger.encoding import safe_text, traceback_text, type_name
 from ..models.task import SimpleTask
 from .interrupt import Interruptible
 
@@ -59,14 +58,10 @@ def call_function(
 
 def error_as_dict(error: BaseException) -> dict[str, object]:
     """``error_data`` of an error: its type, message and traceback; never raises."""
-    try:
-        lines = "".join(traceback.format_exception(error))
-    except Exception:
-        lines = ""
     return {
         "type": type_name(error),
         "message": safe_text(error, limit=_MESSAGE_LIMIT),
-        "traceback": safe_text(lines[-_TRACEBACK_LIMIT:], limit=_TRACEBACK_LIMIT),
+        "traceback": traceback_text(error, limit=_TRACEBACK_LIMIT),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -131,6 +132,15 @@ def safe_text(value: object, *, limit: int = _REPR_LIMIT) -> str:
         except Exception:  # noqa: S112 - the next way of saying it is tried
             continue
     return text[:limit].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def traceback_text(error: BaseException, *, limit: int) -> str:
+    """The end of the traceback of ``error``, as ``safe_text``; never raises."""
+    try:
+        lines = "".join(traceback.format_exception(error))
+    except Exception:
+        lines = ""
+    return safe_text(lines[-limit:], limit=limit)
 
 
 def type_name(value: object) -> str:

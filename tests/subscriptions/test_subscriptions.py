@@ -206,6 +206,30 @@ def test_events_of_a_deleted_task_are_delivered_without_the_task(follow: Follow)
     assert event_log.received == [(None, 1, "enqueue"), (None, 2, "delete")]
 
 
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(ValueError("half \ud800"), id="a lone surrogate"),
+        pytest.param(ValueError("a \x00"), id="a null character"),
+        pytest.param(Unprintable(), id="an error that cannot be printed"),
+    ],
+)
+def test_an_error_of_any_text_postpones_the_delivery(follow: Follow, error: Exception) -> None:
+    def fail(task: Any, event: Any) -> None:
+        raise error
+
+    follow("fails", fail, Invoice)
+    create_task(Invoice)
+
+    assert deliver() == 1
+    assert type(error).__name__ in Delivery.objects.get().last_error
+
+
 def test_an_event_that_was_pruned_is_dead_at_once(follow: Follow) -> None:
     follow("event_log", EventLog(), Invoice)
     task = create_task(Invoice)
