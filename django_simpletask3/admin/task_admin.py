@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
@@ -30,12 +30,6 @@ from .html import badges, times, values
 from .timeline import live
 from .timeline.inline import TaskEventInline
 from .viewer import Viewer, attach_viewer, decides_by_row
-
-# Django's own class takes a type parameter only from the type checker.
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 _READ_ONLY = (
     *PROJECTED,
@@ -65,7 +59,7 @@ _READ_ONLY = (
 _UNSORTABLE = frozenset({"attempt", "worker_label", "add_time", "status_badge"})
 
 
-class SimpleTaskAdmin(ActionPermissionsMixin, _ModelAdmin):
+class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     """The list of tasks, and a page for each task that ends with its timeline.
 
     Columns of your own can be edited; those that the state machine writes cannot. Subclass it and

@@ -11,6 +11,7 @@ from django.db import models
 from ..db import clock
 from ..ledger.digests import chained_digest, summary_of, with_salt
 from ..ledger.encoding import decode, encode
+from ..ledger.event import content_of
 from ..ledger.projection import Projection
 from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
 
@@ -127,18 +128,7 @@ def _build_event(
         data=encode(with_salt(data)),
     )
     event.to_status = before.after(event).status
-    event.digest = chained_digest(
-        before.digest,
-        task=event.task_id,
-        sequence=event.sequence,
-        kind=event.kind,
-        from_status=event.from_status,
-        to_status=event.to_status,
-        attempt=event.attempt,
-        event_time=event.event_time,
-        worker=event.worker,
-        actor=event.actor,
-        reason=event.reason,
-        data=decode(event.data),
-    )
+    # The columns of a historical model are the texts that are stored.
+    content = {**content_of(event), "data": decode(event.data)}
+    event.digest = chained_digest(before.digest, **content)
     return event

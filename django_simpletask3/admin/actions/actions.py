@@ -120,17 +120,9 @@ def _may_touch(
     return not is_asked or may_change(request, task) or not may_change(request)
 
 
-django_simpletask3_execute_for_selected = _build_action(definitions.EXECUTE)
-django_simpletask3_execute_here_for_selected = _build_action(definitions.EXECUTE_HERE)
-django_simpletask3_reset_for_selected = _build_action(definitions.RESET)
-django_simpletask3_retry_for_selected = _build_action(definitions.RETRY)
-django_simpletask3_cancel_for_selected = _build_action(definitions.CANCEL)
-django_simpletask3_hold_for_selected = _build_action(definitions.HOLD)
-django_simpletask3_lift_for_selected = _build_action(definitions.LIFT)
-django_simpletask3_export_for_selected = _build_action(definitions.EXPORT)
-
 #: In the order of the list's menu.
-ADMIN_ACTIONS = (
+ADMIN_ACTIONS = tuple(map(_build_action, definitions.ACTIONS))
+(
     django_simpletask3_execute_for_selected,
     django_simpletask3_execute_here_for_selected,
     django_simpletask3_reset_for_selected,
@@ -139,4 +131,4 @@ ADMIN_ACTIONS = (
     django_simpletask3_hold_for_selected,
     django_simpletask3_lift_for_selected,
     django_simpletask3_export_for_selected,
-)
+) = ADMIN_ACTIONS

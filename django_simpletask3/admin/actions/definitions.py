@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from ...db import clock
@@ -55,7 +55,7 @@ def _execute(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
         return []
     expected = {"status": Status.PENDING}
     transitions = [Transition(t, EventKind.NOTE, reason=reason, expected=expected) for t in tasks]
-    using = tasks[0]._state.db or DEFAULT_DB_ALIAS
+    using = write_database(tasks[0])
     with transaction.atomic(using=using):
         due_tasks = [t.task for t in _apply_together(transitions) if t.event is not None]
         _make_due(due_tasks, type(tasks[0]), using)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -35,11 +35,6 @@ from ..viewer import Viewer
 from . import charts, commands, recoveries
 from .running import running_by_worker
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
 _PERIODS = {
     Period.HOUR: _("Last hour"),
     Period.DAY: _("Last day"),
@@ -50,7 +45,7 @@ _MAX_SHOWN = 10
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(_ModelAdmin):
+class DashboardAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Queues, workers and statistics of the task models that the user may view.
 
     Users who may change the dashboard can also pause queues and stop workers.

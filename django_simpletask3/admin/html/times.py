@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
@@ -12,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ...db import clock
+from ...ledger.task_row import write_database
 from ...models.task import SimpleTask
 from ...states import Status
 
@@ -40,7 +40,7 @@ def _format_seconds(seconds: float) -> str:
 def run_duration(task: SimpleTask) -> str | None:
     """The duration of the current or last run of ``task``."""
     is_running = task.status == Status.RUNNING
-    end = clock.now(task._state.db or DEFAULT_DB_ALIAS) if is_running else task.done_time
+    end = clock.now(write_database(task)) if is_running else task.done_time
     return format_duration(end - task.start_time) if task.start_time and end else None
 
 
@@ -53,7 +53,7 @@ def waiting_duration(task: SimpleTask) -> str | None:
         return None
     if task.status != Status.PENDING:
         return _waiting_duration(task, task.start_time) if task.attempt == 1 else None
-    now = clock.now(task._state.db or DEFAULT_DB_ALIAS)
+    now = clock.now(write_database(task))
     if task.run_after is not None and task.run_after > now:
         return _("due in {}").format(format_duration(task.run_after - now))
     return _waiting_duration(task, now) if task.attempt == 0 else None

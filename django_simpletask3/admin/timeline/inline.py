@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -28,19 +28,12 @@ from . import data_prefix
 from .gantt import Picture, layout
 from .progress import Progress, latest_progress
 
-if TYPE_CHECKING:
-    _TabularInline = admin.TabularInline[Any, Any]
-    _InlineFormSet = BaseInlineFormSet[Any, Any, Any]
-else:
-    _TabularInline = admin.TabularInline
-    _InlineFormSet = BaseInlineFormSet
-
 #: The query parameter that selects the events before a sequence number.
 PAGE_PARAMETER = "events_before"
 _MAX_DIGITS = 10
 
 
-class TimelineFormSet(_InlineFormSet):
+class TimelineFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
     """A page of a task's events, oldest first; posted data is ignored."""
 
     page_size = 200
@@ -118,7 +111,7 @@ class TimelineFormSet(_InlineFormSet):
         return events[-self.page_size :]
 
 
-class TaskEventInline(_TabularInline):
+class TaskEventInline(admin.TabularInline):  # type: ignore[type-arg]
     """The events of a task as a picture and a table; they cannot be added, changed or deleted.
 
     Add it to the ``inlines`` of any ModelAdmin of a task model; it finds the event model itself.
