@@ -236,7 +236,7 @@ def test_the_lists_filters_work(superuser, running_task, finished_task) -> None:
     assert list(response.context["cl"].result_list) == [finished_task]
 
 
-def test_a_task_is_called_by_its_own_words_or_its_key(superuser, pending_task, monkeypatch) -> None:
+def test_a_task_is_listed_by_its_str_or_its_key(superuser, pending_task, monkeypatch) -> None:
     before = text(superuser.get(url(Invoice)))
     monkeypatch.setattr(Invoice, "__str__", lambda self: f"invoice of {self.amount}")
 

@@ -42,7 +42,7 @@ def assigned(self: Any, name: str, value: Any) -> None:
     object.__setattr__(self, name, value)
 
 
-def test_a_plain_model_has_a_shell() -> None:
+def test_a_plain_model_may_skip_its_init() -> None:
     assert may_skip_init(made(number=models.IntegerField()))
     assert may_skip_init(made(owner=models.ForeignKey("self", models.CASCADE)))
     assert may_skip_init(Invoice)
@@ -73,7 +73,7 @@ def test_a_model_with_a_receiver_is_called(signal: Any, request: Any) -> None:
     assert may_skip_init(Invoice)
 
 
-def test_a_shell_is_what_its_class_makes() -> None:
+def test_an_instance_built_without_init_is_as_its_class_makes_it() -> None:
     columns = {"id": 7, "task_biz_field": "x"}
 
     new, read = build_without_init(Invoice, columns), build_without_init(Invoice, columns, "other")

@@ -55,7 +55,7 @@ def test_a_task_without_receivers_is_saved_by_one_statement() -> None:
 @pytest.mark.parametrize(
     "script", [{"a": ["é", None, "\u2028'%s"]}, ["x", 1], "x", "", 0, 1.5, True]
 )
-def test_json_is_stored_as_it_was_said(script: Any) -> None:
+def test_json_is_stored_alike_alone_and_in_bulk(script: Any) -> None:
     one = Scripted(script=script)
     one.save()
     [other] = Scripted.objects.bulk_create([Scripted(script=script)])

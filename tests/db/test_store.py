@@ -111,7 +111,7 @@ def test_a_column_of_the_users_events_that_acts_when_it_is_saved_does_so() -> No
     assert all(event.written is not None for event in events)
 
 
-def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:
+def test_values_that_only_django_can_convert_are_written_by_django(the_store: Store) -> None:
     task = create_task(Invoice, amount=3)
 
     written = write_changes(the_store, [change_of(task, {"amount": F("amount") + 4})])
@@ -120,7 +120,9 @@ def test_what_only_django_can_say_is_said_by_django(the_store: Store) -> None:
     assert kinds(task) == ["enqueue", "note"]
 
 
-def test_what_only_django_can_say_is_not_written_without_a_lock(the_store: Store) -> None:
+def test_values_that_only_django_can_convert_are_not_written_without_a_lock(
+    the_store: Store,
+) -> None:
     task = create_task(Invoice, amount=3)
 
     written = the_store.update_with_events([change_of(task, {"amount": F("amount") + 4})])

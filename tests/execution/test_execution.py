@@ -133,7 +133,7 @@ def test_a_message_without_body_finds_its_row_in_another_database(redis_client: 
     assert [(run.pk, run.using) for run in runs] == [(task.pk, "other")]
 
 
-def test_only_what_the_body_assigned_is_written() -> None:
+def test_only_columns_that_the_task_function_assigned_are_written() -> None:
     task = Invoice.objects.create(amount=1)
     [run] = performed(Invoice)
     Invoice.objects.filter(pk=task.pk).update(amount=99)
@@ -240,7 +240,7 @@ def test_the_late_result_of_a_superseded_run_is_rejected_and_changes_nothing() -
     assert depth(Invoice) == (0, 0)
 
 
-def test_a_task_reset_by_its_own_body_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_reset_by_its_own_function_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def body(self: Any) -> str:
         if self.attempt == 1:
             self.reset()
@@ -311,7 +311,7 @@ def test_a_released_task_is_the_next_one_of_its_queue() -> None:
     assert [run.task.pk for run in started(Invoice)] == [first.pk, second.pk]
 
 
-def test_the_context_of_the_saving_request_is_current_in_the_body(
+def test_the_context_of_the_saving_request_is_current_in_the_task_function(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def body(self: Any) -> None:
@@ -327,7 +327,7 @@ def test_the_context_of_the_saving_request_is_current_in_the_body(
     assert (first_event.actor, first_event.data["order"]) == ("ada", 7)
 
 
-def test_a_body_may_be_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_function_may_be_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(self: Any) -> str:
         return f"awaited {self.amount}"
 

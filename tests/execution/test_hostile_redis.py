@@ -84,7 +84,7 @@ def test_a_forged_message_costs_itself_only(model: Any) -> None:
 
 
 @pytest.mark.parametrize("text", EXPENSIVE.values(), ids=EXPENSIVE)
-def test_an_expensive_body_costs_itself_only(redis_client: Any, text: bytes) -> None:
+def test_an_expensive_task_costs_itself_only(redis_client: Any, text: bytes) -> None:
     expensive, honest = Invoice.objects.create(), Invoice.objects.create()
     redis_client.hset(get_queue().get_item_key(expensive.get_task_id()), "data", text)
 

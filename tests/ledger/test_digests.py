@@ -79,7 +79,7 @@ DATA = some.dictionaries(
 
 
 @given(DATA)
-def test_whatever_data_say_is_said_in_canonical_json(data: dict[str, Any]) -> None:
+def test_the_data_of_any_event_are_in_canonical_json(data: dict[str, Any]) -> None:
     reported = {**FIELDS, "data": data}
 
     assert chained_digest("a" * 64, **reported) == digest_of(canonical("a" * 64, reported))

@@ -215,7 +215,7 @@ def test_nothing_raises_and_everything_is_json_in_ascii(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_what_was_read_back_is_written_in_the_same_words(name: str) -> None:
+def test_a_value_that_was_read_is_written_as_the_same_text(name: str) -> None:
     text = encode(EVERYTHING[name], limit=10_000)
 
     again = encode(decode(text), limit=10_000)
@@ -232,7 +232,7 @@ def test_any_value_of_known_kinds_comes_back(value: Any) -> None:
 
 
 @given(values)
-def test_a_value_survives_in_words_of_json(value: Any) -> None:
+def test_a_value_survives_as_json(value: Any) -> None:
     words = json.loads(json.dumps(to_json_value(value)))
 
     assert from_json_value(words) == value
@@ -318,7 +318,7 @@ def test_a_tag_that_lies_is_left_as_it_is(kind: str, value: Any) -> None:
     ],
     ids=["plain", "unprintable", "NUL", "surrogate", "bytes", "long"],
 )
-def test_anything_can_be_said_in_a_text_that_databases_accept(value: Any, said: str) -> None:
+def test_any_value_has_a_text_that_databases_accept(value: Any, said: str) -> None:
     assert safe_text(value) == said
 
 

@@ -71,7 +71,7 @@ def test_every_state_and_every_kind_has_a_name_for_people() -> None:
     assert all(str(label) for _, label in [*STATUS, *KIND])
 
 
-def test_a_state_is_read_as_a_member_and_shown_in_words() -> None:
+def test_a_status_is_read_as_a_member_and_shown_translated() -> None:
     task = Invoice(status=20)
 
     assert StatusField().to_python("20") is Status.SUCCESS

@@ -18,7 +18,7 @@ def running(task: SimpleTask) -> Any:
     return inherit_context(task)
 
 
-def test_a_task_saved_by_a_body_names_its_parent() -> None:
+def test_a_task_saved_by_a_task_function_names_its_parent() -> None:
     with task_context(actor="Ada", order=12):
         parent = Invoice.objects.create()
 

@@ -69,7 +69,7 @@ def test_a_word_finds_the_tasks_in_its_states(word: str) -> None:
     assert {task.pk for task in found} == {tasks[status].pk for status in WORDS[word]}
 
 
-def test_words_can_be_said_one_after_the_other() -> None:
+def test_filters_by_status_can_be_chained() -> None:
     create_task(Invoice, amount=1)
     task = create_task(Invoice, amount=2)
 

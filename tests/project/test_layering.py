@@ -90,7 +90,7 @@ def test_no_imports_in_circles() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
-def test_only_the_queue_speaks_to_redis(source: Source) -> None:
+def test_only_the_queue_imports_redis(source: Source) -> None:
     if head(source.name) == "queue":
         return
 

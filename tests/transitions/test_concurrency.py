@@ -139,7 +139,7 @@ def test_many_writers_of_a_deferred_database_wait_for_each_other() -> None:
     assert all(len(kinds(task)) == 21 for task in tasks)
 
 
-def test_a_result_that_is_said_twice_at_once_is_recorded_once() -> None:
+def test_a_result_that_is_reported_twice_at_once_is_recorded_once() -> None:
     task = bring_to(create_task(Invoice), Status.RUNNING)
     copies = [row_of(task) for _ in range(4)]
 

@@ -306,7 +306,7 @@ def test_a_refusal_that_an_actor_asks_for_again_is_recorded_once(running_task: A
 
 @pytest.mark.parametrize("kind", sorted(HOLDERS_KINDS))
 @pytest.mark.parametrize("then", [[], [EventKind.RESET], [EventKind.RESET, EventKind.START]])
-def test_a_outcome_whose_answer_was_lost_is_said_once(
+def test_an_outcome_whose_reply_was_lost_is_recorded_once(
     then: list[EventKind], kind: EventKind, running_task: Any
 ) -> None:
     again = copy.copy(running_task)

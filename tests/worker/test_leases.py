@@ -79,7 +79,7 @@ def test_a_sick_database_costs_no_lease_in_another() -> None:
     assert is_renewed(healthy)
 
 
-def test_a_redis_that_hangs_delays_no_beat(own_redis_server: RedisServer) -> None:
+def test_a_redis_that_hangs_delays_no_renewal(own_redis_server: RedisServer) -> None:
     tasks = [Invoice.objects.create(), Ledger.objects.create()]
     leases = Leases(WORKER)
     pipelines = [held(leases, Invoice), held(leases, Ledger)]

@@ -204,7 +204,7 @@ def test_every_error_of_a_task_is_recorded_and_ends_no_thread(drain: Drain) -> N
     assert status_of(last) == Status.SUCCESS
 
 
-def test_while_a_body_runs_its_row_says_so(start_server: Start, tmp_path: Path) -> None:
+def test_the_row_of_a_running_task_has_its_lease(start_server: Start, tmp_path: Path) -> None:
     go = tmp_path / "go"
     task = Scripted.objects.create(script={"do": "wait", "path": str(go)})
     server = start_server()
@@ -476,7 +476,7 @@ def test_a_poison_task_is_dropped_in_the_end(start_server: Start) -> None:
     eventually(lambda: status_of(healthy) == Status.SUCCESS)
 
 
-def test_a_body_that_runs_too_long_is_ended(start_server: Start) -> None:
+def test_a_task_that_runs_too_long_is_ended(start_server: Start) -> None:
     task = Hurried.objects.create(script={"do": "wait for ever"})
     server = start_server("--models", "testapp.Hurried")
 
@@ -507,7 +507,7 @@ def test_a_coroutine_that_runs_too_long_is_ended_and_tried_again(
 
 
 @pytest.mark.thorough
-def test_a_body_that_cannot_be_ended_costs_its_process_and_no_other_task(
+def test_a_task_that_cannot_be_ended_costs_its_process_and_no_other_task(
     start_server: Start, tmp_path: Path
 ) -> None:
     go, here = tmp_path / "go", tmp_path / "here"

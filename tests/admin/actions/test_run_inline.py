@@ -26,7 +26,7 @@ def test_a_task_runs_here_and_its_outcome_stands_in_its_row(superuser, pending_t
     assert shown_messages(response) == ["1 task ran here and succeeded."]
 
 
-def test_a_body_that_raises_fails_and_is_reported(superuser, caplog) -> None:
+def test_a_task_that_raises_fails_and_is_reported(superuser, caplog) -> None:
     task = Invoice.objects.create(fails=True)
 
     response = post_action(superuser, EXECUTE_HERE, task)

@@ -315,7 +315,7 @@ def test_a_task_that_has_only_been_deleted_has_no_picture() -> None:
     assert layout([], None) is None
 
 
-def test_progress_is_shown_while_the_body_runs(superuser, running_task) -> None:
+def test_progress_is_shown_while_the_task_runs(superuser, running_task) -> None:
     running_task.note("page 3 of 10", progress=0.3)
     during = superuser.get(url(running_task)).content.decode()
     apply(running_task, EventKind.ACK, worker="w1")

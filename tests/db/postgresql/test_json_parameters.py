@@ -45,7 +45,7 @@ def test_rows_are_read_as_they_were_reported(rows: list[tuple[Any, ...]]) -> Non
     assert found == signs
 
 
-def test_what_stands_in_all_rows_is_reported_once() -> None:
+def test_a_value_that_is_the_same_in_all_rows_is_sent_once() -> None:
     rows = [{"a": number, **SAME} for number in range(100)]
 
     reported = recordset((COLUMNS, rows))
@@ -56,7 +56,7 @@ def test_what_stands_in_all_rows_is_reported_once() -> None:
     ]
 
 
-def test_columns_that_say_the_same_of_each_row_are_reported_once() -> None:
+def test_columns_with_the_same_values_are_sent_once() -> None:
     digests = [f"digest {number}" for number in range(3)]
     first = [Column(word, "digest", "text", str) for word in "ab"]
     other = [Column("c", "digest", "bytea", str)]
@@ -80,7 +80,7 @@ def test_the_statement_does_not_depend_on_how_many_rows_there_are() -> None:
     assert len(sources) == 1
 
 
-def test_what_may_be_said_in_other_words_each_time_is_said_each_time() -> None:
+def test_a_value_that_differs_at_each_conversion_is_converted_for_each_row() -> None:
     tokens = iter(range(3))
     key = Column("a", "a", "bigint", int)
     token = Column("b", "b", "text", lambda _: f"token {next(tokens)}", is_deterministic=False)

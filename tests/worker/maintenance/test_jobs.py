@@ -257,7 +257,7 @@ def test_a_job_that_failed_rests_however_often_it_is_called(
     assert tries == 12  # in a minute: every five seconds
 
 
-def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_fails_ends_the_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
     shared = SharedSchedule(["look"])
     shared.begin("look")
@@ -271,7 +271,9 @@ def test_a_pass_that_fails_ends_the_calm(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("interval", [0.5, 60.0])
-def test_no_calm_is_longer_than_the_interval_of_recovery(interval: float, settings: Any) -> None:
+def test_no_job_is_idle_for_longer_than_the_interval_of_recovery(
+    interval: float, settings: Any
+) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL = interval
     shared, done = SharedSchedule(["look"]), Record()
 
@@ -334,7 +336,7 @@ def test_before_the_first_check_everything_may_be_there(asked: Record) -> None:
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_a_calm_look_is_one_statement_that_tells_of_instructions_too(
+def test_a_check_of_idle_tables_is_one_statement_and_reads_the_commands_too(
     django_assert_num_queries: Any,
 ) -> None:
     shared, snapshot = shared_schedule(), SharedSnapshot()
@@ -350,7 +352,7 @@ def test_a_calm_look_is_one_statement_that_tells_of_instructions_too(
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_a_task_that_waits_or_runs_ends_the_calm(redis_url: str) -> None:
+def test_a_task_that_waits_or_runs_ends_the_idle_time(redis_url: str) -> None:
     watch = LeaseMonitor(shared_schedule(), SharedSnapshot())
     Invoice.objects.create(run_after=clock.after("default", 3600))
 
@@ -405,7 +407,7 @@ def test_the_end_of_a_claim_is_noticed_five_seconds_late_at_most(
     assert (nothing, 7.0 < soon < 8.1, claims.idle_for()) == (15.0, True, 6.0)
 
 
-def test_a_claim_that_has_ended_is_returned_and_ends_the_calm(redis_url: str) -> None:
+def test_a_claim_that_has_ended_is_returned_and_ends_the_idle_time(redis_url: str) -> None:
     claims, queue = ClaimMonitor(), get_queue()
     queue.push("c", [("a", 1)])
     queue.claim("c", worker="w", lease=60)

@@ -156,7 +156,7 @@ def test_a_job_that_was_triggered_makes_no_node_unwell() -> None:
     assert a_node(tick=1.0, jobs=schedule.read()).is_well
 
 
-def test_one_beat_is_enough_for_a_while(tmp_path: Path) -> None:
+def test_the_liveness_file_is_written_once_in_two_seconds(tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
     heartbeat = LivenessFile(path)
     heartbeat.write(a_node())

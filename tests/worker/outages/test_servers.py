@@ -22,7 +22,7 @@ from tests.worker.outages.servers import DatabaseServer
 pytestmark = pytest.mark.thorough
 
 
-def test_a_restart_while_bodies_run_and_outcomes_wait_costs_no_task_anything(
+def test_a_restart_while_tasks_run_and_outcomes_wait_costs_no_task_anything(
     server: DatabaseServer, start_node: StartNode, tmp_path: Path
 ) -> None:
     running = create_tasks(4, *waiting_steps(tmp_path))
