@@ -46,6 +46,12 @@ _SQLITE_ERRORS = (
     "SQLITE_SCHEMA",
 )
 
+#: No such table, column or schema: SQL states of PostgreSQL, errors of MySQL and MariaDB, and how
+#: messages of SQLite begin.
+_MISSING_SQLSTATES = ("42P01", "42703", "3F000")
+_MISSING_MYSQL_ERRNOS = frozenset({1054, 1146})
+_MISSING_SQLITE_MESSAGES = ("no such table", "no such column")
+
 #: How many causes of an error are examined.
 _MAX_CAUSES = 5
 
@@ -70,9 +76,26 @@ def may_be_transient(error: BaseException | None) -> bool:
     return is_transient(error) is not False
 
 
+class MissingSchema(str):
+    """The message of an error that says that a table or a column does not exist."""
+
+    __slots__ = ()
+
+
 def error_text(error: BaseException) -> str:
-    """The message of ``error``, or its class if it has none."""
-    return str(error) or type(error).__name__
+    """The message of ``error``, or its class if it has none; a MissingSchema if it is one."""
+    text = str(error) or type(error).__name__
+    return MissingSchema(text) if _is_missing_schema(error) else text
+
+
+def _is_missing_schema(error: BaseException) -> bool:
+    driver: Any = error.__cause__ or error
+    if state := getattr(driver, "sqlstate", None):
+        return str(state) in _MISSING_SQLSTATES
+    if getattr(driver, "sqlite_errorname", None):
+        return str(driver).startswith(_MISSING_SQLITE_MESSAGES)
+    number = driver.args[0] if driver.args else None
+    return _is_of_mysql(driver) and number in _MISSING_MYSQL_ERRNOS
 
 
 def _classify_causes(error: BaseException | None) -> bool | None:

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from django.db import Error, connections
+from django.db import Error, connections, router
 
 from .. import __version__, control
 from ..conf.options import options
 from ..db import clock
-from ..db.errors import error_text
+from ..db.errors import MissingSchema, error_text
 from ..db.limited_queries import first_rows
 from ..exceptions import InvalidSetting, QueueRefused, QueueUnavailable
 from ..ledger.outbox import all_deliveries
@@ -53,7 +53,7 @@ def snapshot() -> Health:
     """
     databases, tables = _databases_and_tables()
     redis = _redis()
-    commands = _operator_commands()
+    commands = _operator_commands(databases)
     health = Health(
         time=datetime.now(UTC).isoformat(),
         version=__version__,
@@ -95,11 +95,15 @@ def _database(alias: str) -> DatabaseHealth:
     return DatabaseHealth(connections[alias].vendor, problem)
 
 
-def _operator_commands() -> list[control.OperatorCommand]:
+def _operator_commands(databases: dict[str, DatabaseHealth]) -> list[control.OperatorCommand]:
+    """The operator commands; if their table is missing, the health of its database says so."""
     try:
         return control.current_commands()
     except Error as error:
         _logger.warning("commands_unreadable error=%s", error)
+        text, alias = error_text(error), router.db_for_read(control.OperatorCommand)
+        if isinstance(text, MissingSchema):
+            databases[alias] = DatabaseHealth(connections[alias].vendor, text)
         return []
 
 

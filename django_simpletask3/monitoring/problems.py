@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from django.utils.translation import gettext, gettext_noop
 
+from ..db.errors import MissingSchema
 from .health_types import Health, ModelHealth, SubscriptionHealth, TableHealth, WorkerHealth
 
 #: Seconds after which overdue work is a problem.
@@ -54,7 +55,18 @@ def _redis_problem(error: str, *, is_refusal: bool) -> Problem:
 
 
 def unreachable_database(alias: str, error: str) -> Problem:
-    """The problem that the database ``alias`` does not answer."""
+    """The problem that the database ``alias`` does not answer, or not as the models expect."""
+    if isinstance(error, MissingSchema):
+        return Problem(
+            gettext_noop(
+                "The database %(database)r has unapplied migrations: run manage.py migrate "
+                "(%(error)s)."
+            ),
+            {"database": alias, "error": error},
+            brief=gettext_noop(
+                "The database %(database)r has unapplied migrations: run manage.py migrate."
+            ),
+        )
     return Problem(
         gettext_noop("The database %(database)r does not answer: %(error)s"),
         {"database": alias, "error": error},

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django.db import Error, connections
 from django.db.models import QuerySet
 
-from ..db.errors import error_text
+from ..db.errors import MissingSchema, error_text
 from ..ledger.event import events_of
 from ..logs import get_logger
 from ..models.queryset import TaskQuerySet, rows_of
@@ -57,8 +57,12 @@ class QueryScope:
         """Add the database ``using`` to ``unreachable``. Raises ``error`` if that is None."""
         if self.unreachable is None:
             raise error
-        _logger.warning("database_unreachable database=%s error=%s", using, error)
-        self.unreachable[using] = error_text(error)
+        text = error_text(error)
+        if isinstance(text, MissingSchema):
+            _logger.warning("migrations_unapplied database=%s error=%s", using, error)
+        else:
+            _logger.warning("database_unreachable database=%s error=%s", using, error)
+        self.unreachable[using] = text
         if not connections[using].in_atomic_block:
             connections[using].close()
 

@@ -24,14 +24,13 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
-    bring_to,
     post_action,
     ready,
     shown_messages,
     text,
     url,
 )
-from tests.steps import kinds
+from tests.steps import bring_to, kinds
 from tests.testapp.models import ForeignInvoice, Invoice
 
 pytestmark = pytest.mark.django_db

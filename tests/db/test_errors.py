@@ -14,7 +14,12 @@ from django.db import (
     transaction,
 )
 
-from django_simpletask3.db.errors import is_transient, may_be_transient
+from django_simpletask3.db.errors import (
+    MissingSchema,
+    error_text,
+    is_transient,
+    may_be_transient,
+)
 from django_simpletask3.exceptions import RowBusy
 from tests.testapp.models import Invoice, TextKeyed
 
@@ -236,3 +241,18 @@ def test_the_number_decides_whatever_mysql_calls_it(number: int, passes: bool) -
     import MySQLdb
 
     assert is_transient(MySQLdb.OperationalError(number, "")) is passes
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_missing"),
+    [
+        ("SELECT * FROM no_such_table", True),
+        ("SELECT no_such_column FROM testapp_invoice", True),
+        ("SELECT FROM WHERE", False),
+    ],
+)
+def test_a_missing_table_or_column_is_recognized(sql: str, is_missing: bool) -> None:
+    error = caught(lambda: execute(sql))
+
+    assert isinstance(error_text(error), MissingSchema) == is_missing
+    assert error_text(error) == str(error)

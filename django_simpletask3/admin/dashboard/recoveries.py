@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
+from ...db.errors import MissingSchema
 from ...ledger.fields import KIND, MAX_TEXT
 from ...models.registry import models_by_database
 from ...monitoring import problems, recovery_report
@@ -135,8 +136,11 @@ def export(site: AdminSite, request: HttpRequest) -> StreamingHttpResponse:
 def _csv_rows(form: FilterForm) -> Iterator[tuple[object, ...]]:
     for recovery in recovery_report.recoveries(form.criteria()):
         yield astuple(recovery)
-    for alias in form.scope.unreachable or ():
+    for alias, error in (form.scope.unreachable or {}).items():
         cells = {"database": alias, "reason": _("This database does not answer.")}
+        if isinstance(error, MissingSchema):
+            problem = problems.unreachable_database(alias, error)
+            cells["reason"] = problem.translate(in_full=False)
         yield tuple(str(cells.get(name, "")) for name in recovery_report.COLUMNS)
 
 

@@ -18,6 +18,7 @@ from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
 from ..arguments import select_models
+from ..schema_check import require_schema
 
 _logger = get_logger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
@@ -53,6 +54,7 @@ class Command(BaseCommand):
         _log_to_stderr(_LEVELS[options["verbosity"]])
         if options["verbosity"]:
             self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
+        require_schema(models)
         progress_line = show_progress(sys.stdout) if options["verbosity"] else None
         heartbeat = _heartbeat(options["heartbeat_file"])
         supervisor = Supervisor(

@@ -141,7 +141,7 @@ class Supervisor:
             _send(child.pid, number)
 
     def _start(self, slot: int, predecessors: Predecessors, failures: int) -> None:
-        _close_connections()
+        close_connections()
         sys.stdout.flush()
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
@@ -243,7 +243,7 @@ def _watch_of(plan: ProcessPlan) -> ChildWatch:
     return ChildWatch(Activity(plan.records), min(leases, default=math.inf))
 
 
-def _close_connections() -> None:
+def close_connections() -> None:
     """Close all database sockets before a fork, those in connection pools too."""
     connections.close_all()
     for connection in connections.all(initialized_only=True):
