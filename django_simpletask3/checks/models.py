@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.apps import AppConfig
@@ -56,10 +58,12 @@ def _worker_number(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _time_limit(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    limit = model.django_simpletask3_time_limit
-    if limit is not None and (isinstance(limit, bool | str) or not limit > 0):
+    raw = model.django_simpletask3_time_limit
+    limit: Any = raw.total_seconds() if isinstance(raw, timedelta) else raw
+    if limit is not None and (type(limit) not in (int, float) or not 0 < limit < math.inf):
         yield Error(
-            f"django_simpletask3_time_limit is {limit!r}; expected a positive number of seconds.",
+            f"django_simpletask3_time_limit is {raw!r}; expected a positive number of seconds, or "
+            "a timedelta.",
             hint="Leave it None for no limit.",
             obj=model,
             id=TIME_LIMIT_ID,

@@ -7,6 +7,7 @@ import math
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def _parse_number(raw: Any) -> float:
 
 
 def _parse_seconds(raw: object) -> float:
-    number = _parse_number(raw)
+    number = _parse_number(raw.total_seconds() if isinstance(raw, timedelta) else raw)
     if number <= 0:
         raise ValueError
     return number
@@ -92,8 +93,8 @@ def template_parser(**examples: Any) -> Callable[[Any], str]:
     return parse
 
 
-SECONDS = Parser("a positive number of seconds", _parse_seconds)
-WHOLE_SECONDS = Parser("a positive number of seconds", _parse_whole_seconds)
+SECONDS = Parser("a positive number of seconds, or a timedelta", _parse_seconds)
+WHOLE_SECONDS = Parser("a positive number of seconds, or a timedelta", _parse_whole_seconds)
 COUNT = Parser("a whole number, 1 or more", _parse_count)
 TEXT = Parser("a text that is not empty", _parse_text)
 ACTION = Parser('"recover" or "drop"', _parse_action)

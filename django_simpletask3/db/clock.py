@@ -146,6 +146,16 @@ def after(using: str, seconds: float) -> datetime:
     return max(_stored(moment + delay), _stored(moment) + delay)
 
 
+def time_of(value: Any, using: str) -> Any:
+    """The time that ``value`` names: a timedelta or a number of seconds counts from now.
+
+    Everything else, such as a time or an expression, is returned as it is.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return after(using, value)
+    return after(using, value.total_seconds()) if isinstance(value, timedelta) else value
+
+
 def _epoch(using: str) -> float:
     reading = _readings.get(using)
     if reading is None or reading.is_local:

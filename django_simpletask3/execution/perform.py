@@ -44,7 +44,7 @@ def _run_function(run: Run) -> Transition:
 def _explain_time_limit(run: Run, error: BaseException) -> None:
     """Say which limit was exceeded, and how long the function ran: only a class can be raised."""
     if isinstance(error, TimeLimitExceeded) and not error.args:
-        limit = run.task.django_simpletask3_time_limit
+        limit = run.task.get_time_limit()
         seconds = time.monotonic() - run.started_monotonic
         label = run.task._meta.label
         error.args = (

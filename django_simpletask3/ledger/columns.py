@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from ..exceptions import ProjectedColumn
 from .projection import PROJECTED
-
-if TYPE_CHECKING:
-    from .task_row import TaskRow
+from .task_row import TaskRow, task_name
 
 BOOKKEEPING = frozenset(
     {"add_time", "mod_time", "run_after", "priority", "worker", "check_at", "parent"}
@@ -22,14 +21,89 @@ BOOKKEEPING = frozenset(
 #: Columns that users do not write: the state, worker and ``check_at``, and the parent.
 MANAGED = frozenset({*PROJECTED, "worker", "check_at", "parent"})
 
+#: Columns that users and transitions write: an old instance must not undo a transition.
+SCHEDULE = frozenset({"run_after", "priority"})
+
+_REFUSAL = (
+    "{columns} cannot be written: the state machine does that. Use reset(), cancel() or note() to "
+    "move a task."
+)
+_KNOWN = MANAGED | SCHEDULE
+#: Of an instance: the names and values that were loaded, and the values written since.
+KNOWN_ATTRIBUTE = "_known_columns"
+_NOTHING_KNOWN: tuple[Sequence[str], Sequence[Any], dict[str, Any]] = ((), (), {})
+
 
 def reject_managed(names: Iterable[str]) -> None:
     """Raise ProjectedColumn if one of ``names`` is a column that only the state machine writes."""
     if forbidden := sorted(MANAGED.intersection(names)):
-        raise ProjectedColumn(
-            f"{', '.join(forbidden)} cannot be written: the state machine does that. "
-            "Use reset(), cancel() or note() to move a task."
-        )
+        raise ProjectedColumn(_REFUSAL.format(columns=", ".join(forbidden)))
+
+
+def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
+    """Raise ProjectedColumn if a managed column was assigned since ``task`` was read or written.
+
+    What a stale instance holds was not assigned.
+    """
+    attributes, defaults = vars(task), _managed_defaults(type(task))
+    if is_new and KNOWN_ATTRIBUTE not in attributes and _get_managed(attributes) == defaults:
+        return
+    by_name = dict(zip(_MANAGED_NAMES, defaults, strict=True))
+    known = {**by_name, **_known_columns(task)}
+    assigned = [
+        name
+        for name in sorted(MANAGED & attributes.keys() & known.keys())
+        if attributes[name] != known[name]
+        and not (is_new and name in by_name and attributes[name] == by_name[name])
+    ]
+    if assigned:
+        columns = f"{', '.join(assigned)} of {task_name(task)}"
+        raise ProjectedColumn(_REFUSAL.format(columns=columns))
+
+
+def remember_loaded(task: TaskRow, names: Sequence[str], values: Sequence[Any]) -> None:
+    """Remember that the row of ``task`` holds these columns."""
+    vars(task)[KNOWN_ATTRIBUTE] = (names, values, {})
+
+
+def remember_columns(task: TaskRow, names: Iterable[str] = _KNOWN) -> None:
+    """Remember the values of those of ``names`` that users may not assign: the row holds them."""
+    attributes = vars(task)
+    loaded_names, values, written = attributes.get(KNOWN_ATTRIBUTE, _NOTHING_KNOWN)
+    current = {name: attributes[name] for name in _KNOWN.intersection(names) if name in attributes}
+    # Another object: copies of the instance share the one before.
+    attributes[KNOWN_ATTRIBUTE] = (loaded_names, values, {**written, **current})
+
+
+def changed_schedule_fields(task: TaskRow) -> set[str]:
+    """The columns of SCHEDULE that were changed on the instance since it was read."""
+    attributes, known = vars(task), _known_columns(task)
+    return {n for n in SCHEDULE & attributes.keys() if n not in known or known[n] != attributes[n]}
+
+
+def _known_columns(task: TaskRow) -> dict[str, Any]:
+    names, values, written = vars(task).get(KNOWN_ATTRIBUTE, _NOTHING_KNOWN)
+    return {**dict(zip(names, values, strict=True)), **written}
+
+
+#: ``check_at`` of a new instance is the time at which it was made.
+_MANAGED_NAMES = tuple(sorted(MANAGED - {"check_at"}))
+
+
+def _get_managed(attributes: dict[str, Any]) -> tuple[Any, ...] | None:
+    try:
+        return _managed_values(attributes)
+    except KeyError:  # deferred
+        return None
+
+
+_managed_values: Callable[[dict[str, Any]], tuple[Any, ...]] = itemgetter(*_MANAGED_NAMES)
+
+
+@lru_cache(maxsize=1000)
+def _managed_defaults(model: type[TaskRow]) -> tuple[Any, ...]:
+    meta: Any = model._meta
+    return tuple(meta.get_field(name).get_default() for name in _MANAGED_NAMES)
 
 
 def auto_now_fields(task: TaskRow) -> set[str]:

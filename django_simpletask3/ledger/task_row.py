@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -39,10 +40,10 @@ class TaskRow(models.Model):
     django_simpletask3_task_id_template: ClassVar[str | None] = None
     #: How often a task function that raised is tried again.
     django_simpletask3_max_retries: ClassVar[int] = 0
-    #: Seconds that the task function may run: then ``should_stop`` is set, soon after
-    #: TimeLimitExceeded is raised in it, and if that does not end it either, its process is
+    #: Seconds, or a timedelta, that the task function may run: then ``should_stop`` is set, soon
+    #: after TimeLimitExceeded is raised in it, and if that does not end it either, its process is
     #: replaced. None: no limit.
-    django_simpletask3_time_limit: ClassVar[float | None] = None
+    django_simpletask3_time_limit: ClassVar[float | timedelta | None] = None
     #: How long finished tasks are kept: {Status.SUCCESS: timedelta(days=90)} deletes them then;
     #: {"erase": ..., "delete": ...} in the place of an age erases their payloads first; the key
     #: "deleted" is for streams whose row was deleted. None keeps everything.
@@ -114,6 +115,12 @@ class TaskRow(models.Model):
         return cls.django_simpletask3_worker_number or options.default_simq_worker_number
 
     @classmethod
+    def get_time_limit(cls) -> float | None:
+        """Seconds that the task function may run; None means no limit."""
+        limit = cls.django_simpletask3_time_limit
+        return limit.total_seconds() if isinstance(limit, timedelta) else limit
+
+    @classmethod
     def get_event_channel(cls) -> str:
         """The SimQ channel of this model."""
         own_template = cls.django_simpletask3_event_queue_channel_template
@@ -159,6 +166,11 @@ def write_database(task: TaskRow) -> str:
     if not router.routers:  # Django's default; each transition needs it several times
         return task._state.db or DEFAULT_DB_ALIAS
     return router.db_for_write(table_model(type(task)), instance=task)
+
+
+def task_name(task: models.Model) -> str:
+    """``task`` in messages: ``app.Task1 12``."""
+    return f"{task._meta.label} {'(not saved)' if task.pk is None else task.pk}"
 
 
 def task_reference(task: TaskRow, pk: object = None) -> str:

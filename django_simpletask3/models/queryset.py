@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ..batches import batches
 from ..db import clock, inserts
-from ..ledger.columns import reject_managed
+from ..ledger.columns import reject_assigned, reject_managed
 from ..ledger.task_row import TaskRow, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
 from ..transitions import erasure, writer
@@ -94,6 +94,8 @@ class TaskQuerySet(models.QuerySet[T]):
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
         tasks: list[Any] = list(objs)
+        for task in tasks:
+            reject_assigned(task, is_new=True)
         self._for_write = True
         create = super().bulk_create
         writer.enqueue(
@@ -157,6 +159,7 @@ class TaskQuerySet(models.QuerySet[T]):
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         reject_managed(columns)
         if "run_after" in columns:
+            columns["run_after"] = clock.time_of(columns["run_after"], self.db)
             # First: MySQL assigns in this order, and an expression reads what was assigned before.
             columns = {"check_at": _next_check_expression(columns["run_after"]), **columns}
         return super().update(**columns)
@@ -192,9 +195,12 @@ class TaskQuerySet(models.QuerySet[T]):
         self, objs: Iterable[T], fields: Iterable[str], **options: Any
     ) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
-        fields = list(fields)
+        tasks, fields = list(objs), list(fields)
         reject_managed(fields)
-        return super().bulk_update(objs, fields, **options)
+        if "run_after" in fields:
+            for task in tasks:
+                task.run_after = clock.time_of(task.run_after, self.db)
+        return super().bulk_update(tasks, fields, **options)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 

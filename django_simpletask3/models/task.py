@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +17,16 @@ from ..db import clock, inserts
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
 from ..exceptions import TaskGone
-from ..ledger.columns import MANAGED, auto_now_fields, reject_managed, user_fields
+from ..ledger.columns import (
+    MANAGED,
+    auto_now_fields,
+    changed_schedule_fields,
+    reject_assigned,
+    reject_managed,
+    remember_columns,
+    remember_loaded,
+    user_fields,
+)
 from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model
 from ..ledger.projection import Projection, fold
 from ..ledger.task_row import TaskRow, table_model, write_database
@@ -25,6 +36,9 @@ from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import waiting
 from .queryset import TaskQuerySet, rows_of
+
+#: When a task may run: a time, a timedelta or a number of seconds from now; None means at once.
+RunAfter = datetime | timedelta | float | None
 
 
 class SimpleTask(TaskRow):
@@ -62,19 +76,19 @@ class SimpleTask(TaskRow):
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Self:
-        """As Django's; remembers ``run_after`` and ``priority``, for ``save()`` to compare."""
+        """As Django's; remembers the values, for ``save()`` to compare."""
         if options or not may_skip_init(cls):
             task = super().from_db(db, field_names, values, **options)
         else:
             task = build_without_init(cls, dict(zip(field_names, values, strict=True)), db)
-        transition.remember_schedule(task)
+        remember_loaded(task, field_names, values)
         return task
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """As Django's."""
         super().refresh_from_db(*args, **kwargs)
         fields = {**dict(zip(("using", "fields"), args, strict=False)), **kwargs}.get("fields")
-        transition.remember_schedule(self, transition.SCHEDULE if fields is None else fields)
+        remember_columns(self, *(() if fields is None else [fields]))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert a new task and queue it; of an existing task, write only the user's columns.
@@ -82,13 +96,15 @@ class SimpleTask(TaskRow):
         A new row and its ``enqueue`` event are one transaction; the message is pushed after the
         outermost commit on the same database. Saving a PENDING task again makes sure that it is
         queued; ``run_after`` and ``priority`` are written if they were changed here. Raises
-        ProjectedColumn if ``update_fields`` names a projected column, and ValueError if the router
-        would look for the new row in another database than ``using``.
+        ProjectedColumn if ``update_fields`` names a column that only transitions write, or if one
+        was assigned; ValueError if the router would look for the new row in another database
+        than ``using``.
         """
         names = ("force_insert", "force_update", "using", "update_fields")
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         using = arguments.get("using") or router.db_for_write(type(self), instance=self)
         if self._is_new(arguments):
+            reject_assigned(self, is_new=True)
             insert_arguments = {
                 **arguments,
                 "using": using,
@@ -101,9 +117,9 @@ class SimpleTask(TaskRow):
                 may_skip_transaction=type(self)._do_insert is SimpleTask._do_insert,
             )
             return
-        arguments["update_fields"] = self._user_columns(arguments.get("update_fields"))
+        arguments["update_fields"] = self._user_columns(arguments.get("update_fields"), using)
         super().save(**{**arguments, "using": using})
-        transition.remember_schedule(self, arguments["update_fields"])
+        remember_columns(self, arguments["update_fields"])
         if self.status == Status.PENDING:
             if self.run_after is not None and "run_after" in arguments["update_fields"]:
                 # Else recovery checks for the message when the task was due before
@@ -131,24 +147,28 @@ class SimpleTask(TaskRow):
             unsaved and not arguments.get("force_update") and arguments.get("update_fields") is None
         )
 
-    def _user_columns(self, update_fields: Any) -> set[str]:
+    def _user_columns(self, update_fields: Any, using: str) -> set[str]:
+        if (run_after := vars(self).get("run_after")) is not None:
+            self.run_after = clock.time_of(run_after, using)
         if update_fields is not None:
             update_fields = set(update_fields)
             if (auto_now := auto_now_fields(self)) <= update_fields:
                 update_fields -= auto_now & MANAGED
             reject_managed(update_fields)
             return {*update_fields, "mod_time"} if update_fields else set()
+        reject_assigned(self)
         loaded = {field.name for field in user_fields(self)}
         # A retry may have postponed the task meanwhile: an old instance must not undo that
         # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
-        return {*loaded, "mod_time", *transition.changed_schedule_fields(self)}
+        return {*loaded, "mod_time", *changed_schedule_fields(self)}
 
-    def reset(self, reason: str = "", *, run_after: datetime | None = None) -> None:
+    def reset(self, reason: str = "", *, run_after: RunAfter = None) -> None:
         """Make the task PENDING again, in any status; its result is kept in the event.
 
-        A running attempt is superseded: its result will be refused.
+        A running attempt is superseded: its result will be refused. ``run_after`` is a time, or a
+        timedelta or a number of seconds from now.
         """
-        values = {"run_after": run_after}
+        values = {"run_after": clock.time_of(run_after, write_database(self))}
         writer.apply(self, EventKind.RESET, reason=reason, values=values)
 
     def cancel(self, reason: str = "") -> None:
@@ -163,7 +183,9 @@ class SimpleTask(TaskRow):
         """Append a ``note`` event to the stream, such as progress or a remark; returns it.
 
         ``progress=0.3`` in ``data``, a fraction from 0 to 1, moves the progress bar in the admin.
+        Raises ValueError if it is no such number.
         """
+        _reject_progress(data.get("progress"))
         worker = self.worker if self.status == Status.RUNNING else ""
         return writer.apply(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
 
@@ -195,14 +217,24 @@ class SimpleTask(TaskRow):
         reject_held(table_model(type(self)), write_database(self), self)
         return bool(erasure.erase([self], reason))
 
-    def wait(self, timeout: float | None = None) -> Self:
+    def wait(self, timeout: float | timedelta | None = None) -> Self:
         """Wait until the task is final and return it, refreshed.
 
-        Raises WaitTimeout after ``timeout`` seconds; None waits forever. Do not call it inside a
-        transaction that hides the commits of workers.
+        Raises WaitTimeout after ``timeout``, seconds or a timedelta; None waits forever. Inside a
+        transaction it raises TransactionManagementError, unless the task is final already: workers
+        see the task after the commit.
         """
         waiting.wait_until_final(self, timeout)
         return self
+
+
+def _reject_progress(progress: object) -> None:
+    """Raise ValueError unless ``progress`` is a fraction, or None."""
+    is_number = isinstance(progress, numbers.Real | Decimal) and not isinstance(progress, bool)
+    if progress is not None and not (is_number and 0 <= progress <= 1):  # type: ignore[operator]
+        raise ValueError(
+            f"progress is {progress!r}; expected a fraction from 0 to 1: 5 of 20 is 5 / 20."
+        )
 
 
 def _create_event_model(sender: type[models.Model], **_: Any) -> None:

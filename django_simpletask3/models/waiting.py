@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from django.db import transaction
+from django.db.transaction import TransactionManagementError
+
 from ..exceptions import QueueUnavailable, WaitTimeout
+from ..ledger.task_row import task_name, write_database
 from ..queue import get_queue
 from ..states import FINAL
 
@@ -17,21 +22,34 @@ _RECHECK_SECONDS = 1.0
 _MIN_PAUSE = 0.02
 
 
-def wait_until_final(task: TaskRow, timeout: float | None) -> None:
+def wait_until_final(task: TaskRow, timeout: float | timedelta | None) -> None:
     """Refresh ``task`` until it is final. SimQ's event makes that prompt, the row makes it true.
 
-    Raises WaitTimeout after ``timeout`` seconds.
+    Raises WaitTimeout after ``timeout`` seconds, and TransactionManagementError at once in a
+    transaction, unless the task is final already.
     """
+    timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _MIN_PAUSE
     task.refresh_from_db()
+    if task.status not in FINAL:
+        _reject_transaction(task)
     while task.status not in FINAL:
         remaining = _RECHECK_SECONDS if deadline is None else deadline - time.monotonic()
         if remaining <= 0:
-            raise WaitTimeout(f"{task._meta.label} {task.pk} was not final within {timeout} s.")
+            raise WaitTimeout(f"{task_name(task)} was not final within {timeout} s.")
         _await_done(task, min(remaining, _RECHECK_SECONDS), pause)
         pause = min(pause * 2, _RECHECK_SECONDS)
         task.refresh_from_db()
+
+
+def _reject_transaction(task: TaskRow) -> None:
+    if transaction.get_connection(write_database(task)).in_atomic_block:
+        # Its message is pushed after the commit, and the transaction may hide the worker's.
+        raise TransactionManagementError(
+            f"{task_name(task)} cannot be waited for inside atomic(): workers see it after the "
+            "commit. Call wait() after the block, or from transaction.on_commit()."
+        )
 
 
 def _await_done(task: TaskRow, timeout: float, pause: float) -> None:

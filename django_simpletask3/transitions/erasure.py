@@ -37,7 +37,7 @@ def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
     with transaction.atomic(using=using):
         writer.lock(root, using, pks)
         rows = {row["pk"]: row for row in _rows(root, using, pks)}
-        _reject_unfinished(rows.values())
+        _reject_unfinished(root, rows.values())
         held_pks = pks_on_hold(root, using, pks)
         pks_with_payload = _pks_with_payload(root, using, pks)
         erasable = [
@@ -90,12 +90,12 @@ def _rows(root: type[TaskRow], using: str, pks: Sequence[object]) -> Iterator[di
     yield from rows.values("pk", "status", "has_payload")
 
 
-def _reject_unfinished(rows: Any) -> None:
+def _reject_unfinished(root: type[TaskRow], rows: Any) -> None:
     for row in rows:
         if row["status"] not in FINAL:
             raise IllegalTransition(
-                f"a {status_name(row['status'])} task cannot be erased: wait for its end, or "
-                "cancel() it.",
+                f"{root._meta.label} {row['pk']} is {status_name(row['status'])}, and cannot be "
+                "erased: wait for its end, or cancel() it.",
                 pk=row["pk"],
                 kind=EventKind.ERASE,
             )

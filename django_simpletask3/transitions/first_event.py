@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import context
 from ..batches import batches
+from ..db import clock
 from ..db.locks import begin_write
 from ..db.store import Change
 from ..ledger.event import events_of
@@ -91,7 +92,10 @@ def plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) -
     model = type(task)
     # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}
-    values: dict[str, Any] = {"run_after": task.run_after, "parent": None}
+    run_after = task.run_after
+    if run_after is not None:
+        run_after = clock.time_of(run_after, write_database(task))
+    values: dict[str, Any] = {"run_after": run_after, "parent": None}
     current = context.current()
     if current.parent or "parent" in current.data:
         # The key is reserved, also if there is no parent: the audit compares it with the row.

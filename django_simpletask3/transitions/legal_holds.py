@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import TaskHeld
 from ..ledger.event import events_of
-from ..ledger.task_row import task_reference
+from ..ledger.task_row import task_name
 from ..states import EventKind
 
 if TYPE_CHECKING:
@@ -30,6 +30,6 @@ def reject_held(root: type[TaskRow], using: str, task: TaskRow) -> None:
     """Raise TaskHeld if there is a hold on ``task``."""
     if pks_on_hold(root, using, [task.pk]):
         raise TaskHeld(
-            f"{task_reference(task)} is on legal hold: nothing of it is deleted. "
+            f"{task_name(task)} is on legal hold: nothing of it is deleted. "
             "Lift the hold first: task.lift(reason)."
         )

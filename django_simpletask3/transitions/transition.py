@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -15,19 +15,14 @@ from ..conf.options import options
 from ..db import clock
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..db.store import Change
-from ..exceptions import TransitionRefused
+from ..exceptions import IllegalTransition, TransitionRefused
 from ..ledger.digests import SALT_KEY, summary_of, with_salt
 from ..ledger.encoding import encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import MAX_TEXT
 from ..ledger.projection import Projection
-from ..ledger.task_row import TaskRow
+from ..ledger.task_row import TaskRow, task_name
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
-
-#: Columns that users and transitions write: an old instance must not undo a transition.
-SCHEDULE = frozenset({"run_after", "priority"})
-#: The attribute of an instance that holds those of SCHEDULE as the row has them.
-KNOWN_SCHEDULE = "_known_schedule"
 
 
 @dataclass(slots=True)
@@ -87,8 +82,12 @@ class Transition:
         A deleted row has no columns. Raises IllegalTransition if it cannot happen to ``row``.
         """
         before = Projection.of(row)
-        event = self._build_event(before, row, now)
-        after = before.after(event)
+        try:
+            event = self._build_event(before, row, now)
+            after = before.after(event)
+        except IllegalTransition as error:
+            name = task_name(self.task)
+            raise IllegalTransition(f"{name}: {error}", kind=self.kind) from None
         return Change(event.task_id, before.sequence, self._columns(after, now), (event,))
 
     def _build_event(self, before: Projection, row: Mapping[str, Any], now: datetime) -> TaskEvent:
@@ -157,20 +156,6 @@ def known_row(task: TaskRow) -> dict[str, object]:
     """The columns of ``task``, just read or written: ``last_known_row`` of its next transition."""
     attributes = vars(task)
     return {"pk": task.pk, **{name: attributes[name] for name in Projection._fields}}
-
-
-def remember_schedule(task: TaskRow, names: Iterable[str] = SCHEDULE) -> None:
-    """Remember the values of those of ``names`` that are in SCHEDULE: the row holds them."""
-    attributes = vars(task)
-    schedule = {n: attributes[n] for n in SCHEDULE.intersection(names) if n in attributes}
-    attributes[KNOWN_SCHEDULE] = {**attributes.get(KNOWN_SCHEDULE, {}), **schedule}
-
-
-def changed_schedule_fields(task: TaskRow) -> set[str]:
-    """The columns of SCHEDULE that were changed on the instance since it was read."""
-    attributes = vars(task)
-    known = attributes.get(KNOWN_SCHEDULE, {})
-    return {n for n in SCHEDULE & attributes.keys() if n not in known or known[n] != attributes[n]}
 
 
 def next_check_time(run_after: Any, now: datetime) -> Any:

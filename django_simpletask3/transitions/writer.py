@@ -15,16 +15,16 @@ from ..db.store import Change
 from ..dispatch import after_commit
 from ..exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from ..ledger import outbox
-from ..ledger.columns import has_column
+from ..ledger.columns import KNOWN_ATTRIBUTE, has_column, remember_columns
 from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..ledger.subscribers import registered_subscribers
-from ..ledger.task_row import table_model, write_database
+from ..ledger.task_row import table_model, task_name, write_database
 from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
 from . import first_event, late_results
-from .transition import KNOWN_SCHEDULE, Transition, has_no_events, remember_schedule
+from .transition import Transition, has_no_events
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -163,7 +163,7 @@ def _apply_batch(batch: Batch, root: type[TaskRow], using: str) -> set[int]:
         if change.pk in applied_pks:
             transition.event, transition.refusal = change.event, None
             vars(transition.task).update(change.columns)
-            remember_schedule(transition.task, change.columns)
+            remember_columns(transition.task, change.columns)
             recorded_events.append((transition.task, change.event))
             applied.add(id(transition))
     _publish(recorded_events, using)
@@ -207,6 +207,7 @@ def _enqueue(
         row = previous.get(task.pk, first_event.EMPTY_PROJECTION)
         change = first_event.plan_enqueue(task, row, now)
         vars(task).update(change.columns)
+        remember_columns(task, change.columns)  # a receiver of post_save may save it again
         recorded_events.append((task, change.event))
         inserts.attach_event(task, change.event)
     try:
@@ -218,7 +219,7 @@ def _enqueue(
         first_event.reject_wrong_database(task, using)
         event.task_id = task.pk
     for task in tasks:
-        remember_schedule(task)
+        remember_columns(task)
     _append(recorded_events, using, batch_size, hook)
 
 
@@ -273,7 +274,7 @@ def _group_by_database(
 
 
 def _column_attributes(task: TaskRow) -> set[str]:
-    return {KNOWN_SCHEDULE, *(field.attname for field in task._meta.concrete_fields)}
+    return {KNOWN_ATTRIBUTE, *(field.attname for field in task._meta.concrete_fields)}
 
 
 @contextmanager
@@ -327,7 +328,7 @@ def _apply_under_lock(
         if transition.event is not None:
             values = rows.current_values(transition.task, _STATE)
             vars(transition.task).update(values)
-            remember_schedule(transition.task, values)
+            remember_columns(transition.task, values)
     _publish(recorded_events, using)
 
 
@@ -344,11 +345,11 @@ def _apply_to_row(
     """The events of ``transition``; a late outcome is recorded before it is refused."""
     transition.event = transition.refusal = None
     task = transition.task
-    name, row = f"{task._meta.label} {task.pk}", rows.get(task.pk)
+    name, row = task_name(task), rows.get(task.pk)
     if rows.is_busy(task.pk):
         raise RowBusy(f"{name} is locked by another transaction.")
     if row is None:
-        raise TaskGone(f"{name} does not exist any more.")
+        raise TaskGone(f"{name} does not exist.")
     mismatches = transition.mismatches(row)
     if has_no_events(row):
         yield _enqueue_event_for_unrecorded_row(

@@ -34,7 +34,7 @@ class TimeLimits:
         running = self._leases.running()
         self._interrupted.intersection_update(running)
         for run in running:
-            limit = run.task.django_simpletask3_time_limit
+            limit = run.task.get_time_limit()
             if limit is not None and run.function_call.is_entered:
                 self._enforce(run, time.monotonic() - run.started_monotonic - limit)
         return _STEP_SECONDS

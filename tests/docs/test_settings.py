@@ -9,7 +9,7 @@ from tests.docs.pages import README, README_ZH, Page, reference, words
 SETTINGS = reference("settings")
 TABLES = [README, README_ZH, SETTINGS]
 KINDS = {
-    "a positive number of seconds": {"seconds", "whole seconds"},
+    "a positive number of seconds, or a timedelta": {"seconds", "whole seconds"},
     "a whole number, 1 or more": {"count"},
     "a text that is not empty": {"text"},
     '"recover" or "drop"': {"action"},

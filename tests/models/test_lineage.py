@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from django_simpletask3.context import task_context
+from django_simpletask3.exceptions import ProjectedColumn
 from django_simpletask3.execution.function_context import inherit_context
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models import SimpleTask, lineage
@@ -91,6 +92,7 @@ def test_the_parent_is_not_to_be_written() -> None:
     task = Invoice.objects.create()
     task.parent = "testapp.Invoice:1"
 
-    task.save()
+    with pytest.raises(ProjectedColumn, match=r"parent of testapp\.Invoice"):
+        task.save()
 
     assert Invoice.objects.get().parent is None

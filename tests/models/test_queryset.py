@@ -277,13 +277,6 @@ def test_a_bulk_in_another_database_stays_there(commit: Any) -> None:
     assert [kinds(task) for task in tasks] == [["enqueue"]] * 2
 
 
-def test_tasks_created_in_bulk_are_pending_whatever_the_instance_says() -> None:
-    (task,) = Invoice.objects.bulk_create([Invoice(status=20, attempt=4, result_data="x")])
-
-    row = row_of(task)
-    assert (row.status, row.attempt, row.result_data) == (Status.PENDING, 0, None)
-
-
 def test_many_are_reached_by_one_deletion_with_one_event_each() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(3)])
 

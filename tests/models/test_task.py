@@ -4,15 +4,18 @@ import copy
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connections, models, transaction
-from django.db.models.signals import pre_save
+from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db import clock
-from django_simpletask3.exceptions import IllegalTransition, ProjectedColumn
+from django_simpletask3.exceptions import IllegalTransition, ProjectedColumn, TaskGone
+from django_simpletask3.ledger.columns import MANAGED
 from django_simpletask3.ledger.projection import PROJECTED, Projection, broken_links, fold
 from django_simpletask3.models import SimpleTask
 from django_simpletask3.states import FINAL, EventKind, Status
@@ -139,14 +142,183 @@ def test_naming_a_column_of_the_machine_is_refused(column: str, pending_task: An
     assert row_of(pending_task).amount == 3
 
 
-def test_a_new_task_begins_pending_whatever_it_says() -> None:
-    task = Invoice(status=20, attempt=3, sequence=9, success=True, result_data="x", worker="w")
+MANAGED_VALUES = {
+    "status": 20,
+    "attempt": 3,
+    "sequence": 9,
+    "digest": "0" * 64,
+    "start_time": "2026-01-01T00:00:00Z",
+    "done_time": "2026-01-01T00:00:00Z",
+    "success": True,
+    "result_data": "x",
+    "error_data": {},
+    "result_time": "2026-01-01T00:00:00Z",
+    "worker": "w",
+    "parent": "testapp.Invoice:1",
+}
+
+
+@pytest.mark.parametrize("name", MANAGED_VALUES)
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda **columns: Invoice(**columns).save(),
+        Invoice.objects.create,
+        Invoice.objects.enqueue,
+        lambda **columns: Invoice.objects.bulk_create([Invoice(), Invoice(**columns)]),
+        lambda **columns: Invoice.objects.bulk_enqueue([{}, columns]),
+        lambda **columns: Invoice.objects.get_or_create(amount=7, defaults=columns),
+        lambda **columns: Invoice.objects.update_or_create(amount=7, create_defaults=columns),
+    ],
+    ids=["save", "create", "enqueue", "bulk_create", "bulk_enqueue", "get_or_create", "update"],
+)
+def test_a_new_task_cannot_be_given_a_state(create: Any, name: str) -> None:
+    with pytest.raises(ProjectedColumn, match=rf"^{name} of testapp.Invoice \(not saved\) cannot"):
+        create(**{name: MANAGED_VALUES[name]})
+
+    assert Invoice.objects.count() == 0
+
+
+def test_the_columns_that_cannot_be_assigned_are_the_managed_ones() -> None:
+    assert MANAGED - {"check_at"} == MANAGED_VALUES.keys()
+
+
+@pytest.mark.parametrize("name", [*MANAGED_VALUES, "check_at"])
+@pytest.mark.parametrize("is_saved_here", [True, False])
+def test_a_state_cannot_be_assigned(is_saved_here: bool, name: str) -> None:
+    task = create_task(Invoice)
+    task = task if is_saved_here else row_of(task)
+    setattr(task, name, MANAGED_VALUES.get(name, "2026-01-01T00:00:00Z"))
+    before = vars(row_of(task))
+
+    with pytest.raises(ProjectedColumn, match=rf"^{name} of testapp.Invoice {task.pk} cannot"):
+        task.save()
+
+    task.save(update_fields=["amount"])
+    task.refresh_from_db()
+    task.save()
+    assert {**vars(row_of(task)), "mod_time": 0, "_state": 0, "_known_columns": 0} == {
+        **before,
+        "mod_time": 0,
+        "_state": 0,
+        "_known_columns": 0,
+    }
+
+
+def test_a_task_can_be_saved_after_each_of_its_own_transitions() -> None:
+    task = create_task(Invoice)
+    for move in (task.cancel, task.reset, task.note, task.hold, task.lift, task.cancel, task.erase):
+        move()
+        task.save()
+
+    task = Invoice.objects.only("pk").get(pk=task.pk)
+    assert task.status == Status.CANCELED
+    task.save()
+    row_of(task).reset()
+    task.save()
+    pickle.loads(pickle.dumps(task)).save()
+
+
+@pytest.mark.parametrize(
+    ("status", "move", "message"),
+    [
+        (Status.CANCELED, lambda task: task.cancel(), "a CANCELED task cannot cancel"),
+        (Status.RUNNING, lambda task: task.erase(), "is RUNNING, and cannot be erased"),
+        (Status.SUCCESS, lambda task: task.cancel(), "a SUCCESS task cannot cancel"),
+    ],
+)
+def test_a_refusal_names_the_task(status: Status, move: Any, message: str) -> None:
+    task = bring_to(create_task(Invoice), status)
+
+    with pytest.raises(IllegalTransition, match=rf"^testapp\.Invoice {task.pk}.*{message}"):
+        move(task)
+
+
+@pytest.mark.parametrize("name", ["cancel", "reset", "note", "hold", "lift"])
+def test_a_task_that_was_not_saved_is_called_so(name: str) -> None:
+    with pytest.raises(TaskGone, match=r"^testapp\.Invoice \(not saved\) does not exist\.$"):
+        getattr(Invoice(), name)()
+
+
+def test_a_copy_of_a_finished_task_is_a_new_task() -> None:
+    task = row_of(bring_to(create_task(Invoice), Status.SUCCESS))
+    task.pk, task._state.adding = None, True
 
     task.save()
 
-    row = row_of(task)
-    assert (row.status, row.attempt, row.sequence, row.success) == (Status.PENDING, 0, 1, None)
-    assert (row.result_data, row.worker) == (None, "")
+    assert row_of(task).status == Status.PENDING
+
+
+def test_a_task_that_could_not_be_saved_can_be_saved_again(settings: Any) -> None:
+    task = Invoice(amount=1)
+
+    def fail(**_: Any) -> None:
+        raise RuntimeError
+
+    post_save.connect(fail, sender=Invoice)
+    try:
+        with pytest.raises(RuntimeError), transaction.atomic():
+            task.save()
+    finally:
+        post_save.disconnect(fail, sender=Invoice)
+
+    task.save()
+
+    assert row_of(task).status == Status.PENDING
+
+
+DELAYS = [60, 60.0, timedelta(minutes=1)]
+POSTPONE: dict[str, Callable[[Any], Any]] = {
+    "save": lambda delay: create_task(Invoice, run_after=delay),
+    "create": lambda delay: Invoice.objects.create(run_after=delay),
+    "bulk_create": lambda delay: Invoice.objects.bulk_create([Invoice(run_after=delay)])[0],
+    "bulk_enqueue": lambda delay: Invoice.objects.bulk_enqueue([{"run_after": delay}])[0],
+    "save again": lambda delay: changed_and(lambda task: task.save(), delay),
+    "named": lambda delay: changed_and(lambda task: task.save(update_fields=["run_after"]), delay),
+    "bulk_update": lambda delay: changed_and(
+        lambda task: Invoice.objects.bulk_update([task], ["run_after"]), delay
+    ),
+    "update": lambda delay: changed_and(
+        lambda task: Invoice.objects.filter(pk=task.pk).update(run_after=delay), None
+    ),
+    "update_or_create": lambda delay: Invoice.objects.update_or_create(
+        pk=create_task(Invoice).pk, defaults={"run_after": delay}
+    )[0],
+    "reset": lambda delay: changed_and(lambda task: task.reset(run_after=delay), None),
+}
+
+
+def changed_and(write: Callable[[Any], object], delay: Any) -> Any:
+    task = create_task(Invoice)
+    task.run_after = delay
+    write(task)
+    return task
+
+
+@pytest.mark.parametrize("delay", DELAYS, ids=repr)
+@pytest.mark.parametrize("postpone", POSTPONE.values(), ids=POSTPONE)
+def test_a_delay_may_be_given_in_seconds_or_as_a_timedelta(postpone: Any, delay: Any) -> None:
+    began = clock.now("default")
+
+    row = row_of(postpone(delay))
+
+    seconds = (row.run_after - began).total_seconds()
+    assert 59.9 <= seconds <= 65
+    assert (row.check_at >= row.run_after) or postpone is POSTPONE["bulk_update"]
+    row.save()
+
+
+@pytest.mark.parametrize("progress", [5, -0.1, 1.01, True, "50%", [0.5], float("nan")], ids=repr)
+def test_progress_that_is_no_fraction_is_refused(progress: Any, pending_task: Any) -> None:
+    with pytest.raises(ValueError, match="expected a fraction from 0 to 1"):
+        pending_task.note(progress=progress)
+
+    assert kinds(pending_task) == ["enqueue"]
+
+
+@pytest.mark.parametrize("progress", [0, 1, 0.5, Decimal("0.5"), Fraction(1, 2), None], ids=repr)
+def test_progress_is_a_fraction(progress: Any, pending_task: Any) -> None:
+    assert pending_task.note(progress=progress).kind == EventKind.NOTE
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])
@@ -205,15 +377,6 @@ def test_a_schedule_that_is_named_is_saved_also_if_it_is_old() -> None:
     stale.save(update_fields=["priority"])
 
     assert row_of(stale).priority == 1
-
-
-def test_what_is_assigned_to_a_column_of_the_machine_is_not_saved(pending_task: Any) -> None:
-    pending_task.status, pending_task.result_data = Status.SUCCESS, "forged"
-
-    pending_task.save()
-
-    row = row_of(pending_task)
-    assert (row.status, row.result_data) == (Status.PENDING, None)
 
 
 def test_only_the_columns_named_are_saved(pending_task: Any) -> None:

@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.transaction import TransactionManagementError
 
 from django_simpletask3.exceptions import WaitTimeout
 from django_simpletask3.queue import get_queue
@@ -45,11 +47,11 @@ def test_a_finished_task_is_not_waited_for(status: Status) -> None:
     assert stale.status == status
 
 
-@pytest.mark.django_db
+@transactional
 @pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
-@pytest.mark.parametrize("timeout", [0, 0.1, -1])
+@pytest.mark.parametrize("timeout", [0, 0.1, -1, timedelta(seconds=0.1)])
 def test_waiting_for_a_task_that_is_not_finished_in_time_times_out(
-    timeout: float, status: Status
+    timeout: Any, status: Status
 ) -> None:
     task = bring_to(create_task(Invoice), status)
     began = time.monotonic()
@@ -57,7 +59,16 @@ def test_waiting_for_a_task_that_is_not_finished_in_time_times_out(
     with pytest.raises(WaitTimeout):
         task.wait(timeout)
 
-    assert time.monotonic() - began < timeout + 2
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
+def test_inside_a_transaction_nothing_is_waited_for(status: Status) -> None:
+    task = bring_to(create_task(Invoice), status)
+
+    with pytest.raises(TransactionManagementError, match=rf"testapp.Invoice {task.pk} cannot be"):
+        task.wait()
 
 
 @transactional

@@ -101,7 +101,7 @@ def verbs(made: CaptureQueriesContext) -> list[str]:
 
 
 def attributes(task: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(task).items() if name != "_state"}
+    return {name: value for name, value in vars(task).items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in EventKind if kind is not EventKind.ENQUEUE])

@@ -111,7 +111,7 @@ class Recorder:
         threads = threading.get_ident(), threading.get_native_id()
         now = time.monotonic()
         for offset, run in zip(self._offsets, islice(runs, len(self._offsets)), strict=False):
-            limit = run.task.django_simpletask3_time_limit if is_limited else None
+            limit = run.task.get_time_limit() if is_limited else None
             key = short_key(type(run.task), run.using, run.pk)
             seconds = _NO_LIMIT if limit is None else limit
             _RECORD.pack_into(self._memory, offset, True, *threads, now, seconds, key.encode())

@@ -337,7 +337,7 @@ def test_the_progress_of_an_earlier_attempt_is_not_shown(superuser, running_task
 
 @pytest.mark.parametrize("odd", [-1, 2, True, "half", None, [0.5], float("nan")])
 def test_progress_that_is_no_share_is_not_shown(superuser, running_task, odd) -> None:
-    running_task.note("on the way", progress=odd)
+    apply(running_task, EventKind.NOTE, data={"progress": odd})
 
     assert "<progress" not in superuser.get(url(running_task)).content.decode()
 
