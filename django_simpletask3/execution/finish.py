@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ..conf import backoff
 from ..db import clock
 from ..db.errors import is_transient
+from ..dispatch.push import push
 from ..ledger.event import events_since_reset
 from ..logs import get_logger
 from ..queue import Message
@@ -69,6 +70,7 @@ def release(runs: Iterable[Run], reason: str) -> list[Run]:
     apply_each(list(transitions.values()))
     released = [run for run, transition in transitions.items() if transition.event is not None]
     return_messages([run.message for run in released if run.message], reason)
+    push([run.task for run in released if not run.message], urgent=True)
     return released
 
 

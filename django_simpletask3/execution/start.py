@@ -21,6 +21,7 @@ from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
 from ..transitions.transition import Transition, known_row
 from . import resolve
+from .isolation import RunAlone, set_aside
 from .run import Run
 from .settle import acknowledge
 
@@ -28,32 +29,43 @@ _logger = get_logger(__name__)
 
 
 def start(
-    model: type[SimpleTask], messages: Sequence[Message], *, worker: str, lease: float
+    model: type[SimpleTask],
+    messages: Sequence[Message],
+    *,
+    worker: str,
+    lease: float,
+    run_alone: RunAlone | None = None,
 ) -> tuple[list[Run], list[Message]]:
     """Claim the tasks of ``messages`` in the database: the runs to perform, and postponed messages.
 
     A message that asks for nothing (the task is deleted, finished or of another model) is settled
     here. A postponed message is to be tried again with the same claim: if the commit of a start was
     not answered, only that claim finds it. Transient database errors are raised if nothing could be
-    started; the same call finds what was claimed before them.
+    started; the same call finds what was claimed before them. Tasks that must run alone are given
+    to ``run_alone``; their messages are postponed until they are started there.
     """
-    claims = _claim_all(model, messages, worker, lease)
+    tasks = resolve.resolve_due_tasks(model, messages)
+    lone_tasks = set_aside(tasks.values(), run_alone)
+    waiting = [message for message, task in tasks.items() if task in lone_tasks]
+    claims = _claim_all({m: t for m, t in tasks.items() if t not in lone_tasks}, worker, lease)
     errors = {message: claim.error for message, claim in claims.items() if claim.error}
     _log_start_errors(errors)
     _log_unknown_statuses(claims.values())
     unsettled = {message for message, claim in claims.items() if claim.event or claim.error}
+    unsettled.update(waiting)
     acknowledge([message for message in messages if message not in unsettled], result=False)
     runs = [Run(cast("SimpleTask", c.task), worker, m) for m, c in claims.items() if c.event]
-    return runs, [message for message, error in errors.items() if may_be_transient(error)]
+    again = [message for message, error in errors.items() if may_be_transient(error)]
+    return runs, [*again, *waiting]
 
 
 def _claim_all(
-    model: type[SimpleTask], messages: Sequence[Message], worker: str, lease: float
+    tasks: Mapping[Message, SimpleTask], worker: str, lease: float
 ) -> dict[Message, Transition]:
     lease_end = _lease_end_by_database(lease)
     claims = {
         message: _start_transition(task, message.running_id, worker, lease_end)
-        for message, task in resolve.resolve_due_tasks(model, messages).items()
+        for message, task in tasks.items()
     }
     apply_each(list(claims.values()))
     return claims
@@ -83,7 +95,13 @@ def _log_start_errors(errors: Mapping[Message, Exception]) -> None:
 
 
 def start_without_queue(
-    model: type[SimpleTask], using: str, limit: int, *, worker: str, lease: float
+    model: type[SimpleTask],
+    using: str,
+    limit: int,
+    *,
+    worker: str,
+    lease: float,
+    run_alone: RunAlone | None = None,
 ) -> list[Run]:
     """Claim up to ``limit`` waiting tasks of the table, while Redis is away: the runs to perform.
 
@@ -91,6 +109,22 @@ def start_without_queue(
     message was pushed so long ago that it may be lost. Errors as in ``start``.
     """
     tasks = _overdue_tasks(model, using, limit) if holds(model, using) else []
+    lone_tasks = set_aside(tasks, run_alone)
+    return _start_tasks([task for task in tasks if task not in lone_tasks], worker, lease)
+
+
+def start_one(
+    model: type[SimpleTask], using: str, key: str, *, worker: str, lease: float
+) -> list[Run]:
+    """Claim one task of the table by its key, as text: its run, or nothing if it does not wait."""
+    root = table_model(model)
+    tasks = load_tasks(root, using, [root._meta.pk.to_python(key)])
+    clock.refresh(using)
+    due = [t for t in tasks if t.status == Status.PENDING and clock.is_past(t.run_after, using)]
+    return _start_tasks(due, worker, lease)
+
+
+def _start_tasks(tasks: Sequence[SimpleTask], worker: str, lease: float) -> list[Run]:
     lease_end = _lease_end_by_database(lease)
     transitions = [_start_transition(task, str(uuid.uuid4()), worker, lease_end) for task in tasks]
     apply_each(transitions)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
+
+from django.db import Error
 
 from ..conf.backoff import exponential_delay
 from ..conf.leases import policy_of
@@ -14,6 +16,8 @@ from ..db import clock
 from ..dispatch.push import TaskMessage, push_messages
 from ..ledger.task_row import short_key, table_model, write_database
 from ..models.losses import Losses, losses_of
+from ..models.queryset import rows_of
+from ..models.registry import each_table
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from ..transitions.transition import Transition
@@ -80,6 +84,20 @@ def recover_lost_process(tasks: Sequence[SimpleTask], process: LostProcess) -> i
         + _release_or_drop(others, process.reason, evidence)
         + _release_or_drop(unproven, process.reason, evidence, suspects=len(process.suspects))
     )
+
+
+def without_recorded(process: LostProcess) -> LostProcess:
+    """``process`` without the suspects whose outcome was recorded before it ended."""
+    if len(process.suspects) < 2:
+        return process
+    running: set[str] = set()
+    for root, using in each_table():
+        rows = rows_of(root, using).running().filter(worker=process.worker)
+        try:
+            running.update(short_key(root, using, pk) for pk in rows.values_list("pk", flat=True))
+        except Error:
+            return process  # unknown: all are suspects
+    return replace(process, suspects=tuple(key for key in process.suspects if key in running))
 
 
 def _release_or_drop(

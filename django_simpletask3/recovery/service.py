@@ -28,7 +28,7 @@ from ..models.task import SimpleTask
 from ..queue import get_queue
 from . import lost_messages
 from .lost_messages import load_readable
-from .lost_workers import LostProcess, recover_lost_process, recover_or_drop
+from .lost_workers import LostProcess, recover_lost_process, recover_or_drop, without_recorded
 
 _logger = get_logger(__name__)
 
@@ -143,7 +143,8 @@ def recover_dead_workers(workers: Iterable[str], reason: str = WORKER_DIED) -> i
 
 def recover_dead_process(process: LostProcess) -> int:
     """As ``recover_dead_workers``, but only the task that ended ``process`` is charged."""
-    return _recover_tasks_of([process.worker], lambda t: recover_lost_process(t, process))
+    known = without_recorded(process)
+    return _recover_tasks_of([process.worker], lambda tasks: recover_lost_process(tasks, known))
 
 
 def _recover_tasks_of(names: list[str], recover: Callable[[list[SimpleTask]], int]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from ..conf.leases import policy_of
+from ..execution.isolation import RunAlone
 from ..execution.run import Run
 from ..models.task import SimpleTask
 
@@ -40,6 +41,7 @@ class ModelPipeline:
         self._outboxes: dict[str, SimpleQueue[Run | None]] = {}
         #: Called with the alias of each database that gets an outbox.
         self.on_outbox: Callable[[str], object] = lambda using: None
+        self.run_alone: RunAlone | None = None
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         self._held = 0

@@ -18,6 +18,7 @@ from ..context import acting_as
 from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..execution.finish import release
+from ..execution.isolation import RunAlone
 from ..execution.run import Run
 from ..logs import get_logger
 from ..models.each_database import in_each_database
@@ -35,6 +36,7 @@ from .maintenance.jobs import MaintenanceLoop, database_jobs, redis_jobs, slow_j
 from .maintenance.pacing import SharedSchedule
 from .maintenance.snapshot import SharedSnapshot
 from .node.counters import Counters
+from .node.lone_tasks import LoneFetcher, LoneTask
 from .pipeline import ModelPipeline
 from .task_thread import TaskThread
 from .time_limits import TimeLimits
@@ -61,6 +63,9 @@ class ProcessPlan:
     predecessors: Sequence[LostProcess] = ()
     activity: Activity = field(default_factory=lambda: Activity(0))
     traces: int | None = None  # the file to which faulthandler writes
+    run_alone: RunAlone | None = None
+    is_lone: bool = False  # it runs ``lone_task``, or only recovers its predecessors, and ends
+    lone_task: LoneTask | None = None
 
     @property
     def records(self) -> int:
@@ -95,12 +100,15 @@ class Process:
         self._finishers: list[Finisher] = []
         for pipeline in self._pipelines:
             pipeline.on_outbox = partial(self._add_finisher, pipeline, counters)
+            pipeline.run_alone = plan.run_alone
         self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
         self._fetching = [
             Loop(f"fetcher-{pipeline.model._meta.label}", stop, fetcher.step)
             for pipeline, fetcher in zip(self._pipelines, self._fetchers, strict=True)
         ]
-        self._background = [*self._make_loops(), *self._make_maintenance_loops()]
+        self._background = self._make_loops()
+        if not plan.is_lone:
+            self._background += [*self._make_serving_loops(), *self._make_maintenance_loops()]
         self._threads: list[threading.Thread] = [
             *self._task_threads,
             *self._background,
@@ -115,7 +123,9 @@ class Process:
         finisher.start()
         self._finishers.append(finisher)  # once it is alive: one that is not has died
 
-    def _make_fetcher(self, pipeline: ModelPipeline) -> Fetcher:
+    def _make_fetcher(self, pipeline: ModelPipeline) -> Fetcher | LoneFetcher:
+        if self._plan.lone_task is not None:
+            return LoneFetcher(pipeline, self._leases, self._plan.lone_task)
         schedule = self._plan.schedule
         return Fetcher(
             pipeline,
@@ -136,6 +146,10 @@ class Process:
             ),
             Loop("report", self._all_ended, self._report.step),
             Loop("time-limits", self._all_ended, limits.step),
+        ]
+
+    def _make_serving_loops(self) -> list[Loop]:
+        return [
             Loop(
                 "subscriptions",
                 self._stop,
@@ -167,7 +181,7 @@ class Process:
         self._apart.run(self._prepare)
         for thread in self._threads:
             thread.start()
-        pace = _POLL_SECONDS if self._plan.burst else _PARENT_CHECK_SECONDS
+        pace = _POLL_SECONDS if self._ends_by_itself else _PARENT_CHECK_SECONDS
         while not self._should_end(parent):
             self._stop.wait(pace)
         if self._plan.burst and not self.has_failed:
@@ -213,7 +227,11 @@ class Process:
         self.has_failed = self._has_lost_a_thread()
         if self.has_failed or self._stop.is_requested or os.getppid() != parent:
             return True
-        return self._plan.burst and self._is_drained()
+        return self._ends_by_itself and self._is_drained()
+
+    @property
+    def _ends_by_itself(self) -> bool:
+        return self._plan.burst or self._plan.is_lone
 
     def _has_lost_a_thread(self) -> bool:
         threads = [*self._threads, *self._finishers]

@@ -86,6 +86,11 @@ def sleep_in_c(seconds: int) -> None:
     ctypes.PyDLL(None).sleep(seconds)
 
 
+def exit_in_c(code: int = 9) -> None:
+    """Exit as C code does, past everything that Python could notice."""
+    ctypes.CDLL(None)._exit(code)
+
+
 def segfault() -> None:
     """Read memory that does not exist, in this thread."""
     ctypes.string_at(0)
@@ -228,6 +233,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "hold interpreter": hold_interpreter,
     "sleep in c": sleep_in_c,
     "segfault": segfault,
+    "exit in c": exit_in_c,
     "block": block,
     "count frozen objects": count_frozen_objects,
     "wait": wait,

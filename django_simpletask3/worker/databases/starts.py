@@ -135,14 +135,25 @@ class Starts:
 
     def _start_messages(self, messages: Sequence[Message]) -> Started:
         pipeline = self._pipeline
-        runs, again = start(pipeline.model, messages, worker=pipeline.worker, lease=pipeline.lease)
+        runs, again = start(
+            pipeline.model,
+            messages,
+            worker=pipeline.worker,
+            lease=pipeline.lease,
+            run_alone=pipeline.run_alone,
+        )
         self._accept(runs)
         return Started(messages, again, len(runs))
 
     def _start_overdue(self, using: str, room: int) -> Started:
         pipeline = self._pipeline
         runs = start_without_queue(
-            pipeline.model, using, room, worker=pipeline.worker, lease=pipeline.lease
+            pipeline.model,
+            using,
+            room,
+            worker=pipeline.worker,
+            lease=pipeline.lease,
+            run_alone=pipeline.run_alone,
         )
         self._accept(runs)
         return Started((), (), len(runs))

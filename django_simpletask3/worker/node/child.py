@@ -13,6 +13,7 @@ from typing import NoReturn
 from ...logs import get_logger
 from ..loop import StopRequest
 from ..process import Process, ProcessPlan
+from ..watch.exits import publish_exits
 from .counters import Counters
 
 _logger = get_logger(__name__)
@@ -37,6 +38,7 @@ def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
         signal.signal(signal.SIGQUIT, lambda *_: stop.force())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         plan.activity.start_beats()
+        publish_exits(plan.activity)
         if plan.traces is not None:
             faulthandler.enable(plan.traces)
         # Objects that exist now stay: exempt from the garbage collector, which took a tenth of the

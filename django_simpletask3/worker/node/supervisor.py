@@ -30,6 +30,7 @@ from ..watch.child_watch import ChildWatch
 from ..watch.observed_clock import ObservedClock
 from .child import CLEAN, FAILED, FORCED, HANDLED_SIGNALS, REPLACE, child_main
 from .counters import SIZE, Counters
+from .lone_tasks import LoneRequests, LoneTask
 from .signal_pipe import drain, signal_pipe
 from .status import Node
 from .worker_name import worker_name
@@ -77,13 +78,21 @@ class Supervisor:
     ) -> None:
         self._schedule, snapshot = shared_schedule(), SharedSnapshot()
         threads = [threads_of_process(models, processes, slot) for slot in range(processes)]
-        self._plans = [ProcessPlan(t, self._schedule, snapshot, burst=burst) for t in threads]
+        self._lone_requests = LoneRequests()
+        plan = ProcessPlan(
+            [], self._schedule, snapshot, burst=burst, run_alone=self._lone_requests.ask
+        )
+        self._plans = [replace(plan, threads=threads_there) for threads_there in threads]
+        #: The slot of the child that runs a task alone, after those of the others.
+        self._lone_slot = processes
+        self._plans.append(replace(plan, burst=False, run_alone=None, is_lone=True))
+        self._models = {model._meta.label: model for model in models}
         self._burst = burst
         self._on_tick = on_tick
         self._began, self._tick = time.time(), time.monotonic()
         self._replaced = 0
         self._stop = StopRequest()
-        self._memory = mmap.mmap(-1, SIZE * processes)
+        self._memory = mmap.mmap(-1, SIZE * len(self._plans))
         self._children: dict[int, Child] = {}
         self._starts: list[tuple[float, int, Predecessors, int]] = []
         self._exit = CLEAN
@@ -94,28 +103,31 @@ class Supervisor:
     def run(self) -> int:
         """Run until stopped or, in burst mode, until the queues are empty; the exit code."""
         with signal_pipe(self._receive_signal) as wakeup:
-            for slot in range(len(self._plans)):
+            for slot in range(self._lone_slot):
                 self._start(slot, (), 0)
             while self._children or (self._starts and not self._stop.is_requested):
-                select.select([wakeup], [], [], _TICK_SECONDS)
+                select.select([wakeup, self._lone_requests.fileno()], [], [], _TICK_SECONDS)
                 drain(wakeup)
                 self._handle_signals()
                 self._reap()
                 self._end_frozen()
                 self._start_due()
+                self._start_lone_task()
                 self._kill_overdue()
                 self._on_tick(self.node())
+        self._lone_requests.close()
         return self._exit
 
     def node(self) -> Node:
         """The current state of the node."""
+        children = [c for c in self._children.values() if c.slot != self._lone_slot]
         counts_of_children = [Counters(self._memory, s).read() for s in range(len(self._plans))]
         return Node(
             began=self._began,
             tick=self._tick,
-            processes=tuple(child.worker for child in self._children.values()),
-            missing=0 if self._stop.is_requested else len(self._plans) - len(self._children),
-            silent=sum(child.watch.is_silent for child in self._children.values()),
+            processes=tuple(child.worker for child in children),
+            missing=0 if self._stop.is_requested else self._lone_slot - len(children),
+            silent=sum(child.watch.is_silent for child in children),
             replaced=self._replaced,
             counts={n: sum(c[n] for c in counts_of_children) for n in counts_of_children[0]},
             jobs=self._schedule.read(),
@@ -140,14 +152,24 @@ class Supervisor:
         for child in self._children.values():
             _send(child.pid, number)
 
-    def _start(self, slot: int, predecessors: Predecessors, failures: int) -> None:
+    def _start(
+        self,
+        slot: int,
+        predecessors: Predecessors,
+        failures: int,
+        lone_task: LoneTask | None = None,
+    ) -> str:
+        """Start the child of ``slot``; the name of its worker."""
         close_connections()
         sys.stdout.flush()
         sys.stderr.flush()
         token = uuid.uuid4().hex[:8]
-        watch = _watch_of(self._plans[slot])
+        plan = self._plans[slot]
+        if lone_task is not None:
+            plan = replace(plan, threads=[(self._models[lone_task.label], 1)], lone_task=lone_task)
+        watch = _watch_of(plan)
         plan = replace(
-            self._plans[slot],
+            plan,
             predecessors=predecessors,
             activity=watch.activity,
             traces=watch.traces.fileno() if watch.traces else None,
@@ -161,6 +183,7 @@ class Supervisor:
         worker = worker_name(pid, token)
         began = time.monotonic()
         self._children[pid] = Child(slot, pid, worker, began, watch, failures, predecessors)
+        return worker
 
     def _reap(self) -> None:
         while self._children:
@@ -176,7 +199,10 @@ class Supervisor:
                 child.watch.close()
 
     def _handle_exit(self, child: Child, code: int) -> None:
-        if code == CLEAN and (self._burst or self._stop.is_requested):
+        is_lone = child.slot == self._lone_slot
+        if is_lone and self._burst:
+            self._drain_again()
+        if code == CLEAN and (is_lone or self._burst or self._stop.is_requested):
             return
         if self._stop.is_requested:
             if code != REPLACE:
@@ -184,7 +210,8 @@ class Supervisor:
                 child.watch.lost_process(child.worker, code)  # logs its traces
             return
         if code == REPLACE:
-            self._starts.append((0.0, child.slot, (), 0))
+            if not is_lone:
+                self._starts.append((0.0, child.slot, (), 0))
             return
         lost_process = child.watch.lost_process(child.worker, code)
         self._replaced += 1
@@ -216,6 +243,26 @@ class Supervisor:
         self._starts = [start for start in self._starts if start[0] > now]
         for _, slot, predecessors, failures in due:
             self._start(slot, predecessors, failures)
+
+    def _drain_again(self) -> None:
+        """Start a child of a burst again, if none is left: a task that ran alone has ended."""
+        slots = [child.slot for child in self._children.values()] + [
+            s for _, s, _, _ in self._starts
+        ]
+        if all(slot == self._lone_slot for slot in slots):
+            self._starts.append((0.0, 0, (), 0))
+
+    def _start_lone_task(self) -> None:
+        """Start a task that must run alone, if no other does; the others are asked for again."""
+        for task in self._lone_requests.read():
+            slots = {child.slot for child in self._children.values()}
+            slots.update(slot for _, slot, _, _ in self._starts)
+            if self._lone_slot in slots or self._stop.is_requested:
+                continue
+            worker = self._start(self._lone_slot, (), 0, task)
+            _logger.warning(
+                "task_runs_alone model=%s pk=%s worker=%s", task.label, task.key, worker
+            )
 
     def _kill_overdue(self) -> None:
         """Kill children that still run after the grace period."""

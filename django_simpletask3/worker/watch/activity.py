@@ -14,7 +14,11 @@ from ...execution.run import Run
 from ...ledger.task_row import KEY_BYTES, short_key
 
 _HEADER = struct.Struct("=QQ")  # beats, and the thread that beats
-_ENDED = _HEADER.size  # where the byte is that tells whether the process came to its own end
+_THREAD = struct.Struct("=Q")
+#: Where the thread is that ends the process, the byte that says that it came to its own end, and
+#: the first record.
+_ENDING_THREAD = _HEADER.size
+_ENDED = _ENDING_THREAD + _THREAD.size
 _RECORDS = _ENDED + 1
 _RECORD = struct.Struct(f"=?QQdd{KEY_BYTES}s")
 _NO_LIMIT = -1.0
@@ -57,6 +61,16 @@ class Activity:
     def has_ended(self) -> bool:
         """Whether the process came to its own end, so that no task has ended it."""
         return bool(self._memory[_ENDED])
+
+    @property
+    def ending_thread(self) -> int:
+        """The ``threading.get_ident()`` of the thread that called a function to end the process."""
+        thread: int = _THREAD.unpack_from(self._memory, _ENDING_THREAD)[0]
+        return thread
+
+    def set_ending_thread(self, thread: int) -> None:
+        """Publish which thread is about to end the process; 0 if none is."""
+        _THREAD.pack_into(self._memory, _ENDING_THREAD, thread)
 
     def start_beats(self) -> None:
         """Beat in a thread of its own, which needs nothing but the interpreter."""

@@ -109,11 +109,12 @@ class ChildWatch:
         return LostProcess(worker, code, self._reason, _keys(self._suspects))
 
     def _suspects_of_crash(self, traces: str, code: int) -> list[Mark]:
-        marks = self.activity.marks()
+        marks, ending = self.activity.marks(), self.activity.ending_thread
         # The last one: processes that a task function forked write to the same file.
-        crashed = _CRASHED_THREAD.findall(traces)[-1:] if -code in _CRASHES else []
-        # A thread of its own may be that of a task, too; os.kill() hits the main thread.
-        return [m for m in marks if crashed and m.thread == int(crashed[0], 16)] or marks
+        if not ending and -code in _CRASHES and (crashed := _CRASHED_THREAD.findall(traces)):
+            ending = int(crashed[-1], 16)
+        # Any task may have started a thread that is not among the marks.
+        return [mark for mark in marks if mark.thread == ending] or marks
 
     def _read_traces(self) -> str:
         if self.traces is None:

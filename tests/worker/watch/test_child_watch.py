@@ -9,9 +9,10 @@ import pytest
 
 from django_simpletask3.states import Status
 from tests.eventually import eventually
-from tests.steps import kinds, status_of
+from tests.steps import kinds, row_of, status_of
 from tests.testapp.models import Scripted
 from tests.worker.conftest import Start
+from tests.worker.processes import lines
 
 #: With such a lease the interpreter may be held for three seconds.
 SETTINGS = {
@@ -19,7 +20,6 @@ SETTINGS = {
     "DJANGO_SIMPLETASK3_SHUTDOWN_GRACE": "1",
     "DJANGO_SIMPLETASK3_DEFAULT_SIMQ_WORKER_NUMBER": "6",
 }
-HOLD = {"do": "hold interpreter", "attempt": 1}
 
 
 class Neighbours:
@@ -65,21 +65,79 @@ RELEASED = ["enqueue", "start", "release", "start", "ack"]
 
 
 @pytest.mark.thorough
-def test_a_task_that_holds_the_interpreter_costs_no_other_task_a_claim(
-    start_server: Start, neighbours: Neighbours
+@pytest.mark.parametrize(
+    ("step", "reason", "code"),
+    [
+        ("hold interpreter", "interpreter_held", -signal.SIGABRT),
+        ("segfault", "worker_died", -signal.SIGSEGV),
+        ("exit process", "worker_died", 9),
+    ],
+)
+def test_only_the_task_that_ends_its_process_loses_its_claim(
+    start_server: Start, neighbours: Neighbours, step: str, reason: str, code: int
 ) -> None:
     server = start_server("--models", "testapp.Scripted", **SETTINGS)
     eventually(neighbours.have_begun)
 
-    poison = Scripted.objects.create(script=HOLD)
+    poison = Scripted.objects.create(script={"do": step, "attempt": 1})
     eventually(lambda: status_of(poison) == Status.SUCCESS)
     neighbours.end()
     output = printed(server)
 
-    assert kinds(poison) == ["enqueue", "start", "recover", "start", "ack"]
+    assert kinds(poison) == ["enqueue", "start", "recover", "start", "ack"], output
     recovery = poison.events.get(kind="recover")
-    assert (recovery.reason, recovery.data["exit_code"]) == ("interpreter_held", -signal.SIGABRT)
+    assert (recovery.reason, recovery.data["exit_code"]) == (reason, code)
     assert neighbours.kinds == [RELEASED] * 5
-    assert f"testapp.Scripted@default:{poison.pk}" in output
-    assert "child_traces" in output
-    assert "in hold_interpreter" in output
+    if code < 0:
+        assert "child_traces" in output
+        assert f"in {step.replace(' ', '_')}" in output
+    if reason == "interpreter_held":
+        assert f"testapp.Scripted@default:{poison.pk}" in output
+
+
+@pytest.mark.thorough
+def test_a_task_that_has_ended_its_process_twice_runs_alone(
+    start_server: Start, neighbours: Neighbours, tmp_path: Path
+) -> None:
+    runs, go = tmp_path / "runs", tmp_path / "go alone"
+    exits = [{"do": "exit process", "attempt": attempt} for attempt in (1, 2)]
+    steps = [{"do": "append", "path": str(runs)}, *exits, {"do": "wait", "path": str(go)}]
+    start_server("--models", "testapp.Scripted", **SETTINGS)
+    eventually(neighbours.have_begun)
+
+    poison = Scripted.objects.create(script=steps)
+    eventually(lambda: len(lines(runs)) == 3)
+    eventually(lambda: {status_of(task) for task in neighbours.tasks} == {Status.RUNNING})
+    later = Scripted.objects.create()
+    eventually(lambda: status_of(later) == Status.RUNNING or status_of(later) == Status.SUCCESS)
+    beside = {row_of(task).worker for task in (*neighbours.tasks, later)} - {""}
+    poison.refresh_from_db()
+
+    assert poison.status == Status.RUNNING
+    assert poison.worker not in beside
+    assert kinds(poison) == ["enqueue", *["start", "recover"] * 2, "start"]
+    go.touch()
+    eventually(lambda: status_of(poison) == Status.SUCCESS)
+    eventually(lambda: not Path("/proc", poison.worker.split(":")[1]).exists())
+    neighbours.end()
+    assert all(set(k) == {"enqueue", "start", "release", "ack"} for k in neighbours.kinds)
+
+
+@pytest.mark.thorough
+def test_of_many_suspects_each_runs_alone_and_one_is_charged(
+    start_server: Start, neighbours: Neighbours
+) -> None:
+    start_server("--models", "testapp.Scripted", **SETTINGS)
+    eventually(neighbours.have_begun)
+
+    exits = [{"do": "exit in c", "attempt": attempt} for attempt in (1, 2, 3)]
+    poison = Scripted.objects.create(script=exits)
+    eventually(lambda: kinds(poison).count("release") == 2)
+    neighbours.end()
+    eventually(lambda: status_of(poison) == Status.SUCCESS)
+
+    expected = ["enqueue", *["start", "release"] * 2, "start", "recover", "start", "ack"]
+    assert kinds(poison) == expected
+    assert poison.events.filter(kind="release").first().data["suspects"] == 6
+    assert poison.events.get(kind="recover").data["losses"] == 1
+    assert neighbours.kinds == [["enqueue", *["start", "release"] * 2, "start", "ack"]] * 5
