@@ -15,9 +15,10 @@ from ..conf.leases import policy_of
 from ..db import clock
 from ..dispatch.push import TaskMessage, push_messages
 from ..ledger.task_row import short_key, table_model, write_database
+from ..models.each_database import in_each_database
 from ..models.losses import Losses, losses_of
 from ..models.queryset import rows_of
-from ..models.registry import each_table
+from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from ..transitions.transition import Transition
@@ -87,17 +88,31 @@ def recover_lost_process(tasks: Sequence[SimpleTask], process: LostProcess) -> i
 
 
 def without_recorded(process: LostProcess) -> LostProcess:
-    """``process`` without the suspects whose outcome was recorded before it ended."""
+    """``process`` without the suspects whose outcome was recorded before it ended.
+
+    All stay suspects if a database does not answer.
+    """
     if len(process.suspects) < 2:
         return process
-    running: set[str] = set()
-    for root, using in each_table():
-        rows = rows_of(root, using).running().filter(worker=process.worker)
-        try:
-            running.update(short_key(root, using, pk) for pk in rows.values_list("pk", flat=True))
-        except Error:
-            return process  # unknown: all are suspects
-    return replace(process, suspects=tuple(key for key in process.suspects if key in running))
+    databases = task_databases()
+    found = in_each_database(partial(_running_keys_in, worker=process.worker), databases)
+    running = [keys for using in databases if (keys := found.get(using)) is not None]
+    if len(running) < len(databases):
+        return process
+    suspects = [key for key in process.suspects if any(key in keys for keys in running)]
+    return replace(process, suspects=tuple(suspects))
+
+
+def _running_keys_in(using: str, worker: str) -> set[str] | None:
+    """The short keys of the tasks in ``using`` that ``worker`` runs; None if it does not answer."""
+    keys: set[str] = set()
+    try:
+        for root in tables_in(using):
+            rows = rows_of(root, using).running().filter(worker=worker)
+            keys.update(short_key(root, using, pk) for pk in rows.values_list("pk", flat=True))
+    except Error:
+        return None
+    return keys
 
 
 def _release_or_drop(

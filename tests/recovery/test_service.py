@@ -8,10 +8,12 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, connections, models
 
 from django_simpletask3.db import clock
+from django_simpletask3.ledger.task_row import short_key
 from django_simpletask3.models.queryset import TaskQuerySet, rows_of
 from django_simpletask3.models.registry import tables_in
 from django_simpletask3.queue import get_queue
 from django_simpletask3.recovery import lost_messages, lost_workers, service
+from django_simpletask3.recovery.lost_workers import LostProcess
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.eventually import eventually
@@ -527,3 +529,62 @@ def test_events_of_recovery_name_it_as_the_actor(claimed_task: Invoice) -> None:
     service.recover_dead_workers([WORKER])
 
     assert claimed_task.events.last().actor == "recovery"
+
+
+def lost_process(*suspects: Any) -> LostProcess:
+    keys = tuple(short_key(type(task), "default", task.pk) for task in suspects)
+    return LostProcess(WORKER, -9, service.WORKER_DIED, keys)
+
+
+def started(model: type[Any] = Invoice) -> Any:
+    task = model.objects.create()
+    until = clock.after("default", 600)
+    apply(task, EventKind.START, worker=WORKER, values={"check_at": until})
+    return task
+
+
+def test_only_the_suspect_of_a_lost_process_is_charged(claimed_task: Invoice) -> None:
+    neighbours = [started(), started(testapp.Reminder)]
+
+    moved = service.recover_dead_process(lost_process(claimed_task))
+
+    assert moved == 3
+    assert [kinds(task)[-1] for task in (claimed_task, *neighbours)] == [
+        "recover",
+        *["release"] * 2,
+    ]
+    assert claimed_task.events.last().data["process_losses"] == 1
+    assert "process_losses" not in neighbours[0].events.last().data
+    assert [waiting(Invoice), waiting(testapp.Reminder)] == [2, 1]
+
+
+def test_of_several_suspects_none_is_charged(claimed_task: Invoice) -> None:
+    other = started(testapp.Reminder)
+
+    service.recover_dead_process(lost_process(claimed_task, other))
+
+    assert [kinds(task)[-1] for task in (claimed_task, other)] == ["release"] * 2
+    data = other.events.last().data
+    assert (data["suspects"], data["process_losses"]) == (2, 1)
+
+
+def test_a_task_whose_outcome_was_recorded_is_no_suspect(claimed_task: Invoice) -> None:
+    recorded = started()
+    apply(recorded, EventKind.ACK, worker=WORKER)
+
+    service.recover_dead_process(lost_process(claimed_task, recorded))
+
+    assert [kinds(task)[-1] for task in (claimed_task, recorded)] == ["recover", "ack"]
+
+
+def test_the_policy_drop_gives_all_tasks_of_a_lost_process_up(
+    claimed_task: Invoice, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = {
+        Invoice.get_event_channel(): {"action": "drop"}
+    }
+    neighbour = started()
+
+    service.recover_dead_process(lost_process(claimed_task))
+
+    assert [kinds(task)[-1] for task in (claimed_task, neighbour)] == ["drop"] * 2
