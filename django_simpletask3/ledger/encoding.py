@@ -23,10 +23,11 @@ TAG = "__simpletask3__"
 _MAX_DEPTH = 100
 _REPR_LIMIT = 4096
 _MAX_INTEGER_BITS = 10_000
-#: How many times its limit a value is written before it is cut: what is read to the end has its
-#: true size in the mark, and a value with endless ways through itself comes to an end.
-_BUDGET_FACTOR = 4
+#: How many times its limit the texts of a value are read before it is cut: what is read to the end
+#: has its true size in the mark.
+_TEXT_FACTOR = 4
 _MARK_SIZE = 100
+_TAG_SIZE = len(TAG)
 _UNLIMITED = 1 << 26
 #: Bytes of text that are never cut.
 _UNCUT_SIZE = 256
@@ -66,10 +67,25 @@ class TaggedValue(dict[str, Any]):
 
 
 class _Budget:
-    """How many items and characters of one value may still be read."""
+    """How many characters of texts, and of JSON at the least, may still be written.
 
-    def __init__(self, size: int) -> None:
-        self.remaining = size
+    The second ends a value that has endless ways through itself: what it has taken so far is
+    longer than the limit already, however short the rest may be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._texts, self._least = limit * _TEXT_FACTOR, limit
+        #: The containers around what is written now, by ``id()``.
+        self.ancestors: set[int] = set()
+
+    def spend(self, least: int, text: str = "") -> None:
+        """Take what a value needs: ``least`` characters of JSON, and a ``text``."""
+        self._least -= least
+        self._texts -= len(text)
+
+    @property
+    def is_left(self) -> bool:
+        return self._least >= 0 and self._texts > 0
 
 
 def encode(value: object, *, limit: int | None = None) -> str:
@@ -82,7 +98,7 @@ def encode(value: object, *, limit: int | None = None) -> str:
     if limit is None or type(value) is TaggedValue:  # a mark was cut when it was made
         return _dumps(to_json_value(value))
     limit = max(limit, _UNCUT_SIZE)
-    text = _dumps(to_json_value(value, budget=limit * _BUDGET_FACTOR))
+    text = _dumps(to_json_value(value, limit=limit))
     if len(text) <= limit:
         return text
     head = text[: max(0, limit - _MARK_SIZE) // 2]  # escaped once more, it may be twice as long
@@ -102,12 +118,12 @@ def stored_value(value: Any, *, limit: int) -> Any:
     return decode(encode(value, limit=limit))
 
 
-def to_json_value(value: Any, *, budget: int = _UNLIMITED) -> Any:
-    """``value`` as JSON values, with tags; never raises. Stops when ``budget`` is used up."""
+def to_json_value(value: Any, *, limit: int = _UNLIMITED) -> Any:
+    """``value`` as JSON values, with tags; never raises. Stops when it is longer than ``limit``."""
     if _is_plain(value, _PLAIN_DEPTH):
         return value
     try:
-        return _to_json_value(value, (), _Budget(budget))
+        return _to_json_value(value, _Budget(limit))
     except Exception:
         return {TAG: "repr", "type": type_name(value), "repr": ""}
 
@@ -176,76 +192,88 @@ def _is_plain(value: object, depth: int) -> bool:
     return value is None or kind is bool
 
 
-def _to_json_value(value: Any, ancestors: tuple[int, ...], budget: _Budget) -> Any:
-    budget.remaining -= 1
+def _to_json_value(value: Any, budget: _Budget) -> Any:
     if value is None or isinstance(value, bool):
+        budget.spend(4)
         return value
     if isinstance(value, int):
-        return _integer(value)
+        return _integer(value, budget)
     if isinstance(value, float):
+        budget.spend(3)
         number = float(value)
         return number if math.isfinite(number) else {TAG: "float", "value": repr(number)}
     if isinstance(value, str | Promise):
         return _text(value, budget)
     if type(value) in _WRITERS:
         name, write = _WRITERS[type(value)]
-        return {TAG: name, "value": write(value)}
+        return {TAG: name, "value": _spent(write(value), budget)}
     if isinstance(value, dict | list | tuple | set | frozenset):
-        return _container(value, ancestors, budget)
-    return _describe(value)
+        return _container(value, budget)
+    return _describe(value, budget)
+
+
+def _spent(written: Any, budget: _Budget) -> Any:
+    budget.spend(_TAG_SIZE, written if isinstance(written, str) else "")
+    return written
 
 
 def _text(value: object, budget: _Budget) -> str:
     text = str(value)
-    budget.remaining -= len(text)
+    budget.spend(2, text)
     return text
 
 
-def _integer(value: int) -> Any:
+def _integer(value: int, budget: _Budget) -> Any:
+    bits = value.bit_length()
+    if bits <= _MAX_INTEGER_BITS:
+        budget.spend(1 + max(0, bits - 1) * 3 // 10)  # a digit has 3.3 bits
+        return int(value)
     # Python refuses to write integers of more than some thousand digits.
-    return (
-        int(value)
-        if value.bit_length() <= _MAX_INTEGER_BITS
-        else {TAG: "repr", "type": "int", "repr": hex(value)[:64]}
-    )
+    budget.spend(_TAG_SIZE)
+    return {TAG: "repr", "type": "int", "repr": hex(value)[:64]}
 
 
-def _container(value: Any, ancestors: tuple[int, ...], budget: _Budget) -> Any:
+def _container(value: Any, budget: _Budget) -> Any:
+    ancestors = budget.ancestors
     if id(value) in ancestors or len(ancestors) >= _MAX_DEPTH + isinstance(value, TaggedValue):
         # Not its repr(): that goes the same endless ways.
+        budget.spend(_TAG_SIZE)
         return {TAG: "repr", "type": type_name(value), "repr": "..."}
-    ancestors = (*ancestors, id(value))
-    if isinstance(value, dict):
-        return _mapping(value, ancestors, budget)
-    items = [_to_json_value(item, ancestors, budget) for item in _take_within_budget(value, budget)]
+    ancestors.add(id(value))
+    budget.spend(2)
+    written = _mapping(value, budget) if isinstance(value, dict) else _items(value, budget)
+    ancestors.discard(id(value))
+    return written
+
+
+def _items(value: Any, budget: _Budget) -> Any:
+    items = [_to_json_value(item, budget) for item in _take_within_budget(value, budget)]
     if isinstance(value, list | tuple):
         return items
     name = "set" if isinstance(value, set) else "frozenset"
     return {TAG: name, "value": sorted(items, key=_dumps)}
 
 
-def _mapping(value: dict[Any, Any], ancestors: tuple[int, ...], budget: _Budget) -> Any:
+def _mapping(value: dict[Any, Any], budget: _Budget) -> Any:
     items = _take_within_budget(value.items(), budget)
     if isinstance(value, TaggedValue) or (
         TAG not in value and all(isinstance(k, str) for k in value)
     ):
-        return {_text(key, budget): _to_json_value(item, ancestors, budget) for key, item in items}
-    pairs = [
-        [_to_json_value(key, ancestors, budget), _to_json_value(item, ancestors, budget)]
-        for key, item in items
-    ]
+        return {_text(key, budget): _to_json_value(item, budget) for key, item in items}
+    pairs = [[_to_json_value(key, budget), _to_json_value(item, budget)] for key, item in items]
     return {TAG: "dict", "value": pairs}
 
 
 def _take_within_budget(items: Iterable[T], budget: _Budget) -> Iterator[T]:
-    return takewhile(lambda _: budget.remaining > 0, items)
+    return takewhile(lambda _: budget.is_left, items)
 
 
-def _describe(value: object) -> dict[str, str]:
+def _describe(value: object, budget: _Budget) -> dict[str, str]:
     try:
         text = repr(value)[:_REPR_LIMIT]
     except Exception:
         text = ""
+    budget.spend(_TAG_SIZE, text)
     return {TAG: "repr", "type": type_name(value), "repr": text}
 
 

@@ -5,6 +5,7 @@ import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from datetime import time as clock_time
 from decimal import Decimal
+from time import process_time
 from typing import Any
 from uuid import UUID
 
@@ -254,11 +255,60 @@ def test_the_same_value_twice_is_no_circle() -> None:
     assert decode(encode([shared, shared])) == [shared, shared]
 
 
-@pytest.mark.parametrize("value", [friends(30), doubled(90)], ids=["friends", "doubled"])
-def test_a_value_with_endless_ways_through_is_reported_to_an_end(value: Any) -> None:
-    text = encode(value, limit=100_000)
+ENDLESS = {
+    "friends": friends(30),
+    "doubled": doubled(90),
+    "dicts": {"a": doubled(60), "b": {"c": doubled(50)}},
+    "bytes": [b"x" * 1_000_000] * 10_000,
+    "numbers": [2**9000] * 1_000_000,
+    "sets": [frozenset(range(1000))] * 100_000,
+}
 
-    assert decode(text)[TAG] == "truncated"
+
+@pytest.mark.parametrize("value", ENDLESS.values(), ids=ENDLESS)
+def test_a_value_with_endless_ways_through_is_reported_to_an_end(value: Any) -> None:
+    began = process_time()
+
+    text = encode(value, limit=1_000_000)
+
+    mark = decode(text)
+    assert mark[TAG] == "truncated"
+    assert 1_000_000 < mark["size"] < 6_000_000
+    assert process_time() - began < 5
+
+
+@given(values, st.integers(256, 600))
+def test_a_value_is_kept_whole_or_marked(value: Any, limit: int) -> None:
+    value = [value] * 5
+    whole = encode(value)
+
+    text = encode(value, limit=limit)
+
+    assert text == whole if len(whole) <= limit else decode(text)[TAG] == "truncated"
+
+
+ITEMS: dict[str, Any] = {
+    "nine": 9,
+    "zero": 0,
+    "negative": -1,
+    "long": 2**9999,
+    "too long": 10**3100,
+    "float": 0.5,
+    "true": True,
+    "none": None,
+    "text": "",
+    "list": [],
+    "dict": {},
+    "bytes": b"",
+}
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+def test_a_list_that_just_fits_is_kept_whole(item: Any) -> None:
+    for count in (1, 20, 50):
+        whole = encode([item] * count)
+
+        assert encode([item] * count, limit=len(whole)) == whole
 
 
 @pytest.mark.parametrize("levels", [99, 100, 101, 100_000])
