@@ -15,6 +15,7 @@ from ..loop import StopRequest
 from ..process import Process, ProcessPlan
 from ..watch.exits import publish_exits
 from .counters import Counters
+from .log_queues import replace_unread_queues
 
 _logger = get_logger(__name__)
 
@@ -37,6 +38,7 @@ def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: stop.request())
         signal.signal(signal.SIGQUIT, lambda *_: stop.force())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        replace_unread_queues()  # while this process has no other thread of its own
         plan.activity.start_beats()
         publish_exits(plan.activity)
         if plan.traces is not None:
