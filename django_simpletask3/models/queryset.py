@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from ..batches import batches
 from ..db import clock, inserts
@@ -159,9 +159,11 @@ class TaskQuerySet(models.QuerySet[T]):
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         reject_managed(columns)
         if "run_after" in columns:
+            self._for_write = True
             columns["run_after"] = clock.time_of(columns["run_after"], self.db)
+            due = _next_check_expression(columns["run_after"], clock.now(self.db))
             # First: MySQL assigns in this order, and an expression reads what was assigned before.
-            columns = {"check_at": _next_check_expression(columns["run_after"]), **columns}
+            columns = {"check_at": due, **columns}
         return super().update(**columns)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -214,9 +216,8 @@ class TaskQuerySet(models.QuerySet[T]):
     update_or_create.alters_data = True  # type: ignore[attr-defined]
 
 
-def _next_check_expression(run_after: object) -> models.Case:
+def _next_check_expression(run_after: object, now: datetime) -> models.Case:
     """The ``check_at`` of PENDING tasks after a change of ``run_after``: when they are due."""
-    now = timezone.now()
     if hasattr(run_after, "resolve_expression"):
         due: Any = Coalesce(run_after, now)
     else:

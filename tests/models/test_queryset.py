@@ -186,6 +186,19 @@ def test_a_task_that_need_not_wait_any_more_is_looked_for_soon() -> None:
     assert list(Invoice.objects.lost()) == [tasks[0]]
 
 
+@pytest.mark.parametrize("run_after", [None, models.F("result_time")], ids=["none", "expression"])
+def test_a_task_that_need_not_wait_is_looked_for_by_the_clock_of_the_database(
+    run_after: Any, monkeypatch: Any
+) -> None:
+    slow = clock.now("default") - timedelta(hours=1)
+    monkeypatch.setattr(clock, "now", lambda using: slow)
+    task = create_task(Invoice, run_after=clock.after("default", 60))
+
+    Invoice.objects.update(run_after=run_after)
+
+    assert list(Invoice.objects.lost()) == [task]
+
+
 def test_enqueue_saves_and_queues(commit: Any) -> None:
     with commit():
         task = Invoice.objects.enqueue(amount=4)
