@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections, models
 
 from ..ledger.columns import has_column
+from ..ledger.task_row import all_rows
 from .backends import store_for
 from .locks import begin_write
 from .store import Change
@@ -101,5 +102,4 @@ class LockedRows:
         return self._root._meta.pk.to_python(pk)
 
     def _table(self, model: type[models.Model]) -> Any:
-        # Not a manager: a task's own managers may hide rows.
-        return models.QuerySet(model, using=self._connection.alias)
+        return all_rows(model, self._connection.alias)

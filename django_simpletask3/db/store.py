@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.db import connections, models
+from django.db import connections
 
 from ..batches import batches
 from ..exceptions import StaleTask
 from ..ledger.event import TaskEvent, events_of
-from ..ledger.task_row import TaskRow
+from ..ledger.task_row import TaskRow, all_rows
 from .postgresql.json_parameters import NotSerializable, needs_django
 
 #: Changes that ``update_with_events`` writes in one statement.
@@ -128,8 +128,7 @@ class Store:
         return [*row, key.get_db_prep_save(change.pk, connection), change.expected_sequence]
 
     def _update_one_by_one(self, changes: Sequence[Change]) -> int:
-        # Not a manager: a task's own managers may hide rows.
-        rows: Any = models.QuerySet(self._root, using=self._using)
+        rows = all_rows(self._root, self._using)
         return sum(
             rows.filter(pk=change.pk, sequence=change.expected_sequence).update(**change.columns)
             for change in changes

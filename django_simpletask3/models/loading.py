@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..db.postgresql.reader import _queryset, reader_for
+from ..db.postgresql.reader import reader_for, rows_without_outcomes
 from ..ledger.event import events_of
 from ..states import EventKind
 from .registry import models_by_label
@@ -19,7 +19,7 @@ def load_instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> l
     """
     reader = reader_for(model, using)
     if reader is None:
-        return list(_queryset(model, using).filter(pk__in=pks))
+        return list(rows_without_outcomes(model, using).filter(pk__in=pks))
     # Plain ones: what is too large for the column is not there, and no error.
     keys = [model._meta.pk.get_prep_value(pk) for pk in pks]
     with reader.cursor() as cursor:

@@ -11,7 +11,7 @@ from ..exceptions import IllegalTransition
 from ..ledger import tombstone as tombstones
 from ..ledger.digests import ERASABLE_KEYS, erase_payload, is_erased
 from ..ledger.event import TaskEvent, event_model_of, events_of
-from ..ledger.task_row import table_model, write_database
+from ..ledger.task_row import all_rows, table_model, write_database
 from ..ledger.tombstone import PruneTarget
 from ..states import FINAL, EventKind, status_name
 from . import writer
@@ -62,8 +62,7 @@ def _erase(
         writer.apply_all(
             [Transition(task, EventKind.ERASE, reason=reason) for task in tasks], using=using
         )
-        event_model: Any = event_model_of(root)
-        streams: Any = models.QuerySet(event_model, using=using)
+        streams = all_rows(event_model_of(root), using)
         count = 0
         for events in _pages(root, using, list(digests)):
             for event in events:
@@ -76,16 +75,17 @@ def _erase(
 def _digests(
     root: type[TaskRow], using: str, tasks: Sequence[TaskRow]
 ) -> Iterator[tuple[TaskRow, str]]:
-    table: Any = models.QuerySet(root, using=using)
-    digests = dict(table.filter(pk__in=[t.pk for t in tasks]).values_list("pk", "digest"))
+    rows = all_rows(root, using)
+    digests = dict(rows.filter(pk__in=[t.pk for t in tasks]).values_list("pk", "digest"))
     return ((task, digests[task.pk]) for task in tasks)
 
 
 def _rows(root: type[TaskRow], using: str, pks: Sequence[object]) -> Iterator[dict[str, object]]:
-    table: Any = models.QuerySet(root, using=using)
     empty = models.Q(result_data=None, error_data=None)
-    rows = table.filter(pk__in=pks).annotate(
-        has_payload=models.Case(models.When(empty, then=False), default=True)
+    rows = (
+        all_rows(root, using)
+        .filter(pk__in=pks)
+        .annotate(has_payload=models.Case(models.When(empty, then=False), default=True))
     )
     yield from rows.values("pk", "status", "has_payload")
 

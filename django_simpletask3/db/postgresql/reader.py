@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections, models
 
-from ...ledger.task_row import TaskRow
+from ...ledger.task_row import TaskRow, all_rows
 from .json_parameters import is_json_safe
 
 #: Columns that may be large are read when they are first used.
@@ -66,7 +66,7 @@ def reader_for(model: type[TaskRow], using: str) -> RowReader | None:
 def _build_reader(model: type[TaskRow], using: str) -> RowReader | None:
     key: Any = model._meta.pk
     operations = connections[using].ops
-    compiler: Any = _queryset(model, using).order_by().query.get_compiler(using)
+    compiler: Any = rows_without_outcomes(model, using).order_by().query.get_compiler(using)
     sql, params = compiler.as_sql()
     columns = [column for column, *_ in compiler.select]
     # The converters of a database (geometries) may be for one thread only.
@@ -82,5 +82,6 @@ def _build_reader(model: type[TaskRow], using: str) -> RowReader | None:
     )
 
 
-def _queryset(model: type[TaskRow], using: str) -> models.QuerySet[Any]:
-    return models.QuerySet(model, using=using).defer(*_DEFERRED_COLUMNS)
+def rows_without_outcomes(model: type[TaskRow], using: str) -> models.QuerySet[Any]:
+    """All rows of ``model``; result and error are loaded when they are first used."""
+    return all_rows(model, using).defer(*_DEFERRED_COLUMNS)
