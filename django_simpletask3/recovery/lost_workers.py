@@ -14,7 +14,8 @@ from ..conf.backoff import exponential_delay
 from ..conf.leases import policy_of
 from ..db import clock
 from ..dispatch.push import TaskMessage, push_messages
-from ..ledger.task_row import short_key, table_model, write_database
+from ..ledger.task_row import short_key, table_model, task_reference, write_database
+from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.losses import Losses, losses_of
 from ..models.queryset import rows_of
@@ -23,6 +24,9 @@ from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from ..transitions.transition import Transition
 from .lost_messages import apply_and_count
+
+#: As of the outcomes of task functions: a task that is given up has failed, too.
+_logger = get_logger("django_simpletask3.tasks")
 
 #: Seconds until a task whose worker was lost for the second time is due; then ever longer.
 _BASE_DELAY = 0.5
@@ -64,7 +68,7 @@ def recover_or_drop(
             data["process_losses"] = losses.processes + 1
         return _recovery_transition(task, reason, losses.claims + 1, data)
 
-    return apply_and_count(_transitions(tasks, transition))
+    return _apply(_transitions(tasks, transition))
 
 
 def recover_lost_process(tasks: Sequence[SimpleTask], process: LostProcess) -> int:
@@ -130,10 +134,28 @@ def _release_or_drop(
         return Transition(task, EventKind.RELEASE, reason=reason, data=data, expected=expected)
 
     transitions = _transitions(tasks, transition)
-    count = apply_and_count(transitions)
+    count = _apply(transitions)
     released = [t.task for t in transitions if t.kind is EventKind.RELEASE and t.event is not None]
     # Their messages are claimed by the lost worker, or there are none.
     push_messages([TaskMessage.of(task, takes_over=True, urgent=True) for task in released])
+    return count
+
+
+def _apply(transitions: Sequence[Transition]) -> int:
+    """Apply ``transitions`` and count those recorded; log the tasks that were given up."""
+    count = apply_and_count(transitions)
+    for transition in transitions:
+        if transition.kind is EventKind.DROP and transition.event is not None:
+            task, error = transition.task, transition.error_data or {}
+            worker = transition.data.get("lost_worker", "")
+            _logger.error(
+                "task_drop model=%s pk=%s attempt=%s error=%s",
+                task._meta.label,
+                task.pk,
+                task.attempt,
+                error.get("message", ""),
+                extra={"task": task_reference(task), "attempt": task.attempt, "worker": worker},
+            )
     return count
 
 

@@ -107,7 +107,9 @@ def test_a_lease_renewed_between_look_and_lock_is_respected(
     assert kinds(lost_task) == ["enqueue", "start"]
 
 
-def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any) -> None:
+def test_the_policy_drop_gives_a_lost_task_up(
+    lost_task: Invoice, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = {
         Invoice.get_event_channel(): {"action": "drop"}
     }
@@ -118,6 +120,10 @@ def test_the_policy_drop_gives_a_lost_task_up(lost_task: Invoice, settings: Any)
     assert (lost_task.status, lost_task.error_data["type"]) == (Status.FAILED, "WorkerLost")
     assert kinds(lost_task) == ["enqueue", "start", "drop"]
     assert waiting(Invoice) == 0
+    [record] = [r for r in caplog.records if r.name == "django_simpletask3.tasks"]
+    assert (record.levelname, record.getMessage().split()[0]) == ("ERROR", "task_drop")
+    assert vars(record)["task"] == f"testapp.Invoice:{lost_task.pk}"
+    assert vars(record)["worker"] == lost_task.error_data["message"].split()[2]
 
 
 def test_tasks_of_dead_workers_are_recovered_at_once(claimed_task: Invoice) -> None:
