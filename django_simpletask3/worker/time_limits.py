@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from ..exceptions import TimeLimitExceeded
 from ..execution.run import Run
 from ..logs import get_logger
 from .leases import Leases
+from .watch.observed_clock import ObservedClock
 
 _logger = get_logger(__name__)
 
@@ -22,21 +22,26 @@ GIVE_UP_AFTER = 3.0
 
 
 class TimeLimits:
-    """Watches the runs of a process; calls ``give_up`` with one that cannot be ended."""
+    """Watches the runs of a process; calls ``give_up`` with one that cannot be ended.
+
+    Time in which the process is stopped does not count: no task has used it.
+    """
 
     def __init__(self, leases: Leases, give_up: Callable[[Run], None]) -> None:
         self._leases = leases
         self._give_up = give_up
         self._interrupted: set[Run] = set()
+        self._clock = ObservedClock()
 
     def step(self) -> float:
         """Check every run once; the seconds until the next check."""
+        self._clock.tick()
         running = self._leases.running()
         self._interrupted.intersection_update(running)
         for run in running:
             limit = run.task.get_time_limit()
             if limit is not None and run.function_call.is_entered:
-                self._enforce(run, time.monotonic() - run.started_monotonic - limit)
+                self._enforce(run, self._clock.seconds_since(run.started_monotonic) - limit)
         return _STEP_SECONDS
 
     def _enforce(self, run: Run, over: float) -> None:

@@ -40,6 +40,8 @@ _TIME_TO_RENEW = 5.0
 
 #: The due times by database alias; None for a database that cannot be queried.
 _Found = Mapping[str, DueTimes | None]
+#: Seconds that a supervisor has to recover the tasks of its dead children.
+_SUPERVISOR_SECONDS = 3.0
 
 
 class LeaseMonitor:
@@ -50,6 +52,10 @@ class LeaseMonitor:
         self._snapshot = snapshot
         self._grace = OutageGrace()
         self._is_idle = False
+        self._began = time.monotonic()
+        #: When workers of this machine were first found dead, by the last two looks.
+        self._dead: dict[str, float] = {}
+        self._dead_before: dict[str, float] = {}
 
     def check(self) -> int:
         """Recover tasks whose lease has ended; the number recovered.
@@ -73,7 +79,20 @@ class LeaseMonitor:
         """Recover the tasks of dead processes of this machine; the number recovered."""
         if not self._snapshot.latest().has_running:
             return 0
-        return service.recover_dead_local_workers(is_known_dead)
+        self._dead, self._dead_before = {}, self._dead
+        return service.recover_dead_local_workers(self._is_left_behind)
+
+    def _is_left_behind(self, worker: str) -> bool:
+        """Whether ``worker`` is dead, and its supervisor has had the time to recover its tasks.
+
+        The supervisor knows which of them is the cause. At the start of a node there is none.
+        """
+        if not is_known_dead(worker):
+            return False
+        now = time.monotonic()
+        self._dead[worker] = self._dead_before.get(worker, now)
+        is_new = now - self._began < _SUPERVISOR_SECONDS
+        return is_new or now - self._dead[worker] >= _SUPERVISOR_SECONDS
 
     def idle_for(self) -> float:
         """Seconds until the next check is needed."""

@@ -127,7 +127,7 @@ class Recorder:
         for offset, run in zip(self._offsets, islice(runs, len(self._offsets)), strict=False):
             limit = run.task.get_time_limit() if is_limited else None
             key = short_key(type(run.task), run.using, run.pk)
-            seconds = _NO_LIMIT if limit is None else limit
+            seconds = limit if isinstance(limit, int | float) else _NO_LIMIT
             _RECORD.pack_into(self._memory, offset, True, *threads, now, seconds, key.encode())
 
     def end(self) -> None:

@@ -117,6 +117,7 @@ def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path
     "more",
     [
         pytest.param({"missing": 1}, id="a process is missing"),
+        pytest.param({"silent": 1}, id="no process runs"),
         pytest.param(
             {"jobs": {"recover_expired_leases": JobRun(began=1.0)}, "tick": 1.0}, id="no job runs"
         ),

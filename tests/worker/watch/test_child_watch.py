@@ -1,18 +1,21 @@
 """One task that holds the interpreter, or ends its process, costs no other task anything."""
 
+import os
 import signal
 import subprocess
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.steps import kinds, row_of, status_of
-from tests.testapp.models import Scripted
+from tests.testapp.models import Hurried, Scripted
 from tests.worker.conftest import Start
-from tests.worker.processes import lines
+from tests.worker.processes import child_of, lines
+
+pytestmark = pytest.mark.once
 
 #: With such a lease the interpreter may be held for three seconds.
 SETTINGS = {
@@ -25,13 +28,12 @@ SETTINGS = {
 class Neighbours:
     """Five tasks that run until they may end."""
 
-    def __init__(self, folder: Path, *waits: Any) -> None:
+    def __init__(self, folder: Path) -> None:
         self._go, self._here = folder / "go", [folder / f"here {n}" for n in range(5)]
         self.tasks = [
             Scripted.objects.create(
                 script=[
                     {"do": "touch", "path": str(here)},
-                    *waits,
                     {"do": "wait", "path": str(self._go)},
                 ]
             )
@@ -64,7 +66,6 @@ def printed(server: "subprocess.Popen[str]") -> str:
 RELEASED = ["enqueue", "start", "release", "start", "ack"]
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("step", "reason", "code"),
     [
@@ -95,7 +96,42 @@ def test_only_the_task_that_ends_its_process_loses_its_claim(
         assert f"testapp.Scripted@default:{poison.pk}" in output
 
 
-@pytest.mark.thorough
+def test_a_time_limit_holds_for_a_function_that_holds_the_interpreter(
+    start_server: Start, neighbours: Neighbours
+) -> None:
+    server = start_server("--models", "testapp.Scripted,testapp.Hurried")
+    eventually(neighbours.have_begun)
+
+    hold = {"do": "sleep in c", "seconds": 100, "attempt": 1}
+    poison = Hurried.objects.create(script=hold)
+    eventually(lambda: status_of(poison) == Status.SUCCESS)
+    neighbours.end()
+    output = printed(server)
+
+    assert kinds(poison) == ["enqueue", "start", "recover", "start", "ack"], output
+    assert poison.events.get(kind="recover").reason == "time_limit"
+    assert neighbours.kinds == [RELEASED] * 5
+
+
+def test_a_process_that_is_stopped_is_not_ended_and_its_node_is_not_well(
+    start_server: Start, tmp_path: Path
+) -> None:
+    go, beat = tmp_path / "go", tmp_path / "beat"
+    task = Scripted.objects.create(script={"do": "wait", "path": str(go)})
+    start_server("--models", "testapp.Scripted", "--heartbeat-file", str(beat), **SETTINGS)
+    eventually(lambda: status_of(task) == Status.RUNNING)
+    eventually(beat.exists)
+
+    os.kill(child_of(task), signal.SIGSTOP)
+    eventually(lambda: time.time() - beat.stat().st_mtime > 4)
+    os.kill(child_of(task), signal.SIGCONT)
+    eventually(lambda: time.time() - beat.stat().st_mtime < 1)
+    go.touch()
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+
+    assert kinds(task) == ["enqueue", "start", "ack"]
+
+
 def test_a_task_that_has_ended_its_process_twice_runs_alone(
     start_server: Start, neighbours: Neighbours, tmp_path: Path
 ) -> None:
@@ -123,7 +159,6 @@ def test_a_task_that_has_ended_its_process_twice_runs_alone(
     assert all(set(k) == {"enqueue", "start", "release", "ack"} for k in neighbours.kinds)
 
 
-@pytest.mark.thorough
 def test_of_many_suspects_each_runs_alone_and_one_is_charged(
     start_server: Start, neighbours: Neighbours
 ) -> None:
