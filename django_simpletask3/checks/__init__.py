@@ -5,31 +5,43 @@ from __future__ import annotations
 from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .models import (
-    COLUMN_ID,
     EVENT_MODEL_ID,
     EXECUTOR_ID,
     RETENTION_ID,
+    SIGNATURE_ID,
     TIME_LIMIT_ID,
     TRIES_ID,
     WORKER_NUMBER_ID,
     check_models,
 )
+from .names import (
+    ATTRIBUTE_ID,
+    BARE_ATTRIBUTE_ID,
+    COLUMN_ID,
+    KEY_ID,
+    SETTING_ID,
+)
 from .settings import GRACE_ID, LEASE_ID, REPORT_ID, SETTING_IDS, URL_ID
 
 __all__ = [
+    "ATTRIBUTE_ID",
+    "BARE_ATTRIBUTE_ID",
     "CHANNEL_ID",
     "COLUMN_ID",
     "DELIVERIES_ID",
     "EVENT_MODEL_ID",
     "EXECUTOR_ID",
     "GRACE_ID",
+    "KEY_ID",
     "LEASE_ID",
     "OLDER_ROWS_ID",
     "OPEN_TOMBSTONE_ID",
     "POLICY_ID",
     "REPORT_ID",
     "RETENTION_ID",
+    "SETTING_ID",
     "SETTING_IDS",
+    "SIGNATURE_ID",
     "SUBSCRIBER_ID",
     "TIME_LIMIT_ID",
     "TRIES_ID",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from ..exceptions import ExecutorMissing
-from ..execution.call import task_function
+from ..execution.call import accepted_arguments, task_function
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.task_row import table_model
 from ..models.registry import task_models
 from ..models.task import SimpleTask
 from ..retention.rules import parse_rules
+from .names import COLUMN_ID
 
 EXECUTOR_ID = "django_simpletask3.E102"
 WORKER_NUMBER_ID = "django_simpletask3.E103"
@@ -24,7 +26,7 @@ EVENT_MODEL_ID = "django_simpletask3.E104"
 TIME_LIMIT_ID = "django_simpletask3.E106"
 TRIES_ID = "django_simpletask3.E107"
 RETENTION_ID = "django_simpletask3.E111"
-COLUMN_ID = "django_simpletask3.E112"
+SIGNATURE_ID = "django_simpletask3.E114"
 
 
 @register(Tags.models)
@@ -40,10 +42,34 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: object) ->
 
 def _executor(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     try:
-        task_function(model)
+        function = task_function(model)
     except ExecutorMissing as error:
         hint = "Write do_task(), or set django_simpletask3_executor to a callable or its path."
         yield Error(str(error), hint=hint, obj=model, id=EXECUTOR_ID)
+        return
+    if fault := _signature_fault(function):
+        yield Error(
+            f"The task function {fault}.",
+            hint="It is called with the task, and with worker or msg if it names them: what it "
+            "works on stands in columns of the task.",
+            obj=model,
+            id=SIGNATURE_ID,
+        )
+
+
+def _signature_fault(function: Callable[..., object]) -> str:
+    """Why the task function cannot be called as workers do; empty if it can."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "contains yield: a call would run none of it"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(None, **accepted_arguments(function, {"worker": "", "msg": None}))
+    except TypeError as error:
+        return f"has the parameters {signature}, and cannot be called: {error}"
+    return ""
 
 
 def _worker_number(model: type[SimpleTask]) -> Iterator[CheckMessage]:
@@ -125,6 +151,9 @@ def _event_model(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     try:
         events: Any = event_model_of(model)
     except LookupError:
+        name = f"{table_model(model).__name__}Event"
+        if name.lower() in apps.all_models[model._meta.app_label]:
+            hint = f"{name} is the name of its event model: rename yours. {hint}"
         yield Error("The task model has no event model.", hint=hint, obj=model, id=EVENT_MODEL_ID)
         return
     unique = {tuple(pair) for pair in events._meta.unique_together}

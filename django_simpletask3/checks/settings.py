@@ -41,7 +41,8 @@ def _option(option: Option[Any]) -> Iterator[CheckMessage]:
         try:
             parse(value)
         except InvalidSetting as error:
-            yield Error(str(error), hint=option.hint, id=URL_ID)
+            hint = f"Set {option.name} to a URL such as {option.default!r}."
+            yield Error(str(error), hint=hint, id=URL_ID)
 
 
 def _contradictions() -> Iterator[CheckMessage]:

@@ -50,7 +50,7 @@ def call_function(
     Call it within ``interruptible``.
     """
     function = task_function(type(task))
-    result = function(task, **_accepted_arguments(function, {"worker": worker, "msg": msg}))
+    result = function(task, **accepted_arguments(function, {"worker": worker, "msg": msg}))
     if inspect.isawaitable(result):
         return interruptible.run(result)
     return result
@@ -95,7 +95,8 @@ def _import_executor(model: type[SimpleTask], path: str) -> Any:
         ) from error
 
 
-def _accepted_arguments(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+def accepted_arguments(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``offered`` that ``function`` accepts."""
     try:
         names = _parameters(function)
     except TypeError:  # a callable object that has no hash

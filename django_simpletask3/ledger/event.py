@@ -156,7 +156,10 @@ def event_model_of(model: type[models.Model]) -> type[TaskEvent]:
 @lru_cache(maxsize=10_000)
 def _event_model_of(root: Any) -> Any:
     # By name at run time: the relation is made by the event model.
-    return root._meta.get_field("events").related_model
+    relation = next((r for r in root._meta.related_objects if r.name == "events"), None)
+    if relation is None:
+        raise LookupError(f"{root._meta.label} has no event model: run manage.py check.")
+    return relation.related_model
 
 
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:

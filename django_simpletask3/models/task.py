@@ -9,6 +9,8 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import models, router
 from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
@@ -36,6 +38,8 @@ from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import waiting
 from .queryset import TaskQuerySet, rows_of
+
+INSTALLATION_ID = "django_simpletask3.E113"
 
 #: When a task may run: a time, a timedelta or a number of seconds from now; None means at once.
 RunAfter = datetime | timedelta | float | None
@@ -242,8 +246,43 @@ def _create_event_model(sender: type[models.Model], **_: Any) -> None:
         issubclass(sender, SimpleTask)
         and table_model(sender) is sender
         and sender.django_simpletask3_event_model is None
+        and not _has_model_of_that_name(sender)
     ):
         make_event_model(sender)
+
+
+def _has_model_of_that_name(model: type[SimpleTask]) -> bool:
+    """Whether the app has a model of its own with the name of the event model."""
+    meta = model._meta
+    existing = meta.apps.all_models[meta.app_label].get(f"{meta.model_name}event")
+    return existing is not None and not issubclass(existing, TaskEvent)
+
+
+def _give_way(sender: type[models.Model], **_: Any) -> None:
+    """Forget an event model if ``sender`` is a model of the app with the same name."""
+    meta = sender._meta
+    models_of_app = meta.apps.all_models[meta.app_label]
+    existing = models_of_app.get(str(meta.model_name))
+    if existing is None or issubclass(sender, TaskEvent) or not issubclass(existing, TaskEvent):
+        return
+    # Django registers the model after this signal, and would raise or leave two models with one
+    # name. The check django_simpletask3.E104 names the task model.
+    del models_of_app[str(meta.model_name)]
+    meta.apps.clear_cache()
+
+
+@register(Tags.models)
+def check_installation(**_: object) -> list[CheckMessage]:
+    """Check that the package is installed; the other checks are registered when it is."""
+    if apps.is_installed("django_simpletask3"):
+        return []
+    return [
+        Error(
+            "There are task models, but django_simpletask3 is not in INSTALLED_APPS.",
+            hint='Add "django_simpletask3" to INSTALLED_APPS, and run migrate.',
+            id=INSTALLATION_ID,
+        )
+    ]
 
 
 def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
@@ -259,5 +298,6 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
         reject_held(table_model(sender), using, instance)
 
 
+class_prepared.connect(_give_way, dispatch_uid="django_simpletask3.names")
 class_prepared.connect(_create_event_model, dispatch_uid="django_simpletask3.stream")
 pre_delete.connect(_record_deletion, dispatch_uid="django_simpletask3.deletion")

@@ -1,0 +1,121 @@
+"""Check for misspelled settings and attributes, and for names that hide those of SimpleTask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
+from django.db import models
+
+from ..conf.options import all_options
+from ..ledger.event import TaskEvent
+from ..models.registry import task_models
+from ..models.task import SimpleTask
+
+COLUMN_ID = "django_simpletask3.E112"
+ATTRIBUTE_ID = "django_simpletask3.E115"
+KEY_ID = "django_simpletask3.E116"
+BARE_ATTRIBUTE_ID = "django_simpletask3.W002"
+SETTING_ID = "django_simpletask3.W003"
+
+_PREFIX = "django_simpletask3_"
+_ATTRIBUTES = sorted(name for name in dir(SimpleTask) if name.startswith(_PREFIX))
+_BARE_ATTRIBUTES = [name.removeprefix(_PREFIX) for name in _ATTRIBUTES]
+_COLUMNS = {field.name for field in SimpleTask._meta.local_fields}
+#: What a column or a related name would hide.
+_PUBLIC_NAMES = {
+    name for name in dir(SimpleTask) if not name.startswith("_") and not hasattr(models.Model, name)
+} - _COLUMNS | {"events"}
+
+
+@register(Tags.models)
+def check_names(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
+    """Check the names of each task model, or of those of ``app_configs``."""
+    messages: list[CheckMessage] = []
+    for model in task_models():
+        if app_configs is None or model._meta.app_config in app_configs:
+            messages += [*_hidden_names(model), *_attributes(model), *_composite_key(model)]
+    return messages
+
+
+@register(Tags.compatibility)
+def check_setting_names(**_: object) -> list[CheckMessage]:
+    """Check that each setting with the prefix of the package exists."""
+    known = [name for option in all_options() for name in option.names]
+    in_environment = (name for name in os.environ if name.startswith(_PREFIX.upper()))
+    in_settings = (name for name in dir(settings) if "SIMPLETASK3" in name and name.isupper())
+    return [
+        CheckMessage(WARNING, f"{name} is no setting.", hint=_hint(name, known), id=SETTING_ID)
+        for name in sorted({*in_environment, *in_settings} - set(known))
+    ]
+
+
+def _hidden_names(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    meta: Any = model._meta
+    fields = [] if meta.proxy else [*meta.local_fields, *meta.local_many_to_many]
+    names = {name: "column" for field in fields for name in (field.name, field.attname)}
+    relations = [] if meta.proxy else meta.related_objects
+    names |= {
+        relation.get_accessor_name(): f"related_name of {relation.related_model._meta.label}"
+        for relation in relations
+        if not issubclass(relation.related_model, TaskEvent)
+    }
+    for name in sorted(_PUBLIC_NAMES.intersection(names)):
+        yield Error(
+            f"The {names[name]} {name} hides SimpleTask.{name}.",
+            hint="Rename it.",
+            obj=model,
+            id=COLUMN_ID,
+        )
+
+
+def _attributes(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    own_classes = [cls for cls in model.__mro__ if not issubclass(SimpleTask, cls)]
+    attributes = {name: value for cls in reversed(own_classes) for name, value in vars(cls).items()}
+    for name, value in sorted(attributes.items()):
+        if name in _ATTRIBUTES or name.startswith("_"):
+            continue
+        if "simpletask3" in name.lower() or get_close_matches(name, _ATTRIBUTES, 1, 0.9):
+            message = f"{name} is no attribute of task models."
+            yield Error(message, hint=_hint(name, _ATTRIBUTES), obj=model, id=ATTRIBUTE_ID)
+        elif _is_plain(value) and (similar := get_close_matches(name, _BARE_ATTRIBUTES, 1, 0.85)):
+            yield CheckMessage(
+                WARNING,
+                f"{name} has no effect.",
+                hint=f"Write {_PREFIX}{similar[0]}, or rename it if it is for something else.",
+                obj=model,
+                id=BARE_ATTRIBUTE_ID,
+            )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether ``value`` is no column, method or property."""
+    return not callable(value) and not hasattr(type(value), "__get__")
+
+
+def _composite_key(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    if has_composite_key(model):
+        yield Error(
+            "A task model cannot have a composite primary key.",
+            hint="Use a key of one column, and a UniqueConstraint for the columns.",
+            obj=model,
+            id=KEY_ID,
+        )
+
+
+def has_composite_key(model: type[models.Model]) -> bool:
+    """Whether the primary key of ``model`` has several columns."""
+    meta: Any = model._meta
+    return len(meta.pk_fields) > 1
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    similar = get_close_matches(name, list(known), 1) or get_close_matches(
+        name.lower(), list(known), 1
+    )
+    return f"Did you mean {similar[0]}?" if similar else f"There are {', '.join(sorted(known))}."
