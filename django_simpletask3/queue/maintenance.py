@@ -6,11 +6,12 @@ import json
 import math
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from ..batches import batches
 from ..exceptions import QueueRefused
+from .connection import SHORTEST_WAIT
 from .encoding import dumps
 from .transport import BATCH_SIZE, Transport
 
@@ -142,11 +143,29 @@ class QueueMaintenance(Transport):
         return int(self.run("running", channel))
 
     def check_rights(self) -> None:
-        """Raise QueueRefused, with their names, if the scripts may not use all their commands."""
-        if names := [name.decode() for name in self.run("rights")]:
-            raise self.rights_missing(
-                f"the keys {self.prefix}:*" if n == "KEYS" else n for n in names
-            )
+        """Raise QueueRefused, with their names, if the user of Redis lacks commands or keys."""
+        keys = f"the keys {self.prefix}:*"
+        names = [keys if name == b"KEYS" else name.decode() for name in self.run("rights")]
+        names += [name for command in self._plain_commands() for name in self._denied(command)]
+        if names:
+            raise self.rights_missing(dict.fromkeys(names))
+
+    def _plain_commands(self) -> Iterator[Callable[[], object]]:
+        """The commands that no script runs; these have no effect."""
+        client, wait = self.endpoint.blocking_client(SHORTEST_WAIT)
+        key = f"{self.prefix}:x:rights"
+        yield lambda: client.execute_command("BLMOVE", key, key, "RIGHT", "LEFT", wait)
+        yield lambda: self.db.client_unblock(0)
+        yield lambda: self.db.scan(0, "", 1)
+        yield lambda: self.db.set(key, "", px=1)
+        yield self.db.ping
+
+    def _denied(self, command: Callable[[], object]) -> list[str]:
+        try:
+            self.ask(command, is_optional=True)
+        except QueueRefused as refusal:
+            return self.denied_names(str(refusal.__cause__))
+        return []
 
     def version(self) -> str:
         """The version of the Redis server; empty if the user of Redis may not read it."""

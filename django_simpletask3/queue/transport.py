@@ -147,7 +147,7 @@ class Transport(SimQ):  # type: ignore[misc]
     def _error_for(self, problem: Exception, text: str) -> QueueUnavailable:
         if not isinstance(problem, redis.ResponseError | redis.AuthenticationError):
             return QueueUnavailable(text)
-        names = self._denied_names(str(problem))
+        names = self.denied_names(str(problem))
         return self.rights_missing(names) if names else QueueRefused(text)
 
     def rights_missing(self, names: Iterable[str]) -> QueueRefused:
@@ -157,7 +157,8 @@ class Transport(SimQ):  # type: ignore[misc]
             "grant the rights that docs/reference/queue.md lists."
         )
 
-    def _denied_names(self, text: str) -> list[str]:
+    def denied_names(self, text: str) -> list[str]:
+        """The names of the command or the keys that an error of Redis denies to its user."""
         if match := _DENIED_COMMAND.search(text):
             return [(match[1] or match[2]).replace("|", " ").upper()]
         return [f"the keys {self.prefix}:*"] if _DENIED_KEY.search(text) else []

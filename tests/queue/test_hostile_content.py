@@ -287,6 +287,13 @@ def test_a_worker_with_an_odd_name_is_listed_in_one_printable_line(queue, raw):
     assert len(report.worker) < 400
 
 
+def test_a_worker_with_an_endless_name_is_not_listed(queue, raw):
+    raw.zadd(f"{PREFIX}:x:workers", {b"n" * 100_000: time.time()})
+    raw.hset(b"q:worker:" + b"n" * 100_000, "x_report", "{}")
+
+    assert queue.workers() == []
+
+
 LETTERS = {
     **NONSENSE,
     "no letter": b"[]",

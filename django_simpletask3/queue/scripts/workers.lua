@@ -10,7 +10,7 @@ local rows = {}
 local names = call('ZREVRANGEBYSCORE', prefix .. ':x:workers', newest, oldest, 'WITHSCORES', 'LIMIT', 0, ARGV[4])
 for i = 1, #names, 2 do
   local report = call('HGET', prefix .. ':worker:' .. names[i], 'x_report')
-  if report then
+  if report and #names[i] <= max_scalar then
     if #report > max_body then report = '' end
     rows[#rows + 1] = {names[i], string.format('%.3f', tonumber(now) - tonumber(names[i + 1])), report}
   end
