@@ -13,7 +13,9 @@ from django.utils.translation import ngettext
 
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
+from ..models.registry import table_models
 from ..subscriptions import retry
+from .viewer import Viewer
 
 
 class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -59,6 +61,12 @@ class DeliveryAdmin(_ReadOnlyAdmin):
     actions = ("retry_selected",)
     ordering = ("pk",)
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """The deliveries of tasks whose models the user may view."""
+        viewer = Viewer(self.admin_site, request)
+        hidden = [root._meta.label for root in table_models() if not viewer.may_view(root)]
+        return super().get_queryset(request).exclude(model__in=hidden)
 
     @admin.display(description=_("dead"), boolean=True)
     def dead(self, delivery: Delivery) -> bool:

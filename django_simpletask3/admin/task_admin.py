@@ -143,8 +143,14 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         return HttpResponseRedirect(request.get_full_path())
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Like Django's, but tasks on legal hold are protected, each with a message."""
+        """Like Django's, but tasks on legal hold are protected, each with a message.
+
+        Tasks that the admin refuses to show are not deleted.
+        """
         to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        is_asked = decides_by_row(self, "has_view_permission")
+        if is_asked and not all(self.has_view_permission(request, task) for task in objs):
+            perms_needed = {*perms_needed, str(self.opts.verbose_name)}
         return to_delete, counts, perms_needed, [*protected, *delete_protection.hold_messages(objs)]
 
     def get_urls(self) -> list[URLPattern]:

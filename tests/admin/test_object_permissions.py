@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.sites import site
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.timezone import now
 
+from django_simpletask3.ledger.outbox import Delivery
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.models.task import SimpleTask
@@ -263,3 +266,33 @@ def test_asking_for_each_row_takes_no_statement_for_each(
     refuse(monkeypatch, "view")
 
     assert statements(superuser, address) <= before + 5
+
+
+@pytest.mark.usefixtures("small_ones_only")
+def test_a_refused_row_is_not_deleted(superuser: Any) -> None:
+    mine, theirs = Invoice.objects.create(amount=1), Invoice.objects.create(amount=10)
+    chosen = {"action": "delete_selected", "_selected_action": [mine.pk, theirs.pk], "post": "yes"}
+
+    together = superuser.post(url(Invoice), chosen)
+    alone = superuser.post(url(theirs, "delete"), {"post": "yes"})
+    permitted = superuser.post(url(mine, "delete"), {"post": "yes"})
+
+    assert [r.status_code for r in (together, alone, permitted)] == [403, 403, 302]
+    assert [task.pk for task in Invoice.objects.all()] == [theirs.pk]
+
+
+def test_deliveries_are_shown_of_the_models_that_the_user_may_view(staff: Any) -> None:
+    client = staff("view_invoice")
+    User.objects.get(username="mia").user_permissions.add(
+        Permission.objects.get(codename="view_delivery")
+    )
+    for label in ("testapp.Invoice", "testapp.Reminder", "gone.Model"):
+        Delivery.objects.create(
+            subscription="s", model=label, task_key="1", sequence=1, kind="ack", event_time=now()
+        )
+
+    shown = text(client.get(url(Delivery)))
+
+    assert "testapp.Invoice" in shown
+    assert "gone.Model" in shown
+    assert "testapp.Reminder" not in shown
