@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..models.task import INSTALLATION_ID
 from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .models import (
@@ -32,6 +33,7 @@ __all__ = [
     "EVENT_MODEL_ID",
     "EXECUTOR_ID",
     "GRACE_ID",
+    "INSTALLATION_ID",
     "KEY_ID",
     "LEASE_ID",
     "OLDER_ROWS_ID",

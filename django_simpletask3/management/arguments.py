@@ -15,6 +15,11 @@ from ..models.registry import task_models
 from ..models.task import SimpleTask
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 event``, ``2 events``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def add_model_argument(parser: ArgumentParser, *, default: object = None) -> None:
     """Add ``--model``, whose value is for ``select_models``."""
     parser.add_argument(

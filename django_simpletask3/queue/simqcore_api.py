@@ -141,6 +141,6 @@ class Queue(SimqcoreApi, DeadLetters, WorkerRegistry):
 
     Keys, statuses and values are those of the stock client, so that both can use the same queues;
     additional keys begin with ``{prefix}:x:``. Each operation is one atomic script, idempotent for
-    the same claim; an operation with an invalid claim changes nothing. Redis Cluster needs a prefix
-    that is a hash tag (``{simq}``).
+    the same claim; an operation with an invalid claim changes nothing. Redis Cluster is not
+    supported.
     """

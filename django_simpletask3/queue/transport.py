@@ -145,6 +145,12 @@ class Transport(SimQ):  # type: ignore[misc]
             raise error from problem
 
     def _error_for(self, problem: Exception, text: str) -> QueueUnavailable:
+        if isinstance(problem, redis.exceptions.AskError | redis.exceptions.ClusterDownError):
+            # A MovedError is an AskError: the key belongs to another node.
+            return QueueRefused(
+                f"Redis at {redact(self.endpoint.url)} is a node of a Redis Cluster, which is not "
+                "supported: use one server, or one with Sentinel."
+            )
         if not isinstance(problem, redis.ResponseError | redis.AuthenticationError):
             return QueueUnavailable(text)
         names = self.denied_names(str(problem))

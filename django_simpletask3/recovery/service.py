@@ -128,7 +128,10 @@ def detect_redis_reset(limit: int = 1000, rechecked: dict[str, float] | None = N
     queue.write_marker()
     rechecked.clear()
     count = sum(done.values())
-    _logger.warning("redis_data_lost rechecked=%s", count)
+    if count:
+        _logger.warning("redis_data_lost rechecked=%s", count)
+    else:
+        _logger.info("redis_empty")  # also when the first node starts: nothing was lost
     return count
 
 

@@ -262,6 +262,13 @@ def test_the_command_is_content_when_nothing_is_wrong() -> None:
     assert command() == ("2 tasks checked: nothing is wrong.\n", 0)
 
 
+def test_the_command_counts_one_task_and_one_finding_as_one() -> None:
+    task = create_task(Invoice)
+    models.QuerySet(Invoice).filter(pk=task.pk).update(attempt=7)
+
+    assert "1 task checked: 1 finding." in command()[0]
+
+
 def test_the_command_tells_what_is_wrong_and_what_to_do() -> None:
     task = lived(Invoice)
     TAMPERINGS["changed reason"].commit(task)

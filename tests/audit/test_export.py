@@ -210,7 +210,7 @@ def test_the_command_exports_and_verifies(tmp_path: Path, django_db_blocker: Any
     with django_db_blocker.block():
         verified = command("verify", path)
 
-    assert "1 streams, 6 events" in output
+    assert "1 stream, 6 events" in output
     assert verified[1] == 0
     digest = verified[0].splitlines()[-1].split()[-1]
     assert digest in output

@@ -6,7 +6,9 @@ import threading
 import time
 
 import pytest
+import redis
 
+from django_simpletask3.exceptions import QueueRefused
 from django_simpletask3.queue import NO_BODY, UNDECODABLE
 from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL
@@ -516,3 +518,17 @@ def test_a_message_canceled_by_cancel_many_while_it_runs_cannot_be_settled(queue
     assert queue.ack_many([claimed]) == [False]
     assert queue.drop_many([claimed]) == [False]
     assert queue.query("a") == {"status": "canceled", "result": None}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.MovedError("7000 10.0.0.2:6379"),
+        redis.exceptions.AskError("7000 10.0.0.2:6379"),
+        redis.exceptions.ClusterDownError("CLUSTERDOWN Hash slot not served"),
+    ],
+)
+def test_a_redis_cluster_is_named(queue, error):
+    with pytest.raises(QueueRefused, match="Redis Cluster, which is not supported"):
+        with queue.translate_errors():
+            raise error

@@ -594,3 +594,19 @@ def test_the_policy_drop_gives_all_tasks_of_a_lost_process_up(
     service.recover_dead_process(lost_process(claimed_task))
 
     assert [kinds(task)[-1] for task in (claimed_task, neighbour)] == ["drop"] * 2
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_a_new_redis_is_no_loss_if_nothing_waits(
+    is_waiting: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "django_simpletask3")
+    if is_waiting:
+        Invoice.objects.create()
+    get_queue().db.delete(get_queue().get_marker_key())
+
+    service.detect_redis_reset()
+
+    levels = {r.getMessage().split()[0]: r.levelname for r in caplog.records}
+    assert levels.get("redis_data_lost") == ("WARNING" if is_waiting else None)
+    assert levels.get("redis_empty") == (None if is_waiting else "INFO")

@@ -25,7 +25,7 @@ from ...monitoring.csv_export import lines
 from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, RecoveryFilter, recoveries
 from ...monitoring.scope import QueryScope
 from ...states import EventKind
-from ..arguments import add_model_argument, operator, parse_time, select_models
+from ..arguments import add_model_argument, counted, operator, parse_time, select_models
 from ..progress import Progress
 
 
@@ -144,7 +144,7 @@ class Command(BaseCommand):
                 )
         except OSError as error:
             raise CommandError(f"--output {options['output']} cannot be written: {error}") from None
-        self.stdout.write(f"{manifest.streams} streams, {manifest.events} events")
+        self.stdout.write(_size(manifest))
         self.stdout.write(f"digest {manifest.digest}")
         self.stdout.write("Keep the digest elsewhere: verify --digest compares the file with it.")
 
@@ -166,12 +166,16 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _check_manifest(self, manifest: Manifest, digest: str | None) -> int:
-        self.stdout.write(f"{manifest.streams} streams, {manifest.events} events")
+        self.stdout.write(_size(manifest))
         self.stdout.write(f"digest {manifest.digest}")
         if digest is None or digest == manifest.digest:
             return 0
         self.stdout.write(f"expected {digest}")
         return 1
+
+
+def _size(manifest: Manifest) -> str:
+    return f"{counted(manifest.streams, 'stream')}, {counted(manifest.events, 'event')}"
 
 
 class _TextWriter:
@@ -193,8 +197,8 @@ class _TextWriter:
 
     def write_summary(self, tasks: int) -> None:
         """Write the number of tasks and findings."""
-        outcome = f"{self.count} findings" if self.count else "nothing is wrong"
-        self._stream.write(f"{tasks} tasks checked: {outcome}.")
+        outcome = counted(self.count, "finding") if self.count else "nothing is wrong"
+        self._stream.write(f"{counted(tasks, 'task')} checked: {outcome}.")
 
 
 class _JsonWriter:
