@@ -42,7 +42,8 @@ class Stillness:
             self._start_over()
             return
         silence = self.silence + seconds
-        self._look_at_threads(seconds)
+        if self._beats:  # else it has not begun
+            self._look_at_threads(seconds)
         self.silence = silence
 
     def _look_at_threads(self, seconds: float) -> None:
@@ -62,7 +63,7 @@ class Stillness:
         """Whether the thread that beats waits for the interpreter, not for memory or processor."""
         thread = self._activity.native_beat_thread
         if thread not in before or thread not in now:
-            return not thread  # it has not begun
+            return False
         return now[thread].waits > before[thread].waits and now[thread].state != "D"
 
     def _longest_delay(self) -> float:

@@ -176,3 +176,17 @@ def test_of_many_suspects_each_runs_alone_and_one_is_charged(
     assert poison.events.filter(kind="release").first().data["suspects"] == 6
     assert poison.events.get(kind="recover").data["losses"] == 1
     assert neighbours.kinds == [["enqueue", *["start", "release"] * 2, "start", "ack"]] * 5
+
+
+def test_a_burst_waits_for_tasks_that_run_alone(start_server: Start, tmp_path: Path) -> None:
+    # The other task fails after a second, also alone.
+    other = {"do": "wait", "path": str(tmp_path / "never"), "timeout": 1}
+    neighbour = Scripted.objects.create(script=other)
+    exits = [{"do": "exit in c", "attempt": attempt} for attempt in (1, 2, 3)]
+    poison = Scripted.objects.create(script=exits)
+
+    server = start_server("--burst", "--models", "testapp.Scripted", **SETTINGS)
+    output, _ = server.communicate(timeout=60)
+
+    assert server.returncode == 0, output
+    assert (status_of(poison), status_of(neighbour)) == (Status.SUCCESS, Status.FAILED)
