@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import cast
+
+from django.db.models import Q
 
 from ..db import clock
 from ..db.errors import may_be_transient
@@ -26,6 +28,8 @@ from .run import Run
 from .settle import acknowledge
 
 _logger = get_logger(__name__)
+
+_PAGE_SIZE = 200  # rows of a table that are looked at together
 
 
 def start(
@@ -126,9 +130,73 @@ def start_one(
 
 def _start_tasks(tasks: Sequence[SimpleTask], worker: str, lease: float) -> list[Run]:
     lease_end = _lease_end_by_database(lease)
-    transitions = [_start_transition(task, str(uuid.uuid4()), worker, lease_end) for task in tasks]
+    transitions = [_start_transition(task, _new_claim(), worker, lease_end) for task in tasks]
     apply_each(transitions)
     return [Run(cast("SimpleTask", t.task), worker) for t in transitions if t.event is not None]
+
+
+def start_from_table(
+    model: type[SimpleTask],
+    using: str,
+    limit: int,
+    *,
+    worker: str,
+    lease: float,
+    tried: set[tuple[object, int]],
+    run_alone: RunAlone | None = None,
+) -> list[Run]:
+    """Claim up to ``limit`` due tasks of the table, whether they have messages or not.
+
+    Rows are tried once: ``tried`` has the keys and sequence numbers of those that are of no use
+    here. Errors as in ``start``.
+    """
+    lease_end = _lease_end_by_database(lease)
+    for page in _due_pages(model, using, tried) if holds(model, using) else ():
+        tasks = _load_own(model, using, list(page))
+        lone_tasks = set_aside(tasks, run_alone)
+        chosen = [task for task in tasks if task not in lone_tasks][:limit]
+        claims = [_start_transition(task, _new_claim(), worker, lease_end) for task in chosen]
+        apply_each(claims)
+        for error in (claim.error for claim in claims if claim.event is None):
+            if error is not None and may_be_transient(error):
+                raise error
+        later = {task.pk for task in tasks} - {task.pk for task in chosen}
+        tried.update(row for row in page.items() if row[0] not in later)
+        if runs := [Run(cast("SimpleTask", c.task), worker) for c in claims if c.event is not None]:
+            return runs
+    return []
+
+
+def _due_pages(
+    model: type[SimpleTask], using: str, tried: Container[tuple[object, int]]
+) -> Iterator[dict[object, int]]:
+    """Keys and sequence numbers of the due tasks of the table that were not tried."""
+    due = rows_of(table_model(model), using).pending().due().order_by("check_at", "pk")
+    following = Q()
+    while True:
+        page = list(due.filter(following).values_list("pk", "sequence", "check_at")[:_PAGE_SIZE])
+        untried = {pk: sequence for pk, sequence, _ in page if (pk, sequence) not in tried}
+        if untried:
+            yield untried
+        if len(page) < _PAGE_SIZE:
+            return
+        pk, _, last = page[-1]
+        following = Q(check_at__gt=last) | Q(check_at=last, pk__gt=pk)
+
+
+def _load_own(model: type[SimpleTask], using: str, pks: Sequence[object]) -> list[SimpleTask]:
+    """The tasks that are of ``model``; a row that cannot be loaded is logged and left out."""
+    root = table_model(model)
+    try:
+        tasks = load_tasks(root, using, pks) if pks else []
+    except Exception as error:
+        if may_be_transient(error):
+            raise
+        if len(pks) > 1:
+            return [task for pk in pks for task in _load_own(model, using, [pk])]
+        _logger.exception("row_unreadable model=%s pk=%s", root._meta.label, pks[0])
+        return []
+    return [task for task in tasks if type(task) is model]
 
 
 def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
@@ -146,6 +214,10 @@ def _lease_end_by_database(lease: float) -> Callable[[str], datetime]:
         return clock.after(using, lease)
 
     return cache(lease_end)
+
+
+def _new_claim() -> str:
+    return str(uuid.uuid4())
 
 
 def _start_transition(

@@ -17,6 +17,8 @@ from .pipeline import ModelPipeline
 
 _CHECK_SECONDS = 0.2  # longest wait for capacity before the stop request is checked again
 _BURST_PAUSE = 0.05
+#: In a burst: seconds without another try after Redis failed, and between two looks at the table.
+_NO_REDIS_SECONDS, _TABLE_SECONDS = 2.0, 1.0
 _PAUSED_SECONDS = 0.2
 _SICK_PAUSE = 0.1  # while no database answers
 _GROWTH_FACTOR = 4  # a claim asks for at most this many times what the last one found
@@ -33,6 +35,7 @@ class Fetcher:
         stop: StopRequest,
         *,
         burst: bool,
+        last_activity: Callable[[], float] = lambda: 0.0,
         is_push_failing: Callable[[], bool] = lambda: False,
         is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -42,6 +45,9 @@ class Fetcher:
         self._pipeline = pipeline
         self._stop = stop
         self._burst = burst
+        #: When a task last was claimed, performed or recorded, by ``time.monotonic()``.
+        self._last_activity = last_activity
+        self._no_redis_until = 0.0
         self._claimed: list[Message] = []
         self._last_found = 0
         self._starts = Starts(pipeline, leases)
@@ -84,6 +90,9 @@ class Fetcher:
         if not room:
             return False
         checked_at = time.monotonic()
+        if self._burst:
+            self._claim_in_burst(room, checked_at)
+            return bool(self._claimed)
         try:
             self._claimed = self._claim_messages(room)
         except QueueUnavailable:
@@ -92,11 +101,28 @@ class Fetcher:
                 raise
             return False
         if not self._claimed and self._starts.is_idle:
-            is_push_failing = not self._burst and self._is_push_failing()
-            if is_push_failing and self._starts.start_without_queue(room):
+            if self._is_push_failing() and self._starts.start_without_queue(room):
                 return False
             self._pipeline.empty_at = checked_at
         return bool(self._claimed)
+
+    def _claim_in_burst(self, room: int, checked_at: float) -> None:
+        """Claim messages or, if there are none or Redis is away, start due tasks of the table.
+
+        The table is empty for a burst when it has no due task left: messages may be lost. While
+        nothing happens that could have made a task due, it is looked at once a second.
+        """
+        if checked_at >= self._no_redis_until:
+            try:
+                self._claimed = self._claim_messages(room)
+            except QueueUnavailable:
+                self._no_redis_until = time.monotonic() + _NO_REDIS_SECONDS
+        has_changed = self._pipeline.empty_at <= self._last_activity()
+        is_time = has_changed or checked_at - self._pipeline.empty_at >= _TABLE_SECONDS
+        if self._claimed or self._stop.is_requested or not (self._starts.is_idle and is_time):
+            return
+        if not self._starts.start_from_table(room) and not self._starts.is_any_sick:
+            self._pipeline.empty_at = checked_at
 
     def _claim_messages(self, room: int) -> list[Message]:
         timeout = 0.0 if self._burst else options.simq_pop_timeout

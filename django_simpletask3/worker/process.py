@@ -22,11 +22,13 @@ from ..execution.isolation import RunAlone
 from ..execution.run import Run
 from ..logs import get_logger
 from ..models.each_database import in_each_database
+from ..models.registry import possible_databases
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..recovery import service
 from ..recovery.lost_workers import LostProcess
 from .control_listener import ControlListener, stop_node
+from .databases.patience import Patience
 from .databases.threads import PATIENCE_SECONDS, Apart
 from .fetcher import Fetcher
 from .finisher import FINISHER_RECORDS, Finisher
@@ -37,6 +39,7 @@ from .maintenance.pacing import SharedSchedule
 from .maintenance.snapshot import SharedSnapshot
 from .node.counters import Counters
 from .node.lone_tasks import LoneFetcher, LoneTask
+from .node.worker_name import is_known_dead
 from .pipeline import ModelPipeline
 from .task_thread import TaskThread
 from .time_limits import TimeLimits
@@ -75,17 +78,20 @@ class ProcessPlan:
 
 
 class Process:
-    """Runs a plan until stop is requested or, in burst mode, until the queues are empty."""
+    """Runs a plan until stop is requested or, in burst mode, until no task is due."""
 
     def __init__(
         self, plan: ProcessPlan, *, worker: str, stop: StopRequest, counters: Counters
     ) -> None:
         self.worker = worker
-        self.must_be_replaced = self.has_failed = False
+        self.must_be_replaced = self.has_failed = self.has_given_up = False
         self._plan = plan
         self._stop = stop
         self._actor = f"recovery {worker}"
         self._apart = Apart("main")
+        self._dispatching = threading.Lock()
+        models = [model for model, _ in plan.threads]
+        self._patience = Patience(using for model in models for using in possible_databases(model))
         self._leases = Leases(worker)
         self._pipelines = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
         self._control = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
@@ -132,6 +138,7 @@ class Process:
             self._leases,
             self._stop,
             burst=self._plan.burst,
+            last_activity=self._last_activity,
             is_push_failing=lambda: schedule.read()["push_overdue"].failures > 0,
             is_paused=partial(self._control.is_paused, pipeline.model._meta.label),
         )
@@ -184,18 +191,17 @@ class Process:
         pace = _POLL_SECONDS if self._ends_by_itself else _PARENT_CHECK_SECONDS
         while not self._should_end(parent):
             self._stop.wait(pace)
-        if self._plan.burst and not self.has_failed:
-            # Failed deliveries wait for a retry.
-            while self._dispatch_outbox() == 0.0:
-                pass
         self._stop.request()
         self._shut_down()
 
     def _dispatch_outbox(self) -> float:
         """Deliver due events to subscribers; the seconds until the next look."""
-        count = subscriptions.deliver(
-            worker=self.worker, may_go_on=lambda: not self._stop.is_requested
-        )
+        with self._dispatching:
+            count = subscriptions.deliver(
+                worker=self.worker, may_go_on=lambda: not self._stop.is_requested
+            )
+            for pipeline in self._pipelines if count else ():
+                pipeline.active_at = time.monotonic()  # a subscriber may have enqueued tasks
         return 0.0 if count else _DISPATCH_SECONDS
 
     def _give_up(self, run: Run) -> None:
@@ -215,6 +221,7 @@ class Process:
                     service.recover_dead_process(process)
                     subscriptions.release_dead_workers([process.worker])
                 if self._plan.burst:
+                    service.recover_dead_local_workers(is_known_dead)
                     service.recover_all()
             in_each_database(lambda _: self._control.check(), [control.command_database()])
         except Exception as error:
@@ -227,7 +234,22 @@ class Process:
         self.has_failed = self._has_lost_a_thread()
         if self.has_failed or self._stop.is_requested or os.getppid() != parent:
             return True
-        return self._ends_by_itself and self._is_drained()
+        return self._ends_by_itself and self._should_end_by_itself()
+
+    def _should_end_by_itself(self) -> bool:
+        if self._is_drained():
+            return not (self._plan.burst and self._has_delivered())
+        if self._plan.burst and (error := self._patience.step()) is not None:
+            _logger.error("burst_failed worker=%s error=%s", self.worker, error)
+            self.has_given_up = True
+        return self.has_given_up
+
+    def _has_delivered(self) -> bool:
+        """Deliver what is due before a burst ends; whether a subscriber may have enqueued tasks.
+
+        Failed deliveries wait for a retry.
+        """
+        return self._dispatch_outbox() == 0.0
 
     @property
     def _ends_by_itself(self) -> bool:
@@ -243,14 +265,17 @@ class Process:
         return True
 
     def _is_drained(self) -> bool:
-        """Whether every queue was found empty after the last task of this process had ended.
+        """Whether no due task was found after the last task of this process had ended.
 
         A task may enqueue others in any queue, while it runs or in a receiver of its outcome.
         """
         if self._leases.running():
             return False
-        last = max((pipeline.active_at for pipeline in self._pipelines), default=0.0)
+        last = self._last_activity()
         return all(pipeline.empty_at > last for pipeline in self._pipelines)
+
+    def _last_activity(self) -> float:
+        return max((pipeline.active_at for pipeline in self._pipelines), default=0.0)
 
     def _shut_down(self) -> None:
         _logger.info("process_stopping worker=%s", self.worker)

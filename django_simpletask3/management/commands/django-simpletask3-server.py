@@ -8,16 +8,18 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from ...logs import TerminalFormatter, get_logger
 from ...worker.node.banner import banner, show_progress
+from ...worker.node.child import flush_streams, redirect_to_nowhere
 from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
 from ..arguments import select_models
+from ..preconditions import check_databases, check_process
 from ..schema_check import require_schema
 
 _logger = get_logger(f"{__package__}.server")
@@ -45,15 +47,19 @@ class Command(BaseCommand):
             metavar="PATH",
             help="Rewrites this file every two seconds while the node is healthy, for probes.",
         )
-        parser.add_argument("--burst", action="store_true", help="Exits when the queues are empty.")
+        parser.add_argument("--burst", action="store_true", help="Exits when no task is due.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["processes"] < 1:
             raise CommandError("--processes must be 1 or more.")
+        self._open_closed_streams()
         models = select_models(options["models"])
+        check_process(models)
+        if options["burst"]:
+            check_databases(models)
         _log_to_stderr(_LEVELS[options["verbosity"]])
         if options["verbosity"]:
-            self.stdout.write(banner(models, options["processes"], burst=options["burst"]))
+            self._print(banner(models, options["processes"], burst=options["burst"]))
         require_schema(models)
         progress_line = show_progress(sys.stdout) if options["verbosity"] else None
         heartbeat = _heartbeat(options["heartbeat_file"])
@@ -67,12 +73,32 @@ class Command(BaseCommand):
         if heartbeat is not None:
             heartbeat.remove()
         if progress_line is not None:
-            self.stdout.write("")  # ends the progress line
+            self._print("")  # ends the progress line
         if options["verbosity"]:
             counts = supervisor.node().counts
-            self.stdout.write("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
+            self._print("stopped: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         if code:
             sys.exit(code)
+
+    def _open_closed_streams(self) -> None:
+        """Let a node whose stdout or stderr was closed (``>&-``) write into nothing."""
+        if sys.stdout is None:
+            sys.stdout = _open_nowhere()
+            self.stdout = OutputWrapper(sys.stdout)
+        if sys.stderr is None:
+            sys.stderr = _open_nowhere()
+            self.stderr = OutputWrapper(sys.stderr)
+
+    def _print(self, text: str) -> None:
+        try:
+            self.stdout.write(text)
+        except OSError:  # its reader has gone away
+            redirect_to_nowhere(sys.stdout)
+        flush_streams()
+
+
+def _open_nowhere() -> TextIO:
+    return Path(os.devnull).open("w")
 
 
 def _heartbeat(path: Path | None) -> LivenessFile | None:
@@ -89,7 +115,10 @@ def _tick(
     node: Node, show_progress: Callable[[Node], None] | None, heartbeat: LivenessFile | None
 ) -> None:
     if show_progress is not None:
-        show_progress(node)
+        try:
+            show_progress(node)
+        except OSError:  # the terminal was closed
+            redirect_to_nowhere(sys.stdout)
     if heartbeat is not None:
         try:
             heartbeat.write(node)

@@ -15,7 +15,7 @@ from ...conf.backoff import exponential_delay
 from ...db.errors import may_be_transient
 from ...execution import resolve
 from ...execution.run import Run
-from ...execution.start import start, start_without_queue
+from ...execution.start import start, start_from_table, start_without_queue
 from ...logs import get_logger
 from ...models.registry import possible_databases
 from ...queue import Message
@@ -44,10 +44,14 @@ class Started(NamedTuple):
 
 @dataclass(slots=True)
 class _Database:
-    """What is known of one database: what waits for it, is being started, and its failures."""
+    """What is known of one database: what waits for it, is being started, and its failures.
+
+    ``tried`` has the rows that were not started from the table, with their sequence numbers.
+    """
 
     postponed: RetryQueue[Message] = field(default_factory=RetryQueue)
     starting: Sequence[Message] = ()
+    tried: set[tuple[object, int]] = field(default_factory=set)
     failures: int = 0
     sick_until: float = 0.0
 
@@ -90,10 +94,17 @@ class Starts:
 
     def start_without_queue(self, room: int) -> bool:
         """Start up to ``room`` due tasks of each database; whether there were any."""
+        return self._start_due(self._start_overdue, room)
+
+    def start_from_table(self, room: int) -> bool:
+        """As ``start_without_queue``, but also tasks whose messages are trusted."""
+        return self._start_due(self._start_any, room)
+
+    def _start_due(self, start_in: Callable[[str, int], Started], room: int) -> bool:
         if len(self._aliases) == 1:
-            return self._start_overdue(self._aliases[0], room).number > 0
+            return start_in(self._aliases[0], room).number > 0
         healthy = [using for using in self._aliases if not self._is_sick(using)]
-        return self._call({u: partial(self._start_overdue, u, room) for u in healthy}) > 0
+        return self._call({using: partial(start_in, using, room) for using in healthy}) > 0
 
     def pop_due(self) -> list[Message]:
         """Remove and return the messages to try again now, no more than there is room for."""
@@ -118,6 +129,11 @@ class Starts:
     def is_idle(self) -> bool:
         """Whether no message is being started or waits."""
         return not any(d.postponed or d.starting for d in self._databases.values())
+
+    @property
+    def is_any_sick(self) -> bool:
+        """Whether a database has just failed or hangs: nothing is known of its tasks."""
+        return any(map(self._is_sick, self._aliases))
 
     @property
     def are_all_sick(self) -> bool:
@@ -158,7 +174,23 @@ class Starts:
         self._accept(runs)
         return Started((), (), len(runs))
 
+    def _start_any(self, using: str, room: int) -> Started:
+        pipeline, tried = self._pipeline, self._databases[using].tried
+        runs = start_from_table(
+            pipeline.model,
+            using,
+            room,
+            worker=pipeline.worker,
+            lease=pipeline.lease,
+            tried=tried,
+            run_alone=pipeline.run_alone,
+        )
+        self._accept(runs)
+        return Started((), (), len(runs))
+
     def _accept(self, runs: list[Run]) -> None:
+        if not runs:
+            return
         self._leases.add(runs, self._pipeline)
         self._pipeline.accept(runs)
 

@@ -32,7 +32,8 @@ def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -
         *rows,
         f"  Redis      {redact(options.simq_redis_url)}  prefix {options.simq_prefix}",
         f"  Databases  {', '.join(databases)}",
-        *[f"  Warning    {warning}" for warning in _warnings()],
+        # A burst does not need Redis, and warns in its log.
+        *[f"  Warning    {warning}" for warning in ([] if burst else _warnings())],
     ]
     return "\n".join(map(printable, lines))
 

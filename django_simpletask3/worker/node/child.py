@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 from ...logs import get_logger
 from ..loop import StopRequest
@@ -21,9 +22,10 @@ _logger = get_logger(__name__)
 
 CLEAN, FAILED, FORCED = 0, 1, 3
 REPLACE = 4  # tells the supervisor to start a new child
+GAVE_UP = 5  # a burst that a database does not let end
 
 #: The signals that a supervisor sends to its children; blocked around the fork.
-HANDLED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+HANDLED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
 
 def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
@@ -34,6 +36,7 @@ def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
         stop = StopRequest()
         # A terminal sends SIGINT to the whole group; the supervisor forwards it as SIGTERM.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes does the same
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, lambda *_: stop.request())
         signal.signal(signal.SIGQUIT, lambda *_: stop.force())
@@ -48,13 +51,38 @@ def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
         gc.freeze()
         process = Process(plan, worker=worker, stop=stop, counters=counters)
         process.run()
-        code = FAILED if process.has_failed else REPLACE if process.must_be_replaced else CLEAN
+        code = _exit_code(process)
     except BaseException:
         _logger.exception("child_failed worker=%s", worker)
     finally:
         plan.activity.set_ended()
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_streams()
         # Task functions that still run would keep the interpreter from exiting.
         os._exit(code)
+
+
+def _exit_code(process: Process) -> int:
+    if process.has_failed:
+        return FAILED
+    if process.has_given_up:
+        return GAVE_UP
+    return REPLACE if process.must_be_replaced else CLEAN
+
+
+def flush_streams() -> None:
+    """Flush stdout and stderr; a reader that has gone away is not missed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            redirect_to_nowhere(stream)
+
+
+def redirect_to_nowhere(stream: TextIO) -> None:
+    """Let what is written to ``stream`` from now on go to /dev/null, and succeed."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -10,11 +10,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def signal_pipe(handler: Callable[[], None]) -> Iterator[int]:
-    """Call ``handler`` on SIGTERM and SIGINT; yield a pipe that every signal makes readable."""
+    """Call ``handler`` on SIGTERM, SIGINT and SIGHUP; yield a pipe that a signal makes readable.
+
+    SIGHUP stays ignored if it was: ``nohup`` does that.
+    """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     handled = {signal.SIGTERM: handler, signal.SIGINT: handler, signal.SIGCHLD: lambda: None}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handled[signal.SIGHUP] = handler
     before = {n: signal.signal(n, lambda *_, call=call: call()) for n, call in handled.items()}
     old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:

@@ -7,7 +7,6 @@ import mmap
 import os
 import select
 import signal
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -28,7 +27,16 @@ from ..process import ProcessPlan
 from ..watch.activity import Activity
 from ..watch.child_watch import ChildWatch
 from ..watch.observed_clock import ObservedClock
-from .child import CLEAN, FAILED, FORCED, HANDLED_SIGNALS, REPLACE, child_main
+from .child import (
+    CLEAN,
+    FAILED,
+    FORCED,
+    GAVE_UP,
+    HANDLED_SIGNALS,
+    REPLACE,
+    child_main,
+    flush_streams,
+)
 from .counters import SIZE, Counters
 from .lone_tasks import LoneRequests, LoneTask
 from .signal_pipe import drain, signal_pipe
@@ -101,7 +109,7 @@ class Supervisor:
         self._clock = ObservedClock()
 
     def run(self) -> int:
-        """Run until stopped or, in burst mode, until the queues are empty; the exit code."""
+        """Run until stopped or, in burst mode, until no task is due; the exit code."""
         with signal_pipe(self._receive_signal) as wakeup:
             for slot in range(self._lone_slot):
                 self._start(slot, (), 0)
@@ -161,8 +169,7 @@ class Supervisor:
     ) -> str:
         """Start the child of ``slot``; the name of its worker."""
         close_connections()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_streams()
         token = uuid.uuid4().hex[:8]
         plan = self._plans[slot]
         if lone_task is not None:
@@ -209,9 +216,8 @@ class Supervisor:
                 self._exit = FORCED
                 child.watch.lost_process(child.worker, code)  # logs its traces
             return
-        if code == REPLACE:
-            if not is_lone:
-                self._starts.append((0.0, child.slot, (), 0))
+        if code in (REPLACE, GAVE_UP):
+            self._handle_intended_exit(child.slot, code)
             return
         lost_process = child.watch.lost_process(child.worker, code)
         self._replaced += 1
@@ -228,6 +234,12 @@ class Supervisor:
         longest = _SHORT_PAUSE if failures < _FAILURES_BEFORE_LONG_PAUSE else _LONG_PAUSE
         pause = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
         self._starts.append((time.monotonic() + pause, child.slot, predecessors, failures))
+
+    def _handle_intended_exit(self, slot: int, code: int) -> None:
+        if code == GAVE_UP:
+            self._exit = FAILED
+        elif slot != self._lone_slot:
+            self._starts.append((0.0, slot, (), 0))
 
     def _end_frozen(self) -> None:
         """End children whose interpreter is held by a task."""

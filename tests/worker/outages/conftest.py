@@ -29,10 +29,10 @@ StartNode = Callable[..., "Node"]
 class Node:
     """A ``django-simpletask3-server`` and what it has said."""
 
-    def __init__(self, log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, log: Path, environment: dict[str, str], *arguments: str) -> None:
         self._log = log
         command = [sys.executable, "-m", "django", "django-simpletask3-server"]
-        command += ["--models", "testapp.Scripted"]
+        command += ["--models", "testapp.Scripted", *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=output, stderr=output, start_new_session=True

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.eventually import eventually
 from tests.testapp.models import Scripted
-from tests.worker.outages.conftest import StartNode
+from tests.worker.outages.conftest import Node, StartNode, environment_of
 from tests.worker.outages.outage_tasks import (
     assert_each_lived_once,
     create_tasks,
@@ -111,6 +111,21 @@ def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
 
     assert_each_lived_once(running, *nodes)
     assert started_count(tmp_path) == len(running)
+
+
+def test_a_burst_whose_server_stays_away_ends_with_code_1(
+    server: DatabaseServer, start_node: StartNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
+    create_tasks(1, *waiting_steps(tmp_path))
+    node = Node(tmp_path / "burst.log", environment_of(server.settings()), "--burst")
+    eventually(lambda: started_count(tmp_path) == 1)
+
+    server.stop()
+    (tmp_path / "go").touch()
+
+    assert node.process.wait(timeout=60) == 1
+    assert node.count("burst_failed") == 1
 
 
 def are_held(tasks: list[Scripted]) -> bool:
