@@ -12,9 +12,11 @@ import ctypes
 import datetime
 import decimal
 import gc
+import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import uuid
@@ -154,6 +156,31 @@ def end_thread(name: str) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
 
 
+def start_processes(path: str) -> None:
+    """Start a program and a fork that end by themselves only in an hour; write their numbers."""
+    fork = multiprocessing.get_context("fork").Process(target=wait_for_ever)
+    fork.start()
+    program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    Path(path).write_text(f"{fork.pid}\n{program.pid}\n")
+
+
+def terminate_fork() -> int | None:
+    """The exit code of a fork that was asked to end."""
+    fork = multiprocessing.get_context("fork").Process(target=wait_for_ever)
+    fork.start()
+    fork.terminate()
+    fork.join(10)
+    code = fork.exitcode
+    fork.kill()
+    return code
+
+
+def ignores_interrupts() -> str:
+    """Whether a program that is started here ignores SIGINT."""
+    code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+
+
 def unusual_value(kind: str = "object") -> Any:
     """A result that JSON cannot represent, or hardly."""
     return UNUSUAL_VALUES[kind]()
@@ -243,4 +270,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "wait on": wait_on,
     "end thread": end_thread,
     "unusual value": unusual_value,
+    "start processes": start_processes,
+    "terminate fork": terminate_fork,
+    "ignores interrupts": ignores_interrupts,
 }

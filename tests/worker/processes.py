@@ -26,6 +26,11 @@ def group(pid: int) -> list[int]:
     return [int(path.name) for path in _PROC.iterdir() if path.name.isdigit() and _is_of(path, pid)]
 
 
+def is_alive(pid: int) -> bool:
+    fields = _stat(_PROC / str(pid))
+    return bool(fields) and fields[0] not in "ZX"
+
+
 def processor_seconds(pid: int) -> float:
     """The processor time that the living processes of the group ``pid`` have used so far."""
     return sum(sum(map(int, _stat(_PROC / str(one))[11:13])) for one in group(pid)) / _TICKS

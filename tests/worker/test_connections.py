@@ -146,7 +146,7 @@ def test_debug_keeps_no_statements_of_a_loop(statements: Statements) -> None:
 def test_debug_keeps_no_statements_of_a_finisher(
     redis_url: str, statements: Statements, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_simpletask3.worker.pipeline._MAX_BATCH", 1)
+    monkeypatch.setattr("django_simpletask3.worker.pipeline.MAX_BATCH", 1)
     pipeline = ModelPipeline(Invoice, 1, WORKER)
     for run in runs_in(pipeline):
         perform.perform(run)

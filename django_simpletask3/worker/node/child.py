@@ -16,6 +16,7 @@ from ..loop import StopRequest
 from ..process import Process, ProcessPlan
 from ..watch.exits import publish_exits
 from .counters import Counters
+from .descendants import ignore_interrupts, kill_descendants, restore_signals_after_fork
 from .log_queues import replace_unread_queues
 
 _logger = get_logger(__name__)
@@ -30,16 +31,17 @@ HANDLED_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
 def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
     """Run a child process and exit; never returns into the code of the parent."""
-    code = FAILED
+    code, supervisor = FAILED, os.getppid()
     try:
         signal.set_wakeup_fd(-1)
         stop = StopRequest()
         # A terminal sends SIGINT to the whole group; the supervisor forwards it as SIGTERM.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes does the same
+        # A terminal that closes does the same with SIGHUP.
+        ignore_interrupts()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, lambda *_: stop.request())
         signal.signal(signal.SIGQUIT, lambda *_: stop.force())
+        restore_signals_after_fork()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         replace_unread_queues()  # while this process has no other thread of its own
         plan.activity.start_beats()
@@ -56,6 +58,8 @@ def child_main(plan: ProcessPlan, worker: str, counters: Counters) -> NoReturn:
         _logger.exception("child_failed worker=%s", worker)
     finally:
         plan.activity.set_ended()
+        if os.getppid() != supervisor:  # which would do it
+            kill_descendants(signal.SIGKILL)
         logging.shutdown()
         flush_streams()
         # Task functions that still run would keep the interpreter from exiting.

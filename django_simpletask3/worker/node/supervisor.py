@@ -38,6 +38,7 @@ from .child import (
     flush_streams,
 )
 from .counters import SIZE, Counters
+from .descendants import adopt_orphans, children_of, kill_descendants
 from .lone_tasks import LoneRequests, LoneTask
 from .signal_pipe import drain, signal_pipe
 from .status import Node
@@ -54,6 +55,7 @@ _MAX_PREDECESSORS = 10  # the tasks of earlier ones are recovered by their lease
 #: deaths in a row the cause is not a task, and a longer pause loses nothing.
 _SHORT_PAUSE, _LONG_PAUSE = 0.5, 10.0
 _FAILURES_BEFORE_LONG_PAUSE = 30
+_ORPHAN_ROUNDS, _ORPHAN_SECONDS = 10, 0.1  # for the orphans of the last child
 _KILL_DELAY = 5.0  # seconds after the grace period until a child that goes on is killed
 
 
@@ -106,10 +108,15 @@ class Supervisor:
         self._exit = CLEAN
         self._signals = 0
         self._deadline: float | None = None
+        #: What processes get that a child left behind; None if there are none.
+        self._orphan_signal: signal.Signals | None = None
+        self._spared: frozenset[int] = frozenset()
         self._clock = ObservedClock()
 
     def run(self) -> int:
         """Run until stopped or, in burst mode, until no task is due; the exit code."""
+        self._spared = frozenset(children_of(os.getpid()))
+        adopt_orphans()
         with signal_pipe(self._receive_signal) as wakeup:
             for slot in range(self._lone_slot):
                 self._start(slot, (), 0)
@@ -118,12 +125,17 @@ class Supervisor:
                 drain(wakeup)
                 self._handle_signals()
                 self._reap()
+                self._end_orphans()
                 self._end_frozen()
                 self._start_due()
                 self._start_lone_task()
                 self._kill_overdue()
                 self._on_tick(self.node())
         self._lone_requests.close()
+        for _ in range(_ORPHAN_ROUNDS):
+            if self._orphan_signal is not None:
+                time.sleep(_ORPHAN_SECONDS)
+                self._end_orphans()
         return self._exit
 
     def node(self) -> Node:
@@ -202,6 +214,7 @@ class Supervisor:
                 return
             child = self._children.pop(pid, None)
             if child is not None:
+                self._orphan_signal = signal.SIGTERM
                 self._handle_exit(child, os.waitstatus_to_exitcode(status))
                 child.watch.close()
 
@@ -240,6 +253,12 @@ class Supervisor:
             self._exit = FAILED
         elif slot != self._lone_slot:
             self._starts.append((0.0, slot, (), 0))
+
+    def _end_orphans(self) -> None:
+        """End the processes that a task started and that outlived their worker."""
+        if self._orphan_signal is not None:
+            found = kill_descendants(self._orphan_signal, {*self._children, *self._spared})
+            self._orphan_signal = signal.SIGKILL if found else None
 
     def _end_frozen(self) -> None:
         """End children whose interpreter is held by a task."""
