@@ -18,6 +18,8 @@ from ..states import Status
 from .digests import digest_of
 from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
 
+_HELD_ATTEMPT = "_held_attempt"
+
 Row = TypeVar("Row", bound="TaskRow")
 
 KEY_BYTES = 120  # the longest short key
@@ -107,6 +109,7 @@ class TaskRow(models.Model):
     def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
         state.pop("_stop_flag", None)
+        state.pop(_HELD_ATTEMPT, None)
         return state
 
     @classmethod
@@ -159,6 +162,17 @@ def _table_model(model: type[models.Model]) -> Any:
 def all_rows(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
     """All rows of ``model`` in ``using``, without managers that may hide some."""
     return models.QuerySet(model, using=using)
+
+
+def hold_claim(task: TaskRow, attempt: int | None) -> None:
+    """Remember that the task function of ``task`` runs as ``attempt``; None: it has ended."""
+    vars(task)[_HELD_ATTEMPT] = attempt
+
+
+def held_claim(task: TaskRow) -> dict[str, object]:
+    """What the row of ``task`` must be while its task function holds it; {} outside of one."""
+    attempt = vars(task).get(_HELD_ATTEMPT)
+    return {} if attempt is None else {"status": Status.RUNNING, "attempt": attempt}
 
 
 def write_database(task: TaskRow) -> str:

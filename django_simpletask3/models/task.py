@@ -6,6 +6,7 @@ import numbers
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,9 +17,10 @@ from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
 
 from ..db import clock, inserts
+from ..db.conflicts import repeat_on_conflict
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
-from ..exceptions import TaskGone
+from ..exceptions import StaleTask, TaskGone
 from ..ledger.columns import (
     MANAGED,
     auto_now_fields,
@@ -31,7 +33,7 @@ from ..ledger.columns import (
 )
 from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model
 from ..ledger.projection import Projection, fold
-from ..ledger.task_row import TaskRow, table_model, write_database
+from ..ledger.task_row import TaskRow, held_claim, table_model, write_database
 from ..ledger.tombstone import is_being_pruned
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
@@ -122,7 +124,8 @@ class SimpleTask(TaskRow):
             )
             return
         arguments["update_fields"] = self._user_columns(arguments.get("update_fields"), using)
-        super().save(**{**arguments, "using": using})
+        save_columns = partial(super().save, **{**arguments, "using": using})
+        repeat_on_conflict(using, save_columns)
         remember_columns(self, arguments["update_fields"])
         if self.status == Status.PENDING:
             if self.run_after is not None and "run_after" in arguments["update_fields"]:
@@ -188,10 +191,19 @@ class SimpleTask(TaskRow):
 
         ``progress=0.3`` in ``data``, a fraction from 0 to 1, moves the progress bar in the admin.
         Raises ValueError if it is no such number.
+        In a task function it raises StaleTask, and sets ``should_stop``, if the attempt no longer
+        holds the task: it was canceled, reset or recovered.
         """
         _reject_progress(data.get("progress"))
         worker = self.worker if self.status == Status.RUNNING else ""
-        return writer.apply(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
+        expected = held_claim(self)
+        try:
+            return writer.apply(
+                self, EventKind.NOTE, reason=reason, worker=worker, data=data, expected=expected
+            )
+        except StaleTask:
+            self.stop_flag().set()
+            raise
 
     def state_at(self, moment: datetime) -> Projection:
         """The projected columns at ``moment``, without results: the fold of earlier events."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
+from ..db.conflicts import repeat_on_conflict
 from ..exceptions import IllegalTransition
 from ..ledger import tombstone as tombstones
 from ..ledger.digests import ERASABLE_KEYS, erase_payload, is_erased
@@ -32,8 +33,12 @@ def erase(tasks: Sequence[TaskRow], reason: str, policy: str = "") -> int:
     what is gone. Tasks that are on hold, or have nothing to erase, are left alone. Raises
     IllegalTransition, and erases nothing, if one of them is not finished.
     """
-    root, using = table_model(type(tasks[0])), write_database(tasks[0])
-    pks = [task.pk for task in tasks]
+    using = write_database(tasks[0])
+    return repeat_on_conflict(using, lambda: _erase_in_transaction(tasks, using, reason, policy))
+
+
+def _erase_in_transaction(tasks: Sequence[TaskRow], using: str, reason: str, policy: str) -> int:
+    root, pks = table_model(type(tasks[0])), [task.pk for task in tasks]
     with transaction.atomic(using=using):
         writer.lock(root, using, pks)
         rows = {row["pk"]: row for row in _rows(root, using, pks)}

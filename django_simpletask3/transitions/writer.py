@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
 from ..db import clock, inserts
 from ..db.backends import store_for
+from ..db.conflicts import repeat_on_conflict
 from ..db.locked_rows import LockedRows
 from ..db.store import Change
 from ..dispatch import after_commit
@@ -76,9 +78,16 @@ def apply_all(
     for, or, with ``skip_locked``, their transitions get RowBusy as ``error``.
     """
     for alias, group in _group_by_database(transitions, using).items():
-        tasks = [transition.task for transition in group]
-        with _restore_on_error(tasks), transaction.atomic(using=alias, savepoint=savepoint):
-            _apply(group, table_model(type(tasks[0])), alias, skip_locked)
+        work = partial(_apply_group, group, alias, savepoint=savepoint, skip_locked=skip_locked)
+        repeat_on_conflict(alias, work)
+
+
+def _apply_group(
+    transitions: Sequence[Transition], using: str, *, savepoint: bool, skip_locked: bool
+) -> None:
+    tasks = [transition.task for transition in transitions]
+    with _restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
+        _apply(transitions, table_model(type(tasks[0])), using, skip_locked)
 
 
 def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
@@ -185,14 +194,25 @@ def enqueue(
     ``may_skip_transaction`` one task is inserted by ``Model.save()`` with SimpleTask's
     ``_do_insert``: if one statement is enough, it is the whole transaction.
     """
+    skips_transaction = may_skip_transaction and inserts.fits_one_statement(tasks[0], using)
+    enqueue_once = partial(_enqueue, tasks, using, insert_rows, batch_size)
+    repeat_on_conflict(
+        using,
+        partial(_in_transaction, tasks, using, enqueue_once, skips_transaction=skips_transaction),
+    )
+
+
+def _in_transaction(
+    tasks: Sequence[TaskRow], using: str, work: Callable[[], None], *, skips_transaction: bool
+) -> None:
     with _restore_on_error(tasks):
-        if may_skip_transaction and inserts.fits_one_statement(tasks[0], using):
+        if skips_transaction:
             with suppress(inserts.NeedsTransaction):
-                _enqueue(tasks, using, insert_rows, batch_size)
+                work()
                 return
         # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
         with transaction.atomic(using=using, savepoint=False):
-            _enqueue(tasks, using, insert_rows, batch_size)
+            work()
 
 
 def _enqueue(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from django.db import Error, connections
 
@@ -14,6 +16,7 @@ from ..execution.run import Run
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.queryset import rows_of
+from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..states import Status
 from .pipeline import ModelPipeline
@@ -22,6 +25,8 @@ _logger = get_logger(__name__)
 
 _IDLE_SECONDS = 10.0
 _STEP_SECONDS = 1.0  # between two looks whether a clock has jumped
+_LOOK_SECONDS = 0.5  # between two looks for runs that were canceled
+_YOUNG_SECONDS = 0.3
 _RETRY_SECONDS = 1.0  # while a database cannot be reached; OutageGrace relies on it
 
 
@@ -32,7 +37,7 @@ class Leases:
         self._worker = worker
         self._held: dict[Run, ModelPipeline] = {}
         self._lock = threading.Lock()
-        self._renewed_at = self._next_renewal = float("-inf")
+        self._renewed_at = self._next_renewal = self._next_look = float("-inf")
 
     def add(self, runs: Iterable[Run], pipeline: ModelPipeline) -> None:
         """Renew the leases of ``runs`` until they are removed."""
@@ -60,6 +65,9 @@ class Leases:
         if moment >= self._next_renewal or self._has_clock_jumped():
             self._renewed_at = moment
             self._next_renewal = moment + self.renew(pipelines)
+        elif moment >= self._next_look:
+            self._next_look = moment + _LOOK_SECONDS
+            self.stop_superseded()
         return min(_STEP_SECONDS, max(0.0, self._next_renewal - clock.steady()))
 
     def _has_clock_jumped(self) -> bool:
@@ -77,6 +85,39 @@ class Leases:
         interval = _renewal_interval(pipelines)
         has_renewed_all = databases == {using for using in renewed if renewed[using]}
         return interval if has_renewed_all else min(interval, _RETRY_SECONDS)
+
+    def stop_superseded(self) -> None:
+        """Set ``should_stop`` of the runs that were canceled, reset or recovered meanwhile.
+
+        Runs that have just begun are not looked for: most end before it matters.
+        """
+        begun_before = time.monotonic() - _YOUNG_SECONDS
+        runs = [run for run in self.running() if 0.0 < run.started_monotonic < begun_before]
+        databases = sorted({run.using for run in runs})
+        in_each_database(partial(self._stop_superseded_in, runs=runs), databases)
+
+    def _stop_superseded_in(self, using: str, runs: list[Run]) -> None:
+        by_model: dict[type[SimpleTask], list[Run]] = {}
+        for run in runs:
+            if run.using == using and not run.task.should_stop:
+                by_model.setdefault(type(run.task), []).append(run)
+        try:
+            for model, runs_of_model in by_model.items():
+                self._compare(self._our_rows(model, runs_of_model, using), runs_of_model)
+        except Error as error:
+            # The next renewal finds them.
+            _logger.debug("superseded_unknown database=%s error=%s", using, error)
+            connections[using].close()
+
+    def _our_rows(self, model: type[SimpleTask], runs: list[Run], using: str) -> Any:
+        rows = rows_of(model, using).filter(pk__in=[run.pk for run in runs])
+        return rows.filter(status=Status.RUNNING, worker=self._worker)
+
+    def _compare(self, ours: Any, runs: list[Run]) -> None:
+        attempts = dict(ours.values_list("pk", "attempt"))
+        for run in runs:
+            if attempts.get(run.pk) != run.attempt and run in self._held:
+                run.task.stop_flag().set()
 
     def _renew_in(self, using: str, pipelines: Iterable[ModelPipeline]) -> bool:
         """Renew the leases in one database; whether all could be renewed."""
@@ -120,18 +161,14 @@ class Leases:
 
     def _renew_rows(self, pipeline: ModelPipeline, runs: list[Run], using: str) -> None:
         clock.calibrate(using)
-        rows = rows_of(pipeline.model, using).filter(pk__in=[run.pk for run in runs])
-        ours = rows.filter(status=Status.RUNNING, worker=self._worker)
+        ours = self._our_rows(pipeline.model, runs, using)
         # Rows that another transaction has locked are renewed next time
         # (test_a_locked_row_delays_no_other).
         if ours.update_managed_skip_locked(check_at=clock.after(using, pipeline.lease)) == len(
             runs
         ):
             return
-        attempts = dict(ours.values_list("pk", "attempt"))
-        for run in runs:
-            if attempts.get(run.pk) != run.attempt and run in self._held:
-                run.task.stop_flag().set()
+        self._compare(ours, runs)
 
 
 def _renewal_interval(pipelines: Iterable[ModelPipeline]) -> float:

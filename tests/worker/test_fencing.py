@@ -2,18 +2,23 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from django_simpletask3.exceptions import StaleTask
+from django_simpletask3.execution.perform import perform
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
+from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
 from tests.steps import kinds, status_of
 from tests.testapp.models import Attentive, Scripted
 from tests.worker.conftest import Start
 from tests.worker.processes import child_of
+from tests.worker.steps import WORKER, start_waiting
 
 pytestmark = pytest.mark.thorough
 
@@ -132,3 +137,40 @@ def test_a_task_canceled_while_it_runs_sees_it_and_stays_canceled(
     assert message_of(attentive)["status"] == "canceled"
     evidence = attentive.events.get(kind="reject").data
     assert (evidence["attempt"], evidence["current_attempt"]) == (1, 1)
+
+
+def test_a_task_that_is_canceled_sees_it_within_a_second(
+    start_server: Start, tmp_path: Path
+) -> None:
+    task = Attentive.objects.create(folder=str(tmp_path))
+    start_server("--models", "testapp.Attentive")  # with the lease of the default
+    eventually((tmp_path / "here").exists)
+
+    Attentive.objects.get(pk=task.pk).cancel()
+    canceled_at = time.monotonic()
+    eventually((tmp_path / "stopped").exists)
+
+    assert time.monotonic() - canceled_at < 1.5  # with what the machine needs
+
+
+def test_a_note_of_a_superseded_attempt_is_refused(
+    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def body(task: Scripted) -> None:
+        task.note("first")
+        Scripted.objects.get(pk=task.pk).reset()
+        with pytest.raises(StaleTask):
+            task.note("second")
+        seen.append(task.should_stop)
+
+    monkeypatch.setattr(Scripted, "do_task", body)
+    task = Scripted.objects.create()
+    [run] = start_waiting(ModelPipeline(Scripted, 1, WORKER))
+    perform(run)
+
+    assert seen == [True]
+    assert kinds(task) == ["enqueue", "start", "note", "reset"]
+    run.task.note("from outside")
+    assert kinds(task)[-1] == "note"
