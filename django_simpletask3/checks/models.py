@@ -35,6 +35,9 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: object) ->
     models = [m for m in task_models() if app_configs is None or m._meta.app_config in app_configs]
     messages: list[CheckMessage] = []
     for model in models:
+        if foreign_columns := list(_foreign_columns(model)):
+            messages += foreign_columns  # nothing else can be said of it
+            continue
         messages += [*_executor(model), *_worker_number(model), *_time_limit(model), *_tries(model)]
         messages += [*_event_model(model), *_retention(model), *_columns(model)]
     return messages
@@ -115,6 +118,20 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
             obj=model,
             id=RETENTION_ID,
         )
+
+
+def _foreign_columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    """Columns of SimpleTask that a parent has which is no task."""
+    for field in SimpleTask._meta.local_fields:
+        owner = model._meta.get_field(field.name).model
+        if not issubclass(owner, SimpleTask):
+            yield Error(
+                f"The column {field.name} of SimpleTask is in the table of {owner._meta.label}, "
+                "which is no task model.",
+                hint=f"Rename the column of {owner._meta.label}.",
+                obj=model,
+                id=COLUMN_ID,
+            )
 
 
 def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from ..exceptions import TimeLimitExceeded
-from ..ledger.task_row import hold_claim
 from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
@@ -29,7 +28,7 @@ def perform(run: Run) -> None:
 
 def _run_function(run: Run) -> Transition:
     message = run.message.as_dict if run.message else None
-    hold_claim(run.task, run.attempt)
+    run.task._held_attempt = run.attempt
     try:
         with inherit_context(run.task), run.function_call as interruptible:
             result = call.call_function(
@@ -39,7 +38,7 @@ def _run_function(run: Run) -> Transition:
         _explain_time_limit(run, error)
         return failure_of(run, error)
     finally:
-        hold_claim(run.task, None)
+        run.task._held_attempt = None
         _restore_instance(run)
     return outcome_of(run, EventKind.ACK, result=result)
 

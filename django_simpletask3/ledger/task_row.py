@@ -18,8 +18,6 @@ from ..states import Status
 from .digests import digest_of
 from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
 
-_HELD_ATTEMPT = "_held_attempt"
-
 Row = TypeVar("Row", bound="TaskRow")
 
 KEY_BYTES = 120  # the longest short key
@@ -95,6 +93,9 @@ class TaskRow(models.Model):
     class Meta:
         abstract = True
 
+    #: The attempt of the task function that runs with this instance; None outside of one.
+    _held_attempt: int | None = None
+
     @property
     def should_stop(self) -> bool:
         """Whether the running task function should end: its result would be refused."""
@@ -109,7 +110,7 @@ class TaskRow(models.Model):
     def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
         state.pop("_stop_flag", None)
-        state.pop(_HELD_ATTEMPT, None)
+        state.pop("_held_attempt", None)
         return state
 
     @classmethod
@@ -162,17 +163,6 @@ def _table_model(model: type[models.Model]) -> Any:
 def all_rows(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
     """All rows of ``model`` in ``using``, without managers that may hide some."""
     return models.QuerySet(model, using=using)
-
-
-def hold_claim(task: TaskRow, attempt: int | None) -> None:
-    """Remember that the task function of ``task`` runs as ``attempt``; None: it has ended."""
-    vars(task)[_HELD_ATTEMPT] = attempt
-
-
-def held_claim(task: TaskRow) -> dict[str, object]:
-    """What the row of ``task`` must be while its task function holds it; {} outside of one."""
-    attempt = vars(task).get(_HELD_ATTEMPT)
-    return {} if attempt is None else {"status": Status.RUNNING, "attempt": attempt}
 
 
 def write_database(task: TaskRow) -> str:

@@ -33,7 +33,7 @@ from ..ledger.columns import (
 )
 from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model
 from ..ledger.projection import Projection, fold
-from ..ledger.task_row import TaskRow, held_claim, table_model, write_database
+from ..ledger.task_row import TaskRow, table_model, write_database
 from ..ledger.tombstone import is_being_pruned
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
@@ -196,7 +196,8 @@ class SimpleTask(TaskRow):
         """
         _reject_progress(data.get("progress"))
         worker = self.worker if self.status == Status.RUNNING else ""
-        expected = held_claim(self)
+        held = self._held_attempt
+        expected = {} if held is None else {"status": Status.RUNNING, "attempt": held}
         try:
             return writer.apply(
                 self, EventKind.NOTE, reason=reason, worker=worker, data=data, expected=expected
