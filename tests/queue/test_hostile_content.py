@@ -303,7 +303,7 @@ LETTERS = {
     "time beyond": b'{"id": "a", "time": 1e300}',
     "huge time": b'{"id": "a", "time": ' + b"9" * 399 + b"}",
     "time is no number": b'{"id": "a", "time": NaN}',
-    "long": b'{"id": "' + b"a" * 1_000_000 + b'"}',
+    "long": b'{"id": "' + b"a" * 100_000 + b'"}',
     "long id": b'{"id": "' + b"a" * 9000 + b'", "data": 1}',
     "surrogate": b'{"id": "\\ud800", "data": 1}',
 }
