@@ -12,8 +12,12 @@ from tests.project.sources import package_sources
 
 logger = get_logger("django_simpletask3.tests")
 
-#: The adapter itself, and the command that configures a handler.
-WITH_LOGGERS_OF_LOGGING = {"logs", "management.commands.django-simpletask3-server"}
+#: The adapter itself, and the two modules that change handlers.
+WITH_LOGGERS_OF_LOGGING = {
+    "logs",
+    "management.commands.django-simpletask3-server",
+    "worker.node.log_queues",
+}
 #: What a terminal takes for a command, or what would begin a line of its own.
 HOSTILE = ["\x1b[2J", "\n", "\r", "\x07", "\x08", "\x7f", "\x9b31m", "\u2028", "\u202e", "\ud800"]
 
