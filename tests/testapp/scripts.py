@@ -121,6 +121,13 @@ def append(path: str, text: str = "run") -> None:
     os.close(descriptor)
 
 
+def enqueue() -> None:
+    """Enqueue a task of another model."""
+    from .models import Ledger
+
+    Ledger.objects.create()
+
+
 def wait(path: str, timeout: float = 60.0) -> None:
     """Wait until the test creates the file."""
     eventually(Path(path).exists, timeout=timeout)
@@ -248,6 +255,7 @@ COROUTINES: dict[str, Callable[[], Awaitable[None]]] = {
 
 STEPS: dict[str, Callable[..., Any]] = {
     "value": value,
+    "enqueue": enqueue,
     "raise": fail,
     "raise undecodable": fail_undecodable,
     "raise unprintable": fail_unprintable,

@@ -101,6 +101,7 @@ class Supervisor:
         self._on_tick = on_tick
         self._began, self._tick = time.time(), time.monotonic()
         self._replaced = 0
+        self._is_last_started = False
         self._stop = StopRequest()
         self._memory = mmap.mmap(-1, SIZE * len(self._plans))
         self._children: dict[int, Child] = {}
@@ -127,6 +128,7 @@ class Supervisor:
                 self._reap()
                 self._end_orphans()
                 self._end_frozen()
+                self._start_last_child()
                 self._start_due()
                 self._start_lone_task()
                 self._kill_overdue()
@@ -281,6 +283,18 @@ class Supervisor:
             s for _, s, _, _ in self._starts
         ]
         if all(slot == self._lone_slot for slot in slots):
+            self._starts.append((0.0, 0, (), 0))
+
+    def _start_last_child(self) -> None:
+        """After the children of a burst, start one that serves all models.
+
+        The last of them may have enqueued tasks of models that only the others served.
+        """
+        is_over = not (self._children or self._starts or self._stop.is_requested or self._exit)
+        if self._burst and self._lone_slot > 1 and is_over and not self._is_last_started:
+            self._is_last_started = True
+            threads = [(model, 1) for model in self._models.values()]
+            self._plans[0] = replace(self._plans[0], threads=threads)
             self._starts.append((0.0, 0, (), 0))
 
     def _start_lone_task(self) -> None:
