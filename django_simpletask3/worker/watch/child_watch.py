@@ -23,7 +23,7 @@ _logger = get_logger(__name__)
 
 #: Seconds for which a task may hold the interpreter. The leases of the other tasks of its process
 #: are not renewed meanwhile: a task with a longer time limit may hold it for a third of a lease.
-_MAX_SECONDS = 15.0
+_MAX_SECONDS = 30.0
 _LEASE_PART = 1 / 3
 _SHORTEST_LEASE_PART = 3.0
 _MIN_SECONDS = 2.0  # below that, TimeLimits ends the task function
