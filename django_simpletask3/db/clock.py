@@ -6,10 +6,12 @@ a step of this machine's own wall clock (NTP, an operator) changes no time that 
 
 from __future__ import annotations
 
+import numbers
 import threading
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -149,11 +151,19 @@ def after(using: str, seconds: float) -> datetime:
 def time_of(value: Any, using: str) -> Any:
     """The time that ``value`` names: a timedelta or a number of seconds counts from now.
 
-    Everything else, such as a time or an expression, is returned as it is.
+    A date, a text or an expression is returned as it is. Raises ValueError if the time is beyond
+    the calendar, TypeError for what is none of these.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return after(using, value)
-    return after(using, value.total_seconds()) if isinstance(value, timedelta) else value
+    expected = "expected a time, a timedelta or a number of seconds from now"
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if type(value) is not bool and isinstance(seconds, numbers.Real | Decimal):
+        try:
+            return after(using, float(seconds))
+        except (ValueError, OverflowError):
+            raise ValueError(f"run_after is out of range: {expected}.") from None
+    if value is None or isinstance(value, date | str) or hasattr(value, "resolve_expression"):
+        return value
+    raise TypeError(f"run_after is of type {type(value).__name__}: {expected}.")
 
 
 def _epoch(using: str) -> float:

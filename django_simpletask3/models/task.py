@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -194,7 +195,8 @@ class SimpleTask(TaskRow):
         In a task function it raises StaleTask, and sets ``should_stop``, if the attempt no longer
         holds the task: it was canceled, reset or recovered.
         """
-        _reject_progress(data.get("progress"))
+        if data.get("progress") is not None:
+            data["progress"] = _parse_progress(data["progress"])
         worker = self.worker if self.status == Status.RUNNING else ""
         held = self._held_attempt
         expected = {} if held is None else {"status": Status.RUNNING, "attempt": held}
@@ -245,13 +247,14 @@ class SimpleTask(TaskRow):
         return self
 
 
-def _reject_progress(progress: object) -> None:
-    """Raise ValueError unless ``progress`` is a fraction, or None."""
+def _parse_progress(progress: Any) -> Any:
+    """A fraction as it is written; raises ValueError unless it is one."""
     is_number = isinstance(progress, numbers.Real | Decimal) and not isinstance(progress, bool)
-    if progress is not None and not (is_number and 0 <= progress <= 1):  # type: ignore[operator]
+    if not is_number or math.isnan(progress) or not 0 <= progress <= 1:
         raise ValueError(
             f"progress is {progress!r}; expected a fraction from 0 to 1: 5 of 20 is 5 / 20."
         )
+    return progress if isinstance(progress, int | float | Decimal) else float(progress)
 
 
 def _create_event_model(sender: type[models.Model], **_: Any) -> None:

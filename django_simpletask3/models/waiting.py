@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -28,7 +29,7 @@ def wait_until_final(task: TaskRow, timeout: float | timedelta | None) -> None:
     Raises WaitTimeout after ``timeout`` seconds, and TransactionManagementError at once in a
     transaction, unless the task is final already.
     """
-    timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    timeout = None if timeout is None else _seconds(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _MIN_PAUSE
     task.refresh_from_db()
@@ -41,6 +42,16 @@ def wait_until_final(task: TaskRow, timeout: float | timedelta | None) -> None:
         _await_done(task, min(remaining, _RECHECK_SECONDS), pause)
         pause = min(pause * 2, _RECHECK_SECONDS)
         task.refresh_from_db()
+
+
+def _seconds(timeout: float | timedelta) -> float:
+    try:
+        seconds = float(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if math.isnan(seconds):  # no time is ever later
+        raise ValueError(f"timeout is {timeout!r}; expected seconds, a timedelta or None.")
+    return seconds
 
 
 def _reject_transaction(task: TaskRow) -> None:

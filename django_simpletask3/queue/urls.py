@@ -64,8 +64,9 @@ def redact(url: str) -> str:
 
 
 def _mask_password(userinfo: str) -> str:
-    user, colon, _ = userinfo.partition(":")
-    return f"{user}:***" if colon else "***" if user else ""
+    user, _, password = userinfo.partition(":")
+    # A user without a password is one in the wrong place.
+    return f"{user}:***" if password else "***" if user else ""
 
 
 def parse(url: str) -> Address:
@@ -158,7 +159,7 @@ def _host(text: str) -> tuple[str, int]:
 def _embedded(url: str) -> Address:
     rest = url.partition("://")[2]
     folder, _, query = rest.partition("?")
-    if not folder.strip("/"):
-        raise ValueError("no folder")
+    if not folder.strip("/") or "@" in folder.partition("/")[0]:
+        raise ValueError("no folder, or a user")
     db = int(dict(_query(query)).get("db", "0"))
     return Address("embedded", {"db": db}, folder=unquote(folder))

@@ -3,7 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -267,7 +267,9 @@ def test_a_task_that_could_not_be_saved_can_be_saved_again(settings: Any) -> Non
     assert row_of(task).status == Status.PENDING
 
 
-DELAYS = [60, 60.0, timedelta(minutes=1)]
+DELAYS = [60, 60.0, Decimal(60), Fraction(60), timedelta(minutes=1)]
+BEYOND = [float("nan"), float("inf"), -1e20, 10**400, timedelta.max, timedelta.min, Decimal("nan")]
+NO_TIMES = [True, [60], b"60", 1j, UTC]
 POSTPONE: dict[str, Callable[[Any], Any]] = {
     "save": lambda delay: create_task(Invoice, run_after=delay),
     "create": lambda delay: Invoice.objects.create(run_after=delay),
@@ -308,7 +310,16 @@ def test_a_delay_may_be_given_in_seconds_or_as_a_timedelta(postpone: Any, delay:
     row.save()
 
 
-@pytest.mark.parametrize("progress", [5, -0.1, 1.01, True, "50%", [0.5], float("nan")], ids=repr)
+@pytest.mark.parametrize("delay", [*BEYOND, *NO_TIMES], ids=lambda delay: repr(delay)[:30])
+@pytest.mark.parametrize("postpone", POSTPONE.values(), ids=POSTPONE)
+def test_a_delay_that_names_no_time_is_refused_by_name(postpone: Any, delay: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^run_after is .*: expected a time, a time"):
+        postpone(delay)
+
+
+@pytest.mark.parametrize(
+    "progress", [5, -0.1, 1.01, True, "50%", [0.5], float("nan"), Decimal("nan")], ids=repr
+)
 def test_progress_that_is_no_fraction_is_refused(progress: Any, pending_task: Any) -> None:
     with pytest.raises(ValueError, match="expected a fraction from 0 to 1"):
         pending_task.note(progress=progress)
@@ -318,7 +329,10 @@ def test_progress_that_is_no_fraction_is_refused(progress: Any, pending_task: An
 
 @pytest.mark.parametrize("progress", [0, 1, 0.5, Decimal("0.5"), Fraction(1, 2), None], ids=repr)
 def test_progress_is_a_fraction(progress: Any, pending_task: Any) -> None:
-    assert pending_task.note(progress=progress).kind == EventKind.NOTE
+    event = pending_task.note(progress=progress)
+
+    assert stream_of(pending_task)[-1].data["progress"] in (progress, str(progress))
+    assert event.kind == EventKind.NOTE
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PENDING])

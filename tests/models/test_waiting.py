@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -45,6 +46,13 @@ def test_a_finished_task_is_not_waited_for(status: Status) -> None:
 
     assert returned is stale
     assert stale.status == status
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("timeout", ["soon", float("nan"), Decimal("nan"), [1], 10**400], ids=str)
+def test_a_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
+    with pytest.raises(ValueError, match=r"^timeout is .*; expected seconds, a timedelta or None"):
+        create_task(Invoice).wait(timeout)
 
 
 @transactional
