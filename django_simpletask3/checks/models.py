@@ -121,8 +121,18 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _foreign_columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    """Columns of SimpleTask that a parent has which is no task."""
+    """Columns of SimpleTask that a parent has which is no task, or that are no columns here."""
+    names = {field.name for field in model._meta.fields}
     for field in SimpleTask._meta.local_fields:
+        if field.name not in names:
+            # Django takes what is assigned in the class instead of the column.
+            yield Error(
+                f"The attribute {field.name} replaces the column {field.name} of SimpleTask.",
+                hint="Rename it, or give the value to each task.",
+                obj=model,
+                id=COLUMN_ID,
+            )
+            continue
         owner = model._meta.get_field(field.name).model
         if not issubclass(owner, SimpleTask):
             yield Error(

@@ -91,6 +91,9 @@ def _attributes(model: type[SimpleTask]) -> Iterator[CheckMessage]:
                 obj=model,
                 id=BARE_ATTRIBUTE_ID,
             )
+        elif _is_plain(value) and name in _PUBLIC_NAMES and name != "objects":
+            message = f"The attribute {name} hides SimpleTask.{name}."
+            yield Error(message, hint="Rename it.", obj=model, id=COLUMN_ID)
 
 
 def _is_plain(value: object) -> bool:

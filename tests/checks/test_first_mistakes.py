@@ -34,6 +34,20 @@ class A(SimpleTask):
     def do_task(self):
         pass
 """,
+    "no column": """
+class A(SimpleTask):
+    priority = 5
+    def do_task(self):
+        pass
+""",
+    "property": """
+class A(SimpleTask):
+    @property
+    def status(self):
+        return 20
+    def do_task(self):
+        pass
+""",
     "composite key": """
 class A(SimpleTask):
     pk = models.CompositePrimaryKey("x", "y")
@@ -54,6 +68,8 @@ FOUND = {
     "event model after": ("E104", "AEvent is the name of its event model"),
     "event model before": ("E104", "AEvent is the name of its event model"),
     "column events": ("E112", "The column events hides SimpleTask.events"),
+    "no column": ("E112", "The attribute priority replaces the column priority of SimpleTask"),
+    "property": ("E112", "The attribute status replaces the column status of SimpleTask"),
     "composite key": ("E116", "cannot have a composite primary key"),
     "related name": ("E112", "related_name of app.B note hides SimpleTask.note"),
 }
@@ -111,6 +127,17 @@ def test_an_attribute_with_a_similar_name_is_reported(
     assert message.id == (own_checks.ATTRIBUTE_ID if is_prefixed else own_checks.BARE_ATTRIBUTE_ID)
     assert name in message.msg
     assert ATTRIBUTES[name] in str(message.hint)
+
+
+@pytest.mark.parametrize("name", ["note", "wait", "is_held", "reset"])
+def test_an_attribute_that_hides_a_method_is_an_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Invoice, name, "x")
+
+    (error,) = [message for message in messages_of_package() if message.obj is Invoice]
+
+    assert error.msg == f"The attribute {name} hides SimpleTask.{name}."
 
 
 @pytest.mark.parametrize("name", ["retry_reason", "limit", "MAX_RETRIES", "_time_limit"])
