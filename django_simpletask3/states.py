@@ -84,11 +84,12 @@ _RUNNING = frozenset({Status.RUNNING})
 class EventSpec:
     """Everything the package knows about one kind of event; every other module reads it here."""
 
-    #: The statuses in which it can happen; None is "no row".
+    #: The statuses in which it can happen; None is "no row". Audit-only kinds happen in ANY.
     sources: frozenset[Status] | frozenset[None]
     #: The status afterwards; None is "no row". Ignored unless ``changes_state``.
     target: Status | None
-    #: False for audit-only kinds: of what the fold yields they change ``sequence`` and ``digest``.
+    #: False for audit-only kinds: of the columns that follow from events, they change only
+    #: ``sequence`` and ``digest``.
     changes_state: bool = True
     holder: Holder = Holder.NEVER
     carries: frozenset[Payload] = frozenset()
@@ -105,6 +106,10 @@ class EventSpec:
     #: The counter of the worker that counts it; "rejected" counts what has none.
     counter: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.changes_state and self.sources != ANY:
+            raise ValueError("An event that does not change the state can happen in ANY status.")
+
 
 def _audit_only(holder: Holder = Holder.NEVER, *, reported_as_recovery: bool = False) -> EventSpec:
     return EventSpec(
@@ -112,7 +117,9 @@ def _audit_only(holder: Holder = Holder.NEVER, *, reported_as_recovery: bool = F
     )
 
 
-#: What each kind of event means.
+#: What each kind of event means. A new kind also needs a label (``ledger/fields``), its signals
+#: (``signals``), a shape (``admin/timeline/gantt``), a translation, and its rows in
+#: docs/reference/events.md and glossary.md; tests fail until it has them.
 EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
     {
         EventKind.ENQUEUE: EventSpec(

@@ -16,6 +16,7 @@ from django_simpletask3.states import (
     TRANSITIONS,
     UNFINISHED,
     EventKind,
+    EventSpec,
     Holder,
     Status,
     kinds_where,
@@ -105,9 +106,13 @@ def test_no_one_changes_the_machine() -> None:
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_kind_has_its_meaning_a_label_and_signals(kind: EventKind) -> None:
-    assert kind in EVENTS
-    assert kind in dict(KIND)
-    assert kind in SIGNALS
+    places = {"states.EVENTS": EVENTS, "ledger.fields.KIND": dict(KIND), "signals.SIGNALS": SIGNALS}
+    assert [place for place, kinds in places.items() if kind not in kinds] == []
+
+
+def test_an_event_that_does_not_change_the_state_can_happen_in_any_status() -> None:
+    with pytest.raises(ValueError, match="ANY"):
+        EventSpec(frozenset({Status.PENDING}), None, changes_state=False)
 
 
 @pytest.mark.parametrize("kind", EventKind)

@@ -221,6 +221,7 @@ def write(client: Any, key: bytes, kind: str, content: Any) -> None:
         client.zadd(key, content)
 
 
+@pytest.mark.once
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(places, contents), min_size=1, max_size=6))
 def test_whatever_stands_in_redis_honest_tasks_run_and_pages_answer(

@@ -14,6 +14,8 @@ from django_simpletask3.queue.operations import MAX_ID_BYTES
 from tests.queue.conftest import CHANNEL, PREFIX
 from tests.queue.test_servers import CALLS as EVERY_CALL
 
+pytestmark = pytest.mark.once
+
 #: Texts that are short, or allowed to be long, and whose value is endless, huge or slow to build.
 EXPENSIVE = {
     "in itself": b"&a [*a]",

@@ -11,6 +11,8 @@ from django_simpletask3.exceptions import QueueRefused, QueueUnavailable
 from tests.queue.conftest import CHANNEL, PREFIX
 from tests.queue.test_servers import CALLS
 
+pytestmark = pytest.mark.once
+
 SCRIPTS = Path("django_simpletask3/queue/scripts")
 PAGE = Path("docs/reference/queue.md").read_text()
 [COMMAND] = re.findall(r"^ACL SETUSER .*$", PAGE, re.MULTILINE)

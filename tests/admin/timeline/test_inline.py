@@ -294,7 +294,7 @@ SPAN_KINDS = {
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_every_kind_is_drawn_as_a_mark_or_in_a_span(kind: EventKind) -> None:
-    assert (kind in SHAPES) != (kind in SPAN_KINDS)
+    assert (kind in SHAPES) != (kind in SPAN_KINDS), "see SHAPES in admin/timeline/gantt"
 
 
 def test_a_running_task_names_its_worker(pending_task, time_machine) -> None:

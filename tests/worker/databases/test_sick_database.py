@@ -28,6 +28,8 @@ NODE = {
 }
 FORGED = {"app_label": "testapp", "model_name": "reminder", "id": 1, "using": "sick"}
 
+pytestmark = pytest.mark.thorough
+
 
 @contextmanager
 def hanging_port() -> Iterator[int]:

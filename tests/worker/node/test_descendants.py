@@ -13,7 +13,10 @@ from tests.testapp.models import Scripted
 from tests.worker.conftest import Start
 from tests.worker.processes import child_of, is_alive, lines
 
-pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are not listed here")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not Path("/proc").exists(), reason="processes are not listed here"),
+]
 
 
 def test_what_a_task_starts_handles_signals_by_default(start_server: Start) -> None:
