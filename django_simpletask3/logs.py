@@ -11,6 +11,8 @@ from typing import Any
 _MUST_BE_QUOTED = frozenset(" \"'=\\")
 #: How many characters of one value a record shows.
 _MAX_LENGTH = 2000
+#: How many characters of a traceback: half of them from its beginning, half from its end.
+_MAX_TRACEBACK = 40_000
 
 
 class EventLogger(logging.LoggerAdapter[logging.Logger]):
@@ -39,9 +41,14 @@ class TerminalFormatter(logging.Formatter):
     """Indents tracebacks and escapes their control characters: they quote text from outside."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - as in logging
-        """As in logging; no line of it can be taken for a record."""
-        lines = super().formatException(ei).splitlines()
-        return "\n".join(f"  {printable(line)}" for line in lines)
+        """As in logging; no line of it can be taken for a record, and it never raises."""
+        try:
+            text = super().formatException(ei)
+        except Exception:  # of an exception with odd attributes: the record must not be lost
+            text = f"{type(ei[1]).__qualname__}: its traceback cannot be formatted"
+        if len(text) > _MAX_TRACEBACK:
+            text = f"{text[: _MAX_TRACEBACK // 2]}\n…\n{text[-_MAX_TRACEBACK // 2 :]}"
+        return "\n".join(f"  {printable(line)}" for line in text.splitlines())
 
 
 def quote(value: object) -> str:

@@ -94,6 +94,27 @@ def test_no_line_of_a_traceback_can_be_taken_for_a_record() -> None:
     assert all(line.startswith("  ") and line.isprintable() for line in lines)
 
 
+def test_an_exception_without_a_traceback_that_can_be_written_is_logged() -> None:
+    error = SyntaxError("no")
+    error.filename, error.text, error.lineno = "f", 5, "x"  # type: ignore[assignment]
+    record = logging.makeLogRecord({"msg": "task_fail", "exc_info": (SyntaxError, error, None)})
+
+    text = TerminalFormatter().format(record)
+
+    assert text == "task_fail\n  SyntaxError: its traceback cannot be formatted"
+
+
+def test_a_long_traceback_is_cut_in_the_middle() -> None:
+    error = ValueError(f"begins {'x' * 10_000_000} ends")
+    record = logging.makeLogRecord({"msg": "task_fail", "exc_info": (ValueError, error, None)})
+
+    text = TerminalFormatter().format(record)
+
+    assert len(text) < 50_000
+    assert "begins" in text
+    assert text.endswith("ends")
+
+
 def test_a_traceback_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     try:
         raise ValueError("no")
