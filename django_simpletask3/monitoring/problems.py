@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from django.utils.translation import gettext, gettext_noop
+from django.utils.functional import Promise
+from django.utils.translation import gettext, gettext_noop, ngettext_lazy, override
 
 from ..db.errors import MissingSchema
 from .health_types import Health, ModelHealth, SubscriptionHealth, TableHealth, WorkerHealth
@@ -14,21 +16,50 @@ from .health_types import Health, ModelHealth, SubscriptionHealth, TableHealth, 
 OVERDUE_SECONDS = 60.0
 
 
+#: Sentences that depend on a number.
+_EXPIRED_LEASES = ngettext_lazy(
+    "%(expired_leases)d running task of %(model)s in %(database)r has an expired lease, for "
+    "%(longest_expired).0f s: no worker recovers it.",
+    "%(expired_leases)d running tasks of %(model)s in %(database)r have an expired lease, the "
+    "oldest for %(longest_expired).0f s: no worker recovers them.",
+    "expired_leases",
+)
+_DEAD_DELIVERIES = ngettext_lazy(
+    "%(dead)d delivery to %(subscription)r in %(database)r is dead: retry it in the admin.",
+    "%(dead)d deliveries to %(subscription)r in %(database)r are dead: retry them in the admin.",
+    "dead",
+)
+_UNREGISTERED_SUBSCRIBER = ngettext_lazy(
+    "%(waiting)d delivery in %(database)r waits for %(subscription)r, but no such subscriber is "
+    "registered.",
+    "%(waiting)d deliveries in %(database)r wait for %(subscription)r, but no such subscriber is "
+    "registered.",
+    "waiting",
+)
+_UNSERVED_MODEL = ngettext_lazy(
+    "%(messages)d task of %(model)s waits, and no worker runs it.",
+    "%(messages)d tasks of %(model)s wait, and no worker runs them.",
+    "messages",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A sentence and the values for its placeholders; ``brief`` is the sentence without errors."""
 
-    sentence: str
+    sentence: str | Promise
     values: Mapping[str, object]
     brief: str = ""
 
     def __str__(self) -> str:
         """The sentence in English, whatever language is active."""
-        return self.sentence % self.values
+        with override("en"):
+            return self.translate()
 
     def translate(self, *, in_full: bool = True) -> str:
         """The sentence in the active language; without ``in_full`` it quotes no error."""
-        return gettext(self.sentence if in_full else self.brief or self.sentence) % self.values
+        sentence: Any = self.sentence if in_full else self.brief or self.sentence
+        return str((gettext(sentence) if isinstance(sentence, str) else sentence) % self.values)
 
 
 def find_problems(health: Health) -> Iterator[Problem]:
@@ -81,10 +112,7 @@ def _is_overdue(seconds: float | None) -> bool:
 def _table_problems(table: TableHealth) -> Iterator[Problem]:
     if _is_overdue(table.longest_expired):
         yield Problem(
-            gettext_noop(
-                "%(expired_leases)d running tasks of %(model)s in %(database)r have an expired "
-                "lease, the oldest for %(longest_expired).0f s: no worker recovers them."
-            ),
+            _EXPIRED_LEASES,
             asdict(table),
         )
 
@@ -93,18 +121,12 @@ def _subscription_problems(subscription: SubscriptionHealth) -> Iterator[Problem
     values = asdict(subscription)
     if subscription.dead:
         yield Problem(
-            gettext_noop(
-                "%(dead)d deliveries to %(subscription)r in %(database)r are dead: retry them "
-                "in the admin."
-            ),
+            _DEAD_DELIVERIES,
             values,
         )
     if subscription.waiting and not subscription.is_registered:
         yield Problem(
-            gettext_noop(
-                "%(waiting)d deliveries in %(database)r wait for %(subscription)r, but no such "
-                "subscriber is registered."
-            ),
+            _UNREGISTERED_SUBSCRIBER,
             values,
         )
     elif subscription.is_registered and _is_overdue(subscription.lag):
@@ -139,5 +161,4 @@ def _unserved_model_problems(
     served_labels = {label for worker in workers for label in worker.models}
     for model in models:
         if model.model not in served_labels and model.messages:
-            sentence = gettext_noop("%(messages)d tasks of %(model)s wait, and no worker runs it.")
-            yield Problem(sentence, asdict(model))
+            yield Problem(_UNSERVED_MODEL, asdict(model))

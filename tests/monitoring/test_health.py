@@ -147,7 +147,7 @@ def test_a_model_that_waits_for_a_worker_in_vain_is_a_problem(redis_url: str) ->
 
     [problem] = health.snapshot().problems
 
-    assert problem == "1 tasks of testapp.Invoice wait, and no worker runs it."
+    assert problem == "1 task of testapp.Invoice waits, and no worker runs it."
 
 
 def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
@@ -156,7 +156,7 @@ def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
 
     [problem] = health.snapshot().problems
 
-    assert "1 running tasks of testapp.Invoice" in problem
+    assert "1 running task of testapp.Invoice" in problem
     assert "no worker recovers them" in problem
 
 

@@ -377,7 +377,7 @@ def test_the_status_tells_of_lag_dead_ones_and_unknown_names(
     assert 99 < states["event_log"].lag < 200
     assert (states["gone"].dead, states["gone"].is_registered, dead.is_dead) == (1, False, True)
     assert "'event_log' in 'default' is 1" in problems
-    assert "1 deliveries to 'gone' in 'default' are dead" in problems
+    assert "1 delivery to 'gone' in 'default' is dead" in problems
     output = StringIO()
     with pytest.raises(SystemExit):
         call_command("django-simpletask3-status", stdout=output)
