@@ -157,7 +157,7 @@ def test_a_lease_that_ended_long_ago_is_a_problem(redis_url: str) -> None:
     [problem] = health.snapshot().problems
 
     assert "1 running task of testapp.Invoice" in problem
-    assert "no worker recovers them" in problem
+    assert "no worker recovers it" in problem
 
 
 def test_a_recovery_that_stands_still_is_a_problem(redis_url: str) -> None:
