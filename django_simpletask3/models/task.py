@@ -301,6 +301,12 @@ def check_installation(**_: object) -> list[CheckMessage]:
     ]
 
 
+def _replace_parents_manager(sender: type[models.Model], **_: Any) -> None:
+    """Let no manager that Django made for a parent hide ``SimpleTask.objects``."""
+    if issubclass(sender, SimpleTask) and sender._meta.managers_map["objects"].auto_created:
+        sender.add_to_class("objects", TaskQuerySet.as_manager())
+
+
 def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_: Any) -> None:
     # The root row of a multi-table task is the task; Django deletes it in any case.
     if issubclass(sender, SimpleTask) and sender._meta.concrete_model is table_model(sender):
@@ -315,5 +321,6 @@ def _record_deletion(sender: type[models.Model], instance: Any, using: str, **_:
 
 
 class_prepared.connect(_give_way, dispatch_uid="django_simpletask3.names")
+class_prepared.connect(_replace_parents_manager, dispatch_uid="django_simpletask3.manager")
 class_prepared.connect(_create_event_model, dispatch_uid="django_simpletask3.stream")
 pre_delete.connect(_record_deletion, dispatch_uid="django_simpletask3.deletion")

@@ -68,7 +68,8 @@ class Leases:
         elif moment >= self._next_look:
             self._next_look = moment + _LOOK_SECONDS
             self.stop_superseded()
-        return min(_STEP_SECONDS, max(0.0, self._next_renewal - clock.steady()))
+        longest = _LOOK_SECONDS if self._held else _STEP_SECONDS
+        return min(longest, max(0.0, self._next_renewal - clock.steady()))
 
     def _has_clock_jumped(self) -> bool:
         databases = {run.using for run in self.running()}

@@ -35,8 +35,7 @@ from django_simpletask3.queue import get_queue
 
 result = []
 for model in (Task, Child, Proxy):
-    task = model(title="new")
-    task.save()
+    task = model.objects.enqueue(title="new")
     task.note("seen")
     channel = model.get_event_channel()
     messages = get_queue().claim(channel, worker="w", limit=1, lease=60)
