@@ -32,6 +32,8 @@ def wait_until_final(task: TaskRow, timeout: float | timedelta | None) -> None:
     timeout = None if timeout is None else _seconds(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _MIN_PAUSE
+    if task.pk is None:
+        raise ValueError(f"{task_name(task)} cannot be waited for: save it first.")
     task.refresh_from_db()
     if task.status not in FINAL:
         _reject_transaction(task)

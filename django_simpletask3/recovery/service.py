@@ -128,10 +128,10 @@ def detect_redis_reset(limit: int = 1000, rechecked: dict[str, float] | None = N
     queue.write_marker()
     rechecked.clear()
     count = sum(done.values())
-    if count:
+    if count and any(map(_has_started_tasks, done)):
         _logger.warning("redis_data_lost rechecked=%s", count)
     else:
-        _logger.info("redis_empty")  # also when the first node starts: nothing was lost
+        _logger.info("redis_empty rechecked=%s", count)  # so it is when the first node starts
     return count
 
 
@@ -208,6 +208,14 @@ def _distrust_messages_in(using: str, limit: int) -> int | None:
     except Error as error:
         _logger.warning("recheck_failed database=%s error=%s", using, error)
         return None
+
+
+def _has_started_tasks(using: str) -> bool:
+    """Whether a worker has ever started a task of ``using``, and so has written the marker."""
+    try:
+        return any(rows_of(r, using).filter(attempt__gt=0).exists() for r in tables_in(using))
+    except Error:
+        return True
 
 
 def _run_guarded(root: type[SimpleTask], using: str, operation: _TableOperation) -> int:

@@ -163,3 +163,9 @@ def test_a_task_that_is_deleted_meanwhile_does_not_exist() -> None:
 
     with pytest.raises(Invoice.DoesNotExist):
         task.wait(1)
+
+
+@pytest.mark.django_db
+def test_a_task_that_was_not_saved_cannot_be_waited_for() -> None:
+    with pytest.raises(ValueError, match=r"testapp\.Invoice \(not saved\) .* save it first"):
+        Invoice().wait(1)

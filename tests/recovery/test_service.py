@@ -17,7 +17,7 @@ from django_simpletask3.recovery.lost_workers import LostProcess
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.eventually import eventually
-from tests.steps import kinds
+from tests.steps import bring_to, kinds
 from tests.testapp import models as testapp
 from tests.testapp.models import Invoice
 
@@ -596,17 +596,22 @@ def test_the_policy_drop_gives_all_tasks_of_a_lost_process_up(
     assert [kinds(task)[-1] for task in (claimed_task, neighbour)] == ["drop"] * 2
 
 
-@pytest.mark.parametrize("is_waiting", [True, False])
-def test_a_new_redis_is_no_loss_if_nothing_waits(
-    is_waiting: bool, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("has_started", "is_waiting", "is_loss"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
+)
+def test_a_new_redis_is_no_loss_if_nothing_waits_or_no_task_was_ever_started(
+    has_started: bool, is_waiting: bool, is_loss: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "django_simpletask3")
+    if has_started:
+        bring_to(Invoice.objects.create(), Status.SUCCESS)
     if is_waiting:
         Invoice.objects.create()
     get_queue().db.delete(get_queue().get_marker_key())
 
-    service.detect_redis_reset()
+    assert service.detect_redis_reset() == is_waiting
 
     levels = {r.getMessage().split()[0]: r.levelname for r in caplog.records}
-    assert levels.get("redis_data_lost") == ("WARNING" if is_waiting else None)
-    assert levels.get("redis_empty") == (None if is_waiting else "INFO")
+    assert levels.get("redis_data_lost") == ("WARNING" if is_loss else None)
+    assert levels.get("redis_empty") == (None if is_loss else "INFO")
