@@ -5,7 +5,7 @@ from typing import Any
 from tests.projects import INVOICE, TRANSFER, Project
 
 BILL = INVOICE.replace("Invoice", "Bill")
-NOTED = "amount = models.IntegerField(default=0)\n    note = models.TextField(default='')"
+NOTED = "amount = models.IntegerField(default=0)\n    remark = models.TextField(default='')"
 BILL_WITH_NOTE = BILL.replace("amount = models.IntegerField(default=0)", NOTED)
 PAYMENT = TRANSFER.replace("Transfer(", "Payment(").replace("app.Transfer", "app.Payment")
 PAYMENT = PAYMENT.replace("app.PaymentRecord", "app.TransferRecord")

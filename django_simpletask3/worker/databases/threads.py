@@ -47,7 +47,7 @@ class DatabaseThreads(Generic[T]):
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._inboxes: dict[str, SimpleQueue[Callable[[], Answer[T]]]] = {}
+        self._inboxes: dict[str, SimpleQueue[Callable[[], Answer[T]] | None]] = {}
         self._answers: SimpleQueue[Answer[T]] = SimpleQueue()
         self._busy_since: dict[str, float] = {}
         self._logged: set[str] = set()
@@ -88,6 +88,10 @@ class DatabaseThreads(Generic[T]):
                 self._busy_since.pop(answer.using, None)
                 self._logged.discard(answer.using)
             return answers
+
+    def __del__(self) -> None:
+        for inbox in self._inboxes.values():
+            inbox.put(None)
 
     def _begin(self, using: str, work: Callable[[], T]) -> None:
         if using not in self._inboxes:
@@ -142,7 +146,9 @@ def _run_inside(work: Callable[[str], T], using: str) -> T:
         return work(using)
 
 
-def _serve(inbox: SimpleQueue[Callable[[], Answer[T]]], answers: SimpleQueue[Answer[T]]) -> None:
+def _serve(
+    inbox: SimpleQueue[Callable[[], Answer[T]] | None], answers: SimpleQueue[Answer[T]]
+) -> None:
     is_connected = False
     try:
         while True:
@@ -152,6 +158,8 @@ def _serve(inbox: SimpleQueue[Callable[[], Answer[T]]], answers: SimpleQueue[Ans
                 worker_connections.close_stale()
                 is_connected = False
             else:
+                if work is None:
+                    return
                 answers.put(work())
                 is_connected = True
     finally:
