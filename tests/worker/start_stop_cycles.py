@@ -3,6 +3,7 @@
 ``python -m tests.worker.start_stop_cycles NUMBER`` prints what there was before and after, as JSON.
 """
 
+import gc
 import json
 import sys
 import threading
@@ -84,6 +85,11 @@ def counted() -> dict[str, int]:
 
     from django_simpletask3.queue import get_queue
 
+    # The threads of databases end when the process that uses them is collected.
+    gc.collect()
+    helpers = [thread for thread in threading.enumerate() if "@" in thread.name]
+    for thread in helpers:
+        thread.join(5)
     # Idle connections are closed: what remains then has leaked.
     get_queue().close()
     connections.close_all()

@@ -161,6 +161,7 @@ def _serve(
                 if work is None:
                     return
                 answers.put(work())
+                work = None  # its context refers to what must end this thread
                 is_connected = True
     finally:
         connections.close_all()
