@@ -9,7 +9,11 @@ from typing import Any, TypeVar
 
 from django.db import OperationalError, connections
 
+from ..logs import get_logger
+
 T = TypeVar("T")
+
+_logger = get_logger(__name__)
 
 #: Pauses in seconds before the repetitions.
 _PAUSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4)
@@ -32,6 +36,7 @@ def repeat_on_conflict(using: str, work: Callable[[], T]) -> T:
         except OperationalError as error:
             if not is_conflict(error):
                 raise
+            _logger.info("transaction_repeated database=%s error=%s", using, error)
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
     return work()
 

@@ -32,7 +32,7 @@ class Node:
     def __init__(self, log: Path, environment: dict[str, str], *arguments: str) -> None:
         self._log = log
         command = [sys.executable, "-m", "django", "django-simpletask3-server"]
-        command += ["--models", "testapp.Scripted", *arguments]
+        command += ["--models", "testapp.Scripted", "-v", "2", *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=output, stderr=output, start_new_session=True
