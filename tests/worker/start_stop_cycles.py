@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,15 @@ def _connections(alias: str) -> int:
 
     if (query := CONNECTIONS.get(connections[alias].vendor)) is None:
         return 0
-    with connections[alias].cursor() as cursor:
-        cursor.execute(query)
-        return int(cursor.fetchone()[0])
+
+    def count() -> int:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(query)
+            return int(cursor.fetchone()[0])
+
+    with suppress(AssertionError):  # the server notices a little later that a session has ended
+        eventually(lambda: count() == 1, timeout=5)
+    return count()
 
 
 if __name__ == "__main__":
