@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from django_simpletask3.states import Status
 from tests.eventually import eventually
@@ -29,7 +31,9 @@ FAR_TOO_LONG = 15.0
 
 
 def client_of(server: RedisServer) -> "redis.Redis[bytes]":
-    return redis.Redis.from_url(server.url)
+    # It may be cut off as well.
+    retry = Retry(NoBackoff(), retries=10)
+    return redis.Redis.from_url(server.url, retry=retry, retry_on_error=[redis.ConnectionError])
 
 
 @contextmanager
