@@ -27,6 +27,7 @@ pytest.register_assert_rewrite(
     "tests.steps", "tests.worker.outages.outage_tasks", "tests.worker.processes", "tests.projects"
 )
 
+from django_simpletask3.db import clock  # noqa: E402
 from django_simpletask3.signals import SIGNALS, event_recorded, task_transitioned  # noqa: E402
 from django_simpletask3.states import Status  # noqa: E402
 from tests.steps import bring_to, create_task  # noqa: E402
@@ -123,7 +124,9 @@ def empty_queues(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
-    """The figures of a test's past are not those of another's."""
+    """Neither the figures nor the database's clock that one test has read are those of another."""
+    clock._readings.clear()
+    clock._jumps.clear()
     LocMemCache("django_simpletask3.monitoring.statistics", {}).clear()
 
 
