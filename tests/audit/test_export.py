@@ -23,6 +23,9 @@ from tests.testapp.models import Elsewhere, Invoice, Keyworded, TextKeyed
 pytestmark = pytest.mark.django_db
 
 ERROR = {"type": "ValueError", "message": "no", "traceback": "..."}
+#: What is said of a value that is 900 levels deep: how deep Python can go depends on its version,
+#: and on what called it.
+TOO_DEEP = "not an event|#5 digest"
 
 
 def bundle(*tables: Any, **asked: Any) -> tuple[list[str], Manifest]:
@@ -131,7 +134,7 @@ def resealed(lines: list[str]) -> list[str]:
         pytest.param(changed(7, task="77"), "ends another stream", id="row of another task"),
         pytest.param(changed(7, database="x"), "ends another stream", id="another database"),
         pytest.param(lambda lines: [lines[0], lines[7]], "ends another stream", id="row alone"),
-        pytest.param(changed(5, data=nested(900)), "the last line is", id="deep"),
+        pytest.param(changed(5, data=nested(900)), TOO_DEEP, id="deep"),
         pytest.param(changed(5, worker=nested(900)), "#5 digest", id="deep worker"),
         pytest.param(changed(7, task=nested(900)), "ends another stream", id="deep task"),
         pytest.param(changed(8, streams=nested(900)), "the last line is", id="deep end"),
@@ -144,7 +147,7 @@ def test_tampering_shows(tamper: Callable[[list[str]], list[str]], word: str) ->
 
     found = flaws(tamper(lines))
 
-    assert any(word in what for what in found), found
+    assert any(one in what for what in found for one in word.split("|")), found
 
 
 def test_hostile_files_need_little_memory(tmp_path: Path) -> None:

@@ -91,9 +91,10 @@ def test_without_redis_it_takes_all_due_tasks_from_the_tables_and_warns_once(
     assert server.returncode == 0, output
     assert all_succeeded(*tasks)
     # Of two processes each warns, and so does the one that serves what they have enqueued.
-    events = [line.split()[3] for line in log_lines(output)]
-    outages = [event for event in events if event.startswith("redis_")]
-    assert outages == ["redis_unavailable"] * (1 if processes == "1" else 3), output
+    # Two processes may also meet at a row: "finish_postponed", locked by another transaction.
+    about_redis = [line for line in log_lines(output) if "redis" in line.lower()]
+    events = [line.split()[3] for line in about_redis]
+    assert events == ["redis_unavailable"] * (1 if processes == "1" else 3), output
 
 
 def test_a_redis_that_wants_another_password_is_no_reason_to_stay(
