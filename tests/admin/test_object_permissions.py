@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import django
 import pytest
 from django.contrib.admin.sites import site
 from django.contrib.auth.models import Permission, User
@@ -203,7 +204,10 @@ def test_a_refused_row_is_not_edited_in_the_list(
     response = superuser.post(url(Invoice), {**form, **counts})
 
     theirs.refresh_from_db()
-    assert (response.status_code, theirs.amount) == (403, 10)
+    refusal = (
+        302 if django.VERSION >= (6, 1) else 403
+    )  # Django 6.1 skips the row, older ones refuse
+    assert (response.status_code, theirs.amount) == (refusal, 10)
 
 
 def dead_letter(reason: str) -> None:

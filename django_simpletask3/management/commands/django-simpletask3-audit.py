@@ -11,7 +11,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 
 from ...audit.check import Finding, audit
 from ...audit.export import export_streams
@@ -26,10 +26,11 @@ from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, RecoveryFilt
 from ...monitoring.scope import QueryScope
 from ...states import EventKind
 from ..arguments import add_model_argument, counted, operator, parse_time, select_models
+from ..base import DatabaseCommand
 from ..progress import Progress
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Check rows against streams, list recoveries, export streams, verify an export."""
 
     help = (

@@ -9,17 +9,18 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from ...context import task_context
 from ...models.registry import table_models
 from ...retention.prune import REASON, PruneOptions, PruneResult, prune
 from ...retention.rules import parse_rules
 from ..arguments import add_model_argument, operator, select_models
+from ..base import DatabaseCommand
 from ..progress import Progress
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Prune tasks, payloads and streams that are older than their retention."""
 
     help = (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 
 from ...logs import TerminalFormatter, get_logger
 from ...worker.node.banner import banner, show_progress
@@ -19,6 +19,7 @@ from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
 from ..arguments import select_models
+from ..base import DatabaseCommand
 from ..preconditions import check_databases, check_process
 from ..schema_check import require_schema
 
@@ -26,7 +27,7 @@ _logger = get_logger(f"{__package__}.server")
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     """Run a worker node for the tasks of the project."""
 
     help = "Starts a worker node, which runs the project's tasks until SIGTERM or SIGINT."

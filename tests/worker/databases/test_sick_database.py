@@ -47,13 +47,10 @@ def refusing_port() -> Iterator[int]:
 
 
 def sick_database(port: int) -> dict[str, str]:
-    database = {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": "sick",
-        "USER": "postgres",
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-    }
+    """The environment of a node whose database ``sick`` is at ``port``, of the kind of this run."""
+    database = {**DATABASES["default"], "NAME": "sick", "HOST": "127.0.0.1", "PORT": str(port)}
+    if connection.vendor == "sqlite":
+        database["ENGINE"] = "tests.worker.databases.served_sqlite"
     return {"SIMPLETASK3_SICK_DATABASE": json.dumps(database)}
 
 
