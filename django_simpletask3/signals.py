@@ -39,10 +39,14 @@ task_started = TaskSignal()
 task_succeeded = TaskSignal()
 task_failed = TaskSignal()
 task_retried = TaskSignal()
+task_snoozed = TaskSignal()
 task_recovered = TaskSignal()
 task_dropped = TaskSignal()
 task_released = TaskSignal()
+task_blocked = TaskSignal()
+task_unblocked = TaskSignal()
 task_canceled = TaskSignal()
+task_expired = TaskSignal()
 task_reset = TaskSignal()
 task_rejected = TaskSignal()
 
@@ -64,13 +68,18 @@ SIGNALS: Mapping[EventKind, tuple[Signal, ...]] = {
     EventKind.ACK: (task_succeeded,),
     EventKind.FAIL: (task_failed,),
     EventKind.RETRY: (task_retried,),
+    EventKind.SNOOZE: (task_snoozed,),
     EventKind.RECOVER: (task_recovered,),
     EventKind.DROP: (task_dropped, task_failed),
     EventKind.RELEASE: (task_released,),
+    EventKind.BLOCK: (task_blocked,),
+    EventKind.UNBLOCK: (task_unblocked,),
     EventKind.CANCEL: (task_canceled,),
+    EventKind.EXPIRE: (task_expired, task_canceled),
     EventKind.RESET: (task_reset,),
     EventKind.REJECT: (task_rejected,),
     EventKind.NOTE: (),
+    EventKind.CHECKPOINT: (),
     EventKind.HOLD: (),
     EventKind.LIFT: (),
     EventKind.ERASE: (),

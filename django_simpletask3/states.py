@@ -14,10 +14,11 @@ class Status(IntEnum):
     """Where a task is in its life; the numbers are stored."""
 
     PENDING = 0  # waits for a worker
+    BLOCKED = 5  # waits for something else than time or a worker: unblock() sends it on
     RUNNING = 10  # a worker holds it, until its lease ends
     SUCCESS = 20  # the task function returned
     FAILED = 30  # the task function raised, or the task was dropped
-    CANCELED = 40  # a user or an operator canceled it
+    CANCELED = 40  # a user or an operator canceled it, or it expired before it started
 
     @property
     def is_final(self) -> bool:
@@ -33,13 +34,18 @@ class EventKind(StrEnum):
     ACK = "ack"  # the task function returned
     FAIL = "fail"  # the task function raised, no retry is left
     RETRY = "retry"  # the task function raised, it will be tried again
+    SNOOZE = "snooze"  # the task function asked to be called again later
     RECOVER = "recover"  # its worker or its message was lost; back to the queue
     DROP = "drop"  # its worker was lost too often; it failed
     RELEASE = "release"  # returned to the queue: its worker stops, or was lost through another task
-    CANCEL = "cancel"  # a user or an operator canceled it
+    BLOCK = "block"  # it waits for something else than time or a worker
+    UNBLOCK = "unblock"  # what it waited for has happened
+    CANCEL = "cancel"  # a user, an operator or the task function canceled it
+    EXPIRE = "expire"  # it had not started when it expired
     RESET = "reset"  # a user or an operator wants it to run again
     REJECT = "reject"  # the late outcome of a superseded run was refused
-    NOTE = "note"  # progress, a checkpoint, an annotation
+    NOTE = "note"  # progress, an annotation
+    CHECKPOINT = "checkpoint"  # the task function completed a step, which is not repeated
     HOLD = "hold"  # a legal hold was put on it: nothing of it may be deleted
     LIFT = "lift"  # the hold was lifted
     ERASE = "erase"  # its result and error were erased, from the row and its events
@@ -73,18 +79,20 @@ class QueueEffect(Enum):
 
 FINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED})
 #: Tasks that will go on without a reset.
-UNFINISHED = frozenset({Status.PENDING, Status.RUNNING})
+UNFINISHED = frozenset({Status.PENDING, Status.BLOCKED, Status.RUNNING})
 #: Tasks that recovery examines once their ``check_at`` has passed.
 RECOVERABLE = frozenset({Status.PENDING, Status.RUNNING})
 ANY = frozenset(Status)
 _RUNNING = frozenset({Status.RUNNING})
+_WAITING = frozenset({Status.PENDING, Status.BLOCKED})
 
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
     """Everything the package knows about one kind of event; every other module reads it here."""
 
-    #: The statuses in which it can happen; None is "no row". Audit-only kinds happen in ANY.
+    #: The statuses in which it can happen; None is "no row". Audit-only kinds happen in
+    #: ANY, or in RUNNING if only the holder records them.
     sources: frozenset[Status] | frozenset[None]
     #: The status afterwards; None is "no row". Ignored unless ``changes_state``.
     target: Status | None
@@ -107,13 +115,21 @@ class EventSpec:
     counter: str = ""
 
     def __post_init__(self) -> None:
-        if not self.changes_state and self.sources != ANY:
-            raise ValueError("An event that does not change the state can happen in ANY status.")
+        sources = _RUNNING if self.holder is Holder.ALWAYS else ANY
+        if not self.changes_state and self.sources != sources:
+            raise ValueError(
+                "An event that does not change the state can happen in ANY status, and while the "
+                "task is RUNNING if only the holder of the lease records it."
+            )
 
 
 def _audit_only(holder: Holder = Holder.NEVER, *, reported_as_recovery: bool = False) -> EventSpec:
     return EventSpec(
-        ANY, None, changes_state=False, holder=holder, reported_as_recovery=reported_as_recovery
+        _RUNNING if holder is Holder.ALWAYS else ANY,
+        None,
+        changes_state=False,
+        holder=holder,
+        reported_as_recovery=reported_as_recovery,
     )
 
 
@@ -157,6 +173,13 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
             resets_attempts=True,
             counter="retried",
         ),
+        EventKind.SNOOZE: EventSpec(
+            _RUNNING,
+            Status.PENDING,
+            holder=Holder.ALWAYS,
+            resets_attempts=True,
+            counter="snoozed",
+        ),
         EventKind.RECOVER: EventSpec(
             RECOVERABLE, Status.PENDING, queue=QueueEffect.TAKE_OVER, reported_as_recovery=True
         ),
@@ -171,13 +194,24 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
         EventKind.RELEASE: EventSpec(
             _RUNNING, Status.PENDING, holder=Holder.MAY, reported_as_recovery=True
         ),
+        EventKind.BLOCK: EventSpec(
+            frozenset({Status.PENDING}),
+            Status.BLOCKED,
+            queue=QueueEffect.CANCEL,
+            is_inferable=True,
+        ),
+        EventKind.UNBLOCK: EventSpec(
+            frozenset({Status.BLOCKED}), Status.PENDING, queue=QueueEffect.PUSH
+        ),
         EventKind.CANCEL: EventSpec(
             UNFINISHED,
             Status.CANCELED,
             holder=Holder.MAY,
             queue=QueueEffect.CANCEL,
             is_inferable=True,
+            counter="canceled",
         ),
+        EventKind.EXPIRE: EventSpec(_WAITING, Status.CANCELED, queue=QueueEffect.CANCEL),
         EventKind.RESET: EventSpec(
             ANY,
             Status.PENDING,
@@ -188,6 +222,7 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
         ),
         EventKind.REJECT: _audit_only(reported_as_recovery=True),
         EventKind.NOTE: _audit_only(Holder.MAY),
+        EventKind.CHECKPOINT: _audit_only(Holder.ALWAYS),
         EventKind.HOLD: _audit_only(),
         EventKind.LIFT: _audit_only(),
         EventKind.ERASE: _audit_only(),
@@ -202,6 +237,8 @@ def kinds_where(condition: Callable[[EventSpec], bool]) -> tuple[EventKind, ...]
 
 
 AUDIT_ONLY = frozenset(kinds_where(lambda spec: not spec.changes_state))
+#: Kinds that leave the status as it is, whatever it is, also one that only a newer version knows.
+ANYWHERE = frozenset(kinds_where(lambda spec: not spec.changes_state and spec.sources == ANY))
 
 
 def _transitions() -> dict[tuple[Status | None, EventKind], Status | None]:

@@ -26,6 +26,7 @@ TABLES = table_models(TASK_MODELS)
 #: The ways to every state, taken from a newly saved task.
 WAYS: dict[Status, list[EventKind]] = {
     Status.PENDING: [],
+    Status.BLOCKED: [EventKind.BLOCK],
     Status.RUNNING: [EventKind.START],
     Status.SUCCESS: [EventKind.START, EventKind.ACK],
     Status.FAILED: [EventKind.START, EventKind.FAIL],

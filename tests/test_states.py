@@ -33,19 +33,31 @@ start   | PENDING          | RUNNING
 ack     | RUNNING          | SUCCESS
 fail    | RUNNING          | FAILED
 retry   | RUNNING          | PENDING
+snooze  | RUNNING          | PENDING
 recover | RUNNING, PENDING | PENDING
 drop    | RUNNING, PENDING | FAILED
 release | RUNNING          | PENDING
-cancel  | PENDING, RUNNING | CANCELED
+block   | PENDING          | BLOCKED
+unblock | BLOCKED          | PENDING
+cancel  | PENDING, BLOCKED, RUNNING | CANCELED
+expire  | PENDING, BLOCKED | CANCELED
 reset   | any              | PENDING
 reject  | any              | same
 note    | any              | same
+checkpoint | RUNNING       | same
 hold    | any              | same
 lift    | any              | same
 erase   | any              | same
 delete  | any              | none
 """
-NUMBERS = {"PENDING": 0, "RUNNING": 10, "SUCCESS": 20, "FAILED": 30, "CANCELED": 40}
+NUMBERS = {
+    "PENDING": 0,
+    "BLOCKED": 5,
+    "RUNNING": 10,
+    "SUCCESS": 20,
+    "FAILED": 30,
+    "CANCELED": 40,
+}
 
 
 def statuses(words: str) -> list[Status | None]:
@@ -87,7 +99,7 @@ def test_the_numbers_that_are_stored_stay_what_they_are() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_a_state_is_final_if_no_worker_can_leave_it(status: Status) -> None:
     leaving = {kind for source, kind in TRANSITIONS if source is status} & (
-        HOLDERS_KINDS | {EventKind.START}
+        HOLDERS_KINDS | {EventKind.START, EventKind.UNBLOCK}
     )
 
     assert status.is_final == (not leaving)

@@ -12,7 +12,12 @@ from .run import Run
 #: Monitoring that reads logs, as Sentry does, finds the failures of tasks under this name.
 _logger = get_logger("django_simpletask3.tasks")
 
-_LEVELS = {EventKind.ACK: logging.INFO, EventKind.FAIL: logging.ERROR}
+_LEVELS = {
+    EventKind.ACK: logging.INFO,
+    EventKind.SNOOZE: logging.INFO,
+    EventKind.CANCEL: logging.INFO,
+    EventKind.FAIL: logging.ERROR,
+}
 
 
 def log_outcome(run: Run) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from ..states import AUDIT_ONLY, FINAL, UNFINISHED, EventKind, Status, kinds_where, target
+from ..states import ANYWHERE, AUDIT_ONLY, FINAL, UNFINISHED, EventKind, Status, kinds_where, target
 from .event import TaskEvent
 
 #: The columns of a task that only the state machine writes.
@@ -63,7 +63,7 @@ class Projection(NamedTuple):
 
     def status_after(self, kind: EventKind) -> Status | None:
         """The status after an event of ``kind``; raises as ``after``."""
-        return self.status if kind in AUDIT_ONLY else target(self.status, kind)
+        return self.status if kind in ANYWHERE else target(self.status, kind)
 
     def differences(self, other: Projection) -> dict[str, tuple[object, object]]:
         """The columns in which ``other`` differs: {name: (own value, other value)}."""

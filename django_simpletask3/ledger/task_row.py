@@ -53,6 +53,7 @@ class TaskRow(models.Model):
 
     STATUS = STATUS
     PENDING = Status.PENDING
+    BLOCKED = Status.BLOCKED
     RUNNING = Status.RUNNING
     SUCCESS = Status.SUCCESS
     FAILED = Status.FAILED

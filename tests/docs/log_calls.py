@@ -18,6 +18,8 @@ CHOSEN_LEVELS = {
     "task_ack": {"info"},
     "job_failed": {"debug", "warning"},
     "loop_failed": {"debug", "warning"},
+    "task_snooze": {"info"},
+    "task_cancel": {"info"},
     "task_fail": {"error"},
     "delivery_failed": {"error", "warning"},
 }
@@ -45,8 +47,8 @@ def _names(template: str) -> list[str]:
     first = template.split(maxsplit=1)[0]
     if first != "task_%s":
         return [first]
-    kinds = kinds_where(lambda spec: spec.holder is Holder.ALWAYS)
-    return [f"task_{word}" for word in [*kinds, "rejected"]]
+    kinds = kinds_where(lambda spec: spec.holder is Holder.ALWAYS and spec.changes_state)
+    return [f"task_{word}" for word in [*kinds, "cancel", "rejected"]]
 
 
 def log_events() -> dict[str, tuple[set[str], set[str]]]:

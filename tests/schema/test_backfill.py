@@ -31,6 +31,7 @@ KINDS_BY_STATUS = {
     Status.RUNNING: ["enqueue", "start"],
     Status.SUCCESS: ["enqueue", "start", "ack"],
     Status.FAILED: ["enqueue", "start", "fail"],
+    Status.BLOCKED: ["enqueue", "block"],
     Status.CANCELED: ["enqueue", "cancel"],
 }
 OLD = {"sequence": 0, "digest": "", "attempt": 0}

@@ -145,7 +145,7 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     assert {status_of(task) for task in others} == {Status.SUCCESS}
     assert status_of(culprit) == Status.RUNNING
     assert leases.running() == []
-    assert counters.read() == {"succeeded": 2, "failed": 0, "retried": 0, "rejected": 0}
+    assert {name: n for name, n in counters.read().items() if n} == {"succeeded": 2}
 
 
 def test_many_pipelines_that_cannot_finish_end_together_when_the_time_is_up(

@@ -13,6 +13,7 @@ from .values import escape_invisible
 
 _SYMBOLS = {
     Status.PENDING: "○",
+    Status.BLOCKED: "◍",
     Status.RUNNING: "▶",
     Status.SUCCESS: "✓",
     Status.FAILED: "✕",

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from ...ledger.event import TaskEvent
 from ...ledger.fields import KIND
-from ...states import FINAL, EventKind, Status
+from ...states import FINAL, UNFINISHED, EventKind, Status
 from ..html import times
 from ..html.values import escape_invisible
 from . import data_prefix
@@ -30,7 +30,11 @@ SHAPES = {
     EventKind.RELEASE: "M0 6 6-5-6-5Z",
     EventKind.REJECT: "M0-6 6 0 0 6-6 0Z",
     EventKind.RETRY: "M6 0-5 6-5-6Z",
+    EventKind.SNOOZE: "M-5-6H5L-2 4H5V6H-5L2-4H-5Z",
+    EventKind.BLOCK: "M-6-6H6V6H-6ZM-3-3V3H3V-3Z",
+    EventKind.UNBLOCK: "M-6-6H-1V6H-6ZM1-4 6 0 1 4Z",
     EventKind.CANCEL: "M-5-5H5V5H-5Z",
+    EventKind.EXPIRE: "M-6-6H6L1 0 6 6H-6L-1 0Z",
     EventKind.RESET: "M-6 0 5 6 5-6Z",
     EventKind.HOLD: "M-5-5H-1V5H-5ZM1-5H5V5H1Z",
     EventKind.LIFT: "M0-6 6 0H2V6H-2V0H-6Z",
@@ -184,7 +188,7 @@ def _worker_of(event: TaskEvent, state: str) -> str:
 
 
 def _state(status: object) -> str | None:
-    if status == Status.PENDING:
+    if status in (Status.PENDING, Status.BLOCKED):
         return "waiting"
     if status == Status.RUNNING:
         return "running"
@@ -193,7 +197,7 @@ def _state(status: object) -> str | None:
 
 def _open_span_end(event: TaskEvent, now: datetime | None) -> datetime | None:
     """The end of the last span, None if the task is finished."""
-    return now if event.to_status in (Status.PENDING, Status.RUNNING) else None
+    return now if event.to_status in UNFINISHED else None
 
 
 def _scale(lane: Lane, begin: datetime, seconds: float) -> None:

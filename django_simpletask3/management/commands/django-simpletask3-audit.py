@@ -26,7 +26,7 @@ from ...monitoring.recovery_report import COLUMNS, KINDS, Recovery, RecoveryFilt
 from ...monitoring.scope import QueryScope
 from ...states import EventKind
 from ..arguments import add_model_argument, counted, operator, parse_time, select_models
-from ..base import DatabaseCommand
+from ..database_command import DatabaseCommand
 from ..progress import Progress
 
 

@@ -16,7 +16,7 @@ from ...models.registry import table_models
 from ...retention.prune import REASON, PruneOptions, PruneResult, prune
 from ...retention.rules import parse_rules
 from ..arguments import add_model_argument, operator, select_models
-from ..base import DatabaseCommand
+from ..database_command import DatabaseCommand
 from ..progress import Progress
 
 

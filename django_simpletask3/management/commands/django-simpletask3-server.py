@@ -19,7 +19,7 @@ from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
 from ..arguments import select_models
-from ..base import DatabaseCommand
+from ..database_command import DatabaseCommand
 from ..preconditions import check_databases, check_process
 from ..schema_check import require_schema
 

@@ -9,15 +9,15 @@ import threading
 from ...execution.run import Run
 from ...states import EVENTS
 
-_FORMAT = "=4Q"
+_FORMAT = "=6Q"
 SIZE = struct.calcsize(_FORMAT)
-_NAMES = ("succeeded", "failed", "retried", "rejected")
+_NAMES = ("succeeded", "failed", "retried", "snoozed", "canceled", "rejected")
 _REJECTED = _NAMES.index("rejected")
 _COLUMN = {kind: _NAMES.index(spec.counter) for kind, spec in EVENTS.items() if spec.counter}
 
 
 class Counters:
-    """How many runs of one process succeeded, failed, were retried or rejected."""
+    """How many runs of one process ended in each way that a task function can end."""
 
     def __init__(self, memory: mmap.mmap | None = None, slot: int = 0) -> None:
         self._memory = memory if memory is not None else mmap.mmap(-1, SIZE)

@@ -289,6 +289,7 @@ SPAN_KINDS = {
     EventKind.ACK,
     EventKind.FAIL,
     EventKind.NOTE,
+    EventKind.CHECKPOINT,
 }
 
 
