@@ -1,4 +1,4 @@
-"""The actor and the reason of an event; while the task runs they are current again."""
+"""What is current: the actor and the reason of an event, and the task whose function runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ValidationError
@@ -32,6 +32,21 @@ _MAX_LENGTH = 200
 _current: ContextVar[TaskContext | Callable[[], TaskContext]] = ContextVar(
     "django_simpletask3_context", default=EMPTY_CONTEXT
 )
+_running: ContextVar[Any] = ContextVar("django_simpletask3_running_task", default=None)
+
+
+class RunningTask(Protocol):
+    """What ``current_task()`` returns: an instance of a task model, with the columns of its own."""
+
+    pk: Any
+    attempt: int
+
+    @property
+    def should_stop(self) -> bool: ...
+
+    def note(self, reason: str = "", **data: Any) -> Any: ...
+
+    def __getattr__(self, name: str) -> Any: ...
 
 
 def current() -> TaskContext:
@@ -41,6 +56,27 @@ def current() -> TaskContext:
         context = context()
         _current.set(context)
     return context
+
+
+def current_task() -> RunningTask | None:
+    """The task whose function is running, the same instance; None outside of a task function.
+
+    It follows the context of Python: coroutines, ``asyncio.to_thread()``, ``sync_to_async()``,
+    threads that run in ``contextvars.copy_context()``, and forked processes have it, too. A plain
+    thread has none.
+    """
+    task: RunningTask | None = _running.get()
+    return task
+
+
+@contextmanager
+def running_task(task: Any) -> Iterator[None]:
+    """Within the block, ``task`` is the current task."""
+    token = _running.set(task)
+    try:
+        yield
+    finally:
+        _running.reset(token)
 
 
 @contextmanager

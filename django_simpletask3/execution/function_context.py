@@ -10,7 +10,14 @@ from typing import Any
 from django.apps import apps
 from django.utils.functional import SimpleLazyObject
 
-from ..context import EMPTY_CONTEXT, TaskContext, current, current_user, lazy_context
+from ..context import (
+    EMPTY_CONTEXT,
+    TaskContext,
+    current,
+    current_user,
+    lazy_context,
+    running_task,
+)
 from ..ledger.event import events_of
 from ..ledger.task_row import task_reference
 from ..models.task import SimpleTask
@@ -21,12 +28,12 @@ _TASK_ONLY_KEYS = frozenset({"parent", "model", "adopted"})
 
 @contextmanager
 def inherit_context(task: SimpleTask) -> Iterator[None]:
-    """Within the block, the context of the enqueue event is current, and ``task`` is the parent.
+    """Within the block, ``task`` is current, and so is the context of its enqueue event.
 
-    It is read from the stream when it is first needed. Installed auditing packages are given the
-    actor and the task.
+    ``task`` is the parent of tasks that are enqueued there. The context is read from the stream
+    when it is first needed. Installed auditing packages are given the actor and the task.
     """
-    with lazy_context(_context_loader(task)), ExitStack() as stack:
+    with running_task(task), lazy_context(_context_loader(task)), ExitStack() as stack:
         for integration in _installed_integrations():
             stack.enter_context(integration())
         yield

@@ -1,5 +1,6 @@
 """What the how-to pages and the reference show does what they say."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -110,3 +111,19 @@ def test_a_context_is_in_the_event() -> None:
 
     (event,) = Invoice.objects.get().events.all()
     assert (event.actor, event.reason, event.data) == ("alice", "month end", {"order": 12})
+
+
+@pytest.mark.django_db
+def test_log_records_name_the_current_task(
+    run_now: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = reference("tasks").block("python", "class TaskFilter")
+    caplog.handler.addFilter(defined_by(code, __name__="page")["TaskFilter"]())
+    monkeypatch.setattr(Invoice, "do_task", lambda self: logging.getLogger("x").error("here"))
+    task = Invoice.objects.create()
+
+    run_now(task)
+    logging.getLogger("x").error("there")
+
+    named = {record.message: record.task for record in caplog.records if record.name == "x"}
+    assert named == {"here": f"testapp.Invoice {task.pk}", "there": ""}

@@ -141,7 +141,7 @@ def test_every_exception_is_named() -> None:
         if inspect.isclass(value) and issubclass(value, exceptions.SimpleTaskError)
     }
 
-    assert tree <= set(words(reference("tasks").text))
+    assert tree <= set(words(reference("tasks").prose))
 
 
 def own_options() -> list[Action]:

@@ -8,12 +8,14 @@ are its arguments; ``attempt`` limits it to one attempt. The value of the last s
 
 import asyncio
 import builtins
+import contextvars
 import ctypes
 import datetime
 import decimal
 import gc
 import multiprocessing
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -27,6 +29,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from django_simpletask3 import signals
+from django_simpletask3.context import current_task
 from tests.eventually import eventually
 
 
@@ -188,6 +191,36 @@ def ignores_interrupts() -> str:
     return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
 
 
+def current_keys() -> dict[str, Any]:
+    """The keys of the tasks that are current here, in threads, a coroutine and a fork."""
+    results: queue.Queue[Any] = queue.Queue()
+    copied = contextvars.copy_context()
+    for name, target in {"plain": _current_key, "copied": lambda: copied.run(_current_key)}.items():
+        thread = threading.Thread(target=lambda n=name, t=target: results.put((n, t())))
+        thread.start()
+        thread.join(10)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    fork = context.Process(target=lambda: sender.send(_current_key()))
+    fork.start()
+    keys = {
+        "function": _current_key(),
+        "coroutine": asyncio.run(_current_key_in_coroutine()),
+        "fork": receiver.recv() if receiver.poll(10) else None,
+    }
+    fork.join(10)
+    return {**keys, **dict([results.get(timeout=10), results.get(timeout=10)])}
+
+
+def _current_key() -> Any:
+    task = current_task()
+    return task and task.pk
+
+
+async def _current_key_in_coroutine() -> list[Any]:
+    return [_current_key(), await asyncio.to_thread(_current_key)]
+
+
 def unusual_value(kind: str = "object") -> Any:
     """A result that JSON cannot represent, or hardly."""
     return UNUSUAL_VALUES[kind]()
@@ -281,4 +314,5 @@ STEPS: dict[str, Callable[..., Any]] = {
     "start processes": start_processes,
     "terminate fork": terminate_fork,
     "ignores interrupts": ignores_interrupts,
+    "current keys": current_keys,
 }

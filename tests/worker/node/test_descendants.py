@@ -30,6 +30,18 @@ def test_what_a_task_starts_handles_signals_by_default(start_server: Start) -> N
     assert (forking.result_data, starting.result_data) == (-signal.SIGTERM, "False")
 
 
+def test_threads_coroutines_and_forks_of_a_task_have_it_as_current_task(
+    start_server: Start,
+) -> None:
+    task = Scripted.objects.create(script={"do": "current keys"})
+    start_server("--models", "testapp.Scripted")
+
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+
+    current = dict.fromkeys(("function", "copied", "fork"), task.pk)
+    assert task.result_data == {**current, "coroutine": [task.pk, task.pk], "plain": None}
+
+
 @pytest.mark.parametrize("end", ["node", "worker", "supervisor"])
 def test_what_a_task_started_ends_with_its_worker(
     start_server: Start, tmp_path: Path, end: str
