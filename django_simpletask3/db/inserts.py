@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 _EVENT_ATTRIBUTE = "_first_event"
 
 
-def attach_event(task: TaskRow, event: TaskEvent) -> None:
-    """Have the next INSERT of ``task`` write ``event`` in the same statement, if it can."""
-    vars(task)[_EVENT_ATTRIBUTE] = event
+def attach_events(task: TaskRow, events: Sequence[TaskEvent]) -> None:
+    """Have the next INSERT of ``task`` write its only event in the same statement, if it can."""
+    if len(events) == 1:
+        [vars(task)[_EVENT_ATTRIBUTE]] = events
 
 
 def take_unsaved_event(task: TaskRow) -> TaskEvent | None:
@@ -111,7 +112,7 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
     if not (
         store.has_batch_statements
         and _is_batch_insertable(model)
-        and all(task.pk is None for task in tasks)
+        and all(task.pk is None and _EVENT_ATTRIBUTE in vars(task) for task in tasks)
     ):
         return False
     if any(field.is_relation for field in model._meta.concrete_fields):
@@ -155,6 +156,7 @@ def fits_one_statement(task: TaskRow, using: str) -> bool:
         and model is table_model(model)
         and model.django_simpletask3_event_model is None
         and task.pk is None
+        and not task._is_enqueued_blocked
         and _is_batch_insertable(model)
         and connection.get_autocommit()
         and not connection.in_atomic_block

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from ..states import EventKind
 from .encoding import TAG, TaggedValue, to_json_value
 
 #: Keys of an event's data that may hold parts of a result or an error. The chain covers their
@@ -39,10 +40,12 @@ def chained_digest(
 ) -> str:
     """The digest of the event with this content after the one with the digest ``previous``.
 
-    The first event leaves out the task's key: the database may not have assigned it yet.
+    The first event, and a ``block`` right after it, leave out the task's key: the database may not
+    have assigned it yet.
     """
+    may_lack_key = sequence == 1 or (sequence == 2 and kind == EventKind.BLOCK)
     content = {
-        "task": None if sequence == 1 else str(task),
+        "task": None if may_lack_key else str(task),
         "sequence": sequence,
         "kind": str(kind),
         "from_status": None if from_status is None else int(from_status),

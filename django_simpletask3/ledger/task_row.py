@@ -51,6 +51,9 @@ class TaskRow(models.Model):
     #: How many claims in a row may be lost with their workers before the task is dropped.
     django_simpletask3_max_attempts: ClassVar[int] = 5
 
+    #: Whether the next ``save()``, of a new task, enqueues it blocked: true, or the reason.
+    _is_enqueued_blocked: bool | str = False
+
     STATUS = STATUS
     PENDING = Status.PENDING
     BLOCKED = Status.BLOCKED

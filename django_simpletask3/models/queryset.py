@@ -33,6 +33,10 @@ class TaskQuerySet(models.QuerySet[T]):
         """Tasks that wait for a worker."""
         return self.filter(status=Status.PENDING)
 
+    def blocked(self) -> TaskQuerySet[T]:
+        """Tasks that wait for ``unblock()``."""
+        return self.filter(status=Status.BLOCKED)
+
     def running(self) -> TaskQuerySet[T]:
         """Tasks that a worker holds."""
         return self.filter(status=Status.RUNNING)
@@ -65,19 +69,37 @@ class TaskQuerySet(models.QuerySet[T]):
         """
         return self.filter(status__in=RECOVERABLE, check_at__lte=clock.now(self.db))
 
-    def enqueue(self, **columns: Any) -> T:
-        """Save a new task with these columns, which queues it."""
-        return self.create(**columns)
+    def enqueue(self, *, blocked: bool | str = False, **columns: Any) -> T:
+        """Save a new task with these columns, which queues it; returns it.
+
+        With ``blocked``, true or the reason, the task waits until its ``unblock()`` is called.
+        """
+        task = self.model(**columns)
+        task._is_enqueued_blocked = blocked
+        self._for_write = True
+        task.save(force_insert=True, using=self.db)
+        return task
+
+    enqueue.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_enqueue(
-        self, tasks: Iterable[T | Mapping[str, Any]], batch_size: int | None = None
+        self,
+        tasks: Iterable[T | Mapping[str, Any]],
+        batch_size: int | None = None,
+        *,
+        blocked: bool | str = False,
     ) -> list[T]:
         """Enqueue many tasks, given as unsaved instances or as dicts of columns.
 
         Writes rows and events in batches, in one transaction, and pushes the messages after it.
+        ``blocked`` is as of ``enqueue()``.
         """
         instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
+        for instance in instances:
+            instance._is_enqueued_blocked = blocked
         return self.bulk_create(instances, batch_size=batch_size)
+
+    bulk_enqueue.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(  # type: ignore[override]
         self, objs: Iterable[T], batch_size: int | None = None, **options: Any
@@ -131,6 +153,15 @@ class TaskQuerySet(models.QuerySet[T]):
         return self._apply_to_each(EventKind.LIFT, reason)
 
     lift.alters_data = True  # type: ignore[attr-defined]
+
+    def unblock(self, reason: str = "") -> int:
+        """Unblock those of these tasks that are blocked; returns how many.
+
+        Works in batches, each in a transaction.
+        """
+        return self.blocked()._apply_to_each(EventKind.UNBLOCK, reason)
+
+    unblock.alters_data = True  # type: ignore[attr-defined]
 
     def erase(self, reason: str = "") -> int:
         """Erase the payload of these tasks, as ``task.erase()`` does; returns of how many.

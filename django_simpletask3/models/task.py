@@ -187,6 +187,20 @@ class SimpleTask(TaskRow):
         writer.apply(self, EventKind.CANCEL, reason=reason)
         self.stop_flag().set()
 
+    def block(self, reason: str = "") -> TaskEvent:
+        """Let the task wait until ``unblock()`` is called. Raises IllegalTransition if it started.
+
+        A new task begins like that with ``objects.enqueue(blocked=...)``.
+        """
+        return writer.apply(self, EventKind.BLOCK, reason=reason)
+
+    def unblock(self, reason: str = "") -> TaskEvent:
+        """Queue the task, which was blocked, after the commit.
+
+        Raises IllegalTransition if it is not BLOCKED: it was unblocked already, or canceled.
+        """
+        return writer.apply(self, EventKind.UNBLOCK, reason=reason)
+
     def note(self, reason: str = "", **data: Any) -> TaskEvent:
         """Append a ``note`` event to the stream, such as progress or a remark; returns it.
 

@@ -13,7 +13,7 @@ from ..ledger.digests import chained_digest, summary_of, with_salt
 from ..ledger.encoding import decode, encode
 from ..ledger.event import content_of
 from ..ledger.projection import Projection
-from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
+from ..states import EVENTS, RECOVERABLE, EventKind, Status, kinds_where
 
 ACTOR = "migrate"
 REASON = "older than its events"
@@ -55,7 +55,7 @@ def infer_events(row: Any, using: str) -> list[Any]:
         events.append(event)
     for name in _PROJECTED_COLUMNS:
         setattr(row, name, getattr(projection, name))
-    row.check_at = None if row.status in FINAL else clock.now(using)
+    row.check_at = clock.now(using) if row.status in RECOVERABLE else None
     return events
 
 

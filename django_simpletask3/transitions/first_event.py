@@ -87,8 +87,20 @@ def previous_streams_by_pk(
     }
 
 
-def plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) -> Change:
-    """The ``enqueue`` event of the new ``task``, after the stream ``previous``, and its columns."""
+def plan_first_events(task: TaskRow, previous: Mapping[str, object], now: datetime) -> Change:
+    """The first events of the new ``task``, after the stream ``previous``, and its columns.
+
+    That is ``enqueue``, and ``block`` after it if the task is enqueued blocked.
+    """
+    enqueued = _plan_enqueue(task, previous, now)
+    if not task._is_enqueued_blocked:
+        return enqueued
+    reason = task._is_enqueued_blocked
+    block = Transition(task, EventKind.BLOCK, reason=reason if isinstance(reason, str) else "")
+    return enqueued.then(block.plan({"pk": task.pk, **enqueued.columns}, now))
+
+
+def _plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) -> Change:
     model = type(task)
     # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}

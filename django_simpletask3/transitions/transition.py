@@ -104,13 +104,21 @@ class Transition:
             worker=_truncate(self.worker),
             actor=_truncate(current.actor),
             reason=_truncate(self.reason or current.reason),
-            data=_stored_data({**current.data, **self.data, **self._payload(row)}),
+            data=_stored_data({**current.data, **self.data, **self._own_data(row)}),
         )
         event.digest = event.expected_digest(before.digest)
         return event
 
+    def _own_data(self, row: Mapping[str, object]) -> dict[str, object]:
+        """What ``data`` holds of the transition itself, under keys that are reserved for it."""
+        payload = self._payload(row)
+        run_after = self.values.get("run_after")
+        if isinstance(run_after, datetime):
+            return {"run_after": run_after.isoformat(), **payload}
+        return payload
+
     def _payload(self, row: Mapping[str, object]) -> dict[str, object]:
-        """What ``data`` holds of the outcome: the keys that are reserved for it."""
+        """What ``data`` holds of the outcome: and of what it erased."""
         carries = EVENTS[self.kind].carries
         if Payload.RESULT in carries and self.result is not None:
             text = encode(self.result, limit=options.result_size_limit)

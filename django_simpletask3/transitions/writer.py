@@ -189,8 +189,8 @@ def enqueue(
 ) -> None:
     """Insert new rows by calling ``insert_rows``, with their first events, in one transaction.
 
-    Each row begins PENDING, whatever the instance held. Messages are pushed after the commit.
-    Raises ValueError if the router would look for a task elsewhere than in ``using``. With
+    Each row begins PENDING, or BLOCKED, whatever the instance held. Messages are pushed after the
+    commit. Raises ValueError if the router would look for a task elsewhere than in ``using``. With
     ``may_skip_transaction`` one task is inserted by ``Model.save()`` with SimpleTask's
     ``_do_insert``: if one statement is enough, it is the whole transaction.
     """
@@ -225,11 +225,11 @@ def _enqueue(
     recorded_events: list[RecordedEvent] = []
     for task in tasks:
         row = previous.get(task.pk, first_event.EMPTY_PROJECTION)
-        change = first_event.plan_enqueue(task, row, now)
+        change = first_event.plan_first_events(task, row, now)
         vars(task).update(change.columns)
         remember_columns(task, change.columns)  # a receiver of post_save may save it again
-        recorded_events.append((task, change.event))
-        inserts.attach_event(task, change.event)
+        recorded_events += [(task, event) for event in change.events]
+        inserts.attach_events(task, change.events)
     try:
         insert_rows()
     finally:
@@ -239,6 +239,7 @@ def _enqueue(
         first_event.reject_wrong_database(task, using)
         event.task_id = task.pk
     for task in tasks:
+        vars(task).pop("_is_enqueued_blocked", None)  # a copy of it is a task like others
         remember_columns(task)
     _append(recorded_events, using, batch_size, hook)
 

@@ -44,7 +44,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "*",
     ): "what a new instance says of a row that was read, or of a new event",
     ("execution.run.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
-    ("db.inserts.attach_event", "*"): "lays an event beside the columns, for the insert",
+    ("db.inserts.attach_events", "*"): "lays an event beside the columns, for the insert",
     ("ledger.columns.remember_loaded", "*"): "keeps beside the columns what was loaded",
     ("audit.check._repair", "*"): "writes worker and parent, which are not projected",
     ("transitions.transition.Transition._build_event", "digest"): "seals a new event, not a row",
