@@ -5,15 +5,18 @@ from ..ledger.event import TaskEvent, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
 from .queryset import TaskQuerySet
+from .run_records import RunRecord, prefetch_runs
 from .task import SimpleTask
 
 __all__ = [
     "Dashboard",
     "Delivery",
     "OperatorCommand",
+    "RunRecord",
     "SimpleTask",
     "TaskEvent",
     "TaskQuerySet",
     "Tombstone",
+    "prefetch_runs",
     "task_foreign_key",
 ]

@@ -41,6 +41,7 @@ from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import waiting
 from .queryset import TaskQuerySet, rows_of
+from .run_records import RunRecord, runs_of
 
 INSTALLATION_ID = "django_simpletask3.E113"
 
@@ -221,6 +222,14 @@ class SimpleTask(TaskRow):
         except StaleTask:
             self.stop_flag().set()
             raise
+
+    @property
+    def runs(self) -> list[RunRecord]:
+        """One record for each claim of the task, oldest first: worker, times, outcome and error.
+
+        One query, unless ``prefetch_runs()`` has read them.
+        """
+        return runs_of(self)
 
     def state_at(self, moment: datetime) -> Projection:
         """The projected columns at ``moment``, without results: the fold of earlier events."""

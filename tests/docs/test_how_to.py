@@ -7,9 +7,9 @@ import pytest
 from django.db import models
 
 from django_simpletask3 import signals
-from django_simpletask3.states import EventKind
+from django_simpletask3.states import EventKind, Status
 from tests.docs.pages import DOCS, README, Page, reference
-from tests.steps import kinds
+from tests.steps import bring_to, kinds
 from tests.testapp.models import Invoice, Keyworded
 
 
@@ -127,3 +127,13 @@ def test_log_records_name_the_current_task(
 
     named = {record.message: record.task for record in caplog.records if record.name == "x"}
     assert named == {"here": f"testapp.Invoice {task.pk}", "there": ""}
+
+
+@pytest.mark.django_db
+def test_the_runs_of_many_tasks_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"type": "ValueError", "message": "no"}
+    task = bring_to(Invoice.objects.create(), Status.FAILED, error_data=error)
+
+    defined_by(reference("tasks").block("python", "prefetch_runs"), Task1=Invoice)
+
+    assert capsys.readouterr().out == f"{task.pk} 1 w1 fail {error}\n"
