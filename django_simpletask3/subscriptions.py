@@ -15,7 +15,6 @@ from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from django.db.models import Exists, F, OuterRef, QuerySet
 
-from .conf.backoff import exponential_delay
 from .conf.options import options
 from .context import following_event
 from .db import clock
@@ -29,6 +28,7 @@ from .models.each_database import in_each_database
 from .models.loading import load_tasks
 from .models.registry import tables_in, task_databases
 from .models.task import SimpleTask
+from .retries import Exponential
 
 __all__ = [
     "Delivery",
@@ -41,7 +41,7 @@ __all__ = [
 
 _logger = get_logger(__name__)
 
-_MAX_DELAY = 3600.0
+_BACKOFF = Exponential(maximum=3600.0)
 _ERROR_LIMIT = 4000
 
 
@@ -181,7 +181,7 @@ def _postpone_or_give_up(
 ) -> None:
     attempts = delivery.attempts + 1
     is_dead = isinstance(error, _Undeliverable) or attempts >= subscriber.max_attempts
-    delay = exponential_delay(attempts, cap=_MAX_DELAY)
+    delay = _BACKOFF(attempts)
     due_time = None if is_dead else clock.after(claim.db, delay)
     claim.update(due_time=due_time, worker="", last_error=traceback_text(error, limit=_ERROR_LIMIT))
     _logger.log(

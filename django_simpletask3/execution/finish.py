@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..conf import backoff
 from ..db import clock
 from ..db.errors import is_transient
 from ..dispatch.push import push
 from ..ledger.event import events_since_reset
 from ..logs import get_logger
 from ..queue import Message
+from ..retries import Exponential
 from ..states import EventKind, kinds_where
 from ..transitions.best_effort import apply_each
 from .run import Run, failure_of, outcome_of
@@ -18,6 +18,7 @@ from .settle import acknowledge, return_messages
 
 _logger = get_logger(__name__)
 
+_BACKOFF = Exponential()
 #: After one of these the retries of a task are counted anew.
 _RESET_KINDS = kinds_where(lambda spec: spec.resets_retries)
 
@@ -82,7 +83,7 @@ def _choose_retry(run: Run) -> None:
     retries = events_since_reset(run.task, [EventKind.RETRY], _RESET_KINDS).count()
     if retries >= max_retries:
         return
-    delay = backoff.exponential_delay(retries + 1)
+    delay = _BACKOFF(retries + 1)
     values = {**run.transition.values, "run_after": clock.after(run.using, delay)}
     data = {
         **run.transition.data,

@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 from django.db import Error
 
-from ..conf.backoff import exponential_delay
 from ..conf.leases import policy_of
 from ..db import clock
 from ..dispatch.push import TaskMessage, push_messages
@@ -21,6 +20,7 @@ from ..models.losses import Losses, losses_of
 from ..models.queryset import rows_of
 from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask
+from ..retries import Exponential
 from ..states import EventKind, Status
 from ..transitions.transition import Transition
 from .lost_messages import apply_and_count
@@ -29,7 +29,7 @@ from .lost_messages import apply_and_count
 _logger = get_logger("django_simpletask3.tasks")
 
 #: Seconds until a task whose worker was lost for the second time is due; then ever longer.
-_BASE_DELAY = 0.5
+_BACKOFF = Exponential(first=0.5, maximum=60.0, jitter=0.75)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,4 @@ def _is_given_up(task: SimpleTask, losses: int) -> bool:
 
 def _next_run_time(losses: int, using: str) -> datetime:
     # Tasks that were lost together are not due together.
-    return clock.after(
-        using, exponential_delay(losses - 1, base=_BASE_DELAY, cap=60.0, jitter=0.75)
-    )
+    return clock.after(using, _BACKOFF(losses - 1))

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
-from ..conf.backoff import exponential_delay
 from ..db.errors import may_be_transient
 from ..exceptions import QueueUnavailable, SimpleTaskError
 from ..logs import get_logger
+from ..retries import Exponential
 from . import connections as worker_connections
 
 _logger = get_logger(__name__)
+
+_BACKOFF = Exponential(first=0.2, maximum=5.0)
 
 
 class Loop(threading.Thread):
@@ -52,7 +54,7 @@ class Loop(threading.Thread):
                 level, "loop_failed thread=%s error=%s", self.name, error, exc_info=is_unexpected
             )
             worker_connections.close_all()
-            return exponential_delay(self._failures, base=0.2, cap=5.0)
+            return _BACKOFF(self._failures)
         self._failures = 0
         if pause > 0:
             worker_connections.close_stale()

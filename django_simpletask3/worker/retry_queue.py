@@ -6,9 +6,9 @@ import time
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from ..conf.backoff import exponential_delay
+from ..retries import Exponential
 
-_MAX_PAUSE = 3.0
+_BACKOFF = Exponential(first=0.1, maximum=3.0)
 #: Items due within these seconds are taken along: after an outage they form one batch again.
 _BATCH_WINDOW = 0.3
 
@@ -32,7 +32,7 @@ class RetryQueue(Generic[T]):
             tries = self._tries[item] = self._tries.get(item, 0) + 1
             # Items that failed together become due together, in one batch.
             if tries not in pauses:
-                pauses[tries] = exponential_delay(tries, base=0.1, cap=_MAX_PAUSE)
+                pauses[tries] = _BACKOFF(tries)
             self._due_at[item] = now + pauses[tries]
 
     def remove(self, items: Iterable[T]) -> None:

@@ -11,6 +11,7 @@ from django_simpletask3.execution import finish, perform, start
 from django_simpletask3.execution.run import Run
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
+from django_simpletask3.retries import Fixed
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from tests.steps import kinds
@@ -288,7 +289,7 @@ def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.Monke
 
 def test_after_its_last_retry_a_task_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
-    monkeypatch.setattr(finish.backoff, "exponential_delay", lambda *_, **__: -1.0)
+    monkeypatch.setattr(finish, "_BACKOFF", Fixed(0))
     task = Invoice.objects.create(fails=True)
     finish.finish(performed(Invoice))
     get_queue().push(task.get_event_channel(), [(task.get_task_id(), task.get_task_data())])

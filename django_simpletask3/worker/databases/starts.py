@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from django.db import Error
 
-from ...conf.backoff import exponential_delay
 from ...db.errors import may_be_transient
 from ...execution import resolve
 from ...execution.run import Run
@@ -19,6 +18,7 @@ from ...execution.start import start, start_from_table, start_without_queue
 from ...logs import get_logger
 from ...models.registry import possible_databases
 from ...queue import Message
+from ...retries import Exponential
 from ..leases import Leases
 from ..pipeline import ModelPipeline
 from ..retry_queue import RetryQueue
@@ -31,7 +31,7 @@ _logger = get_logger(__name__)
 _MAX_POSTPONED = 1000
 #: Seconds that the messages of the other databases wait for one that hangs, each time it begins to.
 _PATIENCE_SECONDS = 0.25
-_MAX_PAUSE = 5.0
+_BACKOFF = Exponential(first=0.2, maximum=5.0)
 
 
 class Started(NamedTuple):
@@ -209,7 +209,7 @@ class Starts:
             self._log_failure(answer)
             tried = again = database.starting
             database.failures += 1
-            pause = exponential_delay(database.failures, base=0.2, cap=_MAX_PAUSE)
+            pause = _BACKOFF(database.failures)
             database.sick_until = time.monotonic() + pause
         database.starting = ()
         self._postpone(answer.using, tried, again)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 from django.db import connections
 
-from ...conf.backoff import exponential_delay
 from ...conf.leases import policy_of
 from ...conf.options import options
 from ...logs import get_logger
 from ...models.task import SimpleTask
 from ...recovery.lost_workers import LostProcess
+from ...retries import Exponential
 from ..loop import StopRequest
 from ..maintenance.jobs import shared_schedule
 from ..maintenance.snapshot import SharedSnapshot
@@ -247,7 +247,7 @@ class Supervisor:
             return
         # Replace at once after a first death, more slowly after repeated quick ones.
         longest = _SHORT_PAUSE if failures < _FAILURES_BEFORE_LONG_PAUSE else _LONG_PAUSE
-        pause = 0.0 if failures <= 1 else exponential_delay(failures, base=0.05, cap=longest)
+        pause = 0.0 if failures <= 1 else Exponential(first=0.05, maximum=longest)(failures)
         self._starts.append((time.monotonic() + pause, child.slot, predecessors, failures))
 
     def _handle_intended_exit(self, slot: int, code: int) -> None:
