@@ -18,6 +18,9 @@ from pytest_django import DjangoDbBlocker
 
 from tests.redis_servers import RedisServer, executable
 
+ROOT = Path(__file__).parents[1]
+#: Folders of ``tests`` whose tests read the files of the project.
+READ_FILES = {"docs", "project"}
 DEVELOPERS = ("REDIS", "SIMQ_", "DEFAULT_SIMQ_", "DJANGO_SIMPLETASK3_")
 for name in [name for name in os.environ if name.startswith(DEVELOPERS)]:
     del os.environ[name]
@@ -52,8 +55,10 @@ def uses_database(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test with a database all of them; mark tests that use no server."""
+    """Give each test with a database all of them; mark tests that use no server, or read files."""
     for item in items:
+        if item.path.relative_to(ROOT).parts[1] in READ_FILES:
+            item.add_marker(pytest.mark.once)
         if not uses_database(item) and "redis_url" not in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.serverless)
     for item in filter(uses_database, items):

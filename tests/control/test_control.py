@@ -22,6 +22,7 @@ from tests.steps import kinds, status_of
 from tests.testapp.models import Invoice, Scripted
 
 
+@pytest.mark.one_server
 def test_no_task_of_a_paused_queue_starts_until_it_is_resumed(start_server) -> None:
     control.pause(Invoice)
     waiting, other = Invoice.objects.create(), Scripted.objects.create(script={"do": "value"})
@@ -35,6 +36,7 @@ def test_no_task_of_a_paused_queue_starts_until_it_is_resumed(start_server) -> N
     assert kinds(waiting) == ["enqueue", "start", "ack"]
 
 
+@pytest.mark.one_server
 def test_a_running_worker_follows_a_pause(start_server) -> None:
     first = Invoice.objects.create()
     start_server()
@@ -58,6 +60,7 @@ def _runs_soon(task: Invoice) -> bool:
     return True
 
 
+@pytest.mark.one_server
 def test_a_burst_does_not_wait_for_a_paused_queue(drain) -> None:
     control.pause(Invoice)
     waiting, other = Invoice.objects.create(), Scripted.objects.create(script={"do": "value"})
@@ -68,6 +71,7 @@ def test_a_burst_does_not_wait_for_a_paused_queue(drain) -> None:
     assert status_of(other) == Status.SUCCESS
 
 
+@pytest.mark.one_server
 def test_a_node_with_a_stop_command_exits_successfully(start_server) -> None:
     task = Scripted.objects.create(script={"do": "value"})
     server = start_server("--processes", "2")

@@ -11,7 +11,7 @@ from tests.project.sources import ROOT
 INSIDE = ROOT / "tests" / "execution" / "auditing_packages" / "scenario.py"
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_what_happens_where_they_are_installed() -> None:
     own = {"DJANGO_SETTINGS_MODULE": "tests.execution.auditing_packages.settings"}
     environment = {**os.environ, **own}

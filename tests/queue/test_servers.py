@@ -187,6 +187,7 @@ def test_a_restarted_server_is_found_by_the_next_push(start_server, make_queue):
     assert queue.push(CHANNEL, [("a", 1)]) == ["pushed"]
 
 
+@pytest.mark.one_server
 def test_a_wait_outlasts_the_read_timeout_of_ordinary_commands(queue):
     started = time.monotonic()
 

@@ -23,7 +23,7 @@ from tests.testapp.models import Invoice, Ledger, Scripted
 from tests.worker.conftest import Start
 from tests.worker.processes import group
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.one_server
 
 COMMAND = "django-simpletask3-server"
 MODELS = "testapp.Scripted,testapp.Invoice,testapp.Ledger"

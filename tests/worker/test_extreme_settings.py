@@ -11,7 +11,7 @@ from tests.testapp.models import Scripted
 from tests.worker.conftest import Start
 from tests.worker.processes import lines
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.one_server
 
 LEASE = 1.0
 BODIES = 6

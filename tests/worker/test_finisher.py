@@ -95,6 +95,7 @@ class Locked(list[int]):
             raise OperationalError(str(cause)) from cause
 
 
+@pytest.mark.one_server
 def test_an_error_that_passes_is_never_a_task_s_failure_however_long_it_lasts(
     bench: Bench,
 ) -> None:

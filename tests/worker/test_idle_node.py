@@ -37,6 +37,7 @@ def _is_link_to(name: str, path: Path) -> bool:
         return False
 
 
+@pytest.mark.one_server
 def test_threads_without_work_hold_no_connection_to_the_database(start_server: Start) -> None:
     tasks = [Invoice.objects.create() for _ in range(4)]
     node = start_server("--models", "testapp.Invoice")
@@ -46,6 +47,7 @@ def test_threads_without_work_hold_no_connection_to_the_database(start_server: S
     eventually(lambda: sessions(node.pid) == 0)
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("verbosity", ["0", "1"])
 def test_where_there_is_no_terminal_nothing_is_drawn(start_server: Start, verbosity: str) -> None:
     task = Invoice.objects.create()

@@ -90,7 +90,7 @@ def test_a_redis_that_hangs_delays_no_renewal(own_redis_server: RedisServer) -> 
     assert all(is_renewed(task) for task in tasks)
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_redis_that_hangs_is_asked_once_in_a_report(own_redis_server: RedisServer) -> None:
     models = [Invoice, Ledger, Elsewhere]
     for model in models:

@@ -19,7 +19,7 @@ from tests.testapp.models import Invoice, Scripted
 from tests.worker.conftest import Start
 from tests.worker.processes import lines, processor_seconds
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.one_server
 
 Outage = Callable[[RedisServer], AbstractContextManager[None]]
 StartNode = Callable[..., int]

@@ -95,6 +95,7 @@ def test_every_shape_of_model_is_run(drain: Drain, tmp_path: Path) -> None:
         assert kinds(row) == ["enqueue", "start", "ack"]
 
 
+@pytest.mark.one_server
 def test_a_row_saved_as_a_proxy_is_run_as_one_whichever_model_pushes(drain: Drain) -> None:
     task = testapp.PaidInvoice.objects.create()
     get_queue().cancel_many(task.get_event_channel(), [task.get_task_id()])
@@ -129,6 +130,7 @@ def test_each_of_many_tasks_is_run_once(drain: Drain, tmp_path: Path, processes:
     assert Scripted.objects.succeeded().count() == 100
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("models", [["testapp.Invoice"], ["testapp.invoice,testapp.Reminder"]])
 def test_only_the_models_asked_for_are_run(drain: Drain, models: list[str]) -> None:
     wanted, other = Invoice.objects.create(), testapp.Ledger.objects.create()
@@ -138,6 +140,7 @@ def test_only_the_models_asked_for_are_run(drain: Drain, models: list[str]) -> N
     assert (status_of(wanted), status_of(other)) == (Status.SUCCESS, Status.PENDING)
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -157,6 +160,7 @@ def test_a_wrong_argument_is_one_clear_error(
     assert "Traceback" not in output
 
 
+@pytest.mark.one_server
 def test_results_that_json_has_no_word_for_are_kept_or_marked(drain: Drain) -> None:
     tasks = {
         kind: Scripted.objects.create(script={"do": "unusual value", "kind": kind})
@@ -186,6 +190,7 @@ ENDS = {
 }
 
 
+@pytest.mark.one_server
 def test_every_error_of_a_task_is_recorded_and_ends_no_thread(drain: Drain) -> None:
     # More ends of each kind than there are threads: a thread that dies is missed.
     tasks = [
@@ -242,6 +247,7 @@ def test_a_signal_lets_running_tasks_finish_and_leaves_the_rest_queued(
     assert get_queue().missing(late.get_event_channel(), [late.get_task_id()]) == []
 
 
+@pytest.mark.one_server
 def test_a_task_that_does_not_finish_in_time_is_released(
     start_server: Start, tmp_path: Path, drain: Drain
 ) -> None:
@@ -283,6 +289,7 @@ def test_a_second_signal_releases_at_once(start_server: Start, tmp_path: Path) -
     assert status_of(task) == Status.PENDING
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize(
     ("death", "code"),
     [
@@ -385,7 +392,7 @@ def test_a_long_task_outlives_many_leases_and_is_run_once(
     assert kinds(task) == ["enqueue", "start", "ack"]
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_redis_that_hangs_costs_no_run_its_lease(
     start_server: Start, own_redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -411,6 +418,7 @@ def test_a_redis_that_hangs_costs_no_run_its_lease(
     assert kinds(task) == ["enqueue", "start", "ack"]
 
 
+@pytest.mark.one_server
 def test_a_supervisor_that_is_killed_takes_its_children_with_it(
     start_server: Start, tmp_path: Path
 ) -> None:
@@ -461,7 +469,7 @@ def test_when_redis_is_back_the_queue_goes_on(
     assert stopped(server)[0] == 0
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_poison_task_is_dropped_in_the_end(start_server: Start) -> None:
     task = Scripted.objects.create(script={"do": "kill"})
     healthy = Invoice.objects.create()
@@ -488,6 +496,7 @@ def test_a_task_that_runs_too_long_is_ended(start_server: Start) -> None:
     assert stopped(server)[0] == 0
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("way", COROUTINES)
 def test_a_coroutine_that_runs_too_long_is_ended_and_tried_again(
     start_server: Start, tmp_path: Path, way: str
@@ -506,7 +515,7 @@ def test_a_coroutine_that_runs_too_long_is_ended_and_tried_again(
     assert "django_simpletask3_time_limit of testapp.HurriedCoroutine is 0.3 s" in error["message"]
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_task_that_cannot_be_ended_costs_its_process_and_no_other_task(
     start_server: Start, tmp_path: Path
 ) -> None:
@@ -525,6 +534,7 @@ def test_a_task_that_cannot_be_ended_costs_its_process_and_no_other_task(
     assert kinds(neighbour) == ["enqueue", "start", "release", "start", "ack"]
 
 
+@pytest.mark.one_server
 def test_a_row_deleted_while_queued_costs_one_pop(drain: Drain) -> None:
     task = Invoice.objects.create()
     channel = task.get_event_channel()
@@ -591,6 +601,7 @@ def test_the_banner_names_models_threads_channels_redis_and_databases(drain: Dra
     assert "default" in banner
 
 
+@pytest.mark.one_server
 def test_a_task_queued_by_a_task_is_drained_too(drain: Drain) -> None:
     testapp.Keyworded.objects.create()
     Scripted.objects.bulk_enqueue([{} for _ in range(3)])
@@ -601,7 +612,7 @@ def test_a_task_queued_by_a_task_is_drained_too(drain: Drain) -> None:
     assert testapp.Keyworded.objects.get().result_data == ["msg", "worker"]
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_child_that_is_killed_again_and_again_is_soon_replaced(
     start_server: Start, tmp_path: Path
 ) -> None:
@@ -622,7 +633,7 @@ def test_a_child_that_is_killed_again_and_again_is_soon_replaced(
         assert kinds(task) == ["enqueue", "start", "recover", "start", "ack"]
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_frozen_child_is_stepped_over_by_its_siblings(
     start_server: Start, tmp_path: Path
 ) -> None:
@@ -650,6 +661,7 @@ def test_a_frozen_child_is_stepped_over_by_its_siblings(
     os.kill(frozen, signal.SIGCONT)
 
 
+@pytest.mark.one_server
 def test_a_redis_that_comes_back_empty_delays_no_task_until_its_next_look(
     start_server: Start, own_redis_server: RedisServer
 ) -> None:

@@ -16,16 +16,14 @@ from tests.testapp.models import Invoice
 from tests.worker.conftest import Start
 from tests.worker.processes import group
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.one_server
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 200
-ROUNDS_OF_NODES = 20
+ROUNDS = 100
+ROUNDS_OF_NODES = 8
 
 
-def test_two_hundred_rounds_of_a_process_leave_nothing(
-    transactional_db: None, redis_url: str
-) -> None:
+def test_many_rounds_of_a_process_leave_nothing(transactional_db: None, redis_url: str) -> None:
     counted = subprocess.run(
         [sys.executable, "-m", "tests.worker.start_stop_cycles", str(ROUNDS)],
         cwd=ROOT,
@@ -42,7 +40,7 @@ def test_two_hundred_rounds_of_a_process_leave_nothing(
     assert Invoice.objects.succeeded().count() > ROUNDS
 
 
-def test_twenty_rounds_of_a_node_leave_nothing(start_server: Start, redis_url: str) -> None:
+def test_rounds_of_a_node_leave_nothing(start_server: Start, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         # This process's own connection is open before it is counted.
         Invoice.objects.create()

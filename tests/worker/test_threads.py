@@ -70,6 +70,7 @@ def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:
     assert first != second
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize(
     "signal_name",
     [
@@ -148,6 +149,7 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
     assert {name: n for name, n in counters.read().items() if n} == {"succeeded": 2}
 
 
+@pytest.mark.one_server
 def test_many_pipelines_that_cannot_finish_end_together_when_the_time_is_up(
     start_server: Start, tmp_path: Path
 ) -> None:
@@ -176,6 +178,7 @@ def test_many_pipelines_that_cannot_finish_end_together_when_the_time_is_up(
     assert server.returncode == 0, output
 
 
+@pytest.mark.one_server
 def test_the_garbage_collector_looks_at_nothing_that_was_there_before(drain: Any) -> None:
     task = Scripted.objects.create(script={"do": "count frozen objects"})
 

@@ -99,7 +99,7 @@ def test_a_node_that_is_well_writes_its_heartbeat_and_takes_it_along(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.thorough
+@pytest.mark.one_server
 def test_a_frozen_node_stops_writing_its_heartbeat(start_server: Start, tmp_path: Path) -> None:
     path = tmp_path / "beat.json"
     server = start_server("--heartbeat-file", str(path))
@@ -216,6 +216,7 @@ def test_a_file_that_is_no_heartbeat_is_a_problem(content: str, tmp_path: Path) 
     assert "cannot be read as a heartbeat" in report["problems"][0]
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("where", ["nowhere/beat.json", "."])
 def test_a_file_that_cannot_be_written_is_one_clear_error(
     where: str, start_server: Start, tmp_path: Path

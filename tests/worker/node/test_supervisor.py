@@ -57,6 +57,7 @@ def test_a_child_recovers_what_all_held_that_died_early_before_it(short_lives: P
     ]
 
 
+@pytest.mark.one_server
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="Django pools for PostgreSQL")
 def test_a_pool_that_was_opened_before_the_fork_is_not_shared(start_server: Start) -> None:
     pytest.importorskip("psycopg_pool")
