@@ -28,7 +28,7 @@ def perform(run: Run) -> None:
 
 def _run_function(run: Run) -> Transition:
     message = run.message.as_dict if run.message else None
-    run.task._held_attempt = run.attempt
+    run.task._running_attempt = run
     try:
         with inherit_context(run.task), run.function_call as interruptible:
             result = call.call_function(
@@ -38,7 +38,7 @@ def _run_function(run: Run) -> Transition:
         _explain_time_limit(run, error)
         return failure_of(run, error)
     finally:
-        run.task._held_attempt = None
+        run.task._running_attempt = None
         _restore_instance(run)
     return outcome_of(run, EventKind.ACK, result=result)
 

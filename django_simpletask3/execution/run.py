@@ -5,25 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ledger.task_row import write_database
 from ..models.task import SimpleTask
 from ..queue import Message
+from ..running.attempt import Attempt
 from ..states import EventKind
-from ..transitions.transition import Transition, known_row
+from ..transitions.transition import Transition
 from . import call
 from .interrupt import Interruptible
 
 
 @dataclass(eq=False, slots=True)
-class Run:
+class Run(Attempt):
     """One attempt at one task, from its claim to its outcome.
 
-    ``transition`` is the outcome once the task function has ended. ``last_known_row`` is the row as
-    it was claimed.
+    ``transition`` is the outcome once the task function has ended.
     """
 
     task: SimpleTask
-    worker: str
     message: Message | None = None
     transition: Transition | None = None
     #: What the task function raised, or what kept its outcome from being written.
@@ -31,16 +29,6 @@ class Run:
     seconds: float = 0.0
     started_monotonic: float = 0.0
     function_call: Interruptible = field(default_factory=Interruptible)
-    attempt: int = field(init=False)
-    pk: Any = field(init=False)
-    using: str = field(init=False)
-    last_known_row: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        # The task function may change the instance, even make a copy under another key.
-        self.attempt, self.pk = self.task.attempt, self.task.pk
-        self.using = write_database(self.task)
-        self.last_known_row = known_row(self.task)
 
 
 def failure_of(run: Run, error: BaseException) -> Transition:

@@ -97,8 +97,8 @@ class TaskRow(models.Model):
     class Meta:
         abstract = True
 
-    #: The attempt of the task function that runs with this instance; None outside of one.
-    _held_attempt: int | None = None
+    #: The attempt (``running.attempt``) whose task function runs with this instance; else None.
+    _running_attempt: Any = None
 
     @property
     def should_stop(self) -> bool:
@@ -114,7 +114,7 @@ class TaskRow(models.Model):
     def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
         state.pop("_stop_flag", None)
-        state.pop("_held_attempt", None)
+        state.pop("_running_attempt", None)
         return state
 
     @classmethod

@@ -212,13 +212,13 @@ class SimpleTask(TaskRow):
         """
         if data.get("progress") is not None:
             data["progress"] = _parse_progress(data["progress"])
-        worker = self.worker if self.status == Status.RUNNING else ""
-        held = self._held_attempt
-        expected = {} if held is None else {"status": Status.RUNNING, "attempt": held}
+        attempt = self._running_attempt
+        if attempt is None or attempt.pk != self.pk:
+            worker = self.worker if self.status == Status.RUNNING else ""
+            return writer.apply(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
         try:
-            return writer.apply(
-                self, EventKind.NOTE, reason=reason, worker=worker, data=data, expected=expected
-            )
+            event: TaskEvent = attempt.record(EventKind.NOTE, reason=reason, data=data)
+            return event
         except StaleTask:
             self.stop_flag().set()
             raise

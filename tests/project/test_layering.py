@@ -15,6 +15,7 @@ RANKS: list[set[str]] = [
     {"db", "control"},
     {"dispatch", "schema"},
     {"transitions", "operations"},
+    {"running"},
     {"models"},
     {"execution", "recovery", "retention", "audit", "monitoring", "subscriptions"},
     {"worker", "checks"},

@@ -43,7 +43,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "db.fast_instances.build_without_init",
         "*",
     ): "what a new instance says of a row that was read, or of a new event",
-    ("execution.run.Run.__post_init__", "attempt"): "a run remembers which attempt it is",
+    ("running.attempt.Attempt.__post_init__", "attempt"): "an attempt remembers its number",
     ("db.inserts.attach_events", "*"): "lays an event beside the columns, for the insert",
     ("ledger.columns.remember_loaded", "*"): "keeps beside the columns what was loaded",
     ("audit.check._repair", "*"): "writes worker and parent, which are not projected",
