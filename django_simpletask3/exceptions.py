@@ -17,9 +17,16 @@
     ├── InvalidSetting            a setting has an invalid value
     ├── TimeLimitExceeded         a task function exceeded its time limit
     └── WaitTimeout               a task did not finish within the timeout
+
+``TaskStopped`` is no SimpleTaskError but a BaseException: ``except Exception`` in a task function
+does not catch it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
 
 
 class _Hidden(str):
@@ -53,7 +60,16 @@ class IllegalTransition(TransitionRefused):
 
 
 class StaleTask(TransitionRefused):
-    """Another transition came first: the attempt that wanted to finish no longer holds the task."""
+    """Another transition came first: the attempt that wanted to finish no longer holds the task.
+
+    ``current`` has the values of the columns that were not as expected.
+    """
+
+    def __init__(
+        self, message: str, *, pk: object = None, kind: str = "", current: Mapping[str, Any] = {}
+    ) -> None:
+        super().__init__(message, pk=pk, kind=kind)
+        self.current = dict(current)
 
 
 class TaskGone(TransitionRefused):
@@ -110,3 +126,35 @@ class TimeLimitExceeded(SimpleTaskError):
 
 class WaitTimeout(SimpleTaskError):
     """The task was not final within the timeout of ``wait()``."""
+
+
+class StopReason(StrEnum):
+    """Why the function of a running task has to stop: ``task.stop_reason``."""
+
+    CANCELED = "canceled"  # the task was canceled
+    SUPERSEDED = "superseded"  # it was reset, deleted, or recovered because its lease was lost
+    TIME_LIMIT = "time_limit"  # django_simpletask3_time_limit is exceeded
+    WORKER_STOPPING = "worker_stopping"  # the grace time of the stopping worker is over
+
+
+_STOP_MESSAGES = {
+    StopReason.CANCELED: "The task was canceled.",
+    StopReason.SUPERSEDED: "The task was reset, deleted or recovered.",
+    StopReason.TIME_LIMIT: "The task function exceeded its time limit.",
+    StopReason.WORKER_STOPPING: "The worker is stopping.",
+}
+
+
+class TaskStopped(BaseException):
+    """The running task function has to stop, for ``reason``; raised by ``task.check_stop()``.
+
+    Let it pass: the worker records what follows. A task function may raise it itself once
+    ``task.is_worker_stopping`` is true; then the task is given back at once.
+    """
+
+    def __init__(self, reason: StopReason | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return _STOP_MESSAGES[self.reason] if self.reason else "The task function was stopped."

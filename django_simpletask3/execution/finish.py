@@ -40,6 +40,7 @@ def finish(runs: Sequence[Run]) -> list[Run]:
     if unwritable:
         _apply_outcomes(unwritable)
     _acknowledge(runs)
+    _return_released(runs)
     return [run for run in runs if run.transition and run.transition.error]
 
 
@@ -53,10 +54,14 @@ def _has_permanent_error(run: Run) -> bool:
 
 
 def _acknowledge(runs: Sequence[Run]) -> None:
-    """Acknowledge the messages of recorded runs: as succeeded after ``ack``, else as failed."""
+    """Acknowledge the messages of recorded runs: as succeeded after ``ack``, else as failed.
+
+    Those of released tasks are left alone.
+    """
     messages: dict[bool, list[Message]] = {True: [], False: []}
     for run in runs:
-        if run.transition and not run.transition.error and run.message:
+        is_settled = run.transition and not run.transition.error and not _is_released(run)
+        if run.transition and is_settled and run.message:
             messages[run.transition.kind is EventKind.ACK].append(run.message)
     for result, group in messages.items():
         acknowledge(group, result=result)
@@ -70,9 +75,29 @@ def release(runs: Iterable[Run], reason: str) -> list[Run]:
     transitions = {run: outcome_of(run, EventKind.RELEASE, reason=reason) for run in runs}
     apply_each(list(transitions.values()))
     released = [run for run, transition in transitions.items() if transition.event is not None]
-    return_messages([run.message for run in released if run.message], reason)
-    push([run.task for run in released if not run.message], urgent=True)
+    _return_to_queue(released, reason)
     return released
+
+
+def _return_released(runs: Iterable[Run]) -> None:
+    """Return the tasks to the queue whose functions have stopped for the sake of the worker."""
+    by_reason: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.transition and _is_released(run):
+            by_reason.setdefault(run.transition.reason, []).append(run)
+    for reason, group in by_reason.items():
+        _return_to_queue(group, reason)
+
+
+def _is_released(run: Run) -> bool:
+    event = run.transition.event if run.transition else None
+    return event is not None and event.kind == EventKind.RELEASE
+
+
+def _return_to_queue(runs: Sequence[Run], reason: str) -> None:
+    """Return the messages of released ``runs`` to the head of the queue; push those without one."""
+    return_messages([run.message for run in runs if run.message], reason)
+    push([run.task for run in runs if not run.message], urgent=True)
 
 
 def _choose_retry(run: Run) -> None:

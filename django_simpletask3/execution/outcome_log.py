@@ -7,15 +7,19 @@ import logging
 from ..ledger.task_row import task_reference
 from ..logs import get_logger
 from ..states import EventKind
+from ..transitions.transition import Transition
 from .run import Run
 
 #: Monitoring that reads logs, as Sentry does, finds the failures of tasks under this name.
 _logger = get_logger("django_simpletask3.tasks")
 
-_LEVELS = {
+_STOPPED = "stopped"  # the function stopped because another event had ended its attempt
+_LEVELS: dict[str, int] = {
+    _STOPPED: logging.INFO,
     EventKind.ACK: logging.INFO,
     EventKind.SNOOZE: logging.INFO,
     EventKind.CANCEL: logging.INFO,
+    EventKind.RELEASE: logging.INFO,
     EventKind.FAIL: logging.ERROR,
 }
 
@@ -26,14 +30,14 @@ def log_outcome(run: Run) -> None:
     run.error = None
     if transition is None:
         return
-    is_rejected = transition.event is None
-    level = logging.WARNING if is_rejected else _LEVELS.get(transition.kind, logging.WARNING)
+    outcome = _outcome_of(transition)
+    level = _LEVELS.get(outcome, logging.WARNING)
     if not _logger.isEnabledFor(level):
         return
     _logger.log(
         level,
         "task_%s model=%s pk=%s attempt=%s seconds=%.3f",
-        "rejected" if is_rejected else transition.kind,
+        outcome,
         run.task._meta.label,
         run.pk,
         run.attempt,
@@ -45,3 +49,9 @@ def log_outcome(run: Run) -> None:
             "worker": run.worker,
         },
     )
+
+
+def _outcome_of(transition: Transition) -> str:
+    if transition.event is not None:
+        return str(transition.kind)
+    return "rejected" if transition.by_holder else _STOPPED

@@ -5,15 +5,23 @@ from __future__ import annotations
 import time
 
 from ..exceptions import TimeLimitExceeded
+from ..ledger.stop_signal import ENDED_BY_OTHERS
 from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
 from .function_context import inherit_context
 from .run import Run, failure_of, outcome_of
+from .stopped import ended_by_others, is_stopped, stopped_outcome, time_limit_error
 
 
 def perform(run: Run) -> None:
-    """Call the task function and keep its outcome as ``run.transition``; never raises."""
+    """Call the task function and keep its outcome as ``run.transition``; never raises.
+
+    The function of a task that was canceled, reset or recovered since its claim is not called.
+    """
+    if run.task._stop_reason in ENDED_BY_OTHERS:
+        run.transition = ended_by_others(run)
+        return
     run.started_monotonic = time.monotonic()
     try:
         before = call.field_values(run.task)
@@ -35,23 +43,19 @@ def _run_function(run: Run) -> Transition:
                 run.task, worker=run.worker, msg=message, interruptible=interruptible
             )
     except BaseException as error:  # sys.exit() in a task function ends the task, not the thread
-        _explain_time_limit(run, error)
-        return failure_of(run, error)
+        return _outcome_of_error(run, error)
     finally:
         run.task._running_attempt = None
         _restore_instance(run)
     return outcome_of(run, EventKind.ACK, result=result)
 
 
-def _explain_time_limit(run: Run, error: BaseException) -> None:
-    """Say which limit was exceeded, and how long the function ran: only a class can be raised."""
+def _outcome_of_error(run: Run, error: BaseException) -> Transition:
+    if is_stopped(error):
+        return stopped_outcome(run, error)
     if isinstance(error, TimeLimitExceeded) and not error.args:
-        limit = run.task.get_time_limit()
-        seconds = time.monotonic() - run.started_monotonic
-        label = run.task._meta.label
-        error.args = (
-            f"It ran for {seconds:.1f} s; django_simpletask3_time_limit of {label} is {limit} s.",
-        )
+        error.args = time_limit_error(run).args  # only a class can be raised in a thread
+    return failure_of(run, error)
 
 
 def _restore_instance(run: Run) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ledger.stop_signal import clear_stop
 from ..models.task import SimpleTask
 from ..queue import Message
 from ..running.attempt import Attempt
@@ -29,6 +31,12 @@ class Run(Attempt):
     seconds: float = 0.0
     started_monotonic: float = 0.0
     function_call: Interruptible = field(default_factory=Interruptible)
+    claimed_monotonic: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        Attempt.__post_init__(self)
+        self.claimed_monotonic = time.monotonic()
+        clear_stop(self.task)  # it was for an earlier attempt
 
 
 def failure_of(run: Run, error: BaseException) -> Transition:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from ..conf.options import options
+from ..exceptions import StopReason, TaskStopped
 from ..states import Status
 from .digests import digest_of
 from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
@@ -99,12 +100,36 @@ class TaskRow(models.Model):
 
     #: The attempt (``running.attempt``) whose task function runs with this instance; else None.
     _running_attempt: Any = None
+    _stop_reason: StopReason | None = None
 
     @property
     def should_stop(self) -> bool:
         """Whether the running task function should end: its result would be refused."""
-        flag = self.__dict__.get("_stop_flag")
-        return flag is not None and flag.is_set()
+        return _is_flagged(self)
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why ``check_stop()`` would raise in the running task function; None if it would not."""
+        return self._stop_reason
+
+    @property
+    def is_worker_stopping(self) -> bool:
+        """Whether the worker that runs the task function was asked to stop (SIGTERM).
+
+        The function has the grace time to finish. It may raise TaskStopped: then the task is given
+        back at once, without using a retry.
+        """
+        attempt = self._running_attempt
+        return attempt is not None and attempt.is_worker_stopping()
+
+    def check_stop(self) -> None:
+        """Raise TaskStopped if the running task function has to stop; call it now and then.
+
+        So it is within a second after ``cancel()``, ``reset()``, or the loss of the lease; after
+        the time limit; and when the grace time of a stopping worker is over.
+        """
+        if self._stop_reason is not None or _is_flagged(self):
+            raise TaskStopped(self._stop_reason)
 
     def stop_flag(self) -> threading.Event:
         """The flag behind ``should_stop``; all users of this instance share it."""
@@ -113,8 +138,8 @@ class TaskRow(models.Model):
 
     def __getstate__(self) -> Any:
         state = dict(super().__getstate__())
-        state.pop("_stop_flag", None)
-        state.pop("_running_attempt", None)
+        for name in ("_stop_flag", "_stop_reason", "_running_attempt"):
+            state.pop(name, None)
         return state
 
     @classmethod
@@ -149,6 +174,11 @@ class TaskRow(models.Model):
         key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
         data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
         return {**data, "using": using} if (using := _non_default_database(self)) else data
+
+
+def _is_flagged(task: TaskRow) -> bool:
+    flag = vars(task).get("_stop_flag")
+    return flag is not None and flag.is_set()
 
 
 def table_model(model: type[Row]) -> type[Row]:

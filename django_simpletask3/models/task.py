@@ -21,7 +21,7 @@ from ..db import clock, inserts
 from ..db.conflicts import repeat_on_conflict
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dispatch import after_commit
-from ..exceptions import StaleTask, TaskGone
+from ..exceptions import StaleTask, StopReason, TaskGone
 from ..ledger.columns import (
     MANAGED,
     auto_now_fields,
@@ -34,6 +34,7 @@ from ..ledger.columns import (
 )
 from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model
 from ..ledger.projection import Projection, fold
+from ..ledger.stop_signal import reason_to_stop, request_stop
 from ..ledger.task_row import TaskRow, table_model, write_database
 from ..ledger.tombstone import is_being_pruned
 from ..states import EventKind, Status
@@ -183,10 +184,11 @@ class SimpleTask(TaskRow):
     def cancel(self, reason: str = "") -> None:
         """Cancel the task. Raises IllegalTransition if it is finished.
 
-        A running task function sees ``should_stop``, and its result will be refused.
+        A running task function sees it within a second, by ``check_stop()`` or ``should_stop``. Its
+        result will be refused.
         """
         writer.apply(self, EventKind.CANCEL, reason=reason)
-        self.stop_flag().set()
+        request_stop(self, StopReason.CANCELED)
 
     def block(self, reason: str = "") -> TaskEvent:
         """Let the task wait until ``unblock()`` is called. Raises IllegalTransition if it started.
@@ -219,8 +221,8 @@ class SimpleTask(TaskRow):
         try:
             event: TaskEvent = attempt.record(EventKind.NOTE, reason=reason, data=data)
             return event
-        except StaleTask:
-            self.stop_flag().set()
+        except StaleTask as error:
+            request_stop(self, reason_to_stop(error.current.get("status")))
             raise
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +17,10 @@ from ..transitions import writer
 from ..transitions.transition import Transition, known_row
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(eq=False, slots=True)
 class Attempt:
     """One claim of a task by a worker, on which its task function records events.
@@ -26,6 +31,8 @@ class Attempt:
 
     task: TaskRow
     worker: str
+    #: Tells whether the worker process was asked to stop.
+    is_worker_stopping: Callable[[], bool] = field(default=_never, kw_only=True)
     attempt: int = field(init=False)
     pk: Any = field(init=False)
     using: str = field(init=False)

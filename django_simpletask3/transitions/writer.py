@@ -380,7 +380,7 @@ def _apply_to_row(
         transition.event = recorded_event
     elif mismatches:
         yield from _reject_late_result(transition, rows, using)
-        raise StaleTask(f"{name} was moved first: now {mismatches}.")
+        raise StaleTask(f"{name} was moved first: now {mismatches}.", current=mismatches)
     else:
         transition.event = _change_row(transition, row, rows, using)
         yield task, transition.event

@@ -42,6 +42,8 @@ class ModelPipeline:
         #: Called with the alias of each database that gets an outbox.
         self.on_outbox: Callable[[str], object] = lambda using: None
         self.run_alone: RunAlone | None = None
+        #: Tells whether the process was asked to stop.
+        self.is_stopping: Callable[[], bool] = lambda: False
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         self._held = 0
@@ -83,6 +85,7 @@ class ModelPipeline:
             self._held += len(runs)
             self.active_at = time.monotonic()
         for run in runs:
+            run.is_worker_stopping = self.is_stopping
             self.inbox.put(run)
         if was_idle:
             # Yield the interpreter to a waiting task thread now, not when the caller next blocks.

@@ -16,10 +16,11 @@ from .. import control, subscriptions
 from ..conf.options import options
 from ..context import acting_as
 from ..db import clock
-from ..exceptions import QueueUnavailable
+from ..exceptions import QueueUnavailable, StopReason
 from ..execution.finish import release
 from ..execution.isolation import RunAlone
 from ..execution.run import Run
+from ..ledger.stop_signal import announce_stop, request_stop
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.registry import possible_databases
@@ -52,6 +53,7 @@ _POLL_SECONDS = 0.05
 _DISPATCH_SECONDS = 1.0
 _PARENT_CHECK_SECONDS = 0.5
 _SLOW_PATIENCE_SECONDS = 600.0  # for the retention in one database
+_STOP_SECONDS = 1.0  # seconds that task functions get after the grace time, if they look
 _THREAD_END_SECONDS = 1.0  # seconds that threads get to end, also when the stop is forced
 
 
@@ -107,6 +109,7 @@ class Process:
         for pipeline in self._pipelines:
             pipeline.on_outbox = partial(self._add_finisher, pipeline, counters)
             pipeline.run_alone = plan.run_alone
+            pipeline.is_stopping = self._is_stopping
         self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
         self._fetching = [
             Loop(f"fetcher-{pipeline.model._meta.label}", stop, fetcher.step)
@@ -230,6 +233,9 @@ class Process:
         finally:
             connections.close_all()
 
+    def _is_stopping(self) -> bool:
+        return self._stop.is_requested
+
     def _should_end(self, parent: int) -> bool:
         self.has_failed = self._has_lost_a_thread()
         if self.has_failed or self._stop.is_requested or os.getppid() != parent:
@@ -289,7 +295,9 @@ class Process:
             self._apart.run(partial(self._return_runs, pipeline.drain_inbox(), pipeline))
             for _ in range(pipeline.threads):
                 pipeline.inbox.put(None)
-        self._wait_until(lambda: not any(p.held for p in self._pipelines), deadline, least=0.0)
+        self._wait_until(self._has_performed_all, deadline, least=0.0)
+        if not self._stop.is_forced:
+            self._announce_stop()
         for pipeline in self._pipelines:
             pipeline.close_outboxes()
         self._wait_until(lambda: _have_ended(self._finishers), deadline)
@@ -318,9 +326,18 @@ class Process:
                 return
             time.sleep(_POLL_SECONDS)
 
+    def _has_performed_all(self) -> bool:
+        return not any(pipeline.held for pipeline in self._pipelines)
+
+    def _announce_stop(self) -> None:
+        """Let ``check_stop()`` raise in the functions that still run, and wait for them."""
+        for run in self._leases.running():
+            announce_stop(run.task, StopReason.WORKER_STOPPING)
+        self._wait_until(self._has_performed_all, deadline=0.0, least=_STOP_SECONDS)
+
     def _release_remaining(self) -> None:
         for run in self._leases.running():
-            run.task.stop_flag().set()
+            request_stop(run.task, StopReason.WORKER_STOPPING)
         for pipeline in self._pipelines:
             self._return_runs(self._leases.running(pipeline), pipeline)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..exceptions import TimeLimitExceeded
+from ..exceptions import StopReason, TimeLimitExceeded
 from ..execution.run import Run
+from ..ledger.stop_signal import request_stop
 from ..logs import get_logger
 from .leases import Leases
 from .watch.observed_clock import ObservedClock
@@ -46,7 +47,7 @@ class TimeLimits:
 
     def _enforce(self, run: Run, over: float) -> None:
         if over >= 0:
-            run.task.stop_flag().set()
+            request_stop(run.task, StopReason.TIME_LIMIT)
         if over >= INTERRUPT_AFTER and run not in self._interrupted:
             self._interrupted.add(run)
             run.function_call.interrupt(TimeLimitExceeded)

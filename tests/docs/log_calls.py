@@ -20,6 +20,8 @@ CHOSEN_LEVELS = {
     "loop_failed": {"debug", "warning"},
     "task_snooze": {"info"},
     "task_cancel": {"info"},
+    "task_release": {"info"},
+    "task_stopped": {"info"},
     "task_fail": {"error"},
     "delivery_failed": {"error", "warning"},
 }
@@ -48,7 +50,7 @@ def _names(template: str) -> list[str]:
     if first != "task_%s":
         return [first]
     kinds = kinds_where(lambda spec: spec.holder is Holder.ALWAYS and spec.changes_state)
-    return [f"task_{word}" for word in [*kinds, "cancel", "rejected"]]
+    return [f"task_{word}" for word in [*kinds, "cancel", "release", "rejected", "stopped"]]
 
 
 def log_events() -> dict[str, tuple[set[str], set[str]]]:

@@ -30,6 +30,7 @@ from asgiref.sync import sync_to_async
 
 from django_simpletask3 import signals
 from django_simpletask3.context import current_task
+from django_simpletask3.exceptions import TaskStopped
 from tests.eventually import eventually
 
 
@@ -138,6 +139,42 @@ def wait(path: str, timeout: float = 60.0) -> None:
 
 def wait_for_ever() -> None:
     eventually(lambda: False, timeout=3600.0)
+
+
+def work_until_stopped(path: str) -> None:
+    """Look whether to stop until that is so; create the file when it ends."""
+    try:
+        eventually(_running().check_stop, timeout=3600.0)
+    finally:
+        touch(path)
+
+
+async def work_until_stopped_awaiting(path: str) -> None:
+    """As ``work_until_stopped``, in a coroutine."""
+    try:
+        while True:
+            _running().check_stop()
+            await asyncio.sleep(0.02)
+    finally:
+        touch(path)
+
+
+def leave_with_worker(path: str) -> None:
+    """Wait until the worker is stopping, and give the task back then."""
+    eventually(lambda: _running().is_worker_stopping, timeout=3600.0)
+    touch(path)
+    raise TaskStopped
+
+
+def rewrite(script: Any) -> None:
+    """Assign another script to the task, which is saved with its outcome."""
+    _running().script = script
+
+
+def _running() -> Any:
+    task = current_task()
+    assert task is not None
+    return task
 
 
 def ignore_exceptions() -> None:
@@ -306,6 +343,10 @@ STEPS: dict[str, Callable[..., Any]] = {
     "count frozen objects": count_frozen_objects,
     "wait": wait,
     "wait for ever": wait_for_ever,
+    "work until stopped": work_until_stopped,
+    "work until stopped, awaiting": work_until_stopped_awaiting,
+    "leave with worker": leave_with_worker,
+    "rewrite": rewrite,
     "ignore exceptions": ignore_exceptions,
     "exit on": exit_on,
     "wait on": wait_on,

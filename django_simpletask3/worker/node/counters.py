@@ -7,7 +7,7 @@ import struct
 import threading
 
 from ...execution.run import Run
-from ...states import EVENTS
+from ...states import EVENTS, EventKind
 
 _FORMAT = "=6Q"
 SIZE = struct.calcsize(_FORMAT)
@@ -26,8 +26,8 @@ class Counters:
 
     def count(self, run: Run) -> None:
         """Count the outcome of ``run``."""
-        if run.transition is None:
-            return
+        if run.transition is None or run.transition.kind is EventKind.RELEASE:
+            return  # its function was stopped, and has no outcome
         column = _REJECTED
         if run.transition.event is not None:
             column = _COLUMN.get(run.transition.kind, _REJECTED)
