@@ -16,7 +16,8 @@
     ├── ExecutorMissing           a task model has no task function
     ├── InvalidSetting            a setting has an invalid value
     ├── TimeLimitExceeded         a task function exceeded its time limit
-    └── WaitTimeout               a task did not finish within the timeout
+    ├── WaitTimeout               a task did not finish within the timeout
+    └── TaskUnsuccessful          a task that was waited for failed, or was canceled
 
 ``TaskStopped`` is no SimpleTaskError but a BaseException: ``except Exception`` in a task function
 does not catch it.
@@ -126,6 +127,14 @@ class TimeLimitExceeded(SimpleTaskError):
 
 class WaitTimeout(SimpleTaskError):
     """The task was not final within the timeout of ``wait()``."""
+
+
+class TaskUnsuccessful(SimpleTaskError):
+    """A task whose result was waited for failed or was canceled; ``task`` is that task."""
+
+    def __init__(self, message: str, task: object = None) -> None:
+        super().__init__(message)
+        self.task = task
 
 
 class StopReason(StrEnum):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import connections, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce
@@ -100,6 +101,18 @@ class TaskQuerySet(models.QuerySet[T]):
         return self.bulk_create(instances, batch_size=batch_size)
 
     bulk_enqueue.alters_data = True  # type: ignore[attr-defined]
+
+    async def aenqueue(self, **columns: Any) -> T:
+        """As ``enqueue()``."""
+        return await sync_to_async(self.enqueue)(**columns)
+
+    aenqueue.alters_data = True  # type: ignore[attr-defined]
+
+    async def abulk_enqueue(self, *args: Any, **kwargs: Any) -> list[T]:
+        """As ``bulk_enqueue()``."""
+        return await sync_to_async(self.bulk_enqueue)(*args, **kwargs)
+
+    abulk_enqueue.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(  # type: ignore[override]
         self, objs: Iterable[T], batch_size: int | None = None, **options: Any

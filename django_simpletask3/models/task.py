@@ -40,7 +40,7 @@ from ..ledger.tombstone import is_being_pruned
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
-from . import waiting
+from . import async_methods, waiting
 from .queryset import TaskQuerySet, rows_of
 from .run_records import RunRecord, runs_of
 
@@ -266,10 +266,16 @@ class SimpleTask(TaskRow):
 
         Raises WaitTimeout after ``timeout``, seconds or a timedelta; None waits forever. Inside a
         transaction it raises TransactionManagementError, unless the task is final already: workers
-        see the task after the commit.
+        see the task after the commit. On a running event loop it raises SynchronousOnlyOperation.
         """
         waiting.wait_until_final(self, timeout)
         return self
+
+    acancel = async_methods.acancel
+    anote = async_methods.anote
+    areset = async_methods.areset
+    aunblock = async_methods.aunblock
+    await_result = async_methods.await_result
 
 
 def _parse_progress(progress: Any) -> Any:

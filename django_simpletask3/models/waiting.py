@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.db.transaction import TransactionManagementError
 
@@ -27,16 +29,14 @@ def wait_until_final(task: TaskRow, timeout: float | timedelta | None) -> None:
     """Refresh ``task`` until it is final. SimQ's event makes that prompt, the row makes it true.
 
     Raises WaitTimeout after ``timeout`` seconds, and TransactionManagementError at once in a
-    transaction, unless the task is final already.
+    transaction, unless the task is final already, and
+    SynchronousOnlyOperation in the thread of a running event loop.
     """
-    timeout = None if timeout is None else _seconds(timeout)
+    _reject_event_loop()
+    timeout = as_seconds(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _MIN_PAUSE
-    if task.pk is None:
-        raise ValueError(f"{task_name(task)} cannot be waited for: save it first.")
-    task.refresh_from_db()
-    if task.status not in FINAL:
-        _reject_transaction(task)
+    refresh_before_waiting(task)
     while task.status not in FINAL:
         remaining = _RECHECK_SECONDS if deadline is None else deadline - time.monotonic()
         if remaining <= 0:
@@ -46,7 +46,29 @@ def wait_until_final(task: TaskRow, timeout: float | timedelta | None) -> None:
         task.refresh_from_db()
 
 
-def _seconds(timeout: float | timedelta) -> float:
+def refresh_before_waiting(task: TaskRow) -> None:
+    """Refresh ``task``; raises as ``wait_until_final`` if it cannot be waited for."""
+    if task.pk is None:
+        raise ValueError(f"{task_name(task)} cannot be waited for: save it first.")
+    task.refresh_from_db()
+    if task.status not in FINAL:
+        _reject_transaction(task)
+
+
+def _reject_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SynchronousOnlyOperation(
+        "wait() would block the event loop of this thread. Use: await task.await_result()"
+    )
+
+
+def as_seconds(timeout: float | timedelta | None) -> float | None:
+    """``timeout`` in seconds; None is no limit. Raises ValueError if it is no duration."""
+    if timeout is None:
+        return None
     try:
         seconds = float(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
     except (TypeError, ValueError, OverflowError):

@@ -1,14 +1,19 @@
 """What the how-to pages and the reference show does what they say."""
 
+import asyncio
+import json
 import logging
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import models
+from django.test import RequestFactory
 
 from django_simpletask3 import signals
 from django_simpletask3.states import EventKind, Status
 from tests.docs.pages import DOCS, README, Page, reference
+from tests.eventually import eventually
 from tests.steps import bring_to, kinds
 from tests.testapp.models import Invoice, Keyworded
 
@@ -137,3 +142,30 @@ def test_the_runs_of_many_tasks_are_printed(capsys: pytest.CaptureFixture[str]) 
     defined_by(reference("tasks").block("python", "prefetch_runs"), Task1=Invoice)
 
     assert capsys.readouterr().out == f"{task.pk} 1 w1 fail {error}\n"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("outcome", ["succeeds", "fails", "does not end"])
+def test_a_view_awaits_the_result_of_its_task(run_now: Any, outcome: str, redis_url: str) -> None:
+    code = how_to("use-tasks-in-coroutines").block("python", "async def run_task")
+    code = code.replace("from .models import Task1", "").replace("timeout=20", "timeout=timeout")
+    timeout = 0.05 if outcome == "does not end" else 20
+    view = defined_by(code, Task1=Invoice, timeout=timeout)["run_task"]
+
+    def run_the_new_task() -> None:
+        run_now(eventually(Invoice.objects.first))
+
+    async def answer() -> Any:
+        response = asyncio.ensure_future(view(RequestFactory().get("/")))
+        while outcome != "does not end" and not await Invoice.objects.aexists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        if outcome == "fails":
+            await Invoice.objects.aupdate(fails=True)
+        if outcome != "does not end":
+            await sync_to_async(run_the_new_task)()
+        return await response
+
+    response = async_to_sync(answer)()
+
+    assert response.status_code == {"succeeds": 200, "fails": 502, "does not end": 202}[outcome]
+    assert outcome != "succeeds" or json.loads(response.content) == {"result": "OK"}
