@@ -48,6 +48,7 @@ TEST = [
     "pytest-cov>=7",
     "pytest-django>=4.11",
     "pytest-randomly>=4",
+    "sentry-sdk>=2.20",
     "time-machine>=2.16",
 ]
 TOOLS = ["django-stubs>=6.0", "mypy>=2", "ruff>=0.14", "types-PyYAML"]

@@ -167,3 +167,10 @@ class TaskStopped(BaseException):
 
     def __str__(self) -> str:
         return _STOP_MESSAGES[self.reason] if self.reason else "The task function was stopped."
+
+
+def is_stopped(error: BaseException) -> bool:
+    """Whether ``error`` is TaskStopped, or a group of nothing else (``asyncio.TaskGroup``)."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(TaskStopped)[1] is None
+    return isinstance(error, TaskStopped)

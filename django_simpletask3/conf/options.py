@@ -10,7 +10,17 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 from ..exceptions import HIDDEN, InvalidSetting
-from .parsers import ACTION, COUNT, POLICIES, SECONDS, TEXT, WHOLE_SECONDS, Parser, template_parser
+from .parsers import (
+    ACTION,
+    COUNT,
+    PATHS,
+    POLICIES,
+    SECONDS,
+    TEXT,
+    WHOLE_SECONDS,
+    Parser,
+    template_parser,
+)
 
 T = TypeVar("T")
 
@@ -202,6 +212,11 @@ class Options:
     )
     shutdown_grace = Option(
         25.0, SECONDS, summary="How long a stopping worker lets running tasks finish."
+    )
+    middleware = Option(
+        (),
+        PATHS,
+        summary="Context managers around every task function, the outermost first.",
     )
 
 

@@ -75,6 +75,13 @@ def _parse_policy(raw: object) -> dict[str, Any]:
     return {key: parsers[key](value) for key, value in _require_mapping(raw).items()}
 
 
+def _parse_paths(raw: object) -> tuple[str, ...]:
+    paths = raw.split(",") if isinstance(raw, str) and raw.strip() else raw or ()
+    if not isinstance(paths, list | tuple):
+        raise TypeError
+    return tuple(map(_parse_text, paths))
+
+
 def _require_mapping(raw: object) -> Mapping[str, object]:
     if not isinstance(raw, Mapping):
         raise TypeError
@@ -102,3 +109,4 @@ POLICIES = Parser(
     'a dict (JSON in the environment) like {"channel": {"running_timeout": 10, "action": "drop"}}',
     _parse_policies,
 )
+PATHS = Parser("a list of dotted paths (in the environment with commas between them)", _parse_paths)

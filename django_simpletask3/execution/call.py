@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from django.apps import apps
 from django.utils.module_loading import import_string
 
+from ..conf.options import options
 from ..exceptions import ExecutorMissing
 from ..ledger.columns import user_fields
 from ..ledger.encoding import safe_text, traceback_text, type_name
 from ..models.task import SimpleTask
+from .contexts.middleware import call_within
 from .interrupt import Interruptible
 
 _MESSAGE_LIMIT = 10_000
@@ -45,12 +47,15 @@ def task_function(model: type[SimpleTask]) -> Callable[..., object]:
 def call_function(
     task: SimpleTask, *, worker: str, msg: dict[str, Any] | None, interruptible: Interruptible
 ) -> Any:
-    """Call the task function and return its result; a coroutine is awaited.
+    """Call the task function within the middleware, and return its result; a coroutine is awaited.
 
     Call it within ``interruptible``.
     """
     function = task_function(type(task))
-    result = function(task, **accepted_arguments(function, {"worker": worker, "msg": msg}))
+    arguments = accepted_arguments(function, {"worker": worker, "msg": msg})
+    if options.middleware:
+        return call_within(task, partial(function, task, **arguments), interruptible)
+    result = function(task, **arguments)
     if inspect.isawaitable(result):
         return interruptible.run(result)
     return result

@@ -6,8 +6,8 @@ import asyncio
 import concurrent.futures
 import ctypes
 import threading
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +36,11 @@ class Interruptible:
         The coroutine may have ended: its synchronous parts go on.
         """
         return self._thread is not None and self._error is not None and not self._is_pending
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether ``interrupt`` was called while a thread was inside."""
+        return self._error is not None
 
     @property
     def is_entered(self) -> bool:
@@ -80,6 +85,20 @@ class Interruptible:
             if self._error is None:
                 raise
             raise self._error from cancelled
+
+    @contextmanager
+    def outside_of_coroutine(self) -> Iterator[None]:
+        """While a coroutine has the thread that is inside run this block: ``interrupt`` raises."""
+        with self._lock:
+            coroutine, self._coroutine = self._coroutine, None
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._thread is not None and self._is_pending:
+                    _raise_in(self._thread, None)
+                    self._is_pending = False
+                self._coroutine = coroutine
 
     async def _wait_for(self, awaitable: Awaitable[Any]) -> Any:
         task: Any = asyncio.current_task()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-from ..exceptions import TimeLimitExceeded
+from ..exceptions import TimeLimitExceeded, is_stopped
 from ..ledger.stop_signal import ENDED_BY_OTHERS
 from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
-from .function_context import inherit_context
+from .contexts.inherited import inherit_context
 from .run import Run, failure_of, outcome_of
-from .stopped import ended_by_others, is_stopped, stopped_outcome, time_limit_error
+from .stopped import ended_by_others, stopped_outcome, time_limit_error
 
 
 def perform(run: Run) -> None:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import time
 
-from ..exceptions import StopReason, TaskStopped, TimeLimitExceeded
+from ..exceptions import StopReason, TimeLimitExceeded
 from ..ledger.stop_signal import ENDED_BY_OTHERS
 from ..states import EventKind
 from ..transitions.transition import Transition
 from .run import Run, failure_of, outcome_of
-
-
-def is_stopped(error: BaseException) -> bool:
-    """Whether ``error`` is TaskStopped, or a group of nothing else (``asyncio.TaskGroup``)."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(TaskStopped)[1] is None
-    return isinstance(error, TaskStopped)
 
 
 def stopped_outcome(run: Run, error: BaseException) -> Transition:

@@ -4,6 +4,7 @@ import pytest
 
 from django_simpletask3.checks import SETTING_IDS
 from django_simpletask3.conf.options import Option, all_options
+from django_simpletask3.conf.parsers import PATHS
 from tests.docs.pages import README, README_ZH, Page, reference, words
 
 SETTINGS = reference("settings")
@@ -13,6 +14,7 @@ KINDS = {
     "a whole number, 1 or more": {"count"},
     "a text that is not empty": {"text"},
     '"recover" or "drop"': {"action"},
+    PATHS.expected: {"paths"},
 }
 
 
@@ -50,7 +52,7 @@ def test_the_kind_of_an_option_is_reported(option: "Option[object]") -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["seconds", "whole seconds", "count", "text", "action", "policies"]
+    "kind", ["seconds", "whole seconds", "count", "text", "action", "policies", "paths"]
 )
 def test_every_kind_is_explained(kind: str) -> None:
     assert kind in {row[0] for row in SETTINGS.rows}

@@ -6,7 +6,7 @@ import pytest
 
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import ProjectedColumn
-from django_simpletask3.execution.function_context import inherit_context
+from django_simpletask3.execution.contexts.inherited import inherit_context
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models import SimpleTask, lineage
 from tests.testapp.models import Elsewhere, Invoice, PaidInvoice, Parcel, TextKeyed

@@ -1,4 +1,4 @@
-"""Run by test_neighbors.py, in the project of this folder."""
+"""Run by contexts/test_inherited.py, in the project of this folder."""
 
 from typing import Any
 

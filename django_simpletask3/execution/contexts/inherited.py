@@ -10,7 +10,7 @@ from typing import Any
 from django.apps import apps
 from django.utils.functional import SimpleLazyObject
 
-from ..context import (
+from ...context import (
     EMPTY_CONTEXT,
     TaskContext,
     current,
@@ -18,10 +18,10 @@ from ..context import (
     lazy_context,
     running_task,
 )
-from ..ledger.event import events_of
-from ..ledger.task_row import task_reference
-from ..models.task import SimpleTask
-from ..states import EventKind
+from ...ledger.event import events_of
+from ...ledger.task_row import task_reference
+from ...models.task import SimpleTask
+from ...states import EventKind
 
 _TASK_ONLY_KEYS = frozenset({"parent", "model", "adopted"})
 
