@@ -88,7 +88,7 @@ class Transition:
         except IllegalTransition as error:
             name = task_name(self.task)
             raise IllegalTransition(f"{name}: {error}", kind=self.kind) from None
-        return Change(event.task_id, before.sequence, self._columns(after, now), (event,))
+        return Change(event.task_id, before.sequence, self._columns(row, after, now), (event,))
 
     def _build_event(self, before: Projection, row: Mapping[str, Any], now: datetime) -> TaskEvent:
         current = context.current()
@@ -133,7 +133,9 @@ class Transition:
             return {Payload.ERASED.value: erased} if has_values else {}
         return {}
 
-    def _columns(self, after: Projection, now: datetime) -> dict[str, object]:
+    def _columns(
+        self, row: Mapping[str, object], after: Projection, now: datetime
+    ) -> dict[str, object]:
         if self.kind is EventKind.DELETE:
             return {}
         columns: dict[str, Any] = after._asdict()
@@ -145,13 +147,16 @@ class Transition:
         columns["result_data"] = self.result if Payload.RESULT in carries else None
         columns["error_data"] = self.error_data if Payload.ERROR in carries else None
         columns["mod_time"] = now
-        return {**columns, **self._lease_columns(after, now), **self.values}
+        return {**columns, **self._lease_columns(row, after, now), **self.values}
 
-    def _lease_columns(self, after: Projection, now: datetime) -> dict[str, object]:
+    def _lease_columns(
+        self, row: Mapping[str, object], after: Projection, now: datetime
+    ) -> dict[str, object]:
         if after.status == Status.RUNNING:
             return {"worker": self.worker}
         if after.status in RECOVERABLE:
-            return {"worker": "", "check_at": next_check_time(self.values.get("run_after"), now)}
+            run_after = self.values.get("run_after", row.get("run_after"))
+            return {"worker": "", "check_at": next_check_time(run_after, now)}
         return {"check_at": None}
 
 

@@ -355,6 +355,8 @@ def _apply_under_lock(
 
 def _columns_to_read(transitions: Sequence[Transition]) -> set[str]:
     names = {*_STATE, *(name for transition in transitions for name in transition.expected)}
+    if any(transition.kind is EventKind.UNBLOCK for transition in transitions):
+        names.add("run_after")  # it may not be due yet
     if any(Payload.ERASED in EVENTS[transition.kind].carries for transition in transitions):
         names |= {"result_data", "error_data"}
     return names

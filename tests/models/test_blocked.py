@@ -63,6 +63,17 @@ def test_a_task_that_is_unblocked_is_queued(redis_url: str) -> None:
     ]
 
 
+def test_a_task_that_is_unblocked_before_it_is_due_waits_until_then(redis_url: str) -> None:
+    later = timezone.now() + timedelta(hours=1)
+    tasks = [Invoice.objects.enqueue(blocked=True, run_after=later) for _ in range(2)]
+
+    tasks[0].unblock()
+    Invoice.objects.unblock()
+
+    assert [row_of(task).check_at for task in tasks] == [later, later]
+    assert message_count(tasks[0]) == 0
+
+
 def test_a_waiting_task_that_is_blocked_loses_its_message(redis_url: str) -> None:
     task = Invoice.objects.create()
 
