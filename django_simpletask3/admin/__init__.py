@@ -11,6 +11,7 @@ from .actions.actions import (
     django_simpletask3_lift_for_selected,
     django_simpletask3_reset_for_selected,
     django_simpletask3_retry_for_selected,
+    django_simpletask3_unblock_for_selected,
 )
 from .dashboard.dashboard import DashboardAdmin
 from .package_admin import DeliveryAdmin, TombstoneAdmin
@@ -31,4 +32,5 @@ __all__ = [
     "django_simpletask3_lift_for_selected",
     "django_simpletask3_reset_for_selected",
     "django_simpletask3_retry_for_selected",
+    "django_simpletask3_unblock_for_selected",
 ]

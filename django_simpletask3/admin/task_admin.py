@@ -300,8 +300,11 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
 
     @admin.display(description=_("checked again at"))
     def checked_again_at(self, task: SimpleTask) -> SafeString | str:
-        """When recovery next examines a waiting task; empty, and hidden, in any other status."""
-        return self._check_time(task, Status.PENDING)
+        """When recovery next examines a waiting or blocked task; else empty, and hidden.
+
+        Recovery examines a blocked task only if it can expire.
+        """
+        return self._check_time(task, Status.PENDING, Status.BLOCKED)
 
     @admin.display(description=_("worker"))
     def worker_link(self, task: SimpleTask) -> SafeString | str:
@@ -333,8 +336,8 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
     def _empty_value(self) -> str:
         return str(self.get_empty_value_display())
 
-    def _check_time(self, task: SimpleTask, status: Status) -> SafeString | str:
-        if task.status != status or task.check_at is None or task._state.adding:
+    def _check_time(self, task: SimpleTask, *statuses: Status) -> SafeString | str:
+        if task.status not in statuses or task.check_at is None or task._state.adding:
             return ""
         return times.format_instant(task.check_at)
 

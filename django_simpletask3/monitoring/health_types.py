@@ -32,7 +32,7 @@ class TableHealth:
     """The unfinished tasks of one table in one database; durations are in seconds.
 
     Unless ``is_complete``, only the MAX_ROWS rows with the earliest due time or lease end are
-    counted.
+    counted. Of ``blocked`` tasks, which have neither, at most MAX_ROWS are counted.
     """
 
     model: str
@@ -40,6 +40,7 @@ class TableHealth:
     pending: int
     due: int
     running: int
+    blocked: int
     expired_leases: int
     is_complete: bool
     longest_wait: float | None

@@ -35,6 +35,7 @@ _DUE_TIME = Greatest(
 )
 _WAIT = models.F("start_time") - _DUE_TIME
 _DURATION = models.F("done_time") - models.F("start_time")
+_NO = models.Value(False, output_field=models.BooleanField())
 _KIND = Placeholder("kind", KindField())
 _BEGIN, _END = Placeholder("begin", _TIME), Placeholder("end", _TIME)
 
@@ -126,14 +127,16 @@ def _figures(
     scope: QueryScope, buckets: list[TimeBucket], using: str, roots: list[type[SimpleTask]]
 ) -> _DatabaseFigures:
     # If the database fails in between, nothing of it is reported: half of it would be wrong.
-    active = _active_tables(scope, using, roots, buckets[0].begin)
+    active, unblocking = _active_tables(scope, using, roots, buckets[0].begin)
     counts = _count(scope, using, active, buckets)
     counts_by_begin: dict[datetime, Counter[str]] = {}
     for (_root, name, begin), number in counts.items():
         counts_by_begin.setdefault(begin, Counter())[name] += number
     non_empty = {(root, begin): None for (root, _name, begin), number in counts.items() if number}
     samples: dict[datetime, list[tuple[Any, ...]]] = {}
-    for (_root, begin), rows in _measure(scope, using, list(non_empty), buckets).items():
+    for (_root, begin), rows in _measure(
+        scope, using, list(non_empty), buckets, unblocking
+    ).items():
         samples.setdefault(begin, []).extend(rows)
     return counts_by_begin, samples
 
@@ -147,8 +150,8 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 def _active_tables(
     scope: QueryScope, using: str, roots: list[type[SimpleTask]], begin: datetime
-) -> list[type[SimpleTask]]:
-    """The tables in which a task has finished since ``begin``."""
+) -> tuple[list[type[SimpleTask]], set[type[SimpleTask]]]:
+    """The tables in which a task has finished since ``begin``, and those with unblocked tasks."""
     # Ordered like the index: otherwise a database may decide to scan the table.
     outcomes = {
         root: scope.events(root, using)
@@ -162,8 +165,16 @@ def _active_tables(
         for root, rows in outcomes.items()
         for kind in chain.from_iterable(_KINDS.values())
     }
-    rows_by_query = first_rows(using, queries, 1)
-    return [r for r in roots if any(rows for (of, _kind), rows in rows_by_query.items() if of is r)]
+    unblocks = {
+        (root, EventKind.UNBLOCK): BoundQuery(
+            scope.events(root, using).filter(kind=EventKind.UNBLOCK).values_list("kind")
+        )
+        for root in roots
+    }
+    rows_by_query = first_rows(using, queries | unblocks, 1)
+    found = [key for key, rows in rows_by_query.items() if rows]
+    finished = {root for root, kind in found if kind is not EventKind.UNBLOCK}
+    return [r for r in roots if r in finished], {r for r, k in found if k is EventKind.UNBLOCK}
 
 
 def _count(
@@ -216,6 +227,7 @@ def _measure(
     using: str,
     non_empty: list[tuple[type[SimpleTask], datetime]],
     buckets: list[TimeBucket],
+    unblocking: set[type[SimpleTask]],
 ) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
     """The newest finished tasks of the buckets that are not empty."""
     ends = {bucket.begin: bucket.end for bucket in buckets}
@@ -223,7 +235,9 @@ def _measure(
         root: scope.rows(root, using)
         .filter(_ended_by_task(root, using), done_time__gte=_BEGIN, done_time__lt=_END)
         .order_by("-done_time")
-        .values_list("attempt", _WAIT, _DURATION)
+        .values_list(
+            "attempt", _WAIT, _DURATION, _was_blocked(root, using) if root in unblocking else _NO
+        )
         for root in {root for root, _begin in non_empty}
     }
     queries = {(r, b): BoundQuery(tasks[r], {"begin": b, "end": ends[b]}) for r, b in non_empty}
@@ -238,13 +252,18 @@ def _ended_by_task(root: type[SimpleTask], using: str) -> Any:
     return models.Q(status=Status.SUCCESS) | models.Q(~models.Exists(drops), status=Status.FAILED)
 
 
+def _was_blocked(root: type[SimpleTask], using: str) -> Any:
+    unblocks = events_of(root, using).filter(task=models.OuterRef("pk"), kind=EventKind.UNBLOCK)
+    return models.Exists(unblocks)
+
+
 def _add_durations(bucket: TimeBucket, row: tuple[Any, ...]) -> None:
-    attempt, wait, duration = row
+    attempt, wait, duration, was_blocked = row
     if duration is None:
         return
     bucket.runs.append(max(0.0, duration.total_seconds()))
-    # The row does not hold how long a later attempt waited.
-    if attempt == 1:
+    # The row holds neither how long a later attempt waited nor how long a task was blocked.
+    if attempt == 1 and not was_blocked:
         bucket.waits.append(max(0.0, wait.total_seconds()))
 
 

@@ -9,6 +9,7 @@ from django.db import close_old_connections
 from django.urls import reverse
 from django.utils.html import strip_tags
 
+from django_simpletask3.states import Status
 from tests.steps import create_task
 from tests.testapp import models as testapp
 
@@ -17,6 +18,7 @@ RESET = "django_simpletask3_reset_for_selected"
 CANCEL = "django_simpletask3_cancel_for_selected"
 EXECUTE_HERE = "django_simpletask3_execute_here_for_selected"
 RETRY = "django_simpletask3_retry_for_selected"
+UNBLOCK = "django_simpletask3_unblock_for_selected"
 HOLD = "django_simpletask3_hold_for_selected"
 LIFT = "django_simpletask3_lift_for_selected"
 EXPORT = "django_simpletask3_export_for_selected"
@@ -33,9 +35,11 @@ def create_listed_task(model: type[Any], **columns: Any) -> Any:
 
 
 def ready(task: Any, action: str) -> Any:
-    """``task``, so that ``action`` has something to do: a hold that is lifted must be there."""
+    """``task``, so that ``action`` has something to do: what is lifted or ended must be there."""
     if action == LIFT:
         task.hold()
+    if action == UNBLOCK and task.status == Status.PENDING:
+        task.block()
     return task
 
 

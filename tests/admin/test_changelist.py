@@ -129,7 +129,7 @@ def test_a_long_name_of_a_worker_is_shortened(superuser, pending_task) -> None:
 
 def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None:
     monkeypatch.setattr(changelist, "MAX_COUNTED", 2)
-    for status in [Status.PENDING, *[Status.FAILED] * 2, *[Status.SUCCESS] * 3]:
+    for status in [Status.PENDING, Status.BLOCKED, *[Status.FAILED] * 2, *[Status.SUCCESS] * 3]:
         bring_to(Invoice.objects.create(), status)
 
     page = superuser.get(url(Invoice), {"status__exact": "30"})
@@ -138,12 +138,13 @@ def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None
     chosen = [one["is_chosen"] for one in page.context["cl"].statuses()]
     assert counts == {
         "Waiting": "1",
+        "Blocked": "1",
         "Running": "0",
         "Succeeded": "2+",
         "Failed": "2",
         "Canceled": "0",
     }
-    assert chosen == [False, False, False, True, False]
+    assert chosen == [False, False, False, False, True, False]
 
 
 def test_a_status_leads_to_its_tasks(superuser) -> None:

@@ -28,6 +28,7 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
+    UNBLOCK,
     post_action,
     ready,
     shown_messages,
@@ -39,7 +40,7 @@ from tests.testapp.models import ForeignInvoice, Invoice
 
 pytestmark = pytest.mark.django_db
 
-EVERY_ACTION = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT]
+EVERY_ACTION = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, UNBLOCK, HOLD, LIFT, EXPORT]
 INVOICES = site.get_model_admin(Invoice)
 
 

@@ -20,6 +20,7 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
+    UNBLOCK,
     post_action,
     ready,
     shown_messages,
@@ -40,6 +41,7 @@ EVERYBODY = {
             "reset": {RESET},
             "retry": {RETRY},
             "cancel": {CANCEL},
+            "unblock": {UNBLOCK},
             "hold": {HOLD, LIFT},
             "export": {EXPORT},
         }.items()
@@ -52,6 +54,7 @@ EVENTS_OF = {
     RESET: ["reset"],
     RETRY: [],
     CANCEL: ["cancel"],
+    UNBLOCK: ["unblock"],
     HOLD: ["hold"],
     LIFT: ["lift"],
     EXPORT: ["note"],

@@ -10,6 +10,7 @@ from django.forms import Form
 from django.utils import timezone
 
 from django_simpletask3.admin import SimpleTaskAdmin
+from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import Status
 from tests.admin.pages import create_listed_task, shown_messages, text, url
 from tests.steps import TASK_MODELS, bring_to, kinds
@@ -264,10 +265,21 @@ def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -
     assert (task.run_after, task.check_at) == (due, due)
 
 
+def test_the_page_says_when_recovery_examines_a_blocked_task_that_can_expire(superuser) -> None:
+    task = Invoice.objects.enqueue(blocked=True)
+    expiry = timezone.now() + timedelta(hours=2)
+    rows_of(Invoice, "default").filter(pk=task.pk).update_managed(check_at=expiry)
+
+    fields = superuser.get(url(task, "timeline")).json()["fields"]
+
+    assert f"{timezone.localtime(expiry):%Y-%m-%d %H:%M}" in fields["checked_again_at"]
+
+
 @pytest.mark.parametrize(
     ("status", "field"),
     [
         (Status.PENDING, "checked_again_at"),
+        (Status.BLOCKED, None),
         (Status.RUNNING, "held_until"),
         (Status.SUCCESS, None),
         (Status.FAILED, None),

@@ -127,12 +127,33 @@ def test_the_queries_do_not_grow_with_the_rows(
     Ledger.objects.bulk_enqueue([{} for _ in range(50)])
     counted = 0
     for using in ("default", "other"):
-        # Per database: a connection test, its clock, its tables, and its deliveries.
-        with django_assert_max_num_queries(4, connection=connections[using]) as seen:
+        # Per database: a connection test, its clock, two of its tables, and its deliveries.
+        with django_assert_max_num_queries(5, connection=connections[using]) as seen:
             health.snapshot()
         counted += len(seen)
 
     assert counted >= 4
+
+
+def test_blocked_tasks_are_counted_up_to_a_limit(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ledger.objects.bulk_enqueue([{} for _ in range(3)], blocked=True)
+    Ledger.objects.create()
+
+    table = table_of(health.snapshot(), Ledger)
+    printed, _ = command()
+    monkeypatch.setattr(health, "MAX_ROWS", 2)
+    limited = table_of(health.snapshot(), Ledger)
+
+    assert (table.pending, table.due, table.running, table.blocked) == (1, 1, 0, 3)
+    assert table.is_complete
+    assert limited.blocked == 2
+    header, line = (
+        next(line for line in printed.splitlines() if line.startswith(name)).split()
+        for name in ("Table", "testapp.Ledger")
+    )
+    assert line[header.index("blocked")] == "3"
 
 
 def test_without_a_worker_nothing_is_well(redis_url: str) -> None:

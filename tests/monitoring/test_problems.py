@@ -37,6 +37,7 @@ TABLE = TableHealth(
     pending=0,
     due=0,
     running=3,
+    blocked=0,
     expired_leases=3,
     is_complete=True,
     longest_wait=None,

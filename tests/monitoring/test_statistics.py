@@ -121,6 +121,21 @@ def test_a_second_run_has_no_wait_that_the_row_tells(time_machine) -> None:
     assert (last.succeeded, last.failed) == (1, 1)
 
 
+def test_the_wait_for_an_approval_is_no_wait_for_a_worker(time_machine) -> None:
+    lived(time_machine, EventKind.ACK, wait=3)
+    task = Invoice.objects.create()
+    apply(task, EventKind.BLOCK)
+    time_machine.shift(500)
+    apply(task, EventKind.UNBLOCK)
+    apply(task, EventKind.START, worker="node-1")
+    time_machine.shift(7)
+    apply(task, EventKind.ACK, worker="node-1")
+
+    last = statistics.time_buckets(Period.DAY)[-1]
+
+    assert (last.waits, last.runs) == ([3.0], [0.0, 7.0])
+
+
 def test_only_a_sample_is_measured(time_machine, monkeypatch) -> None:
     monkeypatch.setattr(statistics, "SAMPLE_SIZE", 2)
     for run in (1, 2, 3):

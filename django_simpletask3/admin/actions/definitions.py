@@ -180,6 +180,18 @@ CANCEL = TaskAction(
     sentences=outcomes.CANCELED,
     reason="canceled in the admin",
 )
+UNBLOCK = TaskAction(
+    name="django_simpletask3_unblock_for_selected",
+    permission=permissions.UNBLOCK,
+    description=_("Unblock selected %(verbose_name_plural)s"),
+    explanation=_(
+        "Blocked tasks, such as those that wait for an approval, will run; others are left alone."
+    ),
+    applies_to=frozenset({Status.BLOCKED}),
+    run=partial(_apply_kind, EventKind.UNBLOCK),
+    sentences=outcomes.UNBLOCKED,
+    reason="unblocked in the admin",
+)
 HOLD = TaskAction(
     name="django_simpletask3_hold_for_selected",
     permission=permissions.HOLD,
@@ -215,4 +227,4 @@ EXPORT = TaskAction(
     reason="exported in the admin",
     is_download=True,
 )
-ACTIONS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT)
+ACTIONS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, UNBLOCK, HOLD, LIFT, EXPORT)

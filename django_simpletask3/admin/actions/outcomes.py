@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     DONE = "done"
     FAILED = "failed"  # done, and the task function raised
     WAITING = "waiting"  # refused: it waits for a worker
+    BLOCKED = "blocked"  # refused: it waits for something else than a worker
     RUNNING = "running"  # refused: it is running
     FINISHED = "finished"  # refused: it is final
     ENCLOSED = (
@@ -35,6 +36,16 @@ class Outcome(StrEnum):
 _RUNNING = ngettext_lazy(
     "%(count)d task was left alone: it is already running.",
     "%(count)d tasks were left alone: they are already running.",
+    "count",
+)
+_BLOCKED = ngettext_lazy(
+    "%(count)d task was left alone: it is blocked. Unblock it to run it.",
+    "%(count)d tasks were left alone: they are blocked. Unblock them to run them.",
+    "count",
+)
+_NOT_BLOCKED = ngettext_lazy(
+    "%(count)d task was left alone: it is not blocked.",
+    "%(count)d tasks were left alone: they are not blocked.",
     "count",
 )
 _FINISHED = ngettext_lazy(
@@ -71,6 +82,7 @@ EXECUTED: Sentences = {
     ),
     Outcome.FINISHED: _FINISHED,
     Outcome.RUNNING: _RUNNING,
+    Outcome.BLOCKED: _BLOCKED,
 }
 EXECUTED_HERE: Sentences = {
     Outcome.DONE: ngettext_lazy(
@@ -83,6 +95,7 @@ EXECUTED_HERE: Sentences = {
     ),
     Outcome.FINISHED: _FINISHED,
     Outcome.RUNNING: _RUNNING,
+    Outcome.BLOCKED: _BLOCKED,
     Outcome.ENCLOSED: ngettext_lazy(
         "%(count)d task was left alone: with ATOMIC_REQUESTS no task can be executed here. "
         "Execute it in a worker.",
@@ -100,13 +113,23 @@ RESET: Sentences = {
 }
 RETRIED: Sentences = {
     **RESET,
-    **dict.fromkeys((Outcome.WAITING, Outcome.RUNNING, Outcome.FINISHED), _NOT_FAILED),
+    **dict.fromkeys(
+        (Outcome.WAITING, Outcome.BLOCKED, Outcome.RUNNING, Outcome.FINISHED), _NOT_FAILED
+    ),
 }
 CANCELED: Sentences = {
     Outcome.DONE: ngettext_lazy(
         "%(count)d task was canceled.", "%(count)d tasks were canceled.", "count"
     ),
     Outcome.FINISHED: _WAS_FINISHED,
+}
+UNBLOCKED: Sentences = {
+    Outcome.DONE: ngettext_lazy(
+        "%(count)d task was unblocked and will run.",
+        "%(count)d tasks were unblocked and will run.",
+        "count",
+    ),
+    **dict.fromkeys((Outcome.WAITING, Outcome.RUNNING, Outcome.FINISHED), _NOT_BLOCKED),
 }
 HELD: Sentences = {
     Outcome.DONE: ngettext_lazy(
@@ -138,15 +161,20 @@ EXPORTED: Sentences = {
 _ALWAYS: Sentences = {Outcome.FORBIDDEN: _FORBIDDEN, Outcome.GONE: _GONE}
 
 
+_UNFINISHED: Mapping[Status, Outcome] = {
+    Status.PENDING: Outcome.WAITING,
+    Status.BLOCKED: Outcome.BLOCKED,
+}
+
+
 def outcome_of(transition: Transition) -> Outcome:
     """The outcome of ``transition``, by the status that the task had when it was requested."""
     if transition.event is not None:
         return Outcome.DONE
     if isinstance(transition.refusal, TaskGone):
         return Outcome.GONE
-    if transition.task.status == Status.PENDING:
-        return Outcome.WAITING
-    return Outcome.FINISHED if transition.task.status in FINAL else Outcome.RUNNING
+    status = transition.task.status
+    return Outcome.FINISHED if status in FINAL else _UNFINISHED.get(status, Outcome.RUNNING)
 
 
 def report(

@@ -195,6 +195,7 @@ def _row_counts(model: type[SimpleTask], tables: Mapping[str, list[Any]]) -> dic
     return {
         "pending": _format_count(sum(t["pending"] for t in own_tables), own_tables),
         "running": _format_count(sum(t["running"] for t in own_tables), own_tables),
+        "blocked": _format_blocked([t["blocked"] for t in own_tables]),
         "oldest": format_duration(timedelta(seconds=max(waits))) if waits else "",
         "is_at_least": not all(table["is_complete"] for table in own_tables),
     }
@@ -237,6 +238,10 @@ def _parse_period(value: str) -> Period:
 
 def _format_count(count: int, tables: list[Any]) -> str:
     return str(count) if all(table["is_complete"] for table in tables) else f"{count}+"
+
+
+def _format_blocked(counts: list[int]) -> str:
+    return f"{sum(counts)}{'+' if any(count >= health.MAX_ROWS for count in counts) else ''}"
 
 
 def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:

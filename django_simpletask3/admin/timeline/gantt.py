@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -41,13 +41,18 @@ SHAPES = {
     EventKind.ERASE: "M-6-2H6V2H-6Z",
     EventKind.DELETE: "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 }
+_STATES: Mapping[object, str] = {
+    Status.PENDING: "waiting",
+    Status.BLOCKED: "blocked",
+    Status.RUNNING: "running",
+}
 #: The width of a letter in a span, and the least number of letters to show.
 _LETTER_WIDTH, _MIN_LETTERS = 6.5, 6
 
 
 @dataclass(slots=True)
 class Span:
-    """A period in one state: waiting, running or idle; a running one has a worker."""
+    """A period in one state: waiting, blocked, running or idle; a running one has a worker."""
 
     state: str
     begin: datetime
@@ -79,7 +84,7 @@ class Mark:
 
 @dataclass(slots=True)
 class Lane:
-    """One attempt: waiting, running, and the idle time after it."""
+    """One attempt: waiting, blocked, running, and the idle time after it."""
 
     attempt: int
     spans: list[Span] = field(default_factory=list)
@@ -109,6 +114,11 @@ class Picture:
         """One mark of each drawn kind, for the legend."""
         mark_by_kind = {mark.kind: mark for lane in self.lanes for mark in lane.marks}
         return [mark_by_kind[kind] for kind in SHAPES if kind in mark_by_kind]
+
+    @property
+    def has_blocked(self) -> bool:
+        """Whether a span shows a blocked task, for the legend."""
+        return any(span.state == "blocked" for lane in self.lanes for span in lane.spans)
 
     @property
     def height(self) -> float:
@@ -160,7 +170,7 @@ def _lanes(events: Sequence[TaskEvent], now: datetime | None) -> list[Lane]:
             end = max(span_end, event.event_time)
             span = Span(state, event.event_time, end, _worker_of(event, state))
             # Who waits, waits for the next attempt.
-            _add_span(lane(event.attempt + (state == "waiting")), span)
+            _add_span(lane(event.attempt + (state in ("waiting", "blocked"))), span)
     return [lanes[number] for number in sorted(lanes) if lanes[number].spans]
 
 
@@ -188,11 +198,7 @@ def _worker_of(event: TaskEvent, state: str) -> str:
 
 
 def _state(status: object) -> str | None:
-    if status in (Status.PENDING, Status.BLOCKED):
-        return "waiting"
-    if status == Status.RUNNING:
-        return "running"
-    return "idle" if status in FINAL else None
+    return "idle" if status in FINAL else _STATES.get(status)
 
 
 def _open_span_end(event: TaskEvent, now: datetime | None) -> datetime | None:
@@ -208,7 +214,12 @@ def _scale(lane: Lane, begin: datetime, seconds: float) -> None:
     for span in lane.spans:
         span.x = round(at(span.begin), 1)
         span.width = round(max(_MIN_WIDTH, at(span.end) - span.x), 1)
-        state_labels = {"waiting": _("waiting"), "running": _("running"), "idle": _("idle")}
+        state_labels = {
+            "waiting": _("waiting"),
+            "blocked": _("blocked"),
+            "running": _("running"),
+            "idle": _("idle"),
+        }
         duration = times.format_duration(max(span.end - span.begin, timedelta(0)))
         worker = f" · {span.worker}" if span.worker else ""
         span.tooltip = f"{state_labels[span.state]}: {duration}{worker}"

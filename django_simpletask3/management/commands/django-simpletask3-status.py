@@ -87,8 +87,8 @@ def _server_lines(health: Health) -> Iterator[str]:
 
 
 def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[object]]]]:
-    header = ["Table", "database", "pending", "due", "running", "lease expired", "longest wait"]
-    yield header, map(_table_cells, health.tables)
+    header = ["Table", "database", "pending", "due", "running", "blocked", "lease expired"]
+    yield [*header, "longest wait"], map(_table_cells, health.tables)
     header = ["Model", "messages", "in flight", "dead letters", "paused by"]
     yield header, map(_model_cells, health.models)
     if health.subscriptions:
@@ -111,7 +111,8 @@ def _problem_lines(problems: list[str]) -> Iterator[str]:
 def _table_cells(table: TableHealth) -> list[object]:
     suffix = "" if table.is_complete else f" of the first {MAX_ROWS}"
     pending, wait = f"{table.pending}{suffix}", _seconds(table.longest_wait)
-    counts = (table.due, table.running, table.expired_leases)
+    blocked = f"{table.blocked}{'' if table.blocked < MAX_ROWS else '+'}"
+    counts = (table.due, table.running, blocked, table.expired_leases)
     return [table.model, table.database, pending, *counts, wait]
 
 

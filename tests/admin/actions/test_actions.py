@@ -12,7 +12,7 @@ from django_simpletask3.admin import changelist
 from django_simpletask3.admin.actions import definitions, downloads, selection
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.queue import get_queue
-from django_simpletask3.states import EventKind, Status
+from django_simpletask3.states import UNFINISHED, EventKind, Status
 from django_simpletask3.transitions.writer import apply, apply_all
 from tests.admin.pages import (
     CANCEL,
@@ -23,6 +23,7 @@ from tests.admin.pages import (
     LIFT,
     RESET,
     RETRY,
+    UNBLOCK,
     create_listed_task,
     post_action,
     ready,
@@ -32,20 +33,25 @@ from tests.admin.pages import (
 from tests.steps import TASK_MODELS, bring_to, create_task, kinds
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice
 
+#: A waiting task is blocked before it is unblocked (``ready``).
+WAITING = (Status.PENDING, Status.BLOCKED)
 AFTER = {
     EXECUTE: dict.fromkeys(Status, None) | {Status.PENDING: "note"},
     RESET: dict.fromkeys(Status, "reset"),
     RETRY: dict.fromkeys(Status, None) | {Status.FAILED: "reset"},
-    CANCEL: dict.fromkeys(Status, None) | {Status.PENDING: "cancel", Status.RUNNING: "cancel"},
+    CANCEL: dict.fromkeys(Status, None) | dict.fromkeys(UNFINISHED, "cancel"),
+    UNBLOCK: dict.fromkeys(Status, None) | dict.fromkeys(WAITING, "unblock"),
     HOLD: dict.fromkeys(Status, "hold"),
     LIFT: dict.fromkeys(Status, "lift"),
 }
-MOVING = [EXECUTE, RESET, CANCEL, HOLD, LIFT]
+MOVING = [EXECUTE, RESET, CANCEL, UNBLOCK, HOLD, LIFT]
 SAID = {
     (EXECUTE, Status.PENDING): "1 task will run at once.",
     (EXECUTE, Status.RUNNING): "1 task was left alone: it is already running.",
-    (CANCEL, Status.PENDING): "1 task was canceled.",
-    (CANCEL, Status.RUNNING): "1 task was canceled.",
+    (EXECUTE, Status.BLOCKED): "1 task was left alone: it is blocked. Unblock it to run it.",
+    **{(CANCEL, status): "1 task was canceled." for status in UNFINISHED},
+    **{(UNBLOCK, status): "1 task was left alone: it is not blocked." for status in Status},
+    **{(UNBLOCK, status): "1 task was unblocked and will run." for status in WAITING},
     **{
         (EXECUTE, status): "1 task was left alone: it is finished. Reset it to run it again."
         for status in (Status.SUCCESS, Status.FAILED, Status.CANCELED)
@@ -107,7 +113,20 @@ def test_outcomes_are_counted(superuser) -> None:
         "2 tasks will run at once.",
         "6 tasks were left alone: they are finished. Reset them to run them again.",
         "2 tasks were left alone: they are already running.",
+        "2 tasks were left alone: they are blocked. Unblock them to run them.",
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_that_is_unblocked_is_queued(superuser) -> None:
+    task = Invoice.objects.enqueue(blocked="waits for the approval of finance")
+    before = waiting(Invoice)
+
+    post_action(superuser, UNBLOCK, task, reason="invoice checked")
+
+    event = task.events.last()
+    assert (event.kind, event.actor, event.reason) == ("unblock", "root", "invoice checked")
+    assert (before, waiting(Invoice)) == ([], [task.get_task_id()])
 
 
 def test_the_event_tells_who_and_why(superuser) -> None:
@@ -283,5 +302,5 @@ def test_the_actions_are_known_by_their_names() -> None:
 
     names = [action.__name__ for action in model_admin.actions]
 
-    every = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, HOLD, LIFT, EXPORT]
+    every = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, UNBLOCK, HOLD, LIFT, EXPORT]
     assert names == every

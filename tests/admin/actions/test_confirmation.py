@@ -58,7 +58,7 @@ def test_it_says_how_many_would_be_affected(superuser) -> None:
 
     page = ask(superuser, RETRY, *tasks)
 
-    assert "2 of 6 selected tasks would be affected." in text(page)
+    assert "2 of 7 selected tasks would be affected." in text(page)
     assert "Failed2is done" in text(page)
     assert "Succeeded1left alone" in text(page)
 
@@ -110,7 +110,7 @@ def test_a_page_of_many_tasks_says_that_only_the_first_were_checked(superuser, m
 
     page = ask(superuser, RETRY, *tasks)
 
-    assert "2 of 6 selected tasks would be affected." in text(page)
+    assert "2 of 7 selected tasks would be affected." in text(page)
     assert "Only the first tasks were checked" in text(page)
 
 

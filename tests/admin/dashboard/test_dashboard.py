@@ -77,6 +77,19 @@ def test_a_queue_says_what_waits_and_runs(superuser) -> None:
     assert "open" in queue_row
 
 
+def test_a_queue_says_how_many_tasks_are_blocked(superuser, monkeypatch) -> None:
+    Invoice.objects.bulk_enqueue([{"amount": n} for n in range(3)], blocked=True)
+
+    (queue,) = [
+        q for q in dashboard(superuser).context["queues"] if q["model"] == "testapp.Invoice"
+    ]
+    monkeypatch.setattr(health, "MAX_ROWS", 2)
+    page = dashboard(superuser)
+
+    assert (queue["pending"], queue["running"], queue["blocked"]) == ("0", "0", "3")
+    assert "2+" in row(page, "queue-testapp.Invoice")
+
+
 def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
     PaidInvoice.objects.create()
 

@@ -249,6 +249,31 @@ def test_the_picture_has_a_lane_for_each_attempt(superuser, pending_task, time_m
     assert mark.tooltip == "recovered · worker_died · recovery"
 
 
+def test_the_picture_tells_a_blocked_task_from_one_that_waits_for_a_worker(
+    superuser, pending_task, time_machine
+) -> None:
+    begin = pending_task.add_time
+    for seconds, kind in [(10, EventKind.BLOCK), (60, EventKind.UNBLOCK), (90, EventKind.START)]:
+        time_machine.move_to(begin + timedelta(seconds=seconds))
+        apply(pending_task, kind, worker="node-1")
+
+    picture = layout(list(pending_task.events.all()), begin + timedelta(seconds=100))
+    legend = superuser.get(url(pending_task)).content.decode().partition("<figcaption>")[2]
+
+    (lane,) = picture.lanes
+    assert [span.tooltip for span in lane.spans] == [
+        "waiting: 10.0 s",
+        "blocked: 50.0 s",
+        "waiting: 30.0 s",
+        "running: 10.0 s · node-1",
+    ]
+    assert 'st3-key-blocked">blocked</span>' in legend
+
+
+def test_the_legend_names_blocked_tasks_only_where_there_are_some(superuser, running_task) -> None:
+    assert "st3-key-blocked" not in superuser.get(url(running_task)).content.decode()
+
+
 def test_a_refused_event_is_marked_at_the_attempt_that_it_comes_from(
     superuser, running_task
 ) -> None:
