@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
 
 from django.db import Error, connections
 
@@ -16,28 +14,27 @@ from ..execution.run import Run
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.queryset import rows_of
-from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..states import Status
 from .pipeline import ModelPipeline
+from .watch.superseded import SupersededRuns
 
 _logger = get_logger(__name__)
 
 _IDLE_SECONDS = 10.0
-_STEP_SECONDS = 1.0  # between two looks whether a clock has jumped
-_LOOK_SECONDS = 0.5  # between two looks for runs that were canceled
-_YOUNG_SECONDS = 0.3
+_STEP_SECONDS = 0.9  # between two looks whether a clock has jumped, or a run has been claimed
 _RETRY_SECONDS = 1.0  # while a database cannot be reached; OutageGrace relies on it
 
 
 class Leases:
-    """The runs this process holds. Sets ``should_stop`` of a run that lost its lease."""
+    """The runs this process holds. Those that have lost their tasks are requested to stop."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._held: dict[Run, ModelPipeline] = {}
         self._lock = threading.Lock()
-        self._renewed_at = self._next_renewal = self._next_look = float("-inf")
+        self._renewed_at = self._next_renewal = float("-inf")
+        self._superseded = SupersededRuns(worker, self.running)
 
     def add(self, runs: Iterable[Run], pipeline: ModelPipeline) -> None:
         """Renew the leases of ``runs`` until they are removed."""
@@ -65,11 +62,8 @@ class Leases:
         if moment >= self._next_renewal or self._has_clock_jumped():
             self._renewed_at = moment
             self._next_renewal = moment + self.renew(pipelines)
-        elif moment >= self._next_look:
-            self._next_look = moment + _LOOK_SECONDS
-            self.stop_superseded()
-        longest = _LOOK_SECONDS if self._held else _STEP_SECONDS
-        return min(longest, max(0.0, self._next_renewal - clock.steady()))
+        rest = self._superseded.step()
+        return min(_STEP_SECONDS, rest, max(0.0, self._next_renewal - clock.steady()))
 
     def _has_clock_jumped(self) -> bool:
         databases = {run.using for run in self.running()}
@@ -86,39 +80,6 @@ class Leases:
         interval = _renewal_interval(pipelines)
         has_renewed_all = databases == {using for using in renewed if renewed[using]}
         return interval if has_renewed_all else min(interval, _RETRY_SECONDS)
-
-    def stop_superseded(self) -> None:
-        """Set ``should_stop`` of the runs that were canceled, reset or recovered meanwhile.
-
-        Runs that have just begun are not looked for: most end before it matters.
-        """
-        begun_before = time.monotonic() - _YOUNG_SECONDS
-        runs = [run for run in self.running() if 0.0 < run.started_monotonic < begun_before]
-        databases = sorted({run.using for run in runs})
-        in_each_database(partial(self._stop_superseded_in, runs=runs), databases)
-
-    def _stop_superseded_in(self, using: str, runs: list[Run]) -> None:
-        by_model: dict[type[SimpleTask], list[Run]] = {}
-        for run in runs:
-            if run.using == using and not run.task.should_stop:
-                by_model.setdefault(type(run.task), []).append(run)
-        try:
-            for model, runs_of_model in by_model.items():
-                self._compare(self._our_rows(model, runs_of_model, using), runs_of_model)
-        except Error as error:
-            # The next renewal finds them.
-            _logger.debug("superseded_unknown database=%s error=%s", using, error)
-            connections[using].close()
-
-    def _our_rows(self, model: type[SimpleTask], runs: list[Run], using: str) -> Any:
-        rows = rows_of(model, using).filter(pk__in=[run.pk for run in runs])
-        return rows.filter(status=Status.RUNNING, worker=self._worker)
-
-    def _compare(self, ours: Any, runs: list[Run]) -> None:
-        attempts = dict(ours.values_list("pk", "attempt"))
-        for run in runs:
-            if attempts.get(run.pk) != run.attempt and run in self._held:
-                run.task.stop_flag().set()
 
     def _renew_in(self, using: str, pipelines: Iterable[ModelPipeline]) -> bool:
         """Renew the leases in one database; whether all could be renewed."""
@@ -162,14 +123,11 @@ class Leases:
 
     def _renew_rows(self, pipeline: ModelPipeline, runs: list[Run], using: str) -> None:
         clock.calibrate(using)
-        ours = self._our_rows(pipeline.model, runs, using)
+        rows = rows_of(pipeline.model, using).filter(pk__in=[run.pk for run in runs])
+        ours = rows.filter(status=Status.RUNNING, worker=self._worker)
         # Rows that another transaction has locked are renewed next time
         # (test_a_locked_row_delays_no_other).
-        if ours.update_managed_skip_locked(check_at=clock.after(using, pipeline.lease)) == len(
-            runs
-        ):
-            return
-        self._compare(ours, runs)
+        ours.update_managed_skip_locked(check_at=clock.after(using, pipeline.lease))
 
 
 def _renewal_interval(pipelines: Iterable[ModelPipeline]) -> float:

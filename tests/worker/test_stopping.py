@@ -1,7 +1,9 @@
 """Task functions that stop, in real workers: with their worker, and after a cancel or a reset."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from tests.eventually import eventually
+from tests.redis_servers import RedisServer
 from tests.steps import kinds, row_of, status_of
 from tests.testapp.models import Scripted
 from tests.worker.conftest import Start
+from tests.worker.processes import child_of
 
 WAYS = ["work until stopped", "work until stopped, awaiting"]
 GRACE = {"DJANGO_SIMPLETASK3_SHUTDOWN_GRACE": "1"}
@@ -26,7 +31,7 @@ def begin(start_server: Start, tmp_path: Path) -> Begin:
 
     def begin(do: str = WAYS[0], *steps: Any, **environment: str) -> Any:
         here, ended = tmp_path / "here", tmp_path / "ended"
-        last = {"do": do, "path": str(ended), "attempt": 1}
+        last = {"do": do, "attempt": 1} | ({} if do == "block" else {"path": str(ended)})
         first = {"do": "touch", "path": str(here)}
         task = Scripted.objects.create(script=[*steps, first, last])
         task.node = start_server("--models", "testapp.Scripted", **environment)
@@ -78,3 +83,104 @@ def test_another_node_goes_on_with_what_was_given_back(begin: Begin, start_serve
 
     eventually(lambda: status_of(task) == Status.SUCCESS)
     assert kinds(task) == ["enqueue", "start", "release", "start", "ack"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_canceled_function_stops_and_leaves_no_late_result(begin: Begin, way: str) -> None:
+    task = begin(way)
+
+    Scripted.objects.get(pk=task.pk).cancel("not needed")
+    canceled_at = time.monotonic()
+    eventually(task.ended.exists)
+    seconds = time.monotonic() - canceled_at
+    end(task.node)
+
+    assert seconds < 1.5  # with what the machine needs
+    assert kinds(task) == ["enqueue", "start", "cancel"]
+    assert get_queue().running(Scripted.get_event_channel()) == 0
+
+
+def test_a_cancel_reaches_the_function_without_redis(
+    begin: Begin, own_redis_server: RedisServer
+) -> None:
+    task = begin(DJANGO_SIMPLETASK3_SIMQ_REDIS_URL=own_redis_server.url)
+    own_redis_server.kill()
+
+    Scripted.objects.get(pk=task.pk).cancel()
+
+    eventually(task.ended.exists)
+    end(task.node)
+    assert kinds(task) == ["enqueue", "start", "cancel"]
+
+
+@pytest.mark.thorough
+def test_a_reset_stops_the_first_attempt_while_another_node_makes_the_second(
+    begin: Begin, start_server: Start
+) -> None:
+    task = begin(DJANGO_SIMPLETASK3_DEFAULT_SIMQ_WORKER_NUMBER="1")
+    other = start_server("--models", "testapp.Scripted")
+    warm_up = Scripted.objects.create()
+    eventually(lambda: status_of(warm_up) == Status.SUCCESS)
+
+    Scripted.objects.get(pk=task.pk).reset()
+
+    eventually(task.ended.exists)
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+    for node in (task.node, other):
+        end(node)
+    assert kinds(task) == ["enqueue", "start", "reset", "start", "ack"]
+    first, second = task.events.filter(kind="start")
+    assert first.worker != second.worker
+
+
+@pytest.mark.thorough
+def test_a_lease_that_is_lost_to_another_node_stops_the_function(
+    begin: Begin, start_server: Start
+) -> None:
+    lease = {"DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT": "2", **GRACE}
+    task = begin(**lease)
+    frozen = child_of(task)
+
+    os.kill(frozen, signal.SIGSTOP)
+    start_server("--models", "testapp.Scripted", **lease)
+    eventually(lambda: status_of(task) == Status.SUCCESS, timeout=60)
+    os.kill(frozen, signal.SIGCONT)
+
+    eventually(task.ended.exists)
+    end(task.node)
+    assert kinds(task) == ["enqueue", "start", "recover", "start", "ack"]
+
+
+@pytest.mark.thorough
+def test_a_worker_that_is_killed_after_a_cancel_brings_nothing_back(begin: Begin) -> None:
+    task = begin("block")
+    Scripted.objects.get(pk=task.pk).cancel()
+
+    os.kill(child_of(task), signal.SIGKILL)
+
+    after = Scripted.objects.create()
+    eventually(lambda: status_of(after) == Status.SUCCESS)
+    end(task.node)
+    assert kinds(task) == ["enqueue", "start", "cancel"]
+    assert status_of(task) == Status.CANCELED
+
+
+@pytest.mark.thorough
+def test_a_cancel_that_dies_before_its_commit_stops_nothing(begin: Begin) -> None:
+    task = begin("wait")
+    code = (
+        "import os, signal, django; django.setup()\n"
+        "from django.db import transaction\n"
+        "from tests.testapp.models import Scripted\n"
+        "with transaction.atomic():\n"
+        f"    Scripted.objects.get(pk={task.pk}).cancel()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+
+    client = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    task.ended.touch()  # for which the function waits
+
+    assert client.returncode == -signal.SIGKILL
+    eventually(lambda: status_of(task) == Status.SUCCESS)
+    assert kinds(task) == ["enqueue", "start", "ack"]
