@@ -17,15 +17,21 @@
     ├── InvalidSetting            a setting has an invalid value
     ├── TimeLimitExceeded         a task function exceeded its time limit
     ├── WaitTimeout               a task did not finish within the timeout
+    ├── Retry                     raise it in a task function: it is tried again
+    ├── Snooze                    raise it in a task function: it is called again later
     └── TaskUnsuccessful          a task that was waited for failed, or was canceled
 
-``TaskStopped`` is no SimpleTaskError but a BaseException: ``except Exception`` in a task function
-does not catch it.
+    BaseException
+    ├── Cancel                    raise it in a task function: its task is canceled
+    └── TaskStopped               the running task function has to stop
+
+``except Exception`` in a task function does not catch the last two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -135,6 +141,54 @@ class TaskUnsuccessful(SimpleTaskError):
     def __init__(self, message: str, task: object = None) -> None:
         super().__init__(message)
         self.task = task
+
+
+class Retry(SimpleTaskError):
+    """Raise it in a task function to have it tried again, also after an error of ``no_retry_on``.
+
+    The retry begins ``after`` seconds or a timedelta, or at an aware datetime; by default when the
+    backoff says. It counts as a retry: if none is left, the task fails with the error ``from``
+    which this one was raised.
+    """
+
+    reason: str = ""
+    after: float | timedelta | datetime | None = None
+
+    def __init__(
+        self, reason: str = "", *, after: float | timedelta | datetime | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Snooze(SimpleTaskError):
+    """Raise it in a task function to have it called again ``after`` a while, without using a retry.
+
+    ``after`` is a number of seconds or a timedelta, or an aware datetime; a snooze lasts at least
+    one second. After ``django_simpletask3_max_snoozes`` of them the task fails.
+    """
+
+    reason: str = ""
+    after: float | timedelta | datetime = 1
+
+    def __init__(self, reason: str = "", *, after: float | timedelta | datetime = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Cancel(BaseException):
+    """Raise it in a task function to cancel the task: it ends CANCELED, and is not tried again.
+
+    ``except Exception`` does not catch it.
+    """
+
+    reason: str = ""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class StopReason(StrEnum):

@@ -8,13 +8,18 @@ import re
 import pytest
 
 from django_simpletask3 import exceptions
-from django_simpletask3.exceptions import InvalidSetting, SimpleTaskError, TransitionRefused
+from django_simpletask3.exceptions import (
+    InvalidSetting,
+    StopReason,
+    TaskStopped,
+    TransitionRefused,
+)
 
 LINE = re.compile(r"^ *(?P<branch>[│ ]*[├└]── )?(?P<name>[A-Z]\w+)(?:  |$)", re.MULTILINE)
 DEFINED = {
     name: kind
     for name, kind in vars(exceptions).items()
-    if inspect.isclass(kind) and issubclass(kind, Exception)
+    if inspect.isclass(kind) and issubclass(kind, BaseException)
 }
 
 
@@ -29,18 +34,20 @@ def drawn() -> dict[str, str]:
     return parents
 
 
-def instance_of(kind: type[SimpleTaskError]) -> SimpleTaskError:
+def instance_of(kind: type[BaseException]) -> BaseException:
     if issubclass(kind, InvalidSetting):
         return kind("NAME", 0, "1 or more")
     if issubclass(kind, TransitionRefused):
         return kind("moved first", pk=7, kind="ack")
+    if issubclass(kind, TaskStopped):
+        return kind(StopReason.CANCELED)
     return kind("what happened")
 
 
 def test_every_exception_is_drawn_below_its_parent() -> None:
     found = {name: kind.__base__.__name__ for name, kind in DEFINED.items()}
 
-    assert drawn() == {**found, "SimpleTaskError": ""}
+    assert drawn() == {**found, "SimpleTaskError": "", "BaseException": ""}
 
 
 @pytest.mark.parametrize("name", DEFINED)

@@ -23,14 +23,18 @@ from .names import (
     KEY_ID,
     SETTING_ID,
 )
+from .retries import BACKOFF_ID, DEADLINE_ID, ERRORS_ID, NO_RETRIES_ID
 from .settings import GRACE_ID, LEASE_ID, REPORT_ID, SETTING_IDS, URL_ID
 
 __all__ = [
     "ATTRIBUTE_ID",
+    "BACKOFF_ID",
     "BARE_ATTRIBUTE_ID",
     "CHANNEL_ID",
     "COLUMN_ID",
+    "DEADLINE_ID",
     "DELIVERIES_ID",
+    "ERRORS_ID",
     "EVENT_MODEL_ID",
     "EXECUTOR_ID",
     "GRACE_ID",
@@ -38,6 +42,7 @@ __all__ = [
     "KEY_ID",
     "LEASE_ID",
     "MIDDLEWARE_ID",
+    "NO_RETRIES_ID",
     "OLDER_ROWS_ID",
     "OPEN_TOMBSTONE_ID",
     "POLICY_ID",

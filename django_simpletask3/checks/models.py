@@ -158,10 +158,11 @@ def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _tries(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    for name, minimum in (("max_retries", 0), ("max_attempts", 1)):
+    for name, minimum in (("max_retries", 0), ("max_attempts", 1), ("max_snoozes", 0)):
         attribute = f"django_simpletask3_{name}"
         number = getattr(model, attribute)
-        if type(number) is not int or number < minimum:
+        is_unlimited = number is None and name == "max_retries"
+        if not is_unlimited and (type(number) is not int or number < minimum):
             yield Error(
                 f"{attribute} is {number!r}; expected an integer of at least {minimum}.",
                 hint=f"Remove it to use the default, {getattr(SimpleTask, attribute)}.",

@@ -16,6 +16,7 @@ from ..conf.options import all_options
 from ..ledger.event import TaskEvent
 from ..models.registry import task_models
 from ..models.task import SimpleTask
+from ..retries import Exponential, Fixed
 
 COLUMN_ID = "django_simpletask3.E112"
 ATTRIBUTE_ID = "django_simpletask3.E115"
@@ -98,6 +99,9 @@ def _attributes(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 def _is_plain(value: object) -> bool:
     """Whether ``value`` is no column, method or property."""
+    is_error = isinstance(value, type) and issubclass(value, BaseException)
+    if is_error or isinstance(value, Exponential | Fixed):
+        return True  # they are callable, but not as methods
     return not callable(value) and not hasattr(type(value), "__get__")
 
 

@@ -149,21 +149,36 @@ def after(using: str, seconds: float) -> datetime:
 
 
 def time_of(value: Any, using: str) -> Any:
-    """The time that ``value`` names: a timedelta or a number of seconds counts from now.
+    """The ``run_after`` that ``value`` names, as ``moment_of`` has it.
 
-    A date, a text or an expression is returned as it is. Raises ValueError if the time is beyond
-    the calendar, TypeError for what is none of these.
+    None, a date, a text or an expression is returned as it is.
     """
-    expected = "expected a time, a timedelta or a number of seconds from now"
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if type(value) is not bool and isinstance(seconds, numbers.Real | Decimal):
-        try:
-            return after(using, float(seconds))
-        except (ValueError, OverflowError):
-            raise ValueError(f"run_after is out of range: {expected}.") from None
-    if value is None or isinstance(value, date | str) or hasattr(value, "resolve_expression"):
+    is_date = isinstance(value, date) and not isinstance(value, datetime)
+    if value is None or is_date or isinstance(value, str) or hasattr(value, "resolve_expression"):
         return value
-    raise TypeError(f"run_after is of type {type(value).__name__}: {expected}.")
+    return moment_of(value, using, name="run_after")
+
+
+def moment_of(value: object, using: str, *, name: str) -> datetime:
+    """The time that ``value`` names: seconds or a timedelta from now, or an aware datetime.
+
+    Raises ValueError if the time is beyond the calendar, or a naive datetime (unless USE_TZ is
+    False), TypeError for what is none of these; ``name`` is what the message calls it.
+    """
+    expected = "expected seconds or a timedelta from now, or an aware datetime"
+    if isinstance(value, datetime):
+        if timezone.is_aware(value):
+            return _stored(value)
+        if settings.USE_TZ:
+            raise ValueError(f"{name} is the naive datetime {value}: {expected}.")
+        return value
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real | Decimal):
+        raise TypeError(f"{name} is of type {type(value).__name__}: {expected}.")
+    try:
+        return after(using, float(seconds))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} is out of range: {expected}.") from None
 
 
 def _epoch(using: str) -> float:

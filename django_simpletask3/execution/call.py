@@ -12,7 +12,7 @@ from django.apps import apps
 from django.utils.module_loading import import_string
 
 from ..conf.options import options
-from ..exceptions import ExecutorMissing
+from ..exceptions import ExecutorMissing, Retry
 from ..ledger.columns import user_fields
 from ..ledger.encoding import safe_text, traceback_text, type_name
 from ..models.task import SimpleTask
@@ -62,12 +62,22 @@ def call_function(
 
 
 def error_as_dict(error: BaseException) -> dict[str, object]:
-    """``error_data`` of an error: its type, message and traceback; never raises."""
+    """``error_data`` of an error: its type, message and traceback; never raises.
+
+    Of a Retry, type and message of the error that caused it.
+    """
+    cause = _cause_of(error)
     return {
-        "type": type_name(error),
-        "message": safe_text(error, limit=_MESSAGE_LIMIT),
+        "type": type_name(cause),
+        "message": safe_text(cause, limit=_MESSAGE_LIMIT),
         "traceback": traceback_text(error, limit=_TRACEBACK_LIMIT),
     }
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    if not isinstance(error, Retry):
+        return error
+    return error.__cause__ or (not error.__suppress_context__ and error.__context__) or error
 
 
 def field_values(task: SimpleTask) -> dict[str, object]:

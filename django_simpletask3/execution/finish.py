@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..db import clock
-from ..db.errors import is_transient
+from ..db.errors import is_transient, may_be_transient
 from ..dispatch.push import push
-from ..ledger.event import events_since_reset
 from ..logs import get_logger
 from ..queue import Message
-from ..retries import Exponential
-from ..states import EventKind, kinds_where
+from ..states import EventKind
 from ..transitions.best_effort import apply_each
+from .outcomes.decision import decide, fail_with_both
 from .run import Run, failure_of, outcome_of
 from .settle import acknowledge, return_messages
 
 _logger = get_logger(__name__)
-
-_BACKOFF = Exponential()
-#: After one of these the retries of a task are counted anew.
-_RESET_KINDS = kinds_where(lambda spec: spec.resets_retries)
 
 
 def finish(runs: Sequence[Run]) -> list[Run]:
@@ -32,7 +26,7 @@ def finish(runs: Sequence[Run]) -> list[Run]:
     otherwise not even its failure can be written: stop renewing its lease.
     """
     for run in runs:
-        _choose_retry(run)
+        _decide(run)
     _apply_outcomes(runs)
     unwritable = [run for run in runs if _has_permanent_error(run)]
     for run in unwritable:
@@ -100,24 +94,14 @@ def _return_to_queue(runs: Sequence[Run], reason: str) -> None:
     push([run.task for run in runs if not run.message], urgent=True)
 
 
-def _choose_retry(run: Run) -> None:
-    """Turn a failure into a retry while the task has retries left."""
-    max_retries = run.task.django_simpletask3_max_retries or 0
-    if run.transition is None or run.transition.kind is not EventKind.FAIL or max_retries <= 0:
-        return
-    retries = events_since_reset(run.task, [EventKind.RETRY], _RESET_KINDS).count()
-    if retries >= max_retries:
-        return
-    delay = _BACKOFF(retries + 1)
-    values = {**run.transition.values, "run_after": clock.after(run.using, delay)}
-    data = {
-        **run.transition.data,
-        "retry_in": round(delay, 3),
-        "traceback": (run.transition.error_data or {}).get("traceback"),
-    }
-    run.transition = outcome_of(
-        run, EventKind.RETRY, error_data=run.transition.error_data, values=values, data=data
-    )
+def _decide(run: Run) -> None:
+    """Decide what follows from an error, if the thread of the task function could not."""
+    try:
+        decide(run)
+    except Exception as error:
+        if may_be_transient(error):
+            raise
+        fail_with_both(run, error)
 
 
 def _replace_by_failure(run: Run) -> None:
@@ -129,3 +113,4 @@ def _replace_by_failure(run: Run) -> None:
     _logger.error("finish_failed model=%s pk=%s error=%s", label, run.pk, error, exc_info=traceback)
     if error is not None:
         run.transition = failure_of(run, error)
+        run.undecided = None  # it is not tried again

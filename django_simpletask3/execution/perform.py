@@ -6,18 +6,24 @@ import time
 
 from ..exceptions import TimeLimitExceeded, is_stopped
 from ..ledger.stop_signal import ENDED_BY_OTHERS
+from ..logs import get_logger
 from ..states import EventKind
 from ..transitions.transition import Transition
 from . import call
 from .contexts.inherited import inherit_context
+from .outcomes.decision import decide
+from .outcomes.stopped import ended_by_others, stopped_outcome, time_limit_error
 from .run import Run, failure_of, outcome_of
-from .stopped import ended_by_others, stopped_outcome, time_limit_error
+
+_logger = get_logger(__name__)
 
 
 def perform(run: Run) -> None:
     """Call the task function and keep its outcome as ``run.transition``; never raises.
 
-    The function of a task that was canceled, reset or recovered since its claim is not called.
+    The function of a task that was canceled, reset or recovered since its claim is not called. What
+    follows from an error is decided here, unless the database cannot be read: then ``finish``
+    decides it.
     """
     if run.task._stop_reason in ENDED_BY_OTHERS:
         run.transition = ended_by_others(run)
@@ -32,6 +38,11 @@ def perform(run: Run) -> None:
     run.seconds = time.monotonic() - run.started_monotonic
     transition.data["seconds"] = round(run.seconds, 6)
     run.transition = transition
+    try:
+        decide(run)
+    except Exception as error:
+        label = run.task._meta.label
+        _logger.debug("outcome_undecided model=%s pk=%s error=%s", label, run.pk, error)
 
 
 def _run_function(run: Run) -> Transition:

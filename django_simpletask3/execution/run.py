@@ -28,6 +28,8 @@ class Run(Attempt):
     transition: Transition | None = None
     #: What the task function raised, or what kept its outcome from being written.
     error: BaseException | None = None
+    #: The error of a failure which may still become another outcome, such as a retry.
+    undecided: BaseException | None = None
     seconds: float = 0.0
     started_monotonic: float = 0.0
     function_call: Interruptible = field(default_factory=Interruptible)
@@ -40,8 +42,9 @@ class Run(Attempt):
 
 
 def failure_of(run: Run, error: BaseException) -> Transition:
-    """The outcome of a run that raised ``error``."""
+    """The outcome of a run that raised ``error``; whether a retry follows is still undecided."""
     run.error = run.error or error
+    run.undecided = error
     return outcome_of(run, EventKind.FAIL, error_data=call.error_as_dict(error))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -11,7 +10,6 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import AppendOnly
-from ..states import EventKind
 from .digests import chained_digest
 from .fields import MAX_TEXT, JSONTextField, KindField, StatusField
 from .task_row import TaskRow, all_rows, table_model
@@ -165,14 +163,3 @@ def _event_model_of(root: Any) -> Any:
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
     """The streams of all tasks in the table of ``model``, in order."""
     return all_rows(event_model_of(model), using).order_by("task_id", "sequence")
-
-
-def events_since_reset(
-    task: TaskRow, kinds: Iterable[EventKind], reset_kinds: Iterable[EventKind]
-) -> models.QuerySet[Any]:
-    """The events of ``kinds`` after the last event of ``reset_kinds`` in the stream of ``task``."""
-    stream = events_of(type(task), task._state.db).filter(task=task.pk)
-    reset_sequence = (
-        stream.filter(kind__in=list(reset_kinds)).values_list("sequence", flat=True).last()
-    )
-    return stream.filter(kind__in=list(kinds), sequence__gt=reset_sequence or 0)

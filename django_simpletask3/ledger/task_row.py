@@ -15,6 +15,7 @@ from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from ..conf.options import options
 from ..exceptions import StopReason, TaskStopped
+from ..retries import Backoff, ErrorNames, Exponential
 from ..states import Status
 from .digests import digest_of
 from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
@@ -39,8 +40,21 @@ class TaskRow(models.Model):
     django_simpletask3_event_model: ClassVar[str | None] = None
     django_simpletask3_event_queue_channel_template: ClassVar[str | None] = None
     django_simpletask3_task_id_template: ClassVar[str | None] = None
-    #: How often a task function that raised is tried again.
-    django_simpletask3_max_retries: ClassVar[int] = 0
+    #: How often a task function that raised is tried again; None: without a limit.
+    django_simpletask3_max_retries: ClassVar[int | None] = 0
+    #: When each retry begins: Exponential(...), Fixed(...), or a function of the number of the
+    #: retry and the error that returns seconds, a timedelta or an aware datetime.
+    django_simpletask3_retry_backoff: ClassVar[Backoff] = Exponential()
+    #: The exceptions after which there is a retry: a class or its dotted path, or several; None:
+    #: any.
+    django_simpletask3_retry_on: ClassVar[ErrorNames | None] = None
+    #: The exceptions after which there is none, also if ``retry_on`` names them.
+    django_simpletask3_no_retry_on: ClassVar[ErrorNames | None] = None
+    #: Seconds, or a timedelta, after which no retry begins: counted from the enqueuing or the last
+    #: reset, or from the ``run_after`` that was given there. None: no limit.
+    django_simpletask3_retry_for: ClassVar[float | timedelta | None] = None
+    #: How often a task function may raise Snooze before its task fails.
+    django_simpletask3_max_snoozes: ClassVar[int] = 1000
     #: Seconds, or a timedelta, that the task function may run: then ``should_stop`` is set, soon
     #: after TimeLimitExceeded is raised in it, and if that does not end it either, its process is
     #: replaced. None: no limit.

@@ -37,6 +37,8 @@ from ..ledger.projection import Projection, fold
 from ..ledger.stop_signal import reason_to_stop, request_stop
 from ..ledger.task_row import TaskRow, table_model, write_database
 from ..ledger.tombstone import is_being_pruned
+from ..running.attempt import Attempt
+from ..running.tries import Tries, read_tries
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
@@ -232,6 +234,25 @@ class SimpleTask(TaskRow):
         One query, unless ``prefetch_runs()`` has read them.
         """
         return runs_of(self)
+
+    @property
+    def retries(self) -> int:
+        """How many retries were used since the task was enqueued or reset.
+
+        Two queries; in a task function for the first time only, and in a first attempt none.
+        """
+        return self._read_tries().retries
+
+    @property
+    def snoozes(self) -> int:
+        """How often the task function raised Snooze since then; queries as of ``retries``."""
+        return self._read_tries().snoozes
+
+    def _read_tries(self) -> Tries:
+        if self._running_attempt is not None:
+            running: Attempt = self._running_attempt
+            return running.tries()
+        return read_tries(type(self), write_database(self), self.pk)
 
     def state_at(self, moment: datetime) -> Projection:
         """The projected columns at ``moment``, without results: the fold of earlier events."""

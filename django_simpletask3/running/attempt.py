@@ -15,6 +15,7 @@ from ..ledger.task_row import TaskRow, task_name, write_database
 from ..states import EventKind, Status
 from ..transitions import writer
 from ..transitions.transition import Transition, known_row
+from .tries import Tries, read_tries
 
 
 def _never() -> bool:
@@ -37,6 +38,7 @@ class Attempt:
     pk: Any = field(init=False)
     using: str = field(init=False)
     last_known_row: dict[str, Any] = field(init=False)
+    _tries: Tries | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         # The task function may change the instance, even make a copy under another key.
@@ -48,6 +50,17 @@ class Attempt:
     def fence(self) -> dict[str, Any]:
         """What the row must still hold for the attempt to hold the task."""
         return {"status": Status.RUNNING, "attempt": self.attempt}
+
+    def tries(self, *, needs_time: bool = False) -> Tries:
+        """The retries and snoozes before this attempt; read once.
+
+        Without ``needs_time`` a first attempt reads nothing, and its ``began_at`` is None.
+        """
+        if self.attempt == 1 and not needs_time:
+            return Tries()
+        if self._tries is None:
+            self._tries = read_tries(type(self.task), self.using, self.pk)
+        return self._tries
 
     def record(self, kind: EventKind, **details: Any) -> TaskEvent:
         """Append an event of the task function to the stream, if the attempt still holds the task.

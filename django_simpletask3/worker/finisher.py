@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 from ..db.errors import is_transient, may_be_transient
 from ..exceptions import SimpleTaskError
 from ..execution.finish import finish
-from ..execution.outcome_log import log_outcome
+from ..execution.outcomes.log import log_outcome
 from ..execution.run import Run
 from ..logs import get_logger
 from ..states import EventKind
@@ -26,6 +26,8 @@ _logger = get_logger(__name__)
 
 #: Seconds for which an idle database session is kept open.
 _MAX_LINGER_SECONDS = 1.0
+#: Outcomes after which the task is due again later.
+_POSTPONED = frozenset({EventKind.RETRY, EventKind.SNOOZE})
 #: How many tasks of a batch the supervisor knows of; of a larger one the first.
 FINISHER_RECORDS = 16
 
@@ -110,7 +112,7 @@ class Finisher(threading.Thread):
             else:
                 self._counters.count(run)
                 log_outcome(run)
-        if any(run.transition and run.transition.kind is EventKind.RETRY for run in ended):
+        if any(run.transition and run.transition.kind in _POSTPONED for run in ended):
             self._on_retry()
 
 

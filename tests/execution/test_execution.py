@@ -289,7 +289,7 @@ def test_a_task_with_retries_left_is_tried_again_later(monkeypatch: pytest.Monke
 
 def test_after_its_last_retry_a_task_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", 1)
-    monkeypatch.setattr(finish, "_BACKOFF", Fixed(0))
+    monkeypatch.setattr(Invoice, "django_simpletask3_retry_backoff", Fixed(0))
     task = Invoice.objects.create(fails=True)
     finish.finish(performed(Invoice))
     get_queue().push(task.get_event_channel(), [(task.get_task_id(), task.get_task_data())])

@@ -3,7 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -269,7 +269,7 @@ def test_a_task_that_could_not_be_saved_can_be_saved_again(settings: Any) -> Non
 
 DELAYS = [60, 60.0, Decimal(60), Fraction(60), timedelta(minutes=1)]
 BEYOND = [float("nan"), float("inf"), -1e20, 10**400, timedelta.max, timedelta.min, Decimal("nan")]
-NO_TIMES = [True, [60], b"60", 1j, UTC]
+NO_TIMES = [True, [60], b"60", 1j, UTC, datetime(2031, 5, 6)]
 POSTPONE: dict[str, Callable[[Any], Any]] = {
     "save": lambda delay: create_task(Invoice, run_after=delay),
     "create": lambda delay: Invoice.objects.create(run_after=delay),
@@ -313,7 +313,7 @@ def test_a_delay_may_be_given_in_seconds_or_as_a_timedelta(postpone: Any, delay:
 @pytest.mark.parametrize("delay", [*BEYOND, *NO_TIMES], ids=lambda delay: repr(delay)[:30])
 @pytest.mark.parametrize("postpone", POSTPONE.values(), ids=POSTPONE)
 def test_a_delay_that_names_no_time_is_refused_by_name(postpone: Any, delay: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"^run_after is .*: expected a time, a time"):
+    with pytest.raises((TypeError, ValueError), match=r"^run_after is .*: expected seconds or a t"):
         postpone(delay)
 
 

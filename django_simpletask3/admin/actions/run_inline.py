@@ -10,7 +10,7 @@ from django.db import connections
 from ...conf.leases import policy_of
 from ...db import clock
 from ...execution.finish import finish
-from ...execution.outcome_log import log_outcome
+from ...execution.outcomes.log import log_outcome
 from ...execution.perform import perform
 from ...execution.run import Run
 from ...ledger.task_row import write_database

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from ..ledger.task_row import task_reference
-from ..logs import get_logger
-from ..states import EventKind
-from ..transitions.transition import Transition
-from .run import Run
+from ...ledger.task_row import task_reference
+from ...logs import get_logger
+from ...states import EventKind
+from ...transitions.transition import Transition
+from ..run import Run
 
 #: Monitoring that reads logs, as Sentry does, finds the failures of tasks under this name.
 _logger = get_logger("django_simpletask3.tasks")

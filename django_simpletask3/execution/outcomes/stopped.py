@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from ..exceptions import StopReason, TimeLimitExceeded
-from ..ledger.stop_signal import ENDED_BY_OTHERS
-from ..states import EventKind
-from ..transitions.transition import Transition
-from .run import Run, failure_of, outcome_of
+from ...exceptions import StopReason, TimeLimitExceeded
+from ...ledger.stop_signal import ENDED_BY_OTHERS
+from ...states import EventKind
+from ...transitions.transition import Transition
+from ..run import Run, failure_of, outcome_of
 
 
 def stopped_outcome(run: Run, error: BaseException) -> Transition:

@@ -1,0 +1,1 @@
+"""What follows once a task function has ended."""
