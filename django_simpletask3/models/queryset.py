@@ -17,7 +17,7 @@ from ..ledger.columns import reject_assigned, reject_managed
 from ..ledger.task_row import TaskRow, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
 from ..transitions import erasure, writer
-from ..transitions.transition import Transition
+from ..transitions.batchwise import apply_batchwise
 
 T = TypeVar("T", bound=TaskRow)
 
@@ -172,9 +172,32 @@ class TaskQuerySet(models.QuerySet[T]):
 
         Works in batches, each in a transaction.
         """
-        return self.blocked()._apply_to_each(EventKind.UNBLOCK, reason)
+        return self._apply_to_each(EventKind.UNBLOCK, reason)
 
     unblock.alters_data = True  # type: ignore[attr-defined]
+
+    def cancel(self, reason: str = "") -> int:
+        """Cancel those of these tasks that are not finished; returns how many.
+
+        Works in batches, each in a transaction. Not on a manager, like Django's ``delete()``:
+        ``Task1.objects.all().cancel()``.
+        """
+        return self._apply_to_each(EventKind.CANCEL, reason)
+
+    cancel.alters_data = True  # type: ignore[attr-defined]
+    cancel.queryset_only = True  # type: ignore[attr-defined]
+
+    def reset(self, reason: str = "") -> int:
+        """Make these tasks PENDING again, in any status, to run at once; returns how many.
+
+        ``failed().reset("...")`` runs again what has failed. Works in batches, each in a
+        transaction; a task that is in another status by then is left alone. Not on a manager, like
+        Django's ``delete()``.
+        """
+        return self._apply_to_each(EventKind.RESET, reason, values={"run_after": None})
+
+    reset.alters_data = True  # type: ignore[attr-defined]
+    reset.queryset_only = True  # type: ignore[attr-defined]
 
     def erase(self, reason: str = "") -> int:
         """Erase the payload of these tasks, as ``task.erase()`` does; returns of how many.
@@ -186,13 +209,9 @@ class TaskQuerySet(models.QuerySet[T]):
 
     erase.alters_data = True  # type: ignore[attr-defined]
 
-    def _apply_to_each(self, kind: EventKind, reason: str) -> int:
-        count = 0
-        for tasks in self._batches():
-            batch = [Transition(task, kind, reason=reason) for task in tasks]
-            writer.apply_all(batch)
-            count += sum(transition.event is not None for transition in batch)
-        return count
+    def _apply_to_each(self, kind: EventKind, reason: str, **details: Any) -> int:
+        self._for_write = True
+        return apply_batchwise(self.using(self.db), kind, reason=reason, **details)
 
     def _batches(self) -> Iterator[Any]:
         pks = list(self.values_list("pk", flat=True))
