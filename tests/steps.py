@@ -15,13 +15,15 @@ from django_simpletask3.models.registry import table_models, task_models
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import writer
-from tests.testapp.models import TextKeyed, Ticket
+from tests.testapp.models import Hiding, TextKeyed, Ticket
 
 _numbers = itertools.count(1)
 
 #: Other apps of the tests have models for purposes of their own; Django cannot insert a Ticket in
-#: bulk.
-TASK_MODELS = [m for m in task_models() if m._meta.app_label == "testapp" and m is not Ticket]
+#: bulk, and the methods of a Hiding are hidden.
+TASK_MODELS = [
+    m for m in task_models() if m._meta.app_label == "testapp" and m not in (Ticket, Hiding)
+]
 TABLES = table_models(TASK_MODELS)
 #: The ways to every state, taken from a newly saved task.
 WAYS: dict[Status, list[EventKind]] = {

@@ -31,12 +31,9 @@ from .timeline import live
 from .timeline.inline import TaskEventInline
 from .viewer import Viewer, attach_viewer, decides_by_row
 
-_READ_ONLY = (
-    *PROJECTED,
-    "add_time",
-    "mod_time",
-    "worker",
-    "check_at",
+_READ_ONLY_COLUMNS = (*PROJECTED, "add_time", "mod_time", "worker", "check_at")
+#: Methods of the admin; a column of the model with the same name is shown in their place.
+_DISPLAYS = (
     "status_badge",
     "run_duration",
     "waiting_time",
@@ -228,7 +225,8 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
             pk.editable and not isinstance(pk, models.AutoField) and pk.remote_field is None
         )
         key = (pk.name,) if is_user_chosen and obj is not None else ()
-        return (*super().get_readonly_fields(request, obj), *_READ_ONLY, *key)
+        read_only = super().get_readonly_fields(request, obj)
+        return (*read_only, *_READ_ONLY_COLUMNS, *self._displays(), *key)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Like Django's, with labels for screen readers on the date and time of ``run_after``."""
@@ -242,11 +240,17 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         """The model's columns, the schedule and the task, unless the admin sets ``fieldsets``."""
         if self.fieldsets or self.fields:
             return super().get_fieldsets(request, obj)
-        package_fields = {*_READ_ONLY, *flatten_fieldsets([self.schedule_fieldset])}
+        schedule = flatten_fieldsets([self.schedule_fieldset])
+        package_fields = {*_READ_ONLY_COLUMNS, *self._displays(), *schedule}
         own_fields = [name for name in self.get_fields(request, obj) if name not in package_fields]
         own = (None, {"fields": own_fields})
-        parts: list[Any] = [own, self.schedule_fieldset, self.task_fieldset]
+        task = _without(self.task_fieldset, set(_DISPLAYS).difference(self._displays()))
+        parts: list[Any] = [own, self.schedule_fieldset, task]
         return parts[0 if own_fields else 1 : 2 if obj is None else 3]
+
+    def _displays(self) -> tuple[str, ...]:
+        columns = {field.name for field in self.opts.get_fields()}
+        return tuple(name for name in _DISPLAYS if name not in columns)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         inlines = [*super().get_inlines(request, obj)]
@@ -345,3 +349,13 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         if instant is None or task._state.adding:
             return self._empty_value
         return times.format_instant(instant)
+
+
+def _without(fieldset: tuple[Any, Any], hidden: set[str]) -> tuple[Any, Any]:
+    """``fieldset`` without the fields called ``hidden``."""
+    title, options = fieldset
+    if not hidden:
+        return fieldset
+    rows = [(row,) if isinstance(row, str) else row for row in options["fields"]]
+    kept = [tuple(name for name in row if name not in hidden) for row in rows]
+    return title, {**options, "fields": tuple(row for row in kept if row)}

@@ -20,6 +20,7 @@ from .names import (
     ATTRIBUTE_ID,
     BARE_ATTRIBUTE_ID,
     COLUMN_ID,
+    HIDDEN_ID,
     KEY_ID,
     SETTING_ID,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "EVENT_MODEL_ID",
     "EXECUTOR_ID",
     "GRACE_ID",
+    "HIDDEN_ID",
     "INSTALLATION_ID",
     "KEY_ID",
     "LEASE_ID",

@@ -11,7 +11,7 @@ from ..db.fast_instances import build_without_init
 from ..exceptions import InvalidSetting
 from ..models.registry import task_models
 from ..models.task import SimpleTask
-from .names import has_composite_key
+from .names import has_usable_names
 
 _POLICIES = Options.simq_running_timeout_handler_policies.name
 
@@ -27,8 +27,8 @@ def check_channels(**_: object) -> list[CheckMessage]:
 
 def _template_conflicts() -> Iterator[CheckMessage]:
     """Yield an error for each template that fails or gives two models the same value."""
-    # A model with a composite key has an error of its own.
-    models = [model for model in task_models() if not has_composite_key(model)]
+    # The others have errors of their own.
+    models = [model for model in task_models() if has_usable_names(model)]
     for template_name, compute in (("channel", _channel), ("message id", _message_id)):
         owners: dict[str, type[SimpleTask]] = {}
         for model in models:
@@ -52,7 +52,7 @@ def _template_conflicts() -> Iterator[CheckMessage]:
 def _policies() -> Iterator[CheckMessage]:
     """Yield a warning for each policy whose channel no model uses."""
     try:
-        channels = {_channel(model) for model in task_models()}
+        channels = {_channel(model) for model in task_models() if has_usable_names(model)}
         unknown = sorted(options.simq_running_timeout_handler_policies.keys() - channels)
     except (InvalidSetting, KeyError, IndexError, ValueError, AttributeError):
         return  # other checks report it

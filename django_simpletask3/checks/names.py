@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from ..retries import Exponential, Fixed
 COLUMN_ID = "django_simpletask3.E112"
 ATTRIBUTE_ID = "django_simpletask3.E115"
 KEY_ID = "django_simpletask3.E116"
+HIDDEN_ID = "django_simpletask3.W005"
 BARE_ATTRIBUTE_ID = "django_simpletask3.W002"
 SETTING_ID = "django_simpletask3.W003"
 
@@ -28,10 +30,32 @@ _PREFIX = "django_simpletask3_"
 _ATTRIBUTES = sorted(name for name in dir(SimpleTask) if name.startswith(_PREFIX))
 _BARE_ATTRIBUTES = [name.removeprefix(_PREFIX) for name in _ATTRIBUTES]
 _COLUMNS = {field.name for field in SimpleTask._meta.local_fields}
-#: What a column or a related name would hide.
+#: What a column, a related name or an attribute would hide.
 _PUBLIC_NAMES = {
     name for name in dir(SimpleTask) if not name.startswith("_") and not hasattr(models.Model, name)
-} - _COLUMNS | {"events"}
+} - _COLUMNS - {"Meta"} | {"events"}
+#: What the package itself asks a model or a task for, because a model may override it.
+_NEEDED = {
+    name
+    for name in _PUBLIC_NAMES
+    if name.startswith(("get_", _PREFIX)) or name in ("do_task", "objects", "events")
+}
+#: Methods that later versions add.
+_PLANNED = (
+    "after",
+    "aonce",
+    "aprogress",
+    "explain",
+    "idempotency_key",
+    "once",
+    "progress",
+    "retries",
+    "snoozes",
+    "track",
+)
+#: Names that columns should not have. The package works all the same: it calls no method by the
+#: name that a column may hide.
+RESERVED_NAMES = frozenset({*_PUBLIC_NAMES - _NEEDED, *_PLANNED})
 
 
 @register(Tags.models)
@@ -60,19 +84,36 @@ def _hidden_names(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     meta: Any = model._meta
     fields = [] if meta.proxy else [*meta.local_fields, *meta.local_many_to_many]
     names = {name: "column" for field in fields for name in (field.name, field.attname)}
+    for field in meta.fields:
+        if not issubclass(field.model, SimpleTask):
+            names |= dict.fromkeys(
+                (field.name, field.attname), f"column of {field.model._meta.label}"
+            )
     relations = [] if meta.proxy else meta.related_objects
     names |= {
         relation.get_accessor_name(): f"related_name of {relation.related_model._meta.label}"
         for relation in relations
         if not issubclass(relation.related_model, TaskEvent)
     }
-    for name in sorted(_PUBLIC_NAMES.intersection(names)):
-        yield Error(
-            f"The {names[name]} {name} hides SimpleTask.{name}.",
-            hint="Rename it.",
-            obj=model,
-            id=COLUMN_ID,
-        )
+    for name in sorted(names):
+        yield from _hidden_name(model, name, names[name])
+
+
+def _hidden_name(model: type[SimpleTask], name: str, kind: str) -> Iterator[CheckMessage]:
+    """Say what the ``kind`` called ``name``, such as a column, hides of SimpleTask."""
+    hidden = inspect.getattr_static(SimpleTask, name, None)
+    text = f"SimpleTask.{name}{'()' if inspect.isfunction(hidden) else ''}"
+    # Django would set the property of SimpleTask to the value of a parent's column, and fail.
+    if name in _NEEDED or (isinstance(hidden, property) and kind.startswith("column of ")):
+        message = f"The {kind} {name} hides {text}, which the package needs."
+        yield Error(message, hint="Rename it.", obj=model, id=COLUMN_ID)
+    elif name in _PUBLIC_NAMES:
+        hint = f"Rename it, or call SimpleTask.{name}(task)." if "()" in text else "Rename it."
+        message = f"The {kind} {name} hides {text}."
+        yield CheckMessage(WARNING, message, hint=hint, obj=model, id=HIDDEN_ID)
+    elif name in RESERVED_NAMES:
+        message = f"The {kind} {name} will hide {text}(), a method of later versions."
+        yield CheckMessage(WARNING, message, hint="Rename it.", obj=model, id=HIDDEN_ID)
 
 
 def _attributes(model: type[SimpleTask]) -> Iterator[CheckMessage]:
@@ -92,9 +133,8 @@ def _attributes(model: type[SimpleTask]) -> Iterator[CheckMessage]:
                 obj=model,
                 id=BARE_ATTRIBUTE_ID,
             )
-        elif _is_plain(value) and name in _PUBLIC_NAMES and name != "objects":
-            message = f"The attribute {name} hides SimpleTask.{name}."
-            yield Error(message, hint="Rename it.", obj=model, id=COLUMN_ID)
+        elif _is_plain(value) and name != "objects":
+            yield from _hidden_name(model, name, "attribute")
 
 
 def _is_plain(value: object) -> bool:
@@ -119,6 +159,12 @@ def has_composite_key(model: type[models.Model]) -> bool:
     """Whether the primary key of ``model`` has several columns."""
     meta: Any = model._meta
     return len(meta.pk_fields) > 1
+
+
+def has_usable_names(model: type[SimpleTask]) -> bool:
+    """Whether ``model`` can be asked for its channel and its message ids."""
+    has_error = any(message.id == COLUMN_ID for message in _hidden_names(model))
+    return not has_error and not has_composite_key(model)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

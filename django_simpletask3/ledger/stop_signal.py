@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..exceptions import StopReason
 from ..states import Status
-
-if TYPE_CHECKING:
-    from .task_row import TaskRow
+from .task_row import TaskRow
 
 #: A reason replaces an earlier one that is not stronger: a task that was canceled stays canceled.
 _STRENGTH: dict[StopReason | None, int] = {
@@ -31,7 +27,7 @@ def announce_stop(task: TaskRow, reason: StopReason) -> None:
 def request_stop(task: TaskRow, reason: StopReason) -> None:
     """Let ``check_stop()`` raise in the function of ``task``, and set ``should_stop``."""
     announce_stop(task, reason)  # first: a function that waits for the flag reads the reason then
-    task.stop_flag().set()
+    TaskRow.stop_flag(task).set()  # a column may hide the method
 
 
 def clear_stop(task: TaskRow) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -24,25 +26,31 @@ if TYPE_CHECKING:
 _MIN_PAUSE, _MAX_PAUSE = 0.02, 0.5
 
 
+def _method(task: Any, name: str) -> Callable[..., Any]:
+    """The method that the class of ``task`` has or inherits, also where a column hides it."""
+    methods = (vars(owner).get(name) for owner in type(task).__mro__)
+    return partial(next(filter(callable, methods)), task)
+
+
 async def areset(self: Any, *args: Any, **kwargs: Any) -> None:
     """As ``reset()``."""
-    await sync_to_async(self.reset)(*args, **kwargs)
+    await sync_to_async(_method(self, "reset"))(*args, **kwargs)
 
 
 async def acancel(self: Any, *args: Any, **kwargs: Any) -> None:
     """As ``cancel()``."""
-    await sync_to_async(self.cancel)(*args, **kwargs)
+    await sync_to_async(_method(self, "cancel"))(*args, **kwargs)
 
 
 async def aunblock(self: Any, reason: str = "") -> TaskEvent:
     """As ``unblock()``."""
-    event: TaskEvent = await sync_to_async(self.unblock)(reason)
+    event: TaskEvent = await sync_to_async(_method(self, "unblock"))(reason)
     return event
 
 
 async def anote(self: Any, reason: str = "", **data: Any) -> TaskEvent:
     """As ``note()``."""
-    event: TaskEvent = await sync_to_async(self.note)(reason, **data)
+    event: TaskEvent = await sync_to_async(_method(self, "note"))(reason, **data)
     return event
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 
 from django_simpletask3 import checks as own_checks
+from django_simpletask3.checks.names import RESERVED_NAMES
 from django_simpletask3.models import task as task_module
 from tests.checks.test_checks import messages_of_package
 from tests.projects import Project, sqlite
-from tests.testapp.models import ByCallable, Invoice
+from tests.testapp.models import ByCallable, Hiding, Invoice
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +63,20 @@ class A(SimpleTask):
     def do_task(self):
         pass
 class B(models.Model):
-    a = models.ForeignKey(A, models.CASCADE, related_name="note")
+    a = models.ForeignKey(A, models.CASCADE, related_name="do_task")
+""",
+    "column of a parent": """
+class Occasion(models.Model):
+    should_stop = models.BooleanField(default=False)
+class A(SimpleTask, Occasion):
+    def do_task(self):
+        pass
+""",
+    "column get_task_id": """
+class A(SimpleTask):
+    get_task_id = models.TextField()
+    def do_task(self):
+        pass
 """,
 }
 FOUND = {
@@ -71,7 +86,9 @@ FOUND = {
     "no column": ("E112", "The attribute priority replaces the column priority of SimpleTask"),
     "property": ("E112", "The attribute status replaces the column status of SimpleTask"),
     "composite key": ("E116", "cannot have a composite primary key"),
-    "related name": ("E112", "related_name of app.B note hides SimpleTask.note"),
+    "related name": ("E112", "related_name of app.B do_task hides SimpleTask.do_task()"),
+    "column of a parent": ("E112", "The column of app.Occasion should_stop hides SimpleTask"),
+    "column get_task_id": ("E112", "The column get_task_id hides SimpleTask.get_task_id()"),
 }
 
 
@@ -129,15 +146,32 @@ def test_an_attribute_with_a_similar_name_is_reported(
     assert ATTRIBUTES[name] in str(message.hint)
 
 
-@pytest.mark.parametrize("name", ["note", "wait", "is_held", "reset"])
-def test_an_attribute_that_hides_a_method_is_an_error(
+@pytest.mark.parametrize("name", ["note", "wait", "is_held", "reset", "after"])
+def test_an_attribute_that_hides_a_method_is_a_warning(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Invoice, name, "x")
+    monkeypatch.setattr(Invoice, name, "x", raising=False)
 
-    (error,) = [message for message in messages_of_package() if message.obj is Invoice]
+    (warning,) = [message for message in messages_of_package() if message.obj is Invoice]
 
-    assert error.msg == f"The attribute {name} hides SimpleTask.{name}."
+    assert warning.id == own_checks.HIDDEN_ID
+    assert warning.msg in {
+        f"The attribute {name} hides SimpleTask.{name}().",
+        f"The attribute {name} hides SimpleTask.{name}.",
+        f"The attribute {name} will hide SimpleTask.{name}(), a method of later versions.",
+    }
+
+
+def test_each_column_that_hides_a_method_or_attribute_is_a_warning() -> None:
+    found = [message for message in run_checks() if message.obj is Hiding]
+
+    assert {message.id for message in found} == {own_checks.HIDDEN_ID}
+    assert {message.msg.split()[2] for message in found} == RESERVED_NAMES
+    texts = {message.msg: message.hint for message in found}
+    assert texts["The column note hides SimpleTask.note()."] == (
+        "Rename it, or call SimpleTask.note(task)."
+    )
+    assert texts["The column is_held hides SimpleTask.is_held."] == "Rename it."
 
 
 @pytest.mark.parametrize("name", ["retry_reason", "limit", "MAX_RETRIES", "_time_limit"])

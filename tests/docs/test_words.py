@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 from django_simpletask3 import admin, checks, exceptions, signals
+from django_simpletask3.checks.names import RESERVED_NAMES
 from django_simpletask3.ledger.projection import PROJECTED
 from django_simpletask3.models import SimpleTask, TaskEvent, permissions
 from django_simpletask3.models.queryset import TaskQuerySet
@@ -126,6 +127,14 @@ def test_every_method_is_explained() -> None:
     assert public(SimpleTask) - attributes <= named
 
 
+def test_every_reserved_name_is_listed() -> None:
+    page = reference("tasks")
+    section = page.prose.partition("## Reserved names")[2].partition("\n## ")[0]
+    listed = {word.partition("(")[0] for word in page.named()} | set(words(section))
+
+    assert listed >= RESERVED_NAMES
+
+
 def test_every_queryset_word_is_explained() -> None:
     named = {word.strip(".").partition("(")[0] for word in reference("tasks").named()}
     djangos = {"update", "bulk_update", "update_or_create"}
@@ -205,6 +214,13 @@ def test_every_check_id_is_explained() -> None:
     }
 
     assert {word for word in reference("checks").named() if word.startswith(PACKAGE)} == ids
+
+
+def test_no_two_checks_share_an_id() -> None:
+    ids = [value for name, value in vars(checks).items() if name.endswith("_ID")]
+    ids += checks.SETTING_IDS.values()
+
+    assert sorted(set(ids)) == sorted(ids)
 
 
 @pytest.mark.parametrize("name", sorted(checks.SETTING_IDS))

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 
+from django_simpletask3.checks.names import RESERVED_NAMES
 from django_simpletask3.models import SimpleTask, TaskEvent, task_foreign_key
 from tests.eventually import eventually
 from tests.testapp import executors, scripts
@@ -323,6 +324,25 @@ class AuditEntry(TaskEvent):
 
     class Meta(TaskEvent.Meta):
         abstract = False
+
+
+class Hiding(SimpleTask):
+    """Columns hide every method and attribute of SimpleTask that a column may hide."""
+
+    vars().update(
+        {
+            name: models.CharField(max_length=32, default="mine", db_column=f"own_{name}")
+            for name in sorted(RESERVED_NAMES)
+        }
+    )
+    script = models.JSONField(default=dict)
+    # What the admin calls two of its columns.
+    started_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.CharField(max_length=32, default="mine")
+
+    def do_task(self) -> Any:
+        self.wait, self.once = "changed", "changed"
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
 class Hurried(SimpleTask):
