@@ -29,7 +29,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from django_simpletask3 import signals
+from django_simpletask3 import exceptions, signals
 from django_simpletask3.context import current_task
 from django_simpletask3.exceptions import TaskStopped
 from django_simpletask3.models import SimpleTask
@@ -53,6 +53,12 @@ def value(value: Any = None) -> Any:
 
 def fail(error: str = "ValueError", message: str = "as written") -> None:
     raise getattr(builtins, error)(message)
+
+
+def ask(request: str, after: float | None = None) -> None:
+    """Raise Retry, Snooze or Cancel."""
+    details = {} if after is None else {"after": after}
+    raise getattr(exceptions, request)("as written", **details)
 
 
 def fail_undecodable() -> None:
@@ -330,6 +336,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "value": value,
     "enqueue": enqueue,
     "raise": fail,
+    "ask": ask,
     "raise undecodable": fail_undecodable,
     "raise unprintable": fail_unprintable,
     "exit": exit_python,
