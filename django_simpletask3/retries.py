@@ -5,18 +5,28 @@ from __future__ import annotations
 import math
 import numbers
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Protocol
 
 from django.utils.module_loading import import_string
 
-#: Called with the number of the retry, 1 for the first, and with what the task function raised;
-#: returns when the retry begins: seconds or a timedelta from now, or an aware datetime.
-Backoff = Callable[[int, BaseException], float | timedelta | datetime]
 #: An exception class or its dotted path, or several of them.
 ErrorNames = type[BaseException] | str | Iterable[type[BaseException] | str]
+
+
+class Backoff(Protocol):
+    """Says when a retry begins: seconds or a timedelta from now, or an aware datetime.
+
+    It is called with the number of the retry, 1 for the first, and with what the task function
+    raised.
+    """
+
+    def __call__(
+        self, retry_number: int, error: BaseException, /
+    ) -> float | timedelta | datetime: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,13 @@ def retried_task() -> Scenario:
     return Scenario(lambda: run_node(burst=True))
 
 
+def snoozed_task() -> Scenario:
+    """Task functions raise Snooze, Retry and Cancel; the node is killed."""
+    for request in ("snooze", "retry", "cancel"):
+        Parcel.objects.create(request=request)
+    return Scenario(lambda: run_node(burst=True))
+
+
 def lost_reply_node() -> Scenario:
     """The reply to one step of a node is lost; no process is killed."""
     _create_tasks()
@@ -166,6 +173,7 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         lost_reply_producer,
         lost_reply_recovery,
         retried_task,
+        snoozed_task,
         waiting_node,
         stopped_node,
         producer,

@@ -26,6 +26,7 @@ _CLOSING = {
     EventKind.ACK,
     EventKind.FAIL,
     EventKind.RETRY,
+    EventKind.SNOOZE,
     EventKind.RELEASE,
     EventKind.RECOVER,
     EventKind.DROP,
@@ -33,7 +34,7 @@ _CLOSING = {
     EventKind.RESET,
     EventKind.DELETE,
 }
-_NEEDS_END = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY}
+_NEEDS_END = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY, EventKind.SNOOZE}
 _FAILURES = {EventKind.FAIL, EventKind.RETRY}
 _OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
 _STARTS_ANEW = {EventKind.ENQUEUE, EventKind.RESET}
@@ -133,6 +134,12 @@ def _without_stream(model: type[ChaosTask], keys: set[str] | None) -> Iterator[A
     if keys is not None:
         rows = rows.filter(pk__in=_valid_keys(model, keys))
     yield from rows.iterator()
+
+
+def _is_of_function(event: Any) -> bool:
+    """Return whether the outcome is that of the task function, and not what others did."""
+    is_own_cancel = event.kind == EventKind.CANCEL and bool(event.worker)
+    return event.kind in _NEEDS_END or is_own_cancel
 
 
 @dataclass(slots=True)
@@ -260,7 +267,7 @@ class _TaskCheck:
             error = (event.data or {}).get("error") or {}
             if event.kind in _FAILURES and error.get("type") != "ValueError":
                 self._add_violation("foreign_error", f"{event.kind} contains {error}")
-            if event.kind in _NEEDS_END and not has_ended:
+            if _is_of_function(event) and not has_ended:
                 self._add_violation(
                     "outcome_without_end", f"{event.kind} of attempt {event.attempt}"
                 )
@@ -287,7 +294,8 @@ class _TaskCheck:
             worker = self.evidence.ended_by.get(started.attempt)
             if worker is None or not closings or int(worker.split(":")[1]) in self.dead:
                 continue
-            superseded = closings[0].kind not in _NEEDS_END | {EventKind.RELEASE}
+            closing = closings[0]
+            superseded = not _is_of_function(closing) and closing.kind != EventKind.RELEASE
             if superseded and started.attempt not in refused:
                 self._add_violation("unrecorded", f"the late result of attempt {started.attempt}")
 

@@ -7,14 +7,20 @@ from typing import Any
 from django.db import models
 
 from benchmarks.chaos import execution_log
+from django_simpletask3.exceptions import Cancel, Retry, Snooze
 from django_simpletask3.models import SimpleTask
+from django_simpletask3.retries import Exponential
 
 
 class ChaosTask(SimpleTask):
-    """Run for ``seconds``, then return the worker and the attempt, or raise."""
+    """Run for ``seconds``, then return worker and attempt, raise, or do as ``request`` says.
+
+    Each odd attempt raises Snooze or Retry if they are requested.
+    """
 
     seconds = models.FloatField(default=0.0)
     fails = models.BooleanField(default=False)
+    request = models.CharField(max_length=8, default="", blank=True)
     done_by = models.CharField(max_length=255, blank=True)
 
     class Meta:
@@ -28,6 +34,12 @@ class ChaosTask(SimpleTask):
         execution_log.write("end", self._meta.model_name, self.pk, attempt, worker)
         if self.fails:
             raise ValueError("fails is set")
+        if self.request == "cancel":
+            raise Cancel("requested")
+        if self.request == "snooze" and attempt % 2:
+            raise Snooze("requested")
+        if self.request == "retry" and attempt % 2:
+            raise Retry("requested", after=0.1) from ValueError("requested")
         return {"worker": worker, "attempt": attempt}
 
     def _wait(self) -> None:
@@ -44,10 +56,12 @@ class Job(ChaosTask):
 
 
 class Parcel(ChaosTask):
-    """A task with a UUID key, which is retried once and dropped after too many lost workers."""
+    """A task with a UUID key, which is retried twice and dropped after too many lost workers."""
 
     django_simpletask3_worker_number = 2
-    django_simpletask3_max_retries = 1
+    django_simpletask3_max_retries = 2
+    django_simpletask3_retry_on = "builtins.ValueError"
+    django_simpletask3_retry_backoff = Exponential(first=0.1, maximum=1.0)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 

@@ -138,10 +138,16 @@ class Producer:
             self.recent_tasks.pop(self.random.randrange(len(self.recent_tasks))).delete()
 
     def job(self) -> Job:
-        return Job(seconds=self.seconds(), fails=self.random.random() < 0.05)
+        return Job(**self.columns())
 
     def parcel(self) -> Parcel:
-        return Parcel(seconds=self.seconds(), fails=self.random.random() < 0.05)
+        return Parcel(**self.columns())
+
+    def columns(self) -> dict[str, Any]:
+        """Return what the task function of a new task does."""
+        [request] = self.random.choices(["", "snooze", "retry", "cancel"], [90, 4, 4, 2])
+        fails = self.random.random() < 0.05
+        return {"seconds": self.seconds(), "fails": fails, "request": request}
 
     def seconds(self) -> float:
         """Return a run time: mostly a few milliseconds, rarely longer than the lease."""

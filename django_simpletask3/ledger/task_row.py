@@ -44,7 +44,7 @@ class TaskRow(models.Model):
     django_simpletask3_max_retries: ClassVar[int | None] = 0
     #: When each retry begins: Exponential(...), Fixed(...), or a function of the number of the
     #: retry and the error that returns seconds, a timedelta or an aware datetime.
-    django_simpletask3_retry_backoff: ClassVar[Backoff] = Exponential()
+    django_simpletask3_retry_backoff: ClassVar[Backoff | Callable[..., Any]] = Exponential()
     #: The exceptions after which there is a retry: a class or its dotted path, or several; None:
     #: any.
     django_simpletask3_retry_on: ClassVar[ErrorNames | None] = None
