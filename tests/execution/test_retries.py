@@ -21,9 +21,9 @@ from django_simpletask3.models.losses import losses_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.retries import Exponential, Fixed
 from django_simpletask3.running import attempt as attempt_module
-from django_simpletask3.states import Status
+from django_simpletask3.states import EventKind, Status
 from django_simpletask3.worker import connections as worker_connections
-from tests.steps import kinds, stream_of
+from tests.steps import apply_kinds, kinds, stream_of
 from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -627,7 +627,18 @@ def test_a_task_that_snoozes_too_often_fails(max_snoozes: int, options: Options)
     )
 
 
-def test_a_snooze_is_neither_a_retry_nor_a_loss(options: Options) -> None:
+def test_after_a_snooze_lost_workers_are_counted_from_zero(options: Options) -> None:
+    options.raises(Snooze)
+    task = Invoice.objects.create()
+    apply_kinds(started(task).task, EventKind.RECOVER)
+    assert losses_of(Invoice, "default", [task.pk])[task.pk].claims == 1
+
+    attempted(task)
+
+    assert losses_of(Invoice, "default", [task.pk])[task.pk].claims == 0
+
+
+def test_a_snooze_is_no_retry(options: Options) -> None:
     numbers: list[int] = []
     options(max_retries=2, retry_backoff=lambda number, error: numbers.append(number) or 0)
     options.raises(Snooze, ValueError, Snooze, ValueError, Snooze, ValueError)
@@ -637,7 +648,6 @@ def test_a_snooze_is_neither_a_retry_nor_a_loss(options: Options) -> None:
     rounds = ["start", "snooze", "start", "retry"] * 2
     assert kinds(task) == ["enqueue", *rounds, "start", "snooze", "start", "fail"]
     assert numbers == [1, 2]
-    assert losses_of(Invoice, "default", [task.pk])[task.pk].claims == 0
 
 
 # Cancels.

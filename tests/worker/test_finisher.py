@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+from django_simpletask3.exceptions import Cancel, Snooze
 from django_simpletask3.execution import perform
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
@@ -115,6 +116,30 @@ def test_an_error_that_passes_is_never_a_task_s_failure_however_long_it_lasts(
     assert len(locked) == 7
     assert kinds(culprit) == ["enqueue", "start", "ack"]
     eventually(lambda: bench.leases.running() == [])
+
+
+@pytest.mark.parametrize("request_", [Snooze("later"), Cancel("why")], ids=["snooze", "cancel"])
+def test_what_a_task_function_asks_for_is_no_error_in_the_log(
+    bench: Bench,
+    request_: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def ask(task: Any) -> None:
+        raise request_
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(Invoice, "do_task", ask)
+    Invoice.objects.create()
+    is_snoozed = isinstance(request_, Snooze)
+
+    bench.performed()
+
+    [record] = eventually(lambda: [r for r in caplog.records if r.name.endswith(".tasks")])
+    name = "task_snooze" if is_snoozed else "task_cancel"
+    assert (record.getMessage().split()[0], record.levelno) == (name, logging.INFO)
+    assert record.exc_info is None
+    eventually(lambda: len(bench.looked_for) == is_snoozed)
 
 
 @pytest.mark.parametrize("retries", [0, 1])
