@@ -15,6 +15,12 @@
     │   └── QueueRefused          Redis answers, but refuses the command
     ├── ExecutorMissing           a task model has no task function
     ├── InvalidSetting            a setting has an invalid value
+    ├── NotInTaskFunction         a method was called that only a task function may call
+    ├── CheckpointError           of a step that once() was to run
+    │   ├── CheckpointInTransaction  once() was called inside atomic()
+    │   ├── CheckpointRepeated    once() was called twice with the same name
+    │   ├── CheckpointNotRecorded  a step has run, but could not be recorded
+    │   └── CheckpointErased      the value of a checkpoint was erased
     ├── TimeLimitExceeded         a task function exceeded its time limit
     ├── WaitTimeout               a task did not finish within the timeout
     ├── Retry                     raise it in a task function: it is tried again
@@ -125,6 +131,41 @@ class InvalidSetting(SimpleTaskError):
 
     def __str__(self) -> str:
         return f"{self.name} is {self.value!r}; expected {self.expected}."
+
+
+class NotInTaskFunction(SimpleTaskError):
+    """A method was called outside of a task function that only a task function may call."""
+
+
+class CheckpointError(SimpleTaskError):
+    """The base class of the errors of ``once()``; ``name`` is that of the step."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class CheckpointInTransaction(CheckpointError):
+    """``once()`` was called inside ``atomic()`` on the database of the task; the step did not run.
+
+    Call it outside, or with ``atomic=True``.
+    """
+
+
+class CheckpointRepeated(CheckpointError):
+    """``once()`` was called twice in one attempt with the same name; the step did not run."""
+
+
+class CheckpointNotRecorded(CheckpointError):
+    """The step has run, but could not be recorded: the next attempt runs it again.
+
+    JSON cannot hold its value, the value is too large, or the database failed. With
+    ``atomic=True`` the transaction of the step was rolled back.
+    """
+
+
+class CheckpointErased(CheckpointError):
+    """The value of a checkpoint was erased; ``reset(restart=True)`` forgets all checkpoints."""
 
 
 class TimeLimitExceeded(SimpleTaskError):

@@ -66,6 +66,7 @@ class Payload(StrEnum):
     RESULT = "result"  # digest and size of the result
     ERROR = "error"  # type and message of the error
     ERASED = "erased"  # the result and the error that the row loses
+    VALUE = "value"  # what a completed step of the task function returned
 
 
 class QueueEffect(Enum):
@@ -123,12 +124,18 @@ class EventSpec:
             )
 
 
-def _audit_only(holder: Holder = Holder.NEVER, *, reported_as_recovery: bool = False) -> EventSpec:
+def _audit_only(
+    holder: Holder = Holder.NEVER,
+    *,
+    carries: frozenset[Payload] = frozenset(),
+    reported_as_recovery: bool = False,
+) -> EventSpec:
     return EventSpec(
         _RUNNING if holder is Holder.ALWAYS else ANY,
         None,
         changes_state=False,
         holder=holder,
+        carries=carries,
         reported_as_recovery=reported_as_recovery,
     )
 
@@ -222,7 +229,7 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
         ),
         EventKind.REJECT: _audit_only(reported_as_recovery=True),
         EventKind.NOTE: _audit_only(Holder.MAY),
-        EventKind.CHECKPOINT: _audit_only(Holder.ALWAYS),
+        EventKind.CHECKPOINT: _audit_only(Holder.ALWAYS, carries=frozenset({Payload.VALUE})),
         EventKind.HOLD: _audit_only(),
         EventKind.LIFT: _audit_only(),
         EventKind.ERASE: _audit_only(),

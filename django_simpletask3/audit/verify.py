@@ -43,8 +43,8 @@ FIELDS = (
 )
 
 
-#: What a line may have besides the data of its event.
-_LINE_OVERHEAD = 64 * 1024
+#: What a line may have besides the data of its event, or the value of a checkpoint in it.
+_LINE_OVERHEAD = 256 * 1024
 _MAX_LABEL, _MAX_DETAIL = 300, 2000
 _TOO_LONG = (
     "this line is too long for an export, or DJANGO_SIMPLETASK3_RESULT_SIZE_LIMIT was larger when "

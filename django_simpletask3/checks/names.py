@@ -43,14 +43,9 @@ _NEEDED = {
 #: Methods that later versions add.
 _PLANNED = (
     "after",
-    "aonce",
     "aprogress",
     "explain",
-    "idempotency_key",
-    "once",
     "progress",
-    "retries",
-    "snoozes",
     "track",
 )
 #: Names that columns should not have. The package works all the same: it calls no method by the

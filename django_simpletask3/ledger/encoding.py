@@ -66,6 +66,10 @@ class TaggedValue(dict[str, Any]):
     """The mark that stands for a value that could not be kept; it is written as it was read."""
 
 
+class WholeDict(dict[str, Any]):
+    """A dict that is written whole, whatever the limit; it is read as a plain one."""
+
+
 class _Budget:
     """How many characters of texts, and of JSON at the least, may still be written.
 
@@ -93,9 +97,11 @@ def encode(value: object, *, limit: int | None = None) -> str:
 
     A value of an unknown, cyclic or too deeply nested kind becomes ``{TAG: "repr", ...}``; a text
     longer than ``limit`` bytes becomes ``{TAG: "truncated", "size": ..., "head": ...}``, unless it
-    is of 256 bytes or less. The size of what is far too long is that of what was looked at.
+    is of 256 bytes or less, or ``value`` is a WholeDict. The size of what is far too long is that
+    of what was looked at.
     """
-    if limit is None or type(value) is TaggedValue:  # a mark was cut when it was made
+    # A mark was cut when it was made.
+    if limit is None or type(value) in (TaggedValue, WholeDict):
         return _dumps(to_json_value(value))
     limit = max(limit, _UNCUT_SIZE)
     text = _dumps(to_json_value(value, limit=limit))
@@ -113,9 +119,34 @@ def decode(text: str) -> Any:
         return text
 
 
-def stored_value(value: Any, *, limit: int) -> Any:
+def stored_value(value: Any, *, limit: int | None) -> Any:
     """``value`` as it is when it was written with ``encode`` and read back; a copy of its own."""
     return decode(encode(value, limit=limit))
+
+
+def exact_value(value: Any, *, limit: int) -> Any:
+    """As ``stored_value``; raises ValueError if JSON would hold a mark, or more than ``limit``.
+
+    A tuple becomes a list, and instances of subclasses those of built-in types.
+    """
+    written = to_json_value(value, limit=limit)
+    if (mark := _first_mark(written)) is not None:
+        raise ValueError(f"JSON cannot hold a value of type {mark['type']}.")
+    text = _dumps(written)
+    if len(text) > limit:
+        raise ValueError(f"its value has more than {limit} bytes of JSON.")
+    return decode(text)
+
+
+def _first_mark(written: Any) -> Any:
+    """The first mark, of several, that stands for a value of which only the ``repr()`` is kept."""
+    if isinstance(written, dict):
+        if written.get(TAG) == "repr":
+            return written
+        written = written.values()
+    elif not isinstance(written, list):
+        return None
+    return next((mark for mark in map(_first_mark, written) if mark is not None), None)
 
 
 def to_json_value(value: Any, *, limit: int = _UNLIMITED) -> Any:

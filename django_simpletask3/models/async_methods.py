@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 
 from ..exceptions import TaskUnsuccessful, WaitTimeout
 from ..ledger.task_row import task_name
@@ -52,6 +52,14 @@ async def anote(self: Any, reason: str = "", **data: Any) -> TaskEvent:
     """As ``note()``."""
     event: TaskEvent = await sync_to_async(_method(self, "note"))(reason, **data)
     return event
+
+
+async def aonce(
+    self: Any, name: str, fn: Any, /, *args: Any, atomic: bool = False, **kwargs: Any
+) -> Any:
+    """As ``once()``; ``fn`` may be a coroutine function, too."""
+    step = async_to_sync(fn) if iscoroutinefunction(fn) else fn
+    return await sync_to_async(_method(self, "once"))(name, step, *args, atomic=atomic, **kwargs)
 
 
 async def await_result(

@@ -35,9 +35,10 @@ from ..ledger.columns import (
 from ..ledger.event import TaskEvent, event_model_of, events_of, make_event_model
 from ..ledger.projection import Projection, fold
 from ..ledger.stop_signal import reason_to_stop, request_stop
-from ..ledger.task_row import TaskRow, table_model, write_database
+from ..ledger.task_row import table_model, write_database
 from ..ledger.tombstone import is_being_pruned
 from ..running.attempt import Attempt
+from ..running.methods import RunningMethods
 from ..running.tries import Tries, read_tries
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
@@ -52,7 +53,7 @@ INSTALLATION_ID = "django_simpletask3.E113"
 RunAfter = datetime | timedelta | float | None
 
 
-class SimpleTask(TaskRow):
+class SimpleTask(RunningMethods):
     """A task is a row: saving a new row queues it, and a worker runs its ``do_task()``.
 
     ``result_data`` has what ``do_task()`` returned, ``error_data`` what it raised, and ``events``
@@ -174,14 +175,16 @@ class SimpleTask(TaskRow):
         # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
         return {*loaded, "mod_time", *changed_schedule_fields(self)}
 
-    def reset(self, reason: str = "", *, run_after: RunAfter = None) -> None:
+    def reset(self, reason: str = "", *, run_after: RunAfter = None, restart: bool = False) -> None:
         """Make the task PENDING again, in any status; its result is kept in the event.
 
         A running attempt is superseded: its result will be refused. ``run_after`` is a time, or a
-        timedelta or a number of seconds from now.
+        timedelta or a number of seconds from now. The steps that ``once()`` has recorded are not
+        repeated, unless ``restart`` is true.
         """
         values = {"run_after": clock.time_of(run_after, write_database(self))}
-        writer.apply(self, EventKind.RESET, reason=reason, values=values)
+        data = {"restart": bool(restart)}
+        writer.apply(self, EventKind.RESET, reason=reason, values=values, data=data)
 
     def cancel(self, reason: str = "") -> None:
         """Cancel the task. Raises IllegalTransition if it is finished.
@@ -221,7 +224,7 @@ class SimpleTask(TaskRow):
             worker = self.worker if self.status == Status.RUNNING else ""
             return writer.apply(self, EventKind.NOTE, reason=reason, worker=worker, data=data)
         try:
-            event: TaskEvent = attempt.record(EventKind.NOTE, reason=reason, data=data)
+            event: TaskEvent = attempt.record(EventKind.NOTE, reason=reason, data=data).event
             return event
         except StaleTask as error:
             request_stop(self, reason_to_stop(error.current.get("status")))
@@ -294,6 +297,7 @@ class SimpleTask(TaskRow):
 
     acancel = async_methods.acancel
     anote = async_methods.anote
+    aonce = async_methods.aonce
     areset = async_methods.areset
     aunblock = async_methods.aunblock
     await_result = async_methods.await_result

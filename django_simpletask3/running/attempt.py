@@ -10,7 +10,6 @@ from typing import Any
 from django.db import connections, transaction
 
 from ..exceptions import StaleTask
-from ..ledger.event import TaskEvent
 from ..ledger.task_row import TaskRow, task_name, write_database
 from ..states import EventKind, Status
 from ..transitions import writer
@@ -39,6 +38,8 @@ class Attempt:
     using: str = field(init=False)
     last_known_row: dict[str, Any] = field(init=False)
     _tries: Tries | None = field(init=False, default=None)
+    #: The Checkpoints of the attempt, once the task function uses them.
+    checkpoints: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         # The task function may change the instance, even make a copy under another key.
@@ -62,7 +63,7 @@ class Attempt:
             self._tries = read_tries(type(self.task), self.using, self.pk)
         return self._tries
 
-    def record(self, kind: EventKind, **details: Any) -> TaskEvent:
+    def record(self, kind: EventKind, **details: Any) -> Transition:
         """Append an event of the task function to the stream, if the attempt still holds the task.
 
         ``details`` are as of Transition. Part of the transaction of the caller, if there is one.
@@ -81,7 +82,7 @@ class Attempt:
         if transition.event is None:
             raise transition.refusal or StaleTask(f"{task_name(self.task)} was not moved.")
         self._remember_row()
-        return transition.event
+        return transition
 
     def _remember_row(self) -> None:
         """Take the row as the task's own event left it, once that is committed."""

@@ -16,8 +16,11 @@ def already_recorded(
 ) -> TaskEvent | None:
     """The event of this same transition, if its commit succeeded and only the answer was lost.
 
-    A start is recognised by its claim, the end of an attempt by attempt and worker.
+    A start is recognised by its claim, the end of an attempt by attempt and worker, a checkpoint by
+    its name, too.
     """
+    if transition.kind is EventKind.CHECKPOINT:
+        return _recorded_checkpoint(transition, row, using)
     claim = transition.data.get("claim")
     if transition.kind is EventKind.START:
         may_be_recorded = row["status"] == Status.RUNNING and claim is not None
@@ -30,6 +33,18 @@ def already_recorded(
     event = _worker_events(transition, using).filter(kind=transition.kind, attempt=attempt).last()
     is_same = event is not None and (event.data or {}).get("claim") == claim
     return event if is_same else None
+
+
+def _recorded_checkpoint(
+    transition: Transition, row: Mapping[str, Any], using: str
+) -> TaskEvent | None:
+    name = transition.data.get("name")
+    if name is None or row["sequence"] == (transition.last_known_row or {}).get("sequence"):
+        return None  # nothing was recorded since
+    events = _worker_events(transition, using).filter(
+        kind=EventKind.CHECKPOINT, attempt=transition.expected["attempt"]
+    )
+    return next((event for event in events if event.data["name"] == name), None)
 
 
 def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> Transition | None:
@@ -50,6 +65,8 @@ def rejection_of(transition: Transition, row: Mapping[str, Any], using: str) -> 
         "current_attempt": row["attempt"],
         "current_worker": holder.worker if holder else "",
     }
+    if transition.kind is EventKind.CHECKPOINT and "name" in transition.data:
+        data["name"] = transition.data["name"]
     earlier = _worker_events(transition, using).filter(kind=EventKind.REJECT)
     # The context of the caller is in the data of the event, too.
     if any(data.items() <= (event.data or {}).items() for event in earlier):

@@ -17,7 +17,7 @@ from ..db.fast_instances import build_without_init, may_skip_init
 from ..db.store import Change
 from ..exceptions import IllegalTransition, TransitionRefused
 from ..ledger.digests import SALT_KEY, summary_of, with_salt
-from ..ledger.encoding import encode, safe_text, stored_value
+from ..ledger.encoding import WholeDict, encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import MAX_TEXT
 from ..ledger.projection import Projection
@@ -29,7 +29,8 @@ from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload
 class Transition:
     """A transition of one task that is asked for, and its outcome.
 
-    The outcome is ``event``, ``refusal`` or, if it could not be recorded, ``error``.
+    The outcome is ``event``, ``refusal`` or, if it could not be recorded, ``error``. With
+    ``was_recorded`` the event is of an earlier call, whose commit was not answered.
 
     ``expected`` names columns and the values that they must still have. With ``by_holder`` the
     attempt that holds the lease asks: then status and attempt of the instance are expected, and a
@@ -52,6 +53,7 @@ class Transition:
     event: TaskEvent | None = None
     refusal: TransitionRefused | None = None
     error: Exception | None = None
+    was_recorded: bool = False
 
     def __post_init__(self) -> None:
         # As the database will hold it, from the thread of the task function: Django asks a value
@@ -104,18 +106,31 @@ class Transition:
             worker=_truncate(self.worker),
             actor=_truncate(current.actor),
             reason=_truncate(self.reason or current.reason),
-            data=_stored_data({**current.data, **self.data, **self._own_data(row)}),
+            data=self._stored_data({**current.data, **self.data, **self._own_data(row)}),
         )
         event.digest = event.expected_digest(before.digest)
         return event
 
+    def _stored_data(self, data: dict[str, Any]) -> Any:
+        """``data`` of the event as the database holds it."""
+        salted = with_salt(data)
+        if Payload.VALUE in EVENTS[self.kind].carries:
+            # The value of a checkpoint is needed as it is; its size was examined.
+            return WholeDict(stored_value(salted, limit=None))
+        stored = _bound_value(salted or None)
+        # Data that were cut have lost the salt, and what is left of them is erasable.
+        has_salt = salted.get(SALT_KEY) == (stored or {}).get(SALT_KEY)
+        return stored if has_salt else with_salt(stored)
+
     def _own_data(self, row: Mapping[str, object]) -> dict[str, object]:
         """What ``data`` holds of the transition itself, under keys that are reserved for it."""
-        payload = self._payload(row)
-        run_after = self.values.get("run_after")
-        if isinstance(run_after, datetime):
-            return {"run_after": run_after.isoformat(), **payload}
-        return payload
+        own_data = self._payload(row)
+        if isinstance(run_after := self.values.get("run_after"), datetime):
+            own_data["run_after"] = run_after.isoformat()
+        if self.kind is EventKind.RESET:
+            # Always: the same key of a context must not make the task begin again.
+            own_data["restart"] = self.data.get("restart") is True
+        return own_data
 
     def _payload(self, row: Mapping[str, object]) -> dict[str, object]:
         """What ``data`` holds of the outcome: and of what it erased."""
@@ -185,14 +200,6 @@ def _truncate(text: object) -> str:
 def _bound_value(value: Any) -> Any:
     """``value`` as the database holds it: the digest is over what is read back."""
     return None if value is None else stored_value(value, limit=options.result_size_limit)
-
-
-def _stored_data(data: dict[str, Any]) -> Any:
-    """``data`` of an event as the database holds it."""
-    salted = with_salt(data)
-    stored = _bound_value(salted or None)
-    # Data that were cut have lost the salt, and what is left of them is erasable.
-    return stored if salted.get(SALT_KEY) == (stored or {}).get(SALT_KEY) else with_salt(stored)
 
 
 def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:

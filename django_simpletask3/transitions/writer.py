@@ -379,7 +379,7 @@ def _apply_to_row(
             transition, rows, previous.get(row["pk"], first_event.EMPTY_PROJECTION), using
         )
     if (recorded_event := late_results.already_recorded(transition, row, using)) is not None:
-        transition.event = recorded_event
+        transition.event, transition.was_recorded = recorded_event, True
     elif mismatches:
         yield from _reject_late_result(transition, rows, using)
         raise StaleTask(f"{name} was moved first: now {mismatches}.", current=mismatches)

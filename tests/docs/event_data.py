@@ -13,13 +13,14 @@ WRITERS = (
     "recovery",
     "audit",
     "models",
+    "running",
     "schema.inferred_events",
     "ledger.digests",
     "admin.actions",
     "worker",
 )
 #: What holds the data of an event there.
-HOLDERS = {"data", "evidence", "outcome_data", "extra_data", "salted"}
+HOLDERS = {"data", "evidence", "outcome_data", "extra_data", "own_data", "salted"}
 #: Functions that return such data, or a part of it.
 RETURN_DATA = {"_payload_data", "_own_data", "_user_key", "_outcome_data", "_evidence"}
 #: Functions whose further keyword arguments become data.

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.models.losses import losses_of
+from django_simpletask3.running.recorded_checkpoints import read_checkpoints
 from django_simpletask3.running.tries import read_tries
 from django_simpletask3.states import EventKind, Status
 from tests.steps import apply_kinds, bring_to, has_message, kinds, row_of, status_of, stream_of
@@ -77,6 +78,18 @@ def test_result_and_error_are_kept_in_the_event(status: Status, redis_url: str) 
     assert (erased["result_data"], erased["error_data"]) == (
         ("OK", None) if status is Status.SUCCESS else (None, error)
     )
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_checkpoints_and_keys_are_kept_unless_it_begins_again(task: Any, restart: bool) -> None:
+    data = {"name": "step", "phase": "done", "value": 1}
+    apply_kinds(task, EventKind.CHECKPOINT, data=data)
+    key = task.idempotency_key("step")
+
+    task.reset(restart=restart)
+
+    assert read_checkpoints(task, "default").values == ({} if restart else {"step": 1})
+    assert (task.idempotency_key("step") == key) is not restart
 
 
 @pytest.mark.parametrize("run_after", [None, 60])

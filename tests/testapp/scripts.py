@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db import connection
 
 from django_simpletask3 import exceptions, signals
 from django_simpletask3.context import current_task
@@ -267,6 +268,45 @@ async def _current_key_in_coroutine() -> list[Any]:
     return [_current_key(), await asyncio.to_thread(_current_key)]
 
 
+def once(name: str, kill_at: str, path: str, atomic: bool = False) -> Any:
+    """Record a step that creates a customer; at one point, once, the process is killed.
+
+    ``path`` is the file by which the next attempt knows that it was.
+    """
+    task: Any = current_task()
+    is_first = not Path(path).exists()
+    point = kill_at if is_first else ""
+
+    def step() -> str:
+        _kill_here(point == "before", path)
+        Customer.objects.create(name=name)
+        _kill_here(point == "inside", path)
+        connection.execute_wrappers.append(kill_around_statement)
+        return name
+
+    def kill_around_statement(execute: Any, sql: str, *args: Any) -> Any:
+        _kill_here(point == "not recorded", path)
+        answer = execute(sql, *args)
+        _kill_here(point == "not committed" and "INSERT" in sql, path)
+        return answer
+
+    from .models import Customer
+
+    try:
+        recorded = task.once(name, step, atomic=atomic)
+    finally:
+        if kill_around_statement in connection.execute_wrappers:
+            connection.execute_wrappers.remove(kill_around_statement)
+    _kill_here(point == "recorded", path)
+    return recorded
+
+
+def _kill_here(is_here: bool, path: str) -> None:
+    if is_here:
+        Path(path).touch()
+        kill()
+
+
 def unusual_value(kind: str = "object") -> Any:
     """A result that JSON cannot represent, or hardly."""
     return UNUSUAL_VALUES[kind]()
@@ -366,4 +406,5 @@ STEPS: dict[str, Callable[..., Any]] = {
     "terminate fork": terminate_fork,
     "ignores interrupts": ignores_interrupts,
     "current keys": current_keys,
+    "once": once,
 }

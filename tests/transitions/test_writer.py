@@ -241,14 +241,15 @@ def test_what_a_reset_erases_is_kept_in_the_stream(running_task: Any) -> None:
     running_task.reset("again")
 
     event = stream_of(running_task)[-1]
-    assert without_salt(event.data) == {"erased": {"result_data": {"a": 1}, "error_data": None}}
+    erased = {"result_data": {"a": 1}, "error_data": None}
+    assert without_salt(event.data) == {"restart": False, "erased": erased}
     assert (event.reason, row_of(running_task).result_data) == ("again", None)
 
 
 def test_a_reset_that_erases_nothing_says_nothing_of_it(pending_task: Any) -> None:
     pending_task.reset()
 
-    assert stream_of(pending_task)[-1].data is None
+    assert stream_of(pending_task)[-1].data == {"restart": False}
 
 
 def test_evidence_moves_nothing_but_the_end_of_the_stream(running_task: Any) -> None:
