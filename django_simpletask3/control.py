@@ -105,6 +105,14 @@ def current_commands() -> list[OperatorCommand]:
     return list(_commands().order_by("pk"))
 
 
+def pause_of(model: type[TaskRow]) -> OperatorCommand | None:
+    """The command that pauses the queue of ``model``; None if it is not paused. One query."""
+    found: OperatorCommand | None = (
+        _commands().filter(action=PAUSE, target=model._meta.label).first()
+    )
+    return found
+
+
 def command_database() -> str:
     """The alias of the database that stores commands."""
     return router.db_for_write(OperatorCommand)

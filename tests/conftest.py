@@ -177,6 +177,14 @@ def finished_task(db: None) -> Any:
 
 
 @pytest.fixture
+def other_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database ``other`` does not answer; for tests with transactions of their own."""
+    nowhere = {**connections["other"].settings_dict, "NAME": "/nowhere/hush-hush", "PORT": "1"}
+    connections["other"].close()
+    monkeypatch.setattr(connections["other"], "settings_dict", nowhere)
+
+
+@pytest.fixture
 def listen() -> Iterator[Callable[..., None]]:
     """Connect a receiver to signals until the test is over."""
     connected: list[tuple[Any, Any]] = []

@@ -20,6 +20,7 @@ from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import TaskHeld
 
 from ..ledger.projection import PROJECTED
+from ..models.explanation.causes import explain_row
 from ..models.task import SimpleTask
 from ..states import Status
 from . import changelist, delete_protection, related_links
@@ -35,6 +36,7 @@ _READ_ONLY_COLUMNS = (*PROJECTED, "add_time", "mod_time", "worker", "check_at")
 #: Methods of the admin; a column of the model with the same name is shown in their place.
 _DISPLAYS = (
     "status_badge",
+    "explanation_view",
     "run_duration",
     "waiting_time",
     "worker_label",
@@ -71,6 +73,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         {
             "fields": (
                 ("status_badge", "attempt"),
+                "explanation_view",
                 ("added_at", "waiting_time"),
                 ("started_at", "done_at", "run_duration"),
                 ("worker_link", "held_until", "checked_again_at"),
@@ -270,6 +273,11 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
     @admin.display(description=_("status"), ordering="status")
     def status_badge(self, task: SimpleTask) -> SafeString | str:
         return self._empty_value if task._state.adding else badges.status(task.status)
+
+    @admin.display(description=_("explanation"))
+    def explanation_view(self, task: SimpleTask) -> str:
+        """Why the task does not run now, as ``task.explain()`` says it."""
+        return self._empty_value if task._state.adding else explain_row(task).translate()
 
     @admin.display(description=_("duration"))
     def run_duration(self, task: SimpleTask) -> str:

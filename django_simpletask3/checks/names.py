@@ -44,7 +44,6 @@ _NEEDED = {
 _PLANNED = (
     "after",
     "aprogress",
-    "explain",
     "progress",
     "track",
 )

@@ -44,6 +44,7 @@ from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import async_methods, waiting
+from .explanation.causes import explain
 from .queryset import TaskQuerySet, rows_of
 from .run_records import RunRecord, runs_of
 
@@ -256,6 +257,15 @@ class SimpleTask(RunningMethods):
             running: Attempt = self._running_attempt
             return running.tries()
         return read_tries(type(self), write_database(self), self.pk)
+
+    def explain(self) -> str:
+        """Why the task does not run now: one sentence in the active language.
+
+        Reads the row again: it says what happened to the task since the instance was read, too.
+        At most four queries and five commands to Redis. Raises nothing if Redis, or the database
+        of operator commands, does not answer.
+        """
+        return explain(self).translate()
 
     def state_at(self, moment: datetime) -> Projection:
         """The projected columns at ``moment``, without results: the fold of earlier events."""

@@ -12,7 +12,7 @@ from .. import __version__, control
 from ..conf.options import options
 from ..db import clock
 from ..db.errors import MissingSchema, error_text
-from ..db.limited_queries import capped_counts, first_rows
+from ..db.limited_queries import capped_counts, first_rows, key_as_text, parse_key
 from ..exceptions import InvalidSetting, QueueRefused, QueueUnavailable
 from ..ledger.outbox import all_deliveries
 from ..ledger.subscribers import registered_subscribers
@@ -41,7 +41,7 @@ _logger = get_logger(__name__)
 #: Rows that are read per table: those with the earliest due time or lease end.
 MAX_ROWS = 1000
 
-_TableRow = tuple[Status, datetime, datetime | None, datetime]
+_TableRow = tuple[Status, datetime, datetime | None, datetime, str]
 _DeliveryRow = tuple[str, datetime | None, datetime]
 
 
@@ -125,7 +125,7 @@ def _tables(using: str, roots: list[type[SimpleTask]]) -> list[TableHealth]:
         root: rows_of(root, using)
         .filter(check_at__isnull=False)
         .order_by("check_at")
-        .values_list("status", "check_at", "run_after", "mod_time")
+        .values_list("status", "check_at", "run_after", "mod_time", key_as_text("pk"))
         for root in roots
     }
     rows_by_root = first_rows(using, queries, MAX_ROWS)
@@ -143,11 +143,12 @@ def _table(root: type[SimpleTask], using: str, rows: list[_TableRow], blocked: i
     counts = Counter(status for status, *_ in rows)
     lease_ends = [end for status, end, *_ in rows if status == Status.RUNNING and end <= now]
     # A task that was reset, retried or recovered waits since then, not since it was added.
-    due_since = [
-        max(modified, run_after or modified)
-        for status, _, run_after, modified in rows
-        if status == Status.PENDING and (run_after is None or run_after <= now)
+    waiting = [
+        (max(modified, run_after or modified), run_after is None or run_after <= now, key)
+        for status, _, run_after, modified, key in rows
+        if status == Status.PENDING
     ]
+    due_since = [moment for moment, is_due, _ in waiting if is_due]
     return TableHealth(
         model=root._meta.label,
         database=using,
@@ -159,6 +160,7 @@ def _table(root: type[SimpleTask], using: str, rows: list[_TableRow], blocked: i
         is_complete=len(rows) < MAX_ROWS,
         longest_wait=_age(due_since, now),
         longest_expired=_age(lease_ends, now),
+        oldest=parse_key(root, min(waiting)[-1]) if waiting else None,
     )
 
 

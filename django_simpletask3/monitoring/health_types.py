@@ -32,7 +32,9 @@ class TableHealth:
     """The unfinished tasks of one table in one database; durations are in seconds.
 
     Unless ``is_complete``, only the MAX_ROWS rows with the earliest due time or lease end are
-    counted. Of ``blocked`` tasks, which have neither, at most MAX_ROWS are counted.
+    counted. Of ``blocked`` tasks, which have neither, at most MAX_ROWS are counted. ``oldest`` is
+    the key of the task that has waited longest, or is due first; ``cause`` and ``explanation``,
+    which ``explain_oldest()`` adds, say why it does not run.
     """
 
     model: str
@@ -45,6 +47,9 @@ class TableHealth:
     is_complete: bool
     longest_wait: float | None
     longest_expired: float | None
+    oldest: str | None = None
+    cause: str | None = None
+    explanation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

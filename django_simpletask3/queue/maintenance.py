@@ -138,6 +138,14 @@ class QueueMaintenance(Transport):
         key = self.get_mq_key(channel)
         return int(self.ask(lambda: self.db.llen(key), key=key))
 
+    def place(self, channel: str, message_id: str, *, limit: int = 1000) -> int | None:
+        """How many messages are claimed before this one; None if it is not among the next ones.
+
+        Of these ``limit`` are searched, by one script.
+        """
+        place = int(self.run("place", channel, message_id.encode(errors="surrogateescape"), limit))
+        return None if place < 0 else place
+
     def running(self, channel: str) -> int:
         """The number of claimed messages of the channel (of a stock client: once adopted)."""
         return int(self.run("running", channel))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import connections
 from django.test import Client
 
 ENGLISH = {"accept-language": "en"}
@@ -44,14 +43,6 @@ def watcher(staff: Callable[..., Client]) -> Callable[..., Client]:
         return client
 
     return made
-
-
-@pytest.fixture
-def other_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database ``other`` does not answer; for tests with transactions of their own."""
-    nowhere = {**connections["other"].settings_dict, "NAME": "/nowhere/hush-hush", "PORT": "1"}
-    connections["other"].close()
-    monkeypatch.setattr(connections["other"], "settings_dict", nowhere)
 
 
 @pytest.fixture

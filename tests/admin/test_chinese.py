@@ -44,6 +44,15 @@ def test_a_task_and_its_timeline_are_chinese(reader) -> None:
         assert word in words
 
 
+def test_the_explanation_of_a_task_is_chinese(reader) -> None:
+    task = Invoice.objects.enqueue(blocked="finance")
+
+    words = text(reader.get(url(task)))
+
+    assert "说明" in words
+    assert "起已阻塞（finance），直到解除阻塞。" in words
+
+
 def test_the_outcome_of_an_action_is_reported_in_chinese(reader) -> None:
     task = Invoice.objects.create()
 

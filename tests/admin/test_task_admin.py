@@ -265,6 +265,35 @@ def test_recovery_looks_for_a_postponed_task_when_it_is_due(superuser, before) -
     assert (task.run_after, task.check_at) == (due, due)
 
 
+def explanation_of(task, client) -> str:
+    return client.get(url(task, "timeline")).json()["fields"]["explanation_view"]
+
+
+def test_the_page_says_why_a_task_does_not_run(superuser) -> None:
+    task = Invoice.objects.enqueue(blocked="waits for <finance>\u202e")
+
+    assert "(waits for &lt;finance&gt;\\u202e), until it is unblocked." in text(
+        superuser.get(url(task))
+    )
+    assert "(waits for &lt;finance&gt;\\u202e), until" in explanation_of(task, superuser)
+
+
+def test_the_page_answers_while_redis_does_not(superuser, pending_task, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    explanation = explanation_of(pending_task, superuser)
+
+    assert explanation == "Redis does not answer: the task starts when it does."
+
+
+def test_own_fieldsets_need_not_show_the_explanation(superuser, pending_task, monkeypatch) -> None:
+    monkeypatch.setattr(site.get_model_admin(Invoice), "fields", ("amount",))
+
+    fields = superuser.get(url(pending_task, "timeline")).json()["fields"]
+
+    assert fields == {}
+
+
 def test_the_page_says_when_recovery_examines_a_blocked_task_that_can_expire(superuser) -> None:
     task = Invoice.objects.enqueue(blocked=True)
     expiry = timezone.now() + timedelta(hours=2)

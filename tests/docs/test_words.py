@@ -13,6 +13,7 @@ from django_simpletask3 import admin, checks, exceptions, signals
 from django_simpletask3.checks.names import RESERVED_NAMES
 from django_simpletask3.ledger.projection import PROJECTED
 from django_simpletask3.models import SimpleTask, TaskEvent, permissions
+from django_simpletask3.models.explanation.sentences import Cause
 from django_simpletask3.models.queryset import TaskQuerySet
 from django_simpletask3.running.methods import RunningMethods
 from django_simpletask3.states import AUDIT_ONLY, TRANSITIONS, EventKind, Status
@@ -192,6 +193,13 @@ def test_every_maintenance_job_is_explained() -> None:
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
 
     assert {name for row in rows for name in words(row)} == set(jobs.shared_schedule().read())
+
+
+def test_every_cause_is_explained() -> None:
+    section = reference("tasks").text.split("## Why a task does not run")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+
+    assert [name for row in rows for name in words(row)] == [*map(str, Cause)]
 
 
 def test_every_action_of_the_admin_is_explained() -> None:

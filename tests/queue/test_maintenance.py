@@ -295,3 +295,29 @@ def test_claims_and_waits_of_a_dead_worker_are_recovered_at_once(queue, raw):
     assert sorted(raw.lrange(queue.get_mq_key(CHANNEL), 0, -1)) == [b"held", b"moved"]
     assert queue.running(CHANNEL) == 1
     assert raw.hlen(f"{PREFIX}:x:waits") == 0
+
+
+def test_a_message_knows_how_many_are_claimed_before_it(queue):
+    queue.push(CHANNEL, [(f"m{number}", number) for number in range(5)])
+    queue.push(CHANNEL, [("first", 0)], urgent=True)
+
+    places = {name: queue.place(CHANNEL, name) for name in ("first", "m0", "m4")}
+    queue.claim(CHANNEL, worker="w", limit=2, lease=60)
+
+    assert places == {"first": 0, "m0": 1, "m4": 5}
+    assert queue.place(CHANNEL, "m4") == 3
+
+
+@pytest.mark.parametrize("message_id", ["m0", "unknown", "ü\n"])
+def test_a_message_that_is_not_queued_has_no_place(queue, message_id):
+    queue.push(CHANNEL, [("m0", 0), ("m1", 1)])
+    queue.claim(CHANNEL, worker="w", limit=1, lease=60)
+
+    assert queue.place(CHANNEL, message_id) is None
+
+
+def test_the_place_is_searched_among_the_next_messages_only(queue):
+    queue.push(CHANNEL, [(f"m{number}", number) for number in range(5)])
+
+    assert queue.place(CHANNEL, "m2", limit=3) == 2
+    assert queue.place(CHANNEL, "m3", limit=3) is None

@@ -31,6 +31,7 @@ CALLS = {
     "adopt": lambda q, m: q.adopt(),
     "missing": lambda q, m: q.missing(CHANNEL, ["a"]),
     "waiting": lambda q, m: q.waiting(CHANNEL),
+    "place": lambda q, m: q.place(CHANNEL, "a"),
     "running": lambda q, m: q.running(CHANNEL),
     "cancel_many": lambda q, m: q.cancel_many(CHANNEL, ["a"]),
     "query": lambda q, m: q.query("a"),

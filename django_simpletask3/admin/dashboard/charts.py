@@ -15,8 +15,8 @@ from typing import Any
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
+from ...models.explanation.durations import format_duration
 from ...monitoring.statistics import Period, TimeBucket, percentile
-from ..html import times
 
 WIDTH, HEIGHT = 640.0, 150.0
 _LEFT, _BOTTOM, _TOP = 56.0, 20.0, 8.0
@@ -170,7 +170,7 @@ def _format_percent(value: float) -> str:
 
 
 def _format_seconds(value: float) -> str:
-    return times.format_duration(timedelta(seconds=value))
+    return format_duration(timedelta(seconds=value))
 
 
 def _format_span(bucket: TimeBucket, period: Period) -> str:

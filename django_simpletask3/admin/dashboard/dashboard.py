@@ -23,6 +23,7 @@ from ...control import Dashboard
 from ...exceptions import QueueUnavailable
 from ...ledger.fields import MAX_TEXT
 from ...ledger.task_row import table_model
+from ...models.explanation.durations import format_duration
 from ...models.task import SimpleTask
 from ...monitoring import health, problems, statistics
 from ...monitoring.health_types import Health
@@ -30,7 +31,6 @@ from ...monitoring.scope import QueryScope
 from ...monitoring.statistics import Period
 from ...queue import get_queue
 from ..html import times, values
-from ..html.times import format_duration
 from ..viewer import Viewer
 from . import charts, commands, recoveries
 from .running import running_by_worker

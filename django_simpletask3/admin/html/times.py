@@ -5,36 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ...db import clock
 from ...ledger.task_row import write_database
+from ...models.explanation.durations import format_duration
 from ...models.task import SimpleTask
 from ...states import Status
-
-_SECOND, _MINUTE, _HOUR, _DAY = 1, 60, 3600, 86400
-
-
-def format_duration(duration: timedelta) -> str:
-    """``duration`` in one or two units, such as "250 ms", "1.2 s", "3 min 20 s", "2 d 4 h"."""
-    seconds = duration.total_seconds()
-    return f"-{_format_seconds(-seconds)}" if seconds < 0 else _format_seconds(seconds)
-
-
-def _format_seconds(seconds: float) -> str:
-    if round(seconds, 3) < _SECOND:
-        return _("{} ms").format(round(seconds * 1000))
-    if round(seconds, 1) < _MINUTE:
-        return _("{} s").format(number_format(round(seconds, 1), 1))
-    whole_seconds = round(seconds)
-    if whole_seconds < _HOUR:
-        return _("{} min {} s").format(*divmod(whole_seconds, _MINUTE))
-    if whole_seconds < _DAY:
-        return _("{} h {} min").format(*divmod(whole_seconds // _MINUTE, 60))
-    return _("{} d {} h").format(*divmod(whole_seconds // _HOUR, 24))
 
 
 def run_duration(task: SimpleTask) -> str | None:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from ...ledger.event import TaskEvent
 from ...ledger.fields import KIND
+from ...models.explanation.durations import format_duration
 from ...states import FINAL, UNFINISHED, EventKind, Status
 from ..html import times
 from ..html.values import escape_invisible
@@ -148,7 +149,7 @@ def layout(events: Sequence[TaskEvent], now: datetime | None) -> Picture | None:
         shown_lanes,
         begin=times.format_instant(begin),
         end=times.format_instant(end),
-        duration=times.format_duration(end - begin),
+        duration=format_duration(end - begin),
         hidden_count=len(lanes) - len(shown_lanes),
     )
 
@@ -220,7 +221,7 @@ def _scale(lane: Lane, begin: datetime, seconds: float) -> None:
             "running": _("running"),
             "idle": _("idle"),
         }
-        duration = times.format_duration(max(span.end - span.begin, timedelta(0)))
+        duration = format_duration(max(span.end - span.begin, timedelta(0)))
         worker = f" · {span.worker}" if span.worker else ""
         span.tooltip = f"{state_labels[span.state]}: {duration}{worker}"
         span.label = _shorten(span.worker, span.width)

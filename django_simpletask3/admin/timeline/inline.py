@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from ...db import clock
 from ...ledger.encoding import decode
 from ...ledger.event import TaskEvent, event_model_of
+from ...models.explanation.durations import format_duration
 from ...models.task import SimpleTask
 from ...states import UNFINISHED, Status
 from ..html import badges, times, values
@@ -204,7 +205,7 @@ class TaskEventInline(admin.TabularInline):  # type: ignore[type-arg]
         since: timedelta | None = getattr(event, "since", None)
         if since is None:
             return ""
-        return f"{'' if since < timedelta(0) else '+'}{times.format_duration(since)}"
+        return f"{'' if since < timedelta(0) else '+'}{format_duration(since)}"
 
     @admin.display(description=_("worker"))
     def by_worker(self, event: TaskEvent) -> SafeString | str:

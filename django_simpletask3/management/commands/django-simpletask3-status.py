@@ -22,6 +22,7 @@ from ...monitoring.health_types import (
     TableHealth,
     WorkerHealth,
 )
+from ...monitoring.oldest_tasks import explain_oldest
 from ...worker.node.heartbeat_file import check_file
 
 
@@ -56,7 +57,7 @@ class Command(BaseCommand):
             report, problems = check_file(options["heartbeat_file"], options["max_age"])
             lines = _node_lines(report)
         else:
-            health = snapshot()
+            health = explain_oldest(snapshot())
             report, problems = asdict(health), health.problems
             lines = _health_lines(health)
         report |= {"problems": problems, "healthy": not problems}
@@ -76,6 +77,8 @@ def _health_lines(health: Health) -> Iterator[str]:
     for header, rows in _tables(health):
         yield from _align(header, rows)
         yield ""
+    if lines := list(_oldest_lines(health.tables)):
+        yield from (*lines, "")
 
 
 def _server_lines(health: Health) -> Iterator[str]:
@@ -96,6 +99,13 @@ def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[object]]]
         yield header, map(_subscription_cells, health.subscriptions)
     header = ["Worker", "last report", "threads", "in flight", "last recovery"]
     yield header, map(_worker_cells, health.workers)
+
+
+def _oldest_lines(tables: Iterable[TableHealth]) -> Iterator[str]:
+    """Of each table with waiting tasks, why the oldest one does not run."""
+    for table in tables:
+        if table.explanation is not None:
+            yield f"Oldest    {table.model} {table.oldest} ({table.database}): {table.explanation}"
 
 
 def _node_lines(report: Mapping[str, object]) -> Iterator[str]:

@@ -1,15 +1,14 @@
 """Whatever a body returned or raised, the page holds it, escaped and readable."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_simpletask3.admin.html import times, values
+from django_simpletask3.admin.html import values
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.admin.pages import url
@@ -116,33 +115,6 @@ def test_any_value_is_text_that_can_be_sent(value) -> None:
 
     shown.encode()
     assert "\x00" not in shown
-
-
-DURATIONS = {
-    "nothing": (0, "0 ms"),
-    "milliseconds": (0.25, "250 ms"),
-    "just below a second": (0.9996, "1.0 s"),
-    "seconds": (1.24, "1.2 s"),
-    "just below a minute": (59.96, "1 min 0 s"),
-    "minutes": (200, "3 min 20 s"),
-    "just below an hour": (3599.7, "1 h 0 min"),
-    "hours": (7500, "2 h 5 min"),
-    "days": (100_000, "1 d 3 h"),
-    "backwards": (-0.3, "-300 ms"),
-}
-
-
-@pytest.mark.parametrize(("seconds", "words"), DURATIONS.values(), ids=DURATIONS)
-def test_a_duration_in_words(seconds, words) -> None:
-    with translation.override("en"):
-        assert times.format_duration(timedelta(seconds=seconds)) == words
-
-
-def test_a_duration_is_written_as_the_language_does() -> None:
-    with translation.override("de"):
-        assert times.format_duration(timedelta(seconds=1.5)).startswith("1,5 ")
-    with translation.override("zh-hans"):
-        assert times.format_duration(timedelta(seconds=1.5)) == "1.5 秒"
 
 
 def test_a_result_with_parts_is_a_tree_and_its_json() -> None:

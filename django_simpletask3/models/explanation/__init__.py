@@ -1,0 +1,1 @@
+"""Why a task does not run now, as one sentence: ``task.explain()``."""

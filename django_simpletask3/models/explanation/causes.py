@@ -1,0 +1,111 @@
+"""Find the cause why a task does not run now, by its row and its stream."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_noop
+
+from ...db import clock
+from ...ledger.task_row import TaskRow, all_rows, table_model, write_database
+from ...states import EventKind, Status
+from .pending import expiry_of, explain_pending
+from .sentences import Cause, Explanation, with_details
+from .status_change import (
+    StatusChange,
+    enqueue_events,
+    models_of,
+    newest,
+    saved_model,
+    status_changes,
+)
+
+_NO_CHANGE = StatusChange("", None)
+
+
+def explain(task: TaskRow) -> Explanation:
+    """Why ``task`` does not run now, by its row and events as the database has them.
+
+    At most four queries and five commands to Redis.
+    """
+    if task._state.adding:
+        return Explanation(Cause.NOT_SAVED, gettext_noop("It is not saved yet."))
+    rows = all_rows(table_model(type(task)), write_database(task))
+    row = rows.filter(pk=task.pk).defer("result_data", "error_data").first()
+    if row is None:
+        return Explanation(Cause.DELETED, gettext_noop("It was deleted."))
+    return explain_row(row)
+
+
+def explain_row(row: TaskRow) -> Explanation:
+    """Why a task does not run now whose row was just read; at most three queries."""
+    if row.status == Status.RUNNING:
+        return _explain_running(row)
+    using, root = write_database(row), table_model(type(row))
+    change = newest(status_changes(root, using, row.pk)[:1]) or _NO_CHANGE
+    if row.status != Status.PENDING:
+        return _explain_other(row, change)
+    if len(models_of(root)) == 1:
+        return explain_pending(row, change, root)
+    enqueue_event = newest(enqueue_events(root, using, row.pk)[:1])
+    return explain_pending(row, change, saved_model(root, enqueue_event))
+
+
+def _explain_running(row: TaskRow) -> Explanation:
+    values = {"worker": row.worker, "start": row.start_time, "until": row.check_at}
+    if row.check_at is not None and row.check_at <= clock.now(write_database(row)):
+        sentence = gettext_noop(
+            "Its lease ended at %(until)s: recovery takes it from the worker %(worker)s, which "
+            "started it at %(start)s."
+        )
+        return Explanation(Cause.LEASE_ENDED, sentence, values)
+    sentence = gettext_noop(
+        "It runs in the worker %(worker)s since %(start)s; the lease ends at %(until)s unless it "
+        "is renewed."
+    )
+    return Explanation(Cause.RUNNING, sentence, values)
+
+
+def _explain_other(row: TaskRow, change: StatusChange) -> Explanation:
+    """Of a task that neither waits for a worker nor runs."""
+    if row.status == Status.SUCCESS:
+        sentence = gettext_noop("It succeeded at %(time)s.")
+        return Explanation(Cause.SUCCEEDED, sentence, {"time": row.done_time})
+    if row.status == Status.FAILED:
+        return _explain_failed(row, change)
+    if row.status == Status.CANCELED:
+        return _explain_canceled(row, change)
+    if row.status == Status.BLOCKED:
+        return _explain_blocked(row, change)
+    sentence = gettext_noop("Its status is %(status)s, which this version does not know.")
+    return Explanation(Cause.UNKNOWN_STATUS, sentence, {"status": int(row.status)})
+
+
+def _explain_failed(row: TaskRow, change: StatusChange) -> Explanation:
+    values = {"time": row.done_time, "error": change.error}
+    if not change.error:
+        return Explanation(Cause.FAILED, gettext_noop("It failed at %(time)s."), values)
+    if change.kind == EventKind.DROP:
+        sentence = gettext_noop("It was given up at %(time)s: %(error)s")
+        return Explanation(Cause.FAILED, sentence, values)
+    return Explanation(Cause.FAILED, gettext_noop("It failed at %(time)s: %(error)s"), values)
+
+
+def _explain_canceled(row: TaskRow, change: StatusChange) -> Explanation:
+    if change.kind == EventKind.EXPIRE:
+        sentence = gettext_noop("It expired before it started, and was canceled at %(time)s.")
+        return Explanation(Cause.CANCELED, sentence, {"time": row.done_time})
+    return with_details(
+        Cause.CANCELED,
+        gettext_noop("It was canceled at %(time)s."),
+        gettext_noop("It was canceled at %(time)s (%(details)s)."),
+        {"time": row.done_time, "details": change.details},
+    )
+
+
+def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:
+    return with_details(
+        Cause.BLOCKED,
+        gettext_noop("It is blocked since %(time)s, until it is unblocked."),
+        gettext_noop("It is blocked since %(time)s (%(details)s), until it is unblocked."),
+        {"time": change.time, "details": change.details},
+        expiry_of(row),
+    )
