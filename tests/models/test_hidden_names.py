@@ -1,12 +1,12 @@
 """A model may have columns called as the methods of a task: the package works all the same."""
 
-import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.test import Client
 
 from django_simpletask3.checks.names import RESERVED_NAMES
@@ -63,7 +63,7 @@ def test_methods_for_coroutines_find_them_too() -> None:
         await SimpleTask.acancel(task)
         await SimpleTask.areset(task)
 
-    asyncio.run(use())
+    async_to_sync(use)()  # with the connection of this thread
 
     assert kinds(task) == ["enqueue", "note", "cancel", "reset"]
 
