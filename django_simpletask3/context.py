@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,6 +25,47 @@ class TaskContext:
 
 
 EMPTY_CONTEXT = TaskContext()
+
+#: Keys of ``data`` that describe the one event, or the one task, into which the package writes
+#: them. docs/reference/events.md explains each.
+RESERVED_KEYS = frozenset(
+    {
+        "adopted",
+        "attempt",
+        "cause",
+        "claim",
+        "current_attempt",
+        "current_worker",
+        "erased",
+        "error",
+        "exit_code",
+        "found",
+        "head",
+        "losses",
+        "lost_worker",
+        "model",
+        "name",
+        "parent",
+        "payload_salt",
+        "phase",
+        "process_losses",
+        "progress",
+        "ran_seconds",
+        "refused",
+        "restart",
+        "result",
+        "retry_in",
+        "run_after",
+        "seconds",
+        "snooze_in",
+        "suspects",
+        "traceback",
+        "value",
+        "worker",
+    }
+)
+#: Keys of ``data`` that describe who acts: ``task_context()`` takes them, and a task inherits them.
+CONTEXT_KEYS = frozenset({"user", "request", "request_id"})
 
 _USER = "user"
 #: Characters of a text that a client chooses.
@@ -91,8 +132,10 @@ def task_context(
     """Within the block, events carry ``actor`` (as text), ``reason`` and ``data``.
 
     What is not given stays as it is outside the block; ``data`` is merged. If the actor is a user,
-    the key is kept in the data, too: ``current_user()`` finds it.
+    the key is kept in the data, too: ``current_user()`` finds it. Raises ValueError if the package
+    writes a key of ``data`` itself.
     """
+    reject_keys(data, RESERVED_KEYS)
     outer = current()
     data = {**_user_key(actor), **data}
     inner = TaskContext(
@@ -106,6 +149,12 @@ def task_context(
         yield inner
     finally:
         _current.reset(token)
+
+
+def reject_keys(data: Iterable[str], reserved: frozenset[str]) -> None:
+    """Raise ValueError, naming them, if keys of ``data`` are ``reserved``."""
+    if found := ", ".join(sorted(reserved.intersection(data))):
+        raise ValueError(f"The package itself writes {found} into events: choose another key.")
 
 
 @contextmanager

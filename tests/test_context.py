@@ -12,7 +12,9 @@ from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
 from django_simpletask3.context import (
+    CONTEXT_KEYS,
     EMPTY_CONTEXT,
+    RESERVED_KEYS,
     TaskContext,
     current,
     current_user,
@@ -63,6 +65,19 @@ def test_an_inner_block_keeps_what_it_does_not_say() -> None:
 def test_an_inner_block_may_take_the_actor_back() -> None:
     with task_context(actor="ann"), task_context(actor=""):
         assert current().actor == ""
+
+
+@pytest.mark.parametrize("key", sorted(RESERVED_KEYS))
+def test_a_block_has_no_key_that_the_package_writes(key: str) -> None:
+    with pytest.raises(ValueError, match=f"writes {key} into events"), task_context(**{key: 1}):
+        pass
+
+    assert current() == EMPTY_CONTEXT
+
+
+def test_a_block_takes_the_keys_of_a_request() -> None:
+    with task_context(user="7", request="GET /", request_id="x", payload="y"):
+        assert current().data.keys() == {*CONTEXT_KEYS, "payload"}
 
 
 def test_an_error_ends_the_block() -> None:

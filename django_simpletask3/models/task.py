@@ -17,6 +17,7 @@ from django.db import models, router
 from django.db.models.signals import class_prepared, pre_delete
 from django.utils.functional import classproperty
 
+from ..context import CONTEXT_KEYS, RESERVED_KEYS, reject_keys
 from ..db import clock, inserts
 from ..db.conflicts import repeat_on_conflict
 from ..db.fast_instances import build_without_init, may_skip_init
@@ -49,6 +50,9 @@ from .queryset import TaskQuerySet, rows_of
 from .run_records import RunRecord, runs_of
 
 INSTALLATION_ID = "django_simpletask3.E113"
+
+#: Keys that a note must not have.
+_NOT_IN_NOTES = RESERVED_KEYS - {"progress"} | CONTEXT_KEYS
 
 #: When a task may run: a time, a timedelta or a number of seconds from now; None means at once.
 RunAfter = datetime | timedelta | float | None
@@ -214,10 +218,11 @@ class SimpleTask(RunningMethods):
         """Append a ``note`` event to the stream, such as progress or a remark; returns it.
 
         ``progress=0.3`` in ``data``, a fraction from 0 to 1, moves the progress bar in the admin.
-        Raises ValueError if it is no such number.
+        Raises ValueError if it is no such number, and for a key that the package writes itself.
         In a task function it raises StaleTask, and sets ``should_stop``, if the attempt no longer
         holds the task: it was canceled, reset or recovered.
         """
+        reject_keys(data, _NOT_IN_NOTES)
         if data.get("progress") is not None:
             data["progress"] = _parse_progress(data["progress"])
         attempt = self._running_attempt

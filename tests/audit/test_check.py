@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit import readers
 from django_simpletask3.audit.check import Finding, audit
-from django_simpletask3.context import task_context
+from django_simpletask3.context import TaskContext, lazy_context
 from django_simpletask3.ledger.stream_check import DiscrepancyKind
 from django_simpletask3.models.registry import databases_of, table_models
 from django_simpletask3.states import EventKind, Status
@@ -122,7 +122,7 @@ def test_an_edited_claim_is_found_and_repaired(columns: dict[str, Any]) -> None:
 
 
 def test_a_task_whose_context_names_a_parent_of_its_own_is_intact() -> None:
-    with task_context(parent="mine"):
+    with lazy_context(lambda: TaskContext(data={"parent": "mine"})):
         task = create_task(Invoice)
 
     assert row_of(task).parent is None

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from django_simpletask3.context import task_context
+from django_simpletask3.context import RESERVED_KEYS, TaskContext, lazy_context, task_context
 from django_simpletask3.db import clock
 from django_simpletask3.execution import finish, perform, start
 from django_simpletask3.execution.run import Run
+from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.retries import Fixed
@@ -326,6 +327,18 @@ def test_the_context_of_the_saving_request_is_current_in_the_task_function(
 
     first_event = Scripted.objects.get().events.get()
     assert (first_event.actor, first_event.data["order"]) == ("ada", 7)
+
+
+def test_what_describes_one_event_is_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Invoice, "do_task", lambda self: Scripted.objects.create())
+    described = {**dict.fromkeys(RESERVED_KEYS, "x"), "cause": "app.Model:1 #2", "user": "7"}
+    with lazy_context(lambda: TaskContext(data=described)):
+        parent = Invoice.objects.create()
+
+    performed(Invoice)
+
+    data = Scripted.objects.get().events.get().data
+    assert data == {"cause": "app.Model:1 #2", "user": "7", "parent": task_reference(parent)}
 
 
 def test_a_task_function_may_be_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:

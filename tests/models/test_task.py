@@ -13,6 +13,7 @@ from django.db import DatabaseError, IntegrityError, connections, models, transa
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
+from django_simpletask3.context import CONTEXT_KEYS, RESERVED_KEYS
 from django_simpletask3.db import clock
 from django_simpletask3.exceptions import IllegalTransition, ProjectedColumn, TaskGone
 from django_simpletask3.ledger.columns import MANAGED
@@ -790,6 +791,19 @@ def test_a_note_is_kept_in_any_state(status: Status) -> None:
         {"done": 0.5, "thing": {1, 2}},
     )
     assert row_of(task).status == status
+
+
+@pytest.mark.parametrize("key", sorted(RESERVED_KEYS - {"progress"} | CONTEXT_KEYS))
+def test_a_note_has_no_key_that_the_package_writes(running_task: Any, key: str) -> None:
+    with pytest.raises(ValueError, match=f"writes {key} into events"):
+        running_task.note("mine", **{key: 1, "own": 2})
+
+    assert kinds(running_task) == ["enqueue", "start"]
+
+
+def test_all_refused_keys_of_a_note_are_named(running_task: Any) -> None:
+    with pytest.raises(ValueError, match="writes attempt, error, worker into events"):
+        running_task.note("mine", worker=1, error=2, attempt=3)
 
 
 @pytest.mark.parametrize("model", TASK_MODELS, ids=label_of)

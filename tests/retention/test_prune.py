@@ -394,6 +394,20 @@ def test_a_finished_task_can_be_erased_by_hand() -> None:
     assert findings() == []
 
 
+def test_the_payload_of_notes_and_of_the_context_is_erased_and_nothing_else() -> None:
+    with task_context(payload={"phone": "secret"}, order=12):
+        task = create_task(Invoice)
+    task.note("called", duration=95, payload=["secret", {"line": "secret"}])
+    apply_kinds(task, EventKind.CANCEL)
+
+    assert task.erase("article 17")
+
+    assert "secret" not in everything(task)
+    first, note = stream_of(task)[:2]
+    assert (first.data["order"], note.data["duration"]) == (12, 95)
+    assert findings() == []
+
+
 def test_what_was_erased_cannot_be_guessed() -> None:
     task = lived()
     values = [{"secret": 1}, *ERROR.values(), {"type": ERROR["type"], "message": ERROR["message"]}]

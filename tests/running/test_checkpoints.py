@@ -12,7 +12,7 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_simpletask3.context import task_context
+from django_simpletask3.context import TaskContext, lazy_context
 from django_simpletask3.exceptions import (
     CheckpointErased,
     CheckpointInTransaction,
@@ -349,7 +349,7 @@ def test_a_context_makes_no_reset_a_restart(perform_function: Perform) -> None:
     step = Step()
     task = finished(perform_function(lambda task: task.once("step", step)))
 
-    with task_context(restart=True):
+    with lazy_context(lambda: TaskContext(data={"restart": True})):  # of an earlier version
         apply_kinds(task, EventKind.RESET)
     again(task, perform_function, lambda task: task.once("step", step))
 

@@ -12,6 +12,7 @@ from django.utils.functional import SimpleLazyObject
 
 from ...context import (
     EMPTY_CONTEXT,
+    RESERVED_KEYS,
     TaskContext,
     current,
     current_user,
@@ -23,7 +24,8 @@ from ...ledger.task_row import task_reference
 from ...models.task import SimpleTask
 from ...states import EventKind
 
-_TASK_ONLY_KEYS = frozenset({"parent", "model", "adopted"})
+#: What of an event's data describes that event or its task, and not who acts and why.
+_OWN_KEYS = RESERVED_KEYS - {"cause"}
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def _context_loader(task: SimpleTask) -> Callable[[], TaskContext]:
 def _inheritable_data(data: object) -> dict[str, object]:
     """The data of the enqueuing context, without what describes only that task."""
     details = data if isinstance(data, dict) else {}
-    return {key: value for key, value in details.items() if key not in _TASK_ONLY_KEYS}
+    return {key: value for key, value in details.items() if key not in _OWN_KEYS}
 
 
 def _installed_integrations() -> list[Callable[[], AbstractContextManager[object]]]:
