@@ -90,6 +90,11 @@ def lost_reply_node() -> Scenario:
     return Scenario(lambda: run_node(burst=True), fault=DEAF)
 
 
+def lost_reply_snoozed_task() -> Scenario:
+    """The reply to one step of a node is lost; task functions raise Snooze, Retry and Cancel."""
+    return replace(snoozed_task(), fault=DEAF)
+
+
 def lost_reply_producer() -> Scenario:
     """The reply to one step of a producer is lost; the caller goes on."""
     return replace(producer(), fault=DEAF)
@@ -172,6 +177,7 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         lost_reply_node,
         lost_reply_producer,
         lost_reply_recovery,
+        lost_reply_snoozed_task,
         retried_task,
         snoozed_task,
         waiting_node,

@@ -31,7 +31,8 @@ CRASH_POINTS = (
     ("killed_node", 3, 3),
     ("killed_child", 1, 1),
     ("producer,lost_reply_producer,lost_reply_node", 1, 5),
-    ("recovery,lost_reply_recovery,retried_task,snoozed_task", 1, 7),
+    ("recovery,lost_reply_recovery,retried_task", 1, 7),
+    ("snoozed_task,lost_reply_snoozed_task", 1, 7),
     ("waiting_node,stopped_node", 1, 10),
 )
 

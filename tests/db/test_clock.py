@@ -126,6 +126,23 @@ def test_without_time_zones_it_tells_local_time(settings: Any) -> None:
         assert clock.now("default") == datetime(2031, 5, 6, 20)
 
 
+@pytest.mark.parametrize("moment", [NOON, NOON.astimezone(timezone.get_fixed_timezone(330))])
+def test_without_time_zones_a_time_is_local_or_has_a_zone(settings: Any, moment: datetime) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Asia/Shanghai"
+    local = datetime(2031, 5, 6, 20)
+
+    assert clock.moment_of(moment, "default", name="after") == local
+    assert clock.moment_of(local, "default", name="after") == local
+
+
+def test_with_time_zones_a_time_without_one_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^after is the naive datetime 2031-05-06 12:00:00: e"):
+        clock.moment_of(NOON.replace(tzinfo=None), "default", name="after")
+
+    assert clock.moment_of(NOON, "default", name="after") == NOON
+
+
 #: In Berlin: ten seconds before the hour that is skipped, and before the one that is repeated.
 BEFORE_SPRING = datetime(2027, 3, 28, 0, 59, 50, tzinfo=UTC)
 BEFORE_AUTUMN = datetime(2027, 10, 31, 0, 59, 50, tzinfo=UTC)
