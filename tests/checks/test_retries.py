@@ -13,7 +13,7 @@ from django_simpletask3.retries import Exponential, Fixed
 from tests.checks.test_checks import messages_of_package
 from tests.testapp.models import Invoice, PaidInvoice
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 PREFIX = "django_simpletask3_"
 

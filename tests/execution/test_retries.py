@@ -105,6 +105,7 @@ class Backoff:
         return 60
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "backoff",
     [
@@ -186,6 +187,7 @@ BAD_BACKOFFS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("backoff", "problem"), BAD_BACKOFFS.values(), ids=BAD_BACKOFFS)
 def test_a_task_whose_backoff_names_no_time_fails_with_both_errors(
     backoff: Any, problem: str, options: Options, caplog: pytest.LogCaptureFixture
@@ -274,6 +276,7 @@ CHOICES: list[tuple[Any, Any, type[BaseException], bool]] = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("retry_on", "no_retry_on", "error", "is_retried"), CHOICES, ids=repr)
 def test_errors_choose_whether_there_is_a_retry(
     retry_on: Any, no_retry_on: Any, error: Any, is_retried: bool, options: Options
@@ -354,6 +357,7 @@ def test_when_no_retry_is_left_the_task_fails_with_the_cause(
 BAD_TIMES = ["soon", math.nan, datetime(2031, 5, 6), True, [1], timedelta.max]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("after", BAD_TIMES, ids=repr)
 @pytest.mark.parametrize("kind", [Retry, Snooze])
 def test_a_time_that_is_none_fails_with_both_errors(
@@ -386,6 +390,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("error", "kind"), GROUPS.values(), ids=GROUPS)
 def test_a_group_of_errors_means_what_all_of_them_mean(
     error: BaseException, kind: str, options: Options
