@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from .exceptions import IllegalTransition
 
@@ -273,6 +274,11 @@ def target(source: Status | None, kind: EventKind) -> Status | None:
     except KeyError:
         task = "a task that does not exist" if source is None else f"a {status_name(source)} task"
         raise IllegalTransition(f"{task} cannot {kind}.", kind=kind) from None
+
+
+def status_of(number: Any) -> Any:
+    """The Status of ``number``, or None; a number that only a newer version knows stays one."""
+    return Status(number) if number in ANY else number
 
 
 def status_name(status: int) -> str:

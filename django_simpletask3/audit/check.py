@@ -13,12 +13,15 @@ from django.db import transaction
 
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
+from ..logs import get_logger
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
 from ..states import EventKind
 from ..transitions import writer
 from ..transitions.transition import has_no_events
 from . import readers
+
+_logger = get_logger(__name__)
 
 REASON = "audit"
 
@@ -79,22 +82,35 @@ def audit(
 
     With ``repair``, a row that differs from an intact stream is set to what the stream says, a row
     without events is adopted, and a missing row is recorded as deleted, each by an event with the
-    reason ``audit``. Nothing else is changed.
+    reason ``audit``. Nothing else is changed, and no task with events that only a newer version
+    knows: such tasks are checked in part, and counted in the log.
     """
+    unknown_count = 0
     for pks in readers.keys(root, using, since):
-        for pk in _suspects(root, using, pks):
+        suspects, with_unknown_events = _check_batch(root, using, pks)
+        for pk in suspects:
             yield from _confirm(root, using, pk, repair)
+        unknown_count += with_unknown_events
         on_tasks(len(pks))
+    if unknown_count:
+        _logger.warning(
+            "audit_incomplete model=%s database=%s tasks=%s", root._meta.label, using, unknown_count
+        )
 
 
-def _suspects(root: type[SimpleTask], using: str, pks: Sequence[object]) -> list[object]:
+def _check_batch(
+    root: type[SimpleTask], using: str, pks: Sequence[object]
+) -> tuple[list[object], int]:
+    """The keys of tasks with discrepancies, and how many tasks have events of a newer version."""
     rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
-    suspects, without_events = [], set(pks)
+    suspects, without_events, unknown_count = [], set(pks), 0
     for pk, events in groupby(readers.streams(root, using, pks), attrgetter("task_id")):
         without_events.discard(pk)
-        if _check_stream(events, rows.get(pk)).discrepancies:
+        checker = _check_stream(events, rows.get(pk))
+        unknown_count += checker.has_unknown_events
+        if checker.discrepancies:
             suspects.append(pk)
-    return [*suspects, *without_events]
+    return [*suspects, *without_events], unknown_count
 
 
 def _confirm(root: type[SimpleTask], using: str, pk: object, repair: bool) -> Iterator[Finding]:

@@ -7,7 +7,20 @@ from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from ..states import ANYWHERE, AUDIT_ONLY, FINAL, UNFINISHED, EventKind, Status, kinds_where, target
+from ..exceptions import IllegalTransition
+from ..states import (
+    ANY,
+    ANYWHERE,
+    AUDIT_ONLY,
+    EVENTS,
+    FINAL,
+    UNFINISHED,
+    EventKind,
+    Status,
+    kinds_where,
+    status_of,
+    target,
+)
 from .event import TaskEvent
 
 #: The columns of a task that only the state machine writes.
@@ -46,10 +59,20 @@ class Projection(NamedTuple):
         return cls._make((_of_dict if isinstance(row, dict) else _of_task)(row))
 
     def after(self, event: TaskEvent) -> Projection:
-        """The projection once ``event`` has happened. Raises IllegalTransition if it cannot."""
+        """The projection once ``event`` has happened. Raises IllegalTransition if it cannot.
+
+        If only a newer version knows what happened, it is what the event says.
+        """
         if event.kind in AUDIT_ONLY:
             return self._replace(sequence=event.sequence, digest=event.digest)
-        status = target(self.status, event.kind)
+        try:
+            status = target(self.status, event.kind)
+        except IllegalTransition:
+            if not self.is_unknown(event):
+                raise
+            status = status_of(event.to_status)
+            if status == self.status:
+                return self._replace(sequence=event.sequence, digest=event.digest)
         # By position: every transition does this, and _replace() takes three times as long.
         outcome = (self.start_time, self.done_time, self.success, self.result_time)
         if status is Status.RUNNING:
@@ -60,6 +83,10 @@ class Projection(NamedTuple):
             result_time = event.event_time if event.kind in _OUTCOMES else None
             outcome = (self.start_time, event.event_time, _SUCCESS.get(status), result_time)
         return Projection(status, event.attempt, event.sequence, event.digest, *outcome)
+
+    def is_unknown(self, event: TaskEvent) -> bool:
+        """Whether only a newer version knows the kind of ``event``, or the status before it."""
+        return event.kind not in EVENTS or not (self.status is None or self.status in ANY)
 
     def status_after(self, kind: EventKind) -> Status | None:
         """The status after an event of ``kind``; raises as ``after``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from ..exceptions import IllegalTransition
-from ..states import AUDIT_ONLY, RECOVERABLE, EventKind, Status, kinds_where, status_name
+from ..states import AUDIT_ONLY, RECOVERABLE, EventKind, Status, kinds_where, status_name, status_of
 from .digests import has_erased_parts, is_erased, summary_of
 from .projection import Projection
 
@@ -40,6 +40,9 @@ class Discrepancy:
 #: Of hostile input no more is kept.
 _MAX_DISCREPANCIES, _MAX_DETAIL = 1000, 2000
 
+#: The columns that each event says, whatever its kind.
+_SAID_BY_EVENTS = frozenset({"status", "attempt", "sequence"})
+_REPAIR_ELSEWHERE = "a newer version has written events: repair the row with that version"
 _OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
 
 
@@ -58,12 +61,17 @@ class StreamChecker:
         self._outcome_event: Any = None
         self._ended_attempt: int | None = None
         self._erased_sequence: int | None = None
+        #: Whether there are events that only a newer version understands. They are checked for
+        #: changes, and the row only for what they say themselves.
+        self.has_unknown_events = False
 
     @property
     def is_intact(self) -> bool:
         """Whether only the row does not fit, so that it can be repaired from the events."""
         repairable = {DiscrepancyKind.ROW, DiscrepancyKind.ORPHAN}
-        return all(discrepancy.problem in repairable for discrepancy in self.discrepancies)
+        return not self.has_unknown_events and all(
+            discrepancy.problem in repairable for discrepancy in self.discrepancies
+        )
 
     @property
     def _is_inconsistent(self) -> bool:
@@ -123,6 +131,8 @@ class StreamChecker:
 
     def _check_arrow(self, event: Any) -> None:
         before = self.projection
+        is_unknown = before.is_unknown(event)
+        self.has_unknown_events |= is_unknown
         attempt = before.attempt + (event.kind == EventKind.START)
         try:
             after = before.after(event)
@@ -131,6 +141,7 @@ class StreamChecker:
             after = self._as_recorded(event)
         else:
             recorded = (event.from_status, event.to_status, event.attempt)
+            attempt = event.attempt if is_unknown else attempt
             if recorded != (before.status, after.status, attempt):
                 recorded_text = (
                     f"{_name(recorded[0])} to {_name(recorded[1])}, attempt {recorded[2]}"
@@ -143,20 +154,22 @@ class StreamChecker:
                     DiscrepancyKind.ARROW,
                     f"it says {recorded_text}; it is {expected_text}",
                 )
-                after = after._replace(status=_status(event.to_status))
+                after = after._replace(status=status_of(event.to_status))
         self.projection = after
 
     def _as_recorded(self, event: Any) -> Projection:
         return self.projection._replace(
             sequence=event.sequence,
             digest=event.digest,
-            status=_status(event.to_status),
+            status=status_of(event.to_status),
             attempt=event.attempt,
         )
 
     def _check_attempt_end(self, event: Any) -> None:
         if event.kind not in _OUTCOMES or event.from_status != Status.RUNNING:
             return
+        if self.has_unknown_events:
+            return  # one of them may have begun the attempt again
         if event.attempt == self._ended_attempt:
             detail = f"attempt {event.attempt} had ended already"
             self._add_at(event.sequence, DiscrepancyKind.TWICE, detail)
@@ -184,7 +197,7 @@ class StreamChecker:
             self.operational_columns["worker"] = ""
 
     def _check_missing_row(self) -> None:
-        if self._last_event is not None and self._last_event.kind != EventKind.DELETE:
+        if self._last_event is not None and self.projection.status is not None:
             self._add_at(
                 self._last_event.sequence, DiscrepancyKind.ORPHAN, "the row is gone, by no event"
             )
@@ -199,15 +212,26 @@ class StreamChecker:
             self._add_at(sequence, DiscrepancyKind.TAIL, detail)
         if self._is_inconsistent:
             return
+        if self.has_unknown_events:
+            differences = {n: d for n, d in differences.items() if n in _SAID_BY_EVENTS}
+            if differences:
+                self._add_row_differences(differences, [_REPAIR_ELSEWHERE])
+            return
         operational_texts = list(self._operational_differences(row))
         if differences.keys() - {"digest"} or operational_texts:
-            texts = (
-                f"{name} is {_value_text(b)}, not {_value_text(a)}"
-                for name, (a, b) in differences.items()
-            )
-            self._add_at(sequence, DiscrepancyKind.ROW, "; ".join([*texts, *operational_texts]))
+            self._add_row_differences(differences, operational_texts)
         if "result_text" in row and not differences.keys() - {"digest"}:
             self._compare_outcome(row)
+
+    def _add_row_differences(
+        self, differences: Mapping[str, tuple[object, object]], texts: Sequence[str]
+    ) -> None:
+        column_texts = (
+            f"{name} is {_value_text(b)}, not {_value_text(a)}"
+            for name, (a, b) in differences.items()
+        )
+        sequence = self.projection.sequence
+        self._add_at(sequence, DiscrepancyKind.ROW, "; ".join([*column_texts, *texts]))
 
     def _operational_differences(self, row: Mapping[str, Any]) -> Iterator[str]:
         for name, value in self.operational_columns.items():
@@ -241,13 +265,6 @@ class StreamChecker:
 
     def _add(self, detail: str) -> None:
         self._add_at(self._last_event.sequence, DiscrepancyKind.RESULT, detail)
-
-
-def _status(number: int | None) -> Any:
-    try:
-        return None if number is None else Status(number)
-    except ValueError:
-        return number
 
 
 def _name(status: Any) -> str:
