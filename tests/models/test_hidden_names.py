@@ -99,10 +99,11 @@ def test_a_running_one_is_stopped(
     tmp_path: Path,
     end: str,
 ) -> None:
-    stopped = tmp_path / "stopped"
-    task = create_task(Hiding, script={"do": "work until stopped", "path": str(stopped)})
+    here, stopped = tmp_path / "here", tmp_path / "stopped"
+    steps = [("touch", here), ("work until stopped", stopped)]
+    task = create_task(Hiding, script=[{"do": do, "path": str(path)} for do, path in steps])
     server = start_server("--models", "testapp.Hiding", DJANGO_SIMPLETASK3_SHUTDOWN_GRACE="2")
-    eventually(lambda: status_of(task) == Status.RUNNING)
+    eventually(here.exists)
 
     if end == "cancel":
         SimpleTask.cancel(task)
