@@ -123,14 +123,15 @@ def test_log_records_name_the_current_task(
     run_now: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = reference("tasks").block("python", "class TaskFilter")
-    caplog.handler.addFilter(defined_by(code, __name__="page")["TaskFilter"]())
+    task_filter = defined_by(code, __name__="page")["TaskFilter"]()
     monkeypatch.setattr(Invoice, "do_task", lambda self: logging.getLogger("x").error("here"))
     task = Invoice.objects.create()
 
-    run_now(task)
-    logging.getLogger("x").error("there")
+    with caplog.filtering(task_filter):
+        run_now(task)
+        logging.getLogger("x").error("there")
 
-    named = {record.message: record.task for record in caplog.records if record.name == "x"}
+    named = {record.message: record.current_task for record in caplog.records if record.name == "x"}
     assert named == {"here": f"testapp.Invoice {task.pk}", "there": ""}
 
 
