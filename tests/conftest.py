@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
+from django.utils import translation
 from pytest_django import DjangoDbBlocker
 
 from tests.redis_servers import RedisServer, executable
@@ -129,7 +130,8 @@ def empty_queues(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
-    """Neither the figures nor the database's clock that one test has read are those of another."""
+    """What one test has read or chosen is not that of another: figures, clocks, the language."""
+    translation.deactivate()
     clock._readings.clear()
     clock._jumps.clear()
     LocMemCache("django_simpletask3.monitoring.statistics", {}).clear()

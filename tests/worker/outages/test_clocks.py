@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind
@@ -87,8 +87,10 @@ def start_with_lease(monkeypatch: pytest.MonkeyPatch, start_node: StartNode, lea
 
 def lose_task(lease: float) -> Scripted:
     """A task that runs on a node of which nothing is known any more."""
-    task = create_tasks(1)[0]
-    apply(task, EventKind.START, worker=DEAD, values={"check_at": clock.after("default", lease)})
+    lease_end = clock.after("default", lease)
+    with transaction.atomic():  # else a node may start it first
+        task = create_tasks(1)[0]
+        apply(task, EventKind.START, worker=DEAD, values={"check_at": lease_end})
     return task
 
 
