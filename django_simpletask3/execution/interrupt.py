@@ -68,13 +68,14 @@ class Interruptible:
         with self._lock:
             if self._thread is None:
                 return False
+            # First: a middleware that sees the cancellation asks at once whether it is ours.
+            is_repeated, self._error = self._error is not None, error
             if self._coroutine is not None:
                 _, loop, task = self._coroutine
                 with suppress(RuntimeError):  # the loop has just been closed
                     loop.call_soon_threadsafe(task.cancel)
-            if self._coroutine is None or self._error is not None:
+            if self._coroutine is None or is_repeated:
                 self._raise_in_threads(self._thread, error)
-            self._error = error
             return True
 
     def run(self, awaitable: Awaitable[Any]) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from django_simpletask3.context import current_task
 from django_simpletask3.exceptions import TaskStopped, TimeLimitExceeded
 from django_simpletask3.execution.finish import finish
+from django_simpletask3.execution.interrupt import Interruptible
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.execution.run import Run
 from django_simpletask3.states import EventKind, Status
@@ -332,3 +333,32 @@ def test_a_worker_ends_a_function_within_it_that_runs_too_long(
 
     assert kinds(task) == ["enqueue", "start", "fail"]
     assert task.error_data["type"] == "django_simpletask3.exceptions.TimeLimitExceeded"
+
+
+def test_a_cancellation_is_known_as_ours_as_soon_as_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interruptible, known, begun = Interruptible(), [], threading.Event()
+    real = asyncio.BaseEventLoop.call_soon_threadsafe
+
+    def call_soon(loop: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(callback, "__name__", "") == "cancel":
+            known.append(interruptible.is_interrupted)
+        return real(loop, callback, *args, **kwargs)
+
+    async def function() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    def interrupt() -> None:
+        begun.wait(60)
+        interruptible.interrupt(TimeLimitExceeded)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_soon_threadsafe", call_soon)
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with interruptible, pytest.raises(TimeLimitExceeded):
+        interruptible.run(function())
+    interrupter.join()
+
+    assert known == [True]
