@@ -39,6 +39,7 @@ RESERVED_KEYS = frozenset(
         "erased",
         "error",
         "exit_code",
+        "forced",
         "found",
         "head",
         "losses",

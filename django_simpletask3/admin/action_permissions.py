@@ -34,6 +34,7 @@ class ActionPermissionsMixin:
     has_django_simpletask3_reset_permission = _permission_check(permissions.RESET)
     has_django_simpletask3_retry_permission = _permission_check(permissions.RETRY)
     has_django_simpletask3_cancel_permission = _permission_check(permissions.CANCEL)
+    has_django_simpletask3_force_cancel_permission = _permission_check(permissions.FORCE_CANCEL)
     has_django_simpletask3_unblock_permission = _permission_check(permissions.UNBLOCK)
     has_django_simpletask3_hold_permission = _permission_check(permissions.HOLD)
     has_django_simpletask3_export_permission = _permission_check(permissions.EXPORT)

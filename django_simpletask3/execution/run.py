@@ -34,11 +34,22 @@ class Run(Attempt):
     started_monotonic: float = 0.0
     function_call: Interruptible = field(default_factory=Interruptible)
     claimed_monotonic: float = field(init=False)
+    #: When it was found that the function must be ended, because its task was canceled by force.
+    ended_monotonic: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         Attempt.__post_init__(self)
         self.claimed_monotonic = time.monotonic()
         clear_stop(self.task)  # it was for an earlier attempt
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the function must be ended, even if it does not stop by itself."""
+        return self.ended_monotonic is not None
+
+    def end_function(self) -> None:
+        """Have the function interrupted soon and, if that does not end it, its process replaced."""
+        self.ended_monotonic = time.monotonic()
 
 
 def failure_of(run: Run, error: BaseException) -> Transition:

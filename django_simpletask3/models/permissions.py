@@ -16,6 +16,7 @@ EXECUTE_HERE = "django_simpletask3_execute_here"
 RESET = "django_simpletask3_reset"
 RETRY = "django_simpletask3_retry"
 CANCEL = "django_simpletask3_cancel"
+FORCE_CANCEL = "django_simpletask3_force_cancel"
 UNBLOCK = "django_simpletask3_unblock"
 HOLD = "django_simpletask3_hold"
 EXPORT = "django_simpletask3_export"
@@ -26,6 +27,7 @@ _NAME_TEMPLATES = {
     RESET: "Can reset {}",
     RETRY: "Can retry failed {}",
     CANCEL: "Can cancel {}",
+    FORCE_CANCEL: "Can cancel {} by force",
     UNBLOCK: "Can unblock {}",
     HOLD: "Can hold {} and lift holds",
     EXPORT: "Can export streams of {}",

@@ -43,6 +43,7 @@ from ..running.methods import RunningMethods
 from ..running.tries import Tries, read_tries
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
+from ..transitions.forced_cancel import cancel_by_force
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import async_methods, waiting
 from .explanation.causes import explain
@@ -191,14 +192,22 @@ class SimpleTask(RunningMethods):
         data = {"restart": bool(restart)}
         writer.apply(self, EventKind.RESET, reason=reason, values=values, data=data)
 
-    def cancel(self, reason: str = "") -> None:
+    def cancel(self, reason: str = "", *, force: bool = False) -> None:
         """Cancel the task. Raises IllegalTransition if it is finished.
 
         A running task function sees it within a second, by ``check_stop()`` or ``should_stop``. Its
-        result will be refused.
+        result will be refused. ``force`` also ends a function that does not stop within another
+        second: TaskStopped is raised in it, and if it goes on all the same, its worker process is
+        replaced, and the other tasks of that process are released. A task that is canceled already
+        can be canceled by force.
         """
-        writer.apply(self, EventKind.CANCEL, reason=reason)
-        request_stop(self, StopReason.CANCELED)
+        if force:
+            [transition] = cancel_by_force([self], reason)
+            if transition.refusal is not None:
+                raise transition.refusal
+        else:
+            writer.apply(self, EventKind.CANCEL, reason=reason)
+            request_stop(self, StopReason.CANCELED)
 
     def block(self, reason: str = "") -> TaskEvent:
         """Let the task wait until ``unblock()`` is called. Raises IllegalTransition if it started.

@@ -1,10 +1,10 @@
-"""End task functions that run longer than ``django_simpletask3_time_limit``."""
+"""End task functions whose time is over: past their time limit, or canceled by force."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..exceptions import StopReason, TimeLimitExceeded
+from ..exceptions import StopReason, TaskStopped, TimeLimitExceeded
 from ..execution.run import Run
 from ..ledger.stop_signal import request_stop
 from ..logs import get_logger
@@ -14,9 +14,9 @@ from .watch.observed_clock import ObservedClock
 _logger = get_logger(__name__)
 
 _STEP_SECONDS = 0.1
-#: Seconds beyond the limit after which TimeLimitExceeded is raised in a function that did not
-#: follow ``should_stop``, and after which its process is replaced. An ``async def`` is cancelled,
-#: and interrupted if that does not end it.
+#: Seconds beyond the limit after which an exception is raised in a function that did not follow
+#: ``should_stop``, and after which its process is replaced. An ``async def`` is cancelled, and
+#: interrupted if that does not end it.
 INTERRUPT_AFTER = 0.5
 INTERRUPT_COROUTINE_AFTER = 2.0
 GIVE_UP_AFTER = 3.0
@@ -40,19 +40,28 @@ class TimeLimits:
         running = self._leases.running()
         self._interrupted.intersection_update(running)
         for run in running:
-            limit = run.task.get_time_limit()
-            if limit is not None and run.function_call.is_entered:
-                self._enforce(run, self._clock.seconds_since(run.started_monotonic) - limit)
+            if run.function_call.is_entered:
+                self._check(run)
         return _STEP_SECONDS
 
-    def _enforce(self, run: Run, over: float) -> None:
-        if over >= 0:
-            request_stop(run.task, StopReason.TIME_LIMIT)
+    def _check(self, run: Run) -> None:
+        limit = run.task.get_time_limit()
+        if run.ended_monotonic is not None:
+            # The function has had its time to stop.
+            over = INTERRUPT_AFTER + self._clock.seconds_since(run.ended_monotonic)
+            self._enforce(run, over, TaskStopped)
+        elif limit is not None:
+            over = self._clock.seconds_since(run.started_monotonic) - limit
+            if over >= 0:
+                request_stop(run.task, StopReason.TIME_LIMIT)
+            self._enforce(run, over, TimeLimitExceeded)
+
+    def _enforce(self, run: Run, over: float, error: type[BaseException]) -> None:
         if over >= INTERRUPT_AFTER and run not in self._interrupted:
             self._interrupted.add(run)
-            run.function_call.interrupt(TimeLimitExceeded)
+            run.function_call.interrupt(error)
         if over >= INTERRUPT_COROUTINE_AFTER and run.function_call.is_cancelled:
-            run.function_call.interrupt(TimeLimitExceeded)
+            run.function_call.interrupt(error)
         if over >= GIVE_UP_AFTER and run.function_call.is_entered:
             label = run.task._meta.label
             _logger.error("task_function_not_interrupted model=%s pk=%s", label, run.task.pk)

@@ -16,6 +16,7 @@ from tests.testapp import models as testapp
 EXECUTE = "django_simpletask3_execute_for_selected"
 RESET = "django_simpletask3_reset_for_selected"
 CANCEL = "django_simpletask3_cancel_for_selected"
+FORCE_CANCEL = "django_simpletask3_force_cancel_for_selected"
 EXECUTE_HERE = "django_simpletask3_execute_here_for_selected"
 RETRY = "django_simpletask3_retry_for_selected"
 UNBLOCK = "django_simpletask3_unblock_for_selected"

@@ -24,6 +24,7 @@ from tests.admin.pages import (
     EXECUTE,
     EXECUTE_HERE,
     EXPORT,
+    FORCE_CANCEL,
     HOLD,
     LIFT,
     RESET,
@@ -40,7 +41,18 @@ from tests.testapp.models import ForeignInvoice, Invoice
 
 pytestmark = pytest.mark.django_db
 
-EVERY_ACTION = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, UNBLOCK, HOLD, LIFT, EXPORT]
+EVERY_ACTION = [
+    EXECUTE,
+    EXECUTE_HERE,
+    RESET,
+    RETRY,
+    CANCEL,
+    FORCE_CANCEL,
+    UNBLOCK,
+    HOLD,
+    LIFT,
+    EXPORT,
+]
 INVOICES = site.get_model_admin(Invoice)
 
 

@@ -196,6 +196,15 @@ def ignore_exceptions() -> None:
             continue
 
 
+def ignore_everything() -> None:
+    """Keep running whatever is raised in this thread."""
+    while True:
+        try:
+            wait_for_ever()
+        except BaseException:
+            continue
+
+
 def exit_on(signal: str) -> None:
     """Connect a receiver of ``signal`` that calls ``sys.exit`` in this process."""
     getattr(signals, signal).connect(lambda **_: sys.exit(3), weak=False)
@@ -398,6 +407,8 @@ STEPS: dict[str, Callable[..., Any]] = {
     "leave with worker": leave_with_worker,
     "rewrite": rewrite,
     "ignore exceptions": ignore_exceptions,
+    "ignore everything": ignore_everything,
+    "coroutine": lambda way: COROUTINES[way](),
     "exit on": exit_on,
     "wait on": wait_on,
     "end thread": end_thread,

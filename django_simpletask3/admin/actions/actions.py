@@ -128,6 +128,7 @@ ADMIN_ACTIONS = tuple(map(_build_action, definitions.ACTIONS))
     django_simpletask3_reset_for_selected,
     django_simpletask3_retry_for_selected,
     django_simpletask3_cancel_for_selected,
+    django_simpletask3_force_cancel_for_selected,
     django_simpletask3_unblock_for_selected,
     django_simpletask3_hold_for_selected,
     django_simpletask3_lift_for_selected,

@@ -18,6 +18,7 @@ from ...models import permissions
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
 from ...states import ANY, UNFINISHED, EventKind, Status
+from ...transitions.forced_cancel import cancel_by_force
 from ...transitions.legal_holds import pks_on_hold
 from ...transitions.transition import Transition, next_check_time
 from ...transitions.writer import apply_all, lock
@@ -86,6 +87,10 @@ def _reset_transition(task: SimpleTask, reason: str, **fence: Any) -> Transition
 
 def _apply_kind(kind: EventKind, tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     return _apply([Transition(task, kind, reason=reason) for task in tasks])
+
+
+def _force_cancel(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
+    return list(map(outcome_of, cancel_by_force(tasks, reason, _apply_together)))
 
 
 def _tasks_on_hold(tasks: list[SimpleTask]) -> list[SimpleTask]:
@@ -180,6 +185,20 @@ CANCEL = TaskAction(
     sentences=outcomes.CANCELED,
     reason="canceled in the admin",
 )
+FORCE_CANCEL = TaskAction(
+    name="django_simpletask3_force_cancel_for_selected",
+    permission=permissions.FORCE_CANCEL,
+    description=_("Cancel selected %(verbose_name_plural)s by force"),
+    explanation=_(
+        "Unfinished tasks are canceled, and task functions that do not stop are ended. If one "
+        "cannot be interrupted, its process is replaced: the other tasks of that process are "
+        "handed back, and start again from the beginning."
+    ),
+    applies_to=UNFINISHED | {Status.CANCELED},
+    run=_force_cancel,
+    sentences=outcomes.CANCELED,
+    reason="canceled by force in the admin",
+)
 UNBLOCK = TaskAction(
     name="django_simpletask3_unblock_for_selected",
     permission=permissions.UNBLOCK,
@@ -227,4 +246,4 @@ EXPORT = TaskAction(
     reason="exported in the admin",
     is_download=True,
 )
-ACTIONS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, UNBLOCK, HOLD, LIFT, EXPORT)
+ACTIONS = (EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, FORCE_CANCEL, UNBLOCK, HOLD, LIFT, EXPORT)

@@ -10,14 +10,17 @@ from typing import Any
 from django.db import Error, connections
 
 from ...db.limited_queries import BoundQuery, Placeholder, first_rows
+from ...exceptions import StopReason
 from ...execution.run import Run
-from ...ledger.stop_signal import ENDED_BY_OTHERS, reason_to_stop, request_stop
+from ...ledger.event import events_of
+from ...ledger.stop_signal import reason_to_stop, request_stop
 from ...ledger.task_row import table_model
 from ...logs import get_logger
 from ...models.each_database import in_each_database
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
-from ...states import Status
+from ...states import EventKind, Status
+from ...transitions.forced_cancel import FORCED
 
 _logger = get_logger(__name__)
 
@@ -25,6 +28,8 @@ _logger = get_logger(__name__)
 _LOOK_SECONDS = 0.9
 #: Younger runs are left to the next look, which is in time for them: most end before.
 _YOUNG_SECONDS = 0.05
+#: How many events of a canceled task are looked at, the newest first.
+_MAX_EVENTS = 20
 
 
 class SupersededRuns:
@@ -54,32 +59,28 @@ class SupersededRuns:
     def look_at(self, runs: Iterable[Run]) -> None:
         """Request a stop of those of ``runs`` that have lost their tasks.
 
-        One statement for each database.
+        Of one that was canceled, and whose function goes on, it is looked whether it was canceled
+        by force. One statement for each database.
         """
-        runs = [run for run in runs if run.task._stop_reason not in ENDED_BY_OTHERS]
+        runs = [run for run in runs if _is_open(run)]
         databases = sorted({run.using for run in runs})
         in_each_database(partial(self._look_in, runs=runs), databases)
 
     def _look_in(self, using: str, runs: Iterable[Run]) -> None:
-        # By the run, not by the key: of a row that cannot be found again by the text of its key,
-        # or whose key another type writes in another way, nothing would be known.
-        rows_by_table = cache(partial(_claim_query, using=using))
-        queries = {
-            run: BoundQuery(rows_by_table(table_model(type(run.task))), {"pk": run.pk})
-            for run in runs
-            if run.using == using
-        }
         try:
-            claims = first_rows(using, queries, 1)
+            found = first_rows(using, _queries(using, runs), _MAX_EVENTS)
         except Error as error:
             # The next look finds them.
             _logger.debug("superseded_unknown database=%s error=%s", using, error)
             connections[using].close()
-        else:
-            for run, rows in claims.items():
-                self._judge(run, *rows)
+            return
+        for run, rows in found.items():
+            if run.task._stop_reason is not StopReason.CANCELED:
+                self._compare(run, *rows)
+            elif any((data or {}).get(FORCED) is True for _, _, data in rows):
+                run.end_function()
 
-    def _judge(self, run: Run, claim: tuple[Any, ...] = (None, None, None)) -> None:
+    def _compare(self, run: Run, claim: tuple[Any, ...] = (None, None, None)) -> None:
         """Request a stop of ``run`` unless ``claim``, which is that of its row, is its own."""
         status, attempt, _ = claim
         is_over = run.transition is not None
@@ -87,6 +88,39 @@ class SupersededRuns:
             request_stop(run.task, reason_to_stop(status if attempt == run.attempt else None))
 
 
-def _claim_query(root: type[SimpleTask], using: str) -> Any:
+def _is_open(run: Run) -> bool:
+    """Whether something may be found of ``run`` that is not known yet."""
+    if run.task._stop_reason is StopReason.CANCELED:
+        return run.function_call.is_entered and not run.is_ended
+    return run.task._stop_reason is not StopReason.SUPERSEDED
+
+
+def _queries(using: str, runs: Iterable[Run]) -> dict[Run, BoundQuery]:
+    # One for each run: the text of a key, by which rows of all tables could be found together, is
+    # not always what Python writes.
+    claims, events = cache(partial(_claims, using=using)), cache(partial(_events, using=using))
+    queries = {}
+    for run in runs:
+        if run.using == using:
+            is_canceled = run.task._stop_reason is StopReason.CANCELED
+            query = (events if is_canceled else claims)(table_model(type(run.task)))
+            values = {"attempt": run.attempt} if is_canceled else {}
+            queries[run] = BoundQuery(query, {"pk": run.pk, **values})
+    return queries
+
+
+def _claims(root: type[SimpleTask], using: str) -> Any:
     rows = rows_of(root, using).filter(pk=Placeholder("pk", root._meta.pk))
     return rows.values_list("status", "attempt", "worker")
+
+
+def _events(root: type[SimpleTask], using: str) -> Any:
+    """The cancel of an attempt, and notes that followed it."""
+    attempt = Placeholder("attempt", root._meta.get_field("attempt"))
+    events = events_of(root, using).filter(
+        task=Placeholder("pk", root._meta.pk),
+        attempt=attempt,
+        kind__in=[EventKind.CANCEL, EventKind.NOTE],
+        to_status=Status.CANCELED,
+    )
+    return events.order_by("-sequence").values_list("to_status", "attempt", "data")

@@ -19,6 +19,7 @@ from tests.admin.pages import (
     EXECUTE,
     EXECUTE_HERE,
     EXPORT,
+    FORCE_CANCEL,
     HOLD,
     LIFT,
     RESET,
@@ -40,16 +41,20 @@ AFTER = {
     RESET: dict.fromkeys(Status, "reset"),
     RETRY: dict.fromkeys(Status, None) | {Status.FAILED: "reset"},
     CANCEL: dict.fromkeys(Status, None) | dict.fromkeys(UNFINISHED, "cancel"),
+    FORCE_CANCEL: dict.fromkeys(Status, None)
+    | dict.fromkeys(UNFINISHED, "cancel")
+    | {Status.CANCELED: "note"},
     UNBLOCK: dict.fromkeys(Status, None) | dict.fromkeys(WAITING, "unblock"),
     HOLD: dict.fromkeys(Status, "hold"),
     LIFT: dict.fromkeys(Status, "lift"),
 }
-MOVING = [EXECUTE, RESET, CANCEL, UNBLOCK, HOLD, LIFT]
+MOVING = [EXECUTE, RESET, CANCEL, FORCE_CANCEL, UNBLOCK, HOLD, LIFT]
 SAID = {
     (EXECUTE, Status.PENDING): "1 task will run at once.",
     (EXECUTE, Status.RUNNING): "1 task was left alone: it is already running.",
     (EXECUTE, Status.BLOCKED): "1 task was left alone: it is blocked. Unblock it to run it.",
     **{(CANCEL, status): "1 task was canceled." for status in UNFINISHED},
+    **{(FORCE_CANCEL, status): "1 task was canceled." for status in UNFINISHED | {Status.CANCELED}},
     **{(UNBLOCK, status): "1 task was left alone: it is not blocked." for status in Status},
     **{(UNBLOCK, status): "1 task was unblocked and will run." for status in WAITING},
     **{
@@ -59,6 +64,10 @@ SAID = {
     **{
         (CANCEL, status): "1 task was left alone: it is finished."
         for status in (Status.SUCCESS, Status.FAILED, Status.CANCELED)
+    },
+    **{
+        (FORCE_CANCEL, status): "1 task was left alone: it is finished."
+        for status in (Status.SUCCESS, Status.FAILED)
     },
     **{(RESET, status): "1 task was reset and waits to run again." for status in Status},
     **{(RETRY, status): "1 task was left alone: it did not fail." for status in Status},
@@ -302,5 +311,5 @@ def test_the_actions_are_known_by_their_names() -> None:
 
     names = [action.__name__ for action in model_admin.actions]
 
-    every = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, UNBLOCK, HOLD, LIFT, EXPORT]
+    every = [EXECUTE, EXECUTE_HERE, RESET, RETRY, CANCEL, FORCE_CANCEL, UNBLOCK, HOLD, LIFT, EXPORT]
     assert names == every

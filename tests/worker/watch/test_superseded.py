@@ -233,3 +233,63 @@ def test_a_canceled_task_is_not_begun_after_its_wait_in_the_process(tmp_path: Pa
     assert len(performed) == 2
     assert not begun.exists()
     assert kinds(waiting) == ["enqueue", "start", "cancel"]
+
+
+def looks(run: Run, number: int) -> bool:
+    """Whether so many looks at ``run``, whose function goes on, find that it must be ended."""
+    for _ in range(number):
+        with run.function_call:
+            looking_at(run).step()
+    return run.is_ended
+
+
+def test_a_function_that_is_canceled_by_force_is_ended_if_it_goes_on() -> None:
+    [run] = started(Invoice)
+    other(run).cancel("now", force=True)
+
+    assert not looks(run, 1)  # it has a second to stop by itself
+    assert run.task.stop_reason == "canceled"
+    assert looks(run, 1)
+
+
+def test_a_function_that_is_canceled_is_not_ended() -> None:
+    [run] = started(Invoice)
+    other(run).cancel("please")
+    other(run).note("a remark")
+
+    assert not looks(run, 3)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=label_of)
+def test_a_function_that_was_canceled_in_vain_is_ended(model: Any) -> None:
+    canceled, kept = started(model, 2)
+    other(canceled).cancel("please")
+    looks(canceled, 2)
+    other(canceled).cancel("now", force=True)
+    other(canceled).note("what else?")
+
+    assert looks(canceled, 1)
+    assert not looks(kept, 1)
+
+
+def test_a_forced_cancel_of_an_earlier_attempt_ends_nothing() -> None:
+    [run] = started(Invoice)
+    other(run).cancel("now", force=True)
+    apply_kinds(other(run), EventKind.RESET, EventKind.START, worker=WORKER)
+    again = Run(other(run), WORKER)
+    again.claimed_monotonic -= OLD
+    other(again).cancel("please")
+
+    assert not looks(again, 2)
+
+
+def test_what_a_canceled_function_costs() -> None:
+    [run] = started(Invoice)
+    other(run).cancel("please")
+    with run.function_call:
+        looking_at(run).step()
+
+        assert statements_of(looking_at(run, *started(Ledger))) == (1, 0)
+        assert run.task.should_stop
+    # It has not begun, or has ended.
+    assert statements_of(looking_at(run)) == (0, 0)
