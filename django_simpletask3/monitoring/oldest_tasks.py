@@ -7,9 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from django.db.models import DateTimeField, Value
+from django.db.models.functions import Cast
+
 from ..control import PAUSE, OperatorCommand
 from ..db.limited_queries import first_rows
 from ..exceptions import QueueRefused, QueueUnavailable
+from ..ledger.columns import has_column
 from ..models.explanation.pending import explain_pending
 from ..models.explanation.sentences import Explanation
 from ..models.explanation.status_change import (
@@ -28,7 +32,9 @@ from .health_types import Health, TableHealth
 from .scope import QueryScope
 
 _NO_CHANGE = StatusChange("", None)
-_COLUMNS = ("run_after", "check_at")
+_COLUMNS = ("run_after", "check_at", "expires_at")
+#: In the place of a column that a table does not have; of the same type in every database.
+_NO_TIME = Cast(Value(None), DateTimeField())
 
 #: The keys of the oldest tasks of one database, by the models of their tables.
 _Oldest = Mapping[type[SimpleTask], str]
@@ -66,7 +72,7 @@ def _explain(
     using: str, oldest: _Oldest, surroundings: Surroundings
 ) -> dict[type[SimpleTask], Explanation]:
     rows = {
-        root: rows_of(root, using).pending().filter(pk=key).values_list(*_COLUMNS)
+        root: rows_of(root, using).pending().filter(pk=key).values_list(*_columns_of(root))
         for root, key in oldest.items()
     }
     changes = {(root, False): status_changes(root, using, key) for root, key in oldest.items()}
@@ -87,11 +93,16 @@ def _explain(
     return explanations
 
 
+def _columns_of(root: type[SimpleTask]) -> list[Any]:
+    return [name if has_column(root, name) else _NO_TIME for name in _COLUMNS]
+
+
 def _build_row(root: type[SimpleTask], using: str, key: str, values: Iterable[Any]) -> SimpleTask:
     """The task with this key, as far as it was read."""
     pk: Any = root._meta.pk
-    names = [pk.attname, "status", *_COLUMNS]
-    return root.from_db(using, names, [pk.to_python(key), Status.PENDING, *values])
+    known = {pk.attname: pk.to_python(key), "status": Status.PENDING}
+    known |= {n: v for n, v in zip(_COLUMNS, values, strict=True) if has_column(root, n)}
+    return root.from_db(using, [*known], [*known.values()])
 
 
 def _surroundings_of(health: Health) -> Surroundings:
