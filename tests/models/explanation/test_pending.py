@@ -290,7 +290,7 @@ def test_tasks_of_every_model_explain_themselves_by_few_queries_and_commands(
     with django_assert_max_num_queries(4, connection=connections[task._state.db]) as seen:
         sentence = task.explain()
 
-    assert sentence == "It is the next task of its queue, and waits for a free thread."
+    assert sentence.startswith("It is the next task of its queue, and waits for a free thread.")
     assert len(redis_commands) <= 5
     assert len(models) > 1 or len(seen) <= 3
 
