@@ -40,6 +40,7 @@ RESERVED_KEYS = frozenset(
         "error",
         "exit_code",
         "forced",
+        "expires_at",
         "found",
         "head",
         "losses",

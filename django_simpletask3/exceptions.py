@@ -6,6 +6,7 @@
     ├── TransitionRefused
     │   ├── IllegalTransition     the state machine has no such transition
     │   ├── StaleTask             another transition came first
+    │   ├── TaskExpired           the task cannot start any more
     │   └── TaskGone              the row does not exist (any longer)
     ├── AppendOnly                an event cannot be changed or deleted
     ├── TaskHeld                  a task on legal hold cannot be deleted
@@ -83,6 +84,10 @@ class StaleTask(TransitionRefused):
     ) -> None:
         super().__init__(message, pk=pk, kind=kind)
         self.current = dict(current)
+
+
+class TaskExpired(TransitionRefused):
+    """The task cannot start: its ``expires_at`` has passed."""
 
 
 class TaskGone(TransitionRefused):

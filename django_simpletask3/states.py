@@ -85,8 +85,9 @@ UNFINISHED = frozenset({Status.PENDING, Status.BLOCKED, Status.RUNNING})
 #: Tasks that recovery examines once their ``check_at`` has passed.
 RECOVERABLE = frozenset({Status.PENDING, Status.RUNNING})
 ANY = frozenset(Status)
+#: Tasks that have not started.
+WAITING = frozenset({Status.PENDING, Status.BLOCKED})
 _RUNNING = frozenset({Status.RUNNING})
-_WAITING = frozenset({Status.PENDING, Status.BLOCKED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,9 @@ EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
             is_inferable=True,
             counter="canceled",
         ),
-        EventKind.EXPIRE: EventSpec(_WAITING, Status.CANCELED, queue=QueueEffect.CANCEL),
+        EventKind.EXPIRE: EventSpec(
+            WAITING, Status.CANCELED, queue=QueueEffect.CANCEL, counter="canceled"
+        ),
         EventKind.RESET: EventSpec(
             ANY,
             Status.PENDING,

@@ -20,6 +20,7 @@ from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import TaskHeld
 
 from ..ledger.projection import PROJECTED
+from ..ledger.task_row import has_expiry
 from ..models.explanation.causes import explain_row
 from ..models.task import SimpleTask
 from ..states import Status
@@ -229,7 +230,11 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         )
         key = (pk.name,) if is_user_chosen and obj is not None else ()
         read_only = super().get_readonly_fields(request, obj)
-        return (*read_only, *_READ_ONLY_COLUMNS, *self._displays(), *key)
+        return (*read_only, *_READ_ONLY_COLUMNS, *self._expiry(obj), *self._displays(), *key)
+
+    def _expiry(self, obj: SimpleTask | None) -> tuple[str, ...]:
+        """The column that says when the task expires, if tasks of the model do."""
+        return ("expires_at",) if obj is not None and has_expiry(self.model) else ()
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Like Django's, with labels for screen readers on the date and time of ``run_after``."""
@@ -243,12 +248,14 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         """The model's columns, the schedule and the task, unless the admin sets ``fieldsets``."""
         if self.fieldsets or self.fields:
             return super().get_fieldsets(request, obj)
-        schedule = flatten_fieldsets([self.schedule_fieldset])
-        package_fields = {*_READ_ONLY_COLUMNS, *self._displays(), *schedule}
+        title, shown = self.schedule_fieldset
+        schedule: Any = (title, {**shown, "fields": (*shown["fields"], *self._expiry(obj))})
+        schedule_fields = flatten_fieldsets([schedule])
+        package_fields = {*_READ_ONLY_COLUMNS, *self._displays(), *schedule_fields}
         own_fields = [name for name in self.get_fields(request, obj) if name not in package_fields]
         own = (None, {"fields": own_fields})
         task = _without(self.task_fieldset, set(_DISPLAYS).difference(self._displays()))
-        parts: list[Any] = [own, self.schedule_fieldset, task]
+        parts: list[Any] = [own, schedule, task]
         return parts[0 if own_fields else 1 : 2 if obj is None else 3]
 
     def _displays(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from ..ledger.stream_check import DiscrepancyKind, StreamChecker
 from ..logs import get_logger
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
-from ..states import EventKind
+from ..states import EventKind, Status
 from ..transitions import writer
 from ..transitions.transition import has_no_events
 from . import readers
@@ -140,7 +140,10 @@ def _repair(
         writer.apply(task, EventKind.NOTE, using=using, reason=REASON, data=data)
     elif row is not None and checker.is_intact and checker.projection.status is not None:
         writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
-        rows_of(root, using).filter(pk=pk).update_managed(**checker.operational_columns)
+        columns = {n: v for n, v in checker.operational_columns.items() if n in row}
+        if checker.projection.status == Status.BLOCKED:
+            columns["check_at"] = columns.get("expires_at")
+        rows_of(root, using).filter(pk=pk).update_managed(**columns)
     elif row is None and problems == {DiscrepancyKind.ORPHAN}:
         projection = checker.projection
         writer.record_external_deletion(task, projection, using=using, reason=REASON, data=data)

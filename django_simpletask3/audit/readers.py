@@ -11,7 +11,7 @@ from django.db.models import Exists, ExpressionWrapper, F, OuterRef
 
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.projection import Projection
-from ..ledger.task_row import all_rows
+from ..ledger.task_row import all_rows, has_expiry
 from ..models.task import SimpleTask
 from ..states import EventKind
 
@@ -66,7 +66,8 @@ def rows(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[
         f"{name}_text": ExpressionWrapper(F(f"{name}_data"), output_field=models.TextField())
         for name in ("result", "error")
     }
-    names = ("pk", *Projection._fields, "worker", "parent", "check_at")
+    expiry = ("expires_at",) if has_expiry(root) else ()
+    names = ("pk", *Projection._fields, "worker", "parent", "check_at", *expiry)
     table = all_rows(root, using)
     yield from table.filter(pk__in=pks).annotate(**texts).values(*names, *texts)
 

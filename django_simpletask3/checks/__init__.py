@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..models.task import INSTALLATION_ID
 from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
+from .expiry import EXPIRY_ID
 from .middleware import MIDDLEWARE_ID
 from .models import (
     EVENT_MODEL_ID,
@@ -38,6 +39,7 @@ __all__ = [
     "ERRORS_ID",
     "EVENT_MODEL_ID",
     "EXECUTOR_ID",
+    "EXPIRY_ID",
     "GRACE_ID",
     "HIDDEN_ID",
     "INSTALLATION_ID",

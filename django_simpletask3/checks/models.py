@@ -14,7 +14,8 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from ..exceptions import ExecutorMissing
 from ..execution.call import accepted_arguments, task_function
 from ..ledger.event import TaskEvent, event_model_of
-from ..ledger.task_row import table_model
+from ..ledger.task_row import has_expiry, table_model
+from ..models.expiring_task import ExpiringTask
 from ..models.registry import task_models
 from ..models.task import SimpleTask
 from ..retention.rules import parse_rules
@@ -120,10 +121,15 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         )
 
 
+def _package_columns(model: type[SimpleTask]) -> Sequence[Any]:
+    package_model = ExpiringTask if has_expiry(model) else SimpleTask
+    return package_model._meta.local_fields
+
+
 def _foreign_columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     """Columns of SimpleTask that a parent has which is no task, or that are no columns here."""
     names = {field.name for field in model._meta.fields}
-    for field in SimpleTask._meta.local_fields:
+    for field in _package_columns(model):
         if field.name not in names:
             # Django takes what is assigned in the class instead of the column.
             yield Error(
@@ -145,7 +151,7 @@ def _foreign_columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    for field in SimpleTask._meta.local_fields:
+    for field in _package_columns(model):
         actual_field = table_model(model)._meta.get_field(field.name)
         if type(actual_field) is not type(field):
             yield Error(

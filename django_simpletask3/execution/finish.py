@@ -39,7 +39,8 @@ def finish(runs: Sequence[Run]) -> list[Run]:
 
 
 def _apply_outcomes(runs: Sequence[Run]) -> None:
-    apply_each([run.transition for run in runs if run.transition is not None])
+    transitions = (t for run in runs for t in (run.transition, run.expiry))
+    apply_each([transition for transition in transitions if transition is not None])
 
 
 def _has_permanent_error(run: Run) -> bool:
@@ -84,7 +85,7 @@ def _return_released(runs: Iterable[Run]) -> None:
 
 
 def _is_released(run: Run) -> bool:
-    event = run.transition.event if run.transition else None
+    event = run.last_transition.event if run.last_transition else None
     return event is not None and event.kind == EventKind.RELEASE
 
 

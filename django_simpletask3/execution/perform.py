@@ -8,11 +8,17 @@ from ..exceptions import TimeLimitExceeded, is_stopped
 from ..ledger.stop_signal import ENDED_BY_OTHERS
 from ..logs import get_logger
 from ..states import EventKind
+from ..transitions.expiry import has_expired
 from ..transitions.transition import Transition
 from . import call
 from .contexts.inherited import inherit_context
 from .outcomes.decision import decide
-from .outcomes.stopped import ended_by_others, stopped_outcome, time_limit_error
+from .outcomes.stopped import (
+    ended_by_others,
+    expired_outcome,
+    stopped_outcome,
+    time_limit_error,
+)
 from .run import Run, failure_of, outcome_of
 
 _logger = get_logger(__name__)
@@ -21,12 +27,15 @@ _logger = get_logger(__name__)
 def perform(run: Run) -> None:
     """Call the task function and keep its outcome as ``run.transition``; never raises.
 
-    The function of a task that was canceled, reset or recovered since its claim is not called. What
-    follows from an error is decided here, unless the database cannot be read: then ``finish``
-    decides it.
+    The function of a task that was canceled, reset or recovered since its claim is not called; one
+    that has expired since then is released, and expires. What follows from an error is decided
+    here, unless the database cannot be read: then ``finish`` decides it.
     """
     if run.task._stop_reason in ENDED_BY_OTHERS:
         run.transition = ended_by_others(run)
+        return
+    if has_expired(run.task):
+        run.transition, run.expiry = expired_outcome(run)
         return
     run.started_monotonic = time.monotonic()
     try:

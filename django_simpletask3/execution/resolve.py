@@ -18,6 +18,7 @@ from ..models.queryset import rows_of
 from ..models.registry import may_live_in
 from ..models.task import SimpleTask
 from ..queue import Message, get_queue
+from ..transitions.expiry import limit_check_at
 
 _logger = get_logger(__name__)
 
@@ -107,7 +108,7 @@ def _postpone_check(tasks: Iterable[SimpleTask], using: str) -> None:
     # The clock of the process that pushed may be ahead of ours.
     for task in tasks:
         rows = rows_of(type(task), using).pending().filter(pk=task.pk)
-        rows.update_managed(check_at=task.run_after)
+        rows.update_managed(check_at=limit_check_at(type(task), task.run_after))
 
 
 def _dead_letter(message: Message, reason: str) -> None:

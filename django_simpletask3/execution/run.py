@@ -20,12 +20,14 @@ from .interrupt import Interruptible
 class Run(Attempt):
     """One attempt at one task, from its claim to its outcome.
 
-    ``transition`` is the outcome once the task function has ended.
+    ``transition`` is the outcome once the task function has ended; ``expiry`` follows it if the
+    task had expired before its function began.
     """
 
     task: SimpleTask
     message: Message | None = None
     transition: Transition | None = None
+    expiry: Transition | None = None
     #: What the task function raised, or what kept its outcome from being written.
     error: BaseException | None = None
     #: The error of a failure which may still become another outcome, such as a retry.
@@ -50,6 +52,12 @@ class Run(Attempt):
     def end_function(self) -> None:
         """Have the function interrupted soon and, if that does not end it, its process replaced."""
         self.ended_monotonic = time.monotonic()
+
+    @property
+    def last_transition(self) -> Transition | None:
+        """The transition that the run ended with: the outcome, or the expiry if it was recorded."""
+        has_expired = self.expiry is not None and self.expiry.event is not None
+        return self.expiry if has_expired else self.transition
 
 
 def failure_of(run: Run, error: BaseException) -> Transition:

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from ..db import clock
 from ..db.errors import may_be_transient
+from ..exceptions import TaskExpired
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.loading import load_tasks
@@ -21,6 +22,7 @@ from ..models.task import SimpleTask
 from ..queue import Message
 from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
+from ..transitions.expiry import log_expired
 from ..transitions.transition import Transition, known_row
 from . import resolve
 from .isolation import RunAlone, set_aside
@@ -71,8 +73,23 @@ def _claim_all(
         message: _start_transition(task, message.running_id, worker, lease_end)
         for message, task in tasks.items()
     }
-    apply_each(list(claims.values()))
+    _apply_starts(list(claims.values()))
     return claims
+
+
+def _apply_starts(claims: Sequence[Transition]) -> None:
+    """Start the tasks of ``claims``; those that have expired are canceled instead."""
+    apply_each(claims)
+    expired = [claim for claim in claims if isinstance(claim.refusal, TaskExpired)]
+    if not expired:
+        return
+    expiries = [Transition(c.task, EventKind.EXPIRE, worker=c.worker) for c in expired]
+    try:
+        apply_each(expiries)
+    except Exception as error:
+        # Recovery expires them; the tasks that were started must not wait for that.
+        _logger.warning("expiry_postponed tasks=%s error=%s", len(expired), error)
+    log_expired(expiry.task for expiry in expiries if expiry.event is not None)
 
 
 def _log_unknown_statuses(transitions: Iterable[Transition]) -> None:
@@ -131,7 +148,7 @@ def start_one(
 def _start_tasks(tasks: Sequence[SimpleTask], worker: str, lease: float) -> list[Run]:
     lease_end = _lease_end_by_database(lease)
     transitions = [_start_transition(task, _new_claim(), worker, lease_end) for task in tasks]
-    apply_each(transitions)
+    _apply_starts(transitions)
     return [Run(cast("SimpleTask", t.task), worker) for t in transitions if t.event is not None]
 
 
@@ -156,7 +173,7 @@ def start_from_table(
         lone_tasks = set_aside(tasks, run_alone)
         chosen = [task for task in tasks if task not in lone_tasks][:limit]
         claims = [_start_transition(task, _new_claim(), worker, lease_end) for task in chosen]
-        apply_each(claims)
+        _apply_starts(claims)
         for error in (claim.error for claim in claims if claim.event is None):
             if error is not None and may_be_transient(error):
                 raise error

@@ -12,13 +12,14 @@ from django.db import models
 
 from ..exceptions import ProjectedColumn
 from .projection import PROJECTED
-from .task_row import TaskRow, task_name
+from .task_row import TaskRow, has_expiry, task_name
 
 BOOKKEEPING = frozenset(
     {"add_time", "mod_time", "run_after", "priority", "worker", "check_at", "parent"}
 )
 
-#: Columns that users do not write: the state, worker and ``check_at``, and the parent.
+#: Columns that users do not write: the state, worker and ``check_at``, and the parent. Of a model
+#: whose tasks expire, ``managed_columns`` names one more.
 MANAGED = frozenset({*PROJECTED, "worker", "check_at", "parent"})
 
 #: Columns that users and transitions write: an old instance must not undo a transition.
@@ -28,31 +29,37 @@ _REFUSAL = (
     "{columns} cannot be written: the state machine does that. Use reset(), cancel() or note() to "
     "move a task."
 )
-_KNOWN = MANAGED | SCHEDULE
 #: Of an instance: the names and values that were loaded, and the values written since.
 KNOWN_ATTRIBUTE = "_known_columns"
 _NOTHING_KNOWN: tuple[Sequence[str], Sequence[Any], dict[str, Any]] = ((), (), {})
 
 
-def reject_managed(names: Iterable[str]) -> None:
+@lru_cache(maxsize=1000)
+def managed_columns(model: type[TaskRow]) -> frozenset[str]:
+    """The columns of ``model`` that only the state machine writes once there is a row."""
+    return MANAGED | {"expires_at"} if has_expiry(model) else MANAGED
+
+
+def reject_managed(model: type[TaskRow], names: Iterable[str]) -> None:
     """Raise ProjectedColumn if one of ``names`` is a column that only the state machine writes."""
-    if forbidden := sorted(MANAGED.intersection(names)):
+    if forbidden := sorted(managed_columns(model).intersection(names)):
         raise ProjectedColumn(_REFUSAL.format(columns=", ".join(forbidden)))
 
 
 def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
     """Raise ProjectedColumn if a managed column was assigned since ``task`` was read or written.
 
-    What a stale instance holds was not assigned.
+    What a stale instance holds was not assigned. A new task may be given the time at which it
+    expires.
     """
     attributes, defaults = vars(task), _managed_defaults(type(task))
     if is_new and KNOWN_ATTRIBUTE not in attributes and _get_managed(attributes) == defaults:
         return
     by_name = dict(zip(_MANAGED_NAMES, defaults, strict=True))
-    known = {**by_name, **_known_columns(task)}
+    known = {**by_name, "expires_at": None, **_known_columns(task)}
     assigned = [
         name
-        for name in sorted(MANAGED & attributes.keys() & known.keys())
+        for name in sorted(_managed(type(task), is_new) & attributes.keys() & known.keys())
         if attributes[name] != known[name]
         and not (is_new and name in by_name and attributes[name] == by_name[name])
     ]
@@ -61,18 +68,34 @@ def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
         raise ProjectedColumn(_REFUSAL.format(columns=columns))
 
 
+def _managed(model: type[TaskRow], is_new: bool) -> frozenset[str]:
+    return MANAGED if is_new else managed_columns(model)
+
+
 def remember_loaded(task: TaskRow, names: Sequence[str], values: Sequence[Any]) -> None:
     """Remember that the row of ``task`` holds these columns."""
     vars(task)[KNOWN_ATTRIBUTE] = (names, values, {})
 
 
-def remember_columns(task: TaskRow, names: Iterable[str] = _KNOWN) -> None:
+def remember_columns(task: TaskRow, names: Iterable[str] | None = None) -> None:
     """Remember the values of those of ``names`` that users may not assign: the row holds them."""
-    attributes = vars(task)
+    attributes, watched = vars(task), _watched_columns(type(task))
     loaded_names, values, written = attributes.get(KNOWN_ATTRIBUTE, _NOTHING_KNOWN)
-    current = {name: attributes[name] for name in _KNOWN.intersection(names) if name in attributes}
+    chosen = watched if names is None else watched.intersection(names)
+    current = {name: attributes[name] for name in chosen if name in attributes}
     # Another object: copies of the instance share the one before.
     attributes[KNOWN_ATTRIBUTE] = (loaded_names, values, {**written, **current})
+
+
+@lru_cache(maxsize=1000)
+def _watched_columns(model: type[TaskRow]) -> frozenset[str]:
+    return managed_columns(model) | SCHEDULE
+
+
+def is_as_loaded(task: TaskRow, name: str) -> bool:
+    """Whether the column ``name`` of ``task`` has the value that was read or written last."""
+    known = _known_columns(task)
+    return name in known and known[name] == vars(task).get(name)
 
 
 def changed_schedule_fields(task: TaskRow) -> set[str]:
@@ -143,7 +166,7 @@ def _user_fields(model: type[TaskRow]) -> tuple[models.Field[Any, Any], ...]:
     return tuple(
         field
         for field in model._meta.concrete_fields
-        if field.name not in BOOKKEEPING.union(PROJECTED)
+        if field.name not in BOOKKEEPING.union(PROJECTED, managed_columns(model))
         and not field.primary_key
         and not field.generated
     )

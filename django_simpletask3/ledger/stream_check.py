@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -44,6 +45,7 @@ _MAX_DISCREPANCIES, _MAX_DETAIL = 1000, 2000
 _SAID_BY_EVENTS = frozenset({"status", "attempt", "sequence"})
 _REPAIR_ELSEWHERE = "a newer version has written events: repair the row with that version"
 _OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
+_SETS_EXPIRY = frozenset({EventKind.ENQUEUE, EventKind.RESET})
 
 
 class StreamChecker:
@@ -189,12 +191,20 @@ class StreamChecker:
             # Unknown if the row was inserted without save(), or the data were cut.
             is_known = not data.get("adopted") and "head" not in data
             self.operational_columns = {"parent": data.get("parent")} if is_known else {}
+        if event.kind in _SETS_EXPIRY:
+            self._remember_expiry(data)
         if event.kind in AUDIT_ONLY:
             return
         if self.projection.status == Status.RUNNING:
             self.operational_columns["worker"] = event.worker
         elif self.projection.status == Status.PENDING:
             self.operational_columns["worker"] = ""
+
+    def _remember_expiry(self, data: Mapping[str, Any]) -> None:
+        if data.get("adopted") or "head" in data:
+            self.operational_columns.pop("expires_at", None)
+        else:
+            self.operational_columns["expires_at"] = _parse_time(data.get("expires_at"))
 
     def _check_missing_row(self) -> None:
         if self._last_event is not None and self.projection.status is not None:
@@ -237,7 +247,9 @@ class StreamChecker:
         for name, value in self.operational_columns.items():
             if name in row and row[name] != value:
                 yield f"{name} is {row[name]!r}, not {value!r}"
-        is_examined = self.projection.status in RECOVERABLE
+        is_examined = self.projection.status in RECOVERABLE or (
+            self.projection.status == Status.BLOCKED and row.get("expires_at") is not None
+        )
         if "check_at" in row and (row["check_at"] is not None) != is_examined:
             expected = "a time" if is_examined else "None"
             yield f"check_at is {row['check_at']}, not {expected}"
@@ -265,6 +277,14 @@ class StreamChecker:
 
     def _add(self, detail: str) -> None:
         self._add_at(self._last_event.sequence, DiscrepancyKind.RESULT, detail)
+
+
+def _parse_time(text: Any) -> Any:
+    """The time in the data of an event; what is none is as it is."""
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return text
 
 
 def _name(status: Any) -> str:

@@ -65,6 +65,12 @@ class TaskRow(models.Model):
     django_simpletask3_retention: ClassVar[Mapping[Any, Any] | None] = None
     #: How many claims in a row may be lost with their workers before the task is dropped.
     django_simpletask3_max_attempts: ClassVar[int] = 5
+    #: Seconds, or a timedelta, after which a new task expires unless it has started; None: never.
+    #: For subclasses of ExpiringTask only.
+    django_simpletask3_expires: ClassVar[float | timedelta | None] = None
+
+    #: Whether the table has the column ``expires_at``: ExpiringTask sets it.
+    _has_expiry: ClassVar[bool] = False
 
     #: Whether the next ``save()``, of a new task, enqueues it blocked: true, or the reason.
     _is_enqueued_blocked: bool | str = False
@@ -201,6 +207,11 @@ def table_model(model: type[Row]) -> type[Row]:
     Proxies and multi-table children share the table, and so the stream, of their root.
     """
     return cast("type[Row]", _table_model(model))
+
+
+def has_expiry(model: type[TaskRow]) -> bool:
+    """Whether tasks in the table of ``model`` may expire: its column ``expires_at`` says when."""
+    return getattr(table_model(model), "_has_expiry", False)  # a parent may be no task
 
 
 @lru_cache(maxsize=10_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from ..ledger.task_row import TaskRow, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
 from ..transitions import erasure, writer
 from ..transitions.batchwise import apply_batchwise
+from ..transitions.expiry import Expires, expiry_time, limit_check_at
 
 T = TypeVar("T", bound=TaskRow)
 
@@ -70,13 +71,17 @@ class TaskQuerySet(models.QuerySet[T]):
         """
         return self.filter(status__in=RECOVERABLE, check_at__lte=clock.now(self.db))
 
-    def enqueue(self, *, blocked: bool | str = False, **columns: Any) -> T:
+    def enqueue(self, *, blocked: bool | str = False, expires: Expires = None, **columns: Any) -> T:
         """Save a new task with these columns, which queues it; returns it.
 
         With ``blocked``, true or the reason, the task waits until its ``unblock()`` is called.
+        A task of a model that subclasses ExpiringTask is canceled unless it has started when it
+        ``expires``: a time, a timedelta or a number of seconds from now; None means as
+        ``django_simpletask3_expires`` says. Raises TypeError if tasks of the model do not expire.
         """
         task = self.model(**columns)
         task._is_enqueued_blocked = blocked
+        _set_expiry([task], expires)
         self._for_write = True
         task.save(force_insert=True, using=self.db)
         return task
@@ -89,15 +94,18 @@ class TaskQuerySet(models.QuerySet[T]):
         batch_size: int | None = None,
         *,
         blocked: bool | str = False,
+        expires: Expires = None,
     ) -> list[T]:
         """Enqueue many tasks, given as unsaved instances or as dicts of columns.
 
         Writes rows and events in batches, in one transaction, and pushes the messages after it.
-        ``blocked`` is as of ``enqueue()``.
+        ``blocked`` and ``expires`` are as of ``enqueue()``, for all of them; a column
+        ``expires_at`` is for one.
         """
         instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
         for instance in instances:
             instance._is_enqueued_blocked = blocked
+        _set_expiry(instances, expires)
         return self.bulk_create(instances, batch_size=batch_size)
 
     bulk_enqueue.alters_data = True  # type: ignore[attr-defined]
@@ -220,11 +228,11 @@ class TaskQuerySet(models.QuerySet[T]):
 
     def update(self, **columns: Any) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
-        reject_managed(columns)
+        reject_managed(self.model, columns)
         if "run_after" in columns:
             self._for_write = True
             columns["run_after"] = clock.time_of(columns["run_after"], self.db)
-            due = _next_check_expression(columns["run_after"], clock.now(self.db))
+            due = _next_check_expression(self.model, columns["run_after"], clock.now(self.db))
             # First: MySQL assigns in this order, and an expression reads what was assigned before.
             columns = {"check_at": due, **columns}
         return super().update(**columns)
@@ -261,7 +269,7 @@ class TaskQuerySet(models.QuerySet[T]):
     ) -> int:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
         tasks, fields = list(objs), list(fields)
-        reject_managed(fields)
+        reject_managed(self.model, fields)
         if "run_after" in fields:
             for task in tasks:
                 task.run_after = clock.time_of(task.run_after, self.db)
@@ -273,20 +281,27 @@ class TaskQuerySet(models.QuerySet[T]):
         self, defaults: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
     ) -> tuple[T, bool]:
         """As Django's. Raises ProjectedColumn for columns that only the state machine writes."""
-        reject_managed(defaults or ())
+        reject_managed(self.model, defaults or ())
         return super().update_or_create(defaults, *args, **kwargs)
 
     update_or_create.alters_data = True  # type: ignore[attr-defined]
 
 
-def _next_check_expression(run_after: object, now: datetime) -> models.Case:
+def _set_expiry(tasks: Sequence[Any], expires: Expires) -> None:
+    if expires is not None and tasks:
+        expires_at = expiry_time(tasks[0], expires)
+        for task in tasks:
+            task.expires_at = expires_at
+
+
+def _next_check_expression(model: type[TaskRow], run_after: object, now: datetime) -> models.Case:
     """The ``check_at`` of PENDING tasks after a change of ``run_after``: when they are due."""
     if hasattr(run_after, "resolve_expression"):
         due: Any = Coalesce(run_after, now)
     else:
         # Django takes it as text or as a date, too.
         due = models.Value(run_after or now, output_field=models.DateTimeField())
-    when_pending = models.When(status=Status.PENDING, then=due)
+    when_pending = models.When(status=Status.PENDING, then=limit_check_at(model, due))
     return models.Case(when_pending, default=models.F("check_at"))
 
 

@@ -43,6 +43,7 @@ from ..running.methods import RunningMethods
 from ..running.tries import Tries, read_tries
 from ..states import EventKind, Status
 from ..transitions import erasure, transition, writer
+from ..transitions.expiry import Expires, expiry_time, limit_check_at
 from ..transitions.forced_cancel import cancel_by_force
 from ..transitions.legal_holds import pks_on_hold, reject_held
 from . import async_methods, waiting
@@ -145,7 +146,7 @@ class SimpleTask(RunningMethods):
                 # (test_recovery_looks_for_a_postponed_task_when_it_is_due).
                 check_at = transition.next_check_time(self.run_after, clock.now(using))
                 rows_of(type(self), using).pending().filter(pk=self.pk).update_managed(
-                    check_at=check_at
+                    check_at=limit_check_at(type(self), check_at)
                 )
             after_commit.schedule_push(self, using)
 
@@ -173,7 +174,7 @@ class SimpleTask(RunningMethods):
             update_fields = set(update_fields)
             if (auto_now := auto_now_fields(self)) <= update_fields:
                 update_fields -= auto_now & MANAGED
-            reject_managed(update_fields)
+            reject_managed(type(self), update_fields)
             return {*update_fields, "mod_time"} if update_fields else set()
         reject_assigned(self)
         loaded = {field.name for field in user_fields(self)}
@@ -181,14 +182,24 @@ class SimpleTask(RunningMethods):
         # (test_a_stale_instance_cannot_undo_when_a_task_will_run).
         return {*loaded, "mod_time", *changed_schedule_fields(self)}
 
-    def reset(self, reason: str = "", *, run_after: RunAfter = None, restart: bool = False) -> None:
+    def reset(
+        self,
+        reason: str = "",
+        *,
+        run_after: RunAfter = None,
+        expires: Expires = None,
+        restart: bool = False,
+    ) -> None:
         """Make the task PENDING again, in any status; its result is kept in the event.
 
         A running attempt is superseded: its result will be refused. ``run_after`` is a time, or a
-        timedelta or a number of seconds from now. The steps that ``once()`` has recorded are not
-        repeated, unless ``restart`` is true.
+        timedelta or a number of seconds from now; so is ``expires``, without which the task does
+        not expire any more. The steps that ``once()`` has recorded are not repeated, unless
+        ``restart`` is true. Raises TypeError for ``expires`` if tasks of the model do not expire.
         """
         values = {"run_after": clock.time_of(run_after, write_database(self))}
+        if expires is not None:
+            values["expires_at"] = expiry_time(self, expires)
         data = {"restart": bool(restart)}
         writer.apply(self, EventKind.RESET, reason=reason, values=values, data=data)
 

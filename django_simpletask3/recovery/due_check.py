@@ -11,11 +11,13 @@ from .. import control
 from ..db import clock
 from ..db.limited_queries import BoundQuery, Placeholder, first_rows
 from ..ledger.fields import StatusField
+from ..ledger.task_row import has_expiry
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
-from ..states import RECOVERABLE, Status
+from ..states import RECOVERABLE, WAITING, Status
 
 _STATUS = Placeholder("status", StatusField())
+_EXPIRING = "expiring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +25,34 @@ class DueTimes:
     """The earliest lease end and due time of a database's tasks; None if there is none.
 
     ``command_time`` is when the oldest operator command in force was given; None if there is none,
-    or if commands were not read.
+    or if commands were not read. ``expiring_check_at`` is of tasks that may expire before they
+    start: PENDING and BLOCKED ones of models that subclass ExpiringTask.
     """
 
     using: str
     running_check_at: datetime | None
     pending_check_at: datetime | None
     command_time: datetime | None = None
+    expiring_check_at: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
         """Whether a task in ``status`` is due, by the database clock as it was last read."""
-        moment = self.running_check_at if status is Status.RUNNING else self.pending_check_at
+        is_running = status is Status.RUNNING
+        return self._is_past(self.running_check_at if is_running else self.pending_check_at)
+
+    @property
+    def may_have_expired(self) -> bool:
+        """Whether a task may have expired, by the database clock as it was last read."""
+        return self._is_past(self.expiring_check_at)
+
+    def _is_past(self, moment: datetime | None) -> bool:
         return moment is not None and moment <= clock.now(self.using)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no task waits or runs."""
-        return self.running_check_at is None and self.pending_check_at is None
+        """Whether no task waits, runs or may expire."""
+        times = (self.running_check_at, self.pending_check_at, self.expiring_check_at)
+        return times == (None, None, None)
 
 
 def read_due_times(
@@ -52,13 +65,20 @@ def read_due_times(
     queries: dict[tuple[type[SimpleTask], Status] | None, Any] = dict(_row_queries(using, roots))
     if with_commands:
         queries[None] = control.command_times(using)
-    earliest: dict[Status | None, datetime] = {}
+    earliest: dict[Status | str | None, datetime] = {}
     for key, rows in first_rows(using, queries, 1).items():
-        status = key[1] if key else None
-        for (moment,) in rows:
-            earliest[status] = min(moment, earliest.get(status, moment))
-    times = map(earliest.get, (Status.RUNNING, Status.PENDING, None))
+        for name in _names(key):
+            for (moment,) in rows:
+                earliest[name] = min(moment, earliest.get(name, moment))
+    times = map(earliest.get, (Status.RUNNING, Status.PENDING, None, _EXPIRING))
     return DueTimes(using, *times)
+
+
+def _names(key: tuple[type[SimpleTask], Status] | None) -> Iterator[Status | str | None]:
+    """The names of the due times to which the rows of one part of the query belong."""
+    yield key[1] if key else None
+    if key and key[1] in WAITING and has_expiry(key[0]):
+        yield _EXPIRING
 
 
 def _row_queries(
@@ -67,5 +87,5 @@ def _row_queries(
     for root in roots:
         rows = rows_of(root, using).filter(status=_STATUS, check_at__isnull=False)
         times = rows.order_by("check_at").values_list("check_at")
-        for status in sorted(RECOVERABLE):
+        for status in sorted(RECOVERABLE | WAITING if has_expiry(root) else RECOVERABLE):
             yield (root, status), BoundQuery(times, {"status": status})

@@ -21,6 +21,7 @@ from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
+from ..transitions.expiry import limit_check_at
 from ..transitions.transition import Transition
 
 _logger = get_logger(__name__)
@@ -82,7 +83,7 @@ def _postpone_check(tasks: Sequence[SimpleTask], using: str) -> None:
     )
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
     rows.filter(check_at__lte=now).update_managed_skip_locked(
-        check_at=now + timedelta(seconds=interval)
+        check_at=limit_check_at(type(tasks[0]), now + timedelta(seconds=interval))
     )
 
 

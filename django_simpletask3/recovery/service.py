@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from django.db import DatabaseError, Error
 
@@ -22,13 +21,16 @@ from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.loading import load_tasks
-from ..models.queryset import TaskQuerySet, rows_of
+from ..models.queryset import rows_of
 from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask
 from ..queue import get_queue
+from ..transitions.expiry import not_expired
 from . import lost_messages
+from .expired_tasks import expire_tasks
 from .lost_messages import load_readable
 from .lost_workers import LostProcess, recover_lost_process, recover_or_drop, without_recorded
+from .table_operations import MAX_TASKS, for_each_table, log_database_error, run_in_batches
 
 _logger = get_logger(__name__)
 
@@ -38,27 +40,21 @@ NODE_RESTARTED = "node_restarted"
 TIME_LIMIT = "time_limit"
 INTERPRETER_HELD = "interpreter_held"
 
-_MAX_BATCHES = 100
 #: Seconds by which the clocks of two processes may differ.
 _LEASE_TOLERANCE = 5.0
-#: Messages pushed in one pass: half a second of work. A backlog of any size may become overdue at
-#: one instant and must not keep the interpreter from the worker threads of this process.
-_MAX_MESSAGES = 2000
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.0)
 
 #: Seconds after which messages are checked again, while the check fails in another database.
 _RECHECK_SECONDS = 60.0
 
-#: Returns how many tasks of one table in one database it recovered or pushed.
-_TableOperation = Callable[[type[SimpleTask], str], int]
-
 
 def recover_all(limit: int = 500) -> int:
     """Recover expired leases and push overdue tasks; return the number of tasks.
 
-    Works in batches of ``limit`` rows. Expired leases come first: they need only the database.
+    Works in batches of ``limit`` rows. Expired leases and tasks come first: they need only the
+    database.
     """
-    count = recover_expired_leases(limit)
+    count = recover_expired_leases(limit) + expire_tasks(limit)
     try:
         return count + push_overdue(limit)
     except QueueUnavailable as error:
@@ -78,7 +74,7 @@ def recover_expired_leases(
     ``databases`` are all by default.
     """
     operation = partial(_recover_expired_in, limit=limit, judge_until=judge_until)
-    return _for_each_table(operation, databases)
+    return for_each_table(operation, databases)
 
 
 def shorten_leases(using: str) -> int:
@@ -104,7 +100,7 @@ def push_overdue(limit: int = 500) -> int:
     Raises QueueUnavailable as soon as Redis does not answer or refuses a message: the other tables
     are left to the next pass.
     """
-    return _for_each_table(partial(_push_overdue_in, limit=limit))
+    return for_each_table(partial(_push_overdue_in, limit=limit))
 
 
 def detect_redis_reset(limit: int = 1000, rechecked: dict[str, float] | None = None) -> int:
@@ -151,7 +147,7 @@ def recover_dead_process(process: LostProcess) -> int:
 
 
 def _recover_tasks_of(names: list[str], recover: Callable[[list[SimpleTask]], int]) -> int:
-    count = _for_each_table(partial(_recover_dead_workers_in, workers=names, recover=recover))
+    count = for_each_table(partial(_recover_dead_workers_in, workers=names, recover=recover))
     try:
         # Messages that they claimed but did not start in the database: there is no event for them.
         get_queue().expire_leases(names)
@@ -192,15 +188,6 @@ def adopt_foreign_claims() -> int:
     return get_queue().adopt()
 
 
-def _for_each_table(operation: _TableOperation, databases: Iterable[str] | None = None) -> int:
-    aliases = task_databases() if databases is None else databases
-    return sum(in_each_database(partial(_run_in, operation=operation), aliases).values())
-
-
-def _run_in(using: str, operation: _TableOperation) -> int:
-    return sum(_run_guarded(root, using, operation) for root in tables_in(using))
-
-
 def _distrust_messages_in(using: str, limit: int) -> int | None:
     """The number of messages of ``using`` to check again; None if it does not answer."""
     try:
@@ -218,22 +205,6 @@ def _has_started_tasks(using: str) -> bool:
         return True
 
 
-def _run_guarded(root: type[SimpleTask], using: str, operation: _TableOperation) -> int:
-    try:
-        return operation(root, using)
-    except QueueUnavailable:
-        raise
-    except Error as error:
-        _log_database_error(root, using, error)  # the work is still due at the next pass
-    except Exception:
-        _logger.exception("recovery_failed model=%s database=%s", root._meta.label, using)
-    return 0
-
-
-def _log_database_error(root: type[SimpleTask], using: str, error: Error) -> None:
-    _logger.warning("recovery_failed model=%s database=%s error=%s", root._meta.label, using, error)
-
-
 def _recover_expired_in(
     root: type[SimpleTask],
     using: str,
@@ -244,7 +215,7 @@ def _recover_expired_in(
     until = judge_until(using)
     if until is None:
         return 0
-    return _run_in_batches(
+    return run_in_batches(
         rows_of(root, using).running().filter(check_at__lte=until),
         limit,
         lambda pks: recover_or_drop(load_readable(root, using, pks), LEASE_EXPIRED),
@@ -253,28 +224,13 @@ def _recover_expired_in(
 
 def _push_overdue_in(root: type[SimpleTask], using: str, limit: int) -> int:
     clock.calibrate(using)
-    return _run_in_batches(
-        rows_of(root, using).lost().pending(),
+    not_yet_expired = not_expired(root, clock.now(using))
+    return run_in_batches(
+        rows_of(root, using).lost().pending().filter(not_yet_expired),
         limit,
         lambda pks: lost_messages.push_missing(load_readable(root, using, pks), using),
-        max_batches=max(1, _MAX_MESSAGES // limit),
+        max_batches=max(1, MAX_TASKS // limit),
     )
-
-
-def _run_in_batches(
-    rows: TaskQuerySet[Any],
-    limit: int,
-    operation: Callable[[list[Any]], int],
-    max_batches: int = _MAX_BATCHES,
-) -> int:
-    """Call ``operation`` with batches of keys, the longest overdue first, until one is not full."""
-    total = 0
-    for _ in range(max_batches):
-        pks = list(rows.order_by("check_at").values_list("pk", flat=True)[:limit])
-        total += operation(pks) if pks else 0
-        if len(pks) < limit:
-            break
-    return total
 
 
 def _lease_holders_in(using: str) -> set[str]:
@@ -286,7 +242,7 @@ def _lease_holders(root: type[SimpleTask], using: str) -> list[str]:
     try:
         return list(rows.order_by().values_list("worker", flat=True).distinct())
     except Error as error:
-        _log_database_error(root, using, error)
+        log_database_error(root, using, error)
         return []
 
 

@@ -13,8 +13,9 @@ from ..db.locks import begin_write
 from ..db.store import Change
 from ..ledger.event import events_of
 from ..ledger.projection import Projection
-from ..ledger.task_row import table_model, write_database
+from ..ledger.task_row import has_expiry, table_model, write_database
 from ..states import EventKind
+from .expiry import expiry_of_new
 from .transition import Transition
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) 
     if run_after is not None:
         run_after = clock.time_of(run_after, write_database(task))
     values: dict[str, Any] = {"run_after": run_after, "parent": None}
+    if has_expiry(model):
+        values["expires_at"] = expiry_of_new(task)
     current = context.current()
     if current.parent or "parent" in current.data:
         # The key is reserved, also if there is no parent: the audit compares it with the row.

@@ -21,8 +21,9 @@ from ..ledger.encoding import WholeDict, encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import MAX_TEXT
 from ..ledger.projection import Projection
-from ..ledger.task_row import TaskRow, task_name
+from ..ledger.task_row import TaskRow, has_expiry, task_name
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
+from . import expiry
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class Transition:
         # for attributes, and that of some has effects.
         self.result = _bound_value(self.result)
         self._check_holder()
+        if self.kind is EventKind.RESET and has_expiry(type(self.task)):
+            self.values = {"expires_at": None, **self.values}
         if self.by_holder:
             fence = {"status": Status.RUNNING, "attempt": self.task.attempt}
             self.expected = {**fence, **self.expected}
@@ -81,7 +84,8 @@ class Transition:
     def plan(self, row: Mapping[str, object], now: datetime) -> Change:
         """The event that is appended to the stream of ``row``, and the columns that it changes.
 
-        A deleted row has no columns. Raises IllegalTransition if it cannot happen to ``row``.
+        A deleted row has no columns. Raises IllegalTransition if it cannot happen to ``row``, and
+        TaskExpired if the task has expired and so cannot start.
         """
         before = Projection.of(row)
         try:
@@ -90,6 +94,7 @@ class Transition:
         except IllegalTransition as error:
             name = task_name(self.task)
             raise IllegalTransition(f"{name}: {error}", kind=self.kind) from None
+        expiry.reject_by_expiry(self.task, self.kind, row, now)
         return Change(event.task_id, before.sequence, self._columns(row, after, now), (event,))
 
     def _build_event(self, before: Projection, row: Mapping[str, Any], now: datetime) -> TaskEvent:
@@ -127,6 +132,8 @@ class Transition:
         own_data = self._payload(row)
         if isinstance(run_after := self.values.get("run_after"), datetime):
             own_data["run_after"] = run_after.isoformat()
+        if self.kind in expiry.KINDS_WITH_EXPIRY and (expires_at := self._expires_at(row)):
+            own_data["expires_at"] = expires_at.isoformat()
         if self.kind is EventKind.RESET:
             # Always: the same key of a context must not make the task begin again.
             own_data["restart"] = self.data.get("restart") is True
@@ -147,6 +154,13 @@ class Transition:
             has_values = any(value is not None for value in erased.values())
             return {Payload.ERASED.value: erased} if has_values else {}
         return {}
+
+    def _expires_at(self, row: Mapping[str, Any]) -> datetime | None:
+        """When the task expires after the transition; None if it does not."""
+        if not has_expiry(type(self.task)):
+            return None
+        expires_at: datetime | None = self.values.get("expires_at", row.get("expires_at"))
+        return expires_at
 
     def _columns(
         self, row: Mapping[str, object], after: Projection, now: datetime
@@ -171,8 +185,9 @@ class Transition:
             return {"worker": self.worker}
         if after.status in RECOVERABLE:
             run_after = self.values.get("run_after", row.get("run_after"))
-            return {"worker": "", "check_at": next_check_time(run_after, now)}
-        return {"check_at": None}
+            check_at = next_check_time(run_after, now)
+            return {"worker": "", "check_at": expiry.earlier_of(check_at, self._expires_at(row))}
+        return {"check_at": self._expires_at(row) if after.status == Status.BLOCKED else None}
 
 
 def has_no_events(row: Mapping[str, object]) -> bool:
@@ -183,7 +198,14 @@ def has_no_events(row: Mapping[str, object]) -> bool:
 def known_row(task: TaskRow) -> dict[str, object]:
     """The columns of ``task``, just read or written: ``last_known_row`` of its next transition."""
     attributes = vars(task)
-    return {"pk": task.pk, **{name: attributes[name] for name in Projection._fields}}
+    return {"pk": task.pk, **{name: attributes[name] for name in planned_from(type(task))}}
+
+
+@lru_cache(maxsize=1000)
+def planned_from(model: type[TaskRow]) -> tuple[str, ...]:
+    """The columns of a row of which ``plan`` needs the values."""
+    own_columns = ("expires_at",) if has_expiry(model) else ()
+    return (*Projection._fields, *own_columns)
 
 
 def next_check_time(run_after: Any, now: datetime) -> Any:

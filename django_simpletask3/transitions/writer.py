@@ -26,7 +26,8 @@ from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
 from . import first_event, late_results
-from .transition import Transition, has_no_events
+from .expiry import forget_copied_expiry
+from .transition import Transition, has_no_events, planned_from
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -194,6 +195,7 @@ def enqueue(
     ``may_skip_transaction`` one task is inserted by ``Model.save()`` with SimpleTask's
     ``_do_insert``: if one statement is enough, it is the whole transaction.
     """
+    forget_copied_expiry(tasks)
     skips_transaction = may_skip_transaction and inserts.fits_one_statement(tasks[0], using)
     enqueue_once = partial(_enqueue, tasks, using, insert_rows, batch_size)
     repeat_on_conflict(
@@ -329,7 +331,7 @@ def _apply_under_lock(
     transitions: Sequence[Transition], root: type[TaskRow], using: str, skip_locked: bool
 ) -> None:
     rows = LockedRows(root, using, {transition.task.pk for transition in transitions})
-    rows.read(_columns_to_read(transitions), skip_locked=skip_locked)
+    rows.read(_columns_to_read(transitions, root), skip_locked=skip_locked)
     read_rows = [row for t in transitions if (row := rows.get(t.task.pk)) is not None]
     previous = first_event.previous_streams_by_pk(
         root, [row["pk"] for row in read_rows if has_no_events(row)], using
@@ -353,8 +355,9 @@ def _apply_under_lock(
     _publish(recorded_events, using)
 
 
-def _columns_to_read(transitions: Sequence[Transition]) -> set[str]:
-    names = {*_STATE, *(name for transition in transitions for name in transition.expected)}
+def _columns_to_read(transitions: Sequence[Transition], root: type[TaskRow]) -> set[str]:
+    expected = (name for transition in transitions for name in transition.expected)
+    names = {*planned_from(root), *expected}
     if any(transition.kind is EventKind.UNBLOCK for transition in transitions):
         names.add("run_after")  # it may not be due yet
     if any(Payload.ERASED in EVENTS[transition.kind].carries for transition in transitions):

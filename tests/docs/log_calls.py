@@ -21,6 +21,7 @@ CHOSEN_LEVELS = {
     "task_snooze": {"info"},
     "task_cancel": {"info"},
     "task_release": {"info"},
+    "task_expire": {"info"},
     "task_stopped": {"info"},
     "task_fail": {"error"},
     "delivery_failed": {"error", "warning"},
@@ -50,7 +51,9 @@ def _names(template: str) -> list[str]:
     if first != "task_%s":
         return [first]
     kinds = kinds_where(lambda spec: spec.holder is Holder.ALWAYS and spec.changes_state)
-    return [f"task_{word}" for word in [*kinds, "cancel", "release", "rejected", "stopped"]]
+    return [
+        f"task_{word}" for word in [*kinds, "cancel", "release", "expire", "rejected", "stopped"]
+    ]
 
 
 def log_events() -> dict[str, tuple[set[str], set[str]]]:

@@ -53,7 +53,8 @@ def started(model: Any, worker: str = WORKER) -> list[Any]:
 
 def said(task: Any) -> dict[str, Any]:
     """What ``task`` says that is not its own: key, place in time, digest."""
-    own = {"digest", "start_time", "add_time", "mod_time", "check_at", task._meta.pk.attname}
+    own = {"digest", "start_time", "add_time", "mod_time", "check_at", "expires_at"}
+    own.add(task._meta.pk.attname)
     return {
         name: value
         for name, value in vars(task).items()

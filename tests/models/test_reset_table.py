@@ -12,9 +12,11 @@ from django_simpletask3.running.recorded_checkpoints import read_checkpoints
 from django_simpletask3.running.tries import read_tries
 from django_simpletask3.states import EventKind, Status
 from tests.steps import apply_kinds, bring_to, has_message, kinds, row_of, status_of, stream_of
-from tests.testapp.models import Invoice
+from tests.testapp.models import Invoice, Offer
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -101,6 +103,17 @@ def test_the_time_is_that_of_the_reset(run_after: Any, redis_url: str) -> None:
     due = row_of(task).run_after
     assert due is None if run_after is None else due < timezone.now() + timedelta(hours=1)
     assert ("run_after" in (stream_of(task)[-1].data or {})) == (run_after is not None)
+
+
+@pytest.mark.parametrize("expires", [None, 60])
+def test_the_expiry_is_that_of_the_reset(expires: Any, redis_url: str) -> None:
+    task = Offer.objects.enqueue(expires=timedelta(days=1))
+
+    task.reset(expires=expires)
+
+    expires_at = row_of(task).expires_at
+    assert expires_at is None if expires is None else expires_at < task.add_time + HOUR
+    assert ("expires_at" in stream_of(task)[-1].data) == (expires is not None)
 
 
 def test_a_blocked_task_runs_anyway(redis_url: str) -> None:

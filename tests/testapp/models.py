@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 
 from django_simpletask3.checks.names import RESERVED_NAMES
-from django_simpletask3.models import SimpleTask, TaskEvent, task_foreign_key
+from django_simpletask3.models import ExpiringTask, SimpleTask, TaskEvent, task_foreign_key
 from tests.eventually import eventually
 from tests.testapp import executors, scripts
 
@@ -301,6 +301,27 @@ class Fleeting(SimpleTask):
 
     def do_task(self) -> str:
         return "gone"
+
+
+class Offer(ExpiringTask):
+    """Like ``Scripted``, one after the other; may expire."""
+
+    django_simpletask3_worker_number = 1
+
+    script = models.JSONField(default=dict)
+
+    def do_task(self) -> Any:
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
+
+
+class FlashOffer(ExpiringTask):
+    """Expires a minute after it was enqueued, and is tried again twice."""
+
+    django_simpletask3_expires = timedelta(minutes=1)
+    django_simpletask3_max_retries = 2
+
+    def do_task(self) -> str:
+        raise ValueError("sold out")
 
 
 class Audited(SimpleTask):

@@ -18,6 +18,7 @@ from ...models import permissions
 from ...models.queryset import rows_of
 from ...models.task import SimpleTask
 from ...states import ANY, UNFINISHED, EventKind, Status
+from ...transitions.expiry import limit_check_at
 from ...transitions.forced_cancel import cancel_by_force
 from ...transitions.legal_holds import pks_on_hold
 from ...transitions.transition import Transition, next_check_time
@@ -67,7 +68,8 @@ def _execute(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
 
 def _make_due(tasks: Sequence[TaskRow], model: type[SimpleTask], using: str) -> None:
     rows = rows_of(model, using).pending().filter(pk__in=[task.pk for task in tasks])
-    rows.update_managed(run_after=None, check_at=next_check_time(None, clock.now(using)))
+    check_at = limit_check_at(model, next_check_time(None, clock.now(using)))
+    rows.update_managed(run_after=None, check_at=check_at)
     for task in tasks:
         task.run_after = None
 

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.translation import ngettext_lazy
 
-from ...exceptions import TaskGone
+from ...exceptions import TaskExpired, TaskGone
 from ...states import FINAL, Status
 from ...transitions.transition import Transition
 
@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     )
     NOT_HELD = "not held"  # refused: there is no hold to lift
     FORBIDDEN = "forbidden"  # refused: the user lacks permission
+    EXPIRED = "expired"  # refused: it can start no more
     GONE = "gone"  # refused: changed or deleted concurrently
 
 
@@ -96,6 +97,11 @@ EXECUTED_HERE: Sentences = {
     Outcome.FINISHED: _FINISHED,
     Outcome.RUNNING: _RUNNING,
     Outcome.BLOCKED: _BLOCKED,
+    Outcome.EXPIRED: ngettext_lazy(
+        "%(count)d task was left alone: it has expired.",
+        "%(count)d tasks were left alone: they have expired.",
+        "count",
+    ),
     Outcome.ENCLOSED: ngettext_lazy(
         "%(count)d task was left alone: with ATOMIC_REQUESTS no task can be executed here. "
         "Execute it in a worker.",
@@ -173,6 +179,8 @@ def outcome_of(transition: Transition) -> Outcome:
         return Outcome.DONE
     if isinstance(transition.refusal, TaskGone):
         return Outcome.GONE
+    if isinstance(transition.refusal, TaskExpired):
+        return Outcome.EXPIRED
     status = transition.task.status
     return Outcome.FINISHED if status in FINAL else _UNFINISHED.get(status, Outcome.RUNNING)
 

@@ -20,13 +20,14 @@ _LEVELS: dict[str, int] = {
     EventKind.SNOOZE: logging.INFO,
     EventKind.CANCEL: logging.INFO,
     EventKind.RELEASE: logging.INFO,
+    EventKind.EXPIRE: logging.INFO,
     EventKind.FAIL: logging.ERROR,
 }
 
 
 def log_outcome(run: Run) -> None:
     """Log the outcome of ``run``; a failure with its traceback, by which the run lets go of it."""
-    transition, error = run.transition, run.error
+    transition, error = run.last_transition, run.error
     run.error = None
     if transition is None:
         return

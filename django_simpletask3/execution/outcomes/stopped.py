@@ -1,4 +1,4 @@
-"""The outcome of a task function that had to stop, and did."""
+"""The outcome of a task function that had to stop, and did, or that was not called."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def ended_by_others(run: Run) -> Transition:
         expected=run.fence,
         by_holder=False,  # a refusal is no late result
     )
+
+
+def expired_outcome(run: Run) -> tuple[Transition, Transition]:
+    """Release a task that has expired before its function was called, and let it expire.
+
+    Both are recorded in one transaction. No task expires while it is RUNNING: so the stream shows
+    that the function was not called.
+    """
+    release = outcome_of(run, EventKind.RELEASE, reason="expired")
+    release.last_known_row = None  # else it is a statement, and so a transaction, of its own
+    return release, Transition(run.task, EventKind.EXPIRE, worker=run.worker)
 
 
 def time_limit_error(run: Run) -> TimeLimitExceeded:

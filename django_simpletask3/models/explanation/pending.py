@@ -10,7 +10,7 @@ from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...db import clock
 from ...exceptions import InvalidSetting, QueueRefused, QueueUnavailable
-from ...ledger.task_row import TaskRow, write_database
+from ...ledger.task_row import TaskRow, has_expiry, write_database
 from ...states import EventKind
 from .sentences import Cause, Explanation, details_of, with_details
 from .status_change import StatusChange
@@ -132,6 +132,8 @@ def _explain_message(row: TaskRow, model: type[TaskRow], now: datetime) -> Expla
 
 
 def expiry_of(row: TaskRow) -> datetime | None:
-    """When a task that has not started is canceled; None unless its model has such a column."""
-    expires_at: datetime | None = getattr(row, "expires_at", None)
+    """When a task that has not started is canceled; None if that never happens."""
+    if not has_expiry(type(row)):
+        return None
+    expires_at: datetime | None = vars(row)["expires_at"]
     return expires_at

@@ -16,10 +16,11 @@ from ...context import acting_as
 from ...exceptions import QueueUnavailable, SimpleTaskError
 from ...logs import get_logger
 from ...recovery import service
+from ...recovery.expired_tasks import expire_tasks
 from ...retention import prune
 from ..node.worker_name import is_known_dead
 from .claim_monitor import ClaimMonitor
-from .lease_monitor import PUSH_OVERDUE, LeaseMonitor
+from .lease_monitor import EXPIRE_TASKS, PUSH_OVERDUE, LeaseMonitor
 from .pacing import SharedSchedule
 from .snapshot import SharedSnapshot
 
@@ -35,6 +36,7 @@ _MAX_JITTER = 0.05
 
 _JOB_NAMES = (
     "recover_expired_leases",
+    EXPIRE_TASKS,
     "recover_dead_local_workers",
     "release_deliveries",
     "detect_redis_reset",
@@ -74,6 +76,8 @@ def database_jobs(shared: SharedSchedule, snapshot: SharedSnapshot) -> dict[str,
         "recover_expired_leases": MaintenanceJob(
             monitor.check, _EVERY_SECOND, idle_for=monitor.idle_for
         ),
+        # LeaseMonitor triggers it earlier when a task may have expired.
+        EXPIRE_TASKS: MaintenanceJob(expire_tasks, _EVERY_TEN_MINUTES),
         "recover_dead_local_workers": MaintenanceJob(monitor.recover_local, _EVERY_FIVE_SECONDS),
         "release_deliveries": MaintenanceJob(
             lambda: subscriptions.release_dead_local_workers(is_known_dead), _EVERY_FIVE_SECONDS

@@ -28,6 +28,8 @@ _logger = get_logger(__name__)
 
 #: The name of the job that pushes the messages of due tasks again.
 PUSH_OVERDUE = "push_overdue"
+#: The name of the job that cancels the tasks that have expired.
+EXPIRE_TASKS = "expire_tasks"
 
 #: Seconds between two checks while nothing waits or runs. Below five: a pause takes effect that
 #: soon, and after five seconds OutageGrace assumes that the database was away.
@@ -60,9 +62,9 @@ class LeaseMonitor:
     def check(self) -> int:
         """Recover tasks whose lease has ended; the number recovered.
 
-        Publishes the due times to the other processes of the node and triggers ``push_overdue``
-        if a task is due. A database that cannot be queried counts as due: then each of its tables
-        fails, or not, by itself.
+        Publishes the due times to the other processes of the node, triggers ``push_overdue`` if a
+        task is due, and ``expire_tasks`` if one may have expired. A database that cannot be queried
+        counts as due: then each of its tables fails, or not, by itself.
         """
         began, command_database = time.monotonic(), _command_database()
         databases = {*task_databases(), *([command_database] if command_database else [])}
@@ -73,6 +75,8 @@ class LeaseMonitor:
         self._publish(began, found, is_complete=is_complete, command_database=command_database)
         if None in found.values() or _is_due(found, Status.PENDING):
             self._shared.trigger(PUSH_OVERDUE)
+        if any(times is None or times.may_have_expired for times in found.values()):
+            self._shared.trigger(EXPIRE_TASKS)
         return self._recover(found)
 
     def recover_local(self) -> int:

@@ -26,11 +26,12 @@ class Counters:
 
     def count(self, run: Run) -> None:
         """Count the outcome of ``run``."""
-        if run.transition is None or run.transition.kind is EventKind.RELEASE:
+        transition = run.last_transition
+        if transition is None or transition.kind is EventKind.RELEASE:
             return  # its function was stopped, and has no outcome
         column = _REJECTED
-        if run.transition.event is not None:
-            column = _COLUMN.get(run.transition.kind, _REJECTED)
+        if transition.event is not None:
+            column = _COLUMN.get(transition.kind, _REJECTED)
         with self._lock:
             values = list(struct.unpack_from(_FORMAT, self._memory, self._offset))
             values[column] += 1

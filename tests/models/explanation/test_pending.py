@@ -25,7 +25,7 @@ from tests.models.explanation.test_causes import at
 from tests.queue.test_rights import grant
 from tests.redis_servers import RedisServer
 from tests.steps import TASK_MODELS, apply_kinds, bring_to, create_task, label_of
-from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice
+from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, Offer, PaidInvoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,25 +220,40 @@ def test_a_redis_that_refuses_is_not_away(own_redis_server: RedisServer, setting
 
 
 @pytest.mark.usefixtures("a_worker_reports")
-def test_a_task_that_can_expire_says_when(pending_task: Any) -> None:
-    expires_at = clock.now("default") + LATER
-    vars(pending_task)["expires_at"] = expires_at  # as the column of a model that has one
+def test_a_task_that_can_expire_says_when() -> None:
+    task = Offer.objects.enqueue(expires=LATER)
+
+    sentence = task.explain()
+
+    assert sentence.startswith("It is the next task of its queue, and waits for a free thread. ")
+    assert sentence.endswith(f"It expires at {at(task.expires_at)}.")
+
+
+def test_a_blocked_task_that_can_expire_says_when(redis_url: str) -> None:
+    task = Offer.objects.enqueue(expires=LATER, blocked=True)
+
+    sentence = task.explain()
+
+    assert "until it is unblocked." in sentence
+    assert sentence.endswith(f"It expires at {at(task.expires_at)}.")
+
+
+@pytest.mark.usefixtures("a_worker_reports")
+def test_a_column_that_is_only_called_like_that_is_no_expiry(pending_task: Any) -> None:
+    vars(pending_task)["expires_at"] = clock.now("default")  # as a column of the user's own
 
     sentence = explain_row(pending_task).translate()
 
-    assert sentence.startswith("It is the next task of its queue, and waits for a free thread. ")
-    assert sentence.endswith(f"It expires at {at(expires_at)}.")
+    assert sentence == "It is the next task of its queue, and waits for a free thread."
 
 
 @pytest.mark.parametrize("run_after", [None, LATER])
 def test_a_task_that_has_expired_will_be_canceled(db: None, run_after: Any) -> None:
-    task = Invoice.objects.create(run_after=run_after)
-    expires_at = clock.now("default") - timedelta(seconds=3)
-    vars(task)["expires_at"] = expires_at
+    task = Offer.objects.enqueue(run_after=run_after, expires=-3)
 
-    sentence = explain_row(task).translate()
+    sentence = task.explain()
 
-    assert sentence == f"It expired at {at(expires_at)}, and recovery cancels it."
+    assert sentence == f"It expired at {at(task.expires_at)}, and recovery cancels it."
 
 
 def test_redis_may_go_away_at_any_command(settings: Any, pending_task: Any) -> None:

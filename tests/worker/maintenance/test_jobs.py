@@ -90,6 +90,7 @@ def test_a_job_that_fails_is_reported_waits_and_stops_no_other() -> None:
 def test_every_job_of_a_node_has_its_place() -> None:
     assert set(shared_schedule().read()) == {
         "recover_expired_leases",
+        "expire_tasks",
         "recover_dead_local_workers",
         "detect_redis_reset",
         "push_overdue",

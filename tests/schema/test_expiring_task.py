@@ -1,0 +1,28 @@
+"""The migration of a model whose tasks expire names Django's fields only."""
+
+from django.db.migrations.operations import AddField, CreateModel
+from django.db.migrations.state import ModelState
+from django.db.migrations.writer import MigrationWriter, OperationWriter
+
+from tests.testapp.models import Offer
+
+
+def test_the_column_is_a_plain_one_of_django() -> None:
+    state = ModelState.from_model(Offer)
+    added = AddField("offer", "expires_at", state.fields["expires_at"])
+
+    text, imports = OperationWriter(added).serialize()
+
+    assert "field=models.DateTimeField(blank=True, editable=False, null=True," in "".join(
+        line.strip() for line in text.splitlines()
+    )
+    assert not any("simpletask3" in line for line in imports)
+
+
+def test_no_class_of_the_package_is_a_base_of_the_migrated_model() -> None:
+    state = ModelState.from_model(Offer)
+    created = CreateModel(state.name, list(state.fields.items()), state.options, state.bases)
+
+    text = MigrationWriter.serialize(created)[0]
+
+    assert "simpletask3" not in text
