@@ -308,6 +308,8 @@ def find_leaks(client: Any, prefix: str) -> list[str]:
         family = name.split(":")[0]
         if family in ("running", "mq"):
             found.append(f"{name} {client.lrange(key, 0, 2)!r} of {client.llen(key)}")
+        elif name.startswith("x:priority:"):
+            found.append(f"{name} {client.zrange(key, 0, 2)!r} of {client.zcard(key)}")
         elif name == "x:leases":
             now = client.time()[0]
             found += [

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+from ..conf.priorities import PRIORITIES
 from .encoding import Undecodable, loads_json
 from .messages import NO_BODY, Message
 from .operations import QueueOperations
@@ -32,9 +33,9 @@ class DeadLetters(QueueOperations):
     def dead_letters(self, channel: str, limit: int = 100) -> list[dict[str, Any]]:
         """The newest ``limit`` dead letters of a channel, newest first.
 
-        Each has a text ``id``, ``channel`` and ``reason``, a Unix ``time`` or None, and the
-        ``data`` of the message; or, if that could not be read or was too long, its beginning,
-        ``raw``.
+        Each has a text ``id``, ``channel`` and ``reason``, a Unix ``time`` or None, the
+        ``priority``, and the ``data`` of the message; or, if that could not be read or was too
+        long, its beginning, ``raw``.
         """
         letters = self.run("letters", channel, 0, limit - 1)
         return [_read(letter, length, channel) for letter, length in letters]
@@ -65,8 +66,9 @@ class DeadLetters(QueueOperations):
         fields = _read(letter, length, channel)
         if "raw" in fields:
             return False
+        priorities = {fields["id"]: fields["priority"]}
         try:
-            self.push(channel, [(fields["id"], fields["data"])])
+            self.push(channel, [(fields["id"], fields["data"])], priorities=priorities)
         except (TypeError, ValueError):
             return False
         key = self.get_dead_key(channel)
@@ -81,6 +83,7 @@ def _write(message: Message, reason: str) -> str:
         "channel": message.channel,
         "reason": reason[:_MAX_REASON],
         "time": time.time(),
+        **({"priority": message.priority} if message.priority else {}),
     }
     try:
         data = json.dumps(message.data, default=str, skipkeys=True)
@@ -100,11 +103,20 @@ def _read(letter: bytes, length: int, channel: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         fields = {"reason": UNREADABLE, "raw": letter[:_MAX_DATA].decode(errors="backslashreplace")}
     texts = {name: _text(fields.get(name)) for name in ("id", "channel", "reason")}
-    known = {"channel": channel, "time": _time(fields.get("time")), "data": fields.get("data")}
+    known = {
+        "channel": channel,
+        "time": _time(fields.get("time")),
+        "data": fields.get("data"),
+        "priority": _priority(fields.get("priority")),
+    }
     read = {**texts, **known}
     if "data" not in fields or not texts["id"]:
         read["raw"] = _text(fields.get("raw"))
     return read
+
+
+def _priority(value: object) -> int:
+    return value if type(value) is int and value in PRIORITIES else 0
 
 
 def _text(value: object) -> str:

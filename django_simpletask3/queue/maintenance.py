@@ -17,6 +17,7 @@ from .transport import BATCH_SIZE, Transport
 
 _PAGE_SIZE = 5000
 _OVERLAP = 1000
+_WITH_PRIORITY = 2  # the reply of push_times.lua for a message that waits with its priority
 _SAMPLES = 10  # messages per page: some were returned, and are older than their neighbors
 _CLOCK_SECONDS = 60.0  # how long a measured clock offset is used
 _OLDEST_SERVER = (6, 2)
@@ -113,20 +114,21 @@ class QueueMaintenance(Transport):
     def missing(self, channel: str, ids: Collection[str]) -> list[str]:
         """The messages of ``ids`` that are neither queued in the channel nor claimed.
 
-        Messages unknown to Redis need no read of the queue. For the others the queue is read in
-        pages, from the end that is claimed next. Messages pushed after those of the first page are
-        assumed to be queued, as it is not their turn yet; the rest is searched for until found. A
-        message that moves meanwhile may be returned although it is queued; pushing it again is
-        harmless.
+        Messages unknown to Redis, and those that wait with their priority, need no read of the
+        queue. For the others the queue is read in pages, from the end that is claimed next.
+        Messages pushed after those of the first page are assumed to be queued, as it is not their
+        turn yet; the rest is searched for until found. A message that moves meanwhile may be
+        returned although it is queued; pushing it again is harmless.
         """
-        push_times: dict[bytes, float] = {}
+        known: dict[bytes, bytes | int] = {}
         for batch in batches((message_id.encode() for message_id in ids), BATCH_SIZE):
-            replies = self.run("push_times", *batch)
-            push_times |= {key: _push_time(r) for key, r in zip(batch, replies, strict=True) if r}
+            replies = self.run("push_times", channel, *batch)
+            known |= {key: reply for key, reply in zip(batch, replies, strict=True) if reply}
+        push_times = {key: _push_time(r) for key, r in known.items() if r != _WITH_PRIORITY}
         unclaimed: set[bytes] = set()
         for batch in batches(self._ids_not_queued(channel, push_times), BATCH_SIZE):
             unclaimed.update(self.run("unclaimed", channel, *batch))
-        return [m for m in ids if (key := m.encode()) not in push_times or key in unclaimed]
+        return [m for m in ids if (key := m.encode()) not in known or key in unclaimed]
 
     def cancel_many(self, channel: str, ids: Iterable[str]) -> None:
         """Cancel unfinished messages: remove them from the queue and revoke their claims."""
@@ -135,8 +137,7 @@ class QueueMaintenance(Transport):
 
     def waiting(self, channel: str) -> int:
         """The number of queued messages of the channel."""
-        key = self.get_mq_key(channel)
-        return int(self.ask(lambda: self.db.llen(key), key=key))
+        return int(self.run("waiting", channel))
 
     def place(self, channel: str, message_id: str, *, limit: int = 1000) -> int | None:
         """How many messages are claimed before this one; None if it is not among the next ones.
@@ -242,15 +243,15 @@ class QueueMaintenance(Transport):
             if len(page) < _PAGE_SIZE:
                 break
             if end == -1 and remaining:
-                newest_time = self._newest_push_time(page)
+                newest_time = self._newest_push_time(channel, page)
                 remaining = {name: p for name, p in remaining.items() if p <= newest_time}
             # Claims shift the rest of the queue towards the end meanwhile: the pages overlap.
             end -= _PAGE_SIZE - _OVERLAP
         return list(remaining)
 
-    def _newest_push_time(self, page: list[bytes]) -> float:
+    def _newest_push_time(self, channel: str, page: list[bytes]) -> float:
         """The newest push time in a sample of ``page``; infinity if unknown."""
-        replies = self.run("push_times", *page[:: _PAGE_SIZE // _SAMPLES])
+        replies = self.run("push_times", channel, *page[:: _PAGE_SIZE // _SAMPLES])
         newest = max(map(_push_time, replies))
         return newest if newest > -math.inf else math.inf
 

@@ -28,6 +28,8 @@ class Message:
     attempt: int = field(default=1, compare=False)
     problem: str = field(default="", compare=False)
     worker: str = field(default="", compare=False)
+    #: With which it was pushed.
+    priority: int = field(default=0, compare=False)
     #: The beginning of a body that sets ``problem``.
     raw: bytes = field(default=b"", compare=False, repr=False)
 
@@ -55,7 +57,7 @@ def build_message(channel: str, worker: str, row: list[Any]) -> Message:
 
     A missing or unreadable body sets ``problem``; it does not stop other messages.
     """
-    message_id, token, body, attempt, length = row
+    message_id, token, body, attempt, length, priority = row
     data, problem = _decode_body(body, length)
     return Message(
         id=message_id.decode(errors="surrogateescape"),
@@ -65,6 +67,7 @@ def build_message(channel: str, worker: str, row: list[Any]) -> Message:
         attempt=max(1, int(attempt)),
         problem=problem,
         worker=worker,
+        priority=int(priority),
         raw=(body or b"")[:RAW_BYTES] if problem else b"",
     )
 

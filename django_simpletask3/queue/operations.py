@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from ..batches import batches
+from ..conf.priorities import PRIORITIES
 from ..exceptions import QueueUnavailable
 from .connection import SHORTEST_WAIT, UNBLOCK_ERROR
 from .encoding import dumps
@@ -28,6 +29,7 @@ MAX_ID_BYTES = 4096
 
 _PUSH_LAST = "LPUSH"
 _PUSH_NEXT = "RPUSH"
+_HINT_SECONDS = 15  # after the last hint of a channel, all are forgotten
 
 
 @dataclass(slots=True)
@@ -36,11 +38,14 @@ class Waiter:
 
     Redis drops the registration at ``registered_until`` (``time.monotonic()``; 0.0: unregistered).
     With ``is_reused`` a registration is kept for the next claim if no message arrived.
+    ``on_hint`` is called, in the thread that claims, with the seconds until tasks of the channel
+    are due that have no message yet.
     """
 
     token: str = field(default_factory=lambda: str(uuid.uuid4()))
     registered_until: float = 0.0
     is_reused: bool = True
+    on_hint: Callable[[Iterable[float]], object] = lambda seconds: None
 
     def finished(self, message_id: bytes | None) -> None:
         """Note the end of a wait, with a message or None."""
@@ -62,26 +67,43 @@ class QueueOperations(Transport):
         *,
         urgent: bool = False,
         take_over: bool = False,
+        priorities: Mapping[str, int] | None = None,
     ) -> list[str]:
         """Push messages (id, body); returns 'pushed', 'queued' or 'running' for each.
 
         'queued': it was queued already and now has the new body; 'running': it is claimed, and is
-        queued again when the claim is settled. ``urgent`` messages are claimed next, in the order
-        given. With ``take_over`` an existing claim becomes invalid at once. A cancellation, expiry
-        or result that an earlier message with the same id left is removed.
+        queued again when the claim is settled. ``priorities`` has those of the ids whose priority
+        is not 0, from -100 to 100; a queued message that gets another one moves. ``urgent``
+        messages are claimed before others of their priority, in the order given. With
+        ``take_over`` an existing claim becomes invalid at once. A cancellation, expiry or result
+        that an earlier message with the same id left is removed.
 
         Waits at most 2 seconds for Redis. Raises TypeError for a body that has no plain form,
-        ValueError for one of more than 64 KiB or an id of more than 4 KiB, and pushes nothing then.
+        ValueError for one of more than 64 KiB, an id of more than 4 KiB or a priority that is out
+        of range, and pushes nothing then.
         """
-        rows = [(_encode_id(name), dumps(name), dumps(body)) for name, body in messages]
+        known = _checked(priorities or {})
+        rows = [(_encode_id(m), dumps(m), dumps(body), known.get(m, 0)) for m, body in messages]
         side = _PUSH_NEXT if urgent else _PUSH_LAST
         head = (channel, dumps(channel), side, "1" if take_over else "")
         replies: list[bytes] = []
         # RPUSH puts each message before the previous one: the first is pushed last.
         for batch in batches(reversed(rows) if urgent else rows, BATCH_SIZE):
-            replies += self.run("push", *head, *flatten(batch), tries=1)
+            numbers = [row[3] for row in batch]
+            text = " ".join(map(str, numbers)) if any(numbers) else ""
+            replies += self.run("push", *head, text, *flatten(row[:3] for row in batch), tries=1)
         results = [reply.decode() for reply in replies]
         return results[::-1] if urgent else results
+
+    def push_hints(self, channel: str, hints: Iterable[tuple[str, float]]) -> None:
+        """Tell a worker of the channel in how many seconds these tasks (id, seconds) are due.
+
+        For tasks that have no message yet: ``claim`` passes the seconds to the worker, which then
+        looks at the table. Waits at most 2 seconds for Redis.
+        """
+        rows = [(_encode_id(message_id), max(0.0, seconds)) for message_id, seconds in hints]
+        for batch in batches(rows, BATCH_SIZE):
+            self.run("push_hints", channel, _HINT_SECONDS, *flatten(batch), tries=1)
 
     def claim(
         self,
@@ -141,7 +163,7 @@ class QueueOperations(Transport):
         """Claim without blocking; if the queue is empty, register a ``wait`` (0: unregister)."""
         was_registered, started_at = waiter.registered_until > 0, time.monotonic()
         waiter.registered_until = 0.0
-        rows = self.claim_rows(channel, worker, lease, waiter.token, limit=limit, wait=wait)
+        rows = self.claim_rows(channel, worker, lease, waiter, limit=limit, wait=wait)
         messages = [build_message(channel, worker, row) for row in rows]
         if messages:
             if was_registered:  # the messages may have come from the queue, not from the wait
@@ -241,21 +263,24 @@ class QueueOperations(Transport):
         channel: str,
         worker: str,
         lease: float,
-        token: str,
+        waiter: Waiter,
         *,
         limit: int = 1,
         wait: float = 0,
     ) -> list[Any]:
-        """Run the claim script; returns its rows, the first claimed with ``token``.
+        """Run the claim script; returns its rows, the first claimed with the waiter's token.
 
-        If the queue is empty, a ``wait`` of that many seconds is registered for ``token``.
+        If the queue is empty, a ``wait`` of that many seconds is registered for that token.
         """
         head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
-        registered_seconds = wait + GRACE_SECONDS if wait > 0 else 0
+        token, registered_seconds = waiter.token, wait + GRACE_SECONDS if wait > 0 else 0
         replies: list[Any] = []
         while len(replies) < limit:
             size = min(limit - len(replies), BATCH_SIZE)
-            replies += (rows := self.run("claim", *head, registered_seconds, token, size))
+            rows, hints = self.run("claim", *head, registered_seconds, token, size)
+            replies += rows
+            if hints:
+                waiter.on_hint(map(float, hints))
             if len(rows) < size:
                 break
             token, registered_seconds = str(uuid.uuid4()), 0
@@ -279,6 +304,13 @@ class QueueOperations(Transport):
                 raise
         whole_seconds = max(1, round(seconds))  # servers before 6.2 accept no fractions
         return client.execute_command("BRPOPLPUSH", source, target, whole_seconds)
+
+
+def _checked(priorities: Mapping[str, int]) -> Mapping[str, int]:
+    for message_id, priority in priorities.items():
+        if priority not in PRIORITIES:
+            raise ValueError(f"the priority of {message_id} is {priority}; it is from -100 to 100")
+    return priorities
 
 
 def _encode_id(message_id: str) -> bytes:

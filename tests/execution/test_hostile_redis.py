@@ -199,11 +199,12 @@ places = st.one_of(
         (
             *("mq:{c}", "item:{i}", "done:{i}", "running:{c}:x", "worker:w", f"worker:{WORKER}"),
             *("x:leases", "x:waits", "x:mark", "x:workers", "x:dead:{c}", "x:rights"),
+            *("x:priority:{c}", "x:due:{c}"),
         )
     ).map(str.encode),
-    st.sampled_from([b"item:", b"done:", b"running:", b"worker:", b"mq:", b"x:dead:"]).flatmap(
-        lambda head: names.map(lambda name: head + name)
-    ),
+    st.sampled_from(
+        [b"item:", b"done:", b"running:", b"worker:", b"mq:", b"x:dead:", b"x:priority:"]
+    ).flatmap(lambda head: names.map(lambda name: head + name)),
 )
 
 

@@ -10,10 +10,10 @@ from django_simpletask3.queue import Queue
 CHANNEL = "shop:app.invoice"
 
 
-def live(url: str) -> None:
+def live(url: str, priority: str) -> None:
     """Push, claim, return and finish 'a'; then wait for the next message and finish it."""
     queue = Queue.from_url(url, prefix="q")
-    queue.push(CHANNEL, [("a", {"id": 1})])
+    queue.push(CHANNEL, [("a", {"id": 1})], priorities={"a": int(priority)})
     held = queue.claim(CHANNEL, worker="child", lease=60)
     queue.heartbeat("child", held, lease=60)
     queue.ret_many(held)
@@ -25,7 +25,7 @@ def main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
-            live(line.strip())
+            live(*line.split())
             os._exit(0)
         print("started", pid, flush=True)
         _, status = os.waitpid(pid, 0)

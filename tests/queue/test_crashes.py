@@ -31,7 +31,7 @@ WINDOWS = [(number, when) for number in range(1, len(COMMANDS) + 1) for when in 
 
 
 class Children:
-    """A process that forks a child for each URL in its input."""
+    """A process that forks a child for each URL and priority in its input."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -42,8 +42,8 @@ class Children:
             text=True,
         )
 
-    def start(self, url: str) -> int:
-        self.process.stdin.write(f"{url}\n")
+    def start(self, url: str, priority: int = 0) -> int:
+        self.process.stdin.write(f"{url} {priority}\n")
         self.process.stdin.flush()
         return int(self._line("started ")[0])
 
@@ -83,11 +83,13 @@ def statuses(queue):
     return {name: (queue.query(name) or {}).get("status") for name in "ab"}
 
 
-def reconcile(queue):
+def reconcile(queue, priority):
     """Recover, and push the unfinished messages that the queue has lost, as a server does."""
     queue.recover()
     wanted = [name for name, status in statuses(queue).items() if status != "done"]
-    queue.push(CHANNEL, [(name, {"id": name}) for name in queue.missing(CHANNEL, wanted)])
+    missing = queue.missing(CHANNEL, wanted)
+    priorities = dict.fromkeys(missing, priority)
+    queue.push(CHANNEL, [(name, {"id": name}) for name in missing], priorities=priorities)
     return wanted
 
 
@@ -106,7 +108,7 @@ def warm_up(queue):
     queue.ack_many(queue.claim("warm-up", worker="w", lease=60))
 
 
-def live_until_killed(children, proxy, queue, raw, *, number, when):
+def live_until_killed(children, proxy, queue, raw, *, number, when, priority):
     """Start a child and kill it at the command; push 'b' as soon as the child waits."""
     pid: list[int] = []
     is_known = threading.Event()
@@ -116,14 +118,15 @@ def live_until_killed(children, proxy, queue, raw, *, number, when):
         os.kill(pid[0], signal.SIGKILL)
 
     proxy.inject(number, when, kill)
-    pid.append(children.start(proxy.url))
+    pid.append(children.start(proxy.url, priority))
     is_known.set()
     if number > 8 or (number, when) == (8, "after"):
         eventually(lambda: is_waiting(raw))
-        queue.push(CHANNEL, [("b", {"id": 2})])
+        queue.push(CHANNEL, [("b", {"id": 2})], priorities={"b": priority})
     assert children.exit_code(pid[0]) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("priority", [0, pytest.param(5, marks=pytest.mark.once)])
 @pytest.mark.parametrize(
     ("number", "when"), WINDOWS, ids=[f"{when}-{n}-{COMMANDS[n - 1]}" for n, when in WINDOWS]
 )
@@ -135,18 +138,19 @@ def test_a_kill_loses_no_message_and_leaves_no_key(  # noqa: PLR0917
     expire,
     number,
     when,
+    priority,
 ):
     warm_up(queue)
-    live_until_killed(children, proxy, queue, raw, number=number, when=when)
+    live_until_killed(children, proxy, queue, raw, number=number, when=when, priority=priority)
     eventually(lambda: raw.info("clients")["blocked_clients"] == 0)
 
     expire()
-    wanted = reconcile(queue)
+    wanted = reconcile(queue, priority)
 
     assert drain(queue) == wanted
     assert statuses(queue) == {"a": "done", "b": "done"}
     assert (queue.waiting(CHANNEL), queue.running(CHANNEL)) == (0, 0)
-    assert not list(raw.scan_iter("q:running:*"))
+    assert not [*raw.scan_iter("q:running:*"), *raw.scan_iter("q:x:priority:*")]
     assert raw.zcard("q:x:leases") == 0
     assert all(raw.ttl(f"q:item:{name}") > 0 for name in "ab")
 

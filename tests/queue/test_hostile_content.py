@@ -67,7 +67,7 @@ NONSENSE = {
 }
 FIELDS = ["id", "channel", "add_time", "mod_time", "status", "data", "running_id", "start_time"]
 FIELDS += ["worker", "x_attempt", "x_claim", "x_repush", "x_settled", "x_next", "x_", "result"]
-FIELDS += ["retry_count", "return_reason", "cancel_flag", "cancel_time", "x_report"]
+FIELDS += ["x_priority", "retry_count", "return_reason", "cancel_flag", "cancel_time", "x_report"]
 WRONG_TYPES = {
     "string": lambda raw, key: raw.set(key, b"\xff"),
     "list": lambda raw, key: raw.rpush(key, b"\xff", b""),
@@ -89,6 +89,8 @@ KEYS = {
     "mark": f"{PREFIX}:x:mark",
     "workers": f"{PREFIX}:x:workers",
     "dead": f"{PREFIX}:x:dead:{CHANNEL}",
+    "priority": f"{PREFIX}:x:priority:{CHANNEL}",
+    "due": f"{PREFIX}:x:due:{CHANNEL}",
 }
 
 
@@ -266,6 +268,35 @@ def test_a_lease_of_a_key_that_is_not_ours_leaves_the_key_alone(queue, raw):
 
     assert raw.lrange("session:of:others", 0, -1) == [b"a"]
     assert raw.zcard(KEYS["leases"]) == 0
+
+
+@pytest.mark.parametrize("score", [float("inf"), float("-inf"), 1e308, -1e308, 0.5, 0, -0.0])
+def test_a_prioritized_message_with_an_impossible_place_costs_itself_only(queue, raw, score):
+    queue.push(CHANNEL, [("first", 1), ("last", 1)], priorities={"first": 1, "last": -1})
+    names = [b"\xff", b"", b"x" * 100_000, b"first", b"plain"]
+    raw.zadd(KEYS["priority"], dict.fromkeys(names, score))
+    queue.push(CHANNEL, [("plain", 1), ("b", 1)], priorities={"b": 1})
+
+    assert queue.waiting(CHANNEL) == 7
+    found = [message.id for message in claim(queue)]
+
+    assert sorted(found) == ["", "b", "first", "last", "plain", "\udcff"]
+    assert found.index("b") < found.index("last")
+    assert queue.waiting(CHANNEL) == queue.waiting(CHANNEL) == 0
+    assert [letter["reason"] for letter in queue.dead_letters(CHANNEL)] == [
+        "the id of the message has 100000 bytes"
+    ]
+    assert works_off_an_honest_message(queue)
+
+
+@pytest.mark.parametrize("score", [float("inf"), float("-inf"), 1e308, -1e308])
+def test_a_hint_with_an_impossible_time_costs_itself_only(queue, raw, score):
+    raw.zadd(KEYS["due"], {b"\xff": score, b"x" * 100_000: score, b"honest": score})
+    queue.push(CHANNEL, [("a", 1)])
+    queue.push_hints(CHANNEL, [("b", 5.0)])
+
+    assert [message.id for message in claim(queue)] == ["a"]
+    assert works_off_an_honest_message(queue)
 
 
 @pytest.mark.parametrize("score", [float("inf"), float("-inf"), 1e308, -1e308])

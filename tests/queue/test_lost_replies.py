@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from django_simpletask3.exceptions import QueueUnavailable
+from django_simpletask3.queue import Waiter
 from django_simpletask3.queue.scripts import script
 from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL, snapshot
@@ -55,6 +56,9 @@ def run_twice(call, raw):
     [
         (lambda q, m: q.push(CHANNEL, [("b", 1)]), ["queued"]),
         (lambda q, m: q.push(CHANNEL, [("a", 1)]), ["running"]),
+        (lambda q, m: q.push(CHANNEL, [("b", 1)], priorities={"b": 5}), ["queued"]),
+        (lambda q, m: q.push(CHANNEL, [("b", 1)], priorities={"b": 5}, urgent=True), ["queued"]),
+        (lambda q, m: q.push_hints(CHANNEL, [("b", 9.0)]), None),
         (lambda q, m: q.ack_many([m], {"n": 1}), [True]),
         (lambda q, m: q.drop_many([m]), [True]),
         (lambda q, m: q.ret_many([m]), [True]),
@@ -69,6 +73,9 @@ def run_twice(call, raw):
     ids=[
         "push",
         "push-running",
+        "push-priority",
+        "push-priority-urgent",
+        "push_hints",
         "ack",
         "drop",
         "ret",
@@ -107,9 +114,10 @@ def test_a_repeated_ack_succeeds_after_the_next_claim(queue, claimed, claim):
     assert queue.running(CHANNEL) == 1
 
 
-def test_the_same_token_claims_the_same_messages(queue, raw):
-    queue.push(CHANNEL, [("a", 1), ("b", 2)])
-    claim_two = partial(queue.claim_rows, CHANNEL, "w", 60, TOKEN, limit=2)
+@pytest.mark.parametrize("priorities", [{}, {"a": 1, "b": -1}, {"a": 1}])
+def test_the_same_token_claims_the_same_messages(queue, raw, priorities):
+    queue.push(CHANNEL, [("a", 1), ("b", 2)], priorities=priorities)
+    claim_two = partial(queue.claim_rows, CHANNEL, "w", 60, Waiter(TOKEN), limit=2)
     claim_two()
 
     first, second, unchanged = run_twice(claim_two, raw)
@@ -122,7 +130,7 @@ def test_the_same_token_claims_the_same_messages(queue, raw):
 @pytest.mark.parametrize("gone", ["a", "b", "c"])
 def test_the_same_token_claims_what_is_left_of_the_same_messages(queue, raw, gone):
     queue.push(CHANNEL, [(name, name) for name in "abcdef"])
-    claim_three = partial(queue.claim_rows, CHANNEL, "w", 60, TOKEN, limit=3)
+    claim_three = partial(queue.claim_rows, CHANNEL, "w", 60, Waiter(TOKEN), limit=3)
     before = {row[0].decode(): row[1] for row in claim_three()}
     queue.cancel_many(CHANNEL, [gone])
 
@@ -201,7 +209,7 @@ def test_the_second_of_two_moves_with_one_token_is_returned(queue, raw):
     for _ in range(3):
         raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
 
-    [row] = queue.claim_rows(CHANNEL, "w", 60, "t")
+    [row] = queue.claim_rows(CHANNEL, "w", 60, Waiter("t"))
 
     rest = queue.claim(CHANNEL, worker="w", lease=60, limit=5)
     assert {row[0].decode(), *(message.id for message in rest)} == {"a", "b", "c"}

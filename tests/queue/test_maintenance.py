@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from django_simpletask3.queue import Waiter
 from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL, PREFIX
 
@@ -284,7 +285,7 @@ def test_claims_and_waits_of_a_dead_worker_are_recovered_at_once(queue, raw):
     queue.claim(CHANNEL, worker="dead", lease=600)
     queue.claim(CHANNEL, worker="alive", lease=600)
     # As if killed between the blocking move and the claim.
-    queue.claim_rows(CHANNEL, "dead", 600, "token", wait=60)
+    queue.claim_rows(CHANNEL, "dead", 600, Waiter("token"), wait=60)
     queue.push(CHANNEL, [("moved", 3)])
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "token"))
 

@@ -364,6 +364,7 @@ def test_a_dead_lettered_message_is_kept_among_the_dead_letters(queue, claimed):
         "channel": CHANNEL,
         "reason": "no such task",
         "data": {"id": 7},
+        "priority": 0,
     }
     assert queue.query("a")["status"] == "drop"
 

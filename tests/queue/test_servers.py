@@ -13,12 +13,15 @@ import pytest
 import redis
 
 from django_simpletask3.exceptions import QueueUnavailable
+from django_simpletask3.queue import Waiter
 from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL, program
 from tests.redis_servers import RedisServer
 
 CALLS = {
     "push": lambda q, m: q.push(CHANNEL, [("b", 1)]),
+    "push_with_priority": lambda q, m: q.push(CHANNEL, [("p", 1)], priorities={"p": -5}),
+    "push_hints": lambda q, m: q.push_hints(CHANNEL, [("h", 5.0)]),
     "claim": lambda q, m: q.claim(CHANNEL, worker="w", lease=60),
     "wait": lambda q, m: q.claim(CHANNEL, worker="w", lease=60, timeout=0.2),
     "ack": lambda q, m: q.ack_many([m]),
@@ -43,6 +46,8 @@ CALLS = {
 }
 WRITES = [
     "push",
+    "push_with_priority",
+    "push_hints",
     "claim",
     "wait",
     "ack",
@@ -136,7 +141,7 @@ def test_a_message_moved_before_the_server_was_full_can_be_claimed(queue, raw, f
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, "t"))
     full()
 
-    [row] = queue.claim_rows(CHANNEL, "w", 60, "t")
+    [row] = queue.claim_rows(CHANNEL, "w", 60, Waiter("t"))
 
     assert row[0] == b"a"
 

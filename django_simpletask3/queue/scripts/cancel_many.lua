@@ -19,6 +19,7 @@ local function cancel(id)
 end
 
 allow_when_full()
+call('ZREM', priority_key(channel), unpack(ARGV, 5))
 local canceled = 0
 for i = 5, #ARGV do canceled = canceled + cancel(ARGV[i]) end
 return canceled

@@ -29,4 +29,5 @@ local replies = {}
 for i = 6, #ARGV, 3 do
   replies[#replies + 1] = return_message(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
+wake_workers()
 return replies

@@ -32,6 +32,10 @@ local function done_key(id) return prefix .. ':done:' .. id end
 local function mq_key(channel) return prefix .. ':mq:' .. channel end
 local function running_key(channel, claim) return prefix .. ':running:' .. channel .. ':' .. claim end
 
+-- The sorted set of the waiting messages whose priority is not 0, and that of the messages that are due soon.
+local function priority_key(channel) return prefix .. ':x:priority:' .. channel end
+local function due_key(channel) return prefix .. ':x:due:' .. channel end
+
 -- The channel and the claim of a running key; a channel may contain colons, a claim never does.
 local function parts(rkey)
   if string.sub(rkey, 1, #prefix + 9) ~= prefix .. ':running:' then return end
@@ -52,6 +56,12 @@ end
 local function counter(value)
   local number = tonumber(scalar(value)) or 0
   return number >= 0 and number < 1e9 and math.floor(number) or 0
+end
+
+-- Decode a priority; 0 for anything else.
+local function priority_in(value)
+  local number = tonumber(scalar(value)) or 0
+  return number >= -100 and number <= 100 and math.floor(number) or 0
 end
 
 local function scalars(id, ...)
@@ -125,6 +135,58 @@ local function is_canceled(id)
   return is_flagged(scalars(id, 'status', 'cancel_flag', 'cancel_time', 'add_time'))
 end
 
+local function is_listed_as(status) return status == 'ready' or status == 'canceling' end
+
+-- The channels in which this call has put messages into the sorted set, or left some there.
+local crowded = {}
+
+-- The score of the first ('RPUSH') or last place of a priority. The set is in the order of claims: each priority has
+-- a range of scores, the highest priority the lowest, and counts up and down from the middle of its range.
+local function place_of(key, priority, side)
+  local first = -priority * 2 ^ 45
+  local last = first + 2 ^ 45 - 1
+  local low, high = string.format('%.0f', first), string.format('%.0f', last)
+  local command, from, to, step = 'ZREVRANGEBYSCORE', high, low, 1
+  if side == 'RPUSH' then command, from, to, step = 'ZRANGEBYSCORE', low, high, -1 end
+  local edge = tonumber(call(command, key, from, to, 'WITHSCORES', 'LIMIT', 0, 1)[2])
+  local place = edge and edge + step or first + 2 ^ 44
+  return string.format('%.0f', math.max(first, math.min(place, last)))
+end
+
+-- Put a message into the queue: at the end ('LPUSH') or as the next to be claimed ('RPUSH') of its priority.
+local function put(id, channel, side, priority)
+  if priority == 0 then return call(side, mq_key(channel), id) end
+  local key = priority_key(channel)
+  call('ZADD', key, place_of(key, priority, side), id)
+  crowded[channel] = true
+end
+
+local function has_waiting_worker(channel)
+  for _, rkey in ipairs(call('HKEYS', waits)) do
+    if parts(rkey) == channel then return true end
+  end
+end
+
+-- Workers block on the list only: an entry of the list whose message waits in a sorted set wakes one, and nothing else.
+local function wake_worker(channel, id)
+  if call('LLEN', mq_key(channel)) == 0 and has_waiting_worker(channel) then call('LPUSH', mq_key(channel), id) end
+end
+
+-- Scripts that have put messages end with this. While messages wait in the sorted set and workers block, the list has
+-- an entry, or one of them has taken it.
+local function wake_workers()
+  for channel in pairs(crowded) do
+    local id = call('ZRANGE', priority_key(channel), 0, 0)[1]
+    if id and #id <= max_id then wake_worker(channel, id) end
+  end
+end
+
+-- Whether an entry of the list only wakes a worker: the message has a priority, or is due soon and was not pushed yet.
+local function is_wake_up(channel, id, status)
+  if call('ZSCORE', priority_key(channel), id) then return true end
+  return not is_listed_as(status) and call('ZSCORE', due_key(channel), id) and true or false
+end
+
 -- The ids that are in the queue: a few are looked up one by one, many in one pass.
 local function waiting_among(mq, ids)
   local found, wanted = {}, {}
@@ -141,12 +203,13 @@ local function waiting_among(mq, ids)
   return found
 end
 
--- Put a message back into the queue, at the end ('LPUSH') or as the next to be claimed ('RPUSH').
+-- Put a message back into the queue, at the end ('LPUSH') or as the next to be claimed ('RPUSH') of its priority.
 local function requeue(id, channel, side)
+  local priority = priority_in(call('HGET', item_key(id), 'x_priority'))
   call('HDEL', item_key(id), 'x_repush')
   write(id, 'status', 'ready', 'worker', 'null')
   call('PERSIST', item_key(id))
-  call(side, mq_key(channel), id)
+  put(id, channel, side, priority)
 end
 
 -- Return a claimed message to the queue; a message that was canceled meanwhile ends instead.

@@ -37,7 +37,8 @@ local function complete(id)
 end
 
 -- Recover a message that was moved into a running key but never started.
-local function recover_unstarted(id, channel)
+local function recover_unstarted(id, channel, status)
+  if is_wake_up(channel, id, status) then return 'cleared' end
   if call('LPOS', mq_key(channel), id) then return 'cleared' end
   if is_canceled(id) then
     finish_canceled(id)
@@ -53,13 +54,14 @@ local function recover_message(id, channel, claim)
     if is_living_stock_worker(id, claim) then return 'kept' end
     return apply_policy(id, channel, claim)
   end
-  if status == '' or status == 'ready' or status == 'canceling' then return recover_unstarted(id, channel) end
+  if status == '' or status == 'ready' or status == 'canceling' then return recover_unstarted(id, channel, status) end
   if is_final(status) and call('TTL', item_key(id)) == -1 then complete(id) end
   return 'cleared'
 end
 
 local function recover(rkey, channel, claim)
   local ids, kept = call('LRANGE', rkey, 0, -1), false
+  crowded[channel] = true  -- the worker that has died may have been woken for a message that still waits
   if #ids == 0 then counts.cleared = counts.cleared + 1 end
   for _, id in ipairs(ids) do
     local outcome = recover_message(id, channel, claim)
@@ -84,4 +86,5 @@ for _, rkey in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, ARG
     recover(rkey, channel, claim)
   end
 end
+wake_workers()
 return {examined, counts.returned, counts.dropped, counts.canceled, counts.kept, counts.cleared}

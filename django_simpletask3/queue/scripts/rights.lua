@@ -10,7 +10,7 @@ local commands = {
   {'HDEL', key, 'f'}, {'HGET', key, 'f'}, {'HGETALL', key}, {'HKEYS', key}, {'HMGET', key, 'f'}, {'HSET', key, 'f', 1},
   {'HSETNX', key, 'f', 1}, {'DEL', key}, {'LINDEX', key, 0}, {'LLEN', key}, {'LPOS', key, 'f'}, {'LPUSH', key, 'f'},
   {'LRANGE', key, 0, 0}, {'LREM', key, 0, 'f'}, {'LTRIM', key, 0, 0}, {'RPOP', key}, {'RPUSH', key, 'f'}, {'DEL', key},
-  {'ZADD', key, 0, 'f'}, {'ZRANGE', key, 0, 0}, {'ZRANGEBYSCORE', key, 0, 0}, {'ZREM', key, 'f'},
+  {'ZADD', key, 0, 'f'}, {'ZCARD', key}, {'ZRANGE', key, 0, 0}, {'ZRANGEBYSCORE', key, 0, 0}, {'ZREM', key, 'f'},
   {'ZREMRANGEBYSCORE', key, 0, 0}, {'ZREVRANGEBYSCORE', key, 0, 0}, {'ZSCORE', key, 'f'}, {'DEL', key},
 }
 

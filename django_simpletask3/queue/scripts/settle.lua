@@ -42,4 +42,5 @@ for i = 7, #ARGV, 3 do
   replies[#replies + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
 if #released > 0 then call('ZREM', leases, unpack(released)) end
+wake_workers()
 return replies
