@@ -16,7 +16,7 @@ from ..exceptions import TaskExpired
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.loading import load_tasks
-from ..models.queryset import rows_of
+from ..models.queryset import overdue_rows, rows_of
 from ..models.registry import holds
 from ..models.task import SimpleTask
 from ..queue import Message
@@ -218,7 +218,7 @@ def _load_own(model: type[SimpleTask], using: str, pks: Sequence[object]) -> lis
 
 def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
     root = table_model(model)
-    due = rows_of(root, using).pending().lost().due().order_by("check_at")
+    due = overdue_rows(root, using, is_due=True).order_by("check_at")
     tasks = load_tasks(root, using, due.values_list("pk", flat=True)[:limit])
     return [task for task in tasks if type(task) is model]
 

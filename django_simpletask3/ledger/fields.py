@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.lookups import Exact
 from django.utils.translation import gettext_lazy as _
 from model_utils import Choices
 
 from ..conf.options import options
+from ..conf.priorities import PRIORITIES
 from ..states import EventKind, Status
 from .encoding import TAG, decode, encode
 
@@ -87,6 +90,36 @@ class StatusField(_MigratesAs, models.IntegerField):  # type: ignore[type-arg]
             return None if value is None else Status(int(value))
         except ValueError:
             return super().to_python(value)
+
+
+@StatusField.register_lookup
+class WithoutIndex(Exact):
+    """As ``exact``, but no planner uses an index of the column for it."""
+
+    lookup_name = "without_index"
+
+    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> Any:
+        sql, params = super().process_lhs(compiler, connection, lhs)
+        return f"({sql} + 0)", params
+
+    def get_rhs_op(self, connection: Any, rhs: str) -> str:
+        return f"= {rhs}"
+
+
+class PriorityField(_MigratesAs, models.SmallIntegerField):  # type: ignore[type-arg]
+    """A priority from -100 to 100. Others are errors of forms, and raise ValueError when saved."""
+
+    migrates_as = "django.db.models.SmallIntegerField"
+    default_validators = [
+        MinValueValidator(PRIORITIES.start),
+        MaxValueValidator(PRIORITIES.stop - 1),
+    ]
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        prepared = super().get_db_prep_save(value, connection)
+        if isinstance(prepared, int) and prepared not in PRIORITIES:
+            raise ValueError(f"priority is {prepared}: expected a whole number from -100 to 100.")
+        return prepared
 
 
 class KindField(_MigratesAs, models.CharField):  # type: ignore[type-arg]

@@ -61,8 +61,7 @@ class TaskQuerySet(models.QuerySet[T]):
 
     def due(self) -> TaskQuerySet[T]:
         """Waiting tasks that may run now: they have no ``run_after`` in the future."""
-        now = clock.now(self.db)
-        return self.pending().filter(Q(run_after=None) | Q(run_after__lte=now))
+        return self.pending().filter(_may_run(clock.now(self.db)))
 
     def lost(self) -> TaskQuerySet[T]:
         """Tasks that recovery has to examine.
@@ -303,6 +302,25 @@ def _next_check_expression(model: type[TaskRow], run_after: object, now: datetim
         due = models.Value(run_after or now, output_field=models.DateTimeField())
     when_pending = models.When(status=Status.PENDING, then=limit_check_at(model, due))
     return models.Case(when_pending, default=models.F("check_at"))
+
+
+def _may_run(now: datetime) -> Q:
+    return Q(run_after=None) | Q(run_after__lte=now)
+
+
+def waiting_by_check_at(rows: TaskQuerySet[T], status: Status = Status.PENDING) -> TaskQuerySet[T]:
+    """Those of ``rows`` in ``status`` that have a ``check_at``, found by the index of that column.
+
+    By the index of the status, which some planners prefer, all tasks that wait would be read.
+    """
+    return rows.filter(status__without_index=status, check_at__isnull=False)
+
+
+def overdue_rows(model: type[TaskRow], using: str, *, is_due: bool = False) -> TaskQuerySet[Any]:
+    """Waiting tasks of the table that recovery has to examine; ``is_due``: that could run now."""
+    now = clock.now(using)
+    rows = waiting_by_check_at(rows_of(model, using)).filter(check_at__lte=now)
+    return rows.filter(_may_run(now)) if is_due else rows
 
 
 def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:

@@ -21,7 +21,7 @@ from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.loading import load_tasks
-from ..models.queryset import rows_of
+from ..models.queryset import overdue_rows, rows_of
 from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask
 from ..queue import get_queue
@@ -224,9 +224,8 @@ def _recover_expired_in(
 
 def _push_overdue_in(root: type[SimpleTask], using: str, limit: int) -> int:
     clock.calibrate(using)
-    not_yet_expired = not_expired(root, clock.now(using))
     return run_in_batches(
-        rows_of(root, using).lost().pending().filter(not_yet_expired),
+        overdue_rows(root, using).filter(not_expired(root, clock.now(using))),
         limit,
         lambda pks: lost_messages.push_missing(load_readable(root, using, pks), using),
         max_batches=max(1, MAX_TASKS // limit),
