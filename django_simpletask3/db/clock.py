@@ -6,6 +6,7 @@ a step of this machine's own wall clock (NTP, an operator) changes no time that 
 
 from __future__ import annotations
 
+import math
 import numbers
 import threading
 import time
@@ -133,6 +134,18 @@ def is_due(run_after: datetime | None, now: datetime) -> bool:
     if hasattr(run_after, "resolve_expression"):
         return False  # only the database knows
     return run_after is None or bool(_TIME_FIELD.get_prep_value(run_after) <= now)
+
+
+def seconds_until(moment: datetime | None, using: str) -> float:
+    """Seconds from now to ``moment``, in any form that ``run_after`` may have.
+
+    0 or less if it has passed, or is None; infinity for an expression: only the database knows.
+    """
+    if moment is None:
+        return 0.0
+    if hasattr(moment, "resolve_expression"):
+        return math.inf
+    return float((_TIME_FIELD.get_prep_value(moment) - now(using)).total_seconds())
 
 
 def after(using: str, seconds: float) -> datetime:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DatabaseError
 
+from ..conf.priorities import nearest_priority
 from ..db import clock
 from ..exceptions import InvalidSetting, QueueUnavailable
 from ..ledger.task_row import all_rows, table_model, write_database
@@ -24,6 +25,8 @@ _logger = get_logger(__name__)
 
 #: Seconds without commands to Redis after it failed: one outage must not slow down every save.
 _PAUSE_SECONDS = 2.0
+#: Hints are pushed of tasks that are due within so many seconds.
+_HINT_SECONDS = 10.0
 _pause: tuple[Queue | None, float] = (None, 0.0)
 
 
@@ -33,6 +36,7 @@ class TaskMessage(NamedTuple):
     channel: str
     id: str
     data: dict[str, Any]
+    priority: int
     is_urgent: bool
     takes_over: bool
     run_after: Any
@@ -42,12 +46,13 @@ class TaskMessage(NamedTuple):
 
     @classmethod
     def of(cls, task: TaskRow, *, takes_over: bool = False, urgent: bool = False) -> TaskMessage:
-        """Build the message of ``task``; one with a priority, or ``urgent``, goes to the head."""
+        """Build the message of ``task``; an ``urgent`` one is the first of its priority."""
         return cls(
             channel=task.get_event_channel(),
             id=task.get_task_id(),
             data=task.get_task_data(),
-            is_urgent=urgent or task.priority > 0,
+            priority=nearest_priority(int(task.priority)),
+            is_urgent=urgent,
             takes_over=takes_over,
             run_after=task.run_after,
             using=write_database(task),
@@ -59,32 +64,61 @@ class TaskMessage(NamedTuple):
 def push(tasks: Iterable[TaskRow], *, urgent: bool = False) -> bool:
     """Push a message for each PENDING task that is due; False if Redis does not answer.
 
-    ``urgent`` messages, and those of tasks with a priority, go to the head of the queue. Never
-    raises. A task whose message is not pushed is marked in the database for recovery.
+    ``urgent`` messages are claimed before others of their priority. Never raises. A task whose
+    message is not pushed is marked in the database for recovery.
     """
-    pending = [task for task in tasks if task.status == Status.PENDING]
-    return push_messages([TaskMessage.of(task, urgent=urgent) for task in pending])
+    return push_messages([TaskMessage.of(task, urgent=urgent) for task in _pending(tasks)])
+
+
+def push_now(tasks: Iterable[TaskRow]) -> bool:
+    """Push as ``push`` does, to the head of the queue: a priority below 0 counts as 0."""
+    messages = [TaskMessage.of(task, urgent=True) for task in _pending(tasks)]
+    return push_messages([m._replace(priority=max(0, m.priority)) for m in messages])
+
+
+def _pending(tasks: Iterable[TaskRow]) -> list[TaskRow]:
+    return [task for task in tasks if task.status == Status.PENDING]
 
 
 def push_messages(messages: Iterable[TaskMessage]) -> bool:
     """Push messages that were built before, as ``push`` does."""
-    due = [message for message in messages if clock.is_past(message.run_after, message.using)]
+    due: list[TaskMessage] = []
+    soon: list[tuple[float, TaskMessage]] = []
+    for message in messages:
+        seconds = clock.seconds_until(message.run_after, message.using)
+        if seconds <= 0:
+            due.append(message)
+        elif seconds <= _HINT_SECONDS:
+            soon.append((seconds, message))
     try:
         _push_by_channel(due)
+        _push_hints(soon)
     except QueueUnavailable as error:
-        _logger.debug("push_failed tasks=%s error=%s", len(due), error)
+        _logger.debug("push_failed tasks=%s error=%s", len(due) + len(soon), error)
         _schedule_recheck(due)
         return False
     return True
+
+
+def _push_hints(tasks: Iterable[tuple[float, TaskMessage]]) -> None:
+    """Tell the nodes when ``tasks`` are due; of those within a tenth of a second, one is enough."""
+    hints: dict[str, dict[int, tuple[str, float]]] = {}
+    for seconds, message in tasks:
+        hints.setdefault(message.channel, {})[int(seconds * 10)] = (message.id, seconds)
+    for channel, by_time in hints.items():
+        with _available_queue() as queue:
+            queue.push_hints(channel, by_time.values())
 
 
 def _push_by_channel(messages: Iterable[TaskMessage]) -> None:
     for (channel, urgent, take_over), group in groupby(
         sorted(messages, key=_push_group), key=_push_group
     ):
-        entries = [(message.id, message.data) for message in group]
+        batch = list(group)
+        entries = [(message.id, message.data) for message in batch]
+        priorities = {message.id: message.priority for message in batch if message.priority}
         with _available_queue() as queue:
-            queue.push(channel, entries, urgent=urgent, take_over=take_over)
+            queue.push(channel, entries, urgent=urgent, take_over=take_over, priorities=priorities)
 
 
 def _push_group(message: TaskMessage) -> tuple[str, bool, bool]:

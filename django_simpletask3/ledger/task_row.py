@@ -18,7 +18,7 @@ from ..exceptions import StopReason, TaskStopped
 from ..retries import Backoff, ErrorNames, Exponential
 from ..states import Status
 from .digests import digest_of
-from .fields import MAX_TEXT, STATUS, JSONTextField, StatusField
+from .fields import MAX_TEXT, STATUS, JSONTextField, PriorityField, StatusField
 
 Row = TypeVar("Row", bound="TaskRow")
 
@@ -101,7 +101,7 @@ class TaskRow(models.Model):
     add_time = AutoCreatedField(_("add time"))
     mod_time = AutoLastModifiedField(_("modify time"))
     run_after = models.DateTimeField(_("run after"), null=True, blank=True)
-    priority = models.SmallIntegerField(_("priority"), default=0)
+    priority = PriorityField(_("priority"), default=0)
     worker = models.CharField(_("worker"), max_length=MAX_TEXT, default="", editable=False)
     # The task that enqueued this one, as lineage.py writes it. Indexed, because there is no other
     # way from a task to those that it enqueued: their events are in tables of other models.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from ..conf.options import options
 from ..context import acting_as
@@ -31,6 +34,8 @@ MESSAGE_LOST = "message_lost"
 _MAX_RECHECK_SECONDS = 60.0 * 60
 #: The process that has just saved a task may be about to push it.
 _PUSH_GRACE = timedelta(seconds=1)
+#: Tasks that have been due for longer are pushed again in any order.
+_OLDEST = timedelta(days=10 * 365)
 
 
 def push_missing(tasks: Sequence[SimpleTask], using: str) -> int:
@@ -90,8 +95,9 @@ def _postpone_check(tasks: Sequence[SimpleTask], using: str) -> None:
 def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> int:
     """Make ``push_missing`` check the message of every due task now; the number of such tasks.
 
-    Used when Redis has lost its data. Tasks that changed within the last second are checked in one
-    second. Works in batches of ``batch_size`` rows.
+    Used when Redis has lost its data. They are pushed again in the order in which they were due;
+    tasks that changed within the last second are checked in one second. Works in batches of
+    ``batch_size`` rows.
     """
     clock.calibrate(using)
     now, count = clock.now(using), 0
@@ -101,7 +107,8 @@ def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> i
         page = list(trusted_rows.filter(after_page).values_list("pk", "check_at")[:batch_size])
         rows = rows_of(table, using).due().filter(pk__in=[pk for pk, _ in page])
         old, soon = rows.filter(mod_time__lte=now - _PUSH_GRACE), now + _PUSH_GRACE
-        count += old.filter(check_at__gt=now).update_managed_skip_locked(check_at=now)
+        check_at = _check_time_by_age(now)
+        count += old.filter(check_at__gt=now).update_managed_skip_locked(check_at=check_at)
         count += rows.filter(check_at__gt=soon).update_managed_skip_locked(check_at=soon)
         if len(page) < batch_size:
             return count
@@ -109,6 +116,15 @@ def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> i
         # has locked or updated are skipped (test_two_nodes_recheck_all_messages_between_them).
         pk, last_check = page[-1]
         after_page = Q(check_at__gt=last_check) | Q(check_at=last_check, pk__gt=pk)
+
+
+def _check_time_by_age(now: datetime) -> Any:
+    """A ``check_at`` that has passed, in the order of due times; it is never ``run_after``."""
+    times: Any = {"output_field": models.DateTimeField()}
+    due_time = Coalesce("run_after", "add_time", **times)
+    # Some databases know times that Python does not.
+    oldest, newest = models.Value(now - _OLDEST), models.Value(now)
+    return Least(Greatest(due_time, oldest, **times), newest, **times) - timedelta(seconds=1)
 
 
 def apply_and_count(transitions: Sequence[Transition]) -> int:

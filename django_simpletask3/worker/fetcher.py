@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from ..conf.options import options
@@ -38,6 +38,7 @@ class Fetcher:
         last_activity: Callable[[], float] = lambda: 0.0,
         is_push_failing: Callable[[], bool] = lambda: False,
         is_paused: Callable[[], bool] = lambda: False,
+        on_hint: Callable[[Iterable[float]], object] = lambda seconds: None,
     ) -> None:
         self._is_paused = is_paused
         # An empty queue proves nothing while messages cannot be pushed.
@@ -51,7 +52,7 @@ class Fetcher:
         self._claimed: list[Message] = []
         self._last_found = 0
         self._starts = Starts(pipeline, leases)
-        self._waiter = Waiter()
+        self._waiter = Waiter(on_hint=on_hint)
 
     def step(self) -> float:
         """Claim messages and start their tasks; the seconds to pause, 0 while there is work.

@@ -35,7 +35,9 @@ from .fetcher import Fetcher
 from .finisher import FINISHER_RECORDS, Finisher
 from .leases import Leases
 from .loop import Loop, StopRequest
+from .maintenance.due_hints import DueHints
 from .maintenance.jobs import MaintenanceLoop, database_jobs, redis_jobs, slow_jobs
+from .maintenance.lease_monitor import CHECK
 from .maintenance.pacing import SharedSchedule
 from .maintenance.snapshot import SharedSnapshot
 from .node.counters import Counters
@@ -95,6 +97,7 @@ class Process:
         models = [model for model, _ in plan.threads]
         self._patience = Patience(using for model in models for using in possible_databases(model))
         self._leases = Leases(worker)
+        self._hints = DueHints()
         self._pipelines = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
         self._control = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
         self._report = WorkerReport(worker, self._pipelines, self._leases, counters, plan.schedule)
@@ -126,7 +129,7 @@ class Process:
 
     def _add_finisher(self, pipeline: ModelPipeline, counters: Counters, using: str) -> None:
         # A retry may be due while the lease monitor is idle.
-        check = partial(self._plan.schedule.trigger, "recover_expired_leases")
+        check = partial(self._plan.schedule.trigger, CHECK)
         recorder = self._plan.activity.recorder(FINISHER_RECORDS)
         finisher = Finisher(pipeline, self._leases, counters, check, using=using, recorder=recorder)
         finisher.start()
@@ -144,6 +147,7 @@ class Process:
             last_activity=self._last_activity,
             is_push_failing=lambda: schedule.read()["push_overdue"].failures > 0,
             is_paused=partial(self._control.is_paused, pipeline.model._meta.label),
+            on_hint=self._hints.add,
         )
 
     def _make_loops(self) -> list[Loop]:
@@ -171,8 +175,8 @@ class Process:
     def _make_maintenance_loops(self) -> Iterator[Loop]:
         plan = self._plan
         groups = {
-            "database": database_jobs(plan.schedule, plan.snapshot),
-            "redis": redis_jobs(plan.snapshot),
+            "database": database_jobs(plan.schedule, plan.snapshot, self._hints),
+            "redis": redis_jobs(plan.schedule, plan.snapshot),
             "slow": slow_jobs(lambda: not self._stop.is_requested),
         }
         for name, jobs in groups.items():

@@ -156,6 +156,14 @@ def test_an_error_in_an_own_column_shows_the_form_again(superuser, pending_task)
     assert "enqueue" in text(response)
 
 
+@pytest.mark.parametrize("priority", [101, -101])
+def test_a_priority_out_of_range_shows_the_form_again(superuser, pending_task, priority) -> None:
+    response = superuser.post(url(pending_task), {"amount": 1, "priority": priority})
+
+    assert response.status_code == 200
+    assert "Ensure this value is" in text(response)
+
+
 def test_save_as_new_makes_a_task_with_a_life_of_its_own(superuser, monkeypatch) -> None:
     monkeypatch.setattr(site.get_model_admin(Invoice), "save_as", True)
     task = bring_to(Invoice.objects.create(amount=1), Status.SUCCESS, result="OK")

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.models import Value
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import signals
 from django_simpletask3.context import task_context
 from django_simpletask3.db import clock
-from django_simpletask3.queue import get_queue
+from django_simpletask3.queue import Waiter, get_queue
 from django_simpletask3.signals import (
     SIGNALS,
     event_recorded,
@@ -235,13 +236,113 @@ def test_a_task_whose_time_has_come_is_pushed() -> None:
     assert message_count(task) == 1
 
 
+def hinted_seconds() -> list[float]:
+    """In how many seconds tasks are due, as hints say to a worker."""
+    seconds_left: list[float] = []
+    channel, waiter = Invoice.get_event_channel(), Waiter(on_hint=seconds_left.extend)
+    assert get_queue().claim(channel, worker="w", lease=60, waiter=waiter) == []
+    return seconds_left
+
+
+SOON: dict[str, Callable[[timedelta], object]] = {
+    "created": lambda delay: create_task(Invoice, run_after=delay),
+    "in bulk": lambda delay: Invoice.objects.bulk_enqueue([{"run_after": delay}] * 2000),
+    "postponed": lambda delay: postponed(create_task(Invoice, run_after=600), delay).save(),
+    "reset": lambda delay: create_task(Invoice, run_after=600).reset(run_after=delay),
+    "as text": lambda delay: create_task(Invoice, run_after=str(clock.now("default") + delay)),
+}
+
+
+def postponed(task: Invoice, delay: timedelta) -> Invoice:
+    task.run_after = delay
+    return task
+
+
 @transactional
-def test_a_task_with_priority_is_the_next_to_be_taken() -> None:
-    tasks = [create_task(Invoice, priority=priority) for priority in (0, 0, 1)]
+@pytest.mark.parametrize("save", SOON.values(), ids=SOON)
+@pytest.mark.parametrize(("seconds", "is_hinted"), [(8, True), (15, False)])
+def test_nodes_get_hints_of_tasks_that_are_due_within_ten_seconds(
+    save: Callable[[timedelta], object], seconds: int, is_hinted: bool
+) -> None:
+    save(timedelta(seconds=seconds))
+
+    seconds_left = hinted_seconds()
+    assert bool(seconds_left) == is_hinted
+    assert all(seconds - 5.0 < later <= seconds + 0.1 for later in seconds_left)
+    assert message_count(Invoice) == 0
+
+
+@transactional
+def test_a_task_that_was_rolled_back_is_no_hint() -> None:
+    with suppress(ZeroDivisionError), transaction.atomic():
+        create_task(Invoice, run_after=5)
+        raise ZeroDivisionError
+
+    assert hinted_seconds() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_redis_a_task_that_is_due_soon_is_saved_as_it_is(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    task = create_task(Invoice, run_after=5)
+
+    row = row_of(task)
+    assert (row.check_at, kinds(task)) == (row.run_after, ["enqueue"])
+
+
+@transactional
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_tasks_are_taken_by_priority_equals_oldest_first(in_bulk: bool) -> None:
+    columns = [{"priority": priority} for priority in (0, -1, 1, 100, 0, 1, -100)]
+    tasks = (
+        Invoice.objects.bulk_enqueue(columns)
+        if in_bulk
+        else [create_task(Invoice, **row) for row in columns]
+    )
 
     found = everything_waiting(Invoice.get_event_channel())
 
-    assert found == [tasks[n].get_task_id() for n in (2, 0, 1)]
+    assert found == [tasks[n].get_task_id() for n in (3, 2, 5, 0, 4, 1, 6)]
+
+
+@transactional
+@pytest.mark.parametrize(("priority", "place"), [(5, 0), (-5, 2), (0, 1)])
+def test_saving_another_priority_moves_the_message(priority: int, place: int) -> None:
+    tasks = [create_task(Invoice, priority=priority) for priority in (1, 0, -1)]
+    tasks[1].priority = priority
+    tasks[1].save()
+
+    found = everything_waiting(Invoice.get_event_channel())
+
+    assert found.index(tasks[1].get_task_id()) == place
+    assert len(found) == 3
+
+
+@transactional
+@pytest.mark.parametrize("priority", [1000, -(2**15)])
+def test_a_priority_that_an_older_version_has_written_counts_as_the_nearest(priority: int) -> None:
+    task = create_task(Invoice)
+    everything_waiting(Invoice.get_event_channel())
+    Invoice.objects.update(priority=Value(priority))
+    row_of(task).reset()
+    limit = create_task(Invoice, priority=100 if priority > 0 else -100)
+
+    assert everything_waiting(Invoice.get_event_channel()) == [
+        task.get_task_id(),
+        limit.get_task_id(),
+    ]
+
+
+@transactional
+def test_tasks_of_many_priorities_are_pushed_in_one_call() -> None:
+    create_task(Invoice)
+    calls = commands_of_redis()
+
+    Invoice.objects.bulk_enqueue([{"priority": number} for number in range(-100, 101)])
+
+    assert commands_of_redis() - calls == 1
+    assert message_count(Invoice) == 202
 
 
 @transactional

@@ -394,6 +394,53 @@ def test_a_schedule_that_is_named_is_saved_also_if_it_is_old() -> None:
     assert row_of(stale).priority == 1
 
 
+OUT_OF_RANGE: dict[str, Callable[[Any, int], object]] = {
+    "created": lambda task, priority: create_task(Invoice, priority=priority),
+    "enqueued in bulk": lambda task, priority: Invoice.objects.bulk_enqueue(
+        [{"priority": 1}, {"priority": priority}]
+    ),
+    "saved": lambda task, priority: assign_priority(task, priority).save(),
+    "named": lambda task, priority: assign_priority(task, priority).save(
+        update_fields=["priority"]
+    ),
+    "updated": lambda task, priority: Invoice.objects.update(priority=priority),
+    "updated in bulk": lambda task, priority: Invoice.objects.bulk_update(
+        [assign_priority(task, priority)], ["priority"]
+    ),
+    "with own columns": lambda task, priority: create_task(
+        Invoice, priority=priority, amount=models.Value(1)
+    ),
+}
+
+
+def assign_priority(task: Any, priority: int) -> Any:
+    task.priority = priority
+    return task
+
+
+@pytest.mark.parametrize("priority", [101, -101, "1000"])
+@pytest.mark.parametrize("write", OUT_OF_RANGE.values(), ids=OUT_OF_RANGE)
+def test_a_priority_out_of_range_is_a_clear_error(
+    write: Callable[[Any, Any], object], priority: Any
+) -> None:
+    task = create_task(Invoice, priority=3)
+
+    with pytest.raises(ValueError, match=r"priority is -?\d+: expected .* from -100 to 100"):
+        with transaction.atomic():
+            write(task, priority)
+
+    assert [row.priority for row in Invoice.objects.all()] == [3]
+
+
+@pytest.mark.parametrize("priority", [100, -100, "7"])
+def test_a_priority_in_range_is_saved(priority: Any) -> None:
+    tasks = [create_task(Invoice, priority=priority), create_task(Invoice)]
+    Invoice.objects.filter(pk=tasks[1].pk).update(priority=priority)
+
+    assert {row_of(task).priority for task in tasks} == {int(priority)}
+    assert not Invoice.objects.filter(priority__gt=1000).exists()
+
+
 def test_only_the_columns_named_are_saved(pending_task: Any) -> None:
     pending_task.amount, pending_task.task_biz_field = 9, "b"
 

@@ -423,6 +423,28 @@ def test_a_redis_that_was_emptied_is_noticed_and_every_waiting_task_pushed_again
     assert kinds(tasks[0]) == ["enqueue", "recover"]
 
 
+def test_after_a_loss_the_order_is_by_priority_and_due_time(redis_client: Any) -> None:
+    service.detect_redis_reset()
+    minutes_and_priorities = [(3, 0), (1, -5), (9, 0), (5, 5), (7, -5), (8, 5), (2, 0)]
+    tasks = Invoice.objects.bulk_enqueue(
+        [{"priority": priority} for _, priority in minutes_and_priorities]
+    )
+    for number, (task, (minutes, _)) in enumerate(zip(tasks, minutes_and_priorities, strict=True)):
+        due_time = clock.after("default", -60 * minutes)
+        column = "run_after" if number % 2 else "add_time"
+        rows_of(Invoice, "default").filter(pk=task.pk).update_managed(**{column: due_time})
+    age(Invoice)
+    redis_client.flushall()
+
+    found = (service.detect_redis_reset(limit=2), service.recover_all(limit=3))
+
+    messages = get_queue().claim(Invoice.get_event_channel(), worker="w", lease=60, limit=10)
+    positions = {task.get_task_id(): number for number, task in enumerate(tasks)}
+    assert found == (7, 7)
+    assert [positions[message.id] for message in messages] == [5, 3, 2, 0, 6, 4, 1]
+    assert {tuple(kinds(task)) for task in tasks} == {("enqueue", "recover")}
+
+
 def test_a_task_saved_a_moment_ago_may_be_about_to_be_pushed(redis_client: Any) -> None:
     service.detect_redis_reset()
     task = Invoice.objects.create()

@@ -61,7 +61,7 @@ def _execute(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     with transaction.atomic(using=using):
         due_tasks = [t.task for t in _apply_together(transitions) if t.event is not None]
         _make_due(due_tasks, type(tasks[0]), using)
-        push_due = partial(push.push, due_tasks, urgent=True)
+        push_due = partial(push.push_now, due_tasks)
         transaction.on_commit(push_due, using=using, robust=True)
     return [outcome_of(transition) for transition in transitions]
 

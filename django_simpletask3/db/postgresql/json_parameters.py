@@ -14,7 +14,8 @@ from uuid import UUID
 from django.db import connections, models
 from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
-from ...ledger.fields import JSONTextField, KindField, StatusField
+from ...conf.priorities import PRIORITIES
+from ...ledger.fields import JSONTextField, KindField, PriorityField, StatusField
 from ...states import EventKind, Status
 
 Serializer = Callable[[Any], Any]
@@ -52,6 +53,7 @@ _JSON_SAFE_FIELDS = frozenset(
         models.FloatField,
         models.JSONField,
         models.PositiveBigIntegerField,
+        PriorityField,
         models.PositiveSmallIntegerField,
         models.SlugField,
         models.TimeField,
@@ -86,6 +88,10 @@ def serializer_for(field: Any, using: str) -> Serializer:
         types = _NATIVE_TYPES[kind]
         return lambda value: (
             value if value is None or type(value) in types else serialize_with_django(value)
+        )
+    if kind is PriorityField:
+        return lambda value: (
+            value if type(value) is int and value in PRIORITIES else serialize_with_django(value)
         )
     if kind in _TIME_FIELDS:
         return lambda value: (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from ...recovery.expired_tasks import expire_tasks
 from ...retention import prune
 from ..node.worker_name import is_known_dead
 from .claim_monitor import ClaimMonitor
-from .lease_monitor import EXPIRE_TASKS, PUSH_OVERDUE, LeaseMonitor
+from .due_hints import DueHints
+from .lease_monitor import CHECK, EXPIRE_TASKS, PUSH_OVERDUE, LeaseMonitor
 from .pacing import SharedSchedule
 from .snapshot import SharedSnapshot
 
@@ -35,7 +37,7 @@ _MAX_PAUSE = 0.25
 _MAX_JITTER = 0.05
 
 _JOB_NAMES = (
-    "recover_expired_leases",
+    CHECK,
     EXPIRE_TASKS,
     "recover_dead_local_workers",
     "release_deliveries",
@@ -53,13 +55,14 @@ class MaintenanceJob:
 
     ``follows_setting``: the interval is never longer than
     ``SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL``. ``idle_for`` returns, after a run, the seconds for
-    which no other run is needed.
+    which no other run is needed; ``needed_in`` those after which one is needed at the latest.
     """
 
     work: Callable[[], int]
     interval: float
     follows_setting: bool = True
     idle_for: Callable[[], float] = lambda: 0.0
+    needed_in: Callable[[], float] = lambda: math.inf
 
     @property
     def seconds(self) -> float:
@@ -69,12 +72,17 @@ class MaintenanceJob:
         return min(self.interval, options.simq_timeout_task_recovery_interval)
 
 
-def database_jobs(shared: SharedSchedule, snapshot: SharedSnapshot) -> dict[str, MaintenanceJob]:
+def database_jobs(
+    shared: SharedSchedule, snapshot: SharedSnapshot, hints: DueHints
+) -> dict[str, MaintenanceJob]:
     """The jobs that query databases only; a Redis that hangs does not delay them."""
-    monitor = LeaseMonitor(shared, snapshot)
+    monitor = LeaseMonitor(shared, snapshot, hints)
     return {
-        "recover_expired_leases": MaintenanceJob(
-            monitor.check, _EVERY_SECOND, idle_for=monitor.idle_for
+        CHECK: MaintenanceJob(
+            monitor.check,
+            _EVERY_SECOND,
+            idle_for=monitor.idle_for,
+            needed_in=hints.seconds_until_next,
         ),
         # LeaseMonitor triggers it earlier when a task may have expired.
         EXPIRE_TASKS: MaintenanceJob(expire_tasks, _EVERY_TEN_MINUTES),
@@ -85,12 +93,17 @@ def database_jobs(shared: SharedSchedule, snapshot: SharedSnapshot) -> dict[str,
     }
 
 
-def redis_jobs(snapshot: SharedSnapshot) -> dict[str, MaintenanceJob]:
+def redis_jobs(shared: SharedSchedule, snapshot: SharedSnapshot) -> dict[str, MaintenanceJob]:
     """The jobs that call Redis."""
     claims = ClaimMonitor()
 
     def push_overdue_if_any_waits() -> int:
-        return service.push_overdue() if snapshot.latest().has_waiting else 0
+        count = service.push_overdue() if snapshot.latest().has_waiting else 0
+        if 0 < count < service.MAX_MESSAGES:
+            # While these were due, the check did not see when the next ones are. Of more, the
+            # rest has its turn in a second.
+            shared.trigger(CHECK)
+        return count
 
     return {
         "detect_redis_reset": MaintenanceJob(
@@ -132,11 +145,14 @@ class MaintenanceLoop:
     def step(self) -> float:
         """Run the jobs that are due; the seconds until one may be due again."""
         for name, job in self._jobs.items():
-            if self._shared.seconds_until(name, job.seconds) <= 0:
+            if self._seconds_until(name, job) <= 0:
                 self._run(name, job)
-        pauses = [self._shared.seconds_until(name, job.seconds) for name, job in self._jobs.items()]
+        pauses = [self._seconds_until(name, job) for name, job in self._jobs.items()]
         pause = min(*pauses, _MAX_PAUSE)
         return pause + random.uniform(0.0, _MAX_JITTER) if pause > 0 else 0.0  # noqa: S311 - no secret
+
+    def _seconds_until(self, name: str, job: MaintenanceJob) -> float:
+        return min(self._shared.seconds_until(name, job.seconds), job.needed_in())
 
     def _run(self, name: str, job: MaintenanceJob) -> None:
         self._shared.begin(name)

@@ -21,18 +21,21 @@ from ...recovery import due_check, service
 from ...recovery.due_check import DueTimes
 from ...states import Status
 from ..node.worker_name import is_known_dead
+from .due_hints import DueHints
 from .pacing import SharedSchedule
 from .snapshot import SharedSnapshot, Snapshot
 
 _logger = get_logger(__name__)
 
-#: The name of the job that pushes the messages of due tasks again.
+#: The names of the jobs that check the tables, and that push the messages of due tasks.
+CHECK = "recover_expired_leases"
 PUSH_OVERDUE = "push_overdue"
 #: The name of the job that cancels the tasks that have expired.
 EXPIRE_TASKS = "expire_tasks"
 
-#: Seconds between two checks while nothing waits or runs. Below five: a pause takes effect that
-#: soon, and after five seconds OutageGrace assumes that the database was away.
+#: Seconds between two checks while no task is due or runs. Below five: a pause takes effect that
+#: soon, and after five seconds OutageGrace assumes that the database was away. Hints tell of the
+#: tasks that are due earlier.
 _IDLE_SECONDS = 4.4
 
 #: Seconds without a check after which a database counts as having been away. Then workers get
@@ -49,9 +52,12 @@ _SUPERVISOR_SECONDS = 3.0
 class LeaseMonitor:
     """Queries the due times of all task tables, one statement per database."""
 
-    def __init__(self, shared: SharedSchedule, snapshot: SharedSnapshot) -> None:
+    def __init__(
+        self, shared: SharedSchedule, snapshot: SharedSnapshot, hints: DueHints | None = None
+    ) -> None:
         self._shared = shared
         self._snapshot = snapshot
+        self._hints = hints or DueHints()
         self._grace = OutageGrace()
         self._is_idle = False
         self._began = time.monotonic()
@@ -64,8 +70,10 @@ class LeaseMonitor:
 
         Publishes the due times to the other processes of the node, triggers ``push_overdue`` if a
         task is due, and ``expire_tasks`` if one may have expired. A database that cannot be queried
-        counts as due: then each of its tables fails, or not, by itself.
+        counts as due: then each of its tables fails, or not, by itself. If a task is due before the
+        next regular check, adds a hint.
         """
+        self._hints.forget_past()
         began, command_database = time.monotonic(), _command_database()
         databases = {*task_databases(), *([command_database] if command_database else [])}
         query = partial(self._query, command_database=command_database)
@@ -77,6 +85,7 @@ class LeaseMonitor:
             self._shared.trigger(PUSH_OVERDUE)
         if any(times is None or times.may_have_expired for times in found.values()):
             self._shared.trigger(EXPIRE_TASKS)
+        self._hints.add(filter(None, map(_seconds_until_due, filter(None, found.values()))))
         return self._recover(found)
 
     def recover_local(self) -> int:
@@ -120,7 +129,9 @@ class LeaseMonitor:
         known = [due_times for due_times in found.values() if due_times is not None]
         may_be_due = not is_complete or len(known) < len(found)
         has_commands = any(due_times.command_time is not None for due_times in known)
-        self._is_idle = not may_be_due and all(due_times.is_idle for due_times in known)
+        self._is_idle = not (may_be_due or _is_due(found, Status.PENDING)) and all(
+            due_times.running_check_at is None for due_times in known
+        )
         self._snapshot.publish(
             Snapshot(
                 began,
@@ -143,6 +154,14 @@ class LeaseMonitor:
 
 def _is_due(found: _Found, status: Status) -> bool:
     return any(due_times.is_due(status) for due_times in found.values() if due_times is not None)
+
+
+def _seconds_until_due(due_times: DueTimes) -> float | None:
+    """Seconds until the next task is due; None if one is, or none waits."""
+    moment = due_times.pending_check_at
+    if moment is None or due_times.is_due(Status.PENDING):
+        return None
+    return (moment - clock.now(due_times.using)).total_seconds()
 
 
 def _command_database() -> str | None:

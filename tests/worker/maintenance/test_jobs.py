@@ -1,5 +1,6 @@
 """Maintenance jobs: run at their intervals by any living process, with care after an outage."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import control
 from django_simpletask3.db import clock
@@ -15,13 +17,15 @@ from django_simpletask3.queue import get_queue
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
 from django_simpletask3.worker.maintenance.claim_monitor import ClaimMonitor
+from django_simpletask3.worker.maintenance.due_hints import DueHints
 from django_simpletask3.worker.maintenance.jobs import (
     MaintenanceJob,
     MaintenanceLoop,
+    database_jobs,
     redis_jobs,
     shared_schedule,
 )
-from django_simpletask3.worker.maintenance.lease_monitor import LeaseMonitor, OutageGrace
+from django_simpletask3.worker.maintenance.lease_monitor import CHECK, LeaseMonitor, OutageGrace
 from django_simpletask3.worker.maintenance.pacing import SharedSchedule
 from django_simpletask3.worker.maintenance.snapshot import SharedSnapshot, Snapshot
 from tests.eventually import eventually
@@ -299,7 +303,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Record:
 
 def look_after(snapshot: SharedSnapshot) -> None:
     LeaseMonitor(shared_schedule(), snapshot).recover_local()
-    redis_jobs(snapshot)["push_overdue"].work()
+    redis_jobs(shared_schedule(), snapshot)["push_overdue"].work()
 
 
 @pytest.mark.parametrize(
@@ -353,13 +357,107 @@ def test_a_check_of_idle_tables_is_one_statement_and_reads_the_commands_too(
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_a_task_that_waits_or_runs_ends_the_idle_time(redis_url: str) -> None:
+@pytest.mark.parametrize("is_running", [False, True], ids=["due", "running"])
+def test_a_task_that_is_due_or_runs_ends_the_idle_time(redis_url: str, is_running: bool) -> None:
     watch = LeaseMonitor(shared_schedule(), SharedSnapshot())
-    Invoice.objects.create(run_after=clock.after("default", 3600))
+    task = Invoice.objects.create(run_after=None if is_running else clock.after("default", 0.01))
+    if is_running:
+        apply(task, EventKind.START, worker="w", values={"check_at": clock.after("default", 60)})
+    else:
+        eventually(lambda: clock.is_past(task.run_after, "default"))
 
     watch.check()
 
     assert watch.idle_for() == 0.0
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_tasks_that_wait_for_a_later_time_do_not_end_the_idle_time(redis_url: str) -> None:
+    snapshot, hints = SharedSnapshot(), DueHints()
+    watch = LeaseMonitor(shared_schedule(), snapshot, hints)
+    Invoice.objects.create(run_after=clock.after("default", 3600))
+
+    watch.check()
+
+    assert watch.idle_for() > 4.0
+    assert hints.seconds_until_next() == math.inf
+    assert snapshot.latest().has_waiting
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_task_that_is_due_before_the_next_check_moves_it(redis_url: str) -> None:
+    hints = DueHints()
+    watch = LeaseMonitor(shared_schedule(), SharedSnapshot(), hints)
+    Invoice.objects.create(run_after=clock.after("default", 3))
+
+    watch.check()
+
+    assert watch.idle_for() > 4.0
+    assert 2.0 < hints.seconds_until_next() < 3.5
+
+
+def test_a_hint_has_a_job_run_while_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    shared, done, hints = SharedSchedule(["look"]), Record(), DueHints()
+
+    def look() -> int:
+        hints.forget_past()
+        return done.writing(f"{now[0]:.1f}")()
+
+    job = MaintenanceJob(
+        look, 1.0, idle_for=lambda: 4.0, needed_in=hints.seconds_until_next, follows_setting=False
+    )
+    loop = MaintenanceLoop({"look": job}, shared)
+    loop.step()
+    hints.add([2.5])
+
+    for _ in range(100):
+        now[0] += 0.1
+        loop.step()
+
+    assert done[0] == "1000.0"
+    assert [float(moment) - 1000.0 for moment in done[1:]] == pytest.approx([2.5, 6.5], abs=0.2)
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+@pytest.mark.parametrize("future_tasks", [0, 300])
+def test_an_idle_node_checks_no_more_often_for_tasks_of_a_later_time(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, future_tasks: int
+) -> None:
+    times = [clock.after("default", 600 + number) for number in range(future_tasks)]
+    Invoice.objects.bulk_enqueue([{"run_after": moment} for moment in times])
+    now, hints = [1000.0], DueHints()
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    shared, snapshot = shared_schedule(), SharedSnapshot()
+    loop = MaintenanceLoop({CHECK: database_jobs(shared, snapshot, hints)[CHECK]}, shared)
+    loop.step()
+
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(300):
+            now[0] += 0.2
+            loop.step()
+
+    checks = [query for query in queries if "check_at" in query["sql"]]
+    assert 11 <= len(checks) <= 14  # in a minute: every 4.4 seconds
+
+
+@pytest.mark.django_db(databases="__all__")
+@pytest.mark.parametrize(
+    ("count", "is_full"), [(0, False), (1, False), (1999, False), (2000, True), (4000, True)]
+)
+def test_after_a_pass_that_was_not_full_the_next_due_time_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch, count: int, is_full: bool
+) -> None:
+    shared = shared_schedule()
+    shared.begin(CHECK)
+    shared.end(CHECK, 0, idle_for=4.0)
+    monkeypatch.setattr("django_simpletask3.recovery.service.push_overdue", lambda: count)
+
+    redis_jobs(shared, SharedSnapshot())["push_overdue"].work()
+
+    is_triggered = shared.seconds_until(CHECK, 1.0) <= 0
+    assert is_triggered == (count > 0 and not is_full)
 
 
 @pytest.mark.django_db(databases="__all__")

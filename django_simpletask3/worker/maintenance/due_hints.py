@@ -1,0 +1,39 @@
+"""When tasks become due, as far as a process knows: then the tables are looked at."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable
+
+#: Hints are rounded up to a multiple: checks for tasks that are due one after the other.
+_STEP_SECONDS = 0.25
+#: A hint further away is ignored: the regular checks find these tasks in time.
+_MAX_SECONDS = 15.0
+
+
+class DueHints:
+    """The times of the next due checks of this process, beside the regular ones; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: By ``time.monotonic()``, in steps.
+        self._times: frozenset[int] = frozenset()
+
+    def add(self, seconds: Iterable[float]) -> None:
+        """Have the tables checked when these numbers of seconds have passed."""
+        now = time.monotonic()
+        near = [later for later in seconds if 0 <= later <= _MAX_SECONDS]
+        with self._lock:
+            self._times |= {math.ceil((now + later) / _STEP_SECONDS) for later in near}
+
+    def seconds_until_next(self) -> float:
+        """Seconds until the next check; infinity if there is no hint."""
+        return min(self._times, default=math.inf) * _STEP_SECONDS - time.monotonic()
+
+    def forget_past(self) -> None:
+        """Forget the hints whose time has come: the check that begins sees these tasks."""
+        now = time.monotonic() / _STEP_SECONDS
+        with self._lock:
+            self._times = frozenset(moment for moment in self._times if moment > now)
