@@ -124,6 +124,23 @@ def test_a_recovered_message_keeps_its_priority(queue, expire):
     assert order(queue) == "cba"
 
 
+def test_the_place_of_a_message_is_that_in_the_order_of_claims(queue):
+    push(queue, "a-1", "b", "c+1", "d-100", "e+100", "f", "g+1", "h-1")
+
+    places = {name: queue.place(CHANNEL, name, limit=8) for name in "ecgbfahdx"}
+
+    assert places == {**{name: place for place, name in enumerate("ecgbfahd")}, "x": None}
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_a_place_beyond_the_limit_is_none(queue, limit):
+    push(queue, "a-1", "b", "c+1", "d-100", "e+100", "f", "g+1", "h-1")
+
+    places = [queue.place(CHANNEL, name, limit=limit) for name in "ecgbfahd"]
+
+    assert places == [*range(limit), *[None] * (8 - limit)]
+
+
 def test_a_missing_message_differs_from_one_that_waits_with_its_priority(queue, raw):
     push(queue, "a+1", "b-1", "c", "d+1")
     raw.zrem(PRIORITY, "d")
