@@ -49,12 +49,6 @@ class DueTimes:
     def _is_past(self, moment: datetime | None) -> bool:
         return moment is not None and moment <= clock.now(self.using)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no task waits, runs or may expire."""
-        times = (self.running_check_at, self.pending_check_at, self.expiring_check_at)
-        return times == (None, None, None)
-
 
 def read_due_times(
     using: str, roots: Iterable[type[SimpleTask]], *, with_commands: bool = False

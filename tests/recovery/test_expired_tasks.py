@@ -232,7 +232,7 @@ def test_a_user_who_unblocks_an_expired_task_does_not_start_it(redis_url: str) -
 def test_the_due_check_knows_of_tasks_that_may_expire(redis_url: str) -> None:
     roots = table_models([Invoice, Offer])
     Invoice.objects.enqueue(blocked=True)
-    assert read_due_times("default", roots).is_idle
+    assert read_due_times("default", roots).expiring_check_at is None
 
     blocked = Offer.objects.enqueue(blocked=True, expires=HOUR)
     later = read_due_times("default", roots)
@@ -240,7 +240,6 @@ def test_the_due_check_knows_of_tasks_that_may_expire(redis_url: str) -> None:
     due = read_due_times("default", roots)
 
     assert (later.expiring_check_at, later.pending_check_at) == (blocked.expires_at, None)
-    assert not later.is_idle
     assert not later.may_have_expired
     assert due.expiring_check_at == due.pending_check_at == pending.expires_at
     assert due.may_have_expired

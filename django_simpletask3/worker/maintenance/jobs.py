@@ -18,6 +18,7 @@ from ...exceptions import QueueUnavailable, SimpleTaskError
 from ...logs import get_logger
 from ...recovery import service
 from ...recovery.expired_tasks import expire_tasks
+from ...recovery.table_operations import MAX_TASKS
 from ...retention import prune
 from ..node.worker_name import is_known_dead
 from .claim_monitor import ClaimMonitor
@@ -99,7 +100,7 @@ def redis_jobs(shared: SharedSchedule, snapshot: SharedSnapshot) -> dict[str, Ma
 
     def push_overdue_if_any_waits() -> int:
         count = service.push_overdue() if snapshot.latest().has_waiting else 0
-        if 0 < count < service.MAX_MESSAGES:
+        if 0 < count < MAX_TASKS:
             # While these were due, the check did not see when the next ones are. Of more, the
             # rest has its turn in a second.
             shared.trigger(CHECK)
