@@ -41,12 +41,7 @@ _NEEDED = {
     if name.startswith(("get_", _PREFIX)) or name in ("do_task", "objects", "events")
 }
 #: Methods that later versions add.
-_PLANNED = (
-    "after",
-    "aprogress",
-    "progress",
-    "track",
-)
+_PLANNED = ("after",)
 #: Names that columns should not have. The package works all the same: it calls no method by the
 #: name that a column may hide.
 RESERVED_NAMES = frozenset({*_PUBLIC_NAMES - _NEEDED, *_PLANNED})

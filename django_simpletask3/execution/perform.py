@@ -66,6 +66,8 @@ def _run_function(run: Run) -> Transition:
         return _outcome_of_error(run, error)
     finally:
         run.task._running_attempt = None
+        if run.progress_writer is not None:
+            run.progress_writer.forget(run)
         _restore_instance(run)
     return outcome_of(run, EventKind.ACK, result=result)
 

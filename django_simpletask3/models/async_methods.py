@@ -62,6 +62,11 @@ async def aonce(
     return await sync_to_async(_method(self, "once"))(name, step, *args, atomic=atomic, **kwargs)
 
 
+async def aprogress(self: Any, *args: Any, **kwargs: Any) -> None:
+    """As ``progress()``, which does not wait either."""
+    _method(self, "progress")(*args, **kwargs)
+
+
 async def await_result(
     self: Any,
     timeout: float | timedelta | None = None,  # noqa: ASYNC109 - as that of wait()

@@ -333,6 +333,7 @@ class SimpleTask(RunningMethods):
     acancel = async_methods.acancel
     anote = async_methods.anote
     aonce = async_methods.aonce
+    aprogress = async_methods.aprogress
     areset = async_methods.areset
     aunblock = async_methods.aunblock
     await_result = async_methods.await_result

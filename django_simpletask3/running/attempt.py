@@ -40,6 +40,9 @@ class Attempt:
     _tries: Tries | None = field(init=False, default=None)
     #: The Checkpoints of the attempt, once the task function uses them.
     checkpoints: Any = field(init=False, default=None)
+    #: The last Progress that the task function has reported, and the ProgressWriter that writes it.
+    progress: Any = field(init=False, default=None)
+    progress_writer: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         # The task function may change the instance, even make a copy under another key.
@@ -84,10 +87,15 @@ class Attempt:
         self._remember_row()
         return transition
 
+    def follow(self, row: dict[str, Any]) -> None:
+        """Take ``row``, as an event of this attempt that is committed left it."""
+        if row["sequence"] > self.last_known_row["sequence"]:
+            self.last_known_row = row
+
     def _remember_row(self) -> None:
         """Take the row as the task's own event left it, once that is committed."""
         connection = connections[self.using]
-        remember = partial(setattr, self, "last_known_row", known_row(self.task))
+        follow = partial(self.follow, known_row(self.task))
         if connection.in_atomic_block or connection.get_autocommit():
             # Not before: after a rollback, another event may have the same sequence number.
-            transaction.on_commit(remember, using=self.using)
+            transaction.on_commit(follow, using=self.using)

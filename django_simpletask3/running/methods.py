@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -10,7 +10,7 @@ from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import NotInTaskFunction
 from ..ledger.task_row import TaskRow, task_name, write_database
-from . import recorded_checkpoints
+from . import progress, recorded_checkpoints
 from .attempt import Attempt
 from .checkpoints import Checkpoints
 
@@ -45,6 +45,32 @@ class RunningMethods(TaskRow):
             raise TypeError(f"once() cannot call the coroutine function {fn!r}: await aonce().")
         step = partial(fn, *args, **kwargs)
         return cast("T", _checkpoints_of(self, "once").once(name, step, is_atomic=atomic))
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Report how much is ``done``, of a ``total`` if that is known, and a word about it.
+
+        Call it in a task function, as often as you like: it only keeps the values. They are written
+        in the background, at most once a second, later once in a hundredth of the time that the
+        function has been reporting; the outcome has the last ones. Raises NotInTaskFunction outside
+        of a task function, ValueError for what is no number of at least 0.
+        """
+        attempt = _attempt_of(self, "progress")
+        progress.report(attempt, progress.checked(done, total, message))
+
+    def track(
+        self, rows: Iterable[T], total: float | None = None, message: str = ""
+    ) -> Iterator[T]:
+        """Yield ``rows``, and report how many of them are done, as ``progress()``.
+
+        The total is the length of ``rows``, unless it is given. That of a queryset that was not
+        read is unknown: it is not counted. Raises TaskStopped, as ``check_stop()``, before the
+        next row if the function has to stop.
+        """
+        attempt = _attempt_of(self, "track")
+        if total is None:
+            total = progress.known_length(rows)
+        begin = progress.checked(0, total, message)
+        return progress.track(attempt, rows, begin.total, begin.message)
 
     def idempotency_key(self, name: str) -> str:
         """A key for the step ``name`` of this task: a UUID, as text.

@@ -28,6 +28,8 @@ def perform_function(monkeypatch: pytest.MonkeyPatch) -> Perform:
         task = row_of(task or create_task(Invoice))
         run = Run(apply_kinds(task, EventKind.START, worker=WORKER), WORKER)
         perform(run)
+        if isinstance(run.error, AssertionError | pytest.fail.Exception):
+            raise run.error  # of the test, which is within the function
         return run
 
     return perform_with
