@@ -10,7 +10,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help test chaos-test demo demo-web screenshots chaos bench bench-peers limits lint format types ci clean
+.PHONY: help test chaos-test demo demo-web screenshots chaos walks bench bench-peers limits lint format types ci clean
 
 help:
 	@echo "make test      install into $(VENV) and run the tests (ARGS=... goes to pytest)"
@@ -18,7 +18,8 @@ help:
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
 	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium and a font with Chinese, such as fonts-wqy-zenhei)"
-	@echo "make chaos     inject random faults for MINUTES=$(MINUTES) with SEED=$(SEED) on DATABASE=$(DATABASE), then crash at every step"
+	@echo "make chaos     inject random faults for MINUTES=$(MINUTES) with SEED=$(SEED) on DATABASE=$(DATABASE)"
+	@echo "make walks     kill, or lose a reply, after every statement and command of each scenario, on DATABASE=$(DATABASE)"
 	@echo "make bench     measure the package beside what PostgreSQL and Redis allow at most"
 	@echo "make bench-peers  measure other task packages beside it, each in an environment of its own"
 	@echo "make limits    measure what PostgreSQL and Redis allow at most"
@@ -44,7 +45,9 @@ screenshots: $(VENV)/.test
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m benchmarks.chaos random-faults --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-random-faults.json
-	$(BIN)/python -m benchmarks.chaos crash-points --database $(DATABASE) --json build/chaos-crash-points.json
+
+walks: $(VENV)/.test
+	$(BIN)/python -m benchmarks.chaos crash-points --jobs 6 --database $(DATABASE) --json build/chaos-crash-points.json
 
 bench: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m benchmarks.speed ours $(ARGS)

@@ -84,9 +84,12 @@ def _add_random_faults(parser: argparse.ArgumentParser) -> None:
 def _add_crash_points(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenarios", default="", help="names, separated by commas (all)")
     parser.add_argument(
-        "--every", type=_count(1), default=1, help="crash only at every n-th step (1)"
+        "--every", type=_count(1), default=1, help="crash at one of this many steps (1: at each)"
     )
-    parser.add_argument("--first", type=_count(1), default=1, help="the first step to crash at (1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed that chooses among --every steps (1)"
+    )
+    parser.add_argument("--jobs", type=_count(1), default=1, help="scenarios at the same time (1)")
 
 
 def _count(minimum: int) -> Callable[[str], int]:

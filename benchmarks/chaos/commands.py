@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmarks.chaos import crash_points, execution_log, processes, recovery_probes, report
+from benchmarks.chaos import crash_points, execution_log, processes, recovery_probes, report, walks
 from benchmarks.chaos.crash_points import SCENARIOS, run_scenario
 from benchmarks.chaos.environment import Environment, SetupError
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
@@ -68,16 +68,20 @@ def run_random_faults(options: argparse.Namespace) -> int:
 
 
 def run_crash_points(options: argparse.Namespace) -> int:
-    """Crash every scenario at every step and check the invariants."""
+    """Crash every scenario at every step, or at a sample, and check the invariants."""
     names = options.scenarios.split(",") if options.scenarios else list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
         raise SetupError(f"unknown scenario: {', '.join(unknown)}; known: {', '.join(SCENARIOS)}")
+    if options.jobs > 1 and len(names) > 1:
+        figures = walks.run_side_by_side(options, names)
+        report.write(figures, options.json)
+        return 0 if figures["violations"] == "none" else 1
     result, scenarios = CheckResult(), {}
     with Environment() as environment:
         try:
             for name in names:
                 scenarios[name] = run_scenario(
-                    name, environment, result, first=options.first, every=options.every
+                    name, environment, result, every=options.every, seed=options.seed
                 )
         finally:
             crash_points.kill_all()

@@ -1,13 +1,15 @@
-"""Run each scenario again and again, and crash it one step later each time, until it completes.
+"""Walk through each scenario: run it again and again, and crash it one step later each time.
 
 A step is a command that Redis has answered, or a statement or commit that the database has
 executed. Scenarios run in forks of this process; the k-th fork crashes after step k. Then a healthy
-node drains the queues, and the invariants of the scenario's tasks are checked.
+node drains the queues, and the invariants of the scenario's tasks are checked. A walk ends with the
+first fork that completes the scenario; a walk of a sample leaves steps out.
 """
 
 import contextlib
 import itertools
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -73,14 +75,35 @@ def killed_node() -> Scenario:
 
 def retried_task() -> Scenario:
     """A task function raises and is retried; the node is killed."""
-    Parcel.objects.create(fails=True)
+    Parcel(fails=True).save()
     return Scenario(lambda: run_node(burst=True))
 
 
 def snoozed_task() -> Scenario:
     """Task functions raise Snooze, Retry and Cancel; the node is killed."""
     for request in ("snooze", "retry", "cancel"):
-        Parcel.objects.create(request=request)
+        Parcel(request=request).save()
+    return Scenario(lambda: run_node(burst=True))
+
+
+def task_with_steps() -> Scenario:
+    """A task with checkpoints and progress runs twice; the node is killed."""
+    Job.objects.create(has_steps=True, request="snooze")
+    Parcel(has_steps=True).save()
+    return Scenario(lambda: run_node(burst=True))
+
+
+def expired_task() -> Scenario:
+    """Tasks expire before, and while, a node runs them; the node is killed."""
+    for seconds in (0.01, 0.5, 60.0):
+        Parcel.objects.enqueue(expires=seconds)
+    return Scenario(lambda: run_node(burst=True))
+
+
+def prioritized_task() -> Scenario:
+    """Tasks of several priorities wait; the node is killed."""
+    for priority in (-50, 0, 50):
+        Job.objects.create(priority=priority)
     return Scenario(lambda: run_node(burst=True))
 
 
@@ -93,6 +116,11 @@ def lost_reply_node() -> Scenario:
 def lost_reply_snoozed_task() -> Scenario:
     """The reply to one step of a node is lost; task functions raise Snooze, Retry and Cancel."""
     return replace(snoozed_task(), fault=DEAF)
+
+
+def lost_reply_task_with_steps() -> Scenario:
+    """The reply to one step of a node is lost; a task has checkpoints and progress."""
+    return replace(task_with_steps(), fault=DEAF)
 
 
 def lost_reply_producer() -> Scenario:
@@ -174,6 +202,10 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     for scenario in (
         killed_child,
         killed_node,
+        expired_task,
+        prioritized_task,
+        task_with_steps,
+        lost_reply_task_with_steps,
         lost_reply_node,
         lost_reply_producer,
         lost_reply_recovery,
@@ -189,16 +221,16 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
 
 
 def run_scenario(
-    name: str, environment: Environment, result: CheckResult, *, first: int = 1, every: int = 1
+    name: str, environment: Environment, result: CheckResult, *, every: int = 1, seed: int = 1
 ) -> dict[str, Any]:
-    """Crash the scenario after every ``every``-th step; return the number of crashes and seconds.
+    """Crash the scenario after one step of ``every`` so many; return the number of crashes.
 
     Violations of the invariants are added to ``result``.
     """
     crash_injection.install()
     MORTALITY.is_immune = True
     began, crashes = time.monotonic(), 0
-    for k in itertools.count(first, every):
+    for k in _steps(every, random.Random(f"{seed} {name}")):
         where, last_pk, now = f"{name} after step {k}", _last_pk(), time.time()
         if k > _MAX_STEPS:
             result.add_violation("endless", f"{name} has more than {_MAX_STEPS} steps")
@@ -215,6 +247,12 @@ def run_scenario(
         if line.kind == "unforeseen":
             result.add_violation("unforeseen", f"{name}: {line.details}")
     return {"crashes": crashes, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _steps(every: int, choice: random.Random) -> Iterator[int]:
+    """Yield one step of the first ``every``, one of the next ``every``, and so on."""
+    for first in itertools.count(1, every):
+        yield first + choice.randrange(every)
 
 
 def _run_until_crash(name: str, k: int) -> bool:

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from benchmarks.chaos import execution_log
 
-_KINDS = ("saved", "begin", "end")
+_KINDS = ("saved", "begin", "end", "step")
 
 
 @dataclass(slots=True)
@@ -18,6 +18,7 @@ class TaskEvidence:
     starts: Counter[int] = field(default_factory=Counter)
     ended_by: dict[int, str] = field(default_factory=dict)
     started_by: dict[int, str] = field(default_factory=dict)
+    steps: list[tuple[int, str]] = field(default_factory=list)  # attempt and name
     is_saved: bool = False
 
 
@@ -54,6 +55,8 @@ class Evidence:
             elif kind == "begin":
                 evidence.starts[attempt] += 1
                 evidence.started_by[attempt] = worker
+            elif kind == "step":
+                evidence.steps.append((attempt, worker))
             else:
                 evidence.ended_by[attempt] = worker
         return evidence

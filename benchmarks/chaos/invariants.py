@@ -4,14 +4,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef
 
+from benchmarks.chaos import authoring
 from benchmarks.chaos.evidence import Evidence, TaskEvidence
-from benchmarks.chaos.models import MODELS, ChaosTask
+from benchmarks.chaos.models import MODELS, ChaosTask, Effect
 from django_simpletask3.audit.check import audit
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.event import events_of
@@ -36,7 +37,7 @@ _CLOSING = {
 }
 _NEEDS_END = {EventKind.ACK, EventKind.FAIL, EventKind.RETRY, EventKind.SNOOZE}
 _FAILURES = {EventKind.FAIL, EventKind.RETRY}
-_OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL}
+_OUTCOMES = {EventKind.ACK, EventKind.FAIL, EventKind.DROP, EventKind.CANCEL, EventKind.EXPIRE}
 _STARTS_ANEW = {EventKind.ENQUEUE, EventKind.RESET}
 _RECOVERIES = {EventKind.RECOVER, EventKind.DROP}
 
@@ -72,10 +73,18 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
         for name, model in MODELS.items():
             for page in _pages(model, keys):
                 rows = model.objects.in_bulk(page)
+                effects = _effects(name, page)
                 for key, stream in _streams(model, page):
                     task_evidence = evidence.for_task(name, str(key))
+                    task = f"{name} {key}"
                     _TaskCheck(
-                        result, f"{name} {key}", stream, rows.pop(key, None), task_evidence, dead
+                        result,
+                        task,
+                        stream,
+                        rows.pop(key, None),
+                        task_evidence,
+                        effects[task],
+                        dead,
                     ).check()
             for row in _without_stream(model, keys):
                 evidence.for_task(name, str(row.pk))
@@ -128,6 +137,15 @@ def _streams(model: type[ChaosTask], page: list[Any]) -> Iterator[tuple[Any, lis
         yield key, list(stream)
 
 
+def _effects(name: str, page: list[Any]) -> dict[str, Counter[str]]:
+    """Return how often each step of the tasks has written to the database."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    tasks = [f"{name} {key}" for key in page]
+    for task, step in Effect._default_manager.filter(task__in=tasks).values_list("task", "step"):
+        found[task][step] += 1
+    return found
+
+
 def _without_stream(model: type[ChaosTask], keys: set[str] | None) -> Iterator[Any]:
     events = events_of(model, None).order_by().filter(task_id=OuterRef("pk"))
     rows = model.objects.filter(~Exists(events))
@@ -149,6 +167,7 @@ class _TaskCheck:
     stream: list[Any]
     row: ChaosTask | None
     evidence: TaskEvidence
+    effects: Counter[str]
     dead: set[int] | None
 
     def check(self) -> None:
@@ -165,6 +184,19 @@ class _TaskCheck:
         self._check_executions()
         self._check_outcomes()
         self._check_late_results_were_refused()
+        self._check_authoring()
+
+    def _check_authoring(self) -> None:
+        """Check checkpoints, progress and expiry."""
+        steps = self.evidence.steps
+        problems = chain(
+            authoring.repeated_steps(self.stream, self.effects, steps),
+            authoring.wrong_progress(self.stream, has_steps=bool(self.row and self.row.has_steps)),
+            authoring.late_starts(self.stream),
+        )
+        for kind, text in problems:
+            self._add_violation(kind, text)
+        self.result.figures["progress"] += sum(map(authoring.is_progress, self.stream))
 
     def _add_violation(self, kind: str, text: str) -> None:
         history = " ".join(f"{event.kind}/{event.attempt}" for event in self.stream)

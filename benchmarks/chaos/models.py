@@ -2,25 +2,38 @@
 
 import time
 import uuid
+from functools import partial
 from typing import Any
 
-from django.db import models
+from django.db import DatabaseError, InterfaceError, models
 
 from benchmarks.chaos import execution_log
-from django_simpletask3.exceptions import Cancel, Retry, Snooze
-from django_simpletask3.models import SimpleTask
+from django_simpletask3.exceptions import Cancel, CheckpointNotRecorded, Retry, Snooze
+from django_simpletask3.models import ExpiringTask, SimpleTask
 from django_simpletask3.retries import Exponential
+
+#: The steps of a task that ``has_steps``; each has an effect in the database and one elsewhere.
+STEPS = ("first", "second")
+
+
+class Effect(models.Model):
+    """What a step wrote in the transaction of its checkpoint."""
+
+    task = models.CharField(max_length=60)
+    step = models.CharField(max_length=20)
 
 
 class ChaosTask(SimpleTask):
     """Run for ``seconds``, then return worker and attempt, raise, or do as ``request`` says.
 
-    Each odd attempt raises Snooze or Retry if they are requested.
+    Each odd attempt raises Snooze or Retry if they are requested. A task that ``has_steps`` takes
+    them before it ends, and reports its progress.
     """
 
     seconds = models.FloatField(default=0.0)
     fails = models.BooleanField(default=False)
     request = models.CharField(max_length=8, default="", blank=True)
+    has_steps = models.BooleanField(default=False)
     done_by = models.CharField(max_length=255, blank=True)
 
     class Meta:
@@ -30,9 +43,10 @@ class ChaosTask(SimpleTask):
         attempt = self.attempt
         execution_log.write("begin", self._meta.model_name, self.pk, attempt, worker)
         self._wait()
+        is_complete = not self.has_steps or self._take_steps(attempt)
         self.done_by = f"{worker}/{attempt}"
         execution_log.write("end", self._meta.model_name, self.pk, attempt, worker)
-        if self.fails:
+        if self.fails or not is_complete:
             raise ValueError("fails is set")
         if self.request == "cancel":
             raise Cancel("requested")
@@ -46,6 +60,25 @@ class ChaosTask(SimpleTask):
         end = time.monotonic() + self.seconds
         while (remaining := end - time.monotonic()) > 0 and not self.should_stop:
             time.sleep(min(remaining, 0.05))
+            if self.has_steps:
+                self.progress(0, len(STEPS), "waiting")
+
+    def _take_steps(self, attempt: int) -> bool:
+        """Take the steps; return whether the database let them be recorded."""
+        log_effect = partial(execution_log.write, "step", self._meta.model_name, self.pk, attempt)
+        for number, step in enumerate(STEPS, 1):
+            try:
+                self.once(step, log_effect, step)
+                self.once(f"{step} row", self._add_effect, step, atomic=True)
+            except (DatabaseError, InterfaceError, CheckpointNotRecorded):
+                return False
+            self.progress(number, len(STEPS))
+        return True
+
+    def _add_effect(self, step: str) -> None:
+        Effect._default_manager.create(
+            task=f"{self._meta.model_name} {self.pk}", step=f"{step} row"
+        )
 
 
 class Job(ChaosTask):
@@ -55,8 +88,8 @@ class Job(ChaosTask):
     django_simpletask3_max_attempts = 1000
 
 
-class Parcel(ChaosTask):
-    """A task with a UUID key, which is retried twice and dropped after too many lost workers."""
+class Parcel(ChaosTask, ExpiringTask):
+    """A task with a UUID key, which may expire, is retried twice, and dropped after losses."""
 
     django_simpletask3_worker_number = 2
     django_simpletask3_max_retries = 2

@@ -8,11 +8,13 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections, models
+from django.utils import timezone
 from simqcore import SimQ
 
 from benchmarks.chaos import execution_log
@@ -47,6 +49,7 @@ class Producer:
             (self.insert_without_event, 4),
             (self.save_again, 4),
             (self.reset, 8),
+            (self.restart, 2),
             (self.cancel, 6),
             (self.delete, 1),
         ]
@@ -101,8 +104,10 @@ class Producer:
             self.log_saved(task)
 
     def bulk_parcels(self) -> None:
-        for task in Parcel.objects.bulk_enqueue([self.parcel() for _ in range(3)]):
-            self.log_saved(task)
+        parcels = [self.parcel() for _ in range(self.random.randint(2, 40))]
+        Parcel.objects.bulk_enqueue(parcels)
+        for parcel in parcels:
+            self.log_saved(parcel)
 
     def push_as_version_0_1(self) -> None:
         """Push messages for existing rows as version 0.1 does."""
@@ -129,6 +134,11 @@ class Producer:
         for task in self.random.sample(self.recent_tasks, min(2, len(self.recent_tasks))):
             task.reset("again")
 
+    def restart(self) -> None:
+        """Reset a task that forgets its checkpoints."""
+        for task in self.random.sample(self.recent_tasks, min(1, len(self.recent_tasks))):
+            task.reset("from the beginning", restart=True)
+
     def cancel(self) -> None:
         for task in self.recent_tasks[-2:]:
             task.cancel("not needed")
@@ -141,13 +151,26 @@ class Producer:
         return Job(**self.columns())
 
     def parcel(self) -> Parcel:
-        return Parcel(**self.columns())
+        """Return a new parcel; some expire while the workers are busy, killed, or cut off."""
+        parcel = Parcel(**self.columns())
+        if self.random.random() < 0.3:
+            lifetime = timedelta(seconds=self.random.uniform(0.05, 3.0))
+            parcel.expires_at = timezone.now() + lifetime
+        return parcel
 
     def columns(self) -> dict[str, Any]:
         """Return what the task function of a new task does."""
         [request] = self.random.choices(["", "snooze", "retry", "cancel"], [90, 4, 4, 2])
-        fails = self.random.random() < 0.05
-        return {"seconds": self.seconds(), "fails": fails, "request": request}
+        [priority] = self.random.choices([0, -50, 50], [80, 10, 10])
+        has_steps = self.random.random() < 0.1
+        return {
+            # Long enough for a note of the progress, now and then.
+            "seconds": 1.2 if has_steps and self.random.random() < 0.1 else self.seconds(),
+            "fails": self.random.random() < 0.05,
+            "request": request,
+            "has_steps": has_steps,
+            "priority": priority,
+        }
 
     def seconds(self) -> float:
         """Return a run time: mostly a few milliseconds, rarely longer than the lease."""

@@ -37,6 +37,7 @@ _GUARANTEES = {
     "lost": ("lost",),
     "recorded twice": ("recorded_twice",),
     "unexplained executions": ("unexplained", "outcome_without_end", "foreign_error", "unrecorded"),
+    "effects that are not one": ("effects",),
     "streams that do not give the row": ("fold_differs", "broken_chain"),
     "findings of the audit": ("audit",),
     "leaked": ("leaked",),
