@@ -100,7 +100,7 @@ def resolve_error(entry: object) -> type[BaseException]:
     if isinstance(entry, str):
         try:
             found = import_string(entry)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script may end when it is imported
             raise LookupError(
                 f"{entry!r} cannot be imported: {type(error).__name__}: {error}"
             ) from error

@@ -5,6 +5,7 @@ import math
 import pickle
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +135,13 @@ def test_a_class_and_its_path_are_the_same_error(entry: object) -> None:
 def test_what_is_no_error_says_why(entry: object, why: str) -> None:
     with pytest.raises(LookupError, match=why):
         resolve_error(entry)
+
+
+def test_a_module_that_ends_the_program_names_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script_that_ends.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(LookupError, match="SystemExit: 3"):
+        resolve_error("script_that_ends.Error")

@@ -387,6 +387,8 @@ GROUPS = {
     "all wanted": (grouped(ConnectionError(), TimeoutError()), "retry"),
     "one not wanted": (grouped(ConnectionError(), ValueError()), "fail"),
     "one not retried": (grouped(ConnectionError(), BrokenPipeError()), "fail"),
+    "one wanted, one asked for": (grouped(ConnectionError(), Retry()), "retry"),
+    "one not wanted, one asked for": (grouped(ValueError(), Retry()), "fail"),
 }
 
 
