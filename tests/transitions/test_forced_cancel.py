@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 
 from django_simpletask3.exceptions import IllegalTransition, TaskGone
+from django_simpletask3.recovery.service import recover_dead_workers
 from django_simpletask3.states import UNFINISHED, Status
 from django_simpletask3.transitions.forced_cancel import cancel_by_force
 from tests.steps import bring_to, create_task, kinds, status_of, stream_of
@@ -43,6 +45,23 @@ def test_a_task_that_has_ended_by_itself_is_left_alone(status: Status) -> None:
         task.cancel("runs wild", force=True)
 
     assert (kinds(task), task.should_stop) == (before, False)
+
+
+def test_a_task_of_a_worker_that_is_dead_stays_canceled() -> None:
+    task = bring_to(create_task(Invoice), Status.RUNNING)
+
+    task.cancel("runs wild", force=True)
+
+    assert recover_dead_workers([task.worker]) == 0
+    assert (status_of(task), kinds(task)) == (Status.CANCELED, ["enqueue", "start", "cancel"])
+
+
+def test_a_coroutine_cancels_by_force() -> None:
+    task = bring_to(create_task(Invoice), Status.RUNNING)
+
+    async_to_sync(task.acancel)("runs wild", force=True)
+
+    assert stream_of(task)[-1].data["forced"] is True
 
 
 def test_a_cancel_without_force_says_nothing_of_it() -> None:

@@ -1,5 +1,6 @@
 """A cancel by force ends functions that do not look, in real workers."""
 
+import signal
 from typing import Any
 
 import pytest
@@ -58,8 +59,24 @@ def test_a_function_that_cannot_be_interrupted_costs_its_process(
 
     assert kinds(begun.task) == ["enqueue", "start", "cancel"]
     assert kinds(neighbour) == ["enqueue", "start", "release", "start", "ack"]
-    assert neighbour.events.get(kind="release").reason == "worker_stopping"
+    release = neighbour.events.get(kind="release")
+    assert release.reason == "worker_stopping"
+    assert "process_losses" not in (release.data or {})
+    assert neighbour.retries == 0
     begun.end_node()
+
+
+@pytest.mark.once
+def test_a_stopping_node_ends_what_is_canceled_by_force(begin: Begin) -> None:
+    grace = {"DJANGO_SIMPLETASK3_SHUTDOWN_GRACE": "600"}
+    begun = begin("ignore exceptions", environment={**ONE, **grace})
+    begun.node.send_signal(signal.SIGTERM)
+
+    begun.row().cancel("now", force=True)
+
+    output, _ = begun.node.communicate(timeout=60)  # long before the grace time ends
+    assert begun.node.returncode == 0, output
+    assert kinds(begun.task) == ["enqueue", "start", "cancel"]
 
 
 @pytest.mark.thorough
