@@ -1,6 +1,7 @@
 """Steps in a task's life, taken without a worker, and questions about it."""
 
 import itertools
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
@@ -18,6 +19,9 @@ from django_simpletask3.transitions import writer
 from tests.testapp.models import Hiding, TextKeyed, Ticket
 
 _numbers = itertools.count(1)
+
+#: When tasks expired that have expired long ago.
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 #: Other apps of the tests have models for purposes of their own; Django cannot insert a Ticket in
 #: bulk, and the methods of a Hiding are hidden.

@@ -308,12 +308,15 @@ def _may_run(now: datetime) -> Q:
     return Q(run_after=None) | Q(run_after__lte=now)
 
 
-def waiting_by_check_at(rows: TaskQuerySet[T], status: Status = Status.PENDING) -> TaskQuerySet[T]:
-    """Those of ``rows`` in ``status`` that have a ``check_at``, found by the index of that column.
+def waiting_by_check_at(
+    rows: TaskQuerySet[T], statuses: Iterable[Status] = (Status.PENDING,)
+) -> TaskQuerySet[T]:
+    """Those of ``rows`` in ``statuses`` that have a ``check_at``, found by the index of that.
 
     By the index of the status, which some planners prefer, all tasks that wait would be read.
     """
-    return rows.filter(status__without_index=status, check_at__isnull=False)
+    waits = Q(*(("status__without_index", status) for status in statuses), _connector=Q.OR)
+    return rows.filter(waits, check_at__isnull=False)
 
 
 def overdue_rows(model: type[TaskRow], using: str, *, is_due: bool = False) -> TaskQuerySet[Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models.functions import Coalesce
+
 from .. import control
-from ..conf.leases import longest_policy
 from ..db import clock
 from ..db.limited_queries import first_rows
 from ..ledger.task_row import has_expiry
@@ -17,8 +18,6 @@ from ..models.task import SimpleTask
 from ..states import WAITING, Status
 
 _EXPIRING = "expiring"
-#: Seconds that a lease granted by another node may be longer: its settings or clock may differ.
-_LEASE_TOLERANCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,8 @@ class DueTimes:
 
     ``command_time`` is when the oldest operator command in force was given; None if there is none,
     or if commands were not read. ``expiring_check_at`` is of tasks that may expire before they
-    start: PENDING and BLOCKED ones of models that subclass ExpiringTask.
+    start: PENDING and BLOCKED ones of models that subclass ExpiringTask. These BLOCKED ones count
+    for ``pending_check_at``, too: to leave them out, all of them might have to be read.
     """
 
     using: str
@@ -72,7 +72,7 @@ def read_due_times(
 def _names(key: tuple[type[SimpleTask], Status] | None) -> Iterator[Status | str | None]:
     """The names of the due times to which the rows of one part of the query belong."""
     yield key[1] if key else None
-    if key and key[1] in WAITING and has_expiry(key[0]):
+    if key and key[1] is Status.PENDING and has_expiry(key[0]):
         yield _EXPIRING
 
 
@@ -81,16 +81,16 @@ def _row_queries(
 ) -> Iterator[tuple[tuple[type[SimpleTask], Status], Any]]:
     """The first due time per table and status; each query is fast by the plan that it gets.
 
-    A million tasks may wait for a later time, and none run
-    (test_future_rows_are_not_read_to_find_those_that_are_due).
+    A million tasks may wait for a later time, or be overdue, and none run
+    (test_future_rows_are_not_read_to_find_those_that_are_due,
+    test_overdue_rows_are_not_read_to_find_those_that_run).
     """
-    latest_lease_end = clock.after(using, longest_policy().lease + _LEASE_TOLERANCE)
     for root in roots:
         rows = rows_of(root, using)
-        # By the index of the status, or by that of check_at up to the end of the longest lease.
-        running = rows.running().filter(check_at__lte=latest_lease_end)
-        found = {Status.RUNNING: running, Status.PENDING: waiting_by_check_at(rows)}
-        if has_expiry(root):
-            found[Status.BLOCKED] = waiting_by_check_at(rows, Status.BLOCKED)
-        for status, times in found.items():
-            yield (root, status), times.order_by("check_at").values_list("check_at")
+        statuses = sorted(WAITING) if has_expiry(root) else [Status.PENDING]
+        waiting = waiting_by_check_at(rows, statuses).order_by("check_at")
+        # By the index of the status: no index of check_at has the order of an expression.
+        running = rows.running().filter(check_at__isnull=False)
+        running = running.order_by(Coalesce("check_at", "check_at"))
+        yield (root, Status.RUNNING), running.values_list("check_at")
+        yield (root, Status.PENDING), waiting.values_list("check_at")

@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
 from ..db import clock
 from ..ledger.task_row import has_expiry
-from ..models.queryset import rows_of
+from ..models.each_database import in_each_database
+from ..models.queryset import rows_of, waiting_by_check_at
+from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask
 from ..states import WAITING, EventKind
 from ..transitions.expiry import log_expired
 from ..transitions.transition import Transition, known_row
 from .lost_messages import apply_and_count, load_readable
-from .table_operations import MAX_TASKS, for_each_table, run_in_batches
+from .table_operations import MAX_TASKS, run_guarded
 
 
-def expire_tasks(limit: int = 500) -> int:
+def expire_tasks(limit: int = 200, seconds: float = math.inf) -> int:
     """Cancel the waiting and blocked tasks that have expired; the number of tasks.
 
-    Works in batches of ``limit`` rows, for at most 2000 tasks of each table, and without Redis.
+    Works in batches of ``limit`` rows, for at most 2000 tasks of each database, and without Redis.
+    The tables take turns, so that a backlog of one does not keep the others waiting. No batch
+    begins after ``seconds``.
     """
-    return for_each_table(partial(_expire_in, limit=limit))
+    counts = in_each_database(partial(_expire_in, limit=limit, seconds=seconds), task_databases())
+    return sum(counts.values())
 
 
-def _expire_in(root: type[SimpleTask], using: str, limit: int) -> int:
-    if not has_expiry(root):
-        return 0
-    clock.calibrate(using)
+def _expire_in(using: str, limit: int, seconds: float) -> int:
+    tables, total, remaining = deque(filter(has_expiry, tables_in(using))), 0, MAX_TASKS
+    latest = time.monotonic() + seconds
+    while tables and remaining > 0 and (total == 0 or time.monotonic() < latest):
+        root = tables.popleft()
+        found, count = run_guarded(root, using, partial(_expire_batch, limit=limit)) or (0, 0)
+        total, remaining = total + count, remaining - found
+        if found == limit:
+            tables.append(root)
+    return total
+
+
+def _expire_batch(root: type[SimpleTask], using: str, limit: int) -> tuple[int, int]:
+    """Cancel the longest overdue tasks of the table; how many were found, and canceled."""
+    clock.refresh(using)
     now = clock.now(using)
-    waiting = rows_of(root, using).filter(status__in=WAITING, check_at__lte=now)
-    return run_in_batches(
-        waiting.filter(expires_at__lte=now),
-        limit,
-        lambda pks: _expire(load_readable(root, using, pks)),
-        max_batches=max(1, MAX_TASKS // limit),
-    )
+    waiting = waiting_by_check_at(rows_of(root, using), sorted(WAITING)).filter(check_at__lte=now)
+    expired = waiting.filter(expires_at__lte=now).order_by("check_at")
+    pks = list(expired.values_list("pk", flat=True)[:limit])
+    return len(pks), _expire(load_readable(root, using, pks)) if pks else 0
 
 
 def _expire(tasks: Sequence[SimpleTask]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import Error
 
@@ -17,10 +17,12 @@ from ..models.task import SimpleTask
 
 _logger = get_logger(__name__)
 
+T = TypeVar("T")
+
 _MAX_BATCHES = 100
-#: Tasks of one table in a pass that must not take long: half a second of work. A backlog may become
-#: overdue at one instant and must not keep the interpreter from the worker threads of
-#: this process.
+#: Tasks of one table, or one database, in a pass that must not take long: half a second of work. A
+#: backlog may become overdue at one instant and must not keep the interpreter from the worker
+#: threads of this process.
 MAX_TASKS = 2000
 
 #: Returns how many tasks of one table in one database it recovered or pushed.
@@ -37,10 +39,16 @@ def for_each_table(operation: TableOperation, databases: Iterable[str] | None = 
 
 
 def _run_in(using: str, operation: TableOperation) -> int:
-    return sum(_run_guarded(root, using, operation) for root in tables_in(using))
+    return sum(run_guarded(root, using, operation) or 0 for root in tables_in(using))
 
 
-def _run_guarded(root: type[SimpleTask], using: str, operation: TableOperation) -> int:
+def run_guarded(
+    root: type[SimpleTask], using: str, operation: Callable[[type[SimpleTask], str], T]
+) -> T | None:
+    """What ``operation`` returns; None if it raised, which is logged.
+
+    Raises QueueUnavailable.
+    """
     try:
         return operation(root, using)
     except QueueUnavailable:
@@ -49,7 +57,7 @@ def _run_guarded(root: type[SimpleTask], using: str, operation: TableOperation) 
         log_database_error(root, using, error)  # the work is still due at the next pass
     except Exception:
         _logger.exception("recovery_failed model=%s database=%s", root._meta.label, using)
-    return 0
+    return None
 
 
 def log_database_error(root: type[SimpleTask], using: str, error: Error) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit.check import audit
@@ -16,13 +16,22 @@ from django_simpletask3.ledger.task_row import has_expiry
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.models.registry import table_models
 from django_simpletask3.queue import get_queue
-from django_simpletask3.recovery import service
+from django_simpletask3.recovery import expired_tasks, service
 from django_simpletask3.recovery.due_check import read_due_times
 from django_simpletask3.recovery.expired_tasks import expire_tasks
 from django_simpletask3.signals import event_recorded, task_expired
 from django_simpletask3.states import EventKind, Status
 from tests.redis_servers import RedisServer
-from tests.steps import apply_kinds, bring_to, has_message, kinds, message_count, row_of, status_of
+from tests.steps import (
+    PAST,
+    apply_kinds,
+    bring_to,
+    has_message,
+    kinds,
+    message_count,
+    row_of,
+    status_of,
+)
 from tests.testapp.models import FlashOffer, Invoice, Offer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,9 +51,9 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_waiting_and_blocked_tasks_expire(redis_url: str) -> None:
-    waiting, later = Offer.objects.enqueue(expires=-1), Offer.objects.enqueue(expires=HOUR)
-    blocked = Offer.objects.enqueue(expires=-1, blocked=True)
-    due_later = Offer.objects.enqueue(expires=-1, run_after=HOUR)
+    waiting, later = Offer.objects.enqueue(expires=PAST), Offer.objects.enqueue(expires=HOUR)
+    blocked = Offer.objects.enqueue(expires=PAST, blocked=True)
+    due_later = Offer.objects.enqueue(expires=PAST, run_after=HOUR)
     never = Offer.objects.enqueue()
 
     count = expire_tasks()
@@ -90,7 +99,7 @@ def test_a_task_that_waits_again_expires(kind: EventKind, pass_time: Any, redis_
 
 
 def test_the_message_of_an_expired_task_is_removed(redis_url: str) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
     assert has_message(task)
 
     expire_tasks()
@@ -99,7 +108,7 @@ def test_the_message_of_an_expired_task_is_removed(redis_url: str) -> None:
 
 
 def test_a_lost_message_is_no_obstacle(redis_client: Any) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
     redis_client.flushall()
 
     assert service.recover_all() == 1
@@ -107,7 +116,7 @@ def test_a_lost_message_is_no_obstacle(redis_client: Any) -> None:
 
 
 def test_without_redis_tasks_expire(own_redis_server: RedisServer) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
     own_redis_server.kill()
 
     assert expire_tasks() == 1
@@ -115,7 +124,7 @@ def test_without_redis_tasks_expire(own_redis_server: RedisServer) -> None:
 
 
 def test_an_expired_task_is_no_task_whose_message_was_lost(redis_url: str) -> None:
-    task = Offer.objects.enqueue(expires=-1, run_after=HOUR)
+    task = Offer.objects.enqueue(expires=PAST, run_after=HOUR)
 
     assert service.push_overdue() == 0
     assert kinds(task) == ["enqueue"]
@@ -146,7 +155,7 @@ def test_a_check_of_messages_is_not_later_than_the_expiry(redis_url: str) -> Non
 def test_a_receiver_that_raises_keeps_one_task_from_expiring(
     listen: Any, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken, sound = Offer.objects.bulk_enqueue([{}, {}], expires=-1)
+    broken, sound = Offer.objects.bulk_enqueue([{}, {}], expires=PAST)
 
     def refuse(task: Any, **_: Any) -> None:
         if task.pk == broken.pk:
@@ -161,7 +170,7 @@ def test_a_receiver_that_raises_keeps_one_task_from_expiring(
 
 
 def test_many_tasks_expire_in_batches(redis_url: str) -> None:
-    Offer.objects.bulk_enqueue([{} for _ in range(25)], expires=-1)
+    Offer.objects.bulk_enqueue([{} for _ in range(25)], expires=PAST)
 
     assert expire_tasks(limit=10) == 25
     assert Offer.objects.canceled().count() == 25
@@ -171,7 +180,7 @@ def test_many_tasks_expire_in_batches(redis_url: str) -> None:
     not store_for(Offer, "default").has_batch_statements, reason="several statements here"
 )
 def test_a_batch_is_one_statement(redis_url: str) -> None:
-    Offer.objects.bulk_enqueue([{} for _ in range(50)], expires=-1)
+    Offer.objects.bulk_enqueue([{} for _ in range(50)], expires=PAST)
 
     with CaptureQueriesContext(connection) as queries:
         expire_tasks()
@@ -179,8 +188,67 @@ def test_a_batch_is_one_statement(redis_url: str) -> None:
     assert len([q for q in queries if "UPDATE" in q["sql"] and "offer" in q["sql"]]) == 1
 
 
+def statements_of(backlog: int) -> int:
+    """How many statements one pass makes that meets so many expired tasks, or more."""
+    Offer.objects.bulk_enqueue([{} for _ in range(backlog)], expires=PAST)
+    with CaptureQueriesContext(connection) as queries:
+        assert expire_tasks(limit=10) == min(backlog, 40)
+    # Where rows are updated one by one, the updates are left out.
+    return len([query for query in queries if not query["sql"].startswith("UPDATE")])
+
+
+def test_a_pass_does_not_grow_with_the_backlog(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setattr(expired_tasks, "MAX_TASKS", 40)
+    expire_tasks()
+
+    of_some, of_many = statements_of(40), statements_of(400)
+
+    assert of_many <= of_some
+    assert of_some <= 4 * 10 + 5  # four batches
+
+
+def test_no_batch_begins_when_the_time_of_a_pass_is_over(redis_url: str) -> None:
+    Offer.objects.bulk_enqueue([{} for _ in range(30)], expires=PAST)
+
+    assert expire_tasks(limit=10, seconds=0) == 10
+    assert expire_tasks(limit=10) == 20
+
+
+def test_a_backlog_of_one_table_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setattr(expired_tasks, "MAX_TASKS", 40)
+    Offer.objects.bulk_enqueue([{} for _ in range(100)], expires=PAST)
+    FlashOffer.objects.bulk_enqueue([{} for _ in range(100)], expires=PAST)
+
+    assert expire_tasks(limit=10) == 40
+
+    assert Offer.objects.canceled().count() == FlashOffer.objects.canceled().count() == 20
+    assert expire_tasks(limit=10) == 40
+
+
+def test_a_table_that_fails_does_not_keep_the_others_from_expiring(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = Offer.objects.enqueue(expires=PAST), FlashOffer.objects.enqueue(expires=PAST)
+    rows = expired_tasks.rows_of
+
+    def fail_for_offers(root: Any, using: str) -> Any:
+        if root is Offer:
+            raise DatabaseError("gone")
+        return rows(root, using)
+
+    monkeypatch.setattr(expired_tasks, "rows_of", fail_for_offers)
+
+    assert expire_tasks() == 1
+    assert [status_of(task) for task in tasks] == [Status.PENDING, Status.CANCELED]
+    assert "recovery_failed model=testapp.Offer database=default error=gone" in caplog.text
+
+
 def test_two_nodes_expire_a_task_once(redis_url: str, listen: Any) -> None:
-    tasks = Offer.objects.bulk_enqueue([{} for _ in range(60)], expires=-1)
+    tasks = Offer.objects.bulk_enqueue([{} for _ in range(60)], expires=PAST)
     counts: list[int] = []
     sent: list[Any] = []
     listen(lambda task, **_: sent.append(task.pk), task_expired)
@@ -205,9 +273,7 @@ def test_two_nodes_expire_a_task_once(redis_url: str, listen: Any) -> None:
 def test_a_task_that_is_reset_meanwhile_does_not_expire(
     monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
-    from django_simpletask3.recovery import expired_tasks
-
-    task, load = Offer.objects.enqueue(expires=-1), expired_tasks.load_readable
+    task, load = Offer.objects.enqueue(expires=PAST), expired_tasks.load_readable
 
     def reset_meanwhile(*arguments: Any) -> Any:
         tasks = load(*arguments)
@@ -221,7 +287,7 @@ def test_a_task_that_is_reset_meanwhile_does_not_expire(
 
 
 def test_a_user_who_unblocks_an_expired_task_does_not_start_it(redis_url: str) -> None:
-    task = Offer.objects.enqueue(expires=-1, blocked=True)
+    task = Offer.objects.enqueue(expires=PAST, blocked=True)
 
     task.unblock("approved, too late")
 
@@ -236,10 +302,10 @@ def test_the_due_check_knows_of_tasks_that_may_expire(redis_url: str) -> None:
 
     blocked = Offer.objects.enqueue(blocked=True, expires=HOUR)
     later = read_due_times("default", roots)
-    pending = Offer.objects.enqueue(expires=-1)
+    pending = Offer.objects.enqueue(expires=PAST)
     due = read_due_times("default", roots)
 
-    assert (later.expiring_check_at, later.pending_check_at) == (blocked.expires_at, None)
+    assert later.expiring_check_at == later.pending_check_at == blocked.expires_at
     assert not later.may_have_expired
     assert due.expiring_check_at == due.pending_check_at == pending.expires_at
     assert due.may_have_expired
@@ -257,10 +323,8 @@ def test_a_waiting_task_that_cannot_expire_is_no_reason_to_look(redis_url: str) 
 def test_models_that_do_not_expire_cost_no_statement(
     monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
-    from django_simpletask3.recovery import table_operations
-
-    lasting = [root for root in table_operations.tables_in("default") if not has_expiry(root)]
-    monkeypatch.setattr(table_operations, "tables_in", lambda using: lasting)
+    lasting = [root for root in expired_tasks.tables_in("default") if not has_expiry(root)]
+    monkeypatch.setattr(expired_tasks, "tables_in", lambda using: lasting)
 
     with CaptureQueriesContext(connection) as queries:
         assert expire_tasks() == 0
@@ -273,8 +337,8 @@ def test_the_number_that_has_expired_is_logged(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "django_simpletask3")
-    Offer.objects.bulk_enqueue([{}, {}], expires=-1)
-    FlashOffer.objects.enqueue(expires=-1)
+    Offer.objects.bulk_enqueue([{}, {}], expires=PAST)
+    FlashOffer.objects.enqueue(expires=PAST)
 
     expire_tasks()
 
@@ -286,7 +350,7 @@ def test_the_number_that_has_expired_is_logged(
 
 
 def test_an_expiry_that_is_rolled_back_has_not_happened(redis_url: str) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
 
     with transaction.atomic():
         expire_tasks()

@@ -32,6 +32,8 @@ _logger = get_logger(__name__)
 _EVERY_SECOND = 1.0
 _EVERY_FIVE_SECONDS = 5.0
 _EVERY_TEN_MINUTES = 600.0
+#: Leases are checked by the same thread: a backlog of expired tasks must not delay that.
+_MAX_EXPIRY_SECONDS = 0.5
 #: Longest pause between two looks at the schedule: any process may trigger a job.
 _MAX_PAUSE = 0.25
 #: Random extra pause. Without it all processes of a node wake together and run the same job.
@@ -86,7 +88,9 @@ def database_jobs(
             needed_in=hints.seconds_until_next,
         ),
         # LeaseMonitor triggers it earlier when a task may have expired.
-        EXPIRE_TASKS: MaintenanceJob(expire_tasks, _EVERY_TEN_MINUTES),
+        EXPIRE_TASKS: MaintenanceJob(
+            partial(expire_tasks, seconds=_MAX_EXPIRY_SECONDS), _EVERY_TEN_MINUTES
+        ),
         "recover_dead_local_workers": MaintenanceJob(monitor.recover_local, _EVERY_FIVE_SECONDS),
         "release_deliveries": MaintenanceJob(
             lambda: subscriptions.release_dead_local_workers(is_known_dead), _EVERY_FIVE_SECONDS
