@@ -80,8 +80,8 @@ class TaskQuerySet(models.QuerySet[T]):
         """
         task = self.model(**columns)
         task._is_enqueued_blocked = blocked
-        _set_expiry([task], expires)
         self._for_write = True
+        _set_expiry([task], self.db, expires)
         task.save(force_insert=True, using=self.db)
         return task
 
@@ -104,7 +104,8 @@ class TaskQuerySet(models.QuerySet[T]):
         instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
         for instance in instances:
             instance._is_enqueued_blocked = blocked
-        _set_expiry(instances, expires)
+        self._for_write = True
+        _set_expiry(instances, self.db, expires)
         return self.bulk_create(instances, batch_size=batch_size)
 
     bulk_enqueue.alters_data = True  # type: ignore[attr-defined]
@@ -194,14 +195,19 @@ class TaskQuerySet(models.QuerySet[T]):
     cancel.alters_data = True  # type: ignore[attr-defined]
     cancel.queryset_only = True  # type: ignore[attr-defined]
 
-    def reset(self, reason: str = "") -> int:
+    def reset(self, reason: str = "", *, expires: Expires = None) -> int:
         """Make these tasks PENDING again, in any status, to run at once; returns how many.
 
         ``failed().reset("...")`` runs again what has failed. Works in batches, each in a
-        transaction; a task that is in another status by then is left alone. Not on a manager, like
-        Django's ``delete()``.
+        transaction; a task that is in another status by then is left alone. ``expires`` is as of
+        ``enqueue()``, the same time for all of them; without it they do not expire any more. Not on
+        a manager, like Django's ``delete()``.
         """
-        return self._apply_to_each(EventKind.RESET, reason, values={"run_after": None})
+        values: dict[str, Any] = {"run_after": None}
+        self._for_write = True
+        if expires is not None:
+            values["expires_at"] = expiry_time(self.model, self.db, expires)
+        return self._apply_to_each(EventKind.RESET, reason, values=values)
 
     reset.alters_data = True  # type: ignore[attr-defined]
     reset.queryset_only = True  # type: ignore[attr-defined]
@@ -286,9 +292,9 @@ class TaskQuerySet(models.QuerySet[T]):
     update_or_create.alters_data = True  # type: ignore[attr-defined]
 
 
-def _set_expiry(tasks: Sequence[Any], expires: Expires) -> None:
+def _set_expiry(tasks: Sequence[Any], using: str, expires: Expires) -> None:
     if expires is not None and tasks:
-        expires_at = expiry_time(tasks[0], expires)
+        expires_at = expiry_time(type(tasks[0]), using, expires)
         for task in tasks:
             task.expires_at = expires_at
 

@@ -199,7 +199,7 @@ class SimpleTask(RunningMethods):
         """
         values = {"run_after": clock.time_of(run_after, write_database(self))}
         if expires is not None:
-            values["expires_at"] = expiry_time(self, expires)
+            values["expires_at"] = expiry_time(type(self), write_database(self), expires)
         data = {"restart": bool(restart)}
         writer.apply(self, EventKind.RESET, reason=reason, values=values, data=data)
 

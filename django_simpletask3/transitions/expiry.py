@@ -17,9 +17,12 @@ from ..exceptions import IllegalTransition, TaskExpired
 from ..ledger.columns import is_as_loaded
 from ..ledger.task_row import TaskRow, has_expiry, task_name, write_database
 from ..logs import get_logger
+from ..retries import seconds_of
 from ..states import EventKind
 
 _logger = get_logger(__name__)
+
+_EXPECTED = "expected positive seconds or a timedelta from now, or an aware datetime"
 
 #: When a task expires: a time, a timedelta or a number of seconds from now.
 Expires = datetime | timedelta | float | None
@@ -45,26 +48,32 @@ def forget_copied_expiry(tasks: Iterable[TaskRow]) -> None:
             vars(task)["expires_at"] = None
 
 
-def expiry_of_new(task: TaskRow) -> datetime | None:
-    """When the new ``task`` expires: as it was given, else as its class says."""
+def expiry_of_new(task: TaskRow, using: str) -> datetime | None:
+    """When the new ``task`` in ``using`` expires: as it was given, else as its class says."""
     given = vars(task).get("expires_at")
-    return expiry_time(task, task.django_simpletask3_expires if given is None else given)
+    expires = task.django_simpletask3_expires if given is None else given
+    return expiry_time(type(task), using, expires)
 
 
-def expiry_time(task: TaskRow, expires: object) -> datetime | None:
-    """The time that ``expires`` names for ``task``, by the clock of its database.
+def expiry_time(model: type[TaskRow], using: str, expires: object) -> datetime | None:
+    """The time that ``expires`` names for tasks of ``model``, by the clock of ``using``.
 
-    Raises TypeError if tasks of its model do not expire; errors as of ``clock.moment_of``.
+    Raises TypeError if tasks of the model do not expire, ValueError for a duration that is not
+    positive; further errors as of ``clock.moment_of``.
     """
     if expires is None:
         return None
-    if not has_expiry(type(task)):
-        label = task._meta.label
+    if not has_expiry(model):
+        label = model._meta.label
         raise TypeError(f"A {label} does not expire: derive the model from ExpiringTask.")
-    using = write_database(task)
+    if seconds_of(expires) <= 0:
+        raise ValueError(f"expires is {expires!r}: {_EXPECTED}.")
     clock.refresh(using)  # a web process may never have read it
     moment = clock.moment_of(expires, using, name="expires")
-    return moment.astimezone(UTC) if timezone.is_aware(moment) else moment
+    try:
+        return moment.astimezone(UTC) if timezone.is_aware(moment) else moment
+    except OverflowError:
+        raise ValueError(f"expires is out of range: {_EXPECTED}.") from None
 
 
 def earlier_of(check_at: Any, expires_at: datetime | None) -> Any:

@@ -88,12 +88,15 @@ def previous_streams_by_pk(
     }
 
 
-def plan_first_events(task: TaskRow, previous: Mapping[str, object], now: datetime) -> Change:
+def plan_first_events(
+    task: TaskRow, previous: Mapping[str, object], now: datetime, using: str
+) -> Change:
     """The first events of the new ``task``, after the stream ``previous``, and its columns.
 
-    That is ``enqueue``, and ``block`` after it if the task is enqueued blocked.
+    That is ``enqueue``, and ``block`` after it if the task is enqueued blocked. Its row will be in
+    ``using``.
     """
-    enqueued = _plan_enqueue(task, previous, now)
+    enqueued = _plan_enqueue(task, previous, now, using)
     if not task._is_enqueued_blocked:
         return enqueued
     reason = task._is_enqueued_blocked
@@ -101,16 +104,18 @@ def plan_first_events(task: TaskRow, previous: Mapping[str, object], now: dateti
     return enqueued.then(block.plan({"pk": task.pk, **enqueued.columns}, now))
 
 
-def _plan_enqueue(task: TaskRow, previous: Mapping[str, object], now: datetime) -> Change:
+def _plan_enqueue(
+    task: TaskRow, previous: Mapping[str, object], now: datetime, using: str
+) -> Change:
     model = type(task)
     # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}
     run_after = task.run_after
     if run_after is not None:
-        run_after = clock.time_of(run_after, write_database(task))
+        run_after = clock.time_of(run_after, using)
     values: dict[str, Any] = {"run_after": run_after, "parent": None}
     if has_expiry(model):
-        values["expires_at"] = expiry_of_new(task)
+        values["expires_at"] = expiry_of_new(task, using)
     current = context.current()
     if current.parent or "parent" in current.data:
         # The key is reserved, also if there is no parent: the audit compares it with the row.

@@ -227,7 +227,7 @@ def _enqueue(
     recorded_events: list[RecordedEvent] = []
     for task in tasks:
         row = previous.get(task.pk, first_event.EMPTY_PROJECTION)
-        change = first_event.plan_first_events(task, row, now)
+        change = first_event.plan_first_events(task, row, now, using)
         vars(task).update(change.columns)
         remember_columns(task, change.columns)  # a receiver of post_save may save it again
         recorded_events += [(task, event) for event in change.events]

@@ -18,7 +18,7 @@ from tests.admin.pages import (
     text,
     url,
 )
-from tests.steps import bring_to, kinds, row_of, status_of
+from tests.steps import PAST, bring_to, kinds, row_of, status_of
 from tests.testapp.models import FlashOffer, Invoice, Offer
 
 HOUR = timedelta(hours=1)
@@ -60,7 +60,7 @@ def test_a_task_that_is_added_expires_as_its_class_says(superuser) -> None:
 
 
 def test_an_expired_task_is_not_executed_in_the_web_server(superuser) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
 
     response = post_action(superuser, EXECUTE_HERE, task)
 
@@ -88,7 +88,7 @@ def test_a_task_that_is_reset_does_not_expire_again(superuser, action) -> None:
 
 
 def test_an_expired_task_can_be_reset(superuser) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
     expire_tasks()
 
     post_action(superuser, RESET, task)
@@ -98,7 +98,7 @@ def test_an_expired_task_can_be_reset(superuser) -> None:
 
 
 def test_the_timeline_shows_that_a_task_has_expired(superuser) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
     expire_tasks()
 
     page = text(superuser.get(url(task)))

@@ -14,7 +14,7 @@ from django_simpletask3.models import ExpiringTask
 from django_simpletask3.recovery.expired_tasks import expire_tasks
 from django_simpletask3.states import Status
 from tests.docs.test_how_to import defined_by, how_to
-from tests.steps import kinds, row_of, status_of
+from tests.steps import PAST, kinds, row_of, status_of
 from tests.testapp.models import FlashOffer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,7 +59,7 @@ def test_a_task_expires_as_its_class_or_its_call_says(redis_url: str) -> None:
 
 @pytest.fixture
 def expired(redis_url: str) -> Any:
-    task = FlashOffer.objects.enqueue(expires=-1)
+    task = FlashOffer.objects.enqueue(expires=PAST)
     expire_tasks()
     task.refresh_from_db()
     return task
@@ -78,7 +78,7 @@ def test_the_stream_of_an_expired_task_ends_with_expire(
 def test_a_receiver_learns_that_a_task_came_too_late(
     redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = FlashOffer.objects.enqueue(expires=-1)
+    task = FlashOffer.objects.enqueue(expires=PAST)
     receiver = run_block("def say_sorry")["say_sorry"]
 
     expire_tasks()
@@ -94,3 +94,11 @@ def test_a_reset_runs_it_all_the_same(expired: Any) -> None:
     assert status_of(expired) is Status.PENDING
     assert kinds(expired) == ["enqueue", "expire", "reset", "reset"]
     assert expired.expires_at > expired.add_time
+
+
+def test_a_reset_runs_many_all_the_same(expired: Any) -> None:
+    run_block("canceled().reset")
+
+    row = row_of(expired)
+    assert row.status is Status.PENDING
+    assert row.expires_at > row.add_time

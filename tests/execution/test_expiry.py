@@ -16,7 +16,7 @@ from django_simpletask3.recovery.expired_tasks import expire_tasks
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions import best_effort
 from django_simpletask3.worker.node.counters import Counters
-from tests.steps import apply_kinds, kinds, message_count, row_of, status_of, stream_of
+from tests.steps import PAST, apply_kinds, kinds, message_count, row_of, status_of, stream_of
 from tests.testapp.models import FlashOffer, Offer
 from tests.worker.steps import WORKER
 
@@ -70,7 +70,7 @@ WAYS = [start_messages, start_overdue, start_any, start_alone]
 def test_an_expired_task_is_canceled_in_the_place_of_a_start(
     start_tasks: Any, redis_url: str
 ) -> None:
-    expired, sound = Offer.objects.enqueue(expires=-1), Offer.objects.enqueue(expires=HOUR)
+    expired, sound = Offer.objects.enqueue(expires=PAST), Offer.objects.enqueue(expires=HOUR)
 
     runs = start_tasks()
 
@@ -95,7 +95,7 @@ def test_a_further_start_is_refused_as_well(
 
 
 def test_the_message_of_an_expired_task_is_settled(redis_url: str) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
 
     start_messages()
 
@@ -103,10 +103,20 @@ def test_the_message_of_an_expired_task_is_settled(redis_url: str) -> None:
     assert get_queue().missing(task.get_event_channel(), [task.get_task_id()])
 
 
+def test_a_task_that_is_not_due_yet_is_looked_at_when_it_has_expired(redis_url: str) -> None:
+    """The clock of the process that pushed its message was ahead."""
+    task = Offer.objects.enqueue(expires=HOUR, run_after=2 * HOUR)
+    rows_of(Offer, "default").update_managed(check_at=clock.now("default"))
+    get_queue().push(task.get_event_channel(), [(task.get_task_id(), task.get_task_data())])
+
+    assert start_messages() == []
+    assert row_of(task).check_at == task.expires_at
+
+
 def test_an_expiry_that_fails_costs_no_other_task_its_start(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expired, sound = Offer.objects.enqueue(expires=-1), Offer.objects.enqueue()
+    expired, sound = Offer.objects.enqueue(expires=PAST), Offer.objects.enqueue()
     apply_each = best_effort.apply_each
 
     def fail(transitions: Any) -> None:

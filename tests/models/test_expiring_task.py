@@ -4,6 +4,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
@@ -16,13 +17,42 @@ from django_simpletask3.db.backends import store_for
 from django_simpletask3.exceptions import ProjectedColumn, TaskExpired
 from django_simpletask3.execution.contexts.inherited import inherit_context
 from django_simpletask3.models.queryset import rows_of
+from django_simpletask3.recovery.expired_tasks import expire_tasks
 from django_simpletask3.states import EventKind, Status
-from tests.steps import apply_kinds, bring_to, kinds, row_of, status_of, stream_of
+from tests.steps import PAST, apply_kinds, bring_to, kinds, row_of, status_of, stream_of
 from tests.testapp.models import FlashOffer, Invoice, Offer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
+NOON = datetime(2031, 5, 1, 12, tzinfo=timezone(timedelta(hours=8)))
+
+
+def enqueue(task: Any, expires: Any) -> None:
+    Offer.objects.enqueue(expires=expires)
+
+
+def bulk_enqueue(task: Any, expires: Any) -> None:
+    Offer.objects.bulk_enqueue([{}], expires=expires)
+
+
+def bulk_enqueue_one(task: Any, expires: Any) -> None:
+    Offer.objects.bulk_enqueue([{"expires_at": expires}])
+
+
+def create(task: Any, expires: Any) -> None:
+    Offer.objects.create(expires_at=expires)
+
+
+def reset(task: Any, expires: Any) -> None:
+    task.reset(expires=expires)
+
+
+def reset_many(task: Any, expires: Any) -> None:
+    Offer.objects.filter(pk=task.pk).reset(expires=expires)
+
+
+SETTERS = [enqueue, bulk_enqueue, bulk_enqueue_one, create, reset, reset_many]
 
 
 def in_hours(number: float) -> datetime:
@@ -46,11 +76,9 @@ def test_a_task_expires_some_time_after_it_was_enqueued(expires: Any, redis_url:
 
 
 def test_a_task_expires_at_an_aware_time(redis_url: str) -> None:
-    noon = datetime(2031, 5, 1, 12, tzinfo=timezone(timedelta(hours=8)))
+    task = Offer.objects.enqueue(expires=NOON)
 
-    task = Offer.objects.enqueue(expires=noon)
-
-    assert row_of(task).expires_at == noon
+    assert row_of(task).expires_at == NOON
     assert expiries(task) == [("enqueue", "2031-05-01T04:00:00+00:00")]
 
 
@@ -93,25 +121,36 @@ def test_a_task_without_a_time_never_expires(redis_url: str) -> None:
     assert stream_of(task)[0].data is None
 
 
-@pytest.mark.parametrize(
-    ("expires", "error"),
-    [
-        (True, TypeError),
-        ("2031-05-01T04:00:00Z", TypeError),
-        (datetime(2031, 5, 1, 12), ValueError),
-        ([1], TypeError),
-        (F("add_time"), TypeError),
-        (Now(), TypeError),
-        (1e300, ValueError),
-        (float("nan"), ValueError),
-    ],
-    ids=str,
-)
-def test_what_is_no_time_is_refused(expires: Any, error: type[Exception], redis_url: str) -> None:
-    with pytest.raises(error, match="expires is"):
-        Offer.objects.enqueue(expires=expires)
+WRONG: list[tuple[Any, type[Exception]]] = [
+    (True, TypeError),
+    ("2031-05-01T04:00:00Z", TypeError),
+    ([1], TypeError),
+    (F("add_time"), TypeError),
+    (Now(), TypeError),
+    (datetime(2031, 5, 1, 12), ValueError),
+    (datetime.max.replace(tzinfo=timezone(-HOUR)), ValueError),
+    *((seconds, ValueError) for seconds in (0, -0.5, 1e300, float("nan"))),
+    *((timedelta(days), ValueError) for days in (0, -1)),
+]
 
-    assert not Offer.objects.exists()
+
+@pytest.mark.parametrize("set_expiry", SETTERS, ids=lambda setter: setter.__name__)
+def test_what_is_no_time_is_refused(set_expiry: Any, redis_url: str) -> None:
+    task = Offer.objects.enqueue()
+
+    for expires, error in WRONG:
+        with pytest.raises(error, match=r"^expires is .*: expected .* or an aware datetime\.$"):
+            set_expiry(task, expires)
+
+    assert kinds(Offer.objects.get()) == ["enqueue"]
+
+
+@pytest.mark.parametrize("set_expiry", SETTERS, ids=lambda setter: setter.__name__)
+def test_a_time_that_has_passed_is_no_error(set_expiry: Any, redis_url: str) -> None:
+    """What the time depends on may be a minute old; the task expires at once."""
+    set_expiry(Offer.objects.enqueue(), PAST)
+
+    assert (expire_tasks(), Offer.objects.filter(expires_at=PAST).canceled().count()) == (1, 1)
 
 
 def test_tasks_of_other_models_do_not_expire(redis_url: str) -> None:
@@ -123,6 +162,8 @@ def test_tasks_of_other_models_do_not_expire(redis_url: str) -> None:
         Invoice.objects.bulk_enqueue([{}], expires=1)
     with pytest.raises(TypeError, match="derive the model from ExpiringTask"):
         task.reset(expires=1)
+    with pytest.raises(TypeError, match="derive the model from ExpiringTask"):
+        Invoice.objects.all().reset(expires=1)
 
     assert Invoice.objects.count() == 1
 
@@ -179,8 +220,23 @@ def test_a_reset_may_say_when_the_task_expires(status: Status, redis_url: str) -
     assert list(audit(Offer, "default")) == []
 
 
+@pytest.mark.parametrize("expires", [None, 5, timedelta(seconds=5), NOON], ids=str)
+def test_a_reset_of_many_says_when_all_of_them_expire(expires: Any, redis_url: str) -> None:
+    tasks = [bring_to(Offer.objects.enqueue(expires=HOUR), status) for status in Status]
+
+    assert Offer.objects.all().reset("again", expires=expires) == len(tasks)
+
+    [row, *_] = rows = [row_of(task) for task in tasks]
+    assert {(r.status, r.expires_at) for r in rows} == {(Status.PENDING, row.expires_at)}
+    assert (row.expires_at is None) == (expires is None)
+    text = row.expires_at and row.expires_at.isoformat()
+    assert {expiries(task)[-1] for task in tasks} == {("reset", text)}
+    assert expires is None or all(r.check_at <= row.expires_at for r in rows)
+    assert list(audit(Offer, "default")) == []
+
+
 def test_a_copy_of_a_task_does_not_expire_with_it(redis_url: str) -> None:
-    offer, flash = Offer.objects.enqueue(expires=-1), FlashOffer.objects.enqueue(expires=-1)
+    offer, flash = Offer.objects.enqueue(expires=PAST), FlashOffer.objects.enqueue(expires=PAST)
     for task in (offer, flash):
         task.pk = None
         task.save()
@@ -238,6 +294,44 @@ def test_a_blocked_task_is_looked_at_when_it_has_expired(redis_url: str) -> None
     assert list(audit(Offer, "default")) == []
 
 
+def test_many_blocked_tasks_are_looked_at_when_they_have_expired(redis_url: str) -> None:
+    together = Offer.objects.bulk_enqueue([{}, {}], blocked="wait", expires=HOUR)
+    alone, never = Offer.objects.bulk_enqueue([{"expires_at": in_hours(2)}, {}], blocked=True)
+
+    for task in (*together, alone, never):
+        row = row_of(task)
+        assert (row.status, row.check_at) == (Status.BLOCKED, row.expires_at)
+    assert row_of(together[0]).expires_at < row_of(alone).expires_at
+    assert row_of(never).expires_at is None
+    expiry = alone.expires_at.isoformat()
+    assert expiries(alone) == [("enqueue", expiry), ("block", expiry)]
+    assert list(audit(Offer, "default")) == []
+
+
+def test_a_task_that_is_unblocked_is_looked_at_when_it_has_expired(redis_url: str) -> None:
+    task = Offer.objects.enqueue(blocked=True, expires=HOUR, run_after=2 * HOUR)
+
+    task.unblock("approved")
+
+    row = row_of(task)
+    assert (row.status, row.check_at) == (Status.PENDING, row.expires_at)
+
+
+def test_coroutines_say_when_tasks_expire(redis_url: str) -> None:
+    async def enqueue_all() -> list[Any]:
+        one = await Offer.objects.aenqueue(expires=HOUR, run_after=2 * HOUR)
+        [many] = await Offer.objects.abulk_enqueue([{}], expires=HOUR, blocked=True)
+        again = await Offer.objects.aenqueue()
+        await again.areset(expires=HOUR)
+        return [one, many, again]
+
+    tasks = async_to_sync(enqueue_all)()
+
+    for task in map(row_of, tasks):
+        assert abs(task.expires_at - in_hours(1)) < timedelta(minutes=1)
+        assert task.status is Status.BLOCKED or task.expires_at >= task.check_at
+
+
 def test_a_lease_is_not_cut_short(redis_url: str) -> None:
     task = Offer.objects.enqueue(expires=HOUR)
     end = in_hours(2)
@@ -260,7 +354,7 @@ def test_a_task_that_waits_again_still_expires(kind: EventKind, redis_url: str) 
 
 
 def test_an_expired_task_does_not_start(redis_url: str) -> None:
-    task = Offer.objects.enqueue(expires=-1)
+    task = Offer.objects.enqueue(expires=PAST)
 
     with pytest.raises(TaskExpired, match=f"Offer {task.pk} expired at"):
         apply_kinds(task, EventKind.START)
@@ -273,7 +367,7 @@ def test_an_expired_task_does_not_start(redis_url: str) -> None:
 def test_an_expired_task_is_canceled_with_its_signals(
     status: Status, received: Any, redis_url: str
 ) -> None:
-    task = bring_to(Offer.objects.enqueue(expires=-1), status)
+    task = bring_to(Offer.objects.enqueue(expires=PAST), status)
     received.clear()
 
     apply_kinds(task, EventKind.EXPIRE)

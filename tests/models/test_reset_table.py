@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from django_simpletask3.admin.timeline.progress import latest_progress
 from django_simpletask3.exceptions import StaleTask
 from django_simpletask3.models.losses import losses_of
 from django_simpletask3.running.recorded_checkpoints import read_checkpoints
@@ -114,6 +115,17 @@ def test_the_expiry_is_that_of_the_reset(expires: Any, redis_url: str) -> None:
     expires_at = row_of(task).expires_at
     assert expires_at is None if expires is None else expires_at < task.add_time + HOUR
     assert ("expires_at" in stream_of(task)[-1].data) == (expires is not None)
+
+
+def test_progress_is_gone(task: Any) -> None:
+    task.note("page 3 of 10", progress=0.3)
+    before = latest_progress(stream_of(task), row_of(task).attempt)
+
+    task.reset()
+    apply_kinds(task, EventKind.START)
+
+    assert before is not None
+    assert latest_progress(stream_of(task), row_of(task).attempt) is None
 
 
 def test_a_blocked_task_runs_anyway(redis_url: str) -> None:

@@ -13,7 +13,7 @@ from django_simpletask3.db import clock
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
-from tests.steps import kinds, status_of
+from tests.steps import PAST, kinds, status_of
 from tests.testapp.models import Offer
 from tests.worker.conftest import Start
 from tests.worker.processes import lines
@@ -22,32 +22,21 @@ pytestmark = pytest.mark.one_server
 
 MODELS = ("--models", "testapp.Offer")
 DAY = 86400
-#: How late a node may be: "within seconds".
-SECONDS = 15.0
+#: How long a node may take to start, too, on a machine that has other things to do.
+SECONDS = 60.0
 
 
 def canceled(*tasks: Any) -> bool:
     return {status_of(task) for task in tasks} == {Status.CANCELED}
 
 
-def waiting_in_each_way(expires: float) -> list[Offer]:
+def waiting_in_each_way(expires: Any) -> list[Offer]:
     """A blocked task, one that is not due yet, and one that waits to run again."""
     return [
         Offer.objects.enqueue(expires=expires, blocked=True),
         Offer.objects.enqueue(expires=expires, run_after=DAY),
         Offer.objects.enqueue(expires=expires, run_after=DAY, script={"do": "value"}),
     ]
-
-
-def test_a_node_expires_what_waits_and_what_is_blocked(start_server: Start) -> None:
-    tasks, lasting = waiting_in_each_way(2), Offer.objects.enqueue(blocked=True, expires=DAY)
-    start_server(*MODELS)
-
-    eventually(lambda: canceled(*tasks), timeout=SECONDS + 2)
-
-    assert status_of(lasting) is Status.BLOCKED
-    assert kinds(tasks[0]) == ["enqueue", "block", "expire"]
-    assert list(audit(Offer, "default")) == []
 
 
 def test_a_node_expires_tasks_while_redis_is_away(
@@ -60,7 +49,7 @@ def test_a_node_expires_tasks_while_redis_is_away(
 
     own_redis_server.kill()
 
-    eventually(lambda: canceled(*tasks), timeout=SECONDS + 2)
+    eventually(lambda: canceled(*tasks), timeout=SECONDS)
     assert kinds(tasks[1]) == ["enqueue", "expire"]
 
 
@@ -91,10 +80,14 @@ def test_two_nodes_expire_each_task_once(start_server: Start) -> None:
     for _ in range(2):
         start_server(*MODELS)
     tasks = Offer.objects.bulk_enqueue([{"run_after": DAY} for _ in range(40)], expires=3)
+    others, lasting = waiting_in_each_way(3), Offer.objects.enqueue(blocked=True, expires=DAY)
 
-    eventually(lambda: canceled(*tasks), timeout=SECONDS + 3)
+    eventually(lambda: canceled(*tasks, *others), timeout=SECONDS)
 
     assert {tuple(kinds(task)) for task in tasks} == {("enqueue", "expire")}
+    assert kinds(others[0]) == ["enqueue", "block", "expire"]
+    assert status_of(lasting) is Status.BLOCKED
+    assert list(audit(Offer, "default")) == []
 
 
 @pytest.mark.parametrize("is_redis_there", [True, False], ids=["Redis", "no Redis"])
@@ -102,8 +95,8 @@ def test_a_burst_ends_and_expires_what_is_due(
     own_redis_server: RedisServer, drain: Callable[..., str], is_redis_there: bool, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "executions")
-    expired = waiting_in_each_way(-1)
-    expired.append(Offer.objects.enqueue(expires=-1, script={"do": "append", "path": path}))
+    expired = waiting_in_each_way(PAST)
+    expired.append(Offer.objects.enqueue(expires=PAST, script={"do": "append", "path": path}))
     sound = Offer.objects.enqueue(expires=DAY, script={"do": "append", "path": path})
     if not is_redis_there:
         own_redis_server.kill()

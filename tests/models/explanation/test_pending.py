@@ -24,7 +24,7 @@ from django_simpletask3.states import EventKind, Status
 from tests.models.explanation.test_causes import at
 from tests.queue.test_rights import grant
 from tests.redis_servers import RedisServer
-from tests.steps import TASK_MODELS, apply_kinds, bring_to, create_task, label_of
+from tests.steps import PAST, TASK_MODELS, apply_kinds, bring_to, create_task, label_of
 from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, Offer, PaidInvoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -249,7 +249,7 @@ def test_a_column_that_is_only_called_like_that_is_no_expiry(pending_task: Any) 
 
 @pytest.mark.parametrize("run_after", [None, LATER])
 def test_a_task_that_has_expired_will_be_canceled(db: None, run_after: Any) -> None:
-    task = Offer.objects.enqueue(run_after=run_after, expires=-3)
+    task = Offer.objects.enqueue(run_after=run_after, expires=PAST)
 
     sentence = task.explain()
 
