@@ -87,7 +87,7 @@ def _run_one_task(active: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def _servers(database: str) -> Iterator[None]:
+def servers(database: str) -> Iterator[None]:
     """A Redis and a database of this program's own, and Django on them."""
     program = executable()
     if program is None:
@@ -115,7 +115,7 @@ def main() -> None:
     )
     parser.add_argument("--list", action="store_true", help="each module and each hand-over, too")
     arguments = parser.parse_args()
-    with _servers(arguments.database):
+    with servers(arguments.database):
         for _ in range(3):  # caches are full from the second task on
             trace = Trace()
             _run_one_task(trace.active)

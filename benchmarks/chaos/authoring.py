@@ -15,7 +15,7 @@ from django_simpletask3.states import EventKind, Status
 
 #: From the moment at which the database decides on a start until that of the event.
 _EXPIRY_TOLERANCE = timedelta(seconds=1)
-_LAST_PROGRESS = {"done": len(STEPS), "total": len(STEPS), "progress": 1.0}
+_LAST_PROGRESS = {"done": len(STEPS), "total": len(STEPS)}
 
 Violations = Iterator[tuple[str, str]]
 
@@ -58,7 +58,7 @@ def _checkpoints(
 
 def is_progress(event: Any) -> bool:
     """Return whether the event is a note of progress."""
-    return event.kind == EventKind.NOTE and "done" in (event.data or {})
+    return event.kind == EventKind.NOTE and "progress" in (event.data or {})
 
 
 def wrong_progress(stream: Iterable[Any], *, has_steps: bool) -> Violations:
@@ -68,7 +68,7 @@ def wrong_progress(stream: Iterable[Any], *, has_steps: bool) -> Violations:
         if is_progress(event) and event.attempt != running:
             yield "recorded_twice", f"progress at {event.sequence}, not of the running attempt"
         if event.kind == EventKind.ACK and has_steps:
-            found = {name: (event.data or {}).get(name) for name in _LAST_PROGRESS}
+            found = (event.data or {}).get("progress")
             if found != _LAST_PROGRESS:
                 yield "lost", f"the last progress: {found}"
         running = event.attempt if event.to_status == Status.RUNNING else None

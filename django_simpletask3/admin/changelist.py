@@ -15,6 +15,7 @@ from ..db.limited_queries import capped_counts
 from ..ledger.fields import STATUS
 from ..models.task import SimpleTask
 from .html import badges, date_hierarchy
+from .timeline.progress import progress_of_running
 from .viewer import Viewer, attach_viewer, decides_by_row, may_view_row
 
 #: How many rows of each status are counted, and how many rows the pages show.
@@ -80,8 +81,11 @@ class TaskChangeList(ChangeList):
             may_view = partial(may_view_row, self.model_admin, request)
             # As a queryset: Django makes the forms of list_editable from it.
             self.result_list._result_cache = list(filter(may_view, self.result_list))
+        shows_progress = "progress_label" in map(str, self.list_display)
+        progress = progress_of_running(self.result_list) if shows_progress else {}
         for task in self.result_list:
             attach_viewer(task, viewer)
+            task._admin_progress = progress.get(task.pk)
 
     def statuses(self) -> list[dict[str, object]]:
         """Each status with its number of tasks and the link that lists them; one statement."""

@@ -96,6 +96,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
     list_display = (
         "task_label",
         "status_badge",
+        "progress_label",
         "attempt",
         "run_duration",
         "waiting_time",
@@ -280,6 +281,11 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
     @admin.display(description=_("status"), ordering="status")
     def status_badge(self, task: SimpleTask) -> SafeString | str:
         return self._empty_value if task._state.adding else badges.status(task.status)
+
+    @admin.display(description=_("progress"))
+    def progress_label(self, task: SimpleTask) -> str:
+        """How far a running task is, in the list."""
+        return str(getattr(task, "_admin_progress", None) or "")
 
     @admin.display(description=_("explanation"))
     def explanation_view(self, task: SimpleTask) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 from ..ledger.stop_signal import clear_stop
 from ..models.task import SimpleTask
 from ..queue import Message
-from ..running import progress
 from ..running.attempt import Attempt
 from ..states import EventKind
 from ..transitions.transition import Transition
@@ -71,7 +70,8 @@ def failure_of(run: Run, error: BaseException) -> Transition:
 def outcome_of(run: Run, kind: EventKind, **details: Any) -> Transition:
     """A transition that only the attempt of ``run`` may record; ``details`` as of Transition."""
     if run.progress is not None:
-        details["data"] = {**progress.data_of_outcome(run), **details.get("data", {})}
+        last = run.progress.as_data(with_message=True)
+        details["data"] = {"progress": last, **details.get("data", {})}
     # The attempt that was claimed, whatever the task function did to the instance.
     fence = {"attempt": run.attempt}
     return Transition(

@@ -184,6 +184,12 @@ class TaskQuerySet(models.QuerySet[T]):
 
     unblock.alters_data = True  # type: ignore[attr-defined]
 
+    async def aunblock(self, reason: str = "") -> int:
+        """As ``unblock()``."""
+        return await sync_to_async(self.unblock)(reason)
+
+    aunblock.alters_data = True  # type: ignore[attr-defined]
+
     def cancel(self, reason: str = "") -> int:
         """Cancel those of these tasks that are not finished; returns how many.
 
@@ -195,22 +201,38 @@ class TaskQuerySet(models.QuerySet[T]):
     cancel.alters_data = True  # type: ignore[attr-defined]
     cancel.queryset_only = True  # type: ignore[attr-defined]
 
-    def reset(self, reason: str = "", *, expires: Expires = None) -> int:
+    async def acancel(self, *args: Any, **kwargs: Any) -> int:
+        """As ``cancel()``."""
+        return await sync_to_async(self.cancel)(*args, **kwargs)
+
+    acancel.alters_data = True  # type: ignore[attr-defined]
+    acancel.queryset_only = True  # type: ignore[attr-defined]
+
+    def reset(self, reason: str = "", *, expires: Expires = None, restart: bool = False) -> int:
         """Make these tasks PENDING again, in any status, to run at once; returns how many.
 
         ``failed().reset("...")`` runs again what has failed. Works in batches, each in a
         transaction; a task that is in another status by then is left alone. ``expires`` is as of
-        ``enqueue()``, the same time for all of them; without it they do not expire any more. Not on
-        a manager, like Django's ``delete()``.
+        ``enqueue()``, the same time for all of them; without it they do not expire any more. The
+        steps that ``once()`` has recorded are not repeated, unless ``restart`` is true. Not on a
+        manager, like Django's ``delete()``.
         """
         values: dict[str, Any] = {"run_after": None}
         self._for_write = True
         if expires is not None:
             values["expires_at"] = expiry_time(self.model, self.db, expires)
-        return self._apply_to_each(EventKind.RESET, reason, values=values)
+        data = {"restart": bool(restart)}
+        return self._apply_to_each(EventKind.RESET, reason, values=values, data=data)
 
     reset.alters_data = True  # type: ignore[attr-defined]
     reset.queryset_only = True  # type: ignore[attr-defined]
+
+    async def areset(self, *args: Any, **kwargs: Any) -> int:
+        """As ``reset()``."""
+        return await sync_to_async(self.reset)(*args, **kwargs)
+
+    areset.alters_data = True  # type: ignore[attr-defined]
+    areset.queryset_only = True  # type: ignore[attr-defined]
 
     def erase(self, reason: str = "") -> int:
         """Erase the payload of these tasks, as ``task.erase()`` does; returns of how many.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -51,8 +51,9 @@ class RunningMethods(TaskRow):
 
         Call it in a task function, as often as you like: it only keeps the values. They are written
         in the background, at most once a second, later once in a hundredth of the time that the
-        function has been reporting; the outcome has the last ones. Raises NotInTaskFunction outside
-        of a task function, ValueError for what is no number of at least 0.
+        function has been reporting; the outcome has the last ones. ``total`` may be an estimate.
+        The message is cut to 255 characters. Raises NotInTaskFunction outside of a task function,
+        ValueError for what is no number of at least 0.
         """
         attempt = _attempt_of(self, "progress")
         progress.report(attempt, progress.checked(done, total, message))
@@ -66,11 +67,13 @@ class RunningMethods(TaskRow):
         read is unknown: it is not counted. Raises TaskStopped, as ``check_stop()``, before the
         next row if the function has to stop.
         """
-        attempt = _attempt_of(self, "track")
-        if total is None:
-            total = progress.known_length(rows)
-        begin = progress.checked(0, total, message)
-        return progress.track(attempt, rows, begin.total, begin.message)
+        return progress.track(*_tracked(self, "track", rows, total, message))
+
+    def atrack(
+        self, rows: Iterable[T] | AsyncIterable[T], total: float | None = None, message: str = ""
+    ) -> AsyncIterator[T]:
+        """As ``track()``, for ``async for``; ``rows`` may be asynchronous, such as a queryset."""
+        return progress.atrack(*_tracked(self, "atrack", rows, total, message))
 
     def idempotency_key(self, name: str) -> str:
         """A key for the step ``name`` of this task: a UUID, as text.
@@ -90,6 +93,17 @@ def _checkpoints_of(task: TaskRow, method: str) -> Checkpoints:
     if attempt.checkpoints is None:
         attempt.checkpoints = Checkpoints(attempt)
     return cast("Checkpoints", attempt.checkpoints)
+
+
+def _tracked(
+    task: TaskRow, method: str, rows: Any, total: float | None, message: str
+) -> tuple[Attempt, Any, float | None, str]:
+    """The arguments of ``progress.track``, which begins when the first row is asked for."""
+    attempt = _attempt_of(task, method)
+    if total is None:
+        total = progress.known_length(rows)
+    begin = progress.checked(0, total, message)
+    return attempt, rows, begin.total, begin.message
 
 
 def _attempt_of(task: TaskRow, method: str) -> Attempt:

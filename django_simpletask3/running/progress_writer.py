@@ -12,13 +12,14 @@ from typing import Any
 from django.db import close_old_connections, connections
 
 from ..db.errors import may_be_transient
-from ..exceptions import StaleTask
+from ..exceptions import StaleTask, TransitionRefused
+from ..ledger.projection import Projection
 from ..ledger.stop_signal import reason_to_stop, request_stop
 from ..ledger.task_row import TaskRow, table_model
 from ..logs import get_logger
 from ..states import EventKind
 from ..transitions import writer
-from ..transitions.transition import Transition, known_row
+from ..transitions.transition import Transition
 from .attempt import Attempt
 
 #: Under the name of the outcomes of tasks.
@@ -82,15 +83,27 @@ class ProgressWriter:
         with self._changed:
             attempt.progress_writer = self
             self._watched[attempt] = watched
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-                self._thread.start()
+            self._start_thread()
             self._changed.notify()
 
-    def forget(self, attempt: Attempt) -> None:
-        """Write no more progress of ``attempt``: its outcome says the last."""
+    def _start_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is left, or Python ends
+            _logger.debug("progress_postponed tasks=%s error=%s", len(self._watched), error)
+        else:
+            self._thread = thread
+
+    def forget(self, attempt: Attempt) -> bool:
+        """Write no more progress of ``attempt``: its outcome says the last.
+
+        Returns whether the task function was still running.
+        """
         with self._changed:
-            self._watched.pop(attempt, None)
+            return self._watched.pop(attempt, None) is not None
 
     def write_due(self, now: float) -> int:
         """Write the progress that is due at ``now``, by ``time.monotonic()``; how many notes."""
@@ -123,18 +136,20 @@ class ProgressWriter:
         """Take notice of what has become of ``note``; whether it was written."""
         watched, attempt = note.watched, note.watched.attempt
         if note.transition.refusal is not None:
-            self.forget(attempt)
-            # A row that is gone may be invisible: that of a test, before its commit.
-            if isinstance(note.transition.refusal, StaleTask):
-                status = note.transition.refusal.current.get("status")
-                request_stop(attempt.task, reason_to_stop(status))
+            self._give_up(attempt, note.transition.refusal)
         if note.transition.event is None:  # refused, or the row is locked: it is tried again
             return False
         watched.written, watched.failures = note.progress, 0
         watched.postpone(now)
-        attempt.follow(known_row(watched.row))
+        attempt.follow({**attempt.last_known_row, **_projection_of(watched.row)})
         _log(note)
         return True
+
+    def _give_up(self, attempt: Attempt, refusal: TransitionRefused) -> None:
+        """Let the function of an attempt stop that does not hold the task any more."""
+        # A row that is gone may be invisible: that of a test, before its commit.
+        if self.forget(attempt) and isinstance(refusal, StaleTask):
+            request_stop(attempt.task, reason_to_stop(refusal.current.get("status")))
 
     def _run(self) -> None:
         try:
@@ -163,12 +178,18 @@ def _note_of(watched: _Watched) -> _Note:
         EventKind.NOTE,
         reason=progress.message,
         worker=attempt.worker,
-        data=progress.data(),
+        data={"progress": progress.as_data()},
         # No word of the holder: a note that comes too late is no late result.
         expected=attempt.fence,
         last_known_row=attempt.last_known_row,
     )
     return _Note(watched, progress, transition)
+
+
+def _projection_of(row: TaskRow) -> dict[str, Any]:
+    """The columns of ``row`` that the note has written."""
+    attributes = vars(row)
+    return {name: attributes[name] for name in Projection._fields}
 
 
 def _row_of(attempt: Attempt) -> TaskRow:

@@ -15,7 +15,7 @@ from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.admin.pages import create_listed_task, text, url
-from tests.steps import TASK_MODELS, bring_to
+from tests.steps import TASK_MODELS, apply_kinds, bring_to
 from tests.testapp.models import Invoice, TextKeyed
 
 
@@ -65,6 +65,36 @@ def test_a_list_that_shows_results_reads_them_with_the_rows(
     (task,) = superuser.get(url(Invoice)).context["cl"].result_list
 
     assert task.get_deferred_fields() == {"error_data"}
+
+
+def test_the_list_says_how_far_running_tasks_are(superuser) -> None:
+    reported = [
+        {"progress": {"done": 3, "total": 4}},
+        {"progress": {"done": 1234}},
+        {"progress": 0.5},
+        {"progress": {"done": 1, "total": 0}, "more": "x" * 5000},
+        {"progress": {"done": "odd"}},
+        None,
+    ]
+    for data in reported:
+        task = bring_to(Invoice.objects.create(), Status.RUNNING)
+        if data:
+            apply(task, EventKind.NOTE, data={"progress": 0.1})
+            apply(task, EventKind.NOTE, data=data)
+            apply(task, EventKind.NOTE, reason="another note")
+    again = bring_to(Invoice.objects.create(), Status.RUNNING)
+    apply(again, EventKind.NOTE, data={"progress": 0.9})
+    apply_kinds(again, EventKind.RECOVER, EventKind.START)
+    apply_kinds(task, EventKind.ACK)
+
+    with CaptureQueriesContext(connection) as seen:
+        content = superuser.get(url(Invoice) + "?o=").content.decode()
+
+    rows = content.split('<td class="field-progress_label">')[1:]
+    assert sorted(row.partition("</td>")[0] for row in rows) == sorted(
+        ["75 % · 3 of 4", "1234 done", "50 %", "-", "-", "-", "-"]
+    )
+    assert sum("testapp_invoiceevent" in query["sql"] for query in seen.captured_queries) == 1
 
 
 def test_how_long_a_task_waited_and_ran(superuser, time_machine) -> None:

@@ -13,6 +13,12 @@ from tests.testapp.models import Customer, Invoice
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+class Reader:
+    """Stands for the page's model: its rows are customers."""
+
+    objects = Customer.objects
+
+
 class Model:
     """Stands for SimpleTask where the class of a page is made."""
 
@@ -77,3 +83,27 @@ def test_a_renewal_charges_once_and_books_once(
         *("enqueue", "start", "checkpoint", "checkpoint"),
         *("recover", "start", "checkpoint", "ack"),
     ]
+
+
+def test_a_newsletter_says_how_many_readers_have_it(
+    perform_function: Perform,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[str] = []
+    Customer.objects.bulk_create([Customer(name="Ada"), Customer(name="Eve")])
+    monkeypatch.setattr(Customer, "email", property(lambda self: f"{self.name}@"), raising=False)
+    monkeypatch.setattr(Invoice, "text", "Hello", raising=False)
+    page = how_to("report-progress").block("python", "class Newsletter")
+    newsletter = class_of_page(
+        page.partition("class Reader")[0],
+        "Newsletter",
+        ["from .mail import send"],
+        send=lambda email, text: sent.append(f"{email} {text}"),
+        Reader=Reader,
+    )
+
+    task = finished(perform_function(newsletter.do_task, Invoice.objects.create()))
+
+    assert sent == ["Ada@ Hello", "Eve@ Hello"]
+    last = task.events.last().data["progress"]
+    assert last == {"done": 2, "total": 2, "message": "sending"}

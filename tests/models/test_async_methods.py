@@ -54,6 +54,20 @@ def test_a_task_is_reset_canceled_noted_and_unblocked(redis_url: str) -> None:
     assert reasons == ["approved", "seen", "not needed", "needed"]
 
 
+def test_the_tasks_of_a_queryset_are_unblocked_canceled_and_reset(redis_url: str) -> None:
+    tasks = Invoice.objects.bulk_enqueue([{}, {}], blocked=True)
+
+    assert run(Invoice.objects.filter(pk=tasks[0].pk).aunblock("approved")) == 1
+    assert run(Invoice.objects.all().acancel("not needed")) == 2
+    assert run(Invoice.objects.canceled().areset("needed", restart=True)) == 2
+
+    assert kinds(tasks[0]) == ["enqueue", "block", "unblock", "cancel", "reset"]
+    last = stream_of(tasks[1])[-1]
+    assert (last.reason, last.data["restart"]) == ("needed", True)
+    # As Django's adelete(): not for a whole table by mistake.
+    assert not any(hasattr(Invoice.objects, name) for name in ("acancel", "areset"))
+
+
 def test_a_refusal_is_raised(redis_url: str) -> None:
     with pytest.raises(IllegalTransition):
         run(bring_to(Invoice.objects.create(), Status.SUCCESS).acancel())

@@ -24,8 +24,8 @@ def perform_function(monkeypatch: pytest.MonkeyPatch) -> Perform:
     """Start a task, a new one or ``task``, and call ``function`` as its task function."""
 
     def perform_with(function: Any, task: Any = None) -> Run:
-        monkeypatch.setattr(Invoice, "do_task", function)
         task = row_of(task or create_task(Invoice))
+        monkeypatch.setattr(type(task), "do_task", function)
         run = Run(apply_kinds(task, EventKind.START, worker=WORKER), WORKER)
         perform(run)
         if isinstance(run.error, AssertionError | pytest.fail.Exception):

@@ -1,20 +1,17 @@
 """``progress()`` and ``track()``: what is kept, what is written, and when."""
 
 import contextvars
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
-from django_simpletask3.exceptions import NotInTaskFunction, TaskStopped
+from django_simpletask3.exceptions import Cancel, Retry, Snooze, TaskStopped
 from django_simpletask3.execution.finish import finish, release
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.execution.run import Run
@@ -27,7 +24,7 @@ from django_simpletask3.states import EventKind
 from tests.eventually import eventually
 from tests.running.conftest import Perform, finished, statements_of
 from tests.steps import apply_kinds, create_task, kinds, row_of, stream_of
-from tests.testapp.models import Customer, Everywhere, ForeignInvoice, Invoice, Ledger
+from tests.testapp.models import Customer, Everywhere, ForeignInvoice, Invoice, Ledger, Offer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,14 +37,14 @@ class Clock:
     """A writer without a thread, and the time by which it writes."""
 
     def __init__(self, writer: ProgressWriter) -> None:
-        self._writer = writer
+        self.writer = writer
         self.now = time.monotonic()
 
     def after(self, seconds: float) -> int:
         """The number of notes that are written that much later."""
         self.now = max(self.now, time.monotonic()) + seconds
         # Without the context of the task function, as in a thread of its own.
-        return contextvars.Context().run(self._writer.write_due, self.now)
+        return contextvars.Context().run(self.writer.write_due, self.now)
 
 
 @pytest.fixture
@@ -64,6 +61,11 @@ def notes(task: Any) -> list[tuple[str, Any]]:
     return [(e.reason, e.data) for e in stream_of(task) if e.kind == EventKind.NOTE]
 
 
+def last_progress(task: Any) -> Any:
+    """What the outcome says of the progress."""
+    return stream_of(task)[-1].data["progress"]
+
+
 def test_progress_is_a_note_of_the_attempt_and_in_the_outcome(
     perform_function: Perform, clock: Clock
 ) -> None:
@@ -74,12 +76,10 @@ def test_progress_is_a_note_of_the_attempt_and_in_the_outcome(
 
     task = finished(perform_function(function))
 
-    assert notes(task) == [("first page", {"done": 1, "total": 4, "progress": 0.25})]
+    assert notes(task) == [("first page", {"progress": {"done": 1, "total": 4}})]
     note, outcome = stream_of(task)[-2:]
     assert (note.attempt, note.worker) == (1, "node:1:token")
-    assert {"done": 3, "total": 4, "progress": 0.75, "message": "third page"}.items() <= (
-        outcome.data.items()
-    )
+    assert outcome.data["progress"] == {"done": 3, "total": 4, "message": "third page"}
     assert broken_links(stream_of(task)) == []
 
 
@@ -94,18 +94,34 @@ def test_a_function_that_ends_within_a_second_leaves_no_note(
     assert kinds(finished(perform_function(function))) == ["enqueue", "start", "ack"]
 
 
-@pytest.mark.parametrize("error", [ValueError, TaskStopped])
-def test_a_failure_says_how_far_the_function_came(
-    perform_function: Perform, clock: Clock, error: type[BaseException]
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ValueError("no"), "fail"),
+        (TaskStopped(None), "fail"),
+        (Retry("later", after=0), "retry"),
+        (Snooze("later", after=1), "snooze"),
+        (Cancel("enough"), "cancel"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_every_outcome_says_how_far_the_function_came(
+    perform_function: Perform,
+    clock: Clock,
+    error: BaseException,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Invoice, "django_simpletask3_max_retries", int(kind == "retry"))
+
     def function(task: Any) -> None:
         task.progress(7)
         raise error
 
-    task = finished(perform_function(function))
+    outcome = stream_of(finished(perform_function(function)))[-1]
 
-    assert stream_of(task)[-1].data["done"] == 7
-    assert "progress" not in stream_of(task)[-1].data
+    assert outcome.kind == kind
+    assert outcome.data["progress"] == {"done": 7}
 
 
 def test_a_released_task_says_how_far_it_came(perform_function: Perform, clock: Clock) -> None:
@@ -118,23 +134,25 @@ def test_a_released_task_says_how_far_it_came(perform_function: Perform, clock: 
     run = perform_function(function)
 
     assert kinds(run.task) == ["enqueue", "start", "release"]
-    assert stream_of(run.task)[-1].data["progress"] == 0.875
+    assert stream_of(run.task)[-1].data["progress"] == {"done": 7, "total": 8}
 
 
 def test_notes_become_rarer_the_longer_it_takes(perform_function: Perform, clock: Clock) -> None:
-    written: list[int] = []
+    written: dict[int, int] = {}
 
     def function(task: Any) -> None:
-        seconds = itertools.count(1)
-        for done in itertools.islice(seconds, 3600):
-            task.progress(done)
-            written.append(clock.after(1))
+        for second in (*range(30), *range(600, 630), *range(3600, 3700)):
+            task.progress(second)
+            written[second] = clock.after(second - max(written, default=-1))
 
     perform_function(function)
 
-    assert sum(written[:60]) == 60
-    assert 4 <= sum(written[590:620]) <= 6
-    assert 400 <= sum(written) <= 450
+    of_period = [
+        sum(number for second, number in written.items() if begin <= second < end)
+        for begin, end in [(0, 30), (600, 630), (3600, 3700)]
+    ]
+    # Each second, every six seconds, every 36 seconds.
+    assert of_period == [30, 5, 3]
 
 
 def test_progress_that_stays_is_written_once(perform_function: Perform, clock: Clock) -> None:
@@ -361,54 +379,16 @@ def test_tracked_rows_are_counted(perform_function: Perform, clock: Clock) -> No
     task = finished(perform_function(function))
 
     assert task.result_data == ["a", "b", "c", "d"]
-    assert [data["done"] for _, data in notes(task)] == [0, 1, 2, 3]
-    assert [data["progress"] for _, data in notes(task)] == [0.0, 0.25, 0.5, 0.75]
-    outcome = stream_of(task)[-1].data
-    assert (outcome["done"], outcome["total"], outcome["progress"]) == (4, 4, 1.0)
-    assert outcome["message"] == "letters"
-
-
-@pytest.mark.parametrize(
-    ("rows", "total"),
-    [
-        pytest.param(lambda: [1, 2], 2, id="list"),
-        pytest.param(lambda: {1: 2}, 1, id="dict"),
-        pytest.param(lambda: range(0), 0, id="empty"),
-        pytest.param(lambda: iter([1, 2]), None, id="iterator"),
-        pytest.param(Customer.objects.all, None, id="queryset"),
-        pytest.param(
-            lambda: Customer.objects.raw("SELECT * FROM testapp_customer"), None, id="raw"
-        ),
-        pytest.param(lambda: Customer.objects.all().iterator(), None, id="rows of a queryset"),
-        pytest.param(lambda: read(Customer.objects.all()), 1, id="queryset that was read"),
-    ],
-)
-def test_a_total_is_known_without_a_query_or_not_at_all(
-    perform_function: Perform, rows: Callable[[], Any], total: int | None
-) -> None:
-    Customer.objects.create(name="Ada")
-    asked: list[str] = []
-
-    def function(task: Any) -> None:
-        tracked = rows()
-        asked.extend(statements_of(lambda: task.track(tracked)))
-        list(task.track(tracked))
-
-    task = finished(perform_function(function))
-
-    assert asked == []
-    assert stream_of(task)[-1].data.get("total") == total
-
-
-def read(queryset: Any) -> Any:
-    assert len(queryset)
-    return queryset
+    assert notes(task) == [
+        ("letters", {"progress": {"done": done, "total": 4}}) for done in range(4)
+    ]
+    assert last_progress(task) == {"done": 4, "total": 4, "message": "letters"}
 
 
 def test_a_total_may_be_given(perform_function: Perform) -> None:
     task = finished(perform_function(lambda task: list(task.track(iter("ab"), total=8))))
 
-    assert stream_of(task)[-1].data["progress"] == 0.25
+    assert last_progress(task) == {"done": 2, "total": 8}
 
 
 def test_tracking_stops_before_the_next_row(perform_function: Perform) -> None:
@@ -426,54 +406,89 @@ def test_tracking_stops_before_the_next_row(perform_function: Perform) -> None:
     assert kinds(task) == ["enqueue", "start", "cancel"]
 
 
-@pytest.mark.parametrize(
-    ("done", "total", "share"),
-    [
-        pytest.param(0, 0, 1.0, id="nothing to do"),
-        pytest.param(5, 4, 1.0, id="more than expected"),
-        pytest.param(0.5, 2, 0.25, id="float"),
-        pytest.param(Decimal("0.5"), Fraction(2), 0.25, id="decimal"),
-        pytest.param(1, 3, 0.333333, id="rounded"),
-    ],
-)
-def test_the_share_is_a_fraction(
-    perform_function: Perform, done: Any, total: Any, share: float
-) -> None:
-    task = finished(perform_function(lambda task: task.progress(done, total)))
-
-    assert stream_of(task)[-1].data["progress"] == share
-
-
-@pytest.mark.parametrize("number", [-1, True, "3", None, float("nan"), float("inf")], ids=repr)
-@pytest.mark.parametrize("name", ["done", "total"])
-def test_what_is_no_number_is_refused_at_once(
-    perform_function: Perform, name: str, number: Any
-) -> None:
-    if (name, number) == ("total", None):
-        return
-
-    def function(task: Any) -> None:
-        with pytest.raises(ValueError, match=f"^{name} is .*; expected a number of at least 0"):
-            task.progress(**{"done": 1, name: number})
-
-    assert finished(perform_function(function)).success
-
-
-@pytest.mark.parametrize("method", ["progress", "track"])
-def test_outside_of_a_task_function_there_is_no_progress(method: str) -> None:
-    task = create_task(Invoice)
-
-    with pytest.raises(NotInTaskFunction, match=f"^{method}.. of testapp.Invoice"):
-        getattr(task, method)([])
-
-
 def test_a_coroutine_reports_progress(perform_function: Perform) -> None:
     async def function(task: Any) -> None:
         await task.aprogress(1, 2, message="half")
 
     task = finished(perform_function(function))
 
-    assert stream_of(task)[-1].data["message"] == "half"
+    assert last_progress(task)["message"] == "half"
+
+
+def test_a_coroutine_tracks_rows(perform_function: Perform) -> None:
+    Customer.objects.bulk_create([Customer(name="Ada"), Customer(name="Eve")])
+
+    async def function(task: Any) -> list[int]:
+        each = [[4, 5], Customer.objects.all(), asynchronously("ab")]
+        return [len([row async for row in task.atrack(rows)]) for rows in each]
+
+    task = finished(perform_function(function))
+
+    assert task.result_data == [2, 2, 2]
+    assert last_progress(task) == {"done": 2}
+
+
+async def asynchronously(rows: Iterable[Any]) -> AsyncIterator[Any]:
+    for row in rows:
+        yield row
+
+
+def test_a_coroutine_stops_before_the_next_row(perform_function: Perform) -> None:
+    seen: list[int] = []
+
+    async def function(task: Any) -> None:
+        async for row in task.atrack(range(10)):
+            seen.append(row)
+            if row == 3:
+                await task.acancel("enough")
+
+    assert kinds(perform_function(function).task) == ["enqueue", "start", "cancel"]
+    assert seen == [0, 1, 2, 3]
+
+
+def test_the_thread_of_the_function_executes_nothing(
+    perform_function: Perform, clock: Clock
+) -> None:
+    made: list[str] = []
+
+    def function(task: Any) -> None:
+        made.extend(statements_of(lambda: [task.progress(n, 1000) for n in range(1000)]))
+        made.extend(statements_of(lambda: list(task.track(range(1000)))))
+
+    perform_function(function)
+
+    assert made == []
+
+
+def test_a_task_that_may_expire_reports_progress(perform_function: Perform, clock: Clock) -> None:
+    written: list[int] = []
+
+    def function(task: Any) -> None:
+        for done in (1, 2):
+            task.progress(done)
+            written.append(clock.after(1))
+
+    task = finished(perform_function(function, Offer.objects.enqueue(expires=60)))
+
+    assert written == [1, 1]
+    assert kinds(task) == ["enqueue", "start", "note", "note", "ack"]
+
+
+def test_a_note_that_comes_after_the_outcome_is_refused_and_stops_nothing(
+    perform_function: Perform, clock: Clock
+) -> None:
+    begun: list[Any] = []
+
+    def function(task: Any) -> None:
+        task.progress(1, 2)
+        begun.extend(clock.writer._watched.values())
+
+    run = perform_function(function)
+    task = finished(run)
+
+    assert clock.writer._write(begun, clock.now) == 0
+    assert kinds(task) == ["enqueue", "start", "ack"]
+    assert not run.task.should_stop
 
 
 def test_what_the_instance_says_is_left_alone(perform_function: Perform, clock: Clock) -> None:

@@ -187,6 +187,11 @@ def _running() -> Any:
     return task
 
 
+def report(done: float, total: float | None = None, message: str = "") -> None:
+    """Report progress."""
+    _running().progress(done, total, message)
+
+
 def ignore_exceptions() -> None:
     """Keep running despite exceptions that are raised in this thread."""
     while True:
@@ -406,6 +411,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "work until stopped, awaiting": work_until_stopped_awaiting,
     "leave with worker": leave_with_worker,
     "rewrite": rewrite,
+    "report": report,
     "ignore exceptions": ignore_exceptions,
     "ignore everything": ignore_everything,
     "coroutine": lambda way: COROUTINES[way](),

@@ -62,13 +62,14 @@ def _run_in_batches(
     alone, whether the model's admin or a permission of the object denies it.
     """
     reason = confirmation.reason_of(request) or task_action.reason
+    run = confirmation.operation_of(request, task_action)
     is_allowed = partial(has_action_permission, modeladmin, request, task_action)
     counts: Counter[Outcome] = Counter()
     exported: list[tuple[str, Any]] = []
     with task_context(actor=request.user):
         for tasks, missing in Selection.of(queryset).batches():
             allowed = [task for task in tasks if is_allowed(task)]
-            batch_outcomes = task_action.run(allowed, reason)
+            batch_outcomes = run(allowed, reason)
             counts.update(batch_outcomes)
             counts[Outcome.FORBIDDEN] += len(tasks) - len(allowed)
             counts[Outcome.GONE] += missing

@@ -20,7 +20,8 @@ from ...ledger.fields import MAX_TEXT
 from ...models.queryset import rows_of
 from ..html import badges
 from ..viewer import may_view_row
-from .definitions import TaskAction
+from .definitions import Option, TaskAction
+from .outcomes import Outcome
 from .selection import Selection
 
 #: Tasks whose permission is checked one by one.
@@ -47,6 +48,17 @@ class ReasonForm(forms.Form):
     )
 
 
+class OptionForm(ReasonForm):
+    """The reason of an action, and its option."""
+
+    option = forms.BooleanField(required=False)
+
+    def __init__(self, option: Option) -> None:
+        super().__init__()
+        self.fields["option"].label = option.label
+        self.fields["option"].help_text = option.help_text
+
+
 def is_confirmed(request: HttpRequest) -> bool:
     """Whether ``request`` was posted by the confirmation page."""
     return _CONFIRMED_NAME in request.POST
@@ -55,6 +67,14 @@ def is_confirmed(request: HttpRequest) -> bool:
 def reason_of(request: HttpRequest) -> str:
     """The posted reason, cut to the length of the column; may be empty."""
     return request.POST.get("reason", "").strip()[:MAX_TEXT]
+
+
+def operation_of(
+    request: HttpRequest, task_action: TaskAction
+) -> Callable[[list[Any], str], list[Outcome]]:
+    """What is done to the tasks: that of the option of ``task_action``, if the user ticked it."""
+    option = task_action.option
+    return option.run if option is not None and "option" in request.POST else task_action.run
 
 
 class Effect(IntEnum):
@@ -107,7 +127,7 @@ def render_page(
         "is_at_most": len(selection.pks) > MAX_CHECKED,
         "total": total,
         "objects_name": model_ngettext(opts, total),
-        "form": ReasonForm(),
+        "form": ReasonForm() if task_action.option is None else OptionForm(task_action.option),
         "action": task_action.name,
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),

@@ -29,6 +29,15 @@ from .run_inline import run_tasks_inline
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A tick box of the confirmation page: if it is ticked, its ``run`` is that of the action."""
+
+    label: Any
+    help_text: Any
+    run: Callable[[list[Any], str], list[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAction:
     """An action; ``run`` applies it to a batch of tasks for a reason and returns outcomes."""
 
@@ -45,6 +54,7 @@ class TaskAction:
     is_download: bool = False
     #: Selects the applicable tasks where the status alone does not decide.
     filter: Callable[[list[SimpleTask]], list[SimpleTask]] | None = None
+    option: Option | None = None
 
     def applicable(self, tasks: list[SimpleTask]) -> list[SimpleTask]:
         """The tasks to which the action applies in their current state."""
@@ -74,8 +84,9 @@ def _make_due(tasks: Sequence[TaskRow], model: type[SimpleTask], using: str) -> 
         task.run_after = None
 
 
-def _reset(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
-    return _apply([_reset_transition(task, reason) for task in tasks])
+def _reset(tasks: list[SimpleTask], reason: str, *, restart: bool = False) -> list[Outcome]:
+    data = {"restart": restart}
+    return _apply([_reset_transition(task, reason, data=data) for task in tasks])
 
 
 def _retry(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
@@ -83,8 +94,8 @@ def _retry(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     return _apply([_reset_transition(task, reason, expected=expected) for task in tasks])
 
 
-def _reset_transition(task: SimpleTask, reason: str, **fence: Any) -> Transition:
-    return Transition(task, EventKind.RESET, reason=reason, values={"run_after": None}, **fence)
+def _reset_transition(task: SimpleTask, reason: str, **details: Any) -> Transition:
+    return Transition(task, EventKind.RESET, reason=reason, values={"run_after": None}, **details)
 
 
 def _apply_kind(kind: EventKind, tasks: list[SimpleTask], reason: str) -> list[Outcome]:
@@ -166,6 +177,11 @@ RESET = TaskAction(
     run=_reset,
     sentences=outcomes.RESET,
     reason="reset in the admin",
+    option=Option(
+        label=_("Repeat the steps that are done"),
+        help_text=_("Checkpoints are forgotten: each task begins again from the beginning."),
+        run=partial(_reset, restart=True),
+    ),
 )
 RETRY = TaskAction(
     name="django_simpletask3_retry_for_selected",

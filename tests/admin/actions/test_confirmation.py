@@ -132,6 +132,27 @@ def test_the_reason_stands_in_the_event(superuser, finished_task) -> None:
     assert (event.kind, event.actor, event.reason) == ("reset", "root", "the bank was closed")
 
 
+@pytest.mark.parametrize("ticked", [{}, {"option": "on"}], ids=["left", "ticked"])
+def test_a_reset_repeats_the_steps_that_are_done_if_that_is_ticked(
+    superuser, finished_task, ticked
+) -> None:
+    page = ask(superuser, RESET, finished_task)
+    assert '<input type="checkbox" name="option"' in page.content.decode()
+
+    confirm(superuser, page, **ticked)
+
+    assert finished_task.events.last().data["restart"] is bool(ticked)
+
+
+def test_other_actions_have_no_tick_box(superuser, finished_task) -> None:
+    page = ask(superuser, RETRY, finished_task)
+
+    confirm(superuser, page, option="on")  # which is left alone
+
+    assert "checkbox" not in page.content.decode()
+    assert kinds(finished_task)[-1] == "ack"
+
+
 def test_a_reason_that_is_too_long_is_cut(superuser, finished_task) -> None:
     post_action(superuser, RESET, finished_task, reason="x" * 300)
 

@@ -354,6 +354,27 @@ def test_progress_is_shown_while_the_task_runs(superuser, running_task) -> None:
     assert "<progress" not in after
 
 
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        (
+            {"done": 3, "total": 10},
+            '<progress max="100" value="30" aria-label="Progress"></progress> 30 % 3 of 10 page',
+        ),
+        ({"done": 12}, '<progress aria-label="Progress"></progress> 12 done page'),
+        ({"done": 11, "total": 10}, "100 % 11 of 10 page"),
+        ({"done": 0, "total": 0}, "100 % 0 of 0 page"),
+    ],
+    ids=["total", "no total", "more", "nothing"],
+)
+def test_progress_that_a_task_function_reports_is_shown(
+    superuser, running_task, progress, shown
+) -> None:
+    apply(running_task, EventKind.NOTE, reason="page", data={"progress": progress})
+
+    assert shown in superuser.get(url(running_task)).content.decode()
+
+
 def test_the_progress_of_an_earlier_attempt_is_not_shown(superuser, running_task) -> None:
     running_task.note("nearly done", progress=0.9)
     apply(running_task, EventKind.RECOVER)
@@ -362,7 +383,7 @@ def test_the_progress_of_an_earlier_attempt_is_not_shown(superuser, running_task
     assert "<progress" not in superuser.get(url(running_task)).content.decode()
 
 
-@pytest.mark.parametrize("odd", [-1, 2, True, "half", None, [0.5], float("nan")])
+@pytest.mark.parametrize("odd", [-1, 2, True, "half", None, [0.5], float("nan"), {"done": "x"}])
 def test_progress_that_is_no_share_is_not_shown(superuser, running_task, odd) -> None:
     apply(running_task, EventKind.NOTE, data={"progress": odd})
 
