@@ -68,7 +68,8 @@ def test_a_function_that_cannot_be_interrupted_costs_its_process(
 
 @pytest.mark.once
 def test_a_stopping_node_ends_what_is_canceled_by_force(begin: Begin) -> None:
-    grace = {"DJANGO_SIMPLETASK3_SHUTDOWN_GRACE": "600"}
+    names = ("SHUTDOWN_GRACE", "SIMQ_RUNNING_TIMEOUT")  # it is not longer than a lease
+    grace = {f"DJANGO_SIMPLETASK3_{name}": "3600" for name in names}
     begun = begin("ignore exceptions", environment={**ONE, **grace})
     begun.node.send_signal(signal.SIGTERM)
 
