@@ -3,7 +3,7 @@
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import cache
 
 from django_simpletask3.states import Holder, kinds_where
 from tests.project.sources import package_sources
@@ -28,8 +28,10 @@ CHOSEN_LEVELS = {
 }
 
 
-def log_calls() -> Iterator[tuple[str, str, str]]:
+@cache
+def log_calls() -> list[tuple[str, str, str]]:
     """Where, level and template of each call; the level is empty for ``log``."""
+    found = []
     for source in package_sources():
         for node in ast.walk(source.tree):
             if (
@@ -42,7 +44,8 @@ def log_calls() -> Iterator[tuple[str, str, str]]:
                 template = node.args[1 if node.func.attr == "log" else 0]
                 where = f"{source.name}:{node.lineno}"
                 assert isinstance(template, ast.Constant), where
-                yield where, LEVELS.get(node.func.attr, ""), str(template.value)
+                found.append((where, LEVELS.get(node.func.attr, ""), str(template.value)))
+    return found
 
 
 def _names(template: str) -> list[str]:
