@@ -14,8 +14,8 @@ from django_simpletask3.admin import changelist
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import create_listed_task, text, url
-from tests.steps import TASK_MODELS, apply_kinds, bring_to
+from tests.admin.pages import LISTED_MODELS, create_listed_task, text, url
+from tests.steps import apply_kinds, bring_to
 from tests.testapp.models import Invoice, TextKeyed
 
 
@@ -47,7 +47,7 @@ def test_more_rows_take_no_more_queries(superuser) -> None:
     assert len(many) == len(few)
 
 
-@pytest.mark.parametrize("model", TASK_MODELS)
+@pytest.mark.parametrize("model", LISTED_MODELS)
 def test_results_are_not_read_for_the_list(superuser, model) -> None:
     bring_to(create_listed_task(model), Status.SUCCESS)
 

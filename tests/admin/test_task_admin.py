@@ -12,8 +12,8 @@ from django.utils import timezone
 from django_simpletask3.admin import SimpleTaskAdmin
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import Status
-from tests.admin.pages import create_listed_task, shown_messages, text, url
-from tests.steps import TASK_MODELS, bring_to, kinds
+from tests.admin.pages import LISTED_MODELS, create_listed_task, shown_messages, text, url
+from tests.steps import bring_to, kinds
 from tests.testapp.models import (
     Customer,
     ForeignInvoice,
@@ -25,7 +25,7 @@ from tests.testapp.models import (
     UuidKeyed,
 )
 
-each_model = pytest.mark.parametrize("model", TASK_MODELS)
+each_model = pytest.mark.parametrize("model", LISTED_MODELS)
 
 
 def filled_in(page) -> dict[str, object]:

@@ -16,7 +16,10 @@ from tests.conf.test_options import BAD
 from tests.steps import TASK_MODELS, label_of, run_command
 from tests.testapp.models import ByDefault, ByPath, Hiding, Invoice, Reminder
 
-pytestmark = pytest.mark.django_db  # checks of JSON columns query the database
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.thorough,
+]  # checks of JSON columns query the database
 
 OPTIONS = {option.name: option for option in all_options()}
 

@@ -14,7 +14,7 @@ from django_simpletask3.models import ExpiringTask
 from tests.checks.test_checks import messages_of_package
 from tests.testapp.models import Invoice, Offer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.checks.test_checks import messages_of_package
 from tests.projects import Project, sqlite
 from tests.testapp.models import ByCallable, Hiding, Invoice
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 CONFLICTS = {
     "event model after": """

@@ -7,7 +7,7 @@ import pytest
 from django_simpletask3.checks import MIDDLEWARE_ID
 from tests.checks.test_checks import messages_of_package
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 MODULE = "tests.testapp.middleware"
 FAULTS = {

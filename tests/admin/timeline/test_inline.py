@@ -15,8 +15,8 @@ from django_simpletask3.ledger.fields import KIND
 from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import create_listed_task, text, url
-from tests.steps import TASK_MODELS, bring_to, kinds
+from tests.admin.pages import LISTED_MODELS, create_listed_task, text, url
+from tests.steps import bring_to, kinds
 from tests.testapp.models import Audited, Invoice
 
 
@@ -26,7 +26,7 @@ def shown(response) -> list[int]:
     return [form.instance.sequence for form in formset.formset.initial_forms]
 
 
-@pytest.mark.parametrize("model", TASK_MODELS)
+@pytest.mark.parametrize("model", LISTED_MODELS)
 def test_every_task_has_its_timeline(superuser, model) -> None:
     task = bring_to(create_listed_task(model), Status.SUCCESS)
 
