@@ -121,10 +121,11 @@ class Checkpoints:
         connection = connections[self._attempt.using]
         blocks: list[Any] = connection.atomic_blocks
         # Django's TestCase is around everything, but not a transaction of the task function.
-        if connection.in_atomic_block and not (blocks and blocks[-1]._from_testcase):
+        is_of_test_case = bool(blocks) and blocks[-1]._from_testcase
+        if not connection.get_autocommit() and not is_of_test_case:
             raise CheckpointInTransaction(
-                f"once({name!r}) was called inside atomic(), which may still roll back the record "
-                "of the step. Call it outside, or with atomic=True.",
+                f"once({name!r}) was called in a transaction, which may still roll back the record "
+                "of the step. Call it outside of atomic(), or with atomic=True.",
                 name=name,
             )
 
@@ -139,7 +140,7 @@ class Checkpoints:
                 if not self._may_retry(error) or time.monotonic() > deadline:
                     self._recorded = None  # the commit may have succeeded: read it again
                     raise _not_recorded(name, str(error)) from error
-            connections[self._attempt.using].close()
+            _close_broken(connections[self._attempt.using])
             TaskRow.stop_flag(self._attempt.task).wait(_PAUSES(failures))
 
     def _may_retry(self, error: Exception) -> bool:
@@ -159,6 +160,12 @@ class Checkpoints:
 
     def _keep(self, name: str, transition: Transition) -> None:
         self.read().values[name] = _value_in(transition)
+
+
+def _close_broken(connection: Any) -> None:
+    """Let a new session be opened if this one is lost; else it keeps what middleware has set."""
+    if connection.connection is not None and not connection.is_usable():
+        connection.close()
 
 
 def _value_in(transition: Transition) -> Any:

@@ -196,6 +196,22 @@ def test_a_step_inside_of_a_transaction_is_refused_before_it_runs(
     assert step.calls == []
 
 
+def test_a_step_without_autocommit_is_refused_before_it_runs(perform_function: Perform) -> None:
+    step = Step()
+
+    def function(task: Any) -> None:
+        transaction.set_autocommit(False)
+        try:
+            with pytest.raises(CheckpointInTransaction, match="in a transaction"):
+                task.once("step", step)
+        finally:
+            transaction.rollback()
+            transaction.set_autocommit(True)
+
+    assert finished(perform_function(function)).success
+    assert step.calls == []
+
+
 def test_a_transaction_on_another_database_is_none_of_the_tasks(perform_function: Perform) -> None:
     def function(task: Any) -> Any:
         with transaction.atomic(using="other"):
@@ -552,11 +568,14 @@ def test_a_database_that_is_away_for_a_while_costs_no_step(
 
     def function(task: Any) -> Any:
         task.note("reads the context of the task")
+        session = connection.connection
         connection.execute_wrappers.append(refuse)
         try:
             return task.once("step", step)
         finally:
             connection.execute_wrappers.remove(refuse)
+            # It works, and has what a middleware may have set, such as the search path.
+            assert connection.connection is session
 
     task = finished(perform_function(function))
 

@@ -34,6 +34,7 @@ _NOT_DUE_AFTER: Mapping[str, str] = {
         "Its worker was lost (%(details)s), and it starts again in %(duration)s, at %(time)s."
     ),
 }
+_SNOOZED = gettext_noop("Its function asked to be called again in %(duration)s, at %(time)s.")
 _NOT_DUE = gettext_noop("It is due in %(duration)s, at %(time)s.")
 
 
@@ -61,6 +62,8 @@ def explain_pending(
 def _explain_not_due(row: TaskRow, change: StatusChange, now: datetime) -> Explanation:
     run_after: Any = row.run_after
     sentence = _NOT_DUE_AFTER.get(change.kind, _NOT_DUE)
+    if change.kind == EventKind.SNOOZE and not change.reason:
+        sentence = _SNOOZED
     values = {
         "time": run_after,
         "duration": run_after - now,

@@ -85,6 +85,14 @@ def test_a_snoozed_task_says_why(running_task: Any) -> None:
     )
 
 
+def test_a_snoozed_task_without_a_reason_names_none(running_task: Any) -> None:
+    due = waits_until(running_task, EventKind.SNOOZE)
+
+    assert running_task.explain() == (
+        f"Its function asked to be called again in 2 h 5 min, at {at(due)}."
+    )
+
+
 def test_a_recovered_task_says_that_its_worker_was_lost(running_task: Any) -> None:
     due = waits_until(running_task, EventKind.RECOVER, reason="worker_died")
 
