@@ -9,6 +9,7 @@ from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 from django.core.management import call_command
 from django.db import connection, connections, models, router
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import TransactionTestCase
 
 from django_simpletask3 import checks
@@ -26,11 +27,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def restore_triggers() -> Iterator[None]:
-    """Restore the triggers after each test."""
+def restore_triggers(transactional_db: None) -> Iterator[None]:
+    """Restore the triggers after a test that changed them, or the migrations."""
+    before = {alias: protection(alias) for alias in connections}
     yield
     for alias in connections:
-        call_command("migrate", "migrated_app", database=alias, verbosity=0, skip_checks=True)
+        if protection(alias) != before[alias]:
+            call_command("migrate", "migrated_app", database=alias, verbosity=0, skip_checks=True)
+
+
+def protection(using: str) -> tuple[list[Any], list[Any]]:
+    """The applied migrations and the installed triggers."""
+    applied = MigrationRecorder(connections[using]).applied_migrations()
+    return sorted(applied), sorted(dialect_for(connections[using]).read())
 
 
 def trigger_messages(using: str = "default") -> list[CheckMessage]:
