@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
 from django_simpletask3.db import clock  # noqa: E402
 from django_simpletask3.signals import SIGNALS, event_recorded, task_transitioned  # noqa: E402
 from django_simpletask3.states import Status  # noqa: E402
+from tests.eventually import eventually  # noqa: E402
 from tests.steps import bring_to, create_task  # noqa: E402
 from tests.testapp.models import Invoice  # noqa: E402
 
@@ -87,6 +88,35 @@ def django_db_modify_db_settings(run_folder: Path, django_db_blocker: DjangoDbBl
             pass
     except (OperationalError, ImproperlyConfigured) as refused:
         missing(f"database server at {settings.DATABASES['default']['HOST']}: {refused}")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Drop the databases once the sessions of killed workers have ended, too.
+
+    PostgreSQL waits five seconds for that, which a busy machine may need; of one that does not end
+    it tells only that it exists.
+    """
+    yield
+    if connections["default"].vendor == "postgresql":
+        with django_db_blocker.unblock():
+            connections.close_all()
+            try:
+                eventually(lambda: not other_sessions(), timeout=60)
+            except AssertionError:
+                raise AssertionError(f"sessions that did not end: {other_sessions()}") from None
+
+
+def other_sessions() -> list[tuple[str, str]]:
+    """State and last statement of each other session in a database of this run."""
+    names = [connection.settings_dict["NAME"] for connection in connections.all()]
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT state, query FROM pg_stat_activity "
+            "WHERE datname = ANY(%s) AND pid <> pg_backend_pid() AND backend_type LIKE 'client%%'",
+            [names],
+        )
+        return list(cursor.fetchall())
 
 
 @pytest.fixture(scope="session", autouse=True)
