@@ -19,7 +19,7 @@ class Status(IntEnum):
     RUNNING = 10  # a worker holds it, until its lease ends
     SUCCESS = 20  # the task function returned
     FAILED = 30  # the task function raised, or the task was dropped
-    CANCELED = 40  # a user or an operator canceled it, or it expired before it started
+    CANCELED = 40  # a user or an operator canceled it, or it expired while it waited
 
     @property
     def is_final(self) -> bool:
@@ -42,7 +42,7 @@ class EventKind(StrEnum):
     BLOCK = "block"  # it waits for something else than time or a worker
     UNBLOCK = "unblock"  # what it waited for has happened
     CANCEL = "cancel"  # a user, an operator or the task function canceled it
-    EXPIRE = "expire"  # it had not started when it expired
+    EXPIRE = "expire"  # it waited when it expired
     RESET = "reset"  # a user or an operator wants it to run again
     REJECT = "reject"  # the late outcome of a superseded run was refused
     NOTE = "note"  # progress, an annotation

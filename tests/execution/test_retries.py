@@ -403,7 +403,8 @@ def test_a_group_of_errors_means_what_all_of_them_mean(
     task = attempted(Invoice.objects.create())
 
     assert kinds(task)[-1] == kind
-    assert last_event(task).reason == ("why" if "why" in repr(error) and kind != "fail" else "")
+    if kind != "fail":
+        assert last_event(task).reason == ("why" if "why" in repr(error) else "")
 
 
 def test_a_snooze_in_a_task_group_is_a_snooze(options: Options) -> None:
@@ -484,6 +485,28 @@ def test_a_retry_that_was_asked_for_says_that_its_time_is_over(options: Options)
 
     message = "busy (not tried again: django_simpletask3_retry_for is over)"
     assert (task.status, task.error_data["message"]) == (Status.FAILED, message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "reason"),
+    [
+        ({"max_retries": 0}, ValueError(), ""),
+        ({"max_retries": 0}, Retry("busy", after=1), "no_retry_left"),
+        ({"max_retries": 2, "retry_on": OSError}, ValueError(), "error_not_retried"),
+        ({"max_retries": 2, "no_retry_on": ValueError}, ValueError(), "error_not_retried"),
+        ({"retry_for": 60, "retry_backoff": Fixed(61)}, ValueError(), "retry_time_over"),
+        ({"max_snoozes": 0}, Snooze("later", after=1), "no_snooze_left"),
+    ],
+)
+def test_the_event_of_a_failure_says_why_there_is_no_retry(
+    settings: dict[str, Any], error: Exception, reason: str, options: Options
+) -> None:
+    options(**{"max_retries": None, **settings})
+    options.raises(error)
+
+    task = attempted(Invoice.objects.create())
+
+    assert (task.status, task.events.get(kind="fail").reason) == (Status.FAILED, reason)
 
 
 def test_a_reset_counts_retries_and_snoozes_from_zero(options: Options) -> None:

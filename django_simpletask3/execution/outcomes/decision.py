@@ -73,6 +73,8 @@ def _plan_for(run: Run, error: BaseException) -> Callable[[], None]:
     if is_retried(type(run.task), error):
         has_deadline = type(run.task).django_simpletask3_retry_for is not None
         return partial(_retry, run, error, run.tries(needs_time=has_deadline))
+    if type(run.task).django_simpletask3_max_retries != 0:
+        return partial(_fail, run, reason="error_not_retried")
     return lambda: None
 
 
@@ -81,10 +83,12 @@ def _retry(run: Run, error: BaseException, tries: Tries) -> None:
     limit, number = model.django_simpletask3_max_retries, tries.retries + 1
     if limit is not None and number > limit:
         _explain(run, error, f"not tried again: django_simpletask3_max_retries is {limit}")
+        _fail(run, reason="no_retry_left")
         return
     moment = _time_of_retry(run, error, number)
     if _is_too_late(model, tries, moment):
         _explain(run, error, "not tried again: django_simpletask3_retry_for is over")
+        _fail(run, reason="retry_time_over")
         return
     failure = _failure_of(run)
     data = {
@@ -121,6 +125,7 @@ def _snooze(run: Run, error: Snooze, tries: Tries) -> None:
     limit = type(run.task).django_simpletask3_max_snoozes
     if tries.snoozes >= limit:
         _explain(run, error, f"not snoozed again: django_simpletask3_max_snoozes is {limit}")
+        _fail(run, reason="no_snooze_left")
         return
     earliest = clock.after(run.using, _MIN_SNOOZE)
     moment = max(clock.moment_of(error.after, run.using, name="after"), earliest)
@@ -139,6 +144,11 @@ def _cancel(run: Run, error: Cancel) -> None:
         run, EventKind.CANCEL, reason=error.reason, values=failure.values, data=failure.data
     )
     run.error = None
+
+
+def _fail(run: Run, *, reason: str) -> None:
+    """Let ``run`` fail, and its event say why the task is not tried again."""
+    run.transition = replace(_failure_of(run), reason=reason)
 
 
 def _explain(run: Run, error: BaseException, why: str) -> None:

@@ -91,7 +91,7 @@ def _explain_failed(row: TaskRow, change: StatusChange) -> Explanation:
 
 def _explain_canceled(row: TaskRow, change: StatusChange) -> Explanation:
     if change.kind == EventKind.EXPIRE:
-        sentence = gettext_noop("It expired before it started, and was canceled at %(time)s.")
+        sentence = gettext_noop("It expired while it waited, and was canceled at %(time)s.")
         return Explanation(Cause.CANCELED, sentence, {"time": row.done_time})
     return with_details(
         Cause.CANCELED,

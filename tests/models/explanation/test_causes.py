@@ -74,7 +74,7 @@ def test_an_expired_task_says_so(pending_task: Any) -> None:
     apply_kinds(pending_task, EventKind.EXPIRE)
 
     when = at(pending_task.done_time)
-    assert pending_task.explain() == f"It expired before it started, and was canceled at {when}."
+    assert pending_task.explain() == f"It expired while it waited, and was canceled at {when}."
 
 
 def test_a_running_task_names_its_worker_and_its_lease(running_task: Any) -> None:
