@@ -74,6 +74,8 @@ TEMPLATES = [
 DATABASES = {
     alias: database(DATABASE_URL, alias, RUN, RUN_FOLDER) for alias in ("default", "other")
 }
+# The tables of Django's apps are created at once, as those of the test app are.
+MIGRATION_MODULES = dict.fromkeys(["admin", "auth", "contenttypes", "sessions"])
 DATABASE_ROUTERS = [
     "tests.migrated_app.routers.MigratedAppRouter",
     "tests.testapp.routers.ElsewhereRouter",
