@@ -20,11 +20,15 @@ _PAUSE_SECONDS = 0.05
 
 
 class LoneTask(NamedTuple):
-    """A task by the label of its model, its database, and its key as text."""
+    """A task by the label of its model, its database, and its key as text.
+
+    ``sequence`` is the number of its events when the process was asked for.
+    """
 
     label: str
     using: str
     key: str
+    sequence: int
 
 
 class LoneRequests:
@@ -42,10 +46,11 @@ class LoneRequests:
     def ask(self, task: SimpleTask) -> bool:
         """Ask for a process of its own for ``task``; False if its key is too long for the pipe.
 
-        The supervisor ignores the request while another task runs alone: ask again.
+        The supervisor may ignore the request while another task runs alone: ask again.
         """
         key = table_model(type(task))._meta.pk.value_to_string(task)
-        line = json.dumps([type(task)._meta.label, write_database(task), key]).encode() + b"\n"
+        request = LoneTask(type(task)._meta.label, write_database(task), key, task.sequence)
+        line = json.dumps(request).encode() + b"\n"
         if len(line) > select.PIPE_BUF:
             return False
         with suppress(BlockingIOError):  # the pipe is full
@@ -84,8 +89,10 @@ class LoneFetcher:
         if self._task is None:
             self._pipeline.empty_at = time.monotonic()
             return _PAUSE_SECONDS
-        pipeline, (_, using, key) = self._pipeline, self._task
-        runs = start_one(pipeline.model, using, key, worker=pipeline.worker, lease=pipeline.lease)
+        pipeline, task = self._pipeline, self._task
+        runs = start_one(
+            pipeline.model, task.using, task.key, worker=pipeline.worker, lease=pipeline.lease
+        )
         self._leases.add(runs, pipeline)
         pipeline.accept(runs)
         self._task = None

@@ -89,6 +89,9 @@ class Supervisor:
         self._schedule, snapshot = shared_schedule(), SharedSnapshot()
         threads = [threads_of_process(models, processes, slot) for slot in range(processes)]
         self._lone_requests = LoneRequests()
+        #: The last task that was started alone, and those of a burst that are to follow it.
+        self._lone_task: LoneTask | None = None
+        self._next_lone_tasks: list[LoneTask] = []
         plan = ProcessPlan(
             [], self._schedule, snapshot, burst=burst, run_alone=self._lone_requests.ask
         )
@@ -298,16 +301,24 @@ class Supervisor:
             self._starts.append((0.0, 0, (), 0))
 
     def _start_lone_task(self) -> None:
-        """Start a task that must run alone, if no other does; the others are asked for again."""
-        for task in self._lone_requests.read():
+        """Start a task that must run alone, if no other does.
+
+        The others are asked for again; in a burst they are remembered, since the process that asked
+        may end before this one.
+        """
+        requests = dict.fromkeys([*self._next_lone_tasks, *self._lone_requests.read()])
+        self._next_lone_tasks = []
+        for task in requests:
             slots = {child.slot for child in self._children.values()}
             slots.update(slot for _, slot, _, _ in self._starts)
-            if self._lone_slot in slots or self._stop.is_requested:
-                continue
-            worker = self._start(self._lone_slot, (), 0, task)
-            _logger.warning(
-                "task_runs_alone model=%s pk=%s worker=%s", task.label, task.key, worker
-            )
+            if self._lone_slot not in slots and not self._stop.is_requested:
+                self._lone_task = task
+                worker = self._start(self._lone_slot, (), 0, task)
+                _logger.warning(
+                    "task_runs_alone model=%s pk=%s worker=%s", task.label, task.key, worker
+                )
+            elif self._burst and task != self._lone_task:
+                self._next_lone_tasks.append(task)
 
     def _kill_overdue(self) -> None:
         """Kill children that still run after the grace period."""

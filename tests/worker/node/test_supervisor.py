@@ -1,7 +1,10 @@
 """The parent of a node's processes: what it remembers of them, and what it shares with them."""
 
+import fcntl
 import json
 import os
+import termios
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,6 +58,47 @@ def test_a_child_recovers_what_all_held_that_died_early_before_it(short_lives: P
         [[lives[0]["worker"], 9]],
         [[lives[0]["worker"], 9], [lives[1]["worker"], 9]],
     ]
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A child that asks for two tasks, one while the other runs, and outlives that; the folder."""
+    first, second = Invoice(pk=1), Invoice(pk=2)
+    began, may_end = tmp_path / "1", tmp_path / "may end"
+
+    def live(plan: ProcessPlan, worker: str, counters: Any) -> NoReturn:
+        if plan.lone_task is not None:
+            (tmp_path / plan.lone_task.key).write_text(worker)
+            eventually(may_end.exists)
+        elif not began.exists():
+            ask: Any = plan.run_alone
+            ask(first)
+            eventually(lambda: began.exists() and began.read_text())
+            ask(first)
+            ask(second)
+            eventually(lambda: _unread(ask.__self__.fileno()) == 0)
+            may_end.touch()
+            eventually(lambda: not Path("/proc", began.read_text().split(":")[1]).exists())
+        os._exit(0)
+
+    monkeypatch.setattr(module, "child_main", live)
+    return tmp_path
+
+
+def _unread(pipe: int) -> int:
+    number = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, number)
+    return number[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_burst_runs_a_task_alone_that_was_asked_for_while_another_ran(
+    asking: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Supervisor([Invoice], burst=True).run()
+
+    alone = [record.args[1] for record in caplog.records if "runs_alone" in record.msg]
+    assert (alone, (asking / "2").exists()) == (["1", "2"], True)
 
 
 @pytest.mark.one_server
