@@ -87,6 +87,7 @@ def test_what_only_wakes_is_not_counted_and_not_recovered(queue, raw, expire, wa
     claim(queue, waiter, timeout=0.05)
     queue.push_hints(CHANNEL, [("a", 9.0)])
     waiting = queue.waiting(CHANNEL)
+    assert queue.place(CHANNEL, "a", limit=5) is None
     raw.rpoplpush(queue.get_mq_key(CHANNEL), queue.get_running_key(CHANNEL, waiter.token))
     expire()
 

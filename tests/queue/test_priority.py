@@ -260,6 +260,19 @@ def test_an_entry_that_only_wakes_is_not_counted_and_not_claimed(queue, raw):
     assert queue.waiting(CHANNEL) == 0
 
 
+def test_the_place_of_a_message_counts_no_entry_that_only_wakes(queue, raw):
+    register(queue, Waiter())
+    push(queue, "a-1")
+    push(queue, "b", "c")
+    push(queue, "d", urgent=True)
+    assert raw.lrange(queue.get_mq_key(CHANNEL), 0, -1) == [b"c", b"b", b"a", b"d"]
+
+    places = [queue.place(CHANNEL, name, limit=4) for name in "dbca"]
+
+    assert places == [0, 1, 2, 3]
+    assert [queue.place(CHANNEL, name, limit=2) for name in "dbca"] == [0, 1, None, None]
+
+
 def test_without_a_worker_that_waits_the_list_has_no_entry(queue, raw):
     push(queue, "a-1", "b+1")
 

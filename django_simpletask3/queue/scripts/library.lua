@@ -187,6 +187,17 @@ local function is_wake_up(channel, id, status)
   return not is_listed_as(status) and call('ZSCORE', due_key(channel), id) and true or false
 end
 
+-- How many entries of the list behind an index only wake a worker. They are among the last ones: one is added to an
+-- empty list only.
+local function count_wake_ups(channel, index)
+  local mq, count = mq_key(channel), 0
+  local start = math.max(call('LLEN', mq) - 10, index + 1)
+  for _, id in ipairs(start >= 0 and call('LRANGE', mq, start, -1) or {}) do
+    if is_wake_up(channel, id, (scalars(id, 'status'))) then count = count + 1 end
+  end
+  return count
+end
+
 -- The ids that are in the queue: a few are looked up one by one, many in one pass.
 local function waiting_among(mq, ids)
   local found, wanted = {}, {}
