@@ -16,7 +16,7 @@ from ..exceptions import TaskExpired
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.loading import load_tasks
-from ..models.queryset import overdue_rows, rows_of
+from ..models.queryset import due_rows, overdue_rows, rows_after
 from ..models.registry import holds
 from ..models.task import SimpleTask
 from ..queue import Message
@@ -188,7 +188,7 @@ def _due_pages(
     model: type[SimpleTask], using: str, tried: Container[tuple[object, int]]
 ) -> Iterator[dict[object, int]]:
     """Keys and sequence numbers of the due tasks of the table that were not tried."""
-    due = rows_of(table_model(model), using).pending().due().order_by("check_at", "pk")
+    due = due_rows(table_model(model), using)
     following = Q()
     while True:
         page = list(due.filter(following).values_list("pk", "sequence", "check_at")[:_PAGE_SIZE])
@@ -198,7 +198,7 @@ def _due_pages(
         if len(page) < _PAGE_SIZE:
             return
         pk, _, last = page[-1]
-        following = Q(check_at__gt=last) | Q(check_at=last, pk__gt=pk)
+        following = rows_after(last, pk)
 
 
 def _load_own(model: type[SimpleTask], using: str, pks: Sequence[object]) -> list[SimpleTask]:

@@ -106,6 +106,21 @@ class WithoutIndex(Exact):
         return f"= {rhs}"
 
 
+class IsTimed(models.Func):
+    """A column of times ``IS NOT NULL``, as the beginning of a range on PostgreSQL.
+
+    Without statistics it expects far fewer rows of a range with two ends than of one with an end
+    only, and uses the index (test_future_rows_are_not_read_to_find_those_that_are_due).
+    """
+
+    template = "(%(expressions)s IS NOT NULL)"
+    output_field = models.BooleanField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        range_of_all = "(%(expressions)s >= '-infinity')"
+        return self.as_sql(compiler, connection, template=range_of_all, **context)
+
+
 class PriorityField(_MigratesAs, models.SmallIntegerField):  # type: ignore[type-arg]
     """A priority from -100 to 100. Others are errors of forms, and raise ValueError when saved."""
 

@@ -14,11 +14,13 @@ from django.db.models.functions import Coalesce
 from ..batches import batches
 from ..db import clock, inserts
 from ..ledger.columns import reject_assigned, reject_managed
+from ..ledger.fields import IsTimed
 from ..ledger.task_row import TaskRow, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
 from ..transitions import erasure, writer
 from ..transitions.batchwise import apply_batchwise
 from ..transitions.expiry import Expires, expiry_time, limit_check_at
+from ..transitions.transition import latest_check_time
 
 T = TypeVar("T", bound=TaskRow)
 
@@ -344,7 +346,7 @@ def waiting_by_check_at(
     By the index of the status, which some planners prefer, all tasks that wait would be read.
     """
     waits = Q(*(("status__without_index", status) for status in statuses), _connector=Q.OR)
-    return rows.filter(waits, check_at__isnull=False)
+    return rows.filter(waits, IsTimed("check_at"))
 
 
 def overdue_rows(model: type[TaskRow], using: str, *, is_due: bool = False) -> TaskQuerySet[Any]:
@@ -352,6 +354,22 @@ def overdue_rows(model: type[TaskRow], using: str, *, is_due: bool = False) -> T
     now = clock.now(using)
     rows = waiting_by_check_at(rows_of(model, using)).filter(check_at__lte=now)
     return rows.filter(_may_run(now)) if is_due else rows
+
+
+def due_rows(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
+    """Waiting tasks of the table that may run now, in the order in which they are checked.
+
+    Found by the index of ``check_at``: of the tasks that wait for a later time only those of the
+    next hours are read (``latest_check_time``).
+    """
+    now = clock.now(using)
+    rows = waiting_by_check_at(rows_of(model, using)).filter(_may_run(now))
+    return rows.filter(check_at__lte=latest_check_time(now)).order_by("check_at", "pk")
+
+
+def rows_after(check_at: datetime, pk: object) -> Q:
+    """The rows after this one, in the order of ``due_rows``."""
+    return Q(check_at__gte=check_at) & (Q(check_at__gt=check_at) | Q(pk__gt=pk))
 
 
 def rows_of(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:

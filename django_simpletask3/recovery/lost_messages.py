@@ -19,19 +19,18 @@ from ..exceptions import QueueUnavailable
 from ..ledger.task_row import TaskRow, write_database
 from ..logs import get_logger
 from ..models.loading import load_tasks
-from ..models.queryset import rows_of
+from ..models.queryset import due_rows, rows_after, rows_of
 from ..models.task import SimpleTask
 from ..queue import get_queue
 from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
 from ..transitions.expiry import limit_check_at
-from ..transitions.transition import Transition
+from ..transitions.transition import MAX_RECHECK_SECONDS, Transition
 
 _logger = get_logger(__name__)
 
 MESSAGE_LOST = "message_lost"
 
-_MAX_RECHECK_SECONDS = 60.0 * 60
 #: The process that has just saved a task may be about to push it.
 _PUSH_GRACE = timedelta(seconds=1)
 #: Tasks that have been due for longer are pushed again in any order.
@@ -84,7 +83,7 @@ def _postpone_check(tasks: Sequence[SimpleTask], using: str) -> None:
         for task in tasks
     )
     interval = max(
-        options.simq_timeout_task_recovery_interval, min(waiting_seconds, _MAX_RECHECK_SECONDS)
+        options.simq_timeout_task_recovery_interval, min(waiting_seconds, MAX_RECHECK_SECONDS)
     )
     rows = rows_of(type(tasks[0]), using).pending().filter(pk__in=[task.pk for task in tasks])
     rows.filter(check_at__lte=now).update_managed_skip_locked(
@@ -101,7 +100,7 @@ def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> i
     """
     clock.calibrate(using)
     now, count = clock.now(using), 0
-    trusted_rows = rows_of(table, using).due().filter(check_at__gt=now).order_by("check_at", "pk")
+    trusted_rows = due_rows(table, using).filter(check_at__gt=now)
     after_page = Q()
     while True:
         page = list(trusted_rows.filter(after_page).values_list("pk", "check_at")[:batch_size])
@@ -115,7 +114,7 @@ def distrust_messages(table: type[SimpleTask], using: str, batch_size: int) -> i
         # By key, too: many rows may have been enqueued at one instant. Rows that another process
         # has locked or updated are skipped (test_two_nodes_recheck_all_messages_between_them).
         pk, last_check = page[-1]
-        after_page = Q(check_at__gt=last_check) | Q(check_at=last_check, pk__gt=pk)
+        after_page = rows_after(last_check, pk)
 
 
 def _check_time_by_age(now: datetime) -> Any:

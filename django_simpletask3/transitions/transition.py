@@ -25,6 +25,11 @@ from ..ledger.task_row import TaskRow, has_expiry, task_name
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
 from . import expiry
 
+#: For how long the message of a waiting task is trusted at most, if the setting is not longer.
+MAX_RECHECK_SECONDS = 3600.0
+#: Another node may have another clock, or an earlier value of the setting.
+_RECHECK_TOLERANCE = 3600.0
+
 
 @dataclass(slots=True)
 class Transition:
@@ -213,6 +218,15 @@ def next_check_time(run_after: Any, now: datetime) -> Any:
     if clock.is_due(run_after, now):
         return now + timedelta(seconds=options.simq_timeout_task_recovery_interval)
     return run_after
+
+
+def latest_check_time(now: datetime) -> datetime:
+    """A time that is after the next check of every PENDING task that is due ``now``.
+
+    Those that recovery examines later wait for their ``run_after``.
+    """
+    trusted = max(options.simq_timeout_task_recovery_interval, MAX_RECHECK_SECONDS)
+    return now + timedelta(seconds=trusted + _RECHECK_TOLERANCE)
 
 
 def _truncate(text: object) -> str:
