@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -131,10 +132,13 @@ class PriorityField(_MigratesAs, models.SmallIntegerField):  # type: ignore[type
     ]
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        prepared = super().get_db_prep_save(value, connection)
-        if isinstance(prepared, int) and prepared not in PRIORITIES:
-            raise ValueError(f"priority is {prepared}: expected a whole number from -100 to 100.")
-        return prepared
+        if hasattr(value, "resolve_expression"):
+            return super().get_db_prep_save(value, connection)
+        # Django saves the whole part of a float, and True as 1.
+        is_whole = type(value) is not bool and isinstance(value, numbers.Integral | str)
+        if is_whole and (number := self.get_prep_value(value)) in PRIORITIES:
+            return number
+        raise ValueError(f"priority is {value}: expected a whole number from -100 to 100.")
 
 
 class KindField(_MigratesAs, models.CharField):  # type: ignore[type-arg]
