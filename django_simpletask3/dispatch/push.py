@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
@@ -27,6 +29,8 @@ _logger = get_logger(__name__)
 _PAUSE_SECONDS = 2.0
 #: Hints are pushed of tasks that are due within so many seconds.
 _HINT_SECONDS = 10.0
+#: A worker reads a hint within so many seconds.
+_SOON_SECONDS = 0.3
 _pause: tuple[Queue | None, float] = (None, 0.0)
 
 
@@ -108,6 +112,23 @@ def _push_hints(tasks: Iterable[tuple[float, TaskMessage]]) -> None:
     for channel, by_time in hints.items():
         with _available_queue() as queue:
             queue.push_hints(channel, by_time.values())
+
+
+def push_hint(model: type[TaskRow], using: str, run_after: Any) -> None:
+    """Have a node look at the table of ``model`` when tasks of this ``run_after`` are due.
+
+    Soon if it is an expression: the look finds the next due time. Never raises.
+    """
+    seconds = clock.seconds_until(run_after, using)
+    if _HINT_SECONDS < seconds < math.inf:
+        return
+    seconds = _SOON_SECONDS if seconds == math.inf else max(seconds, _SOON_SECONDS)
+    hint_id = f"{model._meta.label_lower}:hint:{uuid.uuid4()}"  # there is no message of this id
+    try:
+        with _available_queue() as queue:
+            queue.push_hints(model.get_event_channel(), [(hint_id, seconds)])
+    except QueueUnavailable as error:
+        _logger.debug("push_hint_failed model=%s error=%s", model._meta.label, error)
 
 
 def _push_by_channel(messages: Iterable[TaskMessage]) -> None:

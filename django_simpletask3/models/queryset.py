@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -13,6 +14,7 @@ from django.db.models.functions import Coalesce
 
 from ..batches import batches
 from ..db import clock, inserts
+from ..dispatch.push import push_hint
 from ..ledger.columns import reject_assigned, reject_managed
 from ..ledger.fields import IsTimed
 from ..ledger.task_row import TaskRow, table_model
@@ -264,7 +266,11 @@ class TaskQuerySet(models.QuerySet[T]):
             due = _next_check_expression(self.model, columns["run_after"], clock.now(self.db))
             # First: MySQL assigns in this order, and an expression reads what was assigned before.
             columns = {"check_at": due, **columns}
-        return super().update(**columns)
+        count = super().update(**columns)
+        if count and "run_after" in columns:
+            hint = partial(push_hint, self.model, self.db, columns["run_after"])
+            transaction.on_commit(hint, using=self.db, robust=True)
+        return count
 
     update.alters_data = True  # type: ignore[attr-defined]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
-from django.db.models import Value
+from django.db.models import F, Value
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3 import signals
@@ -246,7 +246,7 @@ def hinted_seconds() -> list[float]:
 
 SOON: dict[str, Callable[[timedelta], object]] = {
     "created": lambda delay: create_task(Invoice, run_after=delay),
-    "in bulk": lambda delay: Invoice.objects.bulk_enqueue([{"run_after": delay}] * 2000),
+    "in bulk": lambda delay: Invoice.objects.bulk_enqueue([{"run_after": delay}] * 50),
     "postponed": lambda delay: postponed(create_task(Invoice, run_after=600), delay).save(),
     "reset": lambda delay: create_task(Invoice, run_after=600).reset(run_after=delay),
     "as text": lambda delay: create_task(Invoice, run_after=str(clock.now("default") + delay)),
@@ -268,15 +268,64 @@ def test_nodes_get_hints_of_tasks_that_are_due_within_ten_seconds(
 
     seconds_left = hinted_seconds()
     assert bool(seconds_left) == is_hinted
-    assert all(seconds - 5.0 < later <= seconds + 0.1 for later in seconds_left)
+    assert all(0 < later <= seconds + 0.1 for later in seconds_left)
+    assert message_count(Invoice) == 0
+
+
+NOW = timedelta()
+UPDATES: dict[str, tuple[Callable[[], Any], timedelta | None]] = {
+    "soon": (lambda: timedelta(seconds=8), timedelta(seconds=8)),
+    "later": (lambda: 15, None),
+    "past": (lambda: clock.after("default", -60), NOW),
+    "none": (lambda: None, NOW),
+    "expression": (lambda: F("run_after") - timedelta(seconds=595), NOW),
+}
+
+
+@transactional
+@pytest.mark.parametrize(("run_after", "hinted"), UPDATES.values(), ids=UPDATES)
+def test_nodes_get_a_hint_of_tasks_that_a_queryset_moves(
+    run_after: Callable[[], Any], hinted: timedelta | None
+) -> None:
+    task = create_task(Invoice, run_after=600)
+    with transaction.atomic():
+        Invoice.objects.filter(pk=task.pk).update(run_after=run_after())
+        before = hinted_seconds()
+
+    seconds_left = hinted_seconds()
+
+    assert before == []
+    assert len(seconds_left) == (hinted is not None)
+    assert all(later <= (hinted or NOW).total_seconds() + 0.5 for later in seconds_left)
     assert message_count(Invoice) == 0
 
 
 @transactional
-def test_a_task_that_was_rolled_back_is_no_hint() -> None:
-    with suppress(ZeroDivisionError), transaction.atomic():
+def test_nodes_get_a_hint_of_tasks_that_are_updated_in_bulk() -> None:
+    tasks = [postponed(create_task(Invoice, run_after=600), timedelta(seconds=5)) for _ in range(3)]
+
+    Invoice.objects.bulk_update(tasks, ["run_after"])
+
+    assert len(hinted_seconds()) == 1
+
+
+@transactional
+def test_two_updates_are_two_hints() -> None:
+    task = create_task(Invoice, run_after=600)
+    for seconds in (9, 5):
+        Invoice.objects.filter(pk=task.pk).update(run_after=seconds)
+
+    assert len(hinted_seconds()) == 2
+
+
+@transactional
+def test_an_update_that_moves_nothing_or_is_rolled_back_is_no_hint() -> None:
+    create_task(Invoice, run_after=600)
+    Invoice.objects.filter(run_after=None).update(run_after=5)
+    Invoice.objects.update(amount=5)
+    with undone():
+        Invoice.objects.update(run_after=5)
         create_task(Invoice, run_after=5)
-        raise ZeroDivisionError
 
     assert hinted_seconds() == []
 
@@ -285,10 +334,12 @@ def test_a_task_that_was_rolled_back_is_no_hint() -> None:
 def test_without_redis_a_task_that_is_due_soon_is_saved_as_it_is(settings: Any) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
 
-    task = create_task(Invoice, run_after=5)
+    task = create_task(Invoice, run_after=7)
+    Invoice.objects.update(run_after=5)
 
     row = row_of(task)
     assert (row.check_at, kinds(task)) == (row.run_after, ["enqueue"])
+    assert row.run_after < task.run_after
 
 
 @transactional
