@@ -1,8 +1,11 @@
 """How much work a process takes that its threads cannot begin yet."""
 
+from typing import Any
+
 import pytest
 
 from django_simpletask3.execution.run import Run
+from django_simpletask3.execution.start import start_without_queue
 from django_simpletask3.worker.fetcher import Fetcher
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import StopRequest
@@ -58,3 +61,35 @@ def test_a_claim_asks_for_few_messages_after_few_came(
         claimed.append(pipeline.held - before)
 
     assert claimed == [2, 10, 8, 0]
+
+
+@pytest.mark.once
+def test_what_is_claimed_is_begun_in_the_order_of_its_claim(
+    transactional_db: None, redis_url: str
+) -> None:
+    """A task with a priority goes before the next claim, not before what was claimed."""
+    pipeline = ModelPipeline(Invoice, threads=3, worker="node:1")
+    fetcher = Fetcher(pipeline, Leases("node:1"), StopRequest(), burst=True)
+    low = [create_task(Invoice, priority=-priority) for priority in (3, 2, 1)]
+    fetcher.step()
+    high = create_task(Invoice, priority=100)
+    perform(pipeline, seconds=0.01)  # now there is capacity for more
+
+    while pipeline.held < 5:
+        fetcher.step()
+
+    begun = [pipeline.inbox.get_nowait().task.pk for _ in range(5)]
+    assert begun[:3] == [task.pk for task in reversed(low)]
+    assert begun[4] == high.pk  # after that of perform()
+
+
+@pytest.mark.once
+def test_without_redis_tasks_start_in_the_order_in_which_they_became_due(
+    transactional_db: None, settings: Any
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
+    tasks = [create_task(Invoice, priority=priority) for priority in (-100, 0, 7, -1)]
+
+    runs = start_without_queue(Invoice, "default", 10, worker="w", lease=60)
+
+    assert [run.task.pk for run in runs] == [task.pk for task in tasks]
