@@ -107,6 +107,24 @@ class WithoutIndex(Exact):
         return f"= {rhs}"
 
 
+@StatusField.register_lookup
+class ByIndex(Exact):
+    """As ``exact``, but as a range on SQLite.
+
+    Once SQLite has counted the rows of a status, it reads the whole table for an equality.
+    """
+
+    lookup_name = "by_index"
+
+    def get_rhs_op(self, connection: Any, rhs: str) -> str:
+        return f"= {rhs}"
+
+    def as_sqlite(self, compiler: Any, connection: Any) -> Any:
+        column, params = self.process_lhs(compiler, connection)
+        value, value_params = self.process_rhs(compiler, connection)
+        return f"{column} BETWEEN {value} AND {value}", [*params, *value_params, *value_params]
+
+
 class IsTimed(models.Func):
     """A column of times ``IS NOT NULL``, as the beginning of a range on PostgreSQL.
 

@@ -90,7 +90,8 @@ def _row_queries(
         statuses = sorted(WAITING) if has_expiry(root) else [Status.PENDING]
         waiting = waiting_by_check_at(rows, statuses).order_by("check_at")
         # By the index of the status: no index of check_at has the order of an expression.
-        running = rows.running().filter(check_at__isnull=False)
+        running = rows.filter(status__by_index=Status.RUNNING)
+        running = running.filter(check_at__isnull=False)
         running = running.order_by(Coalesce("check_at", "check_at"))
         yield (root, Status.RUNNING), running.values_list("check_at")
         yield (root, Status.PENDING), waiting.values_list("check_at")

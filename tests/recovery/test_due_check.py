@@ -62,7 +62,7 @@ def test_overdue_rows_are_not_read_to_find_those_that_run(redis_url: str) -> Non
         return due_check.read_due_times("default", [Offer])
 
     search()
-    read = rows_read(search)
+    read = rows_read(search, Offer)
 
     assert Offer.objects.due().count() == ROWS
     assert read < 60
