@@ -6,3 +6,5 @@ from tests.settings import DATABASE_URL, INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "auditlog", "tests.execution.auditing_packages"]
 if DATABASE_URL.startswith("postgres"):
     INSTALLED_APPS += ["pgtrigger", "pghistory"]
+# The migrations of these packages depend on those of Django's apps.
+MIGRATION_MODULES: dict[str, None] = {}
