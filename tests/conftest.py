@@ -31,6 +31,7 @@ pytest.register_assert_rewrite(
     "tests.steps", "tests.worker.outages.outage_tasks", "tests.worker.processes", "tests.projects"
 )
 
+from django_simpletask3.conf.options import clear_cached_values  # noqa: E402
 from django_simpletask3.db import clock  # noqa: E402
 from django_simpletask3.signals import SIGNALS, event_recorded, task_transitioned  # noqa: E402
 from django_simpletask3.states import Status  # noqa: E402
@@ -113,10 +114,26 @@ def other_sessions() -> list[tuple[str, str]]:
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "SELECT state, query FROM pg_stat_activity "
-            "WHERE datname = ANY(%s) AND pid <> pg_backend_pid() AND backend_type LIKE 'client%%'",
+            "WHERE datname = ANY(%s) AND pid <> pg_backend_pid()",
             [names],
         )
         return list(cursor.fetchall())
+
+
+#: Called with the name and the value of a variable of the environment.
+SetVariable = Callable[[str, str], None]
+
+
+@pytest.fixture
+def set_variable(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetVariable]:
+    """Set a variable of the environment, as if the process had begun with it."""
+
+    def set_variable(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        clear_cached_values()
+
+    yield set_variable
+    clear_cached_values()
 
 
 @pytest.fixture(scope="session", autouse=True)

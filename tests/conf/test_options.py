@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from django_simpletask3.conf.options import (
 )
 from django_simpletask3.conf.parsers import Parser
 from django_simpletask3.exceptions import InvalidSetting
+from tests.conftest import SetVariable
 
 OPTIONS = all_options()
 #: Default, aliases, and a good value as a person writes it into the environment.
@@ -147,18 +148,6 @@ def no_settings(settings: Any) -> Iterator[None]:
     clear_cached_values()
 
 
-@pytest.fixture
-def set_variable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Set a variable of the environment, as if the process had begun with it."""
-
-    def set_variable(name: str, value: str) -> None:
-        monkeypatch.setenv(name, value)
-        clear_cached_values()
-
-    yield set_variable
-    clear_cached_values()
-
-
 def test_the_settings_are_those_specified() -> None:
     assert {option.name.removeprefix(PREFIX) for option in OPTIONS} == set(SPECIFIED) == set(BAD)
 
@@ -175,7 +164,7 @@ def test_an_option_that_is_not_set_has_its_default(option: Option[Any]) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
 def test_a_text_in_the_environment_becomes_the_value_it_describes(
-    option: Option[Any], set_variable: Callable[[str, str], None]
+    option: Option[Any], set_variable: SetVariable
 ) -> None:
     default, _, text, value = specified(option)
 
@@ -198,7 +187,7 @@ def test_a_value_in_the_settings_counts_at_once_and_no_longer(option: Option[Any
 
 @pytest.mark.parametrize("option", OPTIONS, ids=name_of)
 def test_the_environment_comes_first_and_then_the_main_name(
-    option: Option[Any], set_variable: Callable[[str, str], None], settings: Any
+    option: Option[Any], set_variable: SetVariable, settings: Any
 ) -> None:
     order = [("environment", name) for name in option.names]
     order += [("settings", name) for name in option.names]
@@ -250,7 +239,7 @@ def test_a_value_that_changes_while_it_is_read_is_read_again(settings: Any) -> N
 
 
 def test_an_alias_in_the_environment_beats_the_main_name_in_the_settings(
-    set_variable: Callable[[str, str], None], settings: Any
+    set_variable: SetVariable, settings: Any
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://settings"
 
@@ -260,7 +249,7 @@ def test_an_alias_in_the_environment_beats_the_main_name_in_the_settings(
 
 
 def test_an_empty_text_in_the_environment_is_a_value_and_a_bad_one(
-    set_variable: Callable[[str, str], None], settings: Any
+    set_variable: SetVariable, settings: Any
 ) -> None:
     settings.SIMQ_PREFIX = "shop"
 
@@ -271,9 +260,7 @@ def test_an_empty_text_in_the_environment_is_a_value_and_a_bad_one(
 
 
 @pytest.mark.parametrize("name", ["SIMQ_ACK_EVENT_EXPIRE", "ACK_EVENT_EXPIRE"])
-def test_both_spellings_of_ack_event_expire_are_read(
-    name: str, set_variable: Callable[[str, str], None]
-) -> None:
+def test_both_spellings_of_ack_event_expire_are_read(name: str, set_variable: SetVariable) -> None:
     set_variable(PREFIX + name, "77")
 
     assert options.simq_ack_event_expire == 77
@@ -294,7 +281,7 @@ def test_a_bad_value_in_the_settings_is_named_with_what_was_expected(
 
 @pytest.mark.parametrize(("name", "value"), EACH_BAD_TEXT)
 def test_a_bad_text_in_the_environment_is_named_where_it_was_found(
-    name: str, value: str, set_variable: Callable[[str, str], None]
+    name: str, value: str, set_variable: SetVariable
 ) -> None:
     option = next(option for option in OPTIONS if option.name == PREFIX + name)
     where = option.names[-1]
@@ -314,7 +301,7 @@ def test_no_policies_are_no_policies(empty: Any, settings: Any) -> None:
 
 
 def test_policies_are_the_same_from_the_environment_and_the_settings(
-    settings: Any, set_variable: Callable[[str, str], None]
+    settings: Any, set_variable: SetVariable
 ) -> None:
     policies = {"a": {"running_timeout": 10}, "b": {"action": "drop"}}
     settings.SIMQ_RUNNING_TIMEOUT_HANDLER_POLICIES = policies

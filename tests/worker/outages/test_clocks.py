@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
+from tests.conftest import SetVariable
 from tests.eventually import eventually
 from tests.testapp.models import Scripted
 from tests.wall_clock import WallClock
@@ -79,9 +80,9 @@ def uncalibrated() -> Iterator[None]:
     clock._readings.clear()
 
 
-def start_with_lease(monkeypatch: pytest.MonkeyPatch, start_node: StartNode, lease: float) -> Node:
-    monkeypatch.setenv("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", str(lease))
-    monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
+def start_with_lease(set_variable: SetVariable, start_node: StartNode, lease: float) -> Node:
+    set_variable("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", str(lease))
+    set_variable("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
     return start_node()
 
 
@@ -110,11 +111,11 @@ def test_a_clock_that_jumps_forward_costs_no_running_task_its_lease(
     database_clock: WallClock,
     start_node: StartNode,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    set_variable: SetVariable,
 ) -> None:
     lost = lose_task(lease=60)
     (running,) = create_tasks(1, *waiting_steps(tmp_path))
-    node = start_with_lease(monkeypatch, start_node, lease=30)  # renewed every ten seconds
+    node = start_with_lease(set_variable, start_node, lease=30)  # renewed every ten seconds
     eventually(lambda: started_count(tmp_path) == 1)
 
     database_clock.set_ahead(HOUR)
@@ -130,11 +131,11 @@ def test_a_clock_that_jumps_back_keeps_no_lost_task_for_long(
     database_clock: WallClock,
     start_node: StartNode,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    set_variable: SetVariable,
 ) -> None:
     database_clock.set_ahead(HOUR)
     (running,) = create_tasks(1, *waiting_steps(tmp_path))
-    node = start_with_lease(monkeypatch, start_node, lease=1.5)
+    node = start_with_lease(set_variable, start_node, lease=1.5)
     eventually(lambda: started_count(tmp_path) == 1)
     lost = lose_task(lease=HOUR)
 

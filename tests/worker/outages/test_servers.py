@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from tests.conftest import SetVariable
 from tests.eventually import eventually
 from tests.testapp.models import Scripted
 from tests.worker.outages.conftest import Node, StartNode, environment_of
@@ -94,10 +95,10 @@ def test_a_server_that_hangs_for_seconds_costs_no_task_anything(
 
 
 def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
-    server: DatabaseServer, start_node: StartNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: DatabaseServer, start_node: StartNode, tmp_path: Path, set_variable: SetVariable
 ) -> None:
-    monkeypatch.setenv("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", "6")
-    monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
+    set_variable("DJANGO_SIMPLETASK3_SIMQ_RUNNING_TIMEOUT", "6")
+    set_variable("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
     running = create_tasks(5, *waiting_steps(tmp_path))
     nodes = [start_node(), start_node()]
     eventually(lambda: started_count(tmp_path) == len(running))
@@ -114,9 +115,9 @@ def test_an_outage_longer_than_the_lease_costs_no_running_task_its_claim(
 
 
 def test_a_burst_whose_server_stays_away_ends_with_code_1(
-    server: DatabaseServer, start_node: StartNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: DatabaseServer, start_node: StartNode, tmp_path: Path, set_variable: SetVariable
 ) -> None:
-    monkeypatch.setenv("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
+    set_variable("DJANGO_SIMPLETASK3_SHUTDOWN_GRACE", "1")
     create_tasks(1, *waiting_steps(tmp_path))
     node = Node(tmp_path / "burst.log", environment_of(server.settings()), "--burst")
     eventually(lambda: started_count(tmp_path) == 1)
