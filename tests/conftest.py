@@ -96,16 +96,19 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """Drop the databases once the sessions of killed workers have ended, too.
 
     PostgreSQL waits five seconds for that, which a busy machine may need; of one that does not end
-    it tells only that it exists.
+    it tells only that it exists. Django closes the connections that it had at the beginning: a test
+    may have replaced one, and the session of the new one would remain.
     """
     yield
-    if connections["default"].vendor == "postgresql":
-        with django_db_blocker.unblock():
-            connections.close_all()
+    with django_db_blocker.unblock():
+        connections.close_all()
+        if connections["default"].vendor == "postgresql":
             try:
                 eventually(lambda: not other_sessions(), timeout=60)
             except AssertionError:
                 raise AssertionError(f"sessions that did not end: {other_sessions()}") from None
+            finally:
+                connections.close_all()
 
 
 def other_sessions() -> list[tuple[str, str]]:
