@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,17 @@ def other_sessions() -> list[tuple[str, str]]:
             [names],
         )
         return list(cursor.fetchall())
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the clock of the databases be ahead from now on."""
+    now = clock.now
+
+    def go(ahead: timedelta) -> None:
+        monkeypatch.setattr(clock, "now", lambda using: now(using) + ahead)
+
+    return go
 
 
 #: Called with the name and the value of a variable of the environment.

@@ -25,17 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the clock of the databases be ahead from now on."""
-    now = clock.now
-
-    def go(ahead: timedelta) -> None:
-        monkeypatch.setattr(clock, "now", lambda using: now(using) + ahead)
-
-    return go
-
-
 def start_messages() -> list[Any]:
     """Start the tasks of all messages; the runs."""
     queue = get_queue()

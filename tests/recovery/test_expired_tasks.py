@@ -39,17 +39,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the clock of the databases be ahead from now on."""
-    now = clock.now
-
-    def go(ahead: timedelta) -> None:
-        monkeypatch.setattr(clock, "now", lambda using: now(using) + ahead)
-
-    return go
-
-
 def test_waiting_and_blocked_tasks_expire(redis_url: str) -> None:
     waiting, later = Offer.objects.enqueue(expires=PAST), Offer.objects.enqueue(expires=HOUR)
     blocked = Offer.objects.enqueue(expires=PAST, blocked=True)

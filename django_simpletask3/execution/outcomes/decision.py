@@ -74,7 +74,7 @@ def _plan_for(run: Run, error: BaseException) -> Callable[[], None]:
         has_deadline = type(run.task).django_simpletask3_retry_for is not None
         return partial(_retry, run, error, run.tries(needs_time=has_deadline))
     if type(run.task).django_simpletask3_max_retries != 0:
-        return partial(_fail, run, reason="error_not_retried")
+        return partial(_fail, run, error, reason="error_not_retried")
     return lambda: None
 
 
@@ -82,13 +82,13 @@ def _retry(run: Run, error: BaseException, tries: Tries) -> None:
     model = type(run.task)
     limit, number = model.django_simpletask3_max_retries, tries.retries + 1
     if limit is not None and number > limit:
-        _explain(run, error, f"not tried again: django_simpletask3_max_retries is {limit}")
-        _fail(run, reason="no_retry_left")
+        why = f"not tried again: django_simpletask3_max_retries is {limit}"
+        _fail(run, error, why, reason="no_retry_left")
         return
     moment = _time_of_retry(run, error, number)
     if _is_too_late(model, tries, moment):
-        _explain(run, error, "not tried again: django_simpletask3_retry_for is over")
-        _fail(run, reason="retry_time_over")
+        why = "not tried again: django_simpletask3_retry_for is over"
+        _fail(run, error, why, reason="retry_time_over")
         return
     failure = _failure_of(run)
     data = {
@@ -124,8 +124,8 @@ def _is_too_late(model: type[SimpleTask], tries: Tries, moment: datetime) -> boo
 def _snooze(run: Run, error: Snooze, tries: Tries) -> None:
     limit = type(run.task).django_simpletask3_max_snoozes
     if tries.snoozes >= limit:
-        _explain(run, error, f"not snoozed again: django_simpletask3_max_snoozes is {limit}")
-        _fail(run, reason="no_snooze_left")
+        why = f"not snoozed again: django_simpletask3_max_snoozes is {limit}"
+        _fail(run, error, why, reason="no_snooze_left")
         return
     earliest = clock.after(run.using, _MIN_SNOOZE)
     moment = max(clock.moment_of(error.after, run.using, name="after"), earliest)
@@ -146,16 +146,16 @@ def _cancel(run: Run, error: Cancel) -> None:
     run.error = None
 
 
-def _fail(run: Run, *, reason: str) -> None:
-    """Let ``run`` fail, and its event say why the task is not tried again."""
-    run.transition = replace(_failure_of(run), reason=reason)
+def _fail(run: Run, error: BaseException, why: str = "", *, reason: str) -> None:
+    """Let ``run`` fail. Its event has the ``reason`` for which it is not tried again.
 
-
-def _explain(run: Run, error: BaseException, why: str) -> None:
-    """Add to the message ``why`` what the task function asked for does not follow."""
-    error_data = _failure_of(run).error_data
-    if error_data is not None and isinstance(error, Retry | Snooze):
-        error_data["message"] = f"{error_data['message']} ({why})".strip()
+    What the task function asked for, and does not get, is explained to it: ``why`` is added to the
+    message of its error.
+    """
+    failure = _failure_of(run)
+    if why and failure.error_data is not None and isinstance(error, Retry | Snooze):
+        failure.error_data["message"] = f"{failure.error_data['message']} ({why})".strip()
+    run.transition = replace(failure, reason=reason)
 
 
 def _failure_of(run: Run) -> Transition:
