@@ -1,9 +1,11 @@
 """The models that projects import: ``SimpleTask``, ``TaskEvent`` and their querysets."""
 
 from ..control import Dashboard, OperatorCommand
+from ..dependencies.tables import TaskDependency, TaskDependent, TaskGroup
 from ..ledger.event import TaskEvent, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
+from ..limits.tables import LimitGate, LimitSlot, LimitWaiter
 from .expiring_task import ExpiringTask
 from .queryset import TaskQuerySet
 from .run_records import RunRecord, prefetch_runs
@@ -13,10 +15,16 @@ __all__ = [
     "Dashboard",
     "Delivery",
     "ExpiringTask",
+    "LimitGate",
+    "LimitSlot",
+    "LimitWaiter",
     "OperatorCommand",
     "RunRecord",
     "SimpleTask",
+    "TaskDependency",
+    "TaskDependent",
     "TaskEvent",
+    "TaskGroup",
     "TaskQuerySet",
     "Tombstone",
     "prefetch_runs",

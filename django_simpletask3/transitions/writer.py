@@ -25,7 +25,7 @@ from ..ledger.task_row import table_model, task_name, write_database
 from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
-from . import first_event, late_results
+from . import first_event, late_results, participants
 from .expiry import forget_copied_expiry
 from .transition import Transition, has_no_events, planned_from
 
@@ -95,7 +95,7 @@ def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
     """Apply transitions whose row is still as ``last_known_row``, in autocommit.
 
     Returns those not applied, for ``apply_all``: the row has changed or is locked, a receiver or a
-    subscriber needs a transaction, or the database raised, which is logged.
+    subscriber or a participant needs a transaction, or the database raised, which is logged.
     """
     not_applied: list[Transition] = []
     for alias, group in _group_by_database(transitions).items():
@@ -109,7 +109,8 @@ def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
 def _may_autocommit(transitions: Sequence[Transition], using: str) -> bool:
     """Whether one statement can be the whole transaction.
 
-    Receivers and subscribers undo a transition if they raise, so they need a transaction.
+    Receivers and subscribers undo a transition if they raise, so they need a transaction; so do
+    participants, which write in it.
     """
     connection = transaction.get_connection(using)
     models = {type(transition.task) for transition in transitions}
@@ -118,6 +119,7 @@ def _may_autocommit(transitions: Sequence[Transition], using: str) -> bool:
         and not connection.in_atomic_block
         and not registered_subscribers()
         and not any(map(event_recorded.has_listeners, models))
+        and not participants.needs_transaction(transitions)
     )
 
 
@@ -320,7 +322,8 @@ def _apply(
 ) -> None:
     """Apply from the last known rows first, then what is left under lock."""
     if skip_locked:
-        batches = _plan_from_known_rows(transitions, root, using)
+        undecided = [t for t in transitions if not participants.needs_lock(t)]
+        batches = _plan_from_known_rows(undecided, root, using)
         applied = {key for batch in batches for key in _apply_batch(batch, root, using)}
         transitions = [transition for transition in transitions if id(transition) not in applied]
     if transitions:
@@ -336,6 +339,9 @@ def _apply_under_lock(
     previous = first_event.previous_streams_by_pk(
         root, [row["pk"] for row in read_rows if has_no_events(row)], using
     )
+    for transition in transitions:
+        transition.event = transition.refusal = None  # of an attempt that was rolled back
+    transitions = participants.before_write(transitions, rows, using)
     recorded_events: list[RecordedEvent] = []
     for transition in transitions:
         try:
@@ -369,7 +375,6 @@ def _apply_to_row(
     transition: Transition, rows: LockedRows, previous: Mapping[Any, Mapping[str, Any]], using: str
 ) -> Iterator[RecordedEvent]:
     """The events of ``transition``; a late outcome is recorded before it is refused."""
-    transition.event = transition.refusal = None
     task = transition.task
     name, row = task_name(task), rows.get(task.pk)
     if rows.is_busy(task.pk):
@@ -438,8 +443,9 @@ def _publish(
     if not recorded_events:
         return
     outbox.write_deliveries(recorded_events, using)
-    # Before the receivers: what they record follows these events.
+    # Before the receivers and participants: what they record follows these events.
     after_commit.schedule(recorded_events, using, hook)
+    participants.after_write(recorded_events, using)
     senders = set(filter(event_recorded.has_listeners, {type(task) for task, _ in recorded_events}))
     for task, event in recorded_events:
         if type(task) in senders:

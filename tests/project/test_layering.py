@@ -15,7 +15,7 @@ RANKS: list[set[str]] = [
     {"db", "control"},
     {"dispatch", "schema"},
     {"transitions", "operations"},
-    {"running"},
+    {"running", "limits", "dependencies"},
     {"models"},
     {"execution", "recovery", "retention", "audit", "monitoring", "subscriptions"},
     {"worker", "checks"},

@@ -1,0 +1,1 @@
+"""Dependencies: tasks that wait until other tasks have ended."""

@@ -1,0 +1,92 @@
+"""Features that write in the transaction of transitions: limits, dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..ledger.event import TaskEvent
+from ..ledger.task_row import TaskRow
+from ..states import EventKind
+
+if TYPE_CHECKING:
+    from ..db.locked_rows import LockedRows
+    from .transition import Transition
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionParticipant:
+    """Takes part in the transitions of the models of which ``concerns`` is true.
+
+    Before transitions of the kinds ``decides`` are planned, ``before_write`` is called with all
+    transitions of the batch, with their rows, which are locked, and with the database alias. It
+    returns the transitions to apply: it may refuse some (set ``refusal`` and leave them out), and
+    add others of the same tasks. After events of the kinds ``follows`` were written,
+    ``after_write`` is called with them. Both run in the transaction, which is rolled back if they
+    raise; both are given what does not concern them, too, and neither is called for a batch in
+    which nothing does.
+    """
+
+    name: str
+    concerns: Callable[[type[TaskRow]], bool]
+    decides: frozenset[EventKind] = frozenset()
+    follows: frozenset[EventKind] = frozenset()
+    before_write: Callable[[Sequence[Transition], LockedRows, str], Sequence[Transition]] | None = (
+        None
+    )
+    after_write: Callable[[Sequence[tuple[TaskRow, TaskEvent]], str], None] | None = None
+
+
+_participants: dict[str, TransitionParticipant] = {}
+
+
+def register(participant: TransitionParticipant) -> None:
+    """Let ``participant`` take part from now on; one of the same name is replaced."""
+    _participants[participant.name] = participant
+
+
+def unregister(name: str) -> None:
+    """Let the participant ``name`` take part no more."""
+    _participants.pop(name, None)
+
+
+def needs_transaction(transitions: Iterable[Transition]) -> bool:
+    """Whether a participant writes with one of ``transitions``: then no statement is alone."""
+    return any(
+        transition.kind in participant.decides | participant.follows
+        and participant.concerns(type(transition.task))
+        for participant in _participants.values()
+        for transition in transitions
+    )
+
+
+def needs_lock(transition: Transition) -> bool:
+    """Whether a participant decides on ``transition``: then its row is read under lock."""
+    return any(
+        transition.kind in participant.decides and participant.concerns(type(transition.task))
+        for participant in _participants.values()
+    )
+
+
+def before_write(
+    transitions: Sequence[Transition], rows: LockedRows, using: str
+) -> Sequence[Transition]:
+    """The transitions to apply in the place of ``transitions``, whose ``rows`` are locked."""
+    for participant in _participants.values():
+        if participant.before_write and any(
+            transition.kind in participant.decides and participant.concerns(type(transition.task))
+            for transition in transitions
+        ):
+            transitions = participant.before_write(transitions, rows, using)
+    return transitions
+
+
+def after_write(recorded_events: Sequence[tuple[TaskRow, TaskEvent]], using: str) -> None:
+    """Let the participants write what follows from these events, in their transaction."""
+    for participant in _participants.values():
+        if participant.after_write and any(
+            event.kind in participant.follows and participant.concerns(type(task))
+            for task, event in recorded_events
+        ):
+            participant.after_write(recorded_events, using)

@@ -1,0 +1,120 @@
+"""Participants write in the transaction of a transition, and may decide on it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from django_simpletask3.exceptions import TransitionRefused
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions import participants
+from django_simpletask3.transitions.best_effort import apply_each
+from django_simpletask3.transitions.participants import TransitionParticipant
+from django_simpletask3.transitions.transition import Transition, known_row
+from django_simpletask3.transitions.writer import apply, apply_all
+from tests.steps import bring_to, create_task, kinds, row_of
+from tests.testapp.models import Invoice, TextKeyed
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Turnstile:
+    """Blocks the starts of ``turned_away``, and remembers what was recorded."""
+
+    def __init__(self) -> None:
+        self.turned_away: list[Any] = []
+        self.recorded: list[tuple[Any, str]] = []
+        self.error: Exception | None = None
+
+    def before_write(
+        self, transitions: Sequence[Transition], rows: Any, using: str
+    ) -> list[Transition]:
+        to_apply = []
+        for transition in transitions:
+            if transition.task in self.turned_away and transition.kind is EventKind.START:
+                transition.refusal = TransitionRefused("full")
+                transition = Transition(transition.task, EventKind.BLOCK, reason="full")  # noqa: PLW2901
+            to_apply.append(transition)
+        return to_apply
+
+    def after_write(self, recorded_events: Any, using: str) -> None:
+        self.recorded += [(task.pk, event.kind) for task, event in recorded_events]
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def turnstile() -> Iterator[Turnstile]:
+    made = Turnstile()
+    participants.register(
+        TransitionParticipant(
+            "turnstile",
+            concerns=lambda model: model is Invoice,
+            decides=frozenset({EventKind.START}),
+            follows=frozenset({EventKind.START, EventKind.ACK}),
+            before_write=made.before_write,
+            after_write=made.after_write,
+        )
+    )
+    yield made
+    participants.unregister("turnstile")
+
+
+def start_of(task: Any) -> Transition:
+    return Transition(task, EventKind.START, worker="w", last_known_row=known_row(task))
+
+
+def test_it_may_apply_another_transition_in_the_place_of_one(turnstile: Turnstile) -> None:
+    first, second = create_task(Invoice), create_task(Invoice)
+    turnstile.turned_away.append(first)
+    starts = [start_of(first), start_of(second)]
+
+    apply_each(starts)
+
+    assert [start.event is not None for start in starts] == [False, True]
+    assert isinstance(starts[0].refusal, TransitionRefused)
+    assert kinds(first) == ["enqueue", "block"]
+    assert row_of(first).status == Status.BLOCKED
+    assert kinds(second) == ["enqueue", "start"]
+
+
+def test_it_is_called_after_the_events_that_it_follows(turnstile: Turnstile) -> None:
+    task = bring_to(create_task(Invoice), Status.RUNNING)
+    turnstile.recorded.clear()
+
+    apply(task, EventKind.NOTE)
+    apply(task, EventKind.ACK, result=1)
+
+    assert turnstile.recorded == [(task.pk, "ack")]
+
+
+def test_what_it_raises_undoes_the_transition(turnstile: Turnstile) -> None:
+    task, turnstile.error = create_task(Invoice), RuntimeError("no place to write")
+
+    start = start_of(task)
+    apply_each([start])
+
+    assert start.error is turnstile.error
+    assert kinds(task) == ["enqueue"]
+
+
+def test_a_start_that_was_rolled_back_and_then_refused_has_no_event(turnstile: Turnstile) -> None:
+    task, turnstile.error = create_task(Invoice), RuntimeError("no place to write")
+    start = start_of(task)
+    apply_each([start])
+    turnstile.turned_away.append(task)
+    turnstile.error = None
+
+    apply_all([start])
+
+    assert start.event is None
+    assert kinds(task) == ["enqueue", "block"]
+
+
+def test_other_models_do_without_it(turnstile: Turnstile) -> None:
+    task = create_task(TextKeyed)
+
+    apply_each([start_of(task)])
+
+    assert not turnstile.recorded
+    assert not participants.needs_transaction([start_of(task)])
