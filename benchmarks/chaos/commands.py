@@ -42,7 +42,7 @@ def run_random_faults(options: argparse.Namespace) -> int:
         try:
             injector.inject_faults(seconds, rate=options.rate)
             healed = time.monotonic()
-            is_drained = injector.heal_and_drain(timeout=60.0 + seconds)
+            left = injector.heal_and_drain()
             drained = time.monotonic()
             _keep_running(injector, DEREGISTERED_AFTER - (drained - healed))
             injector.stop_nodes()
@@ -51,8 +51,8 @@ def run_random_faults(options: argparse.Namespace) -> int:
         print("checking ...", flush=True)
         result = check_invariants(injector.log.dead_pids)
         _find_leaks(result, environment)
-        if not is_drained:
-            result.add_violation("lost", "the queue was not drained in time")
+        if left:
+            result.add_violation("lost", f"the drain stopped: {left} tasks left, and none ends")
         took = {
             "faults": round(healed - began, 1),
             "drain": round(drained - healed, 1),

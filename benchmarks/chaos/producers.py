@@ -24,7 +24,7 @@ from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import SimpleTaskError
 
 #: Producers pause above this number of unfinished tasks, so that the drain is short.
-BACKLOG = 1500
+BACKLOG = 600
 CHECK_INTERVAL = 0.5
 SLOW_SECONDS = 2.0
 REMEMBERED_TASKS = 500  # how many of its latest tasks a producer remembers

@@ -4,6 +4,7 @@ import heapq
 import itertools
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from django_simpletask3.conf.options import options
 
 _RESTART_DELAY = 0.3
 _MAX_MEMORY = 1  # bytes: every write is refused
+#: Seconds in which a task must end while the queues are drained. A task that was lost often waits
+#: for up to 60 s; how long all of them take depends on the machine.
+_DRAIN_PATIENCE = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +113,10 @@ class FaultInjector:
             self.random.shuffle(self._round)
         return self._round.pop()
 
-    def heal_and_drain(self, timeout: float) -> bool:
+    def heal_and_drain(self, patience: float = _DRAIN_PATIENCE) -> int:
         """Repair all faults, stop the producers, and wait until no task is unfinished.
 
-        Return whether that happened within ``timeout`` seconds.
+        Return the number of tasks left when none has ended for ``patience`` seconds, else 0.
         """
         while self._later:
             self._later[0][2]()
@@ -125,7 +129,7 @@ class FaultInjector:
                 self.log.anomalies.append(f"{producer.name} did not end within 30 s")
                 producer.kill_all()
         self.producers = []
-        return self._drain(timeout)
+        return self._drain(patience)
 
     def stop_nodes(self) -> None:
         """Stop the nodes with SIGTERM and wait for their ends."""
@@ -371,17 +375,19 @@ class FaultInjector:
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
 
-    def _drain(self, timeout: float) -> bool:
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
+    def _drain(self, patience: float) -> int:
+        fewest, end = sys.maxsize, time.monotonic() + patience
+        while fewest and time.monotonic() < end:
             self.restart_ended()
             try:
-                if count_unfinished() == 0:
-                    return True
+                count = count_unfinished()
             except (DatabaseError, InterfaceError):
                 connections.close_all()
+            else:
+                if count < fewest:
+                    fewest, end = count, time.monotonic() + patience
             time.sleep(0.3)
-        return False
+        return fewest
 
     def _wait_for_end(self, node: processes.ManagedProcess) -> None:
         if not node.wait(timeout=30):

@@ -31,6 +31,9 @@ CRASH_POINTS = (
     ["--every", "14", "--seed", SEED, "--jobs", "6"],
 )
 
+#: Seconds for a whole run. A slow machine takes several times the two minutes of a fast one.
+_TIMEOUT = 900
+
 Report = dict[str, Any]
 
 
@@ -50,7 +53,7 @@ class Run:
             )
 
     def report(self) -> Report:
-        self.process.wait(timeout=400)
+        self.process.wait(timeout=_TIMEOUT)
         assert self.json.exists(), self.log.read_text(errors="replace")[-5000:]
         found: Report = json.loads(self.json.read_text())
         return found
