@@ -18,9 +18,11 @@ class DjangoSimpletask3Config(AppConfig):
         from django.core.management.commands import makemigrations, migrate
 
         from . import checks  # noqa: F401 - registers the checks
+        from .dependencies import participant
         from .models.permissions import create_permissions
         from .schema import autodetector, drop_guard, protection_state
 
+        participant.register()
         post_migrate.connect(
             create_permissions, dispatch_uid="django_simpletask3.models.permissions"
         )

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, cast
 
-from django.db import models
+from django.apps import apps
+from django.db import connections, models
 from django.utils.translation import gettext_lazy as _
 
 from ..ledger.fields import MAX_TEXT
+from ..ledger.task_row import TaskRow, table_model
+
+
+class OnFailure(models.TextChoices):
+    """What happens to dependents if a prerequisite fails."""
+
+    CANCEL = "cancel"
+    RUN = "run"
+    #: They wait until the prerequisite was reset and has succeeded, or they are unblocked.
+    WAIT = "wait"
 
 
 class GroupState(models.IntegerChoices):
     """What is left to do for a group of prerequisites."""
 
     WAITING = 0
-    #: Its dependents have to be released, or canceled: in batches, by any worker.
+    #: Its dependents have to be released, canceled or blocked again: in batches, by any worker.
     TO_BE_SERVED = 1
     SERVED = 2
 
 
 class LinkState(models.IntegerChoices):
-    """Whether the end of a prerequisite was counted by its group, which happens once."""
+    """What the group of a prerequisite knows of its end, which it counts once."""
 
     OPEN = 0
-    ENDED = 1
-    COUNTED = 2
+    #: It has ended, which has to be counted.
+    HAS_FAILED = 1
+    HAS_SUCCEEDED = 2
+    #: It was reset, and its dependents have to wait for it again.
+    WAS_RESET = 3
+    #: Counted.
+    FAILED = 4
+    SUCCEEDED = 5
 
 
 class DependentState(models.IntegerChoices):
@@ -34,15 +52,25 @@ class DependentState(models.IntegerChoices):
     RELEASED = 1
     #: It was reset, unblocked, canceled or deleted while it waited.
     LEFT = 2
+    #: It was canceled because a prerequisite failed.
+    CANCELED = 3
+
+
+#: States of links that a worker or a maintenance job has to count.
+TO_BE_COUNTED = (LinkState.HAS_FAILED, LinkState.HAS_SUCCEEDED, LinkState.WAS_RESET)
 
 
 class TaskGroup(models.Model):
-    """Tasks that others wait for, as a whole: how many have not ended, and how many failed."""
+    """Tasks that others wait for, as a whole: how many are missing, and how many failed.
+
+    Those are missing that have not ended, or, if dependents wait after a failure, not succeeded.
+    Only workers and maintenance jobs lock it.
+    """
 
     id = models.BigAutoField(primary_key=True)
     missing = models.PositiveIntegerField()
     failed = models.PositiveIntegerField(default=0)
-    # What follows from a failure: cancel, run or wait.
+    # An OnFailure.
     on_failure = models.CharField(max_length=8)
     state = models.SmallIntegerField(default=GroupState.WAITING, db_index=True)
 
@@ -104,3 +132,55 @@ class TaskDependent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} {self.task_key}"
+
+
+def key_of(task: TaskRow) -> str:
+    """The key of ``task`` as links name it."""
+    return str(table_model(type(task))._meta.pk.to_python(task.pk))
+
+
+def may_be_awaited(model: type[TaskRow]) -> bool:
+    """Whether other tasks may wait for tasks of ``model``."""
+    # The table may be that of a parent which is no task.
+    return getattr(table_model(model), "django_simpletask3_can_be_awaited", False)
+
+
+@lru_cache(maxsize=1)
+def has_awaitable_models() -> bool:
+    """Whether a task of this project can wait for another at all."""
+    return any(issubclass(model, TaskRow) and may_be_awaited(model) for model in apps.get_models())
+
+
+def model_of(label: str) -> type[TaskRow] | None:
+    """The model with the table of tasks that links name ``label``; None if it was removed."""
+    try:
+        return cast("type[TaskRow]", apps.get_model(label))
+    except LookupError:
+        return None
+
+
+def links_of(using: str) -> models.QuerySet[Any]:
+    """All prerequisites in this database."""
+    return models.QuerySet(TaskDependency, using=using)
+
+
+def groups_of(using: str) -> models.QuerySet[Any]:
+    """All groups in this database."""
+    return models.QuerySet(TaskGroup, using=using)
+
+
+def dependents_of(using: str) -> models.QuerySet[Any]:
+    """All dependents in this database."""
+    return models.QuerySet(TaskDependent, using=using)
+
+
+def lock_rows(
+    rows: models.QuerySet[Any], *, limit: int | None = None, skip_locked: bool = False
+) -> list[Any]:
+    """The first of ``rows`` in the order of their keys, locked where the database can do that."""
+    features = connections[rows.db].features
+    rows = rows.order_by("pk")
+    if features.has_select_for_update:
+        can_skip_locked = features.has_select_for_update_skip_locked
+        rows = rows.select_for_update(skip_locked=skip_locked and can_skip_locked)
+    return list(rows[:limit])

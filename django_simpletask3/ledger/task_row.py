@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, models, router
@@ -68,12 +69,17 @@ class TaskRow(models.Model):
     #: Seconds, or a timedelta, after which a new task expires unless it has started; None: never.
     #: For subclasses of ExpiringTask only.
     django_simpletask3_expires: ClassVar[float | timedelta | None] = None
+    #: Whether other tasks may wait for tasks of this table (``after()``, ``chain()``, ``group()``).
+    #: Their ends are looked up among the prerequisites then.
+    django_simpletask3_can_be_awaited: ClassVar[bool] = False
 
     #: Whether the table has the column ``expires_at``: ExpiringTask sets it.
     _has_expiry: ClassVar[bool] = False
 
     #: Whether the next ``save()``, of a new task, enqueues it blocked: true, or the reason.
     _is_enqueued_blocked: bool | str = False
+    #: The data of its ``block`` event.
+    _block_data: Mapping[str, Any] = MappingProxyType({})
 
     STATUS = STATUS
     PENDING = Status.PENDING
@@ -194,6 +200,11 @@ class TaskRow(models.Model):
         key = self.pk if isinstance(self.pk, int | str) else str(self.pk)
         data = {"app_label": meta.app_label, "model_name": meta.model_name, "id": key}
         return {**data, "using": using} if (using := _non_default_database(self)) else data
+
+    @classmethod
+    def _insert_many(cls, tasks: Sequence[TaskRow], using: str) -> None:
+        """Insert these new tasks, all of this model; SimpleTask does it."""
+        raise NotImplementedError
 
 
 def _is_flagged(task: TaskRow) -> bool:

@@ -14,6 +14,8 @@ from django.db.models.functions import Coalesce
 
 from ..batches import batches
 from ..db import clock, inserts
+from ..dependencies import linking
+from ..dependencies.methods import DEPENDENTS
 from ..dispatch.push import push_hint
 from ..ledger.columns import reject_assigned, reject_managed
 from ..ledger.fields import IsTimed
@@ -145,12 +147,14 @@ class TaskQuerySet(models.QuerySet[T]):
             reject_assigned(task, is_new=True)
         self._for_write = True
         create = super().bulk_create
-        writer.enqueue(
+        insert = partial(
+            writer.enqueue,
             tasks,
             self.db,
             lambda: self._insert_all(tasks, create, batch_size),
             batch_size=batch_size,
         )
+        linking.enqueue(tasks, self.db, insert)
         return tasks
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
@@ -212,20 +216,28 @@ class TaskQuerySet(models.QuerySet[T]):
     acancel.alters_data = True  # type: ignore[attr-defined]
     acancel.queryset_only = True  # type: ignore[attr-defined]
 
-    def reset(self, reason: str = "", *, expires: Expires = None, restart: bool = False) -> int:
+    def reset(
+        self,
+        reason: str = "",
+        *,
+        expires: Expires = None,
+        restart: bool = False,
+        dependents: bool = False,
+    ) -> int:
         """Make these tasks PENDING again, in any status, to run at once; returns how many.
 
         ``failed().reset("...")`` runs again what has failed. Works in batches, each in a
         transaction; a task that is in another status by then is left alone. ``expires`` is as of
         ``enqueue()``, the same time for all of them; without it they do not expire any more. The
-        steps that ``once()`` has recorded are not repeated, unless ``restart`` is true. Not on a
-        manager, like Django's ``delete()``.
+        steps that ``once()`` has recorded are not repeated, unless ``restart`` is true. With
+        ``dependents``, tasks that were canceled because these had failed wait for them again. Not
+        on a manager, like Django's ``delete()``.
         """
         values: dict[str, Any] = {"run_after": None}
         self._for_write = True
         if expires is not None:
             values["expires_at"] = expiry_time(self.model, self.db, expires)
-        data = {"restart": bool(restart)}
+        data = {"restart": bool(restart), **({DEPENDENTS: True} if dependents else {})}
         return self._apply_to_each(EventKind.RESET, reason, values=values, data=data)
 
     reset.alters_data = True  # type: ignore[attr-defined]

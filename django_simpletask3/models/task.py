@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,8 @@ from ..context import CONTEXT_KEYS, RESERVED_KEYS, reject_keys
 from ..db import clock, inserts
 from ..db.conflicts import repeat_on_conflict
 from ..db.fast_instances import build_without_init, may_skip_init
+from ..dependencies import linking
+from ..dependencies.methods import DEPENDENTS, DependencyMethods
 from ..dispatch import after_commit
 from ..exceptions import StaleTask, StopReason, TaskGone
 from ..ledger.columns import (
@@ -60,7 +63,7 @@ _NOT_IN_NOTES = RESERVED_KEYS - {"progress"} | CONTEXT_KEYS
 RunAfter = datetime | timedelta | float | None
 
 
-class SimpleTask(RunningMethods):
+class SimpleTask(DependencyMethods, RunningMethods):
     """A task is a row: saving a new row queues it, and a worker runs its ``do_task()``.
 
     ``result_data`` has what ``do_task()`` returned, ``error_data`` what it raised, and ``events``
@@ -129,12 +132,14 @@ class SimpleTask(RunningMethods):
                 "using": using,
                 "force_insert": arguments.get("force_insert") or True,
             }
-            writer.enqueue(
+            insert = partial(
+                writer.enqueue,
                 [self],
                 using,
                 lambda: super(SimpleTask, self).save(**insert_arguments),
                 may_skip_transaction=type(self)._do_insert is SimpleTask._do_insert,
             )
+            linking.enqueue([self], using, insert)
             return
         arguments["update_fields"] = self._user_columns(arguments.get("update_fields"), using)
         save_columns = partial(super().save, **{**arguments, "using": using})
@@ -158,6 +163,15 @@ class SimpleTask(RunningMethods):
         if returned is not None:
             return returned
         return super()._do_insert(manager, using, **row)  # type: ignore[misc]
+
+    @classmethod
+    def _insert_many(cls, tasks: Sequence[Any], using: str) -> None:
+        concrete = cls._meta.concrete_model
+        if all(parent._meta.concrete_model is concrete for parent in cls._meta.all_parents):
+            TaskQuerySet(cls, using=using).bulk_create(tasks)
+            return
+        for task in tasks:  # Django cannot insert rows of several tables in bulk
+            task.save(using=using, force_insert=True)
 
     def _is_new(self, arguments: dict[str, object]) -> bool:
         if arguments.get("force_insert"):
@@ -189,18 +203,21 @@ class SimpleTask(RunningMethods):
         run_after: RunAfter = None,
         expires: Expires = None,
         restart: bool = False,
+        dependents: bool = False,
     ) -> None:
         """Make the task PENDING again, in any status; its result is kept in the event.
 
         A running attempt is superseded: its result will be refused. ``run_after`` is a time, or a
         timedelta or a number of seconds from now; so is ``expires``, without which the task does
         not expire any more. The steps that ``once()`` has recorded are not repeated, unless
-        ``restart`` is true. Raises TypeError for ``expires`` if tasks of the model do not expire.
+        ``restart`` is true. With ``dependents``, tasks that were canceled because this one had
+        failed are reset, too, and wait for it again: soon after the commit. Raises TypeError for
+        ``expires`` if tasks of the model do not expire.
         """
         values = {"run_after": clock.time_of(run_after, write_database(self))}
         if expires is not None:
             values["expires_at"] = expiry_time(type(self), write_database(self), expires)
-        data = {"restart": bool(restart)}
+        data = {"restart": bool(restart), **({DEPENDENTS: True} if dependents else {})}
         writer.apply(self, EventKind.RESET, reason=reason, values=values, data=data)
 
     def cancel(self, reason: str = "", *, force: bool = False) -> None:

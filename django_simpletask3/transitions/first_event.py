@@ -100,7 +100,8 @@ def plan_first_events(
     if not task._is_enqueued_blocked:
         return enqueued
     reason = task._is_enqueued_blocked
-    block = Transition(task, EventKind.BLOCK, reason=reason if isinstance(reason, str) else "")
+    reason = reason if isinstance(reason, str) else ""
+    block = Transition(task, EventKind.BLOCK, reason=reason, data=dict(task._block_data))
     return enqueued.then(block.plan({"pk": task.pk, **enqueued.columns}, now))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..ledger.event import TaskEvent
 from ..ledger.task_row import TaskRow
-from ..states import EventKind
+from ..states import EventKind, Status
 
 if TYPE_CHECKING:
     from ..db.locked_rows import LockedRows
@@ -25,13 +25,14 @@ class TransitionParticipant:
     add others of the same tasks. After events of the kinds ``follows`` were written,
     ``after_write`` is called with them. Both run in the transaction, which is rolled back if they
     raise; both are given what does not concern them, too, and neither is called for a batch in
-    which nothing does.
+    which nothing does. ``sources`` are the statuses from which it follows a transition; None: all.
     """
 
     name: str
     concerns: Callable[[type[TaskRow]], bool]
     decides: frozenset[EventKind] = frozenset()
     follows: frozenset[EventKind] = frozenset()
+    sources: frozenset[Status] | None = None
     before_write: Callable[[Sequence[Transition], LockedRows, str], Sequence[Transition]] | None = (
         None
     )
@@ -54,11 +55,27 @@ def unregister(name: str) -> None:
 def needs_transaction(transitions: Iterable[Transition]) -> bool:
     """Whether a participant writes with one of ``transitions``: then no statement is alone."""
     return any(
-        transition.kind in participant.decides | participant.follows
-        and participant.concerns(type(transition.task))
+        _writes_with(participant, transition) and participant.concerns(type(transition.task))
         for participant in _participants.values()
         for transition in transitions
     )
+
+
+def _writes_with(participant: TransitionParticipant, transition: Transition) -> bool:
+    if transition.kind in participant.decides:
+        return True
+    row = transition.last_known_row
+    status = None if row is None else row["status"]
+    return _follows(participant, transition.kind, status)
+
+
+def _follows(
+    participant: TransitionParticipant, kind: EventKind | str, status: Status | int | None
+) -> bool:
+    """Whether the participant follows a transition from ``status``, if that is known."""
+    if kind not in participant.follows:
+        return False
+    return participant.sources is None or status is None or status in participant.sources
 
 
 def needs_lock(transition: Transition) -> bool:
@@ -86,7 +103,8 @@ def after_write(recorded_events: Sequence[tuple[TaskRow, TaskEvent]], using: str
     """Let the participants write what follows from these events, in their transaction."""
     for participant in _participants.values():
         if participant.after_write and any(
-            event.kind in participant.follows and participant.concerns(type(task))
+            _follows(participant, event.kind, event.from_status)
+            and participant.concerns(type(task))
             for task, event in recorded_events
         ):
             participant.after_write(recorded_events, using)

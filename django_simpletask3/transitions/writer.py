@@ -87,7 +87,7 @@ def _apply_group(
     transitions: Sequence[Transition], using: str, *, savepoint: bool, skip_locked: bool
 ) -> None:
     tasks = [transition.task for transition in transitions]
-    with _restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
+    with restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
         _apply(transitions, table_model(type(tasks[0])), using, skip_locked)
 
 
@@ -130,7 +130,7 @@ def _compare_and_set(
     applied: set[int] = set()
     for batch in _plan_from_known_rows(transitions, root, using):
         try:
-            with _restore_on_error([transition.task for transition, _ in batch]):
+            with restore_on_error([transition.task for transition, _ in batch]):
                 applied |= _apply_batch(batch, root, using)
         except Exception as error:
             # ``apply_all`` meets it too, unless it was transient.
@@ -209,7 +209,7 @@ def enqueue(
 def _in_transaction(
     tasks: Sequence[TaskRow], using: str, work: Callable[[], None], *, skips_transaction: bool
 ) -> None:
-    with _restore_on_error(tasks):
+    with restore_on_error(tasks):
         if skips_transaction:
             with suppress(inserts.NeedsTransaction):
                 work()
@@ -303,7 +303,7 @@ def _column_attributes(task: TaskRow) -> set[str]:
 
 
 @contextmanager
-def _restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
+def restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
     """Restore the attributes of ``tasks`` if the block, and so its transaction, fails."""
     saved = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
     try:

@@ -13,6 +13,7 @@ WRITERS = (
     "recovery",
     "audit",
     "models",
+    "dependencies",
     "running",
     "schema.inferred_events",
     "ledger.digests",

@@ -24,7 +24,8 @@ WRITER = "transitions.writer"
 #: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
 #: through the insert of a new row, whose event it has charged.
 WRITING_FUNCTIONS = {
-    "db.locked_rows": {WRITER},
+    # Participants are shown the locked rows.
+    "db.locked_rows": {WRITER, "transitions.participants"},
     "db.inserts": {WRITER, "models.task", "models.queryset"},
     "db.backends": {WRITER, "db.locked_rows", "db.inserts"},
 }

@@ -366,6 +366,36 @@ class Hiding(SimpleTask):
         return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
+class Step(SimpleTask):
+    """Like ``Scripted``; other tasks may wait for it."""
+
+    django_simpletask3_can_be_awaited = True
+
+    script = models.JSONField(default=dict)
+
+    def do_task(self) -> Any:
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
+
+
+class QuickStep(Step):
+    """A proxy of it."""
+
+    class Meta:
+        proxy = True
+
+    def do_task(self) -> str:
+        return "quick"
+
+
+class LargeStep(Step):
+    """A multi-table child."""
+
+    size = models.IntegerField(default=0)
+
+    def do_task(self) -> str:
+        return "large"
+
+
 class Hurried(SimpleTask):
     """Like ``Scripted``, with a time limit of 0.3 seconds."""
 

@@ -17,6 +17,7 @@ from ...context import acting_as
 from ...exceptions import QueueUnavailable, SimpleTaskError
 from ...logs import get_logger
 from ...recovery import service
+from ...recovery.dependents import DependentsJob
 from ...recovery.expired_tasks import expire_tasks
 from ...recovery.table_operations import MAX_TASKS
 from ...retention import prune
@@ -34,6 +35,7 @@ _EVERY_FIVE_SECONDS = 5.0
 _EVERY_TEN_MINUTES = 600.0
 #: Leases are checked by the same thread: a backlog of expired tasks must not delay that.
 _MAX_EXPIRY_SECONDS = 0.5
+_MAX_SERVING_SECONDS = 0.5
 #: Longest pause between two looks at the schedule: any process may trigger a job.
 _MAX_PAUSE = 0.25
 #: Random extra pause. Without it all processes of a node wake together and run the same job.
@@ -44,6 +46,7 @@ _JOB_NAMES = (
     EXPIRE_TASKS,
     "recover_dead_local_workers",
     "release_deliveries",
+    "serve_dependents",
     "detect_redis_reset",
     PUSH_OVERDUE,
     "requeue_expired_claims",
@@ -80,6 +83,7 @@ def database_jobs(
 ) -> dict[str, MaintenanceJob]:
     """The jobs that query databases only; a Redis that hangs does not delay them."""
     monitor = LeaseMonitor(shared, snapshot, hints)
+    dependents = DependentsJob(_MAX_SERVING_SECONDS)
     return {
         CHECK: MaintenanceJob(
             monitor.check,
@@ -94,6 +98,9 @@ def database_jobs(
         "recover_dead_local_workers": MaintenanceJob(monitor.recover_local, _EVERY_FIVE_SECONDS),
         "release_deliveries": MaintenanceJob(
             lambda: subscriptions.release_dead_local_workers(is_known_dead), _EVERY_FIVE_SECONDS
+        ),
+        "serve_dependents": MaintenanceJob(
+            dependents.run, _EVERY_FIVE_SECONDS, needed_in=dependents.needed_in
         ),
     }
 

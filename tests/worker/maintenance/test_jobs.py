@@ -101,6 +101,7 @@ def test_every_job_of_a_node_has_its_place() -> None:
         "requeue_expired_claims",
         "adopt_foreign_claims",
         "release_deliveries",
+        "serve_dependents",
         "prune",
     }
 

@@ -1,0 +1,145 @@
+"""What transitions of prerequisites and dependents change of groups, in their transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models import Q
+
+from ..ledger.task_row import TaskRow, table_model
+from ..states import EventKind, Status
+from ..transitions import participants
+from ..transitions.participants import TransitionParticipant
+from .counting import count
+from .methods import DEPENDENTS
+from .serving import serve_after_commit, serve_at_once
+from .tables import (
+    DependentState,
+    LinkState,
+    OnFailure,
+    dependents_of,
+    groups_of,
+    has_awaitable_models,
+    links_of,
+    lock_rows,
+    may_be_awaited,
+)
+
+if TYPE_CHECKING:
+    from ..ledger.event import TaskEvent
+
+_RecordedEvents = Sequence[tuple[TaskRow, "TaskEvent"]]
+
+#: Links that are counted in the transaction of the end.
+_MAX_AT_ONCE = 500
+#: By workers and maintenance jobs, which may lock groups.
+_ENDS = {
+    EventKind.ACK: LinkState.SUCCEEDED,
+    EventKind.FAIL: LinkState.FAILED,
+    EventKind.DROP: LinkState.FAILED,
+    EventKind.EXPIRE: LinkState.FAILED,
+}
+_MARKED_AS = {
+    LinkState.SUCCEEDED: LinkState.HAS_SUCCEEDED,
+    LinkState.FAILED: LinkState.HAS_FAILED,
+}
+
+
+def register() -> None:
+    """Let prerequisites and dependents take part in transitions."""
+    prerequisites = TransitionParticipant(
+        "prerequisites",
+        concerns=may_be_awaited,
+        follows=frozenset({*_ENDS, EventKind.CANCEL, EventKind.DELETE, EventKind.RESET}),
+        after_write=_follow_prerequisites,
+    )
+    dependents = TransitionParticipant(
+        "dependents",
+        concerns=lambda _model: has_awaitable_models(),
+        follows=frozenset(
+            {
+                EventKind.UNBLOCK,
+                EventKind.RESET,
+                EventKind.CANCEL,
+                EventKind.EXPIRE,
+                EventKind.DELETE,
+            }
+        ),
+        sources=frozenset({Status.BLOCKED}),
+        after_write=_follow_dependents,
+    )
+    participants.register(prerequisites)
+    participants.register(dependents)
+
+
+def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
+    """Count the ends of tasks of one table, or mark them to be counted after the commit."""
+    ended: dict[str, LinkState] = {}
+    marked: list[str] = []
+    reset: list[str] = []
+    for _, event in recorded_events:
+        key = str(event.task_id)
+        # A worker records the Cancel that a task function has raised.
+        if event.kind in _ENDS or (event.kind == EventKind.CANCEL and event.worker):
+            ended[key] = _ENDS.get(event.kind, LinkState.FAILED)
+        elif event.kind in (EventKind.CANCEL, EventKind.DELETE):
+            marked.append(key)
+        elif event.kind == EventKind.RESET and (event.data or {}).get(DEPENDENTS) is True:
+            reset.append(key)
+    label = table_model(type(recorded_events[0][0]))._meta.label
+    links = links_of(using).filter(model=label)
+    if ended:
+        _count_ends(links, ended, using)
+    if marked:
+        failed = links.filter(task_key__in=marked, state=LinkState.OPEN)
+        _mark(failed, LinkState.HAS_FAILED)
+    if reset:
+        canceling = groups_of(using).filter(on_failure=OnFailure.CANCEL)
+        failed = links.filter(task_key__in=reset, state=LinkState.FAILED)
+        _mark(failed.filter(group__in=canceling), LinkState.WAS_RESET)
+
+
+def _count_ends(links: models.QuerySet[Any], ended: dict[str, LinkState], using: str) -> None:
+    succeeded = [key for key, end in ended.items() if end is LinkState.SUCCEEDED]
+    is_open = Q(task_key__in=ended, state=LinkState.OPEN)
+    # After a failure, dependents may wait until the task has succeeded.
+    has_failed = Q(task_key__in=succeeded, state=LinkState.FAILED) if succeeded else Q(pk__in=[])
+    found = lock_rows(links.filter(is_open | has_failed), limit=_MAX_AT_ONCE + 1)
+    if len(found) > _MAX_AT_ONCE:
+        _mark_ends(links, ended)
+    elif found:
+        serve_at_once(count([(link, ended[link.task_key]) for link in found], using), using)
+
+
+def _mark_ends(links: models.QuerySet[Any], ended: dict[str, LinkState]) -> None:
+    """Leave links to be counted in batches after the commit."""
+    for end, mark in _MARKED_AS.items():
+        keys = [key for key, state in ended.items() if state is end]
+        _mark(links.filter(task_key__in=keys, state=LinkState.OPEN), mark)
+        if end is LinkState.SUCCEEDED:
+            # By its status it is known that it has succeeded.
+            waiting = groups_of(links.db).filter(on_failure=OnFailure.WAIT)
+            failed = links.filter(task_key__in=keys, state=LinkState.FAILED, group__in=waiting)
+            _mark(failed, LinkState.WAS_RESET)
+
+
+def _mark(links: models.QuerySet[Any], state: LinkState) -> None:
+    if links.update(state=state):
+        serve_after_commit(links.db)
+
+
+def _follow_dependents(recorded_events: _RecordedEvents, using: str) -> None:
+    """Record that blocked tasks wait for their groups no longer, unless a group released them."""
+    keys = [
+        str(event.task_id)
+        for _, event in recorded_events
+        if event.from_status == Status.BLOCKED and "group" not in (event.data or {})
+    ]
+    if keys:
+        label = table_model(type(recorded_events[0][0]))._meta.label
+        waiting = dependents_of(using).filter(
+            model=label, task_key__in=keys, state=DependentState.WAITING
+        )
+        waiting.update(state=DependentState.LEFT)

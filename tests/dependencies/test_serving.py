@@ -1,0 +1,287 @@
+"""Dependents are released and canceled once, in batches, whatever happens meanwhile."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from django_simpletask3.dependencies import chain, group, participant, serving
+from django_simpletask3.dependencies.tables import (
+    DependentState,
+    GroupState,
+    LinkState,
+    TaskDependent,
+)
+from django_simpletask3.recovery.dependents import serve_all
+from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.best_effort import apply_each
+from django_simpletask3.transitions.transition import Transition
+from tests.dependencies.steps import (
+    FAILURES,
+    dependent_on,
+    fail,
+    group_of,
+    link_states,
+    status,
+    step,
+    succeed,
+)
+from tests.steps import apply_kinds, has_message, kinds
+from tests.testapp.models import Invoice, Step
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def killed_after_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process does after its commit what is left to do."""
+    for module in (participant, serving):
+        monkeypatch.setattr(module, "serve_after_commit", lambda using: None)
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete", "fail"])
+def test_maintenance_does_what_a_killed_process_did_not(
+    how: str, killed_after_commit: None
+) -> None:
+    first = step()
+    task, other = dependent_on(first), dependent_on(first, on_failure="run")
+
+    FAILURES[how](first)
+    before = status(task)
+    serve_all()
+
+    assert before is Status.BLOCKED
+    assert [status(task), status(other)] == [Status.CANCELED, Status.PENDING]
+    assert serve_all() == 0
+
+
+def test_a_user_who_ends_a_prerequisite_locks_no_group(killed_after_commit: None) -> None:
+    first = step()
+    task = dependent_on(first)
+
+    first.cancel()
+
+    assert link_states(first) == [LinkState.HAS_FAILED]
+    assert group_of(task).failed == 0
+
+
+def test_more_than_a_hundred_dependents_are_released_in_batches(redis_url: str) -> None:
+    first, *tasks = group(Step()).then(*(Invoice() for _ in range(130))).enqueue()
+
+    succeed(first)
+    serve_all()
+
+    assert set(map(status, tasks)) == {Status.PENDING}
+    assert all(map(has_message, tasks))
+    assert {kinds(task)[-1] for task in tasks} == {"unblock"}
+    assert group_of(tasks[0]).state == GroupState.SERVED
+
+
+def test_the_end_of_a_prerequisite_of_many_groups_is_counted_in_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(participant, "_MAX_AT_ONCE", 3)
+    first = step()
+    tasks = [dependent_on(first) for _ in range(5)]
+    others = [dependent_on(first, on_failure="wait") for _ in range(5)]
+
+    fail(first)
+    serve_all()
+    first.reset()
+    succeed(first)
+    serve_all()
+
+    assert set(map(status, tasks)) == {Status.CANCELED}
+    assert set(map(status, others)) == {Status.PENDING}
+
+
+def test_dependents_of_canceled_dependents_are_canceled(redis_url: str) -> None:
+    first = step()
+    second = dependent_on(first, model=Step)
+    last = dependent_on(second)
+
+    fail(first)
+
+    assert [status(second), status(last)] == [Status.CANCELED, Status.CANCELED]
+    assert [event.reason for event in last.events.all()][-1] == "prerequisite_failed"
+
+
+def test_a_dependent_that_cannot_be_released_does_not_hold_up_its_prerequisite(
+    listen: Callable[..., None], redis_url: str
+) -> None:
+    first = apply_kinds(step(), EventKind.START)
+    poisoned, other = dependent_on(first), dependent_on(first)
+
+    def refuse(task: Any, event: Any, **_: Any) -> None:
+        if task.pk == poisoned.pk and event.kind == EventKind.UNBLOCK:
+            raise ValueError("poison")
+
+    listen(refuse, event_recorded)
+    apply_each([Transition(first, EventKind.ACK, worker="w1")])
+
+    assert status(first) is Status.SUCCESS
+    assert [status(poisoned), status(other)] == [Status.BLOCKED, Status.PENDING]
+
+
+@pytest.mark.parametrize("how", ["reset", "unblock", "cancel", "delete"])
+def test_a_dependent_that_does_not_wait_any_more_is_left_alone(how: str, redis_url: str) -> None:
+    first = step()
+    task = dependent_on(first)
+
+    getattr(task, how)()
+    before = kinds(task, task.pk) if task.pk else []
+    rows = list(TaskDependent.objects.values_list("state", flat=True))
+    if how == "reset":
+        apply_kinds(task, EventKind.BLOCK)  # for another reason
+        before = kinds(task)
+    succeed(first)
+    serve_all()
+
+    assert rows == [DependentState.LEFT]
+    assert not task.pk or kinds(task) == before
+
+
+def test_reset_with_dependents_lets_them_wait_again(redis_url: str) -> None:
+    first, other = step(), step()
+    second = dependent_on(first, other, model=Step)
+    last = dependent_on(second)
+    fail(first)
+
+    first.reset(dependents=True)
+    blocked = [status(second), status(last)]
+    messages = [has_message(second), has_message(last)]
+    for task in (first, other, second):
+        succeed(task)
+
+    assert blocked == [Status.BLOCKED, Status.BLOCKED]
+    assert messages == [False, False]
+    assert status(last) is Status.PENDING
+
+
+def test_reset_with_dependents_leaves_alone_what_failed_otherwise(redis_url: str) -> None:
+    first, other = step(), step()
+    both, canceled, restarted = (
+        dependent_on(*tasks) for tasks in [(first, other)] + [(first,)] * 2
+    )
+    canceled.cancel()
+    fail(first)
+    fail(other)
+    restarted.reset()
+
+    first.reset(dependents=True)
+    serve_all()
+
+    assert status(both) is Status.CANCELED
+    assert kinds(canceled) == ["enqueue", "block", "cancel"]
+    assert kinds(restarted) == ["enqueue", "block", "cancel", "reset"]
+
+
+def test_a_prerequisite_that_has_succeeded_before_it_is_looked_at(
+    killed_after_commit: None,
+) -> None:
+    first = step()
+    task = dependent_on(first)
+    fail(first)
+    serve_all()
+
+    first.reset(dependents=True)
+    succeed(first)
+    serve_all()
+
+    assert kinds(task) == ["enqueue", "block", "cancel", "reset", "block", "unblock"]
+
+
+def test_a_queryset_resets_with_dependents(redis_url: str) -> None:
+    tasks = [step(), step()]
+    dependents = [dependent_on(task) for task in tasks]
+    fail(*tasks)
+
+    assert Step.objects.all().reset(dependents=True) == 2
+
+    assert set(map(status, dependents)) == {Status.BLOCKED}
+
+
+def needs_row_locks() -> None:
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("one writer")
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    """Call ``work`` in another session; it must not wait for this one."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert not thread.is_alive(), "it waits"
+    assert errors == []
+
+
+def test_an_open_transaction_on_a_dependent_delays_no_other_task(redis_url: str) -> None:
+    needs_row_locks()
+    first = step()
+    held, other = dependent_on(first), dependent_on(first)
+
+    with transaction.atomic():
+        Invoice.objects.select_for_update().get(pk=held.pk)
+        in_thread(lambda: succeed(first))
+        between = status(other)
+    serve_all()
+
+    assert between is Status.PENDING
+    assert status(held) is Status.PENDING
+
+
+def test_an_open_transaction_on_a_prerequisite_delays_no_other_task(redis_url: str) -> None:
+    needs_row_locks()
+    first, second = step(), step()
+    task, other = dependent_on(first, second, on_failure="run"), dependent_on(second)
+
+    with transaction.atomic():
+        first.cancel()
+        in_thread(lambda: succeed(second))
+        between = status(task), status(other)
+
+    assert between == (Status.BLOCKED, Status.PENDING)
+    assert status(task) is Status.PENDING
+
+
+def test_two_workers_that_end_the_last_two_at_once_release_once(redis_url: str) -> None:
+    needs_row_locks()
+    for _ in range(5):
+        first, second = (apply_kinds(step(), EventKind.START) for _ in range(2))
+        task = dependent_on(first, second)
+        barrier = threading.Barrier(2, timeout=20)
+
+        def end(prerequisite: Any, barrier: Any = barrier) -> None:
+            barrier.wait()
+            apply_each([Transition(prerequisite, EventKind.ACK, worker="w1")])
+            connection.close()
+
+        threads = [threading.Thread(target=end, args=[each]) for each in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert kinds(task) == ["enqueue", "block", "unblock"]
+
+
+def test_a_long_chain_is_canceled_without_recursion(redis_url: str) -> None:
+    tasks = chain(*(Step() for _ in range(100))).enqueue()
+
+    fail(tasks[0])
+    serve_all()
+
+    assert {status(task) for task in tasks[1:]} == {Status.CANCELED}
