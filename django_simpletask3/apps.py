@@ -18,11 +18,15 @@ class DjangoSimpletask3Config(AppConfig):
         from django.core.management.commands import makemigrations, migrate
 
         from . import checks  # noqa: F401 - registers the checks
-        from .dependencies import participant
+        from .dependencies import participant as dependencies
+        from .limits import participant as limits
+        from .models.loading import load_tasks
         from .models.permissions import create_permissions
         from .schema import autodetector, drop_guard, protection_state
 
-        participant.register()
+        # In this order groups are locked before gates.
+        dependencies.register()
+        limits.register(load_tasks)
         post_migrate.connect(
             create_permissions, dispatch_uid="django_simpletask3.models.permissions"
         )

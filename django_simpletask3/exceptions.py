@@ -5,6 +5,7 @@
     SimpleTaskError
     ├── TransitionRefused
     │   ├── IllegalTransition     the state machine has no such transition
+    │   ├── LimitReached          the limit of the task has no free place
     │   ├── StaleTask             another transition came first
     │   ├── TaskExpired           the task cannot start any more
     │   └── TaskGone              the row does not exist (any longer)
@@ -84,6 +85,10 @@ class StaleTask(TransitionRefused):
     ) -> None:
         super().__init__(message, pk=pk, kind=kind)
         self.current = dict(current)
+
+
+class LimitReached(TransitionRefused):
+    """The task did not start: its limit has no free place, and the task is BLOCKED until it has."""
 
 
 class TaskExpired(TransitionRefused):

@@ -90,6 +90,10 @@ WAITING = frozenset({Status.PENDING, Status.BLOCKED})
 _RUNNING = frozenset({Status.RUNNING})
 
 
+#: The reason of the ``block`` of a task whose limit was reached, and of its ``unblock``.
+LIMIT_REASON = "limit"
+
+
 @dataclass(frozen=True, slots=True)
 class EventSpec:
     """Everything the package knows about one kind of event; every other module reads it here."""

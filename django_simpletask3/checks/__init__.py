@@ -6,6 +6,7 @@ from ..models.task import INSTALLATION_ID
 from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .expiry import EXPIRY_ID
+from .limits import LIMIT_ID
 from .middleware import MIDDLEWARE_ID
 from .models import (
     EVENT_MODEL_ID,
@@ -45,6 +46,7 @@ __all__ = [
     "INSTALLATION_ID",
     "KEY_ID",
     "LEASE_ID",
+    "LIMIT_ID",
     "MIDDLEWARE_ID",
     "NO_RETRIES_ID",
     "OLDER_ROWS_ID",

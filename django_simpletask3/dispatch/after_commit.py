@@ -13,7 +13,7 @@ from ..ledger.event import TaskEvent
 from ..ledger.task_row import task_reference
 from ..logs import get_logger
 from ..signals import NAMES, SIGNALS, task_transitioned
-from ..states import EVENTS, EventKind, QueueEffect, Status
+from ..states import EVENTS, LIMIT_REASON, EventKind, QueueEffect, Status
 from .push import TaskMessage, cancel_messages, push, push_messages
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class CommitHook:
         # Django logs a hook that raised by this name; without a name, logging raises into save().
         self.__qualname__ = type(self).__qualname__
 
-    def add_push(self, task: TaskRow, *, takes_over: bool = False) -> None:
+    def add_push(self, task: TaskRow, *, takes_over: bool = False, urgent: bool = False) -> None:
         """Push a message for ``task``; an earlier request to take over stays in force."""
         try:
-            message = TaskMessage.of(task, takes_over=takes_over)
+            message = TaskMessage.of(task, takes_over=takes_over, urgent=urgent)
         except Exception:
             # Recovery examines the row later; the transaction must not fail.
             _logger.exception("message_not_built model=%s pk=%s", task._meta.label, task.pk)
@@ -59,12 +59,24 @@ class CommitHook:
         self.recorded_events.append(recorded_event)
         task, event = recorded_event
         effect = EVENTS[event.kind].queue
-        if effect is QueueEffect.CANCEL:
+        if _is_of_limit(event):
+            self._add_event_of_limit(task, event)
+        elif effect is QueueEffect.CANCEL:
             message_id = task.get_task_id()
             self.cancelled_channels[message_id] = task.get_event_channel()
             self.messages.pop(message_id, None)
         elif effect in _PUSHES and not _has_been_pushed(event):
             self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
+
+    def _add_event_of_limit(self, task: TaskRow, event: TaskEvent) -> None:
+        """Push a task that was given a place, before others.
+
+        The message of one that was turned away is claimed, and its worker settles it. To cancel it
+        here, too, might remove the message of the place that was given meanwhile; and that one
+        takes over, because the claim may not be settled yet.
+        """
+        if event.kind == EventKind.UNBLOCK:
+            self.add_push(task, takes_over=True, urgent=True)
 
     def __call__(self) -> None:
         self.has_run = True
@@ -103,6 +115,12 @@ def _signal_context(task: TaskRow, event: TaskEvent, signal: str) -> AbstractCon
 def _has_been_pushed(event: TaskEvent) -> bool:
     # A lost message is replaced before the loss is recorded: if Redis refuses, there is no event.
     return bool(event.kind == EventKind.RECOVER and event.from_status == Status.PENDING)
+
+
+def _is_of_limit(event: TaskEvent) -> bool:
+    """Whether ``event`` turned a task away from its limit, or gave it a place."""
+    is_of_kind = event.kind in (EventKind.BLOCK, EventKind.UNBLOCK)
+    return bool(is_of_kind and event.reason == LIMIT_REASON and "gate" in (event.data or {}))
 
 
 def schedule(

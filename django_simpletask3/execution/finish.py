@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from ..db.errors import is_transient, may_be_transient
 from ..dispatch.push import push
+from ..limits.declared import has_limit
+from ..limits.hand_over import free_ended
+from ..limits.places import Claim, table_label
 from ..logs import get_logger
 from ..queue import Message
 from ..states import EventKind
@@ -33,6 +36,7 @@ def finish(runs: Sequence[Run]) -> list[Run]:
         _replace_by_failure(run)
     if unwritable:
         _apply_outcomes(unwritable)
+    _free_places(runs)
     _acknowledge(runs)
     _return_released(runs)
     return [run for run in runs if run.transition and run.transition.error]
@@ -46,6 +50,24 @@ def _apply_outcomes(runs: Sequence[Run]) -> None:
 def _has_permanent_error(run: Run) -> bool:
     error = run.transition.error if run.transition else None
     return error is not None and not is_transient(error)
+
+
+def _free_places(runs: Iterable[Run]) -> None:
+    """Free the places in limits of the runs that have ended without an event.
+
+    Never raises: a place that is not freed here ends with its lease.
+    """
+    ended: dict[str, list[Claim]] = {}
+    for run in runs:
+        transition = run.transition
+        if transition and not (transition.event or transition.error) and has_limit(type(run.task)):
+            claim = Claim(table_label(run.task), str(run.pk), run.attempt)
+            ended.setdefault(run.using, []).append(claim)
+    for using, claims in ended.items():
+        try:
+            free_ended(claims, using)
+        except Exception as error:
+            _logger.warning("place_not_freed tasks=%s error=%s", len(claims), error)
 
 
 def _acknowledge(runs: Sequence[Run]) -> None:

@@ -72,6 +72,9 @@ class TaskRow(models.Model):
     #: Whether other tasks may wait for tasks of this table (``after()``, ``chain()``, ``group()``).
     #: Their ends are looked up among the prerequisites then.
     django_simpletask3_can_be_awaited: ClassVar[bool] = False
+    #: How many tasks of the model, or of one key, run at once: ``limits.Limit(...)``; None: as many
+    #: as there are threads.
+    django_simpletask3_limit: ClassVar[Any] = None
 
     #: Whether the table has the column ``expires_at``: ExpiringTask sets it.
     _has_expiry: ClassVar[bool] = False

@@ -1,1 +1,5 @@
-"""Limits: how many tasks of a kind run at once, or start in a period, over all nodes."""
+"""Limits: how many tasks of a kind run at once, over all nodes."""
+
+from .limit import Limit
+
+__all__ = ["Limit"]

@@ -13,7 +13,7 @@ from ..ledger.fields import MAX_TEXT
 class LimitGate(models.Model):
     """One limit, or one key of it: the lock that everything that starts or ends under it takes.
 
-    Only workers and maintenance jobs lock it. ``key`` is the hash of the key.
+    Only workers and maintenance jobs lock and change it. ``key`` is the hash of the key.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -21,6 +21,8 @@ class LimitGate(models.Model):
     key = models.UUIDField()
     # Whether a place may be free for one that waits: the maintenance job serves it.
     must_be_served = models.BooleanField(default=False, db_index=True)
+    # Whether tasks may wait: false only if none does.
+    has_waiters = models.BooleanField(default=False)
     # The turn of the last one that was served, for fairness.
     turn = models.BigIntegerField(default=0)
     # Of a rate: the theoretical arrival time of the next start, and when the next one may begin.

@@ -33,6 +33,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100)),
                 ('key', models.UUIDField()),
                 ('must_be_served', models.BooleanField(db_index=True, default=False)),
+                ('has_waiters', models.BooleanField(default=False)),
                 ('turn', models.BigIntegerField(default=0)),
                 ('arrival_time', models.DateTimeField(null=True)),
                 ('next_time', models.DateTimeField(db_index=True, null=True)),

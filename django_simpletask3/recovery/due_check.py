@@ -13,11 +13,14 @@ from .. import control
 from ..db import clock
 from ..db.limited_queries import first_rows
 from ..ledger.task_row import has_expiry
+from ..limits import maintenance as limits
 from ..models.queryset import rows_of, waiting_by_check_at
 from ..models.task import SimpleTask
 from ..states import WAITING, Status
 
-_EXPIRING = "expiring"
+_EXPIRING, _LIMITS = "expiring", "limits"
+#: Of a part of the query: a table and a status, a part of the limits, or the commands.
+_Key = tuple[type[SimpleTask], Status] | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class DueTimes:
     or if commands were not read. ``expiring_check_at`` is of tasks that may expire before they
     start: PENDING and BLOCKED ones of models that subclass ExpiringTask. These BLOCKED ones count
     for ``pending_check_at``, too: to leave them out, all of them might have to be read.
+    ``limit_time`` is when the first place of a limit ends; in the past if a gate is to be served.
     """
 
     using: str
@@ -35,6 +39,7 @@ class DueTimes:
     pending_check_at: datetime | None
     command_time: datetime | None = None
     expiring_check_at: datetime | None = None
+    limit_time: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
         """Whether a task in ``status`` is due, by the database clock as it was last read."""
@@ -45,6 +50,11 @@ class DueTimes:
     def may_have_expired(self) -> bool:
         """Whether a task may have expired, by the database clock as it was last read."""
         return self._is_past(self.expiring_check_at)
+
+    @property
+    def may_serve_limits(self) -> bool:
+        """Whether a place of a limit may have ended, or a gate is to be served."""
+        return self._is_past(self.limit_time)
 
     def _is_past(self, moment: datetime | None) -> bool:
         return moment is not None and moment <= clock.now(self.using)
@@ -57,7 +67,9 @@ def read_due_times(
 
     ``with_commands`` reads the operator commands in the same query.
     """
-    queries: dict[tuple[type[SimpleTask], Status] | None, Any] = dict(_row_queries(using, roots))
+    queries: dict[_Key, Any] = dict(_row_queries(using, roots))
+    if queries:
+        queries.update(limits.due_queries(using))
     if with_commands:
         queries[None] = control.command_times(using)
     earliest: dict[Status | str | None, datetime] = {}
@@ -65,12 +77,15 @@ def read_due_times(
         for name in _names(key):
             for (moment,) in rows:
                 earliest[name] = min(moment, earliest.get(name, moment))
-    times = map(earliest.get, (Status.RUNNING, Status.PENDING, None, _EXPIRING))
+    times = map(earliest.get, (Status.RUNNING, Status.PENDING, None, _EXPIRING, _LIMITS))
     return DueTimes(using, *times)
 
 
-def _names(key: tuple[type[SimpleTask], Status] | None) -> Iterator[Status | str | None]:
+def _names(key: _Key) -> Iterator[Status | str | None]:
     """The names of the due times to which the rows of one part of the query belong."""
+    if isinstance(key, str):
+        yield _LIMITS
+        return
     yield key[1] if key else None
     if key and key[1] is Status.PENDING and has_expiry(key[0]):
         yield _EXPIRING

@@ -133,7 +133,7 @@ class Fetcher:
         messages = get_queue().claim(
             self._pipeline.channel,
             worker=self._pipeline.worker,
-            limit=limit,
+            limit=limit + self._pipeline.extra,
             lease=self._pipeline.message_lease,
             timeout=timeout if rest is None else min(timeout, max(0.0, rest)),
             waiter=self._waiter,

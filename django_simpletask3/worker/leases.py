@@ -11,6 +11,8 @@ from django.db import Error, connections
 from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..execution.run import Run
+from ..limits.declared import has_limit
+from ..limits.places import renew_slots
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.queryset import rows_of
@@ -127,7 +129,11 @@ class Leases:
         ours = rows.filter(status=Status.RUNNING, worker=self._worker)
         # Rows that another transaction has locked are renewed next time
         # (test_a_locked_row_delays_no_other).
-        ours.update_managed_skip_locked(check_at=clock.after(using, pipeline.lease))
+        until = clock.after(using, pipeline.lease)
+        ours.update_managed_skip_locked(check_at=until)
+        if has_limit(pipeline.model):
+            # Also of a task that was canceled: its place is free when its function has ended.
+            renew_slots(pipeline.model, [run.pk for run in runs], self._worker, until, using)
 
 
 def _renewal_interval(pipelines: Iterable[ModelPipeline]) -> float:

@@ -10,11 +10,14 @@ from queue import Empty, SimpleQueue
 from ..conf.leases import policy_of
 from ..execution.isolation import RunAlone
 from ..execution.run import Run
+from ..limits.declared import has_limit
 from ..models.task import SimpleTask
 
 #: Seconds of work that may be claimed beyond what the free threads take at once.
 _READ_AHEAD_SECONDS = 0.05
 _MAX_READ_AHEAD = 200
+#: Messages that are claimed beyond the free threads while most tasks find their limits reached.
+_FIRST_EXTRA, _MAX_EXTRA = 8, 100
 #: Runs that are recorded in one batch.
 MAX_BATCH = 200
 MESSAGE_LEASE = 30.0
@@ -31,6 +34,7 @@ class ModelPipeline:
         self.model = model
         self.threads = threads
         self.worker = worker
+        self._is_limited = has_limit(model)
         self.channel = model.get_event_channel()
         policy = policy_of(self.channel)
         self.lease, self.renewal_interval = policy.lease, policy.renewal_interval
@@ -46,6 +50,8 @@ class ModelPipeline:
         self.is_stopping: Callable[[], bool] = lambda: False
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
+        #: How many messages to claim beyond the capacity, because most tasks will not start.
+        self.extra = 0
         self._held = 0
         self._mean_seconds: float | None = None  # unknown until one run has ended
         self._changed = threading.Condition()
@@ -69,12 +75,23 @@ class ModelPipeline:
         return self.threads + ahead - self._held >= max(1, ahead // 2)
 
     def _read_ahead(self) -> int:
+        # A task that waits in the inbox would hold a place of its limit.
+        if self._is_limited:
+            return 0
         # Short tasks are claimed in large batches; long ones stay available to other nodes.
         if self._mean_seconds is None:
             return 0
         return min(
             int(_READ_AHEAD_SECONDS * self.threads / max(self._mean_seconds, 1e-4)), _MAX_READ_AHEAD
         )
+
+    def record_starts(self, claimed: int, started: int) -> None:
+        """Claim more messages next time if the limits of most tasks were reached, else none extra.
+
+        So many tasks of one key that wait do not hold up those of another for long.
+        """
+        is_reached = self._is_limited and started * 2 < claimed
+        self.extra = min(max(_FIRST_EXTRA, 2 * self.extra), _MAX_EXTRA) if is_reached else 0
 
     def accept(self, runs: list[Run]) -> None:
         """Put claimed runs into the inbox of the task threads."""

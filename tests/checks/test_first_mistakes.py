@@ -174,7 +174,7 @@ def test_each_column_that_hides_a_method_or_attribute_is_a_warning() -> None:
     assert texts["The column is_held hides SimpleTask.is_held."] == "Rename it."
 
 
-@pytest.mark.parametrize("name", ["retry_reason", "limit", "MAX_RETRIES", "_time_limit"])
+@pytest.mark.parametrize("name", ["retry_reason", "quota", "MAX_RETRIES", "_time_limit"])
 def test_attributes_of_your_own_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Invoice, name, 3, raising=False)
 

@@ -15,6 +15,7 @@ WRITERS = (
     "models",
     "dependencies",
     "running",
+    "limits",
     "schema.inferred_events",
     "ledger.digests",
     "admin.actions",
@@ -43,7 +44,7 @@ def reasons() -> set[str]:
         found |= {
             value
             for name, value in _constants(source).items()
-            if name == "REASON" or (is_recovery and not name.startswith("_"))
+            if name in {"REASON", "LIMIT_REASON"} or (is_recovery and not name.startswith("_"))
         }
         for node in ast.walk(source.tree):
             found |= set(_reasons_of_call(node)) if isinstance(node, ast.Call) else set()

@@ -24,6 +24,7 @@ from tests.testapp.models import (
     Audited,
     AuditEntry,
     Elsewhere,
+    Errand,
     Invoice,
     Ledger,
     Letter,
@@ -39,8 +40,12 @@ has_batch_statements = pytest.mark.skipif(
 has_row_locks = pytest.mark.skipif(connection.vendor == "sqlite", reason="rows cannot be locked")
 
 WORKER = "node:1:token"
-#: Models of which a message names a row of the model itself.
-ALONE = [m for m in TASK_MODELS if table_model(m) is m and len(models_by_label(m)) == 1]
+#: Models of which a message names a row of the model itself; no two Errands have the same columns.
+ALONE = [
+    m
+    for m in TASK_MODELS
+    if table_model(m) is m and len(models_by_label(m)) == 1 and m is not Errand
+]
 
 
 def claimed(model: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 
 from django_simpletask3.checks.names import RESERVED_NAMES
+from django_simpletask3.limits import Limit
 from django_simpletask3.models import ExpiringTask, SimpleTask, TaskEvent, task_foreign_key
 from tests.eventually import eventually
 from tests.testapp import executors, scripts
@@ -424,6 +425,23 @@ class HurriedCoroutine(SimpleTask):
         finally:
             scripts.touch(f"{self.folder}/ended")
         return "too late"
+
+
+def new_customer() -> str:
+    return uuid.uuid4().hex
+
+
+class Errand(ExpiringTask):
+    """Like ``Scripted``; at most two of a customer run at once, and each has one of its own."""
+
+    django_simpletask3_limit = Limit(2, key="{customer}")
+    django_simpletask3_worker_number = 4
+
+    customer = models.CharField(max_length=32, default=new_customer)
+    script = models.JSONField(default=dict)
+
+    def do_task(self) -> Any:
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
 
 
 class Attentive(SimpleTask):

@@ -111,6 +111,11 @@ def segfault() -> None:
     ctypes.string_at(0)
 
 
+def work(seconds: float) -> None:
+    """Take some time, in which other threads go on."""
+    threading.Event().wait(seconds)
+
+
 def block() -> None:
     """Wait for ever, without looking again."""
     threading.Event().wait()
@@ -404,6 +409,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "segfault": segfault,
     "exit in c": exit_in_c,
     "block": block,
+    "work": work,
     "count frozen objects": count_frozen_objects,
     "wait": wait,
     "wait for ever": wait_for_ever,

@@ -11,7 +11,7 @@ from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import StopRequest
 from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.steps import create_task
-from tests.testapp.models import Invoice
+from tests.testapp.models import Errand, Invoice
 
 pytestmark = pytest.mark.django_db
 
@@ -93,3 +93,29 @@ def test_without_redis_tasks_start_in_the_order_in_which_they_became_due(
     runs = start_without_queue(Invoice, "default", 10, worker="w", lease=60)
 
     assert [run.task.pk for run in runs] == [task.pk for task in tasks]
+
+
+def test_limited_tasks_are_claimed_for_free_threads_only() -> None:
+    pipeline = ModelPipeline(Errand, threads=4, worker="node:1")
+    run = Run(create_task(Errand), pipeline.worker, seconds=0.0001)
+    pipeline.accept([run])
+    pipeline.mark_performed(run)
+
+    assert pipeline.capacity(0) == 4
+
+
+def test_more_messages_are_claimed_while_most_tasks_find_their_limit_reached() -> None:
+    pipeline = ModelPipeline(Errand, threads=4, worker="node:1")
+    extra = []
+
+    for claimed, started in [(4, 1), (12, 0), (100, 0), (100, 0), (100, 0), (100, 60)]:
+        pipeline.record_starts(claimed, started)
+        extra.append(pipeline.extra)
+
+    assert extra == [8, 16, 32, 64, 100, 0]
+
+
+def test_of_a_model_without_a_limit_no_more_are_claimed(pipeline_of_four: ModelPipeline) -> None:
+    pipeline_of_four.record_starts(claimed=4, started=0)
+
+    assert pipeline_of_four.extra == 0

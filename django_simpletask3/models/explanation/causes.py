@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext_noop
+from django.utils.functional import Promise
+from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...db import clock
 from ...ledger.task_row import TaskRow, all_rows, table_model, write_database
-from ...states import EventKind, Status
+from ...limits.line import MAX_COUNT, PlaceInLine, place_in_line
+from ...states import LIMIT_REASON, EventKind, Status
 from .pending import expiry_of, explain_pending
 from .sentences import Cause, Explanation, with_details
 from .status_change import (
@@ -18,6 +20,13 @@ from .status_change import (
     status_changes,
 )
 
+_BEHIND = ngettext_lazy(
+    "It waits for a place of the limit %(limit)s, behind %(count)d other task. Places taken: "
+    "%(taken)d.",
+    "It waits for a place of the limit %(limit)s, behind %(count)d other tasks. Places taken: "
+    "%(taken)d.",
+    "count",
+)
 _NO_CHANGE = StatusChange("", None)
 
 
@@ -102,6 +111,8 @@ def _explain_canceled(row: TaskRow, change: StatusChange) -> Explanation:
 
 
 def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:
+    if change.reason == LIMIT_REASON and (place := place_in_line(row)) is not None:
+        return _explain_limit(row, place)
     return with_details(
         Cause.BLOCKED,
         gettext_noop("It is blocked since %(time)s, until it is unblocked."),
@@ -109,3 +120,18 @@ def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:
         {"time": change.time, "details": change.details},
         expiry_of(row),
     )
+
+
+def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
+    sentence: str | Promise = _BEHIND
+    if place.before == 0:
+        sentence = gettext_noop(
+            "It is the next one to get a place of the limit %(limit)s. Places taken: %(taken)d."
+        )
+    elif place.before >= MAX_COUNT:
+        sentence = gettext_noop(
+            "It waits for a place of the limit %(limit)s, behind at least %(count)d other tasks. "
+            "Places taken: %(taken)d."
+        )
+    values = {"limit": place.limit, "count": place.before, "taken": place.taken}
+    return Explanation(Cause.LIMIT_REACHED, sentence, values, expiry_of(row))

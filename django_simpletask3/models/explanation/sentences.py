@@ -30,6 +30,7 @@ class Cause(StrEnum):
     RUNNING = "running"
     LEASE_ENDED = "lease_ended"  # its worker has not renewed the lease
     BLOCKED = "blocked"
+    LIMIT_REACHED = "limit_reached"  # it is blocked until a place of its limit is free
     EXPIRED = "expired"  # recovery has not canceled it yet
     NOT_DUE = "not_due"
     PAUSED = "paused"

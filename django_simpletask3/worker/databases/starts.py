@@ -159,6 +159,7 @@ class Starts:
             run_alone=pipeline.run_alone,
         )
         self._accept(runs)
+        pipeline.record_starts(len(messages) - len(again), len(runs))
         return Started(messages, again, len(runs))
 
     def _start_overdue(self, using: str, room: int) -> Started:

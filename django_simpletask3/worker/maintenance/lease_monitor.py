@@ -13,6 +13,7 @@ from django.db import Error
 from ... import control
 from ...conf.leases import longest_policy
 from ...db import clock
+from ...limits import maintenance as limits
 from ...logs import get_logger
 from ...models.each_database import in_each_database
 from ...models.registry import tables_in, task_databases
@@ -43,6 +44,11 @@ _IDLE_SECONDS = 4.4
 _MAX_GAP = 5.0
 _TIME_TO_RENEW = 5.0
 
+#: Leases are checked by the same thread: many gates must not delay that.
+_MAX_SERVING_SECONDS = 0.5
+#: At the start, and so often, all gates are served where tasks wait.
+_MARK_SECONDS = 600.0
+
 #: The due times by database alias; None for a database that cannot be queried.
 _Found = Mapping[str, DueTimes | None]
 #: Seconds that a supervisor has to recover the tasks of its dead children.
@@ -64,6 +70,9 @@ class LeaseMonitor:
         #: When workers of this machine were first found dead, by the last two looks.
         self._dead: dict[str, float] = {}
         self._dead_before: dict[str, float] = {}
+        #: Until when leases must have ended to be judged, and when gates are marked again.
+        self._judged: dict[str, datetime | None] = {}
+        self._next_mark: dict[str, float] = {}
 
     def check(self) -> int:
         """Recover tasks whose lease has ended; the number recovered.
@@ -86,7 +95,9 @@ class LeaseMonitor:
         if any(times is None or times.may_have_expired for times in found.values()):
             self._shared.trigger(EXPIRE_TASKS)
         self._hints.add(filter(None, map(_seconds_until_due, filter(None, found.values()))))
-        return self._recover(found)
+        count = self._recover(found)
+        in_each_database(self._serve_limits, self._databases_to_serve(found))
+        return count
 
     def recover_local(self) -> int:
         """Recover the tasks of dead processes of this machine; the number recovered."""
@@ -130,7 +141,8 @@ class LeaseMonitor:
         may_be_due = not is_complete or len(known) < len(found)
         has_commands = any(due_times.command_time is not None for due_times in known)
         self._is_idle = not (may_be_due or _is_due(found, Status.PENDING)) and all(
-            due_times.running_check_at is None for due_times in known
+            due_times.running_check_at is None and due_times.limit_time is None
+            for due_times in known
         )
         self._snapshot.publish(
             Snapshot(
@@ -145,11 +157,32 @@ class LeaseMonitor:
         """Recover where a lease has ended; each database by itself."""
         due = [u for u, times in found.items() if times is None or times.is_due(Status.RUNNING)]
         for using in found.keys() - due:
-            self._grace.judge_until(using)
-        judge_until = self._grace.judge_until
-        count = service.recover_expired_leases(judge_until=judge_until, databases=due)
+            self._judge_until(using)
+        count = service.recover_expired_leases(judge_until=self._judge_until, databases=due)
         in_each_database(service.shorten_leases, self._grace.take_set_back())
         return count
+
+    def _judge_until(self, using: str) -> datetime | None:
+        self._judged[using] = self._grace.judge_until(using)
+        return self._judged[using]
+
+    def _databases_to_serve(self, found: _Found) -> list[str]:
+        """The databases where limits have work, and those whose gates were not marked for long."""
+        now = time.monotonic()
+        return [
+            using
+            for using, times in found.items()
+            if times and (times.may_serve_limits or now >= self._next_mark.get(using, 0.0))
+        ]
+
+    def _serve_limits(self, using: str) -> None:
+        try:
+            if (now := time.monotonic()) >= self._next_mark.get(using, 0.0):
+                limits.mark_gates(using)
+                self._next_mark[using] = now + _MARK_SECONDS
+            limits.serve_limits(using, self._judged.get(using), _MAX_SERVING_SECONDS)
+        except Error as error:
+            _logger.warning("limits_not_served database=%s error=%s", using, error)
 
 
 def _is_due(found: _Found, status: Status) -> bool:

@@ -1,0 +1,55 @@
+"""Checks of the limits of task models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from ..ledger.task_row import table_model
+from ..limits import Limit
+from ..limits.limit import MAX_NAME
+from ..models.registry import task_models
+from ..models.task import SimpleTask
+
+LIMIT_ID = "django_simpletask3.E123"
+
+
+@register(Tags.models)
+def check_limits(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
+    """Check the limit of each task model, or of those of ``app_configs``."""
+    messages: list[CheckMessage] = []
+    first_models: dict[str, type[SimpleTask]] = {}
+    for model in task_models():
+        faults = list(_faults(model, first_models))
+        if app_configs is None or model._meta.app_config in app_configs:
+            messages += [Error(m, hint=hint, obj=model, id=LIMIT_ID) for m, hint in faults]
+    return messages
+
+
+def _faults(
+    model: type[SimpleTask], first_models: dict[str, type[SimpleTask]]
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the limit of ``model``, and how to mend it."""
+    limit: Any = model.django_simpletask3_limit
+    if limit is None:
+        return
+    if not isinstance(limit, Limit):
+        hint = "Use Limit(...) of django_simpletask3.limits, or None."
+        yield f"django_simpletask3_limit is {limit!r}, which is no Limit.", hint
+        return
+    columns = {name for f in model._meta.concrete_fields for name in (f.name, f.attname)}
+    for name in sorted(set(limit.key_columns) - columns):
+        hint = "Name columns of the model, such as {customer_id}."
+        yield f"The key of django_simpletask3_limit names {name}, which is no column.", hint
+    limit_name = limit.name or table_model(model)._meta.label
+    if len(limit_name) > MAX_NAME:
+        hint = "Give the limit a shorter name: Limit(..., name=...)."
+        yield f"{limit_name} is longer than {MAX_NAME} characters.", hint
+    other = first_models.setdefault(limit_name, model)
+    if other.django_simpletask3_limit.running != limit.running:
+        label = other._meta.label
+        hint = "Give both the same number, or different names: Limit(..., name=...)."
+        yield f"The limit {limit_name} has another number of places in {label}.", hint

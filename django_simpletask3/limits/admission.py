@@ -1,0 +1,228 @@
+"""Give starting tasks a place of their limit, or let them wait for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..conf.priorities import nearest_priority
+from ..db import clock
+from ..exceptions import LimitReached, TransitionRefused
+from ..ledger.task_row import TaskRow, all_rows, table_model, task_name
+from ..states import LIMIT_REASON, EventKind, Status
+from ..transitions.expiry import reject_by_expiry
+from ..transitions.transition import Transition
+from .declared import limit_of
+from .limit import Limit
+from .places import (
+    Claim,
+    GateKey,
+    claimed_by,
+    free_numbers,
+    gate_key_of,
+    lock_gates_of,
+    table_label,
+    taken_numbers,
+    waiters_at,
+)
+from .tables import LimitGate, LimitSlot, LimitWaiter
+
+if TYPE_CHECKING:
+    from ..db.locked_rows import LockedRows
+
+#: Keys of the data of events: the name of the limit, and the number of the place.
+GATE = "gate"
+SLOT = "slot"
+
+
+def admit(transitions: Sequence[Transition], rows: LockedRows, using: str) -> Sequence[Transition]:
+    """The transitions to apply: a start that gets no place is replaced by a ``block``.
+
+    Only starts that would succeed take a place. One that is turned away gets LimitReached.
+    """
+    starts = _starts(transitions, rows, using)
+    if not starts:
+        return transitions
+    blocks = _Admission(starts, rows, using).decide()
+    return [blocks.get(id(transition), transition) for transition in transitions]
+
+
+def _starts(
+    transitions: Iterable[Transition], rows: LockedRows, using: str
+) -> list[tuple[Transition, Limit]]:
+    """The starts of limited tasks that would succeed, each task once."""
+    starts: dict[Any, tuple[Transition, Limit]] = {}
+    for transition in transitions:
+        if transition.kind is not EventKind.START:
+            continue
+        limit = limit_of(type(transition.task))
+        transition.data.pop(SLOT, None)  # of an attempt that was rolled back
+        if limit is not None and _may_start(transition, rows, using):
+            starts.setdefault(transition.task.pk, (transition, limit))
+    return list(starts.values())
+
+
+def _may_start(transition: Transition, rows: LockedRows, using: str) -> bool:
+    row = rows.get(transition.task.pk)
+    if row is None or row["status"] != Status.PENDING or transition.mismatches(row):
+        return False
+    try:
+        reject_by_expiry(transition.task, transition.kind, row, clock.now(using))
+    except TransitionRefused:
+        return False
+    return True
+
+
+class _Admission:
+    """The decision on some starts of one table, whose rows are locked."""
+
+    def __init__(
+        self, starts: Sequence[tuple[Transition, Limit]], rows: LockedRows, using: str
+    ) -> None:
+        self._using = using
+        self._starts = starts
+        self._attempts = {id(t): _next_attempt(t, rows) for t, _ in starts}
+        self._keys = {id(t): gate_key_of(t.task, limit) for t, limit in starts}
+        self._gates = lock_gates_of(set(self._keys.values()), using)
+        slots = self._read_slots()
+        self._own_slots = {s.task_key: s for s in slots if self._is_handed_over(s)}
+        self._taken = taken_numbers(self._gates.values(), slots)
+        self._free: dict[GateKey, list[int]] = {}
+
+    def decide(self) -> dict[int, Transition]:
+        """Take the places; the ``block`` of each start that has none, by the id of the start."""
+        new_slots: list[LimitSlot] = []
+        turned_away: list[Transition] = []
+        self._give_up_places_elsewhere()
+        for transition, limit in self._starts:
+            own_slot = self._own_slots.get(str(transition.task.pk))
+            if own_slot is not None:
+                self._begin(transition, own_slot)
+            elif (number := self._take(self._keys[id(transition)], limit)) is not None:
+                new_slots.append(self._new_slot(transition, number))
+            else:
+                turned_away.append(transition)
+        all_rows(LimitSlot, self._using).bulk_create(new_slots)
+        return self._block(turned_away)
+
+    def _gate_of(self, transition: Transition) -> LimitGate:
+        return self._gates[self._keys[id(transition)]]
+
+    def _read_slots(self) -> list[LimitSlot]:
+        own = claimed_by(Claim(table_label(t.task), str(t.task.pk), 0) for t, _ in self._starts)
+        gates = [gate.pk for gate in self._gates.values()]
+        slots = all_rows(LimitSlot, self._using)
+        return list(slots.filter(gate__in=gates).union(slots.filter(own)))
+
+    def _is_handed_over(self, slot: LimitSlot) -> bool:
+        """Whether ``slot`` was given to the next attempt of one of the tasks."""
+        return any(
+            (slot.model, slot.task_key, slot.attempt)
+            == (table_label(t.task), str(t.task.pk), self._attempts[id(t)])
+            for t, _ in self._starts
+        )
+
+    def _begin(self, transition: Transition, slot: LimitSlot) -> None:
+        transition.data[SLOT] = slot.number
+        all_rows(LimitSlot, self._using).filter(pk=slot.pk).update(
+            worker=transition.worker, until=self._until(transition)
+        )
+
+    def _take(self, key: GateKey, limit: Limit) -> int | None:
+        """The number of a free place, which is taken; None if there is none, or others wait."""
+        if key not in self._free:
+            self._free[key] = self._free_at(self._gates[key], limit)
+        return self._free[key].pop(0) if self._free[key] else None
+
+    def _free_at(self, gate: LimitGate, limit: Limit) -> list[int]:
+        """The free places at ``gate``; none while others wait for them: these are served first."""
+        free = free_numbers(limit, self._taken[gate.pk])
+        if free and gate.has_waiters and waiters_at(gate, self._using).exists():
+            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(must_be_served=True)
+            return []
+        return free
+
+    def _new_slot(self, transition: Transition, number: int) -> LimitSlot:
+        transition.data[SLOT] = number
+        return LimitSlot(
+            gate=self._gate_of(transition),
+            number=number,
+            model=table_label(transition.task),
+            task_key=str(transition.task.pk),
+            attempt=self._attempts[id(transition)],
+            worker=transition.worker,
+            until=self._until(transition),
+        )
+
+    def _until(self, transition: Transition) -> datetime:
+        """The end of the lease."""
+        until: datetime | None = transition.values.get("check_at")
+        return clock.now(self._using) if until is None else until
+
+    def _block(self, turned_away: Sequence[Transition]) -> dict[int, Transition]:
+        """Let these tasks wait in line."""
+        if not turned_away:
+            return {}
+        tasks = [transition.task for transition in turned_away]
+        waiters = [self._new_waiter(transition) for transition in turned_away]
+        _replace_waiters(tasks, waiters, self._using)
+        gates = {gate.pk for gate in map(self._gate_of, turned_away) if not gate.has_waiters}
+        if gates:
+            all_rows(LimitGate, self._using).filter(pk__in=gates).update(has_waiters=True)
+        return {id(t): self._block_in_place_of(t) for t in turned_away}
+
+    def _new_waiter(self, transition: Transition) -> LimitWaiter:
+        task = transition.task
+        return LimitWaiter(
+            gate=self._gate_of(transition),
+            rank=-nearest_priority(int(task.priority)),
+            since=task.add_time,
+            model=table_label(task),
+            task_key=str(task.pk),
+        )
+
+    def _give_up_places_elsewhere(self) -> None:
+        """Let the places end that were given at another gate, for an earlier key of the task."""
+        elsewhere = [
+            own_slot
+            for transition, _ in self._starts
+            if (own_slot := self._own_slots.get(str(transition.task.pk))) is not None
+            and own_slot.gate_id != self._gate_of(transition).pk
+        ]
+        for own_slot in elsewhere:
+            del self._own_slots[own_slot.task_key]
+        if pks := [own_slot.pk for own_slot in elsewhere]:
+            now = clock.now(self._using)
+            all_rows(LimitSlot, self._using).filter(pk__in=pks).update(until=now)
+
+    def _block_in_place_of(self, start: Transition) -> Transition:
+        gate = self._gate_of(start)
+        start.refusal = LimitReached(
+            f"{task_name(start.task)} waits: its limit {gate.name} has no free place.",
+            pk=start.task.pk,
+            kind=start.kind,
+        )
+        return Transition(
+            start.task,
+            EventKind.BLOCK,
+            reason=LIMIT_REASON,
+            worker=start.worker,
+            data={GATE: gate.name},
+        )
+
+
+def _next_attempt(transition: Transition, rows: LockedRows) -> int:
+    row: Mapping[str, Any] = rows.get(transition.task.pk) or {}
+    return int(row["attempt"]) + 1
+
+
+def _replace_waiters(tasks: Sequence[TaskRow], waiters: Sequence[LimitWaiter], using: str) -> None:
+    """Insert ``waiters``, in the place of those that nodes without the limit have left behind."""
+    label = table_model(type(tasks[0]))._meta.label
+    left_behind = all_rows(LimitWaiter, using).filter(
+        model=label, task_key__in=[str(task.pk) for task in tasks]
+    )
+    if pks := list(left_behind.values_list("pk", flat=True)):
+        left_behind.filter(pk__in=pks)._raw_delete(using)
+    all_rows(LimitWaiter, using).bulk_create(waiters)

@@ -1,0 +1,49 @@
+"""The limits that the task models of this project declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from django.apps import apps
+
+from ..ledger.task_row import TaskRow, table_model
+from .limit import Limit
+
+
+def limit_of(model: type[TaskRow]) -> Limit | None:
+    """The limit of ``model``, or None. Raises TypeError for what is no Limit."""
+    limit = model.django_simpletask3_limit
+    if limit is None or isinstance(limit, Limit):
+        return limit
+    label = model._meta.label
+    raise TypeError(f"django_simpletask3_limit of {label} is {limit!r}; expected Limit(...).")
+
+
+def has_limit(model: type[TaskRow]) -> bool:
+    """Whether ``model`` or another one that shares its table has a limit."""
+    return any(other.django_simpletask3_limit for other in _models_of(table_model(model)))
+
+
+def limit_name(model: type[TaskRow]) -> str:
+    """The name under which the gates of ``model`` stand: that of its limit, else its table's."""
+    limit = limit_of(model)
+    return (limit.name if limit else "") or table_model(model)._meta.label
+
+
+def limits_by_name() -> dict[str, Limit]:
+    """All limits, by name."""
+    return {limit_name(model): limit for model in limited_models() if (limit := limit_of(model))}
+
+
+def limited_models() -> Iterator[type[TaskRow]]:
+    """The task models that have a limit."""
+    models: Iterator[Any] = iter(apps.get_models())
+    return (m for m in models if issubclass(m, TaskRow) and m.django_simpletask3_limit)
+
+
+@lru_cache(maxsize=1000)
+def _models_of(root: type[TaskRow]) -> tuple[type[TaskRow], ...]:
+    models: Iterator[Any] = iter(apps.get_models())
+    return tuple(m for m in models if issubclass(m, TaskRow) and table_model(m) is root)

@@ -1,0 +1,231 @@
+"""Give the free places of a limit to those that wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.db import transaction
+
+from ..db import clock
+from ..db.conflicts import repeat_on_conflict
+from ..db.errors import may_be_transient
+from ..db.locks import begin_write
+from ..ledger.task_row import TaskRow, all_rows
+from ..logs import get_logger
+from ..states import LIMIT_REASON, EventKind
+from ..transitions.expiry import earlier_of
+from ..transitions.transition import Transition
+from ..transitions.writer import apply_all
+from .admission import GATE, SLOT
+from .declared import limit_name, limit_of, limits_by_name
+from .places import (
+    Claim,
+    claimed_by,
+    delete_slots,
+    free_numbers,
+    lock_gates,
+    slots_of_claims,
+    table_label,
+    taken_numbers,
+    waiters_at,
+)
+from .tables import LimitGate, LimitSlot, LimitWaiter
+
+_logger = get_logger(__name__)
+
+#: Seconds after which a task that was given a place is pushed again, if its message was lost, and
+#: after which the next one gets the place, if it was not claimed.
+_CHECK_SECONDS, _CLAIM_SECONDS = 5.0, 60.0
+
+#: Tasks that go on in one transaction, at most.
+_MAX_TASKS = 100
+
+#: Loads the tasks of a table by their keys, as instances of the models they were saved as.
+Loader = Callable[[type[Any], str, Iterable[Any]], Sequence[TaskRow]]
+_loaders: list[Loader] = []
+
+
+def load_with(loader: Loader) -> None:
+    """Let ``loader`` load the tasks that wait."""
+    _loaders[:] = [loader]
+
+
+def free_places(claims: Sequence[Claim], using: str) -> None:
+    """Free the places of attempts that have ended, and give them to those that wait.
+
+    Call it in a transaction: the places are free when it is committed.
+    """
+    slots = slots_of_claims(claims, using)
+    if slots:
+        gates = lock_gates({slot.gate_id for slot in slots}, using)
+        delete_slots([slot.pk for slot in slots], using)
+        serve(gates.values(), using)
+
+
+def free_ended(claims: Sequence[Claim], using: str) -> None:
+    """As ``free_places``, in a transaction of its own, for attempts that have left no event."""
+
+    def free() -> None:
+        with transaction.atomic(using=using):
+            begin_write(LimitGate, using)
+            free_places(claims, using)
+
+    repeat_on_conflict(using, free)
+
+
+def serve(gates: Iterable[LimitGate], using: str) -> int:
+    """Give the free places of locked ``gates`` to those that wait; the number of these."""
+    waited_at = [gate for gate in gates if gate.has_waiters or gate.must_be_served]
+    return sum(_Service(gate, using).run() for gate in waited_at)
+
+
+def serve_unlimited(gate: LimitGate, using: str, limit: int) -> int:
+    """Let up to ``limit`` tasks go on that wait at a locked ``gate`` of no limit; their number."""
+    return _Service(gate, using).run_unlimited(limit)
+
+
+class _Service:
+    """Serves those that wait at one locked gate."""
+
+    def __init__(self, gate: LimitGate, using: str) -> None:
+        self._gate = gate
+        self._using = using
+        self._tried: list[int] = []
+        self._is_anyone_left = False
+
+    def run(self) -> int:
+        """Give away what is free; the number of tasks that go on."""
+        limit = limits_by_name().get(self._gate.name)
+        if limit is None:
+            return 0  # other nodes may know it
+        slots = all_rows(LimitSlot, self._using).filter(gate=self._gate)
+        free = free_numbers(limit, taken_numbers([self._gate], slots)[self._gate.pk])
+        count, has_more = 0, True
+        while free and has_more and count < _MAX_TASKS:
+            waiters = self._next_waiters(min(len(free), _MAX_TASKS))
+            has_more = len(waiters) == min(len(free), _MAX_TASKS)
+            given = self._hand_over(waiters, free)
+            free = [number for number in free if number not in given]
+            count += len(waiters)
+        is_anyone_left = has_more or self._is_anyone_left
+        self._save(is_anyone_left, bool(free) and is_anyone_left)
+        return count
+
+    def run_unlimited(self, limit: int) -> int:
+        """Let up to ``limit`` of those that wait go on without a place; their number."""
+        waiters = self._next_waiters(limit)
+        self._hand_over(waiters, ())
+        has_more = len(waiters) == limit or self._is_anyone_left
+        self._save(has_more, must_be_served=False)
+        return len(waiters)
+
+    def _next_waiters(self, count: int) -> list[LimitWaiter]:
+        line = waiters_at(self._gate, self._using).exclude(pk__in=self._tried)
+        waiters = list(line[:count])
+        self._tried += [waiter.pk for waiter in waiters]
+        return waiters
+
+    def _hand_over(self, waiters: Sequence[LimitWaiter], free: Sequence[int]) -> set[int]:
+        """Let ``waiters`` go on, with ``free`` places; the numbers of those that were given."""
+        numbers, given = iter(free), set[int]()
+        for table, group in _by_table(waiters).items():
+            unblocks = self._unblocks(table, group, numbers)
+            if self._try_apply(unblocks):
+                self._delete_waiters_of([t for t in unblocks if t.event or t.refusal])
+                self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
+                given |= self._insert_slots([t for t in unblocks if t.event and SLOT in t.data])
+        return given
+
+    def _unblocks(
+        self, table: str, waiters: Sequence[LimitWaiter], numbers: Iterator[int]
+    ) -> list[Transition]:
+        """The transitions of the tasks that ``waiters`` stand for; of those without, delete them.
+
+        A task whose model or row cannot be loaded here is left to other nodes.
+        """
+        tasks = _load(table, [waiter.task_key for waiter in waiters], self._using)
+        if tasks is None:
+            self._is_anyone_left = True
+            return []
+        found = {str(task.pk) for task in tasks}
+        self._delete_waiters([w.pk for w in waiters if w.task_key not in found])
+        return [self._unblock(task, numbers) for task in tasks]
+
+    def _unblock(self, task: TaskRow, numbers: Iterator[int]) -> Transition:
+        data: dict[str, Any] = {GATE: self._gate.name}
+        if limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name:
+            data[SLOT] = next(numbers)  # else it needs no place here any more
+        check_at = clock.after(self._using, _CHECK_SECONDS)
+        values = {"check_at": earlier_of(check_at, vars(task).get("expires_at"))}
+        return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
+
+    def _try_apply(self, unblocks: Sequence[Transition]) -> bool:
+        """Whether ``unblocks`` were applied, as far as they could be.
+
+        A receiver that raises keeps these tasks waiting, and not the outcome of the task that has
+        ended from being recorded.
+        """
+        try:
+            if unblocks:
+                with transaction.atomic(using=self._using):
+                    apply_all(unblocks, using=self._using, savepoint=False, skip_locked=True)
+        except Exception as error:
+            if may_be_transient(error):
+                raise
+            _logger.exception("place_not_given limit=%s", self._gate.name)
+            self._is_anyone_left = True
+            return False
+        return True
+
+    def _insert_slots(self, unblocks: Sequence[Transition]) -> set[int]:
+        """Hold the places for the tasks that go on; their numbers."""
+        all_rows(LimitSlot, self._using).bulk_create(map(self._slot_for, unblocks))
+        return {unblock.data[SLOT] for unblock in unblocks}
+
+    def _slot_for(self, unblock: Transition) -> LimitSlot:
+        return LimitSlot(
+            gate=self._gate,
+            number=unblock.data[SLOT],
+            model=table_label(unblock.task),
+            task_key=str(unblock.task.pk),
+            attempt=unblock.task.attempt + 1,
+            until=clock.after(self._using, _CLAIM_SECONDS),
+        )
+
+    def _delete_waiters_of(self, unblocks: Sequence[Transition]) -> None:
+        """Delete the waiters of tasks that go on, or that did not wait any more."""
+        if unblocks:
+            claims = [Claim(table_label(t.task), str(t.task.pk), 0) for t in unblocks]
+            waiters = all_rows(LimitWaiter, self._using).filter(claimed_by(claims))
+            waiters._raw_delete(self._using)
+
+    def _delete_waiters(self, pks: Sequence[int]) -> None:
+        if pks:
+            all_rows(LimitWaiter, self._using).filter(pk__in=pks)._raw_delete(self._using)
+
+    def _save(self, has_waiters: bool, must_be_served: bool) -> None:
+        gate, flags = self._gate, {"has_waiters": has_waiters, "must_be_served": must_be_served}
+        if flags != {name: getattr(gate, name) for name in flags}:
+            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(**flags)
+
+
+def _by_table(waiters: Iterable[LimitWaiter]) -> dict[str, list[LimitWaiter]]:
+    by_table: dict[str, list[LimitWaiter]] = {}
+    for waiter in waiters:
+        by_table.setdefault(waiter.model, []).append(waiter)
+    return by_table
+
+
+def _load(table: str, keys: Sequence[str], using: str) -> list[TaskRow] | None:
+    """The tasks with these keys, as far as they exist; None if they cannot be loaded here."""
+    [load] = _loaders
+    try:
+        root: Any = apps.get_model(table)
+        return list(load(root, using, [root._meta.pk.to_python(key) for key in keys]))
+    except Exception as error:
+        if may_be_transient(error):
+            raise
+        _logger.exception("waiting_tasks_unreadable model=%s", table)
+        return None

@@ -1,0 +1,61 @@
+"""A limit, as a task model declares it."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from string import Formatter
+
+#: The columns of a gate and of its key are that long.
+MAX_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many tasks run at once, over all nodes: ``Limit(2, key="{customer_id}")``.
+
+    ``key`` is a template of columns of the task: at most ``running`` tasks of each key run at once;
+    without it, of the model. Models whose limits have the same ``name`` share it. Raises ValueError
+    for what is no limit.
+    """
+
+    running: int
+    key: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _require(_is_number(self.running), "running", self.running, "a number of at least 1")
+        is_name = len(self.name) <= MAX_NAME
+        _require(is_name, "name", self.name, f"a text of at most {MAX_NAME} characters")
+        _require(_is_template(self.key), "key", self.key, 'a text such as "{customer_id}"')
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that the key is made of."""
+        return _columns_in(self.key)
+
+    def key_of(self, task: object) -> uuid.UUID:
+        """The hash of the key of ``task``."""
+        text = self.key.format(**{name: getattr(task, name) for name in self.key_columns})
+        return uuid.UUID(bytes=hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _columns_in(template: str) -> tuple[str, ...]:
+    return tuple(name for _, name, _, _ in Formatter().parse(template) if name is not None)
+
+
+def _is_template(template: object) -> bool:
+    try:
+        return isinstance(template, str) and all(map(str.isidentifier, _columns_in(template)))
+    except ValueError:
+        return False
+
+
+def _require(is_valid: bool, name: str, value: object, expected: str) -> None:
+    if not is_valid:
+        raise ValueError(f"{name} is {value!r}; expected {expected}.")

@@ -1,0 +1,52 @@
+"""Where a task waits for a place of its limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from ..db.limited_queries import capped_counts
+from ..ledger.task_row import TaskRow, all_rows, write_database
+from .places import table_label
+from .tables import LimitSlot, LimitWaiter
+
+#: Others that are counted before a task, or that hold places.
+MAX_COUNT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceInLine:
+    """How many tasks wait before a task, and how many places of its limit are taken."""
+
+    limit: str
+    before: int
+    taken: int
+
+
+def place_in_line(task: TaskRow) -> PlaceInLine | None:
+    """Where ``task`` waits for its limit; None if it does not. Two queries, or one."""
+    using = write_database(task)
+    waiters = all_rows(LimitWaiter, using)
+    own = waiters.filter(model=table_label(task), task_key=str(task.pk))
+    waiter = own.select_related("gate").first()
+    if waiter is None:
+        return None
+    at_gate = waiters.filter(gate=waiter.gate_id)
+    slots = all_rows(LimitSlot, using).filter(gate=waiter.gate_id, number__isnull=False)
+    queries = {
+        "before": at_gate.filter(_is_before(waiter)).values_list("pk"),
+        "taken": slots.values_list("pk"),
+    }
+    counts = capped_counts(using, queries, MAX_COUNT)
+    return PlaceInLine(waiter.gate.name, counts["before"], counts["taken"])
+
+
+def _is_before(waiter: LimitWaiter) -> Q:
+    """The condition of those that get a place before ``waiter``."""
+    names = ("rank", "turn", "since", "pk")
+    condition, equal = Q(), Q()
+    for name in names:
+        condition |= equal & Q(**{f"{name}__lt": getattr(waiter, name)})
+        equal &= Q(**{name: getattr(waiter, name)})
+    return condition

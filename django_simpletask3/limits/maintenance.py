@@ -1,0 +1,117 @@
+"""Free places that ended with their leases, and serve gates that nothing else serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.db import models, transaction
+from django.db.models import Q, Value
+
+from ..db import clock
+from ..db.conflicts import repeat_on_conflict
+from ..db.locks import begin_write
+from ..ledger.task_row import all_rows
+from ..states import Status
+from .declared import limited_models, limits_by_name
+from .hand_over import serve, serve_unlimited
+from .places import lock_gates
+from .tables import LimitGate, LimitSlot
+
+_BATCH = 200
+#: Seconds after which a place is looked at again whose task is left to recovery.
+_RECOVERY_SECONDS = 5.0
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def due_queries(using: str) -> dict[str, Any]:
+    """Queries of the times from which ``serve_limits`` has work; none if no model has a limit."""
+    if not any(limited_models()):
+        return {}
+    flagged = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
+    long_ago: Any = Value(_LONG_AGO, output_field=models.DateTimeField())
+    return {
+        "slots": all_rows(LimitSlot, using).order_by("until").values_list("until"),
+        "gates": flagged.annotate(moment=long_ago).values_list("moment"),
+    }
+
+
+def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> int:
+    """Free the places whose time has ended, and serve the gates that are marked; their number.
+
+    The lease of a worker must have ended before ``judge_until``; None judges none. A place is not
+    freed while its attempt is RUNNING: recovery decides on that. No gate is begun after
+    ``seconds``.
+    """
+    latest = time.monotonic() + seconds
+    ended = _ended_slots(using, judge_until)
+    gates = {slot.gate_id for slot in ended} | set(_marked_gates(using))
+    count = 0
+    for gate in sorted(gates):
+        if count and time.monotonic() > latest:
+            break
+        slots = [slot for slot in ended if slot.gate_id == gate]
+        repeat_on_conflict(using, partial(_serve_gate, gate, slots, using))
+        count += 1
+    return count
+
+
+def mark_gates(using: str) -> None:
+    """Mark the gates where tasks wait: their limits may have been raised, or removed."""
+    names = limits_by_name()
+    waited_at = all_rows(LimitGate, using).filter(has_waiters=True)
+    waited_at.filter(name__in=names, must_be_served=False).update(must_be_served=True)
+    for pk in waited_at.exclude(name__in=names).values_list("pk", flat=True):
+        while repeat_on_conflict(using, partial(_serve_unlimited, pk, using)) == _BATCH:
+            pass
+
+
+def _marked_gates(using: str) -> Iterable[int]:
+    gates = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
+    return gates.values_list("pk", flat=True)[:_BATCH]
+
+
+def _serve_gate(pk: int, ended: Iterable[LimitSlot], using: str) -> None:
+    with transaction.atomic(using=using):
+        begin_write(LimitGate, using)
+        gates = lock_gates([pk], using)
+        for slot in ended:
+            # Unless it was renewed meanwhile.
+            all_rows(LimitSlot, using).filter(pk=slot.pk, until=slot.until)._raw_delete(using)
+        serve(gates.values(), using)
+
+
+def _serve_unlimited(pk: int, using: str) -> int:
+    with transaction.atomic(using=using):
+        begin_write(LimitGate, using)
+        return sum(
+            serve_unlimited(gate, using, _BATCH) for gate in lock_gates([pk], using).values()
+        )
+
+
+def _ended_slots(using: str, judge_until: datetime | None) -> list[LimitSlot]:
+    has_ended = Q(worker="", until__lte=clock.now(using))
+    if judge_until is not None:
+        has_ended |= ~Q(worker="") & Q(until__lte=judge_until)
+    slots = list(all_rows(LimitSlot, using).filter(has_ended).order_by("until")[:_BATCH])
+    left_to_recovery = [slot for slot in slots if slot.worker and _is_running(slot, using)]
+    if left_to_recovery:
+        later = clock.after(using, _RECOVERY_SECONDS)
+        pks = [slot.pk for slot in left_to_recovery]
+        all_rows(LimitSlot, using).filter(pk__in=pks).update(until=later)
+    return [slot for slot in slots if slot not in left_to_recovery]
+
+
+def _is_running(slot: LimitSlot, using: str) -> bool:
+    """Whether the row says that the attempt runs which holds ``slot``."""
+    try:
+        root: Any = apps.get_model(slot.model)
+        pk = root._meta.pk.to_python(slot.task_key)
+    except LookupError:
+        return False
+    rows = all_rows(root, using).filter(pk=pk, status=Status.RUNNING, attempt=slot.attempt)
+    return rows.exists()

@@ -1,0 +1,116 @@
+"""What limits do in the transaction of a transition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..db import clock
+from ..ledger.event import TaskEvent
+from ..ledger.task_row import TaskRow, all_rows
+from ..states import EventKind, Status
+from ..transitions import participants
+from ..transitions.participants import TransitionParticipant
+from . import admission
+from .declared import has_limit
+from .hand_over import Loader, free_places, load_with
+from .places import Claim, claimed_by, slots_of_claims, table_label
+from .tables import LimitSlot, LimitWaiter
+
+#: After these the attempt that ran has ended, or its worker is lost.
+_ENDS = frozenset(
+    {
+        EventKind.ACK,
+        EventKind.FAIL,
+        EventKind.RETRY,
+        EventKind.SNOOZE,
+        EventKind.RELEASE,
+        EventKind.RECOVER,
+        EventKind.DROP,
+    }
+)
+#: What the holder of the lease records when its function has ended.
+_OUTCOMES = _ENDS - {EventKind.RECOVER, EventKind.DROP} | {EventKind.CANCEL}
+#: After these a task that waited, or was given a place, waits no more, or for something else.
+_LEAVES = frozenset(
+    {
+        EventKind.BLOCK,
+        EventKind.UNBLOCK,
+        EventKind.CANCEL,
+        EventKind.EXPIRE,
+        EventKind.RESET,
+        EventKind.DELETE,
+    }
+)
+
+RecordedEvent = tuple[TaskRow, TaskEvent]
+
+
+def register(loader: Loader) -> None:
+    """Let limits take part in the transitions; ``loader`` loads the tasks that wait."""
+    load_with(loader)
+    participants.register(
+        TransitionParticipant(
+            "limits",
+            concerns=has_limit,
+            decides=frozenset({EventKind.START}),
+            follows=_ENDS | _LEAVES | {EventKind.REJECT},
+            before_write=admission.admit,
+            after_write=_follow,
+        )
+    )
+
+
+def _follow(recorded_events: Sequence[RecordedEvent], using: str) -> None:
+    events = [(task, event) for task, event in recorded_events if has_limit(type(task))]
+    _leave_line(events, using)
+    _give_back_unclaimed(events, using)
+    if ended := [claim for task, event in events if (claim := _ended_claim(task, event))]:
+        free_places(ended, using)
+
+
+def _leave_line(events: Iterable[RecordedEvent], using: str) -> None:
+    """Delete the waiters of tasks that are not BLOCKED any more. Their own rows only."""
+    left = [
+        _claim(task, event)
+        for task, event in events
+        if event.from_status == Status.BLOCKED and event.kind in _LEAVES
+    ]
+    if left:
+        all_rows(LimitWaiter, using).filter(claimed_by(left))._raw_delete(using)
+
+
+def _give_back_unclaimed(events: Iterable[RecordedEvent], using: str) -> None:
+    """Let the places end that were given to PENDING tasks which do not start now.
+
+    The gate is not locked, because a user may do this in a long transaction: the maintenance job
+    gives the place away.
+    """
+    given = [
+        _claim(task, event)._replace(attempt=event.attempt + 1)
+        for task, event in events
+        if event.from_status == Status.PENDING and event.kind in _LEAVES
+    ]
+    if slots := [slot.pk for slot in slots_of_claims(given, using)]:
+        all_rows(LimitSlot, using).filter(pk__in=slots).update(until=clock.now(using))
+
+
+def _ended_claim(task: TaskRow, event: TaskEvent) -> Claim | None:
+    """The attempt that has ended by ``event``; None if its function may still run."""
+    if event.kind == EventKind.REJECT:
+        return _rejected_claim(task, event)
+    if event.from_status != Status.RUNNING:
+        return None
+    is_raised = event.kind == EventKind.CANCEL and event.worker  # by the task function
+    return _claim(task, event) if event.kind in _ENDS or is_raised else None
+
+
+def _rejected_claim(task: TaskRow, event: TaskEvent) -> Claim | None:
+    data = event.data or {}
+    attempt = data.get("attempt")
+    if data.get("refused") not in _OUTCOMES or not isinstance(attempt, int):
+        return None
+    return _claim(task, event)._replace(attempt=attempt)
+
+
+def _claim(task: TaskRow, event: TaskEvent) -> Claim:
+    return Claim(table_label(task), str(event.task_id), event.attempt)

@@ -1,0 +1,146 @@
+"""The rows of limits: lock gates, take and free places."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import connections
+from django.db.models import Q
+
+from ..ledger.task_row import TaskRow, all_rows, table_model
+from .declared import limit_name, limit_of
+from .limit import Limit
+from .tables import LimitGate, LimitSlot, LimitWaiter
+
+
+class GateKey(NamedTuple):
+    """What names a gate: a limit, and the hash of a key."""
+
+    name: str
+    key: Any
+
+
+class Claim(NamedTuple):
+    """One attempt of a task, as slots name it."""
+
+    table: str
+    key: str
+    attempt: int
+
+
+def table_label(task: TaskRow) -> str:
+    """How slots and waiters name the table of ``task``."""
+    return table_model(type(task))._meta.label
+
+
+def gate_key_of(task: TaskRow, limit: Limit) -> GateKey:
+    """The gate through which ``task`` starts."""
+    return GateKey(limit_name(type(task)), limit.key_of(task))
+
+
+def gate_key_if_limited(task: TaskRow) -> GateKey | None:
+    """The gate through which ``task`` starts; None if its model has no limit."""
+    limit = limit_of(type(task))
+    return None if limit is None else gate_key_of(task, limit)
+
+
+def lock_gates_of(keys: Collection[GateKey], using: str) -> dict[GateKey, LimitGate]:
+    """The locked gates of ``keys``; those that do not exist are inserted."""
+    keys = set(keys)
+    gates = _lock(_by_keys(keys), using)
+    if missing := sorted(keys - gates.keys(), key=str):
+        rows = [LimitGate(name=name, key=key) for name, key in missing]
+        all_rows(LimitGate, using).bulk_create(rows, ignore_conflicts=True)
+        gates = _lock(_by_keys(keys), using)
+    return gates
+
+
+def lock_gates(pks: Iterable[int], using: str) -> dict[GateKey, LimitGate]:
+    """The locked gates of these keys, as far as they exist."""
+    return _lock(Q(pk__in=list(pks)), using)
+
+
+def _by_keys(keys: Iterable[GateKey]) -> Q:
+    by_name: dict[str, list[Any]] = {}
+    for name, key in keys:
+        by_name.setdefault(name, []).append(key)
+    condition = Q()
+    for name, group in by_name.items():
+        condition |= Q(name=name, key__in=group)
+    return condition
+
+
+def _lock(condition: Q, using: str) -> dict[GateKey, LimitGate]:
+    # In the order of their keys: no two transactions wait for each other.
+    gates = all_rows(LimitGate, using).filter(condition).order_by("pk")
+    if connections[using].features.has_select_for_update:
+        gates = gates.select_for_update()
+    return {GateKey(gate.name, gate.key): gate for gate in gates}
+
+
+def slots_of_claims(claims: Sequence[Claim], using: str) -> list[LimitSlot]:
+    """The slots that these attempts hold."""
+    if not claims:
+        return []
+    slots = all_rows(LimitSlot, using).filter(claimed_by(claims))
+    wanted = set(claims)
+    return [slot for slot in slots if claim_of(slot) in wanted]
+
+
+def claim_of(slot: LimitSlot) -> Claim:
+    """The attempt that holds ``slot``."""
+    return Claim(slot.model, slot.task_key, slot.attempt)
+
+
+def claimed_by(claims: Iterable[Claim]) -> Q:
+    """The condition of the slots, or waiters, of the tasks of ``claims``, whatever the attempt."""
+    by_table: dict[str, list[str]] = {}
+    for claim in claims:
+        by_table.setdefault(claim.table, []).append(claim.key)
+    condition = Q()
+    for table, keys in by_table.items():
+        condition |= Q(model=table, task_key__in=keys)
+    return condition
+
+
+def delete_slots(pks: Collection[int], using: str) -> None:
+    """Free these places. Their gates must be locked."""
+    if pks:
+        all_rows(LimitSlot, using).filter(pk__in=pks)._raw_delete(using)
+
+
+def free_numbers(limit: Limit, taken: Collection[int]) -> list[int]:
+    """The numbers of the free places, while those of ``taken`` are held.
+
+    If the limit was lowered, more places than it has may be held.
+    """
+    count = max(0, limit.running - len(taken))
+    return [n for n in range(1, limit.running + 1) if n not in taken][:count]
+
+
+def taken_numbers(
+    gates: Collection[LimitGate], slots: Iterable[LimitSlot]
+) -> Mapping[int, set[int]]:
+    """The numbers that are held at each gate, by its key."""
+    taken: dict[int, set[int]] = {gate.pk: set() for gate in gates}
+    for slot in slots:
+        if slot.gate_id in taken and slot.number is not None:
+            taken[slot.gate_id].add(slot.number)
+    return taken
+
+
+def waiters_at(gate: LimitGate, using: str) -> Any:
+    """Those that wait at ``gate``, in the order in which they are served."""
+    return all_rows(LimitWaiter, using).filter(gate=gate).order_by("rank", "turn", "since", "pk")
+
+
+def renew_slots(
+    model: type[TaskRow], pks: Iterable[object], worker: str, until: datetime, using: str
+) -> None:
+    """Let ``worker`` hold the places of these tasks until then."""
+    slots = all_rows(LimitSlot, using).filter(
+        model=table_model(model)._meta.label, task_key__in=[str(pk) for pk in pks], worker=worker
+    )
+    slots.update(until=until)

@@ -1,0 +1,52 @@
+"""``check`` names a limit that is none, or that does not fit its model."""
+
+from typing import Any
+
+import pytest
+from django.core import checks
+
+from django_simpletask3 import checks as own_checks
+from django_simpletask3.limits import Limit
+from tests.checks.test_checks import messages_of_package
+from tests.testapp.models import Errand, Invoice, Letter
+
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
+
+
+@pytest.mark.parametrize(
+    ("limit", "fault"),
+    [
+        (2, "django_simpletask3_limit is 2, which is no Limit."),
+        (Limit(2, key="{buyer}"), "The key of django_simpletask3_limit names buyer, which is no"),
+        (Limit(2, name="testapp.Errand"), "another number of places in testapp.Errand"),
+    ],
+    ids=["no limit", "no column", "shared name"],
+)
+def test_a_wrong_limit_is_an_error(limit: Any, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Letter, "django_simpletask3_limit", limit)
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", Limit(1))
+
+    (error,) = messages_of_package()
+
+    assert (error.level, error.id, error.obj) == (checks.ERROR, own_checks.LIMIT_ID, Letter)
+    assert fault in error.msg
+
+
+def test_a_key_of_columns_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Limit(1, key="{customer_id} {pages:04}", name="letters")
+    monkeypatch.setattr(Letter, "django_simpletask3_limit", limit)
+    monkeypatch.setattr(Invoice, "django_simpletask3_limit", Limit(1, name="letters"))
+
+    assert messages_of_package() == []
+
+
+@pytest.mark.parametrize("running", [0, -1, True, 1.5, "2", None])
+def test_a_limit_below_one_is_refused_where_it_is_written(running: Any) -> None:
+    with pytest.raises(ValueError, match=r"running is .*; expected a number of at least 1"):
+        Limit(running)
+
+
+@pytest.mark.parametrize("key", ["{", "{}", "{customer.name}", "{0}", None, 7])
+def test_a_key_that_is_no_template_is_refused_where_it_is_written(key: Any) -> None:
+    with pytest.raises(ValueError, match="key is "):
+        Limit(1, key=key)

@@ -1,0 +1,170 @@
+"""Places that nothing gives back, and gates that nothing serves: the maintenance of limits."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from django_simpletask3.db import clock
+from django_simpletask3.limits import Limit
+from django_simpletask3.limits.maintenance import mark_gates, serve_limits
+from django_simpletask3.limits.places import renew_slots
+from django_simpletask3.limits.tables import LimitGate, LimitSlot
+from tests.limits.steps import are_limits_idle, end, errands, held, start, start_all, statuses
+from tests.steps import kinds, row_of
+from tests.testapp.models import Errand
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def serve() -> None:
+    serve_limits("default", clock.now("default"), 10.0)
+
+
+def set_limit(monkeypatch: pytest.MonkeyPatch, limit: Limit | None) -> None:
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", limit)
+
+
+def test_a_place_that_was_not_claimed_goes_to_the_next_one(pass_time: Any) -> None:
+    tasks = errands(4)
+    first, _ = start_all(tasks)
+    end(first)
+    pass_time(timedelta(seconds=30))
+    serve()
+    assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
+    LimitSlot.objects.filter(worker="").update(until=clock.now("default"))
+
+    serve()
+
+    assert statuses(tasks[2:]) == ["PENDING", "PENDING"]
+    assert start(tasks[2]) is None
+    assert start(tasks[3]) is not None
+
+
+def test_the_one_that_did_not_claim_its_place_is_the_first_in_line_again() -> None:
+    tasks = errands(5)
+    first, second = start_all(tasks)
+    end(first)
+    LimitSlot.objects.filter(worker="").update(until=clock.now("default"))
+    serve()
+    start(tasks[2])
+
+    end(second)
+
+    assert statuses(tasks[2:]) == ["PENDING", "PENDING", "BLOCKED"]
+
+
+def test_the_place_of_a_running_task_is_left_to_recovery(pass_time: Any) -> None:
+    tasks = errands(3)
+    start_all(tasks)
+    pass_time(timedelta(hours=1))
+
+    serve()
+
+    assert len(held()) == 2
+    assert statuses([tasks[2]]) == ["BLOCKED"]
+
+
+def test_the_place_of_a_canceled_task_ends_with_the_lease_of_its_worker(pass_time: Any) -> None:
+    tasks = errands(3)
+    start_all(tasks)
+    row_of(tasks[0]).cancel()
+    serve()
+    assert statuses([tasks[2]]) == ["BLOCKED"]
+    pass_time(timedelta(hours=1))
+    LimitSlot.objects.filter(task_key=str(tasks[1].pk)).update(
+        until=clock.now("default") + timedelta(seconds=9)
+    )
+
+    serve()
+
+    assert statuses([tasks[2]]) == ["PENDING"]
+
+
+def test_its_worker_keeps_it_while_the_function_runs(pass_time: Any) -> None:
+    tasks = errands(3)
+    start_all(tasks)
+    row_of(tasks[0]).cancel()
+    pass_time(timedelta(hours=1))
+    until = clock.now("default") + timedelta(seconds=60)
+
+    renew_slots(Errand, [tasks[0].pk, tasks[1].pk], "w1", until, "default")
+    serve()
+
+    assert statuses([tasks[2]]) == ["BLOCKED"]
+
+
+def test_no_lease_is_judged_after_an_outage(pass_time: Any) -> None:
+    tasks = errands(3)
+    start_all(tasks)
+    row_of(tasks[0]).cancel()
+    pass_time(timedelta(hours=1))
+
+    serve_limits("default", None, 10.0)
+
+    assert statuses([tasks[2]]) == ["BLOCKED"]
+
+
+def test_a_marked_gate_is_served() -> None:
+    tasks = errands(3)
+    start_all(tasks)
+    LimitSlot.objects.filter(number=1).delete()
+    newcomer = errands(1)[0]
+    start(newcomer)
+
+    serve()
+
+    assert statuses([tasks[2], newcomer]) == ["PENDING", "BLOCKED"]
+    assert not LimitGate.objects.get().must_be_served
+
+
+def test_a_raised_limit_lets_waiting_tasks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = errands(5)
+    start_all(tasks)
+    set_limit(monkeypatch, Limit(4, key="{customer}"))
+
+    mark_gates("default")
+    serve()
+
+    assert statuses(tasks[2:]) == ["PENDING", "PENDING", "BLOCKED"]
+
+
+def test_a_lowered_limit_applies_to_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = errands(4)
+    first, second = start_all(tasks)
+    set_limit(monkeypatch, Limit(1, key="{customer}"))
+
+    end(first)
+    assert statuses(tasks[2:]) == ["BLOCKED", "BLOCKED"]
+    end(second)
+
+    assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
+
+
+@pytest.mark.parametrize("limit", [None, Limit(1, name="other")], ids=["removed", "renamed"])
+def test_the_tasks_of_a_limit_that_is_no_more_go_on(
+    monkeypatch: pytest.MonkeyPatch, limit: Limit | None
+) -> None:
+    tasks = errands(4)
+    runs = start_all(tasks)
+    set_limit(monkeypatch, limit)
+
+    mark_gates("default")
+
+    assert statuses(tasks[2:]) == ["PENDING", "PENDING"]
+    assert kinds(tasks[3]) == ["enqueue", "block", "unblock"]
+    for run in runs:
+        end(run)
+    runs = start_all(tasks[2:])
+    assert len(runs) == (2 if limit is None else 1)
+
+
+def test_nothing_is_left_of_a_waiting_task_whose_row_was_deleted_by_sql() -> None:
+    tasks = errands(3)
+    first, second = start_all(tasks)
+    Errand.objects.filter(pk=tasks[2].pk)._raw_delete("default")
+
+    end(first)
+    end(second)
+
+    assert are_limits_idle()
