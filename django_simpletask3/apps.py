@@ -23,7 +23,10 @@ class DjangoSimpletask3Config(AppConfig):
         from .models.loading import load_tasks
         from .models.permissions import create_permissions
         from .schema import autodetector, drop_guard, protection_state
+        from .transitions import participants
+        from .transitions.unique_keys import resets
 
+        participants.register(resets.PARTICIPANT)
         # In this order groups are locked before gates.
         dependencies.register()
         limits.register(load_tasks)

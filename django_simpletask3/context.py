@@ -46,6 +46,7 @@ RESERVED_KEYS = frozenset(
         "gate",
         "group",
         "head",
+        "key_freed",
         "losses",
         "lost_worker",
         "model",
@@ -57,6 +58,7 @@ RESERVED_KEYS = frozenset(
         "progress",
         "ran_seconds",
         "refused",
+        "replaces",
         "restart",
         "result",
         "retry_in",
@@ -66,6 +68,7 @@ RESERVED_KEYS = frozenset(
         "snooze_in",
         "suspects",
         "traceback",
+        "unique",
         "value",
         "worker",
     }

@@ -4,6 +4,7 @@
 
     SimpleTaskError
     ├── TransitionRefused
+    │   ├── DuplicateTask         another task has the unique key
     │   ├── IllegalTransition     the state machine has no such transition
     │   ├── LimitReached          the limit of the task has no free place
     │   ├── StaleTask             another transition came first
@@ -72,6 +73,20 @@ class TransitionRefused(SimpleTaskError):
 
 class IllegalTransition(TransitionRefused):
     """The state machine has no such transition from the status of the row."""
+
+
+class DuplicateTask(TransitionRefused):
+    """Another task has the unique key of this one; ``task`` is that other task.
+
+    Raised by enqueue and reset, which have changed nothing; a transaction around them goes on.
+    ``task`` is None if the transactions of others hide it.
+    """
+
+    def __init__(
+        self, message: str, *, pk: object = None, kind: str = "", task: Any = None
+    ) -> None:
+        super().__init__(message, pk=pk, kind=kind)
+        self.task = task
 
 
 class StaleTask(TransitionRefused):

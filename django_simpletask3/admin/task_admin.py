@@ -17,10 +17,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_simpletask3.context import task_context
-from django_simpletask3.exceptions import TaskHeld
+from django_simpletask3.exceptions import DuplicateTask, TaskHeld
 
+from ..ledger.columns import mixin_columns
 from ..ledger.projection import PROJECTED
-from ..ledger.task_row import has_expiry
 from ..models.explanation.causes import explain_row
 from ..models.task import SimpleTask
 from ..states import Status
@@ -130,17 +130,21 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         extra_context: Any = None,
     ) -> Any:
         with task_context(actor=request.user):
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            try:
+                return super().changeform_view(request, object_id, form_url, extra_context)
+            except DuplicateTask as error:
+                # Another task has taken the key since the form was validated.
+                return self._redirect_with_error(request, error)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         with task_context(actor=request.user):
             try:
                 return super().delete_view(request, object_id, extra_context)
             except TaskHeld as error:
+                # The hold was added after Django had checked which tasks are protected.
                 return self._redirect_with_error(request, error)
 
-    def _redirect_with_error(self, request: HttpRequest, error: TaskHeld) -> HttpResponseRedirect:
-        # The hold was added after Django had checked which tasks are protected.
+    def _redirect_with_error(self, request: HttpRequest, error: Exception) -> HttpResponseRedirect:
         self.message_user(request, values.escape_invisible(str(error)), messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
@@ -231,11 +235,11 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         )
         key = (pk.name,) if is_user_chosen and obj is not None else ()
         read_only = super().get_readonly_fields(request, obj)
-        return (*read_only, *_READ_ONLY_COLUMNS, *self._expiry(obj), *self._displays(), *key)
+        return (*read_only, *_READ_ONLY_COLUMNS, *self._mixin_columns(obj), *self._displays(), *key)
 
-    def _expiry(self, obj: SimpleTask | None) -> tuple[str, ...]:
-        """The column that says when the task expires, if tasks of the model do."""
-        return ("expires_at",) if obj is not None and has_expiry(self.model) else ()
+    def _mixin_columns(self, obj: SimpleTask | None) -> tuple[str, ...]:
+        """When the task expires, and its unique key, if tasks of the model do or have one."""
+        return () if obj is None else mixin_columns(type(obj))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Like Django's, with labels for screen readers on the date and time of ``run_after``."""
@@ -250,7 +254,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         if self.fieldsets or self.fields:
             return super().get_fieldsets(request, obj)
         title, shown = self.schedule_fieldset
-        schedule: Any = (title, {**shown, "fields": (*shown["fields"], *self._expiry(obj))})
+        schedule: Any = (title, {**shown, "fields": (*shown["fields"], *self._mixin_columns(obj))})
         schedule_fields = flatten_fieldsets([schedule])
         package_fields = {*_READ_ONLY_COLUMNS, *self._displays(), *schedule_fields}
         own_fields = [name for name in self.get_fields(request, obj) if name not in package_fields]

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
@@ -19,6 +19,7 @@ from ..models.task import SimpleTask
 from ..states import EventKind, Status
 from ..transitions import writer
 from ..transitions.transition import has_no_events
+from ..transitions.unique_keys.holders import find
 from . import readers
 
 _logger = get_logger(__name__)
@@ -113,25 +114,34 @@ def _check_batch(
     return [*suspects, *without_events], unknown_count
 
 
-def _confirm(root: type[SimpleTask], using: str, pk: object, repair: bool) -> Iterator[Finding]:
+def _confirm(root: type[SimpleTask], using: str, pk: object, repair: bool) -> list[Finding]:
     """Check a task again while its row is locked, and repair it if asked to."""
+    try:
+        return _confirm_once(root, using, pk, repair)
+    except IntegrityError:  # another task has taken its unique key meanwhile
+        return _confirm_once(root, using, pk, repair)
+
+
+def _confirm_once(root: type[SimpleTask], using: str, pk: object, repair: bool) -> list[Finding]:
     with transaction.atomic(using=using):
         writer.lock(root, using, [pk])
         row = next(iter(readers.rows(root, using, [pk])), None)
         checker = _check_stream(readers.streams(root, using, [pk]), row)
         if row is None and checker.projection.sequence == 0:
-            return  # pruned meanwhile
+            return []  # pruned meanwhile
         must_repair = repair and bool(checker.discrepancies)
         is_repaired = must_repair and _repair(root, using, pk, row, checker)
     task = (root._meta.label, using, str(pk))
-    for found in checker.discrepancies:
-        yield Finding(*task, found.sequence, found.problem, found.detail, is_repaired)
+    return [
+        Finding(*task, found.sequence, found.problem, found.detail, is_repaired)
+        for found in checker.discrepancies
+    ]
 
 
 def _repair(
     root: type[SimpleTask], using: str, pk: object, row: readers.Row | None, checker: StreamChecker
 ) -> bool:
-    data = {"found": [discrepancy.detail for discrepancy in checker.discrepancies]}
+    data: dict[str, Any] = {"found": [discrepancy.detail for discrepancy in checker.discrepancies]}
     task: Any = root()
     task.pk = pk
     task._state.adding, task._state.db = False, using
@@ -139,8 +149,10 @@ def _repair(
     if row is not None and problems == {DiscrepancyKind.STREAM} and has_no_events(row):
         writer.apply(task, EventKind.NOTE, using=using, reason=REASON, data=data)
     elif row is not None and checker.is_intact and checker.projection.status is not None:
-        writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
         columns = {n: v for n, v in checker.operational_columns.items() if n in row}
+        if _is_taken(root, using, pk, columns.get("unique_key")):
+            columns["unique_key"], data["key_freed"] = None, True
+        writer.repair_row(task, checker.projection, using=using, reason=REASON, data=data)
         if checker.projection.status == Status.BLOCKED:
             columns["check_at"] = columns.get("expires_at")
         rows_of(root, using).filter(pk=pk).update_managed(**columns)
@@ -150,6 +162,11 @@ def _repair(
     else:
         return False
     return True
+
+
+def _is_taken(root: type[SimpleTask], using: str, pk: object, key: Any) -> bool:
+    """Whether another task than ``pk`` has the unique key."""
+    return key is not None and any(task.pk != pk for task in find(root, using, [key]).values())
 
 
 def _check_stream(events: Iterable[TaskEvent], row: readers.Row | None) -> StreamChecker:

@@ -9,9 +9,10 @@ from typing import Any
 from django.db import models
 from django.db.models import Exists, ExpressionWrapper, F, OuterRef
 
+from ..ledger.columns import mixin_columns
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.projection import Projection
-from ..ledger.task_row import all_rows, has_expiry
+from ..ledger.task_row import all_rows
 from ..models.task import SimpleTask
 from ..states import EventKind
 
@@ -66,8 +67,7 @@ def rows(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[
         f"{name}_text": ExpressionWrapper(F(f"{name}_data"), output_field=models.TextField())
         for name in ("result", "error")
     }
-    expiry = ("expires_at",) if has_expiry(root) else ()
-    names = ("pk", *Projection._fields, "worker", "parent", "check_at", *expiry)
+    names = ("pk", *Projection._fields, "worker", "parent", "check_at", *mixin_columns(root))
     table = all_rows(root, using)
     yield from table.filter(pk__in=pks).annotate(**texts).values(*names, *texts)
 

@@ -28,6 +28,7 @@ from .names import (
 )
 from .retries import BACKOFF_ID, DEADLINE_ID, ERRORS_ID, NO_RETRIES_ID
 from .settings import GRACE_ID, LEASE_ID, REPORT_ID, SETTING_IDS, URL_ID
+from .unique import ISOLATION_ID, UNIQUE_ID
 
 __all__ = [
     "ATTRIBUTE_ID",
@@ -44,6 +45,7 @@ __all__ = [
     "GRACE_ID",
     "HIDDEN_ID",
     "INSTALLATION_ID",
+    "ISOLATION_ID",
     "KEY_ID",
     "LEASE_ID",
     "LIMIT_ID",
@@ -61,6 +63,7 @@ __all__ = [
     "TIME_LIMIT_ID",
     "TRIES_ID",
     "TRIGGERS_ID",
+    "UNIQUE_ID",
     "URL_ID",
     "WORKER_NUMBER_ID",
     "check_models",

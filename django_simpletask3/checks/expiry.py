@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from ..ledger.task_row import has_expiry, table_model
-from ..models.expiring_task import ExpiringTask
+from ..models.mixins.expiring_task import ExpiringTask
 from ..models.registry import task_models
 from ..models.task import SimpleTask
 from ..retries import seconds_of

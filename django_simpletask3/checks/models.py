@@ -13,9 +13,11 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from ..exceptions import ExecutorMissing
 from ..execution.call import accepted_arguments, task_function
+from ..ledger.columns import mixin_columns
 from ..ledger.event import TaskEvent, event_model_of
-from ..ledger.task_row import has_expiry, table_model
-from ..models.expiring_task import ExpiringTask
+from ..ledger.task_row import table_model
+from ..models.mixins.expiring_task import ExpiringTask
+from ..models.mixins.unique_task import UniqueTask
 from ..models.registry import task_models
 from ..models.task import SimpleTask
 from ..retention.rules import parse_rules
@@ -122,8 +124,10 @@ def _retention(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _package_columns(model: type[SimpleTask]) -> Sequence[Any]:
-    package_model = ExpiringTask if has_expiry(model) else SimpleTask
-    return package_model._meta.local_fields
+    classes = (SimpleTask, ExpiringTask, UniqueTask)
+    package_fields = {field.name: field for cls in classes for field in cls._meta.local_fields}
+    added = {"expires_at", "unique_key"} - set(mixin_columns(model))
+    return [field for name, field in package_fields.items() if name not in added]
 
 
 def _foreign_columns(model: type[SimpleTask]) -> Iterator[CheckMessage]:

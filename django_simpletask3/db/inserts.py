@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,15 +14,17 @@ from django.db.models.signals import post_save, pre_save
 from ..ledger.columns import is_saved_unchanged
 from ..ledger.event import TaskEvent
 from ..ledger.subscribers import registered_subscribers
-from ..ledger.task_row import table_model, write_database
+from ..ledger.task_row import has_unique_key, table_model, write_database
 from ..signals import event_recorded
 from .backends import store_for
 from .postgresql.json_parameters import NotSerializable, is_json_safe
+from .store import KeyTaken
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 _EVENT_ATTRIBUTE = "_first_event"
+_ONE_STATEMENT_ATTRIBUTE = "_needs_one_statement"
 
 
 def attach_events(task: TaskRow, events: Sequence[TaskEvent]) -> None:
@@ -43,13 +46,13 @@ def insert_with_event(
 
     ``row`` holds arguments of Django's ``Model._do_insert``, and the result is as of that method.
     Returns None, and inserts nothing, if row and event need a statement each; raises
-    NeedsTransaction instead if there is no transaction.
+    NeedsTransaction instead within ``one_statement``.
     """
     event: TaskEvent | None = vars(task).get(_EVENT_ATTRIBUTE)
     if event is None:
         return None
     returned = _insert_if_possible(task, event, using, model, row)
-    if returned is None and transaction.get_autocommit(using):
+    if returned is None and _ONE_STATEMENT_ATTRIBUTE in vars(task):
         raise NeedsTransaction
     return returned
 
@@ -143,14 +146,34 @@ class NeedsTransaction(Exception):
     """Row and event need more than one statement, and so a transaction; nothing was inserted."""
 
 
+@contextmanager
+def one_statement(task: TaskRow, using: str) -> Iterator[None]:
+    """Insert ``task`` by one statement in the block, which raises NeedsTransaction if it cannot be.
+
+    The transaction around it, if there is one, goes on after that, and after KeyTaken.
+    """
+    connection = transaction.get_connection(using)
+    needed_rollback = connection.needs_rollback
+    vars(task)[_ONE_STATEMENT_ATTRIBUTE] = True
+    try:
+        yield
+    except (NeedsTransaction, KeyTaken):
+        connection.needs_rollback = needed_rollback  # Model.save() has set it
+        raise
+    finally:
+        vars(task).pop(_ONE_STATEMENT_ATTRIBUTE, None)
+
+
 def fits_one_statement(task: TaskRow, using: str) -> bool:
-    """Whether ``task`` and its event can be inserted in autocommit, by one statement.
+    """Whether ``task`` and its event can be inserted by one statement, without a transaction.
 
     Receivers, subscribers, columns that act when they are saved and a router that looks elsewhere
-    need a transaction: they undo the row if they raise. So may an event model of the user's.
+    need a transaction: they undo the row if they raise. So may an event model of the user's. Within
+    a transaction, only a unique task gains by that: a savepoint is spared.
     """
     model = type(task)
     connection = transaction.get_connection(using)
+    is_autocommit = connection.get_autocommit() and not connection.in_atomic_block
     return (
         store_for(table_model(model), using).has_batch_statements
         and model is table_model(model)
@@ -158,8 +181,7 @@ def fits_one_statement(task: TaskRow, using: str) -> bool:
         and task.pk is None
         and not task._is_enqueued_blocked
         and _is_batch_insertable(model)
-        and connection.get_autocommit()
-        and not connection.in_atomic_block
+        and (is_autocommit or has_unique_key(model))
         and _is_routed_to(task, using)
         and not registered_subscribers()
         and not event_recorded.has_listeners(model)

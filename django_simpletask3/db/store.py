@@ -42,6 +42,10 @@ class Change(NamedTuple):
         return self._replace(columns=columns, events=events)
 
 
+class KeyTaken(Exception):
+    """Another task has the unique key of a row; nothing was inserted, and no transaction failed."""
+
+
 class Store:
     """Writes to the tables of one task model with statements that every database knows."""
 
@@ -61,8 +65,8 @@ class Store:
         """Insert new ``rows``, all of the same columns, with the first event of each.
 
         Returns the new keys, in order. One row and its event are inserted by one statement. Raises
-        NotSerializable, and inserts nothing, for values that only Django can adapt. Only if the
-        store ``has_batch_statements``.
+        NotSerializable, and inserts nothing, for values that only Django can adapt; KeyTaken for
+        one row whose unique key is taken. Only if the store ``has_batch_statements``.
         """
         raise NotImplementedError
 

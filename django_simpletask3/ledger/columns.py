@@ -12,14 +12,14 @@ from django.db import models
 
 from ..exceptions import ProjectedColumn
 from .projection import PROJECTED
-from .task_row import TaskRow, has_expiry, task_name
+from .task_row import TaskRow, has_expiry, has_unique_key, task_name
 
 BOOKKEEPING = frozenset(
     {"add_time", "mod_time", "run_after", "priority", "worker", "check_at", "parent"}
 )
 
 #: Columns that users do not write: the state, worker and ``check_at``, and the parent. Of a model
-#: whose tasks expire, ``managed_columns`` names one more.
+#: whose tasks expire or are unique, ``managed_columns`` names more.
 MANAGED = frozenset({*PROJECTED, "worker", "check_at", "parent"})
 
 #: Columns that users and transitions write: an old instance must not undo a transition.
@@ -37,7 +37,14 @@ _NOTHING_KNOWN: tuple[Sequence[str], Sequence[Any], dict[str, Any]] = ((), (), {
 @lru_cache(maxsize=1000)
 def managed_columns(model: type[TaskRow]) -> frozenset[str]:
     """The columns of ``model`` that only the state machine writes once there is a row."""
-    return MANAGED | {"expires_at"} if has_expiry(model) else MANAGED
+    return MANAGED.union(mixin_columns(model))
+
+
+@lru_cache(maxsize=1000)
+def mixin_columns(model: type[TaskRow]) -> tuple[str, ...]:
+    """The columns that ExpiringTask and UniqueTask add, as far as ``model`` is one of these."""
+    expiry = ("expires_at",) if has_expiry(model) else ()
+    return (*expiry, "unique_key") if has_unique_key(model) else expiry
 
 
 def reject_managed(model: type[TaskRow], names: Iterable[str]) -> None:
@@ -53,10 +60,15 @@ def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
     expires.
     """
     attributes, defaults = vars(task), _managed_defaults(type(task))
-    if is_new and KNOWN_ATTRIBUTE not in attributes and _get_managed(attributes) == defaults:
+    if (
+        is_new
+        and KNOWN_ATTRIBUTE not in attributes
+        and _get_managed(attributes) == defaults
+        and attributes.get("unique_key") is None
+    ):
         return
     by_name = dict(zip(_MANAGED_NAMES, defaults, strict=True))
-    known = {**by_name, "expires_at": None, **_known_columns(task)}
+    known = {**by_name, "expires_at": None, "unique_key": None, **_known_columns(task)}
     assigned = [
         name
         for name in sorted(_managed(type(task), is_new) & attributes.keys() & known.keys())
@@ -69,7 +81,7 @@ def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
 
 
 def _managed(model: type[TaskRow], is_new: bool) -> frozenset[str]:
-    return MANAGED if is_new else managed_columns(model)
+    return managed_columns(model) - {"expires_at"} if is_new else managed_columns(model)
 
 
 def remember_loaded(task: TaskRow, names: Sequence[str], values: Sequence[Any]) -> None:

@@ -14,10 +14,10 @@ from django.utils import timezone
 from ..states import EventKind
 from .encoding import TAG, TaggedValue, to_json_value
 
-#: Keys of an event's data that may hold parts of a result or an error, what a step returned, or
-#: what a user put under ``payload``. The chain covers their digests instead, so that it still holds
-#: when they are erased.
-ERASABLE_KEYS = ("erased", "error", "traceback", "head", "result", "value", "payload")
+#: Keys of an event's data that may hold parts of a result or an error, what a step returned, a
+#: digest of columns that can be guessed, or what a user put under ``payload``. The chain covers
+#: their digests instead, so that it still holds when they are erased.
+ERASABLE_KEYS = ("erased", "error", "traceback", "head", "result", "unique", "value", "payload")
 _ERASABLE_KEY_SET = frozenset(ERASABLE_KEYS)
 #: The key of a random text that the digests of erasable values include. It is erased with them:
 #: without it, guessing does not tell what was erased.

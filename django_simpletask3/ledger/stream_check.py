@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from ..exceptions import IllegalTransition
 from ..states import AUDIT_ONLY, RECOVERABLE, EventKind, Status, kinds_where, status_name, status_of
@@ -45,7 +46,8 @@ _MAX_DISCREPANCIES, _MAX_DETAIL = 1000, 2000
 _SAID_BY_EVENTS = frozenset({"status", "attempt", "sequence"})
 _REPAIR_ELSEWHERE = "a newer version has written events: repair the row with that version"
 _OUTCOMES = frozenset(kinds_where(lambda spec: spec.sets_result_time))
-_SETS_EXPIRY = frozenset({EventKind.ENQUEUE, EventKind.RESET})
+#: The kinds whose events say when the task expires, and which key it has.
+_SETS_EXPIRY_AND_KEY = frozenset({EventKind.ENQUEUE, EventKind.RESET})
 
 
 class StreamChecker:
@@ -191,8 +193,11 @@ class StreamChecker:
             # Unknown if the row was inserted without save(), or the data were cut.
             is_known = not data.get("adopted") and "head" not in data
             self.operational_columns = {"parent": data.get("parent")} if is_known else {}
-        if event.kind in _SETS_EXPIRY:
+        if event.kind in _SETS_EXPIRY_AND_KEY:
             self._remember_expiry(data)
+            self._remember_key(data)
+        if data.get("key_freed") is True:
+            self.operational_columns["unique_key"] = None
         if event.kind in AUDIT_ONLY:
             return
         if self.projection.status == Status.RUNNING:
@@ -205,6 +210,12 @@ class StreamChecker:
             self.operational_columns.pop("expires_at", None)
         else:
             self.operational_columns["expires_at"] = _parse_time(data.get("expires_at"))
+
+    def _remember_key(self, data: Mapping[str, Any]) -> None:
+        if data.get("adopted") or "head" in data or is_erased(data.get("unique")):
+            self.operational_columns.pop("unique_key", None)
+        else:
+            self.operational_columns["unique_key"] = _parse_key(data.get("unique"))
 
     def _check_missing_row(self) -> None:
         if self._last_event is not None and self.projection.status is not None:
@@ -284,6 +295,14 @@ def _parse_time(text: Any) -> Any:
     try:
         return datetime.fromisoformat(text)
     except (TypeError, ValueError):
+        return text
+
+
+def _parse_key(text: Any) -> Any:
+    """The unique key in the data of an event; what is none is as it is."""
+    try:
+        return UUID(text)
+    except (AttributeError, TypeError, ValueError):
         return text
 
 

@@ -18,6 +18,7 @@ from ..conf.options import options
 from ..exceptions import StopReason, TaskStopped
 from ..retries import Backoff, ErrorNames, Exponential
 from ..states import Status
+from ..unique import Unique
 from .digests import digest_of
 from .fields import MAX_TEXT, STATUS, JSONTextField, PriorityField, StatusField
 
@@ -76,13 +77,21 @@ class TaskRow(models.Model):
     #: as there are threads.
     django_simpletask3_limit: ClassVar[Any] = None
 
+    #: Which tasks are the same, as Unique("{customer_id}") says. None: none.
+    #: For subclasses of UniqueTask only.
+    django_simpletask3_unique: ClassVar[Unique | None] = None
+
     #: Whether the table has the column ``expires_at``: ExpiringTask sets it.
     _has_expiry: ClassVar[bool] = False
+    #: Whether the table has the column ``unique_key``: UniqueTask sets it.
+    _has_unique_key: ClassVar[bool] = False
 
     #: Whether the next ``save()``, of a new task, enqueues it blocked: true, or the reason.
     _is_enqueued_blocked: bool | str = False
     #: The data of its ``block`` event.
     _block_data: Mapping[str, Any] = MappingProxyType({})
+    #: The task that the next ``save()``, of a new task, replaces, as ``task_reference()`` names it.
+    _replaced: str | None = None
 
     STATUS = STATUS
     PENDING = Status.PENDING
@@ -226,6 +235,11 @@ def table_model(model: type[Row]) -> type[Row]:
 def has_expiry(model: type[TaskRow]) -> bool:
     """Whether tasks in the table of ``model`` may expire: its column ``expires_at`` says when."""
     return getattr(table_model(model), "_has_expiry", False)  # a parent may be no task
+
+
+def has_unique_key(model: type[TaskRow]) -> bool:
+    """Whether tasks in the table of ``model`` may have a unique key: its column ``unique_key``."""
+    return getattr(table_model(model), "_has_unique_key", False)  # a parent may be no task
 
 
 @lru_cache(maxsize=10_000)

@@ -6,7 +6,8 @@ from ..ledger.event import TaskEvent, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
 from ..limits.tables import LimitGate, LimitSlot, LimitWaiter
-from .expiring_task import ExpiringTask
+from .mixins.expiring_task import ExpiringTask
+from .mixins.unique_task import UniqueTask
 from .queryset import TaskQuerySet
 from .run_records import RunRecord, prefetch_runs
 from .task import SimpleTask
@@ -27,6 +28,7 @@ __all__ = [
     "TaskGroup",
     "TaskQuerySet",
     "Tombstone",
+    "UniqueTask",
     "prefetch_runs",
     "task_foreign_key",
 ]

@@ -19,12 +19,13 @@ from ..dependencies.methods import DEPENDENTS
 from ..dispatch.push import push_hint
 from ..ledger.columns import reject_assigned, reject_managed
 from ..ledger.fields import IsTimed
-from ..ledger.task_row import TaskRow, table_model
+from ..ledger.task_row import TaskRow, has_unique_key, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
 from ..transitions import erasure, writer
 from ..transitions.batchwise import apply_batchwise
 from ..transitions.expiry import Expires, expiry_time, limit_check_at
 from ..transitions.transition import latest_check_time
+from .conflicts import insert_or_resolve
 
 T = TypeVar("T", bound=TaskRow)
 
@@ -83,12 +84,20 @@ class TaskQuerySet(models.QuerySet[T]):
         A task of a model that subclasses ExpiringTask is canceled unless it has started when it
         ``expires``: a time, a timedelta or a number of seconds from now; None means as
         ``django_simpletask3_expires`` says. Raises TypeError if tasks of the model do not expire.
+        If another task has the unique key: raises DuplicateTask, or returns that task, whose
+        ``was_joined`` is true then, or cancels it, as ``django_simpletask3_unique`` says.
         """
         task = self.model(**columns)
         task._is_enqueued_blocked = blocked
         self._for_write = True
-        _set_expiry([task], self.db, expires)
-        task.save(force_insert=True, using=self.db)
+        using = self.db
+        _set_expiry([task], using, expires)
+        if has_unique_key(self.model):
+            [task] = insert_or_resolve(
+                [task], using, lambda tasks: tasks[0].save(force_insert=True, using=using)
+            )
+        else:
+            task.save(force_insert=True, using=using)
         return task
 
     enqueue.alters_data = True  # type: ignore[attr-defined]
@@ -105,13 +114,18 @@ class TaskQuerySet(models.QuerySet[T]):
 
         Writes rows and events in batches, in one transaction, and pushes the messages after it.
         ``blocked`` and ``expires`` are as of ``enqueue()``, for all of them; a column
-        ``expires_at`` is for one.
+        ``expires_at`` is for one. Returns as many tasks as it was given, in their order: with
+        ``on_conflict="join"``, tasks that existed are among them. Raises DuplicateTask, and
+        enqueues none, if one is refused because of its unique key.
         """
         instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
         for instance in instances:
             instance._is_enqueued_blocked = blocked
         self._for_write = True
         _set_expiry(instances, self.db, expires)
+        if has_unique_key(self.model):
+            create = partial(self.bulk_create, batch_size=batch_size)
+            return insert_or_resolve(instances, self.db, create)
         return self.bulk_create(instances, batch_size=batch_size)
 
     bulk_enqueue.alters_data = True  # type: ignore[attr-defined]
@@ -160,6 +174,10 @@ class TaskQuerySet(models.QuerySet[T]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def _insert_all(self, tasks: list[Any], create: Any, batch_size: int | None) -> None:
+        if has_unique_key(self.model):
+            # In one order: two inserts of the same keys must not wait for each other
+            # (test_many_tasks_of_the_same_keys_are_enqueued_in_any_order).
+            tasks = sorted(tasks, key=lambda task: str(task.unique_key))
         if inserts.insert_all(tasks, self.db, batch_size):
             return
         features = connections[self.db].features

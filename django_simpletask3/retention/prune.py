@@ -16,6 +16,7 @@ from ..db import clock
 from ..exceptions import TaskHeld
 from ..ledger import tombstone as tombstones
 from ..ledger.event import events_of
+from ..ledger.task_row import has_unique_key
 from ..ledger.tombstone import PruneTarget
 from ..logs import get_logger
 from ..models.each_database import in_each_database
@@ -178,7 +179,9 @@ def _prunable(root: type[SimpleTask], result: PruneResult) -> tuple[Any, str, st
 
 def _has_payload(root: type[SimpleTask], using: str) -> Q:
     events = events_of(root, using).order_by().filter(task_id=OuterRef("pk"))
-    is_in_events = Exists(events.filter(kind__in=_KINDS_WITH_PAYLOAD))
+    # The unique key, too, is made of columns that may be guessed.
+    kinds = {*_KINDS_WITH_PAYLOAD, *([EventKind.ENQUEUE] if has_unique_key(root) else [])}
+    is_in_events = Exists(events.filter(kind__in=kinds))
     is_erased = Exists(events.filter(kind=EventKind.ERASE))
     is_in_row = Q(result_data__isnull=False) | Q(error_data__isnull=False)
     return is_in_row | Q(is_in_events & ~is_erased)

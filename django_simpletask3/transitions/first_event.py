@@ -13,10 +13,11 @@ from ..db.locks import begin_write
 from ..db.store import Change
 from ..ledger.event import events_of
 from ..ledger.projection import Projection
-from ..ledger.task_row import has_expiry, table_model, write_database
+from ..ledger.task_row import has_expiry, has_unique_key, table_model, write_database
 from ..states import EventKind
 from .expiry import expiry_of_new
 from .transition import Transition
+from .unique_keys.compute import key_of_new
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -117,6 +118,10 @@ def _plan_enqueue(
     values: dict[str, Any] = {"run_after": run_after, "parent": None}
     if has_expiry(model):
         values["expires_at"] = expiry_of_new(task, using)
+    if has_unique_key(model):
+        values["unique_key"] = key_of_new(task)
+        if task._replaced is not None:
+            data["replaces"] = task._replaced
     current = context.current()
     if current.parent or "parent" in current.data:
         # The key is reserved, also if there is no parent: the audit compares it with the row.

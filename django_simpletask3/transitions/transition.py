@@ -16,6 +16,7 @@ from ..db import clock
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..db.store import Change
 from ..exceptions import IllegalTransition, TransitionRefused
+from ..ledger.columns import mixin_columns
 from ..ledger.digests import SALT_KEY, summary_of, with_salt
 from ..ledger.encoding import WholeDict, encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
@@ -24,6 +25,7 @@ from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow, has_expiry, task_name
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
 from . import expiry
+from .unique_keys.compute import frees_key
 
 #: For how long the message of a waiting task is trusted at most, if the setting is not longer.
 MAX_RECHECK_SECONDS = 3600.0
@@ -139,6 +141,7 @@ class Transition:
             own_data["run_after"] = run_after.isoformat()
         if self.kind in expiry.KINDS_WITH_EXPIRY and (expires_at := self._expires_at(row)):
             own_data["expires_at"] = expires_at.isoformat()
+        own_data |= self._key_data(row)
         if self.kind is EventKind.RESET:
             # Always: the same key of a context must not make the task begin again.
             own_data["restart"] = self.data.get("restart") is True
@@ -158,6 +161,16 @@ class Transition:
             erased = {name: row[name] for name in ("result_data", "error_data")}
             has_values = any(value is not None for value in erased.values())
             return {Payload.ERASED.value: erased} if has_values else {}
+        return {}
+
+    def _key_data(self, row: Mapping[str, Any]) -> dict[str, object]:
+        """What ``data`` holds of the unique key: the one that is taken, or that it is freed."""
+        key = row.get("unique_key")
+        if key is not None and frees_key(type(self.task), self.kind):
+            return {"key_freed": True}
+        if self.kind in (EventKind.ENQUEUE, EventKind.RESET):
+            key = self.values.get("unique_key", key)
+            return {} if key is None else {"unique": str(key)}
         return {}
 
     def _expires_at(self, row: Mapping[str, Any]) -> datetime | None:
@@ -181,6 +194,8 @@ class Transition:
         columns["result_data"] = self.result if Payload.RESULT in carries else None
         columns["error_data"] = self.error_data if Payload.ERROR in carries else None
         columns["mod_time"] = now
+        if frees_key(type(self.task), self.kind):
+            columns["unique_key"] = None
         return {**columns, **self._lease_columns(row, after, now), **self.values}
 
     def _lease_columns(
@@ -209,8 +224,7 @@ def known_row(task: TaskRow) -> dict[str, object]:
 @lru_cache(maxsize=1000)
 def planned_from(model: type[TaskRow]) -> tuple[str, ...]:
     """The columns of a row of which ``plan`` needs the values."""
-    own_columns = ("expires_at",) if has_expiry(model) else ()
-    return (*Projection._fields, *own_columns)
+    return (*Projection._fields, *mixin_columns(model))
 
 
 def next_check_time(run_after: Any, now: datetime) -> Any:

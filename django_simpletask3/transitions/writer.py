@@ -21,13 +21,16 @@ from ..ledger.columns import KNOWN_ATTRIBUTE, has_column, remember_columns
 from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..ledger.subscribers import registered_subscribers
-from ..ledger.task_row import table_model, task_name, write_database
+from ..ledger.task_row import has_unique_key, table_model, task_name, write_database
 from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
 from . import first_event, late_results, participants
 from .expiry import forget_copied_expiry
 from .transition import Transition, has_no_events, planned_from
+from .unique_keys.compute import key_columns
+from .unique_keys.inserts import insert_unless_taken, reject_repeated
+from .unique_keys.resets import apply_unless_taken, takes_key
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -79,11 +82,23 @@ def apply_all(
     for, or, with ``skip_locked``, their transitions get RowBusy as ``error``.
     """
     for alias, group in _group_by_database(transitions, using).items():
-        work = partial(_apply_group, group, alias, savepoint=savepoint, skip_locked=skip_locked)
-        repeat_on_conflict(alias, work)
+        apply = partial(_apply_group, using=alias, savepoint=savepoint, skip_locked=skip_locked)
+        if any(map(takes_key, group)):
+            apply_unless_taken(group, alias, apply)
+        else:
+            apply(group)
 
 
 def _apply_group(
+    transitions: Sequence[Transition], *, using: str, savepoint: bool, skip_locked: bool
+) -> None:
+    work = partial(
+        _apply_in_transaction, transitions, using, savepoint=savepoint, skip_locked=skip_locked
+    )
+    repeat_on_conflict(using, work)
+
+
+def _apply_in_transaction(
     transitions: Sequence[Transition], using: str, *, savepoint: bool, skip_locked: bool
 ) -> None:
     tasks = [transition.task for transition in transitions]
@@ -193,29 +208,40 @@ def enqueue(
     """Insert new rows by calling ``insert_rows``, with their first events, in one transaction.
 
     Each row begins PENDING, or BLOCKED, whatever the instance held. Messages are pushed after the
-    commit. Raises ValueError if the router would look for a task elsewhere than in ``using``. With
+    commit. Raises ValueError if the router would look for a task elsewhere than in ``using``, and
+    DuplicateTask, without harm to a transaction around it, if another has the key of one. With
     ``may_skip_transaction`` one task is inserted by ``Model.save()`` with SimpleTask's
     ``_do_insert``: if one statement is enough, it is the whole transaction.
     """
     forget_copied_expiry(tasks)
     skips_transaction = may_skip_transaction and inserts.fits_one_statement(tasks[0], using)
-    enqueue_once = partial(_enqueue, tasks, using, insert_rows, batch_size)
-    repeat_on_conflict(
-        using,
-        partial(_in_transaction, tasks, using, enqueue_once, skips_transaction=skips_transaction),
+    is_unique = bool(tasks) and has_unique_key(type(tasks[0]))
+    work = partial(_enqueue, tasks, using, insert_rows, batch_size)
+    # Without savepoint a failed insert spoils the transaction around it, as that of Model.save().
+    in_transaction = partial(
+        _in_transaction, tasks, using, work, skips_it=skips_transaction, savepoint=is_unique
     )
+    insert = partial(repeat_on_conflict, using, in_transaction)
+    if is_unique:
+        insert_unless_taken(tasks, using, insert)
+    else:
+        insert()
 
 
 def _in_transaction(
-    tasks: Sequence[TaskRow], using: str, work: Callable[[], None], *, skips_transaction: bool
+    tasks: Sequence[TaskRow],
+    using: str,
+    work: Callable[[], None],
+    *,
+    skips_it: bool,
+    savepoint: bool,
 ) -> None:
     with restore_on_error(tasks):
-        if skips_transaction:
-            with suppress(inserts.NeedsTransaction):
+        if skips_it:
+            with suppress(inserts.NeedsTransaction), inserts.one_statement(tasks[0], using):
                 work()
                 return
-        # No savepoint, like Model.save(): a failed insert spoils the transaction around it, if any.
-        with transaction.atomic(using=using, savepoint=False):
+        with transaction.atomic(using=using, savepoint=savepoint):
             work()
 
 
@@ -234,6 +260,8 @@ def _enqueue(
         remember_columns(task, change.columns)  # a receiver of post_save may save it again
         recorded_events += [(task, event) for event in change.events]
         inserts.attach_events(task, change.events)
+    if len(tasks) > 1 and has_unique_key(type(tasks[0])):
+        reject_repeated(tasks)
     try:
         insert_rows()
     finally:
@@ -243,7 +271,8 @@ def _enqueue(
         first_event.reject_wrong_database(task, using)
         event.task_id = task.pk
     for task in tasks:
-        vars(task).pop("_is_enqueued_blocked", None)  # a copy of it is a task like others
+        for name in ("_is_enqueued_blocked", "_replaced"):  # a copy of it is a task like others
+            vars(task).pop(name, None)
         remember_columns(task)
     _append(recorded_events, using, batch_size, hook)
 
@@ -364,6 +393,8 @@ def _apply_under_lock(
 def _columns_to_read(transitions: Sequence[Transition], root: type[TaskRow]) -> set[str]:
     expected = (name for transition in transitions for name in transition.expected)
     names = {*planned_from(root), *expected}
+    if any(map(takes_key, transitions)):
+        names.update(key_columns(root))
     if any(transition.kind is EventKind.UNBLOCK for transition in transitions):
         names.add("run_after")  # it may not be due yet
     if any(Payload.ERASED in EVENTS[transition.kind].carries for transition in transitions):

@@ -24,7 +24,7 @@ WRITERS = (
 #: What holds the data of an event there.
 HOLDERS = {"data", "evidence", "outcome_data", "extra_data", "own_data", "salted"}
 #: Functions that return such data, or a part of it.
-RETURN_DATA = {"_payload_data", "_own_data", "_user_key", "_outcome_data", "_evidence"}
+RETURN_DATA = {"_payload_data", "_own_data", "_key_data", "_user_key", "_outcome_data", "_evidence"}
 #: Functions whose further keyword arguments become data.
 TAKE_DATA = {"recover_dead_workers"}
 

@@ -7,13 +7,13 @@ import pytest
 from django.utils import timezone
 
 from django_simpletask3.admin.timeline.progress import latest_progress
-from django_simpletask3.exceptions import StaleTask
+from django_simpletask3.exceptions import DuplicateTask, StaleTask
 from django_simpletask3.models.losses import losses_of
 from django_simpletask3.running.recorded_checkpoints import read_checkpoints
 from django_simpletask3.running.tries import read_tries
 from django_simpletask3.states import EventKind, Status
 from tests.steps import apply_kinds, bring_to, has_message, kinds, row_of, status_of, stream_of
-from tests.testapp.models import Invoice, Offer
+from tests.testapp.models import Bill, Invoice, Offer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,6 +115,21 @@ def test_the_expiry_is_that_of_the_reset(expires: Any, redis_url: str) -> None:
     expires_at = row_of(task).expires_at
     assert expires_at is None if expires is None else expires_at < task.add_time + HOUR
     assert ("expires_at" in stream_of(task)[-1].data) == (expires is not None)
+
+
+def test_the_unique_key_is_that_of_the_columns_now(redis_url: str) -> None:
+    task, other = Bill.objects.enqueue(number="7"), Bill.objects.enqueue(number="8")
+    before = task.unique_key
+    Bill.objects.filter(pk=task.pk).update(number="9")
+
+    task.reset()
+    Bill.objects.filter(pk=other.pk).update(number="9")
+    with pytest.raises(DuplicateTask):
+        other.reset()
+
+    assert row_of(task).unique_key not in (before, None)
+    assert stream_of(task)[-1].data["unique"] == str(row_of(task).unique_key)
+    assert kinds(other) == ["enqueue"]
 
 
 def test_progress_is_gone(task: Any) -> None:

@@ -21,11 +21,12 @@ PROJECTED = {
     "result_time",
 }
 WRITER = "transitions.writer"
+#: They name the type of the rows that the writer has locked, to read them.
+READERS = {"transitions.participants", "transitions.unique_keys.resets"}
 #: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
 #: through the insert of a new row, whose event it has charged.
 WRITING_FUNCTIONS = {
-    # Participants are shown the locked rows.
-    "db.locked_rows": {WRITER, "transitions.participants"},
+    "db.locked_rows": {WRITER, *READERS},
     "db.inserts": {WRITER, "models.task", "models.queryset"},
     "db.backends": {WRITER, "db.locked_rows", "db.inserts"},
 }
@@ -46,6 +47,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ): "what a new instance says of a row that was read, or of a new event",
     ("running.attempt.Attempt.__post_init__", "attempt"): "an attempt remembers its number",
     ("db.inserts.attach_events", "*"): "lays an event beside the columns, for the insert",
+    ("db.inserts.one_statement", "*"): "lays a mark beside the columns, for the insert",
     ("ledger.columns.remember_loaded", "*"): "keeps beside the columns what was loaded",
     ("audit.check._repair", "*"): "writes worker and parent, which are not projected",
     ("transitions.transition.Transition._build_event", "digest"): "seals a new event, not a row",

@@ -8,7 +8,14 @@ from django.db import models
 
 from django_simpletask3.checks.names import RESERVED_NAMES
 from django_simpletask3.limits import Limit
-from django_simpletask3.models import ExpiringTask, SimpleTask, TaskEvent, task_foreign_key
+from django_simpletask3.models import (
+    ExpiringTask,
+    SimpleTask,
+    TaskEvent,
+    UniqueTask,
+    task_foreign_key,
+)
+from django_simpletask3.unique import Unique
 from tests.eventually import eventually
 from tests.testapp import executors, scripts
 
@@ -323,6 +330,34 @@ class FlashOffer(ExpiringTask):
 
     def do_task(self) -> str:
         raise ValueError("sold out")
+
+
+class Bill(UniqueTask, ExpiringTask):
+    """Like ``Scripted``; one at a time for each number, and may expire; in any database."""
+
+    django_simpletask3_unique = Unique("{number}")
+    django_simpletask3_max_retries = 1
+
+    number = models.CharField(max_length=64, null=True, blank=True)
+    amount = models.DecimalField(max_digits=8, decimal_places=2, default=0)
+    due = models.DateTimeField(null=True, blank=True)
+    script = models.JSONField(default=dict, blank=True)
+
+    def do_task(self) -> Any:
+        return scripts.run_script(self.script or {"do": "value"}, self.attempt)
+
+
+class PaidBill(Bill):
+    """A proxy: it has the keys of Bill."""
+
+    class Meta:
+        proxy = True
+
+
+class ForeignBill(Bill):
+    """A multi-table child: it has the keys of Bill."""
+
+    currency = models.CharField(max_length=3, default="CHF")
 
 
 class Audited(SimpleTask):

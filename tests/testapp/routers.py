@@ -5,7 +5,10 @@ from typing import Any
 from django.db import models
 
 MOVED = {"elsewhere", "elsewhereevent"}
-EVERYWHERE = {"reminder", "reminderevent", "everywhere", "everywhereevent"}
+EVERYWHERE = {
+    *("reminder", "reminderevent", "everywhere", "everywhereevent"),
+    *("bill", "billevent", "foreignbill"),
+}
 PACKAGE = "django_simpletask3"
 
 

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.translation import ngettext_lazy
 
-from ...exceptions import TaskExpired, TaskGone
+from ...exceptions import DuplicateTask, TaskExpired, TaskGone
 from ...states import FINAL, Status
 from ...transitions.transition import Transition
 
@@ -31,6 +31,7 @@ class Outcome(StrEnum):
     NOT_HELD = "not held"  # refused: there is no hold to lift
     FORBIDDEN = "forbidden"  # refused: the user lacks permission
     EXPIRED = "expired"  # refused: it can start no more
+    DUPLICATE = "duplicate"  # refused: another task has its unique key
     GONE = "gone"  # refused: changed or deleted concurrently
 
 
@@ -115,7 +116,12 @@ RESET: Sentences = {
         "%(count)d task was reset and waits to run again.",
         "%(count)d tasks were reset and wait to run again.",
         "count",
-    )
+    ),
+    Outcome.DUPLICATE: ngettext_lazy(
+        "%(count)d task was left alone: another task has its unique key.",
+        "%(count)d tasks were left alone: other tasks have their unique keys.",
+        "count",
+    ),
 }
 RETRIED: Sentences = {
     **RESET,
@@ -181,6 +187,8 @@ def outcome_of(transition: Transition) -> Outcome:
         return Outcome.GONE
     if isinstance(transition.refusal, TaskExpired):
         return Outcome.EXPIRED
+    if isinstance(transition.refusal, DuplicateTask):
+        return Outcome.DUPLICATE
     status = transition.task.status
     return Outcome.FINISHED if status in FINAL else _UNFINISHED.get(status, Outcome.RUNNING)
 

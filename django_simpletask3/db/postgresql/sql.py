@@ -11,7 +11,7 @@ from django.db import connections, models
 
 from ...ledger.columns import is_saved_unchanged
 from ...ledger.event import TaskEvent, event_model_of
-from ...ledger.task_row import TaskRow
+from ...ledger.task_row import TaskRow, has_unique_key
 from ..store import Change
 from .json_parameters import Column, RowGroup, Serializer, is_json_safe, serializer_for
 
@@ -34,7 +34,9 @@ RETURNING {returned}
 """
 
 _INSERT_WITH_EVENT = """
-WITH task AS (INSERT INTO {table} ({columns}) VALUES ({placeholders}) RETURNING {key} AS pk)
+WITH task AS (
+  INSERT INTO {table} ({columns}) VALUES ({placeholders}) {unless_taken} RETURNING {key} AS pk
+)
 INSERT INTO {event_table} ({event_columns}) SELECT {event_placeholders} FROM task
 RETURNING {returned}
 """
@@ -101,7 +103,10 @@ class TableSql:
 
     @cached_property
     def insert_with_event(self) -> str:
-        """Insert one row and its first event; returns as ``append_events``."""
+        """Insert one row and its first event; returns as ``append_events``.
+
+        Inserts and returns nothing if another row has its unique key.
+        """
         return _INSERT_WITH_EVENT.format(**self._names)
 
     @cached_property
@@ -122,6 +127,7 @@ class TableSql:
         returned = (task, sequence, self._events.pk)
         return {
             "table": quote(self._rows.db_table),
+            "unless_taken": self._unless_taken,
             "key": quote(self._rows.pk.column),
             "sequence_column": quote(self._rows.get_field("sequence").column),
             "columns": ", ".join(columns),
@@ -137,6 +143,13 @@ class TableSql:
             ),
             "returned": ", ".join(quote(field.column) for field in returned),
         }
+
+    @property
+    def _unless_taken(self) -> str:
+        if "unique_key" not in self._fields or not has_unique_key(self._rows.model):
+            return ""
+        column = connections[self._using].ops.quote_name(self._fields["unique_key"].column)
+        return f"ON CONFLICT ({column}) DO NOTHING"
 
     def change_groups(self, changes: Sequence[Change]) -> list[RowGroup]:
         """Keys, expected sequences and columns of rows, for ``recordset``."""

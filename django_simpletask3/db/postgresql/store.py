@@ -9,7 +9,7 @@ from django.db import connections
 
 from ...batches import batches
 from ...ledger.event import TaskEvent
-from ..store import Change, Store
+from ..store import Change, KeyTaken, Store
 from .json_parameters import NotSerializable, recordset
 from .sql import table_sql_for
 
@@ -83,7 +83,10 @@ class PostgresStore(Store):
     def _insert_row_with_event(self, sql: str, parameters: Sequence[Any], event: TaskEvent) -> Any:
         with connections[self._using].cursor() as cursor:
             cursor.execute(sql, parameters)
-            event.task_id, _, event.pk = cursor.fetchone()
+            inserted = cursor.fetchone()
+        if inserted is None:
+            raise KeyTaken
+        event.task_id, _, event.pk = inserted
         event._state.adding, event._state.db = False, self._using
         return event.task_id
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .task import SimpleTask
+from ..task import SimpleTask
 
 
 class ExpiringTask(SimpleTask):

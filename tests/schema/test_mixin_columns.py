@@ -1,10 +1,13 @@
-"""The migration of a model whose tasks expire names Django's fields only."""
+"""The migrations of models whose tasks expire, or are unique, name Django's fields only."""
 
+from typing import Any
+
+import pytest
 from django.db.migrations.operations import AddField, CreateModel
 from django.db.migrations.state import ModelState
 from django.db.migrations.writer import MigrationWriter, OperationWriter
 
-from tests.testapp.models import Offer
+from tests.testapp.models import Bill, Offer
 
 
 def test_the_column_is_a_plain_one_of_django() -> None:
@@ -19,8 +22,22 @@ def test_the_column_is_a_plain_one_of_django() -> None:
     assert not any("simpletask3" in line for line in imports)
 
 
-def test_no_class_of_the_package_is_a_base_of_the_migrated_model() -> None:
-    state = ModelState.from_model(Offer)
+def test_the_unique_key_is_a_plain_column_of_django() -> None:
+    state = ModelState.from_model(Bill)
+
+    text, imports = OperationWriter(
+        AddField("bill", "unique_key", state.fields["unique_key"])
+    ).serialize()
+
+    assert "field=models.UUIDField(editable=False, null=True, unique=True," in "".join(
+        line.strip() for line in text.splitlines()
+    )
+    assert not any("simpletask3" in line for line in imports)
+
+
+@pytest.mark.parametrize("model", [Offer, Bill])
+def test_no_class_of_the_package_is_a_base_of_the_migrated_model(model: Any) -> None:
+    state = ModelState.from_model(model)
     created = CreateModel(state.name, list(state.fields.items()), state.options, state.bases)
 
     text = MigrationWriter.serialize(created)[0]

@@ -1,0 +1,115 @@
+"""Checks of which tasks of a model are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
+from django.core.exceptions import FieldDoesNotExist
+from django.db import connections, models
+
+from ..ledger.columns import BOOKKEEPING, has_column, is_saved_unchanged, managed_columns
+from ..ledger.task_row import has_unique_key, table_model
+from ..models.mixins.unique_task import UniqueTask
+from ..models.registry import possible_databases, task_models
+from ..models.task import SimpleTask
+from ..unique import Unique
+
+UNIQUE_ID = "django_simpletask3.E122"
+ISOLATION_ID = "django_simpletask3.W006"
+
+_NAME = "django_simpletask3_unique"
+
+
+@register(Tags.models)
+def check_unique(app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[CheckMessage]:
+    """Check the unique keys of each task model, or of those of ``app_configs``."""
+    messages: list[CheckMessage] = []
+    for model in task_models():
+        if app_configs is None or model._meta.app_config in app_configs:
+            messages += [*_declaration(model), *_column(model), *_isolation(model)]
+    return messages
+
+
+def _declaration(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    unique: Any = model.django_simpletask3_unique
+    root = table_model(model)
+    if unique != getattr(root, _NAME, None):
+        yield Error(
+            f"{_NAME} differs from that of {root._meta.label}, whose table holds the tasks.",
+            hint=f"Set it on {root._meta.label}; it applies to every model of the table.",
+            obj=model,
+            id=UNIQUE_ID,
+        )
+    elif root is not model or unique is None:
+        return
+    elif isinstance(unique, Unique):
+        yield from _template(model, unique)
+    else:
+        yield Error(
+            f"{_NAME} is {unique!r}; expected a Unique.",
+            hint='Write Unique("{customer_id}"), from django_simpletask3.unique.',
+            obj=model,
+            id=UNIQUE_ID,
+        )
+
+
+def _template(model: type[SimpleTask], unique: Unique) -> Iterator[CheckMessage]:
+    for name in unique.names:
+        if fault := _fault(model, name):
+            yield Error(
+                f"The unique key {unique.template!r} names {name}, {fault}.",
+                hint="Use columns of your own, which are set before the task is saved.",
+                obj=model,
+                id=UNIQUE_ID,
+            )
+
+
+def _fault(model: type[SimpleTask], name: str) -> str:
+    """Why the column ``name`` cannot be part of a key; empty if it can."""
+    try:
+        field: Any = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return "which is no column"
+    if not field.concrete or not has_column(model, field.name):
+        return f"which is no column of the table of {model._meta.label}"
+    if field.name in BOOKKEEPING | managed_columns(model):
+        return "which is a column of this package"
+    is_made_later = field.generated or isinstance(field, models.AutoField)
+    if is_made_later or not is_saved_unchanged(field):
+        return "which has its value only when the task is saved"
+    return ""
+
+
+def _column(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    is_meant_to = model.django_simpletask3_unique is not None or issubclass(model, UniqueTask)
+    if is_meant_to and not has_unique_key(model):
+        root = table_model(model)
+        yield Error(
+            f"Tasks in the table of {root._meta.label} have no unique keys.",
+            hint=f"Derive {root.__name__} from UniqueTask in the place of SimpleTask, and run "
+            "makemigrations.",
+            obj=model,
+            id=UNIQUE_ID,
+        )
+
+
+def _isolation(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    if not has_unique_key(model) or table_model(model) is not model:
+        return
+    for using in possible_databases(model):
+        connection: Any = connections[using]
+        options = connection.settings_dict.get("OPTIONS") or {}
+        level = options.get("isolation_level", "read committed")
+        if connection.vendor == "mysql" and str(level).lower() != "read committed":
+            yield CheckMessage(
+                WARNING,
+                f"The database {using!r} has the isolation level {level!r}: tasks of one unique "
+                "key that are enqueued at the same time may lead to deadlocks there.",
+                hint='Set "isolation_level": "read committed" in its OPTIONS, as is the default '
+                "of Django. In transactions of your own, you have to repeat what fails.",
+                obj=model,
+                id=ISOLATION_ID,
+            )

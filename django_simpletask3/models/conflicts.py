@@ -1,0 +1,158 @@
+"""Enqueue tasks of which another one may have the unique key, as ``Unique.on_conflict`` says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import transaction
+
+from ..db.conflicts import repeat_on_conflict
+from ..exceptions import DuplicateTask
+from ..ledger.task_row import TaskRow, task_reference
+from ..states import WAITING, EventKind
+from ..transitions import writer
+from ..transitions.transition import Transition
+from ..transitions.unique_keys import compute
+from ..transitions.unique_keys.holders import duplicate_of, find
+
+T = TypeVar("T", bound=TaskRow)
+
+#: Inserts new tasks of one model.
+Insert = Callable[[list[Any]], object]
+#: Tasks by their unique keys.
+Holders = Mapping[UUID, Any]
+
+#: How often an insert is tried while others take the same key, one after the other.
+_ATTEMPTS = 100
+
+
+def insert_or_resolve(tasks: list[T], using: str, insert: Insert) -> list[T]:
+    """Insert new ``tasks``, all of one model, by calling ``insert``; those that there are now.
+
+    They are in the same order: a task that existed in the place of one that joins it. Raises
+    DuplicateTask, and inserts nothing, if one is refused.
+    """
+    unique = compute.declaration(type(tasks[0])) if tasks else None
+    if unique is None or unique.on_conflict == "refuse":
+        insert(tasks)
+        return tasks
+    new = _NewTasks(tasks, [compute.key_of_new(task) for task in tasks], using, insert)
+    resolve = _join if unique.on_conflict == "join" else _replace
+    holders = new.find_holders() if len(tasks) > 1 else {}
+    for _ in range(_ATTEMPTS):
+        with suppress(DuplicateTask):
+            return resolve(new, holders)
+        # Others have taken a key meanwhile.
+        holders = new.find_holders() or new.find_holders(is_locking=True)
+        if unique.on_conflict == "replace":
+            _reject_started(holders.values())
+    return resolve(new, holders)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewTasks:
+    """The tasks of one call, all of one model, and their keys."""
+
+    tasks: list[Any]
+    keys: Sequence[UUID | None]
+    using: str
+    insert: Insert
+
+    def find_holders(self, *, is_locking: bool = False) -> dict[UUID, Any]:
+        """The tasks that have the keys."""
+        keys = [key for key in dict.fromkeys(self.keys) if key is not None]
+        return find(type(self.tasks[0]), self.using, keys, is_locking=is_locking)
+
+    def pairs(self) -> Iterator[tuple[Any, UUID | None]]:
+        """Each task with its key."""
+        return zip(self.tasks, self.keys, strict=True)
+
+
+def _join(new: _NewTasks, holders: Holders) -> list[Any]:
+    """Insert the first task of each key that no task has; the others join."""
+    owners = dict(holders)
+    first = [
+        task for task, key in new.pairs() if key is None or owners.setdefault(key, task) is task
+    ]
+    if first:
+        new.insert(first)
+    inserted = set(map(id, first))
+    return [
+        task if key is None or id(task) in inserted else _joined(owners[key])
+        for task, key in new.pairs()
+    ]
+
+
+def _joined(existing: Any) -> Any:
+    """An instance of ``existing`` of its own: several may join the same."""
+    task = copy.copy(existing)
+    task.was_joined = True
+    return task
+
+
+def _replace(new: _NewTasks, holders: Holders) -> list[Any]:
+    """Cancel the tasks that have the keys, and insert the new ones, in one transaction.
+
+    Of several new tasks with one key, each replaces the one before.
+    """
+    if len(new.tasks) == 1 and not holders:
+        new.insert(new.tasks)
+    else:
+        repeat_on_conflict(new.using, partial(_replace_in_transaction, new, holders))
+    return new.tasks
+
+
+def _replace_in_transaction(new: _NewTasks, holders: Holders) -> None:
+    with writer.restore_on_error(new.tasks), transaction.atomic(using=new.using):
+        for group in _rounds(new.pairs()):
+            pairs = [(task, holders.get(key)) for task, key in group if key is not None]
+            _cancel([(task, existing) for task, existing in pairs if existing], new.using)
+            try:
+                new.insert([task for task, _ in group])
+            finally:
+                for task, _ in group:
+                    vars(task).pop("_replaced", None)
+            holders = {key: task for task, key in group if key is not None}
+
+
+def _rounds(pairs: Iterable[tuple[Any, UUID | None]]) -> Iterator[list[tuple[Any, UUID | None]]]:
+    """Divide the tasks so that no two with one key are together, and those of one in order."""
+    remaining = list(pairs)
+    while remaining:
+        seen: set[UUID] = set()
+        group: list[tuple[Any, UUID | None]] = []
+        later: list[tuple[Any, UUID | None]] = []
+        for task, key in remaining:
+            (later if key in seen else group).append((task, key))
+            if key is not None:
+                seen.add(key)
+        yield group
+        remaining = later
+
+
+def _reject_started(tasks: Iterable[Any]) -> None:
+    """Raise DuplicateTask if one of ``tasks`` cannot be replaced, because it does not wait."""
+    for task in tasks:
+        if task.status not in WAITING:
+            raise duplicate_of(task)
+
+
+def _cancel(pairs: Sequence[tuple[Any, Any]], using: str) -> None:
+    """Cancel the second task of each pair, which the first one replaces."""
+    _reject_started([existing for _, existing in pairs])
+    transitions = [
+        Transition(e, EventKind.CANCEL, reason="replaced", expected={"status": e.status})
+        for _, e in pairs
+    ]
+    writer.apply_all(transitions, using=using)
+    for transition in transitions:
+        if transition.event is None:
+            raise duplicate_of(transition.task)
+    for task, existing in pairs:
+        task._replaced = task_reference(existing)

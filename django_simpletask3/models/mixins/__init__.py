@@ -1,0 +1,1 @@
+"""Models to derive tasks from in the place of SimpleTask: each adds a column."""

@@ -1,0 +1,1 @@
+"""The unique keys of tasks: their values, the tasks that have them, and what conflicts lead to."""

@@ -1,0 +1,52 @@
+"""Insert new tasks unless another task has the key of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from django.db import IntegrityError, connections
+
+from ...db.store import KeyTaken
+from ...ledger.task_row import TaskRow
+from .compute import key_of_new
+from .holders import duplicate_of, find
+
+#: How often an insert is tried while others take the key, and free it again.
+_ATTEMPTS = 10
+
+
+def insert_unless_taken(tasks: Sequence[TaskRow], using: str, insert: Callable[[], None]) -> None:
+    """Call ``insert``, which inserts the rows of ``tasks``, all of one model.
+
+    Raises DuplicateTask if another task has the key of one of them, and lets other violations of
+    constraints pass.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            insert()
+            return
+        except (KeyTaken, IntegrityError) as error:
+            _reject_taken(tasks, using, error)
+    raise duplicate_of(None)
+
+
+def reject_repeated(tasks: Sequence[TaskRow]) -> None:
+    """Raise DuplicateTask if two of ``tasks``, which have their keys, have the same."""
+    seen: dict[UUID, TaskRow] = {}
+    for task in tasks:
+        key = vars(task)["unique_key"]
+        if key is not None and seen.setdefault(key, task) is not task:
+            raise duplicate_of(seen[key])
+
+
+def _reject_taken(tasks: Sequence[TaskRow], using: str, error: KeyTaken | IntegrityError) -> None:
+    """Raise DuplicateTask, or ``error`` if no key is the cause; return if the holder has ended."""
+    if connections[using].needs_rollback:
+        raise error  # another constraint: the insert had no savepoint
+    keys = [key for task in tasks if (key := key_of_new(task)) is not None]
+    for is_locking in (False, True):
+        if found := find(type(tasks[0]), using, keys, is_locking=is_locking):
+            raise duplicate_of(next(iter(found.values()))) from error
+    if not isinstance(error, KeyTaken) and "unique_key" not in str(error):
+        raise error

@@ -1,0 +1,122 @@
+"""``check`` names unique keys that cannot be computed, or are not kept."""
+
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.db import connections, models
+from django.test.utils import isolate_apps
+
+from django_simpletask3 import checks as own_checks
+from django_simpletask3.checks.unique import check_unique
+from django_simpletask3.models import UniqueTask
+from django_simpletask3.unique import Unique
+from tests.checks.test_checks import messages_of_package
+from tests.testapp.models import Bill, ForeignBill, Invoice, PaidBill
+
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
+
+
+@pytest.mark.parametrize("bad", ["{number}", ("{number}", "started"), 1], ids=str)
+def test_what_declares_nothing_is_an_error(bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bill, "django_simpletask3_unique", bad)
+
+    (error,) = messages_of_package()
+
+    assert (error.level, error.id, error.obj) == (checks.ERROR, own_checks.UNIQUE_ID, Bill)
+    assert error.msg == f"django_simpletask3_unique is {bad!r}; expected a Unique."
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("nothing", "which is no column"),
+        ("objects", "which is no column"),
+        ("foreignbill", "which is no column of the table of testapp.Bill"),
+        ("status", "which is a column of this package"),
+        ("run_after", "which is a column of this package"),
+        ("unique_key", "which is a column of this package"),
+        ("id", "which has its value only when the task is saved"),
+    ],
+)
+def test_a_key_of_what_is_no_column_of_the_users_is_an_error(
+    name: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bill, "django_simpletask3_unique", Unique(f"{{number}} {{{name}}}"))
+
+    (error,) = messages_of_package()
+
+    assert (error.id, error.obj) == (own_checks.UNIQUE_ID, Bill)
+    assert error.msg == f"The unique key '{{number}} {{{name}}}' names {name}, {fault}."
+
+
+@isolate_apps("tests.testapp")
+def test_a_key_of_what_is_computed_when_it_is_saved_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Dated(UniqueTask):
+        django_simpletask3_unique = Unique("{day} {upload} {twice} {customer_id} {customer}")
+
+        day = models.DateField(auto_now_add=True)
+        upload = models.FileField()
+        twice = models.GeneratedField(
+            expression=models.F("priority") * 2,
+            output_field=models.IntegerField(),
+            db_persist=True,
+        )
+        customer = models.ForeignKey("testapp.Customer", models.CASCADE)
+
+        class Meta:
+            app_label = "testapp"
+
+    monkeypatch.setattr("django_simpletask3.checks.unique.task_models", lambda: [Dated])
+
+    errors = check_unique()
+
+    named = [error.msg.partition(" names ")[2].partition(",")[0] for error in errors]
+    assert named == ["day", "upload", "twice"]
+
+
+@pytest.mark.parametrize("model", [PaidBill, ForeignBill])
+def test_the_models_of_a_table_cannot_differ(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "django_simpletask3_unique", Unique("{amount}"))
+
+    (error,) = messages_of_package()
+
+    assert (error.id, error.obj) == (own_checks.UNIQUE_ID, model)
+    assert "differs from that of testapp.Bill" in error.msg
+
+
+def test_a_model_without_the_column_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Invoice, "django_simpletask3_unique", Unique("{amount}"))
+
+    errors = [error for error in messages_of_package() if error.obj is Invoice]
+
+    assert [error.id for error in errors] == [own_checks.UNIQUE_ID]
+    assert errors[0].msg == "Tasks in the table of testapp.Invoice have no unique keys."
+    assert "Derive Invoice from UniqueTask" in str(errors[0].hint)
+
+
+@isolate_apps("tests.testapp")
+def test_the_column_must_be_in_the_table_of_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LateChild(Invoice, UniqueTask):
+        class Meta:
+            app_label = "testapp"
+
+    monkeypatch.setattr("django_simpletask3.checks.unique.task_models", lambda: [LateChild])
+
+    (error,) = check_unique()
+
+    assert (error.id, error.obj) == (own_checks.UNIQUE_ID, LateChild)
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable", None, "read committed"])
+def test_mariadb_should_read_what_is_committed(
+    level: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {"isolation_level": level})
+
+    messages = [message for message in check_unique() if "'default'" in message.msg]
+
+    is_warned = connections["default"].vendor == "mysql" and level != "read committed"
+    assert [message.id for message in messages] == [own_checks.ISOLATION_ID] * is_warned
