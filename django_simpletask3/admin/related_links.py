@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any, cast
 
 from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.db import models, router
 from django.urls import NoReverseMatch, reverse
+from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..control import Dashboard
 from ..db.limited_queries import first_rows, key_as_text, parse_key
+from ..dependencies.loading import load_by_key
+from ..dependencies.overview import read_awaited_by, read_waits_for
 from ..ledger.task_row import table_model, task_reference, write_database
 from ..models.loading import saved_models
 from ..models.task import SimpleTask
@@ -31,8 +38,8 @@ _Line = tuple[SafeString | str, SafeString | str]
 def parent(task: SimpleTask) -> SafeString | str:
     """A link to the task whose function enqueued ``task``; empty if none did."""
     name = task.parent or ""
-    model_and_database, _, key = name.partition(":")
-    label, _, alias = model_and_database.partition("@")
+    model_and_database, _separator, key = name.partition(":")
+    label, _separator, alias = model_and_database.partition("@")
     try:
         model: type[models.Model] = apps.get_model(label)
     except (LookupError, ValueError):
@@ -63,6 +70,53 @@ def children(task: SimpleTask) -> SafeString | str:
     return format_html(
         '<ul class="st3-related">{}</ul>', format_html_join("", "<li>{} {}</li>", lines)
     )
+
+
+def waits_for(task: SimpleTask) -> SafeString | str:
+    """How many tasks ``task`` waits, or has waited, for, and links to the first; else empty."""
+    viewer, found = viewer_of(task), read_waits_for(task)
+    if viewer is None or found is None:
+        return ""
+    text = _("%(missing)s of %(total)s tasks")
+    if found.failed:
+        text = _("%(missing)s of %(total)s tasks; %(failed)s failed")
+    counts = {name: number_format(getattr(found, name)) for name in ("missing", "total", "failed")}
+    keys = found.first_keys(MAX_CHILDREN)
+    return _linked_list(viewer, found.using, keys, text % counts, found.total > len(keys))
+
+
+def awaited_by(task: SimpleTask) -> SafeString | str:
+    """How many tasks wait, or have waited, for ``task``, and links to the first; else empty."""
+    viewer, found = viewer_of(task), read_awaited_by(task, MAX_CHILDREN)
+    if viewer is None or not found.total:
+        return ""
+    text = ngettext("%(count)s task", "%(count)s tasks", found.total)
+    text %= {"count": number_format(found.total)}
+    has_more = found.total > len(found.first_keys)
+    return _linked_list(viewer, write_database(task), found.first_keys, text, has_more)
+
+
+def _linked_list(
+    viewer: Viewer, using: str, keys: Iterable[tuple[str, str]], text: str, has_more: bool
+) -> SafeString:
+    """``text``, and links to those of the tasks with these keys that the user may view."""
+    by_model: dict[type[SimpleTask], dict[str, Any]] = {}
+    for (label, key), row in load_by_key(keys, using).items():
+        root = cast("type[SimpleTask]", apps.get_model(label))
+        by_model.setdefault(root, {})[key] = row
+    lines: list[_Line] = []
+    scope = viewer.scope({})
+    for root, rows in by_model.items():
+        visible_keys = scope.visible_keys(root, using, rows) if viewer.may_view(root) else ()
+        lines += [
+            (viewer.link(root, using, key), badges.status(row.status))
+            for key, row in rows.items()
+            if key in visible_keys
+        ]
+    if has_more:
+        lines.append(("…", ""))
+    listed = format_html_join("", "<li>{} {}</li>", lines)
+    return format_html('{}<ul class="st3-related">{}</ul>', text, listed)
 
 
 def queue(site: AdminSite, task: SimpleTask) -> SafeString | str:

@@ -52,6 +52,8 @@ _DISPLAYS = (
     "queue_link",
     "parent_link",
     "children_links",
+    "waits_for_links",
+    "awaited_by_links",
 )
 
 
@@ -80,6 +82,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
                 ("worker_link", "held_until", "checked_again_at"),
                 ("queue_link", "parent_link"),
                 "children_links",
+                ("waits_for_links", "awaited_by_links"),
                 "result_view",
                 "error_view",
             )
@@ -352,6 +355,16 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
     def children_links(self, task: SimpleTask) -> SafeString | str:
         """The tasks that this task's function enqueued."""
         return related_links.children(task) or self._empty_value
+
+    @admin.display(description=_("waits for"))
+    def waits_for_links(self, task: SimpleTask) -> SafeString | str:
+        """The tasks that this one waits, or has waited, for."""
+        return related_links.waits_for(task) or self._empty_value
+
+    @admin.display(description=_("awaited by"))
+    def awaited_by_links(self, task: SimpleTask) -> SafeString | str:
+        """The tasks that wait, or have waited, for this one."""
+        return related_links.awaited_by(task) or self._empty_value
 
     @admin.display(description=_("result"))
     def result_view(self, task: SimpleTask) -> SafeString | str:

@@ -40,11 +40,9 @@ _NEEDED = {
     for name in _PUBLIC_NAMES
     if name.startswith(("get_", _PREFIX)) or name in ("do_task", "objects", "events")
 }
-#: Methods that later versions add.
-_PLANNED = ("after",)
 #: Names that columns should not have. The package works all the same: it calls no method by the
 #: name that a column may hide.
-RESERVED_NAMES = frozenset({*_PUBLIC_NAMES - _NEEDED, *_PLANNED})
+RESERVED_NAMES = frozenset(_PUBLIC_NAMES - _NEEDED)
 
 
 @register(Tags.models)
@@ -100,9 +98,6 @@ def _hidden_name(model: type[SimpleTask], name: str, kind: str) -> Iterator[Chec
         hint = f"Rename it, or call SimpleTask.{name}(task)." if "()" in text else "Rename it."
         message = f"The {kind} {name} hides {text}."
         yield CheckMessage(WARNING, message, hint=hint, obj=model, id=HIDDEN_ID)
-    elif name in RESERVED_NAMES:
-        message = f"The {kind} {name} will hide {text}(), a method of later versions."
-        yield CheckMessage(WARNING, message, hint="Rename it.", obj=model, id=HIDDEN_ID)
 
 
 def _attributes(model: type[SimpleTask]) -> Iterator[CheckMessage]:

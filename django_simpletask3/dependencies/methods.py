@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..ledger.task_row import TaskRow, table_model, task_name
 from .tables import OnFailure, may_be_awaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+Task = TypeVar("Task", bound=TaskRow)
 
 #: The key of the data of a ``reset`` that lets canceled dependents wait again.
 DEPENDENTS = "dependents"
@@ -31,38 +33,30 @@ class Awaited:
         return cls(prerequisites, OnFailure(on_failure))
 
 
-class DependencyMethods:
-    """The part of SimpleTask by which a task waits for others."""
+def after(self: Task, *prerequisites: TaskRow, on_failure: str = "cancel") -> Task:
+    """Let this task, which is not saved yet, wait until ``prerequisites`` have ended.
 
-    #: What the next ``save()``, of a new task, makes it wait for.
-    _awaited: Awaited | None = None
-
-    def after(self, *prerequisites: TaskRow, on_failure: str = "cancel") -> Self:
-        """Let this task, which is not saved yet, wait until ``prerequisites`` have ended.
-
-        Returns the task: save it, or pass it to ``bulk_create()``. It is BLOCKED until all
-        prerequisites, saved tasks of the same database, have succeeded. If one fails, which also
-        means that it is dropped, canceled, expires or is deleted before its end, then
-        ``on_failure`` says what happens: ``"cancel"`` cancels this task at once, ``"run"`` counts
-        the failure as an end, and ``"wait"`` waits until that task was reset and has succeeded.
-        Without prerequisites the task runs at once. Raises ValueError if the task is saved, or a
-        prerequisite is not; TypeError if the model of one does not set
-        ``django_simpletask3_can_be_awaited``.
-        """
-        task: Any = self
-        if not task._state.adding:
-            raise ValueError(f"{task_name(task)} is saved: call after() before save().")
-        if self._awaited is not None:
-            raise ValueError("after() was called already: name all prerequisites in one call.")
-        for prerequisite in prerequisites:
-            reject_not_awaitable(prerequisite)
-            if prerequisite._state.adding:
-                raise ValueError(
-                    f"{task_name(prerequisite)} is a prerequisite: save it first, or enqueue both "
-                    "with chain() or group()."
-                )
-        self._awaited = Awaited.of(prerequisites, on_failure)
-        return self
+    Returns the task: save it, or pass it to ``bulk_create()``. It is BLOCKED until all
+    prerequisites, saved tasks of the same database, have succeeded. If one fails, which also means
+    that it is dropped, canceled, expires or is deleted before its end, then ``on_failure`` says
+    what happens: ``"cancel"`` cancels this task at once, ``"run"`` counts the failure as an end,
+    and ``"wait"`` waits until that task was reset and has succeeded. Without prerequisites the task
+    runs at once. Raises ValueError if the task is saved, or a prerequisite is not; TypeError if the
+    model of one does not set ``django_simpletask3_can_be_awaited``.
+    """
+    if not self._state.adding:
+        raise ValueError(f"{task_name(self)} is saved: call after() before save().")
+    if self._awaited is not None:
+        raise ValueError("after() was called already: name all prerequisites in one call.")
+    for prerequisite in prerequisites:
+        reject_not_awaitable(prerequisite)
+        if prerequisite._state.adding:
+            raise ValueError(
+                f"{task_name(prerequisite)} is a prerequisite: save it first, or enqueue both with "
+                "chain() or group()."
+            )
+    self._awaited = Awaited.of(prerequisites, on_failure)
+    return self
 
 
 def reject_not_awaitable(task: Any) -> None:

@@ -88,6 +88,8 @@ class TaskRow(models.Model):
 
     #: Whether the next ``save()``, of a new task, enqueues it blocked: true, or the reason.
     _is_enqueued_blocked: bool | str = False
+    #: What the next ``save()``, of a new task, makes it wait for: ``after()`` sets it.
+    _awaited: Any = None
     #: The data of its ``block`` event.
     _block_data: Mapping[str, Any] = MappingProxyType({})
     #: The task that the next ``save()``, of a new task, replaces, as ``task_reference()`` names it.

@@ -23,7 +23,8 @@ from ..db import clock, inserts
 from ..db.conflicts import repeat_on_conflict
 from ..db.fast_instances import build_without_init, may_skip_init
 from ..dependencies import linking
-from ..dependencies.methods import DEPENDENTS, DependencyMethods
+from ..dependencies.methods import DEPENDENTS, after
+from ..dependencies.prerequisites import Prerequisites
 from ..dispatch import after_commit
 from ..exceptions import StaleTask, StopReason, TaskGone
 from ..ledger.columns import (
@@ -63,7 +64,7 @@ _NOT_IN_NOTES = RESERVED_KEYS - {"progress"} | CONTEXT_KEYS
 RunAfter = datetime | timedelta | float | None
 
 
-class SimpleTask(DependencyMethods, RunningMethods):
+class SimpleTask(RunningMethods):
     """A task is a row: saving a new row queues it, and a worker runs its ``do_task()``.
 
     ``result_data`` has what ``do_task()`` returned, ``error_data`` what it raised, and ``events``
@@ -346,6 +347,13 @@ class SimpleTask(DependencyMethods, RunningMethods):
         """
         waiting.wait_until_final(self, timeout)
         return self
+
+    after = after
+
+    @property
+    def prerequisites(self) -> Prerequisites:
+        """The tasks that this one waits, or has waited, for: iterate, or call ``failed()``."""
+        return Prerequisites(self)
 
     acancel = async_methods.acancel
     anote = async_methods.anote

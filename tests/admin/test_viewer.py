@@ -11,9 +11,9 @@ from django_simpletask3.ledger.task_row import task_reference
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
-from tests.admin.pages import create_listed_task, url
-from tests.steps import bring_to, create_task
-from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder
+from tests.admin.pages import create_listed_task, text, url
+from tests.steps import apply_kinds, bring_to, create_task
+from tests.testapp.models import Elsewhere, ForeignInvoice, Invoice, PaidInvoice, Reminder, Step
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +124,24 @@ def test_children_that_the_list_does_not_show_are_not_named(superuser, running_t
     shown = superuser.get(url(running_task)).content.decode()
 
     assert f"testapp.Invoice {child.pk}" not in shown
+
+
+def test_the_page_links_what_a_task_waits_for_and_what_waits_for_it(superuser, staff) -> None:
+    first, second, third = (create_task(Step) for _ in range(3))
+    task = Invoice().after(first, second, third, on_failure="run")
+    task.save()
+    apply_kinds(second, EventKind.START, EventKind.FAIL)
+
+    page = superuser.get(url(task))
+    restricted = staff("view_invoice").get(url(task)).content.decode()
+
+    assert "2 of 3 tasks; 1 failed" in text(page)
+    for link in map(url, (first, second, third)):
+        assert link in page.content.decode()
+        assert link not in restricted
+    awaited = superuser.get(url(first))
+    assert "1 task" in text(awaited)
+    assert url(task) in awaited.content.decode()
 
 
 def test_a_parent_that_one_may_not_view_is_no_link(staff) -> None:

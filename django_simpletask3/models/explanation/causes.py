@@ -6,6 +6,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...db import clock
+from ...dependencies.overview import WaitsFor, read_waits_for
 from ...ledger.task_row import TaskRow, all_rows, table_model, write_database
 from ...limits.line import MAX_COUNT, PlaceInLine, place_in_line
 from ...states import LIMIT_REASON, EventKind, Status
@@ -113,6 +114,10 @@ def _explain_canceled(row: TaskRow, change: StatusChange) -> Explanation:
 def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:
     if change.reason == LIMIT_REASON and (place := place_in_line(row)) is not None:
         return _explain_limit(row, place)
+    if isinstance(change.data, dict) and "group" in change.data:
+        waits_for = read_waits_for(row)
+        if waits_for is not None and waits_for.is_waiting:
+            return _explain_waits_for(row, change, waits_for)
     return with_details(
         Cause.BLOCKED,
         gettext_noop("It is blocked since %(time)s, until it is unblocked."),
@@ -135,3 +140,17 @@ def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
         )
     values = {"limit": place.limit, "count": place.before, "taken": place.taken}
     return Explanation(Cause.LIMIT_REACHED, sentence, values, expiry_of(row))
+
+
+def _explain_waits_for(row: TaskRow, change: StatusChange, waits_for: WaitsFor) -> Explanation:
+    """Of a task that waits for other tasks."""
+    sentence = (
+        gettext_noop(
+            "It waits for %(missing)s of %(total)s tasks since %(time)s; %(failed)s failed."
+        )
+        if waits_for.failed
+        else gettext_noop("It waits for %(missing)s of %(total)s tasks since %(time)s.")
+    )
+    counts = {name: getattr(waits_for, name) for name in ("missing", "total", "failed")}
+    values = {**counts, "time": change.time}
+    return Explanation(Cause.WAITS_FOR_TASKS, sentence, values, expiry_of(row))

@@ -31,6 +31,7 @@ class Cause(StrEnum):
     LEASE_ENDED = "lease_ended"  # its worker has not renewed the lease
     BLOCKED = "blocked"
     LIMIT_REACHED = "limit_reached"  # it is blocked until a place of its limit is free
+    WAITS_FOR_TASKS = "waits_for_tasks"
     EXPIRED = "expired"  # recovery has not canceled it yet
     NOT_DUE = "not_due"
     PAUSED = "paused"
