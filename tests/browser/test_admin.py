@@ -205,7 +205,9 @@ def test_a_user_who_may_only_view_gets_no_button_and_is_refused(browser, viewer)
 @pytest.mark.parametrize(
     ("scheme", "width", "language"), [("light", 360, "zh-Hans"), ("dark", 1280, "en-US")]
 )
-def test_no_page_has_a_serious_violation(browser, root, axe, scheme, width, language) -> None:
+def test_no_page_has_a_serious_violation(  # noqa: PLR0917 - fixtures
+    browser, root, axe, scheme, width, language
+) -> None:
     tasks = lives()
     business(tasks["RUNNING"])
     size = {"width": width, "height": 800}
@@ -226,7 +228,8 @@ def violations(page: Any, axe: str) -> list[tuple[str, str]]:
     page.evaluate(axe)
     # To describe what is right, too, takes most of the time.
     report = page.evaluate(
-        "axe.run({ exclude: ['div.breadcrumbs', '#toolbar .quiet'] }, { resultTypes: ['violations'] })"
+        "axe.run({ exclude: ['div.breadcrumbs', '#toolbar .quiet'] },"
+        " { resultTypes: ['violations'] })"
     )
     return [
         (one["id"], node["html"][:200])
