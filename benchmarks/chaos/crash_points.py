@@ -23,7 +23,7 @@ from benchmarks.chaos import crash_injection, execution_log
 from benchmarks.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
-from benchmarks.chaos.models import Job, Parcel
+from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel
 from benchmarks.chaos.producers import count_unfinished
 from django_simpletask3.conf.options import options
 from django_simpletask3.exceptions import SimpleTaskError
@@ -56,9 +56,9 @@ def _receive(**_: Any) -> None:
 event_recorded.connect(_receive, sender=Parcel)
 
 
-def run_node(*, burst: bool) -> None:
-    """Run a node of one process."""
-    Supervisor([Job, Parcel], burst=burst).run()
+def run_node(*models: type[ChaosTask], burst: bool) -> None:
+    """Run a node of one process, for jobs and parcels unless for other models."""
+    Supervisor(list(models or (Job, Parcel)), burst=burst).run()
 
 
 def killed_child() -> Scenario:
@@ -105,6 +105,18 @@ def prioritized_task() -> Scenario:
     for priority in (-50, 0, 50):
         Job.objects.create(priority=priority)
     return Scenario(lambda: run_node(burst=True))
+
+
+def limited_task() -> Scenario:
+    """Tasks wait for places of their limit; one raises, one snoozes; the node is killed."""
+    for request, fails in (("", False), ("snooze", False), ("", True), ("", False)):
+        Call.objects.create(request=request, fails=fails)
+    return Scenario(lambda: run_node(Call, burst=True))
+
+
+def lost_reply_limited_task() -> Scenario:
+    """The reply to one step of a node is lost; tasks wait for places of their limit."""
+    return replace(limited_task(), fault=DEAF)
 
 
 def lost_reply_node() -> Scenario:
@@ -203,6 +215,8 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         killed_child,
         killed_node,
         expired_task,
+        limited_task,
+        lost_reply_limited_task,
         prioritized_task,
         task_with_steps,
         lost_reply_task_with_steps,
@@ -341,7 +355,10 @@ def _keys(last_pk: int, began: float) -> Iterator[str]:
     for pks in (
         Job.objects.filter(pk__gt=last_pk).values_list("pk", flat=True),
         events_of(Job, "default").filter(task_id__gt=last_pk).values_list("task_id", flat=True),
-        (row.pk for row in Parcel.objects.all() if row.add_time.timestamp() >= began - 1.0),
+        *(
+            [row.pk for row in model.objects.all() if row.add_time.timestamp() >= began - 1.0]
+            for model in (Parcel, Call)
+        ),
     ):
         yield from map(str, pks)
 
@@ -350,7 +367,7 @@ def _drain() -> None:
     """Run healthy nodes until no unfinished task is left."""
     end = time.monotonic() + _TIMEOUT
     while count_unfinished() and time.monotonic() < end:
-        _wait_for(_fork(lambda: run_node(burst=True)))
+        _wait_for(_fork(lambda: run_node(*MODELS.values(), burst=True)))
 
 
 def _leaks(environment: Environment) -> list[str]:
@@ -359,7 +376,7 @@ def _leaks(environment: Environment) -> list[str]:
         while (found := find_leaks(client, environment.prefix)) and time.monotonic() < end:
             # A node acknowledges the messages whose claims have ended.
             service.requeue_expired_claims()
-            _wait_for(_fork(lambda: run_node(burst=True)))
+            _wait_for(_fork(lambda: run_node(*MODELS.values(), burst=True)))
             time.sleep(0.2)
     return found
 

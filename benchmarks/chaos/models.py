@@ -9,6 +9,7 @@ from django.db import DatabaseError, InterfaceError, models
 
 from benchmarks.chaos import execution_log
 from django_simpletask3.exceptions import Cancel, CheckpointNotRecorded, Retry, Snooze
+from django_simpletask3.limits import Limit
 from django_simpletask3.models import ExpiringTask, SimpleTask
 from django_simpletask3.retries import Exponential
 
@@ -99,4 +100,15 @@ class Parcel(ChaosTask, ExpiringTask):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
 
 
-MODELS: dict[str, type[ChaosTask]] = {"job": Job, "parcel": Parcel}
+class Call(ChaosTask):
+    """A task with a limit: at most two of a line run at once."""
+
+    django_simpletask3_worker_number = 4
+    django_simpletask3_max_attempts = 1000
+    django_simpletask3_limit = Limit(2, key="{line}")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    line = models.IntegerField(default=0)
+
+
+MODELS: dict[str, type[ChaosTask]] = {"job": Job, "parcel": Parcel, "call": Call}

@@ -18,7 +18,7 @@ from django.utils import timezone
 from simqcore import SimQ
 
 from benchmarks.chaos import execution_log
-from benchmarks.chaos.models import ChaosTask, Job, Parcel
+from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel
 from django_simpletask3.conf.options import options
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import SimpleTaskError
@@ -45,6 +45,7 @@ class Producer:
             (self.save, 40),
             (self.bulk, 25),
             (self.bulk_parcels, 10),
+            (self.bulk_calls, 6),
             (self.push_as_version_0_1, 10),
             (self.insert_without_event, 4),
             (self.save_again, 4),
@@ -108,6 +109,15 @@ class Producer:
         Parcel.objects.bulk_enqueue(parcels)
         for parcel in parcels:
             self.log_saved(parcel)
+
+    def bulk_calls(self) -> None:
+        """Enqueue calls, of which some are canceled, reset or deleted while they wait in line."""
+        calls = [
+            Call(**self.columns(), line=self.random.randrange(3))
+            for _ in range(self.random.randint(2, 20))
+        ]
+        for call in Call.objects.bulk_enqueue(calls):
+            self.log_saved(call)
 
     def push_as_version_0_1(self) -> None:
         """Push messages for existing rows as version 0.1 does."""
@@ -182,7 +192,10 @@ class Producer:
 
 def count_unfinished() -> int:
     """Return the number of tasks that are not final."""
-    return sum(model.objects.filter(check_at__isnull=False).count() for model in (Job, Parcel))
+    return sum(
+        model.objects.filter(check_at__isnull=False).count() + model.objects.blocked().count()
+        for model in MODELS.values()
+    )
 
 
 def main(seed: int) -> None:
