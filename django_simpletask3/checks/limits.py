@@ -41,9 +41,9 @@ def _faults(
         yield f"django_simpletask3_limit is {limit!r}, which is no Limit.", hint
         return
     columns = {name for f in model._meta.concrete_fields for name in (f.name, f.attname)}
-    for name in sorted(set(limit.key_columns) - columns):
+    for name in sorted(set(limit.columns) - columns):
         hint = "Name columns of the model, such as {customer_id}."
-        yield f"The key of django_simpletask3_limit names {name}, which is no column.", hint
+        yield f"django_simpletask3_limit names {name}, which is no column.", hint
     limit_name = limit.name or table_model(model)._meta.label
     if len(limit_name) > MAX_NAME:
         hint = "Give the limit a shorter name: Limit(..., name=...)."

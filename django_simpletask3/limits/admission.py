@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Max
+
 from ..conf.priorities import nearest_priority
 from ..db import clock
 from ..exceptions import LimitReached, TransitionRefused
@@ -82,6 +84,7 @@ class _Admission:
     ) -> None:
         self._using = using
         self._starts = starts
+        self._limits = {id(t): limit for t, limit in starts}
         self._attempts = {id(t): _next_attempt(t, rows) for t, _ in starts}
         self._keys = {id(t): gate_key_of(t.task, limit) for t, limit in starts}
         self._gates = lock_gates_of(set(self._keys.values()), using)
@@ -166,6 +169,7 @@ class _Admission:
             return {}
         tasks = [transition.task for transition in turned_away]
         waiters = [self._new_waiter(transition) for transition in turned_away]
+        _assign_turns(waiters, self._using)
         _replace_waiters(tasks, waiters, self._using)
         gates = {gate.pk for gate in map(self._gate_of, turned_away) if not gate.has_waiters}
         if gates:
@@ -178,6 +182,7 @@ class _Admission:
             gate=self._gate_of(transition),
             rank=-nearest_priority(int(task.priority)),
             since=task.add_time,
+            fair_key=self._limits[id(transition)].fair_key_of(task),
             model=table_label(task),
             task_key=str(task.pk),
         )
@@ -226,3 +231,23 @@ def _replace_waiters(tasks: Sequence[TaskRow], waiters: Sequence[LimitWaiter], u
     if pks := list(left_behind.values_list("pk", flat=True)):
         left_behind.filter(pk__in=pks)._raw_delete(using)
     all_rows(LimitWaiter, using).bulk_create(waiters)
+
+
+def _assign_turns(waiters: Sequence[LimitWaiter], using: str) -> None:
+    """Let the values of ``fair_by`` take turns: start-time fair queueing, by one query.
+
+    The turn of a waiter is the one after the last of its value in the line, and after the one that
+    was served last.
+    """
+    fair = [waiter for waiter in waiters if waiter.fair_key is not None]
+    if not fair:
+        return
+    line = all_rows(LimitWaiter, using).filter(
+        gate__in={waiter.gate_id for waiter in fair},
+        fair_key__in={waiter.fair_key for waiter in fair},
+    )
+    last_turns = line.order_by().values_list("gate", "fair_key").annotate(Max("turn"))
+    turns = {(gate, key): turn for gate, key, turn in last_turns}
+    for waiter in fair:
+        key = (waiter.gate_id, waiter.fair_key)
+        waiter.turn = turns[key] = max(waiter.gate.turn, turns.get(key, 0)) + 1

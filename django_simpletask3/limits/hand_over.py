@@ -94,6 +94,7 @@ class _Service:
         self._using = using
         self._tried: list[int] = []
         self._is_anyone_left = False
+        self._turn = gate.turn
 
     def run(self) -> int:
         """Give away what is free; the number of tasks that go on."""
@@ -107,6 +108,7 @@ class _Service:
             waiters = self._next_waiters(min(len(free), _MAX_TASKS))
             has_more = len(waiters) == min(len(free), _MAX_TASKS)
             given = self._hand_over(waiters, free)
+            self._turn = max([self._turn, *(waiter.turn for waiter in waiters)])
             free = [number for number in free if number not in given]
             count += len(waiters)
         is_anyone_left = has_more or self._is_anyone_left
@@ -206,9 +208,14 @@ class _Service:
             all_rows(LimitWaiter, self._using).filter(pk__in=pks)._raw_delete(self._using)
 
     def _save(self, has_waiters: bool, must_be_served: bool) -> None:
-        gate, flags = self._gate, {"has_waiters": has_waiters, "must_be_served": must_be_served}
-        if flags != {name: getattr(gate, name) for name in flags}:
-            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(**flags)
+        gate = self._gate
+        columns: dict[str, Any] = {
+            "has_waiters": has_waiters,
+            "must_be_served": must_be_served,
+            "turn": self._turn,
+        }
+        if columns != {name: getattr(gate, name) for name in columns}:
+            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(**columns)
 
 
 def _by_table(waiters: Iterable[LimitWaiter]) -> dict[str, list[LimitWaiter]]:

@@ -16,29 +16,41 @@ class Limit:
     """How many tasks run at once, over all nodes: ``Limit(2, key="{customer_id}")``.
 
     ``key`` is a template of columns of the task: at most ``running`` tasks of each key run at once;
-    without it, of the model. Models whose limits have the same ``name`` share it. Raises ValueError
-    for what is no limit.
+    without it, of the model. Those that wait get places in turn among the values of ``fair_by``,
+    another template, instead of in the order of their enqueuing. Models whose limits have the same
+    ``name`` share it. Raises ValueError for what is no limit.
     """
 
     running: int
     key: str = ""
+    fair_by: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
         _require(_is_number(self.running), "running", self.running, "a number of at least 1")
         is_name = len(self.name) <= MAX_NAME
         _require(is_name, "name", self.name, f"a text of at most {MAX_NAME} characters")
-        _require(_is_template(self.key), "key", self.key, 'a text such as "{customer_id}"')
+        for argument in ("key", "fair_by"):
+            value = getattr(self, argument)
+            _require(_is_template(value), argument, value, 'a text such as "{customer_id}"')
 
     @property
-    def key_columns(self) -> tuple[str, ...]:
-        """The columns that the key is made of."""
-        return _columns_in(self.key)
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the templates name."""
+        return (*_columns_in(self.key), *_columns_in(self.fair_by))
 
     def key_of(self, task: object) -> uuid.UUID:
         """The hash of the key of ``task``."""
-        text = self.key.format(**{name: getattr(task, name) for name in self.key_columns})
-        return uuid.UUID(bytes=hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16])
+        return _hash_of(self.key, task)
+
+    def fair_key_of(self, task: object) -> uuid.UUID | None:
+        """The hash of the value of ``fair_by`` of ``task``; None without that."""
+        return _hash_of(self.fair_by, task) if self.fair_by else None
+
+
+def _hash_of(template: str, task: object) -> uuid.UUID:
+    text = template.format(**{name: getattr(task, name) for name in _columns_in(template)})
+    return uuid.UUID(bytes=hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16])
 
 
 def _is_number(value: object) -> bool:

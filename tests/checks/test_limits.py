@@ -17,10 +17,11 @@ pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
     ("limit", "fault"),
     [
         (2, "django_simpletask3_limit is 2, which is no Limit."),
-        (Limit(2, key="{buyer}"), "The key of django_simpletask3_limit names buyer, which is no"),
+        (Limit(2, key="{buyer}"), "django_simpletask3_limit names buyer, which is no column"),
+        (Limit(2, fair_by="{buyer}"), "django_simpletask3_limit names buyer, which is no column"),
         (Limit(2, name="testapp.Errand"), "another number of places in testapp.Errand"),
     ],
-    ids=["no limit", "no column", "shared name"],
+    ids=["no limit", "no column", "no column of fair_by", "shared name"],
 )
 def test_a_wrong_limit_is_an_error(limit: Any, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Letter, "django_simpletask3_limit", limit)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3.limits import Limit
 from django_simpletask3.limits.tables import LimitGate, LimitSlot
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
@@ -179,3 +180,24 @@ def test_a_waiting_task_says_how_many_are_before_it(
         "It waits for a place of the limit testapp.Errand, behind 1 other task. Places taken: 2."
     )
     assert "behind 2 other tasks." in tasks[4].explain()
+
+
+def test_those_that_wait_get_places_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Limit(1, fair_by="{customer}")
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", limit)
+    [run] = start_all(errands(1, "a"))
+    ours = errands(3, "a")
+    start_all(ours)
+    theirs = errands(2, "b")
+    start_all(theirs)
+    order = []
+
+    while waiting():
+        end(run)
+        [task] = Errand.objects.pending()
+        order.append(task.customer)
+        [run] = start_all([task])
+        if len(order) == 3:  # a value that comes later begins at the turn of now
+            start_all(errands(1, "c"))
+
+    assert order == ["a", "b", "a", "b", "a", "c"]
