@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
+from ..limits.declared import has_limit
 from ..logs import get_logger
 from ..models.queryset import rows_of
 from ..models.task import SimpleTask
@@ -21,6 +22,7 @@ from ..transitions import writer
 from ..transitions.transition import has_no_events
 from ..transitions.unique_keys.holders import find
 from . import readers
+from .limits import limit_discrepancies
 
 _logger = get_logger(__name__)
 
@@ -47,6 +49,9 @@ ADVICE = {
     "adopts it. Otherwise its whole stream was removed: compare with a backup.",
     DiscrepancyKind.ORPHAN: "The row was deleted without delete(): restore it from a backup, or "
     "record its deletion with --repair.",
+    DiscrepancyKind.LINE: "--repair unblocks it: then a worker starts it, or it waits again.",
+    DiscrepancyKind.PLACE: "Its limit may be exceeded until the task has ended: a row of "
+    "LimitSlot was deleted.",
 }
 
 
@@ -83,7 +88,8 @@ def audit(
 
     With ``repair``, a row that differs from an intact stream is set to what the stream says, a row
     without events is adopted, and a missing row is recorded as deleted, each by an event with the
-    reason ``audit``. Nothing else is changed, and no task with events that only a newer version
+    reason ``audit``. A task that waits for a limit which does not know it is unblocked (reason
+    ``orphaned``). Nothing else is changed, and no task with events that only a newer version
     knows: such tasks are checked in part, and counted in the log.
     """
     unknown_count = 0
@@ -93,10 +99,18 @@ def audit(
             yield from _confirm(root, using, pk, repair)
         unknown_count += with_unknown_events
         on_tasks(len(pks))
+    if has_limit(root):
+        yield from _check_limits(root, using, repair)
     if unknown_count:
         _logger.warning(
             "audit_incomplete model=%s database=%s tasks=%s", root._meta.label, using, unknown_count
         )
+
+
+def _check_limits(root: type[SimpleTask], using: str, repair: bool) -> Iterator[Finding]:
+    for pk, found, is_repaired in limit_discrepancies(root, using, repair=repair):
+        task = (root._meta.label, using, str(pk))
+        yield Finding(*task, found.sequence, found.problem, found.detail, is_repaired)
 
 
 def _check_batch(

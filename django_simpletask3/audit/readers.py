@@ -14,7 +14,7 @@ from ..ledger.event import TaskEvent, events_of
 from ..ledger.projection import Projection
 from ..ledger.task_row import all_rows
 from ..models.task import SimpleTask
-from ..states import EventKind
+from ..states import EventKind, Status
 
 #: How many rows, with their results, and how many events are in memory at a time.
 ROW_BATCH_SIZE, EVENT_BATCH_SIZE = 100, 1000
@@ -56,6 +56,12 @@ def _keys_changed_between(
     events = events_of(root, using).filter(kind__in=list(EventKind), **bounds)
     pks = events.order_by("task_id").values_list("task_id", flat=True).distinct()
     yield from _key_batches(pks, "task_id")
+
+
+def keys_in_status(root: type[SimpleTask], using: str, status: Status) -> Iterator[list[Any]]:
+    """Yield the keys of the tasks in ``status``, in batches."""
+    table = all_rows(root, using).filter(status=status).order_by("pk")
+    yield from _key_batches(table.values_list("pk", flat=True), "pk")
 
 
 def rows(root: type[SimpleTask], using: str, pks: Sequence[object]) -> Iterator[Row]:

@@ -28,6 +28,8 @@ class DiscrepancyKind(StrEnum):
     RESULT = "result"  # the result or error is not the one that was recorded
     STREAM = "stream"  # a row without events
     ORPHAN = "orphan"  # events without a row, and no event of its deletion
+    LINE = "line"  # it waits for a limit that does not know it
+    PLACE = "place"  # it runs without a place of its limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,6 @@ from .tables import LimitGate, LimitSlot, LimitWaiter
 if TYPE_CHECKING:
     from ..db.locked_rows import LockedRows
 
-#: Keys of the data of events: the name of the limit, and the number of the place.
-GATE = "gate"
-SLOT = "slot"
-
 
 def admit(transitions: Sequence[Transition], rows: LockedRows, using: str) -> Sequence[Transition]:
     """The transitions to apply: a start that gets no place is replaced by a ``block``.
@@ -59,7 +55,7 @@ def _starts(
         if transition.kind is not EventKind.START:
             continue
         limit = limit_of(type(transition.task))
-        transition.data.pop(SLOT, None)  # of an attempt that was rolled back
+        transition.data.pop("slot", None)  # of an attempt that was rolled back
         if limit is not None and _may_start(transition, rows, using):
             starts.setdefault(transition.task.pk, (transition, limit))
     return list(starts.values())
@@ -127,7 +123,7 @@ class _Admission:
         )
 
     def _begin(self, transition: Transition, slot: LimitSlot) -> None:
-        transition.data[SLOT] = slot.number
+        transition.data["slot"] = slot.number
         all_rows(LimitSlot, self._using).filter(pk=slot.pk).update(
             worker=transition.worker, until=self._until(transition)
         )
@@ -147,7 +143,7 @@ class _Admission:
         return free
 
     def _new_slot(self, transition: Transition, number: int) -> LimitSlot:
-        transition.data[SLOT] = number
+        transition.data["slot"] = number
         return LimitSlot(
             gate=self._gate_of(transition),
             number=number,
@@ -213,7 +209,7 @@ class _Admission:
             EventKind.BLOCK,
             reason=LIMIT_REASON,
             worker=start.worker,
-            data={GATE: gate.name},
+            data={"gate": gate.name},
         )
 
 

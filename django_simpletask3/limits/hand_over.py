@@ -18,7 +18,6 @@ from ..states import LIMIT_REASON, EventKind
 from ..transitions.expiry import earlier_of
 from ..transitions.transition import Transition
 from ..transitions.writer import apply_all
-from .admission import GATE, SLOT
 from .declared import limit_name, limit_of, limits_by_name
 from .places import (
     Claim,
@@ -137,7 +136,7 @@ class _Service:
             if self._try_apply(unblocks):
                 self._delete_waiters_of([t for t in unblocks if t.event or t.refusal])
                 self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
-                given |= self._insert_slots([t for t in unblocks if t.event and SLOT in t.data])
+                given |= self._insert_slots([t for t in unblocks if t.event and "slot" in t.data])
         return given
 
     def _unblocks(
@@ -156,9 +155,9 @@ class _Service:
         return [self._unblock(task, numbers) for task in tasks]
 
     def _unblock(self, task: TaskRow, numbers: Iterator[int]) -> Transition:
-        data: dict[str, Any] = {GATE: self._gate.name}
+        data: dict[str, Any] = {"gate": self._gate.name}
         if limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name:
-            data[SLOT] = next(numbers)  # else it needs no place here any more
+            data["slot"] = next(numbers)  # else it needs no place here any more
         check_at = clock.after(self._using, _CHECK_SECONDS)
         values = {"check_at": earlier_of(check_at, vars(task).get("expires_at"))}
         return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
@@ -184,12 +183,12 @@ class _Service:
     def _insert_slots(self, unblocks: Sequence[Transition]) -> set[int]:
         """Hold the places for the tasks that go on; their numbers."""
         all_rows(LimitSlot, self._using).bulk_create(map(self._slot_for, unblocks))
-        return {unblock.data[SLOT] for unblock in unblocks}
+        return {unblock.data["slot"] for unblock in unblocks}
 
     def _slot_for(self, unblock: Transition) -> LimitSlot:
         return LimitSlot(
             gate=self._gate,
-            number=unblock.data[SLOT],
+            number=unblock.data["slot"],
             model=table_label(unblock.task),
             task_key=str(unblock.task.pk),
             attempt=unblock.task.attempt + 1,
