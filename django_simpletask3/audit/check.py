@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from ..dependencies.tables import has_awaitable_models
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
 from ..limits.declared import has_limit
@@ -21,7 +22,7 @@ from ..states import EventKind, Status
 from ..transitions import writer
 from ..transitions.transition import has_no_events
 from ..transitions.unique_keys.holders import find
-from . import readers
+from . import readers, waits
 from .limits import limit_discrepancies
 
 _logger = get_logger(__name__)
@@ -52,6 +53,7 @@ ADVICE = {
     DiscrepancyKind.LINE: "--repair unblocks it: then a worker starts it, or it waits again.",
     DiscrepancyKind.PLACE: "Its limit may be exceeded until the task has ended: a row of "
     "LimitSlot was deleted.",
+    DiscrepancyKind.WAIT: "--repair unblocks a task that waits in vain, and counts the end.",
 }
 
 
@@ -97,6 +99,8 @@ def audit(
         suspects, with_unknown_events = _check_batch(root, using, pks)
         for pk in suspects:
             yield from _confirm(root, using, pk, repair)
+        if has_awaitable_models():
+            yield from _check_waits(root, using, pks, repair)
         unknown_count += with_unknown_events
         on_tasks(len(pks))
     if has_limit(root):
@@ -111,6 +115,13 @@ def _check_limits(root: type[SimpleTask], using: str, repair: bool) -> Iterator[
     for pk, found, is_repaired in limit_discrepancies(root, using, repair=repair):
         task = (root._meta.label, using, str(pk))
         yield Finding(*task, found.sequence, found.problem, found.detail, is_repaired)
+
+
+def _check_waits(
+    root: type[SimpleTask], using: str, pks: Sequence[object], repair: bool
+) -> Iterator[Finding]:
+    for pk, detail in waits.find_problems(root, using, pks, repair=repair):
+        yield Finding(root._meta.label, using, str(pk), 0, DiscrepancyKind.WAIT, detail, repair)
 
 
 def _check_batch(

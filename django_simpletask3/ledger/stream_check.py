@@ -30,6 +30,7 @@ class DiscrepancyKind(StrEnum):
     ORPHAN = "orphan"  # events without a row, and no event of its deletion
     LINE = "line"  # it waits for a limit that does not know it
     PLACE = "place"  # it runs without a place of its limit
+    WAIT = "wait"  # it waits for tasks that have ended, or its end was not counted
 
 
 @dataclass(frozen=True, slots=True)

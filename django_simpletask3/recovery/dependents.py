@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 
+from ..dependencies.cleanup import delete_unused
 from ..dependencies.serving import serve
 from ..dependencies.tables import has_awaitable_models
 from ..models.each_database import in_each_database
@@ -34,6 +36,17 @@ class DependentsJob:
     def needed_in(self) -> float:
         """Seconds after which the next run is needed; infinity if its interval is early enough."""
         return 0.0 if self._has_more else math.inf
+
+
+def delete_unused_groups(may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Delete what is left of dependents that were deleted, in all databases; how many dependents.
+
+    Goes on until ``may_go_on`` is false.
+    """
+    if not has_awaitable_models():
+        return 0
+    work = partial(delete_unused, may_go_on=may_go_on)
+    return sum(in_each_database(work, task_databases()).values())
 
 
 def serve_all(seconds: float = math.inf) -> int:

@@ -17,7 +17,7 @@ from ...context import acting_as
 from ...exceptions import QueueUnavailable, SimpleTaskError
 from ...logs import get_logger
 from ...recovery import service
-from ...recovery.dependents import DependentsJob
+from ...recovery.dependents import DependentsJob, delete_unused_groups
 from ...recovery.expired_tasks import expire_tasks
 from ...recovery.table_operations import MAX_TASKS
 from ...retention import prune
@@ -33,6 +33,7 @@ _logger = get_logger(__name__)
 _EVERY_SECOND = 1.0
 _EVERY_FIVE_SECONDS = 5.0
 _EVERY_TEN_MINUTES = 600.0
+_EVERY_HOUR = 3600.0
 #: Leases are checked by the same thread: a backlog of expired tasks must not delay that.
 _MAX_EXPIRY_SECONDS = 0.5
 _MAX_SERVING_SECONDS = 0.5
@@ -52,6 +53,7 @@ _JOB_NAMES = (
     "requeue_expired_claims",
     "adopt_foreign_claims",
     "prune",
+    "delete_unused_groups",
 )
 
 
@@ -135,7 +137,10 @@ def slow_jobs(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Mainten
     return {
         "prune": MaintenanceJob(
             lambda: prune.prune_due(may_go_on), _EVERY_TEN_MINUTES, follows_setting=False
-        )
+        ),
+        "delete_unused_groups": MaintenanceJob(
+            partial(delete_unused_groups, may_go_on), _EVERY_HOUR, follows_setting=False
+        ),
     }
 
 

@@ -103,6 +103,7 @@ def test_every_job_of_a_node_has_its_place() -> None:
         "release_deliveries",
         "serve_dependents",
         "prune",
+        "delete_unused_groups",
     }
 
 

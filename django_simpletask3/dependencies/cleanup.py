@@ -1,0 +1,56 @@
+"""Delete what is left of dependents that were deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..ledger.task_row import all_rows
+from .tables import TaskDependent, dependents_of, groups_of, links_of, model_of
+
+_BATCH_SIZE = 500
+
+
+def delete_unused(using: str, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Delete the rows of dependents whose tasks are gone, and groups that have no others.
+
+    Returns how many dependents. Works in batches, each in autocommit, until ``may_go_on`` is false;
+    what is left is found by the next call.
+    """
+    count, after_id = 0, 0
+    while may_go_on():
+        page = list(dependents_of(using).filter(id__gt=after_id).order_by("id")[:_BATCH_SIZE])
+        if gone := _without_task(page, using):
+            _delete(gone, using)
+            count += len(gone)
+        if len(page) < _BATCH_SIZE:
+            break
+        after_id = page[-1].pk
+    return count
+
+
+def _without_task(dependents: Iterable[TaskDependent], using: str) -> list[TaskDependent]:
+    by_label: dict[str, dict[str, TaskDependent]] = {}
+    for dependent in dependents:
+        by_label.setdefault(dependent.model, {})[dependent.task_key] = dependent
+    gone: list[TaskDependent] = []
+    for label, by_key in by_label.items():
+        existing: set[str] = set()
+        if (root := model_of(label)) is not None:
+            pks = list(map(root._meta.pk.to_python, by_key))
+            found = all_rows(root, using).filter(pk__in=pks).values_list("pk", flat=True)
+            existing = set(map(str, found))
+        gone += [dependent for key, dependent in by_key.items() if key not in existing]
+    return gone
+
+
+def _delete(gone: Iterable[TaskDependent], using: str) -> None:
+    ids = {dependent.pk for dependent in gone}
+    groups = {dependent.group_id for dependent in gone}
+    others = dependents_of(using).filter(group__in=groups).exclude(id__in=ids)
+    unused = groups - set(others.values_list("group", flat=True))
+    links = links_of(using).filter(group__in=unused).order_by("id")
+    while page := list(links.values_list("id", flat=True)[:_BATCH_SIZE]):
+        links_of(using).filter(id__in=page).delete()
+    groups_of(using).filter(id__in=unused).delete()
+    # Last: they lead to the rest.
+    dependents_of(using).filter(id__in=ids).delete()
