@@ -100,6 +100,33 @@ def expired_task() -> Scenario:
     return Scenario(lambda: run_node(burst=True))
 
 
+def unique_task() -> Scenario:
+    """Tasks are refused, replaced and reset because of their keys, and run; all are killed."""
+    ended = [Parcel.objects.enqueue(address=address) for address in ("first", "second")]
+    _drain()
+    waiting = Parcel.objects.enqueue(address="third")
+
+    def target() -> None:
+        for action in (
+            lambda: Parcel.objects.enqueue(address="first"),
+            lambda: Parcel.objects.enqueue(address="third"),
+            lambda: Parcel.objects.bulk_enqueue([{"address": "third"}, {"address": "fourth"}]),
+            Parcel(address="fourth").save,
+            lambda: ended[0].reset("its key is taken"),
+            lambda: ended[1].reset("its key is free"),
+            waiting.delete,
+        ):
+            _run_as_caller(action)
+        run_node(burst=True)
+
+    return Scenario(target)
+
+
+def lost_reply_unique_task() -> Scenario:
+    """The reply to one step is lost to producer or node; tasks have unique keys."""
+    return replace(unique_task(), fault=DEAF)
+
+
 def prioritized_task() -> Scenario:
     """Tasks of several priorities wait; the node is killed."""
     for priority in (-50, 0, 50):
@@ -217,6 +244,8 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         expired_task,
         limited_task,
         lost_reply_limited_task,
+        unique_task,
+        lost_reply_unique_task,
         prioritized_task,
         task_with_steps,
         lost_reply_task_with_steps,

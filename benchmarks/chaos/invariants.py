@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef
 
-from benchmarks.chaos import authoring, limits
+from benchmarks.chaos import authoring, limits, unique_keys
 from benchmarks.chaos.evidence import Evidence, TaskEvidence
 from benchmarks.chaos.models import MODELS, ChaosTask, Effect
 from django_simpletask3.audit.check import audit
@@ -96,6 +96,7 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
                 text = f"{name} {key}: saved, but there is neither row nor stream"
                 result.add_violation("lost", text)
     _check_limits(result)
+    _check_unique_keys(result)
     if keys is None:
         _audit(result)
     return result
@@ -104,6 +105,11 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
 def _check_limits(result: CheckResult) -> None:
     for text in chain(limits.exceeded_limits(), limits.leftovers()):
         result.add_violation("limit", text)
+
+
+def _check_unique_keys(result: CheckResult) -> None:
+    for kind, text in unique_keys.wrong_holders():
+        result.add_violation(kind, text)
 
 
 def _audit(result: CheckResult) -> None:

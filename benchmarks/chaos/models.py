@@ -10,8 +10,9 @@ from django.db import DatabaseError, InterfaceError, models
 from benchmarks.chaos import execution_log
 from django_simpletask3.exceptions import Cancel, CheckpointNotRecorded, Retry, Snooze
 from django_simpletask3.limits import Limit
-from django_simpletask3.models import ExpiringTask, SimpleTask
+from django_simpletask3.models import ExpiringTask, SimpleTask, TaskQuerySet, UniqueTask
 from django_simpletask3.retries import Exponential
+from django_simpletask3.unique import Unique
 
 #: The steps of a task that ``has_steps``; each has an effect in the database and one elsewhere.
 STEPS = ("first", "second")
@@ -89,15 +90,22 @@ class Job(ChaosTask):
     django_simpletask3_max_attempts = 1000
 
 
-class Parcel(ChaosTask, ExpiringTask):
-    """A task with a UUID key, which may expire, is retried twice, and dropped after losses."""
+class Parcel(ChaosTask, UniqueTask, ExpiringTask):  # type: ignore[misc] # of django-stubs
+    """A task with a UUID key, which may expire, is retried twice, and dropped after losses.
+
+    One that has an address replaces the one that waits for this address.
+    """
+
+    django_simpletask3_unique = Unique("{address}", until="finished", on_conflict="replace")
 
     django_simpletask3_worker_number = 2
     django_simpletask3_max_retries = 2
     django_simpletask3_retry_on = "builtins.ValueError"
     django_simpletask3_retry_backoff = Exponential(first=0.1, maximum=1.0)
 
+    objects = TaskQuerySet.as_manager()
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    address = models.CharField(max_length=20, null=True, blank=True)
 
 
 class Call(ChaosTask):

@@ -46,6 +46,7 @@ class Producer:
             (self.bulk, 25),
             (self.bulk_parcels, 10),
             (self.bulk_calls, 6),
+            (self.replace, 10),
             (self.push_as_version_0_1, 10),
             (self.insert_without_event, 4),
             (self.save_again, 4),
@@ -119,6 +120,11 @@ class Producer:
         for call in Call.objects.bulk_enqueue(calls):
             self.log_saved(call)
 
+    def replace(self) -> None:
+        """Enqueue parcels that replace others, in this process and in others."""
+        for _ in range(3):
+            self.log_saved(Parcel.objects.enqueue(**self.columns(), address=self.address()))
+
     def push_as_version_0_1(self) -> None:
         """Push messages for existing rows as version 0.1 does."""
         jobs = [task for task in self.recent_tasks if isinstance(task, Job)]
@@ -166,7 +172,13 @@ class Producer:
         if self.random.random() < 0.3:
             lifetime = timedelta(seconds=self.random.uniform(0.05, 3.0))
             parcel.expires_at = timezone.now() + lifetime
+        if self.random.random() < 0.1:
+            parcel.address = self.address()
         return parcel
+
+    def address(self) -> str:
+        """Return one of the few addresses at which one parcel at a time is delivered."""
+        return f"{self.random.randint(1, 20)} Main Street"
 
     def columns(self) -> dict[str, Any]:
         """Return what the task function of a new task does."""

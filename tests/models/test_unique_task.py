@@ -395,6 +395,25 @@ def test_a_task_that_does_not_wait_is_not_replaced(
     assert row_of(first).status is status
 
 
+def test_a_task_whose_successor_cannot_be_inserted_goes_on_waiting(
+    declare: Declare, redis_url: str, listen: Any
+) -> None:
+    declare(on_conflict="replace")
+    first = save("7")
+
+    def fail(event: Any, **_: Any) -> None:
+        if event.kind == EventKind.ENQUEUE:
+            raise ValueError("no")
+
+    listen(fail, event_recorded)
+    with pytest.raises(ValueError, match="no"):
+        Bill.objects.enqueue(number="7")
+
+    assert kinds(first) == ["enqueue"]
+    assert_sound(first)
+    assert message_count(Bill) == 1
+
+
 def test_a_waiting_retry_can_be_joined_and_replaced(declare: Declare, redis_url: str) -> None:
     declare(until="finished", on_conflict="join")
     first = apply_kinds(save("7"), EventKind.START, EventKind.RETRY)
