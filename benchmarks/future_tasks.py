@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--database", default="sqlite", help="also postgres://, mysql://")
     parser.add_argument("--tasks", type=int, default=1_000_000)
     options = parser.parse_args()
-    with _servers(options.database):
+    with servers(options.database):
         from tests.recovery import future_tasks
 
         future_tasks.insert_future_tasks(options.tasks)
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 @contextmanager
-def _servers(database: str) -> Iterator[None]:
+def servers(database: str) -> Iterator[None]:
     """Set up the tests' project with a database and a Redis of its own."""
     program = executable()
     if program is None:
