@@ -26,6 +26,7 @@ from . import problems
 from .health_types import (
     DatabaseHealth,
     Health,
+    LimitHealth,
     ModelHealth,
     Pause,
     RedisHealth,
@@ -33,6 +34,7 @@ from .health_types import (
     TableHealth,
     WorkerHealth,
 )
+from .limits import limit_health
 from .scope import QueryScope
 from .worker_report import read_report
 
@@ -68,6 +70,7 @@ def snapshot() -> Health:
             for subscription in _subscriptions(using)
         ],
         workers=_workers(commands) if redis.error is None else [],
+        limits=_limits({u: d.error for u, d in databases.items() if d.error}),
     )
     sentences = [str(problem) for problem in problems.find_problems(health)]
     return replace(health, problems=sentences, healthy=not sentences)
@@ -162,6 +165,12 @@ def _table(root: type[SimpleTask], using: str, rows: list[_TableRow], blocked: i
         longest_expired=_age(lease_ends, now),
         oldest=parse_key(root, min(waiting)[-1]) if waiting else None,
     )
+
+
+def _limits(unreachable: dict[str, str]) -> list[LimitHealth]:
+    scope = QueryScope(unreachable=unreachable)
+    found = scope.query_databases(lambda using, _: limit_health(using))
+    return [limit for limits in found for limit in limits]
 
 
 def _age(moments: list[datetime], now: datetime) -> float | None:

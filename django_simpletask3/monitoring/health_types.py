@@ -86,6 +86,20 @@ class SubscriptionHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitHealth:
+    """One limit in one database, over all its keys; at most 1000 places and tasks are counted.
+
+    ``longest_wait`` is for how many seconds the oldest of the tasks that wait has been enqueued.
+    """
+
+    limit: str
+    database: str
+    taken: int
+    waiting: int
+    longest_wait: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoad:
     """What one worker process does for one task model."""
 
@@ -125,5 +139,6 @@ class Health:
     models: list[ModelHealth]
     subscriptions: list[SubscriptionHealth]
     workers: list[WorkerHealth]
+    limits: list[LimitHealth] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     healthy: bool = True

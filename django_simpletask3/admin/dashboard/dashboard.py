@@ -87,6 +87,7 @@ class DashboardAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "queues": list(self._queues(snapshot, viewer, visible_models)),
             "workers": list(self._workers(snapshot, viewer, running)),
             "subscriptions": [_subscription_row(row) for row in snapshot["subscriptions"]],
+            "limits": [_limit_row(row) for row in snapshot["limits"]],
             "period": str(period),
             "periods": [(str(value), label) for value, label in _PERIODS.items()],
             "charts": charts.build_charts(statistics.time_buckets(period, scope), period)
@@ -245,9 +246,15 @@ def _format_blocked(counts: list[int]) -> str:
 
 
 def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:
-    lag = subscription["lag"]
-    behind = "" if lag is None else format_duration(timedelta(seconds=lag))
-    return {**subscription, "behind": behind}
+    return {**subscription, "behind": _duration(subscription["lag"])}
+
+
+def _limit_row(limit: Mapping[str, Any]) -> dict[str, Any]:
+    return {**limit, "wait": _duration(limit["longest_wait"])}
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else format_duration(timedelta(seconds=seconds))
 
 
 def _dead_letters(viewer: Viewer, model: type[SimpleTask]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ...logs import printable
 from ...monitoring.health import MAX_ROWS, snapshot
 from ...monitoring.health_types import (
     Health,
+    LimitHealth,
     ModelHealth,
     SubscriptionHealth,
     TableHealth,
@@ -97,6 +98,9 @@ def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[object]]]
     if health.subscriptions:
         header = ["Subscription", "database", "waiting", "dead", "behind"]
         yield header, map(_subscription_cells, health.subscriptions)
+    if health.limits:
+        header = ["Limit", "database", "places taken", "waiting", "longest wait"]
+        yield header, map(_limit_cells, health.limits)
     header = ["Worker", "last report", "threads", "in flight", "last recovery"]
     yield header, map(_worker_cells, health.workers)
 
@@ -142,6 +146,11 @@ def _subscription_cells(subscription: SubscriptionHealth) -> list[object]:
     counts = (subscription.waiting, subscription.dead)
     name, database = subscription.subscription, subscription.database
     return [name, database, *counts, _seconds(subscription.lag)]
+
+
+def _limit_cells(limit: LimitHealth) -> list[object]:
+    counts = (limit.taken, limit.waiting)
+    return [limit.limit, limit.database, *counts, _seconds(limit.longest_wait)]
 
 
 def _seconds(value: float | None) -> str:

@@ -1,0 +1,48 @@
+"""The status says how full limits are, and who waits for them."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from django_simpletask3.db import clock
+from django_simpletask3.monitoring.limits import limit_health
+from tests.limits.steps import errands, start_all
+from tests.steps import run_command
+from tests.testapp.models import Errand
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_it_counts_places_and_those_that_wait(django_assert_num_queries: Any) -> None:
+    start_all([*errands(4, "a"), *errands(1, "b")])
+    hour_ago = clock.now("default") - timedelta(hours=1)
+    Errand.objects.blocked().update(add_time=hour_ago)
+    start_all(errands(1, "a", add_time=hour_ago))
+
+    with django_assert_num_queries(1):
+        [limit] = limit_health("default")
+
+    assert (limit.limit, limit.taken, limit.waiting) == ("testapp.Errand", 3, 3)
+    assert limit.longest_wait is not None
+    assert 3600 <= limit.longest_wait < 3660
+
+
+def test_the_command_shows_them(redis_url: str) -> None:
+    start_all(errands(3))
+
+    output, _ = run_command("django-simpletask3-status")
+
+    lines = [line.split() for line in output.splitlines()]
+    assert ["testapp.Errand", "default", "2", "1"] in [line[:4] for line in lines]
+
+
+def test_the_dashboard_shows_them(admin_client: Any, redis_url: str) -> None:
+    start_all(errands(3))
+
+    page = admin_client.get("/admin/django_simpletask3/dashboard/").content.decode()
+
+    assert '<h2 id="st3-limits">Limits</h2>' in page
+    assert (
+        '<th scope="row">testapp.Errand</th><td>default</td><td class="st3-number">2</td>' in page
+    )
