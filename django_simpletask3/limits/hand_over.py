@@ -18,7 +18,7 @@ from ..states import LIMIT_REASON, EventKind
 from ..transitions.expiry import earlier_of
 from ..transitions.transition import Transition
 from ..transitions.writer import apply_all
-from .declared import limit_name, limit_of, limits_by_name
+from .declared import has_limit, limit_name, limit_of, limits_by_name
 from .places import (
     Claim,
     claimed_by,
@@ -134,7 +134,7 @@ class _Service:
         for table, group in _by_table(waiters).items():
             unblocks = self._unblocks(table, group, numbers)
             if self._try_apply(unblocks):
-                self._delete_waiters_of([t for t in unblocks if t.event or t.refusal])
+                self._delete_waiters_of([t for t in unblocks if _leaves_waiter(t)])
                 self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
                 given |= self._insert_slots([t for t in unblocks if t.event and "slot" in t.data])
         return given
@@ -196,7 +196,7 @@ class _Service:
         )
 
     def _delete_waiters_of(self, unblocks: Sequence[Transition]) -> None:
-        """Delete the waiters of tasks that go on, or that did not wait any more."""
+        """Delete the waiters of tasks that did not wait any more, or go on without a limit."""
         if unblocks:
             claims = [Claim(table_label(t.task), str(t.task.pk), 0) for t in unblocks]
             waiters = all_rows(LimitWaiter, self._using).filter(claimed_by(claims))
@@ -215,6 +215,12 @@ class _Service:
         }
         if columns != {name: getattr(gate, name) for name in columns}:
             all_rows(LimitGate, self._using).filter(pk=gate.pk).update(**columns)
+
+
+def _leaves_waiter(unblock: Transition) -> bool:
+    """Whether the waiter is still there; that of a task with a limit goes with its event."""
+    is_unlimited = unblock.event is not None and not has_limit(type(unblock.task))
+    return is_unlimited or unblock.refusal is not None
 
 
 def _by_table(waiters: Iterable[LimitWaiter]) -> dict[str, list[LimitWaiter]]:

@@ -11,6 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.db import models, transaction
 from django.db.models import Q, Value
+from django.db.models.functions import Cast
 
 from ..db import clock
 from ..db.conflicts import repeat_on_conflict
@@ -33,7 +34,8 @@ def due_queries(using: str) -> dict[str, Any]:
     if not any(limited_models()):
         return {}
     flagged = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
-    long_ago: Any = Value(_LONG_AGO, output_field=models.DateTimeField())
+    # In a union, MariaDB takes a bare value for a text.
+    long_ago = Cast(Value(_LONG_AGO, output_field=models.DateTimeField()), models.DateTimeField())
     return {
         "slots": all_rows(LimitSlot, using).order_by("until").values_list("until"),
         "gates": flagged.annotate(moment=long_ago).values_list("moment"),

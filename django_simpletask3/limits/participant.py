@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ..db import clock
 from ..ledger.event import TaskEvent
 from ..ledger.task_row import TaskRow, all_rows
-from ..states import EventKind, Status
+from ..states import LIMIT_REASON, EventKind, Status
 from ..transitions import participants
 from ..transitions.participants import TransitionParticipant
 from . import admission
@@ -88,10 +88,16 @@ def _give_back_unclaimed(events: Iterable[RecordedEvent], using: str) -> None:
     given = [
         _claim(task, event)._replace(attempt=event.attempt + 1)
         for task, event in events
-        if event.from_status == Status.PENDING and event.kind in _LEAVES
+        if event.from_status == Status.PENDING and _gives_up_place(event)
     ]
     if slots := [slot.pk for slot in slots_of_claims(given, using)]:
         all_rows(LimitSlot, using).filter(pk__in=slots).update(until=clock.now(using))
+
+
+def _gives_up_place(event: TaskEvent) -> bool:
+    """Whether a task that may have been given a place does not start; not if it got none."""
+    is_turned_away = event.kind == EventKind.BLOCK and event.reason == LIMIT_REASON
+    return event.kind in _LEAVES and not is_turned_away
 
 
 def _ended_claim(task: TaskRow, event: TaskEvent) -> Claim | None:

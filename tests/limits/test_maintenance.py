@@ -10,6 +10,7 @@ from django_simpletask3.limits import Limit
 from django_simpletask3.limits.maintenance import mark_gates, serve_limits
 from django_simpletask3.limits.places import renew_slots
 from django_simpletask3.limits.tables import LimitGate, LimitSlot
+from django_simpletask3.recovery.due_check import read_due_times
 from tests.limits.steps import are_limits_idle, end, errands, held, start, start_all, statuses
 from tests.steps import kinds, row_of
 from tests.testapp.models import Errand
@@ -168,3 +169,17 @@ def test_nothing_is_left_of_a_waiting_task_whose_row_was_deleted_by_sql() -> Non
     end(second)
 
     assert are_limits_idle()
+
+
+def test_the_due_check_sees_places_that_end_and_gates_to_be_served(pass_time: Any) -> None:
+    tasks = errands(2)
+    start_all(tasks)
+    assert not read_due_times("default", [Errand]).may_serve_limits
+    LimitGate.objects.update(must_be_served=True)
+    assert read_due_times("default", [Errand]).may_serve_limits
+    serve()
+    assert not read_due_times("default", [Errand]).may_serve_limits
+
+    pass_time(timedelta(hours=1))
+
+    assert read_due_times("default", [Errand]).may_serve_limits
