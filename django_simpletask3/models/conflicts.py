@@ -42,9 +42,13 @@ def insert_or_resolve(tasks: list[T], using: str, insert: Insert) -> list[T]:
     if unique is None or unique.on_conflict == "refuse":
         insert(tasks)
         return tasks
+    if len(tasks) == 1:
+        with suppress(DuplicateTask):
+            insert(tasks)
+            return tasks
     new = _NewTasks(tasks, [compute.key_of_new(task) for task in tasks], using, insert)
     resolve = _join if unique.on_conflict == "join" else _replace
-    holders = new.find_holders() if len(tasks) > 1 else {}
+    holders = new.find_holders()
     for _ in range(_ATTEMPTS):
         with suppress(DuplicateTask):
             return resolve(new, holders)

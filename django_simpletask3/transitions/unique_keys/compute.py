@@ -22,38 +22,62 @@ _ENDS = frozenset(kinds_where(lambda spec: spec.changes_state and spec.target in
 _STARTS_AND_ENDS = _ENDS | {EventKind.START}
 
 
+#: Of the most frequent columns, the type of the values that the database returns as they are.
+_STORED_AS_IT_IS: Mapping[type, type] = {
+    models.CharField: str,
+    models.TextField: str,
+    models.SlugField: str,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+}
+
+
 def key_of_new(task: TaskRow) -> UUID | None:
     """The key of the new ``task``, by its columns as they are; None if it has none.
 
     Raises ValueError if one of these is an expression, or names an object that was not saved.
     """
     model = type(task)
-    fields = _fields(model)
+    unique = declaration(model)
+    if unique is None:
+        return None
+    fields = _fields_in(table_model(model), unique)
     if any(field.is_relation for field in fields.values()):
         task._prepare_related_fields_for_save(operation_name="save")  # type: ignore[attr-defined]
-    values = {field.attname: getattr(task, field.attname) for field in fields.values()}
-    for name, value in values.items():
+    values = {}
+    for field in fields.values():
+        values[field.attname] = value = getattr(task, field.attname)
         if hasattr(value, "resolve_expression"):
-            raise ValueError(
-                f"{name} of {task_name(task)} is an expression: the unique key needs its value."
-            )
-    return key_of(model, values)
+            name = f"{field.attname} of {task_name(task)}"
+            raise ValueError(f"{name} is an expression: the unique key needs its value.")
+    return _key_of(model, unique, fields, values)
 
 
 def key_of(model: type[TaskRow], values: Mapping[str, Any]) -> UUID | None:
-    """The key of a task in the table of ``model`` with these columns; None if it has none.
-
-    Part of a SHA-256: the columns may be longer than an index allows, and a database compares some
-    texts as equal that are not.
-    """
-    root, unique = table_model(model), declaration(model)
+    """The key of a task in the table of ``model`` with these columns; None if it has none."""
+    unique = declaration(model)
     if unique is None:
         return None
-    normal = {name: _normalize(f, values[f.attname]) for name, f in _fields(model).items()}
-    text = unique.key_of(normal)
+    return _key_of(model, unique, _fields_in(table_model(model), unique), values)
+
+
+def _key_of(
+    model: type[TaskRow],
+    unique: Unique,
+    fields: Mapping[str, models.Field[Any, Any]],
+    values: Mapping[str, Any],
+) -> UUID | None:
+    """Part of a SHA-256: the columns may be longer than an index allows.
+
+    And a database compares some texts as equal that are not.
+    """
+    text = unique.key_of(
+        {n: _normalize(field, values[field.attname]) for n, field in fields.items()}
+    )
     if text is None:
         return None
-    digest = hashlib.sha256(f"{root._meta.label}:{text}".encode("utf-8", "surrogatepass"))
+    name = table_model(model)._meta.label
+    digest = hashlib.sha256(f"{name}:{text}".encode("utf-8", "surrogatepass"))
     return UUID(bytes=digest.digest()[:16], version=5)  # MariaDB refuses what is of no version
 
 
@@ -95,6 +119,8 @@ def _fields_in(root: Any, unique: Unique) -> dict[str, models.Field[Any, Any]]:
 
 def _normalize(field: Any, value: Any) -> Any:
     """``value`` as the database returns it: a reset computes the same key."""
+    if type(value) is _STORED_AS_IT_IS.get(type(field)):
+        return value
     if isinstance(value, Enum):
         value = value.value
     value = field.to_python(value)
