@@ -5,7 +5,6 @@ import inspect
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pytest
 
 from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
+from tests.forked import django_process
 from tests.testapp.models import Invoice, Scripted
 from tests.testapp.scripts import STEPS
 from tests.worker.steps import WORKER
@@ -29,15 +29,7 @@ def start_server(transactional_db: None, redis_url: str) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "django", "django-simpletask3-server", *arguments]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = django_process("django-simpletask3-server", *arguments, **environment)
         started.append(process)
         return process
 
