@@ -14,11 +14,12 @@ from django_simpletask3.dependencies.tables import (
     LinkState,
     TaskDependent,
 )
+from django_simpletask3.exceptions import RowBusy
 from django_simpletask3.recovery.dependents import serve_all
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.best_effort import apply_each
-from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.transition import Transition, known_row
 from tests.dependencies.steps import (
     FAILURES,
     dependent_on,
@@ -29,8 +30,8 @@ from tests.dependencies.steps import (
     step,
     succeed,
 )
-from tests.steps import apply_kinds, has_message, kinds
-from tests.testapp.models import Invoice, Step
+from tests.steps import apply_kinds, create_task, has_message, kinds
+from tests.testapp.models import Invoice, Scripted, Step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -285,3 +286,39 @@ def test_a_long_chain_is_canceled_without_recursion(redis_url: str) -> None:
     serve_all()
 
     assert {status(task) for task in tasks[1:]} == {Status.CANCELED}
+
+
+def test_a_prerequisite_does_not_end_unseen_while_a_dependent_is_saved(redis_url: str) -> None:
+    needs_row_locks()
+    first = apply_kinds(step(), EventKind.START)
+    ack = Transition(first, EventKind.ACK, worker="w1", last_known_row=known_row(first))
+
+    with transaction.atomic():
+        task = dependent_on(Step.objects.get(pk=first.pk))
+        in_thread(lambda: apply_each([ack]))
+        error = ack.error
+    apply_each([ack])
+
+    assert isinstance(error, RowBusy)
+    assert status(task) is Status.PENDING
+
+
+def statements_to_end(model: Any, django_assert_max_num_queries: Any) -> int:
+    task = apply_kinds(create_task(model), EventKind.START)
+    with django_assert_max_num_queries(100) as statements:
+        apply_each([Transition(task, EventKind.ACK, worker="w1", last_known_row=known_row(task))])
+    return len(statements)
+
+
+def test_the_end_of_other_tasks_costs_what_it_did(
+    django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, awaited = (
+        statements_to_end(model, django_assert_max_num_queries) for model in (Scripted, Step)
+    )
+    monkeypatch.setattr("django_simpletask3.transitions.participants._participants", {})
+    without = statements_to_end(Scripted, django_assert_max_num_queries)
+
+    assert other == without
+    # BEGIN is a statement on SQLite, and one statement needs no transaction elsewhere.
+    assert 1 <= awaited - other <= 3

@@ -16,3 +16,17 @@ class Noop(SimpleTask):
 
     def do_task(self) -> None:
         bodies.perform()
+
+
+class AwaitedNoop(SimpleTask):
+    """The same, for which others may wait."""
+
+    django_simpletask3_can_be_awaited = True
+
+    text = models.CharField(max_length=64, default="")
+
+    class Meta:
+        app_label = "bench"
+
+    def do_task(self) -> None:
+        bodies.perform()
