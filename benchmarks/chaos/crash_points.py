@@ -23,13 +23,15 @@ from benchmarks.chaos import crash_injection, execution_log
 from benchmarks.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
-from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel
+from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel, Part
 from benchmarks.chaos.producers import count_unfinished
 from django_simpletask3.conf.options import options
+from django_simpletask3.dependencies import chain, group
 from django_simpletask3.exceptions import SimpleTaskError
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.queue import get_queue, reset_queue
 from django_simpletask3.recovery import service
+from django_simpletask3.recovery.dependents import serve_all
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.supervisor import Supervisor
@@ -146,6 +148,43 @@ def lost_reply_limited_task() -> Scenario:
     return replace(limited_task(), fault=DEAF)
 
 
+def dependent_task() -> Scenario:
+    """A task waits for a group, of which one fails; producer and node are killed."""
+
+    def target() -> None:
+        _run_as_caller(group(Part(), Part(fails=True)).then(Part(), on_failure="run").enqueue)
+        run_node(Part, burst=True)
+
+    return Scenario(target)
+
+
+def splitting_task() -> Scenario:
+    """A task enqueues a group, and ends; the node is killed."""
+    Part.objects.create(splits=True)
+    return Scenario(lambda: run_node(Part, burst=True))
+
+
+def canceled_dependent() -> Scenario:
+    """A chain is canceled after a failure, and reset; a prerequisite is canceled and deleted."""
+    canceled, deleted = Part.objects.create(), Part.objects.create()
+
+    def target() -> None:
+        first = Part(fails=True)
+        _run_as_caller(chain(first, Part(), Part()).enqueue)
+        _run_as_caller(Part().after(canceled, deleted).save)
+        _run_as_caller(canceled.cancel)
+        _run_as_caller(deleted.delete)
+        run_node(Part, burst=True)
+        _run_as_caller(lambda: first.reset(dependents=True))
+
+    return Scenario(target)
+
+
+def lost_reply_dependent_task() -> Scenario:
+    """The reply to one step is lost; tasks wait for others."""
+    return replace(dependent_task(), fault=DEAF)
+
+
 def lost_reply_node() -> Scenario:
     """The reply to one step of a node is lost; no process is killed."""
     _create_tasks()
@@ -246,6 +285,10 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         lost_reply_limited_task,
         unique_task,
         lost_reply_unique_task,
+        canceled_dependent,
+        dependent_task,
+        splitting_task,
+        lost_reply_dependent_task,
         prioritized_task,
         task_with_steps,
         lost_reply_task_with_steps,
@@ -386,7 +429,7 @@ def _keys(last_pk: int, began: float) -> Iterator[str]:
         events_of(Job, "default").filter(task_id__gt=last_pk).values_list("task_id", flat=True),
         *(
             [row.pk for row in model.objects.all() if row.add_time.timestamp() >= began - 1.0]
-            for model in (Parcel, Call)
+            for model in (Parcel, Call, Part)
         ),
     ):
         yield from map(str, pks)
@@ -395,7 +438,7 @@ def _keys(last_pk: int, began: float) -> Iterator[str]:
 def _drain() -> None:
     """Run healthy nodes until no unfinished task is left."""
     end = time.monotonic() + _TIMEOUT
-    while count_unfinished() and time.monotonic() < end:
+    while (serve_all() or count_unfinished()) and time.monotonic() < end:
         _wait_for(_fork(lambda: run_node(*MODELS.values(), burst=True)))
 
 

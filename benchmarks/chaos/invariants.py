@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef
 
-from benchmarks.chaos import authoring, limits, unique_keys
+from benchmarks.chaos import authoring, dependencies, limits, unique_keys
 from benchmarks.chaos.evidence import Evidence, TaskEvidence
 from benchmarks.chaos.models import MODELS, ChaosTask, Effect
 from django_simpletask3.audit.check import audit
@@ -95,16 +95,18 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
             if keys is None or key in keys:
                 text = f"{name} {key}: saved, but there is neither row nor stream"
                 result.add_violation("lost", text)
-    _check_limits(result)
+    _check_features(result)
     _check_unique_keys(result)
     if keys is None:
         _audit(result)
     return result
 
 
-def _check_limits(result: CheckResult) -> None:
+def _check_features(result: CheckResult) -> None:
     for text in chain(limits.exceeded_limits(), limits.leftovers()):
         result.add_violation("limit", text)
+    for text in dependencies.problems():
+        result.add_violation("dependency", text)
 
 
 def _check_unique_keys(result: CheckResult) -> None:

@@ -2,12 +2,14 @@
 
 import time
 import uuid
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, models
 
 from benchmarks.chaos import execution_log
+from django_simpletask3.dependencies import group
 from django_simpletask3.exceptions import Cancel, CheckpointNotRecorded, Retry, Snooze
 from django_simpletask3.limits import Limit
 from django_simpletask3.models import ExpiringTask, SimpleTask, TaskQuerySet, UniqueTask
@@ -119,4 +121,25 @@ class Call(ChaosTask):
     line = models.IntegerField(default=0)
 
 
-MODELS: dict[str, type[ChaosTask]] = {"job": Job, "parcel": Parcel, "call": Call}
+class Part(ChaosTask):
+    """A task that others wait for, and that may wait for others; some enqueue a group."""
+
+    django_simpletask3_worker_number = 4
+    django_simpletask3_max_attempts = 1000
+    django_simpletask3_can_be_awaited = True
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    splits = models.BooleanField(default=False)
+
+    def do_task(self, worker: str) -> dict[str, Any]:
+        if self.splits:
+            with suppress(DatabaseError, InterfaceError, CheckpointNotRecorded):
+                self.once("split", self._split, atomic=True)
+        return super().do_task(worker)
+
+    @staticmethod
+    def _split() -> None:
+        group(Part(), Part(fails=True)).then(Part(), on_failure="run").enqueue()
+
+
+MODELS: dict[str, type[ChaosTask]] = {"job": Job, "parcel": Parcel, "call": Call, "part": Part}

@@ -18,9 +18,10 @@ from django.utils import timezone
 from simqcore import SimQ
 
 from benchmarks.chaos import execution_log
-from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel
+from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel, Part
 from django_simpletask3.conf.options import options
 from django_simpletask3.context import task_context
+from django_simpletask3.dependencies import chain, group
 from django_simpletask3.exceptions import SimpleTaskError
 
 #: Producers pause above this number of unfinished tasks, so that the drain is short.
@@ -47,6 +48,8 @@ class Producer:
             (self.bulk_parcels, 10),
             (self.bulk_calls, 6),
             (self.replace, 10),
+            (self.groups, 5),
+            (self.after, 4),
             (self.push_as_version_0_1, 10),
             (self.insert_without_event, 4),
             (self.save_again, 4),
@@ -125,6 +128,27 @@ class Producer:
         for _ in range(3):
             self.log_saved(Parcel.objects.enqueue(**self.columns(), address=self.address()))
 
+    def groups(self) -> None:
+        """Enqueue a group and what waits for it, or a chain."""
+        parts = [self.part() for _ in range(self.random.randint(0, 10))]
+        later = [self.part() for _ in range(self.random.randint(1, 3))]
+        on_failure = self.random.choice(["cancel", "run"])
+        to_enqueue: Any = group(*parts).then(*later, on_failure=on_failure)
+        if self.random.random() < 0.4:
+            to_enqueue = chain(*parts[:4], self.part(), on_failure=on_failure)
+        for task in to_enqueue.enqueue():
+            self.log_saved(task)
+
+    def after(self) -> None:
+        """Save a part that waits for parts that may run, or have ended."""
+        parts = [task for task in self.recent_tasks if isinstance(task, Part)]
+        chosen = self.random.sample(parts, min(3, len(parts)))
+        part = self.part().after(*chosen, on_failure=self.random.choice(["cancel", "run"]))
+        self.save_and_log([part])
+
+    def part(self) -> Part:
+        return Part(**self.columns(), splits=self.random.random() < 0.05)
+
     def push_as_version_0_1(self) -> None:
         """Push messages for existing rows as version 0.1 does."""
         jobs = [task for task in self.recent_tasks if isinstance(task, Job)]
@@ -148,7 +172,7 @@ class Producer:
 
     def reset(self) -> None:
         for task in self.random.sample(self.recent_tasks, min(2, len(self.recent_tasks))):
-            task.reset("again")
+            task.reset("again", dependents=self.random.random() < 0.3)
 
     def restart(self) -> None:
         """Reset a task that forgets its checkpoints."""

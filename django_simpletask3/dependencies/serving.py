@@ -128,7 +128,7 @@ def _release_at_once(groups: Sequence[TaskGroup], using: str) -> bool:
             finish(groups, using)
     except Exception as error:
         # The end of the prerequisite must be recorded all the same
-        # (test_a_dependent_that_cannot_be_released_does_not_hold_up_its_prerequisite).
+        # (test_an_end_is_recorded_also_if_no_dependent_can_be_released).
         if is_conflict(error):
             raise
         _logger.warning("dependents_not_served database=%s error=%s", using, error)

@@ -110,6 +110,22 @@ def test_dependents_of_canceled_dependents_are_canceled(redis_url: str) -> None:
     assert [event.reason for event in last.events.all()][-1] == "prerequisite_failed"
 
 
+def test_an_end_is_recorded_also_if_no_dependent_can_be_released(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    first = apply_kinds(step(), EventKind.START)
+    task = dependent_on(first)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(serving, "load_by_key", lambda *arguments: 1 / 0)
+        apply_each([Transition(first, EventKind.ACK, worker="w1")])
+    before = status(task)
+    serve_all()
+
+    assert status(first) is Status.SUCCESS
+    assert [before, status(task)] == [Status.BLOCKED, Status.PENDING]
+
+
 def test_a_dependent_that_cannot_be_released_does_not_hold_up_its_prerequisite(
     listen: Callable[..., None], redis_url: str
 ) -> None:
@@ -279,13 +295,26 @@ def test_two_workers_that_end_the_last_two_at_once_release_once(redis_url: str) 
         assert kinds(task) == ["enqueue", "block", "unblock"]
 
 
-def test_a_long_chain_is_canceled_without_recursion(redis_url: str) -> None:
-    tasks = chain(*(Step() for _ in range(100))).enqueue()
+def test_a_long_chain_is_canceled_without_recursion(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    serve_once, depths = serving._serve_once, [0]
+
+    def count_depth(*arguments: Any) -> int:
+        depths.append(depths[-1] + 1)
+        try:
+            return serve_once(*arguments)
+        finally:
+            depths.append(depths[-1] - 1)
+
+    monkeypatch.setattr(serving, "_serve_once", count_depth)
+    tasks = chain(*(Step() for _ in range(30))).enqueue()
 
     fail(tasks[0])
     serve_all()
 
     assert {status(task) for task in tasks[1:]} == {Status.CANCELED}
+    assert max(depths) == 1
 
 
 def test_a_prerequisite_does_not_end_unseen_while_a_dependent_is_saved(redis_url: str) -> None:
