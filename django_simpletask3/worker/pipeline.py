@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ _READ_AHEAD_SECONDS = 0.05
 _MAX_READ_AHEAD = 200
 #: Messages that are claimed beyond the free threads while most tasks find their limits reached.
 _FIRST_EXTRA, _MAX_EXTRA = 8, 100
+#: Seconds for which no work is claimed ahead after a limit was reached.
+_REACHED_SECONDS = 10.0
 #: Runs that are recorded in one batch.
 MAX_BATCH = 200
 MESSAGE_LEASE = 30.0
@@ -52,6 +55,7 @@ class ModelPipeline:
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         #: How many messages to claim beyond the capacity, because most tasks will not start.
         self.extra = 0
+        self._limit_reached_at = -math.inf
         self._held = 0
         self._mean_seconds: float | None = None  # unknown until one run has ended
         self._changed = threading.Condition()
@@ -75,8 +79,8 @@ class ModelPipeline:
         return self.threads + ahead - self._held >= max(1, ahead // 2)
 
     def _read_ahead(self) -> int:
-        # A task that waits in the inbox would hold a place of its limit.
-        if self._is_limited:
+        # A task that waits in the inbox would hold a place for which others wait.
+        if time.monotonic() - self._limit_reached_at < _REACHED_SECONDS:
             return 0
         # Short tasks are claimed in large batches; long ones stay available to other nodes.
         if self._mean_seconds is None:
@@ -88,8 +92,11 @@ class ModelPipeline:
     def record_starts(self, claimed: int, started: int) -> None:
         """Claim more messages next time if the limits of most tasks were reached, else none extra.
 
-        So many tasks of one key that wait do not hold up those of another for long.
+        After one was reached, none are claimed for some seconds that the threads cannot begin. So
+        many tasks of one key that wait do not hold up those of another for long.
         """
+        if self._is_limited and started < claimed:
+            self._limit_reached_at = time.monotonic()
         is_reached = self._is_limited and started * 2 < claimed
         self.extra = min(max(_FIRST_EXTRA, 2 * self.extra), _MAX_EXTRA) if is_reached else 0
 

@@ -95,11 +95,14 @@ def test_without_redis_tasks_start_in_the_order_in_which_they_became_due(
     assert [run.task.pk for run in runs] == [task.pk for task in tasks]
 
 
-def test_limited_tasks_are_claimed_for_free_threads_only() -> None:
+def test_after_a_limit_was_reached_tasks_are_claimed_for_free_threads_only() -> None:
     pipeline = ModelPipeline(Errand, threads=4, worker="node:1")
     run = Run(create_task(Errand), pipeline.worker, seconds=0.0001)
     pipeline.accept([run])
     pipeline.mark_performed(run)
+    assert pipeline.capacity(0) == 204
+
+    pipeline.record_starts(claimed=4, started=3)
 
     assert pipeline.capacity(0) == 4
 
