@@ -71,13 +71,12 @@ def _key_of(
 
     And a database compares some texts as equal that are not.
     """
-    text = unique.key_of(
-        {n: _normalize(field, values[field.attname]) for n, field in fields.items()}
-    )
+    normal = {name: _normalize(field, values[field.attname]) for name, field in fields.items()}
+    text = unique.key_of(normal)
     if text is None:
         return None
-    name = table_model(model)._meta.label
-    digest = hashlib.sha256(f"{name}:{text}".encode("utf-8", "surrogatepass"))
+    label = table_model(model)._meta.label
+    digest = hashlib.sha256(f"{label}:{text}".encode("utf-8", "surrogatepass"))
     return UUID(bytes=digest.digest()[:16], version=5)  # MariaDB refuses what is of no version
 
 
