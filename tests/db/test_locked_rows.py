@@ -126,6 +126,7 @@ def test_rows_that_change_alike_are_written_in_one_statement() -> None:
     assert changes(made) == 1
 
 
+@pytest.mark.thorough
 def test_the_rows_of_one_statement_are_bounded() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(1500)])
 
@@ -136,6 +137,7 @@ def test_the_rows_of_one_statement_are_bounded() -> None:
     assert {row.sequence for row in models.QuerySet(Invoice)} == {2}
 
 
+@pytest.mark.thorough
 def test_five_hundred_rows_are_one_batch() -> None:
     tasks = Invoice.objects.bulk_enqueue([{} for _ in range(500)])
 

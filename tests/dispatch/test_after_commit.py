@@ -415,6 +415,7 @@ def commands_of_redis() -> int:
 
 
 @transactional
+@pytest.mark.thorough
 def test_a_thousand_deleted_tasks_cost_a_few_calls() -> None:
     Invoice.objects.bulk_enqueue([{"amount": n} for n in range(1000)])
     calls = commands_of_redis()

@@ -113,6 +113,7 @@ def test_dead_lettering_without_redis_does_not_stop_the_batch(
 
 
 @pytest.mark.parametrize("letter", LETTERS.values(), ids=LETTERS)
+@pytest.mark.one_server
 def test_the_dashboard_shows_whatever_stands_among_the_dead_letters(
     admin_client: Any, redis_client: Any, letter: bytes
 ) -> None:
@@ -225,6 +226,7 @@ def write(client: Any, key: bytes, kind: str, content: Any) -> None:
 @pytest.mark.once
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(places, contents), min_size=1, max_size=6))
+@pytest.mark.one_server
 def test_whatever_stands_in_redis_honest_tasks_run_and_pages_answer(
     admin_client: Any, redis_client: Any, writes: list[Any]
 ) -> None:

@@ -151,6 +151,7 @@ def statements_of(number: int) -> int:
     return len([query for query in made if not query["sql"].startswith(("UPDATE", "INSERT"))])
 
 
+@pytest.mark.thorough
 def test_the_statements_of_a_batch_do_not_grow_with_it() -> None:
     # Where rows are updated one by one, the updates and inserts are left out.
     of_ten, of_hundred = statements_of(10), statements_of(_PER_BATCH)

@@ -60,6 +60,7 @@ def project(tmp_path: Path, redis_url: str, transactional_db: None) -> Iterator[
 
 
 @pytest.mark.parametrize("bases", ["Document, SimpleTask", "SimpleTask, Document"])
+@pytest.mark.thorough
 def test_a_task_may_have_a_parent_that_is_no_task(project: Project, bases: str) -> None:
     project.models(DOCUMENT, TASK % bases)
     project.manage("makemigrations", "app")

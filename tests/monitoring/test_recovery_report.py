@@ -185,6 +185,7 @@ def walked(size: int, **options: Any) -> list[Recovery]:
 
 @pytest.mark.parametrize("is_at_once", [True, False])
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
+@pytest.mark.thorough
 def test_the_newest_come_first_and_none_is_missing_or_twice(
     most: int, is_at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +205,7 @@ def test_the_newest_come_first_and_none_is_missing_or_twice(
     assert set(found) == set(listed())
 
 
+@pytest.mark.thorough
 def test_pages_can_be_narrowed_down_like_the_list() -> None:
     lost(Invoice), lost(Elsewhere)
     apply_kinds(
@@ -268,6 +270,7 @@ def mentions(worker: str) -> Any:
 
 
 @pytest.mark.parametrize("most_read", [2, 4, 5000])
+@pytest.mark.thorough
 def test_a_worker_is_found_behind_many_who_only_mention_it(
     most_read: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
