@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.db import models, transaction
-from django.db.models import Q, Value
+from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Cast
 
 from ..db import clock
@@ -70,6 +70,36 @@ def mark_gates(using: str) -> None:
     for pk in waited_at.exclude(name__in=names).values_list("pk", flat=True):
         while repeat_on_conflict(using, partial(_serve_unlimited, pk, using)) == _BATCH:
             pass
+
+
+def delete_idle_gates(using: str, limit: int = 10_000) -> int:
+    """Delete gates at which no place is taken and no task waits, at most ``limit``; their number.
+
+    The next start of their keys inserts them again.
+    """
+    count = 0
+    while count < limit:
+        pks = list(_idle_gates(using).order_by("pk").values_list("pk", flat=True)[:_BATCH])
+        repeat_on_conflict(using, partial(_delete_gates, pks, using))
+        count += len(pks)
+        if len(pks) < _BATCH:
+            break
+    return count
+
+
+def _idle_gates(using: str) -> Any:
+    slots = all_rows(LimitSlot, using).filter(gate=OuterRef("pk"))
+    gates = all_rows(LimitGate, using).filter(has_waiters=False, must_be_served=False)
+    return gates.filter(~Exists(slots))
+
+
+def _delete_gates(pks: Sequence[int], using: str) -> None:
+    with transaction.atomic(using=using):
+        begin_write(LimitGate, using)
+        lock_gates(pks, using)
+        # A task may have started meanwhile, before they were locked.
+        idle = list(_idle_gates(using).filter(pk__in=pks).values_list("pk", flat=True))
+        all_rows(LimitGate, using).filter(pk__in=idle)._raw_delete(using)
 
 
 def _marked_gates(using: str) -> Iterable[int]:

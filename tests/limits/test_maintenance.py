@@ -7,7 +7,7 @@ import pytest
 
 from django_simpletask3.db import clock
 from django_simpletask3.limits import Limit
-from django_simpletask3.limits.maintenance import mark_gates, serve_limits
+from django_simpletask3.limits.maintenance import delete_idle_gates, mark_gates, serve_limits
 from django_simpletask3.limits.places import renew_slots
 from django_simpletask3.limits.tables import LimitGate, LimitSlot
 from django_simpletask3.recovery.due_check import read_due_times
@@ -183,3 +183,15 @@ def test_the_due_check_sees_places_that_end_and_gates_to_be_served(pass_time: An
     pass_time(timedelta(hours=1))
 
     assert read_due_times("default", [Errand]).may_serve_limits
+
+
+def test_gates_are_deleted_when_no_place_is_taken_and_no_task_waits() -> None:
+    run, *_ = start_all([*errands(1, "a"), *errands(3, "b")])
+    end(run)
+
+    delete_idle_gates("default")
+
+    assert LimitGate.objects.count() == 1
+    assert len(held()) == 2
+    assert len(start_all(errands(1, "a"))) == 1
+    assert LimitGate.objects.count() == 2

@@ -179,6 +179,7 @@ class LeaseMonitor:
         try:
             if (now := time.monotonic()) >= self._next_mark.get(using, 0.0):
                 limits.mark_gates(using)
+                limits.delete_idle_gates(using)
                 self._next_mark[using] = now + _MARK_SECONDS
             limits.serve_limits(using, self._judged.get(using), _MAX_SERVING_SECONDS)
         except Error as error:
