@@ -57,6 +57,14 @@ def _declaration(model: type[SimpleTask]) -> Iterator[CheckMessage]:
 
 
 def _template(model: type[SimpleTask], unique: Unique) -> Iterator[CheckMessage]:
+    # A template without braces is one key for all tasks: seldom what the name of a column means.
+    if not unique.names and not _fault(model, unique.template):
+        yield Error(
+            f"The unique key {unique.template!r} names no column: all tasks would have that key.",
+            hint=f'Write the column in braces: "{{{unique.template}}}".',
+            obj=model,
+            id=UNIQUE_ID,
+        )
     for name in unique.names:
         if fault := _fault(model, name):
             yield Error(

@@ -27,6 +27,9 @@ class Awaited:
     @classmethod
     def of(cls, tasks: Iterable[TaskRow], on_failure: str) -> Awaited:
         """These prerequisites, each once. Raises TypeError for a model that cannot be awaited."""
+        if on_failure not in OnFailure.values:
+            expected = ", ".join(map(repr, OnFailure.values))
+            raise ValueError(f"on_failure is {on_failure!r}; expected one of {expected}.")
         prerequisites = tuple({id(task): task for task in tasks}.values())
         for task in prerequisites:
             reject_not_awaitable(task)
@@ -62,10 +65,10 @@ def after(self: Task, *prerequisites: TaskRow, on_failure: str = "cancel") -> Ta
 def reject_not_awaitable(task: Any) -> None:
     """Raise TypeError unless other tasks can wait for ``task``."""
     if not isinstance(task, TaskRow):
-        raise TypeError(f"A task waits for tasks, not for {task!r}.")
+        raise TypeError(f"A task waits for tasks, not for {task!r}: write group(*tasks).")
     root = table_model(type(task))
     if not may_be_awaited(type(task)):
         raise TypeError(
-            f"A {task._meta.label} cannot be awaited: set django_simpletask3_can_be_awaited = True "
-            f"on {root._meta.label}."
+            f"Tasks of {task._meta.label} cannot be awaited: set django_simpletask3_can_be_awaited "
+            f"= True on {root._meta.label}."
         )

@@ -32,7 +32,8 @@ class Limit:
         _require(is_name, "name", self.name, f"a text of at most {MAX_NAME} characters")
         for argument in ("key", "fair_by"):
             value = getattr(self, argument)
-            _require(_is_template(value), argument, value, 'a text such as "{customer_id}"')
+            expected = 'a text that names columns in braces, such as "{customer_id}"'
+            _require(not value or _is_template(value), argument, value, expected)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -63,9 +64,10 @@ def _columns_in(template: str) -> tuple[str, ...]:
 
 def _is_template(template: object) -> bool:
     try:
-        return isinstance(template, str) and all(map(str.isidentifier, _columns_in(template)))
+        names = _columns_in(template) if isinstance(template, str) else ()
     except ValueError:
         return False
+    return bool(names) and all(map(str.isidentifier, names))
 
 
 def _require(is_valid: bool, name: str, value: object, expected: str) -> None:

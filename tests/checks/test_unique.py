@@ -50,6 +50,17 @@ def test_a_key_of_what_is_no_column_of_the_users_is_an_error(
     assert error.msg == f"The unique key '{{number}} {{{name}}}' names {name}, {fault}."
 
 
+def test_the_name_of_a_column_without_braces_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bill, "django_simpletask3_unique", Unique("number"))
+
+    (error,) = messages_of_package()
+
+    assert (error.id, error.hint) == (
+        own_checks.UNIQUE_ID,
+        'Write the column in braces: "{number}".',
+    )
+
+
 @isolate_apps("tests.testapp")
 def test_a_key_of_what_is_computed_when_it_is_saved_is_an_error(
     monkeypatch: pytest.MonkeyPatch,

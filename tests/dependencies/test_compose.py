@@ -90,6 +90,8 @@ def test_what_cannot_be_enqueued_is_refused() -> None:
         group().then(Invoice()).then(Invoice())
     with pytest.raises(ValueError, match="waits for other tasks"):
         group().then(Invoice().after(step()))
+    with pytest.raises(ValueError, match="on_failure is 'ignore'; expected one of 'cancel', 'run'"):
+        group().then(Invoice(), on_failure="ignore")
     with pytest.raises(TypeError, match="cannot be awaited"):
         chain(Invoice(), Step())
 
