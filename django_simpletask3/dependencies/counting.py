@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from django.db import transaction
 
@@ -35,18 +35,31 @@ def count(links: Iterable[tuple[TaskDependency, LinkState]], using: str) -> list
     dependents have to be served.
     """
     links = sorted(links, key=lambda pair: pair[0].pk)
+    # Before the groups are locked, which others may wait for.
+    _update_links({link.pk: end for link, end in links if link.state != LinkState.FAILED}, using)
     ids = {link.group_id for link, _ in links}
     groups = {group.pk: group for group in lock_rows(groups_of(using).filter(id__in=ids))}
     counted: _Counted = {}
+    has_counted = False
     for link, end in links:
         if (group := groups.get(link.group_id)) is not None and _count(group, link, end):
-            counted[link.pk] = end
-    if counted:
+            has_counted = True
+            if link.state == LinkState.FAILED:
+                counted[link.pk] = end
+    if has_counted:
         _update_links(counted, using)
-        groups_of(using).bulk_update(
-            groups.values(), ["missing", "failed", "state"], batch_size=_BATCH_SIZE
-        )
+        _update_groups(list(groups.values()), using)
     return [group for group in groups.values() if group.state == GroupState.TO_BE_SERVED]
+
+
+def _update_groups(groups: Sequence[TaskGroup], using: str) -> None:
+    names = ("missing", "failed", "state")
+    if len(groups) > 1:
+        groups_of(using).bulk_update(groups, names, batch_size=_BATCH_SIZE)
+        return
+    for group in groups:
+        columns = {name: getattr(group, name) for name in names}
+        groups_of(using).filter(pk=group.pk).update(**columns)
 
 
 def count_marked(using: str, limit: int = _BATCH_SIZE) -> int:

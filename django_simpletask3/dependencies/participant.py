@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models import Q
 
 from ..ledger.task_row import TaskRow, table_model
 from ..states import EventKind, Status
@@ -102,11 +101,18 @@ def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
 
 
 def _count_ends(links: models.QuerySet[Any], ended: dict[str, LinkState], using: str) -> None:
-    succeeded = [key for key, end in ended.items() if end is LinkState.SUCCEEDED]
-    is_open = Q(task_key__in=ended, state=LinkState.OPEN)
     # After a failure, dependents may wait until the task has succeeded.
-    has_failed = Q(task_key__in=succeeded, state=LinkState.FAILED) if succeeded else Q(pk__in=[])
-    found = lock_rows(links.filter(is_open | has_failed), limit=_MAX_AT_ONCE + 1)
+    states = (
+        {LinkState.OPEN, LinkState.FAILED}
+        if LinkState.SUCCEEDED in ended.values()
+        else {LinkState.OPEN}
+    )
+    to_lock = links.filter(task_key__in=ended, state__in=states)
+    found = [
+        link
+        for link in lock_rows(to_lock, limit=_MAX_AT_ONCE + 1)
+        if link.state == LinkState.OPEN or ended[link.task_key] is LinkState.SUCCEEDED
+    ]
     if len(found) > _MAX_AT_ONCE:
         _mark_ends(links, ended)
     elif found:
