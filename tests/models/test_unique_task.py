@@ -682,6 +682,25 @@ def test_a_reset_whose_key_is_taken_meanwhile_stops_no_other(
     assert_sound()
 
 
+def test_a_reset_is_refused_too_if_its_key_is_taken_meanwhile(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not connection.features.has_select_for_update:
+        pytest.skip("no other writer can come meanwhile")
+    failed = bring_to(save("b"), Status.FAILED)
+    monkeypatch.setattr(
+        "django_simpletask3.transitions.unique_keys.resets.find",
+        partial(_find_late, itertools.count()),
+    )
+
+    with pytest.raises(DuplicateTask) as error:
+        failed.reset()
+
+    assert (error.value.task.number, error.value.pk) == ("b", failed.pk)
+    assert kinds(failed) == ["enqueue", "start", "fail"]
+    assert_sound()
+
+
 def test_a_blocked_task_that_is_reset_keeps_its_key(redis_url: str) -> None:
     task = Bill.objects.enqueue(number="7", blocked=True)
 

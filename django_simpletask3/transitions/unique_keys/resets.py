@@ -39,6 +39,8 @@ def apply_unless_taken(
             remaining = _refuse_taken(transitions, using)
             if len(remaining) == len(transitions):
                 raise
+            if not remaining:
+                return
             transitions = remaining
     apply(transitions)
 
