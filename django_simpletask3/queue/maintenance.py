@@ -107,9 +107,12 @@ class QueueMaintenance(Transport):
         """
         return not self.ask(lambda: self.db.exists(self.get_marker_key()))
 
-    def write_marker(self) -> None:
-        """Write the marker, by which ``has_lost_data`` recognises a Redis that kept its data."""
-        self.ask(lambda: self.db.set(self.get_marker_key(), time.time()))
+    def write_marker(self) -> bool:
+        """Write the marker, by which ``has_lost_data`` recognises a Redis that kept its data.
+
+        Returns False if it was there: another process has written it.
+        """
+        return bool(self.ask(lambda: self.db.set(self.get_marker_key(), time.time(), nx=True)))
 
     def missing(self, channel: str, ids: Collection[str]) -> list[str]:
         """The messages of ``ids`` that are neither queued in the channel nor claimed.

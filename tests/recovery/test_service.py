@@ -645,3 +645,16 @@ def test_a_new_redis_is_no_loss_if_nothing_waits_or_no_task_was_ever_started(
     levels = {r.getMessage().split()[0]: r.levelname for r in caplog.records}
     assert levels.get("redis_data_lost") == ("WARNING" if is_loss else None)
     assert levels.get("redis_empty") == (None if is_loss else "INFO")
+
+
+def test_a_node_that_finds_a_new_redis_a_moment_later_reports_no_loss(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_to(Invoice.objects.create(), Status.SUCCESS)  # by the first node, just now
+    Invoice.objects.create()
+    get_queue().write_marker()
+    monkeypatch.setattr(type(get_queue()), "has_lost_data", lambda queue: True)  # it looked before
+
+    assert service.detect_redis_reset() == 1
+
+    assert "redis_data_lost" not in caplog.text
