@@ -53,13 +53,13 @@ def count(links: Iterable[tuple[TaskDependency, LinkState]], using: str) -> list
 
 
 def _update_groups(groups: Sequence[TaskGroup], using: str) -> None:
-    names = ("missing", "failed", "state")
     if len(groups) > 1:
-        groups_of(using).bulk_update(groups, names, batch_size=_BATCH_SIZE)
+        groups_of(using).bulk_update(groups, ["missing", "failed", "state"], batch_size=_BATCH_SIZE)
         return
     for group in groups:
-        columns = {name: getattr(group, name) for name in names}
-        groups_of(using).filter(pk=group.pk).update(**columns)
+        groups_of(using).filter(pk=group.pk).update(
+            missing=group.missing, failed=group.failed, state=group.state
+        )
 
 
 def count_marked(using: str, limit: int = _BATCH_SIZE) -> int:

@@ -208,13 +208,11 @@ class _Service:
 
     def _save(self, has_waiters: bool, must_be_served: bool) -> None:
         gate = self._gate
-        columns: dict[str, Any] = {
-            "has_waiters": has_waiters,
-            "must_be_served": must_be_served,
-            "turn": self._turn,
-        }
-        if columns != {name: getattr(gate, name) for name in columns}:
-            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(**columns)
+        before = (gate.has_waiters, gate.must_be_served, gate.turn)
+        if before != (has_waiters, must_be_served, self._turn):
+            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(
+                has_waiters=has_waiters, must_be_served=must_be_served, turn=self._turn
+            )
 
 
 def _leaves_waiter(unblock: Transition) -> bool:

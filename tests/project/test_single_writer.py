@@ -22,7 +22,7 @@ PROJECTED = {
 }
 WRITER = "transitions.writer"
 #: They name the type of the rows that the writer has locked, to read them.
-READERS = {"transitions.participants", "transitions.unique_keys.resets"}
+READERS = {"limits.admission", "transitions.participants", "transitions.unique_keys.resets"}
 #: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
 #: through the insert of a new row, whose event it has charged.
 WRITING_FUNCTIONS = {
