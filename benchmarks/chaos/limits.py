@@ -29,7 +29,7 @@ def exceeded_limits() -> Iterator[str]:
         if line is not None and run in judged:
             running[line] += 1 if kind == "begin" else -1
             most[line] = max(most[line], running[line])
-    limit = Call.django_simpletask3_limit.running
+    limit = Call.django_simpletask3_limit.running or 0
     for line, count in most.items():
         if count > limit:
             yield f"{count} calls of line {line} ran at once, not {limit}"

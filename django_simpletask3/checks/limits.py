@@ -49,7 +49,8 @@ def _faults(
         hint = "Give the limit a shorter name: Limit(..., name=...)."
         yield f"{limit_name} is longer than {MAX_NAME} characters.", hint
     other = first_models.setdefault(limit_name, model)
-    if other.django_simpletask3_limit.running != limit.running:
+    first = other.django_simpletask3_limit
+    if (first.running, first.rate) != (limit.running, limit.rate):
         label = other._meta.label
-        hint = "Give both the same number, or different names: Limit(..., name=...)."
-        yield f"The limit {limit_name} has another number of places in {label}.", hint
+        hint = "Give both the same numbers, or different names: Limit(..., name=...)."
+        yield f"The limit {limit_name} has another number of places, or rate, in {label}.", hint

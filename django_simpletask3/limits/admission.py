@@ -17,15 +17,14 @@ from ..transitions.expiry import reject_by_expiry
 from ..transitions.transition import Transition
 from .declared import limit_of
 from .limit import Limit
+from .offer import Offer
 from .places import (
     Claim,
     GateKey,
     claimed_by,
-    free_numbers,
     gate_key_of,
     lock_gates_of,
     table_label,
-    taken_numbers,
     waiters_at,
 )
 from .tables import LimitGate, LimitSlot, LimitWaiter
@@ -86,24 +85,32 @@ class _Admission:
         self._gates = lock_gates_of(set(self._keys.values()), using)
         slots = self._read_slots()
         self._own_slots = {s.task_key: s for s in slots if self._is_handed_over(s)}
-        self._taken = taken_numbers(self._gates.values(), slots)
-        self._free: dict[GateKey, list[int]] = {}
+        limits = {self._keys[id(t)]: limit for t, limit in starts}
+        self._offers = {
+            k: Offer(self._gates[k], limit, slots, using) for k, limit in limits.items()
+        }
+        #: The gates at which others wait: these are served first.
+        self._awaited: dict[GateKey, bool] = {}
 
     def decide(self) -> dict[int, Transition]:
         """Take the places; the ``block`` of each start that has none, by the id of the start."""
         new_slots: list[LimitSlot] = []
         turned_away: list[Transition] = []
         self._give_up_places_elsewhere()
-        for transition, limit in self._starts:
+        for transition, _ in self._starts:
             own_slot = self._own_slots.get(str(transition.task.pk))
-            if own_slot is not None:
+            if own_slot is not None and self._offer_for(transition).start_given():
                 self._begin(transition, own_slot)
-            elif (number := self._take(self._keys[id(transition)], limit)) is not None:
-                new_slots.append(self._new_slot(transition, number))
+            elif own_slot is None and self._can_take(transition):
+                number = self._offer_for(transition).take()
+                new_slots += [self._new_slot(transition, number)] if number is not None else []
             else:
                 turned_away.append(transition)
         all_rows(LimitSlot, self._using).bulk_create(new_slots)
         return self._block(turned_away)
+
+    def _offer_for(self, transition: Transition) -> Offer:
+        return self._offers[self._keys[id(transition)]]
 
     def _gate_of(self, transition: Transition) -> LimitGate:
         return self._gates[self._keys[id(transition)]]
@@ -123,24 +130,25 @@ class _Admission:
         )
 
     def _begin(self, transition: Transition, slot: LimitSlot) -> None:
+        """Let ``transition`` start with the place that it was given; without number, it ends."""
+        own_row = all_rows(LimitSlot, self._using).filter(pk=slot.pk)
+        if slot.number is None:
+            own_row._raw_delete(self._using)
+            return
         transition.data["slot"] = slot.number
-        all_rows(LimitSlot, self._using).filter(pk=slot.pk).update(
-            worker=transition.worker, until=self._until(transition)
-        )
+        own_row.update(worker=transition.worker, until=self._until(transition))
 
-    def _take(self, key: GateKey, limit: Limit) -> int | None:
-        """The number of a free place, which is taken; None if there is none, or others wait."""
-        if key not in self._free:
-            self._free[key] = self._free_at(self._gates[key], limit)
-        return self._free[key].pop(0) if self._free[key] else None
-
-    def _free_at(self, gate: LimitGate, limit: Limit) -> list[int]:
-        """The free places at ``gate``; none while others wait for them: these are served first."""
-        free = free_numbers(limit, self._taken[gate.pk])
-        if free and gate.has_waiters and waiters_at(gate, self._using).exists():
-            all_rows(LimitGate, self._using).filter(pk=gate.pk).update(must_be_served=True)
-            return []
-        return free
+    def _can_take(self, transition: Transition) -> bool:
+        """Whether ``transition`` can start before those that wait: only if none does."""
+        key = self._keys[id(transition)]
+        if not self._offers[key].count:
+            return False
+        if key not in self._awaited:
+            gate = self._gates[key]
+            self._awaited[key] = gate.has_waiters and waiters_at(gate, self._using).exists()
+            if self._awaited[key]:
+                all_rows(LimitGate, self._using).filter(pk=gate.pk).update(must_be_served=True)
+        return not self._awaited[key]
 
     def _new_slot(self, transition: Transition, number: int) -> LimitSlot:
         transition.data["slot"] = number
@@ -160,7 +168,10 @@ class _Admission:
         return clock.now(self._using) if until is None else until
 
     def _block(self, turned_away: Sequence[Transition]) -> dict[int, Transition]:
-        """Let these tasks wait in line."""
+        """Let these tasks wait in line; save what the rates have counted."""
+        awaited = {self._keys[id(transition)] for transition in turned_away}
+        for key, offer in self._offers.items():
+            offer.save(is_awaited=key in awaited or self._gates[key].has_waiters)
         if not turned_away:
             return {}
         tasks = [transition.task for transition in turned_away]

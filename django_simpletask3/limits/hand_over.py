@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -19,15 +19,14 @@ from ..transitions.expiry import earlier_of
 from ..transitions.transition import Transition
 from ..transitions.writer import apply_all
 from .declared import has_limit, limit_name, limit_of, limits_by_name
+from .offer import Offer
 from .places import (
     Claim,
     claimed_by,
     delete_slots,
-    free_numbers,
     lock_gates,
     slots_of_claims,
     table_label,
-    taken_numbers,
     waiters_at,
 )
 from .tables import LimitGate, LimitSlot, LimitWaiter
@@ -94,6 +93,7 @@ class _Service:
         self._tried: list[int] = []
         self._is_anyone_left = False
         self._turn = gate.turn
+        self._offer: Offer
 
     def run(self) -> int:
         """Give away what is free; the number of tasks that go on."""
@@ -101,23 +101,24 @@ class _Service:
         if limit is None:
             return 0  # other nodes may know it
         slots = all_rows(LimitSlot, self._using).filter(gate=self._gate)
-        free = free_numbers(limit, taken_numbers([self._gate], slots)[self._gate.pk])
+        self._offer = offer = Offer(self._gate, limit, slots, self._using)
         count, has_more = 0, True
-        while free and has_more and count < _MAX_TASKS:
-            waiters = self._next_waiters(min(len(free), _MAX_TASKS))
-            has_more = len(waiters) == min(len(free), _MAX_TASKS)
-            given = self._hand_over(waiters, free)
+        while offer.count and has_more and count < _MAX_TASKS:
+            wanted = min(offer.count, _MAX_TASKS)
+            waiters = self._next_waiters(wanted)
+            has_more = len(waiters) == wanted
+            self._hand_over(waiters)
             self._turn = max([self._turn, *(waiter.turn for waiter in waiters)])
-            free = [number for number in free if number not in given]
             count += len(waiters)
         is_anyone_left = has_more or self._is_anyone_left
-        self._save(is_anyone_left, bool(free) and is_anyone_left)
+        self._save(is_anyone_left, bool(offer.count) and is_anyone_left)
+        offer.save(is_awaited=is_anyone_left)
         return count
 
     def run_unlimited(self, limit: int) -> int:
         """Let up to ``limit`` of those that wait go on without a place; their number."""
         waiters = self._next_waiters(limit)
-        self._hand_over(waiters, ())
+        self._hand_over(waiters)
         has_more = len(waiters) == limit or self._is_anyone_left
         self._save(has_more, must_be_served=False)
         return len(waiters)
@@ -128,20 +129,16 @@ class _Service:
         self._tried += [waiter.pk for waiter in waiters]
         return waiters
 
-    def _hand_over(self, waiters: Sequence[LimitWaiter], free: Sequence[int]) -> set[int]:
-        """Let ``waiters`` go on, with ``free`` places; the numbers of those that were given."""
-        numbers, given = iter(free), set[int]()
+    def _hand_over(self, waiters: Sequence[LimitWaiter]) -> None:
+        """Let ``waiters`` go on, with the places that are offered."""
         for table, group in _by_table(waiters).items():
-            unblocks = self._unblocks(table, group, numbers)
+            unblocks = self._unblocks(table, group)
             if self._try_apply(unblocks):
                 self._delete_waiters_of([t for t in unblocks if _leaves_waiter(t)])
                 self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
-                given |= self._insert_slots([t for t in unblocks if t.event and "slot" in t.data])
-        return given
+            self._insert_slots(unblocks)
 
-    def _unblocks(
-        self, table: str, waiters: Sequence[LimitWaiter], numbers: Iterator[int]
-    ) -> list[Transition]:
+    def _unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
         """The transitions of the tasks that ``waiters`` stand for; of those without, delete them.
 
         A task whose model or row cannot be loaded here is left to other nodes.
@@ -152,15 +149,19 @@ class _Service:
             return []
         found = {str(task.pk) for task in tasks}
         self._delete_waiters([w.pk for w in waiters if w.task_key not in found])
-        return [self._unblock(task, numbers) for task in tasks]
+        return [self._unblock(task) for task in tasks]
 
-    def _unblock(self, task: TaskRow, numbers: Iterator[int]) -> Transition:
+    def _unblock(self, task: TaskRow) -> Transition:
         data: dict[str, Any] = {"gate": self._gate.name}
-        if limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name:
-            data["slot"] = next(numbers)  # else it needs no place here any more
+        # Else it needs no place here any more.
+        if self._needs_place(task) and (number := self._offer.give()) is not None:
+            data["slot"] = number
         check_at = clock.after(self._using, _CHECK_SECONDS)
         values = {"check_at": earlier_of(check_at, vars(task).get("expires_at"))}
         return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
+
+    def _needs_place(self, task: TaskRow) -> bool:
+        return limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name
 
     def _try_apply(self, unblocks: Sequence[Transition]) -> bool:
         """Whether ``unblocks`` were applied, as far as they could be.
@@ -175,20 +176,26 @@ class _Service:
         except Exception as error:
             if may_be_transient(error):
                 raise
+            for unblock in unblocks:
+                unblock.event = None
             _logger.exception("place_not_given limit=%s", self._gate.name)
             self._is_anyone_left = True
             return False
         return True
 
-    def _insert_slots(self, unblocks: Sequence[Transition]) -> set[int]:
-        """Hold the places for the tasks that go on; their numbers."""
-        all_rows(LimitSlot, self._using).bulk_create(map(self._slot_for, unblocks))
-        return {unblock.data["slot"] for unblock in unblocks}
+    def _insert_slots(self, unblocks: Sequence[Transition]) -> None:
+        """Hold the places for the tasks that go on; of the others they are free."""
+        with_place = [unblock for unblock in unblocks if self._needs_place(unblock.task)]
+        for unblock in with_place:
+            if unblock.event is None:
+                self._offer.take_back(unblock.data.get("slot"))
+        slots = [self._slot_for(unblock) for unblock in with_place if unblock.event is not None]
+        all_rows(LimitSlot, self._using).bulk_create(slots)
 
     def _slot_for(self, unblock: Transition) -> LimitSlot:
         return LimitSlot(
             gate=self._gate,
-            number=unblock.data["slot"],
+            number=unblock.data.get("slot"),
             model=table_label(unblock.task),
             task_key=str(unblock.task.pk),
             attempt=unblock.task.attempt + 1,

@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from string import Formatter
 
+from .rate import Rate
+
 #: The columns of a gate and of its key are that long.
 MAX_NAME = 100
 
@@ -16,24 +18,34 @@ class Limit:
     """How many tasks run at once, over all nodes: ``Limit(2, key="{customer_id}")``.
 
     ``key`` is a template of columns of the task: at most ``running`` tasks of each key run at once;
-    without it, of the model. Those that wait get places in turn among the values of ``fair_by``,
-    another template, instead of in the order of their enqueuing. Models whose limits have the same
-    ``name`` share it. Raises ValueError for what is no limit.
+    without it, of the model. ``rate``, such as "100/m", is how many of them start in any second
+    (s), minute (m), hour (h) or day (d). Those that wait go on in turn among the values of
+    ``fair_by``, another template, instead of in the order of their enqueuing. Models whose limits
+    have the same ``name`` share it. Raises ValueError for what is no limit.
     """
 
-    running: int
+    running: int | None = None
     key: str = ""
     fair_by: str = ""
+    rate: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
-        _require(_is_number(self.running), "running", self.running, "a number of at least 1")
+        if self.running is not None or not self.rate:
+            _require(_is_number(self.running), "running", self.running, "a number of at least 1")
+        expected = 'a number for a period, such as "100/m" (s, m, h or d)'
+        _require(not self.rate or _is_rate(self.rate), "rate", self.rate, expected)
         is_name = len(self.name) <= MAX_NAME
         _require(is_name, "name", self.name, f"a text of at most {MAX_NAME} characters")
         for argument in ("key", "fair_by"):
             value = getattr(self, argument)
             expected = 'a text that names columns in braces, such as "{customer_id}"'
             _require(not value or _is_template(value), argument, value, expected)
+
+    @property
+    def parsed_rate(self) -> Rate | None:
+        """The rate; None without one."""
+        return Rate.parse(self.rate) if self.rate else None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,6 +68,13 @@ def _hash_of(template: str, task: object) -> uuid.UUID:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_rate(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(Rate.parse(value))
+    except ValueError:
+        return False
 
 
 def _columns_in(template: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import Q
 
@@ -17,11 +18,16 @@ MAX_COUNT = 1000
 
 @dataclass(frozen=True, slots=True)
 class PlaceInLine:
-    """How many tasks wait before a task, and how many places of its limit are taken."""
+    """How many tasks wait before a task, and how many places of its limit are taken.
+
+    ``next_time`` is when the rate of the limit lets the next one start, if it is that they wait
+    for.
+    """
 
     limit: str
     before: int
     taken: int
+    next_time: datetime | None
 
 
 def place_in_line(task: TaskRow) -> PlaceInLine | None:
@@ -39,7 +45,8 @@ def place_in_line(task: TaskRow) -> PlaceInLine | None:
         "taken": slots.values_list("pk"),
     }
     counts = capped_counts(using, queries, MAX_COUNT)
-    return PlaceInLine(waiter.gate.name, counts["before"], counts["taken"])
+    gate = waiter.gate
+    return PlaceInLine(gate.name, counts["before"], counts["taken"], gate.next_time)
 
 
 def _is_before(waiter: LimitWaiter) -> Q:

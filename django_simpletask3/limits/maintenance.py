@@ -36,7 +36,9 @@ def due_queries(using: str) -> dict[str, Any]:
     flagged = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
     # In a union, MariaDB takes a bare value for a text.
     long_ago = Cast(Value(_LONG_AGO, output_field=models.DateTimeField()), models.DateTimeField())
+    timed = all_rows(LimitGate, using).filter(next_time__isnull=False, name__in=limits_by_name())
     return {
+        "rates": timed.order_by("next_time").values_list("next_time"),
         "slots": all_rows(LimitSlot, using).order_by("until").values_list("until"),
         "gates": flagged.annotate(moment=long_ago).values_list("moment"),
     }
@@ -90,7 +92,8 @@ def delete_idle_gates(using: str, limit: int = 10_000) -> int:
 def _idle_gates(using: str) -> Any:
     slots = all_rows(LimitSlot, using).filter(gate=OuterRef("pk"))
     gates = all_rows(LimitGate, using).filter(has_waiters=False, must_be_served=False)
-    return gates.filter(~Exists(slots))
+    counts_nothing = Q(arrival_time=None) | Q(arrival_time__lte=clock.now(using))
+    return gates.filter(~Exists(slots), counts_nothing)
 
 
 def _delete_gates(pks: Sequence[int], using: str) -> None:
@@ -103,8 +106,11 @@ def _delete_gates(pks: Sequence[int], using: str) -> None:
 
 
 def _marked_gates(using: str) -> Iterable[int]:
-    gates = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
-    return gates.values_list("pk", flat=True)[:_BATCH]
+    """The gates that are marked, and those whose rate allows a start that some wait for."""
+    gates = all_rows(LimitGate, using).filter(name__in=limits_by_name())
+    marked = gates.filter(must_be_served=True).values_list("pk", flat=True)[:_BATCH]
+    due = gates.filter(next_time__lte=clock.now(using)).order_by("next_time")
+    return [*marked, *due.values_list("pk", flat=True)[:_BATCH]]
 
 
 def _serve_gate(pk: int, ended: Iterable[LimitSlot], using: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -111,24 +111,13 @@ def delete_slots(pks: Collection[int], using: str) -> None:
         all_rows(LimitSlot, using).filter(pk__in=pks)._raw_delete(using)
 
 
-def free_numbers(limit: Limit, taken: Collection[int]) -> list[int]:
-    """The numbers of the free places, while those of ``taken`` are held.
+def free_numbers(running: int, taken: Collection[int]) -> list[int]:
+    """The numbers of the free ones of ``running`` places, while those of ``taken`` are held.
 
     If the limit was lowered, more places than it has may be held.
     """
-    count = max(0, limit.running - len(taken))
-    return [n for n in range(1, limit.running + 1) if n not in taken][:count]
-
-
-def taken_numbers(
-    gates: Collection[LimitGate], slots: Iterable[LimitSlot]
-) -> Mapping[int, set[int]]:
-    """The numbers that are held at each gate, by its key."""
-    taken: dict[int, set[int]] = {gate.pk: set() for gate in gates}
-    for slot in slots:
-        if slot.gate_id in taken and slot.number is not None:
-            taken[slot.gate_id].add(slot.number)
-    return taken
+    count = max(0, running - len(taken))
+    return [n for n in range(1, running + 1) if n not in taken][:count]
 
 
 def waiters_at(gate: LimitGate, using: str) -> Any:

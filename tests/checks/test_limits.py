@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
         (2, "django_simpletask3_limit is 2, which is no Limit."),
         (Limit(2, key="{buyer}"), "django_simpletask3_limit names buyer, which is no column"),
         (Limit(2, fair_by="{buyer}"), "django_simpletask3_limit names buyer, which is no column"),
-        (Limit(2, name="testapp.Errand"), "another number of places in testapp.Errand"),
+        (Limit(2, name="testapp.Errand"), "another number of places, or rate, in testapp.Errand"),
     ],
     ids=["no limit", "no column", "no column of fair_by", "shared name"],
 )

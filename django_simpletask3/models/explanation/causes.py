@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.utils.functional import Promise
 from django.utils.translation import gettext_noop, ngettext_lazy
 
@@ -26,6 +28,13 @@ _BEHIND = ngettext_lazy(
     "%(taken)d.",
     "It waits for a place of the limit %(limit)s, behind %(count)d other tasks. Places taken: "
     "%(taken)d.",
+    "count",
+)
+_BEHIND_BY_RATE = ngettext_lazy(
+    "It waits for the rate of the limit %(limit)s, behind %(count)d other task; the next one may "
+    "start at %(time)s.",
+    "It waits for the rate of the limit %(limit)s, behind %(count)d other tasks; the next one may "
+    "start at %(time)s.",
     "count",
 )
 _NO_CHANGE = StatusChange("", None)
@@ -128,17 +137,26 @@ def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:
 
 
 def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
-    sentence: str | Promise = _BEHIND
-    if place.before == 0:
+    sentence: str | Promise = _BEHIND if place.next_time is None else _BEHIND_BY_RATE
+    if place.next_time is not None and place.before == 0:
+        sentence = gettext_noop(
+            "It is the next one that the rate of the limit %(limit)s lets start, at %(time)s."
+        )
+    elif place.before == 0:
         sentence = gettext_noop(
             "It is the next one to get a place of the limit %(limit)s. Places taken: %(taken)d."
         )
-    elif place.before >= MAX_COUNT:
+    elif place.before >= MAX_COUNT and place.next_time is None:
         sentence = gettext_noop(
             "It waits for a place of the limit %(limit)s, behind at least %(count)d other tasks. "
             "Places taken: %(taken)d."
         )
-    values = {"limit": place.limit, "count": place.before, "taken": place.taken}
+    values: dict[str, Any] = {
+        "limit": place.limit,
+        "count": place.before,
+        "taken": place.taken,
+        "time": place.next_time,
+    }
     return Explanation(Cause.LIMIT_REACHED, sentence, values, expiry_of(row))
 
 

@@ -94,7 +94,8 @@ class LeaseMonitor:
             self._shared.trigger(PUSH_OVERDUE)
         if any(times is None or times.may_have_expired for times in found.values()):
             self._shared.trigger(EXPIRE_TASKS)
-        self._hints.add(filter(None, map(_seconds_until_due, filter(None, found.values()))))
+        for due_times in filter(None, found.values()):
+            self._hints.add(_seconds_until_due(due_times))
         count = self._recover(found)
         in_each_database(self._serve_limits, self._databases_to_serve(found))
         return count
@@ -190,12 +191,12 @@ def _is_due(found: _Found, status: Status) -> bool:
     return any(due_times.is_due(status) for due_times in found.values() if due_times is not None)
 
 
-def _seconds_until_due(due_times: DueTimes) -> float | None:
-    """Seconds until the next task is due; None if one is, or none waits."""
-    moment = due_times.pending_check_at
-    if moment is None or due_times.is_due(Status.PENDING):
-        return None
-    return (moment - clock.now(due_times.using)).total_seconds()
+def _seconds_until_due(due_times: DueTimes) -> list[float]:
+    """Seconds until the next task is due, and until limits have work, unless that is now."""
+    moments = [None if due_times.is_due(Status.PENDING) else due_times.pending_check_at]
+    moments += [None if due_times.may_serve_limits else due_times.limit_time]
+    now = clock.now(due_times.using)
+    return [(moment - now).total_seconds() for moment in moments if moment is not None]
 
 
 def _command_database() -> str | None:

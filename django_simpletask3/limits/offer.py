@@ -1,0 +1,84 @@
+"""What a limit can give at one of its gates: free places, and starts that its rate allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..db import clock
+from ..ledger.task_row import all_rows
+from .limit import Limit
+from .places import free_numbers
+from .tables import LimitGate, LimitSlot
+
+
+class Offer:
+    """What a locked gate can give, beside what was given already.
+
+    A task that waited is given a place, which is without a number if the limit has only a rate. Its
+    start counts for the rate when it happens: until then, no other task gets what is its.
+    """
+
+    def __init__(
+        self, gate: LimitGate, limit: Limit, slots: Iterable[LimitSlot], using: str
+    ) -> None:
+        held = [slot for slot in slots if slot.gate_id == gate.pk]
+        taken = {slot.number for slot in held if slot.number is not None}
+        self._gate = gate
+        self._rate = limit.parsed_rate
+        self._numbers = None if limit.running is None else free_numbers(limit.running, taken)
+        self._given = sum(not slot.worker for slot in held)
+        self._using = using
+        self._now = clock.now(using)
+
+    @property
+    def count(self) -> int:
+        """How many more tasks can go on."""
+        counts = [] if self._numbers is None else [len(self._numbers)]
+        if self._rate is not None:
+            counts.append(self._rate.allowed(self._gate.arrival_time, self._now) - self._given)
+        return max(0, min(counts))
+
+    def take(self) -> int | None:
+        """The number of a place for a task that starts now; None if the limit has no places."""
+        self.start()
+        return self._numbers.pop(0) if self._numbers is not None else None
+
+    def give(self) -> int | None:
+        """The number of a place for a task that starts later; None if the limit has no places."""
+        self._given += 1
+        return self._numbers.pop(0) if self._numbers is not None else None
+
+    def take_back(self, number: int | None) -> None:
+        """Offer the place again that a task was given which does not go on."""
+        self._given -= 1
+        if self._numbers is not None and number is not None:
+            self._numbers.insert(0, number)
+
+    def start_given(self) -> bool:
+        """Let a task start that was given a place; False if the rate does not allow it."""
+        if self._rate and not self._rate.allowed(self._gate.arrival_time, self._now):
+            return False  # the clock of the database was set back, or the rate was lowered
+        self._given -= 1
+        self.start()
+        return True
+
+    def start(self) -> None:
+        """Count a start for the rate."""
+        if self._rate is not None:
+            arrival_time = self._rate.after_start(self._gate.arrival_time, self._now)
+            self._gate.arrival_time = arrival_time
+
+    def save(self, *, is_awaited: bool) -> None:
+        """Write what the rate has counted, and when the next one of those that wait may start.
+
+        While no place is free, the end of a task lets the next one go on, and not the time.
+        """
+        if self._rate is None:
+            return
+        gate, has_place = self._gate, self._numbers != []
+        gate.next_time = None
+        if is_awaited and has_place:
+            gate.next_time = self._rate.time_of(gate.arrival_time, self._given + 1)
+        all_rows(LimitGate, self._using).filter(pk=gate.pk).update(
+            arrival_time=gate.arrival_time, next_time=gate.next_time
+        )
