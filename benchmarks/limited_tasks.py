@@ -2,9 +2,9 @@
 
 What limits cost, and how soon a free place is taken: the throughput of a node with a limit that is
 not reached beside one without it; with two places and functions of 50 ms the time from the end of
-one task to the start of the next, and for what part of the time the places are used; statements per
-task; and how long ten thousand tasks of one key hold up a task of another key. The program makes a
-database of its own on the server, and starts a Redis of its own.
+one task to the start of the next, and for what part of the time the places are used; how far rates
+are reached; statements per task; and how long ten thousand tasks of one key hold up a task of
+another key. The program makes a database of its own on the server, and starts a Redis of its own.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import statistics
 import sys
 import time
+from bisect import bisect_left
 from typing import Any
 
 from benchmarks.future_tasks import servers
@@ -26,6 +27,8 @@ def main() -> int:
     options = parser.parse_args()
     with servers(options.database):
         measure_hand_over()
+        for rate, tasks in (("10/s", 100), ("100/s", 1000), ("600/m", 200)):
+            measure_rate(rate, tasks)
         compare_throughput(options.tasks, options.rounds)
         count_statements()
         measure_other_key(options.waiting)
@@ -82,6 +85,23 @@ def hand_overs() -> tuple[list[float], float, float]:
             ended[slots[task]] = moment
             used += data["seconds"]
     return latencies, used, (rows[-1][0] - rows[0][0]).total_seconds()
+
+
+def measure_rate(rate: str, tasks: int) -> None:
+    """Print how fast tasks start under this rate, and how many did in one of its periods."""
+    from django_simpletask3.ledger.event import events_of
+    from django_simpletask3.limits import Limit
+    from django_simpletask3.limits.rate import Rate
+    from tests.testapp.models import Errand
+
+    enqueue(["a"] * tasks, 0.0)
+    run_node(Limit(rate=rate), until=have_all_ended)
+    events = events_of(Errand, "default").filter(kind="start")
+    starts = sorted(moment.timestamp() for moment in events.values_list("event_time", flat=True))
+    seconds = Rate.parse(rate).seconds
+    most = max(bisect_left(starts, start + seconds) - n for n, start in enumerate(starts))
+    speed = (len(starts) - 1) / (starts[-1] - starts[0])
+    print(f"rate {rate}: {speed * seconds:.1f} starts in a period, {most} at most")
 
 
 def count_statements() -> None:

@@ -36,9 +36,8 @@ def due_queries(using: str) -> dict[str, Any]:
     flagged = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
     # In a union, MariaDB takes a bare value for a text.
     long_ago = Cast(Value(_LONG_AGO, output_field=models.DateTimeField()), models.DateTimeField())
-    timed = all_rows(LimitGate, using).filter(next_time__isnull=False, name__in=limits_by_name())
     return {
-        "rates": timed.order_by("next_time").values_list("next_time"),
+        "rates": _timed_gates(using).values_list("next_time"),
         "slots": all_rows(LimitSlot, using).order_by("until").values_list("until"),
         "gates": flagged.annotate(moment=long_ago).values_list("moment"),
     }
@@ -62,6 +61,12 @@ def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> in
         repeat_on_conflict(using, partial(_serve_gate, gate, slots, using))
         count += 1
     return count
+
+
+def seconds_until_next(using: str) -> float | None:
+    """Seconds until the next start that a rate allows and a task waits for; None without one."""
+    moment = _timed_gates(using).values_list("next_time", flat=True).first()
+    return None if moment is None else (moment - clock.now(using)).total_seconds()
 
 
 def mark_gates(using: str) -> None:
@@ -105,11 +110,16 @@ def _delete_gates(pks: Sequence[int], using: str) -> None:
         all_rows(LimitGate, using).filter(pk__in=idle)._raw_delete(using)
 
 
+def _timed_gates(using: str) -> Any:
+    gates = all_rows(LimitGate, using).filter(next_time__isnull=False, name__in=limits_by_name())
+    return gates.order_by("next_time")
+
+
 def _marked_gates(using: str) -> Iterable[int]:
     """The gates that are marked, and those whose rate allows a start that some wait for."""
     gates = all_rows(LimitGate, using).filter(name__in=limits_by_name())
     marked = gates.filter(must_be_served=True).values_list("pk", flat=True)[:_BATCH]
-    due = gates.filter(next_time__lte=clock.now(using)).order_by("next_time")
+    due = _timed_gates(using).filter(next_time__lte=clock.now(using))
     return [*marked, *due.values_list("pk", flat=True)[:_BATCH]]
 
 

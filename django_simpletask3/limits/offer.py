@@ -78,7 +78,9 @@ class Offer:
         gate, has_place = self._gate, self._numbers != []
         gate.next_time = None
         if is_awaited and has_place:
-            gate.next_time = self._rate.time_of(gate.arrival_time, self._given + 1)
+            next_time = self._rate.time_of(gate.arrival_time, self._given + 1)
+            # Without one, others have to start first, which they may do at any moment.
+            gate.next_time = next_time or self._now + self._rate.step
         all_rows(LimitGate, self._using).filter(pk=gate.pk).update(
             arrival_time=gate.arrival_time, next_time=gate.next_time
         )

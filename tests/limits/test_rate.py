@@ -1,6 +1,7 @@
 """Limits of how many tasks start in a period."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,10 @@ from django_simpletask3.limits.maintenance import delete_idle_gates, serve_limit
 from django_simpletask3.limits.rate import Rate
 from django_simpletask3.limits.tables import LimitGate, LimitSlot
 from django_simpletask3.recovery.due_check import read_due_times
+from django_simpletask3.worker.maintenance.due_hints import DueHints
+from django_simpletask3.worker.maintenance.jobs import shared_schedule
+from django_simpletask3.worker.maintenance.lease_monitor import LeaseMonitor
+from django_simpletask3.worker.maintenance.snapshot import SharedSnapshot
 from tests.limits.steps import are_limits_idle, end, errands, start, start_all, statuses, waiting
 from tests.steps import row_of
 from tests.testapp.models import Errand
@@ -67,7 +72,7 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 
 class Starts:
-    """The time, which passes when it is told to: with a rate of 20 a minute, two start at once."""
+    """The time, which passes by ``wait`` only: with a rate of 20 a minute, two start at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._now = clock.now("default")
@@ -77,6 +82,17 @@ class Starts:
         """Let that time pass, and the maintenance job look."""
         self._now += timedelta(seconds=seconds)
         serve_limits("default", self._now, 10.0)
+
+
+class Hints(DueHints):
+    """Hints that remember what they were given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added: list[float] = []
+
+    def add(self, seconds: Iterable[float]) -> None:
+        self.added += seconds
 
 
 @pytest.fixture
@@ -144,6 +160,28 @@ class TestStarts:
         start(tasks[2])
         starts.wait(4)
         assert read_due_times("default", [Errand]).limit_time is None
+
+    def test_a_node_looks_again_at_the_time(self, starts: Starts) -> None:
+        hints = Hints()
+        monitor = LeaseMonitor(shared_schedule(), SharedSnapshot(), hints)
+        start_all(errands(4))
+        step = Rate.parse("20/m").step.total_seconds()
+        monitor.check()
+        assert hints.added[-1] == pytest.approx(step, abs=0.001)
+
+        starts.wait(4)
+        monitor.check()
+
+        # The third may start now, and the fourth one step later.
+        assert hints.added[-1] == pytest.approx(2 * step - 4, abs=0.001)
+
+    def test_those_that_wait_are_looked_at_again_if_all_that_may_start_have_not_yet(
+        self, starts: Starts
+    ) -> None:
+        start_all(errands(5))
+        starts.wait(30)
+
+        assert LimitGate.objects.get().next_time == clock.now("default") + Rate.parse("20/m").step
 
     def test_a_task_says_when_it_may_start(self, starts: Starts) -> None:
         tasks = errands(4)

@@ -182,7 +182,9 @@ class LeaseMonitor:
                 limits.mark_gates(using)
                 limits.delete_idle_gates(using)
                 self._next_mark[using] = now + _MARK_SECONDS
-            limits.serve_limits(using, self._judged.get(using), _MAX_SERVING_SECONDS)
+            if limits.serve_limits(using, self._judged.get(using), _MAX_SERVING_SECONDS):
+                seconds = limits.seconds_until_next(using)
+                self._hints.add([] if seconds is None else [max(0.0, seconds)])
         except Error as error:
             _logger.warning("limits_not_served database=%s error=%s", using, error)
 
