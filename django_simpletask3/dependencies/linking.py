@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 _BATCH_SIZE = 500
+#: Why a dependent is blocked.
+REASON = "prerequisites"
 
 #: Label of the table's model and key: two instances may be of the same row.
 _Key = tuple[str, str]
@@ -181,7 +183,7 @@ def _insert_blocked(
         if task._is_enqueued_blocked:
             raise ValueError("A task is enqueued either blocked or after others, not both.")
         if group.state != GroupState.SERVED:
-            vars(task).update(_is_enqueued_blocked=True, _block_data={"group": group.pk})
+            vars(task).update(_is_enqueued_blocked=REASON, _block_data={"group": group.pk})
     try:
         insert()
     finally:

@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from ..db.limited_queries import capped_counts
 from ..ledger.task_row import TaskRow, all_rows, write_database
+from .declared import limit_of
 from .places import table_label
 from .tables import LimitSlot, LimitWaiter
 
@@ -20,13 +21,14 @@ MAX_COUNT = 1000
 class PlaceInLine:
     """How many tasks wait before a task, and how many places of its limit are taken.
 
-    ``next_time`` is when the rate of the limit lets the next one start, if it is that they wait
-    for.
+    ``running`` is how many places there are; None if only the rate counts. ``next_time`` is when
+    the rate lets the next one start, if it is that they wait for.
     """
 
     limit: str
     before: int
     taken: int
+    running: int | None
     next_time: datetime | None
 
 
@@ -46,7 +48,14 @@ def place_in_line(task: TaskRow) -> PlaceInLine | None:
     }
     counts = capped_counts(using, queries, MAX_COUNT)
     gate = waiter.gate
-    return PlaceInLine(gate.name, counts["before"], counts["taken"], gate.next_time)
+    limit = limit_of(type(task))
+    return PlaceInLine(
+        gate.name,
+        before=counts["before"],
+        taken=counts["taken"],
+        running=limit.running if limit else None,
+        next_time=gate.next_time,
+    )
 
 
 def _is_before(waiter: LimitWaiter) -> Q:

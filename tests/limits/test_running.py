@@ -174,10 +174,11 @@ def test_a_waiting_task_says_how_many_are_before_it(
 
     with django_assert_max_num_queries(4):
         assert tasks[2].explain() == (
-            "It is the next one to get a place of the limit testapp.Errand. Places taken: 2."
+            "It is the next one to get a place of the limit testapp.Errand. Places taken: 2 of 2."
         )
     assert tasks[3].explain() == (
-        "It waits for a place of the limit testapp.Errand, behind 1 other task. Places taken: 2."
+        "It waits for a place of the limit testapp.Errand, behind 1 other task. "
+        "Places taken: 2 of 2."
     )
     assert "behind 2 other tasks." in tasks[4].explain()
 

@@ -25,9 +25,9 @@ from .status_change import (
 
 _BEHIND = ngettext_lazy(
     "It waits for a place of the limit %(limit)s, behind %(count)d other task. Places taken: "
-    "%(taken)d.",
+    "%(taken)d of %(running)s.",
     "It waits for a place of the limit %(limit)s, behind %(count)d other tasks. Places taken: "
-    "%(taken)d.",
+    "%(taken)d of %(running)s.",
     "count",
 )
 _BEHIND_BY_RATE = ngettext_lazy(
@@ -144,17 +144,19 @@ def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
         )
     elif place.before == 0:
         sentence = gettext_noop(
-            "It is the next one to get a place of the limit %(limit)s. Places taken: %(taken)d."
+            "It is the next one to get a place of the limit %(limit)s. Places taken: %(taken)d "
+            "of %(running)s."
         )
     elif place.before >= MAX_COUNT and place.next_time is None:
         sentence = gettext_noop(
             "It waits for a place of the limit %(limit)s, behind at least %(count)d other tasks. "
-            "Places taken: %(taken)d."
+            "Places taken: %(taken)d of %(running)s."
         )
     values: dict[str, Any] = {
         "limit": place.limit,
         "count": place.before,
         "taken": place.taken,
+        "running": "-" if place.running is None else place.running,
         "time": place.next_time,
     }
     return Explanation(Cause.LIMIT_REACHED, sentence, values, expiry_of(row))
