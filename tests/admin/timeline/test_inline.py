@@ -130,9 +130,10 @@ def test_a_long_stream_takes_as_many_queries_as_a_short_one(
         pending_task.note(f"note {number}", more=number)
     superuser.get(url(pending_task))  # from here on Django remembers the content type
 
-    # Session, user, task, children, events, the model it was saved as (twice); for its explanation
-    # the event that changed its status and, in a savepoint, a pause of its queue.
-    with django_assert_num_queries(11):
+    # Session, user, task, children, what it waits for, events, the model it was saved as (twice);
+    # for its explanation the event that changed its status and, in a savepoint, a pause of its
+    # queue.
+    with django_assert_num_queries(12):
         response = superuser.get(url(pending_task))
 
     assert shown(response) == list(range(52, 252))
@@ -411,7 +412,7 @@ def test_much_data_is_read_a_few_times_only(
         running_task.note("on the way", pages="x" * 5000)
     superuser.get(url(running_task))
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         superuser.get(url(running_task))
 
 
@@ -470,8 +471,8 @@ def test_a_task_that_does_not_exist_is_not_found(superuser, pending_task) -> Non
 def test_looking_takes_few_queries(superuser, running_task, django_assert_num_queries) -> None:
     live(superuser, running_task)
 
-    # Session, user, task, the model it was saved as, children, events.
-    with django_assert_num_queries(6):
+    # Session, user, task, the model it was saved as, children, what it waits for, events.
+    with django_assert_num_queries(7):
         live(superuser, running_task)
 
 
