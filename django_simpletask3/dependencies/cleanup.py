@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..ledger.task_row import all_rows
+from ..ledger.task_row import all_rows, known_tables
 from .tables import TaskDependent, dependents_of, groups_of, links_of, model_of
 
 _BATCH_SIZE = 500
@@ -17,8 +17,10 @@ def delete_unused(using: str, may_go_on: Callable[[], bool] = lambda: True) -> i
     what is left is found by the next call.
     """
     count, after_id = 0, 0
+    # What a newer node has enqueued, and this one cannot look for, is not gone.
+    known = dependents_of(using).filter(model__in=known_tables())
     while may_go_on():
-        page = list(dependents_of(using).filter(id__gt=after_id).order_by("id")[:_BATCH_SIZE])
+        page = list(known.filter(id__gt=after_id).order_by("id")[:_BATCH_SIZE])
         if gone := _without_task(page, using):
             _delete(gone, using)
             count += len(gone)

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from ..db.conflicts import is_conflict, repeat_on_conflict
 from ..db.locks import begin_write
-from ..ledger.task_row import TaskRow, table_model
+from ..ledger.task_row import TaskRow, known_tables, table_model
 from ..logs import get_logger
 from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
@@ -93,7 +93,8 @@ def _serve_batch(group_id: int, using: str) -> int:
         begin_write(TaskGroup, using)
         served, is_last = 0, True
         for group in groups_of(using).filter(id=group_id):
-            dependents = lock_rows(_to_be_served(group, using), limit=_BATCH_SIZE, skip_locked=True)
+            to_serve = _to_be_served(group, using).filter(model__in=known_tables())
+            dependents = lock_rows(to_serve, limit=_BATCH_SIZE, skip_locked=True)
             served = serve_dependents([group], dependents, using)
             is_last = len(dependents) < _BATCH_SIZE
     if is_last:
@@ -119,6 +120,7 @@ def serve_at_once(groups: Sequence[TaskGroup], using: str) -> None:
 def _release_at_once(groups: Sequence[TaskGroup], using: str) -> bool:
     ids = [group.pk for group in groups]
     waiting = dependents_of(using).filter(group__in=ids, state=DependentState.WAITING)
+    waiting = waiting.filter(model__in=known_tables())  # the others are left to newer nodes
     dependents = lock_rows(waiting, limit=_MAX_AT_ONCE + 1, skip_locked=True)
     if len(dependents) > _MAX_AT_ONCE:
         return False

@@ -9,6 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
+from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -232,6 +233,15 @@ def table_model(model: type[Row]) -> type[Row]:
     Proxies and multi-table children share the table, and so the stream, of their root.
     """
     return cast("type[Row]", _table_model(model))
+
+
+def known_tables() -> set[str]:
+    """The labels of the models with tables of tasks that this process knows.
+
+    In a rolling deploy, other nodes may know more, and their tasks wait in the same tables.
+    """
+    models_of_tasks: list[Any] = [m for m in apps.get_models() if issubclass(m, TaskRow)]
+    return {table_model(model)._meta.label for model in models_of_tasks}
 
 
 def has_expiry(model: type[TaskRow]) -> bool:

@@ -12,7 +12,7 @@ from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..db.errors import may_be_transient
 from ..db.locks import begin_write
-from ..ledger.task_row import TaskRow, all_rows
+from ..ledger.task_row import TaskRow, all_rows, known_tables
 from ..logs import get_logger
 from ..states import LIMIT_REASON, EventKind
 from ..transitions.expiry import earlier_of
@@ -110,7 +110,7 @@ class _Service:
             self._hand_over(waiters)
             self._turn = max([self._turn, *(waiter.turn for waiter in waiters)])
             count += len(waiters)
-        is_anyone_left = has_more or self._is_anyone_left
+        is_anyone_left = has_more or self._is_anyone_left or self._has_unknown()
         self._save(is_anyone_left, bool(offer.count) and is_anyone_left)
         offer.save(is_awaited=is_anyone_left)
         return count
@@ -119,12 +119,20 @@ class _Service:
         """Let up to ``limit`` of those that wait go on without a place; their number."""
         waiters = self._next_waiters(limit)
         self._hand_over(waiters)
-        has_more = len(waiters) == limit or self._is_anyone_left
+        has_more = len(waiters) == limit or self._is_anyone_left or self._has_unknown()
         self._save(has_more, must_be_served=False)
-        return len(waiters)
+        return len(waiters) - int(self._line().filter(pk__in=self._tried).count())
+
+    def _line(self) -> Any:
+        return waiters_at(self._gate, self._using)
+
+    def _has_unknown(self) -> bool:
+        """Whether tasks wait that only newer nodes know."""
+        return bool(self._line().exclude(model__in=known_tables()).exists())
 
     def _next_waiters(self, count: int) -> list[LimitWaiter]:
-        line = waiters_at(self._gate, self._using).exclude(pk__in=self._tried)
+        # Those of models that only a newer node knows are left to it.
+        line = self._line().filter(model__in=known_tables()).exclude(pk__in=self._tried)
         waiters = list(line[:count])
         self._tried += [waiter.pk for waiter in waiters]
         return waiters

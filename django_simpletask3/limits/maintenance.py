@@ -70,13 +70,24 @@ def seconds_until_next(using: str) -> float | None:
 
 
 def mark_gates(using: str) -> None:
-    """Mark the gates where tasks wait: their limits may have been raised, or removed."""
-    names = limits_by_name()
+    """Mark the gates where tasks wait: their limits may have been raised."""
+    waited_at = all_rows(LimitGate, using).filter(has_waiters=True, must_be_served=False)
+    waited_at.filter(name__in=limits_by_name()).update(must_be_served=True)
+
+
+def release_unlimited(using: str, seconds: float) -> int:
+    """Let tasks go on whose limit was removed or renamed; their number.
+
+    Those of models that only a newer node knows go on waiting. No batch begins after ``seconds``.
+    """
+    latest, total = time.monotonic() + seconds, 0
     waited_at = all_rows(LimitGate, using).filter(has_waiters=True)
-    waited_at.filter(name__in=names, must_be_served=False).update(must_be_served=True)
-    for pk in waited_at.exclude(name__in=names).values_list("pk", flat=True):
-        while repeat_on_conflict(using, partial(_serve_unlimited, pk, using)) == _BATCH:
-            pass
+    for pk in waited_at.exclude(name__in=limits_by_name()).values_list("pk", flat=True):
+        while count := repeat_on_conflict(using, partial(_serve_unlimited, pk, using)):
+            total += count
+            if time.monotonic() >= latest:
+                return total
+    return total
 
 
 def delete_idle_gates(using: str, limit: int = 10_000) -> int:

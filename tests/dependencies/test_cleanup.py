@@ -3,9 +3,16 @@
 import pytest
 
 from django_simpletask3.dependencies import group
-from django_simpletask3.dependencies.tables import TaskDependency, TaskDependent, TaskGroup
+from django_simpletask3.dependencies.tables import (
+    DependentState,
+    GroupState,
+    TaskDependency,
+    TaskDependent,
+    TaskGroup,
+)
 from django_simpletask3.models.queryset import rows_of
-from django_simpletask3.recovery.dependents import delete_unused_groups
+from django_simpletask3.recovery.dependents import delete_unused_groups, serve_all
+from django_simpletask3.states import Status
 from tests.dependencies.steps import dependent_on, status, step, succeed
 from tests.testapp.models import Invoice, Step
 
@@ -47,3 +54,18 @@ def test_deleted_prerequisites_stay_in_the_count(redis_url: str) -> None:
     assert delete_unused_groups() == 0
     assert task.prerequisites.count() == 1
     assert status(task)
+
+
+def test_dependents_that_only_newer_nodes_know_are_left_to_these(redis_url: str) -> None:
+    first = step()
+    task = dependent_on(first)
+    group_id = TaskDependent.objects.get().group_id
+    TaskDependent.objects.create(group_id=group_id, model="new.Task", task_key="1")
+
+    succeed(first)
+    serve_all()
+    delete_unused_groups()
+
+    assert status(task) == Status.PENDING
+    assert TaskDependent.objects.get(model="new.Task").state == DependentState.WAITING
+    assert TaskGroup.objects.get().state == GroupState.TO_BE_SERVED

@@ -7,12 +7,18 @@ import pytest
 
 from django_simpletask3.db import clock
 from django_simpletask3.limits import Limit
-from django_simpletask3.limits.maintenance import delete_idle_gates, mark_gates, serve_limits
+from django_simpletask3.limits.maintenance import (
+    delete_idle_gates,
+    mark_gates,
+    release_unlimited,
+    serve_limits,
+)
 from django_simpletask3.limits.places import renew_slots
-from django_simpletask3.limits.tables import LimitGate, LimitSlot
+from django_simpletask3.limits.tables import LimitGate, LimitSlot, LimitWaiter
 from django_simpletask3.recovery.due_check import read_due_times
+from django_simpletask3.signals import event_recorded
 from tests.limits.steps import are_limits_idle, end, errands, held, start, start_all, statuses
-from tests.steps import kinds, row_of
+from tests.steps import PAST, kinds, row_of
 from tests.testapp.models import Errand
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,7 +156,7 @@ def test_the_tasks_of_a_limit_that_is_no_more_go_on(
     runs = start_all(tasks)
     set_limit(monkeypatch, limit)
 
-    mark_gates("default")
+    release_unlimited("default", 10.0)
 
     assert statuses(tasks[2:]) == ["PENDING", "PENDING"]
     assert kinds(tasks[3]) == ["enqueue", "block", "unblock"]
@@ -158,6 +164,51 @@ def test_the_tasks_of_a_limit_that_is_no_more_go_on(
         end(run)
     runs = start_all(tasks[2:])
     assert len(runs) == (2 if limit is None else 1)
+
+
+def wait_of_a_newer_model(count: int) -> None:
+    """Let tasks wait, before all others, that only nodes of a newer version know."""
+    waiters = [
+        LimitWaiter(
+            gate=LimitGate.objects.get(), rank=-9, since=PAST, model="new.Task", task_key=str(n)
+        )
+        for n in range(count)
+    ]
+    LimitWaiter.objects.bulk_create(waiters)
+
+
+def test_tasks_that_only_newer_nodes_know_are_left_to_these(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = errands(4)
+    first, _ = start_all(tasks)
+    wait_of_a_newer_model(250)
+
+    end(first)
+
+    assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
+    set_limit(monkeypatch, None)
+    assert release_unlimited("default", 10.0) == 1
+    assert statuses(tasks[2:]) == ["PENDING", "PENDING"]
+    assert LimitWaiter.objects.count() == 250
+    assert LimitGate.objects.get().has_waiters
+
+
+def test_tasks_that_cannot_go_on_do_not_keep_the_maintenance_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_all(errands(4))
+    set_limit(monkeypatch, None)
+
+    def refuse(**_: object) -> None:
+        raise RuntimeError("not now")
+
+    event_recorded.connect(refuse, sender=Errand)
+    try:
+        assert release_unlimited("default", 10.0) == 0
+    finally:
+        event_recorded.disconnect(refuse, sender=Errand)
+    assert release_unlimited("default", 10.0) == 2
 
 
 def test_nothing_is_left_of_a_waiting_task_whose_row_was_deleted_by_sql() -> None:

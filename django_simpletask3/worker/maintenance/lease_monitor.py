@@ -181,7 +181,8 @@ class LeaseMonitor:
             if (now := time.monotonic()) >= self._next_mark.get(using, 0.0):
                 limits.mark_gates(using)
                 limits.delete_idle_gates(using)
-                self._next_mark[using] = now + _MARK_SECONDS
+                released = limits.release_unlimited(using, _MAX_SERVING_SECONDS)
+                self._next_mark[using] = now + (0.0 if released else _MARK_SECONDS)
             if limits.serve_limits(using, self._judged.get(using), _MAX_SERVING_SECONDS):
                 seconds = limits.seconds_until_next(using)
                 self._hints.add([] if seconds is None else [max(0.0, seconds)])
