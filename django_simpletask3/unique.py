@@ -56,13 +56,16 @@ class Unique:
 @lru_cache(maxsize=1000)
 def _names_in(template: str) -> tuple[str, ...]:
     """The names in ``template``, each once. Raises ValueError if there is more in its braces."""
-    names: dict[str, None] = {}
-    for _, name, format_spec, _ in Formatter().parse(template):
-        if name is None:
-            continue
-        if not name.isidentifier() or "{" in (format_spec or ""):
+    try:
+        fields = [field for field in Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        raise ValueError(
+            f"The template {template!r} cannot be read ({error}); expected a text as "
+            "'{customer_id}'."
+        ) from None
+    for _, name, format_spec, _ in fields:
+        if not str(name).isidentifier() or "{" in (format_spec or ""):
             raise ValueError(
                 f"The template {template!r} may name columns only, as in {{customer_id}}."
             )
-        names[name] = None
-    return tuple(names)
+    return tuple(dict.fromkeys(str(name) for _, name, _, _ in fields))
