@@ -101,18 +101,12 @@ def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
 
 
 def _count_ends(links: models.QuerySet[Any], ended: dict[str, LinkState], using: str) -> None:
-    # After a failure, dependents may wait until the task has succeeded.
-    states = (
-        {LinkState.OPEN, LinkState.FAILED}
-        if LinkState.SUCCEEDED in ended.values()
-        else {LinkState.OPEN}
-    )
-    to_lock = links.filter(task_key__in=ended, state__in=states)
-    found = [
-        link
-        for link in lock_rows(to_lock, limit=_MAX_AT_ONCE + 1)
-        if link.state == LinkState.OPEN or ended[link.task_key] is LinkState.SUCCEEDED
-    ]
+    counted = models.Q(state=LinkState.OPEN)
+    if succeeded := [key for key, end in ended.items() if end is LinkState.SUCCEEDED]:
+        # After a failure, dependents may wait until the task has succeeded.
+        counted |= models.Q(state=LinkState.FAILED, task_key__in=succeeded)
+    to_lock = links.filter(counted, task_key__in=ended)
+    found = lock_rows(to_lock, limit=_MAX_AT_ONCE + 1)
     if len(found) > _MAX_AT_ONCE:
         _mark_ends(links, ended)
     elif found:

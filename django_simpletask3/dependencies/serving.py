@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from ..db.conflicts import is_conflict, repeat_on_conflict
 from ..db.locks import begin_write
@@ -131,7 +131,8 @@ def _release_at_once(groups: Sequence[TaskGroup], using: str) -> bool:
     except Exception as error:
         # The end of the prerequisite must be recorded all the same
         # (test_an_end_is_recorded_also_if_no_dependent_can_be_released).
-        if is_conflict(error):
+        # But if the session was cut, or the transaction rolled back, that end is lost, too.
+        if is_conflict(error) or connections[using].needs_rollback:
             raise
         _logger.warning("dependents_not_served database=%s error=%s", using, error)
         return False

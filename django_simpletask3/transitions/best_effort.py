@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from django.db import connections
 
 from ..db.errors import is_transient, may_be_transient
+from ..ledger.task_row import write_database
 from .transition import Transition
 from .writer import apply_all, compare_and_set
 
@@ -20,7 +21,7 @@ def apply_each(transitions: Sequence[Transition]) -> None:
     A transition that fails while others do not gets its ``error``; so does one whose row is locked,
     which is not waited for. If nothing can be recorded, an error that may be transient is raised:
     the same call can be made again. Otherwise what was recorded stays, although it may have been in
-    several transactions.
+    several transactions. An error that breaks a transaction of the caller's is always raised.
     """
     for transition in transitions:
         transition.error = None
@@ -28,7 +29,7 @@ def apply_each(transitions: Sequence[Transition]) -> None:
     try:
         _apply_together(not_applied)
     except Exception as error:
-        if len(not_applied) == len(transitions):
+        if len(not_applied) == len(transitions) or _must_roll_back(transitions):
             raise
         for transition in not_applied:
             transition.event, transition.error = None, error
@@ -38,6 +39,8 @@ def _apply_together(transitions: Sequence[Transition]) -> None:
     try:
         apply_all(transitions, skip_locked=True)
     except Exception as error:
+        if _must_roll_back(transitions):
+            raise
         if not may_be_transient(error):
             _apply_one_by_one(transitions, None)
             return
@@ -69,6 +72,8 @@ def _try_apply(transition: Transition) -> Exception | None:
         apply_all([transition], skip_locked=True)
     except Exception as error:
         transition.event, transition.error = None, error
+        if _must_roll_back([transition]):
+            raise
     return transition.error
 
 
@@ -85,6 +90,12 @@ def _apply_with_retries(transition: Transition) -> None:
         _reconnect()
         if _try_apply(transition) is None:
             return
+
+
+def _must_roll_back(transitions: Sequence[Transition]) -> bool:
+    """Whether a transaction around these is lost: nothing can be recorded in it any more."""
+    databases = {write_database(transition.task) for transition in transitions}
+    return any(connections[using].needs_rollback for using in databases)
 
 
 def _reconnect() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from django_simpletask3.dependencies import chain, group, participant, serving
+from django_simpletask3.dependencies.loading import load_by_key
 from django_simpletask3.dependencies.tables import (
     DependentState,
     GroupState,
@@ -99,6 +100,29 @@ def test_the_end_of_a_prerequisite_of_many_groups_is_counted_in_batches(
     assert set(map(status, others)) == {Status.PENDING}
 
 
+def test_many_links_that_are_counted_already_hide_no_others(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setattr(participant, "_MAX_AT_ONCE", 3)
+    again, other = step(), apply_kinds(step(), EventKind.START)
+    for _ in range(5):
+        dependent_on(again, on_failure="run")
+    fail(again)
+    again.reset()
+    apply_kinds(again, EventKind.START)
+    task = dependent_on(other)
+
+    # In one batch with an acknowledgment; the links of the first come first.
+    apply_each(
+        [
+            Transition(again, EventKind.FAIL, worker="w1"),
+            Transition(other, EventKind.ACK, worker="w1"),
+        ]
+    )
+
+    assert status(task) is Status.PENDING
+
+
 def test_dependents_of_canceled_dependents_are_canceled(redis_url: str) -> None:
     first = step()
     second = dependent_on(first, model=Step)
@@ -124,6 +148,65 @@ def test_an_end_is_recorded_also_if_no_dependent_can_be_released(
 
     assert status(first) is Status.SUCCESS
     assert [before, status(task)] == [Status.BLOCKED, Status.PENDING]
+
+
+#: What ends a transaction on the server, unknown to Django: a deadlock does so on MariaDB.
+ENDS_TRANSACTION = {
+    "rollback": {vendor: "ROLLBACK" for vendor in ("sqlite", "postgresql", "mysql")},
+    "session cut": {
+        "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+        "mysql": "KILL CONNECTION_ID()",
+    },
+}
+
+
+@pytest.mark.parametrize("where", ["load", "unblock"])
+@pytest.mark.parametrize("how", ENDS_TRANSACTION)
+def test_an_end_is_not_lost_with_the_transaction_that_releases_the_dependents(
+    how: str, where: str, monkeypatch: pytest.MonkeyPatch, listen: Callable[..., None]
+) -> None:
+    if (statement := ENDS_TRANSACTION[how].get(connection.vendor)) is None:
+        pytest.skip("no session")
+    first, second = (apply_kinds(step(), EventKind.START) for _ in range(2))
+    task, other = dependent_on(first), dependent_on(second)
+    ended: list[str] = []
+
+    def end_transaction(at: str) -> None:
+        if at == where and len(ended) < 2:
+            ended.append(at)
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+            raise OperationalError("the transaction is over")
+
+    def load(*arguments: Any) -> Any:
+        end_transaction("load")
+        return load_by_key(*arguments)
+
+    monkeypatch.setattr(serving, "load_by_key", load)
+    listen(lambda event, **_: end_transaction(event.kind), event_recorded)
+    with pytest.raises(DatabaseError):
+        apply_each([Transition(first, EventKind.ACK, worker="w1")])
+    lost = status(first)
+    acks = [Transition(each, EventKind.ACK, worker="w1") for each in (first, second)]
+    apply_each(acks)  # together and then, since that fails, one by one
+
+    assert lost is Status.RUNNING
+    assert [ack.error for ack in acks] == [None, None]
+    assert [status(first), status(second)] == [Status.SUCCESS] * 2
+    assert [status(task), status(other)] == [Status.PENDING] * 2
+
+
+def test_what_breaks_the_transaction_of_the_caller_is_raised(listen: Callable[..., None]) -> None:
+    tasks = [apply_kinds(step(), EventKind.START) for _ in range(2)]
+
+    def end_transaction(**_: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ROLLBACK")
+        raise ValueError("no error of the database")
+
+    listen(end_transaction, event_recorded)
+    with pytest.raises(ValueError, match="no error"), transaction.atomic():
+        apply_each([Transition(task, EventKind.ACK, worker="w1") for task in tasks])
 
 
 def test_a_dependent_that_cannot_be_released_does_not_hold_up_its_prerequisite(
