@@ -10,10 +10,11 @@ from django.db import transaction
 from ..ledger.event import TaskEvent, events_of
 from ..ledger.stream_check import Discrepancy, DiscrepancyKind
 from ..ledger.task_row import all_rows
+from ..limits.participant import is_turned_away
 from ..limits.places import Claim, slots_of_claims
 from ..limits.tables import LimitWaiter
 from ..models.task import SimpleTask
-from ..states import LIMIT_REASON, EventKind, Status
+from ..states import EventKind, Status
 from ..transitions import writer
 from . import readers
 
@@ -41,9 +42,7 @@ def _without_waiter(root: type[SimpleTask], using: str, pks: Sequence[Any]) -> l
     blocks = events_of(root, using).filter(task__in=pks, kind=EventKind.BLOCK)
     newest = {event.task_id: event for event in blocks.order_by("sequence")}
     return [
-        pk
-        for pk in pks
-        if str(pk) not in waiting and pk in newest and newest[pk].reason == LIMIT_REASON
+        pk for pk in pks if str(pk) not in waiting and pk in newest and is_turned_away(newest[pk])
     ]
 
 

@@ -84,7 +84,11 @@ class _Admission:
         self._keys = {id(t): gate_key_of(t.task, limit) for t, limit in starts}
         self._gates = lock_gates_of(set(self._keys.values()), using)
         slots = self._read_slots()
-        self._own_slots = {s.task_key: s for s in slots if self._is_handed_over(s)}
+        gate_of_task = {str(t.task.pk): self._gate_of(t).pk for t, _ in starts}
+        handed_over = [slot for slot in slots if self._is_handed_over(slot)]
+        #: Those that were given at another gate were so for an earlier key of the task.
+        self._elsewhere = [s for s in handed_over if s.gate_id != gate_of_task[s.task_key]]
+        self._own_slots = {s.task_key: s for s in handed_over if s not in self._elsewhere}
         limits = {self._keys[id(t)]: limit for t, limit in starts}
         self._offers = {
             k: Offer(self._gates[k], limit, slots, using) for k, limit in limits.items()
@@ -99,9 +103,10 @@ class _Admission:
         self._give_up_places_elsewhere()
         for transition, _ in self._starts:
             own_slot = self._own_slots.get(str(transition.task.pk))
-            if own_slot is not None and self._offer_for(transition).start_given():
-                self._begin(transition, own_slot)
-            elif own_slot is None and self._can_take(transition):
+            if own_slot is not None:
+                if not self._begin(transition, own_slot):
+                    turned_away.append(transition)
+            elif self._can_take(transition):
                 number = self._offer_for(transition).take()
                 new_slots += [self._new_slot(transition, number)] if number is not None else []
             else:
@@ -129,14 +134,22 @@ class _Admission:
             for t, _ in self._starts
         )
 
-    def _begin(self, transition: Transition, slot: LimitSlot) -> None:
-        """Let ``transition`` start with the place that it was given; without number, it ends."""
-        own_row = all_rows(LimitSlot, self._using).filter(pk=slot.pk)
-        if slot.number is None:
+    def _begin(self, transition: Transition, slot: LimitSlot) -> bool:
+        """Let ``transition`` start with the place that it was given, or take that back.
+
+        A place without number ends with the start.
+        """
+        offer, own_row = self._offer_for(transition), all_rows(LimitSlot, self._using)
+        own_row = own_row.filter(pk=slot.pk)
+        may_start = offer.start_given(slot)
+        if not may_start:
+            offer.take_back(slot.number)
+        if slot.number is None or not may_start:
             own_row._raw_delete(self._using)
-            return
-        transition.data["slot"] = slot.number
-        own_row.update(worker=transition.worker, until=self._until(transition))
+        else:
+            transition.data["slot"] = slot.number
+            own_row.update(worker=transition.worker, until=self._until(transition))
+        return may_start
 
     def _can_take(self, transition: Transition) -> bool:
         """Whether ``transition`` can start before those that wait: only if none does."""
@@ -195,16 +208,8 @@ class _Admission:
         )
 
     def _give_up_places_elsewhere(self) -> None:
-        """Let the places end that were given at another gate, for an earlier key of the task."""
-        elsewhere = [
-            own_slot
-            for transition, _ in self._starts
-            if (own_slot := self._own_slots.get(str(transition.task.pk))) is not None
-            and own_slot.gate_id != self._gate_of(transition).pk
-        ]
-        for own_slot in elsewhere:
-            del self._own_slots[own_slot.task_key]
-        if pks := [own_slot.pk for own_slot in elsewhere]:
+        """Let the places end that were given at other gates."""
+        if pks := [slot.pk for slot in self._elsewhere]:
             now = clock.now(self._using)
             all_rows(LimitSlot, self._using).filter(pk__in=pks).update(until=now)
 

@@ -19,7 +19,7 @@ from ..transitions.expiry import earlier_of
 from ..transitions.transition import Transition
 from ..transitions.writer import apply_all
 from .declared import has_limit, limit_name, limit_of, limits_by_name
-from .offer import Offer
+from .offer import Offer, forget_rate
 from .places import (
     Claim,
     claimed_by,
@@ -75,8 +75,8 @@ def free_ended(claims: Sequence[Claim], using: str) -> None:
 
 def serve(gates: Iterable[LimitGate], using: str) -> int:
     """Give the free places of locked ``gates`` to those that wait; the number of these."""
-    waited_at = [gate for gate in gates if gate.has_waiters or gate.must_be_served]
-    return sum(_Service(gate, using).run() for gate in waited_at)
+    is_marked = [g for g in gates if g.has_waiters or g.must_be_served or g.next_time]
+    return sum(_Service(gate, using).run() for gate in is_marked)
 
 
 def serve_unlimited(gate: LimitGate, using: str, limit: int) -> int:
@@ -121,6 +121,7 @@ class _Service:
         self._hand_over(waiters)
         has_more = len(waiters) == limit or self._is_anyone_left or self._has_unknown()
         self._save(has_more, must_be_served=False)
+        forget_rate(self._gate, self._using)
         return len(waiters) - int(self._line().filter(pk__in=self._tried).count())
 
     def _line(self) -> Any:
@@ -140,21 +141,37 @@ class _Service:
     def _hand_over(self, waiters: Sequence[LimitWaiter]) -> None:
         """Let ``waiters`` go on, with the places that are offered."""
         for table, group in _by_table(waiters).items():
-            unblocks = self._unblocks(table, group)
-            if self._try_apply(unblocks):
-                self._delete_waiters_of([t for t in unblocks if _leaves_waiter(t)])
-                self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
+            unblocks = self._apply_unblocks(table, group)
+            self._delete_waiters_of([t for t in unblocks if _leaves_waiter(t)])
+            self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
             self._insert_slots(unblocks)
 
-    def _unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
-        """The transitions of the tasks that ``waiters`` stand for; of those without, delete them.
+    def _apply_unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
+        """Unblock the tasks of ``waiters``, in a savepoint; the transitions that were applied.
 
-        A task whose model or row cannot be loaded here is left to other nodes.
+        What fails for good (a receiver that raises, a row that cannot be read) keeps these tasks
+        waiting, and not the outcome of the task that has ended from being recorded.
         """
-        tasks = _load(table, [waiter.task_key for waiter in waiters], self._using)
-        if tasks is None:
+        unblocks: list[Transition] = []
+        try:
+            with transaction.atomic(using=self._using):
+                unblocks += self._unblocks(table, waiters)
+                if unblocks:
+                    apply_all(unblocks, using=self._using, savepoint=False, skip_locked=True)
+        except Exception as error:
+            if may_be_transient(error):
+                raise
+            _logger.exception("place_not_given limit=%s", self._gate.name)
             self._is_anyone_left = True
+            for unblock in unblocks:
+                unblock.event = None
+            self._insert_slots(unblocks)  # none, but their places are free again
             return []
+        return unblocks
+
+    def _unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
+        """The transitions of the tasks of ``waiters``; of those without a task, delete them."""
+        tasks = _load(table, [waiter.task_key for waiter in waiters], self._using)
         found = {str(task.pk) for task in tasks}
         self._delete_waiters([w.pk for w in waiters if w.task_key not in found])
         return [self._unblock(task) for task in tasks]
@@ -170,26 +187,6 @@ class _Service:
 
     def _needs_place(self, task: TaskRow) -> bool:
         return limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name
-
-    def _try_apply(self, unblocks: Sequence[Transition]) -> bool:
-        """Whether ``unblocks`` were applied, as far as they could be.
-
-        A receiver that raises keeps these tasks waiting, and not the outcome of the task that has
-        ended from being recorded.
-        """
-        try:
-            if unblocks:
-                with transaction.atomic(using=self._using):
-                    apply_all(unblocks, using=self._using, savepoint=False, skip_locked=True)
-        except Exception as error:
-            if may_be_transient(error):
-                raise
-            for unblock in unblocks:
-                unblock.event = None
-            _logger.exception("place_not_given limit=%s", self._gate.name)
-            self._is_anyone_left = True
-            return False
-        return True
 
     def _insert_slots(self, unblocks: Sequence[Transition]) -> None:
         """Hold the places for the tasks that go on; of the others they are free."""
@@ -243,14 +240,8 @@ def _by_table(waiters: Iterable[LimitWaiter]) -> dict[str, list[LimitWaiter]]:
     return by_table
 
 
-def _load(table: str, keys: Sequence[str], using: str) -> list[TaskRow] | None:
-    """The tasks with these keys, as far as they exist; None if they cannot be loaded here."""
+def _load(table: str, keys: Sequence[str], using: str) -> Sequence[TaskRow]:
+    """The tasks with these keys, as far as they exist."""
     [load] = _loaders
-    try:
-        root: Any = apps.get_model(table)
-        return list(load(root, using, [root._meta.pk.to_python(key) for key in keys]))
-    except Exception as error:
-        if may_be_transient(error):
-            raise
-        _logger.exception("waiting_tasks_unreadable model=%s", table)
-        return None
+    root: Any = apps.get_model(table)
+    return load(root, using, [root._meta.pk.to_python(key) for key in keys])

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.db import models, transaction
+from django.db import Error, connections, models, transaction
 from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Cast
 
@@ -17,11 +17,14 @@ from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..db.locks import begin_write
 from ..ledger.task_row import all_rows
+from ..logs import get_logger
 from ..states import Status
 from .declared import limited_models, limits_by_name
 from .hand_over import serve, serve_unlimited
-from .places import lock_gates
+from .places import delete_slots, lock_gates
 from .tables import LimitGate, LimitSlot
+
+_logger = get_logger(__name__)
 
 _BATCH = 200
 #: Seconds after which a place is looked at again whose task is left to recovery.
@@ -58,15 +61,20 @@ def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> in
         if count and time.monotonic() > latest:
             break
         slots = [slot for slot in ended if slot.gate_id == gate]
-        repeat_on_conflict(using, partial(_serve_gate, gate, slots, using))
+        try:
+            repeat_on_conflict(using, partial(_serve_gate, gate, slots, using))
+        except Error as error:
+            _logger.warning("limit_not_served database=%s gate=%s error=%s", using, gate, error)
         count += 1
     return count
 
 
 def seconds_until_next(using: str) -> float | None:
     """Seconds until the next start that a rate allows and a task waits for; None without one."""
-    moment = _timed_gates(using).values_list("next_time", flat=True).first()
-    return None if moment is None else (moment - clock.now(using)).total_seconds()
+    now = clock.now(using)
+    later = _timed_gates(using).filter(next_time__gt=now)
+    moment = later.values_list("next_time", flat=True).first()
+    return None if moment is None else (moment - now).total_seconds()
 
 
 def mark_gates(using: str) -> None:
@@ -138,10 +146,21 @@ def _serve_gate(pk: int, ended: Iterable[LimitSlot], using: str) -> None:
     with transaction.atomic(using=using):
         begin_write(LimitGate, using)
         gates = lock_gates([pk], using)
-        for slot in ended:
-            # Unless it was renewed meanwhile.
-            all_rows(LimitSlot, using).filter(pk=slot.pk, until=slot.until)._raw_delete(using)
+        delete_slots(_unchanged(ended, using), using)
         serve(gates.values(), using)
+
+
+def _unchanged(ended: Iterable[LimitSlot], using: str) -> list[int]:
+    """The keys of those of ``ended`` that were not renewed meanwhile, and that are not locked.
+
+    A user may hold one locked who cancels its task in a long transaction: that is not waited for.
+    """
+    until = {slot.pk: slot.until for slot in ended}
+    slots, features = all_rows(LimitSlot, using).filter(pk__in=until), connections[using].features
+    if features.has_select_for_update:
+        can_skip = features.has_select_for_update_skip_locked
+        slots = slots.order_by("pk").select_for_update(skip_locked=can_skip)
+    return [slot.pk for slot in slots if slot.until == until[slot.pk]]
 
 
 def _serve_unlimited(pk: int, using: str) -> int:
@@ -160,8 +179,10 @@ def _ended_slots(using: str, judge_until: datetime | None) -> list[LimitSlot]:
     left_to_recovery = [slot for slot in slots if slot.worker and _is_running(slot, using)]
     if left_to_recovery:
         later = clock.after(using, _RECOVERY_SECONDS)
-        pks = [slot.pk for slot in left_to_recovery]
-        all_rows(LimitSlot, using).filter(pk__in=pks).update(until=later)
+        for slot in left_to_recovery:
+            # Unless it was renewed meanwhile.
+            as_read = all_rows(LimitSlot, using).filter(pk=slot.pk, until=slot.until)
+            as_read.update(until=later)
     return [slot for slot in slots if slot not in left_to_recovery]
 
 

@@ -54,11 +54,11 @@ class Offer:
         if self._numbers is not None and number is not None:
             self._numbers.insert(0, number)
 
-    def start_given(self) -> bool:
-        """Let a task start that was given a place; False if the rate does not allow it."""
+    def start_given(self, slot: LimitSlot) -> bool:
+        """Let the task start that was given ``slot``; False if the rate does not allow it."""
         if self._rate and not self._rate.allowed(self._gate.arrival_time, self._now):
-            return False  # the clock of the database was set back, or the rate was lowered
-        self._given -= 1
+            return False  # two nodes know the time of the database only nearly, or it was set back
+        self._given -= not slot.worker
         self.start()
         return True
 
@@ -74,6 +74,7 @@ class Offer:
         While no place is free, the end of a task lets the next one go on, and not the time.
         """
         if self._rate is None:
+            forget_rate(self._gate, self._using)
             return
         gate, has_place = self._gate, self._numbers != []
         gate.next_time = None
@@ -84,3 +85,10 @@ class Offer:
         all_rows(LimitGate, self._using).filter(pk=gate.pk).update(
             arrival_time=gate.arrival_time, next_time=gate.next_time
         )
+
+
+def forget_rate(gate: LimitGate, using: str) -> None:
+    """Let ``gate``, whose limit has no rate any more, have nothing to do at a time."""
+    if gate.next_time is not None or gate.arrival_time is not None:
+        gate.next_time = gate.arrival_time = None
+        all_rows(LimitGate, using).filter(pk=gate.pk).update(next_time=None, arrival_time=None)

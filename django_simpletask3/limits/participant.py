@@ -42,6 +42,11 @@ _LEAVES = frozenset(
     }
 )
 
+#: Reasons of a worker that gives a task up while its function runs, and then ends its process, and
+#: how many seconds that takes at most.
+_ENDS_WITH_PROCESS = frozenset({"time_limit", "worker_stopping"})
+_SECONDS_OF_PROCESS = 5.0
+
 RecordedEvent = tuple[TaskRow, TaskEvent]
 
 
@@ -64,8 +69,24 @@ def _follow(recorded_events: Sequence[RecordedEvent], using: str) -> None:
     events = [(task, event) for task, event in recorded_events if has_limit(type(task))]
     _leave_line(events, using)
     _give_back_unclaimed(events, using)
+    _let_end_soon([_claim(*recorded) for recorded in events if _may_still_run(recorded[1])], using)
     if ended := [claim for task, event in events if (claim := _ended_claim(task, event))]:
         free_places(ended, using)
+
+
+def _may_still_run(event: TaskEvent) -> bool:
+    """Whether the function goes on, until its process has ended: it did not stop when asked to."""
+    if event.from_status != Status.RUNNING or event.reason not in _ENDS_WITH_PROCESS:
+        return False
+    # A function that has stopped by itself says how long it ran.
+    return event.kind != EventKind.RELEASE or "seconds" not in (event.data or {})
+
+
+def _let_end_soon(claims: Sequence[Claim], using: str) -> None:
+    """Let the places of these attempts be free when their processes have ended."""
+    if slots := [slot.pk for slot in slots_of_claims(claims, using)]:
+        until = clock.after(using, _SECONDS_OF_PROCESS)
+        all_rows(LimitSlot, using).filter(pk__in=slots).update(worker="", until=until)
 
 
 def _leave_line(events: Iterable[RecordedEvent], using: str) -> None:
@@ -94,10 +115,15 @@ def _give_back_unclaimed(events: Iterable[RecordedEvent], using: str) -> None:
         all_rows(LimitSlot, using).filter(pk__in=slots).update(until=clock.now(using))
 
 
+def is_turned_away(event: TaskEvent) -> bool:
+    """Whether ``event`` lets a task wait for its limit. A user may give that reason, too."""
+    is_of_limit = event.kind == EventKind.BLOCK and event.reason == LIMIT_REASON
+    return is_of_limit and "gate" in (event.data or {})
+
+
 def _gives_up_place(event: TaskEvent) -> bool:
     """Whether a task that may have been given a place does not start; not if it got none."""
-    is_turned_away = event.kind == EventKind.BLOCK and event.reason == LIMIT_REASON
-    return event.kind in _LEAVES and not is_turned_away
+    return event.kind in _LEAVES and not is_turned_away(event)
 
 
 def _ended_claim(task: TaskRow, event: TaskEvent) -> Claim | None:
@@ -105,6 +131,8 @@ def _ended_claim(task: TaskRow, event: TaskEvent) -> Claim | None:
     if event.kind == EventKind.REJECT:
         return _rejected_claim(task, event)
     if event.from_status != Status.RUNNING:
+        return None
+    if _may_still_run(event):
         return None
     is_raised = event.kind == EventKind.CANCEL and event.worker  # by the task function
     return _claim(task, event) if event.kind in _ENDS or is_raised else None

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from ..db import clock, inserts
 from ..db.backends import store_for
@@ -104,6 +104,9 @@ def _apply_in_transaction(
     tasks = [transition.task for transition in transitions]
     with restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
         _apply(transitions, table_model(type(tasks[0])), using, skip_locked)
+        # A receiver, or a participant, that catches a database error has lost all that was written:
+        # Django would roll it back without an exception.
+        connections[using].validate_no_broken_transaction()
 
 
 def compare_and_set(transitions: Sequence[Transition]) -> list[Transition]:
@@ -243,6 +246,7 @@ def _in_transaction(
                 return
         with transaction.atomic(using=using, savepoint=savepoint):
             work()
+            connections[using].validate_no_broken_transaction()
 
 
 def _enqueue(

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
+from django_simpletask3.db import clock
 from django_simpletask3.execution.finish import finish
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.limits import admission
+from django_simpletask3.limits.maintenance import serve_limits
+from django_simpletask3.limits.tables import LimitSlot
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.limits.steps import are_limits_idle, end, errands, start, start_all, statuses
+from tests.steps import PAST
 from tests.testapp.models import Errand
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,3 +127,31 @@ def test_a_task_that_a_user_holds_locked_delays_no_other() -> None:
 
     end(second)
     assert eventually(lambda: statuses(tasks[2:]) == ["PENDING", "PENDING"])
+
+
+def test_a_user_who_cancels_a_task_that_was_given_a_place_stops_no_other() -> None:
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("one transaction writes at a time")
+    tasks = errands(4)
+    first, second = start_all(tasks)
+    end(first)
+    LimitSlot.objects.filter(worker="").update(until=PAST)
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Errand.objects.get(pk=tasks[2].pk).cancel()
+            is_held.set()
+            may_end.wait(30)
+
+    holding = in_thread(hold)
+    is_held.wait(30)
+    serving = in_thread(lambda: serve_limits("default", clock.now("default"), 10.0))
+    try:
+        serving.result(timeout=20)
+        end(second)
+        assert statuses([tasks[3]]) == ["PENDING"]
+    finally:
+        may_end.set()
+        holding.result(timeout=30)
+    assert statuses([tasks[2]]) == ["CANCELED"]

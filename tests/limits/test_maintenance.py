@@ -4,9 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from django_simpletask3.db import clock
-from django_simpletask3.limits import Limit
+from django_simpletask3.limits import Limit, hand_over
 from django_simpletask3.limits.maintenance import (
     delete_idle_gates,
     mark_gates,
@@ -17,6 +18,8 @@ from django_simpletask3.limits.places import renew_slots
 from django_simpletask3.limits.tables import LimitGate, LimitSlot, LimitWaiter
 from django_simpletask3.recovery.due_check import read_due_times
 from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import EventKind
+from django_simpletask3.transitions.writer import apply
 from tests.limits.steps import are_limits_idle, end, errands, held, start, start_all, statuses
 from tests.steps import PAST, kinds, row_of
 from tests.testapp.models import Errand
@@ -209,6 +212,52 @@ def test_tasks_that_cannot_go_on_do_not_keep_the_maintenance_busy(
     finally:
         event_recorded.disconnect(refuse, sender=Errand)
     assert release_unlimited("default", 10.0) == 2
+
+
+def test_a_place_whose_worker_goes_on_is_free_when_the_process_has_ended(pass_time: Any) -> None:
+    tasks = errands(4)
+    start_all(tasks)
+
+    apply(row_of(tasks[0]), EventKind.RECOVER, reason="time_limit")
+    serve()
+    assert statuses(tasks[2:]) == ["BLOCKED", "BLOCKED"]
+
+    pass_time(timedelta(seconds=6))
+    serve()
+    assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
+
+
+def test_waiting_tasks_that_cannot_be_read_keep_no_outcome_from_being_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = errands(3)
+    first, second = start_all(tasks)
+
+    def load(*_: object) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column FROM testapp_errand")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hand_over, "_load", load)
+        end(first)
+
+    assert statuses(tasks) == ["SUCCESS", "RUNNING", "BLOCKED"]
+    serve()
+    assert statuses(tasks) == ["SUCCESS", "RUNNING", "PENDING"]
+    end(second)
+
+
+def test_a_gate_whose_limit_has_no_rate_any_more_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_limit(monkeypatch, Limit(key="{customer}", rate="20/m"))
+    start_all(errands(3))
+    set_limit(monkeypatch, Limit(1, key="{customer}"))
+    LimitGate.objects.update(next_time=PAST)
+
+    serve()
+
+    assert not read_due_times("default", [Errand]).may_serve_limits
 
 
 def test_nothing_is_left_of_a_waiting_task_whose_row_was_deleted_by_sql() -> None:

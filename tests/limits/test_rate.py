@@ -138,6 +138,21 @@ class TestStarts:
         starts.wait(0)
         assert statuses([tasks[4]]) == ["BLOCKED"]
 
+    def test_a_task_that_was_let_go_on_too_early_waits_again_and_holds_nothing(
+        self, starts: Starts
+    ) -> None:
+        tasks = errands(3)
+        start_all(tasks)
+        starts.wait(4)
+        assert statuses([tasks[2]]) == ["PENDING"]
+
+        starts.wait(-2)  # by the clock of another node
+
+        assert start(tasks[2]) is None
+        assert not LimitSlot.objects.filter(worker="").exists()
+        starts.wait(2)
+        assert start(tasks[2]) is not None
+
     def test_no_newcomer_starts_before_one_that_was_let_go_on(self, starts: Starts) -> None:
         tasks = errands(3)
         start_all(tasks)

@@ -1,9 +1,12 @@
 """Participants write in the transaction of a transition, and may decide on it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import OperationalError, transaction
+from django.db.transaction import TransactionManagementError
 
 from django_simpletask3.exceptions import TransitionRefused
 from django_simpletask3.states import EventKind, Status
@@ -43,9 +46,7 @@ class Turnstile:
             raise self.error
 
 
-@pytest.fixture
-def turnstile() -> Iterator[Turnstile]:
-    made = Turnstile()
+def register_turnstile(made: Turnstile) -> None:
     participants.register(
         TransitionParticipant(
             "turnstile",
@@ -56,6 +57,12 @@ def turnstile() -> Iterator[Turnstile]:
             after_write=made.after_write,
         )
     )
+
+
+@pytest.fixture
+def turnstile() -> Iterator[Turnstile]:
+    made = Turnstile()
+    register_turnstile(made)
     yield made
     participants.unregister("turnstile")
 
@@ -118,3 +125,24 @@ def test_other_models_do_without_it(turnstile: Turnstile) -> None:
 
     assert not turnstile.recorded
     assert not participants.needs_transaction([start_of(task)])
+
+
+def test_a_participant_that_catches_an_error_of_the_database_undoes_the_transition(
+    turnstile: Turnstile,
+) -> None:
+    task = create_task(Invoice)
+
+    def lose_session(*_: object) -> None:
+        # As if the session was cut, and the savepoint could not be rolled back.
+        with suppress(OperationalError), transaction.atomic():
+            transaction.set_rollback(True)
+            raise OperationalError("the connection was lost")
+        transaction.set_rollback(True)
+
+    turnstile.after_write = lose_session  # type: ignore[method-assign]
+    register_turnstile(turnstile)
+    with pytest.raises(TransactionManagementError):
+        apply_all([start_of(task)])
+
+    assert kinds(task) == ["enqueue"]
+    assert row_of(task).status == Status.PENDING
