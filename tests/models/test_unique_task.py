@@ -24,7 +24,7 @@ from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.recovery.expired_tasks import expire_tasks
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import FINAL, EventKind, Status
-from django_simpletask3.transitions.unique_keys import compute
+from django_simpletask3.transitions.unique_keys import compute, holders
 from django_simpletask3.unique import Unique
 from tests.steps import PAST, apply_kinds, bring_to, kinds, message_count, row_of, stream_of
 from tests.testapp.models import Bill, ForeignBill, Invoice, PaidBill
@@ -512,19 +512,22 @@ def test_a_conflict_that_comes_meanwhile_is_resolved_too(
 
 
 def _find_late(calls: Any, *args: Any, **options: Any) -> Any:
-    from django_simpletask3.transitions.unique_keys.holders import find
-
-    found = find(*args, **options)
+    found = holders.find(*args, **options)
     if next(calls) == 0:
-        thread = threading.Thread(target=_save_elsewhere)
-        thread.start()
-        thread.join()
+        _in_thread(lambda: save("b"))
     return found
 
 
-def _save_elsewhere() -> None:
-    save("b")
-    connections.close_all()
+def _in_thread(work: Callable[[], object]) -> None:
+    """Call ``work`` in another session."""
+
+    def run() -> None:
+        work()
+        connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
 
 
 def test_an_empty_call_enqueues_nothing(declare: Declare, redis_url: str) -> None:
@@ -698,6 +701,30 @@ def test_a_reset_is_refused_too_if_its_key_is_taken_meanwhile(
 
     assert (error.value.task.number, error.value.pk) == ("b", failed.pk)
     assert kinds(failed) == ["enqueue", "start", "fail"]
+    assert_sound()
+
+
+def test_a_reset_is_tried_again_if_its_key_was_freed_meanwhile(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task takes the key before the update, and frees it before the second look."""
+    if not connection.features.has_select_for_update:
+        pytest.skip("no other writer can come meanwhile")
+    failed = bring_to(save("b"), Status.FAILED)
+    calls = itertools.count()
+
+    def find_late(*args: Any, **options: Any) -> Any:
+        if (call := next(calls)) == 1:
+            _in_thread(lambda: Bill.objects.get(status=Status.PENDING).cancel())
+        found = holders.find(*args, **options)
+        if call == 0:
+            _in_thread(lambda: save("b"))
+        return found
+
+    monkeypatch.setattr("django_simpletask3.transitions.unique_keys.resets.find", find_late)
+    failed.reset()
+
+    assert row_of(failed).status == Status.PENDING
     assert_sound()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connections
 
 from ...ledger.task_row import has_unique_key, table_model
 from ...states import EventKind
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ...ledger.task_row import TaskRow
     from ..transition import Transition
 
-_ATTEMPTS = 3
+#: How often a reset is tried while others take the key, and free it again.
+_ATTEMPTS = 10
 
 
 def takes_key(transition: Transition) -> bool:
@@ -35,9 +36,12 @@ def apply_unless_taken(
         try:
             apply(transitions)
             return
-        except IntegrityError:
+        except IntegrityError as error:
+            if connections[using].needs_rollback:
+                raise  # there was no savepoint
             remaining = _refuse_taken(transitions, using)
-            if len(remaining) == len(transitions):
+            # Else its holder has ended meanwhile: try again.
+            if len(remaining) == len(transitions) and "unique_key" not in str(error):
                 raise
             if not remaining:
                 return
