@@ -96,6 +96,9 @@ def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
         _mark(failed, LinkState.HAS_FAILED)
     if reset:
         canceling = groups_of(using).filter(on_failure=OnFailure.CANCEL)
+        # Not counted yet, as after cancel() in the same transaction: as if it had not ended.
+        uncounted = links.filter(task_key__in=reset, state=LinkState.HAS_FAILED)
+        uncounted.filter(group__in=canceling).update(state=LinkState.OPEN)
         failed = links.filter(task_key__in=reset, state=LinkState.FAILED)
         _mark(failed.filter(group__in=canceling), LinkState.WAS_RESET)
 
@@ -108,12 +111,12 @@ def _count_ends(links: models.QuerySet[Any], ended: dict[str, LinkState], using:
     to_lock = links.filter(counted, task_key__in=ended)
     found = lock_rows(to_lock, limit=_MAX_AT_ONCE + 1)
     if len(found) > _MAX_AT_ONCE:
-        _mark_ends(links, ended)
+        mark_ends(links, ended)
     elif found:
         serve_at_once(count([(link, ended[link.task_key]) for link in found], using), using)
 
 
-def _mark_ends(links: models.QuerySet[Any], ended: dict[str, LinkState]) -> None:
+def mark_ends(links: models.QuerySet[Any], ended: dict[str, LinkState]) -> None:
     """Leave links to be counted in batches after the commit."""
     for end, mark in _MARKED_AS.items():
         keys = [key for key, state in ended.items() if state is end]

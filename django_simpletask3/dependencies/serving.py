@@ -211,10 +211,13 @@ def _apply(
 
 def _transition(kind: EventKind, task: TaskRow, group: TaskGroup) -> Transition:
     data: dict[str, Any] = {"group": group.pk}
+    blocked = {"status": Status.BLOCKED}
     if kind is EventKind.UNBLOCK:
-        return Transition(task, kind, reason="prerequisites_ended", data=data)
+        reason = "prerequisites_ended"
+        return Transition(task, kind, reason=reason, data=data, expected=blocked)
     if kind is EventKind.CANCEL:
-        return Transition(task, kind, reason="prerequisite_failed", data=data)
+        reason = "prerequisite_failed"
+        return Transition(task, kind, reason=reason, data=data, expected=blocked)
     if kind is EventKind.BLOCK:
         return Transition(task, kind, reason="prerequisite_reset", data=data)
     # What depends on it in turn waits again, too.

@@ -152,7 +152,7 @@ def test_an_end_is_recorded_also_if_no_dependent_can_be_released(
 
 #: What ends a transaction on the server, unknown to Django: a deadlock does so on MariaDB.
 ENDS_TRANSACTION = {
-    "rollback": {vendor: "ROLLBACK" for vendor in ("sqlite", "postgresql", "mysql")},
+    "rollback": dict.fromkeys(("sqlite", "postgresql", "mysql"), "ROLLBACK"),
     "session cut": {
         "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
         "mysql": "KILL CONNECTION_ID()",
@@ -261,6 +261,22 @@ def test_reset_with_dependents_lets_them_wait_again(redis_url: str) -> None:
     assert status(last) is Status.PENDING
 
 
+def test_a_prerequisite_that_is_canceled_and_reset_at_once_cancels_no_dependent(
+    redis_url: str,
+) -> None:
+    first = step()
+    task = dependent_on(first)
+
+    with transaction.atomic():
+        first.cancel()
+        first.reset(dependents=True)
+    before = kinds(task)
+    succeed(first)
+
+    assert before == ["enqueue", "block"]
+    assert status(task) is Status.PENDING
+
+
 def test_reset_with_dependents_leaves_alone_what_failed_otherwise(redis_url: str) -> None:
     first, other = step(), step()
     both, canceled, restarted = (
@@ -302,6 +318,19 @@ def test_a_queryset_resets_with_dependents(redis_url: str) -> None:
     assert Step.objects.all().reset(dependents=True) == 2
 
     assert set(map(status, dependents)) == {Status.BLOCKED}
+
+
+def test_a_dependent_that_is_not_blocked_any_more_is_not_canceled(redis_url: str) -> None:
+    first = step()
+    task = dependent_on(first)
+    task.reset()
+    # As if the group was served at the same time.
+    TaskDependent.objects.update(state=DependentState.WAITING)
+
+    fail(first)
+
+    assert kinds(task) == ["enqueue", "block", "reset"]
+    assert TaskDependent.objects.get().state == DependentState.LEFT
 
 
 def needs_row_locks() -> None:
