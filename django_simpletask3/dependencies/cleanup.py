@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ..batches import batches
 from ..ledger.task_row import all_rows, known_tables
 from .tables import TaskDependent, dependents_of, groups_of, links_of, model_of
 
@@ -28,6 +29,17 @@ def delete_unused(using: str, may_go_on: Callable[[], bool] = lambda: True) -> i
             break
         after_id = page[-1].pk
     return count
+
+
+def delete_dependents(keys: Iterable[tuple[str, str]], using: str) -> None:
+    """Delete what is left of dependents with these labels and keys, before new ones have them."""
+    by_label: dict[str, list[str]] = {}
+    for label, key in keys:
+        by_label.setdefault(label, []).append(key)
+    for label, all_keys in by_label.items():
+        for batch in batches(all_keys, _BATCH_SIZE):
+            if left := list(dependents_of(using).filter(model=label, task_key__in=batch)):
+                _delete(left, using)
 
 
 def _without_task(dependents: Iterable[TaskDependent], using: str) -> list[TaskDependent]:

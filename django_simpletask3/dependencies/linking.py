@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import connections, transaction
+from django.db.models.signals import post_save, pre_save
 
 from ..batches import batches
 from ..db.conflicts import repeat_on_conflict
-from ..ledger.task_row import table_model, task_name, write_database
+from ..exceptions import TaskGone
+from ..ledger.task_row import all_rows, has_unique_key, table_model, task_name, write_database
+from ..signals import event_recorded
 from ..states import EventKind, Status
 from ..transitions import writer
 from ..transitions.transition import Transition
+from . import cleanup
 from .counting import link_state
 from .methods import Awaited
+from .participant import mark_ends
 from .serving import serve_after_commit
 from .tables import (
     DependentState,
@@ -71,11 +77,11 @@ def enqueue_all(tasks: Sequence[TaskRow], using: str) -> None:
         repeat_on_conflict(using, insert)
 
 
-def _insert_by_model(tasks: Iterable[TaskRow], using: str) -> None:
+def _insert_by_model(tasks: Sequence[TaskRow], using: str) -> None:
     by_model: dict[type[TaskRow], list[TaskRow]] = {}
     for task in tasks:
         by_model.setdefault(type(task), []).append(task)
-    with transaction.atomic(using=using, savepoint=False):
+    with _in_transaction(tasks, using):
         for model, of_model in by_model.items():
             model._insert_many(of_model, using)
 
@@ -96,29 +102,42 @@ def enqueue(tasks: Sequence[TaskRow], using: str, insert: Callable[[], object]) 
 def _enqueue(tasks: Sequence[TaskRow], using: str, insert: Callable[[], object]) -> None:
     waiting = [(task, vars(task).pop("_awaited")) for task in tasks if has_prerequisites(task)]
     try:
-        with writer.restore_on_error(tasks), transaction.atomic(using=using, savepoint=False):
-            _insert_with_groups(waiting, {id(task) for task in tasks}, using, insert)
+        with _in_transaction(tasks, using):
+            _insert_with_groups(waiting, tasks, using, insert)
     except BaseException:
         for task, awaited in waiting:
             vars(task)["_awaited"] = awaited  # the caller may repeat it
         raise
 
 
+@contextmanager
+def _in_transaction(tasks: Sequence[TaskRow], using: str) -> Iterator[None]:
+    # DuplicateTask does no harm to a transaction around it.
+    savepoint = any(has_unique_key(type(task)) for task in tasks)
+    with writer.restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
+        yield
+
+
 def _insert_with_groups(
     waiting: Sequence[tuple[TaskRow, Awaited]],
-    new: set[int],
+    tasks: Sequence[TaskRow],
     using: str,
     insert: Callable[[], object],
 ) -> None:
+    new = set(map(id, tasks))
     all_awaited = {id(awaited): awaited for _, awaited in waiting}
     existing = [t for each in all_awaited.values() for t in each.tasks if id(t) not in new]
     statuses = _lock_existing(existing, using)
     groups = {key: _new_group(each, statuses) for key, each in all_awaited.items()}
     _insert_groups(groups.values(), using)
     dependents = [(task, groups[id(awaited)]) for task, awaited in waiting]
+    with_chosen_key = [task for task, _ in dependents if task.pk is not None]
     _insert_blocked(dependents, insert)
     _insert_links([(groups[key], each) for key, each in all_awaited.items()], statuses, using)
+    cleanup.delete_dependents(map(_key, with_chosen_key), using)  # of deleted tasks
     _insert_dependents(dependents, using)
+    if any(map(_has_receivers, set(map(type, tasks)))):
+        _mark_ended((task for each in all_awaited.values() for task in each.tasks), using)
     if any(group.state == GroupState.TO_BE_SERVED for group in groups.values()):
         serve_after_commit(using)
 
@@ -164,6 +183,8 @@ def _new_group(awaited: Awaited, statuses: _Statuses) -> TaskGroup:
 
 
 def _key(task: TaskRow) -> _Key:
+    if task.pk is None:
+        raise TaskGone(f"{task_name(task)} was deleted, and tasks depend on each other.")
     return (table_model(type(task))._meta.label, key_of(task))
 
 
@@ -205,6 +226,24 @@ def _insert_links(
 
 def _state_of(key: _Key, statuses: _Statuses) -> LinkState:
     return link_state(statuses[key]) if key in statuses else LinkState.OPEN
+
+
+def _has_receivers(model: type[TaskRow]) -> bool:
+    """Whether other code runs while tasks of ``model`` are inserted."""
+    return any(signal.has_listeners(model) for signal in (pre_save, post_save, event_recorded))
+
+
+def _mark_ended(prerequisites: Iterable[TaskRow], using: str) -> None:
+    """Let prerequisites be counted that receivers have ended before there were links to them."""
+    by_table: dict[type[TaskRow], dict[str, TaskRow]] = {}
+    for task in prerequisites:
+        by_table.setdefault(table_model(type(task)), {})[key_of(task)] = task
+    for root, tasks in by_table.items():
+        links = links_of(using).filter(model=root._meta.label)
+        for batch in batches(tasks.items(), _BATCH_SIZE):
+            rows = all_rows(root, using).filter(pk__in=[task.pk for _, task in batch])
+            statuses = dict(rows.values_list("pk", "status"))
+            mark_ends(links, {key: link_state(statuses.get(task.pk)) for key, task in batch})
 
 
 def _insert_dependents(dependents: Iterable[tuple[TaskRow, TaskGroup]], using: str) -> None:

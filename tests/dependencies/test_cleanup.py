@@ -46,6 +46,20 @@ def test_rows_that_were_deleted_by_other_means_are_found(redis_url: str) -> None
     assert counts() == [0, 0, 0]
 
 
+def test_a_key_of_a_deleted_dependent_can_be_used_again(redis_url: str) -> None:
+    first = step()
+    pk = dependent_on(first).pk
+    Invoice.objects.get(pk=pk).delete()
+
+    task = Invoice(pk=pk).after(first)
+    task.save()
+    found = counts()
+    succeed(first)
+
+    assert found == [1, 1, 1]
+    assert status(task) is Status.PENDING
+
+
 def test_deleted_prerequisites_stay_in_the_count(redis_url: str) -> None:
     first = step()
     task = dependent_on(first, on_failure="wait")

@@ -1,17 +1,21 @@
 """Chains and groups are enqueued in one transaction, in batches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_simpletask3.dependencies import chain, group
 from django_simpletask3.dependencies.tables import TaskDependency, TaskDependent, TaskGroup
+from django_simpletask3.exceptions import DuplicateTask, TaskGone
 from django_simpletask3.recovery.dependents import serve_all
-from django_simpletask3.states import Status
+from django_simpletask3.signals import event_recorded
+from django_simpletask3.states import EventKind, Status
+from django_simpletask3.unique import Unique
 from tests.dependencies.steps import fail, status, step, succeed
 from tests.steps import has_message, kinds
-from tests.testapp.models import Invoice, LargeStep, QuickStep, Step
+from tests.testapp.models import Bill, Invoice, LargeStep, QuickStep, Step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,6 +98,116 @@ def test_what_cannot_be_enqueued_is_refused() -> None:
         group().then(Invoice(), on_failure="ignore")
     with pytest.raises(TypeError, match="cannot be awaited"):
         chain(Invoice(), Step())
+    for enqueued in (chain(Step(), Step()), group(Step()).then(Step())):
+        enqueued.enqueue()
+        with pytest.raises(ValueError, match="called already"):
+            enqueued.enqueue()
+
+
+@pytest.mark.parametrize(
+    ("compose", "expected"),
+    [
+        (lambda: chain([Step(), Step()]), r"write chain\(\*tasks\)"),
+        (lambda: group([Step()]), r"group\(\*tasks\)"),
+        (lambda: group(Step()).then([Invoice()]), r"not \[<Invoice"),
+        (lambda: chain(Step(), group(Step())), "A Group is no task"),
+        (lambda: group(chain(Step()), Step()), "A Chain is no task"),
+    ],
+)
+def test_what_is_no_task_is_refused(compose: Callable[[], object], expected: str) -> None:
+    with pytest.raises(TypeError, match=expected):
+        compose()
+
+
+def test_a_key_that_is_taken_does_no_harm_to_a_transaction(redis_url: str) -> None:
+    Bill.objects.enqueue(number="7")
+
+    with transaction.atomic():
+        for enqueue in (
+            Bill(number="7").after(step()).save,
+            chain(Step(), Bill(number="7")).enqueue,
+            group(Step(), Bill(number="7")).enqueue,
+        ):
+            with pytest.raises(DuplicateTask):
+                enqueue()
+        Bill.objects.enqueue(number="8")
+
+    assert Bill.objects.count() == 2
+    assert Step.objects.count() == 1
+
+
+@pytest.mark.parametrize("on_conflict", ["join", "replace"])
+def test_a_dependent_joins_or_replaces_another_task(
+    on_conflict: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unique = Unique("{number}", on_conflict=on_conflict)
+    monkeypatch.setattr(Bill, "django_simpletask3_unique", unique)
+    existing = Bill.objects.enqueue(number="7")
+
+    with transaction.atomic():
+        [task] = Bill.objects.bulk_enqueue([Bill(number="7").after(step())])
+
+    assert (task.pk == existing.pk) is (on_conflict == "join")
+    assert status(task) is (Status.PENDING if on_conflict == "join" else Status.BLOCKED)
+
+
+def test_tasks_are_unsaved_again_if_those_of_another_model_cannot_be_inserted(
+    redis_url: str,
+) -> None:
+    tasks, taken = [Step(), Step()], Bill(number="7")
+    existing = Bill.objects.enqueue(number="7")
+    to_enqueue = group(*tasks, taken)
+
+    with pytest.raises(DuplicateTask):
+        to_enqueue.enqueue()
+    after = [(task.pk, task._state.adding) for task in tasks]
+    existing.cancel()
+    to_enqueue.enqueue()
+
+    assert after == [(None, True)] * 2
+    assert set(map(status, [*tasks, taken])) == {Status.PENDING}
+
+
+ENDS = {
+    "cancel": lambda pk: Step.objects.get(pk=pk).cancel(),
+    "delete": lambda pk: Step.objects.get(pk=pk).delete(),
+    "success": lambda pk: succeed(Step.objects.get(pk=pk)),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_prerequisite_that_ends_while_it_is_inserted_is_counted(
+    how: str, is_new: bool, listen: Callable[..., None], redis_url: str
+) -> None:
+    first, other, after = Step() if is_new else step(), Step(), Invoice()
+
+    def end(task: Any, event: Any, **_: Any) -> None:
+        if event.kind == EventKind.ENQUEUE and task is (first if is_new else after):
+            ENDS[how](first.pk)
+
+    listen(end, event_recorded)
+    group(first, other).then(after).enqueue()
+    between = status(after)
+    succeed(other)
+
+    failed = how != "success"
+    assert between is (Status.CANCELED if failed else Status.BLOCKED)
+    assert status(after) is (Status.CANCELED if failed else Status.PENDING)
+
+
+def test_a_task_that_a_receiver_deletes_takes_part_in_nothing(
+    listen: Callable[..., None],
+) -> None:
+    def delete(task: Any, event: Any, **_: Any) -> None:
+        if event.kind == EventKind.ENQUEUE:
+            task.delete()
+
+    listen(delete, event_recorded)
+    with pytest.raises(TaskGone):
+        chain(Step(), Invoice()).enqueue()
+
+    assert not Step.objects.exists()
 
 
 def statements_of(count: int, django_assert_max_num_queries: Any) -> int:
