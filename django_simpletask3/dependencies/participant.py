@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -77,7 +77,7 @@ def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
     """Count the ends of tasks of one table, or mark them to be counted after the commit."""
     ended: dict[str, LinkState] = {}
     marked: list[str] = []
-    reset: list[str] = []
+    reset: dict[str, bool] = {}
     for _, event in recorded_events:
         key = str(event.task_id)
         # A worker records the Cancel that a task function has raised.
@@ -85,8 +85,8 @@ def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
             ended[key] = _ENDS.get(event.kind, LinkState.FAILED)
         elif event.kind in (EventKind.CANCEL, EventKind.DELETE):
             marked.append(key)
-        elif event.kind == EventKind.RESET and (event.data or {}).get(DEPENDENTS) is True:
-            reset.append(key)
+        elif event.kind == EventKind.RESET:
+            reset[key] = (event.data or {}).get(DEPENDENTS) is True
     label = table_model(type(recorded_events[0][0]))._meta.label
     links = links_of(using).filter(model=label)
     if ended:
@@ -95,12 +95,29 @@ def _follow_prerequisites(recorded_events: _RecordedEvents, using: str) -> None:
         failed = links.filter(task_key__in=marked, state=LinkState.OPEN)
         _mark(failed, LinkState.HAS_FAILED)
     if reset:
-        canceling = groups_of(using).filter(on_failure=OnFailure.CANCEL)
-        # Not counted yet, as after cancel() in the same transaction: as if it had not ended.
-        uncounted = links.filter(task_key__in=reset, state=LinkState.HAS_FAILED)
-        uncounted.filter(group__in=canceling).update(state=LinkState.OPEN)
-        failed = links.filter(task_key__in=reset, state=LinkState.FAILED)
-        _mark(failed.filter(group__in=canceling), LinkState.WAS_RESET)
+        _follow_resets(links, reset)
+
+
+def _follow_resets(links: models.QuerySet[Any], reset: Mapping[str, bool]) -> None:
+    """Let dependents wait again; canceled ones only of the keys whose value is true."""
+    _reopen(links, list(reset), OnFailure.WAIT)
+    if with_dependents := [key for key, has_dependents in reset.items() if has_dependents]:
+        canceling = _reopen(links, with_dependents, OnFailure.CANCEL)
+        _mark(canceling.filter(state=LinkState.FAILED), LinkState.WAS_RESET)
+
+
+def _reopen(
+    links: models.QuerySet[Any], keys: Sequence[str], on_failure: OnFailure
+) -> models.QuerySet[Any]:
+    """Take back marks that were not counted yet, as if the tasks had not ended; their links.
+
+    Else a success that comes before the count would be missed, or dependents be canceled although
+    their prerequisite waits.
+    """
+    groups = groups_of(links.db).filter(on_failure=on_failure)
+    found = links.filter(task_key__in=keys, group__in=groups)
+    found.filter(state=LinkState.HAS_FAILED).update(state=LinkState.OPEN)
+    return found
 
 
 def _count_ends(links: models.QuerySet[Any], ended: dict[str, LinkState], using: str) -> None:

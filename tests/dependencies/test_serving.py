@@ -277,6 +277,21 @@ def test_a_prerequisite_that_is_canceled_and_reset_at_once_cancels_no_dependent(
     assert status(task) is Status.PENDING
 
 
+def test_a_success_before_the_failure_was_counted_is_not_missed(
+    killed_after_commit: None,
+) -> None:
+    first = step()
+    task = dependent_on(first, on_failure="wait")
+
+    first.cancel()
+    first.reset()
+    succeed(first)
+    serve_all()
+
+    assert status(task) is Status.PENDING
+    assert group_of(task).failed == 0
+
+
 def test_reset_with_dependents_leaves_alone_what_failed_otherwise(redis_url: str) -> None:
     first, other = step(), step()
     both, canceled, restarted = (
