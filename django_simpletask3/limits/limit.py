@@ -63,7 +63,9 @@ class Limit:
 
 def _hash_of(template: str, task: object) -> uuid.UUID:
     text = template.format(**{name: getattr(task, name) for name in _columns_in(template)})
-    return uuid.UUID(bytes=hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16])
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
+    # MariaDB refuses a UUID without a version.
+    return uuid.UUID(bytes=digest[:16], version=5)
 
 
 def _is_number(value: object) -> bool:

@@ -64,6 +64,12 @@ def test_customers_do_not_wait_for_each_other() -> None:
     assert statuses(others) == ["RUNNING", "RUNNING"]
 
 
+def test_any_key_has_a_gate() -> None:
+    tasks = [task for number in range(40) for task in errands(1, f"customer {number}")]
+
+    assert len(start_all(tasks)) == 40
+
+
 def test_events_name_the_limit_and_the_place() -> None:
     tasks = errands(3)
 
