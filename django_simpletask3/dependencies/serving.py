@@ -211,13 +211,11 @@ def _apply(
 
 def _transition(kind: EventKind, task: TaskRow, group: TaskGroup) -> Transition:
     data: dict[str, Any] = {"group": group.pk}
-    blocked = {"status": Status.BLOCKED}
+    from_blocked = partial(Transition, task, kind, data=data, expected={"status": Status.BLOCKED})
     if kind is EventKind.UNBLOCK:
-        reason = "prerequisites_ended"
-        return Transition(task, kind, reason=reason, data=data, expected=blocked)
+        return from_blocked(reason="prerequisites_ended")
     if kind is EventKind.CANCEL:
-        reason = "prerequisite_failed"
-        return Transition(task, kind, reason=reason, data=data, expected=blocked)
+        return from_blocked(reason="prerequisite_failed")
     if kind is EventKind.BLOCK:
         return Transition(task, kind, reason="prerequisite_reset", data=data)
     # What depends on it in turn waits again, too.
