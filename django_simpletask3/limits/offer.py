@@ -40,7 +40,7 @@ class Offer:
 
     def take(self) -> int | None:
         """The number of a place for a task that starts now; None if the limit has no places."""
-        self.start()
+        self._count_start()
         return self._numbers.pop(0) if self._numbers is not None else None
 
     def give(self) -> int | None:
@@ -59,11 +59,10 @@ class Offer:
         if self._rate and not self._rate.allowed(self._gate.arrival_time, self._now):
             return False  # two nodes know the time of the database only nearly, or it was set back
         self._given -= not slot.worker
-        self.start()
+        self._count_start()
         return True
 
-    def start(self) -> None:
-        """Count a start for the rate."""
+    def _count_start(self) -> None:
         if self._rate is not None:
             arrival_time = self._rate.after_start(self._gate.arrival_time, self._now)
             self._gate.arrival_time = arrival_time

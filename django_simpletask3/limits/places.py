@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.models import Q
 
 from ..ledger.task_row import TaskRow, all_rows, table_model
-from .declared import limit_name, limit_of
+from .declared import limit_name
 from .limit import Limit
 from .tables import LimitGate, LimitSlot, LimitWaiter
 
@@ -38,12 +38,6 @@ def table_label(task: TaskRow) -> str:
 def gate_key_of(task: TaskRow, limit: Limit) -> GateKey:
     """The gate through which ``task`` starts."""
     return GateKey(limit_name(type(task)), limit.key_of(task))
-
-
-def gate_key_if_limited(task: TaskRow) -> GateKey | None:
-    """The gate through which ``task`` starts; None if its model has no limit."""
-    limit = limit_of(type(task))
-    return None if limit is None else gate_key_of(task, limit)
 
 
 def lock_gates_of(keys: Collection[GateKey], using: str) -> dict[GateKey, LimitGate]:

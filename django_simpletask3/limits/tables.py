@@ -43,8 +43,8 @@ class LimitGate(models.Model):
 class LimitSlot(models.Model):
     """A place that one attempt of a task takes; it is free again when the row is deleted.
 
-    The constraint keeps two attempts from taking the same place. Without ``number`` it is the
-    permission for a start that a rate has counted already.
+    The constraint keeps two attempts from taking the same place. Without ``number`` it lets a task
+    start under a limit that has only a rate, which counts the start when it happens.
     """
 
     id = models.BigAutoField(primary_key=True)
