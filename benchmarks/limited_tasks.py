@@ -70,7 +70,7 @@ def hand_overs() -> tuple[list[float], float, float]:
     from tests.testapp.models import Errand
 
     events = events_of(Errand, "default").filter(kind__in=["start", "ack"])
-    slots: dict[int, int] = {}
+    places: dict[int, int] = {}
     ended: dict[int, Any] = {}
     latencies, used = [], 0.0
     rows = sorted(
@@ -78,11 +78,11 @@ def hand_overs() -> tuple[list[float], float, float]:
     )
     for moment, kind, task, data in rows:
         if kind == "start":
-            slots[task] = data["slot"]
-            if data["slot"] in ended:
-                latencies.append((moment - ended.pop(data["slot"])).total_seconds())
+            places[task] = data["place"]
+            if data["place"] in ended:
+                latencies.append((moment - ended.pop(data["place"])).total_seconds())
         else:
-            ended[slots[task]] = moment
+            ended[places[task]] = moment
             used += data["seconds"]
     return latencies, used, (rows[-1][0] - rows[0][0]).total_seconds()
 
@@ -151,10 +151,10 @@ def measure_other_key(waiting: int) -> None:
 
 def enqueue(customers: list[str], seconds: float) -> None:
     """Replace all tasks by new ones of these customers."""
-    from django_simpletask3.limits.tables import LimitGate, LimitSlot, LimitWaiter
+    from django_simpletask3.limits.tables import LimitGate, LimitPlace, LimitWaiter
     from tests.testapp.models import Errand
 
-    for model in (Errand, Errand.event_model, LimitGate, LimitSlot, LimitWaiter):
+    for model in (Errand, Errand.event_model, LimitGate, LimitPlace, LimitWaiter):
         model._base_manager.all()._raw_delete("default")
     script = {"do": "work", "seconds": seconds} if seconds else {"do": "value"}
     Errand.objects.bulk_enqueue([{"customer": c, "script": script} for c in customers])

@@ -9,7 +9,7 @@ from benchmarks.chaos.models import Call
 from django_simpletask3.conf.options import options
 from django_simpletask3.db import clock
 from django_simpletask3.ledger.event import events_of
-from django_simpletask3.limits.tables import LimitGate, LimitSlot, LimitWaiter
+from django_simpletask3.limits.tables import LimitGate, LimitPlace, LimitWaiter
 from django_simpletask3.states import EventKind
 
 #: Seconds after its end for which a place may be left: no node looks any more.
@@ -69,7 +69,7 @@ def leftovers() -> Iterator[str]:
     for waiter in LimitWaiter.objects.all():
         yield f"{waiter} waits for a place"
     ended = clock.now("default") - _MAX_AGE
-    for slot in LimitSlot.objects.filter(until__lt=ended):
-        yield f"{slot} holds place {slot.number} of {slot.gate_id}"
+    for place in LimitPlace.objects.filter(held_until__lt=ended):
+        yield f"{place} holds place {place.number} of {place.gate_id}"
     for gate in LimitGate.objects.filter(must_be_served=True):
         yield f"{gate} has to be served"

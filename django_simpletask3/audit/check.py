@@ -52,7 +52,7 @@ ADVICE = {
     "record its deletion with --repair.",
     DiscrepancyKind.LINE: "--repair unblocks it: then a worker starts it, or it waits again.",
     DiscrepancyKind.PLACE: "Its limit may be exceeded until the task has ended: a row of "
-    "LimitSlot was deleted.",
+    "LimitPlace was deleted.",
     DiscrepancyKind.WAIT: "--repair unblocks a task that waits in vain, and counts the end.",
 }
 

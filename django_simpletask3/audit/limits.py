@@ -11,7 +11,7 @@ from ..ledger.event import TaskEvent, events_of
 from ..ledger.stream_check import Discrepancy, DiscrepancyKind
 from ..ledger.task_row import all_rows
 from ..limits.participant import is_turned_away
-from ..limits.places import Claim, slots_of_claims
+from ..limits.places import Claim, places_of_claims
 from ..limits.tables import LimitWaiter
 from ..models.task import SimpleTask
 from ..states import EventKind, Status
@@ -52,10 +52,10 @@ def _starts_without_place(
     """The starts of RUNNING tasks that were given a place which is not there."""
     starts = events_of(root, using).filter(task__in=pks, kind=EventKind.START)
     newest = {event.task_id: event for event in starts.order_by("sequence")}
-    limited = [event for event in newest.values() if "slot" in (event.data or {})]
+    limited = [event for event in newest.values() if "place" in (event.data or {})]
     claims = {_claim(root, event): event for event in limited}
-    for slot in slots_of_claims(list(claims), using):
-        claims.pop(Claim(slot.model, slot.task_key, slot.attempt), None)
+    for place in places_of_claims(list(claims), using):
+        claims.pop(Claim(place.model, place.task_key, place.attempt), None)
     return list(claims.values())
 
 
@@ -82,7 +82,7 @@ def _confirm_running(
         rows = all_rows(root, using).filter(pk=start.task_id, status=Status.RUNNING)
         if not rows.filter(attempt=start.attempt).exists():
             return
-        if slots_of_claims([_claim(root, start)], using):
+        if places_of_claims([_claim(root, start)], using):
             return
     detail = "it runs without a place of its limit"
     yield start.task_id, Discrepancy(start.sequence, DiscrepancyKind.PLACE, detail), False

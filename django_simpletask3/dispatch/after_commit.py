@@ -120,7 +120,7 @@ def _has_been_pushed(event: TaskEvent) -> bool:
 def _is_of_limit(event: TaskEvent) -> bool:
     """Whether ``event`` turned a task away from its limit, or gave it a place."""
     is_of_kind = event.kind in (EventKind.BLOCK, EventKind.UNBLOCK)
-    return bool(is_of_kind and event.reason == LIMIT_REASON and "gate" in (event.data or {}))
+    return bool(is_of_kind and event.reason == LIMIT_REASON and "limit" in (event.data or {}))
 
 
 def schedule(

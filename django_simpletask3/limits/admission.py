@@ -27,7 +27,7 @@ from .places import (
     table_label,
     waiters_at,
 )
-from .tables import LimitGate, LimitSlot, LimitWaiter
+from .tables import LimitGate, LimitPlace, LimitWaiter
 
 if TYPE_CHECKING:
     from ..db.locked_rows import LockedRows
@@ -54,7 +54,7 @@ def _starts(
         if transition.kind is not EventKind.START:
             continue
         limit = limit_of(type(transition.task))
-        transition.data.pop("slot", None)  # of an attempt that was rolled back
+        transition.data.pop("place", None)  # of an attempt that was rolled back
         if limit is not None and _may_start(transition, rows, using):
             starts.setdefault(transition.task.pk, (transition, limit))
     return list(starts.values())
@@ -83,35 +83,35 @@ class _Admission:
         self._attempts = {id(t): _next_attempt(t, rows) for t, _ in starts}
         self._keys = {id(t): gate_key_of(t.task, limit) for t, limit in starts}
         self._gates = lock_gates_of(set(self._keys.values()), using)
-        slots = self._read_slots()
+        places = self._read_places()
         gate_of_task = {str(t.task.pk): self._gate_of(t).pk for t, _ in starts}
-        handed_over = [slot for slot in slots if self._is_handed_over(slot)]
+        handed_over = [place for place in places if self._is_handed_over(place)]
         #: Those that were given at another gate were so for an earlier key of the task.
-        self._elsewhere = [s for s in handed_over if s.gate_id != gate_of_task[s.task_key]]
-        self._own_slots = {s.task_key: s for s in handed_over if s not in self._elsewhere}
+        self._elsewhere = [p for p in handed_over if p.gate_id != gate_of_task[p.task_key]]
+        self._own_places = {p.task_key: p for p in handed_over if p not in self._elsewhere}
         limits = {self._keys[id(t)]: limit for t, limit in starts}
         self._offers = {
-            k: Offer(self._gates[k], limit, slots, using) for k, limit in limits.items()
+            k: Offer(self._gates[k], limit, places, using) for k, limit in limits.items()
         }
         #: The gates at which others wait: these are served first.
         self._awaited: dict[GateKey, bool] = {}
 
     def decide(self) -> dict[int, Transition]:
         """Take the places; the ``block`` of each start that has none, by the id of the start."""
-        new_slots: list[LimitSlot] = []
+        new_places: list[LimitPlace] = []
         turned_away: list[Transition] = []
         self._give_up_places_elsewhere()
         for transition, _ in self._starts:
-            own_slot = self._own_slots.get(str(transition.task.pk))
-            if own_slot is not None:
-                if not self._begin(transition, own_slot):
+            own_place = self._own_places.get(str(transition.task.pk))
+            if own_place is not None:
+                if not self._begin(transition, own_place):
                     turned_away.append(transition)
             elif self._can_take(transition):
                 number = self._offer_for(transition).take()
-                new_slots += [self._new_slot(transition, number)] if number is not None else []
+                new_places += [self._new_place(transition, number)] if number is not None else []
             else:
                 turned_away.append(transition)
-        all_rows(LimitSlot, self._using).bulk_create(new_slots)
+        all_rows(LimitPlace, self._using).bulk_create(new_places)
         return self._block(turned_away)
 
     def _offer_for(self, transition: Transition) -> Offer:
@@ -120,35 +120,35 @@ class _Admission:
     def _gate_of(self, transition: Transition) -> LimitGate:
         return self._gates[self._keys[id(transition)]]
 
-    def _read_slots(self) -> list[LimitSlot]:
+    def _read_places(self) -> list[LimitPlace]:
         own = claimed_by(Claim(table_label(t.task), str(t.task.pk), 0) for t, _ in self._starts)
         gates = [gate.pk for gate in self._gates.values()]
-        slots = all_rows(LimitSlot, self._using)
-        return list(slots.filter(gate__in=gates).union(slots.filter(own)))
+        places = all_rows(LimitPlace, self._using)
+        return list(places.filter(gate__in=gates).union(places.filter(own)))
 
-    def _is_handed_over(self, slot: LimitSlot) -> bool:
-        """Whether ``slot`` was given to the next attempt of one of the tasks."""
+    def _is_handed_over(self, place: LimitPlace) -> bool:
+        """Whether ``place`` was given to the next attempt of one of the tasks."""
         return any(
-            (slot.model, slot.task_key, slot.attempt)
+            (place.model, place.task_key, place.attempt)
             == (table_label(t.task), str(t.task.pk), self._attempts[id(t)])
             for t, _ in self._starts
         )
 
-    def _begin(self, transition: Transition, slot: LimitSlot) -> bool:
+    def _begin(self, transition: Transition, place: LimitPlace) -> bool:
         """Let ``transition`` start with the place that it was given, or take that back.
 
         A place without number ends with the start.
         """
-        offer, own_row = self._offer_for(transition), all_rows(LimitSlot, self._using)
-        own_row = own_row.filter(pk=slot.pk)
-        may_start = offer.start_given(slot)
+        offer, own_row = self._offer_for(transition), all_rows(LimitPlace, self._using)
+        own_row = own_row.filter(pk=place.pk)
+        may_start = offer.start_given(place)
         if not may_start:
-            offer.take_back(slot.number)
-        if slot.number is None or not may_start:
+            offer.take_back(place.number)
+        if place.number is None or not may_start:
             own_row._raw_delete(self._using)
         else:
-            transition.data["slot"] = slot.number
-            own_row.update(worker=transition.worker, until=self._until(transition))
+            transition.data["place"] = place.number
+            own_row.update(worker=transition.worker, held_until=self._until(transition))
         return may_start
 
     def _can_take(self, transition: Transition) -> bool:
@@ -163,16 +163,16 @@ class _Admission:
                 all_rows(LimitGate, self._using).filter(pk=gate.pk).update(must_be_served=True)
         return not self._awaited[key]
 
-    def _new_slot(self, transition: Transition, number: int) -> LimitSlot:
-        transition.data["slot"] = number
-        return LimitSlot(
+    def _new_place(self, transition: Transition, number: int) -> LimitPlace:
+        transition.data["place"] = number
+        return LimitPlace(
             gate=self._gate_of(transition),
             number=number,
             model=table_label(transition.task),
             task_key=str(transition.task.pk),
             attempt=self._attempts[id(transition)],
             worker=transition.worker,
-            until=self._until(transition),
+            held_until=self._until(transition),
         )
 
     def _until(self, transition: Transition) -> datetime:
@@ -201,7 +201,8 @@ class _Admission:
         return LimitWaiter(
             gate=self._gate_of(transition),
             rank=-nearest_priority(int(task.priority)),
-            since=task.add_time,
+            add_time=task.add_time,
+            block_time=clock.now(self._using),
             fair_key=self._limits[id(transition)].fair_key_of(task),
             model=table_label(task),
             task_key=str(task.pk),
@@ -209,9 +210,9 @@ class _Admission:
 
     def _give_up_places_elsewhere(self) -> None:
         """Let the places end that were given at other gates."""
-        if pks := [slot.pk for slot in self._elsewhere]:
+        if pks := [place.pk for place in self._elsewhere]:
             now = clock.now(self._using)
-            all_rows(LimitSlot, self._using).filter(pk__in=pks).update(until=now)
+            all_rows(LimitPlace, self._using).filter(pk__in=pks).update(held_until=now)
 
     def _block_in_place_of(self, start: Transition) -> Transition:
         gate = self._gate_of(start)
@@ -225,7 +226,7 @@ class _Admission:
             EventKind.BLOCK,
             reason=LIMIT_REASON,
             worker=start.worker,
-            data={"gate": gate.name},
+            data={"limit": gate.name},
         )
 
 

@@ -23,13 +23,13 @@ from .offer import Offer, forget_rate
 from .places import (
     Claim,
     claimed_by,
-    delete_slots,
+    delete_places,
     lock_gates,
-    slots_of_claims,
+    places_of_claims,
     table_label,
     waiters_at,
 )
-from .tables import LimitGate, LimitSlot, LimitWaiter
+from .tables import LimitGate, LimitPlace, LimitWaiter
 
 _logger = get_logger(__name__)
 
@@ -55,10 +55,10 @@ def free_places(claims: Sequence[Claim], using: str) -> None:
 
     Call it in a transaction: the places are free when it is committed.
     """
-    slots = slots_of_claims(claims, using)
-    if slots:
-        gates = lock_gates({slot.gate_id for slot in slots}, using)
-        delete_slots([slot.pk for slot in slots], using)
+    places = places_of_claims(claims, using)
+    if places:
+        gates = lock_gates({place.gate_id for place in places}, using)
+        delete_places([place.pk for place in places], using)
         serve(gates.values(), using)
 
 
@@ -75,7 +75,7 @@ def free_ended(claims: Sequence[Claim], using: str) -> None:
 
 def serve(gates: Iterable[LimitGate], using: str) -> int:
     """Give the free places of locked ``gates`` to those that wait; the number of these."""
-    is_marked = [g for g in gates if g.has_waiters or g.must_be_served or g.next_time]
+    is_marked = [g for g in gates if g.has_waiters or g.must_be_served or g.next_start_at]
     return sum(_Service(gate, using).run() for gate in is_marked)
 
 
@@ -100,8 +100,8 @@ class _Service:
         limit = limits_by_name().get(self._gate.name)
         if limit is None:
             return 0  # other nodes may know it
-        slots = all_rows(LimitSlot, self._using).filter(gate=self._gate)
-        self._offer = offer = Offer(self._gate, limit, slots, self._using)
+        places = all_rows(LimitPlace, self._using).filter(gate=self._gate)
+        self._offer = offer = Offer(self._gate, limit, places, self._using)
         count, has_more = 0, True
         while offer.count and has_more and count < _MAX_TASKS:
             wanted = min(offer.count, _MAX_TASKS)
@@ -144,7 +144,7 @@ class _Service:
             unblocks = self._apply_unblocks(table, group)
             self._delete_waiters_of([t for t in unblocks if _leaves_waiter(t)])
             self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
-            self._insert_slots(unblocks)
+            self._insert_places(unblocks)
 
     def _apply_unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
         """Unblock the tasks of ``waiters``, in a savepoint; the transitions that were applied.
@@ -165,7 +165,7 @@ class _Service:
             self._is_anyone_left = True
             for unblock in unblocks:
                 unblock.event = None
-            self._insert_slots(unblocks)  # none, but their places are free again
+            self._insert_places(unblocks)  # none, but their places are free again
             return []
         return unblocks
 
@@ -177,10 +177,10 @@ class _Service:
         return [self._unblock(task) for task in tasks]
 
     def _unblock(self, task: TaskRow) -> Transition:
-        data: dict[str, Any] = {"gate": self._gate.name}
+        data: dict[str, Any] = {"limit": self._gate.name}
         # Else it needs no place here any more.
         if self._needs_place(task) and (number := self._offer.give()) is not None:
-            data["slot"] = number
+            data["place"] = number
         check_at = clock.after(self._using, _CHECK_SECONDS)
         values = {"check_at": earlier_of(check_at, vars(task).get("expires_at"))}
         return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
@@ -188,23 +188,23 @@ class _Service:
     def _needs_place(self, task: TaskRow) -> bool:
         return limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name
 
-    def _insert_slots(self, unblocks: Sequence[Transition]) -> None:
+    def _insert_places(self, unblocks: Sequence[Transition]) -> None:
         """Hold the places for the tasks that go on; of the others they are free."""
         with_place = [unblock for unblock in unblocks if self._needs_place(unblock.task)]
         for unblock in with_place:
             if unblock.event is None:
-                self._offer.take_back(unblock.data.get("slot"))
-        slots = [self._slot_for(unblock) for unblock in with_place if unblock.event is not None]
-        all_rows(LimitSlot, self._using).bulk_create(slots)
+                self._offer.take_back(unblock.data.get("place"))
+        places = [self._place_for(unblock) for unblock in with_place if unblock.event is not None]
+        all_rows(LimitPlace, self._using).bulk_create(places)
 
-    def _slot_for(self, unblock: Transition) -> LimitSlot:
-        return LimitSlot(
+    def _place_for(self, unblock: Transition) -> LimitPlace:
+        return LimitPlace(
             gate=self._gate,
-            number=unblock.data.get("slot"),
+            number=unblock.data.get("place"),
             model=table_label(unblock.task),
             task_key=str(unblock.task.pk),
             attempt=unblock.task.attempt + 1,
-            until=clock.after(self._using, _CLAIM_SECONDS),
+            held_until=clock.after(self._using, _CLAIM_SECONDS),
         )
 
     def _delete_waiters_of(self, unblocks: Sequence[Transition]) -> None:

@@ -11,7 +11,7 @@ from ..db.limited_queries import capped_counts
 from ..ledger.task_row import TaskRow, all_rows, write_database
 from .declared import limit_of
 from .places import table_label
-from .tables import LimitSlot, LimitWaiter
+from .tables import LimitPlace, LimitWaiter
 
 #: Others that are counted before a task, or that hold places.
 MAX_COUNT = 1000
@@ -21,15 +21,15 @@ MAX_COUNT = 1000
 class PlaceInLine:
     """How many tasks wait before a task, and how many places of its limit are taken.
 
-    ``running`` is how many places there are; None if only the rate counts. ``next_time`` is when
-    the rate lets the next one start, if it is that they wait for.
+    ``running`` is how many places there are; None if only the rate counts. ``next_start_at`` is
+    when the rate lets the next one start, if it is that they wait for.
     """
 
     limit: str
     before: int
     taken: int
     running: int | None
-    next_time: datetime | None
+    next_start_at: datetime | None
 
 
 def place_in_line(task: TaskRow) -> PlaceInLine | None:
@@ -41,10 +41,10 @@ def place_in_line(task: TaskRow) -> PlaceInLine | None:
     if waiter is None:
         return None
     at_gate = waiters.filter(gate=waiter.gate_id)
-    slots = all_rows(LimitSlot, using).filter(gate=waiter.gate_id, number__isnull=False)
+    places = all_rows(LimitPlace, using).filter(gate=waiter.gate_id, number__isnull=False)
     queries = {
         "before": at_gate.filter(_is_before(waiter)).values_list("pk"),
-        "taken": slots.values_list("pk"),
+        "taken": places.values_list("pk"),
     }
     counts = capped_counts(using, queries, MAX_COUNT)
     gate = waiter.gate
@@ -54,13 +54,13 @@ def place_in_line(task: TaskRow) -> PlaceInLine | None:
         before=counts["before"],
         taken=counts["taken"],
         running=limit.running if limit else None,
-        next_time=gate.next_time,
+        next_start_at=gate.next_start_at,
     )
 
 
 def _is_before(waiter: LimitWaiter) -> Q:
     """The condition of those that get a place before ``waiter``."""
-    names = ("rank", "turn", "since", "pk")
+    names = ("rank", "turn", "add_time", "pk")
     condition, equal = Q(), Q()
     for name in names:
         condition |= equal & Q(**{f"{name}__lt": getattr(waiter, name)})

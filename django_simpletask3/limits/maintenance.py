@@ -21,8 +21,8 @@ from ..logs import get_logger
 from ..states import Status
 from .declared import limited_models, limits_by_name
 from .hand_over import serve, serve_unlimited
-from .places import delete_slots, lock_gates
-from .tables import LimitGate, LimitSlot
+from .places import delete_places, lock_gates
+from .tables import LimitGate, LimitPlace
 
 _logger = get_logger(__name__)
 
@@ -40,8 +40,8 @@ def due_queries(using: str) -> dict[str, Any]:
     # In a union, MariaDB takes a bare value for a text.
     long_ago = Cast(Value(_LONG_AGO, output_field=models.DateTimeField()), models.DateTimeField())
     return {
-        "rates": _timed_gates(using).values_list("next_time"),
-        "slots": all_rows(LimitSlot, using).order_by("until").values_list("until"),
+        "rates": _timed_gates(using).values_list("next_start_at"),
+        "places": all_rows(LimitPlace, using).order_by("held_until").values_list("held_until"),
         "gates": flagged.annotate(moment=long_ago).values_list("moment"),
     }
 
@@ -54,15 +54,15 @@ def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> in
     ``seconds``.
     """
     latest = time.monotonic() + seconds
-    ended = _ended_slots(using, judge_until)
-    gates = {slot.gate_id for slot in ended} | set(_marked_gates(using))
+    ended = _ended_places(using, judge_until)
+    gates = {place.gate_id for place in ended} | set(_marked_gates(using))
     count = 0
     for gate in sorted(gates):
         if count and time.monotonic() > latest:
             break
-        slots = [slot for slot in ended if slot.gate_id == gate]
+        places = [place for place in ended if place.gate_id == gate]
         try:
-            repeat_on_conflict(using, partial(_serve_gate, gate, slots, using))
+            repeat_on_conflict(using, partial(_serve_gate, gate, places, using))
         except Error as error:
             _logger.warning("limit_not_served database=%s gate=%s error=%s", using, gate, error)
         count += 1
@@ -72,8 +72,8 @@ def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> in
 def seconds_until_next(using: str) -> float | None:
     """Seconds until the next start that a rate allows and a task waits for; None without one."""
     now = clock.now(using)
-    later = _timed_gates(using).filter(next_time__gt=now)
-    moment = later.values_list("next_time", flat=True).first()
+    later = _timed_gates(using).filter(next_start_at__gt=now)
+    moment = later.values_list("next_start_at", flat=True).first()
     return None if moment is None else (moment - now).total_seconds()
 
 
@@ -114,10 +114,10 @@ def delete_idle_gates(using: str, limit: int = 10_000) -> int:
 
 
 def _idle_gates(using: str) -> Any:
-    slots = all_rows(LimitSlot, using).filter(gate=OuterRef("pk"))
+    places = all_rows(LimitPlace, using).filter(gate=OuterRef("pk"))
     gates = all_rows(LimitGate, using).filter(has_waiters=False, must_be_served=False)
     counts_nothing = Q(arrival_time=None) | Q(arrival_time__lte=clock.now(using))
-    return gates.filter(~Exists(slots), counts_nothing)
+    return gates.filter(~Exists(places), counts_nothing)
 
 
 def _delete_gates(pks: Sequence[int], using: str) -> None:
@@ -130,37 +130,39 @@ def _delete_gates(pks: Sequence[int], using: str) -> None:
 
 
 def _timed_gates(using: str) -> Any:
-    gates = all_rows(LimitGate, using).filter(next_time__isnull=False, name__in=limits_by_name())
-    return gates.order_by("next_time")
+    gates = all_rows(LimitGate, using).filter(
+        next_start_at__isnull=False, name__in=limits_by_name()
+    )
+    return gates.order_by("next_start_at")
 
 
 def _marked_gates(using: str) -> Iterable[int]:
     """The gates that are marked, and those whose rate allows a start that some wait for."""
     gates = all_rows(LimitGate, using).filter(name__in=limits_by_name())
     marked = gates.filter(must_be_served=True).values_list("pk", flat=True)[:_BATCH]
-    due = _timed_gates(using).filter(next_time__lte=clock.now(using))
+    due = _timed_gates(using).filter(next_start_at__lte=clock.now(using))
     return [*marked, *due.values_list("pk", flat=True)[:_BATCH]]
 
 
-def _serve_gate(pk: int, ended: Iterable[LimitSlot], using: str) -> None:
+def _serve_gate(pk: int, ended: Iterable[LimitPlace], using: str) -> None:
     with transaction.atomic(using=using):
         begin_write(LimitGate, using)
         gates = lock_gates([pk], using)
-        delete_slots(_unchanged(ended, using), using)
+        delete_places(_unchanged(ended, using), using)
         serve(gates.values(), using)
 
 
-def _unchanged(ended: Iterable[LimitSlot], using: str) -> list[int]:
+def _unchanged(ended: Iterable[LimitPlace], using: str) -> list[int]:
     """The keys of those of ``ended`` that were not renewed meanwhile, and that are not locked.
 
     A user may hold one locked who cancels its task in a long transaction: that is not waited for.
     """
-    until = {slot.pk: slot.until for slot in ended}
-    slots, features = all_rows(LimitSlot, using).filter(pk__in=until), connections[using].features
+    until = {place.pk: place.held_until for place in ended}
+    places, features = all_rows(LimitPlace, using).filter(pk__in=until), connections[using].features
     if features.has_select_for_update:
         can_skip = features.has_select_for_update_skip_locked
-        slots = slots.order_by("pk").select_for_update(skip_locked=can_skip)
-    return [slot.pk for slot in slots if slot.until == until[slot.pk]]
+        places = places.order_by("pk").select_for_update(skip_locked=can_skip)
+    return [place.pk for place in places if place.held_until == until[place.pk]]
 
 
 def _serve_unlimited(pk: int, using: str) -> int:
@@ -171,27 +173,27 @@ def _serve_unlimited(pk: int, using: str) -> int:
         )
 
 
-def _ended_slots(using: str, judge_until: datetime | None) -> list[LimitSlot]:
-    has_ended = Q(worker="", until__lte=clock.now(using))
+def _ended_places(using: str, judge_until: datetime | None) -> list[LimitPlace]:
+    has_ended = Q(worker="", held_until__lte=clock.now(using))
     if judge_until is not None:
-        has_ended |= ~Q(worker="") & Q(until__lte=judge_until)
-    slots = list(all_rows(LimitSlot, using).filter(has_ended).order_by("until")[:_BATCH])
-    left_to_recovery = [slot for slot in slots if slot.worker and _is_running(slot, using)]
+        has_ended |= ~Q(worker="") & Q(held_until__lte=judge_until)
+    places = list(all_rows(LimitPlace, using).filter(has_ended).order_by("held_until")[:_BATCH])
+    left_to_recovery = [place for place in places if place.worker and _is_running(place, using)]
     if left_to_recovery:
         later = clock.after(using, _RECOVERY_SECONDS)
-        for slot in left_to_recovery:
+        for place in left_to_recovery:
             # Unless it was renewed meanwhile.
-            as_read = all_rows(LimitSlot, using).filter(pk=slot.pk, until=slot.until)
-            as_read.update(until=later)
-    return [slot for slot in slots if slot not in left_to_recovery]
+            as_read = all_rows(LimitPlace, using).filter(pk=place.pk, held_until=place.held_until)
+            as_read.update(held_until=later)
+    return [place for place in places if place not in left_to_recovery]
 
 
-def _is_running(slot: LimitSlot, using: str) -> bool:
-    """Whether the row says that the attempt runs which holds ``slot``."""
+def _is_running(place: LimitPlace, using: str) -> bool:
+    """Whether the row says that the attempt runs which holds ``place``."""
     try:
-        root: Any = apps.get_model(slot.model)
-        pk = root._meta.pk.to_python(slot.task_key)
+        root: Any = apps.get_model(place.model)
+        pk = root._meta.pk.to_python(place.task_key)
     except LookupError:
         return False
-    rows = all_rows(root, using).filter(pk=pk, status=Status.RUNNING, attempt=slot.attempt)
+    rows = all_rows(root, using).filter(pk=pk, status=Status.RUNNING, attempt=place.attempt)
     return rows.exists()

@@ -8,7 +8,7 @@ from ..db import clock
 from ..ledger.task_row import all_rows
 from .limit import Limit
 from .places import free_numbers
-from .tables import LimitGate, LimitSlot
+from .tables import LimitGate, LimitPlace
 
 
 class Offer:
@@ -19,14 +19,14 @@ class Offer:
     """
 
     def __init__(
-        self, gate: LimitGate, limit: Limit, slots: Iterable[LimitSlot], using: str
+        self, gate: LimitGate, limit: Limit, places: Iterable[LimitPlace], using: str
     ) -> None:
-        held = [slot for slot in slots if slot.gate_id == gate.pk]
-        taken = {slot.number for slot in held if slot.number is not None}
+        held = [place for place in places if place.gate_id == gate.pk]
+        taken = {place.number for place in held if place.number is not None}
         self._gate = gate
         self._rate = limit.parsed_rate
         self._numbers = None if limit.running is None else free_numbers(limit.running, taken)
-        self._given = sum(not slot.worker for slot in held)
+        self._given = sum(not place.worker for place in held)
         self._using = using
         self._now = clock.now(using)
 
@@ -54,11 +54,11 @@ class Offer:
         if self._numbers is not None and number is not None:
             self._numbers.insert(0, number)
 
-    def start_given(self, slot: LimitSlot) -> bool:
-        """Let the task start that was given ``slot``; False if the rate does not allow it."""
+    def start_given(self, place: LimitPlace) -> bool:
+        """Let the task start that was given ``place``; False if the rate does not allow it."""
         if self._rate and not self._rate.allowed(self._gate.arrival_time, self._now):
             return False  # two nodes know the time of the database only nearly, or it was set back
-        self._given -= not slot.worker
+        self._given -= not place.worker
         self._count_start()
         return True
 
@@ -76,18 +76,18 @@ class Offer:
             forget_rate(self._gate, self._using)
             return
         gate, has_place = self._gate, self._numbers != []
-        gate.next_time = None
+        gate.next_start_at = None
         if is_awaited and has_place:
-            next_time = self._rate.time_of(gate.arrival_time, self._given + 1)
+            next_start_at = self._rate.time_of(gate.arrival_time, self._given + 1)
             # Without one, others have to start first, which they may do at any moment.
-            gate.next_time = next_time or self._now + self._rate.step
+            gate.next_start_at = next_start_at or self._now + self._rate.step
         all_rows(LimitGate, self._using).filter(pk=gate.pk).update(
-            arrival_time=gate.arrival_time, next_time=gate.next_time
+            arrival_time=gate.arrival_time, next_start_at=gate.next_start_at
         )
 
 
 def forget_rate(gate: LimitGate, using: str) -> None:
     """Let ``gate``, whose limit has no rate any more, have nothing to do at a time."""
-    if gate.next_time is not None or gate.arrival_time is not None:
-        gate.next_time = gate.arrival_time = None
-        all_rows(LimitGate, using).filter(pk=gate.pk).update(next_time=None, arrival_time=None)
+    if gate.next_start_at is not None or gate.arrival_time is not None:
+        gate.next_start_at = gate.arrival_time = None
+        all_rows(LimitGate, using).filter(pk=gate.pk).update(next_start_at=None, arrival_time=None)

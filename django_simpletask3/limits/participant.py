@@ -13,8 +13,8 @@ from ..transitions.participants import TransitionParticipant
 from . import admission
 from .declared import has_limit
 from .hand_over import Loader, free_places, load_with
-from .places import Claim, claimed_by, slots_of_claims, table_label
-from .tables import LimitSlot, LimitWaiter
+from .places import Claim, claimed_by, places_of_claims, table_label
+from .tables import LimitPlace, LimitWaiter
 
 #: After these the attempt that ran has ended, or its worker is lost.
 _ENDS = frozenset(
@@ -84,9 +84,9 @@ def _may_still_run(event: TaskEvent) -> bool:
 
 def _let_end_soon(claims: Sequence[Claim], using: str) -> None:
     """Let the places of these attempts be free when their processes have ended."""
-    if slots := [slot.pk for slot in slots_of_claims(claims, using)]:
+    if places := [place.pk for place in places_of_claims(claims, using)]:
         until = clock.after(using, _SECONDS_OF_PROCESS)
-        all_rows(LimitSlot, using).filter(pk__in=slots).update(worker="", until=until)
+        all_rows(LimitPlace, using).filter(pk__in=places).update(worker="", held_until=until)
 
 
 def _leave_line(events: Iterable[RecordedEvent], using: str) -> None:
@@ -111,14 +111,14 @@ def _give_back_unclaimed(events: Iterable[RecordedEvent], using: str) -> None:
         for task, event in events
         if event.from_status == Status.PENDING and _gives_up_place(event)
     ]
-    if slots := [slot.pk for slot in slots_of_claims(given, using)]:
-        all_rows(LimitSlot, using).filter(pk__in=slots).update(until=clock.now(using))
+    if places := [place.pk for place in places_of_claims(given, using)]:
+        all_rows(LimitPlace, using).filter(pk__in=places).update(held_until=clock.now(using))
 
 
 def is_turned_away(event: TaskEvent) -> bool:
     """Whether ``event`` lets a task wait for its limit. A user may give that reason, too."""
     is_of_limit = event.kind == EventKind.BLOCK and event.reason == LIMIT_REASON
-    return is_of_limit and "gate" in (event.data or {})
+    return is_of_limit and "limit" in (event.data or {})
 
 
 def _gives_up_place(event: TaskEvent) -> bool:

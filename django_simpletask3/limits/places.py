@@ -12,7 +12,7 @@ from django.db.models import Q
 from ..ledger.task_row import TaskRow, all_rows, table_model
 from .declared import limit_name
 from .limit import Limit
-from .tables import LimitGate, LimitSlot, LimitWaiter
+from .tables import LimitGate, LimitPlace, LimitWaiter
 
 
 class GateKey(NamedTuple):
@@ -23,7 +23,7 @@ class GateKey(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One attempt of a task, as slots name it."""
+    """One attempt of a task, as places name it."""
 
     table: str
     key: str
@@ -31,7 +31,7 @@ class Claim(NamedTuple):
 
 
 def table_label(task: TaskRow) -> str:
-    """How slots and waiters name the table of ``task``."""
+    """How places and waiters name the table of ``task``."""
     return table_model(type(task))._meta.label
 
 
@@ -74,22 +74,22 @@ def _lock(condition: Q, using: str) -> dict[GateKey, LimitGate]:
     return {GateKey(gate.name, gate.key): gate for gate in gates}
 
 
-def slots_of_claims(claims: Sequence[Claim], using: str) -> list[LimitSlot]:
-    """The slots that these attempts hold."""
+def places_of_claims(claims: Sequence[Claim], using: str) -> list[LimitPlace]:
+    """The places that these attempts hold."""
     if not claims:
         return []
-    slots = all_rows(LimitSlot, using).filter(claimed_by(claims))
+    places = all_rows(LimitPlace, using).filter(claimed_by(claims))
     wanted = set(claims)
-    return [slot for slot in slots if claim_of(slot) in wanted]
+    return [place for place in places if claim_of(place) in wanted]
 
 
-def claim_of(slot: LimitSlot) -> Claim:
-    """The attempt that holds ``slot``."""
-    return Claim(slot.model, slot.task_key, slot.attempt)
+def claim_of(place: LimitPlace) -> Claim:
+    """The attempt that holds ``place``."""
+    return Claim(place.model, place.task_key, place.attempt)
 
 
 def claimed_by(claims: Iterable[Claim]) -> Q:
-    """The condition of the slots, or waiters, of the tasks of ``claims``, whatever the attempt."""
+    """The condition of the places, or waiters, of the tasks of ``claims``, whatever the attempt."""
     by_table: dict[str, list[str]] = {}
     for claim in claims:
         by_table.setdefault(claim.table, []).append(claim.key)
@@ -99,10 +99,10 @@ def claimed_by(claims: Iterable[Claim]) -> Q:
     return condition
 
 
-def delete_slots(pks: Collection[int], using: str) -> None:
+def delete_places(pks: Collection[int], using: str) -> None:
     """Free these places. Their gates must be locked."""
     if pks:
-        all_rows(LimitSlot, using).filter(pk__in=pks)._raw_delete(using)
+        all_rows(LimitPlace, using).filter(pk__in=pks)._raw_delete(using)
 
 
 def free_numbers(running: int, taken: Collection[int]) -> list[int]:
@@ -116,14 +116,14 @@ def free_numbers(running: int, taken: Collection[int]) -> list[int]:
 
 def waiters_at(gate: LimitGate, using: str) -> Any:
     """Those that wait at ``gate``, in the order in which they are served."""
-    return all_rows(LimitWaiter, using).filter(gate=gate).order_by("rank", "turn", "since", "pk")
+    return all_rows(LimitWaiter, using).filter(gate=gate).order_by("rank", "turn", "add_time", "pk")
 
 
-def renew_slots(
+def renew_places(
     model: type[TaskRow], pks: Iterable[object], worker: str, until: datetime, using: str
 ) -> None:
     """Let ``worker`` hold the places of these tasks until then."""
-    slots = all_rows(LimitSlot, using).filter(
+    places = all_rows(LimitPlace, using).filter(
         model=table_model(model)._meta.label, task_key__in=[str(pk) for pk in pks], worker=worker
     )
-    slots.update(until=until)
+    places.update(held_until=until)

@@ -27,7 +27,7 @@ class LimitGate(models.Model):
     turn = models.BigIntegerField(default=0)
     # Of a rate: the theoretical arrival time of the next start, and when the next one may begin.
     arrival_time = models.DateTimeField(null=True)
-    next_time = models.DateTimeField(null=True, db_index=True)
+    next_start_at = models.DateTimeField(null=True, db_index=True)
 
     class Meta:
         app_label = "django_simpletask3"
@@ -40,7 +40,7 @@ class LimitGate(models.Model):
         return f"{self.name} {self.key}"
 
 
-class LimitSlot(models.Model):
+class LimitPlace(models.Model):
     """A place that one attempt of a task takes; it is free again when the row is deleted.
 
     The constraint keeps two attempts from taking the same place. Without ``number`` it lets a task
@@ -57,14 +57,14 @@ class LimitSlot(models.Model):
     attempt = models.PositiveIntegerField()
     worker = models.CharField(max_length=MAX_TEXT, blank=True)
     # The end of the lease; of a place that waits for its task to be claimed, the end of the wait.
-    until = models.DateTimeField(db_index=True)
+    held_until = models.DateTimeField(db_index=True)
 
     class Meta:
         app_label = "django_simpletask3"
         default_permissions = ()
         unique_together = (("gate", "number"),)
         indexes: ClassVar = [
-            models.Index(fields=["model", "task_key"], name="simpletask3_slot_task"),
+            models.Index(fields=["model", "task_key"], name="simpletask3_place_task"),
         ]
         verbose_name = _("place of a limit")
         verbose_name_plural = _("places of limits")
@@ -83,7 +83,9 @@ class LimitWaiter(models.Model):
     # The negative priority: the smallest one comes first.
     rank = models.SmallIntegerField(default=0)
     turn = models.BigIntegerField(default=0)
-    since = models.DateTimeField()
+    # When the task was enqueued, and when it began to wait here.
+    add_time = models.DateTimeField()
+    block_time = models.DateTimeField()
     # The hash of the key among which places are shared in turn.
     fair_key = models.UUIDField(null=True)
     model = models.CharField(max_length=MAX_TEXT)
@@ -94,7 +96,9 @@ class LimitWaiter(models.Model):
         default_permissions = ()
         unique_together = (("model", "task_key"),)
         indexes: ClassVar = [
-            models.Index(fields=["gate", "rank", "turn", "since"], name="simpletask3_waiter_line"),
+            models.Index(
+                fields=["gate", "rank", "turn", "add_time"], name="simpletask3_waiter_line"
+            ),
             models.Index(fields=["gate", "fair_key", "turn"], name="simpletask3_waiter_fair"),
         ]
         verbose_name = _("task that waits for a limit")

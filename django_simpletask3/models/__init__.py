@@ -1,11 +1,11 @@
 """The models that projects import: ``SimpleTask``, ``TaskEvent`` and their querysets."""
 
 from ..control import Dashboard, OperatorCommand
-from ..dependencies.tables import TaskDependency, TaskDependent, TaskGroup
+from ..dependencies import tables as _dependency_tables  # noqa: F401 - Django has to know them
 from ..ledger.event import TaskEvent, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
-from ..limits.tables import LimitGate, LimitSlot, LimitWaiter
+from ..limits import tables as _limit_tables  # noqa: F401
 from .mixins.expiring_task import ExpiringTask
 from .mixins.unique_task import UniqueTask
 from .queryset import TaskQuerySet
@@ -16,16 +16,10 @@ __all__ = [
     "Dashboard",
     "Delivery",
     "ExpiringTask",
-    "LimitGate",
-    "LimitSlot",
-    "LimitWaiter",
     "OperatorCommand",
     "RunRecord",
     "SimpleTask",
-    "TaskDependency",
-    "TaskDependent",
     "TaskEvent",
-    "TaskGroup",
     "TaskQuerySet",
     "Tombstone",
     "UniqueTask",

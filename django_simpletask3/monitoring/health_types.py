@@ -89,7 +89,7 @@ class SubscriptionHealth:
 class LimitHealth:
     """One limit in one database, over all its keys; at most 1000 places and tasks are counted.
 
-    ``longest_wait`` is for how many seconds the oldest of the tasks that wait has been enqueued.
+    ``longest_wait`` is for how many seconds the first of the tasks that wait has been blocked.
     """
 
     limit: str

@@ -10,7 +10,7 @@ from ..db import clock
 from ..db.limited_queries import first_rows
 from ..ledger.task_row import all_rows
 from ..limits.declared import limited_models, limits_by_name
-from ..limits.tables import LimitSlot, LimitWaiter
+from ..limits.tables import LimitPlace, LimitWaiter
 from .health_types import LimitHealth
 
 #: Places, and tasks that wait, that are read of a database.
@@ -22,12 +22,12 @@ def limit_health(using: str) -> list[LimitHealth]:
     if not any(limited_models()):
         return []
     rows = first_rows(using, _queries(using), MAX_ROWS)
-    taken = Counter(name for name, _ in rows["slots"])
+    taken = Counter(name for name, _ in rows["places"])
     waiting: Counter[str] = Counter()
     oldest: dict[str, datetime] = {}
-    for name, since in rows["waiters"]:
+    for name, block_time in rows["waiters"]:
         waiting[name] += 1
-        oldest[name] = min(since, oldest.get(name, since))
+        oldest[name] = min(block_time, oldest.get(name, block_time))
     now = clock.now(using)
     return [
         LimitHealth(
@@ -42,11 +42,11 @@ def limit_health(using: str) -> list[LimitHealth]:
 
 
 def _queries(using: str) -> dict[str, Any]:
-    slots = all_rows(LimitSlot, using).filter(number__isnull=False).order_by("pk")
+    places = all_rows(LimitPlace, using).filter(number__isnull=False).order_by("pk")
     waiters = all_rows(LimitWaiter, using).order_by("pk")
     return {
-        "slots": slots.values_list("gate__name", "until"),
-        "waiters": waiters.values_list("gate__name", "since"),
+        "places": places.values_list("gate__name", "held_until"),
+        "waiters": waiters.values_list("gate__name", "block_time"),
     }
 
 

@@ -12,7 +12,7 @@ from ..db import clock
 from ..exceptions import QueueUnavailable
 from ..execution.run import Run
 from ..limits.declared import has_limit
-from ..limits.places import renew_slots
+from ..limits.places import renew_places
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.queryset import rows_of
@@ -133,7 +133,7 @@ class Leases:
         ours.update_managed_skip_locked(check_at=until)
         if has_limit(pipeline.model):
             # Also of a task that was canceled: its place is free when its function has ended.
-            renew_slots(pipeline.model, [run.pk for run in runs], self._worker, until, using)
+            renew_places(pipeline.model, [run.pk for run in runs], self._worker, until, using)
 
 
 def _renewal_interval(pipelines: Iterable[ModelPipeline]) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from django_simpletask3.audit.check import Finding, audit
-from django_simpletask3.limits.tables import LimitSlot, LimitWaiter
+from django_simpletask3.limits.tables import LimitPlace, LimitWaiter
 from tests.limits.steps import errands, start, start_all, statuses
 from tests.steps import create_task, stream_of
 from tests.testapp.models import Errand
@@ -40,7 +40,7 @@ def test_a_task_that_waits_for_a_limit_that_does_not_know_it_is_unblocked() -> N
 def test_a_task_that_runs_without_a_place_is_found() -> None:
     tasks = errands(2)
     start_all(tasks)
-    LimitSlot.objects.filter(task_key=str(tasks[1].pk)).delete()
+    LimitPlace.objects.filter(task_key=str(tasks[1].pk)).delete()
 
     [found] = findings(repair=True)
 

@@ -7,7 +7,7 @@ from django_simpletask3.execution.finish import finish
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.execution.run import Run
 from django_simpletask3.execution.start import start_one
-from django_simpletask3.limits.tables import LimitGate, LimitSlot, LimitWaiter
+from django_simpletask3.limits.tables import LimitGate, LimitPlace, LimitWaiter
 from django_simpletask3.states import Status
 from tests.steps import create_task, row_of
 from tests.testapp.models import Errand
@@ -42,13 +42,13 @@ def statuses(tasks: Iterable[Any]) -> list[str]:
 
 def held() -> list[tuple[str, int]]:
     """The keys and attempts of the tasks that hold places."""
-    places = [(slot.task_key, slot.attempt) for slot in LimitSlot.objects.all()]
+    places = [(place.task_key, place.attempt) for place in LimitPlace.objects.all()]
     return sorted(places, key=lambda place: (int(place[0]), place[1]))
 
 
 def waiting() -> list[str]:
     """The keys of the tasks that wait, in order."""
-    line = LimitWaiter.objects.order_by("rank", "turn", "since", "pk")
+    line = LimitWaiter.objects.order_by("rank", "turn", "add_time", "pk")
     return [waiter.task_key for waiter in line]
 
 

@@ -16,7 +16,7 @@ from django_simpletask3.execution.finish import finish
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.limits import admission
 from django_simpletask3.limits.maintenance import serve_limits
-from django_simpletask3.limits.tables import LimitSlot
+from django_simpletask3.limits.tables import LimitPlace
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.limits.steps import are_limits_idle, end, errands, start, start_all, statuses
@@ -86,15 +86,15 @@ def test_a_place_that_is_freed_while_a_task_is_turned_away_is_given_to_it(
     tasks = errands(3)
     first, _ = start_all(tasks[:2])
     has_read, has_ended = threading.Event(), threading.Event()
-    read = admission._Admission._read_slots
+    read = admission._Admission._read_places
 
     def read_and_wait(self: Any) -> Any:
-        slots = read(self)
+        places = read(self)
         has_read.set()
         has_ended.wait(0.3)  # it does not end before this transaction does
-        return slots
+        return places
 
-    monkeypatch.setattr(admission._Admission, "_read_slots", read_and_wait)
+    monkeypatch.setattr(admission._Admission, "_read_places", read_and_wait)
     parking = in_thread(lambda: start(tasks[2]))
     has_read.wait(30)
     end(first)
@@ -135,7 +135,7 @@ def test_a_user_who_cancels_a_task_that_was_given_a_place_stops_no_other() -> No
     tasks = errands(4)
     first, second = start_all(tasks)
     end(first)
-    LimitSlot.objects.filter(worker="").update(until=PAST)
+    LimitPlace.objects.filter(worker="").update(held_until=PAST)
     is_held, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 
 from django_simpletask3.limits.maintenance import serve_limits
-from django_simpletask3.limits.tables import LimitSlot
+from django_simpletask3.limits.tables import LimitPlace
 from tests.limits.steps import (
     are_limits_idle,
     end,
@@ -114,4 +114,4 @@ def test_an_expired_task_takes_no_place() -> None:
     assert start(task) is None
 
     assert kinds(task) == ["enqueue", "expire"]
-    assert not LimitSlot.objects.exists()
+    assert not LimitPlace.objects.exists()

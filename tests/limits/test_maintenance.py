@@ -14,8 +14,8 @@ from django_simpletask3.limits.maintenance import (
     release_unlimited,
     serve_limits,
 )
-from django_simpletask3.limits.places import renew_slots
-from django_simpletask3.limits.tables import LimitGate, LimitSlot, LimitWaiter
+from django_simpletask3.limits.places import renew_places
+from django_simpletask3.limits.tables import LimitGate, LimitPlace, LimitWaiter
 from django_simpletask3.recovery.due_check import read_due_times
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind
@@ -42,7 +42,7 @@ def test_a_place_that_was_not_claimed_goes_to_the_next_one(pass_time: Any) -> No
     pass_time(timedelta(seconds=30))
     serve()
     assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
-    LimitSlot.objects.filter(worker="").update(until=clock.now("default"))
+    LimitPlace.objects.filter(worker="").update(held_until=clock.now("default"))
 
     serve()
 
@@ -55,7 +55,7 @@ def test_the_one_that_did_not_claim_its_place_is_the_first_in_line_again() -> No
     tasks = errands(5)
     first, second = start_all(tasks)
     end(first)
-    LimitSlot.objects.filter(worker="").update(until=clock.now("default"))
+    LimitPlace.objects.filter(worker="").update(held_until=clock.now("default"))
     serve()
     start(tasks[2])
 
@@ -82,8 +82,8 @@ def test_the_place_of_a_canceled_task_ends_with_the_lease_of_its_worker(pass_tim
     serve()
     assert statuses([tasks[2]]) == ["BLOCKED"]
     pass_time(timedelta(hours=1))
-    LimitSlot.objects.filter(task_key=str(tasks[1].pk)).update(
-        until=clock.now("default") + timedelta(seconds=9)
+    LimitPlace.objects.filter(task_key=str(tasks[1].pk)).update(
+        held_until=clock.now("default") + timedelta(seconds=9)
     )
 
     serve()
@@ -98,7 +98,7 @@ def test_its_worker_keeps_it_while_the_function_runs(pass_time: Any) -> None:
     pass_time(timedelta(hours=1))
     until = clock.now("default") + timedelta(seconds=60)
 
-    renew_slots(Errand, [tasks[0].pk, tasks[1].pk], "w1", until, "default")
+    renew_places(Errand, [tasks[0].pk, tasks[1].pk], "w1", until, "default")
     serve()
 
     assert statuses([tasks[2]]) == ["BLOCKED"]
@@ -118,7 +118,7 @@ def test_no_lease_is_judged_after_an_outage(pass_time: Any) -> None:
 def test_a_marked_gate_is_served() -> None:
     tasks = errands(3)
     start_all(tasks)
-    LimitSlot.objects.filter(number=1).delete()
+    LimitPlace.objects.filter(number=1).delete()
     newcomer = errands(1)[0]
     start(newcomer)
 
@@ -173,7 +173,12 @@ def wait_of_a_newer_model(count: int) -> None:
     """Let tasks wait, before all others, that only nodes of a newer version know."""
     waiters = [
         LimitWaiter(
-            gate=LimitGate.objects.get(), rank=-9, since=PAST, model="new.Task", task_key=str(n)
+            gate=LimitGate.objects.get(),
+            rank=-9,
+            add_time=PAST,
+            block_time=PAST,
+            model="new.Task",
+            task_key=str(n),
         )
         for n in range(count)
     ]
@@ -253,7 +258,7 @@ def test_a_gate_whose_limit_has_no_rate_any_more_is_left_alone(
     set_limit(monkeypatch, Limit(key="{customer}", rate="20/m"))
     start_all(errands(3))
     set_limit(monkeypatch, Limit(1, key="{customer}"))
-    LimitGate.objects.update(next_time=PAST)
+    LimitGate.objects.update(next_start_at=PAST)
 
     serve()
 

@@ -13,7 +13,7 @@ from django_simpletask3.db import clock
 from django_simpletask3.limits import Limit
 from django_simpletask3.limits.maintenance import delete_idle_gates, serve_limits
 from django_simpletask3.limits.rate import Rate
-from django_simpletask3.limits.tables import LimitGate, LimitSlot
+from django_simpletask3.limits.tables import LimitGate, LimitPlace
 from django_simpletask3.recovery.due_check import read_due_times
 from django_simpletask3.worker.maintenance.due_hints import DueHints
 from django_simpletask3.worker.maintenance.jobs import shared_schedule
@@ -149,7 +149,7 @@ class TestStarts:
         starts.wait(-2)  # by the clock of another node
 
         assert start(tasks[2]) is None
-        assert not LimitSlot.objects.filter(worker="").exists()
+        assert not LimitPlace.objects.filter(worker="").exists()
         starts.wait(2)
         assert start(tasks[2]) is not None
 
@@ -169,7 +169,7 @@ class TestStarts:
 
         times = read_due_times("default", [Errand])
 
-        assert times.limit_time == LimitGate.objects.get().next_time
+        assert times.limit_time == LimitGate.objects.get().next_start_at
         assert not times.may_serve_limits
         starts.wait(4)
         start(tasks[2])
@@ -196,7 +196,9 @@ class TestStarts:
         start_all(errands(5))
         starts.wait(30)
 
-        assert LimitGate.objects.get().next_time == clock.now("default") + Rate.parse("20/m").step
+        assert (
+            LimitGate.objects.get().next_start_at == clock.now("default") + Rate.parse("20/m").step
+        )
 
     def test_a_task_says_when_it_may_start(self, starts: Starts) -> None:
         tasks = errands(4)
@@ -244,12 +246,12 @@ class TestStarts:
         [first] = start_all(tasks)
         starts.wait(30)
         assert statuses(tasks) == ["RUNNING", *["BLOCKED"] * 3]  # no place
-        assert LimitGate.objects.get().next_time is None  # its end is what they wait for
+        assert LimitGate.objects.get().next_start_at is None  # its end is what they wait for
         end(first)
         assert statuses(tasks[1:]) == ["PENDING", "BLOCKED", "BLOCKED"]
         second = start(tasks[1])
         assert second is not None
-        assert LimitSlot.objects.get().number == 1
+        assert LimitPlace.objects.get().number == 1
         end(second)
         third = start(tasks[2])
         assert third is not None

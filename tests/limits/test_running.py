@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from django_simpletask3.limits import Limit
-from django_simpletask3.limits.tables import LimitGate, LimitSlot
+from django_simpletask3.limits.tables import LimitGate, LimitPlace
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.limits.steps import (
@@ -79,10 +79,10 @@ def test_events_name_the_limit_and_the_place() -> None:
 
     started, blocked = stream_of(tasks[0])[1], stream_of(tasks[2])[1]
     unblocked, restarted = stream_of(tasks[2])[2:4]
-    assert started.data["slot"] == 1
-    assert (blocked.reason, blocked.data["gate"]) == ("limit", "testapp.Errand")
-    assert (unblocked.reason, unblocked.data["slot"]) == ("limit", 1)
-    assert restarted.data["slot"] == 1
+    assert started.data["place"] == 1
+    assert (blocked.reason, blocked.data["limit"]) == ("limit", "testapp.Errand")
+    assert (unblocked.reason, unblocked.data["place"]) == ("limit", 1)
+    assert restarted.data["place"] == 1
 
 
 def test_no_newcomer_gets_the_place_that_was_given_to_one_that_waited() -> None:
@@ -99,7 +99,7 @@ def test_no_newcomer_gets_the_place_that_was_given_to_one_that_waited() -> None:
 def test_newcomers_wait_behind_others_although_a_place_is_free() -> None:
     tasks = errands(3)
     start_all(tasks)
-    LimitSlot.objects.filter(number=1).delete()
+    LimitPlace.objects.filter(number=1).delete()
 
     [newcomer] = errands(1)
 

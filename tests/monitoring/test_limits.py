@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from django_simpletask3.db import clock
+from django_simpletask3.limits.tables import LimitWaiter
 from django_simpletask3.monitoring.limits import limit_health
 from tests.limits.steps import errands, start_all
 from tests.steps import run_command
@@ -17,8 +18,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_it_counts_places_and_those_that_wait(django_assert_num_queries: Any) -> None:
     start_all([*errands(4, "a"), *errands(1, "b")])
     hour_ago = clock.now("default") - timedelta(hours=1)
-    Errand.objects.blocked().update(add_time=hour_ago)
-    start_all(errands(1, "a", add_time=hour_ago))
+    LimitWaiter.objects.filter(task_key=str(Errand.objects.blocked()[0].pk)).update(
+        block_time=hour_ago
+    )
+    start_all(errands(1, "a"))
 
     with django_assert_num_queries(1):
         [limit] = limit_health("default")
@@ -26,6 +29,15 @@ def test_it_counts_places_and_those_that_wait(django_assert_num_queries: Any) ->
     assert (limit.limit, limit.taken, limit.waiting) == ("testapp.Errand", 3, 3)
     assert limit.longest_wait is not None
     assert 3600 <= limit.longest_wait < 3660
+
+
+def test_a_task_waits_since_it_was_blocked_and_not_since_it_was_enqueued() -> None:
+    start_all(errands(3, add_time=clock.now("default") - timedelta(hours=1)))
+
+    [limit] = limit_health("default")
+
+    assert limit.longest_wait is not None
+    assert limit.longest_wait < 60
 
 
 def test_the_command_shows_them(redis_url: str) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from django_simpletask3.limits.tables import LimitSlot, LimitWaiter
+from django_simpletask3.limits.tables import LimitPlace, LimitWaiter
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.steps import create_task, status_of
@@ -45,7 +45,7 @@ def test_killed_holders_cost_no_place_and_never_more_run_than_the_limit_says(
     eventually(lambda: {status_of(task) for task in tasks} == {Status.SUCCESS}, 60)
     for customer in ("a", "b"):
         assert most_at_once(tmp_path / customer) <= 2
-    assert eventually(lambda: not LimitSlot.objects.exists() and not LimitWaiter.objects.exists())
+    assert eventually(lambda: not LimitPlace.objects.exists() and not LimitWaiter.objects.exists())
 
 
 def script(log: Path, number: str) -> list[dict[str, Any]]:

@@ -137,8 +137,8 @@ def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:
 
 
 def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
-    sentence: str | Promise = _BEHIND if place.next_time is None else _BEHIND_BY_RATE
-    if place.next_time is not None and place.before == 0:
+    sentence: str | Promise = _BEHIND if place.next_start_at is None else _BEHIND_BY_RATE
+    if place.next_start_at is not None and place.before == 0:
         sentence = gettext_noop(
             "It is the next one that the rate of the limit %(limit)s lets start, at %(time)s."
         )
@@ -147,7 +147,7 @@ def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
             "It is the next one to get a place of the limit %(limit)s. Places taken: %(taken)d "
             "of %(running)s."
         )
-    elif place.before >= MAX_COUNT and place.next_time is None:
+    elif place.before >= MAX_COUNT and place.next_start_at is None:
         sentence = gettext_noop(
             "It waits for a place of the limit %(limit)s, behind at least %(count)d other tasks. "
             "Places taken: %(taken)d of %(running)s."
@@ -157,7 +157,7 @@ def _explain_limit(row: TaskRow, place: PlaceInLine) -> Explanation:
         "count": place.before,
         "taken": place.taken,
         "running": "-" if place.running is None else place.running,
-        "time": place.next_time,
+        "time": place.next_start_at,
     }
     return Explanation(Cause.LIMIT_REACHED, sentence, values, expiry_of(row))
 
