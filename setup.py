@@ -102,6 +102,7 @@ setup(
     install_requires=[
         "Django>=5.2,<6.2",
         "PyYAML>=6",
+        "cronsim>=2.6,<3",
         "django-model-utils>=5",
         "redis>=5,<9",
         "simqcore>=0.2.3,<0.3",

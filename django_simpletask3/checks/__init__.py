@@ -28,6 +28,7 @@ from .names import (
     SETTING_ID,
 )
 from .retries import BACKOFF_ID, DEADLINE_ID, ERRORS_ID, NO_RETRIES_ID
+from .schedules import SCHEDULE_ID
 from .settings import GRACE_ID, LEASE_ID, REPORT_ID, SETTING_IDS, URL_ID
 from .unique import ISOLATION_ID, UNIQUE_ID
 
@@ -58,6 +59,7 @@ __all__ = [
     "POLICY_ID",
     "REPORT_ID",
     "RETENTION_ID",
+    "SCHEDULE_ID",
     "SETTING_ID",
     "SETTING_IDS",
     "SIGNATURE_ID",

@@ -78,6 +78,9 @@ class TaskRow(models.Model):
     #: as there are threads.
     django_simpletask3_limit: ClassVar[Any] = None
 
+    #: The schedules of the model: ``@schedule(...)`` adds to them. Subclasses do not inherit them.
+    django_simpletask3_schedules: ClassVar[tuple[Any, ...]] = ()
+
     #: Which tasks are the same, as Unique("{customer_id}") says. None: none.
     #: For subclasses of UniqueTask only.
     django_simpletask3_unique: ClassVar[Unique | None] = None

@@ -15,7 +15,7 @@ RANKS: list[set[str]] = [
     {"db", "control"},
     {"dispatch", "schema"},
     {"transitions", "operations"},
-    {"running", "limits", "dependencies"},
+    {"running", "limits", "dependencies", "schedules"},
     {"models"},
     {"execution", "recovery", "retention", "audit", "monitoring", "subscriptions"},
     {"worker", "checks"},
