@@ -3,6 +3,7 @@
 from .schema.backfill import BackfillEvents, UpgradeFrom01
 from .schema.partition import ExtendPartitions, PartitionEvents
 from .schema.protect import DropHistory, ProtectEvents, UnprotectEvents
+from .schema.rename import RenameTaskModel
 
 __all__ = [
     "BackfillEvents",
@@ -10,6 +11,7 @@ __all__ = [
     "ExtendPartitions",
     "PartitionEvents",
     "ProtectEvents",
+    "RenameTaskModel",
     "UnprotectEvents",
     "UpgradeFrom01",
 ]

@@ -7,11 +7,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.db.migrations.autodetector import MigrationAutodetector, OperationDependency
-from django.db.migrations.operations import RemoveField
+from django.db.migrations.operations import RemoveField, RenameModel
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.questioner import InteractiveMigrationQuestioner, MigrationQuestioner
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.utils import resolve_relation
+
+from .rename import RenameTaskModel
 
 Key = tuple[str, str]
 
@@ -104,6 +106,14 @@ class HistoryAutodetector(MigrationAutodetector):
                     break
         super().generate_renamed_models()
 
+    def add_operation(self, app_label: str, operation: Any, *args: Any, **kwargs: Any) -> None:
+        """Add ``operation`` as Django does; a task model is renamed by RenameTaskModel."""
+        if type(operation) is RenameModel:
+            names = (operation.old_name, operation.new_name)
+            if (app_label, operation.new_name_lower) in _task_model_keys(self.to_state):
+                operation = RenameTaskModel(*names)
+        super().add_operation(app_label, operation, *args, **kwargs)
+
     def generate_deleted_models(self) -> None:
         """Delete models as Django does, in an order that databases accept."""
         super().generate_deleted_models()
@@ -131,12 +141,12 @@ class HistoryAutodetector(MigrationAutodetector):
 
     def _removed_task_models(self) -> set[Key]:
         """The task models of the old state that the new state lacks."""
-        tasks = {task_model_key(event_model) for event_model in event_models(self.from_state)}
+        tasks = _task_model_keys(self.from_state)
         return {key for key in tasks & self.old_model_keys if key not in self.to_state.models}
 
     def _added_task_models(self) -> list[Key]:
         """The task models of the new state that the old state lacks."""
-        tasks = {task_model_key(event_model) for event_model in event_models(self.to_state)}
+        tasks = _task_model_keys(self.to_state)
         return sorted(k for k in tasks & self.new_model_keys if k not in self.from_state.models)
 
     def _record_rename(self, old: Key, new: Key) -> None:
@@ -225,6 +235,10 @@ def event_models(state: ProjectState) -> Iterator[ModelState]:
     return (state.models[key] for key in sorted(state.models) if is_event_model(state.models[key]))
 
 
+def _task_model_keys(state: ProjectState) -> set[Key]:
+    return {task_model_key(event_model) for event_model in event_models(state)}
+
+
 def _key(state: ModelState) -> Key:
     return state.app_label, state.name_lower
 
@@ -252,5 +266,5 @@ def _validate(before: ProjectState, after: ProjectState, old: Key, new: Key) -> 
         )
     if new in before.models:
         raise CommandError(f"Migrations already contain {'.'.join(new)}.")
-    if old not in {task_model_key(event_model) for event_model in event_models(before)}:
+    if old not in _task_model_keys(before):
         raise CommandError(f"{'.'.join(old)} is not a task model; rename it with makemigrations.")

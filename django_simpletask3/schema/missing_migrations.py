@@ -1,20 +1,26 @@
-"""Find out which migrations an app lacks that makemigrations cannot write."""
+"""Find out which migrations an app lacks that makemigrations cannot write, and render them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RenameModel
 from django.db.migrations.state import ProjectState
+from django.template import Context, Engine
 
 from .autodetector import event_models, is_event_model, task_model_key
 from .backfill import BackfillEvents
 from .partition import PartitionEvents
 from .protection_state import flatten, models_with_operation, protected_event_models
+
+_PACKAGE = Path(__file__).parents[1]
+#: Where the templates are: inside the installed package, or beside it in the repository.
+_FOLDERS = (_PACKAGE / "migrations_templates", _PACKAGE.parent / "migrations_templates")
 
 #: Columns that every task table has in every version.
 _TASK_COLUMNS = frozenset({"sequence", "digest", "check_at"})
@@ -119,3 +125,12 @@ def _rename_key(models: dict[str, Any], operation: RenameModel) -> None:
 def _columns(state: ProjectState, app_label: str) -> ColumnsByModel:
     models = {name: model for (label, name), model in state.models.items() if label == app_label}
     return {name: set(m.fields) for name, m in models.items() if not is_event_model(m)}
+
+
+def render(
+    template: Template, models: list[str], dependencies: list[tuple[str, str]], until: str
+) -> str:
+    """Render the migration for ``models``; ``until`` is the last month of partitions."""
+    engine = Engine(dirs=[str(folder) for folder in _FOLDERS], autoescape=False)
+    context = {"models": [n.lower() for n in models], "dependencies": dependencies, "until": until}
+    return engine.get_template(f"{template}.py-tpl").render(Context(context, autoescape=False))

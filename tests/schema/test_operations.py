@@ -8,8 +8,7 @@ from django.db.migrations import Migration
 from django.db.migrations.writer import MigrationWriter
 
 from django_simpletask3 import operations
-from django_simpletask3.schema.missing_migrations import Template
-from django_simpletask3.schema.templates import render
+from django_simpletask3.schema.missing_migrations import Template, render
 
 ARGUMENTS = {
     "BackfillEvents": ("invoice", 40),
@@ -17,6 +16,7 @@ ARGUMENTS = {
     "ExtendPartitions": ("invoiceevent", "2027-12"),
     "PartitionEvents": ("invoiceevent", "2027-12"),
     "ProtectEvents": ("invoiceevent",),
+    "RenameTaskModel": ("Invoice", "Bill"),
     "UnprotectEvents": ("invoiceevent",),
     "UpgradeFrom01": ("invoice", True),
 }

@@ -16,11 +16,15 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
-from ...schema.missing_migrations import Template, event_model_apps, migration_history
+from ...schema.missing_migrations import (
+    Template,
+    event_model_apps,
+    migration_history,
+    render,
+)
 from ...schema.partition import MONTH
 from ...schema.protect import PACKAGE
 from ...schema.safe_fields import replace_safe_fields
-from ...schema.templates import render
 
 _DEFAULT_TEMPLATES = (Template.UPGRADE, Template.BACKFILL, Template.PROTECT)
 _SAFE_FIELDS = (
