@@ -1,8 +1,13 @@
 """What a test asks of tasks that run in processes of their own."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
+
+from django.db import transaction
+
+from django_simpletask3.db.locks import begin_write
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -19,6 +24,18 @@ def child_of(task: Any) -> int:
     """The process that runs ``task``."""
     task.refresh_from_db()
     return int(task.worker.rsplit(":", 2)[1])
+
+
+def freeze(task: Any, pid: int, send: Any = os.kill) -> None:
+    """Stop the process ``pid`` (its group with ``send=os.killpg``) that runs ``task``.
+
+    The test holds the lock that everyone needs to go on with the task meanwhile (on SQLite that of
+    the file): a process that is stopped while it holds a lock keeps it.
+    """
+    with transaction.atomic():
+        begin_write(type(task), "default")
+        type(task).objects.select_for_update().get(pk=task.pk)
+        send(pid, signal.SIGSTOP)
 
 
 def group(pid: int) -> list[int]:

@@ -17,7 +17,7 @@ from tests.eventually import eventually
 from tests.steps import kinds, status_of
 from tests.testapp.models import Attentive, Scripted
 from tests.worker.conftest import Start
-from tests.worker.processes import child_of
+from tests.worker.processes import child_of, freeze
 from tests.worker.steps import WORKER, start_waiting
 
 pytestmark = pytest.mark.thorough
@@ -69,7 +69,7 @@ def test_what_a_frozen_child_says_late_reaches_neither_row_nor_message(
     eventually(here.exists)
     frozen = child_of(task)
 
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(task, frozen)
     start_server("--models", "testapp.Scripted", **LEASE)
     eventually(lambda: status_of(task) == Status.SUCCESS, timeout=60)
     eventually(lambda: message_of(task).get("status") == "done")

@@ -22,6 +22,7 @@ from tests.testapp import models as testapp
 from tests.testapp.models import Hurried, HurriedCoroutine, Invoice, Scripted
 from tests.testapp.scripts import COROUTINES, UNUSUAL_VALUES
 from tests.worker.conftest import Start
+from tests.worker.processes import freeze
 
 Drain = Callable[..., str]
 
@@ -337,7 +338,7 @@ def test_a_frozen_node_loses_its_tasks_with_its_lease_and_its_late_result_is_ref
     frozen = start_server(**lease)
     eventually(here.exists)
 
-    os.killpg(frozen.pid, signal.SIGSTOP)
+    freeze(task, frozen.pid, os.killpg)
     start_server(**lease)
     eventually(lambda: status_of(task) == Status.SUCCESS, timeout=40)
     go.touch()
@@ -653,7 +654,7 @@ def test_a_frozen_child_is_stepped_over_by_its_siblings(
     task.refresh_from_db()
     frozen = int(task.worker.split(":")[1])
 
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(task, frozen)
 
     eventually(lambda: status_of(task) == Status.SUCCESS, timeout=40)
     assert kinds(task) == ["enqueue", "start", "recover", "start", "ack"]

@@ -15,7 +15,7 @@ from tests.redis_servers import RedisServer
 from tests.steps import kinds, row_of, status_of
 from tests.testapp.models import Scripted
 from tests.worker.conftest import Begin, Start
-from tests.worker.processes import child_of
+from tests.worker.processes import child_of, freeze
 
 WORK = "work until stopped"
 WAYS = [WORK, "work until stopped, awaiting"]
@@ -114,7 +114,7 @@ def test_a_lease_that_is_lost_to_another_node_stops_the_function(
     begun = begin(WORK, environment=lease)
     frozen = child_of(begun.task)
 
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(begun.task, frozen)
     start_server("--models", "testapp.Scripted", **lease)
     eventually(lambda: status_of(begun.task) == Status.SUCCESS, timeout=60)
     os.kill(frozen, signal.SIGCONT)

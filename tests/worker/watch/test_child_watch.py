@@ -13,7 +13,7 @@ from tests.eventually import eventually
 from tests.steps import kinds, row_of, status_of
 from tests.testapp.models import Hurried, Scripted
 from tests.worker.conftest import Start
-from tests.worker.processes import child_of, lines
+from tests.worker.processes import child_of, freeze, lines
 
 pytestmark = pytest.mark.once
 
@@ -122,7 +122,7 @@ def test_a_process_that_is_stopped_is_not_ended_and_its_node_is_not_well(
     eventually(lambda: status_of(task) == Status.RUNNING)
     eventually(beat.exists)
 
-    os.kill(child_of(task), signal.SIGSTOP)
+    freeze(task, child_of(task))
     eventually(lambda: time.time() - beat.stat().st_mtime > 4)
     os.kill(child_of(task), signal.SIGCONT)
     eventually(lambda: time.time() - beat.stat().st_mtime < 1)
