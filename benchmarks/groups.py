@@ -3,8 +3,8 @@
 A group of many tasks and one that waits for them: how long the insert, the ends and the release
 take, with how many statements, and how long one transaction holds the row of the group. The ends
 are recorded in batches of 20, as finishers do, and compared with those of tasks that are not
-awaited, in turn in one run. Then the same for many tasks that wait for one. The program starts a
-Redis of its own and makes a database named ``test_<name>`` on the server of the URL.
+prerequisites, in turn in one run. Then the same for many tasks that wait for one. The program
+starts a Redis of its own and makes a database named ``test_<name>`` on the server of the URL.
 """
 
 import argparse
@@ -31,7 +31,7 @@ class _Statements:
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         self.count += 1
         found = execute(sql, params, many, context)
-        if "taskgroup" in sql and ("FOR UPDATE" in sql or sql.startswith("UPDATE")):
+        if "prerequisitegroup" in sql and ("FOR UPDATE" in sql or sql.startswith("UPDATE")):
             self._locked_at = self._locked_at or time.monotonic()
         return found
 
@@ -89,8 +89,8 @@ def _start(tasks: Sequence[Any]) -> dict[Any, Any]:
 
 
 def _measure(count: int) -> None:
-    from benchmarks.speed.shop.models import AwaitedNoop as Step
     from benchmarks.speed.shop.models import Noop
+    from benchmarks.speed.shop.models import PrerequisiteNoop as Step
     from django_simpletask3.dependencies import group
     from django_simpletask3.recovery.dependents import serve_all
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from benchmarks.chaos.models import Part
 from django_simpletask3.dependencies.tables import (
-    TO_BE_COUNTED,
     DependentState,
     GroupState,
-    TaskDependency,
+    PrerequisiteGroup,
     TaskDependent,
-    TaskGroup,
+    TaskPrerequisite,
 )
 from django_simpletask3.ledger.event import events_of
 from django_simpletask3.states import EventKind
@@ -37,9 +36,9 @@ def problems() -> Iterator[str]:
 
 
 def _leftovers() -> Iterator[str]:
-    for group in TaskGroup.objects.filter(state=GroupState.TO_BE_SERVED):
+    for group in PrerequisiteGroup.objects.filter(state=GroupState.TO_BE_SERVED):
         yield f"group {group} has to be served"
-    for link in TaskDependency.objects.filter(state__in=TO_BE_COUNTED):
+    for link in TaskPrerequisite.objects.filter(to_be_counted=1):
         yield f"the end of {link} was not counted by group {link.group_id}"
     for dependent in TaskDependent.objects.filter(state=DependentState.WAITING):
         yield f"{dependent} waits for group {dependent.group_id}"
@@ -49,7 +48,7 @@ def _releases() -> Iterator[str]:
     """Yield tasks that were released twice, or before what they waited for."""
     ends = _first_ends()
     prerequisites: dict[int, list[str]] = defaultdict(list)
-    for group_id, key in TaskDependency.objects.values_list("group", "task_key"):
+    for group_id, key in TaskPrerequisite.objects.values_list("group", "task_key"):
         prerequisites[group_id].append(key)
     open_blocks: Counter[Any] = Counter()
     moves = events_of(Part, None).filter(kind__in=(EventKind.BLOCK, EventKind.UNBLOCK))

@@ -19,7 +19,7 @@ from django.utils.translation import ngettext
 from ..control import Dashboard
 from ..db.limited_queries import first_rows, key_as_text, parse_key
 from ..dependencies.loading import load_by_key
-from ..dependencies.overview import read_awaited_by, read_waits_for
+from ..dependencies.overview import read_dependents, read_waits_for
 from ..ledger.task_row import table_model, task_reference, write_database
 from ..models.loading import saved_models
 from ..models.task import SimpleTask
@@ -85,9 +85,9 @@ def waits_for(task: SimpleTask) -> SafeString | str:
     return _linked_list(viewer, found.using, keys, text % counts, found.total > len(keys))
 
 
-def awaited_by(task: SimpleTask) -> SafeString | str:
+def dependents(task: SimpleTask) -> SafeString | str:
     """How many tasks wait, or have waited, for ``task``, and links to the first; else empty."""
-    viewer, found = viewer_of(task), read_awaited_by(task, MAX_CHILDREN)
+    viewer, found = viewer_of(task), read_dependents(task, MAX_CHILDREN)
     if viewer is None or not found.total:
         return ""
     text = ngettext("%(count)s task", "%(count)s tasks", found.total)

@@ -53,7 +53,7 @@ _DISPLAYS = (
     "parent_link",
     "children_links",
     "waits_for_links",
-    "awaited_by_links",
+    "dependents_links",
 )
 
 
@@ -82,7 +82,7 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
                 ("worker_link", "held_until", "checked_again_at"),
                 ("queue_link", "parent_link"),
                 "children_links",
-                ("waits_for_links", "awaited_by_links"),
+                ("waits_for_links", "dependents_links"),
                 "result_view",
                 "error_view",
             )
@@ -361,10 +361,10 @@ class SimpleTaskAdmin(ActionPermissionsMixin, admin.ModelAdmin):  # type: ignore
         """The tasks that this one waits, or has waited, for."""
         return related_links.waits_for(task) or self._empty_value
 
-    @admin.display(description=_("awaited by"))
-    def awaited_by_links(self, task: SimpleTask) -> SafeString | str:
+    @admin.display(description=_("dependent tasks"))
+    def dependents_links(self, task: SimpleTask) -> SafeString | str:
         """The tasks that wait, or have waited, for this one."""
-        return related_links.awaited_by(task) or self._empty_value
+        return related_links.dependents(task) or self._empty_value
 
     @admin.display(description=_("result"))
     def result_view(self, task: SimpleTask) -> SafeString | str:

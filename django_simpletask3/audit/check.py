@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from ..dependencies.tables import has_awaitable_models
+from ..dependencies.tables import has_prerequisite_models
 from ..ledger.event import TaskEvent
 from ..ledger.stream_check import DiscrepancyKind, StreamChecker
 from ..limits.declared import has_limit
@@ -99,7 +99,7 @@ def audit(
         suspects, with_unknown_events = _check_batch(root, using, pks)
         for pk in suspects:
             yield from _confirm(root, using, pk, repair)
-        if has_awaitable_models():
+        if has_prerequisite_models():
             yield from _check_waits(root, using, pks, repair)
         unknown_count += with_unknown_events
         on_tasks(len(pks))

@@ -18,6 +18,7 @@ from ..dependencies.tables import (
     dependents_of,
     groups_of,
     links_of,
+    set_link_state,
 )
 from ..ledger.event import events_of
 from ..ledger.task_row import all_rows
@@ -99,4 +100,4 @@ def _count(root: type[SimpleTask], using: str, pk: Any) -> None:
     has_succeeded = link_state(row.status if row else None) == LinkState.SUCCEEDED
     state = LinkState.HAS_SUCCEEDED if has_succeeded else LinkState.HAS_FAILED
     links = links_of(using).filter(model=root._meta.label, task_key=str(pk))
-    links.filter(state=LinkState.OPEN).update(state=state)
+    set_link_state(links.filter(state=LinkState.OPEN), state)

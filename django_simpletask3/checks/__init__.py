@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..models.task import INSTALLATION_ID
 from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
-from .dependencies import AWAITED_ID
+from .dependencies import PREREQUISITE_ID
 from .expiry import EXPIRY_ID
 from .limits import LIMIT_ID
 from .middleware import MIDDLEWARE_ID
@@ -34,7 +34,6 @@ from .unique import ISOLATION_ID, UNIQUE_ID
 
 __all__ = [
     "ATTRIBUTE_ID",
-    "AWAITED_ID",
     "BACKOFF_ID",
     "BARE_ATTRIBUTE_ID",
     "CHANNEL_ID",
@@ -57,6 +56,7 @@ __all__ = [
     "OLDER_ROWS_ID",
     "OPEN_TOMBSTONE_ID",
     "POLICY_ID",
+    "PREREQUISITE_ID",
     "REPORT_ID",
     "RETENTION_ID",
     "SCHEDULE_ID",

@@ -10,16 +10,17 @@ from ..db.locks import begin_write
 from ..ledger.task_row import all_rows
 from ..states import Status
 from .tables import (
-    TO_BE_COUNTED,
     GroupState,
     LinkState,
     OnFailure,
-    TaskDependency,
-    TaskGroup,
+    PrerequisiteGroup,
+    TaskPrerequisite,
     groups_of,
     links_of,
+    links_to_count,
     lock_rows,
     model_of,
+    set_link_state,
 )
 
 _BATCH_SIZE = 500
@@ -28,7 +29,9 @@ _BATCH_SIZE = 500
 _Counted = dict[int, LinkState]
 
 
-def count(links: Iterable[tuple[TaskDependency, LinkState]], using: str) -> list[TaskGroup]:
+def count(
+    links: Iterable[tuple[TaskPrerequisite, LinkState]], using: str
+) -> list[PrerequisiteGroup]:
     """Count ``links``, which are locked, as FAILED, SUCCEEDED or, after a reset, OPEN.
 
     Call it in a transaction, which locks the groups until it ends. Returns the groups whose
@@ -52,7 +55,7 @@ def count(links: Iterable[tuple[TaskDependency, LinkState]], using: str) -> list
     return [group for group in groups.values() if group.state == GroupState.TO_BE_SERVED]
 
 
-def _update_groups(groups: Sequence[TaskGroup], using: str) -> None:
+def _update_groups(groups: Sequence[PrerequisiteGroup], using: str) -> None:
     if len(groups) > 1:
         groups_of(using).bulk_update(groups, ["missing", "failed", "state"], batch_size=_BATCH_SIZE)
         return
@@ -64,9 +67,9 @@ def _update_groups(groups: Sequence[TaskGroup], using: str) -> None:
 
 def count_marked(using: str, limit: int = _BATCH_SIZE) -> int:
     """Count links whose end others have only marked, in one transaction; returns how many."""
-    marked = links_of(using).filter(state__in=TO_BE_COUNTED)
+    marked = links_to_count(using)
     with transaction.atomic(using=using):
-        begin_write(TaskDependency, using)
+        begin_write(TaskPrerequisite, using)
         links = lock_rows(marked, limit=limit, skip_locked=True)
         statuses = _lock_reset(links, using)
         pairs = ((link, _end_of(link, statuses)) for link in links)
@@ -76,7 +79,7 @@ def count_marked(using: str, limit: int = _BATCH_SIZE) -> int:
 
 
 def _end_of(
-    link: TaskDependency, statuses: Mapping[tuple[str, str], Status | None]
+    link: TaskPrerequisite, statuses: Mapping[tuple[str, str], Status | None]
 ) -> LinkState | None:
     """The state to be counted; None if another transaction has locked the task that was reset."""
     if link.state != LinkState.WAS_RESET:
@@ -86,7 +89,7 @@ def _end_of(
 
 
 def _lock_reset(
-    links: Iterable[TaskDependency], using: str
+    links: Iterable[TaskPrerequisite], using: str
 ) -> dict[tuple[str, str], Status | None]:
     """The statuses of tasks that were reset, whose rows are locked; None for deleted ones."""
     keys: dict[str, list[str]] = {}
@@ -113,7 +116,7 @@ def link_state(status: Status | None) -> LinkState:
     return LinkState.SUCCEEDED if status is Status.SUCCESS else LinkState.FAILED
 
 
-def _count(group: TaskGroup, link: TaskDependency, end: LinkState) -> bool:
+def _count(group: PrerequisiteGroup, link: TaskPrerequisite, end: LinkState) -> bool:
     """Change the counters of ``group``; False if the link was counted before, for good."""
     was_failed = link.state in (LinkState.FAILED, LinkState.WAS_RESET)
     waits_on = group.on_failure == OnFailure.WAIT
@@ -135,10 +138,10 @@ def _is_missing(state: LinkState, waits_on: bool) -> bool:
 def _update_links(counted: _Counted, using: str) -> None:
     for state in sorted(set(counted.values())):
         ids = [key for key, end in counted.items() if end == state]
-        links_of(using).filter(id__in=ids).update(state=state)
+        set_link_state(links_of(using).filter(id__in=ids), state)
 
 
-def _is_to_be_served(group: TaskGroup) -> bool:
+def _is_to_be_served(group: PrerequisiteGroup) -> bool:
     return group.state == GroupState.WAITING and (
         not group.missing or (group.failed > 0 and group.on_failure == OnFailure.CANCEL)
     )

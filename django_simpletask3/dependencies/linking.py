@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from django.db.models.signals import post_save, pre_save
 
 from ..batches import batches
+from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..exceptions import TaskGone
 from ..ledger.task_row import all_rows, has_unique_key, table_model, task_name, write_database
@@ -28,9 +29,9 @@ from .tables import (
     GroupState,
     LinkState,
     OnFailure,
-    TaskDependency,
+    PrerequisiteGroup,
     TaskDependent,
-    TaskGroup,
+    TaskPrerequisite,
     dependents_of,
     groups_of,
     key_of,
@@ -128,7 +129,7 @@ def _insert_with_groups(
     all_awaited = {id(awaited): awaited for _, awaited in waiting}
     existing = [t for each in all_awaited.values() for t in each.tasks if id(t) not in new]
     statuses = _lock_existing(existing, using)
-    groups = {key: _new_group(each, statuses) for key, each in all_awaited.items()}
+    groups = {key: _new_group(each, statuses, using) for key, each in all_awaited.items()}
     _insert_groups(groups.values(), using)
     dependents = [(task, groups[id(awaited)]) for task, awaited in waiting]
     with_chosen_key = [task for task, _ in dependents if task.pk is not None]
@@ -162,14 +163,14 @@ def _lock_existing(tasks: Iterable[TaskRow], using: str) -> _Statuses:
 
 
 def _add_notes(tasks: Iterable[TaskRow], using: str) -> None:
-    notes = [Transition(task, EventKind.NOTE, reason="awaited") for task in tasks]
+    notes = [Transition(task, EventKind.NOTE, reason="dependent_added") for task in tasks]
     writer.apply_all(notes, using=using, savepoint=False)
     for note in notes:
         if note.refusal is not None:
             raise note.refusal
 
 
-def _new_group(awaited: Awaited, statuses: _Statuses) -> TaskGroup:
+def _new_group(awaited: Awaited, statuses: _Statuses, using: str) -> PrerequisiteGroup:
     saved = {key for task in awaited.tasks if not task._state.adding for key in [_key(task)]}
     states = [link_state(statuses[key]) for key in saved]
     unsaved_count = sum(task._state.adding for task in awaited.tasks)
@@ -179,7 +180,13 @@ def _new_group(awaited: Awaited, statuses: _Statuses) -> TaskGroup:
     state = GroupState.WAITING if missing else GroupState.SERVED
     if failed and awaited.on_failure == OnFailure.CANCEL:
         state = GroupState.TO_BE_SERVED
-    return TaskGroup(missing=missing, failed=failed, on_failure=awaited.on_failure, state=state)
+    return PrerequisiteGroup(
+        missing=missing,
+        failed=failed,
+        on_failure=awaited.on_failure,
+        state=state,
+        add_time=clock.now(using),
+    )
 
 
 def _key(task: TaskRow) -> _Key:
@@ -188,7 +195,7 @@ def _key(task: TaskRow) -> _Key:
     return (table_model(type(task))._meta.label, key_of(task))
 
 
-def _insert_groups(groups: Iterable[TaskGroup], using: str) -> None:
+def _insert_groups(groups: Iterable[PrerequisiteGroup], using: str) -> None:
     if connections[using].features.can_return_rows_from_bulk_insert:
         groups_of(using).bulk_create(groups, batch_size=_BATCH_SIZE)
         return
@@ -197,7 +204,7 @@ def _insert_groups(groups: Iterable[TaskGroup], using: str) -> None:
 
 
 def _insert_blocked(
-    dependents: Sequence[tuple[TaskRow, TaskGroup]], insert: Callable[[], object]
+    dependents: Sequence[tuple[TaskRow, PrerequisiteGroup]], insert: Callable[[], object]
 ) -> None:
     """Insert the tasks by ``insert``; those that wait for nothing are not blocked at all."""
     for task, group in dependents:
@@ -214,10 +221,10 @@ def _insert_blocked(
 
 
 def _insert_links(
-    groups: Iterable[tuple[TaskGroup, Awaited]], statuses: _Statuses, using: str
+    groups: Iterable[tuple[PrerequisiteGroup, Awaited]], statuses: _Statuses, using: str
 ) -> None:
     links = [
-        TaskDependency(group=group, model=key[0], task_key=key[1], state=_state_of(key, statuses))
+        TaskPrerequisite(group=group, model=key[0], task_key=key[1], state=_state_of(key, statuses))
         for group, awaited in groups
         for key in dict.fromkeys(map(_key, awaited.tasks))
     ]
@@ -246,7 +253,7 @@ def _mark_ended(prerequisites: Iterable[TaskRow], using: str) -> None:
             mark_ends(links, {key: link_state(statuses.get(task.pk)) for key, task in batch})
 
 
-def _insert_dependents(dependents: Iterable[tuple[TaskRow, TaskGroup]], using: str) -> None:
+def _insert_dependents(dependents: Iterable[tuple[TaskRow, PrerequisiteGroup]], using: str) -> None:
     rows = [
         TaskDependent(group=group, model=key[0], task_key=key[1], state=_dependent_state(group))
         for task, group in dependents
@@ -255,6 +262,6 @@ def _insert_dependents(dependents: Iterable[tuple[TaskRow, TaskGroup]], using: s
     dependents_of(using).bulk_create(rows, batch_size=_BATCH_SIZE)
 
 
-def _dependent_state(group: TaskGroup) -> DependentState:
+def _dependent_state(group: PrerequisiteGroup) -> DependentState:
     is_served = group.state == GroupState.SERVED
     return DependentState.RELEASED if is_served else DependentState.WAITING

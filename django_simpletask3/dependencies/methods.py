@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..ledger.task_row import TaskRow, table_model, task_name
-from .tables import OnFailure, may_be_awaited
+from .tables import OnFailure, may_be_prerequisite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,13 +26,13 @@ class Awaited:
 
     @classmethod
     def of(cls, tasks: Iterable[TaskRow], on_failure: str) -> Awaited:
-        """These prerequisites, each once. Raises TypeError for a model that cannot be awaited."""
+        """These prerequisites, each once. Raises TypeError if no task can wait for one."""
         if on_failure not in OnFailure.values:
             expected = ", ".join(map(repr, OnFailure.values))
             raise ValueError(f"on_failure is {on_failure!r}; expected one of {expected}.")
         prerequisites = tuple({id(task): task for task in tasks}.values())
         for task in prerequisites:
-            reject_not_awaitable(task)
+            reject_as_prerequisite(task)
         return cls(prerequisites, OnFailure(on_failure))
 
 
@@ -52,7 +52,7 @@ def after(self: Task, *prerequisites: TaskRow, on_failure: str = "cancel") -> Ta
     if self._awaited is not None:
         raise ValueError("after() was called already: name all prerequisites in one call.")
     for prerequisite in prerequisites:
-        reject_not_awaitable(prerequisite)
+        reject_as_prerequisite(prerequisite)
         if prerequisite._state.adding:
             raise ValueError(
                 f"{task_name(prerequisite)} is a prerequisite: save it first, or enqueue both with "
@@ -62,13 +62,13 @@ def after(self: Task, *prerequisites: TaskRow, on_failure: str = "cancel") -> Ta
     return self
 
 
-def reject_not_awaitable(task: Any) -> None:
+def reject_as_prerequisite(task: Any) -> None:
     """Raise TypeError unless other tasks can wait for ``task``."""
     if not isinstance(task, TaskRow):
         raise TypeError(f"A task waits for tasks, not for {task!r}: write group(*tasks).")
     root = table_model(type(task))
-    if not may_be_awaited(type(task)):
+    if not may_be_prerequisite(type(task)):
         raise TypeError(
-            f"Tasks of {task._meta.label} cannot be awaited: set django_simpletask3_can_be_awaited "
-            f"= True on {root._meta.label}."
+            f"No task can wait for tasks of {task._meta.label}: set "
+            f"django_simpletask3_can_be_awaited = True on {root._meta.label}."
         )

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from ..ledger.task_row import TaskRow, table_model, write_database
-from .tables import DependentState, dependents_of, key_of, links_of, may_be_awaited
+from .tables import DependentState, dependents_of, key_of, links_of, may_be_prerequisite
 
 #: Label of the table's model, and key.
 Key = tuple[str, str]
@@ -48,25 +48,25 @@ def read_waits_for(task: TaskRow) -> WaitsFor | None:
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitedBy:
+class Dependents:
     """The tasks that wait, or have waited, for one."""
 
     total: int
     first_keys: list[Key]
 
 
-def read_awaited_by(task: TaskRow, limit: int) -> AwaitedBy:
+def read_dependents(task: TaskRow, limit: int) -> Dependents:
     """How many tasks wait, or have waited, for ``task``, and the first of them; two queries.
 
-    None are made for a model that cannot be awaited.
+    None are made for a model that tasks cannot wait for.
     """
-    if not may_be_awaited(type(task)):
-        return AwaitedBy(0, [])
+    if not may_be_prerequisite(type(task)):
+        return Dependents(0, [])
     using = write_database(task)
     groups = _own(links_of(using), task).values("group")
     dependents = dependents_of(using).filter(group__in=groups).order_by("state", "id")
     keys = list(dependents.values_list("model", "task_key")[:limit])
-    return AwaitedBy(dependents.count() if len(keys) == limit else len(keys), keys)
+    return Dependents(dependents.count() if len(keys) == limit else len(keys), keys)
 
 
 def _own(rows: QuerySet[Any], task: TaskRow) -> QuerySet[Any]:

@@ -20,10 +20,11 @@ from .tables import (
     OnFailure,
     dependents_of,
     groups_of,
-    has_awaitable_models,
+    has_prerequisite_models,
     links_of,
     lock_rows,
-    may_be_awaited,
+    may_be_prerequisite,
+    set_link_state,
 )
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def register() -> None:
     """Let prerequisites and dependents take part in transitions."""
     prerequisites = TransitionParticipant(
         "prerequisites",
-        concerns=may_be_awaited,
+        concerns=may_be_prerequisite,
         follows=frozenset({*_ENDS, EventKind.CANCEL, EventKind.DELETE, EventKind.RESET}),
         after_write=_follow_prerequisites,
     )
     dependents = TransitionParticipant(
         "dependents",
-        concerns=lambda _model: has_awaitable_models(),
+        concerns=lambda _model: has_prerequisite_models(),
         follows=frozenset(
             {
                 EventKind.UNBLOCK,
@@ -116,7 +117,7 @@ def _reopen(
     """
     groups = groups_of(links.db).filter(on_failure=on_failure)
     found = links.filter(task_key__in=keys, group__in=groups)
-    found.filter(state=LinkState.HAS_FAILED).update(state=LinkState.OPEN)
+    set_link_state(found.filter(state=LinkState.HAS_FAILED), LinkState.OPEN)
     return found
 
 
@@ -146,7 +147,7 @@ def mark_ends(links: models.QuerySet[Any], ended: dict[str, LinkState]) -> None:
 
 
 def _mark(links: models.QuerySet[Any], state: LinkState) -> None:
-    if links.update(state=state):
+    if set_link_state(links, state):
         serve_after_commit(links.db)
 
 

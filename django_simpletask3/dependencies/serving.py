@@ -23,8 +23,8 @@ from .tables import (
     DependentState,
     GroupState,
     OnFailure,
+    PrerequisiteGroup,
     TaskDependent,
-    TaskGroup,
     dependents_of,
     groups_of,
     lock_rows,
@@ -81,7 +81,7 @@ def serve(using: str, *, seconds: float) -> int:
 def _serve_once(using: str, latest: float) -> int:
     total = repeat_on_conflict(using, partial(count_marked, using))
     to_serve = groups_of(using).filter(state=GroupState.TO_BE_SERVED)
-    for group_id in list(to_serve.order_by("id").values_list("id", flat=True)[:_MAX_GROUPS]):
+    for group_id in list(to_serve.order_by("add_time").values_list("id", flat=True)[:_MAX_GROUPS]):
         if total and time.monotonic() >= latest:
             break
         total += repeat_on_conflict(using, partial(_serve_batch, group_id, using))
@@ -90,7 +90,7 @@ def _serve_once(using: str, latest: float) -> int:
 
 def _serve_batch(group_id: int, using: str) -> int:
     with transaction.atomic(using=using):
-        begin_write(TaskGroup, using)
+        begin_write(PrerequisiteGroup, using)
         served, is_last = 0, True
         for group in groups_of(using).filter(id=group_id):
             to_serve = _to_be_served(group, using).filter(model__in=known_tables())
@@ -99,12 +99,12 @@ def _serve_batch(group_id: int, using: str) -> int:
             is_last = len(dependents) < _BATCH_SIZE
     if is_last:
         with transaction.atomic(using=using):
-            begin_write(TaskGroup, using)
+            begin_write(PrerequisiteGroup, using)
             finish(lock_rows(groups_of(using).filter(id=group_id)), using)
     return served
 
 
-def serve_at_once(groups: Sequence[TaskGroup], using: str) -> None:
+def serve_at_once(groups: Sequence[PrerequisiteGroup], using: str) -> None:
     """Release the dependents of ``groups``, which are locked, in this transaction.
 
     Dependents that have to be canceled, or are more than a hundred, and those whose release fails,
@@ -117,7 +117,7 @@ def serve_at_once(groups: Sequence[TaskGroup], using: str) -> None:
         serve_after_commit(using)
 
 
-def _release_at_once(groups: Sequence[TaskGroup], using: str) -> bool:
+def _release_at_once(groups: Sequence[PrerequisiteGroup], using: str) -> bool:
     ids = [group.pk for group in groups]
     waiting = dependents_of(using).filter(group__in=ids, state=DependentState.WAITING)
     waiting = waiting.filter(model__in=known_tables())  # the others are left to newer nodes
@@ -139,7 +139,7 @@ def _release_at_once(groups: Sequence[TaskGroup], using: str) -> bool:
     return True
 
 
-def finish(groups: Iterable[TaskGroup], using: str) -> None:
+def finish(groups: Iterable[PrerequisiteGroup], using: str) -> None:
     """Record of which of ``groups``, which are locked, nothing is left to do."""
     for group in groups:
         if group.state == GroupState.TO_BE_SERVED and not _to_be_served(group, using).exists():
@@ -148,12 +148,12 @@ def finish(groups: Iterable[TaskGroup], using: str) -> None:
             group.save(using=using, update_fields=["state"])
 
 
-def _is_failed(group: TaskGroup) -> bool:
+def _is_failed(group: PrerequisiteGroup) -> bool:
     """Whether the dependents of ``group`` have to be canceled."""
     return group.failed > 0 and group.on_failure == OnFailure.CANCEL
 
 
-def _to_be_served(group: TaskGroup, using: str) -> Any:
+def _to_be_served(group: PrerequisiteGroup, using: str) -> Any:
     """The dependents of ``group`` with which something has to be done."""
     states = {DependentState.WAITING} if _is_failed(group) or not group.missing else set()
     if not _is_failed(group):
@@ -162,7 +162,7 @@ def _to_be_served(group: TaskGroup, using: str) -> Any:
 
 
 def serve_dependents(
-    groups: Iterable[TaskGroup], dependents: Sequence[TaskDependent], using: str
+    groups: Iterable[PrerequisiteGroup], dependents: Sequence[TaskDependent], using: str
 ) -> int:
     """Release, cancel or block again ``dependents``, which are locked; returns how many.
 
@@ -187,7 +187,9 @@ def serve_dependents(
     return sum(_set_state(found, state, using) for state, found in served.items() if found)
 
 
-def _step_of(group: TaskGroup, dependent: TaskDependent) -> tuple[EventKind, DependentState]:
+def _step_of(
+    group: PrerequisiteGroup, dependent: TaskDependent
+) -> tuple[EventKind, DependentState]:
     """What has to be done with a dependent, and its state afterwards."""
     if _is_failed(group):
         return EventKind.CANCEL, DependentState.CANCELED
@@ -197,7 +199,7 @@ def _step_of(group: TaskGroup, dependent: TaskDependent) -> tuple[EventKind, Dep
 
 
 def _apply(
-    kind: EventKind, pairs: Sequence[_Pair], groups: Mapping[int, TaskGroup]
+    kind: EventKind, pairs: Sequence[_Pair], groups: Mapping[int, PrerequisiteGroup]
 ) -> tuple[list[_Pair], list[_Pair]]:
     """Apply ``kind`` to tasks of one table: to which it was applied, and which are refused."""
     transitions = [_transition(kind, task, groups[d.group_id]) for d, task in pairs]
@@ -209,7 +211,7 @@ def _apply(
     return applied, refused
 
 
-def _transition(kind: EventKind, task: TaskRow, group: TaskGroup) -> Transition:
+def _transition(kind: EventKind, task: TaskRow, group: PrerequisiteGroup) -> Transition:
     data: dict[str, Any] = {"group": group.pk}
     from_blocked = partial(Transition, task, kind, data=data, expected={"status": Status.BLOCKED})
     if kind is EventKind.UNBLOCK:

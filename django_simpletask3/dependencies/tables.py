@@ -60,7 +60,7 @@ class DependentState(models.IntegerChoices):
 TO_BE_COUNTED = (LinkState.HAS_FAILED, LinkState.HAS_SUCCEEDED, LinkState.WAS_RESET)
 
 
-class TaskGroup(models.Model):
+class PrerequisiteGroup(models.Model):
     """Tasks that others wait for, as a whole: how many are missing, and how many failed.
 
     Those are missing that have not ended, or, if dependents wait after a failure, not succeeded.
@@ -71,36 +71,43 @@ class TaskGroup(models.Model):
     missing = models.PositiveIntegerField()
     failed = models.PositiveIntegerField(default=0)
     # An OnFailure.
-    on_failure = models.CharField(max_length=8)
-    state = models.SmallIntegerField(default=GroupState.WAITING, db_index=True)
+    on_failure = models.CharField(max_length=32)
+    state = models.SmallIntegerField(default=GroupState.WAITING)
+    add_time = models.DateTimeField()
 
     class Meta:
         app_label = "django_simpletask3"
         default_permissions = ()
-        verbose_name = _("group of tasks")
-        verbose_name_plural = _("groups of tasks")
+        indexes: ClassVar = [
+            models.Index(fields=["state", "add_time"], name="simpletask3_group_state"),
+        ]
+        verbose_name = _("group of prerequisites")
+        verbose_name_plural = _("groups of prerequisites")
 
     def __str__(self) -> str:
         return str(self.pk)
 
 
-class TaskDependency(models.Model):
+class TaskPrerequisite(models.Model):
     """A task of a group: a prerequisite."""
 
     id = models.BigAutoField(primary_key=True)
     group = models.ForeignKey(
-        TaskGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+        PrerequisiteGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     model = models.CharField(max_length=MAX_TEXT)
     task_key = models.CharField(max_length=MAX_TEXT)
-    state = models.SmallIntegerField(default=LinkState.OPEN, db_index=True)
+    state = models.SmallIntegerField(default=LinkState.OPEN)
+    # 1 while the state is to be counted, and else NULL: an equality, for which every database uses
+    # the index, and which an end that is counted at once does not change.
+    to_be_counted = models.PositiveSmallIntegerField(null=True, db_index=True)
 
     class Meta:
         app_label = "django_simpletask3"
         default_permissions = ()
         unique_together = (("group", "model", "task_key"),)
         indexes: ClassVar = [
-            models.Index(fields=["model", "task_key"], name="simpletask3_dependency_task"),
+            models.Index(fields=["model", "task_key"], name="simpletask3_prerequisite_task"),
         ]
         verbose_name = _("prerequisite")
         verbose_name_plural = _("prerequisites")
@@ -114,7 +121,7 @@ class TaskDependent(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     group = models.ForeignKey(
-        TaskGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+        PrerequisiteGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     model = models.CharField(max_length=MAX_TEXT)
     task_key = models.CharField(max_length=MAX_TEXT)
@@ -139,16 +146,18 @@ def key_of(task: TaskRow) -> str:
     return str(table_model(type(task))._meta.pk.to_python(task.pk))
 
 
-def may_be_awaited(model: type[TaskRow]) -> bool:
+def may_be_prerequisite(model: type[TaskRow]) -> bool:
     """Whether other tasks may wait for tasks of ``model``."""
     # The table may be that of a parent which is no task.
     return getattr(table_model(model), "django_simpletask3_can_be_awaited", False)
 
 
 @lru_cache(maxsize=1)
-def has_awaitable_models() -> bool:
+def has_prerequisite_models() -> bool:
     """Whether a task of this project can wait for another at all."""
-    return any(issubclass(model, TaskRow) and may_be_awaited(model) for model in apps.get_models())
+    return any(
+        issubclass(model, TaskRow) and may_be_prerequisite(model) for model in apps.get_models()
+    )
 
 
 def model_of(label: str) -> type[TaskRow] | None:
@@ -161,12 +170,22 @@ def model_of(label: str) -> type[TaskRow] | None:
 
 def links_of(using: str) -> models.QuerySet[Any]:
     """All prerequisites in this database."""
-    return models.QuerySet(TaskDependency, using=using)
+    return models.QuerySet(TaskPrerequisite, using=using)
+
+
+def links_to_count(using: str) -> models.QuerySet[Any]:
+    """The prerequisites whose ends, or resets, have only been marked."""
+    return links_of(using).filter(to_be_counted=1)
+
+
+def set_link_state(links: models.QuerySet[Any], state: LinkState) -> int:
+    """Update all of ``links``; how many there are."""
+    return links.update(state=state, to_be_counted=1 if state in TO_BE_COUNTED else None)
 
 
 def groups_of(using: str) -> models.QuerySet[Any]:
     """All groups in this database."""
-    return models.QuerySet(TaskGroup, using=using)
+    return models.QuerySet(PrerequisiteGroup, using=using)
 
 
 def dependents_of(using: str) -> models.QuerySet[Any]:

@@ -12,18 +12,20 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='TaskGroup',
+            name='PrerequisiteGroup',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('missing', models.PositiveIntegerField()),
                 ('failed', models.PositiveIntegerField(default=0)),
-                ('on_failure', models.CharField(max_length=8)),
-                ('state', models.SmallIntegerField(db_index=True, default=0)),
+                ('on_failure', models.CharField(max_length=32)),
+                ('state', models.SmallIntegerField(default=0)),
+                ('add_time', models.DateTimeField()),
             ],
             options={
-                'verbose_name': 'group of tasks',
-                'verbose_name_plural': 'groups of tasks',
+                'verbose_name': 'group of prerequisites',
+                'verbose_name_plural': 'groups of prerequisites',
                 'default_permissions': (),
+                'indexes': [models.Index(fields=['state', 'add_time'], name='simpletask3_group_state')],
             },
         ),
         migrations.CreateModel(
@@ -93,7 +95,7 @@ class Migration(migrations.Migration):
                 ('model', models.CharField(max_length=255)),
                 ('task_key', models.CharField(max_length=255)),
                 ('state', models.SmallIntegerField(default=0)),
-                ('group', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_simpletask3.taskgroup')),
+                ('group', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_simpletask3.prerequisitegroup')),
             ],
             options={
                 'verbose_name': 'dependent task',
@@ -104,19 +106,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='TaskDependency',
+            name='TaskPrerequisite',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('model', models.CharField(max_length=255)),
                 ('task_key', models.CharField(max_length=255)),
-                ('state', models.SmallIntegerField(db_index=True, default=0)),
-                ('group', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_simpletask3.taskgroup')),
+                ('state', models.SmallIntegerField(default=0)),
+                ('to_be_counted', models.PositiveSmallIntegerField(db_index=True, null=True)),
+                ('group', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_simpletask3.prerequisitegroup')),
             ],
             options={
                 'verbose_name': 'prerequisite',
                 'verbose_name_plural': 'prerequisites',
                 'default_permissions': (),
-                'indexes': [models.Index(fields=['model', 'task_key'], name='simpletask3_dependency_task')],
+                'indexes': [models.Index(fields=['model', 'task_key'], name='simpletask3_prerequisite_task')],
                 'unique_together': {('group', 'model', 'task_key')},
             },
         ),

@@ -9,7 +9,7 @@ from functools import partial
 
 from ..dependencies.cleanup import delete_unused
 from ..dependencies.serving import serve
-from ..dependencies.tables import has_awaitable_models
+from ..dependencies.tables import has_prerequisite_models
 from ..models.each_database import in_each_database
 from ..models.registry import task_databases
 
@@ -24,9 +24,9 @@ class DependentsJob:
     def run(self) -> int:
         """Serve dependents for some seconds; how many prerequisites and dependents were served.
 
-        Projects without tasks that can be awaited make no query.
+        No query is made in a project whose tasks cannot wait for others.
         """
-        if not has_awaitable_models():
+        if not has_prerequisite_models():
             return 0
         latest = time.monotonic() + self._seconds
         counts = in_each_database(partial(serve, seconds=self._seconds), task_databases())
@@ -43,7 +43,7 @@ def delete_unused_groups(may_go_on: Callable[[], bool] = lambda: True) -> int:
 
     Goes on until ``may_go_on`` is false.
     """
-    if not has_awaitable_models():
+    if not has_prerequisite_models():
         return 0
     work = partial(delete_unused, may_go_on=may_go_on)
     return sum(in_each_database(work, task_databases()).values())

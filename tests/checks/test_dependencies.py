@@ -17,7 +17,7 @@ def test_what_is_neither_true_nor_false_is_an_error(monkeypatch: pytest.MonkeyPa
 
     (error,) = messages_of_package()
 
-    assert (error.level, error.id) == (checks.ERROR, own_checks.AWAITED_ID)
+    assert (error.level, error.id) == (checks.ERROR, own_checks.PREREQUISITE_ID)
     assert "is 'yes'; expected True or False" in error.msg
 
 
@@ -30,6 +30,6 @@ def test_all_models_of_a_table_agree(
 
     (error,) = messages_of_package()
 
-    assert (error.id, error.obj) == (own_checks.AWAITED_ID, model)
+    assert (error.id, error.obj) == (own_checks.PREREQUISITE_ID, model)
     assert f"differs from that of testapp.{root}" in error.msg
     assert Step.django_simpletask3_can_be_awaited

@@ -3,9 +3,10 @@
 from typing import Any
 
 from django_simpletask3.dependencies.tables import (
-    TaskDependency,
+    TO_BE_COUNTED,
+    PrerequisiteGroup,
     TaskDependent,
-    TaskGroup,
+    TaskPrerequisite,
 )
 from django_simpletask3.states import EventKind, Status
 from tests.steps import apply_kinds, create_task, row_of
@@ -49,11 +50,15 @@ def status(task: Any) -> Status | None:
     return None if row is None else Status(row.status)
 
 
-def group_of(task: Any) -> TaskGroup:
-    return TaskGroup.objects.get(pk=TaskDependent.objects.get(task_key=str(task.pk)).group_id)
+def group_of(task: Any) -> PrerequisiteGroup:
+    return PrerequisiteGroup.objects.get(
+        pk=TaskDependent.objects.get(task_key=str(task.pk)).group_id
+    )
 
 
 def link_states(*tasks: Any) -> list[int]:
     keys = [str(task.pk) for task in tasks]
-    links = TaskDependency.objects.filter(task_key__in=keys).order_by("id")
-    return list(links.values_list("state", flat=True))
+    links = TaskPrerequisite.objects.filter(task_key__in=keys).order_by("id")
+    for link in links:  # what a maintenance job looks for, and what it finds then
+        assert (link.to_be_counted == 1) == (link.state in TO_BE_COUNTED)
+    return [link.state for link in links]

@@ -8,9 +8,9 @@ from django_simpletask3.audit.check import audit
 from django_simpletask3.dependencies.tables import (
     GroupState,
     LinkState,
-    TaskDependency,
+    PrerequisiteGroup,
     TaskDependent,
-    TaskGroup,
+    TaskPrerequisite,
 )
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.states import Status
@@ -45,13 +45,13 @@ def test_nothing_is_found_whatever_happens_to_dependents(redis_url: str) -> None
     assert findings() == []
 
 
-@pytest.mark.parametrize("what", [TaskGroup, TaskDependent, TaskDependency])
+@pytest.mark.parametrize("what", [PrerequisiteGroup, TaskDependent, TaskPrerequisite])
 def test_a_dependent_that_would_wait_for_ever_is_unblocked(what: Any, redis_url: str) -> None:
     first = step()
     task = dependent_on(first)
     what.objects.all().delete()
-    if what is TaskDependency:  # the group knows that it waits for one
-        TaskGroup.objects.update(state=GroupState.SERVED, missing=0)
+    if what is TaskPrerequisite:  # the group knows that it waits for one
+        PrerequisiteGroup.objects.update(state=GroupState.SERVED, missing=0)
 
     found = findings(repair=True)
 
@@ -67,13 +67,13 @@ def test_an_end_that_was_not_counted_is_counted(end: Any, redis_url: str) -> Non
     first = step()
     key = first.pk
     task, other = dependent_on(first, on_failure="run"), dependent_on(first, on_failure="wait")
-    waiting = list(TaskDependency.objects.values())
-    groups = list(TaskGroup.objects.values())
+    waiting = list(TaskPrerequisite.objects.values())
+    groups = list(PrerequisiteGroup.objects.values())
     end(first)
-    TaskDependency.objects.all().delete()
-    TaskDependency.objects.bulk_create(TaskDependency(**row) for row in waiting)
+    TaskPrerequisite.objects.all().delete()
+    TaskPrerequisite.objects.bulk_create(TaskPrerequisite(**row) for row in waiting)
     for group in groups:
-        TaskGroup.objects.filter(pk=group["id"]).update(**group)
+        PrerequisiteGroup.objects.filter(pk=group["id"]).update(**group)
     TaskDependent.objects.update(state=0)
     for pk in (task.pk, other.pk):
         Invoice.objects.get(pk=pk).reset()
@@ -84,7 +84,7 @@ def test_an_end_that_was_not_counted_is_counted(end: Any, redis_url: str) -> Non
 
     assert found == [(str(key), "tasks wait for it, and its end was not counted", True)]
     assert status(task) is Status.PENDING
-    assert set(TaskDependency.objects.values_list("state", flat=True)) <= {
+    assert set(TaskPrerequisite.objects.values_list("state", flat=True)) <= {
         LinkState.FAILED,
         LinkState.SUCCEEDED,
     }

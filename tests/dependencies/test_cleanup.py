@@ -6,9 +6,9 @@ from django_simpletask3.dependencies import group
 from django_simpletask3.dependencies.tables import (
     DependentState,
     GroupState,
-    TaskDependency,
+    PrerequisiteGroup,
     TaskDependent,
-    TaskGroup,
+    TaskPrerequisite,
 )
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.recovery.dependents import delete_unused_groups, serve_all
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def counts() -> list[int]:
-    return [model.objects.count() for model in (TaskGroup, TaskDependency, TaskDependent)]
+    return [model.objects.count() for model in (PrerequisiteGroup, TaskPrerequisite, TaskDependent)]
 
 
 def test_a_group_is_deleted_with_its_last_dependent(redis_url: str) -> None:
@@ -82,4 +82,4 @@ def test_dependents_that_only_newer_nodes_know_are_left_to_these(redis_url: str)
 
     assert status(task) == Status.PENDING
     assert TaskDependent.objects.get(model="new.Task").state == DependentState.WAITING
-    assert TaskGroup.objects.get().state == GroupState.TO_BE_SERVED
+    assert PrerequisiteGroup.objects.get().state == GroupState.TO_BE_SERVED

@@ -7,7 +7,11 @@ import pytest
 from django.db import connection, transaction
 
 from django_simpletask3.dependencies import chain, group
-from django_simpletask3.dependencies.tables import TaskDependency, TaskDependent, TaskGroup
+from django_simpletask3.dependencies.tables import (
+    PrerequisiteGroup,
+    TaskDependent,
+    TaskPrerequisite,
+)
 from django_simpletask3.exceptions import DuplicateTask, TaskGone
 from django_simpletask3.recovery.dependents import serve_all
 from django_simpletask3.signals import event_recorded
@@ -64,7 +68,7 @@ def test_a_group_may_have_nothing_after_it(redis_url: str) -> None:
     tasks = group(Step(), Step()).enqueue()
 
     assert all(map(has_message, tasks))
-    assert not TaskGroup.objects.exists()
+    assert not PrerequisiteGroup.objects.exists()
 
 
 def test_nothing_is_left_of_a_group_that_could_not_be_inserted(monkeypatch: Any) -> None:
@@ -74,7 +78,7 @@ def test_nothing_is_left_of_a_group_that_could_not_be_inserted(monkeypatch: Any)
         broken.setattr("django_simpletask3.dependencies.linking.dependents_of", lambda using: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             to_enqueue.enqueue()
-    remains = [m.objects.exists() for m in (Step, Invoice, TaskGroup, TaskDependency)]
+    remains = [m.objects.exists() for m in (Step, Invoice, PrerequisiteGroup, TaskPrerequisite)]
 
     to_enqueue.enqueue()
 
@@ -96,7 +100,7 @@ def test_what_cannot_be_enqueued_is_refused() -> None:
         group().then(Invoice().after(step()))
     with pytest.raises(ValueError, match="on_failure is 'ignore'; expected one of 'cancel', 'run'"):
         group().then(Invoice(), on_failure="ignore")
-    with pytest.raises(TypeError, match="cannot be awaited"):
+    with pytest.raises(TypeError, match="No task can wait for"):
         chain(Invoice(), Step())
     for enqueued in (chain(Step(), Step()), group(Step()).then(Step())):
         enqueued.enqueue()

@@ -18,7 +18,7 @@ class Noop(SimpleTask):
         bodies.perform()
 
 
-class AwaitedNoop(SimpleTask):
+class PrerequisiteNoop(SimpleTask):
     """The same, for which others may wait."""
 
     django_simpletask3_can_be_awaited = True
