@@ -2,10 +2,12 @@
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
+from django.db.migrations.recorder import MigrationRecorder
 
 from django_simpletask3.db.locks import begin_write
 
@@ -29,11 +31,13 @@ def child_of(task: Any) -> int:
 def freeze(task: Any, pid: int, send: Any = os.kill) -> None:
     """Stop the process ``pid`` (its group with ``send=os.killpg``) that runs ``task``.
 
-    The test holds the lock that everyone needs to go on with the task meanwhile (on SQLite that of
-    the file): a process that is stopped while it holds a lock keeps it.
+    The test holds the locks that everyone needs to go on meanwhile (on SQLite those of the files):
+    a process that is stopped while it holds a lock keeps it.
     """
-    with transaction.atomic():
-        begin_write(type(task), "default")
+    with ExitStack() as transactions:
+        for using in connections:
+            transactions.enter_context(transaction.atomic(using=using))
+            begin_write(MigrationRecorder.Migration, using)
         type(task).objects.select_for_update().get(pk=task.pk)
         send(pid, signal.SIGSTOP)
 
