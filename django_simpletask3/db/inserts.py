@@ -176,7 +176,7 @@ def fits_one_statement(task: TaskRow, using: str) -> bool:
     is_autocommit = connection.get_autocommit() and not connection.in_atomic_block
     return (
         store_for(table_model(model), using).has_batch_statements
-        and model is table_model(model)
+        and (model is table_model(model) or model._model_is_in_row)
         and model.django_simpletask3_event_model is None
         and task.pk is None
         and not task._is_enqueued_blocked

@@ -90,6 +90,12 @@ class TaskRow(models.Model):
     #: Whether the table has the column ``unique_key``: UniqueTask sets it.
     _has_unique_key: ClassVar[bool] = False
 
+    #: Whether rows say of which model they are, and ``from_db()`` returns instances of that: a
+    #: proxy of the model with the table.
+    _model_is_in_row: ClassVar[bool] = False
+    #: The queue by which ``django-simpletask3-server --queues`` selects the model.
+    _queue_name: ClassVar[str | None] = None
+
     #: Whether the next ``save()``, of a new task, enqueues it blocked: true, or the reason.
     _is_enqueued_blocked: bool | str = False
     #: What the next ``save()``, of a new task, makes it wait for: ``after()`` sets it.

@@ -46,6 +46,20 @@ def select_models(labels: list[str] | None) -> list[type[SimpleTask]]:
     return [models_by_label[label.lower()] for label in requested]
 
 
+def select_queues(names: list[str]) -> list[type[SimpleTask]]:
+    """The task models of these queues, each of which may be a comma-separated list.
+
+    Only models that ``TASKS`` names as queues have one.
+    """
+    models = {model._queue_name: model for model in task_models() if model._queue_name is not None}
+    requested = [name.strip() for part in names for name in part.split(",") if name.strip()]
+    unknown = [name for name in requested if name not in models]
+    if unknown or not requested:
+        known = f"Choose from: {', '.join(sorted(models))}." if models else "There are none."
+        raise CommandError(f"No such queue: {', '.join(unknown)}. {known}")
+    return [models[name] for name in requested]
+
+
 def parse_time(text: str) -> datetime:
     """Parse a date or time in ISO 8601, in the current time zone unless it names another."""
     try:

@@ -52,7 +52,10 @@ def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[S
 def saved_models(
     root: type[SimpleTask], using: str, pks: Iterable[Any]
 ) -> dict[Any, type[SimpleTask]]:
-    """The models that tasks were saved as, by their keys; one query where there may be several."""
+    """The models that tasks were saved as, by their keys; one query where there may be several.
+
+    The one with the table if the rows themselves say it: to load them is to find out.
+    """
     pks = list(pks)
     labels = _saved_labels(root, using, pks)
     candidates = models_by_label(root)
@@ -60,7 +63,7 @@ def saved_models(
 
 
 def _saved_labels(root: type[SimpleTask], using: str, pks: list[object]) -> dict[object, str]:
-    if len(models_by_label(root)) == 1:
+    if root._model_is_in_row or len(models_by_label(root)) == 1:
         return {}
     enqueue_events = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
     return {

@@ -11,6 +11,8 @@ from django.dispatch import Signal
 
 from django_simpletask3 import admin, checks, exceptions, signals
 from django_simpletask3.checks.names import RESERVED_NAMES
+from django_simpletask3.contrib.tasks import backend as tasks_backend
+from django_simpletask3.contrib.tasks import checks as tasks_checks
 from django_simpletask3.ledger.projection import PROJECTED
 from django_simpletask3.models import SimpleTask, TaskEvent, permissions
 from django_simpletask3.models.explanation.sentences import Cause
@@ -216,17 +218,20 @@ def test_every_permission_is_explained(action: str) -> None:
         assert f"`{codename}`".replace("testapp.", "app.").replace("invoice", "task1") in page.text
 
 
+CHECK_IDS = [*vars(checks).items(), *vars(tasks_backend).items(), *vars(tasks_checks).items()]
+
+
 def test_every_check_id_is_explained() -> None:
     ids = {
         *checks.SETTING_IDS.values(),
-        *(value for name, value in vars(checks).items() if name.endswith("_ID")),
+        *(value for name, value in CHECK_IDS if name.endswith("_ID")),
     }
 
     assert {word for word in reference("checks").named() if word.startswith(PACKAGE)} == ids
 
 
 def test_no_two_checks_share_an_id() -> None:
-    ids = [value for name, value in vars(checks).items() if name.endswith("_ID")]
+    ids = [value for name, value in CHECK_IDS if name.endswith("_ID")]
     ids += checks.SETTING_IDS.values()
 
     assert sorted(set(ids)) == sorted(ids)

@@ -20,6 +20,7 @@ RANKS: list[set[str]] = [
     {"execution", "recovery", "retention", "audit", "monitoring", "subscriptions"},
     {"worker", "checks"},
     {"admin", "management", "apps", "migrations"},
+    {"contrib"},
 ]
 #: Packages that everything imports: an import of a module must not load its neighbours.
 EMPTY_FACES = {"conf", "ledger", "db", "transitions"}

@@ -13,12 +13,13 @@ from typing import Any, TextIO
 from django.core.management.base import CommandError, OutputWrapper
 
 from ...logs import TerminalFormatter, get_logger
+from ...models.task import SimpleTask
 from ...worker.node.banner import banner, show_progress
 from ...worker.node.child import flush_streams, redirect_to_nowhere
 from ...worker.node.heartbeat_file import LivenessFile
 from ...worker.node.status import Node
 from ...worker.node.supervisor import Supervisor
-from ..arguments import select_models
+from ..arguments import select_models, select_queues
 from ..database_command import DatabaseCommand
 from ..preconditions import check_databases, check_process
 from ..schema_check import require_schema
@@ -43,6 +44,13 @@ class Command(DatabaseCommand):
             help="Restricts the node to these task models. Repeat it, or use commas.",
         )
         parser.add_argument(
+            "--queues",
+            action="append",
+            metavar="NAME",
+            help="Restricts the node to these queues of TASKS. Repeat it, or use commas; --models "
+            "adds models to them.",
+        )
+        parser.add_argument(
             "--heartbeat-file",
             type=Path,
             metavar="PATH",
@@ -54,7 +62,7 @@ class Command(DatabaseCommand):
         if options["processes"] < 1:
             raise CommandError("--processes must be 1 or more.")
         self._open_closed_streams()
-        models = select_models(options["models"])
+        models = _select(options["models"], options["queues"])
         check_process(models)
         if options["burst"]:
             check_databases(models)
@@ -96,6 +104,13 @@ class Command(DatabaseCommand):
         except OSError:  # its reader has gone away
             redirect_to_nowhere(sys.stdout)
         flush_streams()
+
+
+def _select(labels: list[str] | None, queues: list[str] | None) -> list[type[SimpleTask]]:
+    if not queues:
+        return select_models(labels)
+    chosen = [*select_queues(queues), *(select_models(labels) if labels else ())]
+    return list(dict.fromkeys(chosen))
 
 
 def _open_nowhere() -> TextIO:

@@ -1,0 +1,1 @@
+"""Apps that a project can add to ``INSTALLED_APPS`` beside the package itself."""

@@ -1,0 +1,115 @@
+"""The backend for ``TASKS``: a call of a function becomes a row, and runs on our nodes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error
+from django.db import router
+
+from ...conf.options import options
+from ...exceptions import FunctionMissing
+from ...ledger.encoding import encode
+from ...ledger.fields import MAX_TEXT
+from . import registry
+from .framework import framework, framework_of
+
+INSTALLED_ID = "django_simpletask3.E130"
+
+_MAX_QUEUE_NAME = 100
+
+
+class SimpleTaskBackend(framework().backend_class):  # type: ignore[misc]
+    """Saves a FunctionTask for each call, in the transaction of the caller.
+
+    The message is pushed, and ``task_enqueued`` sent, after the commit. The result is in the row
+    and in its events: ``get_result()`` finds it from any process.
+    """
+
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def validate_task(self, task: Any) -> None:
+        """As the framework's; a function that is valid may be called by rows from then on."""
+        super().validate_task(task)
+        for name, limit in (("module_path", MAX_TEXT), ("queue_name", _MAX_QUEUE_NAME)):
+            if len(getattr(task, name)) > limit:
+                raise framework_of(task).invalid_task(
+                    f"The {name} {getattr(task, name)!r} is longer than {limit} characters."
+                )
+        registry.register(task)
+
+    def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
+        """Save a row for the call; returns its result.
+
+        Raises InvalidTask if the task is invalid, TypeError or ValueError if JSON does not hold the
+        arguments, ValueError if they are larger than a result may be.
+        """
+        from .models import model_of
+        from .results import History, result_of
+
+        self.validate_task(task)
+        row = model_of(task.queue_name).objects.enqueue(
+            task_path=task.module_path,
+            priority=int(task.priority),
+            run_after=task.run_after,
+            queue_name=task.queue_name,
+            backend_name=self.alias,
+            **_arguments(task, args, kwargs),
+        )
+        return result_of(row, task, History())
+
+    def get_result(self, result_id: Any) -> Any:
+        """The result with this id, as it is now.
+
+        Raises TaskResultDoesNotExist if there is none, also for what is no id, and if this process
+        does not know the function.
+        """
+        from .models import FunctionTask
+        from .results import result_of
+
+        does_not_exist = framework().result_does_not_exist
+        parsed = _parse_id(result_id)
+        using = router.db_for_write(FunctionTask)
+        row = parsed and FunctionTask._base_manager.using(using).filter(result_id=parsed).first()
+        if not row:
+            raise does_not_exist(result_id)
+        try:
+            return result_of(row)
+        except FunctionMissing as error:
+            raise does_not_exist(f"{result_id}: {error}") from error
+
+    def check(self, **kwargs: Any) -> Iterable[CheckMessage]:
+        """Report that the app is not installed; the checks of the app report the rest."""
+        if not apps.is_installed("django_simpletask3.contrib.tasks"):
+            yield Error(
+                f"TASKS[{self.alias!r}] names {type(self).__name__}, but its app is not installed.",
+                hint="Add 'django_simpletask3.contrib.tasks' to INSTALLED_APPS.",
+                id=INSTALLED_ID,
+            )
+
+
+def _parse_id(result_id: Any) -> uuid.UUID | None:
+    try:
+        parsed = uuid.UUID(result_id)
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return parsed if str(parsed) == result_id else None
+
+
+def _arguments(task: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    normalize = framework_of(task).normalize_json
+    columns = {"args": normalize(list(args)), "kwargs": normalize(dict(kwargs))}
+    limit = options.result_size_limit
+    for name, value in columns.items():
+        if value and len(encode(value)) > limit:
+            raise ValueError(
+                f"The {name} of {task.module_path} have more than {limit} bytes of JSON: save them "
+                "elsewhere, and pass their key."
+            )
+    return columns

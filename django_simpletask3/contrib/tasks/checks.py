@@ -1,0 +1,68 @@
+"""Checks of the entries of ``TASKS`` with the backend of this app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from . import queues
+
+OPTIONS_ID = "django_simpletask3.E131"
+
+_NAMES = ("MODULES", "WORKER_NUMBER")
+
+
+@register(Tags.compatibility)
+def check_options(**_: object) -> list[CheckMessage]:
+    """Check QUEUES and OPTIONS of each entry."""
+    return [
+        Error(f"TASKS[{alias!r}]: {text}", hint=hint, id=OPTIONS_ID)
+        for alias, entry in queues.our_backends().items()
+        for text, hint in (*_queues(entry), *_options(entry))
+    ]
+
+
+def _queues(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    names = entry.get("QUEUES", [])
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        yield f"QUEUES is {names!r}.", "Write a list of names."
+        return
+    for name in names:
+        if not isinstance(name, str) or not 0 < len(name) <= 100:
+            yield f"QUEUES names {name!r}.", "Write names of at most 100 characters."
+
+
+def _options(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    given = entry.get("OPTIONS", {})
+    if not isinstance(given, Mapping):
+        yield f"OPTIONS is {given!r}.", "Write a dict."
+        return
+    for name in given:
+        if name not in _NAMES:
+            yield f"OPTIONS has no {name!r}.", f"Choose from: {', '.join(_NAMES)}."
+    yield from _modules(given.get("MODULES"))
+    yield from _worker_number(entry, given.get("WORKER_NUMBER"))
+
+
+def _modules(modules: Any) -> Iterator[tuple[str, str]]:
+    names = [modules] if isinstance(modules, str) else modules
+    is_list = names is None or isinstance(names, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(name, str) for name in names or ()):
+        yield f"MODULES is {modules!r}.", "Write a list of dotted paths of modules."
+
+
+def _worker_number(entry: Mapping[str, Any], numbers: Any) -> Iterator[tuple[str, str]]:
+    if numbers is None:
+        return
+    hint = 'Write a dict of numbers of threads by the names of queues, as {"mail": 2}.'
+    if not isinstance(numbers, Mapping):
+        yield f"WORKER_NUMBER is {numbers!r}.", hint
+        return
+    known = {queues.DEFAULT_QUEUE, *(entry.get("QUEUES") or ())}
+    for queue, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            yield f"WORKER_NUMBER of {queue!r} is {number!r}.", hint
+        elif queue not in known:
+            yield f"WORKER_NUMBER names {queue!r}, which is not among QUEUES.", hint

@@ -1,0 +1,109 @@
+"""A call of a function: the task model behind the backend."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from inspect import iscoroutinefunction
+from typing import Any, ClassVar
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ...ledger.fields import MAX_TEXT, JSONTextField
+from ...models.mixins.expiring_task import ExpiringTask
+from ...models.mixins.unique_task import UniqueTask
+from . import queues, registry, results, signals
+
+#: Characters of the name of a queue, or of a backend.
+MAX_NAME = 100
+
+
+class FunctionTask(UniqueTask, ExpiringTask):
+    """One call of a function that is decorated with ``@task``: the backend saves it.
+
+    An instance is of the model of its queue, if ``TASKS`` names the queue: a proxy of this one.
+    """
+
+    _model_is_in_row: ClassVar[bool] = True
+    _queue_name: ClassVar[str | None] = queues.DEFAULT_QUEUE
+    django_simpletask3_worker_number = queues.worker_number_of(queues.DEFAULT_QUEUE)
+
+    #: The id of the result, which tells nothing of the row.
+    result_id = models.UUIDField(_("result id"), default=uuid.uuid4, unique=True, editable=False)
+    task_path = models.CharField(_("function"), max_length=MAX_TEXT)
+    args = JSONTextField(_("arguments"), default=list)
+    kwargs = JSONTextField(_("keyword arguments"), default=dict)
+    queue_name = models.CharField(_("queue"), max_length=MAX_NAME, default=queues.DEFAULT_QUEUE)
+    #: What a function with ``unique`` calls the same; the unique key is made of it.
+    unique_text = models.TextField(_("unique text"), null=True, editable=False)
+    backend_name = models.CharField(_("backend"), max_length=MAX_NAME, default="default")
+
+    class Meta:
+        verbose_name = _("function task")
+        verbose_name_plural = _("function tasks")
+
+    def __str__(self) -> str:
+        return f"{self.task_path} {self.pk}"
+
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Any:
+        """As Django's; an instance of the model of its queue."""
+        names = list(field_names)
+        queue = values[names.index("queue_name")] if "queue_name" in names else None
+        model: Any = cls if queue is None else model_of(queue)
+        return super(FunctionTask, model).from_db(db, field_names, values, **options)
+
+    def do_task(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; raises FunctionMissing if this process does not know it."""
+        definition = registry.find(self.task_path)
+        result = results.result_of_running(self, definition, kwargs.get("worker") or self.worker)
+        signals.send("task_started", result)
+        arguments = list(result.args)
+        if definition.takes_context:
+            arguments.insert(0, results.context_of(result))
+        returned = definition.func(*arguments, **result.kwargs)
+        if iscoroutinefunction(definition.func):
+            return _awaited(returned, definition)
+        return results.storable_value(returned, definition)
+
+
+async def _awaited(coroutine: Any, definition: Any) -> Any:
+    return results.storable_value(await coroutine, definition)
+
+
+#: The models of the named queues.
+_models: dict[str, type[FunctionTask]] = {}
+
+
+def model_of(queue: str) -> type[FunctionTask]:
+    """The model of ``queue``: FunctionTask itself, unless ``TASKS`` named it at the start."""
+    return _models.get(queue, FunctionTask)
+
+
+def queue_models() -> list[type[FunctionTask]]:
+    """The models of all queues; the first is FunctionTask itself."""
+    return [FunctionTask, *_models.values()]
+
+
+def _make_queue_model(queue: str) -> type[FunctionTask]:
+    name = queues.model_name_of(queue)
+    texts = {
+        "verbose_name": f"function task ({queue})",
+        "verbose_name_plural": f"function tasks ({queue})",
+    }
+    body = {
+        "__module__": __name__,
+        "__qualname__": name,
+        "__doc__": f"A call of a function in the queue {queue!r}.",
+        "_queue_name": queue,
+        "django_simpletask3_worker_number": queues.worker_number_of(queue),
+        "Meta": type("Meta", (), {"proxy": True, "default_permissions": (), **texts}),
+    }
+    model: type[FunctionTask] = type(name, (FunctionTask,), body)
+    setattr(sys.modules[__name__], name, model)
+    return model
+
+
+for _queue in queues.named_queues():
+    _models[_queue] = _make_queue_model(_queue)

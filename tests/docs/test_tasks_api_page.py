@@ -1,0 +1,35 @@
+"""The page about Django's Tasks API."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.contrib.tasks import steps
+from tests.docs.test_how_to import defined_by, how_to
+from tests.functions.framework import task_backends
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_the_functions_of_the_page_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = how_to("use-djangos-tasks-api")
+    module: Any = ModuleType("app.tasks")
+    monkeypatch.setitem(sys.modules, "app.tasks", module)
+    source = page.block("python", "# app/tasks.py")
+    ours = "from tests.functions.framework import task"
+    exec(source.replace("from django.tasks import task", ours), vars(module))
+
+    defined = defined_by(page.block("python", "add.enqueue"))
+
+    assert steps.run(defined["again"]).return_value == 3
+    assert defined["later"].task.queue_name == "mail"
+
+
+def test_the_settings_of_the_page_are_those_of_the_tests() -> None:
+    settings: dict[str, Any] = {"INSTALLED_APPS": []}
+    exec(how_to("use-djangos-tasks-api").block("python", "# settings.py"), settings)
+
+    assert type(task_backends["default"]).__name__ in settings["TASKS"]["default"]["BACKEND"]
+    assert set(settings["TASKS"]["default"]["QUEUES"]) <= task_backends["default"].queues
