@@ -64,9 +64,11 @@ RESERVED_KEYS = frozenset(
         "result",
         "retry_in",
         "run_after",
+        "schedule",
         "seconds",
         "snooze_in",
         "suspects",
+        "tick",
         "traceback",
         "unique",
         "value",
@@ -182,6 +184,24 @@ def following_event(parent: str, actor: str, cause: str) -> Iterator[None]:
     outer = current()
     data = {**outer.data, "cause": cause}
     token = _current.set(TaskContext(outer.actor or actor, outer.reason, data, parent))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def acting_for_schedule(key: str, tick: str | None = None) -> Iterator[None]:
+    """Within the block, new tasks have the ``schedule`` in the data of their ``enqueue`` event.
+
+    With ``tick``, which is there, too, the schedule is the actor; else the current one is.
+    """
+    outer = current()
+    if tick is None:
+        inner = TaskContext(outer.actor, outer.reason, {**outer.data, "schedule": key})
+    else:
+        inner = TaskContext(f"schedule {key}", data={"schedule": key, "tick": tick})
+    token = _current.set(inner)
     try:
         yield
     finally:

@@ -124,6 +124,11 @@ def now(using: str) -> datetime:
     return _stored(datetime.fromtimestamp(_epoch(using), UTC))
 
 
+def utc_now(using: str) -> datetime:
+    """As ``now(using)``, but always aware, and in UTC."""
+    return datetime.fromtimestamp(_epoch(using), UTC)
+
+
 def is_past(moment: datetime | None, using: str) -> bool:
     """Whether ``moment``, in any form that ``run_after`` may have, is not in the future."""
     return is_due(moment, now(using))

@@ -6,6 +6,7 @@ from ..ledger.event import TaskEvent, task_foreign_key
 from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
 from ..limits import tables as _limit_tables  # noqa: F401
+from ..schedules.tables import Schedule, ScheduleTick
 from .mixins.expiring_task import ExpiringTask
 from .mixins.unique_task import UniqueTask
 from .queryset import TaskQuerySet
@@ -18,6 +19,8 @@ __all__ = [
     "ExpiringTask",
     "OperatorCommand",
     "RunRecord",
+    "Schedule",
+    "ScheduleTick",
     "SimpleTask",
     "TaskEvent",
     "TaskQuerySet",

@@ -16,9 +16,10 @@ from ..ledger.task_row import has_expiry
 from ..limits import maintenance as limits
 from ..models.queryset import rows_of, waiting_by_check_at
 from ..models.task import SimpleTask
+from ..schedules.tables import change_times, has_schedules_table
 from ..states import WAITING, Status
 
-_EXPIRING, _LIMITS = "expiring", "limits"
+_EXPIRING, _LIMITS, _SCHEDULES = "expiring", "limits", "schedules"
 #: Of a part of the query: a table and a status, a part of the limits, or the commands.
 _Key = tuple[type[SimpleTask], Status] | str | None
 
@@ -32,6 +33,7 @@ class DueTimes:
     start: PENDING and BLOCKED ones of models that subclass ExpiringTask. These BLOCKED ones count
     for ``pending_check_at``, too: to leave them out, all of them might have to be read.
     ``limit_time`` is when the first place of a limit ends; in the past if a gate is to be served.
+    ``schedules_changed`` is when the last schedule was changed; None if there is none.
     """
 
     using: str
@@ -40,6 +42,7 @@ class DueTimes:
     command_time: datetime | None = None
     expiring_check_at: datetime | None = None
     limit_time: datetime | None = None
+    schedules_changed: datetime | None = None
 
     def is_due(self, status: Status) -> bool:
         """Whether a task in ``status`` is due, by the database clock as it was last read."""
@@ -70,6 +73,8 @@ def read_due_times(
     queries: dict[_Key, Any] = dict(_row_queries(using, roots))
     if queries:
         queries.update(limits.due_queries(using))
+        if has_schedules_table(using):
+            queries[_SCHEDULES] = change_times(using)
     if with_commands:
         queries[None] = control.command_times(using)
     earliest: dict[Status | str | None, datetime] = {}
@@ -77,14 +82,14 @@ def read_due_times(
         for name in _names(key):
             for (moment,) in rows:
                 earliest[name] = min(moment, earliest.get(name, moment))
-    times = map(earliest.get, (Status.RUNNING, Status.PENDING, None, _EXPIRING, _LIMITS))
-    return DueTimes(using, *times)
+    names = (Status.RUNNING, Status.PENDING, None, _EXPIRING, _LIMITS, _SCHEDULES)
+    return DueTimes(using, *map(earliest.get, names))
 
 
 def _names(key: _Key) -> Iterator[Status | str | None]:
     """The names of the due times to which the rows of one part of the query belong."""
     if isinstance(key, str):
-        yield _LIMITS
+        yield key if key == _SCHEDULES else _LIMITS
         return
     yield key[1] if key else None
     if key and key[1] is Status.PENDING and has_expiry(key[0]):

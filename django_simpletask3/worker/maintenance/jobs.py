@@ -19,6 +19,7 @@ from ...logs import get_logger
 from ...recovery import service
 from ...recovery.dependents import DependentsJob, delete_unused_groups
 from ...recovery.expired_tasks import expire_tasks
+from ...recovery.schedules import DefinitionsJob, SchedulesJob, delete_all_old_ticks
 from ...recovery.table_operations import MAX_TASKS
 from ...retention import prune
 from ..node.worker_name import is_known_dead
@@ -37,6 +38,7 @@ _EVERY_HOUR = 3600.0
 #: Leases are checked by the same thread: a backlog of expired tasks must not delay that.
 _MAX_EXPIRY_SECONDS = 0.5
 _MAX_SERVING_SECONDS = 0.5
+_MAX_FIRING_SECONDS = 0.5
 #: Longest pause between two looks at the schedule: any process may trigger a job.
 _MAX_PAUSE = 0.25
 #: Random extra pause. Without it all processes of a node wake together and run the same job.
@@ -44,6 +46,8 @@ _MAX_JITTER = 0.05
 
 _JOB_NAMES = (
     CHECK,
+    "write_schedules",
+    "fire_schedules",
     EXPIRE_TASKS,
     "recover_dead_local_workers",
     "release_deliveries",
@@ -54,6 +58,7 @@ _JOB_NAMES = (
     "adopt_foreign_claims",
     "prune",
     "delete_unused_groups",
+    "delete_old_ticks",
 )
 
 
@@ -86,12 +91,21 @@ def database_jobs(
     """The jobs that query databases only; a Redis that hangs does not delay them."""
     monitor = LeaseMonitor(shared, snapshot, hints)
     dependents = DependentsJob(_MAX_SERVING_SECONDS)
+    definitions = DefinitionsJob(partial(shared.trigger, CHECK))
+    schedules = SchedulesJob(_MAX_FIRING_SECONDS, lambda: snapshot.latest().schedules)
     return {
         CHECK: MaintenanceJob(
             monitor.check,
             _EVERY_SECOND,
             idle_for=monitor.idle_for,
             needed_in=hints.seconds_until_next,
+        ),
+        "write_schedules": MaintenanceJob(
+            definitions.run, math.inf, follows_setting=False, needed_in=definitions.needed_in
+        ),
+        # Each process at its own times: the first one of all nodes wins.
+        "fire_schedules": MaintenanceJob(
+            schedules.run, math.inf, follows_setting=False, needed_in=schedules.needed_in
         ),
         # LeaseMonitor triggers it earlier when a task may have expired.
         EXPIRE_TASKS: MaintenanceJob(
@@ -140,6 +154,9 @@ def slow_jobs(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Mainten
         ),
         "delete_unused_groups": MaintenanceJob(
             partial(delete_unused_groups, may_go_on), _EVERY_HOUR, follows_setting=False
+        ),
+        "delete_old_ticks": MaintenanceJob(
+            partial(delete_all_old_ticks, may_go_on), _EVERY_HOUR, follows_setting=False
         ),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -73,6 +74,8 @@ class LeaseMonitor:
         #: Until when leases must have ended to be judged, and when gates are marked again.
         self._judged: dict[str, datetime | None] = {}
         self._next_mark: dict[str, float] = {}
+        #: When schedules were last changed, of each database that has answered.
+        self._schedules: dict[str, datetime | None] = {}
 
     def check(self) -> int:
         """Recover tasks whose lease has ended; the number recovered.
@@ -139,6 +142,7 @@ class LeaseMonitor:
         self, began: float, found: _Found, *, is_complete: bool, command_database: str | None
     ) -> None:
         known = [due_times for due_times in found.values() if due_times is not None]
+        self._schedules |= {times.using: times.schedules_changed for times in known}
         may_be_due = not is_complete or len(known) < len(found)
         has_commands = any(due_times.command_time is not None for due_times in known)
         self._is_idle = not (may_be_due or _is_due(found, Status.PENDING)) and all(
@@ -151,6 +155,7 @@ class LeaseMonitor:
                 has_running=may_be_due or any(due.running_check_at is not None for due in known),
                 has_waiting=may_be_due or any(due.pending_check_at is not None for due in known),
                 has_commands=has_commands or found.get(command_database or "") is None,
+                schedules=_fingerprint(self._schedules),
             )
         )
 
@@ -188,6 +193,11 @@ class LeaseMonitor:
                 self._hints.add([] if seconds is None else [max(0.0, seconds)])
         except Error as error:
             _logger.warning("limits_not_served database=%s error=%s", using, error)
+
+
+def _fingerprint(changed: Mapping[str, datetime | None]) -> int:
+    """A number for these times, which is not 0."""
+    return zlib.crc32(repr(sorted(changed.items())).encode()) or 1
 
 
 def _is_due(found: _Found, status: Status) -> bool:

@@ -7,7 +7,7 @@ import struct
 import time
 from dataclasses import astuple, dataclass
 
-_FORMAT = "=d???"
+_FORMAT = "=d???I"
 #: Seconds after which a snapshot is ignored: the process that made it may be dead or frozen.
 _MAX_AGE = 5.0
 
@@ -16,13 +16,15 @@ _MAX_AGE = 5.0
 class Snapshot:
     """What one due check found; unknown counts as True.
 
-    ``at`` is when it began, by ``time.monotonic()`` (0.0: never).
+    ``at`` is when it began, by ``time.monotonic()`` (0.0: never). ``schedules`` is another number
+    whenever a schedule was changed; 0 if that is unknown.
     """
 
     at: float = 0.0
     has_running: bool = True
     has_waiting: bool = True
     has_commands: bool = True
+    schedules: int = 0
 
 
 class SharedSnapshot:

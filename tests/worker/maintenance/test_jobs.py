@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3 import control
 from django_simpletask3.db import clock
 from django_simpletask3.queue import get_queue
+from django_simpletask3.schedules.tables import Schedule
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
 from django_simpletask3.worker.maintenance.claim_monitor import ClaimMonitor
@@ -102,8 +103,11 @@ def test_every_job_of_a_node_has_its_place() -> None:
         "adopt_foreign_claims",
         "release_deliveries",
         "serve_dependents",
+        "write_schedules",
+        "fire_schedules",
         "prune",
         "delete_unused_groups",
+        "delete_old_ticks",
     }
 
 
@@ -354,7 +358,30 @@ def test_a_check_of_idle_tables_is_one_statement_and_reads_the_commands_too(
         watch.check()
 
     seen = snapshot.latest()
-    assert seen == Snapshot(seen.at, has_running=False, has_waiting=False, has_commands=False)
+    assert (seen.has_running, seen.has_waiting, seen.has_commands) == (False, False, False)
+    assert seen.schedules != 0
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_thousand_schedules_are_part_of_that_statement_and_a_change_is_seen(
+    django_assert_num_queries: Any,
+) -> None:
+    now, shared, snapshot = clock.utc_now("default"), shared_schedule(), SharedSnapshot()
+    columns = {"target": "testapp.Invoice", "active_since": now, "changed": clock.now("default")}
+    rows = [Schedule(key=f"s{number}", cron="0 6 * * *", **columns) for number in range(1000)]
+    Schedule.objects.bulk_create(rows)
+    watch, seen = LeaseMonitor(shared, snapshot), []
+    watch.check()
+
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            watch.check()
+        seen.append(snapshot.latest().schedules)
+    assert watch.idle_for() > 4
+    Schedule.objects.filter(key="s7").update(changed=clock.after("default", 1))
+    watch.check()
+
+    assert seen[0] == seen[1] != snapshot.latest().schedules != 0
     assert 4.0 < watch.idle_for() < 5.0
 
 

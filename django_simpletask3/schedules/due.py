@@ -1,0 +1,196 @@
+"""Which ticks of a database are due, and firing them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import router
+
+from ..batches import batches
+from ..db import clock
+from ..logs import get_logger
+from .declared import known_schedules
+from .definition import CatchUp
+from .firing import DueTick, fire
+from .tables import Outcome, Schedule, has_schedules_table, newest_ticks, schedules_of
+from .targets import ScheduleTarget, build_task, find_target
+from .ticks import Ticks, find_zone, last_ticks
+
+_logger = get_logger(__name__)
+
+#: Ticks that are made up for, at most, of a schedule that makes up for all.
+MAX_TICKS = 100
+#: How late a tick may be fired of a schedule that makes up for none: the time of a restart.
+GRACE_SECONDS = 60.0
+_BATCH = 500
+
+
+class NotDeclared(Exception):
+    """The code of this process does not say what the fields of the schedule are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An enabled schedule, as it was read, and its next tick."""
+
+    pk: int
+    ticks: Ticks
+    next_tick: datetime
+
+
+class DueSchedules:
+    """The schedules of one database, kept in memory between two ticks.
+
+    Every process of every node has one, and fires what is due: the database lets one of them win.
+    """
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self._waiting: dict[str, _Waiting] = {}
+        self._unreadable: set[str] = set()
+
+    @property
+    def next_tick(self) -> datetime | None:
+        """The next tick of any schedule; in the past if one is due."""
+        return min((waiting.next_tick for waiting in self._waiting.values()), default=None)
+
+    def load(self) -> int:
+        """Read the schedules, and when each is due; how many there are. Two queries at most."""
+        using = self._using
+        rows = list(schedules_of(using)) if has_schedules_table(using) else []
+        newest = newest_ticks(using) if rows else {}
+        self._waiting = {}
+        for row in rows:
+            self._wait(row, newest.get(row.key))
+        return len(rows)
+
+    def fire_due(self, seconds: float) -> int:
+        """Fire the ticks that are due; how many this process has fired.
+
+        None is begun after ``seconds``. Rows are read again: one that was disabled, retimed or
+        deleted meanwhile is not fired.
+        """
+        latest, count = time.monotonic() + seconds, 0
+        keys = self._due_keys(clock.utc_now(self._using))
+        random.shuffle(keys)  # so that nodes share the work
+        for batch in batches(keys, _BATCH):
+            rows = {row.key: row for row in schedules_of(self._using).filter(key__in=batch)}
+            newest = newest_ticks(self._using, list(rows))
+            for key in batch:
+                if time.monotonic() > latest:
+                    return count
+                if (row := rows.get(key)) is not None:
+                    count += self._fire(row, newest.get(key), now := clock.utc_now(self._using))
+                self._waiting.pop(key)
+                if row is not None:
+                    self._wait(row, now)
+        return count
+
+    def _due_keys(self, now: datetime) -> list[str]:
+        return [key for key, waiting in self._waiting.items() if waiting.next_tick <= now]
+
+    def _wait(self, row: Schedule, handled: datetime | None) -> None:
+        """Wait for the first tick of ``row`` after ``handled``, if this process may fire it."""
+        if not row.enabled or self._target_of(row) is None:
+            return
+        try:
+            ticks = row.parse_ticks()
+            tick = ticks.next_after(max(row.active_since, handled or row.active_since))
+        except (ValueError, OverflowError) as error:
+            if row.key not in self._unreadable:
+                self._unreadable.add(row.key)
+                _logger.warning("schedule_unreadable schedule=%s error=%s", row.key, error)
+            return
+        if tick is not None:
+            self._waiting[row.key] = _Waiting(row.pk, ticks, tick)
+
+    def _target_of(self, row: Schedule) -> ScheduleTarget | None:
+        """What ``row`` enqueues; None if that is not for this process to do.
+
+        The code of this process may be older or newer than that of the row: what it does not
+        declare, or has no target for, is left to others.
+        """
+        if not row.is_own and row.key not in known_schedules():
+            return None
+        target = find_target(row.target)
+        is_here = target is not None and router.db_for_write(target.model) == self._using
+        return target if is_here else None
+
+    def _fire(self, row: Schedule, newest: datetime | None, now: datetime) -> int:
+        target = self._target_of(row)
+        if not row.enabled or target is None:
+            return 0
+        handled = max(row.active_since, newest or row.active_since)
+        count = 0
+        for due in due_ticks(row, target, handled, now):
+            if _is_of_other_code(due):
+                break
+            tick = fire(due, self._using)
+            count += tick is not None and tick.outcome == Outcome.FIRED
+        return count
+
+
+def due_ticks(
+    row: Schedule, target: ScheduleTarget, handled: datetime, now: datetime
+) -> Iterator[DueTick]:
+    """The ticks after ``handled`` that have to be fired by now, in order.
+
+    Of those that are too late, the last one is there as missed: that ends the search for them.
+    """
+    is_all = row.catch_up == CatchUp.ALL
+    ticks = last_ticks(row.parse_ticks(), handled, now, MAX_TICKS if is_all else 1)
+    earliest = _earliest_to_fire(row, now)
+    missed = [tick for tick in ticks if tick < earliest]
+    if missed:
+        late = timedelta(seconds=int((now - missed[-1]).total_seconds()))
+        yield DueTick(row, missed[-1], target, {}, Outcome.MISSED, f"No node ran for {late}.")
+    for tick in ticks[len(missed) :]:
+        try:
+            fields = fields_at(row, tick)
+        except NotDeclared:
+            return  # a function that newer or older code has: left to its nodes
+        except Exception as error:
+            message = f"The function of its fields raised {type(error).__name__}: {error}"
+            yield DueTick(row, tick, target, {}, Outcome.FAILED, message)
+        else:
+            yield DueTick(row, tick, target, fields)
+
+
+def _is_of_other_code(due: DueTick) -> bool:
+    """Whether newer or older code has defined the schedule, with columns that this has not."""
+    declared = known_schedules().get(due.schedule.key)
+    if due.schedule.is_own or declared is None or declared.digest == due.schedule.digest:
+        return False
+    try:
+        build_task(due.target, due.fields)
+    except (TypeError, ValueError) as error:
+        _logger.warning("schedule_of_other_code schedule=%s error=%s", due.schedule.key, error)
+        return True
+    return False
+
+
+def fields_at(row: Schedule, tick: datetime) -> dict[str, Any]:
+    """The fields of the task of ``tick``: those of the row, or of the function of the code.
+
+    Raises NotDeclared if the code of this process has no such function, and whatever that raises.
+    """
+    if row.fields is not None:
+        return dict(row.fields)
+    declared = known_schedules().get(row.key)
+    if declared is None or not declared.definition.is_computed:
+        raise NotDeclared(row.key)
+    zone = find_zone(row.zone) if row.zone else UTC
+    return declared.definition.fields_at(tick.astimezone(zone))
+
+
+def _earliest_to_fire(row: Schedule, now: datetime) -> datetime:
+    """The time before which ticks are too old to be fired."""
+    seconds = row.deadline
+    if seconds is None and row.catch_up == CatchUp.SKIP:
+        seconds = GRACE_SECONDS
+    return datetime.min.replace(tzinfo=UTC) if seconds is None else now - timedelta(seconds=seconds)

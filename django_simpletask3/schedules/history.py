@@ -1,0 +1,35 @@
+"""What is kept of the ticks of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db.models import Count
+
+from ..batches import batches
+from .tables import Outcome, has_schedules_table, ticks_of
+
+#: How many ticks are kept of each schedule.
+KEPT_TICKS = 100
+_BATCH = 500
+
+
+def delete_old_ticks(using: str, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Delete all but the newest 100 ticks of each schedule in this database; how many.
+
+    The newest one that was fired is kept, too: while its task has not ended, ticks may be skipped.
+    """
+    if not has_schedules_table(using):
+        return 0
+    counts = ticks_of(using).order_by().values("schedule").annotate(number=Count("pk"))
+    deleted = 0
+    for key in list(counts.filter(number__gt=KEPT_TICKS).values_list("schedule", flat=True)):
+        ticks = ticks_of(using).filter(schedule=key).order_by("-tick")
+        fired = ticks.filter(outcome=Outcome.FIRED).values_list("pk", flat=True).first()
+        old = list(ticks.exclude(pk=fired).values_list("pk", flat=True)[KEPT_TICKS:])
+        for pks in batches(old, _BATCH):
+            if not may_go_on():
+                return deleted
+            count, _ = ticks_of(using).filter(pk__in=pks).delete()
+            deleted += count
+    return deleted

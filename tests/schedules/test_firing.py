@@ -1,0 +1,390 @@
+"""Ticks are fired once, with their task, whatever nodes do."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import OperationalError, connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from django_simpletask3.context import task_context
+from django_simpletask3.exceptions import DuplicateTask
+from django_simpletask3.schedules import firing, tables
+from django_simpletask3.schedules.definition import jitter_of
+from django_simpletask3.schedules.tables import Schedule, ScheduleTick
+from django_simpletask3.schedules.targets import ModelTarget
+from django_simpletask3.states import Status
+from tests.schedules.steps import (
+    BEGIN,
+    HOUR,
+    HandClock,
+    fired,
+    make_schedule,
+    new_node,
+    outcomes,
+    ticks_of_tasks,
+)
+from tests.steps import bring_to
+from tests.testapp.models import Bill, Invoice
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+def test_a_tick_enqueues_one_task_with_the_fields(hand_clock: HandClock) -> None:
+    make_schedule()
+    node = new_node()
+
+    counts = [node.run()]
+    hand_clock.go(HOUR)
+    counts += [node.run(), node.run(), new_node().run()]
+
+    (task,) = Invoice.objects.all()
+    event = task.events.get()
+    assert counts == [0, 1, 0, 0]
+    assert (task.amount, task.status) == (7, Status.PENDING)
+    assert (event.actor, event.data["schedule"]) == ("schedule own", "own")
+    assert event.data["tick"] == "2026-11-30T13:00:00+00:00"
+    tick = ScheduleTick.objects.get()
+    assert (tick.outcome, tick.model, tick.task_key) == ("fired", "testapp.Invoice", str(task.pk))
+
+
+def test_a_node_knows_when_the_next_tick_is_due(hand_clock: HandClock) -> None:
+    make_schedule()
+    node = new_node()
+    node.run()
+
+    assert 300 - 1 < node.needed_in() <= 300  # it reads the schedules again
+    hand_clock.go(HOUR - 10 * SECOND)
+    assert 10 <= node.needed_in() <= 10.3
+    hand_clock.go(11 * SECOND)
+    assert node.needed_in() == 0
+    node.run()
+    assert node.needed_in() > 200
+
+
+def test_without_schedules_nothing_is_read_again() -> None:
+    node = new_node()
+    node.run()
+
+    assert node.needed_in() == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "expected"),
+    [
+        ("last", [(24, "fired")]),
+        ("skip", [(24, "missed")]),
+        ("all", [(hour, "fired") for hour in range(1, 25)]),
+    ],
+)
+def test_a_node_that_slept_for_a_day_catches_up(
+    hand_clock: HandClock, catch_up: str, expected: list[tuple[int, str]]
+) -> None:
+    make_schedule(catch_up=catch_up)
+    sleeping = new_node()
+    sleeping.run()
+
+    hand_clock.go(DAY + 61 * SECOND)
+    sleeping.run()
+    new_node().run()
+
+    assert outcomes() == [(BEGIN + hour * HOUR, outcome) for hour, outcome in expected]
+    assert Invoice.objects.count() == len(fired())
+    hand_clock.go(HOUR - 61 * SECOND)
+    sleeping.run()
+    assert fired()[-1] == BEGIN + 25 * HOUR
+
+
+def test_who_makes_up_for_none_may_restart_within_a_minute(hand_clock: HandClock) -> None:
+    make_schedule(catch_up="skip")
+
+    hand_clock.go(HOUR + 59 * SECOND)
+    new_node().run()
+
+    assert fired() == [BEGIN + HOUR]
+
+
+def test_who_makes_up_for_all_makes_up_for_a_hundred(hand_clock: HandClock) -> None:
+    make_schedule(catch_up="all")
+
+    hand_clock.go(200 * HOUR)
+    new_node().run()
+
+    assert fired() == [BEGIN + hour * HOUR for hour in range(101, 201)]
+
+
+def test_a_tick_is_not_fired_after_its_deadline(hand_clock: HandClock) -> None:
+    make_schedule(catch_up="all", deadline=2.5 * 3600)
+
+    hand_clock.go(5 * HOUR)
+    new_node().run()
+
+    assert outcomes() == [
+        (BEGIN + 2 * HOUR, "missed"),
+        *[(BEGIN + hour * HOUR, "fired") for hour in (3, 4, 5)],
+    ]
+
+
+def test_overlap_skips_a_tick_while_the_last_task_has_not_ended(hand_clock: HandClock) -> None:
+    make_schedule(overlap="skip")
+    node = new_node()
+    for _ in range(3):
+        node.run()
+        hand_clock.go(HOUR)
+    bring_to(Invoice.objects.get(), Status.SUCCESS)
+    node.run()
+
+    assert [outcome for _, outcome in outcomes()] == ["fired", "skipped", "fired"]
+    assert Invoice.objects.count() == 2
+
+
+def test_clocks_that_differ_fire_a_tick_once(hand_clock: HandClock) -> None:
+    """A node is three seconds ahead, as on SQLite, where each goes by the clock of its machine."""
+    make_schedule()
+    ahead, behind = new_node(), new_node()
+    for node in (ahead, behind):
+        node.run()
+
+    for _ in range(3):
+        hand_clock.go(HOUR - SECOND)
+        hand_clock.go(3 * SECOND)
+        ahead.run()
+        hand_clock.go(-3 * SECOND)
+        behind.run()
+        hand_clock.go(SECOND)
+        behind.run()
+
+    assert fired() == [BEGIN + hour * HOUR for hour in (1, 2, 3)]
+    assert Invoice.objects.count() == 3
+
+
+def test_a_tick_up_to_active_since_is_not_fired(hand_clock: HandClock) -> None:
+    make_schedule("at", active_since=BEGIN + HOUR)
+    make_schedule("before", active_since=BEGIN + HOUR - SECOND)
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert (fired("at"), fired("before")) == ([], [BEGIN + HOUR])
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"active_since": BEGIN + HOUR}, None])
+def test_what_was_changed_since_it_was_read_is_not_fired(
+    hand_clock: HandClock, change: dict[str, Any] | None
+) -> None:
+    make_schedule()
+    node = new_node()
+    node.run()
+
+    hand_clock.go(HOUR)
+    Schedule.objects.all().delete() if change is None else Schedule.objects.update(**change)
+    node.run()
+
+    assert outcomes() == []
+
+
+def test_a_schedule_that_was_retimed_goes_on_with_its_new_ticks(hand_clock: HandClock) -> None:
+    make_schedule()
+    node = new_node()
+    node.run()
+
+    hand_clock.go(HOUR / 2)
+    Schedule.objects.update(cron="*/10 * * * *", active_since=hand_clock.time)
+    hand_clock.go(HOUR / 2)
+    node.run()
+    hand_clock.go(HOUR / 6)
+    node.run()
+
+    assert fired() == [BEGIN + HOUR, BEGIN + HOUR * 7 / 6]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"amount": "much"}, "amount: "),
+        ({"price": 1}, "ValueError: price is no column of testapp.Invoice"),
+        ({"task_biz_field": "x" * 65}, "task_biz_field: "),
+    ],
+)
+def test_fields_that_are_not_valid_are_an_outcome(
+    hand_clock: HandClock, fields: dict[str, Any], message: str
+) -> None:
+    make_schedule(fields=fields)
+    node = new_node()
+    node.run()
+
+    hand_clock.go(HOUR)
+    node.run()
+    new_node().run()
+
+    tick = ScheduleTick.objects.get()
+    assert (tick.outcome, tick.task_key) == ("failed", "")
+    assert tick.message.startswith(message)
+    assert not Invoice.objects.exists()
+
+
+def test_a_receiver_that_raises_is_an_outcome(
+    hand_clock: HandClock, listen: Callable[..., None]
+) -> None:
+    from django_simpletask3.signals import event_recorded
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("not now")
+
+    listen(refuse, event_recorded)
+    make_schedule()
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert ScheduleTick.objects.get().message == "RuntimeError: not now"
+    assert not Invoice.objects.exists()
+
+
+def test_a_database_that_goes_away_leaves_the_tick_to_be_fired(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_schedule()
+    node = new_node()
+    node.run()
+    hand_clock.go(HOUR)
+
+    def fail(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Invoice, "save", fail)
+        node.run()
+    assert (outcomes(), 0.5 < node.needed_in() <= 1.3) == ([], True)
+
+    new_node().run()
+    assert fired() == [BEGIN + HOUR]
+
+
+def test_a_taken_unique_key_skips_the_tick(hand_clock: HandClock) -> None:
+    Bill.objects.create(number="7")
+    make_schedule(target="testapp.Bill", fields={"number": "7"})
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert [outcome for _, outcome in outcomes()] == ["skipped"]
+    assert Bill.objects.count() == 1
+
+
+def test_jitter_lets_the_task_run_later_by_the_same_time_each_tick(hand_clock: HandClock) -> None:
+    make_schedule(jitter=600.0)
+    node = new_node()
+    node.run()
+    for _ in range(2):
+        hand_clock.go(HOUR)
+        node.run()
+
+    later = jitter_of("own", 600.0)
+    runs = Invoice.objects.order_by("pk").values_list("run_after", flat=True)
+    assert timedelta() < later < timedelta(seconds=600)
+    assert list(runs) == [BEGIN + HOUR + later, BEGIN + 2 * HOUR + later]
+
+
+def test_keys_spread_the_jitter_evenly() -> None:
+    delays = [jitter_of(f"schedule {number}", 100.0).total_seconds() for number in range(1000)]
+
+    tenths = [sum(10 * n <= delay < 10 * n + 10 for delay in delays) for n in range(10)]
+    assert all(70 < count < 130 for count in tenths)
+
+
+def test_a_target_that_is_gone_is_left_alone(hand_clock: HandClock) -> None:
+    make_schedule(target="testapp.Gone")
+
+    hand_clock.go(HOUR)
+    node = new_node()
+    node.run()
+
+    assert (outcomes(), node.needed_in() > 200) == ([], True)
+
+
+def test_an_expression_that_is_none_is_left_alone(hand_clock: HandClock) -> None:
+    make_schedule(cron="0 25 * * *")
+    make_schedule("other")
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert (outcomes(), fired("other")) == ([], [BEGIN + HOUR])
+
+
+def test_run_now_enqueues_a_task_beside_the_ticks(hand_clock: HandClock) -> None:
+    row, target = make_schedule(overlap="skip"), ModelTarget(Invoice)
+    hand_clock.go(HOUR + SECOND)
+
+    with task_context(actor="Ada"):
+        task = firing.run_now(row, target, {"amount": 9}, hand_clock.time, "default")
+    new_node().run()
+
+    event = task.events.get()
+    assert (event.actor, event.data) == ("Ada", {"schedule": "own"})
+    assert [outcome for _, outcome in outcomes()] == ["fired", "run_now"]
+
+
+def test_run_now_raises_what_is_wrong(hand_clock: HandClock) -> None:
+    row = make_schedule()
+    Bill.objects.create(number="7")
+
+    with pytest.raises(ValidationError):
+        firing.run_now(row, ModelTarget(Invoice), {"amount": "x"}, BEGIN, "default")
+    with pytest.raises(DuplicateTask):
+        firing.run_now(row, ModelTarget(Bill), {"number": "7"}, BEGIN, "default")
+    assert outcomes() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_many_processes_fires_a_tick(hand_clock: HandClock, redis_url: str) -> None:
+    make_schedule(catch_up="all")
+    nodes = [new_node() for _ in range(4)]
+    for node in nodes:
+        node.run()
+    hand_clock.go(5 * HOUR)
+    barrier, counts = threading.Barrier(4), list[int]()
+
+    def fire(node: Any) -> None:
+        barrier.wait()
+        try:
+            counts.append(node.run())
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=fire, args=(node,)) for node in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    new_node().run()
+
+    assert len(counts) == 4
+    assert fired() == [BEGIN + hour * HOUR for hour in range(1, 6)]
+    assert sorted(ticks_of_tasks()) == [tick.isoformat() for tick in fired()]
+
+
+def test_a_thousand_schedules_that_are_not_due_cost_two_statements(hand_clock: HandClock) -> None:
+    for number in range(1000):
+        make_schedule(f"s{number}")
+    node = new_node()
+    tables.has_schedules_table("default")
+
+    with CaptureQueriesContext(
+        connection,
+    ) as first:
+        node.run()
+    with CaptureQueriesContext(connection) as then:
+        for _ in range(50):
+            hand_clock.go(SECOND)
+            node.needed_in()
+            node.run()
+
+    statements = [q["sql"] for q in first if "simpletask3_schedule" in q["sql"]]
+    assert (len(statements), len(then)) == (2, 0)

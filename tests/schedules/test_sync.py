@@ -1,0 +1,209 @@
+"""What the code declares is written into the rows that nodes go by."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from django_simpletask3.recovery.schedules import DefinitionsJob, write_all
+from django_simpletask3.schedules import schedule
+from django_simpletask3.schedules.declared import ATTRIBUTE, known_schedules
+from django_simpletask3.schedules.tables import Schedule
+from tests.schedules.steps import BEGIN, HOUR, HOURLY, HandClock, fired, new_node, outcomes
+from tests.testapp.models import Invoice, PaidInvoice
+
+pytestmark = pytest.mark.django_db
+
+KEY = "testapp.Invoice"
+
+
+def declare(when: str | timedelta = HOURLY, **arguments: Any) -> None:
+    """The code of this process has this schedule, and no other."""
+    setattr(Invoice, ATTRIBUTE, ())
+    schedule(when, **{"timezone": "UTC", **arguments})(Invoice)
+
+
+@pytest.fixture(autouse=True)
+def code_without_schedules(hand_clock: HandClock) -> Iterator[None]:
+    yield
+    for model in (Invoice, PaidInvoice):
+        setattr(model, ATTRIBUTE, ())
+
+
+def test_a_schedule_of_the_code_is_a_row_once() -> None:
+    declare(fields={"amount": 3}, jitter=timedelta(minutes=1), deadline=90, overlap="skip")
+
+    counts = [write_all(), write_all()]
+
+    row = Schedule.objects.get()
+    assert counts == [1, 0]
+    assert (row.key, row.target, row.cron, row.zone) == (KEY, KEY, HOURLY, "UTC")
+    assert (row.fields, row.jitter, row.deadline) == ({"amount": 3}, 60.0, 90.0)
+    assert (row.overlap, row.catch_up, row.enabled) == ("skip", "last", True)
+    assert row.active_since == BEGIN
+
+
+def test_the_name_is_part_of_the_key() -> None:
+    declare(name="nightly")
+    schedule(timedelta(minutes=5))(PaidInvoice)
+
+    write_all()
+
+    rows = Schedule.objects.order_by("key")
+    assert [(row.key, row.when) for row in rows] == [
+        ("testapp.Invoice:nightly", HOURLY),
+        ("testapp.PaidInvoice", timedelta(minutes=5)),
+    ]
+
+
+def test_new_fields_leave_the_ticks_alone_and_a_new_time_begins_anew(
+    hand_clock: HandClock,
+) -> None:
+    declare()
+    write_all()
+    hand_clock.go(HOUR)
+
+    declare(fields={"amount": 4})
+    write_all()
+    row = Schedule.objects.get()
+    assert (row.fields, row.active_since, row.changed > BEGIN) == ({"amount": 4}, BEGIN, True)
+
+    declare("30 * * * *")
+    write_all()
+    assert Schedule.objects.get().active_since == BEGIN + HOUR
+
+
+def test_what_operators_decide_is_not_overwritten() -> None:
+    declare()
+    write_all()
+    Schedule.objects.update(enabled=False, reason="holidays")
+
+    declare("30 * * * *")
+    write_all()
+
+    row = Schedule.objects.get()
+    assert (row.cron, row.enabled, row.reason) == ("30 * * * *", False, "holidays")
+
+
+def test_an_own_schedule_is_not_overwritten() -> None:
+    from tests.schedules.steps import make_schedule
+
+    make_schedule(KEY, cron="1 1 1 1 *")
+    declare()
+
+    assert write_all() == 0
+    assert Schedule.objects.get().cron == "1 1 1 1 *"
+
+
+def test_older_code_does_not_overwrite_what_newer_code_has_written() -> None:
+    """A rolling deploy: nodes of both versions start, in any order."""
+    declare("0 1 * * *", version=1)
+    write_all()
+    declare("0 2 * * *", version=2)
+    write_all()
+    declare("0 1 * * *", version=1)
+
+    assert write_all() == 0
+    assert Schedule.objects.get().cron == "0 2 * * *"
+
+
+def test_code_of_the_same_version_overwrites() -> None:
+    declare("0 2 * * *")
+    write_all()
+    declare("0 1 * * *")
+
+    assert write_all() == 1
+    assert Schedule.objects.get().cron == "0 1 * * *"
+
+
+def test_older_code_fires_by_the_row_of_newer_code(hand_clock: HandClock) -> None:
+    declare("30 * * * *", fields={"amount": 2}, version=2)
+    write_all()
+    declare("0 * * * *", fields={"amount": 1}, version=1)
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert fired(KEY) == [BEGIN + HOUR / 2]
+    assert Invoice.objects.get().amount == 2
+
+
+def test_older_code_leaves_columns_that_it_has_not_to_newer_code(hand_clock: HandClock) -> None:
+    declare(version=1)
+    write_all()
+    Schedule.objects.update(fields={"amount": 1, "currency": "EUR"}, digest="of version 2")
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert outcomes(KEY) == []
+
+
+def test_a_schedule_that_the_code_no_longer_has_is_not_fired(hand_clock: HandClock) -> None:
+    declare()
+    write_all()
+    setattr(Invoice, ATTRIBUTE, ())
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert (outcomes(KEY), Schedule.objects.count()) == ([], 1)
+
+
+def test_a_function_is_given_the_tick_in_the_zone_of_the_schedule(hand_clock: HandClock) -> None:
+    seen: list[datetime] = []
+
+    def fields(tick: datetime) -> dict[str, Any]:
+        seen.append(tick)
+        return {"amount": tick.hour}
+
+    declare(fields=fields, timezone="Asia/Tokyo")
+    write_all()
+    assert Schedule.objects.get().fields is None
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert Invoice.objects.get().amount == (13 + 9) % 24
+    assert [str(tick.tzinfo) for tick in seen] == ["Asia/Tokyo"]
+
+
+@pytest.mark.parametrize("error", [KeyError("rate"), RuntimeError("rate")])
+def test_a_function_that_raises_is_an_outcome(hand_clock: HandClock, error: Exception) -> None:
+    def fields(tick: datetime) -> dict[str, Any]:
+        raise error
+
+    declare(fields=fields)
+    write_all()
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert [outcome for _, outcome in outcomes(KEY)] == ["failed"]
+
+
+def test_functions_of_other_code_are_left_to_it(hand_clock: HandClock) -> None:
+    declare(fields={"amount": 1})
+    write_all()
+    Schedule.objects.update(fields=None)
+
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert outcomes(KEY) == []
+
+
+def test_a_wrong_schedule_is_not_written() -> None:
+    declare("0 25 * * *")
+
+    assert (known_schedules(), write_all()) == ({}, 0)
+
+
+def test_the_job_reports_a_change_and_needs_no_other_run() -> None:
+    calls = list[bool]()
+    declare()
+    job = DefinitionsJob(lambda: calls.append(True))
+
+    assert (job.run(), job.run(), calls) == (1, 0, [True])
+    assert job.needed_in() == float("inf")
