@@ -6,6 +6,7 @@
     ├── TransitionRefused
     │   ├── DuplicateTask         another task has the unique key
     │   ├── IllegalTransition     the state machine has no such transition
+    │   ├── InvalidKey            the key of a task cannot be made of its columns
     │   ├── LimitReached          the limit of the task has no free place
     │   ├── StaleTask             another transition came first
     │   ├── TaskExpired           the task cannot start any more
@@ -90,6 +91,14 @@ class DuplicateTask(TransitionRefused):
     ) -> None:
         super().__init__(message, pk=pk, kind=kind)
         self.task = task
+
+
+class InvalidKey(TransitionRefused, ValueError):
+    """The key of a task, unique or of its limit, cannot be made of its columns.
+
+    A format of the template does not fit a value, or a column is an expression. Nothing was
+    written.
+    """
 
 
 class StaleTask(TransitionRefused):

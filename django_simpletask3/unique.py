@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from string import Formatter
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from .conf.column_template import ColumnTemplate
 
 #: Until when a task has its key: its first start, its end, or the deletion of its row.
 Until = Literal["started", "finished", "deleted"]
@@ -32,40 +31,14 @@ class Unique:
     on_conflict: OnConflict = "refuse"
 
     def __post_init__(self) -> None:
-        template: object = self.template
-        if not isinstance(template, str) or not template:
-            raise ValueError(f"The template is {template!r}; expected a text as '{{customer_id}}'.")
-        _names_in(self.template)
+        if not ColumnTemplate(self.template).text:
+            raise ValueError("The template is ''; expected a text as '{customer_id}'.")
         for name, values in (("until", Until), ("on_conflict", OnConflict)):
             if getattr(self, name) not in get_args(values):
                 expected = ", ".join(map(repr, get_args(values)))
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {expected}.")
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the columns in the template."""
-        return _names_in(self.template)
-
-    def key_of(self, values: Mapping[str, Any]) -> str | None:
-        """The key of a task with these ``values`` of columns; None if one of them is None."""
-        if any(values[name] is None for name in self.names):
-            return None
-        return self.template.format_map(values)
-
-
-@lru_cache(maxsize=1000)
-def _names_in(template: str) -> tuple[str, ...]:
-    """The names in ``template``, each once. Raises ValueError if there is more in its braces."""
-    try:
-        fields = [field for field in Formatter().parse(template) if field[1] is not None]
-    except ValueError as error:
-        raise ValueError(
-            f"The template {template!r} cannot be read ({error}); expected a text as "
-            "'{customer_id}'."
-        ) from None
-    for _, name, format_spec, _ in fields:
-        if not str(name).isidentifier() or "{" in (format_spec or ""):
-            raise ValueError(
-                f"The template {template!r} may name columns only, as in {{customer_id}}."
-            )
-    return tuple(dict.fromkeys(str(name) for _, name, _, _ in fields))
+    def columns(self) -> ColumnTemplate:
+        """The template, parsed."""
+        return ColumnTemplate(self.template)

@@ -8,11 +8,13 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from ..conf.column_template import ColumnTemplate
 from ..ledger.task_row import table_model
 from ..limits import Limit
 from ..limits.limit import MAX_NAME
 from ..models.registry import task_models
 from ..models.task import SimpleTask
+from .unique import template_faults
 
 LIMIT_ID = "django_simpletask3.E123"
 
@@ -40,10 +42,9 @@ def _faults(
         hint = "Use Limit(...) of django_simpletask3.limits, or None."
         yield f"django_simpletask3_limit is {limit!r}, which is no Limit.", hint
         return
-    columns = {name for f in model._meta.concrete_fields for name in (f.name, f.attname)}
-    for name in sorted(set(limit.columns) - columns):
-        hint = "Name columns of the model, such as {customer_id}."
-        yield f"django_simpletask3_limit names {name}, which is no column.", hint
+    for what, text in (("key of the limit", limit.key), ("fair_by of the limit", limit.fair_by)):
+        if text:
+            yield from template_faults(model, what, ColumnTemplate(text), is_of_table=False)
     limit_name = limit.name or table_model(model)._meta.label
     if len(limit_name) > MAX_NAME:
         hint = "Give the limit a shorter name: Limit(..., name=...)."

@@ -10,6 +10,7 @@ from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, models
 
+from ..conf.column_template import ColumnTemplate
 from ..ledger.columns import BOOKKEEPING, has_column, is_saved_unchanged, managed_columns
 from ..ledger.task_row import has_unique_key, table_model
 from ..models.mixins.unique_task import UniqueTask
@@ -46,7 +47,8 @@ def _declaration(model: type[SimpleTask]) -> Iterator[CheckMessage]:
     elif root is not model or unique is None:
         return
     elif isinstance(unique, Unique):
-        yield from _template(model, unique)
+        for message, hint in template_faults(model, "unique key", unique.columns, is_of_table=True):
+            yield Error(message, hint=hint, obj=model, id=UNIQUE_ID)
     else:
         yield Error(
             f"{_NAME} is {unique!r}; expected a Unique.",
@@ -56,32 +58,31 @@ def _declaration(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         )
 
 
-def _template(model: type[SimpleTask], unique: Unique) -> Iterator[CheckMessage]:
+def template_faults(
+    model: type[SimpleTask], what: str, template: ColumnTemplate, *, is_of_table: bool
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the columns of ``template``, and how to mend it, as for every key.
+
+    With ``is_of_table``, they must be columns of the table of ``model`` itself.
+    """
     # A template without braces is one key for all tasks: seldom what the name of a column means.
-    if not unique.names and not _fault(model, unique.template):
-        yield Error(
-            f"The unique key {unique.template!r} names no column: all tasks would have that key.",
-            hint=f'Write the column in braces: "{{{unique.template}}}".',
-            obj=model,
-            id=UNIQUE_ID,
-        )
-    for name in unique.names:
-        if fault := _fault(model, name):
-            yield Error(
-                f"The unique key {unique.template!r} names {name}, {fault}.",
-                hint="Use columns of your own, which are set before the task is saved.",
-                obj=model,
-                id=UNIQUE_ID,
-            )
+    text = template.text
+    if not template.names and not _fault(model, text, is_of_table):
+        message = f"The {what} {text!r} names no column: all tasks would have that key."
+        yield message, f'Write the column in braces: "{{{text}}}".'
+    for name in template.names:
+        if fault := _fault(model, name, is_of_table):
+            hint = "Use columns of your own, which are set before the task is saved."
+            yield f"The {what} {text!r} names {name}, {fault}.", hint
 
 
-def _fault(model: type[SimpleTask], name: str) -> str:
+def _fault(model: type[SimpleTask], name: str, is_of_table: bool) -> str:
     """Why the column ``name`` cannot be part of a key; empty if it can."""
     try:
         field: Any = model._meta.get_field(name)
     except FieldDoesNotExist:
         return "which is no column"
-    if not field.concrete or not has_column(model, field.name):
+    if not field.concrete or (is_of_table and not has_column(model, field.name)):
         return f"which is no column of the table of {model._meta.label}"
     if field.name in BOOKKEEPING | managed_columns(model):
         return "which is a column of this package"

@@ -6,6 +6,7 @@ import time
 
 from ..exceptions import TimeLimitExceeded, is_stopped
 from ..ledger.stop_signal import ENDED_BY_OTHERS
+from ..limits.declared import check_key
 from ..logs import get_logger
 from ..states import EventKind
 from ..transitions.expiry import has_expired
@@ -59,6 +60,7 @@ def _run_function(run: Run) -> Transition:
     run.task._running_attempt = run
     try:
         with inherit_context(run.task), run.function_call as interruptible:
+            check_key(run.task)  # it was given no place, if there is no key
             result = call.call_function(
                 run.task, worker=run.worker, msg=message, interruptible=interruptible
             )

@@ -15,7 +15,7 @@ from ..ledger.task_row import TaskRow, all_rows, table_model, task_name
 from ..states import LIMIT_REASON, EventKind, Status
 from ..transitions.expiry import reject_by_expiry
 from ..transitions.transition import Transition
-from .declared import limit_of
+from .declared import has_key, limit_of
 from .limit import Limit
 from .offer import Offer
 from .places import (
@@ -55,7 +55,9 @@ def _starts(
             continue
         limit = limit_of(type(transition.task))
         transition.data.pop("place", None)  # of an attempt that was rolled back
-        if limit is not None and _may_start(transition, rows, using):
+        if limit is None or not has_key(transition.task, limit):
+            continue
+        if _may_start(transition, rows, using):
             starts.setdefault(transition.task.pk, (transition, limit))
     return list(starts.values())
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from django.apps import apps
 
+from ..exceptions import InvalidKey
 from ..ledger.task_row import TaskRow, table_model
+from ..transitions.keys import fields_in
 from .limit import Limit
 
 
@@ -19,6 +21,31 @@ def limit_of(model: type[TaskRow]) -> Limit | None:
         return limit
     label = model._meta.label
     raise TypeError(f"django_simpletask3_limit of {label} is {limit!r}; expected Limit(...).")
+
+
+def check_key(task: TaskRow) -> None:
+    """Raise InvalidKey if the limit of ``task`` cannot make a key of its columns."""
+    if (limit := limit_of(type(task))) is not None:
+        limit.key_of(task)
+        limit.fair_key_of(task)
+
+
+def has_key(task: TaskRow, limit: Limit) -> bool:
+    """Whether ``limit`` holds for ``task``.
+
+    Not if a column of the key is None; and if no key can be made, its function is not called.
+    """
+    try:
+        limit.fair_key_of(task)
+        return limit.key_of(task) is not None
+    except InvalidKey:
+        return False
+
+
+def has_expressions(task: TaskRow, limit: Limit) -> bool:
+    """Whether the database has still to compute a column that ``limit`` needs."""
+    fields = [f for each in limit.templates for f in fields_in(type(task), each).values()]
+    return any(hasattr(getattr(task, f.attname), "resolve_expression") for f in fields)
 
 
 def has_limit(model: type[TaskRow]) -> bool:

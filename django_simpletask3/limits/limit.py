@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from string import Formatter
+from typing import TYPE_CHECKING
 
+from ..conf.column_template import ColumnTemplate
+from ..transitions.keys import fields_in, key_of_task
 from .rate import Rate
+
+if TYPE_CHECKING:
+    from ..ledger.task_row import TaskRow
 
 #: The columns of a gate and of its key are that long.
 MAX_NAME = 100
@@ -18,10 +23,11 @@ class Limit:
     """How many tasks run at once, over all nodes: ``Limit(2, key="{customer_id}")``.
 
     ``key`` is a template of columns of the task: at most ``running`` tasks of each key run at once;
-    without it, of the model. ``rate``, such as "100/m", is how many of them start in any second
-    (s), minute (m), hour (h) or day (d). Those that wait go on in turn among the values of
-    ``fair_by``, another template, instead of in the order of their enqueuing. Models whose limits
-    have the same ``name`` share it. Raises ValueError for what is no limit.
+    without it, of the model. A task of which one of these columns is None is not limited. ``rate``,
+    such as "100/m", is how many of them start in any second (s), minute (m), hour (h) or day (d).
+    Those that wait go on in turn among the values of ``fair_by``, another template, instead of in
+    the order of their enqueuing. Models whose limits have the same ``name`` share it. Raises
+    ValueError for what is no limit.
     """
 
     running: int | None = None
@@ -38,9 +44,10 @@ class Limit:
         is_name = len(self.name) <= MAX_NAME
         _require(is_name, "name", self.name, f"a text of at most {MAX_NAME} characters")
         for argument in ("key", "fair_by"):
-            value = getattr(self, argument)
-            expected = 'a text that names columns in braces, such as "{customer_id}"'
-            _require(not value or _is_template(value), argument, value, expected)
+            try:
+                ColumnTemplate(getattr(self, argument))
+            except ValueError as error:
+                raise ValueError(f"{argument}: {error}") from None
 
     @property
     def parsed_rate(self) -> Rate | None:
@@ -48,21 +55,32 @@ class Limit:
         return Rate.parse(self.rate) if self.rate else None
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the templates name."""
-        return (*_columns_in(self.key), *_columns_in(self.fair_by))
+    def templates(self) -> tuple[ColumnTemplate, ...]:
+        """The templates of columns, parsed."""
+        return tuple(ColumnTemplate(text) for text in (self.key, self.fair_by) if text)
 
-    def key_of(self, task: object) -> uuid.UUID:
-        """The hash of the key of ``task``."""
-        return _hash_of(self.key, task)
+    def key_of(self, task: TaskRow) -> uuid.UUID | None:
+        """The hash of the key of ``task``; None if a column is None, which is not limited.
 
-    def fair_key_of(self, task: object) -> uuid.UUID | None:
-        """The hash of the value of ``fair_by`` of ``task``; None without that."""
-        return _hash_of(self.fair_by, task) if self.fair_by else None
+        Raises InvalidKey if a format does not fit a value.
+        """
+        text = _fill_in(self.key, task)
+        return None if text is None else _hash_of(text)
+
+    def fair_key_of(self, task: TaskRow) -> uuid.UUID | None:
+        """The hash of the value of ``fair_by`` of ``task``; None without that.
+
+        Those of which a column is None share one. Raises InvalidKey as ``key_of`` does.
+        """
+        return _hash_of(_fill_in(self.fair_by, task) or "") if self.fair_by else None
 
 
-def _hash_of(template: str, task: object) -> uuid.UUID:
-    text = template.format(**{name: getattr(task, name) for name in _columns_in(template)})
+def _fill_in(text: str, task: TaskRow) -> str | None:
+    template = ColumnTemplate(text)
+    return key_of_task(task, template, fields_in(type(task), template))
+
+
+def _hash_of(text: str) -> uuid.UUID:
     digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
     # MariaDB refuses a UUID without a version.
     return uuid.UUID(bytes=digest[:16], version=5)
@@ -77,18 +95,6 @@ def _is_rate(value: object) -> bool:
         return isinstance(value, str) and bool(Rate.parse(value))
     except ValueError:
         return False
-
-
-def _columns_in(template: str) -> tuple[str, ...]:
-    return tuple(name for _, name, _, _ in Formatter().parse(template) if name is not None)
-
-
-def _is_template(template: object) -> bool:
-    try:
-        names = _columns_in(template) if isinstance(template, str) else ()
-    except ValueError:
-        return False
-    return bool(names) and all(map(str.isidentifier, names))
 
 
 def _require(is_valid: bool, name: str, value: object, expected: str) -> None:

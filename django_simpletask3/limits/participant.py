@@ -11,7 +11,7 @@ from ..states import LIMIT_REASON, EventKind, Status
 from ..transitions import participants
 from ..transitions.participants import TransitionParticipant
 from . import admission
-from .declared import has_limit
+from .declared import check_key, has_expressions, has_limit, limit_of
 from .hand_over import Loader, free_places, load_with
 from .places import Claim, claimed_by, places_of_claims, table_label
 from .tables import LimitPlace, LimitWaiter
@@ -60,9 +60,17 @@ def register(loader: Loader) -> None:
             decides=frozenset({EventKind.START}),
             follows=_ENDS | _LEAVES | {EventKind.REJECT},
             before_write=admission.admit,
+            check_new=_check_new,
             after_write=_follow,
         )
     )
+
+
+def _check_new(task: TaskRow) -> None:
+    """Raise InvalidKey if the limit cannot make a key of the new ``task``."""
+    limit = limit_of(type(task))
+    if limit is not None and not has_expressions(task, limit):
+        check_key(task)
 
 
 def _follow(recorded_events: Sequence[RecordedEvent], using: str) -> None:

@@ -15,6 +15,7 @@ from ..ledger.event import events_of
 from ..ledger.projection import Projection
 from ..ledger.task_row import has_expiry, has_unique_key, table_model, write_database
 from ..states import EventKind
+from . import participants
 from .expiry import expiry_of_new
 from .transition import Transition
 from .unique_keys.compute import key_of_new
@@ -109,6 +110,7 @@ def plan_first_events(
 def _plan_enqueue(
     task: TaskRow, previous: Mapping[str, object], now: datetime, using: str
 ) -> Change:
+    participants.check_new(task)
     model = type(task)
     # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}

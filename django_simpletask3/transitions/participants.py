@@ -26,6 +26,7 @@ class TransitionParticipant:
     ``after_write`` is called with them. Both run in the transaction, which is rolled back if they
     raise; both are given what does not concern them, too, and neither is called for a batch in
     which nothing does. ``sources`` are the statuses from which it follows a transition; None: all.
+    ``check_new`` is called with each new task before anything is written, and may raise.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TransitionParticipant:
         None
     )
     after_write: Callable[[Sequence[tuple[TaskRow, TaskEvent]], str], None] | None = None
+    check_new: Callable[[TaskRow], None] | None = None
 
 
 _participants: dict[str, TransitionParticipant] = {}
@@ -84,6 +86,13 @@ def needs_lock(transition: Transition) -> bool:
         transition.kind in participant.decides and participant.concerns(type(transition.task))
         for participant in _participants.values()
     )
+
+
+def check_new(task: TaskRow) -> None:
+    """Raise what the participants raise who say that ``task`` must not be saved as it is."""
+    for participant in _participants.values():
+        if participant.check_new and participant.concerns(type(task)):
+            participant.check_new(task)
 
 
 def before_write(

@@ -17,11 +17,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
     ("limit", "fault"),
     [
         (2, "django_simpletask3_limit is 2, which is no Limit."),
-        (Limit(2, key="{buyer}"), "django_simpletask3_limit names buyer, which is no column"),
-        (Limit(2, fair_by="{buyer}"), "django_simpletask3_limit names buyer, which is no column"),
+        (Limit(2, key="{buyer}"), "The key of the limit '{buyer}' names buyer, which is no column"),
+        (Limit(2, fair_by="{buyer}"), "fair_by of the limit '{buyer}' names buyer, which is no"),
+        (Limit(2, key="{status}"), "names status, which is a column of this package"),
+        (Limit(2, key="{id}"), "names id, which has its value only when the task is saved"),
+        (Limit(2, key="pages"), "'pages' names no column: all tasks would have that key."),
         (Limit(2, name="testapp.Errand"), "another number of places, or rate, in testapp.Errand"),
     ],
-    ids=["no limit", "no column", "no column of fair_by", "shared name"],
+    ids=str,
 )
 def test_a_wrong_limit_is_an_error(limit: Any, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Letter, "django_simpletask3_limit", limit)
@@ -47,7 +50,7 @@ def test_a_limit_below_one_is_refused_where_it_is_written(running: Any) -> None:
         Limit(running)
 
 
-@pytest.mark.parametrize("key", ["{", "{}", "{customer.name}", "{0}", "customer_id", 7])
+@pytest.mark.parametrize("key", ["{", "{}", "{customer.name}", "{0}", "{a:{b}}", 7])
 def test_a_key_that_is_no_template_is_refused_where_it_is_written(key: Any) -> None:
-    with pytest.raises(ValueError, match="key is "):
+    with pytest.raises(ValueError, match=r"key: The template .* (expected|columns only)"):
         Limit(1, key=key)

@@ -19,14 +19,23 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit.check import audit
 from django_simpletask3.db.backends import store_for
-from django_simpletask3.exceptions import DuplicateTask, ProjectedColumn
+from django_simpletask3.exceptions import DuplicateTask, InvalidKey, ProjectedColumn
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.recovery.expired_tasks import expire_tasks
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import FINAL, EventKind, Status
 from django_simpletask3.transitions.unique_keys import compute, holders
 from django_simpletask3.unique import Unique
-from tests.steps import PAST, apply_kinds, bring_to, kinds, message_count, row_of, stream_of
+from tests.steps import (
+    PAST,
+    apply_kinds,
+    bring_to,
+    create_task,
+    kinds,
+    message_count,
+    row_of,
+    stream_of,
+)
 from tests.testapp.models import Bill, ForeignBill, Invoice, PaidBill
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -795,3 +804,31 @@ def test_another_model_with_a_column_of_that_name_has_no_keys(redis_url: str) ->
 
     assert compute.declaration(Invoice) is None
     assert keys_in_events(apply_kinds(task, EventKind.START, EventKind.ACK)) == []
+
+
+def test_a_format_that_does_not_fit_is_an_error_of_save(declare: Declare) -> None:
+    declare("{number:04d}")
+
+    with pytest.raises(InvalidKey, match=r"'\{number:04d\}' cannot be made of number='a': Unknown"):
+        Bill.objects.enqueue(number="a")
+    with pytest.raises(InvalidKey, match=r"number of .* is an expression"):
+        Bill.objects.enqueue(number=F("priority"))
+    with pytest.raises(ValidationError, match="cannot be made of"):
+        Bill(number="a").full_clean()
+
+    assert not Bill.objects.exists()
+
+
+def test_a_reset_whose_key_cannot_be_made_is_refused_and_the_others_go_on(
+    declare: Declare,
+) -> None:
+    wrong, right = (
+        bring_to(create_task(Bill, number=number), Status.SUCCESS) for number in ("a", None)
+    )
+    declare("{number:04d}")
+
+    assert Bill.objects.all().reset("again") == 1
+    with pytest.raises(InvalidKey, match="cannot be made of number='a'"):
+        wrong.reset()
+
+    assert [row_of(task).status for task in (wrong, right)] == [Status.SUCCESS, Status.PENDING]

@@ -10,7 +10,8 @@ from tests.project.sources import PACKAGE, ROOT, Source, name_of, package_source
 #: Lowest first. A package, or a module at the top, imports what stands on lower ranks only.
 RANKS: list[set[str]] = [
     {"batches", "context", "exceptions", "logs"},
-    {"conf", "retries", "states", "unique"},
+    {"conf", "states"},
+    {"retries", "unique"},
     {"ledger", "queue", "signals"},
     {"db", "control"},
     {"dispatch", "schema"},

@@ -9,6 +9,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
+from ...exceptions import InvalidKey
 from ...transitions.unique_keys import compute, holders
 from ..task import SimpleTask
 
@@ -39,7 +40,10 @@ class UniqueTask(SimpleTask):
         if not self._state.adding or not set(exclude or ()).isdisjoint(names):
             return
         using = self._state.db or router.db_for_write(type(self), instance=self)
-        key = compute.key_of_new(self)
+        try:
+            key = compute.key_of_new(self)
+        except InvalidKey as error:
+            raise ValidationError(str(error)) from error
         if key is not None and holders.find(type(self), using, [key]):
             field = names[0] if len(names) == 1 else NON_FIELD_ERRORS
             raise ValidationError({field: _("There is a task with this key already.")})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections
 
+from ...exceptions import InvalidKey
 from ...ledger.task_row import has_unique_key, table_model
 from ...states import EventKind
 from ..participants import TransitionParticipant
@@ -67,13 +68,26 @@ def _take_keys(
     for transition in transitions:
         row = rows.get(transition.task.pk) if takes_key(transition) else None
         if row is not None and not transition.mismatches(row):
-            keys[id(transition)] = key = key_of(type(transition.task), row)
-            transition.values = {**transition.values, "unique_key": key}
+            _compute_key(transition, row, keys)
     known_keys = {key for key in keys.values() if key is not None}
+    transitions = [t for t in transitions if not isinstance(t.refusal, InvalidKey)]
     if not known_keys:
         return transitions
     found = find(table_model(type(transitions[0].task)), using, known_keys)
     return [t for t in transitions if not _refuse_if_taken(t, keys.get(id(t)), found)]
+
+
+def _compute_key(
+    transition: Transition, row: Mapping[str, Any], keys: dict[int, UUID | None]
+) -> None:
+    """Add the key of the task of ``transition`` to ``keys``, or refuse it if there can be none."""
+    try:
+        keys[id(transition)] = key = key_of(type(transition.task), row)
+    except InvalidKey as error:
+        error.pk, error.kind = transition.task.pk, transition.kind
+        transition.event, transition.refusal = None, error
+        return
+    transition.values = {**transition.values, "unique_key": key}
 
 
 def _refuse_if_taken(
