@@ -16,6 +16,9 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from django_simpletask3.limits import Limit
+from django_simpletask3.retries import Fixed
+from django_simpletask3.unique import Unique
 from tests.databases import database
 
 RUN = os.environ.setdefault("SIMPLETASK3_TEST_RUN", secrets.token_hex(4))
@@ -53,7 +56,32 @@ TASKS = {
     "default": {
         "BACKEND": "django_simpletask3.contrib.tasks.SimpleTaskBackend",
         "QUEUES": ["default", "mail", "Slow Things"],
-        "OPTIONS": {"MODULES": ["tests.functions.elsewhere"], "WORKER_NUMBER": {"mail": 1}},
+        "OPTIONS": {
+            "MODULES": ["tests.functions.elsewhere", "tests.functions.treated"],
+            "WORKER_NUMBER": {"mail": 1},
+            "DEFAULTS": {"max_snoozes": 5},
+            "FUNCTIONS": {
+                "tests.functions.treated.flaky": {
+                    "max_retries": 2,
+                    "retry_backoff": Fixed(0),
+                    "no_retry_on": "builtins.LookupError",
+                    "time_limit": 100,
+                },
+                "tests.functions.treated.flaky_object": {"max_retries": 2},
+                "tests.functions.treated.refused": {"unique": Unique("{invoice} {note}")},
+                "tests.functions.treated.joined": {
+                    "unique": Unique("{invoice}", on_conflict="join")
+                },
+                "tests.functions.treated.replaced": {
+                    "unique": Unique("{invoice}", on_conflict="replace")
+                },
+                "tests.functions.treated.unfinished": {
+                    "unique": Unique("{invoice}", until="finished")
+                },
+                "tests.functions.treated.limited": {"limit": Limit(1, key="{customer}")},
+                "tests.functions.treated.expiring": {"expires": 3600},
+            },
+        },
     },
     "any queue": {
         "BACKEND": "django_simpletask3.contrib.tasks.SimpleTaskBackend",

@@ -93,6 +93,10 @@ class TaskRow(models.Model):
     #: Whether rows say of which model they are, and ``from_db()`` returns instances of that: a
     #: proxy of the model with the table.
     _model_is_in_row: ClassVar[bool] = False
+    #: Until when this task has its unique key, and what happens to it if another one has that, if
+    #: this is not for the Unique of its model to say.
+    _unique_until: Any = None
+    _on_conflict: Any = None
     #: The queue by which ``django-simpletask3-server --queues`` selects the model.
     _queue_name: ClassVar[str | None] = None
 
@@ -191,6 +195,17 @@ class TaskRow(models.Model):
         for name in ("_stop_flag", "_stop_reason", "_running_attempt"):
             state.pop(name, None)
         return state
+
+    @property
+    def _backoff(self) -> Backoff | Callable[..., Any]:
+        """What says when a retry begins. Not of the instance: it would be bound to that."""
+        return type(self).django_simpletask3_retry_backoff
+
+    @classmethod
+    def _declared_limits(cls) -> Sequence[Any]:
+        """The limits that tasks of this model may have."""
+        limit = cls.django_simpletask3_limit
+        return [] if limit is None else [limit]
 
     @classmethod
     def get_worker_number(cls) -> int:

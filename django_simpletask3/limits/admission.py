@@ -53,7 +53,7 @@ def _starts(
     for transition in transitions:
         if transition.kind is not EventKind.START:
             continue
-        limit = limit_of(type(transition.task))
+        limit = limit_of(transition.task)
         transition.data.pop("place", None)  # of an attempt that was rolled back
         if limit is None or not has_key(transition.task, limit):
             continue

@@ -14,12 +14,12 @@ from ..transitions.keys import fields_in
 from .limit import Limit
 
 
-def limit_of(model: type[TaskRow]) -> Limit | None:
-    """The limit of ``model``, or None. Raises TypeError for what is no Limit."""
-    limit = model.django_simpletask3_limit
+def limit_of(task: TaskRow) -> Limit | None:
+    """The limit of ``task``, or None. Raises TypeError for what is no Limit."""
+    limit = task.django_simpletask3_limit
     if limit is None or isinstance(limit, Limit):
         return limit
-    label = model._meta.label
+    label = task._meta.label
     raise TypeError(f"django_simpletask3_limit of {label} is {limit!r}; expected Limit(...).")
 
 
@@ -50,24 +50,29 @@ def has_expressions(task: TaskRow, limit: Limit) -> bool:
 
 def has_limit(model: type[TaskRow]) -> bool:
     """Whether ``model`` or another one that shares its table has a limit."""
-    return any(other.django_simpletask3_limit for other in _models_of(table_model(model)))
+    return any(other._declared_limits() for other in _models_of(table_model(model)))
 
 
-def limit_name(model: type[TaskRow]) -> str:
-    """The name under which the gates of ``model`` stand: that of its limit, else its table's."""
-    limit = limit_of(model)
-    return (limit.name if limit else "") or table_model(model)._meta.label
+def limit_name(task: TaskRow) -> str:
+    """The name under which the gates of ``task`` stand: that of its limit, else its table's."""
+    limit = limit_of(task)
+    return (limit.name if limit else "") or table_model(type(task))._meta.label
 
 
 def limits_by_name() -> dict[str, Limit]:
     """All limits, by name."""
-    return {limit_name(model): limit for model in limited_models() if (limit := limit_of(model))}
+    return {
+        limit.name or table_model(model)._meta.label: limit
+        for model in limited_models()
+        for limit in model._declared_limits()
+        if isinstance(limit, Limit)
+    }
 
 
 def limited_models() -> Iterator[type[TaskRow]]:
     """The task models that have a limit."""
     models: Iterator[Any] = iter(apps.get_models())
-    return (m for m in models if issubclass(m, TaskRow) and m.django_simpletask3_limit)
+    return (m for m in models if issubclass(m, TaskRow) and m._declared_limits())
 
 
 @lru_cache(maxsize=1000)

@@ -186,7 +186,7 @@ class _Service:
         return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
 
     def _needs_place(self, task: TaskRow) -> bool:
-        return limit_of(type(task)) is not None and limit_name(type(task)) == self._gate.name
+        return limit_of(task) is not None and limit_name(task) == self._gate.name
 
     def _insert_places(self, unblocks: Sequence[Transition]) -> None:
         """Hold the places for the tasks that go on; of the others they are free."""

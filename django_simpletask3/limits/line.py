@@ -48,7 +48,7 @@ def place_in_line(task: TaskRow) -> PlaceInLine | None:
     }
     counts = capped_counts(using, queries, MAX_COUNT)
     gate = waiter.gate
-    limit = limit_of(type(task))
+    limit = limit_of(task)
     return PlaceInLine(
         gate.name,
         before=counts["before"],

@@ -37,7 +37,7 @@ def table_label(task: TaskRow) -> str:
 
 def gate_key_of(task: TaskRow, limit: Limit) -> GateKey:
     """The gate through which ``task`` starts."""
-    return GateKey(limit_name(type(task)), limit.key_of(task))
+    return GateKey(limit_name(task), limit.key_of(task))
 
 
 def lock_gates_of(keys: Collection[GateKey], using: str) -> dict[GateKey, LimitGate]:

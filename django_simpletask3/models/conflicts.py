@@ -39,7 +39,8 @@ def insert_or_resolve(tasks: list[T], using: str, insert: Insert) -> list[T]:
     DuplicateTask, and inserts nothing, if one is refused.
     """
     unique = compute.declaration(type(tasks[0])) if tasks else None
-    if unique is None or unique.on_conflict == "refuse":
+    on_conflict = (tasks[0]._on_conflict if tasks else None) or (unique and unique.on_conflict)
+    if on_conflict is None or on_conflict == "refuse":
         insert(tasks)
         return tasks
     if len(tasks) == 1:
@@ -47,14 +48,14 @@ def insert_or_resolve(tasks: list[T], using: str, insert: Insert) -> list[T]:
             insert(tasks)
             return tasks
     new = _NewTasks(tasks, [compute.key_of_new(task) for task in tasks], using, insert)
-    resolve = _join if unique.on_conflict == "join" else _replace
+    resolve = _join if on_conflict == "join" else _replace
     holders = new.find_holders()
     for _ in range(_ATTEMPTS):
         with suppress(DuplicateTask):
             return resolve(new, holders)
         # Others have taken a key meanwhile.
         holders = new.find_holders() or new.find_holders(is_locking=True)
-        if unique.on_conflict == "replace":
+        if on_conflict == "replace":
             _reject_started(holders.values())
     return resolve(new, holders)
 

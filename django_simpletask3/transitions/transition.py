@@ -166,7 +166,7 @@ class Transition:
     def _key_data(self, row: Mapping[str, Any]) -> dict[str, object]:
         """What ``data`` holds of the unique key: the one that is taken, or that it is freed."""
         key = row.get("unique_key")
-        if key is not None and frees_key(type(self.task), self.kind):
+        if key is not None and frees_key(self.task, self.kind):
             return {"key_freed": True}
         if self.kind in (EventKind.ENQUEUE, EventKind.RESET):
             key = self.values.get("unique_key", key)
@@ -194,7 +194,7 @@ class Transition:
         columns["result_data"] = self.result if Payload.RESULT in carries else None
         columns["error_data"] = self.error_data if Payload.ERROR in carries else None
         columns["mod_time"] = now
-        if frees_key(type(self.task), self.kind):
+        if frees_key(self.task, self.kind):
             columns["unique_key"] = None
         return {**columns, **self._lease_columns(row, after, now), **self.values}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -14,12 +15,34 @@ from ...conf.options import options
 from ...exceptions import FunctionMissing
 from ...ledger.encoding import encode
 from ...ledger.fields import MAX_TEXT
-from . import registry
+from ...limits import Limit
+from ...unique import Unique
+from . import policies, registry
 from .framework import framework, framework_of
+from .policies import UNSET
 
 INSTALLED_ID = "django_simpletask3.E130"
 
 _MAX_QUEUE_NAME = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionDefinition(framework().task_class):  # type: ignore[misc]
+    """A task of the framework with the policies of this package, as ``@task`` takes them.
+
+    Each means what the attribute of a task model with the prefix ``django_simpletask3_`` does.
+    """
+
+    max_retries: Any = UNSET
+    retry_backoff: Any = UNSET
+    retry_on: Any = UNSET
+    no_retry_on: Any = UNSET
+    retry_for: Any = UNSET
+    max_snoozes: Any = UNSET
+    time_limit: Any = UNSET
+    expires: Any = UNSET
+    unique: Any = UNSET
+    limit: Any = UNSET
 
 
 class SimpleTaskBackend(framework().backend_class):  # type: ignore[misc]
@@ -29,6 +52,7 @@ class SimpleTaskBackend(framework().backend_class):  # type: ignore[misc]
     and in its events: ``get_result()`` finds it from any process.
     """
 
+    task_class = FunctionDefinition
     supports_defer = True
     supports_async_task = True
     supports_get_result = True
@@ -42,27 +66,45 @@ class SimpleTaskBackend(framework().backend_class):  # type: ignore[misc]
                 raise framework_of(task).invalid_task(
                     f"The {name} {getattr(task, name)!r} is longer than {limit} characters."
                 )
+        for name in policies.NAMES:
+            value = getattr(task, name, UNSET)
+            if value is not UNSET:
+                self._validate_policy(task, name, value)
         registry.register(task)
+
+    def _validate_policy(self, task: Any, name: str, value: Any) -> None:
+        faults = [fault] if (fault := policies.fault_of(name, value)) else []
+        if not faults and isinstance(value, Limit | Unique):
+            faults = [*policies.faults_of_template(task.func, value)]
+        known = registry.known(task)
+        if known is not None and getattr(known, name, UNSET) != value:
+            faults.append(f"{name} is part of its definition: write it in @task")
+        if faults:
+            raise framework_of(task).invalid_task(f"{task.module_path}: {faults[0]}.")
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Save a row for the call; returns its result.
 
         Raises InvalidTask if the task is invalid, TypeError or ValueError if JSON does not hold the
-        arguments, ValueError if they are larger than a result may be.
+        arguments, ValueError if they are larger than a result may be. If another call has the
+        unique key: raises DuplicateTask, whose ``task`` is the row of that call, or returns its
+        result, or cancels it, as ``unique`` says.
         """
         from .models import model_of
         from .results import History, result_of
 
         self.validate_task(task)
+        columns = _arguments(task, args, kwargs)
         row = model_of(task.queue_name).objects.enqueue(
             task_path=task.module_path,
             priority=int(task.priority),
             run_after=task.run_after,
             queue_name=task.queue_name,
             backend_name=self.alias,
-            **_arguments(task, args, kwargs),
+            unique_text=policies.unique_text(task, self.alias, columns),
+            **columns,
         )
-        return result_of(row, task, History())
+        return result_of(row, *([] if row.was_joined else [task, History()]))
 
     def get_result(self, result_id: Any) -> Any:
         """The result with this id, as it is now.

@@ -7,11 +7,14 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from . import queues
+from ...exceptions import FunctionMissing
+from ...limits import Limit
+from ...unique import Unique
+from . import policies, queues, registry
 
 OPTIONS_ID = "django_simpletask3.E131"
 
-_NAMES = ("MODULES", "WORKER_NUMBER")
+_NAMES = ("DEFAULTS", "FUNCTIONS", "MODULES", "WORKER_NUMBER")
 
 
 @register(Tags.compatibility)
@@ -42,8 +45,40 @@ def _options(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in given:
         if name not in _NAMES:
             yield f"OPTIONS has no {name!r}.", f"Choose from: {', '.join(_NAMES)}."
+    yield from _policies("DEFAULTS", given.get("DEFAULTS", {}))
+    yield from _functions(given.get("FUNCTIONS", {}))
     yield from _modules(given.get("MODULES"))
     yield from _worker_number(entry, given.get("WORKER_NUMBER"))
+
+
+def _functions(functions: Any) -> Iterator[tuple[str, str]]:
+    hint = 'Write a dict by the paths of functions, as {"app.tasks.send": {"max_retries": 3}}.'
+    if not isinstance(functions, Mapping):
+        yield f"FUNCTIONS is {functions!r}.", hint
+        return
+    for path, values in functions.items():
+        name = f"FUNCTIONS[{path!r}]"
+        yield from _policies(name, values)
+        try:
+            function = registry.find(path).func
+        except FunctionMissing as error:
+            yield f"FUNCTIONS: {error}", "Correct the path, or name its module in MODULES."
+            continue
+        for value in values.values() if isinstance(values, Mapping) else ():
+            if isinstance(value, Limit | Unique):
+                for fault in policies.faults_of_template(function, value):
+                    yield f"{name}: {fault}.", "Name arguments of the function."
+
+
+def _policies(name: str, values: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(values, Mapping):
+        yield f"{name} is {values!r}.", 'Write a dict, as {"max_retries": 3}.'
+        return
+    for key, value in values.items():
+        if name == "DEFAULTS" and key in ("limit", "unique"):
+            yield f"DEFAULTS has {key!r}.", "Set it for single functions."
+        elif fault := policies.fault_of(key, value):
+            yield f"{name}: {fault}.", "Correct it."
 
 
 def _modules(modules: Any) -> Iterator[tuple[str, str]]:

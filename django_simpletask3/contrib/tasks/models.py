@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Sequence
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar
 
@@ -13,13 +14,15 @@ from django.utils.translation import gettext_lazy as _
 from ...ledger.fields import MAX_TEXT, JSONTextField
 from ...models.mixins.expiring_task import ExpiringTask
 from ...models.mixins.unique_task import UniqueTask
-from . import queues, registry, results, signals
+from ...unique import Unique
+from . import policies, queues, registry, results, signals
+from .policies import RowPolicies
 
 #: Characters of the name of a queue, or of a backend.
 MAX_NAME = 100
 
 
-class FunctionTask(UniqueTask, ExpiringTask):
+class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
     """One call of a function that is decorated with ``@task``: the backend saves it.
 
     An instance is of the model of its queue, if ``TASKS`` names the queue: a proxy of this one.
@@ -29,6 +32,8 @@ class FunctionTask(UniqueTask, ExpiringTask):
     _queue_name: ClassVar[str | None] = queues.DEFAULT_QUEUE
     django_simpletask3_worker_number = queues.worker_number_of(queues.DEFAULT_QUEUE)
 
+    # In the key, the path of the function is before its arguments.
+    django_simpletask3_unique = Unique("{unique_text}")
     #: The id of the result, which tells nothing of the row.
     result_id = models.UUIDField(_("result id"), default=uuid.uuid4, unique=True, editable=False)
     task_path = models.CharField(_("function"), max_length=MAX_TEXT)
@@ -54,6 +59,11 @@ class FunctionTask(UniqueTask, ExpiringTask):
         model: Any = cls if queue is None else model_of(queue)
         return super(FunctionTask, model).from_db(db, field_names, values, **options)
 
+    @classmethod
+    def _declared_limits(cls) -> Sequence[Any]:
+        """The limits of all functions."""
+        return policies.declared_limits()
+
     def do_task(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function; raises FunctionMissing if this process does not know it."""
         definition = registry.find(self.task_path)
@@ -64,12 +74,14 @@ class FunctionTask(UniqueTask, ExpiringTask):
             arguments.insert(0, results.context_of(result))
         returned = definition.func(*arguments, **result.kwargs)
         if iscoroutinefunction(definition.func):
-            return _awaited(returned, definition)
+            return self._await(returned, definition)
+        self._has_returned = True
         return results.storable_value(returned, definition)
 
-
-async def _awaited(coroutine: Any, definition: Any) -> Any:
-    return results.storable_value(await coroutine, definition)
+    async def _await(self, coroutine: Any, definition: Any) -> Any:
+        returned = await coroutine
+        self._has_returned = True
+        return results.storable_value(returned, definition)
 
 
 #: The models of the named queues.

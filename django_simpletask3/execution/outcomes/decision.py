@@ -70,23 +70,22 @@ def _plan_for(run: Run, error: BaseException) -> Callable[[], None]:
         return partial(_cancel, run, error)
     if isinstance(error, Snooze):
         return partial(_snooze, run, error, run.tries())
-    if is_retried(type(run.task), error):
-        has_deadline = type(run.task).django_simpletask3_retry_for is not None
+    if is_retried(run.task, error):
+        has_deadline = run.task.django_simpletask3_retry_for is not None
         return partial(_retry, run, error, run.tries(needs_time=has_deadline))
-    if type(run.task).django_simpletask3_max_retries != 0:
+    if run.task.django_simpletask3_max_retries != 0:
         return partial(_fail, run, error, reason="error_not_retried")
     return lambda: None
 
 
 def _retry(run: Run, error: BaseException, tries: Tries) -> None:
-    model = type(run.task)
-    limit, number = model.django_simpletask3_max_retries, tries.retries + 1
+    limit, number = run.task.django_simpletask3_max_retries, tries.retries + 1
     if limit is not None and number > limit:
         why = f"not tried again: django_simpletask3_max_retries is {limit}"
         _fail(run, error, why, reason="no_retry_left")
         return
     moment = _time_of_retry(run, error, number)
-    if _is_too_late(model, tries, moment):
+    if _is_too_late(run.task, tries, moment):
         why = "not tried again: django_simpletask3_retry_for is over"
         _fail(run, error, why, reason="retry_time_over")
         return
@@ -109,20 +108,20 @@ def _retry(run: Run, error: BaseException, tries: Tries) -> None:
 def _time_of_retry(run: Run, error: BaseException, number: int) -> datetime:
     name, after = "after", error.after if isinstance(error, Retry) else None
     if after is None:
-        backoff = type(run.task).django_simpletask3_retry_backoff
+        backoff = run.task._backoff
         name, after = "what django_simpletask3_retry_backoff returned", backoff(number, error)
     return max(clock.moment_of(after, run.using, name=name), clock.now(run.using))
 
 
-def _is_too_late(model: type[SimpleTask], tries: Tries, moment: datetime) -> bool:
-    limit = model.django_simpletask3_retry_for
+def _is_too_late(task: SimpleTask, tries: Tries, moment: datetime) -> bool:
+    limit = task.django_simpletask3_retry_for
     if limit is None or tries.began_at is None:
         return False
     return (moment - tries.began_at).total_seconds() > seconds_of(limit)
 
 
 def _snooze(run: Run, error: Snooze, tries: Tries) -> None:
-    limit = type(run.task).django_simpletask3_max_snoozes
+    limit = run.task.django_simpletask3_max_snoozes
     if tries.snoozes >= limit:
         why = f"not snoozed again: django_simpletask3_max_snoozes is {limit}"
         _fail(run, error, why, reason="no_snooze_left")

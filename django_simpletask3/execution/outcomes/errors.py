@@ -20,16 +20,17 @@ def request_in(error: BaseException) -> BaseException:
     return error
 
 
-def is_retried(model: type[SimpleTask], error: BaseException) -> bool:
+def is_retried(task: SimpleTask, error: BaseException) -> bool:
     """Whether a retry follows ``error`` as long as one is left.
 
     Of a group of exceptions, ``retry_on`` has to name all but Retry, and ``no_retry_on`` none.
     """
     if isinstance(error, Retry):
         return True
-    retry_on, no_retry_on = model.django_simpletask3_retry_on, model.django_simpletask3_no_retry_on
+    retry_on, no_retry_on = task.django_simpletask3_retry_on, task.django_simpletask3_no_retry_on
+    model = type(task)
     return (
-        model.django_simpletask3_max_retries != 0
+        task.django_simpletask3_max_retries != 0
         and (retry_on is None or _is_all(error, (Retry, *_classes_of(model, retry_on))))
         and not _has_any(error, _classes_of(model, no_retry_on))
     )

@@ -68,14 +68,14 @@ def key_fields(model: type[TaskRow]) -> tuple[str, ...]:
     return tuple(field.name for field in _fields(model).values())
 
 
-def frees_key(model: type[TaskRow], kind: EventKind) -> bool:
-    """Whether a transition of ``kind`` frees the key of a task of ``model``, if it has one."""
+def frees_key(task: TaskRow, kind: EventKind) -> bool:
+    """Whether a transition of ``kind`` frees the key of ``task``, if it has one."""
+    model = type(task)
     if not has_unique_key(model):
         return False
     unique = declaration(model)
-    if unique is None or unique.until == "started":
-        return kind in _STARTS_AND_ENDS
-    return unique.until == "finished" and kind in _ENDS
+    until = task._unique_until or (unique.until if unique else "started")
+    return kind in (_STARTS_AND_ENDS if until == "started" else _ENDS) and until != "deleted"
 
 
 def declaration(model: type[TaskRow]) -> Unique | None:

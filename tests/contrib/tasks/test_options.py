@@ -10,8 +10,10 @@ from django_simpletask3.contrib.tasks.checks import OPTIONS_ID, check_options
 from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.queues import model_name_of
 from django_simpletask3.management.arguments import select_queues
+from django_simpletask3.unique import Unique
 from tests.functions.framework import task_backends
 
+ADD = "tests.functions.tasks.add"
 OURS = "django_simpletask3.contrib.tasks.SimpleTaskBackend"
 
 
@@ -31,6 +33,13 @@ def messages_of(**entry: Any) -> list[str]:
         ({"OPTIONS": {"WORKER_NUMBER": 5}}, "WORKER_NUMBER is 5"),
         ({"OPTIONS": {"WORKER_NUMBER": {"default": 0}}}, "'default' is 0"),
         ({"OPTIONS": {"WORKER_NUMBER": {"mail": 1}}}, "names 'mail'"),
+        ({"OPTIONS": {"DEFAULTS": 5}}, "DEFAULTS is 5"),
+        ({"OPTIONS": {"DEFAULTS": {"retries": 5}}}, "no 'retries'"),
+        ({"OPTIONS": {"DEFAULTS": {"limit": None}}}, "DEFAULTS has 'limit'"),
+        ({"OPTIONS": {"FUNCTIONS": 5}}, "FUNCTIONS is 5"),
+        ({"OPTIONS": {"FUNCTIONS": {ADD: {"max_retries": "5"}}}}, "max_retries is '5'"),
+        ({"OPTIONS": {"FUNCTIONS": {"a.b": {}}}}, "a.b is no function"),
+        ({"OPTIONS": {"FUNCTIONS": {ADD: {"unique": Unique("{third}")}}}}, "names third"),
     ],
     ids=str,
 )
