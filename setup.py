@@ -45,12 +45,14 @@ TEST = [
     "django-pghistory>=3.5",
     "coverage>=7.10",
     "hypothesis>=6.100",
+    "pip>=24",
     "playwright>=1.50",
     "pytest>=9",
     "pytest-cov>=7",
     "pytest-django>=4.11",
     "pytest-randomly>=4",
     "sentry-sdk>=2.20",
+    "setuptools>=77",
     "time-machine>=2.16",
 ]
 TOOLS = ["django-stubs>=6.0", "mypy>=2", "ruff>=0.14", "types-PyYAML"]

@@ -4,11 +4,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import django
 import pytest
 
 from tests.contrib.tasks import steps
 from tests.docs.test_how_to import defined_by, how_to
-from tests.functions.framework import task_backends
+from tests.functions.framework import task, task_backends
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,6 +26,22 @@ def test_the_functions_of_the_page_are_run(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert steps.run(defined["again"]).return_value == 3
     assert defined["later"].task.queue_name == "mail"
+
+
+@pytest.mark.skipif(django.VERSION[:2] == (6, 0), reason="Django 6.0 takes no fields")
+def test_the_policies_of_the_page_are_those_of_its_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module: Any = ModuleType("charging")
+    monkeypatch.setitem(sys.modules, "charging", module)
+    module.task = task
+    exec(how_to("use-djangos-tasks-api").block("python", "def charge"), vars(module))
+
+    row = steps.row_of(module.charge.enqueue(1, 2))
+
+    assert module.charge.enqueue(1, 2).id == str(row.result_id)
+    assert (row.get_time_limit(), row.django_simpletask3_max_retries) == (60, 5)
+    assert row.django_simpletask3_limit.running == 2
 
 
 def test_the_settings_of_the_page_are_those_of_the_tests() -> None:
