@@ -25,7 +25,7 @@ def limit_of(task: TaskRow) -> Limit | None:
 
 def check_key(task: TaskRow) -> None:
     """Raise InvalidKey if the limit of ``task`` cannot make a key of its columns."""
-    if (limit := limit_of(type(task))) is not None:
+    if (limit := limit_of(task)) is not None:
         limit.key_of(task)
         limit.fair_key_of(task)
 

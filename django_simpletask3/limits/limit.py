@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..conf.column_template import ColumnTemplate
-from ..transitions.keys import fields_in, key_of_task
 from .rate import Rate
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Limit:
 
         Raises InvalidKey if a format does not fit a value.
         """
-        text = _fill_in(self.key, task)
+        text = self._fill_in(self.key, task)
         return None if text is None else _hash_of(text)
 
     def fair_key_of(self, task: TaskRow) -> uuid.UUID | None:
@@ -72,12 +71,14 @@ class Limit:
 
         Those of which a column is None share one. Raises InvalidKey as ``key_of`` does.
         """
-        return _hash_of(_fill_in(self.fair_by, task) or "") if self.fair_by else None
+        return _hash_of(self._fill_in(self.fair_by, task) or "") if self.fair_by else None
 
+    def _fill_in(self, text: str, task: TaskRow) -> str | None:
+        # Not above: settings that name a Limit are read before there are models.
+        from ..transitions.keys import fields_in, key_of_task
 
-def _fill_in(text: str, task: TaskRow) -> str | None:
-    template = ColumnTemplate(text)
-    return key_of_task(task, template, fields_in(type(task), template))
+        template = ColumnTemplate(text)
+        return key_of_task(task, template, fields_in(type(task), template))
 
 
 def _hash_of(text: str) -> uuid.UUID:

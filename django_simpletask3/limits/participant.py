@@ -68,7 +68,7 @@ def register(loader: Loader) -> None:
 
 def _check_new(task: TaskRow) -> None:
     """Raise InvalidKey if the limit cannot make a key of the new ``task``."""
-    limit = limit_of(type(task))
+    limit = limit_of(task)
     if limit is not None and not has_expressions(task, limit):
         check_key(task)
 

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from django_simpletask3.contrib.tasks.models import FunctionTask
 from django_simpletask3.limits import Limit
 from django_simpletask3.limits.maintenance import due_queries
 from django_simpletask3.limits.tables import LimitGate
@@ -96,5 +97,6 @@ def test_without_a_limited_model_the_due_check_asks_for_no_limits(
 ) -> None:
     assert due_queries("default")
     monkeypatch.setattr(Errand, "django_simpletask3_limit", None)
+    monkeypatch.setattr(FunctionTask, "_declared_limits", list)
 
     assert due_queries("default") == {}

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from inspect import iscoroutinefunction
-from types import SimpleNamespace
 from typing import Any, ClassVar
-from uuid import UUID
 
-from ...exceptions import FunctionMissing
+from ...conf.column_template import ColumnTemplate
+from ...exceptions import FunctionMissing, InvalidKey
 from ...ledger.task_row import TaskRow
 from ...limits import Limit
 from ...limits.limit import MAX_NAME
@@ -91,8 +90,8 @@ def fault_of(name: str, value: Any) -> str:
 def faults_of_template(function: Callable[..., Any], policy: Unique | Limit) -> Iterator[str]:
     """The names in the templates of ``policy`` that are no arguments of ``function``."""
     known = inspect.signature(function).parameters
-    names = policy.names if isinstance(policy, Unique) else policy.columns
-    for name in names:
+    templates = [policy.columns] if isinstance(policy, Unique) else policy.templates
+    for name in (name for template in templates for name in template.names):
         if name not in known:
             yield f"{policy!r} names {name}, which is no argument of {function.__qualname__}()"
 
@@ -209,33 +208,33 @@ def _argument_limit(limit: Limit, path: str) -> ArgumentLimit:
 class ArgumentLimit(Limit):
     """A limit whose templates name arguments of a function."""
 
-    def key_of(self, task: Any) -> UUID:
-        return self.base.key_of(_namespace(task))
-
-    def fair_key_of(self, task: Any) -> UUID | None:
-        return self.base.fair_key_of(_namespace(task))
-
     @property
-    def base(self) -> Limit:
-        """The same limit, of attributes."""
-        return Limit(self.running, self.key, self.fair_by, self.rate, self.name)
+    def templates(self) -> tuple[ColumnTemplate, ...]:
+        """None: no column of the row is named."""
+        return ()
+
+    def _fill_in(self, text: str, task: Any) -> str | None:
+        template = ColumnTemplate(text)
+        arguments = _arguments_of_row(task)
+        values = {name: arguments.get(name) for name in template.names}
+        return _filled_in(template, values, task.task_path)
 
 
-def _namespace(row: Any) -> Any:
-    """The arguments of the call as attributes. Those that are missing are None.
-
-    A worker must not stumble over a call that the function will refuse.
-    """
+def _arguments_of_row(row: Any) -> dict[str, Any]:
+    """The arguments of the call; none if the function will refuse them, which limits nothing."""
     try:
-        arguments = arguments_of(registry.find(row.task_path), row.args, row.kwargs)
+        return arguments_of(registry.find(row.task_path), row.args, row.kwargs)
     except (FunctionMissing, TypeError):
-        arguments = {}
-    return _Arguments(**arguments)
+        return {}
 
 
-class _Arguments(SimpleNamespace):
-    def __getattr__(self, name: str) -> None:
-        return None
+def _filled_in(template: ColumnTemplate, values: Mapping[str, Any], path: str) -> str | None:
+    try:
+        return template.fill_in(values)
+    except Exception as error:
+        raise InvalidKey(
+            f"{path}: the key {template.text!r} cannot be made of {values!r}: {error}"
+        ) from error
 
 
 def arguments_of(task: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,5 +257,5 @@ def unique_text(task: Any, backend: str, columns: Mapping[str, Any]) -> str | No
     if unique is None:
         return None
     arguments = arguments_of(task, columns["args"], columns["kwargs"])
-    key = unique.key_of(arguments)
+    key = _filled_in(unique.columns, arguments, task.module_path)
     return None if key is None else f"{task.module_path} {key}"
