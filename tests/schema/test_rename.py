@@ -68,6 +68,34 @@ def test_what_waits_for_a_renamed_task_finds_it(renamed: Project) -> None:
 
 
 @pytest.mark.thorough
+def test_a_unique_key_is_held_under_the_new_name(project: Project) -> None:
+    unique = """
+from django_simpletask3.models import UniqueTask
+from django_simpletask3.unique import Unique
+class Invoice(UniqueTask):
+    django_simpletask3_unique = Unique("{amount}")
+    amount = models.IntegerField(default=0)
+    def do_task(self):
+        return "paid"
+"""
+    migrated(project, unique)
+    project.shell("result = Invoice.objects.create(amount=7).pk")
+    project.models(unique.replace("class Invoice", "class Bill"))
+    project.manage(RENAME, "app.Invoice", "Bill", "--noinput")
+    project.manage("migrate", "-v0")
+
+    refused = """
+from django_simpletask3.exceptions import DuplicateTask
+result = None
+try:
+    Bill.objects.create(amount=7)
+except DuplicateTask as error:
+    result = error.task.pk
+"""
+    assert project.shell(refused) == 1
+
+
+@pytest.mark.thorough
 def test_the_references_go_back_with_the_name(renamed: Project) -> None:
     renamed.manage("migrate", "-v0", "app")
     # Django fails on its content types here if the app does not depend on them.

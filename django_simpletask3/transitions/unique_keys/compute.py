@@ -31,7 +31,7 @@ def key_of_new(task: TaskRow) -> UUID | None:
     fields = fields_in(table_model(model), unique.columns)
     if any(field.is_relation for field in fields.values()):
         task._prepare_related_fields_for_save(operation_name="save")  # type: ignore[attr-defined]
-    return _digest(model, key_of_task(task, unique.columns, fields))
+    return _digest(key_of_task(task, unique.columns, fields))
 
 
 def key_of(model: type[TaskRow], values: Mapping[str, Any]) -> UUID | None:
@@ -43,18 +43,18 @@ def key_of(model: type[TaskRow], values: Mapping[str, Any]) -> UUID | None:
     if unique is None:
         return None
     fields = fields_in(table_model(model), unique.columns)
-    return _digest(model, key_of_values(model, unique.columns, fields, values))
+    return _digest(key_of_values(model, unique.columns, fields, values))
 
 
-def _digest(model: type[TaskRow], text: str | None) -> UUID | None:
+def _digest(text: str | None) -> UUID | None:
     """Part of a SHA-256: the columns may be longer than an index allows.
 
     And a database compares some texts as equal that are not.
     """
     if text is None:
         return None
-    label = table_model(model)._meta.label
-    digest = hashlib.sha256(f"{label}:{text}".encode("utf-8", "surrogatepass"))
+    # Without the name of the model: the constraint is that of one table, which may be renamed.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     return UUID(bytes=digest.digest()[:16], version=5)  # MariaDB refuses what is of no version
 
 
