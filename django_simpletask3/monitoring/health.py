@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from django.db import Error, connections, router
 
@@ -23,10 +25,10 @@ from ..models.task import SimpleTask
 from ..queue import get_queue, redact
 from ..states import Status
 from . import problems
+from .dependencies import dependency_health
 from .health_types import (
     DatabaseHealth,
     Health,
-    LimitHealth,
     ModelHealth,
     Pause,
     RedisHealth,
@@ -43,6 +45,7 @@ _logger = get_logger(__name__)
 #: Rows that are read per table: those with the earliest due time or lease end.
 MAX_ROWS = 1000
 
+T = TypeVar("T")
 _TableRow = tuple[Status, datetime, datetime | None, datetime, str]
 _DeliveryRow = tuple[str, datetime | None, datetime]
 
@@ -70,7 +73,8 @@ def snapshot() -> Health:
             for subscription in _subscriptions(using)
         ],
         workers=_workers(commands) if redis.error is None else [],
-        limits=_limits({u: d.error for u, d in databases.items() if d.error}),
+        limits=_of_each_database(limit_health, databases),
+        dependencies=_of_each_database(dependency_health, databases),
     )
     sentences = [str(problem) for problem in problems.find_problems(health)]
     return replace(health, problems=sentences, healthy=not sentences)
@@ -167,10 +171,12 @@ def _table(root: type[SimpleTask], using: str, rows: list[_TableRow], blocked: i
     )
 
 
-def _limits(unreachable: dict[str, str]) -> list[LimitHealth]:
-    scope = QueryScope(unreachable=unreachable)
-    found = scope.query_databases(lambda using, _: limit_health(using))
-    return [limit for limits in found for limit in limits]
+def _of_each_database(
+    read: Callable[[str], list[T]], databases: Mapping[str, DatabaseHealth]
+) -> list[T]:
+    scope = QueryScope(unreachable={u: d.error for u, d in databases.items() if d.error})
+    found = scope.query_databases(lambda using, _: read(using))
+    return [health for healths in found for health in healths]
 
 
 def _age(moments: list[datetime], now: datetime) -> float | None:

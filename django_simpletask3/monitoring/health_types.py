@@ -89,12 +89,27 @@ class SubscriptionHealth:
 class LimitHealth:
     """One limit in one database, over all its keys; at most 1000 places and tasks are counted.
 
+    ``running`` is how many places each key has; None without places, or if no model has the limit.
     ``longest_wait`` is for how many seconds the first of the tasks that wait has been blocked.
     """
 
     limit: str
     database: str
+    running: int | None
     taken: int
+    waiting: int
+    longest_wait: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyHealth:
+    """Tasks that wait for others in one database; of each, at most 1000 are counted.
+
+    ``longest_wait`` is for how many seconds the first of them has been saved.
+    """
+
+    database: str
+    open_groups: int
     waiting: int
     longest_wait: float | None
 
@@ -140,5 +155,6 @@ class Health:
     subscriptions: list[SubscriptionHealth]
     workers: list[WorkerHealth]
     limits: list[LimitHealth] = field(default_factory=list)
+    dependencies: list[DependencyHealth] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     healthy: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,42 +13,53 @@ from ..limits.declared import limited_models, limits_by_name
 from ..limits.tables import LimitPlace, LimitWaiter
 from .health_types import LimitHealth
 
-#: Places, and tasks that wait, that are read of a database.
+#: Places, and tasks that wait, that are read of each limit; and of all that were removed.
 MAX_ROWS = 1000
+
+#: Rows of the name of a limit and a time.
+_Rows = Sequence[tuple[Any, ...]]
 
 
 def limit_health(using: str) -> list[LimitHealth]:
     """The health of each limit in the database, by name, in one query; none without limits."""
     if not any(limited_models()):
         return []
-    rows = first_rows(using, _queries(using), MAX_ROWS)
-    taken = Counter(name for name, _ in rows["places"])
-    waiting: Counter[str] = Counter()
-    oldest: dict[str, datetime] = {}
-    for name, block_time in rows["waiters"]:
-        waiting[name] += 1
-        oldest[name] = min(block_time, oldest.get(name, block_time))
+    limits = limits_by_name()
+    rows = first_rows(using, _queries(using, limits), MAX_ROWS)
+    removed = {name for what in ("taken", "waiting") for name, _ in rows[what, ""]}
     now = clock.now(using)
-    return [
-        LimitHealth(
-            limit=name,
-            database=using,
-            taken=taken[name],
-            waiting=waiting[name],
-            longest_wait=_age(oldest.get(name), now),
-        )
-        for name in sorted({*limits_by_name(), *taken, *waiting})
+    found = [
+        _health(name, using, rows["taken", name], rows["waiting", name], now) for name in limits
     ]
+    for name in removed:
+        own = {what: [row for row in rows[what, ""] if row[0] == name] for what, _ in rows}
+        found.append(_health(name, using, own["taken"], own["waiting"], now))
+    return sorted(found, key=lambda health: health.limit)
 
 
-def _queries(using: str) -> dict[str, Any]:
+def _health(name: str, using: str, taken: _Rows, waiting: _Rows, now: datetime) -> LimitHealth:
+    limit = limits_by_name().get(name)
+    first = min((moment for _, moment in waiting), default=None)
+    return LimitHealth(
+        limit=name,
+        database=using,
+        running=limit.running if limit else None,
+        taken=len(taken),
+        waiting=len(waiting),
+        longest_wait=None if first is None else round((now - first).total_seconds(), 3),
+    )
+
+
+def _queries(using: str, names: Iterable[str]) -> dict[tuple[str, str], Any]:
+    """The queries by what they read and the limit; the name is empty for those removed."""
     places = all_rows(LimitPlace, using).filter(number__isnull=False).order_by("pk")
     waiters = all_rows(LimitWaiter, using).order_by("pk")
-    return {
-        "places": places.values_list("gate__name", "held_until"),
-        "waiters": waiters.values_list("gate__name", "block_time"),
+    queries = {
+        ("taken", ""): places.exclude(gate__name__in=names),
+        ("waiting", ""): waiters.exclude(gate__name__in=names),
     }
-
-
-def _age(moment: datetime | None, now: datetime) -> float | None:
-    return None if moment is None else round((now - moment).total_seconds(), 3)
+    for name in names:
+        queries["taken", name] = places.filter(gate__name=name)
+        queries["waiting", name] = waiters.filter(gate__name=name)
+    columns = {"taken": "held_until", "waiting": "block_time"}
+    return {key: rows.values_list("gate__name", columns[key[0]]) for key, rows in queries.items()}

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from django_simpletask3.db import clock
+from django_simpletask3.limits import Limit
 from django_simpletask3.limits.tables import LimitWaiter
+from django_simpletask3.monitoring import limits as module
 from django_simpletask3.monitoring.limits import limit_health
 from tests.limits.steps import errands, start_all
-from tests.steps import run_command
-from tests.testapp.models import Errand
+from tests.steps import create_task, run_command
+from tests.testapp.models import Errand, Letter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +28,8 @@ def test_it_counts_places_and_those_that_wait(django_assert_num_queries: Any) ->
     with django_assert_num_queries(1):
         [limit] = limit_health("default")
 
-    assert (limit.limit, limit.taken, limit.waiting) == ("testapp.Errand", 3, 3)
+    assert (limit.limit, limit.running) == ("testapp.Errand", 2)
+    assert (limit.taken, limit.waiting) == (3, 3)
     assert limit.longest_wait is not None
     assert 3600 <= limit.longest_wait < 3660
 
@@ -40,13 +43,35 @@ def test_a_task_waits_since_it_was_blocked_and_not_since_it_was_enqueued() -> No
     assert limit.longest_wait < 60
 
 
+def test_many_rows_of_one_limit_hide_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ROWS", 2)
+    monkeypatch.setattr(Letter, "django_simpletask3_limit", Limit(1, name="letters"))
+    start_all([*errands(5, "a"), *errands(1, "b")])
+    start_all([create_task(Letter), create_task(Letter)])
+
+    errand_limit, letters = sorted(limit_health("default"), key=lambda h: h.running, reverse=True)
+
+    assert (errand_limit.taken, errand_limit.waiting) == (2, 2)  # at most
+    assert (letters.limit, letters.taken, letters.waiting) == ("letters", 1, 1)
+
+
+def test_a_limit_that_was_removed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_all(errands(3))
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", Limit(1, name="new"))
+
+    new, old = limit_health("default")
+
+    assert (new.limit, new.taken, new.waiting) == ("new", 0, 0)
+    assert (old.limit, old.running, old.taken, old.waiting) == ("testapp.Errand", None, 2, 1)
+
+
 def test_the_command_shows_them(redis_url: str) -> None:
     start_all(errands(3))
 
     output, _ = run_command("django-simpletask3-status")
 
     lines = [line.split() for line in output.splitlines()]
-    assert ["testapp.Errand", "default", "2", "1"] in [line[:4] for line in lines]
+    assert ["testapp.Errand", "default", "2", "2", "1"] in [line[:5] for line in lines]
 
 
 def test_the_dashboard_shows_them(admin_client: Any, redis_url: str) -> None:

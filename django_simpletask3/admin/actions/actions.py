@@ -62,7 +62,7 @@ def _run_in_batches(
     alone, whether the model's admin or a permission of the object denies it.
     """
     reason = confirmation.reason_of(request) or task_action.reason
-    run = confirmation.operation_of(request, task_action)
+    run = confirmation.operation_of(request, task_action, modeladmin.model)
     is_allowed = partial(has_action_permission, modeladmin, request, task_action)
     counts: Counter[Outcome] = Counter()
     exported: list[tuple[str, Any]] = []

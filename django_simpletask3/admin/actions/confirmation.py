@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from ...batches import batches
 from ...ledger.fields import MAX_TEXT
 from ...models.queryset import rows_of
+from ...models.task import SimpleTask
 from ..html import badges
 from ..viewer import may_view_row
 from .definitions import Option, TaskAction
@@ -36,7 +37,7 @@ _CONFIRMED_NAME = "django_simpletask3_confirmed"
 
 
 class ReasonForm(forms.Form):
-    """The reason of an action, which its events record."""
+    """The reason of an action, which its events record, and tick boxes for its options."""
 
     reason = forms.CharField(
         label=_("Reason"),
@@ -47,16 +48,16 @@ class ReasonForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
     )
 
-
-class OptionForm(ReasonForm):
-    """The reason of an action, and its option."""
-
-    option = forms.BooleanField(required=False)
-
-    def __init__(self, option: Option) -> None:
+    def __init__(self, options: Iterable[Option]) -> None:
         super().__init__()
-        self.fields["option"].label = option.label
-        self.fields["option"].help_text = option.help_text
+        for option in options:
+            self.fields[option.name] = forms.BooleanField(
+                required=False, label=option.label, help_text=option.help_text
+            )
+
+    def option_fields(self) -> list[forms.BoundField]:
+        """The tick boxes."""
+        return [field for field in self if field.name != "reason"]
 
 
 def is_confirmed(request: HttpRequest) -> bool:
@@ -70,11 +71,12 @@ def reason_of(request: HttpRequest) -> str:
 
 
 def operation_of(
-    request: HttpRequest, task_action: TaskAction
+    request: HttpRequest, task_action: TaskAction, model: type[SimpleTask]
 ) -> Callable[[list[Any], str], list[Outcome]]:
-    """What is done to the tasks: that of the option of ``task_action``, if the user ticked it."""
-    option = task_action.option
-    return option.run if option is not None and "option" in request.POST else task_action.run
+    """What is done to the tasks of ``model``, with the options that the user has ticked."""
+    names = (option.name for option in task_action.options_of(model))
+    ticked = {name: True for name in names if name in request.POST}
+    return partial(task_action.run, **ticked)
 
 
 class Effect(IntEnum):
@@ -127,7 +129,7 @@ def render_page(
         "is_at_most": len(selection.pks) > MAX_CHECKED,
         "total": total,
         "objects_name": model_ngettext(opts, total),
-        "form": ReasonForm() if task_action.option is None else OptionForm(task_action.option),
+        "form": ReasonForm(task_action.options_of(modeladmin.model)),
         "action": task_action.name,
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),

@@ -11,6 +11,8 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from ...db import clock
+from ...dependencies.methods import DEPENDENTS
+from ...dependencies.tables import may_be_prerequisite
 from ...dispatch import push
 from ...exceptions import StaleTask
 from ...ledger.task_row import TaskRow, table_model, write_database
@@ -30,11 +32,13 @@ from .run_inline import run_tasks_inline
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A tick box of the confirmation page: if it is ticked, its ``run`` is that of the action."""
+    """A tick box of the confirmation page: if it is ticked, ``run`` is called with its name."""
 
+    name: str
     label: Any
     help_text: Any
-    run: Callable[[list[Any], str], list[Outcome]]
+    #: Whether the page of a model has the box.
+    is_shown: Callable[[type[SimpleTask]], bool] = lambda _model: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class TaskAction:
     description: Any
     explanation: Any
     applies_to: frozenset[Status]
-    run: Callable[[list[Any], str], list[Outcome]]
+    run: Callable[..., list[Outcome]]
     sentences: Sentences
     #: The reason in the events if the user gives none; stored, so not translated.
     reason: str
@@ -54,12 +58,16 @@ class TaskAction:
     is_download: bool = False
     #: Selects the applicable tasks where the status alone does not decide.
     filter: Callable[[list[SimpleTask]], list[SimpleTask]] | None = None
-    option: Option | None = None
+    options: tuple[Option, ...] = ()
 
     def applicable(self, tasks: list[SimpleTask]) -> list[SimpleTask]:
         """The tasks to which the action applies in their current state."""
         candidates = [task for task in tasks if task.status in self.applies_to]
         return self.filter(candidates) if self.filter is not None else candidates
+
+    def options_of(self, model: type[SimpleTask]) -> list[Option]:
+        """The tick boxes for tasks of ``model``."""
+        return [option for option in self.options if option.is_shown(model)]
 
 
 def _execute(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
@@ -84,8 +92,10 @@ def _make_due(tasks: Sequence[TaskRow], model: type[SimpleTask], using: str) -> 
         task.run_after = None
 
 
-def _reset(tasks: list[SimpleTask], reason: str, *, restart: bool = False) -> list[Outcome]:
-    data = {"restart": restart}
+def _reset(
+    tasks: list[SimpleTask], reason: str, *, restart: bool = False, dependents: bool = False
+) -> list[Outcome]:
+    data = {"restart": restart} | ({DEPENDENTS: True} if dependents else {})
     return _apply([_reset_transition(task, reason, data=data) for task in tasks])
 
 
@@ -177,10 +187,18 @@ RESET = TaskAction(
     run=_reset,
     sentences=outcomes.RESET,
     reason="reset in the admin",
-    option=Option(
-        label=_("Repeat the steps that are done"),
-        help_text=_("Checkpoints are forgotten: each task begins again from the beginning."),
-        run=partial(_reset, restart=True),
+    options=(
+        Option(
+            name="restart",
+            label=_("Repeat the steps that are done"),
+            help_text=_("Checkpoints are forgotten: each task begins again from the beginning."),
+        ),
+        Option(
+            name="dependents",
+            label=_("And its dependents"),
+            help_text=_("Tasks that were canceled because these had failed wait for them again."),
+            is_shown=may_be_prerequisite,
+        ),
     ),
 )
 RETRY = TaskAction(

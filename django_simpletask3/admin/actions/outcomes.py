@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.translation import ngettext_lazy
 
-from ...exceptions import DuplicateTask, TaskExpired, TaskGone
+from ...exceptions import DuplicateTask, LimitReached, TaskExpired, TaskGone
 from ...states import FINAL, Status
 from ...transitions.transition import Transition
 
@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # done, and the task function raised
     WAITING = "waiting"  # refused: it waits for a worker
     BLOCKED = "blocked"  # refused: it waits for something else than a worker
+    LIMIT_REACHED = "limit reached"  # refused: its limit has no free place, for which it waits now
     RUNNING = "running"  # refused: it is running
     FINISHED = "finished"  # refused: it is final
     ENCLOSED = (
@@ -98,6 +99,11 @@ EXECUTED_HERE: Sentences = {
     Outcome.FINISHED: _FINISHED,
     Outcome.RUNNING: _RUNNING,
     Outcome.BLOCKED: _BLOCKED,
+    Outcome.LIMIT_REACHED: ngettext_lazy(
+        "%(count)d task was not run: all places of its limit are taken. It waits for one.",
+        "%(count)d tasks were not run: all places of their limits are taken. They wait for one.",
+        "count",
+    ),
     Outcome.EXPIRED: ngettext_lazy(
         "%(count)d task was left alone: it has expired.",
         "%(count)d tasks were left alone: they have expired.",
@@ -185,6 +191,8 @@ def outcome_of(transition: Transition) -> Outcome:
         return Outcome.DONE
     if isinstance(transition.refusal, TaskGone):
         return Outcome.GONE
+    if isinstance(transition.refusal, LimitReached):
+        return Outcome.LIMIT_REACHED
     if isinstance(transition.refusal, TaskExpired):
         return Outcome.EXPIRED
     if isinstance(transition.refusal, DuplicateTask):

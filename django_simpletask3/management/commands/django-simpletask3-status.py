@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand
 from ...logs import printable
 from ...monitoring.health import MAX_ROWS, snapshot
 from ...monitoring.health_types import (
+    DependencyHealth,
     Health,
     LimitHealth,
     ModelHealth,
@@ -99,8 +100,11 @@ def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[object]]]
         header = ["Subscription", "database", "waiting", "dead", "behind"]
         yield header, map(_subscription_cells, health.subscriptions)
     if health.limits:
-        header = ["Limit", "database", "places taken", "waiting", "longest wait"]
+        header = ["Limit", "database", "places", "taken", "waiting", "longest wait"]
         yield header, map(_limit_cells, health.limits)
+    if health.dependencies:
+        header = ["Waiting for others", "tasks", "open groups", "longest wait"]
+        yield header, map(_dependency_cells, health.dependencies)
     header = ["Worker", "last report", "threads", "in flight", "last recovery"]
     yield header, map(_worker_cells, health.workers)
 
@@ -149,8 +153,13 @@ def _subscription_cells(subscription: SubscriptionHealth) -> list[object]:
 
 
 def _limit_cells(limit: LimitHealth) -> list[object]:
-    counts = (limit.taken, limit.waiting)
+    counts = (limit.running, limit.taken, limit.waiting)
     return [limit.limit, limit.database, *counts, _seconds(limit.longest_wait)]
+
+
+def _dependency_cells(health: DependencyHealth) -> list[object]:
+    counts = (health.waiting, health.open_groups)
+    return [health.database, *counts, _seconds(health.longest_wait)]
 
 
 def _seconds(value: float | None) -> str:

@@ -18,8 +18,8 @@ from tests.admin.pages import (
     text,
     url,
 )
-from tests.steps import bring_to, kinds
-from tests.testapp.models import Dunning, Invoice
+from tests.steps import bring_to, create_task, kinds
+from tests.testapp.models import Dunning, Invoice, Step
 
 each_action = pytest.mark.parametrize(
     "task_action", ACTIONS, ids=lambda task_action: task_action.name
@@ -29,7 +29,7 @@ each_action = pytest.mark.parametrize(
 def ask(client, action: str, *tasks, **further):
     """Choose an action in the list, as a browser does."""
     chosen = {"action": action, "_selected_action": [task.pk for task in tasks], **further}
-    return client.post(url(Invoice), chosen)
+    return client.post(url(type(tasks[0])), chosen)
 
 
 def confirm(client, page, **further):
@@ -41,7 +41,7 @@ def confirm(client, page, **further):
         context["checkbox_name"]: context["selected"],
         context["confirmed_name"]: "yes",
     }
-    return received(client.post(url(Invoice), data | further, follow=True))
+    return received(client.post(url(context["opts"].model), data | further, follow=True))
 
 
 @each_action
@@ -132,22 +132,45 @@ def test_the_reason_stands_in_the_event(superuser, finished_task) -> None:
     assert (event.kind, event.actor, event.reason) == ("reset", "root", "the bank was closed")
 
 
-@pytest.mark.parametrize("ticked", [{}, {"option": "on"}], ids=["left", "ticked"])
+@pytest.mark.parametrize("ticked", [{}, {"restart": "on"}], ids=["left", "ticked"])
 def test_a_reset_repeats_the_steps_that_are_done_if_that_is_ticked(
     superuser, finished_task, ticked
 ) -> None:
     page = ask(superuser, RESET, finished_task)
-    assert '<input type="checkbox" name="option"' in page.content.decode()
+    assert '<input type="checkbox" name="restart"' in page.content.decode()
 
     confirm(superuser, page, **ticked)
 
     assert finished_task.events.last().data["restart"] is bool(ticked)
 
 
+@pytest.mark.parametrize("ticked", [{}, {"dependents": "on"}], ids=["left", "ticked"])
+def test_a_reset_lets_dependents_wait_again_if_that_is_ticked(superuser, ticked) -> None:
+    task = bring_to(create_task(Step), Status.FAILED)
+    page = ask(superuser, RESET, task)
+    assert '<input type="checkbox" name="dependents"' in page.content.decode()
+
+    confirm(superuser, page, **ticked)
+
+    data = task.events.last().data
+    assert (data["restart"], data.get("dependents", False)) == (False, bool(ticked))
+
+
+def test_a_task_for_which_no_other_waits_has_no_box_for_dependents(
+    superuser, finished_task
+) -> None:
+    page = ask(superuser, RESET, finished_task)
+
+    confirm(superuser, page, dependents="on")  # which is left alone
+
+    assert 'name="dependents"' not in page.content.decode()
+    assert "dependents" not in finished_task.events.last().data
+
+
 def test_other_actions_have_no_tick_box(superuser, finished_task) -> None:
     page = ask(superuser, RETRY, finished_task)
 
-    confirm(superuser, page, option="on")  # which is left alone
+    confirm(superuser, page, restart="on")  # which is left alone
 
     assert "checkbox" not in page.content.decode()
     assert kinds(finished_task)[-1] == "ack"

@@ -11,6 +11,7 @@ from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.worker_name import is_known_dead
 from tests.admin.pages import EXECUTE_HERE, EXPORT, post_action, shown_messages
+from tests.limits.steps import errands, start_all
 from tests.steps import bring_to, kinds
 from tests.testapp.models import Invoice
 
@@ -91,3 +92,15 @@ def test_the_streams_are_downloaded_and_prove_themselves(superuser) -> None:
     assert ".jsonl" in response.headers["Content-Disposition"]
     assert [found.streams for found in verify_export(StringIO(file))] == [len(tasks)]
     assert {note["task"] for note in notes} == {str(task.pk) for task in tasks}
+
+
+def test_a_task_whose_limit_is_full_waits_for_it_and_that_is_said(superuser) -> None:
+    *others, task = errands(3)
+    start_all(others)
+
+    response = post_action(superuser, EXECUTE_HERE, task)
+
+    assert shown_messages(response) == [
+        "1 task was not run: all places of its limit are taken. It waits for one."
+    ]
+    assert task.events.last().kind == "block"
