@@ -44,3 +44,12 @@ def test_the_command_shows_them(redis_url: str) -> None:
 
     lines = [line.split() for line in output.splitlines()]
     assert ["default", "1", "1"] in [line[:3] for line in lines]
+
+
+def test_the_dashboard_shows_them(admin_client: Any, redis_url: str) -> None:
+    dependent_on(step())
+
+    page = admin_client.get("/admin/django_simpletask3/dashboard/").content.decode()
+
+    assert '<h2 id="st3-dependencies">Tasks that wait for others</h2>' in page
+    assert '<th scope="row">default</th><td class="st3-number">1</td>' in page

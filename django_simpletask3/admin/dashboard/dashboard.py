@@ -87,7 +87,10 @@ class DashboardAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "queues": list(self._queues(snapshot, viewer, visible_models)),
             "workers": list(self._workers(snapshot, viewer, running)),
             "subscriptions": [_subscription_row(row) for row in snapshot["subscriptions"]],
-            "limits": [_limit_row(row) for row in snapshot["limits"]],
+            "limits": [_waiting_row(row) for row in snapshot["limits"]],
+            "dependencies": [
+                _waiting_row(row) for row in snapshot["dependencies"] if row["open_groups"]
+            ],
             "period": str(period),
             "periods": [(str(value), label) for value, label in _PERIODS.items()],
             "charts": charts.build_charts(statistics.time_buckets(period, scope), period)
@@ -249,8 +252,8 @@ def _subscription_row(subscription: Mapping[str, Any]) -> dict[str, Any]:
     return {**subscription, "behind": _duration(subscription["lag"])}
 
 
-def _limit_row(limit: Mapping[str, Any]) -> dict[str, Any]:
-    return {**limit, "wait": _duration(limit["longest_wait"])}
+def _waiting_row(health: Mapping[str, Any]) -> dict[str, Any]:
+    return {**health, "wait": _duration(health["longest_wait"])}
 
 
 def _duration(seconds: float | None) -> str:
