@@ -40,6 +40,7 @@ DEMO = [*EMBEDDED, "Pillow>=11"]
 TEST = [
     *DEMO,
     *TASKS,
+    "django-tasks-db>=0.12",
     *UPGRADE,
     "django-auditlog>=3",
     "django-pghistory>=3.5",

@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     "tests.migrated_app",
     "django_simpletask3.contrib.tasks",
     "tests.functions",
+    "django_tasks_db",
 ]
 TASKS = {
     "default": {
@@ -116,7 +117,9 @@ DATABASES = {
     alias: database(DATABASE_URL, alias, RUN, RUN_FOLDER) for alias in ("default", "other")
 }
 # The tables of Django's apps are created at once, as those of the test app are.
-MIGRATION_MODULES = dict.fromkeys(["admin", "auth", "contenttypes", "sessions"])
+MIGRATION_MODULES = dict.fromkeys(
+    ["admin", "auth", "contenttypes", "sessions", "django_tasks_database"]
+)
 DATABASE_ROUTERS = [
     "tests.migrated_app.routers.MigratedAppRouter",
     "tests.testapp.routers.ElsewhereRouter",

@@ -45,18 +45,10 @@ class FunctionDefinition(framework().task_class):  # type: ignore[misc]
     limit: Any = UNSET
 
 
-class SimpleTaskBackend(framework().backend_class):  # type: ignore[misc]
-    """Saves a FunctionTask for each call, in the transaction of the caller.
-
-    The message is pushed, and ``task_enqueued`` sent, after the commit. The result is in the row
-    and in its events: ``get_result()`` finds it from any process.
-    """
+class PolicyBackend(framework().backend_class):  # type: ignore[misc]
+    """A backend that knows the fields of FunctionDefinition."""
 
     task_class = FunctionDefinition
-    supports_defer = True
-    supports_async_task = True
-    supports_get_result = True
-    supports_priority = True
 
     def validate_task(self, task: Any) -> None:
         """As the framework's; a function that is valid may be called by rows from then on."""
@@ -81,6 +73,19 @@ class SimpleTaskBackend(framework().backend_class):  # type: ignore[misc]
             faults.append(f"{name} is part of its definition: write it in @task")
         if faults:
             raise framework_of(task).invalid_task(f"{task.module_path}: {faults[0]}.")
+
+
+class SimpleTaskBackend(PolicyBackend):
+    """Saves a FunctionTask for each call, in the transaction of the caller.
+
+    The message is pushed, and ``task_enqueued`` sent, after the commit. The result is in the row
+    and in its events: ``get_result()`` finds it from any process.
+    """
+
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Save a row for the call; returns its result.

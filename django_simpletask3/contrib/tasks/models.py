@@ -37,8 +37,8 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
     #: The id of the result, which tells nothing of the row.
     result_id = models.UUIDField(_("result id"), default=uuid.uuid4, unique=True, editable=False)
     task_path = models.CharField(_("function"), max_length=MAX_TEXT)
-    args = JSONTextField(_("arguments"), default=list)
-    kwargs = JSONTextField(_("keyword arguments"), default=dict)
+    args = JSONTextField(_("arguments"), default=list, blank=True)
+    kwargs = JSONTextField(_("keyword arguments"), default=dict, blank=True)
     queue_name = models.CharField(_("queue"), max_length=MAX_NAME, default=queues.DEFAULT_QUEUE)
     #: What a function with ``unique`` calls the same; the unique key is made of it.
     unique_text = models.TextField(_("unique text"), null=True, editable=False)
