@@ -7,6 +7,8 @@ from typing import Any
 import django
 import pytest
 
+from django_simpletask3.schedules import declared
+from django_simpletask3.schedules.validation import faults_of_fields
 from tests.contrib.tasks import steps
 from tests.docs.test_how_to import defined_by, how_to
 from tests.functions.framework import task, task_backends
@@ -42,6 +44,18 @@ def test_the_policies_of_the_page_are_those_of_its_function(
     assert module.charge.enqueue(1, 2).id == str(row.result_id)
     assert (row.get_time_limit(), row.django_simpletask3_max_retries) == (60, 5)
     assert row.django_simpletask3_limit.running == 2
+
+
+def test_the_report_of_the_page_is_scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declared, "_others", [])
+    module: Any = ModuleType("reporting")
+    monkeypatch.setitem(sys.modules, "reporting", module)
+    module.task = task
+    exec(how_to("use-djangos-tasks-api").block("python", "def report"), vars(module))
+
+    [one] = [each for each in declared.declared_schedules() if each.key == "reporting.report"]
+
+    assert not faults_of_fields(one)
 
 
 def test_the_settings_of_the_page_are_those_of_the_tests() -> None:

@@ -30,12 +30,16 @@ class TasksConfig(AppConfig):
                 yield model
 
     def ready(self) -> None:
+        from ...schedules.targets import register_targets
         from . import checks, signals  # noqa: F401 - registers the checks
         from .models import queue_models
         from .queues import options_of, our_backends
 
         signals.connect(queue_models())
         if our_backends():
+            from .scheduled import SOURCE
+
+            register_targets(SOURCE)
             autodiscover_modules("tasks")
         for entry in our_backends().values():
             modules = options_of(entry).get("MODULES") or ()

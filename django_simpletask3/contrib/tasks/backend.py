@@ -99,16 +99,8 @@ class SimpleTaskBackend(PolicyBackend):
         from .results import History, result_of
 
         self.validate_task(task)
-        columns = _arguments(task, args, kwargs)
-        row = model_of(task.queue_name).objects.enqueue(
-            task_path=task.module_path,
-            priority=int(task.priority),
-            run_after=task.run_after,
-            queue_name=task.queue_name,
-            backend_name=self.alias,
-            unique_text=policies.unique_text(task, self.alias, columns),
-            **columns,
-        )
+        columns = columns_of_call(task, self.alias, args, kwargs)
+        row = model_of(task.queue_name).objects.enqueue(**columns)
         return result_of(row, *([] if row.was_joined else [task, History()]))
 
     def get_result(self, result_id: Any) -> Any:
@@ -147,6 +139,20 @@ def _parse_id(result_id: Any) -> uuid.UUID | None:
     except (ValueError, TypeError, AttributeError):
         return None
     return parsed if str(parsed) == result_id else None
+
+
+def columns_of_call(task: Any, alias: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the row for a call of ``task``; errors as of ``enqueue()``."""
+    columns = _arguments(task, args, kwargs)
+    return {
+        "task_path": task.module_path,
+        "priority": int(task.priority),
+        "run_after": task.run_after,
+        "queue_name": task.queue_name,
+        "backend_name": alias,
+        "unique_text": policies.unique_text(task, alias, columns),
+        **columns,
+    }
 
 
 def _arguments(task: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:

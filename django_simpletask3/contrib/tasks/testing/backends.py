@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from .backend import PolicyBackend
-from .framework import framework
+from ..backend import PolicyBackend
+from ..framework import framework
 
 _backends: Any = f"{framework().name}.backends"
 

@@ -1,0 +1,56 @@
+"""Functions that are called on a schedule: ``@schedule(...)`` above ``@task``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...exceptions import FunctionMissing, InvalidKey
+from ...schedules.targets import ScheduleTarget, TargetSource
+from . import policies, registry
+from .backend import columns_of_call
+from .models import FunctionTask, model_of
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTarget:
+    """Calls of a function; the fields of the schedule are its keyword arguments."""
+
+    task: Any
+
+    @property
+    def key(self) -> str:
+        """The path of the function."""
+        return str(self.task.module_path)
+
+    @property
+    def model(self) -> type[FunctionTask]:
+        """The model of its queue."""
+        return model_of(self.task.queue_name)
+
+    def columns(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of a call with these keyword arguments.
+
+        Raises ValueError for those that the function does not take.
+        """
+        try:
+            policies.arguments_of(self.task, (), fields)
+            return columns_of_call(self.task, self.task.backend, (), fields)
+        except (TypeError, InvalidKey) as error:
+            raise ValueError(str(error)) from None
+
+
+def _target_of(declared_on: Any) -> ScheduleTarget | None:
+    is_ours = hasattr(declared_on, "module_path") and registry.known(declared_on) is not None
+    return FunctionTarget(declared_on) if is_ours else None
+
+
+def _find(key: str) -> ScheduleTarget | None:
+    try:
+        return FunctionTarget(registry.find(key))
+    except FunctionMissing:
+        return None
+
+
+SOURCE = TargetSource(_target_of, _find)

@@ -1,0 +1,64 @@
+"""Functions on a schedule."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from django_simpletask3.contrib.tasks.models import model_of
+from django_simpletask3.contrib.tasks.scheduled import SOURCE, FunctionTarget
+from django_simpletask3.schedules import schedule
+from django_simpletask3.schedules.declared import _others, declared_schedules
+from django_simpletask3.schedules.targets import build_task, find_target, target_of
+from django_simpletask3.schedules.validation import faults_of, faults_of_fields
+from tests.contrib.tasks import steps
+from tests.functions import tasks, treated
+
+PATH = "tests.functions.tasks.send"
+
+
+def test_a_function_is_a_target() -> None:
+    target: Any = target_of(tasks.send)
+
+    assert target == find_target(PATH) == FunctionTarget(tasks.send)
+    assert (target.key, target.model) == (PATH, model_of("mail"))
+    assert target_of(tasks.send.func) is find_target("os.system") is SOURCE.find("") is None
+
+
+def test_a_schedule_above_task_is_declared() -> None:
+    before = list(_others)
+    try:
+        assert schedule("0 6 * * *", fields={"address": "ada"})(tasks.send) is tasks.send
+        [declared] = [one for one in declared_schedules() if one.key == PATH]
+
+        assert declared.target == FunctionTarget(tasks.send)
+        assert not faults_of_fields(declared)
+    finally:
+        _others[:] = before
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "missing a required argument: 'address'"),
+        ({"to": "ada"}, "missing a required argument: 'address'|unexpected"),
+        ({"address": timedelta(1)}, "Unsupported type"),
+    ],
+    ids=["missing", "unknown", "no JSON"],
+)
+def test_arguments_that_do_not_fit_are_a_fault(fields: Any, text: str) -> None:
+    [fault] = faults_of(FunctionTarget(tasks.send), fields)
+
+    assert any(part in fault for part in text.split("|"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_task_of_a_tick_is_run() -> None:
+    task = build_task(FunctionTarget(tasks.send), {"address": "ada"})
+    task.full_clean()
+    task.save()
+
+    result = tasks.send.get_result(str(task.result_id))
+
+    assert steps.run(result).return_value == "sent to ada"
+    assert build_task(FunctionTarget(treated.refused), {"invoice": 1}).unique_text
