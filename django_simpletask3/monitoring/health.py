@@ -37,6 +37,7 @@ from .health_types import (
     WorkerHealth,
 )
 from .limits import limit_health
+from .schedules import overdue_schedules
 from .scope import QueryScope
 from .worker_report import read_report
 
@@ -75,6 +76,7 @@ def snapshot() -> Health:
         workers=_workers(commands) if redis.error is None else [],
         limits=_of_each_database(limit_health, databases),
         dependencies=_of_each_database(dependency_health, databases),
+        overdue_schedules=_of_each_database(overdue_schedules, databases),
     )
     sentences = [str(problem) for problem in problems.find_problems(health)]
     return replace(health, problems=sentences, healthy=not sentences)

@@ -115,6 +115,15 @@ class DependencyHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class OverdueSchedule:
+    """A schedule with a tick that no node has fired, for ``overdue`` seconds."""
+
+    schedule: str
+    database: str
+    overdue: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoad:
     """What one worker process does for one task model."""
 
@@ -156,5 +165,6 @@ class Health:
     workers: list[WorkerHealth]
     limits: list[LimitHealth] = field(default_factory=list)
     dependencies: list[DependencyHealth] = field(default_factory=list)
+    overdue_schedules: list[OverdueSchedule] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     healthy: bool = True

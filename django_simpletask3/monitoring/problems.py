@@ -42,6 +42,10 @@ _UNSERVED_MODEL = ngettext_lazy(
     "messages",
 )
 
+_OVERDUE_SCHEDULE = gettext_noop(
+    "The schedule %(schedule)s in %(database)r is overdue for %(overdue).0f s: no node fires it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -75,6 +79,8 @@ def find_problems(health: Health) -> Iterator[Problem]:
         yield from _worker_problems(health.workers, health.models)
     for subscription in health.subscriptions:
         yield from _subscription_problems(subscription)
+    for schedule in health.overdue_schedules:
+        yield Problem(_OVERDUE_SCHEDULE, asdict(schedule))
 
 
 def _redis_problem(error: str, *, is_refusal: bool) -> Problem:

@@ -20,12 +20,14 @@ from ...monitoring.health_types import (
     Health,
     LimitHealth,
     ModelHealth,
+    OverdueSchedule,
     SubscriptionHealth,
     TableHealth,
     WorkerHealth,
 )
 from ...monitoring.oldest_tasks import explain_oldest
 from ...worker.node.heartbeat_file import check_file
+from ..columns import align
 
 
 class Command(BaseCommand):
@@ -77,7 +79,7 @@ def _health_lines(health: Health) -> Iterator[str]:
     yield from _server_lines(health)
     yield ""
     for header, rows in _tables(health):
-        yield from _align(header, rows)
+        yield from align(header, rows)
         yield ""
     if lines := list(_oldest_lines(health.tables)):
         yield from (*lines, "")
@@ -105,6 +107,11 @@ def _tables(health: Health) -> Iterator[tuple[list[str], Iterable[list[object]]]
     if health.dependencies:
         header = ["Waiting for others", "tasks", "open groups", "longest wait"]
         yield header, map(_dependency_cells, health.dependencies)
+    if health.overdue_schedules:
+        yield (
+            ["Schedule", "database", "overdue for"],
+            map(_schedule_cells, health.overdue_schedules),
+        )
     header = ["Worker", "last report", "threads", "in flight", "last recovery"]
     yield header, map(_worker_cells, health.workers)
 
@@ -162,15 +169,9 @@ def _dependency_cells(health: DependencyHealth) -> list[object]:
     return [health.database, *counts, _seconds(health.longest_wait)]
 
 
+def _schedule_cells(schedule: OverdueSchedule) -> list[object]:
+    return [schedule.schedule, schedule.database, _seconds(schedule.overdue)]
+
+
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
-
-
-def _align(header: list[str], rows: Iterable[list[object]]) -> Iterator[str]:
-    """A table: the first column to the left, the others to the right."""
-    cells = ([("-" if cell is None else printable(str(cell))) for cell in row] for row in rows)
-    table = [header, *cells]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    for first, *others in table:
-        aligned = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        yield "  ".join((first.ljust(widths[0]), *aligned)).rstrip()

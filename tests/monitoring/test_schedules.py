@@ -1,0 +1,110 @@
+"""The list of schedules, and the status, say what was fired and what is overdue."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from django_simpletask3.monitoring.schedules import overdue_schedules, report_schedules
+from django_simpletask3.schedules.tables import Schedule
+from tests.schedules.steps import BEGIN, HOUR, HandClock, make_schedule, new_node
+from tests.steps import run_command
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+COMMAND = "django-simpletask3-schedules"
+
+
+@pytest.fixture
+def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    return HandClock(monkeypatch)
+
+
+def test_the_list_has_the_last_and_the_next_ticks(hand_clock: HandClock) -> None:
+    make_schedule(zone="Asia/Tokyo")
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    output, _ = run_command(COMMAND, "--json", "--next", "2")
+
+    (found,) = json.loads(output)
+    assert (found["schedule"], found["target"], found["when"]) == (
+        "own",
+        "testapp.Invoice",
+        "0 * * * *",
+    )
+    assert (found["overdue"], found["is_orphaned"], found["error"]) == (None, False, "")
+    assert found["last"] == {
+        "tick": "2026-11-30T22:00:00+09:00",
+        "outcome": "fired",
+        "model": "testapp.Invoice",
+        "task": str(Invoice.objects.get().pk),
+        "message": "",
+    }
+    assert found["next"] == ["2026-11-30T23:00:00+09:00", "2026-12-01T00:00:00+09:00"]
+
+
+def test_the_text_names_the_state_of_each(hand_clock: HandClock) -> None:
+    make_schedule("late")
+    make_schedule("gone", target="testapp.Gone")
+    make_schedule("off", enabled=False, reason="holidays")
+    make_schedule("of other code", is_own=False)
+    make_schedule("wrong", cron="0 25 * * *")
+    make_schedule("interval", cron="", interval=timedelta(days=2), active_since=BEGIN + HOUR)
+    hand_clock.go(HOUR + timedelta(seconds=20))
+
+    output, _ = run_command(COMMAND, "--next", "3")
+
+    lines = {line.split("  ")[0]: line for line in output.splitlines() if "  " in line.strip()}
+    assert "overdue for 20 s" in lines["late"]
+    assert "not in the code" in lines["gone"]
+    assert "disabled: holidays" in lines["off"]
+    assert "not in the code" in lines["of other code"]
+    assert "is no cron expression" in lines["wrong"]
+    assert "every 2 days, 0:00:00" in lines["interval"]
+    assert output.count("T14:00:00+00:00") > 1
+
+
+def test_without_schedules_the_list_says_where_they_come_from() -> None:
+    assert "A node writes those of its code" in run_command(COMMAND)[0]
+
+
+def test_the_newest_tick_of_each_is_read_in_three_queries(
+    hand_clock: HandClock, django_assert_num_queries: Any
+) -> None:
+    for number in range(5):
+        make_schedule(f"s{number}")
+    for _ in range(3):
+        hand_clock.go(HOUR)
+        new_node().run()
+
+    with django_assert_num_queries(3):
+        reports = report_schedules("default")
+
+    assert {report.last.tick for report in reports if report.last} == {
+        (BEGIN + 3 * HOUR).isoformat()
+    }
+    assert len(reports) == 5
+
+
+def test_what_no_node_fires_for_ten_seconds_is_a_problem(
+    hand_clock: HandClock, redis_url: str
+) -> None:
+    make_schedule()
+    make_schedule("off", enabled=False)
+    hand_clock.go(HOUR + timedelta(seconds=9))
+    assert overdue_schedules("default") == []
+
+    hand_clock.go(timedelta(seconds=3))
+    output, _ = run_command("django-simpletask3-status")
+    problem = "The schedule own in 'default' is overdue for 12 s: no node fires it."
+    assert f"Problem: {problem}" in output
+    assert ["own", "default", "12.0", "s"] in [line.split() for line in output.splitlines()]
+    health = json.loads(run_command("django-simpletask3-status", "--json")[0])
+    assert [s["overdue"] for s in health["overdue_schedules"]] == [12.0]
+
+    new_node().run()
+    assert problem not in run_command("django-simpletask3-status")[0]
+    assert Schedule.objects.count() == 2
