@@ -16,12 +16,14 @@ from .actions.actions import (
 )
 from .dashboard.dashboard import DashboardAdmin
 from .package_admin import DeliveryAdmin, TombstoneAdmin
+from .schedules.schedule_admin import ScheduleAdmin
 from .task_admin import SimpleTaskAdmin
 from .timeline.inline import TaskEventInline
 
 __all__ = [
     "DashboardAdmin",
     "DeliveryAdmin",
+    "ScheduleAdmin",
     "SimpleTaskAdmin",
     "TaskEventInline",
     "TombstoneAdmin",

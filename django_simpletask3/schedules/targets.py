@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -45,11 +45,12 @@ class TargetSource:
     """Where targets of one kind come from.
 
     ``of`` returns the target of what ``@schedule`` was called with, None if it is of another kind;
-    ``find`` that with a key, None if there is none.
+    ``find`` that with a key, None if there is none; ``all`` those that operators may choose from.
     """
 
     of: Callable[[Any], ScheduleTarget | None]
     find: Callable[[str], ScheduleTarget | None]
+    all: Callable[[], Iterable[ScheduleTarget]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,13 @@ def _find_model(key: str) -> ModelTarget | None:
         return None
 
 
-_sources = [TargetSource(_model_target, _find_model)]
+def _all_models() -> Iterator[ModelTarget]:
+    """Models whose tasks are saved by their columns: not those of functions."""
+    models_of_tasks: list[Any] = [m for m in apps.get_models() if issubclass(m, TaskRow)]
+    return (ModelTarget(model) for model in models_of_tasks)
+
+
+_sources = [TargetSource(_model_target, _find_model, _all_models)]
 
 
 def register_targets(source: TargetSource) -> None:
@@ -108,6 +115,12 @@ def target_of(declared_on: Any) -> ScheduleTarget | None:
 def find_target(key: str) -> ScheduleTarget | None:
     """The target with that key; None if it is gone."""
     return next(filter(None, (source.find(key) for source in _sources)), None)
+
+
+def all_targets() -> list[ScheduleTarget]:
+    """What operators may choose as the target of an own schedule, by key."""
+    targets = [target for source in _sources for target in source.all()]
+    return sorted(targets, key=lambda target: target.key)
 
 
 def build_task(target: ScheduleTarget, fields: Mapping[str, Any]) -> Any:

@@ -1,0 +1,274 @@
+"""Operators see schedules, enable and disable them, run them now, and have own ones."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from django_simpletask3.schedules import schedule
+from django_simpletask3.schedules.declared import ATTRIBUTE
+from django_simpletask3.schedules.sync import definitions_by_database, write_definitions
+from django_simpletask3.schedules.tables import Schedule, ScheduleTick
+from tests.admin.conftest import client_for
+from tests.schedules.steps import BEGIN, HOUR, HandClock, make_schedule, new_node
+from tests.testapp.models import Invoice
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:django_simpletask3_schedule_changelist")
+ADD = reverse("admin:django_simpletask3_schedule_add")
+OWN = {
+    "key": "mine",
+    "target": "testapp.Invoice",
+    "cron": "30 7 * * *",
+    "zone": "Europe/Berlin",
+    "interval": "",
+    "fields": '{"amount": 5}',
+    "catch_up": "last",
+    "overlap": "allow",
+    "jitter": "0",
+    "deadline": "",
+}
+
+
+@pytest.fixture(autouse=True)
+def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    return HandClock(monkeypatch)
+
+
+@pytest.fixture
+def operator(db: None) -> Callable[..., Client]:
+    """Makes browsers: of a member of the staff with just these permissions."""
+
+    def made(*codenames: str) -> Client:
+        user = User.objects.create_user("ines", is_staff=True)
+        found = Permission.objects.filter(codename__in=codenames)
+        assert len(found) == len(codenames)
+        user.user_permissions.set(found)
+        return client_for(user)
+
+    return made
+
+
+@pytest.fixture
+def of_the_code() -> Iterator[Schedule]:
+    """A schedule that the code declares."""
+    schedule("0 * * * *", timezone="UTC", fields={"amount": 2})(Invoice)
+    for using, definitions in definitions_by_database().items():
+        write_definitions(using, definitions)
+    yield Schedule.objects.get(key="testapp.Invoice")
+    setattr(Invoice, ATTRIBUTE, ())
+
+
+def act(client: Client, action: str, *rows: Schedule, reason: str = "", **further: Any) -> Any:
+    data = {"action": action, "_selected_action": [row.pk for row in rows], "reason": reason}
+    return client.post(LIST, {**data, **further}, follow=True)
+
+
+def page_of(row: Schedule, page: str = "change") -> str:
+    return reverse(f"admin:django_simpletask3_schedule_{page}", args=[row.pk])
+
+
+def test_the_list_shows_last_and_next_ticks_with_their_tasks(
+    superuser: Client, hand_clock: HandClock, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(20):
+        make_schedule(f"s{number}")
+    make_schedule("gone", target="testapp.Gone")
+    hand_clock.go(HOUR)
+    new_node().run()
+    task = Invoice.objects.order_by("pk")[0]
+
+    with django_assert_max_num_queries(12):
+        page = superuser.get(LIST).content.decode()
+
+    assert page.count("Nov. 30, 2026, 2 p.m. +0000") == 21
+    assert f'href="/admin/testapp/invoice/{task.pk}/change/"' in page
+    assert "not fired: the code no longer has it" in page
+
+
+def test_the_page_of_a_schedule_of_the_code_is_read_only(
+    superuser: Client, of_the_code: Schedule, hand_clock: HandClock
+) -> None:
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    page = superuser.get(page_of(of_the_code)).content.decode()
+    superuser.post(page_of(of_the_code), {**OWN, "cron": "1 1 1 1 *"})
+
+    assert 'name="cron"' not in page
+    assert page.count("p.m. +0000") >= 11
+    assert Schedule.objects.get(pk=of_the_code.pk).cron == "0 * * * *"
+
+
+def test_many_are_disabled_and_enabled_with_a_reason(
+    superuser: Client, hand_clock: HandClock
+) -> None:
+    rows = [make_schedule(f"s{number}") for number in range(3)]
+
+    page = act(superuser, "disable_selected", *rows[:2], reason="holidays").content.decode()
+    assert "2 schedules were disabled." in page
+    assert "disabled: holidays" in page
+    hand_clock.go(HOUR)
+    new_node().run()
+    assert list(ScheduleTick.objects.values_list("schedule", flat=True)) == ["s2"]
+
+    act(superuser, "enable_selected", *rows, reason="back")
+    enabled = Schedule.objects.filter(enabled=True)
+    since = {row.key: row.active_since for row in enabled}
+    assert since == {"s0": BEGIN + HOUR, "s1": BEGIN + HOUR, "s2": BEGIN}
+    assert LogEntry.objects.filter(change_message="disabled: holidays").count() == 2
+
+
+def test_one_is_run_now_by_the_user(superuser: Client) -> None:
+    row = make_schedule()
+
+    page = act(superuser, "run_now_selected", row, reason="month end").content.decode()
+
+    event = Invoice.objects.get().events.get()
+    assert "1 task was enqueued." in page
+    assert (event.actor, event.reason, event.data["schedule"]) == ("root", "month end", "own")
+    assert ScheduleTick.objects.get().outcome == "run_now"
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ({"fields": {"amount": "x"}}, "must be an integer"),
+        ({"fields": {"price": 1}}, "price is no column"),
+        ({"target": "testapp.Gone"}, "the code no longer has it"),
+    ],
+)
+def test_what_cannot_be_run_now_is_said(
+    superuser: Client, columns: dict[str, Any], text: str
+) -> None:
+    page = act(superuser, "run_now_selected", make_schedule(**columns)).content.decode()
+
+    assert text in page
+    assert not Invoice.objects.exists()
+
+
+def test_an_own_schedule_is_made_changed_and_fired(
+    superuser: Client, hand_clock: HandClock
+) -> None:
+    assert superuser.post(ADD, OWN).status_code == 302
+    row = Schedule.objects.get()
+    assert (row.is_own, row.active_since, row.fields) == (True, BEGIN, {"amount": 5})
+
+    hand_clock.go(HOUR)
+    superuser.post(page_of(row), {**OWN, "fields": '{"amount": 6}'})
+    assert Schedule.objects.get().active_since == BEGIN
+    superuser.post(page_of(row), {**OWN, "fields": '{"amount": 6}', "cron": "0 * * * *"})
+    assert Schedule.objects.get().active_since == BEGIN + HOUR
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert Invoice.objects.get().amount == 6
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ({"cron": "0 25 * * *"}, "&#x27;0 25 * * *&#x27; is no cron expression: Bad hour"),
+        ({"zone": "Berlin"}, "there is no time zone &#x27;Berlin&#x27;"),
+        ({"interval": "00:05:00"}, "Write either a cron expression or an interval."),
+        ({"cron": "", "interval": "0"}, "the interval 0:00:00 is shorter than a second"),
+        ({"cron": ""}, "Write either a cron expression or an interval."),
+        ({"fields": "[1]"}, "Write an object"),
+        ({"fields": '{"price": 1}'}, "price is no column of testapp.Invoice"),
+        ({"fields": '{"amount": "x"}'}, "must be an integer"),
+        ({"target": "testapp.Gone"}, "Select a valid choice"),
+        ({"jitter": "-1"}, "greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_own_schedule_is_refused(
+    superuser: Client, columns: dict[str, str], text: str
+) -> None:
+    page = superuser.post(ADD, {**OWN, **columns}).content.decode()
+
+    assert text in page
+    assert not Schedule.objects.exists()
+
+
+def test_the_name_of_a_schedule_of_the_code_is_taken(
+    superuser: Client, of_the_code: Schedule
+) -> None:
+    Schedule.objects.all().delete()
+
+    page = superuser.post(ADD, {**OWN, "key": "testapp.invoice"}).content.decode()
+
+    assert "The code has a schedule of this name." in page
+
+
+def test_a_schedule_is_copied_as_an_own_one(superuser: Client, of_the_code: Schedule) -> None:
+    page = act(superuser, "copy_selected", of_the_code).content.decode()
+
+    assert 'name="cron" value="0 * * * *"' in page
+    assert "amount" in page
+    assert 'name="key" value=' not in page
+
+
+def test_what_the_code_declares_is_not_deleted(
+    superuser: Client, of_the_code: Schedule, hand_clock: HandClock
+) -> None:
+    own = make_schedule()
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert superuser.post(page_of(of_the_code, "delete"), {"post": "yes"}).status_code == 403
+    act(superuser, "delete_selected", of_the_code, own, post="yes")
+    assert Schedule.objects.count() == 2
+    act(superuser, "delete_selected", own, post="yes")
+
+    assert Schedule.objects.get() == of_the_code
+    assert ScheduleTick.objects.get().schedule == "testapp.Invoice"
+
+
+def test_an_orphaned_schedule_can_be_deleted(superuser: Client) -> None:
+    row = make_schedule("testapp.Invoice:old", is_own=False)
+
+    superuser.post(page_of(row, "delete"), {"post": "yes"})
+
+    assert not Schedule.objects.exists()
+
+
+def test_schedules_of_models_that_a_user_may_not_view_are_hidden(
+    operator: Callable[..., Client],
+) -> None:
+    client = operator("view_schedule", "view_invoice")
+    make_schedule("shown")
+    hidden = make_schedule("hidden", target="testapp.Letter", fields={})
+
+    page = client.get(LIST).content.decode()
+
+    assert ("shown" in page, ">hidden<" in page) == (True, False)
+    assert client.get(page_of(hidden)).status_code == 302
+
+
+def test_actions_need_the_permission(operator: Callable[..., Client]) -> None:
+    client = operator("view_schedule", "view_invoice", "add_invoice")
+    row = make_schedule()
+
+    for action in ("disable_selected", "run_now_selected", "copy_selected", "delete_selected"):
+        act(client, action, row, post="yes")
+
+    assert client.get(ADD).status_code == 403
+    assert client.post(page_of(row), OWN).status_code == 403
+    assert Schedule.objects.get().enabled
+    assert not Invoice.objects.exists()
+
+
+def test_who_may_not_add_tasks_enqueues_none(operator: Callable[..., Client]) -> None:
+    client = operator("view_schedule", "change_schedule", "add_schedule", "view_invoice")
+    row = make_schedule()
+
+    page = act(client, "run_now_selected", row).content.decode()
+    refused = client.post(ADD, OWN).content.decode()
+
+    assert "You may not add tasks of this model." in page
+    assert "Select a valid choice" in refused
+    assert not Invoice.objects.exists()
