@@ -66,6 +66,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ): "for callers that this test reads as writers",
     ("contrib.tasks.registry.with_values", "*"): "of a task of the framework, which is no row",
     ("contrib.tasks.models._make_queue_model", "*"): "the model, in its module",
+    ("schedules.operators.enable", "*"): "the rows of schedules, which are no tasks",
+    ("schedules.operators.disable", "*"): "the same",
     ("schedules.sync._update", "*"): "the row of a schedule, which is no task",
     ("schedules.sync._update", "digest"): "that of its definition",
     ("ledger.tombstone.Tombstone.summarize", "digest"): "a tombstone's own, over what is gone",
