@@ -67,6 +67,9 @@ class CommitHook:
             self.messages.pop(message_id, None)
         elif effect in _PUSHES and not _has_been_pushed(event):
             self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
+        elif event.kind == EventKind.START and self.messages:
+            # Started in the transaction that would have it pushed: it needs no message.
+            self.messages.pop(task.get_task_id(), None)
 
     def _add_event_of_limit(self, task: TaskRow, event: TaskEvent) -> None:
         """Push a task that was given a place, before others.

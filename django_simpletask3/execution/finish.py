@@ -9,6 +9,7 @@ from ..dispatch.push import push
 from ..limits.declared import has_limit
 from ..limits.hand_over import free_ended
 from ..limits.places import Claim, table_label
+from ..limits.successors import Successors, starting_here
 from ..logs import get_logger
 from ..queue import Message
 from ..states import EventKind
@@ -20,8 +21,11 @@ from .settle import acknowledge, return_messages
 _logger = get_logger(__name__)
 
 
-def finish(runs: Sequence[Run]) -> list[Run]:
+def finish(runs: Sequence[Run], successors: Successors | None = None) -> list[Run]:
     """Record the outcomes of ``runs`` together, then settle their messages; the runs not recorded.
+
+    ``successors`` start the tasks that waited for the places of ``runs`` in their limits, if this
+    process can; without them, messages are pushed for these.
 
     A run whose outcome cannot be written fails instead. Transient database errors are raised if
     nothing could be recorded, and the same call can be made again: no outcome is recorded twice. A
@@ -30,6 +34,17 @@ def finish(runs: Sequence[Run]) -> list[Run]:
     """
     for run in runs:
         _decide(run)
+    with starting_here(successors):
+        _record(runs)
+    if successors is not None:
+        successors.confirm()
+    _acknowledge(runs)
+    _return_released(runs)
+    return [run for run in runs if run.transition and run.transition.error]
+
+
+def _record(runs: Sequence[Run]) -> None:
+    """Record the outcomes, and free the places of the runs in their limits."""
     _apply_outcomes(runs)
     unwritable = [run for run in runs if _has_permanent_error(run)]
     for run in unwritable:
@@ -37,9 +52,6 @@ def finish(runs: Sequence[Run]) -> list[Run]:
     if unwritable:
         _apply_outcomes(unwritable)
     _free_places(runs)
-    _acknowledge(runs)
-    _return_released(runs)
-    return [run for run in runs if run.transition and run.transition.error]
 
 
 def _apply_outcomes(runs: Sequence[Run]) -> None:

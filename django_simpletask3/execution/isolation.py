@@ -16,6 +16,11 @@ RunAlone = Callable[[SimpleTask], bool]
 _MIN_LOSSES = 2
 
 
+def may_have_to_run_alone(task: SimpleTask) -> bool:
+    """Whether ``set_aside`` would ask the database about ``task``, which waits."""
+    return task.attempt >= _MIN_LOSSES
+
+
 def set_aside(tasks: Iterable[SimpleTask], run_alone: RunAlone | None) -> set[SimpleTask]:
     """Those of ``tasks`` that must run alone and will; without ``run_alone`` none.
 
@@ -23,7 +28,7 @@ def set_aside(tasks: Iterable[SimpleTask], run_alone: RunAlone | None) -> set[Si
     """
     suspects: dict[tuple[type[SimpleTask], str], list[SimpleTask]] = defaultdict(list)
     for task in tasks if run_alone else ():
-        if task.status == Status.PENDING and task.attempt >= _MIN_LOSSES:
+        if task.status == Status.PENDING and may_have_to_run_alone(task):
             suspects[table_model(type(task)), write_database(task)].append(task)
     return {
         task

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +22,20 @@ from .offer import Offer
 from .places import (
     Claim,
     GateKey,
+    claim_of,
     claimed_by,
     gate_key_of,
     lock_gates_of,
     table_label,
     waiters_at,
 )
+from .successors import PlacedStart
 from .tables import LimitGate, LimitPlace, LimitWaiter
 
 if TYPE_CHECKING:
     from ..db.locked_rows import LockedRows
+
+_FIRST_SEQUENCE_WITH_PLACE = 3
 
 
 def admit(transitions: Sequence[Transition], rows: LockedRows, using: str) -> Sequence[Transition]:
@@ -38,11 +43,21 @@ def admit(transitions: Sequence[Transition], rows: LockedRows, using: str) -> Se
 
     Only starts that would succeed take a place. One that is turned away gets LimitReached.
     """
+    transitions = [t for t in transitions if not _is_left_out(t, rows)]
     starts = _starts(transitions, rows, using)
     if not starts:
         return transitions
     blocks = _Admission(starts, rows, using).decide()
     return [blocks.get(id(transition), transition) for transition in transitions]
+
+
+def _is_left_out(transition: Transition, rows: LockedRows) -> bool:
+    """Whether a start is left out that was to follow the unblocking of its task.
+
+    The task was unblocked meanwhile, and a message was pushed for it.
+    """
+    row = rows.get(transition.task.pk) if isinstance(transition, PlacedStart) else None
+    return row is not None and row["status"] != Status.BLOCKED
 
 
 def _starts(
@@ -51,8 +66,8 @@ def _starts(
     """The starts of limited tasks that would succeed, each task once."""
     starts: dict[Any, tuple[Transition, Limit]] = {}
     for transition in transitions:
-        if transition.kind is not EventKind.START:
-            continue
+        if transition.kind is not EventKind.START or isinstance(transition, PlacedStart):
+            continue  # this one has its place
         limit = limit_of(transition.task)
         transition.data.pop("place", None)  # of an attempt that was rolled back
         if limit is None or not has_key(transition.task, limit):
@@ -85,15 +100,20 @@ class _Admission:
         self._attempts = {id(t): _next_attempt(t, rows) for t, _ in starts}
         self._keys = {id(t): gate_key_of(t.task, limit) for t, limit in starts}
         self._gates = lock_gates_of(set(self._keys.values()), using)
-        places = self._read_places()
+        given_claims = {self._claim_of(t) for t, _ in starts if _may_have_place(t, rows)}
+        places = self._read_places(given_claims)
         gate_of_task = {str(t.task.pk): self._gate_of(t).pk for t, _ in starts}
-        handed_over = [place for place in places if self._is_handed_over(place)]
+        handed_over = [p for p in places if given_claims and claim_of(p) in given_claims]
         #: Those that were given at another gate were so for an earlier key of the task.
         self._elsewhere = [p for p in handed_over if p.gate_id != gate_of_task[p.task_key]]
         self._own_places = {p.task_key: p for p in handed_over if p not in self._elsewhere}
         limits = {self._keys[id(t)]: limit for t, limit in starts}
+        at_gate: defaultdict[int, list[LimitPlace]] = defaultdict(list)
+        for place in places:
+            at_gate[place.gate_id].append(place)
         self._offers = {
-            k: Offer(self._gates[k], limit, places, using) for k, limit in limits.items()
+            key: Offer(gate := self._gates[key], limit, at_gate[gate.pk], using)
+            for key, limit in limits.items()
         }
         #: The gates at which others wait: these are served first.
         self._awaited: dict[GateKey, bool] = {}
@@ -122,19 +142,16 @@ class _Admission:
     def _gate_of(self, transition: Transition) -> LimitGate:
         return self._gates[self._keys[id(transition)]]
 
-    def _read_places(self) -> list[LimitPlace]:
-        own = claimed_by(Claim(table_label(t.task), str(t.task.pk), 0) for t, _ in self._starts)
-        gates = [gate.pk for gate in self._gates.values()]
-        places = all_rows(LimitPlace, self._using)
-        return list(places.filter(gate__in=gates).union(places.filter(own)))
+    def _claim_of(self, transition: Transition) -> Claim:
+        """The attempt that ``transition`` begins."""
+        task = transition.task
+        return Claim(table_label(task), str(task.pk), self._attempts[id(transition)])
 
-    def _is_handed_over(self, place: LimitPlace) -> bool:
-        """Whether ``place`` was given to the next attempt of one of the tasks."""
-        return any(
-            (place.model, place.task_key, place.attempt)
-            == (table_label(t.task), str(t.task.pk), self._attempts[id(t)])
-            for t, _ in self._starts
-        )
+    def _read_places(self, given: Collection[Claim]) -> list[LimitPlace]:
+        """The places that are held at the gates, and those that were ``given``, in one query."""
+        places = all_rows(LimitPlace, self._using)
+        at_gates = places.filter(gate__in=[gate.pk for gate in self._gates.values()])
+        return list(at_gates.union(places.filter(claimed_by(given))) if given else at_gates)
 
     def _begin(self, transition: Transition, place: LimitPlace) -> bool:
         """Let ``transition`` start with the place that it was given, or take that back.
@@ -230,6 +247,14 @@ class _Admission:
             worker=start.worker,
             data={"limit": gate.name},
         )
+
+
+def _may_have_place(transition: Transition, rows: LockedRows) -> bool:
+    """Whether the task may have been given a place: not before it was enqueued, had to wait, and
+    was unblocked.
+    """
+    row: Mapping[str, Any] = rows.get(transition.task.pk) or {}
+    return int(row["sequence"]) >= _FIRST_SEQUENCE_WITH_PLACE
 
 
 def _next_attempt(transition: Transition, rows: LockedRows) -> int:

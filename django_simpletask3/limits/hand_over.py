@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -18,17 +19,19 @@ from ..states import LIMIT_REASON, EventKind
 from ..transitions.expiry import earlier_of
 from ..transitions.transition import Transition
 from ..transitions.writer import apply_all
-from .declared import has_limit, limit_name, limit_of, limits_by_name
+from .declared import has_key, has_limit, limit_name, limit_of, limits_by_name
 from .offer import Offer, forget_rate
 from .places import (
     Claim,
     claimed_by,
     delete_places,
+    gate_key_of,
     lock_gates,
     places_of_claims,
     table_label,
     waiters_at,
 )
+from .successors import PlacedStart, current_successors, lease_end_of
 from .tables import LimitGate, LimitPlace, LimitWaiter
 
 _logger = get_logger(__name__)
@@ -82,6 +85,22 @@ def serve(gates: Iterable[LimitGate], using: str) -> int:
 def serve_unlimited(gate: LimitGate, using: str, limit: int) -> int:
     """Let up to ``limit`` tasks go on that wait at a locked ``gate`` of no limit; their number."""
     return _Service(gate, using).run_unlimited(limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What lets a task go on: it is unblocked, and perhaps started here, in one transaction."""
+
+    unblock: Transition
+    start: PlacedStart | None
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            self.start.data["place"] = self.unblock.data["place"]
+
+    @property
+    def transitions(self) -> list[Transition]:
+        return [self.unblock] if self.start is None else [self.unblock, self.start]
 
 
 class _Service:
@@ -141,40 +160,42 @@ class _Service:
     def _hand_over(self, waiters: Sequence[LimitWaiter]) -> None:
         """Let ``waiters`` go on, with the places that are offered."""
         for table, group in _by_table(waiters).items():
-            unblocks = self._apply_unblocks(table, group)
+            moves = self._apply_moves(table, group)
+            unblocks = [move.unblock for move in moves]
             self._delete_waiters_of([t for t in unblocks if _leaves_waiter(t)])
             self._is_anyone_left |= any(t.error is not None for t in unblocks)  # locked
-            self._insert_places(unblocks)
+            self._insert_places(moves)
 
-    def _apply_unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
-        """Unblock the tasks of ``waiters``, in a savepoint; the transitions that were applied.
+    def _apply_moves(self, table: str, waiters: Sequence[LimitWaiter]) -> list[_Move]:
+        """Let the tasks of ``waiters`` go on, in a savepoint; the moves that were tried.
 
         What fails for good (a receiver that raises, a row that cannot be read) keeps these tasks
         waiting, and not the outcome of the task that has ended from being recorded.
         """
-        unblocks: list[Transition] = []
+        moves: list[_Move] = []
         try:
             with transaction.atomic(using=self._using):
-                unblocks += self._unblocks(table, waiters)
-                if unblocks:
-                    apply_all(unblocks, using=self._using, savepoint=False, skip_locked=True)
+                moves += self._moves(table, waiters)
+                if transitions := [t for move in moves for t in move.transitions]:
+                    apply_all(transitions, using=self._using, savepoint=False, skip_locked=True)
+                self._follow_commit(moves)
         except Exception as error:
             if may_be_transient(error):
                 raise
             _logger.exception("place_not_given limit=%s", self._gate.name)
             self._is_anyone_left = True
-            for unblock in unblocks:
-                unblock.event = None
-            self._insert_places(unblocks)  # none, but their places are free again
+            for move in moves:
+                move.unblock.event = None
+            self._insert_places(moves)  # none, but their places are free again
             return []
-        return unblocks
+        return moves
 
-    def _unblocks(self, table: str, waiters: Sequence[LimitWaiter]) -> list[Transition]:
-        """The transitions of the tasks of ``waiters``; of those without a task, delete them."""
+    def _moves(self, table: str, waiters: Sequence[LimitWaiter]) -> list[_Move]:
+        """The moves of the tasks of ``waiters``; of those without a task, delete them."""
         tasks = _load(table, [waiter.task_key for waiter in waiters], self._using)
         found = {str(task.pk) for task in tasks}
         self._delete_waiters([w.pk for w in waiters if w.task_key not in found])
-        return [self._unblock(task) for task in tasks]
+        return [_Move(self._unblock(task), self._start(task)) for task in tasks]
 
     def _unblock(self, task: TaskRow) -> Transition:
         data: dict[str, Any] = {"limit": self._gate.name}
@@ -185,26 +206,48 @@ class _Service:
         values = {"check_at": earlier_of(check_at, vars(task).get("expires_at"))}
         return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
 
+    def _start(self, task: TaskRow) -> PlacedStart | None:
+        """The start that follows at once, if this process can start ``task``."""
+        limit, successors = limit_of(task), current_successors()
+        if successors is None or limit is None or not self._needs_place(task):
+            return None
+        # A rate counts starts when they happen; a task that has another key now needs another gate.
+        is_of_gate = has_key(task, limit) and gate_key_of(task, limit).key == self._gate.key
+        if limit.rate or not is_of_gate:
+            return None
+        return successors.start_of(task, self._using)
+
+    def _follow_commit(self, moves: Iterable[_Move]) -> None:
+        """Let this process run the tasks that have started here, once that is committed."""
+        successors = current_successors()
+        if successors is not None:
+            starts = [move.start for move in moves if move.start is not None]
+            successors.follow_commit(starts, self._using)
+
     def _needs_place(self, task: TaskRow) -> bool:
         return limit_of(task) is not None and limit_name(task) == self._gate.name
 
-    def _insert_places(self, unblocks: Sequence[Transition]) -> None:
+    def _insert_places(self, moves: Sequence[_Move]) -> None:
         """Hold the places for the tasks that go on; of the others they are free."""
-        with_place = [unblock for unblock in unblocks if self._needs_place(unblock.task)]
-        for unblock in with_place:
-            if unblock.event is None:
-                self._offer.take_back(unblock.data.get("place"))
-        places = [self._place_for(unblock) for unblock in with_place if unblock.event is not None]
+        with_place = [move for move in moves if self._needs_place(move.unblock.task)]
+        for move in with_place:
+            if move.unblock.event is None:
+                self._offer.take_back(move.unblock.data.get("place"))
+        places = [self._place_for(move) for move in with_place if move.unblock.event is not None]
         all_rows(LimitPlace, self._using).bulk_create(places)
 
-    def _place_for(self, unblock: Transition) -> LimitPlace:
+    def _place_for(self, move: _Move) -> LimitPlace:
+        task, start = move.unblock.task, move.start
+        is_here = start is not None and start.event is not None
+        until = clock.after(self._using, _CLAIM_SECONDS)
         return LimitPlace(
             gate=self._gate,
-            number=unblock.data.get("place"),
-            model=table_label(unblock.task),
-            task_key=str(unblock.task.pk),
-            attempt=unblock.task.attempt + 1,
-            held_until=clock.after(self._using, _CLAIM_SECONDS),
+            number=move.unblock.data.get("place"),
+            model=table_label(task),
+            task_key=str(task.pk),
+            attempt=task.attempt if is_here else task.attempt + 1,
+            worker=start.worker if start is not None and is_here else "",
+            held_until=lease_end_of(start) if start is not None and is_here else until,
         )
 
     def _delete_waiters_of(self, unblocks: Sequence[Transition]) -> None:

@@ -130,14 +130,16 @@ class Fetcher:
         rest = self._starts.seconds_until_due()
         # Few messages came last time: asking for hundreds takes Redis twice as long.
         limit = min(room, self._pipeline.threads + _GROWTH_FACTOR * self._last_found)
-        messages = get_queue().claim(
-            self._pipeline.channel,
-            worker=self._pipeline.worker,
-            limit=limit + self._pipeline.extra,
-            lease=self._pipeline.message_lease,
-            timeout=timeout if rest is None else min(timeout, max(0.0, rest)),
-            waiter=self._waiter,
-        )
+        with self._pipeline.looking() as found:
+            messages = get_queue().claim(
+                self._pipeline.channel,
+                worker=self._pipeline.worker,
+                limit=limit + self._pipeline.extra,
+                lease=self._pipeline.message_lease,
+                timeout=timeout if rest is None else min(timeout, max(0.0, rest)),
+                waiter=self._waiter,
+            )
+            found.extend(messages)
         self._last_found = len(messages)
         return messages
 

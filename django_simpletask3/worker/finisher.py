@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from ..db.errors import is_transient, may_be_transient
 from ..exceptions import SimpleTaskError
 from ..execution.finish import finish
+from ..execution.isolation import may_have_to_run_alone
 from ..execution.outcomes.log import log_outcome
 from ..execution.run import Run
+from ..ledger.task_row import TaskRow
+from ..limits.successors import Host, Successors
 from ..logs import get_logger
+from ..models.task import SimpleTask
 from ..states import EventKind
 from . import connections as worker_connections
 from .leases import Leases
@@ -58,8 +63,33 @@ class Finisher(threading.Thread):
         self._on_retry = on_retry
         self._recorder = recorder or Activity(0).recorder(0)
         self._postponed: RetryQueue[Run] = RetryQueue()
+        self._successors = Successors(self._as_host()) if pipeline.is_limited else None
         self._is_ending = False
         self._is_connected = False
+
+    def _as_host(self) -> Host:
+        pipeline = self._pipeline
+        return Host(
+            pipeline.worker,
+            pipeline.lease,
+            self._may_start,
+            pipeline.reserve_thread,
+            pipeline.give_back_threads,
+            self._accept,
+        )
+
+    def _may_start(self, task: TaskRow, using: str) -> bool:
+        """Whether ``task``, which waited for a place, is one that this process claims."""
+        pipeline = self._pipeline
+        if type(task) is not pipeline.model or using != self._using:
+            return False
+        return pipeline.run_alone is None or not may_have_to_run_alone(task)
+
+    def _accept(self, tasks: Sequence[TaskRow], threads: int) -> None:
+        """Run tasks that were started with the places of those that have ended."""
+        runs = [Run(cast("SimpleTask", task), self._pipeline.worker) for task in tasks]
+        self._leases.add(runs, self._pipeline)
+        self._pipeline.accept_reserved(runs, threads)
 
     def run(self) -> None:
         try:
@@ -96,7 +126,7 @@ class Finisher(threading.Thread):
     def _record(self, batch: list[Run]) -> None:
         # A result may end the process, too, when it is encoded.
         self._recorder.begin(batch, is_limited=False)
-        again, failed = _try_finish(batch)
+        again, failed = _try_finish(batch, self._successors)
         self._recorder.end()
         self._postponed.put(again)
         ended = [run for run in batch if run not in again]
@@ -116,10 +146,10 @@ class Finisher(threading.Thread):
             self._on_retry()
 
 
-def _try_finish(batch: list[Run]) -> tuple[list[Run], list[Run]]:
+def _try_finish(batch: list[Run], successors: Successors | None) -> tuple[list[Run], list[Run]]:
     """Record ``batch``; the runs to try again, and those that cannot be recorded at all."""
     try:
-        remaining = finish(batch)
+        remaining = finish(batch, successors)
     except BaseException as error:  # sys.exit() in a receiver does not end the thread
         _log_postponed_runs(batch, error)
         worker_connections.close_all()

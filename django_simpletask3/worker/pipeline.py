@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 from ..conf.leases import policy_of
@@ -13,6 +14,7 @@ from ..execution.isolation import RunAlone
 from ..execution.run import Run
 from ..limits.declared import has_limit
 from ..models.task import SimpleTask
+from ..queue import Message
 
 #: Seconds of work that may be claimed beyond what the free threads take at once.
 _READ_AHEAD_SECONDS = 0.05
@@ -25,6 +27,8 @@ _REACHED_SECONDS = 10.0
 MAX_BATCH = 200
 MESSAGE_LEASE = 30.0
 _YIELD_SECONDS = 0.0001
+#: A look that takes longer has found no message, and waits for one.
+_LOOK_SECONDS = 0.02
 
 
 class ModelPipeline:
@@ -37,7 +41,7 @@ class ModelPipeline:
         self.model = model
         self.threads = threads
         self.worker = worker
-        self._is_limited = has_limit(model)
+        self.is_limited = has_limit(model)
         self.channel = model.get_event_channel()
         policy = policy_of(self.channel)
         self.lease, self.renewal_interval = policy.lease, policy.renewal_interval
@@ -49,14 +53,18 @@ class ModelPipeline:
         #: Called with the alias of each database that gets an outbox.
         self.on_outbox: Callable[[str], object] = lambda using: None
         self.run_alone: RunAlone | None = None
-        #: Tells whether the process was asked to stop.
+        #: Tells whether the process was asked to stop, and whether the queue is paused.
         self.is_stopping: Callable[[], bool] = lambda: False
+        self.is_paused: Callable[[], bool] = lambda: False
+        #: Whether the last look found no message, and when one began that goes on.
+        self._has_found_none = False
+        self._looks_since: float | None = None
         self.empty_at = 0.0  # when the queue was last seen empty
         self.active_at = time.monotonic()  # when a run last was claimed, performed or recorded
         #: How many messages to claim beyond the capacity, because most tasks will not start.
         self.extra = 0
         self._limit_reached_at = -math.inf
-        self._held = 0
+        self._held = self._reserved = 0
         self._mean_seconds: float | None = None  # unknown until one run has ended
         self._changed = threading.Condition()
 
@@ -95,9 +103,9 @@ class ModelPipeline:
         After one was reached, none are claimed for some seconds that the threads cannot begin. So
         many tasks of one key that wait do not hold up those of another for long.
         """
-        if self._is_limited and started < claimed:
+        if self.is_limited and started < claimed:
             self._limit_reached_at = time.monotonic()
-        is_reached = self._is_limited and started * 2 < claimed
+        is_reached = self.is_limited and started * 2 < claimed
         self.extra = min(max(_FIRST_EXTRA, 2 * self.extra), _MAX_EXTRA) if is_reached else 0
 
     def accept(self, runs: list[Run]) -> None:
@@ -114,6 +122,56 @@ class ModelPipeline:
         if was_idle:
             # Yield the interpreter to a waiting task thread now, not when the caller next blocks.
             time.sleep(_YIELD_SECONDS)
+
+    @contextmanager
+    def looking(self) -> Iterator[list[Message]]:
+        """A look of the fetcher for messages: those found are put into the list."""
+        found: list[Message] = []
+        self._looks_since = time.monotonic()
+        try:
+            yield found
+            self._has_found_none = not found
+        finally:
+            # First this: while messages are there, the other one is False by now.
+            self._looks_since = None
+
+    @property
+    def reserved(self) -> int:
+        """The number of threads that are reserved for tasks whose start is not committed yet."""
+        return self._reserved
+
+    def reserve_thread(self) -> bool:
+        """Reserve a free thread for a task without a message; False if there is none for it.
+
+        While messages wait, or the process claims no more, their tasks come first.
+        """
+        with self._changed:
+            is_free = self._held < self.threads and self._is_queue_empty()
+            if not is_free or self.is_stopping() or self.is_paused():
+                return False
+            self._held += 1
+            self._reserved += 1
+            return True
+
+    def _is_queue_empty(self) -> bool:
+        """Whether the fetcher has found no message when it last looked, or is waiting for one."""
+        since = self._looks_since
+        is_waiting = since is not None and time.monotonic() - since > _LOOK_SECONDS
+        return self._has_found_none or is_waiting
+
+    def give_back_threads(self, number: int) -> None:
+        """Give back reserved threads for which there is no task."""
+        with self._changed:
+            self._reserved -= number
+        self.discard(number)
+
+    def accept_reserved(self, runs: list[Run], threads: int) -> None:
+        """As ``accept``, for runs without messages for which so many threads were reserved."""
+        with self._changed:
+            self._held -= threads
+            self._reserved -= threads
+            self._limit_reached_at = time.monotonic()
+        self.accept(runs)
 
     def mark_performed(self, run: Run) -> None:
         """Put a run whose task function has ended into the outbox of its database."""

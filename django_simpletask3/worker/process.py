@@ -113,6 +113,8 @@ class Process:
             pipeline.on_outbox = partial(self._add_finisher, pipeline, counters)
             pipeline.run_alone = plan.run_alone
             pipeline.is_stopping = self._is_stopping
+            label = pipeline.model._meta.label
+            pipeline.is_paused = partial(self._control.is_paused, label)
         self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
         self._fetching = [
             Loop(f"fetcher-{pipeline.model._meta.label}", stop, fetcher.step)
@@ -317,7 +319,9 @@ class Process:
         # A fetcher that still waits would claim the messages that are returned below.
         with suppress(QueueUnavailable):
             get_queue().wake()
-        return _have_ended(self._fetching)
+        # What a finisher is just starting is returned with what the fetchers have started.
+        is_starting = any(pipeline.reserved for pipeline in self._pipelines)
+        return not is_starting and _have_ended(self._fetching)
 
     def _wait_until(
         self, has_ended: Callable[[], bool], deadline: float, least: float = _THREAD_END_SECONDS

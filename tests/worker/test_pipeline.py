@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3.execution.perform import perform as perform_run
 from django_simpletask3.execution.run import Run
 from django_simpletask3.execution.start import start_without_queue
+from django_simpletask3.limits import Limit
+from django_simpletask3.queue.messages import build_message
+from django_simpletask3.worker import pipeline as pipeline_module
 from django_simpletask3.worker.fetcher import Fetcher
+from django_simpletask3.worker.finisher import Finisher
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import StopRequest
+from django_simpletask3.worker.node.counters import Counters
 from django_simpletask3.worker.pipeline import ModelPipeline
+from tests.eventually import eventually
+from tests.limits.steps import start
 from tests.steps import create_task
 from tests.testapp.models import Errand, Invoice
 
@@ -122,3 +130,88 @@ def test_of_a_model_without_a_limit_no_more_are_claimed(pipeline_of_four: ModelP
     pipeline_of_four.record_starts(claimed=4, started=0)
 
     assert pipeline_of_four.extra == 0
+
+
+@pytest.fixture
+def idle_pipeline() -> ModelPipeline:
+    """A pipeline with one free thread, whose fetcher has found no message."""
+    pipeline = ModelPipeline(Errand, threads=1, worker="node:1")
+    with pipeline.looking():
+        pass
+    return pipeline
+
+
+def test_a_free_thread_is_reserved_once(idle_pipeline: ModelPipeline) -> None:
+    assert idle_pipeline.reserve_thread()
+    assert not idle_pipeline.reserve_thread()
+    assert idle_pipeline.reserved == 1
+    assert idle_pipeline.capacity(0) == 0
+
+    idle_pipeline.give_back_threads(1)
+
+    assert idle_pipeline.reserved == 0
+    assert idle_pipeline.capacity(0) == 1
+
+
+def test_a_reserved_thread_is_taken_by_the_task_that_it_was_reserved_for(
+    idle_pipeline: ModelPipeline,
+) -> None:
+    idle_pipeline.reserve_thread()
+    run = Run(create_task(Errand), idle_pipeline.worker)
+
+    idle_pipeline.accept_reserved([run], 1)
+
+    assert idle_pipeline.drain_inbox() == [run]
+    assert (idle_pipeline.held, idle_pipeline.reserved) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["is_stopping", "is_paused"])
+def test_a_process_that_claims_no_more_reserves_no_thread(
+    idle_pipeline: ModelPipeline, name: str
+) -> None:
+    setattr(idle_pipeline, name, lambda: True)
+
+    assert not idle_pipeline.reserve_thread()
+
+
+def test_tasks_that_have_messages_come_first(idle_pipeline: ModelPipeline) -> None:
+    with idle_pipeline.looking() as found:
+        found.append(build_message("channel", "node:1", [b"id", b"claim", b"", 1, 0, 0]))
+
+    assert not idle_pipeline.reserve_thread()
+
+
+def test_a_look_that_waits_for_messages_has_found_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = ModelPipeline(Errand, threads=1, worker="node:1")
+
+    with pipeline.looking():
+        assert not pipeline.reserve_thread()
+        monkeypatch.setattr(pipeline_module, "_LOOK_SECONDS", -1.0)
+        assert pipeline.reserve_thread()
+
+
+def test_the_next_task_of_a_limit_begins_when_the_outcome_of_one_is_recorded(
+    transactional_db: None, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", Limit(1, key="{customer}"))
+    pipeline, leases = ModelPipeline(Errand, threads=1, worker="node:1"), Leases("node:1")
+    finisher = Finisher(pipeline, leases, Counters())
+    finisher.start()
+    tasks = [create_task(Errand, customer="a") for _ in range(2)]
+    Fetcher(pipeline, leases, StopRequest(), burst=True).step()
+    with pipeline.looking():
+        pass
+    [first] = pipeline.drain_inbox()
+    assert start(tasks[1]) is None
+
+    perform_run(first)
+    pipeline.mark_performed(first)
+
+    run = pipeline.inbox.get(timeout=30)
+    assert run is not None
+    assert run.task == tasks[1]
+    assert (run.message, run.is_worker_stopping) == (None, pipeline.is_stopping)
+    assert eventually(lambda: leases.running() == [run])
+    assert pipeline.held == 1
+    pipeline.close_outboxes()
+    finisher.join(timeout=30)
