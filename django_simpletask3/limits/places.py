@@ -47,7 +47,7 @@ def lock_gates_of(keys: Collection[GateKey], using: str) -> dict[GateKey, LimitG
     if missing := sorted(keys - gates.keys(), key=str):
         rows = [LimitGate(name=name, key=key) for name, key in missing]
         all_rows(LimitGate, using).bulk_create(rows, ignore_conflicts=True)
-        gates = _lock(_by_keys(keys), using)
+        gates |= _lock(_by_keys(missing), using)
     return gates
 
 
