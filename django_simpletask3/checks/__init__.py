@@ -7,7 +7,7 @@ from .channels import CHANNEL_ID, POLICY_ID
 from .databases import DELIVERIES_ID, OLDER_ROWS_ID, OPEN_TOMBSTONE_ID, SUBSCRIBER_ID, TRIGGERS_ID
 from .dependencies import PREREQUISITE_ID
 from .expiry import EXPIRY_ID
-from .limits import LIMIT_ID
+from .limits import LIMIT_ID, SNAPSHOT_ID
 from .middleware import MIDDLEWARE_ID
 from .models import (
     EVENT_MODEL_ID,
@@ -63,6 +63,7 @@ __all__ = [
     "SETTING_ID",
     "SETTING_IDS",
     "SIGNATURE_ID",
+    "SNAPSHOT_ID",
     "SUBSCRIBER_ID",
     "TIME_LIMIT_ID",
     "TRIES_ID",

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
+from django.db import connections
 
 from ..conf.column_template import ColumnTemplate
 from ..ledger.task_row import table_model
 from ..limits import Limit
 from ..limits.limit import MAX_NAME
-from ..models.registry import task_models
+from ..models.registry import possible_databases, task_models
 from ..models.task import SimpleTask
 from .unique import template_faults
 
 LIMIT_ID = "django_simpletask3.E123"
+SNAPSHOT_ID = "django_simpletask3.W007"
+
+_READ_COMMITTED = 2  # psycopg.IsolationLevel, which is not imported for other databases
 
 
 @register(Tags.models)
@@ -28,7 +32,35 @@ def check_limits(app_configs: Sequence[AppConfig] | None = None, **_: object) ->
         faults = list(_faults(model, first_models))
         if app_configs is None or model._meta.app_config in app_configs:
             messages += [Error(m, hint=hint, obj=model, id=LIMIT_ID) for m, hint in faults]
+            messages += _snapshots(model)
     return messages
+
+
+def _snapshots(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    """Warn of databases where a transaction does not see what was committed since it began."""
+    for using in possible_databases(model) if model.django_simpletask3_limit else ():
+        if not _reads_what_is_committed(using):
+            level = (connections[using].settings_dict.get("OPTIONS") or {}).get("isolation_level")
+            yield CheckMessage(
+                WARNING,
+                f"The database {using!r} has the isolation level {level!r}: a task of "
+                f"{model._meta.label} that waits for its limit may be overlooked there when a "
+                "place is free.",
+                hint="Set it to read committed in its OPTIONS, or leave it out: that is the "
+                "default of Django.",
+                obj=model,
+                id=SNAPSHOT_ID,
+            )
+
+
+def _reads_what_is_committed(using: str) -> bool:
+    connection: Any = connections[using]
+    options = connection.settings_dict.get("OPTIONS") or {}
+    if connection.vendor == "mysql":
+        return str(options.get("isolation_level", "read committed")).lower() == "read committed"
+    if connection.vendor == "postgresql":
+        return int(options.get("isolation_level") or _READ_COMMITTED) <= _READ_COMMITTED
+    return True
 
 
 def _faults(

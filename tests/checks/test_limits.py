@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from django.core import checks
+from django.db import connections
 
 from django_simpletask3 import checks as own_checks
+from django_simpletask3.checks.limits import check_limits
 from django_simpletask3.limits import Limit
 from tests.checks.test_checks import messages_of_package
 from tests.testapp.models import Errand, Invoice, Letter
@@ -54,3 +56,26 @@ def test_a_limit_below_one_is_refused_where_it_is_written(running: Any) -> None:
 def test_a_key_that_is_no_template_is_refused_where_it_is_written(key: Any) -> None:
     with pytest.raises(ValueError, match=r"key: The template .* (expected|columns only)"):
         Limit(1, key=key)
+
+
+@pytest.mark.parametrize(
+    ("level", "is_right"),
+    [
+        ({"mysql": "repeatable read", "postgresql": 3}, False),
+        ({"mysql": None, "postgresql": 4}, False),
+        ({"mysql": "read committed", "postgresql": 2}, True),
+        ({"mysql": "Read Committed", "postgresql": None}, True),
+    ],
+    ids=["repeatable read", "the server's or serializable", "read committed", "default"],
+)
+def test_a_database_should_read_what_is_committed(
+    level: dict[str, Any], is_right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection: Any = connections["default"]
+    options = {"isolation_level": level.get(connection.vendor)}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+
+    found = [(m.id, m.obj) for m in check_limits() if "'default'" in m.msg]
+
+    is_named = connection.vendor != "sqlite" and not is_right
+    assert found == [(own_checks.SNAPSHOT_ID, Errand)] * is_named
