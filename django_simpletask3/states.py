@@ -129,6 +129,25 @@ class EventSpec:
                 "task is RUNNING if only the holder of the lease records it."
             )
 
+    @property
+    def ends_attempt(self) -> bool:
+        """Whether the function of the attempt does not go on: it has ended, or its worker is lost.
+
+        After a cancel or a reset it may.
+        """
+        return self.changes_state and (self.holder is Holder.ALWAYS or self.reported_as_recovery)
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether the holder of the lease records it when the function has ended."""
+        return self.changes_state and self.holder is not Holder.NEVER
+
+    @property
+    def ends_waiting(self) -> bool:
+        """Whether a task that waits for a worker does so no more, and has not started."""
+        is_of_waiting = self.changes_state and not self.sources.isdisjoint(WAITING)
+        return is_of_waiting and not self.ends_attempt and self.target is not Status.RUNNING
+
 
 def _audit_only(
     holder: Holder = Holder.NEVER,

@@ -1,5 +1,6 @@
 """The machine, arrow by arrow, against the table it was designed as."""
 
+from operator import attrgetter
 from typing import Any
 from unittest.mock import Mock
 
@@ -162,3 +163,12 @@ def test_every_status_is_final_or_unfinished(status: Status) -> None:
 def test_what_a_newer_version_knows_is_refused(source: Any, kind: Any) -> None:
     with pytest.raises(IllegalTransition):
         target(source, kind)
+
+
+def test_what_ends_an_attempt_or_the_waiting_of_a_task() -> None:
+    names = {"ends_attempt": "ack fail retry snooze recover drop release"}
+    names["is_outcome"] = "ack fail retry snooze release cancel"
+    names["ends_waiting"] = "block unblock cancel expire reset delete"
+
+    for name, kinds in names.items():
+        assert set(kinds_where(attrgetter(name))) == set(kinds.split())

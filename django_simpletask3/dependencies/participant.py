@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 
 from ..ledger.task_row import TaskRow, table_model
-from ..states import EventKind, Status
+from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
 from ..transitions import participants
 from ..transitions.participants import TransitionParticipant
 from .counting import count
@@ -36,11 +36,12 @@ _RecordedEvents = Sequence[tuple[TaskRow, "TaskEvent"]]
 _MAX_AT_ONCE = 500
 #: By workers and maintenance jobs, which may lock groups.
 _ENDS = {
-    EventKind.ACK: LinkState.SUCCEEDED,
-    EventKind.FAIL: LinkState.FAILED,
-    EventKind.DROP: LinkState.FAILED,
-    EventKind.EXPIRE: LinkState.FAILED,
+    kind: LinkState.SUCCEEDED if EVENTS[kind].target is Status.SUCCESS else LinkState.FAILED
+    for kind in kinds_where(lambda spec: spec.changes_state and spec.target in FINAL)
+    if kind is not EventKind.CANCEL  # which users record
 }
+#: After these a dependent does not wait any more.
+_LEAVES = frozenset(kinds_where(lambda spec: spec.changes_state and Status.BLOCKED in spec.sources))
 _MARKED_AS = {
     LinkState.SUCCEEDED: LinkState.HAS_SUCCEEDED,
     LinkState.FAILED: LinkState.HAS_FAILED,
@@ -58,15 +59,7 @@ def register() -> None:
     dependents = TransitionParticipant(
         "dependents",
         concerns=lambda _model: has_prerequisite_models(),
-        follows=frozenset(
-            {
-                EventKind.UNBLOCK,
-                EventKind.RESET,
-                EventKind.CANCEL,
-                EventKind.EXPIRE,
-                EventKind.DELETE,
-            }
-        ),
+        follows=_LEAVES,
         sources=frozenset({Status.BLOCKED}),
         after_write=_follow_dependents,
     )

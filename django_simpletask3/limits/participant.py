@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ..db import clock
 from ..ledger.event import TaskEvent
 from ..ledger.task_row import TaskRow, all_rows
-from ..states import LIMIT_REASON, EventKind, Status
+from ..states import LIMIT_REASON, EventKind, Status, kinds_where
 from ..transitions import participants
 from ..transitions.participants import TransitionParticipant
 from . import admission
@@ -17,30 +17,11 @@ from .places import Claim, claimed_by, places_of_claims, table_label
 from .tables import LimitPlace, LimitWaiter
 
 #: After these the attempt that ran has ended, or its worker is lost.
-_ENDS = frozenset(
-    {
-        EventKind.ACK,
-        EventKind.FAIL,
-        EventKind.RETRY,
-        EventKind.SNOOZE,
-        EventKind.RELEASE,
-        EventKind.RECOVER,
-        EventKind.DROP,
-    }
-)
+_ENDS = frozenset(kinds_where(lambda spec: spec.ends_attempt))
 #: What the holder of the lease records when its function has ended.
-_OUTCOMES = _ENDS - {EventKind.RECOVER, EventKind.DROP} | {EventKind.CANCEL}
+_OUTCOMES = frozenset(kinds_where(lambda spec: spec.is_outcome))
 #: After these a task that waited, or was given a place, waits no more, or for something else.
-_LEAVES = frozenset(
-    {
-        EventKind.BLOCK,
-        EventKind.UNBLOCK,
-        EventKind.CANCEL,
-        EventKind.EXPIRE,
-        EventKind.RESET,
-        EventKind.DELETE,
-    }
-)
+_LEAVES = frozenset(kinds_where(lambda spec: spec.ends_waiting))
 
 #: Reasons of a worker that gives a task up while its function runs, and then ends its process, and
 #: how many seconds that takes at most.

@@ -40,6 +40,24 @@ class TransitionParticipant:
     after_write: Callable[[Sequence[tuple[TaskRow, TaskEvent]], str], None] | None = None
     check_new: Callable[[TaskRow], None] | None = None
 
+    def decides_on(self, transition: Transition) -> bool:
+        """Whether it is asked before ``transition``."""
+        return transition.kind in self.decides and self.concerns(type(transition.task))
+
+    def follows_transition(self, transition: Transition) -> bool:
+        """Whether it follows ``transition``, as far as its row is known."""
+        row = transition.last_known_row
+        status = None if row is None else row["status"]
+        return self._follows(transition.task, transition.kind, status)
+
+    def follows_event(self, task: TaskRow, event: TaskEvent) -> bool:
+        """Whether it follows ``event``."""
+        return self._follows(task, event.kind, event.from_status)
+
+    def _follows(self, task: TaskRow, kind: EventKind | str, status: Status | int | None) -> bool:
+        is_from = self.sources is None or status is None or status in self.sources
+        return kind in self.follows and is_from and self.concerns(type(task))
+
 
 _participants: dict[str, TransitionParticipant] = {}
 
@@ -49,43 +67,18 @@ def register(participant: TransitionParticipant) -> None:
     _participants[participant.name] = participant
 
 
-def unregister(name: str) -> None:
-    """Let the participant ``name`` take part no more."""
-    _participants.pop(name, None)
-
-
 def needs_transaction(transitions: Iterable[Transition]) -> bool:
     """Whether a participant writes with one of ``transitions``: then no statement is alone."""
     return any(
-        _writes_with(participant, transition) and participant.concerns(type(transition.task))
+        participant.decides_on(transition) or participant.follows_transition(transition)
         for participant in _participants.values()
         for transition in transitions
     )
 
 
-def _writes_with(participant: TransitionParticipant, transition: Transition) -> bool:
-    if transition.kind in participant.decides:
-        return True
-    row = transition.last_known_row
-    status = None if row is None else row["status"]
-    return _follows(participant, transition.kind, status)
-
-
-def _follows(
-    participant: TransitionParticipant, kind: EventKind | str, status: Status | int | None
-) -> bool:
-    """Whether the participant follows a transition from ``status``, if that is known."""
-    if kind not in participant.follows:
-        return False
-    return participant.sources is None or status is None or status in participant.sources
-
-
 def needs_lock(transition: Transition) -> bool:
     """Whether a participant decides on ``transition``: then its row is read under lock."""
-    return any(
-        transition.kind in participant.decides and participant.concerns(type(transition.task))
-        for participant in _participants.values()
-    )
+    return any(participant.decides_on(transition) for participant in _participants.values())
 
 
 def check_new(task: TaskRow) -> None:
@@ -100,10 +93,7 @@ def before_write(
 ) -> Sequence[Transition]:
     """The transitions to apply in the place of ``transitions``, whose ``rows`` are locked."""
     for participant in _participants.values():
-        if participant.before_write and any(
-            transition.kind in participant.decides and participant.concerns(type(transition.task))
-            for transition in transitions
-        ):
+        if participant.before_write and any(map(participant.decides_on, transitions)):
             transitions = participant.before_write(transitions, rows, using)
     return transitions
 
@@ -112,8 +102,6 @@ def after_write(recorded_events: Sequence[tuple[TaskRow, TaskEvent]], using: str
     """Let the participants write what follows from these events, in their transaction."""
     for participant in _participants.values():
         if participant.after_write and any(
-            _follows(participant, event.kind, event.from_status)
-            and participant.concerns(type(task))
-            for task, event in recorded_events
+            participant.follows_event(task, event) for task, event in recorded_events
         ):
             participant.after_write(recorded_events, using)

@@ -1,6 +1,6 @@
 """Participants write in the transaction of a transition, and may decide on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -60,11 +60,11 @@ def register_turnstile(made: Turnstile) -> None:
 
 
 @pytest.fixture
-def turnstile() -> Iterator[Turnstile]:
+def turnstile(monkeypatch: pytest.MonkeyPatch) -> Turnstile:
+    monkeypatch.setattr(participants, "_participants", {**participants._participants})
     made = Turnstile()
     register_turnstile(made)
-    yield made
-    participants.unregister("turnstile")
+    return made
 
 
 def start_of(task: Any) -> Transition:
