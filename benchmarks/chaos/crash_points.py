@@ -25,6 +25,7 @@ from benchmarks.chaos.environment import Environment
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
 from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel, Part
 from benchmarks.chaos.producers import count_unfinished
+from benchmarks.chaos.schedules import add_due_schedule, wrong_ticks
 from django_simpletask3.conf.options import options
 from django_simpletask3.dependencies import chain, group
 from django_simpletask3.exceptions import SimpleTaskError
@@ -32,6 +33,7 @@ from django_simpletask3.ledger.event import events_of
 from django_simpletask3.queue import get_queue, reset_queue
 from django_simpletask3.recovery import service
 from django_simpletask3.recovery.dependents import serve_all
+from django_simpletask3.recovery.schedules import fire_all
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
 from django_simpletask3.worker.node.supervisor import Supervisor
@@ -181,6 +183,17 @@ def canceled_dependent() -> Scenario:
     return Scenario(target)
 
 
+def scheduled_task() -> Scenario:
+    """A process that fires a tick is killed; another one fires what it has left."""
+    add_due_schedule()
+    return Scenario(fire_all)
+
+
+def lost_reply_scheduled_task() -> Scenario:
+    """The reply to one step is lost while a tick is fired."""
+    return replace(scheduled_task(), fault=DEAF)
+
+
 def lost_reply_dependent_task() -> Scenario:
     """The reply to one step is lost; tasks wait for others."""
     return replace(dependent_task(), fault=DEAF)
@@ -289,6 +302,8 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         canceled_dependent,
         dependent_task,
         splitting_task,
+        scheduled_task,
+        lost_reply_scheduled_task,
         lost_reply_dependent_task,
         prioritized_task,
         task_with_steps,
@@ -418,6 +433,8 @@ def _last_pk() -> int:
 
 
 def _check_tasks(result: CheckResult, where: str, last_pk: int, began: float) -> None:
+    for text in wrong_ticks():
+        result.add_violation("ticks", f"{where}: {text}")
     found = check_invariants(None, keys=set(_keys(last_pk, began)))
     for kind, texts in found.violations.items():
         for text in texts:
@@ -438,6 +455,7 @@ def _keys(last_pk: int, began: float) -> Iterator[str]:
 
 def _drain() -> None:
     """Run healthy nodes until no unfinished task is left."""
+    fire_all()
     end = time.monotonic() + _TIMEOUT
     while (serve_all() or count_unfinished()) and time.monotonic() < end:
         _wait_for(_fork(lambda: run_node(*MODELS.values(), burst=True)))
