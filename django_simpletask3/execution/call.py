@@ -82,6 +82,8 @@ def _cause_of(error: BaseException) -> BaseException:
 
 def field_values(task: SimpleTask) -> dict[str, object]:
     """The user's columns of ``task`` as they are now, for ``changed_fields``."""
+    if not task._is_written_by_function:
+        return {}
     return {field.attname: _comparable_value(task, field) for field in user_fields(task)}
 
 
@@ -90,6 +92,8 @@ def changed_fields(task: SimpleTask, before: dict[str, object]) -> dict[str, obj
 
     Only these are written: others may have changed the rest meanwhile.
     """
+    if not task._is_written_by_function:
+        return {}
     changed = [f for f in user_fields(task) if _comparable_value(task, f) != before.get(f.attname)]
     return {field.attname: field.pre_save(task, add=False) for field in changed}
 

@@ -93,6 +93,8 @@ class TaskRow(models.Model):
     #: Whether rows say of which model they are, and ``from_db()`` returns instances of that: a
     #: proxy of the model with the table.
     _model_is_in_row: ClassVar[bool] = False
+    #: Whether its task function may assign columns that are saved with the outcome.
+    _is_written_by_function: ClassVar[bool] = True
     #: Until when this task has its unique key, and what happens to it if another one has that, if
     #: this is not for the Unique of its model to say.
     _unique_until: Any = None

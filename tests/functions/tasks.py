@@ -69,6 +69,12 @@ def attempt_of(context: Any) -> list[Any]:
 
 
 @task
+def rewrite() -> None:
+    row: Any = current_task()
+    row.args = [1]
+
+
+@task
 def tell_row() -> list[Any]:
     row: Any = current_task()
     return [row.pk, row.task_path]

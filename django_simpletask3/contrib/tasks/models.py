@@ -29,6 +29,7 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
     """
 
     _model_is_in_row: ClassVar[bool] = True
+    _is_written_by_function: ClassVar[bool] = False
     _queue_name: ClassVar[str | None] = queues.DEFAULT_QUEUE
     django_simpletask3_worker_number = queues.worker_number_of(queues.DEFAULT_QUEUE)
 
@@ -54,8 +55,9 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any, **options: Any) -> Any:
         """As Django's; an instance of the model of its queue."""
-        names = list(field_names)
-        queue = values[names.index("queue_name")] if "queue_name" in names else None
+        queue = next(
+            (v for name, v in zip(field_names, values, strict=False) if name == "queue_name"), None
+        )
         model: Any = cls if queue is None else model_of(queue)
         return super(FunctionTask, model).from_db(db, field_names, values, **options)
 

@@ -101,6 +101,11 @@ def policy(name: str, path: str, backend: str) -> Any:
 
     OPTIONS["FUNCTIONS"] of the backend comes first, then ``@task``, then OPTIONS["DEFAULTS"].
     """
+    return _policy(name, path, backend, registry.version())
+
+
+@lru_cache(maxsize=5000)
+def _policy(name: str, path: str, backend: str, _version: int) -> Any:
     options = our_backends().get(backend, {}).get("OPTIONS") or {}
     own = options.get("FUNCTIONS", {}).get(path, {})
     if name in own:
@@ -152,6 +157,7 @@ class RowPolicies:
     _has_returned = False
 
     task_path: Any
+    unique_text: Any
     backend_name: Any
 
     def get_time_limit(self) -> float | None:
@@ -170,6 +176,8 @@ class RowPolicies:
 
     @property
     def _unique_until(self) -> Any:
+        if self.unique_text is None:  # as that of most rows: there is no key
+            return "started"
         return self._unique and self._unique.until
 
     @property

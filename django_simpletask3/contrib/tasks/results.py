@@ -28,6 +28,9 @@ _STATUSES = {
     Status.FAILED: "FAILED",
     Status.CANCELED: "FAILED",
 }
+#: Values that JSON yields as they are, whatever the limit.
+_PLAIN = (bool, float)
+_SHORT = 20
 
 
 @dataclass(slots=True)
@@ -77,6 +80,8 @@ def task_of(row: Any, definition: Any = None) -> Any:
     values["queue_name"] = row.queue_name
     if row.backend_name in (getattr(settings, "TASKS", None) or {}):
         values["backend"] = row.backend_name
+    if all(getattr(definition, name) == value for name, value in values.items()):
+        return definition  # usual, and frozen
     return registry.with_values(definition, **values)
 
 
@@ -100,6 +105,8 @@ def storable_value(value: Any, definition: Any) -> Any:
     Raises TypeError or ValueError, as the framework does, if JSON cannot hold it, and ValueError if
     it is too large.
     """
+    if value is None or type(value) in _PLAIN or (type(value) is str and len(value) < _SHORT):
+        return value
     normal = framework_of(definition).normalize_json(value)
     limit = options.result_size_limit
     try:

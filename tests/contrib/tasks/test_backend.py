@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -37,6 +38,7 @@ from tests.functions.framework import (
     task_backends,
 )
 from tests.steps import has_message, kinds
+from tests.testapp.models import Ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,6 +95,25 @@ def test_coroutines_enqueue_and_are_run() -> None:
     assert result.return_value == 3
     async_to_sync(result.arefresh)()
     assert result.status == SUCCESSFUL
+
+
+def test_a_call_needs_as_many_statements_as_a_model_task() -> None:
+    def count(work: Any) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            work()
+        return len(queries)
+
+    Ledger.objects.create()
+    # A savepoint where row and event are no single statement, for the unique key.
+    more = 0 if connection.vendor == "postgresql" else 2
+    for way in (lambda: tasks.add.enqueue(1), lambda: tasks.send.enqueue("ada")):
+        assert count(way) <= count(lambda: Ledger().save()) + more
+
+
+def test_the_columns_of_a_call_are_not_those_of_its_function() -> None:
+    result = steps.run(tasks.rewrite.enqueue())
+
+    assert (result.status, result.args) == (SUCCESSFUL, [])
 
 
 def test_the_row_is_in_the_transaction_of_the_caller() -> None:
