@@ -64,7 +64,7 @@ class Viewer:
 
     def may_view(self, model: type[Model]) -> bool:
         """Whether the user may view ``model``: by its admin, or else by Django's permissions."""
-        model = _page_model(model)
+        model = page_model(model)
         if model not in self._may_view:
             self._may_view[model] = self._has_view_permission(model)
         return self._may_view[model]
@@ -78,7 +78,7 @@ class Viewer:
         page; its label names the database.
         """
         label = escape_invisible(text or task_label(model, database, pk))
-        model = _page_model(model)
+        model = page_model(model)
         if not self._has_page(model, database):
             return label
         try:
@@ -89,7 +89,7 @@ class Viewer:
 
     def list_link(self, model: type[SimpleTask], text: str) -> SafeString | str:
         """A link to the list of ``model``; or the text alone if there is none."""
-        model = _page_model(model)
+        model = page_model(model)
         if not self.site.is_registered(model) or not self.may_view(model):
             return escape_invisible(text)
         url = reverse(self._url_name(model, "changelist"))
@@ -140,7 +140,7 @@ class Viewer:
         return f"{self.site.name}:{meta.app_label}_{meta.model_name}_{page}"
 
 
-def _page_model(model: Any) -> Any:
+def page_model(model: Any) -> Any:
     """The model whose pages show the tasks of ``model``: that of a queue has none of its own."""
     return table_model(model) if getattr(model, "_model_is_in_row", False) else model
 

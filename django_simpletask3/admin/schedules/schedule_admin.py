@@ -30,7 +30,7 @@ from ...schedules.firing import run_now
 from ...schedules.history import KEPT_TICKS
 from ...schedules.tables import Outcome, Schedule, ScheduleTick, ticks_of
 from ...schedules.targets import ScheduleTarget, all_targets, find_target
-from ..viewer import Viewer
+from ..viewer import Viewer, page_model
 from .forms import COLUMNS, ReasonActionForm, ScheduleForm
 
 #: Next ticks on the page of a schedule, and schedules that are run now at once.
@@ -236,8 +236,9 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return is_here and self._may_add(request, target)
 
     def _may_add(self, request: HttpRequest, target: ScheduleTarget) -> bool:
-        model: Any = target.model
-        if self.admin_site.is_registered(model):
+        model: Any = page_model(target.model)
+        # The admin of function tasks has no form to add one.
+        if self.admin_site.is_registered(model) and not model._model_is_in_row:
             return bool(self.admin_site.get_model_admin(model).has_add_permission(request))
         name = f"{model._meta.app_label}.add_{model._meta.model_name}"
         return bool(request.user.has_perm(name))

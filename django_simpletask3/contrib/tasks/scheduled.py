@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,4 +53,8 @@ def _find(key: str) -> ScheduleTarget | None:
         return None
 
 
-SOURCE = TargetSource(_target_of, _find)
+def _all() -> Iterator[ScheduleTarget]:
+    return filter(None, map(_find, registry.paths()))
+
+
+SOURCE = TargetSource(_target_of, _find, _all)

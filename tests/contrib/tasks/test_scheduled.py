@@ -4,8 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
-from django_simpletask3.contrib.tasks.models import model_of
+from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.scheduled import SOURCE, FunctionTarget
 from django_simpletask3.schedules import schedule
 from django_simpletask3.schedules.declared import _others, declared_schedules
@@ -13,6 +14,7 @@ from django_simpletask3.schedules.targets import build_task, find_target, target
 from django_simpletask3.schedules.validation import faults_of, faults_of_fields
 from tests.contrib.tasks import steps
 from tests.functions import tasks, treated
+from tests.schedules.steps import HOUR, HOURLY, HandClock, new_node, outcomes
 
 PATH = "tests.functions.tasks.send"
 
@@ -62,3 +64,24 @@ def test_the_task_of_a_tick_is_run() -> None:
 
     assert steps.run(result).return_value == "sent to ada"
     assert build_task(FunctionTarget(treated.refused), {"invoice": 1}).unique_text
+
+
+@pytest.mark.django_db
+def test_operators_schedule_functions_and_no_rows_of_them(
+    admin_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_clock = HandClock(monkeypatch)
+    page = reverse("admin:django_simpletask3_schedule_add")
+    columns = {"key": "mail", "cron": HOURLY, "zone": "UTC", "fields": '{"address": "ada"}'}
+    columns |= {"catch_up": "last", "overlap": "allow"}
+
+    refused = admin_client.post(page, {**columns, "target": FunctionTask._meta.label})
+    accepted = admin_client.post(page, {**columns, "target": PATH})
+    assert accepted.status_code == 302
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    assert "Select a valid choice" in refused.content.decode()
+    task = FunctionTask.objects.get()
+    assert (task.task_path, task.kwargs) == (PATH, {"address": "ada"})
+    assert [outcome for _, outcome in outcomes("mail")] == ["fired"]
