@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..db import clock
 from ..ledger.task_row import all_rows
 from .limit import Limit
 from .places import free_numbers
 from .tables import LimitGate, LimitPlace
+
+#: Called with the seconds until a task that waits may start.
+_next_start_hooks: list[Callable[[float], object]] = []
+
+
+def call_before_next_start(hook: Callable[[float], object]) -> None:
+    """Let ``hook`` know in how many seconds the next of the tasks that wait here may start.
+
+    It is called within a transaction, which may be rolled back.
+    """
+    _next_start_hooks[:] = [hook]
 
 
 class Offer:
@@ -84,6 +95,9 @@ class Offer:
         all_rows(LimitGate, self._using).filter(pk=gate.pk).update(
             arrival_time=gate.arrival_time, next_start_at=gate.next_start_at
         )
+        if gate.next_start_at is not None:
+            for hook in _next_start_hooks:
+                hook((gate.next_start_at - self._now).total_seconds())
 
 
 def forget_rate(gate: LimitGate, using: str) -> None:

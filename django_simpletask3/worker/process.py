@@ -21,6 +21,7 @@ from ..execution.finish import release
 from ..execution.isolation import RunAlone
 from ..execution.run import Run
 from ..ledger.stop_signal import announce_stop, request_stop
+from ..limits.offer import call_before_next_start
 from ..logs import get_logger
 from ..models.each_database import in_each_database
 from ..models.registry import possible_databases
@@ -98,6 +99,7 @@ class Process:
         self._patience = Patience(using for model in models for using in possible_databases(model))
         self._leases = Leases(worker)
         self._hints = DueHints()
+        call_before_next_start(self._hints.add_exact)
         self._pipelines = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
         self._control = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
         self._report = WorkerReport(worker, self._pipelines, self._leases, counters, plan.schedule)

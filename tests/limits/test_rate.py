@@ -1,7 +1,6 @@
 """Limits of how many tasks start in a period."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_simpletask3.db import clock
-from django_simpletask3.limits import Limit
+from django_simpletask3.limits import Limit, offer
 from django_simpletask3.limits.maintenance import delete_idle_gates, serve_limits
 from django_simpletask3.limits.rate import Rate
 from django_simpletask3.limits.tables import LimitGate, LimitPlace
@@ -47,6 +46,26 @@ def test_no_period_has_more_starts_than_the_rate_says(
     assert all(bisect_left(starts, end) - n <= count for n, end in enumerate(ends))
 
 
+@given(
+    count=st.integers(1, 200),
+    delays=st.lists(st.floats(0.0, 0.09), min_size=300, max_size=300),
+)
+def test_starts_that_are_a_little_late_reach_nine_tenths_of_the_rate(
+    count: int, delays: list[float]
+) -> None:
+    rate, arrival, starts = Rate(count, 1), None, list[datetime]()
+    for delay in delays:
+        due = rate.time_of(arrival, 1) or EPOCH
+        now = max([due + timedelta(seconds=delay), *starts[-1:]])
+        assert rate.allowed(arrival, now)
+        arrival = rate.after_start(arrival, now)
+        starts.append(now)
+
+    seconds = (starts[-1] - starts[0]).total_seconds()
+
+    assert seconds <= 300 / (0.9 * count) + 0.2
+
+
 def test_a_start_is_allowed_at_the_time_that_was_named_and_not_before() -> None:
     rate, arrival = Rate.parse("100/m"), None
     for _ in range(rate.burst):
@@ -72,7 +91,7 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 
 class Starts:
-    """The time, which passes by ``wait`` only: with a rate of 20 a minute, two start at once."""
+    """The time, which passes by ``wait`` only: with a rate of 11 a minute, two start at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._now = clock.now("default")
@@ -91,13 +110,13 @@ class Hints(DueHints):
         super().__init__()
         self.added: list[float] = []
 
-    def add(self, seconds: Iterable[float]) -> None:
-        self.added += seconds
+    def add_exact(self, seconds: float) -> None:
+        self.added.append(seconds)
 
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch, request: Any) -> Starts:
-    limit = getattr(request, "param", Limit(key="{customer}", rate="20/m"))
+    limit = getattr(request, "param", Limit(key="{customer}", rate="11/m"))
     monkeypatch.setattr(Errand, "django_simpletask3_limit", limit)
     return Starts(monkeypatch)
 
@@ -115,10 +134,10 @@ class TestStarts:
         starts.wait(1)
         assert statuses(tasks) == ["SUCCESS", "SUCCESS", "BLOCKED", "BLOCKED"]
 
-        starts.wait(3)
+        starts.wait(6)
         assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
         assert start(tasks[2]) is not None
-        starts.wait(4)
+        starts.wait(7)
         assert start(tasks[3]) is not None
         assert waiting() == []
 
@@ -143,7 +162,7 @@ class TestStarts:
     ) -> None:
         tasks = errands(3)
         start_all(tasks)
-        starts.wait(4)
+        starts.wait(7)
         assert statuses([tasks[2]]) == ["PENDING"]
 
         starts.wait(-2)  # by the clock of another node
@@ -156,7 +175,7 @@ class TestStarts:
     def test_no_newcomer_starts_before_one_that_was_let_go_on(self, starts: Starts) -> None:
         tasks = errands(3)
         start_all(tasks)
-        starts.wait(4)
+        starts.wait(7)
 
         [newcomer] = errands(1)
 
@@ -171,24 +190,35 @@ class TestStarts:
 
         assert times.limit_time == LimitGate.objects.get().next_start_at
         assert not times.may_serve_limits
-        starts.wait(4)
+        starts.wait(7)
         start(tasks[2])
-        starts.wait(4)
+        starts.wait(7)
         assert read_due_times("default", [Errand]).limit_time is None
 
     def test_a_node_looks_again_at_the_time(self, starts: Starts) -> None:
         hints = Hints()
         monitor = LeaseMonitor(shared_schedule(), SharedSnapshot(), hints)
         start_all(errands(4))
-        step = Rate.parse("20/m").step.total_seconds()
+        step = Rate.parse("11/m").step.total_seconds()
         monitor.check()
         assert hints.added[-1] == pytest.approx(step, abs=0.001)
 
-        starts.wait(4)
+        starts.wait(7)
         monitor.check()
 
         # The third may start now, and the fourth one step later.
-        assert hints.added[-1] == pytest.approx(2 * step - 4, abs=0.001)
+        assert hints.added[-1] == pytest.approx(2 * step - 7, abs=0.001)
+
+    def test_a_process_that_lets_a_task_wait_looks_again_at_the_time(
+        self, starts: Starts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seconds_given: list[float] = []
+        monkeypatch.setattr(offer, "_next_start_hooks", [])
+        offer.call_before_next_start(seconds_given.append)
+
+        start_all(errands(3))
+
+        assert seconds_given == [pytest.approx(Rate.parse("11/m").step.total_seconds(), abs=0.001)]
 
     def test_those_that_wait_are_looked_at_again_if_all_that_may_start_have_not_yet(
         self, starts: Starts
@@ -197,7 +227,7 @@ class TestStarts:
         starts.wait(30)
 
         assert (
-            LimitGate.objects.get().next_start_at == clock.now("default") + Rate.parse("20/m").step
+            LimitGate.objects.get().next_start_at == clock.now("default") + Rate.parse("11/m").step
         )
 
     def test_a_task_says_when_it_may_start(self, starts: Starts) -> None:
@@ -216,7 +246,7 @@ class TestStarts:
     def test_what_was_not_claimed_goes_to_the_next_one(self, starts: Starts) -> None:
         tasks = errands(4)
         start_all(tasks)
-        starts.wait(4)
+        starts.wait(7)
         row_of(tasks[2]).cancel()
 
         starts.wait(0)
@@ -236,11 +266,11 @@ class TestStarts:
             end(run)
 
         assert delete_idle_gates("default") == 0
-        starts.wait(7)
+        starts.wait(13)
         assert delete_idle_gates("default") == 1
         assert are_limits_idle()
 
-    @pytest.mark.parametrize("starts", [Limit(1, key="{customer}", rate="20/m")], indirect=True)
+    @pytest.mark.parametrize("starts", [Limit(1, key="{customer}", rate="11/m")], indirect=True)
     def test_both_hold_if_there_are_both(self, starts: Starts) -> None:
         tasks = errands(4)
         [first] = start_all(tasks)
@@ -258,6 +288,6 @@ class TestStarts:
         end(third)
         assert statuses([tasks[3]]) == ["BLOCKED"]  # too many in this minute
 
-        starts.wait(4)
+        starts.wait(7)
 
         assert statuses([tasks[3]]) == ["PENDING"]

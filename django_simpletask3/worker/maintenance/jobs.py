@@ -181,9 +181,12 @@ class MaintenanceLoop:
         for name, job in self._jobs.items():
             if self._seconds_until(name, job) <= 0:
                 self._run(name, job)
-        pauses = [self._seconds_until(name, job) for name, job in self._jobs.items()]
+        pauses = [self._shared.seconds_until(name, job.seconds) for name, job in self._jobs.items()]
         pause = min(*pauses, _MAX_PAUSE)
-        return pause + random.uniform(0.0, _MAX_JITTER) if pause > 0 else 0.0  # noqa: S311 - no secret
+        if pause > 0:
+            pause += random.uniform(0.0, _MAX_JITTER)  # noqa: S311 - no secret
+        # What is needed at a time is needed by this process alone, and then.
+        return max(0.0, min(pause, *(job.needed_in() for job in self._jobs.values())))
 
     def _seconds_until(self, name: str, job: MaintenanceJob) -> float:
         return min(self._shared.seconds_until(name, job.seconds), job.needed_in())

@@ -98,7 +98,7 @@ class LeaseMonitor:
         if any(times is None or times.may_have_expired for times in found.values()):
             self._shared.trigger(EXPIRE_TASKS)
         for due_times in filter(None, found.values()):
-            self._hints.add(_seconds_until_due(due_times))
+            self._add_hints(due_times)
         count = self._recover(found)
         in_each_database(self._serve_limits, self._databases_to_serve(found))
         return count
@@ -159,6 +159,14 @@ class LeaseMonitor:
             )
         )
 
+    def _add_hints(self, due_times: DueTimes) -> None:
+        """Hint at the next due task, and at when limits have work, unless that is now."""
+        now = clock.now(due_times.using)
+        if due_times.pending_check_at and not due_times.is_due(Status.PENDING):
+            self._hints.add([(due_times.pending_check_at - now).total_seconds()])
+        if due_times.limit_time and not due_times.may_serve_limits:
+            self._hints.add_exact((due_times.limit_time - now).total_seconds())
+
     def _recover(self, found: _Found) -> int:
         """Recover where a lease has ended; each database by itself."""
         due = [u for u, times in found.items() if times is None or times.is_due(Status.RUNNING)]
@@ -190,7 +198,8 @@ class LeaseMonitor:
                 self._next_mark[using] = now + (0.0 if released else _MARK_SECONDS)
             if limits.serve_limits(using, self._judged.get(using), _MAX_SERVING_SECONDS):
                 seconds = limits.seconds_until_next(using)
-                self._hints.add([] if seconds is None else [max(0.0, seconds)])
+                if seconds is not None:
+                    self._hints.add_exact(max(0.0, seconds))
         except Error as error:
             _logger.warning("limits_not_served database=%s error=%s", using, error)
 
@@ -202,14 +211,6 @@ def _fingerprint(changed: Mapping[str, datetime | None]) -> int:
 
 def _is_due(found: _Found, status: Status) -> bool:
     return any(due_times.is_due(status) for due_times in found.values() if due_times is not None)
-
-
-def _seconds_until_due(due_times: DueTimes) -> list[float]:
-    """Seconds until the next task is due, and until limits have work, unless that is now."""
-    moments = [None if due_times.is_due(Status.PENDING) else due_times.pending_check_at]
-    moments += [None if due_times.may_serve_limits else due_times.limit_time]
-    now = clock.now(due_times.using)
-    return [(moment - now).total_seconds() for moment in moments if moment is not None]
 
 
 def _command_database() -> str | None:

@@ -50,3 +50,11 @@ def test_a_hint_that_comes_during_a_check_stays(passed: list[float]) -> None:
     hints.add([0.2])
 
     assert 0.2 <= hints.seconds_until_next() <= 0.45
+
+
+def test_an_exact_hint_is_followed_at_once(passed: list[float]) -> None:
+    hints = DueHints()
+
+    hints.add_exact(0.3)
+
+    assert 0.3 <= hints.seconds_until_next() <= 0.326
