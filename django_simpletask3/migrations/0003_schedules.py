@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('interval', models.DurationField(blank=True, null=True, verbose_name='interval')),
                 ('fields', models.TextField(blank=True, null=True, verbose_name='fields')),
                 ('catch_up', models.CharField(default='last', max_length=8, verbose_name='missed ticks')),
-                ('overlap', models.CharField(choices=[('allow', 'the next task is enqueued'), ('skip', 'the tick is skipped')], default='allow', max_length=8, verbose_name='if the last task has not ended')),
+                ('overlap', models.CharField(default='allow', max_length=8, verbose_name='if the last task has not ended')),
                 ('jitter', models.FloatField(default=0.0, verbose_name='jitter')),
                 ('deadline', models.FloatField(blank=True, null=True, verbose_name='deadline')),
                 ('enabled', models.BooleanField(default=True, editable=False, verbose_name='enabled')),

@@ -81,10 +81,7 @@ class Schedule(models.Model):
     catch_up = models.CharField(_("missed ticks"), max_length=8, default=CatchUp.LAST)
     # An Overlap.
     overlap = models.CharField(
-        _("if the last task has not ended"),
-        max_length=8,
-        choices=Overlap.choices,
-        default=Overlap.ALLOW,
+        _("if the last task has not ended"), max_length=8, default=Overlap.ALLOW
     )
     # Seconds.
     jitter = models.FloatField(_("jitter"), default=0.0)

@@ -50,3 +50,9 @@ def test_the_example_needs_no_new_migration(language: str) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No changes detected" in done.stdout
+
+
+def test_no_migration_has_choices() -> None:
+    """A new choice, or another word for one, would be a migration of every project."""
+    for path in (ROOT / "django_simpletask3").glob("**/migrations/*.py"):
+        assert "choices=" not in path.read_text(), path
