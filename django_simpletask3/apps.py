@@ -20,7 +20,6 @@ class DjangoSimpletask3Config(AppConfig):
         from . import checks  # noqa: F401 - registers the checks
         from .dependencies import participant as dependencies
         from .limits import participant as limits
-        from .models.loading import load_tasks
         from .models.permissions import create_permissions
         from .schema import autodetector, drop_guard, protection_state
         from .transitions import participants
@@ -29,7 +28,7 @@ class DjangoSimpletask3Config(AppConfig):
         participants.register(resets.PARTICIPANT)
         # In this order groups are locked before gates.
         dependencies.register()
-        limits.register(load_tasks)
+        limits.register()
         post_migrate.connect(
             create_permissions, dispatch_uid="django_simpletask3.models.permissions"
         )

@@ -18,6 +18,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from .conf.options import options
 from .context import following_event
 from .db import clock
+from .db.loading import load_tasks
 from .ledger.encoding import traceback_text
 from .ledger.event import TaskEvent, events_of
 from .ledger.outbox import Delivery, all_deliveries
@@ -25,7 +26,6 @@ from .ledger.subscribers import Subscriber, registered_subscribers, subscribe
 from .ledger.task_row import task_reference
 from .logs import get_logger
 from .models.each_database import in_each_database
-from .models.loading import load_tasks
 from .models.registry import tables_in, task_databases
 from .models.task import SimpleTask
 from .retries import Exponential

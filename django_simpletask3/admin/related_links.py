@@ -18,10 +18,10 @@ from django.utils.translation import ngettext
 
 from ..control import Dashboard
 from ..db.limited_queries import first_rows, key_as_text, parse_key
+from ..db.loading import saved_models
 from ..dependencies.loading import load_by_key
 from ..dependencies.overview import read_dependents, read_waits_for
 from ..ledger.task_row import table_model, task_reference, write_database
-from ..models.loading import saved_models
 from ..models.task import SimpleTask
 from ..monitoring import problems
 from ..monitoring.scope import QueryScope

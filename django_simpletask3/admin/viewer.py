@@ -15,8 +15,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ..db.loading import load_tasks
 from ..ledger.task_row import table_model
-from ..models.loading import load_tasks
 from ..models.registry import table_models, task_models
 from ..models.task import SimpleTask
 from ..monitoring.scope import QueryScope

@@ -9,11 +9,11 @@ from django.db import connections, router
 
 from ..db import clock
 from ..db.errors import may_be_transient
+from ..db.loading import load_tasks
 from ..dispatch import push
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model
 from ..logs import get_logger
-from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import may_live_in
 from ..models.task import SimpleTask

@@ -12,10 +12,10 @@ from django.db.models import Q
 
 from ..db import clock
 from ..db.errors import may_be_transient
+from ..db.loading import load_tasks
 from ..exceptions import TaskExpired
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
-from ..models.loading import load_tasks
 from ..models.queryset import due_rows, overdue_rows, rows_after
 from ..models.registry import holds
 from ..models.task import SimpleTask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.db import transaction
 from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..db.errors import may_be_transient
+from ..db.loading import load_tasks
 from ..db.locks import begin_write
 from ..ledger.task_row import TaskRow, all_rows, known_tables
 from ..logs import get_logger
@@ -42,15 +43,6 @@ _CHECK_SECONDS, _CLAIM_SECONDS = 5.0, 60.0
 
 #: Tasks that go on in one transaction, at most.
 _MAX_TASKS = 100
-
-#: Loads the tasks of a table by their keys, as instances of the models they were saved as.
-Loader = Callable[[type[Any], str, Iterable[Any]], Sequence[TaskRow]]
-_loaders: list[Loader] = []
-
-
-def load_with(loader: Loader) -> None:
-    """Let ``loader`` load the tasks that wait."""
-    _loaders[:] = [loader]
 
 
 def free_places(claims: Sequence[Claim], using: str) -> None:
@@ -285,6 +277,5 @@ def _by_table(waiters: Iterable[LimitWaiter]) -> dict[str, list[LimitWaiter]]:
 
 def _load(table: str, keys: Sequence[str], using: str) -> Sequence[TaskRow]:
     """The tasks with these keys, as far as they exist."""
-    [load] = _loaders
     root: Any = apps.get_model(table)
-    return load(root, using, [root._meta.pk.to_python(key) for key in keys])
+    return load_tasks(root, using, [root._meta.pk.to_python(key) for key in keys])

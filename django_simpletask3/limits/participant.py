@@ -12,7 +12,7 @@ from ..transitions import participants
 from ..transitions.participants import TransitionParticipant
 from . import admission
 from .declared import check_key, has_expressions, has_limit, limit_of
-from .hand_over import Loader, free_places, load_with
+from .hand_over import free_places
 from .places import Claim, claimed_by, places_of_claims, table_label
 from .tables import LimitPlace, LimitWaiter
 
@@ -31,9 +31,8 @@ _SECONDS_OF_PROCESS = 5.0
 RecordedEvent = tuple[TaskRow, TaskEvent]
 
 
-def register(loader: Loader) -> None:
-    """Let limits take part in the transitions; ``loader`` loads the tasks that wait."""
-    load_with(loader)
+def register() -> None:
+    """Let limits take part in the transitions."""
     participants.register(
         TransitionParticipant(
             "limits",

@@ -10,8 +10,8 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connections, router
 
+from ..db.loading import load_tasks
 from ..ledger.task_row import table_model, task_reference
-from .loading import load_tasks
 from .queryset import rows_of
 from .registry import databases_of, table_models
 from .task import SimpleTask

@@ -36,11 +36,6 @@ def table_models(selection: Iterable[type[SimpleTask]] | None = None) -> list[ty
     return sorted({table_model(model) for model in models}, key=lambda model: model._meta.label)
 
 
-def models_by_label(root: type[SimpleTask]) -> dict[str, type[SimpleTask]]:
-    """The task models whose rows stand in the table of ``root``, by label; ``root`` is one."""
-    return {model._meta.label: model for model in task_models() if table_model(model) is root}
-
-
 def databases_of(model: type[SimpleTask]) -> list[str]:
     """The databases that may hold tasks of ``model``: the one the router writes to comes first.
 

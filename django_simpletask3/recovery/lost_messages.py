@@ -14,11 +14,11 @@ from ..conf.options import options
 from ..context import acting_as
 from ..db import clock
 from ..db.errors import is_transient, may_be_transient
+from ..db.loading import load_tasks
 from ..dispatch import push
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import TaskRow, write_database
 from ..logs import get_logger
-from ..models.loading import load_tasks
 from ..models.queryset import due_rows, rows_after, rows_of
 from ..models.task import SimpleTask
 from ..queue import get_queue

@@ -16,11 +16,11 @@ from django.db import DatabaseError, Error
 
 from ..conf.leases import longest_policy
 from ..db import clock
+from ..db.loading import load_tasks
 from ..exceptions import QueueUnavailable
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
 from ..models.each_database import in_each_database
-from ..models.loading import load_tasks
 from ..models.queryset import overdue_rows, rows_of
 from ..models.registry import tables_in, task_databases
 from ..models.task import SimpleTask

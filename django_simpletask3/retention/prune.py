@@ -13,6 +13,7 @@ from django.db.models.deletion import Collector
 
 from ..context import acting_as
 from ..db import clock
+from ..db.loading import load_tasks
 from ..exceptions import TaskHeld
 from ..ledger import tombstone as tombstones
 from ..ledger.event import events_of
@@ -20,7 +21,6 @@ from ..ledger.task_row import has_unique_key
 from ..ledger.tombstone import PruneTarget
 from ..logs import get_logger
 from ..models.each_database import in_each_database
-from ..models.loading import load_tasks
 from ..models.queryset import rows_of
 from ..models.registry import databases_of, table_models, tables_in, task_databases
 from ..models.task import SimpleTask

@@ -10,7 +10,7 @@ from django.db.models.signals import post_init, pre_init
 from django.test.utils import isolate_apps
 
 from django_simpletask3.db.fast_instances import build_without_init, may_skip_init
-from django_simpletask3.models.loading import load_instances
+from django_simpletask3.db.loading import load_instances
 from tests.steps import create_task
 from tests.testapp.models import Invoice, Odd
 

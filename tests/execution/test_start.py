@@ -12,10 +12,10 @@ from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db.backends import store_for
+from django_simpletask3.db.loading import models_by_label
 from django_simpletask3.execution import start
 from django_simpletask3.ledger.projection import Projection, broken_links, fold
 from django_simpletask3.ledger.task_row import table_model
-from django_simpletask3.models.registry import models_by_label
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status

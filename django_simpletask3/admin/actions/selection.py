@@ -9,8 +9,8 @@ from typing import Any
 from django.db import models
 
 from ...batches import batches
+from ...db.loading import load_tasks
 from ...ledger.task_row import table_model
-from ...models.loading import load_tasks
 from ...models.task import SimpleTask
 
 #: How many tasks one transaction changes.

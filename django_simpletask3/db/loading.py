@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..db.postgresql.reader import reader_for, rows_without_outcomes
+from django.apps import apps
+
 from ..ledger.event import events_of
+from ..ledger.task_row import TaskRow, table_model
 from ..states import EventKind
-from .registry import models_by_label
-from .task import SimpleTask
+from .postgresql.reader import reader_for, rows_without_outcomes
+
+#: Loads the rows of a model with these keys as its instances.
+Load = Callable[[type[Any], str, Sequence[Any]], list[Any]]
 
 
-def load_instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> list[Any]:
+def models_by_label(root: type[TaskRow]) -> dict[str, type[Any]]:
+    """The task models whose rows stand in the table of ``root``, by label; ``root`` is one."""
+    models: list[Any] = [model for model in apps.get_models() if issubclass(model, TaskRow)]
+    of_table = [model for model in models if table_model(model) is root]
+    return {model._meta.label: model for model in sorted(of_table, key=lambda m: m._meta.label)}
+
+
+def load_instances(model: type[TaskRow], using: str, pks: Sequence[Any]) -> list[Any]:
     """The rows of ``model`` with these keys, in any order, without managers that may hide some.
 
     Results are loaded when they are first used.
@@ -28,30 +39,30 @@ def load_instances(model: type[SimpleTask], using: str, pks: Sequence[Any]) -> l
     return [model.from_db(using, reader.names, row) for row in rows]
 
 
-def load_tasks(root: type[SimpleTask], using: str, pks: Iterable[Any]) -> list[SimpleTask]:
+def load_tasks(
+    root: type[TaskRow], using: str, pks: Iterable[Any], load: Load = load_instances
+) -> list[Any]:
     """The tasks, in the order of their keys, as instances of the models they were saved as.
 
-    Results are read when they are asked for.
+    Results are read when they are asked for, unless another ``load`` reads the rows.
 
     A proxy shares its table with others: the last ``enqueue`` event has the model that was saved. A
     row that no longer exists as that model (a child row was deleted) is an instance of ``root``.
     """
     pks = list(pks)
-    by_model: dict[type[SimpleTask], list[Any]] = {}
+    by_model: dict[type[TaskRow], list[Any]] = {}
     for pk, model in saved_models(root, using, pks).items():
         by_model.setdefault(model, []).append(pk)
-    tasks = [task for m, keys in by_model.items() for task in load_instances(m, using, keys)]
+    tasks = [task for m, keys in by_model.items() for task in load(m, using, keys)]
     orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
     found_pks = {task.pk for task in tasks}
     if orphans := [pk for pk in orphans if pk not in found_pks]:
-        tasks += load_instances(root, using, orphans)
+        tasks += load(root, using, orphans)
     positions = {pk: position for position, pk in enumerate(pks)}
     return sorted(tasks, key=lambda task: positions.get(task.pk, len(pks)))
 
 
-def saved_models(
-    root: type[SimpleTask], using: str, pks: Iterable[Any]
-) -> dict[Any, type[SimpleTask]]:
+def saved_models(root: type[TaskRow], using: str, pks: Iterable[Any]) -> dict[Any, type[TaskRow]]:
     """The models that tasks were saved as, by their keys; one query where there may be several.
 
     The one with the table if the rows themselves say it: to load them is to find out.
@@ -62,7 +73,7 @@ def saved_models(
     return {pk: candidates.get(labels.get(pk, ""), root) for pk in pks}
 
 
-def _saved_labels(root: type[SimpleTask], using: str, pks: list[object]) -> dict[object, str]:
+def _saved_labels(root: type[TaskRow], using: str, pks: list[object]) -> dict[object, str]:
     if root._model_is_in_row or len(models_by_label(root)) == 1:
         return {}
     enqueue_events = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)

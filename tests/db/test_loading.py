@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from django_simpletask3.db.loading import load_instances
 from django_simpletask3.db.postgresql.reader import _build_reader
-from django_simpletask3.models.loading import load_instances
 from tests.steps import TASK_MODELS, create_task, label_of
 from tests.testapp.models import Invoice, Numbered, Odd, Secret
 
