@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -388,3 +388,23 @@ def test_a_thousand_schedules_that_are_not_due_cost_two_statements(hand_clock: H
 
     statements = [q["sql"] for q in first if "simpletask3_schedule" in q["sql"]]
     assert (len(statements), len(then)) == (2, 0)
+
+
+def test_where_local_times_are_stored_both_ticks_of_the_repeated_hour_are_fired(
+    hand_clock: HandClock, settings: Any
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
+    begin = datetime(2026, 10, 24, 23, 50, tzinfo=UTC)
+    hand_clock.time = begin
+    make_schedule(cron="*/30 2 * * *", zone="Europe/Berlin", active_since=begin, jitter=60.0)
+    node = new_node()
+    node.run()
+
+    for _ in range(5):
+        hand_clock.go(HOUR / 2)
+        node.run()
+
+    assert fired() == [datetime(2026, 10, 25, 0, 0, tzinfo=UTC) + n * HOUR / 2 for n in range(4)]
+    later = jitter_of("own", 60.0)
+    runs = Invoice.objects.order_by("pk").values_list("run_after", flat=True)
+    assert next(iter(runs)) == datetime(2026, 10, 25, 2, 0) + later

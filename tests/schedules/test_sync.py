@@ -9,9 +9,9 @@ import pytest
 from django_simpletask3.recovery.schedules import DefinitionsJob, write_all
 from django_simpletask3.schedules import schedule
 from django_simpletask3.schedules.declared import ATTRIBUTE, known_schedules
-from django_simpletask3.schedules.tables import Schedule
+from django_simpletask3.schedules.tables import Schedule, ScheduleTick
 from tests.schedules.steps import BEGIN, HOUR, HOURLY, HandClock, fired, new_node, outcomes
-from tests.testapp.models import Invoice, PaidInvoice
+from tests.testapp.models import Elsewhere, Invoice, PaidInvoice
 
 pytestmark = pytest.mark.django_db
 
@@ -207,3 +207,19 @@ def test_the_job_reports_a_change_and_needs_no_other_run() -> None:
 
     assert (job.run(), job.run(), calls) == (1, 0, [True])
     assert job.needed_in() == float("inf")
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_schedule_is_in_the_database_of_its_tasks(hand_clock: HandClock) -> None:
+    schedule(HOURLY, timezone="UTC")(Elsewhere)
+    try:
+        write_all()
+        hand_clock.go(HOUR)
+        new_node().run()
+    finally:
+        setattr(Elsewhere, ATTRIBUTE, ())
+
+    (task,) = Elsewhere.objects.using("other")
+    (tick,) = ScheduleTick.objects.using("other")
+    assert (tick.outcome, tick.task_key) == ("fired", str(task.pk))
+    assert not Schedule.objects.using("default").exists()
