@@ -17,7 +17,7 @@ from django_simpletask3.transitions import writer
 from django_simpletask3.unique import Unique
 from tests.contrib.tasks import steps
 from tests.functions import tasks, treated
-from tests.functions.framework import TaskResultStatus, exceptions
+from tests.functions.framework import DEFAULTS, TaskResultStatus, exceptions
 from tests.steps import kinds
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,11 +168,13 @@ def test_a_call_expires() -> None:
 
 
 def definition_of(**values: Any) -> Any:
-    return backend.FunctionDefinition(func=tasks.cancel_itself.func, **values)
+    return backend.FunctionDefinition(func=tasks.cancel_itself.func, **DEFAULTS, **values)
 
 
 def test_a_definition_takes_what_a_model_would() -> None:
-    made = backend.FunctionDefinition(func=treated.failures_of.func, max_retries=3, time_limit=5)
+    made = backend.FunctionDefinition(
+        func=treated.failures_of.func, **DEFAULTS, max_retries=3, time_limit=5
+    )
 
     row = FunctionTask(task_path=made.module_path, backend_name="any queue")
 

@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from django_simpletask3.contrib.tasks import backend, testing
 from tests.functions import tasks
-from tests.functions.framework import TaskResultStatus, exceptions, task_backends
+from tests.functions.framework import DEFAULTS, TaskResultStatus, exceptions, task_backends
 
 PATH = testing.__name__
 
@@ -20,11 +20,11 @@ def with_backend(name: str) -> Any:
 def test_a_test_double_takes_our_fields(name: str) -> None:
     function = tasks.echo.func
     with with_backend(name):
-        made = task_backends["default"].task_class(func=function, backend="default")
+        made = task_backends["default"].task_class(func=function, **DEFAULTS)
 
         assert isinstance(made, backend.FunctionDefinition)
         with pytest.raises(exceptions.TaskException, match="max_retries"):
-            backend.FunctionDefinition(func=function, max_retries="3")
+            backend.FunctionDefinition(func=function, **DEFAULTS, max_retries="3")
 
 
 def test_the_dummy_keeps_what_is_enqueued() -> None:
