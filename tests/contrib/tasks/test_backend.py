@@ -113,7 +113,8 @@ def test_a_call_needs_as_many_statements_as_a_model_task() -> None:
 def test_the_columns_of_a_call_are_not_those_of_its_function() -> None:
     result = steps.run(tasks.rewrite.enqueue())
 
-    assert (result.status, result.args) == (SUCCESSFUL, [])
+    assert result.status == SUCCESSFUL
+    assert tasks.rewrite.get_result(result.id).args == []
 
 
 def test_the_row_is_in_the_transaction_of_the_caller() -> None:
@@ -156,6 +157,14 @@ def test_the_id_tells_nothing_of_the_row() -> None:
         assert uuid.UUID(result.id).version == 4
     with pytest.raises(exceptions.TaskResultDoesNotExist):
         default_task_backend.get_result(str(steps.row_of(first).pk))
+
+
+def test_an_id_is_known_in_one_spelling_only() -> None:
+    result_id = tasks.add.enqueue(1).id
+
+    for other in (result_id.replace("-", ""), f"{{{result_id}}}", f"urn:uuid:{result_id}"):
+        with pytest.raises(exceptions.TaskResultDoesNotExist):
+            default_task_backend.get_result(other)
 
 
 def test_the_result_of_another_function_does_not_match() -> None:
