@@ -10,7 +10,7 @@ from django_simpletask3 import checks as own_checks
 from django_simpletask3.checks.limits import check_limits
 from django_simpletask3.limits import Limit
 from tests.checks.test_checks import messages_of_package
-from tests.testapp.models import Errand, Invoice, Letter
+from tests.testapp.models import Elsewhere, Errand, Invoice, Letter
 
 pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
@@ -36,6 +36,16 @@ def test_a_wrong_limit_is_an_error(limit: Any, fault: str, monkeypatch: pytest.M
 
     assert (error.level, error.id, error.obj) == (checks.ERROR, own_checks.LIMIT_ID, Letter)
     assert fault in error.msg
+
+
+def test_a_name_has_one_number_in_all_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Letter, "django_simpletask3_limit", Limit(2, name="shared"))
+    monkeypatch.setattr(Elsewhere, "django_simpletask3_limit", Limit(1, name="shared"))
+
+    (error,) = messages_of_package()
+
+    assert error.id == own_checks.LIMIT_ID
+    assert "The limit shared has another number of places" in error.msg
 
 
 def test_a_key_of_columns_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
