@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.apps import apps
+from django.conf import settings
 
 from ..ledger.task_row import TaskRow
 from .definition import CatchUp, Definition, Fields, Overlap, digest_of, fields_as_json
@@ -20,6 +21,8 @@ ATTRIBUTE = "django_simpletask3_schedules"
 
 #: What is no task model, and has schedules.
 _others: list[tuple[Any, Definition]] = []
+#: The schedules that were found last, and of what.
+_known: tuple[Any, dict[str, Declared]] = (None, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +107,19 @@ def schedule(
 
 def declared_schedules() -> Iterator[Declared]:
     """The schedules of all task models, and of what else has some, in the order of their keys."""
+    declared = [Declared(on, definition, target_of(on)) for on, definition in _all_definitions()]
+    return iter(sorted(declared, key=lambda one: one.key))
+
+
+def _all_definitions() -> list[tuple[Any, Definition]]:
+    """What has schedules, with each of them."""
     on_models = [
         (model, definition)
         for model in apps.get_models()
         if issubclass(model, TaskRow)
         for definition in vars(model).get(ATTRIBUTE, ())
     ]
-    declared = [Declared(on, definition, target_of(on)) for on, definition in on_models + _others]
-    return iter(sorted(declared, key=lambda one: one.key))
+    return on_models + _others
 
 
 def inherited_schedules(model: type[TaskRow]) -> type[Any] | None:
@@ -124,7 +132,18 @@ def inherited_schedules(model: type[TaskRow]) -> type[Any] | None:
 
 
 def known_schedules() -> dict[str, Declared]:
-    """The schedules of the code that have no faults, by key."""
+    """The schedules of the code that have no faults, by key; remembered while none is added."""
+    global _known
+    state = (_all_definitions(), settings.TIME_ZONE)
+    if _known[0] != state:
+        known = _find_known()
+        # A function may be registered later than it is decorated.
+        is_complete = len(known) == len(state[0])
+        _known = (state if is_complete else None, known)
+    return _known[1]
+
+
+def _find_known() -> dict[str, Declared]:
     known: dict[str, Declared] = {}
     for one in declared_schedules():
         if one.target is not None and not any(one.definition.faults()):

@@ -223,3 +223,14 @@ def test_a_schedule_is_in_the_database_of_its_tasks(hand_clock: HandClock) -> No
     (tick,) = ScheduleTick.objects.using("other")
     assert (tick.outcome, tick.task_key) == ("fired", str(task.pk))
     assert not Schedule.objects.using("default").exists()
+
+
+def test_what_the_code_declares_is_found_once() -> None:
+    declare()
+    first = known_schedules()
+
+    assert known_schedules() is first
+    declare("30 * * * *")
+    assert known_schedules()[KEY].definition.when == "30 * * * *"
+    setattr(Invoice, ATTRIBUTE, ())
+    assert KEY not in known_schedules()
