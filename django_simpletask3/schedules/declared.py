@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from django.conf import settings
 
 from ..ledger.task_row import TaskRow
 from .definition import CatchUp, Definition, Fields, Overlap, digest_of, fields_as_json
-from .targets import ScheduleTarget, target_of
+from .targets import ScheduleTarget, declared_elsewhere, target_of
 
 T = TypeVar("T")
 
@@ -65,6 +65,22 @@ class Declared:
         return digest_of(self.values)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScheduleDecorator:
+    """What ``schedule()`` returns: declares its definition on what it decorates."""
+
+    definition: Definition
+
+    def __call__(self, declared_on: T) -> T:
+        if isinstance(declared_on, type) and issubclass(declared_on, TaskRow):
+            # Decorators are called from the bottom to the top: the first in the code comes first.
+            own = vars(declared_on).get(ATTRIBUTE, ())
+            declared_on.django_simpletask3_schedules = (self.definition, *own)
+        else:
+            _others.append((declared_on, self.definition))
+        return declared_on
+
+
 def schedule(
     when: str | timedelta,
     *,
@@ -76,7 +92,7 @@ def schedule(
     jitter: timedelta | float = 0.0,
     deadline: timedelta | float | None = None,
     version: int = 0,
-) -> Callable[[T], T]:
+) -> ScheduleDecorator:
     """Have a task of the decorated model enqueued at each tick.
 
     ``when`` is a cron expression of five fields, in ``timezone`` (by default ``TIME_ZONE``), or a
@@ -92,17 +108,7 @@ def schedule(
     definition = Definition(
         when, timezone, fields or {}, name, catch_up, overlap, jitter, deadline, version
     )
-
-    def declare(declared_on: T) -> T:
-        if isinstance(declared_on, type) and issubclass(declared_on, TaskRow):
-            # Decorators are called from the bottom to the top: the first in the code comes first.
-            own = vars(declared_on).get(ATTRIBUTE, ())
-            declared_on.django_simpletask3_schedules = (definition, *own)
-        else:
-            _others.append((declared_on, definition))
-        return declared_on
-
-    return declare
+    return ScheduleDecorator(definition)
 
 
 def declared_schedules() -> Iterator[Declared]:
@@ -119,7 +125,7 @@ def _all_definitions() -> list[tuple[Any, Definition]]:
         if issubclass(model, TaskRow)
         for definition in vars(model).get(ATTRIBUTE, ())
     ]
-    return on_models + _others
+    return [*on_models, *_others, *declared_elsewhere()]
 
 
 def inherited_schedules(model: type[TaskRow]) -> type[Any] | None:

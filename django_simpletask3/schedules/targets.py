@@ -12,6 +12,7 @@ from django.db import models
 
 from ..ledger.columns import BOOKKEEPING, managed_columns
 from ..ledger.task_row import TaskRow
+from .definition import Definition
 
 #: Operational columns that the fields of a schedule may set, as those of ``save()`` may.
 _MAY_BE_SET = {"run_after", "priority", "expires_at"}
@@ -45,12 +46,14 @@ class TargetSource:
     """Where targets of one kind come from.
 
     ``of`` returns the target of what ``@schedule`` was called with, None if it is of another kind;
-    ``find`` that with a key, None if there is none; ``all`` those that operators may choose from.
+    ``find`` that with a key, None if there is none; ``all`` those that operators may choose from;
+    ``declared`` schedules that are declared otherwise than by ``@schedule``, each with what has it.
     """
 
     of: Callable[[Any], ScheduleTarget | None]
     find: Callable[[str], ScheduleTarget | None]
     all: Callable[[], Iterable[ScheduleTarget]] = tuple
+    declared: Callable[[], Iterable[tuple[Any, Definition]]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,11 @@ def all_targets() -> list[ScheduleTarget]:
     """What operators may choose as the target of an own schedule, by key."""
     targets = [target for source in _sources for target in source.all()]
     return sorted(targets, key=lambda target: target.key)
+
+
+def declared_elsewhere() -> list[tuple[Any, Definition]]:
+    """The schedules of all sources that are declared otherwise than by ``@schedule``."""
+    return [declared for source in _sources for declared in source.declared()]
 
 
 def build_task(target: ScheduleTarget, fields: Mapping[str, Any]) -> Any:

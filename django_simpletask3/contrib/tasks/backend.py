@@ -30,7 +30,8 @@ _MAX_QUEUE_NAME = 100
 class FunctionDefinition(framework().task_class):  # type: ignore[misc]
     """A task of the framework with the policies of this package, as ``@task`` takes them.
 
-    Each means what the attribute of a task model with the prefix ``django_simpletask3_`` does.
+    Each means what the attribute of a task model with the prefix ``django_simpletask3_`` does;
+    ``schedule`` is what ``@schedule`` says of one.
     """
 
     max_retries: Any = UNSET
@@ -43,6 +44,7 @@ class FunctionDefinition(framework().task_class):  # type: ignore[misc]
     expires: Any = UNSET
     unique: Any = UNSET
     limit: Any = UNSET
+    schedule: Any = UNSET
 
 
 class PolicyBackend(framework().backend_class):  # type: ignore[misc]

@@ -75,7 +75,7 @@ def _policies(name: str, values: Any) -> Iterator[tuple[str, str]]:
         yield f"{name} is {values!r}.", 'Write a dict, as {"max_retries": 3}.'
         return
     for key, value in values.items():
-        if name == "DEFAULTS" and key in ("limit", "unique"):
+        if name == "DEFAULTS" and key in ("limit", "unique", "schedule"):
             yield f"DEFAULTS has {key!r}.", "Set it for single functions."
         elif fault := policies.fault_of(key, value):
             yield f"{name}: {fault}.", "Correct it."

@@ -1,13 +1,14 @@
-"""How the calls of a function are treated: retries, time limit, unique key, limit and expiry.
+"""How calls of a function are treated: retries, time limit, unique key, limit, expiry, schedule.
 
-Each is an attribute of a task model without the prefix ``django_simpletask3_``, and means the same.
+Each but the schedule is an attribute of a task model without the prefix ``django_simpletask3_``,
+and means the same.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -20,6 +21,7 @@ from ...ledger.task_row import TaskRow
 from ...limits import Limit
 from ...limits.limit import MAX_NAME
 from ...retries import error_entries, resolve_error, seconds_of
+from ...schedules.declared import ScheduleDecorator
 from ...unique import Unique
 from . import registry
 from .queues import our_backends
@@ -63,6 +65,22 @@ def _is_error(entry: Any) -> bool:
         return False
 
 
+def schedules_of(path: str, backend: str) -> list[ScheduleDecorator]:
+    """The schedules of the function with this path that ``@task`` or OPTIONS name."""
+    named = _as_list(policy("schedule", path, backend))
+    return [one for one in named if isinstance(one, ScheduleDecorator)]
+
+
+def _are_schedules(value: Any) -> bool:
+    return all(isinstance(one, ScheduleDecorator) for one in _as_list(value))
+
+
+def _as_list(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 #: What each may be, and whether a value is that.
 _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_retries": ("a number, or None for no limit", _is_count),
@@ -75,6 +93,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "expires": ("positive seconds, a timedelta or None", _is_duration),
     "unique": ("Unique(...) or None", lambda value: value is None or isinstance(value, Unique)),
     "limit": ("Limit(...) or None", lambda value: value is None or isinstance(value, Limit)),
+    "schedule": ("schedule(...), a list of these or None", _are_schedules),
 }
 NAMES = tuple(_EXPECTED)
 
@@ -116,7 +135,7 @@ def _policy(name: str, path: str, backend: str, _version: int) -> Any:
         declared = UNSET
     if declared is not UNSET:
         return declared
-    return options.get("DEFAULTS", {}).get(name, getattr(TaskRow, _PREFIX + name))
+    return options.get("DEFAULTS", {}).get(name, getattr(TaskRow, _PREFIX + name, None))
 
 
 class RowPolicy:

@@ -1,4 +1,4 @@
-"""Functions that are called on a schedule: ``@schedule(...)`` above ``@task``."""
+"""Functions that are called on a schedule: by ``@schedule(...)``, ``@task`` or OPTIONS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...exceptions import FunctionMissing, InvalidKey
+from ...schedules.definition import Definition
 from ...schedules.targets import ScheduleTarget, TargetSource
 from . import policies, registry
 from .backend import columns_of_call
@@ -57,4 +58,11 @@ def _all() -> Iterator[ScheduleTarget]:
     return filter(None, map(_find, registry.paths()))
 
 
-SOURCE = TargetSource(_target_of, _find, _all)
+def _declared() -> Iterator[tuple[Any, Definition]]:
+    for path in registry.paths():
+        task = registry.find(path)
+        for one in policies.schedules_of(path, task.backend):
+            yield task, one.definition
+
+
+SOURCE = TargetSource(_target_of, _find, _all, _declared)

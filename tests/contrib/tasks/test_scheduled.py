@@ -4,12 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 from django.urls import reverse
 
+from django_simpletask3.checks.schedules import check_schedules
+from django_simpletask3.contrib.tasks.checks import check_options
 from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.scheduled import SOURCE, FunctionTarget
 from django_simpletask3.schedules import schedule
-from django_simpletask3.schedules.declared import _others, declared_schedules
+from django_simpletask3.schedules.declared import _others, declared_schedules, known_schedules
 from django_simpletask3.schedules.targets import build_task, find_target, target_of
 from django_simpletask3.schedules.validation import faults_of, faults_of_fields
 from tests.contrib.tasks import steps
@@ -37,6 +41,32 @@ def test_a_schedule_above_task_is_declared() -> None:
         assert not faults_of_fields(declared)
     finally:
         _others[:] = before
+
+
+def with_schedules(value: Any) -> Any:
+    """Settings with schedules of the function ``send``, as those of Django 6.0 need them."""
+    entry = settings.TASKS["default"]
+    functions = {**entry["OPTIONS"].get("FUNCTIONS", {}), PATH: {"schedule": value}}
+    options = {**entry["OPTIONS"], "FUNCTIONS": functions}
+    return override_settings(TASKS={"default": {**entry, "OPTIONS": options}})
+
+
+def test_a_schedule_in_the_settings_is_declared() -> None:
+    morning = schedule("0 6 * * *", fields={"address": "ada"})
+    with with_schedules(morning):
+        assert [one.key for one in declared_schedules()].count(PATH) == 1
+        assert known_schedules()[PATH].definition == morning.definition
+        assert check_schedules() == check_options() == []
+    assert PATH not in known_schedules()
+
+    with with_schedules([morning, schedule(HOURLY, name="often")]):
+        assert f"{PATH}:often" in known_schedules()
+        [fault] = check_schedules()
+        assert "missing a required argument: 'address'" in fault.msg
+    with with_schedules("0 6 * * *"):
+        [fault] = check_options()
+        assert "expected schedule(...), a list of these or None" in fault.msg
+        assert PATH not in known_schedules()
 
 
 @pytest.mark.parametrize(
