@@ -36,7 +36,8 @@ class Declared:
     @property
     def key(self) -> str:
         """The name of the schedule: that of its target, and its own if it was given one."""
-        target = self.target.key if self.target else repr(self.declared_on)
+        path = getattr(self.declared_on, "module_path", None)  # of a function with @task
+        target = self.target.key if self.target else str(path or repr(self.declared_on))
         return f"{target}:{self.definition.name}" if self.definition.name else target
 
     @property

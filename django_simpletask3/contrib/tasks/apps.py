@@ -34,12 +34,11 @@ class TasksConfig(AppConfig):
         from . import checks, signals  # noqa: F401 - registers the checks
         from .models import queue_models
         from .queues import options_of, our_backends
+        from .scheduled import SOURCE
 
         signals.connect(queue_models())
+        register_targets(SOURCE)  # also for the backends of tests, whose functions have schedules
         if our_backends():
-            from .scheduled import SOURCE
-
-            register_targets(SOURCE)
             autodiscover_modules("tasks")
         for entry in our_backends().values():
             modules = options_of(entry).get("MODULES") or ()

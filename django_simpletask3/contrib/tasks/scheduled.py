@@ -10,7 +10,6 @@ from ...exceptions import FunctionMissing, InvalidKey
 from ...schedules.definition import Definition
 from ...schedules.targets import ScheduleTarget, TargetSource
 from . import policies, registry
-from .backend import columns_of_call
 from .models import FunctionTask, model_of
 
 
@@ -35,6 +34,8 @@ class FunctionTarget:
 
         Raises ValueError for those that the function does not take.
         """
+        from .backend import columns_of_call  # needs the framework, which may be missing
+
         try:
             policies.arguments_of(self.task, (), fields)
             return columns_of_call(self.task, self.task.backend, (), fields)
