@@ -10,6 +10,7 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ..db import clock
 from ..db.tables import has_table
 from ..ledger.fields import MAX_TEXT, JSONTextField
 from ..ledger.task_row import all_rows
@@ -148,8 +149,12 @@ def ticks_of(using: str) -> models.QuerySet[Any]:
 
 
 def newest_ticks(using: str, keys: list[str] | None = None) -> dict[str, datetime]:
-    """The newest tick of each schedule, or of those with ``keys``, whatever became of it."""
+    """The newest tick of each schedule, or of those with ``keys``, whatever became of it.
+
+    Ticks of the future are ignored: a clock that was ahead has fired them.
+    """
     ticks = ticks_of(using).exclude(outcome=Outcome.RUN_NOW).order_by()
+    ticks = ticks.filter(tick__lte=clock.utc_now(using))
     if keys is not None:
         ticks = ticks.filter(schedule__in=keys)
     return dict(ticks.values_list("schedule").annotate(models.Max("tick")))

@@ -1,17 +1,23 @@
 """The maintenance jobs of schedules: reading again, and deleting what is old."""
 
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import DatabaseError
 
+from django_simpletask3.models.each_database import one_after_the_other, run_by
 from django_simpletask3.recovery.schedules import SchedulesJob, delete_all_old_ticks
 from django_simpletask3.schedules.due import DueSchedules
 from django_simpletask3.schedules.history import KEPT_TICKS
 from django_simpletask3.schedules.tables import Schedule, ScheduleTick
-from tests.schedules.steps import BEGIN, HOUR, HandClock, fired, make_schedule
+from tests.schedules.steps import BEGIN, HOUR, HandClock, fired, make_schedule, new_node, outcomes
+from tests.testapp.models import Invoice
 
 pytestmark = pytest.mark.django_db
+
+SECOND = timedelta(seconds=1)
 
 
 def test_a_process_reads_schedules_again_if_another_number_is_published(
@@ -56,6 +62,51 @@ def test_a_database_that_cannot_be_read_is_read_again_in_a_second(
     assert 0.5 < node.needed_in() <= 1.3
 
 
+@pytest.mark.parametrize("step", ["_load", "_fire"])
+@pytest.mark.parametrize("error", [None, RuntimeError("no")])
+def test_a_database_that_hangs_or_raises_is_tried_again_in_a_second(
+    hand_clock: HandClock, step: str, error: Exception | None
+) -> None:
+    """A database that hangs is left out of the answers."""
+    make_schedule()
+    node = SchedulesJob(60.0, lambda: 0)
+    if step == "_fire":
+        node.run()
+        hand_clock.go(HOUR)
+
+    def leave_out(work: Any, aliases: Any) -> dict[str, Any]:
+        if error is not None and work.__name__ == step:
+            raise error
+        return {} if work.__name__ == step else one_after_the_other(work, aliases)
+
+    with run_by(leave_out), suppress(RuntimeError):
+        node.run()
+
+    assert 0.5 < node.needed_in() <= 1.3
+
+
+def test_a_thread_that_was_given_up_changes_nothing_that_is_read(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        make_schedule(f"s{number}")
+    schedules = DueSchedules("default")
+    seen: list[Any] = []
+    wait = DueSchedules._wait
+
+    def noted(self: DueSchedules, *arguments: Any) -> None:
+        seen.append((self._waiting, len(self._waiting)))
+        wait(self, *arguments)
+
+    schedules.load()
+    monkeypatch.setattr(DueSchedules, "_wait", noted)
+    hand_clock.go(HOUR)
+    schedules.fire_due(60.0)
+    schedules.load()
+
+    assert [len(waiting) == number == 3 for waiting, number in seen] == [True] * 6
+
+
 def test_a_run_ends_in_time_and_is_needed_again(hand_clock: HandClock) -> None:
     for number in range(3):
         make_schedule(f"s{number}")
@@ -74,6 +125,7 @@ def many_ticks(hand_clock: HandClock) -> None:
         for n in numbers
     )
     ScheduleTick.objects.create(schedule="other", tick=BEGIN, outcome="fired")
+    hand_clock.go((KEPT_TICKS + 31) * HOUR)
 
 
 def test_the_newest_hundred_ticks_are_kept_and_the_last_that_was_fired(many_ticks: None) -> None:
@@ -83,6 +135,43 @@ def test_the_newest_hundred_ticks_are_kept_and_the_last_that_was_fired(many_tick
     assert fired() == [BEGIN + 5 * HOUR]
     assert ScheduleTick.objects.filter(schedule="own").count() == KEPT_TICKS + 1
     assert ScheduleTick.objects.filter(schedule="other").exists()
+
+
+def test_what_was_run_now_is_counted_apart(hand_clock: HandClock) -> None:
+    make_schedule()
+    hand_clock.go(HOUR)
+    new_node().run()
+    ScheduleTick.objects.update(outcome="failed")
+    moments = [hand_clock.time + n * SECOND for n in range(1, KEPT_TICKS + 6)]
+    ScheduleTick.objects.bulk_create(
+        ScheduleTick(schedule="own", tick=moment, outcome="run_now") for moment in moments
+    )
+    hand_clock.go(HOUR / 2)
+
+    assert delete_all_old_ticks() == 5
+    new_node().run()
+
+    assert outcomes()[0] == (BEGIN + HOUR, "failed")
+    assert Invoice.objects.count() == 1
+
+
+def test_ticks_of_the_future_do_not_count_instead_of_the_newest_ones(
+    hand_clock: HandClock,
+) -> None:
+    make_schedule()
+    hand_clock.go(HOUR)
+    new_node().run()
+    ScheduleTick.objects.update(outcome="failed")
+    ahead = [hand_clock.time + n * HOUR for n in range(50, 160)]
+    ScheduleTick.objects.bulk_create(
+        ScheduleTick(schedule="own", tick=tick, outcome="skipped") for tick in ahead
+    )
+
+    delete_all_old_ticks()
+    new_node().run()
+
+    assert outcomes()[0] == (BEGIN + HOUR, "failed")
+    assert Invoice.objects.count() == 1
 
 
 def test_nothing_is_deleted_once_a_node_stops(many_ticks: None) -> None:
