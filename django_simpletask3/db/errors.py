@@ -93,7 +93,8 @@ def _is_missing_schema(error: BaseException) -> bool:
     if state := getattr(driver, "sqlstate", None):
         return str(state) in _MISSING_SQLSTATES
     if getattr(driver, "sqlite_errorname", None):
-        return str(driver).startswith(_MISSING_SQLITE_MESSAGES)
+        is_insert = "has no column named" in str(driver)
+        return is_insert or str(driver).startswith(_MISSING_SQLITE_MESSAGES)
     number = driver.args[0] if driver.args else None
     return _is_of_mysql(driver) and number in _MISSING_MYSQL_ERRNOS
 

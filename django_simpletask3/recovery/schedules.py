@@ -75,9 +75,16 @@ class SchedulesJob:
         if self._must_reload():
             self._reload()
         due = [using for using in self._databases if self._seconds_until(using) <= 0]
-        fired = in_each_database(self._fire, due)
-        self._jitter = random.uniform(0.0, _MAX_JITTER)  # noqa: S311 - spreads load
-        return sum(fired.values())
+        fired: dict[str, int | None] = {}
+        try:
+            fired = in_each_database(self._fire, due)
+        finally:
+            # One that hangs has no answer.
+            for using in due:
+                if fired.get(using) is None:
+                    self._retry_at[using] = time.monotonic() + _RETRY_SECONDS
+            self._jitter = random.uniform(0.0, _MAX_JITTER)  # noqa: S311 - spreads load
+        return sum(count or 0 for count in fired.values())
 
     def needed_in(self) -> float:
         """Seconds until the next tick is due, or until schedules have to be read again."""
@@ -94,39 +101,39 @@ class SchedulesJob:
 
     def _reload(self) -> None:
         self._known_fingerprint = self._fingerprint() or self._known_fingerprint
-        self._reload_at = math.inf
+        databases = task_databases()
+        self._databases.update(
+            {using: DueSchedules(using) for using in databases if using not in self._databases}
+        )
         self._retry_at.clear()
-        counts = in_each_database(self._load, task_databases())
-        now = time.monotonic()
-        if None in counts.values():
-            self._reload_at = now + _RETRY_SECONDS
-        elif any(counts.values()):
-            self._reload_at = now + _RELOAD_SECONDS
+        counts: dict[str, int | None] = {}
+        try:
+            counts = in_each_database(self._load, databases)
+        finally:
+            # One that hangs has no answer.
+            is_complete = all(counts.get(using) is not None for using in databases)
+            seconds = _RELOAD_SECONDS if any(counts.values()) else math.inf
+            self._reload_at = time.monotonic() + (seconds if is_complete else _RETRY_SECONDS)
 
     def _load(self, using: str) -> int | None:
-        schedules = self._databases.setdefault(using, DueSchedules(using))
         try:
             clock.refresh(using)
-            return schedules.load()
+            return self._databases[using].load()
         except Error as error:
             _logger.warning("schedules_not_read database=%s error=%s", using, error)
             return None
 
     def _seconds_until(self, using: str) -> float:
-        tick = self._databases[using].next_tick
-        if tick is None:
-            return math.inf
-        seconds = (tick - clock.utc_now(using)).total_seconds()
+        seconds = self._databases[using].seconds_until_next()
         return max(seconds, self._retry_at.get(using, 0.0) - time.monotonic())
 
-    def _fire(self, using: str) -> int:
+    def _fire(self, using: str) -> int | None:
         try:
             clock.refresh(using)
             return self._databases[using].fire_due(self._seconds)
         except Error as error:
-            self._retry_at[using] = time.monotonic() + _RETRY_SECONDS
             _logger.warning("schedules_not_fired database=%s error=%s", using, error)
-            return 0
+            return None
 
 
 def delete_all_old_ticks(may_go_on: Callable[[], bool] = lambda: True) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import router
+from django.db import Error, connections, router
 
 from ..batches import batches
 from ..db import clock
@@ -27,6 +28,9 @@ _logger = get_logger(__name__)
 MAX_TICKS = 100
 #: How late a tick may be fired of a schedule that makes up for none: the time of a restart.
 GRACE_SECONDS = 60.0
+#: Seconds after which a schedule is tried again that a database error hit: first, and at most.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
 _BATCH = 500
 
 
@@ -43,6 +47,14 @@ class _Waiting:
     next_tick: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """When a schedule is tried again, by the monotonic clock, and the pause before."""
+
+    at: float
+    pause: float
+
+
 class DueSchedules:
     """The schedules of one database, kept in memory between two ticks.
 
@@ -51,32 +63,52 @@ class DueSchedules:
 
     def __init__(self, using: str) -> None:
         self._using = using
+        # Replaced, never changed: a thread that was given up because it hung may still work.
         self._waiting: dict[str, _Waiting] = {}
+        self._retries: dict[str, _Retry] = {}
         self._unreadable: set[str] = set()
 
-    @property
-    def next_tick(self) -> datetime | None:
-        """The next tick of any schedule; in the past if one is due."""
-        return min((waiting.next_tick for waiting in self._waiting.values()), default=None)
+    def seconds_until_next(self) -> float:
+        """Seconds until a schedule is due, or tried again; 0 or less if one is, else infinity."""
+        now, monotonic, retries = clock.utc_now(self._using), time.monotonic(), self._retries
+        waiting = self._waiting.items()
+        ticks = [one.next_tick for key, one in waiting if key not in retries]
+        seconds = [(min(ticks) - now).total_seconds()] if ticks else []
+        for key, one in waiting:
+            if key in retries:
+                tick = (one.next_tick - now).total_seconds()
+                seconds.append(max(tick, retries[key].at - monotonic))
+        return min(seconds, default=math.inf)
 
     def load(self) -> int:
         """Read the schedules, and when each is due; how many there are. Two queries at most."""
         using = self._using
         rows = list(schedules_of(using)) if has_schedules_table(using) else []
         newest = newest_ticks(using) if rows else {}
-        self._waiting = {}
+        waiting: dict[str, _Waiting] = {}
         for row in rows:
-            self._wait(row, newest.get(row.key))
+            self._wait(waiting, row, newest.get(row.key))
+        self._waiting, self._retries = waiting, {}
         return len(rows)
 
     def fire_due(self, seconds: float) -> int:
         """Fire the ticks that are due; how many this process has fired.
 
         None is begun after ``seconds``. Rows are read again: one that was disabled, retimed or
-        deleted meanwhile is not fired.
+        deleted meanwhile is not fired. A schedule that fails holds up no other: it is tried again
+        after a pause that grows if it was a database error, and else when schedules are read again.
+        Raises Error if the database is away.
         """
-        latest, count = time.monotonic() + seconds, 0
-        keys = self._due_keys(clock.utc_now(self._using))
+        waiting, retries = dict(self._waiting), dict(self._retries)
+        try:
+            return self._fire_all(waiting, retries, time.monotonic() + seconds)
+        finally:
+            self._waiting, self._retries = waiting, retries
+
+    def _fire_all(
+        self, waiting: dict[str, _Waiting], retries: dict[str, _Retry], latest: float
+    ) -> int:
+        count, keys = 0, _due_keys(waiting, retries, clock.utc_now(self._using))
         random.shuffle(keys)  # so that nodes share the work
         for batch in batches(keys, _BATCH):
             rows = {row.key: row for row in schedules_of(self._using).filter(key__in=batch)}
@@ -84,30 +116,46 @@ class DueSchedules:
             for key in batch:
                 if time.monotonic() > latest:
                     return count
-                if (row := rows.get(key)) is not None:
-                    count += self._fire(row, newest.get(key), now := clock.utc_now(self._using))
-                self._waiting.pop(key)
+                row, now = rows.get(key), clock.utc_now(self._using)
+                try:
+                    count += 0 if row is None else self._fire(row, newest.get(key), now)
+                except Error as error:
+                    retries[key] = _next_retry(retries.get(key))
+                    _logger.warning("schedule_not_fired schedule=%s error=%s", key, error)
+                    if not self._is_usable():
+                        raise
+                    continue
+                except Exception as error:
+                    self._log_unreadable(key, error)
+                    row = None
+                waiting.pop(key, None)
+                retries.pop(key, None)
                 if row is not None:
-                    self._wait(row, now)
+                    self._wait(waiting, row, now)
         return count
 
-    def _due_keys(self, now: datetime) -> list[str]:
-        return [key for key, waiting in self._waiting.items() if waiting.next_tick <= now]
+    def _is_usable(self) -> bool:
+        connection = connections[self._using]
+        return connection.connection is not None and connection.is_usable()
 
-    def _wait(self, row: Schedule, handled: datetime | None) -> None:
+    def _wait(self, waiting: dict[str, _Waiting], row: Schedule, handled: datetime | None) -> None:
         """Wait for the first tick of ``row`` after ``handled``, if this process may fire it."""
-        if not row.enabled or self._target_of(row) is None:
-            return
         try:
+            if not row.enabled or self._target_of(row) is None:
+                return
             ticks = row.parse_ticks()
             tick = ticks.next_after(max(row.active_since, handled or row.active_since))
-        except (ValueError, OverflowError) as error:
-            if row.key not in self._unreadable:
-                self._unreadable.add(row.key)
-                _logger.warning("schedule_unreadable schedule=%s error=%s", row.key, error)
+        except Exception as error:
+            self._log_unreadable(row.key, error)
             return
         if tick is not None:
-            self._waiting[row.key] = _Waiting(row.pk, ticks, tick)
+            waiting[row.key] = _Waiting(row.pk, ticks, tick)
+
+    def _log_unreadable(self, key: str, error: Exception) -> None:
+        if key not in self._unreadable:
+            self._unreadable.add(key)
+            text = f"{type(error).__name__}: {error}"
+            _logger.warning("schedule_unreadable schedule=%s error=%s", key, text)
 
     def _target_of(self, row: Schedule) -> ScheduleTarget | None:
         """What ``row`` enqueues; None if that is not for this process to do.
@@ -133,6 +181,17 @@ class DueSchedules:
             tick = fire(due, self._using)
             count += tick is not None and tick.outcome == Outcome.FIRED
         return count
+
+
+def _due_keys(waiting: dict[str, _Waiting], retries: dict[str, _Retry], now: datetime) -> list[str]:
+    keys = [key for key, one in waiting.items() if one.next_tick <= now]
+    monotonic = time.monotonic()
+    return [key for key in keys if key not in retries or retries[key].at <= monotonic]
+
+
+def _next_retry(last: _Retry | None) -> _Retry:
+    pause = _FIRST_PAUSE if last is None else min(2 * last.pause, _LONGEST_PAUSE)
+    return _Retry(time.monotonic() + pause, pause)
 
 
 def due_ticks(

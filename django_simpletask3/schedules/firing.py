@@ -10,11 +10,12 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import Error, IntegrityError, InterfaceError, OperationalError, transaction
 
 from ..context import acting_for_schedule
+from ..db import clock
 from ..db.conflicts import repeat_on_conflict
-from ..db.errors import error_text
+from ..db.errors import MissingSchema, error_text
 from ..db.locks import begin_write
 from ..exceptions import DuplicateTask
 from ..ledger.task_row import all_rows, has_unique_key, table_model
@@ -26,6 +27,10 @@ from .targets import ScheduleTarget, build_task
 from .validation import texts_of
 
 _logger = get_logger(__name__)
+
+
+class _TooLate(Exception):
+    """Another process has fired a later tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ def fire(due: DueTick, using: str) -> ScheduleTick | None:
     """Insert the tick, and its task in the same transaction; None if another process has done it.
 
     A task that is not valid, or cannot be saved, makes the outcome ``failed``, which is logged.
-    Raises OperationalError or InterfaceError, and nothing has happened, if the database is away.
+    None, too, if a later tick has been fired: this one is no longer made up for. Raises Error, and
+    nothing has happened, if the database is away, or a table or a column is missing in it.
     """
     tick: ScheduleTick | None = repeat_on_conflict(using, partial(_fire, due, using))
     if tick is not None and tick.outcome == Outcome.FAILED:
@@ -97,9 +103,18 @@ def _insert_unless_there(tick: ScheduleTick, using: str) -> bool:
     try:
         with transaction.atomic(using=using):
             tick.save(using=using, force_insert=True)
-    except IntegrityError:
+            if _has_later(tick, using):
+                raise _TooLate
+    except (IntegrityError, _TooLate):
         return False
     return True
+
+
+def _has_later(tick: ScheduleTick, using: str) -> bool:
+    """Whether a later tick was fired, but for those of a clock that was ahead."""
+    ticks = ticks_of(using).filter(schedule=tick.schedule).exclude(outcome=Outcome.RUN_NOW)
+    later = ticks.filter(tick__gt=tick.tick, tick__lte=clock.utc_now(using))
+    return bool(later.exists())
 
 
 def _is_unfinished(due: DueTick, using: str) -> bool:
@@ -112,7 +127,11 @@ def _is_unfinished(due: DueTick, using: str) -> bool:
         root: Any = apps.get_model(last.model)
     except (LookupError, ValueError):
         return False
-    rows = all_rows(root, using).filter(pk=root._meta.pk.to_python(last.task_key))
+    try:
+        pk = root._meta.pk.to_python(last.task_key)
+    except ValidationError:
+        return False  # its keys were of another type
+    rows = all_rows(root, using).filter(pk=pk)
     return bool(rows.exclude(status__in=FINAL).exists())
 
 
@@ -131,7 +150,10 @@ def _enqueue(due: DueTick, tick: ScheduleTick, using: str) -> None:
     except ValidationError as error:
         tick.outcome, tick.message = Outcome.FAILED, "\n".join(texts_of(error))
     except Exception as error:
-        tick.outcome, tick.message = Outcome.FAILED, f"{type(error).__name__}: {error_text(error)}"
+        text = error_text(error)
+        if isinstance(error, Error) and isinstance(text, MissingSchema):
+            raise  # mended by a migration; not all databases call it an operational error
+        tick.outcome, tick.message = Outcome.FAILED, f"{type(error).__name__}: {text}"
     else:
         tick.model, tick.task_key = _reference(task)
 

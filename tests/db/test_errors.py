@@ -248,6 +248,7 @@ def test_the_number_decides_whatever_mysql_calls_it(number: int, passes: bool) -
     [
         ("SELECT * FROM no_such_table", True),
         ("SELECT no_such_column FROM testapp_invoice", True),
+        ("INSERT INTO testapp_invoice (no_such_column) VALUES (1)", True),
         ("SELECT FROM WHERE", False),
     ],
 )

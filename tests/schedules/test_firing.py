@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import OperationalError, connection, connections
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.context import task_context
 from django_simpletask3.exceptions import DuplicateTask
-from django_simpletask3.schedules import firing, tables
+from django_simpletask3.schedules import due, firing, tables
 from django_simpletask3.schedules.definition import jitter_of
 from django_simpletask3.schedules.tables import Schedule, ScheduleTick
 from django_simpletask3.schedules.targets import ModelTarget
@@ -264,6 +264,122 @@ def test_a_database_that_goes_away_leaves_the_tick_to_be_fired(
 
     new_node().run()
     assert fired() == [BEGIN + HOUR]
+
+
+def save_that_raises(raised: dict[int, Exception]) -> Any:
+    """A ``save()`` that raises for some amounts."""
+    save = Invoice.save
+
+    def may_raise(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.amount in raised:
+            raise raised[self.amount]
+        save(self, *args, **kwargs)
+
+    return may_raise
+
+
+def missing_column() -> DatabaseError:
+    """The error of this database for a column that is not there yet."""
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+        connection.cursor().execute("INSERT INTO testapp_invoice (amount, later) VALUES (1, 2)")
+    return caught.value
+
+
+def test_a_column_that_is_missing_leaves_the_tick_and_holds_up_no_other(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_schedule("broken", fields={"amount": 1})
+    for number in range(5):
+        make_schedule(f"s{number}")
+    node = new_node()
+    node.run()
+    hand_clock.go(HOUR)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Invoice, "save", save_that_raises({1: missing_column()}))
+        assert node.run() == 5
+        assert (outcomes("broken"), 0.5 < node.needed_in() <= 1.3) == ([], True)
+        assert node.run() == 0
+
+    new_node().run()
+    assert fired("broken") == [BEGIN + HOUR]
+
+
+def test_pauses_of_a_schedule_that_fails_grow(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_schedule()
+    steady = [1000.0]
+    monkeypatch.setattr(due.time, "monotonic", lambda: steady[0])
+    monkeypatch.setattr(Invoice, "save", save_that_raises({7: OperationalError("no")}))
+    schedules = due.DueSchedules("default")
+    schedules.load()
+    hand_clock.go(HOUR)
+
+    pauses = []
+    for _ in range(9):
+        schedules.fire_due(60.0)
+        pauses.append(schedules.seconds_until_next())
+        steady[0] += pauses[-1]
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize("when", ["read", "fired"])
+def test_a_row_that_cannot_be_read_holds_up_no_other(
+    hand_clock: HandClock, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    make_schedule("broken")
+    make_schedule("other")
+    node = new_node()
+    if when == "fired":
+        node.run()
+    Schedule.objects.filter(key="broken").update(cron="0 25 * * *")
+    hand_clock.go(HOUR)
+
+    for _ in range(3):
+        node.run()
+
+    assert (outcomes("broken"), fired("other")) == ([], [BEGIN + HOUR])
+    assert node.needed_in() > 200
+    assert caplog.text.count("schedule_unreadable schedule=broken") == 1
+
+
+def test_the_task_of_the_last_tick_may_have_had_another_key(hand_clock: HandClock) -> None:
+    make_schedule(overlap="skip")
+    ScheduleTick.objects.create(
+        schedule="own", tick=BEGIN, outcome="fired", model="testapp.Invoice", task_key="no-number"
+    )
+    hand_clock.go(HOUR)
+
+    new_node().run()
+
+    assert fired() == [BEGIN, BEGIN + HOUR]
+
+
+def test_a_tick_that_a_clock_ahead_has_fired_silences_no_other(hand_clock: HandClock) -> None:
+    make_schedule()
+    hand_clock.go(DAY)
+    new_node().run()
+    hand_clock.go(-DAY)
+
+    node = new_node()
+    for _ in range(2):
+        hand_clock.go(HOUR)
+        node.run()
+
+    assert fired() == [BEGIN + HOUR, BEGIN + 2 * HOUR, BEGIN + DAY]
+
+
+def test_a_tick_is_not_fired_after_a_later_one(hand_clock: HandClock) -> None:
+    row = make_schedule()
+    hand_clock.go(2 * HOUR)
+    new_node().run()
+
+    late = firing.DueTick(row, BEGIN + HOUR, ModelTarget(Invoice), {"amount": 1})
+
+    assert firing.fire(late, "default") is None
+    assert fired() == [BEGIN + 2 * HOUR]
 
 
 def test_a_taken_unique_key_skips_the_tick(hand_clock: HandClock) -> None:
