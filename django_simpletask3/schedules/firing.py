@@ -68,7 +68,14 @@ def run_now(
 
     Raises ValidationError, DuplicateTask or ValueError if it cannot be saved.
     """
+    return repeat_on_conflict(using, partial(_run_now, row, target, fields, now, using))
+
+
+def _run_now(
+    row: Schedule, target: ScheduleTarget, fields: Mapping[str, Any], now: datetime, using: str
+) -> Any:
     with transaction.atomic(using=using):
+        begin_write(ScheduleTick, using)
         with acting_for_schedule(row.key):
             task = _insert_task(target, fields, timedelta(0), now, using)
         model, task_key = _reference(task)

@@ -11,7 +11,7 @@ from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..ledger.fields import MAX_TEXT
 from .declared import known_schedules
-from .tables import Schedule, schedules_of, ticks_of
+from .tables import Schedule, change_time, schedules_of, ticks_of
 
 #: Columns that say when ticks are.
 _TIME_COLUMNS = ("cron", "zone", "interval")
@@ -19,26 +19,38 @@ _TIME_COLUMNS = ("cron", "zone", "interval")
 
 def enable(pks: Collection[int], using: str, reason: str = "") -> int:
     """Let these schedules be fired, from their next ticks on; how many were disabled before."""
+    clock.refresh(using)  # a web process may never have read it
     now = clock.utc_now(using)
     disabled = schedules_of(using).filter(pk__in=pks, enabled=False)
-    columns = {"active_since": now, "changed": clock.now(using), "reason": reason[:MAX_TEXT]}
+    columns = {"active_since": now, "changed": change_time(using), "reason": reason[:MAX_TEXT]}
     return disabled.update(enabled=True, **columns)
 
 
 def disable(pks: Collection[int], using: str, reason: str = "") -> int:
     """Let no tick of these schedules be fired; how many were enabled before."""
+    clock.refresh(using)
     enabled = schedules_of(using).filter(pk__in=pks, enabled=True)
-    columns = {"changed": clock.now(using), "reason": reason[:MAX_TEXT]}
+    columns = {"changed": change_time(using), "reason": reason[:MAX_TEXT]}
     return enabled.update(enabled=False, **columns)
 
 
 def save_own(row: Schedule, using: str) -> None:
-    """Save an own schedule. If its times have changed, ticks of the past are not made up for."""
+    """Save an own schedule. If its times have changed, ticks of the past are not made up for.
+
+    Whether it is enabled is left as it is: another operator may have changed that meanwhile.
+    """
+    clock.refresh(using)
     before = schedules_of(using).filter(pk=row.pk).values(*_TIME_COLUMNS).first()
-    if before != {name: getattr(row, name) for name in _TIME_COLUMNS}:
+    is_retimed = before != {name: getattr(row, name) for name in _TIME_COLUMNS}
+    if is_retimed:
         row.active_since = clock.utc_now(using)
-    row.is_own, row.changed = True, clock.now(using)
-    row.save(using=using)
+    row.is_own, row.changed = True, change_time(using)
+    if before is None:
+        row.save(using=using)
+        return
+    kept = {"id", "enabled", "reason"} | (set() if is_retimed else {"active_since"})
+    names = {column.name for column in Schedule._meta.concrete_fields} - kept
+    row.save(using=using, update_fields=names)
 
 
 def may_delete(row: Schedule) -> bool:

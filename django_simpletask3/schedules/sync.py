@@ -13,7 +13,7 @@ from ..db.conflicts import repeat_on_conflict
 from ..db.locks import begin_write
 from ..logs import get_logger
 from .declared import Declared, known_schedules
-from .tables import Schedule, has_schedules_table, schedules_of
+from .tables import Schedule, change_time, has_schedules_table, schedules_of
 
 _logger = get_logger(__name__)
 
@@ -70,7 +70,7 @@ def _insert(one: Declared, using: str) -> None:
         "version": one.definition.version,
         "digest": one.digest,
         "active_since": clock.utc_now(using),
-        "changed": clock.now(using),
+        "changed": change_time(using),
     }
     row = Schedule(**columns, **one.values)
     # Another node may insert it at the same time.
@@ -78,7 +78,7 @@ def _insert(one: Declared, using: str) -> None:
 
 
 def _update(row: Schedule, one: Declared, using: str) -> None:
-    values = {**one.values, "changed": clock.now(using)}
+    values = {**one.values, "changed": change_time(using)}
     if any(getattr(row, name) != values[name] for name in _TIME_COLUMNS):
         values["active_since"] = clock.utc_now(using)
     # Unless newer code has written it meanwhile.

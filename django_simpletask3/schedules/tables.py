@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -163,6 +163,16 @@ def newest_ticks(using: str, keys: list[str] | None = None) -> dict[str, datetim
 def change_times(using: str) -> Any:
     """When schedules were changed, the last first, as an unevaluated queryset."""
     return schedules_of(using).order_by("-changed").values_list("changed")
+
+
+def change_time(using: str) -> Any:
+    """The time to write into a row that changes now: after all others.
+
+    Nodes know only the last one: a row with an earlier one, of a clock that is behind, or of local
+    times in the hour that autumn repeats, would not be noticed.
+    """
+    now, last = clock.now(using), schedules_of(using).aggregate(last=models.Max("changed"))["last"]
+    return now if last is None or last < now else last + timedelta(microseconds=1)
 
 
 def has_schedules_table(using: str) -> bool:

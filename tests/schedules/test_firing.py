@@ -447,6 +447,38 @@ def test_run_now_enqueues_a_task_beside_the_ticks(hand_clock: HandClock) -> None
     assert [outcome for _, outcome in outcomes()] == ["fired", "run_now"]
 
 
+@pytest.mark.skipif("connection.vendor != 'sqlite'")
+def test_run_now_writes_before_it_reads(hand_clock: HandClock) -> None:
+    """Otherwise SQLite refuses to write if another one does, without waiting for it."""
+    row = make_schedule()
+
+    with CaptureQueriesContext(connection) as queries:
+        firing.run_now(row, ModelTarget(Invoice), {"amount": 9}, BEGIN, "default")
+
+    statements = [q["sql"] for q in queries if not q["sql"].startswith(("BEGIN", "SAVEPOINT"))]
+    assert statements[0].startswith("DELETE FROM")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_now_is_repeated_after_a_conflict(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    conflict, errors = OperationalError("deadlock"), list[Exception]()
+    conflict.__cause__ = type("Deadlock", (Exception,), {"sqlstate": "40P01"})()
+    errors.append(conflict)
+    insert = firing._insert_task
+
+    def may_raise(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return insert(*arguments)
+
+    monkeypatch.setattr(firing, "_insert_task", may_raise)
+    firing.run_now(make_schedule(), ModelTarget(Invoice), {"amount": 9}, BEGIN, "default")
+
+    assert (Invoice.objects.count(), ScheduleTick.objects.count()) == (1, 1)
+
+
 def test_run_now_raises_what_is_wrong(hand_clock: HandClock) -> None:
     row = make_schedule()
     Bill.objects.create(number="7")

@@ -6,11 +6,21 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3.db import clock
 from django_simpletask3.recovery.schedules import DefinitionsJob, write_all
-from django_simpletask3.schedules import schedule
+from django_simpletask3.schedules import operators, schedule, tables
 from django_simpletask3.schedules.declared import ATTRIBUTE, known_schedules
 from django_simpletask3.schedules.tables import Schedule, ScheduleTick
-from tests.schedules.steps import BEGIN, HOUR, HOURLY, HandClock, fired, new_node, outcomes
+from tests.schedules.steps import (
+    BEGIN,
+    HOUR,
+    HOURLY,
+    HandClock,
+    fired,
+    make_schedule,
+    new_node,
+    outcomes,
+)
 from tests.testapp.models import Elsewhere, Invoice, PaidInvoice
 
 pytestmark = pytest.mark.django_db
@@ -74,6 +84,59 @@ def test_new_fields_leave_the_ticks_alone_and_a_new_time_begins_anew(
     assert Schedule.objects.get().active_since == BEGIN + HOUR
 
 
+def test_each_change_has_a_later_time_than_all_before(hand_clock: HandClock) -> None:
+    """Nodes know only the last one; the clock may be put back meanwhile."""
+    row = make_schedule("own")
+    hand_clock.go(-HOUR)
+
+    times = [row.changed]
+    for change in (
+        lambda: operators.disable([row.pk], "default"),
+        lambda: operators.enable([row.pk], "default"),
+        lambda: operators.save_own(row, "default"),
+        lambda: (declare(), write_all()),
+        lambda: (declare("30 * * * *"), write_all()),
+    ):
+        change()
+        times.append(tables.change_times("default")[0][0])
+
+    assert sorted(set(times)) == times
+
+
+def test_what_operators_write_is_by_the_clock_of_the_database(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[str]()
+    row = make_schedule("own")
+    monkeypatch.setattr(clock, "refresh", read.append)
+
+    operators.disable([row.pk], "default")
+    operators.enable([row.pk], "default")
+    operators.save_own(row, "default")
+
+    assert read == ["default"] * 3
+
+
+def test_to_save_an_own_schedule_undoes_no_decision_that_was_taken_meanwhile(
+    hand_clock: HandClock,
+) -> None:
+    row = make_schedule("own")
+    operators.disable([row.pk], "default", "holidays")
+    hand_clock.go(HOUR)
+
+    row.fields = {"amount": 8}
+    operators.save_own(row, "default")
+    row = Schedule.objects.get()
+    assert (row.fields, row.enabled, row.reason) == ({"amount": 8}, False, "holidays")
+
+    operators.enable([row.pk], "default")
+    operators.save_own(row, "default")
+    assert (Schedule.objects.get().enabled, Schedule.objects.get().active_since) == (
+        True,
+        BEGIN + HOUR,
+    )
+
+
 def test_what_operators_decide_is_not_overwritten() -> None:
     declare()
     write_all()
@@ -87,8 +150,6 @@ def test_what_operators_decide_is_not_overwritten() -> None:
 
 
 def test_an_own_schedule_is_not_overwritten() -> None:
-    from tests.schedules.steps import make_schedule
-
     make_schedule(KEY, cron="1 1 1 1 *")
     declare()
 
