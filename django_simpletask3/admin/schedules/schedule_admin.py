@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +37,8 @@ from .forms import COLUMNS, ReasonActionForm, ScheduleForm
 #: Next ticks on the page of a schedule, and schedules that are run now at once.
 _NEXT_TICKS = 10
 _MAX_RUNS = 100
+#: Digits of a key: more are out of the range of a database.
+_MAX_DIGITS = 18
 _BREAK = SafeString("<br>")
 _STATE = ("state", "next_view", "ticks_view")
 
@@ -101,11 +104,16 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The columns of the schedule that is copied, if one is."""
         pk = request.GET.get("copy", "")
-        row = self.get_queryset(request).filter(pk=pk).first() if pk.isdigit() else None
+        row = self.get_queryset(request).filter(pk=pk).first() if _is_number(pk) else None
         if row is None:
             return {"zone": timezone.get_default_timezone_name(), "fields": {}}
         initial = {name: getattr(row, name) for name in COLUMNS}
         return {**initial, "key": "", "fields": row.fields or {}}
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Of own schedules; of those of the code for actions, which ask for no one schedule."""
+        is_theirs = obj is not None and not obj.is_own
+        return not is_theirs and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Not of a schedule that the code declares: the next node would write it again."""
@@ -173,16 +181,18 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(permissions=["change"], description=_("Enable selected schedules"))
     def enable_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Enable schedules from their next ticks on."""
-        count = operators.enable(_pks(queryset), _database(), request.POST.get("reason", ""))
-        self._log(request, queryset, "enabled")
+        rows = list(queryset.filter(enabled=False))
+        count = operators.enable(_pks_of(rows), _database(), request.POST.get("reason", ""))
+        self._log(request, rows, "enabled")
         text = ngettext("%d schedule was enabled.", "%d schedules were enabled.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 
     @admin.action(permissions=["change"], description=_("Disable selected schedules"))
     def disable_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Disable schedules; the list shows the reason."""
-        count = operators.disable(_pks(queryset), _database(), request.POST.get("reason", ""))
-        self._log(request, queryset, "disabled")
+        rows = list(queryset.filter(enabled=True))
+        count = operators.disable(_pks_of(rows), _database(), request.POST.get("reason", ""))
+        self._log(request, rows, "disabled")
         text = ngettext("%d schedule was disabled.", "%d schedules were disabled.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 
@@ -203,7 +213,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, queryset: models.QuerySet[Any]
     ) -> HttpResponse | None:
         """Open the form of a new schedule with the columns of the one that was selected."""
-        pks = _pks(queryset[:2])
+        pks = _pks_of(queryset[:2])
         if len(pks) != 1:
             self.message_user(request, _("Select one schedule to copy."), messages.WARNING)
             return None
@@ -217,13 +227,16 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return _("not fired: the code no longer has it")
         if not self._may_add(request, target):
             return _("You may not add tasks of this model.")
+        clock.refresh(using)  # a web process may never have read it
         now = clock.utc_now(using)
         reason = request.POST.get("reason", "").strip()
         try:
             with task_context(actor=request.user, reason=reason):
-                run_now(row, target, fields_at(row, now), now, using)
+                run_now(row, target, _fields_now(row, now), now, using)
         except NotDeclared:
             return _("not fired: the code no longer has it")
+        except _FieldsRaised as error:
+            return str(error)
         except ValidationError as error:
             return "; ".join(error.messages)
         except (SimpleTaskError, Error, ValueError, TypeError) as error:
@@ -243,18 +256,36 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         name = f"{model._meta.app_label}.add_{model._meta.model_name}"
         return bool(request.user.has_perm(name))
 
-    def _log(self, request: HttpRequest, queryset: models.QuerySet[Any], what: str) -> None:
+    def _log(self, request: HttpRequest, rows: Iterable[Schedule], what: str) -> None:
         reason = request.POST.get("reason", "").strip()
-        for row in queryset:
+        for row in rows:
             self.log_change(request, row, f"{what}: {reason}" if reason else what)
+
+
+class _FieldsRaised(Exception):
+    """The function of the fields raised something; the message says what."""
+
+
+def _fields_now(row: Schedule, now: datetime) -> dict[str, Any]:
+    try:
+        return fields_at(row, now)
+    except NotDeclared:
+        raise
+    except Exception as error:
+        raise _FieldsRaised(f"{type(error).__name__}: {error_text(error)}") from error
 
 
 def _database() -> str:
     return router.db_for_write(Schedule)
 
 
-def _pks(queryset: models.QuerySet[Any]) -> list[int]:
-    return list(queryset.values_list("pk", flat=True))
+def _pks_of(rows: Iterable[Schedule]) -> list[int]:
+    return [row.pk for row in rows]
+
+
+def _is_number(text: str) -> bool:
+    """Whether a database may be asked for that key."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
 def _next(row: Schedule, number: int) -> list[str]:

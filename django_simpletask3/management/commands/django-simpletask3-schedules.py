@@ -21,7 +21,10 @@ _MAX_TICKS = 1000
 
 
 def _number(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= _MAX_TICKS:
+    if (
+        not (text.isascii() and text.isdecimal() and len(text) <= 4)
+        or not 1 <= int(text) <= _MAX_TICKS
+    ):
         raise ArgumentTypeError(f"{text!r} is no number from 1 to {_MAX_TICKS}")
     return int(text)
 

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from django_simpletask3.db import clock
 from django_simpletask3.schedules import schedule
 from django_simpletask3.schedules.declared import ATTRIBUTE
 from django_simpletask3.schedules.sync import definitions_by_database, write_definitions
@@ -101,6 +102,7 @@ def test_the_page_of_a_schedule_of_the_code_is_read_only(
     superuser.post(page_of(of_the_code), {**OWN, "cron": "1 1 1 1 *"})
 
     assert 'name="cron"' not in page
+    assert 'name="_save"' not in page
     assert page.count("p.m. +0000") >= 11
     assert Schedule.objects.get(pk=of_the_code.pk).cron == "0 * * * *"
 
@@ -122,6 +124,7 @@ def test_many_are_disabled_and_enabled_with_a_reason(
     since = {row.key: row.active_since for row in enabled}
     assert since == {"s0": BEGIN + HOUR, "s1": BEGIN + HOUR, "s2": BEGIN}
     assert LogEntry.objects.filter(change_message="disabled: holidays").count() == 2
+    assert LogEntry.objects.filter(change_message="enabled: back").count() == 2
 
 
 def test_one_is_run_now_by_the_user(superuser: Client) -> None:
@@ -150,6 +153,41 @@ def test_what_cannot_be_run_now_is_said(
 
     assert text in page
     assert not Invoice.objects.exists()
+
+
+def test_a_function_that_raises_stops_no_other_run(
+    superuser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_error(tick: object) -> dict[str, Any]:
+        raise LookupError("no rate today")
+
+    schedule("0 * * * *", timezone="UTC", fields=raise_error)(Invoice)
+    try:
+        for using, definitions in definitions_by_database().items():
+            write_definitions(using, definitions)
+        rows = [*Schedule.objects.all(), make_schedule()]
+        page = act(superuser, "run_now_selected", *rows).content.decode()
+    finally:
+        setattr(Invoice, ATTRIBUTE, ())
+
+    assert "LookupError: no rate today" in page
+    assert "1 task was enqueued." in page
+
+
+def test_run_now_is_by_the_clock_of_the_database(
+    superuser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, read = make_schedule(), list[str]()
+    monkeypatch.setattr(clock, "refresh", read.append)
+
+    act(superuser, "run_now_selected", row)
+
+    assert read == ["default"]
+
+
+@pytest.mark.parametrize("key", ["²", "٣", "9" * 30, "x"])
+def test_a_key_that_is_none_is_not_copied(superuser: Client, key: str) -> None:
+    assert superuser.get(ADD, {"copy": key}).status_code == 200
 
 
 def test_an_own_schedule_is_made_changed_and_fired(
