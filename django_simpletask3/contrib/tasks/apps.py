@@ -33,7 +33,7 @@ class TasksConfig(AppConfig):
         from ...schedules.targets import register_targets
         from . import checks, signals  # noqa: F401 - registers the checks
         from .models import queue_models
-        from .queues import options_of, our_backends
+        from .queues import modules_of, our_backends
         from .scheduled import SOURCE
 
         signals.connect(queue_models())
@@ -41,6 +41,5 @@ class TasksConfig(AppConfig):
         if our_backends():
             autodiscover_modules("tasks")
         for entry in our_backends().values():
-            modules = options_of(entry).get("MODULES") or ()
-            for module in [modules] if isinstance(modules, str) else modules:
+            for module in modules_of(entry):
                 import_module(module)

@@ -20,6 +20,7 @@ from ...unique import Unique
 from . import policies, registry
 from .framework import framework, framework_of
 from .policies import UNSET
+from .queues import queues_of
 
 INSTALLED_ID = "django_simpletask3.E130"
 
@@ -51,6 +52,11 @@ class PolicyBackend(framework().backend_class):  # type: ignore[misc]
     """A backend that knows the fields of FunctionDefinition."""
 
     task_class = FunctionDefinition
+
+    def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
+        # The framework raises for what is no list, and so before the check can report it.
+        is_wrong = "QUEUES" in params and params["QUEUES"] != queues_of(params)
+        super().__init__(alias, {**params, "QUEUES": queues_of(params)} if is_wrong else params)
 
     def validate_task(self, task: Any) -> None:
         """As the framework's; a function that is valid may be called by rows from then on."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.utils.module_loading import import_string
 
 from ...exceptions import FunctionMissing
 from ...limits import Limit
@@ -19,12 +20,32 @@ _NAMES = ("DEFAULTS", "FUNCTIONS", "MODULES", "WORKER_NUMBER")
 
 @register(Tags.compatibility)
 def check_options(**_: object) -> list[CheckMessage]:
-    """Check QUEUES and OPTIONS of each entry."""
-    return [
-        Error(f"TASKS[{alias!r}]: {text}", hint=hint, id=OPTIONS_ID)
-        for alias, entry in queues.our_backends().items()
-        for text, hint in (*_queues(entry), *_options(entry))
+    """Check BACKEND, QUEUES and OPTIONS of each entry."""
+    ours = queues.our_backends()
+    faults = [
+        (alias, *fault)
+        for alias, entry in queues.all_backends().items()
+        for fault in ((*_queues(entry), *_options(entry)) if alias in ours else _backend(entry))
     ]
+    return [
+        Error(f"TASKS[{alias!r}]: {text}", hint=hint, id=OPTIONS_ID) for alias, text, hint in faults
+    ]
+
+
+def _backend(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Report another path of our backend: its queues and options would have no effect."""
+    path = entry.get("BACKEND")
+    try:
+        from .backend import SimpleTaskBackend  # needs the framework, which may be missing
+
+        is_ours = issubclass(import_string(path), SimpleTaskBackend)
+    except Exception:  # the framework says so, when it makes the backend
+        return
+    if is_ours:
+        yield (
+            f"BACKEND is {path!r}, which is SimpleTaskBackend or derives from it.",
+            f"Write {queues.BACKEND_PATHS[0]!r}: its queues and options have no effect here.",
+        )
 
 
 def _queues(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,7 +105,7 @@ def _policies(name: str, values: Any) -> Iterator[tuple[str, str]]:
 def _modules(modules: Any) -> Iterator[tuple[str, str]]:
     names = [modules] if isinstance(modules, str) else modules
     is_list = names is None or isinstance(names, list | tuple | set | frozenset)
-    if not is_list or not all(isinstance(name, str) for name in names or ()):
+    if not is_list or not all(map(queues.is_module_name, names or ())):
         yield f"MODULES is {modules!r}.", "Write a list of dotted paths of modules."
 
 
@@ -95,7 +116,7 @@ def _worker_number(entry: Mapping[str, Any], numbers: Any) -> Iterator[tuple[str
     if not isinstance(numbers, Mapping):
         yield f"WORKER_NUMBER is {numbers!r}.", hint
         return
-    known = {queues.DEFAULT_QUEUE, *(entry.get("QUEUES") or ())}
+    known = {queues.DEFAULT_QUEUE, *queues.queues_of(entry)}
     for queue, number in numbers.items():
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             yield f"WORKER_NUMBER of {queue!r} is {number!r}.", hint

@@ -24,7 +24,7 @@ from ...retries import error_entries, resolve_error, seconds_of
 from ...schedules.declared import ScheduleDecorator
 from ...unique import Unique
 from . import registry
-from .queues import our_backends
+from .queues import as_mapping, options_of, our_backends
 
 
 class Unset(Enum):
@@ -125,9 +125,9 @@ def policy(name: str, path: str, backend: str) -> Any:
 
 @lru_cache(maxsize=5000)
 def _policy(name: str, path: str, backend: str, _version: int) -> Any:
-    options = our_backends().get(backend, {}).get("OPTIONS") or {}
-    own = options.get("FUNCTIONS", {}).get(path, {})
-    if name in own:
+    options = options_of(our_backends().get(backend, {}))
+    own = as_mapping(as_mapping(options.get("FUNCTIONS")).get(path))
+    if _has_valid(name, own):
         return own[name]
     try:
         declared = getattr(registry.find(path), name, UNSET)
@@ -135,7 +135,15 @@ def _policy(name: str, path: str, backend: str, _version: int) -> Any:
         declared = UNSET
     if declared is not UNSET:
         return declared
-    return options.get("DEFAULTS", {}).get(name, getattr(TaskRow, _PREFIX + name, None))
+    defaults = as_mapping(options.get("DEFAULTS"))
+    if _has_valid(name, defaults):
+        return defaults[name]
+    return getattr(TaskRow, _PREFIX + name, None)
+
+
+def _has_valid(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether ``values`` have that policy; a wrong one, which ``check`` reports, is none."""
+    return name in values and not fault_of(name, values[name])
 
 
 class RowPolicy:

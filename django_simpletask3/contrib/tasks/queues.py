@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -21,31 +21,63 @@ _MAX_NAME = 40
 
 def our_backends() -> dict[str, Mapping[str, Any]]:
     """The entries of ``TASKS`` with the backend of this app, by their aliases."""
-    entries = getattr(settings, "TASKS", None) or {}
     return {
         alias: entry
-        for alias, entry in entries.items()
-        if isinstance(entry, Mapping) and entry.get("BACKEND") in BACKEND_PATHS
+        for alias, entry in all_backends().items()
+        if entry.get("BACKEND") in BACKEND_PATHS
     }
+
+
+# What is wrong in ``TASKS`` is reported by ``check``, so that nothing here may raise: it is read
+# while models are imported, in ``ready()`` and in other checks. A wrong value counts as none.
+
+
+def all_backends() -> dict[str, Mapping[str, Any]]:
+    """The entries of ``TASKS`` by their aliases, without those that are no mappings."""
+    entries = as_mapping(getattr(settings, "TASKS", None))
+    return {alias: entry for alias, entry in entries.items() if isinstance(entry, Mapping)}
 
 
 def options_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """The OPTIONS of an entry of ``TASKS``; empty if they are no mapping."""
-    options = entry.get("OPTIONS")
-    return options if isinstance(options, Mapping) else {}
+    return as_mapping(entry.get("OPTIONS"))
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """``value``, or an empty one if it is no mapping."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def queues_of(entry: Mapping[str, Any]) -> list[str]:
+    """The names in QUEUES of an entry of ``TASKS``."""
+    names = entry.get("QUEUES")
+    is_list = isinstance(names, Iterable) and not isinstance(names, str)
+    return [name for name in names or () if isinstance(name, str)] if is_list else []
+
+
+def modules_of(entry: Mapping[str, Any]) -> list[str]:
+    """The modules that OPTIONS["MODULES"] of an entry of ``TASKS`` names."""
+    modules = options_of(entry).get("MODULES")
+    names = [modules] if isinstance(modules, str) else modules
+    is_list = isinstance(names, list | tuple | set | frozenset)
+    return [name for name in names if is_module_name(name)] if is_list else []
+
+
+def is_module_name(value: Any) -> bool:
+    """Whether ``value`` may be the dotted path of a module."""
+    return isinstance(value, str) and all(map(str.isidentifier, value.split(".")))
 
 
 def named_queues() -> list[str]:
     """The queues besides the default one that ``TASKS`` names for the backend of this app."""
-    names: Iterator[Any] = (q for e in our_backends().values() for q in e.get("QUEUES") or ())
-    return sorted({name for name in names if isinstance(name, str)} - {DEFAULT_QUEUE})
+    names = {name for entry in our_backends().values() for name in queues_of(entry)}
+    return sorted(names - {DEFAULT_QUEUE})
 
 
 def worker_number_of(queue: str) -> int | None:
     """The threads per node that OPTIONS["WORKER_NUMBER"] gives to ``queue``; None without."""
     for entry in our_backends().values():
-        numbers = options_of(entry).get("WORKER_NUMBER")
-        number = numbers.get(queue) if isinstance(numbers, Mapping) else None
+        number = as_mapping(options_of(entry).get("WORKER_NUMBER")).get(queue)
         if isinstance(number, int) and not isinstance(number, bool) and number > 0:
             return number
     return None

@@ -6,6 +6,7 @@ import pytest
 from django.core.management import CommandError
 from django.test import override_settings
 
+from django_simpletask3.contrib.tasks import SimpleTaskBackend
 from django_simpletask3.contrib.tasks.checks import OPTIONS_ID, check_options
 from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.queues import model_name_of
@@ -47,6 +48,22 @@ def test_a_wrong_entry_is_one_line(entry: Any, text: str) -> None:
     [message] = messages_of(**entry)
 
     assert text in message
+
+
+class OwnBackend(SimpleTaskBackend):
+    """As a project may derive one."""
+
+
+@pytest.mark.parametrize("name", ["OwnBackend", "SimpleTaskBackend"])
+def test_the_backend_by_another_path_is_reported(name: str) -> None:
+    [message] = messages_of(BACKEND=f"{__name__}.{name}", OPTIONS=5)
+
+    assert f"BACKEND is '{__name__}.{name}'" in message
+
+
+@pytest.mark.parametrize("path", ["django_tasks_db.DatabaseBackend", "nowhere.Backend", "", 5])
+def test_other_backends_are_not_checked(path: Any) -> None:
+    assert messages_of(BACKEND=path, OPTIONS=5) == []
 
 
 def test_the_settings_of_the_tests_are_right() -> None:

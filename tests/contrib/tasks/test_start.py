@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from django_simpletask3.checks.schedules import SCHEDULE_ID
+from django_simpletask3.contrib.tasks.checks import OPTIONS_ID
 from django_simpletask3.schedules import schedule
 from django_simpletask3.schedules.declared import Declared
 
@@ -30,6 +31,7 @@ settings.configure(
 django.setup()
 from django.core.checks import run_checks
 from django_simpletask3.contrib.tasks.framework import framework
+from django_simpletask3.contrib.tasks.checks import OPTIONS_ID
 from django_simpletask3.schedules import schedule
 from importlib import import_module
 
@@ -83,3 +85,48 @@ def test_the_schedule_of_a_function_has_the_path_of_that_without_our_app_too() -
     definition = schedule("0 6 * * *", name="daily").definition
 
     assert Declared(function, definition, None).key == "app.tasks.send:daily"
+
+
+#: A wrong value each, and a part of what is said of it.
+WRONG: dict[str, tuple[Any, str]] = {
+    "queues": ({"QUEUES": 5}, "QUEUES is 5"),
+    "text": ({"QUEUES": "mail"}, "QUEUES is 'mail'"),
+    "no names": ({"QUEUES": [["a"]]}, "QUEUES names ['a']"),
+    "no options": ({"OPTIONS": None}, "OPTIONS is None"),
+    "options": ({"OPTIONS": ["a"]}, "OPTIONS is ['a']"),
+    "modules": ({"OPTIONS": {"MODULES": 5}}, "MODULES is 5"),
+    "no module": ({"OPTIONS": {"MODULES": [5, ""]}}, "MODULES is [5, '']"),
+    "no functions": ({"OPTIONS": {"FUNCTIONS": None}}, "FUNCTIONS is None"),
+    "functions": ({"OPTIONS": {"FUNCTIONS": ["a"]}}, "FUNCTIONS is ['a']"),
+    "function": ({"OPTIONS": {"FUNCTIONS": {"__main__.call": 5}}}, "'__main__.call'] is 5"),
+    "limit": ({"OPTIONS": {"FUNCTIONS": {"__main__.call": {"limit": 5}}}}, "limit is 5"),
+    "errors": ({"OPTIONS": {"FUNCTIONS": {"__main__.call": {"retry_on": 5}}}}, "retry_on is 5"),
+    "no defaults": ({"OPTIONS": {"DEFAULTS": None}}, "DEFAULTS is None"),
+    "defaults": ({"OPTIONS": {"DEFAULTS": {"time_limit": "a"}}}, "time_limit is 'a'"),
+    "numbers": ({"OPTIONS": {"WORKER_NUMBER": ["a"]}}, "WORKER_NUMBER is ['a']"),
+    "number": ({"QUEUES": 5, "OPTIONS": {"WORKER_NUMBER": {"a": 1}}}, "WORKER_NUMBER names 'a'"),
+}
+
+
+def test_what_is_wrong_in_tasks_is_reported_and_raises_nothing() -> None:
+    entries = {
+        alias: {"BACKEND": f"{OURS}.SimpleTaskBackend", **e} for alias, (e, _) in WRONG.items()
+    }
+    right = {"BACKEND": f"{OURS}.SimpleTaskBackend"}
+    messages = messages_of(
+        {"default": right, **entries},
+        """
+        def call(): ...
+
+        for alias in settings.TASKS:
+            schedule("0 6 * * *", name=alias)(task(backend=alias)(call))
+        """,
+    )
+
+    texts = [text for number, text in messages if number == OPTIONS_ID]
+    for alias, (_, text) in WRONG.items():
+        assert [t for t in texts if t.startswith(f"TASKS[{alias!r}]: ") and text in t], (
+            alias,
+            texts,
+        )
+    assert len(texts) == len(messages) == len(WRONG) + 1  # QUEUES of the last one
