@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..exceptions import TimeLimitExceeded, is_stopped
-from ..ledger.stop_signal import ENDED_BY_OTHERS
+from ..ledger.stop_signal import ENDED_BY_OTHERS, FunctionNotCalled
 from ..limits.declared import check_key
 from ..logs import get_logger
 from ..states import EventKind
@@ -75,6 +75,10 @@ def _run_function(run: Run) -> Transition:
 
 
 def _outcome_of_error(run: Run, error: BaseException) -> Transition:
+    if isinstance(error, FunctionNotCalled):
+        label, cause = run.task._meta.label, error.__cause__
+        _logger.warning("function_not_called model=%s pk=%s error=%s", label, run.pk, cause)
+        return outcome_of(run, EventKind.RELEASE, reason="database_away")
     if is_stopped(error):
         return stopped_outcome(run, error)
     if isinstance(error, TimeLimitExceeded) and not error.args:

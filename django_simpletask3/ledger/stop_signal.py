@@ -18,6 +18,13 @@ _STRENGTH: dict[StopReason | None, int] = {
 ENDED_BY_OTHERS = frozenset({StopReason.CANCELED, StopReason.SUPERSEDED})
 
 
+class FunctionNotCalled(Exception):
+    """Raised by ``do_task()`` before it calls a function: the task is given back, at no cost.
+
+    Its cause is the error of the database that could not be read.
+    """
+
+
 def announce_stop(task: TaskRow, reason: StopReason) -> None:
     """Let ``check_stop()`` raise in the function of ``task``, whose result still counts."""
     if _STRENGTH[reason] >= _STRENGTH[task._stop_reason]:

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar
 
+from django.db import Error as DatabaseError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ...db.errors import is_transient
 from ...ledger.fields import MAX_TEXT, JSONTextField
+from ...ledger.stop_signal import FunctionNotCalled
 from ...models.mixins.expiring_task import ExpiringTask
 from ...models.mixins.unique_task import UniqueTask
 from ...unique import Unique
@@ -67,9 +70,18 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
         return policies.declared_limits()
 
     def do_task(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function; raises FunctionMissing if this process does not know it."""
+        """Call the function; raises FunctionMissing if this process does not know it.
+
+        If the database cannot tell of the earlier attempts, the task is given back.
+        """
         definition = registry.find(self.task_path)
-        result = results.result_of_running(self, definition, kwargs.get("worker") or self.worker)
+        try:
+            worker = kwargs.get("worker") or self.worker
+            result = results.result_of_running(self, definition, worker)
+        except DatabaseError as error:
+            if is_transient(error):
+                raise FunctionNotCalled from error
+            raise
         signals.send("task_started", result)
         arguments = list(result.args)
         if definition.takes_context:

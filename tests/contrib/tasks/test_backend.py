@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from django_simpletask3.contrib.tasks import SimpleTaskBackend
+from django_simpletask3.contrib.tasks import SimpleTaskBackend, results
 from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.registry import find
 from django_simpletask3.contrib.tasks.results import result_of
@@ -23,6 +23,8 @@ from django_simpletask3.exceptions import (
     TaskExpired,
     WorkerLost,
 )
+from django_simpletask3.execution.finish import finish
+from django_simpletask3.execution.perform import perform
 from django_simpletask3.ledger.encoding import TAG
 from django_simpletask3.models.registry import task_models
 from django_simpletask3.recovery.lost_workers import recover_or_drop
@@ -322,6 +324,30 @@ def test_what_is_too_large_is_refused_or_a_failure(settings: Any) -> None:
     assert result.status == FAILED
     assert "has returned, but" in result.errors[0].traceback
     assert steps.run(tasks.return_text.enqueue(900)).return_value == "x" * 900
+
+
+def test_a_database_that_is_away_before_the_call_is_no_failure_of_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def raise_error(*_: Any) -> None:
+        error = OperationalError("away")
+        error.sqlite_errorname = "SQLITE_BUSY"  # type: ignore[attr-defined]
+        raise error
+
+    result = steps.run(tasks.fail.enqueue())
+    row = steps.row_of(result)
+    row.reset("again")
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "read_history", raise_error)
+        attempt = steps.start_row(row, "w2")
+        perform(attempt)
+        assert not finish([attempt])
+
+    row.refresh_from_db()
+    assert (row.status, row.events.last().reason) == (Status.PENDING, "database_away")
+    steps.run(result, "w3")
+    assert (result.status, result.worker_ids) == (FAILED, ["w1", "w2", "w3"])
+    assert paths(result) == ["builtins.ValueError"] * 2
 
 
 def test_a_function_with_context_is_given_its_result() -> None:
