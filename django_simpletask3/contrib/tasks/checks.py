@@ -38,7 +38,7 @@ def _backend(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
         from .backend import SimpleTaskBackend  # needs the framework, which may be missing
 
-        is_ours = issubclass(import_string(path), SimpleTaskBackend)
+        is_ours = issubclass(import_string(str(path)), SimpleTaskBackend)
     except Exception:  # the framework says so, when it makes the backend
         return
     if is_ours:

@@ -59,8 +59,9 @@ def modules_of(entry: Mapping[str, Any]) -> list[str]:
     """The modules that OPTIONS["MODULES"] of an entry of ``TASKS`` names."""
     modules = options_of(entry).get("MODULES")
     names = [modules] if isinstance(modules, str) else modules
-    is_list = isinstance(names, list | tuple | set | frozenset)
-    return [name for name in names if is_module_name(name)] if is_list else []
+    if not isinstance(names, list | tuple | set | frozenset):
+        return []
+    return [name for name in names if is_module_name(name)]
 
 
 def is_module_name(value: Any) -> bool:
