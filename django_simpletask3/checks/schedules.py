@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from ..models.registry import task_models
 from ..schedules.declared import Declared, declared_schedules, inherited_schedules
 from ..schedules.definition import MAX_KEY
+from ..schedules.targets import ModelTarget, ScheduleTarget
 from ..schedules.validation import faults_of_fields
 
 SCHEDULE_ID = "django_simpletask3.E125"
@@ -54,10 +55,19 @@ def _faults(one: Declared) -> Iterator[tuple[str, str]]:
         yield "it is on what is no task.", hint
         return
     name: Any = one.definition.name
-    if not isinstance(name, str) or len(one.key) > MAX_KEY:
+    if not isinstance(name, str):
         yield f"name is {name!r}.", f"Write a text: with the model, at most {MAX_KEY} characters."
+    elif len(one.key) > MAX_KEY:
+        what = "its name" if name else "the name of what it is on, or of its module"
+        yield f"its key is longer than {MAX_KEY} characters.", f"Shorten {what}."
     faults = list(one.definition.faults())
     yield from faults
     if not faults:
         for message in faults_of_fields(one):
-            yield message, f"Correct the fields, which are columns of {one.target.model.__name__}."
+            yield message, f"Correct the fields, which are {_what_fields_are(one.target)}."
+
+
+def _what_fields_are(target: ScheduleTarget) -> str:
+    if isinstance(target, ModelTarget):
+        return f"columns of {target.model.__name__}"
+    return f"arguments of {target.key}"

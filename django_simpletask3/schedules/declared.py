@@ -153,6 +153,13 @@ def known_schedules() -> dict[str, Declared]:
 def _find_known() -> dict[str, Declared]:
     known: dict[str, Declared] = {}
     for one in declared_schedules():
-        if one.target is not None and not any(one.definition.faults()):
+        if one.target is not None and not any(one.definition.faults()) and _is_storable(one):
             known.setdefault(one.key, one)
     return known
+
+
+def _is_storable(one: Declared) -> bool:
+    try:
+        return bool(one.digest)
+    except Exception:
+        return False  # fields that JSON has not, which check reports

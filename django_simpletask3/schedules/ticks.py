@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import takewhile
 from typing import Protocol
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
@@ -17,6 +17,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: The shortest interval.
 SHORTEST = timedelta(seconds=1)
+#: The longest interval: its ticks are in the calendar.
+LONGEST = timedelta(days=36_525)
 #: A clock is not changed by more, and not twice within that time.
 _MAX_SHIFT = timedelta(hours=3)
 _MINUTE = timedelta(minutes=1)
@@ -136,6 +138,8 @@ def parse_ticks(when: str | timedelta, zone: str) -> Ticks:
     if isinstance(when, timedelta):
         if when < SHORTEST:
             raise ValueError(f"the interval {when} is shorter than a second")
+        if when > LONGEST:
+            raise ValueError(f"the interval {when} is longer than a hundred years")
         return Interval(when)
     table = Cron(when, find_zone(zone))
     if table.next_after(EPOCH + timedelta(days=20_000)) is None:
@@ -144,11 +148,19 @@ def parse_ticks(when: str | timedelta, zone: str) -> Ticks:
 
 
 def find_zone(name: str) -> ZoneInfo:
-    """The time zone of that name; raises ValueError if there is none."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {name!r}") from None
+    """The time zone of that name; raises ValueError if there is none.
+
+    A file beside those of the zones, such as ``localtime``, is none: another machine may have
+    another one.
+    """
+    if name not in _zone_names():
+        raise ValueError(f"there is no time zone {name!r}")
+    return ZoneInfo(name)
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones() - {"localtime"})
 
 
 def ticks_between(table: Ticks, after: datetime, until: datetime) -> Iterator[datetime]:

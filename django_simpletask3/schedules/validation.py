@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import Error
 
 from .declared import Declared
@@ -33,7 +33,7 @@ def faults_of_fields(declared: Declared) -> list[str]:
     if not definition.is_computed:
         try:
             fields_as_json(fields)
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             return [f"Its fields cannot be stored: {error}"]
     return faults_of(target, fields)
 
@@ -49,8 +49,10 @@ def faults_of(target: ScheduleTarget, fields: Mapping[str, Any]) -> list[str]:
         task.full_clean(exclude=relations, validate_unique=False, validate_constraints=False)
     except ValidationError as error:
         return [f"Its fields are not valid: {text}" for text in texts_of(error)]
-    except Error:
+    except (Error, ObjectDoesNotExist):
         pass
+    except Exception as error:
+        return [f"Checking its fields raised {type(error).__name__}: {error}"]
     return []
 
 

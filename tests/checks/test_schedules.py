@@ -1,11 +1,12 @@
 """``check`` names a schedule that is wrong, and says what to do."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
 from django.core import checks
+from django.core.exceptions import ObjectDoesNotExist
 
 from django_simpletask3 import checks as own_checks
 from django_simpletask3.models import SimpleTask
@@ -46,7 +47,12 @@ def no_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"jitter": -1}, "jitter is -1."),
         ({"deadline": 0}, "deadline is 0."),
         ({"version": "2"}, "version is '2'."),
-        ({"name": "n" * 100}, "name is 'nnn"),
+        ({"name": "n" * 100}, "its key is longer than 100 characters."),
+        ({"name": 1}, "name is 1."),
+        ({"when": timedelta(days=4_000_000)}, "longer than a hundred years."),
+        ({"timezone": "localtime"}, "There is no time zone 'localtime'."),
+        ({"timezone": "posix/Europe/Berlin"}, "There is no time zone 'posix/Europe/Berlin'."),
+        ({"fields": {"amount": time(6, tzinfo=UTC)}}, "JSON can't represent timezone-aware times"),
     ],
     ids=lambda value: None if isinstance(value, str) else "-".join(value),
 )
@@ -69,6 +75,28 @@ def test_right_schedules_have_no_messages() -> None:
     schedule("0 0 L * *", catch_up="all", overlap="skip")(PaidInvoice)
 
     assert messages_of_package() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "faults"),
+    [
+        (ObjectDoesNotExist("no rate"), []),
+        (KeyError("rate"), ["Checking its fields raised KeyError: 'rate'"]),
+    ],
+)
+def test_clean_of_a_model_may_raise(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, faults: list[str]
+) -> None:
+    """What only a database knows, is not known yet."""
+
+    def clean(self: Invoice) -> None:
+        raise error
+
+    monkeypatch.setattr(Invoice, "clean", clean)
+    schedule(DAILY)(Invoice)
+
+    texts = [message.msg.split(": ", 1)[1] for message in messages_of_package()]
+    assert texts == faults
 
 
 def test_two_schedules_of_a_model_need_names() -> None:

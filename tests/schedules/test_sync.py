@@ -261,6 +261,14 @@ def test_a_wrong_schedule_is_not_written() -> None:
     assert (known_schedules(), write_all()) == ({}, 0)
 
 
+def test_fields_that_cannot_be_stored_stop_no_other_schedule() -> None:
+    declare(fields={"amount": object()})
+    schedule(HOURLY)(PaidInvoice)
+
+    assert write_all() == 1
+    assert list(known_schedules()) == ["testapp.PaidInvoice"]
+
+
 def test_the_job_reports_a_change_and_needs_no_other_run() -> None:
     calls = list[bool]()
     declare()

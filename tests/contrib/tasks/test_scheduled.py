@@ -43,6 +43,30 @@ def test_a_schedule_above_task_is_declared() -> None:
         _others[:] = before
 
 
+def test_the_hint_says_that_fields_of_a_function_are_its_arguments() -> None:
+    before = list(_others)
+    try:
+        schedule("0 6 * * *", fields={"nothing": 1})(tasks.send)
+        (error,) = check_schedules()
+    finally:
+        _others[:] = before
+
+    assert error.hint == f"Correct the fields, which are arguments of {PATH}."
+
+
+def test_a_path_of_a_function_may_be_too_long_for_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FunctionTarget, "key", "app." + "f" * 100)
+    before = list(_others)
+    try:
+        schedule("0 6 * * *", fields={"address": "ada"})(tasks.send)
+        (error,) = check_schedules()
+    finally:
+        _others[:] = before
+
+    assert "its key is longer than 100 characters." in error.msg
+    assert error.hint == "Shorten the name of what it is on, or of its module."
+
+
 def with_schedules(value: Any) -> Any:
     """Settings with schedules of the function ``send``, as those of Django 6.0 need them."""
     entry = settings.TASKS["default"]
