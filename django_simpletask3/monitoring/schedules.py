@@ -115,7 +115,7 @@ def is_orphaned(row: Schedule, using: str) -> bool:
 def next_ticks(row: Schedule, now: datetime, number: int) -> list[datetime]:
     """The next ticks in the zone of the schedule; none of one that is disabled.
 
-    Raises ValueError if the row cannot be read.
+    Raises ValueError if the row cannot be read. Ask ``is_orphaned`` whether they are fired.
     """
     zone = find_zone(row.zone) if row.zone else UTC
     ticks, found = row.parse_ticks(), list[datetime]()
@@ -135,6 +135,14 @@ def last_ticks_of(using: str, rows: list[Schedule]) -> dict[str, ScheduleTick]:
     return {tick.schedule: tick for tick in ticks}
 
 
+def in_zone_of(row: Schedule, moment: datetime) -> datetime:
+    """``moment`` in the time zone of the schedule; in UTC if it has none."""
+    try:
+        return moment.astimezone(find_zone(row.zone) if row.zone else UTC)
+    except ValueError:
+        return moment
+
+
 def when_text(row: Schedule) -> str:
     """The expression, or the interval, as text."""
     return row.cron if row.interval is None else f"every {row.interval}"
@@ -149,9 +157,9 @@ def _report(
     newest: datetime | None,
     number: int,
 ) -> ScheduleReport:
-    error, following = "", list[datetime]()
+    error, following, is_left = "", list[datetime](), is_orphaned(row, using)
     try:
-        following = next_ticks(row, now, number)
+        following = next_ticks(row, now, 0 if is_left else number)
     except (ValueError, OverflowError) as fault:
         error = str(fault)
     return ScheduleReport(
@@ -163,7 +171,7 @@ def _report(
         enabled=row.enabled,
         reason=row.reason,
         is_own=row.is_own,
-        is_orphaned=is_orphaned(row, using),
+        is_orphaned=is_left,
         error=error,
         overdue=overdue_seconds(row, using, newest, now),
         last=None if last is None else _last(last, row),
@@ -172,9 +180,6 @@ def _report(
 
 
 def _last(tick: Any, row: Schedule) -> LastTick:
-    try:
-        moment = tick.tick.astimezone(find_zone(row.zone) if row.zone else UTC)
-    except ValueError:
-        moment = tick.tick
+    moment = in_zone_of(row, tick.tick)
     values = (tick.outcome, tick.model, tick.task_key, tick.message)
     return LastTick(moment.isoformat(), *values)

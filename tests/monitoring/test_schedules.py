@@ -2,10 +2,15 @@
 
 import json
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
+from django_simpletask3.db import clock
+from django_simpletask3.monitoring import schedules as monitoring
 from django_simpletask3.monitoring.schedules import overdue_schedules, report_schedules
 from django_simpletask3.schedules.tables import Schedule
 from tests.schedules.steps import BEGIN, HOUR, HandClock, make_schedule, new_node
@@ -65,6 +70,54 @@ def test_the_text_names_the_state_of_each(hand_clock: HandClock) -> None:
     assert "is no cron expression" in lines["wrong"]
     assert "every 2 days, 0:00:00" in lines["interval"]
     assert output.count("T14:00:00+00:00") > 1
+
+
+def test_what_is_not_fired_has_no_next_tick(hand_clock: HandClock) -> None:
+    make_schedule("gone", target="testapp.Gone")
+
+    (report,) = report_schedules("default")
+
+    assert (report.is_orphaned, report.next) == (True, [])
+
+
+def test_a_database_that_is_away_makes_the_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail(using: str) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(clock, "calibrate", fail)
+    for options in ([], ["--json"]):
+        with pytest.raises(SystemExit) as exited:
+            call_command(COMMAND, *options)
+        assert exited.value.code == 1
+
+    written = capsys.readouterr()
+    assert "The database 'default' does not answer: gone" in written.err
+    assert "No schedules" not in written.out
+
+
+def test_schedules_that_are_not_listed_are_mentioned(
+    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    command = import_module(f"django_simpletask3.management.commands.{COMMAND}")
+    for module in (command, monitoring):
+        monkeypatch.setattr(module, "MAX_ROWS", 2)
+    make_schedule("a")
+    make_schedule("b")
+    call_command(COMMAND)
+    assert capsys.readouterr().err == ""
+
+    make_schedule("c")
+    call_command(COMMAND)
+
+    assert "Only 2 of 3 schedules in 'default' are listed." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "\u0663", "0", "1001", "9" * 5000])
+def test_the_number_of_ticks_is_a_number(number: str) -> None:
+    with pytest.raises(CommandError, match="is no number from 1 to 1000"):
+        run_command(COMMAND, "--next", number)
 
 
 def test_without_schedules_the_list_says_where_they_come_from() -> None:

@@ -24,7 +24,7 @@ from ...db import clock
 from ...db.errors import error_text
 from ...exceptions import SimpleTaskError
 from ...models.task import SimpleTask
-from ...monitoring.schedules import is_orphaned, last_ticks_of, next_ticks, when_text
+from ...monitoring.schedules import in_zone_of, is_orphaned, last_ticks_of, next_ticks, when_text
 from ...schedules import operators
 from ...schedules.due import NotDeclared, fields_at
 from ...schedules.firing import run_now
@@ -159,7 +159,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("last tick"))
     def last_view(self, row: Any) -> SafeString | str:
         """What became of the last tick, and its task."""
-        return "-" if row.last is None else _tick_line(row.last, row.viewer)
+        return "-" if row.last is None else _tick_line(row, row.last)
 
     @admin.display(description=_("next tick"))
     def next_tick(self, row: Schedule) -> str:
@@ -175,7 +175,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def ticks_view(self, row: Any) -> SafeString | str:
         """The newest ticks, with their tasks and messages."""
         ticks = ticks_of(_database()).filter(schedule=row.key).order_by("-tick")[:KEPT_TICKS]
-        lines = ((_tick_line(tick, row.viewer), tick.message) for tick in ticks)
+        lines = ((_tick_line(row, tick), tick.message) for tick in ticks)
         return format_html_join(_BREAK, "{} {}", lines) or "-"
 
     @admin.action(permissions=["change"], description=_("Enable selected schedules"))
@@ -289,6 +289,8 @@ def _is_number(text: str) -> bool:
 
 
 def _next(row: Schedule, number: int) -> list[str]:
+    if is_orphaned(row, _database()):
+        return []
     try:
         ticks = next_ticks(row, clock.utc_now(_database()), number)
     except (ValueError, OverflowError):
@@ -301,10 +303,10 @@ def _text(tick: datetime) -> str:
     return f"{date_format(tick, 'DATETIME_FORMAT', use_l10n=True)} {tick:%z}"
 
 
-def _tick_line(tick: ScheduleTick, viewer: Viewer) -> SafeString:
-    time = _text(timezone.localtime(tick.tick) if timezone.is_aware(tick.tick) else tick.tick)
+def _tick_line(row: Any, tick: ScheduleTick) -> SafeString:
+    time = _text(in_zone_of(row, tick.tick))
     outcome = Outcome(tick.outcome).label if tick.outcome in Outcome.values else tick.outcome
-    return format_html("{} {} {}", time, outcome, _task_link(tick, viewer))
+    return format_html("{} {} {}", time, outcome, _task_link(tick, row.viewer))
 
 
 def _task_link(tick: ScheduleTick, viewer: Viewer) -> SafeString | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,7 +15,8 @@ from django.db import Error
 from ...db import clock
 from ...db.errors import error_text
 from ...models.registry import task_databases
-from ...monitoring.schedules import ScheduleReport, report_schedules
+from ...monitoring.schedules import MAX_ROWS, ScheduleReport, report_schedules
+from ...schedules.tables import schedules_of
 from ..columns import align
 
 _MAX_TICKS = 1000
@@ -47,21 +49,28 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        reports = [report for using in task_databases() for report in self._read(using, options)]
+        by_database = [self._read(using, options["next"]) for using in task_databases()]
+        reports = [report for reports in by_database for report in reports or ()]
         if options["json"]:
             self.stdout.write(json.dumps([asdict(report) for report in reports], indent=2))
-        elif reports:
+        elif reports or None in by_database:
             self.stdout.write("\n".join(_lines(reports, options["next"])))
         else:
             self.stdout.write("No schedules. A node writes those of its code when it starts.")
+        if None in by_database:
+            sys.exit(1)
 
-    def _read(self, using: str, options: Any) -> list[ScheduleReport]:
+    def _read(self, using: str, ticks: int) -> list[ScheduleReport] | None:
+        """The schedules of a database; None if it does not answer."""
         try:
             clock.calibrate(using)
-            return report_schedules(using, options["next"])
+            reports = report_schedules(using, ticks)
+            if len(reports) == MAX_ROWS and (count := schedules_of(using).count()) > MAX_ROWS:
+                self.stderr.write(f"Only {MAX_ROWS} of {count} schedules in {using!r} are listed.")
         except Error as error:
             self.stderr.write(f"The database {using!r} does not answer: {error_text(error)}")
-            return []
+            return None
+        return reports
 
 
 def _lines(reports: list[ScheduleReport], number: int) -> Iterator[str]:

@@ -87,9 +87,21 @@ def test_the_list_shows_last_and_next_ticks_with_their_tasks(
     with django_assert_max_num_queries(12):
         page = superuser.get(LIST).content.decode()
 
-    assert page.count("Nov. 30, 2026, 2 p.m. +0000") == 21
+    assert page.count("Nov. 30, 2026, 2 p.m. +0000") == 20
     assert f'href="/admin/testapp/invoice/{task.pk}/change/"' in page
     assert "not fired: the code no longer has it" in page
+
+
+def test_all_ticks_are_in_the_zone_of_the_schedule(
+    superuser: Client, hand_clock: HandClock
+) -> None:
+    row = make_schedule(zone="Asia/Tokyo")
+    hand_clock.go(HOUR)
+    new_node().run()
+
+    for url, count in ((LIST, 2), (page_of(row), 11)):
+        page = superuser.get(url).content.decode()
+        assert (page.count("+0900"), page.count("+0000")) == (count, 0)
 
 
 def test_the_page_of_a_schedule_of_the_code_is_read_only(
