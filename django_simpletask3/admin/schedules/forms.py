@@ -52,7 +52,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("fields"),
         required=False,
         encoder=DjangoJSONEncoder,
-        help_text=_('The columns of the new task, such as {"amount": 5}.'),
+        help_text=_('Columns of the new task, or arguments of the function: {"amount": 5}.'),
     )
     catch_up = forms.ChoiceField(label=_("missed ticks"), choices=CatchUp.choices)
     overlap = forms.ChoiceField(
