@@ -97,8 +97,9 @@ def schedule(
     """Have a task of the decorated model enqueued at each tick.
 
     ``when`` is a cron expression of five fields, in ``timezone`` (by default ``TIME_ZONE``), or a
-    ``timedelta``, counted from 1970-01-01 00:00 UTC. ``fields`` are the columns of the new task, or
-    a function of the tick that returns them. A second schedule of a model needs a ``name``.
+    ``timedelta``, counted from 1970-01-01 00:00 UTC. ``fields`` are the columns of the new task, of
+    a function its keyword arguments, or a function of the tick that returns them. A second schedule
+    of a model or function needs a ``name``.
 
     ``catch_up``: what happens to ticks at which no node ran. ``overlap="skip"``: no task is
     enqueued while that of an earlier tick has not ended. ``jitter``: the tasks start later, by the

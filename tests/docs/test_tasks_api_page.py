@@ -6,7 +6,10 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings
+from django.test import override_settings
 
+from django_simpletask3.contrib.tasks import registry
 from django_simpletask3.schedules import declared
 from django_simpletask3.schedules.validation import faults_of_fields
 from tests.contrib.tasks import steps
@@ -58,9 +61,28 @@ def test_the_report_of_the_page_is_scheduled(monkeypatch: pytest.MonkeyPatch) ->
     assert not faults_of_fields(one)
 
 
-def test_the_settings_of_the_page_are_those_of_the_tests() -> None:
-    settings: dict[str, Any] = {"INSTALLED_APPS": []}
-    exec(how_to("use-djangos-tasks-api").block("python", "# settings.py"), settings)
+@pytest.mark.skipif(django.VERSION[:2] == (6, 0), reason="Django 6.0 takes no fields")
+def test_the_schedules_in_task_of_the_page_are_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    module: Any = ModuleType("summing_up")
+    monkeypatch.setitem(sys.modules, "summing_up", module)
+    vars(module).update(task=task, schedule=declared.schedule)
+    exec(how_to("use-djangos-tasks-api").block("python", "def summary"), vars(module))
 
-    assert type(task_backends["default"]).__name__ in settings["TASKS"]["default"]["BACKEND"]
-    assert set(settings["TASKS"]["default"]["QUEUES"]) <= task_backends["default"].queues
+    found = [one for one in declared.declared_schedules() if one.key.startswith("summing_up")]
+
+    assert [one.key for one in found] == ["summing_up.summary", "summing_up.summary:monthly"]
+    assert not any(list(faults_of_fields(one)) for one in found)
+    path = "summing_up.summary"
+    entry = settings.TASKS["default"]
+    options = {**entry["OPTIONS"], "FUNCTIONS": {path: {"schedule": None}}}
+    with override_settings(TASKS={"default": {**entry, "OPTIONS": options}}):
+        assert path not in [one.key for one in declared.declared_schedules()]
+
+
+def test_the_settings_of_the_page_are_those_of_the_tests() -> None:
+    values: dict[str, Any] = {"INSTALLED_APPS": []}
+    exec(how_to("use-djangos-tasks-api").block("python", "# settings.py"), values)
+
+    assert type(task_backends["default"]).__name__ in values["TASKS"]["default"]["BACKEND"]
+    assert set(values["TASKS"]["default"]["QUEUES"]) <= task_backends["default"].queues

@@ -87,6 +87,7 @@ def test_a_schedule_in_the_settings_is_declared() -> None:
         assert f"{PATH}:often" in known_schedules()
         [fault] = check_schedules()
         assert "missing a required argument: 'address'" in fault.msg
+        assert f"arguments of {PATH}" in fault.hint
     with with_schedules("0 6 * * *"):
         [fault] = check_options()
         assert "expected schedule(...), a list of these or None" in fault.msg
