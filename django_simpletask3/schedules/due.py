@@ -17,7 +17,7 @@ from ..db import clock
 from ..logs import get_logger
 from .declared import known_schedules
 from .definition import CatchUp
-from .firing import DueTick, fire
+from .firing import DueTick, fire, leaves_tick
 from .tables import Outcome, Schedule, has_schedules_table, newest_ticks, schedules_of
 from .targets import ScheduleTarget, build_task, find_target
 from .ticks import Ticks, find_zone, last_ticks
@@ -214,6 +214,8 @@ def due_ticks(
         except NotDeclared:
             return  # a function that newer or older code has: left to its nodes
         except Exception as error:
+            if leaves_tick(error):
+                raise
             message = f"The function of its fields raised {type(error).__name__}: {error}"
             yield DueTick(row, tick, target, {}, Outcome.FAILED, message)
         else:

@@ -61,6 +61,15 @@ def fire(due: DueTick, using: str) -> ScheduleTick | None:
     return tick
 
 
+def leaves_tick(error: Exception) -> bool:
+    """Whether the tick is tried again: the database is away, or a migration is missing.
+
+    Not all databases call a missing table or column an operational error.
+    """
+    is_missing = isinstance(error, Error) and isinstance(error_text(error), MissingSchema)
+    return is_missing or isinstance(error, OperationalError | InterfaceError)
+
+
 def run_now(
     row: Schedule, target: ScheduleTarget, fields: Mapping[str, Any], now: datetime, using: str
 ) -> Any:
@@ -150,17 +159,14 @@ def _enqueue(due: DueTick, tick: ScheduleTick, using: str) -> None:
             acting_for_schedule(due.schedule.key, due.tick.isoformat()),
         ):
             task = _insert_task(due.target, due.fields, jitter, due.tick, using)
-    except (OperationalError, InterfaceError):
-        raise
     except DuplicateTask as error:
         tick.outcome, tick.message = Outcome.SKIPPED, str(error)
     except ValidationError as error:
         tick.outcome, tick.message = Outcome.FAILED, "\n".join(texts_of(error))
     except Exception as error:
-        text = error_text(error)
-        if isinstance(error, Error) and isinstance(text, MissingSchema):
-            raise  # mended by a migration; not all databases call it an operational error
-        tick.outcome, tick.message = Outcome.FAILED, f"{type(error).__name__}: {text}"
+        if leaves_tick(error):
+            raise
+        tick.outcome, tick.message = Outcome.FAILED, f"{type(error).__name__}: {error_text(error)}"
     else:
         tick.model, tick.task_key = _reference(task)
 

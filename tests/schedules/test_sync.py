@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from django_simpletask3.db import clock
 from django_simpletask3.recovery.schedules import DefinitionsJob, write_all
@@ -242,6 +243,24 @@ def test_a_function_that_raises_is_an_outcome(hand_clock: HandClock, error: Exce
     new_node().run()
 
     assert [outcome for _, outcome in outcomes(KEY)] == ["failed"]
+
+
+def test_a_function_leaves_the_tick_if_its_database_is_away(hand_clock: HandClock) -> None:
+    errors = [OperationalError("gone")]
+
+    def fields(tick: datetime) -> dict[str, Any]:
+        if errors:
+            raise errors.pop()
+        return {"amount": 5}
+
+    declare(fields=fields)
+    write_all()
+    hand_clock.go(HOUR)
+
+    new_node().run()
+    assert outcomes(KEY) == []
+    new_node().run()
+    assert fired(KEY) == [BEGIN + HOUR]
 
 
 def test_functions_of_other_code_are_left_to_it(hand_clock: HandClock) -> None:
