@@ -88,15 +88,15 @@ def test_a_place_that_is_freed_while_a_task_is_turned_away_is_given_to_it(
     has_read, has_ended = threading.Event(), threading.Event()
     read = admission._Admission._read_places
 
-    def read_and_wait(self: Any) -> Any:
-        places = read(self)
+    def read_and_wait(self: Any, given: Any) -> Any:
+        places = read(self, given)
         has_read.set()
         has_ended.wait(0.3)  # it does not end before this transaction does
         return places
 
     monkeypatch.setattr(admission._Admission, "_read_places", read_and_wait)
     parking = in_thread(lambda: start(tasks[2]))
-    has_read.wait(30)
+    assert has_read.wait(30)
     end(first)
     has_ended.set()
 
