@@ -182,7 +182,7 @@ def test_a_burst_waits_for_tasks_that_run_alone(start_server: Start, tmp_path: P
     # The other task fails after a second, also alone.
     other = {"do": "wait", "path": str(tmp_path / "never"), "timeout": 1}
     neighbour = Scripted.objects.create(script=other)
-    exits = [{"do": "exit in c", "attempt": attempt} for attempt in (1, 2)]
+    exits = [{"do": "exit in c", "attempt": attempt} for attempt in (1, 2, 3)]
     poison = Scripted.objects.create(script=exits)
 
     server = start_server("--burst", "--models", "testapp.Scripted", **SETTINGS)
