@@ -11,8 +11,7 @@ from benchmarks.speed.reports import Report
 from benchmarks.speed.runner import run_interleaved
 
 NAME = "ours"
-#: Per 1000 tasks. A drain works in batches, whose number varies a little with the machine. Redis
-#: reads a bulk of messages in more parts if it is busy: 9 to 25 were seen.
+#: Per 1000 tasks. A drain works in batches, whose number varies a little with the machine.
 BOUNDS = {
     "enqueue commits": 1010,
     "enqueue statements": 1010,
@@ -22,7 +21,7 @@ BOUNDS = {
     "bulk commits": 3,
     "bulk statements": 4,
     "bulk log_bytes": 1_100_000,
-    "bulk redis_trips": 40,
+    "bulk redis_trips": 20,
     "bulk redis_commands": 3200,
     "drain commits": 30,
     "drain statements": 40,
