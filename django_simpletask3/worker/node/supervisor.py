@@ -89,7 +89,7 @@ class Supervisor:
         self._schedule, snapshot = shared_schedule(), SharedSnapshot()
         threads = [threads_of_process(models, processes, slot) for slot in range(processes)]
         self._lone_requests = LoneRequests()
-        #: The last task that was started alone, and those of a burst that are to follow it.
+        #: The task that runs alone, and those of a burst that are to follow it.
         self._lone_task: LoneTask | None = None
         self._next_lone_tasks: list[LoneTask] = []
         plan = ProcessPlan(
@@ -225,6 +225,9 @@ class Supervisor:
 
     def _handle_exit(self, child: Child, code: int) -> None:
         is_lone = child.slot == self._lone_slot
+        if is_lone:
+            # The successor of one that died recovers its task, which is asked for again then.
+            self._lone_task = None
         if is_lone and self._burst:
             self._drain_again()
         if code == CLEAN and (is_lone or self._burst or self._stop.is_requested):
