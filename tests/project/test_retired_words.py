@@ -20,8 +20,6 @@ FOLDERS = (
 SUFFIXES = {".css", ".html", ".js", ".lua", ".md", ".po", ".py", ".py-tpl", ".toml", ".yml", ""}
 #: This test and its list.
 OWN = {WORDS, Path(__file__)}
-#: Uses that are allowed: a file, a text, and how often that stands there.
-ALLOWED = {("README.md", "doorbell"): 1}
 
 
 @cache
@@ -51,13 +49,8 @@ def offences(text: str) -> list[tuple[int, str]]:
 
 
 def offences_in(path: Path) -> list[tuple[int, str]]:
-    """The retired words in a file, without the uses that are allowed there."""
-    found = offences(path.read_text(encoding="utf-8", errors="ignore"))
-    for (name, word), count in ALLOWED.items():
-        if path == ROOT / name:
-            uses = [offence for offence in found if offence[1] == word]
-            found = [offence for offence in found if offence not in uses[:count]]
-    return found
+    """The retired words in a file."""
+    return offences(path.read_text(encoding="utf-8", errors="ignore"))
 
 
 def _split_names(line: str) -> str:
