@@ -2,6 +2,7 @@
 
 A process reads that clock now and then, and counts on from the last reading by its steady clock. So
 a step of this machine's own wall clock (NTP, an operator) changes no time that is written.
+A test may set the time of all databases instead.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django.conf import settings
 from django.db import Error, connections, models
 from django.utils import timezone
 
+from ..conf.time_source import default_zone, stored, time_of_test
 from ..logs import get_logger
 
 _logger = get_logger(__name__)
@@ -37,6 +39,8 @@ _MAX_QUERIES = 3
 #: one goes by the wall clock if that has jumped since.
 _FRESH_SECONDS = 60.0
 _TRUSTED_SECONDS = 120.0
+#: Seconds that a wall clock may go wrong by itself before it is read again.
+_MAX_DRIFT = 0.005
 _MAX_STEP = 0.5  # a clock that is off by more (seconds) has jumped
 # Unlike CLOCK_MONOTONIC it goes on while the machine sleeps.
 _STEADY_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -75,9 +79,12 @@ def calibrate(using: str) -> bool:
     """Query the time of the database ``using`` once; ``now(using)`` is by that clock afterwards.
 
     Returns whether it was queried: a database on this machine (SQLite), or an unknown one, goes by
-    the clock of the machine. A reply slower than 0.5 s is discarded and the query repeated. A clock
-    that has jumped since the last reading is logged, and ``last_jump`` tells of it.
+    the clock of the machine, and none is queried while a test sets the time. A reply slower than
+    0.5 s is discarded and the query repeated. A clock that has jumped since the last reading is
+    logged, and ``last_jump`` tells of it.
     """
+    if time_of_test() is not None:
+        return False
     reading = min(_read_clock(using), key=lambda reading: reading.error)
     with _lock:
         previous = _readings.get(using)
@@ -121,12 +128,29 @@ def now(using: str) -> datetime:
 
     In a process that did not calibrate it is the time of this machine.
     """
-    return _stored(datetime.fromtimestamp(_epoch(using), UTC))
+    return stored(utc_now(using))
 
 
 def utc_now(using: str) -> datetime:
     """As ``now(using)``, but always aware, and in UTC."""
-    return datetime.fromtimestamp(_epoch(using), UTC)
+    moment = time_of_test()
+    return datetime.fromtimestamp(_epoch(using), UTC) if moment is None else moment
+
+
+def latest_now() -> datetime:
+    """The time of this machine, or of a database whose clock is a little ahead; aware, in UTC.
+
+    What any database of this process has written lies before it, unless a clock is off.
+    """
+    moment, (wall_offset, error) = datetime.now(UTC), _wall_offset()
+    times = [
+        datetime.fromtimestamp(_epoch(using), UTC)
+        for using, reading in list(_readings.items())
+        # A tool that tests with the time may have set the wall clock, or have stopped it.
+        if abs(wall_offset - reading.wall_offset) <= _MAX_DRIFT + error
+    ]
+    close = timedelta(seconds=_MAX_STEP)
+    return max([moment, *(time for time in times if time - moment < close)])
 
 
 def is_past(moment: datetime | None, using: str) -> bool:
@@ -159,11 +183,11 @@ def after(using: str, seconds: float) -> datetime:
     Local times (USE_TZ is False) skip an hour in spring and repeat one in autumn: then it is the
     later of two possible times, for a lease must not end early.
     """
-    moment = datetime.fromtimestamp(_epoch(using), UTC)
+    moment = utc_now(using)
     delay = timedelta(seconds=seconds)
     if settings.USE_TZ:
         return moment + delay
-    return max(_stored(moment + delay), _stored(moment) + delay)
+    return max(stored(moment + delay), stored(moment) + delay)
 
 
 def time_of(value: Any, using: str) -> Any:
@@ -186,7 +210,7 @@ def moment_of(value: object, using: str, *, name: str) -> datetime:
     expected = "expected seconds or a timedelta from now, or an aware datetime"
     if isinstance(value, datetime):
         if timezone.is_aware(value):
-            return _stored(value)
+            return stored(value)
         if settings.USE_TZ:
             raise ValueError(f"{name} is the naive datetime {value}: {expected}.")
         return value
@@ -207,15 +231,6 @@ def _epoch(using: str) -> float:
     if now - reading.at > _TRUSTED_SECONDS and _is_wall_off(reading):
         return time.time()
     return now + reading.offset
-
-
-def _stored(moment: datetime) -> datetime:
-    """``moment`` as Django stores it: not in the time zone that a request has activated."""
-    return moment if settings.USE_TZ else timezone.make_naive(moment, _default_zone())
-
-
-def _default_zone() -> Any:
-    return timezone.get_default_timezone()
 
 
 def _read_clock(using: str) -> list[_Reading]:
@@ -252,7 +267,7 @@ def _wall_offset() -> tuple[float, float]:
 def _zone_offset(epoch: float) -> float:
     if settings.USE_TZ:
         return 0.0
-    local = datetime.fromtimestamp(epoch, UTC).astimezone(_default_zone())
+    local = datetime.fromtimestamp(epoch, UTC).astimezone(default_zone())
     return local.utcoffset().total_seconds()  # type: ignore[union-attr]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import attrgetter
@@ -12,16 +12,20 @@ from django.db import models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from ..ledger.columns import is_saved_unchanged
-from ..ledger.event import TaskEvent
+from ..ledger.event import TaskEvent, event_model_of
+from ..ledger.fields import ModTimeField
 from ..ledger.subscribers import registered_subscribers
 from ..ledger.task_row import has_unique_key, table_model, write_database
 from ..signals import event_recorded
 from .backends import store_for
 from .postgresql.json_parameters import NotSerializable, is_json_safe
+from .postgresql.plain_rows import PlainRows, constants_of, plain_rows_for
 from .store import KeyTaken
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
+
+__all__ = ("NotSerializable", "PlainRows")
 
 _EVENT_ATTRIBUTE = "_first_event"
 _ONE_STATEMENT_ATTRIBUTE = "_needs_one_statement"
@@ -64,6 +68,8 @@ def _insert_if_possible(
     is_task_table = model is table_model(type(task))  # else that of a parent or a child
     if not is_task_table or task.pk is not None or not _is_batch_insertable(model):
         return None
+    if _events_compute_columns(model):
+        return None
     store, columns = store_for(model, using), _columns(model)
     # A _do_insert() of the user's may have left out columns.
     if not store.has_batch_statements or len(row["fields"]) != len(columns.unchanged) + len(
@@ -105,8 +111,8 @@ def _columns(model: Any) -> _Columns:
 def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = None) -> bool:
     """Insert the rows of ``tasks``, new ones of one model, as Django's ``bulk_create`` does.
 
-    False, and nothing is inserted, if Django has to do that: on other databases, for rows that have
-    keys, and for columns or values that only Django can adapt.
+    The events are inserted with them. False, and nothing is inserted, if Django has to do that: on
+    other databases, for rows that have keys, and for columns or values that only Django can adapt.
     """
     if not tasks:
         return False
@@ -115,6 +121,7 @@ def insert_all(tasks: Sequence[TaskRow], using: str, batch_size: int | None = No
     if not (
         store.has_batch_statements
         and _is_batch_insertable(model)
+        and not _events_compute_columns(model)
         and all(task.pk is None and _EVENT_ATTRIBUTE in vars(task) for task in tasks)
     ):
         return False
@@ -140,6 +147,13 @@ def _is_batch_insertable(model: Any) -> bool:
         and isinstance(model._meta.pk, models.AutoField)
         and all(is_json_safe(f) and not f.generated for f in model._meta.concrete_fields)
     )
+
+
+@lru_cache(maxsize=1000)
+def _events_compute_columns(model: Any) -> bool:
+    """Whether an event computes a value when it is saved, perhaps of the key of its task."""
+    fields = event_model_of(model)._meta.concrete_fields
+    return not all(map(is_saved_unchanged, fields))
 
 
 class NeedsTransaction(Exception):
@@ -176,13 +190,13 @@ def fits_one_statement(task: TaskRow, using: str) -> bool:
     is_autocommit = connection.get_autocommit() and not connection.in_atomic_block
     return (
         store_for(table_model(model), using).has_batch_statements
-        and (model is table_model(model) or model._model_is_in_row)
+        and (model is table_model(model) or bool(model._model_columns))
         and model.django_simpletask3_event_model is None
         and task.pk is None
         and not task._is_enqueued_blocked
         and _is_batch_insertable(model)
         and (is_autocommit or has_unique_key(model))
-        and _is_routed_to(task, using)
+        and is_routed_to(task, using)
         and not registered_subscribers()
         and not event_recorded.has_listeners(model)
         and not pre_save.has_listeners(model)
@@ -190,7 +204,7 @@ def fits_one_statement(task: TaskRow, using: str) -> bool:
     )
 
 
-def _is_routed_to(task: TaskRow, using: str) -> bool:
+def is_routed_to(task: TaskRow, using: str) -> bool:
     """Whether the router looks for ``task`` in ``using`` once it is there."""
     state, previous_database = task._state, task._state.db
     state.db = using
@@ -198,3 +212,26 @@ def _is_routed_to(task: TaskRow, using: str) -> bool:
         return write_database(task) == using
     finally:
         state.db = previous_database
+
+
+def may_insert_plain(model: Any, using: str) -> bool:
+    """Whether ``plain_rows`` can insert the tasks of ``model``, as far as their columns go."""
+    computed = _columns(model).computed
+    times = [model._meta.get_field("mod_time")]
+    return (
+        store_for(model, using).has_batch_statements
+        and _is_batch_insertable(model)
+        and not _events_compute_columns(model)
+        and all(type(field) is ModTimeField for field in [*computed, *times])
+    )
+
+
+def plain_rows(
+    model: type[TaskRow], using: str, row: Mapping[str, Any], event: Mapping[str, Any]
+) -> PlainRows:
+    """The statements for rows and events that have the constant columns of these."""
+    event_fields = event_model_of(model)._meta.concrete_fields
+    names = [field.attname for field in event_fields if not field.primary_key]
+    return plain_rows_for(
+        model, using, tuple(row), constants_of(row, row), constants_of(event, names)
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
 
 from ..ledger.event import events_of
-from ..ledger.task_row import TaskRow, table_model
+from ..ledger.task_row import TaskRow, all_rows, table_model
 from ..states import EventKind
 from .postgresql.reader import reader_for, rows_without_outcomes
 
@@ -21,6 +23,18 @@ def models_by_label(root: type[TaskRow]) -> dict[str, type[Any]]:
     models: list[Any] = [model for model in apps.get_models() if issubclass(model, TaskRow)]
     of_table = [model for model in models if table_model(model) is root]
     return {model._meta.label: model for model in sorted(of_table, key=lambda m: m._meta.label)}
+
+
+def pks_by_key(root: type[TaskRow], keys: Iterable[str]) -> dict[str, Any]:
+    """The primary keys of these ``keys``, which are texts.
+
+    Keys of another type, which the model had before, are left out: no task has them.
+    """
+    pks: dict[str, Any] = {}
+    for key in keys:
+        with suppress(ValidationError, TypeError, ValueError):
+            pks[key] = root._meta.pk.to_python(key)
+    return pks
 
 
 def load_instances(model: type[TaskRow], using: str, pks: Sequence[Any]) -> list[Any]:
@@ -73,8 +87,29 @@ def saved_models(root: type[TaskRow], using: str, pks: Iterable[Any]) -> dict[An
     return {pk: candidates.get(labels.get(pk, ""), root) for pk in pks}
 
 
+def models_of_rows(root: type[TaskRow], using: str, pks: Sequence[Any]) -> dict[Any, type[TaskRow]]:
+    """The models of which ``load_tasks`` returns instances, by key, without loading these.
+
+    A row that has gone may be missing.
+    """
+    if len(models_by_label(root)) == 1:
+        return dict.fromkeys(pks, root)
+    if root._model_columns:
+        rows = all_rows(root, using).filter(pk__in=pks).only("pk", *root._model_columns)
+        return {row.pk: type(row) for row in rows}
+    models = saved_models(root, using, pks)
+    by_child_table: dict[Any, list[Any]] = {}
+    for pk, model in models.items():
+        by_child_table.setdefault(model._meta.concrete_model, []).append(pk)
+    by_child_table.pop(root, None)
+    for child, keys in by_child_table.items():
+        found = set(all_rows(child, using).filter(pk__in=keys).values_list("pk", flat=True))
+        models |= {pk: root for pk in keys if pk not in found}
+    return models
+
+
 def _saved_labels(root: type[TaskRow], using: str, pks: list[object]) -> dict[object, str]:
-    if root._model_is_in_row or len(models_by_label(root)) == 1:
+    if root._model_columns or len(models_by_label(root)) == 1:
         return {}
     enqueue_events = events_of(root, using).filter(task__in=pks, kind=EventKind.ENQUEUE)
     return {

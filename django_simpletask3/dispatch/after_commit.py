@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db import transaction
+from django.db import Error, transaction
 
+from ..batches import batches
 from ..context import following_event
-from ..ledger.event import TaskEvent
+from ..ledger.event import TaskEvent, events_of, is_of_limit
 from ..ledger.task_row import task_reference
 from ..logs import get_logger
 from ..signals import NAMES, SIGNALS, task_transitioned
-from ..states import EVENTS, LIMIT_REASON, EventKind, QueueEffect, Status
-from .push import TaskMessage, cancel_messages, push, push_messages
+from ..states import EVENTS, EventKind, QueueEffect, Status
+from .push import cancel_messages, push, push_messages
+from .task_message import MessageBuilder, TaskMessage
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
 
 _logger = get_logger(__name__)
 
-_PUSHES = frozenset({QueueEffect.PUSH, QueueEffect.TAKE_OVER})
+#: Events in one query; some databases limit that.
+_BATCH_SIZE = 500
+
+RecordedEvent = tuple["TaskRow", TaskEvent]
+
+
+class NewTasks(NamedTuple):
+    """New tasks of one model whose ``enqueue`` events have no instances yet.
+
+    ``pks`` are the keys at the insert: at the commit an instance may have another one, or none.
+    """
+
+    model: type[TaskRow]
+    using: str
+    tasks: list[TaskRow]
+    pks: list[Any]
+
+    def pair(self, events: Mapping[Any, TaskEvent]) -> list[RecordedEvent]:
+        """The tasks with those of ``events`` that are theirs."""
+        pairs = zip(self.tasks, self.pks, strict=True)
+        return [(task, events[pk]) for task, pk in pairs if pk in events]
 
 
 class CommitHook:
@@ -35,15 +58,16 @@ class CommitHook:
     def __init__(self) -> None:
         self.messages: dict[str, TaskMessage] = {}
         self.cancelled_channels: dict[str, str] = {}
-        self.recorded_events: list[tuple[TaskRow, TaskEvent]] = []
+        self.recorded_events: list[RecordedEvent | NewTasks] = []
         self.has_run = False
+        self._builder = MessageBuilder()
         # Django logs a hook that raised by this name; without a name, logging raises into save().
         self.__qualname__ = type(self).__qualname__
 
     def add_push(self, task: TaskRow, *, takes_over: bool = False, urgent: bool = False) -> None:
         """Push a message for ``task``; an earlier request to take over stays in force."""
         try:
-            message = TaskMessage.of(task, takes_over=takes_over, urgent=urgent)
+            message = self._builder.build(task, takes_over=takes_over, urgent=urgent)
         except Exception:
             # Recovery examines the row later; the transaction must not fail.
             _logger.exception("message_not_built model=%s pk=%s", task._meta.label, task.pk)
@@ -54,19 +78,35 @@ class CommitHook:
         )
         self.cancelled_channels.pop(message.id, None)
 
-    def add_event(self, recorded_event: tuple[TaskRow, TaskEvent]) -> None:
-        """Add a recorded event, with its effect on the queue."""
-        self.recorded_events.append(recorded_event)
-        task, event = recorded_event
+    def add_events(self, recorded_events: Iterable[RecordedEvent]) -> None:
+        """Add recorded events, with their effects on the queue."""
+        for recorded_event in recorded_events:
+            self.recorded_events.append(recorded_event)
+            self._add_effect(*recorded_event)
+
+    def add_new(self, tasks: Sequence[TaskRow], using: str) -> None:
+        """Push new tasks of one model; their events are read if they have receivers then."""
+        model = type(tasks[0])
+        last = self.recorded_events[-1] if self.recorded_events else None
+        if not isinstance(last, NewTasks) or (last.model, last.using) != (model, using):
+            last = NewTasks(model, using, [], [])
+            self.recorded_events.append(last)
+        for task in tasks:
+            self.add_push(task)
+            last.tasks.append(task)
+            last.pks.append(task.pk)
+
+    def _add_effect(self, task: TaskRow, event: TaskEvent) -> None:
         effect = EVENTS[event.kind].queue
-        if _is_of_limit(event):
+        if is_of_limit(event):
             self._add_event_of_limit(task, event)
         elif effect is QueueEffect.CANCEL:
             message_id = task.get_task_id()
             self.cancelled_channels[message_id] = task.get_event_channel()
             self.messages.pop(message_id, None)
-        elif effect in _PUSHES and not _has_been_pushed(event):
-            self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
+        elif effect is QueueEffect.PUSH or effect is QueueEffect.TAKE_OVER:
+            if not _has_been_pushed(event):
+                self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
         elif event.kind == EventKind.START and self.messages:
             # Started in the transaction that would have it pushed: it needs no message.
             self.messages.pop(task.get_task_id(), None)
@@ -90,19 +130,57 @@ class CommitHook:
             # Recovery looks after the messages. Django's own record of the error goes nowhere, too.
             _logger.exception("queue_not_updated")
         finally:
-            self._send_signals()
+            if self.recorded_events:
+                self._send_signals()
 
     def _send_signals(self) -> None:
+        if not any(signal.receivers for signal in NAMES):
+            return
         # Most signals have no receivers, and the context of a receiver takes time to build.
-        listened_signals: dict[tuple[type, EventKind], list[Any]] = {}
-        for task, event in self.recorded_events:
-            signal_key = (type(task), event.kind)
-            if signal_key not in listened_signals:
-                signals = (*SIGNALS.get(event.kind, ()), task_transitioned)
-                listened_signals[signal_key] = [s for s in signals if s.has_listeners(type(task))]
-            for signal in listened_signals[signal_key]:
-                with _signal_context(task, event, NAMES[signal]):
-                    signal.send_robust(sender=type(task), task=task, event=event)
+        signals_for = cache(_signals_with_receivers)
+        new = [recorded for recorded in self.recorded_events if isinstance(recorded, NewTasks)]
+        # All of them now: receivers may change the streams of others.
+        first_events = _read_first_events(
+            [tasks for tasks in new if signals_for(tasks.model, EventKind.ENQUEUE)]
+        )
+        for recorded in self.recorded_events:
+            if isinstance(recorded, NewTasks):
+                events = recorded.pair(first_events.get((recorded.model, recorded.using), {}))
+            else:
+                events = [recorded]
+            for task, event in events:
+                _send(signals_for(type(task), event.kind), task, event)
+
+
+def _read_first_events(
+    new: Iterable[NewTasks],
+) -> dict[tuple[type[TaskRow], str], dict[Any, TaskEvent]]:
+    """The first events of the tasks by their keys, as far as they are there, of each table."""
+    pks: dict[tuple[type[TaskRow], str], list[Any]] = {}
+    for tasks in new:
+        pks.setdefault((tasks.model, tasks.using), []).extend(tasks.pks)
+    events: dict[tuple[type[TaskRow], str], dict[Any, TaskEvent]] = {}
+    for (model, using), of_model in pks.items():
+        found = events.setdefault((model, using), {})
+        try:
+            for batch in batches(of_model, _BATCH_SIZE):
+                first = events_of(model, using).filter(task__in=batch, sequence=1)
+                found |= {event.task_id: event for event in first}
+        except Error:
+            # The receivers are not called: these events are in the stream all the same.
+            _logger.exception("events_not_read model=%s", model._meta.label)
+    return events
+
+
+def _signals_with_receivers(model: type, kind: EventKind) -> list[Any]:
+    signals = (*SIGNALS.get(kind, ()), task_transitioned)
+    return [signal for signal in signals if signal.has_listeners(model)]
+
+
+def _send(signals: Iterable[Any], task: TaskRow, event: TaskEvent) -> None:
+    for signal in signals:
+        with _signal_context(task, event, NAMES[signal]):
+            signal.send_robust(sender=type(task), task=task, event=event)
 
 
 def _signal_context(task: TaskRow, event: TaskEvent, signal: str) -> AbstractContextManager[None]:
@@ -120,14 +198,8 @@ def _has_been_pushed(event: TaskEvent) -> bool:
     return bool(event.kind == EventKind.RECOVER and event.from_status == Status.PENDING)
 
 
-def _is_of_limit(event: TaskEvent) -> bool:
-    """Whether ``event`` turned a task away from its limit, or gave it a place."""
-    is_of_kind = event.kind in (EventKind.BLOCK, EventKind.UNBLOCK)
-    return bool(is_of_kind and event.reason == LIMIT_REASON and "limit" in (event.data or {}))
-
-
 def schedule(
-    recorded_events: Iterable[tuple[TaskRow, TaskEvent]],
+    recorded_events: Iterable[RecordedEvent],
     using: str,
     hook: CommitHook | None = None,
 ) -> None:
@@ -137,8 +209,7 @@ def schedule(
     """
     open_hook = hook or hook_of_transaction(using)
     hook = open_hook or CommitHook()
-    for recorded_event in recorded_events:
-        hook.add_event(recorded_event)
+    hook.add_events(recorded_events)
     if open_hook is None:
         transaction.on_commit(hook, using=using, robust=True)
 
@@ -188,3 +259,18 @@ def schedule_push(task: TaskRow, using: str) -> None:
             current_hook(using).add_push(task)
     else:
         push([task])
+
+
+def schedule_messages(tasks: Sequence[TaskRow], using: str) -> None:
+    """Push messages for new ``tasks`` of a model after the commit.
+
+    Their first events are read from the table then, if a signal has receivers.
+    """
+    hook = hook_of_transaction(using)
+    if hook is not None:
+        hook.add_new(tasks, using)
+        return
+    hook = CommitHook()
+    for task in tasks:
+        hook.add_push(task)
+    hook()

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
-from ..conf.priorities import nearest_priority
 from ..db import clock
 from ..exceptions import InvalidSetting, QueueUnavailable
-from ..ledger.task_row import all_rows, table_model, write_database
+from ..ledger.task_row import all_rows
 from ..logs import get_logger
-from ..queue import Queue, get_queue, outage
+from ..queue import TaskQueue, get_queue, is_in_test_run, outage
 from ..states import Status
+from .task_message import MessageBuilder, TaskMessage
 
 if TYPE_CHECKING:
     from ..ledger.task_row import TaskRow
@@ -27,42 +28,29 @@ _logger = get_logger(__name__)
 
 #: Seconds without commands to Redis after it failed: one outage must not slow down every save.
 _PAUSE_SECONDS = 2.0
+#: The same in a run of Django's test runner: a Redis that is away is none at all.
+_TEST_PAUSE_SECONDS = 300.0
 #: Hints are pushed of tasks that are due within so many seconds.
 _HINT_SECONDS = 10.0
 #: A worker reads a hint within so many seconds.
 _SOON_SECONDS = 0.3
-_pause: tuple[Queue | None, float] = (None, 0.0)
+_pause: tuple[TaskQueue | None, float] = (None, 0.0)
+#: How many blocks are open in which Redis is left alone.
+_silenced = 0
+_silenced_lock = threading.Lock()
 
 
-class TaskMessage(NamedTuple):
-    """The message of one task, built when the push was requested."""
-
-    channel: str
-    id: str
-    data: dict[str, Any]
-    priority: int
-    is_urgent: bool
-    takes_over: bool
-    run_after: Any
-    using: str
-    root: type[TaskRow]
-    pk: Any
-
-    @classmethod
-    def of(cls, task: TaskRow, *, takes_over: bool = False, urgent: bool = False) -> TaskMessage:
-        """Build the message of ``task``; an ``urgent`` one is the first of its priority."""
-        return cls(
-            channel=task.get_event_channel(),
-            id=task.get_task_id(),
-            data=task.get_task_data(),
-            priority=nearest_priority(int(task.priority)),
-            is_urgent=urgent,
-            takes_over=takes_over,
-            run_after=task.run_after,
-            using=write_database(task),
-            root=table_model(type(task)),
-            pk=task.pk,
-        )
+@contextmanager
+def without_messages() -> Iterator[None]:
+    """Within the block, this process sends nothing to Redis: tasks are found in their tables."""
+    global _silenced
+    with _silenced_lock:
+        _silenced += 1
+    try:
+        yield
+    finally:
+        with _silenced_lock:
+            _silenced -= 1
 
 
 def push(tasks: Iterable[TaskRow], *, urgent: bool = False) -> bool:
@@ -71,12 +59,14 @@ def push(tasks: Iterable[TaskRow], *, urgent: bool = False) -> bool:
     ``urgent`` messages are claimed before others of their priority. Never raises. A task whose
     message is not pushed is marked in the database for recovery.
     """
-    return push_messages([TaskMessage.of(task, urgent=urgent) for task in _pending(tasks)])
+    build = MessageBuilder().build
+    return push_messages([build(task, urgent=urgent) for task in _pending(tasks)])
 
 
 def push_now(tasks: Iterable[TaskRow]) -> bool:
     """Push as ``push`` does, to the head of the queue: a priority below 0 counts as 0."""
-    messages = [TaskMessage.of(task, urgent=True) for task in _pending(tasks)]
+    build = MessageBuilder().build
+    messages = [build(task, urgent=True) for task in _pending(tasks)]
     return push_messages([m._replace(priority=max(0, m.priority)) for m in messages])
 
 
@@ -86,9 +76,14 @@ def _pending(tasks: Iterable[TaskRow]) -> list[TaskRow]:
 
 def push_messages(messages: Iterable[TaskMessage]) -> bool:
     """Push messages that were built before, as ``push`` does."""
+    if _silenced:
+        return True
     due: list[TaskMessage] = []
     soon: list[tuple[float, TaskMessage]] = []
     for message in messages:
+        if message.run_after is None:
+            due.append(message)
+            continue
         seconds = clock.seconds_until(message.run_after, message.using)
         if seconds <= 0:
             due.append(message)
@@ -110,7 +105,7 @@ def _push_hints(tasks: Iterable[tuple[float, TaskMessage]]) -> None:
     for seconds, message in tasks:
         hints.setdefault(message.channel, {})[int(seconds * 10)] = (message.id, seconds)
     for channel, by_time in hints.items():
-        with _available_queue() as queue:
+        with _AvailableQueue() as queue:
             queue.push_hints(channel, by_time.values())
 
 
@@ -119,51 +114,52 @@ def push_hint(model: type[TaskRow], using: str, run_after: Any) -> None:
 
     Soon if it is an expression: the look finds the next due time. Never raises.
     """
+    if _silenced:
+        return
     seconds = clock.seconds_until(run_after, using)
     if _HINT_SECONDS < seconds < math.inf:
         return
     seconds = _SOON_SECONDS if seconds == math.inf else max(seconds, _SOON_SECONDS)
     hint_id = f"{model._meta.label_lower}:hint:{uuid.uuid4()}"  # there is no message of this id
     try:
-        with _available_queue() as queue:
+        with _AvailableQueue() as queue:
             queue.push_hints(model.get_event_channel(), [(hint_id, seconds)])
     except QueueUnavailable as error:
         _logger.debug("push_hint_failed model=%s error=%s", model._meta.label, error)
 
 
 def _push_by_channel(messages: Iterable[TaskMessage]) -> None:
-    for (channel, urgent, take_over), group in groupby(
-        sorted(messages, key=_push_group), key=_push_group
-    ):
-        batch = list(group)
-        entries = [(message.id, message.data) for message in batch]
-        priorities = {message.id: message.priority for message in batch if message.priority}
-        with _available_queue() as queue:
-            queue.push(channel, entries, urgent=urgent, take_over=take_over, priorities=priorities)
+    groups: dict[tuple[str, bool, bool], list[TaskMessage]] = {}
+    for message in messages:
+        group = message.channel, message.is_urgent, message.takes_over
+        groups.setdefault(group, []).append(message)
+    for channel, urgent, take_over in sorted(groups):
+        batch = groups[channel, urgent, take_over]
+        encoded, priorities = [m.encoded for m in batch], [m.priority for m in batch]
+        with _AvailableQueue() as queue:
+            queue.push_encoded(channel, encoded, priorities, urgent=urgent, take_over=take_over)
 
 
-def _push_group(message: TaskMessage) -> tuple[str, bool, bool]:
-    return message.channel, message.is_urgent, message.takes_over
-
-
-@contextmanager
-def _available_queue() -> Iterator[Queue]:
+class _AvailableQueue:
     """The queue; raises QueueUnavailable without a command if it failed a moment ago."""
-    global _pause
-    try:
-        queue = get_queue()
-    except InvalidSetting as error:
-        outage.record(error)
-        raise QueueUnavailable(str(error)) from error
-    paused_queue, until = _pause
-    if paused_queue is queue and time.monotonic() < until:
-        outage.count()
-        raise QueueUnavailable("Redis failed a moment ago; no command is sent yet.")
-    try:
-        yield queue
-    except QueueUnavailable:
-        _pause = (queue, time.monotonic() + _PAUSE_SECONDS)
-        raise
+
+    def __enter__(self) -> TaskQueue:
+        try:
+            self._queue = get_queue()
+        except InvalidSetting as error:
+            outage.record(error)
+            raise QueueUnavailable(str(error)) from error
+        paused_queue, until = _pause
+        if paused_queue is self._queue and time.monotonic() < until:
+            outage.count()
+            raise QueueUnavailable("Redis failed a moment ago; no command is sent yet.")
+        return self._queue
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        global _pause
+        if kind is not None and issubclass(kind, QueueUnavailable):
+            seconds = _TEST_PAUSE_SECONDS if is_in_test_run() else _PAUSE_SECONDS
+            _pause = (self._queue, time.monotonic() + seconds)
 
 
 def _schedule_recheck(messages: Iterable[TaskMessage]) -> None:
@@ -186,10 +182,12 @@ def cancel_messages(channels: Mapping[str, str]) -> None:
 
     A message that remains costs one pop: the worker finds that its row is not PENDING.
     """
+    if _silenced:
+        return
     ordered = sorted(channels, key=channels.__getitem__)
     for channel, keys in groupby(ordered, key=channels.__getitem__):
         try:
-            with _available_queue() as queue:
+            with _AvailableQueue() as queue:
                 queue.cancel_many(channel, list(keys))
         except QueueUnavailable as error:
             _logger.debug("cancel_messages_failed channel=%s error=%s", channel, error)

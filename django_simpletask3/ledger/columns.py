@@ -59,15 +59,10 @@ def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
     What a stale instance holds was not assigned. A new task may be given the time at which it
     expires.
     """
-    attributes, defaults = vars(task), _managed_defaults(type(task))
-    if (
-        is_new
-        and KNOWN_ATTRIBUTE not in attributes
-        and _get_managed(attributes) == defaults
-        and attributes.get("unique_key") is None
-    ):
+    if is_new and is_as_made(task):
         return
-    by_name = dict(zip(_MANAGED_NAMES, defaults, strict=True))
+    attributes = vars(task)
+    by_name = dict(zip(_MANAGED_NAMES, _managed_defaults(type(task)), strict=True))
     known = {**by_name, "expires_at": None, "unique_key": None, **_known_columns(task)}
     assigned = [
         name
@@ -78,6 +73,16 @@ def reject_assigned(task: TaskRow, *, is_new: bool = False) -> None:
     if assigned:
         columns = f"{', '.join(assigned)} of {task_name(task)}"
         raise ProjectedColumn(_REFUSAL.format(columns=columns))
+
+
+def is_as_made(task: TaskRow) -> bool:
+    """Whether the managed columns of ``task`` are those of a new instance, and no copy of a row."""
+    attributes = vars(task)
+    return (
+        KNOWN_ATTRIBUTE not in attributes
+        and _get_managed(attributes) == _managed_defaults(type(task))
+        and attributes.get("unique_key") is None
+    )
 
 
 def _managed(model: type[TaskRow], is_new: bool) -> frozenset[str]:
@@ -97,6 +102,19 @@ def remember_columns(task: TaskRow, names: Iterable[str] | None = None) -> None:
     current = {name: attributes[name] for name in chosen if name in attributes}
     # Another object: copies of the instance share the one before.
     attributes[KNOWN_ATTRIBUTE] = (loaded_names, values, {**written, **current})
+
+
+def remember_alike(tasks: Sequence[TaskRow]) -> None:
+    """``remember_columns`` of new tasks of a model whose projected columns are the same."""
+    known: dict[int, Any] = {}
+    for task in tasks:
+        attributes = vars(task)
+        remembered = known.get(id(attributes["priority"]))
+        if remembered is None:
+            remember_columns(task)
+            known[id(attributes["priority"])] = attributes[KNOWN_ATTRIBUTE]
+        else:
+            attributes[KNOWN_ATTRIBUTE] = remembered
 
 
 @lru_cache(maxsize=1000)
@@ -150,9 +168,17 @@ def auto_now_fields(task: TaskRow) -> set[str]:
     }
 
 
+#: ``pre_save()`` of the fields that may have ``auto_now`` or ``auto_now_add``.
+_MAY_BE_NOW = (
+    models.DateField.pre_save,
+    models.DateTimeField.pre_save,
+    models.TimeField.pre_save,
+)
+
+
 def is_saved_unchanged(field: Any) -> bool:
     """Whether ``field`` is saved without ``pre_save()`` changing it."""
-    if type(field).pre_save is models.DateTimeField.pre_save:
+    if type(field).pre_save in _MAY_BE_NOW:
         return not (field.auto_now or field.auto_now_add)
     return type(field).pre_save is models.Field.pre_save
 

@@ -24,7 +24,32 @@ _ERASABLE_KEY_SET = frozenset(ERASABLE_KEYS)
 SALT_KEY = "payload_salt"
 
 
-def chained_digest(
+def chained_digest(previous: str, **content: Any) -> str:
+    """The digest of the event with this content after the one with the digest ``previous``.
+
+    The first event, and a ``block`` right after it, leave out the task's key: the database may not
+    have assigned it yet.
+    """
+    return digest_of(_covered_text(previous, **content))
+
+
+class FirstDigests:
+    """The digests of first events that differ in their times only; ``content`` is that of one.
+
+    Raises ValueError if that has the words of its time twice.
+    """
+
+    def __init__(self, **content: Any) -> None:
+        text = _covered_text("", **content)
+        stamp = f',"event_time":"{_format_time(content["event_time"])}",'
+        self._head, self._tail = text.split(stamp)
+
+    def at(self, event_time: datetime) -> str:
+        """The digest of the one at this time."""
+        return digest_of(f'{self._head},"event_time":"{_format_time(event_time)}",{self._tail}')
+
+
+def _covered_text(
     previous: str,
     *,
     task: Any,
@@ -39,11 +64,6 @@ def chained_digest(
     reason: str,
     data: Any,
 ) -> str:
-    """The digest of the event with this content after the one with the digest ``previous``.
-
-    The first event, and a ``block`` right after it, leave out the task's key: the database may not
-    have assigned it yet.
-    """
     may_lack_key = sequence == 1 or (sequence == 2 and kind == EventKind.BLOCK)
     content = {
         "task": None if may_lack_key else str(task),
@@ -59,7 +79,7 @@ def chained_digest(
         "data": _redacted(to_json_value(data)),
         "previous": previous,
     }
-    return digest_of(_canonical_json(content))
+    return _canonical_json(content)
 
 
 def digest_of(text: str) -> str:

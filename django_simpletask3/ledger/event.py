@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import AppendOnly
+from ..states import LIMIT_REASON, EventKind
 from .digests import chained_digest
 from .fields import MAX_TEXT, JSONTextField, KindField, StatusField
 from .task_row import TaskRow, all_rows, table_model
@@ -163,3 +164,12 @@ def _event_model_of(root: Any) -> Any:
 def events_of(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
     """The streams of all tasks in the table of ``model``, in order."""
     return all_rows(event_model_of(model), using).order_by("task_id", "sequence")
+
+
+def is_of_limit(event: TaskEvent) -> bool:
+    """Whether ``event`` turned a task away from its limit, or gave it a place.
+
+    A user may give that reason, too.
+    """
+    is_of_kind = event.kind in (EventKind.BLOCK, EventKind.UNBLOCK)
+    return is_of_kind and event.reason == LIMIT_REASON and "limit" in (event.data or {})

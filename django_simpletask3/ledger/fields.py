@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numbers
+from copy import copy
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, In
 from django.utils.translation import gettext_lazy as _
 from model_utils import Choices
+from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from ..conf.options import options
 from ..conf.priorities import PRIORITIES
+from ..conf.time_source import machine_now, time_of_test
 from ..states import EventKind, Status
 from .encoding import TAG, decode, encode
 
@@ -159,6 +162,27 @@ class PriorityField(_MigratesAs, models.SmallIntegerField):  # type: ignore[type
         raise ValueError(f"priority is {value}: expected a whole number from -100 to 100.")
 
 
+class AddTimeField(_MigratesAs, AutoCreatedField):
+    """When the instance was made."""
+
+    migrates_as = "model_utils.fields.AutoCreatedField"
+
+    def get_default(self) -> Any:
+        return machine_now()
+
+
+class ModTimeField(_MigratesAs, AutoLastModifiedField):
+    """When the row was saved for the last time."""
+
+    migrates_as = "model_utils.fields.AutoLastModifiedField"
+
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        value = super().pre_save(model_instance, add)
+        if not add and time_of_test() is not None:
+            model_instance.mod_time = value = machine_now()
+        return value
+
+
 class KindField(_MigratesAs, models.CharField):  # type: ignore[type-arg]
     """An EventKind; a word that this version does not know stays a word."""
 
@@ -176,6 +200,42 @@ class KindField(_MigratesAs, models.CharField):  # type: ignore[type-arg]
             return EventKind(value)
         except ValueError:
             return value
+
+
+class KeyField(_MigratesAs, models.CharField):  # type: ignore[type-arg]
+    """The key of a task as text: a lookup tells ``Ada`` from ``ada`` on every database."""
+
+    migrates_as = "django.db.models.CharField"
+
+
+class _ExactText(models.Func):
+    """A text of MySQL or MariaDB that is compared byte by byte, whatever its collation is."""
+
+    template = "CONVERT(%(expressions)s USING utf8mb4) COLLATE utf8mb4_bin"
+    output_field = models.CharField()
+
+
+class _ComparesExactly:
+    """A lookup for which case counts, too, where the collation of the column ignores it."""
+
+    lhs: Any
+
+    def as_mysql(self, compiler: Any, connection: Any) -> Any:
+        found, params = self.as_sql(compiler, connection)  # type: ignore[attr-defined] # by an index
+        exact: Any = copy(self)
+        exact.lhs = _ExactText(self.lhs)
+        sql, exact_params = exact.as_sql(compiler, connection)
+        return f"({found} AND {sql})", [*params, *exact_params]
+
+
+@KeyField.register_lookup
+class KeyExact(_ComparesExactly, Exact):
+    """``exact`` of a key."""
+
+
+@KeyField.register_lookup
+class KeyIn(_ComparesExactly, In):
+    """``in`` of a key."""
 
 
 class JSONTextField(_MigratesAs, models.TextField):  # type: ignore[type-arg]

@@ -64,6 +64,8 @@ class StreamChecker:
         self.projection = Projection()
         self.operational_columns: dict[str, Any] = {}
         self.discrepancies: list[Discrepancy] = []
+        #: The number of events that were fed.
+        self.events = 0
         self._last_event: Any = None
         self._outcome_event: Any = None
         self._ended_attempt: int | None = None
@@ -88,6 +90,7 @@ class StreamChecker:
 
     def feed(self, event: Any) -> None:
         """Check the next event of the stream."""
+        self.events += 1
         self._check_position(event)
         self._check_arrow(event)
         self._check_attempt_end(event)

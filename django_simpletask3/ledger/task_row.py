@@ -13,7 +13,6 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from ..conf.options import options
 from ..exceptions import StopReason, TaskStopped
@@ -21,11 +20,25 @@ from ..retries import Backoff, ErrorNames, Exponential
 from ..states import Status
 from ..unique import Unique
 from .digests import digest_of
-from .fields import MAX_TEXT, STATUS, JSONTextField, PriorityField, StatusField
+from .fields import (
+    MAX_TEXT,
+    STATUS,
+    AddTimeField,
+    JSONTextField,
+    ModTimeField,
+    PriorityField,
+    StatusField,
+)
 
 Row = TypeVar("Row", bound="TaskRow")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 KEY_BYTES = 120  # the longest short key
+
+
+def _cached_by_model(function: Function) -> Function:
+    """``lru_cache``, for the type checker the function itself: it has a type variable."""
+    return cast("Function", lru_cache(maxsize=10_000)(function))
 
 
 class TaskRow(models.Model):
@@ -90,9 +103,9 @@ class TaskRow(models.Model):
     #: Whether the table has the column ``unique_key``: UniqueTask sets it.
     _has_unique_key: ClassVar[bool] = False
 
-    #: Whether rows say of which model they are, and ``from_db()`` returns instances of that: a
-    #: proxy of the model with the table.
-    _model_is_in_row: ClassVar[bool] = False
+    #: The columns that say of which model a row is, if there are any: ``from_db()`` returns an
+    #: instance of that, a proxy of the model with the table.
+    _model_columns: ClassVar[tuple[str, ...]] = ()
     #: Whether its task function may assign columns that are saved with the outcome.
     _is_written_by_function: ClassVar[bool] = True
     #: Until when this task has its unique key, and what happens to it if another one has that, if
@@ -110,6 +123,8 @@ class TaskRow(models.Model):
     _block_data: Mapping[str, Any] = MappingProxyType({})
     #: The task that the next ``save()``, of a new task, replaces, as ``task_reference()`` names it.
     _replaced: str | None = None
+    # Its unique key, while it is inserted, if it was computed before.
+    _known_key: Any = None
 
     STATUS = STATUS
     PENDING = Status.PENDING
@@ -119,7 +134,7 @@ class TaskRow(models.Model):
     FAILED = Status.FAILED
     CANCELED = Status.CANCELED
 
-    # Projected: only transitions/writer.py writes these. The index is for lists and counts of one
+    # Projected: only transitions/ writes these. The index is for lists and counts of one
     # status.
     status = StatusField(_("status"), default=Status.PENDING, editable=False, db_index=True)
     attempt = models.PositiveIntegerField(_("attempt"), default=0, editable=False)
@@ -134,8 +149,8 @@ class TaskRow(models.Model):
     result_time = models.DateTimeField(_("result time"), null=True, editable=False)
 
     # Operational: not part of the projection.
-    add_time = AutoCreatedField(_("add time"))
-    mod_time = AutoLastModifiedField(_("modify time"))
+    add_time = AddTimeField(_("add time"))
+    mod_time = ModTimeField(_("modify time"))
     run_after = models.DateTimeField(_("run after"), null=True, blank=True)
     priority = PriorityField(_("priority"), default=0)
     worker = models.CharField(_("worker"), max_length=MAX_TEXT, default="", editable=False)
@@ -210,6 +225,11 @@ class TaskRow(models.Model):
         return [] if limit is None else [limit]
 
     @classmethod
+    def _may_be_unique(cls) -> bool:
+        """Whether tasks of this model may have unique keys."""
+        return cls.django_simpletask3_unique is not None
+
+    @classmethod
     def get_worker_number(cls) -> int:
         """Threads per node for this model."""
         return cls.django_simpletask3_worker_number or options.default_simq_worker_number
@@ -253,12 +273,13 @@ def _is_flagged(task: TaskRow) -> bool:
     return flag is not None and flag.is_set()
 
 
+@_cached_by_model
 def table_model(model: type[Row]) -> type[Row]:
     """The concrete model whose table holds the state of the tasks of ``model``.
 
     Proxies and multi-table children share the table, and so the stream, of their root.
     """
-    return cast("type[Row]", _table_model(model))
+    return cast("type[Row]", model._meta.get_field("sequence").model._meta.concrete_model)
 
 
 def known_tables() -> set[str]:
@@ -278,11 +299,6 @@ def has_expiry(model: type[TaskRow]) -> bool:
 def has_unique_key(model: type[TaskRow]) -> bool:
     """Whether tasks in the table of ``model`` may have a unique key: its column ``unique_key``."""
     return getattr(table_model(model), "_has_unique_key", False)  # a parent may be no task
-
-
-@lru_cache(maxsize=10_000)
-def _table_model(model: type[models.Model]) -> Any:
-    return model._meta.get_field("sequence").model._meta.concrete_model
 
 
 def all_rows(model: type[models.Model], using: str | None) -> models.QuerySet[Any]:
@@ -330,4 +346,6 @@ def short_key(model: type[TaskRow], using: str, pk: object) -> str:
 def _non_default_database(task: TaskRow) -> str:
     """The database of ``task``, unless the router would choose it."""
     using = write_database(task)
-    return "" if using == router.db_for_write(type(task)) else using
+    # Without routers as in ``write_database``: each message needs it twice.
+    default = router.db_for_write(type(task)) if router.routers else DEFAULT_DB_ALIAS
+    return "" if using == default else using

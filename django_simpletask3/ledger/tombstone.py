@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import context
+from ..conf.time_source import machine_now
 from .digests import digest_of
 from .fields import MAX_TEXT, JSONTextField
 
@@ -46,6 +47,8 @@ class Tombstone(models.Model):
     class Meta:
         app_label = "django_simpletask3"
         default_permissions = ("view",)
+        # To find what was removed last of each model.
+        indexes = (models.Index(fields=["model", "time"], name="simpletask3_tombstone_model"),)
         verbose_name = _("tombstone")
         verbose_name_plural = _("tombstones")
 
@@ -74,6 +77,7 @@ def open_tombstone(
     """
     data: Any = {"policy": policy} if policy else {}
     tombstone = Tombstone(
+        time=machine_now(),
         model=model,
         scope=scope,
         reason=reason[:MAX_TEXT],

@@ -7,6 +7,7 @@ from ..ledger.outbox import Delivery
 from ..ledger.tombstone import Tombstone
 from ..limits import tables as _limit_tables  # noqa: F401
 from ..schedules.tables import Schedule, ScheduleTick
+from .audit_run import AuditRun, Ledger
 from .mixins.expiring_task import ExpiringTask
 from .mixins.unique_task import UniqueTask
 from .queryset import TaskQuerySet
@@ -14,9 +15,11 @@ from .run_records import RunRecord, prefetch_runs
 from .task import SimpleTask
 
 __all__ = [
+    "AuditRun",
     "Dashboard",
     "Delivery",
     "ExpiringTask",
+    "Ledger",
     "OperatorCommand",
     "RunRecord",
     "Schedule",

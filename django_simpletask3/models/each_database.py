@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 #: Calls a function with each alias; returns what it returned, by alias. Databases that do not
 #: answer may be missing.
-Runner = Callable[[Callable[[str], Any], Iterable[str]], dict[str, Any]]
+DatabaseRunner = Callable[[Callable[[str], Any], Iterable[str]], dict[str, Any]]
 
 
 def one_after_the_other(work: Callable[[str], T], aliases: Iterable[str]) -> dict[str, T]:
@@ -19,7 +19,7 @@ def one_after_the_other(work: Callable[[str], T], aliases: Iterable[str]) -> dic
     return {using: work(using) for using in aliases}
 
 
-_runner: ContextVar[Runner] = ContextVar("runner", default=one_after_the_other)
+_runner: ContextVar[DatabaseRunner] = ContextVar("runner", default=one_after_the_other)
 
 
 def in_each_database(work: Callable[[str], T], aliases: Iterable[str]) -> dict[str, T]:
@@ -32,7 +32,7 @@ def in_each_database(work: Callable[[str], T], aliases: Iterable[str]) -> dict[s
 
 
 @contextmanager
-def run_by(runner: Runner) -> Iterator[None]:
+def run_by(runner: DatabaseRunner) -> Iterator[None]:
     """Within the block, ``in_each_database`` works by ``runner``."""
     token = _runner.set(runner)
     try:

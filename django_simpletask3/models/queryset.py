@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,22 +15,27 @@ from django.db.models.functions import Coalesce
 
 from ..batches import batches
 from ..db import clock, inserts
+from ..db.fast_instances import builder_of_new
 from ..dependencies import linking
 from ..dependencies.methods import DEPENDENTS
 from ..dispatch.push import push_hint
+from ..exceptions import DuplicateTask
 from ..ledger.columns import reject_assigned, reject_managed
 from ..ledger.fields import IsTimed
 from ..ledger.task_row import TaskRow, has_unique_key, table_model
 from ..states import FINAL, RECOVERABLE, EventKind, Status
-from ..transitions import erasure, writer
+from ..transitions import erasure
 from ..transitions.batchwise import apply_batchwise
 from ..transitions.expiry import Expires, expiry_time, limit_check_at
+from ..transitions.new_tasks import general, plain
 from ..transitions.transition import latest_check_time
-from .conflicts import insert_or_resolve
+from ..transitions.unique_keys.conflicts import insert_or_resolve
 
 T = TypeVar("T", bound=TaskRow)
 
 
+#: The process that saved a task may have another clock.
+_CLOCK_TOLERANCE = timedelta(seconds=1)
 #: Tasks in one transaction.
 _BATCH_SIZE = 100
 _UPSERTS = ("ignore_conflicts", "update_conflicts")
@@ -87,8 +93,8 @@ class TaskQuerySet(models.QuerySet[T]):
         If another task has the unique key: raises DuplicateTask, or returns that task, whose
         ``was_joined`` is true then, or cancels it, as ``django_simpletask3_unique`` says.
         """
-        task = self.model(**columns)
-        task._is_enqueued_blocked = blocked
+        task: T = builder_of_new(self.model)(columns)
+        _set_blocked(task, blocked)
         self._for_write = True
         using = self.db
         _set_expiry([task], using, expires)
@@ -118,9 +124,13 @@ class TaskQuerySet(models.QuerySet[T]):
         ``on_conflict="join"``, tasks that existed are among them. Raises DuplicateTask, and
         enqueues none, if one is refused because of its unique key.
         """
-        instances = [self.model(**task) if isinstance(task, Mapping) else task for task in tasks]
+        # The insert sets these columns anew, so one default serves all tasks of the bulk.
+        build: Callable[[Mapping[str, Any]], T] = builder_of_new(
+            self.model, alike=("check_at", "mod_time")
+        )
+        instances = [build(task) if isinstance(task, Mapping) else task for task in tasks]
         for instance in instances:
-            instance._is_enqueued_blocked = blocked
+            _set_blocked(instance, blocked)
         self._for_write = True
         _set_expiry(instances, self.db, expires)
         if has_unique_key(self.model):
@@ -157,12 +167,14 @@ class TaskQuerySet(models.QuerySet[T]):
         if batch_size is not None and batch_size <= 0:
             raise ValueError("Batch size must be a positive integer.")
         tasks: list[Any] = list(objs)
+        self._for_write = True
+        if plain.enqueue_all(tasks, self.db, batch_size):
+            return tasks
         for task in tasks:
             reject_assigned(task, is_new=True)
-        self._for_write = True
         create = super().bulk_create
         insert = partial(
-            writer.enqueue,
+            general.enqueue,
             tasks,
             self.db,
             lambda: self._insert_all(tasks, create, batch_size),
@@ -342,6 +354,20 @@ class TaskQuerySet(models.QuerySet[T]):
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
+    def get_or_create(
+        self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> tuple[T, bool]:
+        """As Django's. Raises DuplicateTask if a task that is not looked for has the unique key."""
+        try:
+            return super().get_or_create(defaults, **kwargs)
+        except DuplicateTask:
+            # As Django does if a constraint says that another row was inserted meanwhile.
+            with suppress(self.model.DoesNotExist):
+                return self.get(**kwargs), False
+            raise
+
+    get_or_create.alters_data = True  # type: ignore[attr-defined]
+
     def update_or_create(
         self, defaults: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
     ) -> tuple[T, bool]:
@@ -350,6 +376,13 @@ class TaskQuerySet(models.QuerySet[T]):
         return super().update_or_create(defaults, *args, **kwargs)
 
     update_or_create.alters_data = True  # type: ignore[attr-defined]
+
+
+def _set_blocked(task: Any, blocked: bool | str) -> None:
+    if blocked:
+        task._is_enqueued_blocked = blocked
+    else:
+        vars(task).pop("_is_enqueued_blocked", None)  # of an earlier try
 
 
 def _set_expiry(tasks: Sequence[Any], using: str, expires: Expires) -> None:
@@ -385,22 +418,22 @@ def waiting_by_check_at(
     return rows.filter(waits, IsTimed("check_at"))
 
 
-def overdue_rows(model: type[TaskRow], using: str, *, is_due: bool = False) -> TaskQuerySet[Any]:
-    """Waiting tasks of the table that recovery has to examine; ``is_due``: that could run now."""
-    now = clock.now(using)
-    rows = waiting_by_check_at(rows_of(model, using)).filter(check_at__lte=now)
-    return rows.filter(_may_run(now)) if is_due else rows
+def overdue_rows(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
+    """Waiting tasks of the table that recovery has to examine."""
+    return waiting_by_check_at(rows_of(model, using)).filter(check_at__lte=clock.now(using))
 
 
-def due_rows(model: type[TaskRow], using: str) -> TaskQuerySet[Any]:
+def due_rows(model: type[TaskRow], using: str, *, only_overdue: bool = False) -> TaskQuerySet[Any]:
     """Waiting tasks of the table that may run now, in the order in which they are checked.
 
     Found by the index of ``check_at``: of the tasks that wait for a later time only those of the
-    next hours are read (``latest_check_time``).
+    next hours are read (``latest_check_time``); with ``only_overdue``, which leaves out tasks whose
+    messages are trusted, none.
     """
     now = clock.now(using)
+    latest = now + _CLOCK_TOLERANCE if only_overdue else latest_check_time(now)
     rows = waiting_by_check_at(rows_of(model, using)).filter(_may_run(now))
-    return rows.filter(check_at__lte=latest_check_time(now)).order_by("check_at", "pk")
+    return rows.filter(check_at__lte=latest).order_by("check_at", "pk")
 
 
 def rows_after(check_at: datetime, pk: object) -> Q:

@@ -108,7 +108,7 @@ def may_live_in(model: type[SimpleTask], alias: str) -> bool:
     if alias not in connections:
         return False
     root = table_model(model)
-    is_allowed = router.allow_migrate_model(alias, root) and not _is_mirror(alias)
+    is_allowed = router.allow_migrate_model(alias, root) and not is_mirror(alias)
     return is_allowed or alias == router.db_for_write(root)
 
 
@@ -135,7 +135,8 @@ def _ask_for_table(model: type[SimpleTask], alias: str) -> bool | None:
     return is_here
 
 
-def _is_mirror(alias: str) -> bool:
+def is_mirror(alias: str) -> bool:
+    """Whether tests use another database in the place of ``alias``."""
     return bool(connections[alias].settings_dict.get("TEST", {}).get("MIRROR"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,16 +21,22 @@ from django.utils.functional import classproperty
 from ..context import CONTEXT_KEYS, RESERVED_KEYS, reject_keys
 from ..db import clock, inserts
 from ..db.conflicts import repeat_on_conflict
-from ..db.fast_instances import build_without_init, may_skip_init
+from ..db.fast_instances import (
+    build_without_init,
+    init_new,
+    may_skip_init,
+    method_of_django,
+    plain_constructor,
+)
 from ..dependencies import linking
 from ..dependencies.methods import DEPENDENTS, after
 from ..dependencies.prerequisites import Prerequisites
 from ..dispatch import after_commit
 from ..exceptions import StaleTask, StopReason, TaskGone
 from ..ledger.columns import (
-    MANAGED,
     auto_now_fields,
     changed_schedule_fields,
+    managed_columns,
     reject_assigned,
     reject_managed,
     remember_columns,
@@ -42,6 +48,8 @@ from ..ledger.projection import Projection, fold
 from ..ledger.stop_signal import reason_to_stop, request_stop
 from ..ledger.task_row import table_model, write_database
 from ..ledger.tombstone import is_being_pruned
+from ..limits.declared import clean_key, has_limit
+from ..limits.line import save_with_rank
 from ..running.attempt import Attempt
 from ..running.methods import RunningMethods
 from ..running.tries import Tries, read_tries
@@ -50,6 +58,7 @@ from ..transitions import erasure, transition, writer
 from ..transitions.expiry import Expires, expiry_time, limit_check_at
 from ..transitions.forced_cancel import cancel_by_force
 from ..transitions.legal_holds import pks_on_hold, reject_held
+from ..transitions.new_tasks import general, plain
 from . import async_methods, waiting
 from .explanation.causes import explain
 from .queryset import TaskQuerySet, rows_of
@@ -59,6 +68,8 @@ INSTALLATION_ID = "django_simpletask3.E113"
 
 #: Keys that a note must not have.
 _NOT_IN_NOTES = RESERVED_KEYS - {"progress"} | CONTEXT_KEYS
+
+_DJANGOS_SAVE = method_of_django("save")
 
 #: When a task may run: a time, a timedelta or a number of seconds from now; None means at once.
 RunAfter = datetime | timedelta | float | None
@@ -79,6 +90,13 @@ class SimpleTask(RunningMethods):
 
     class Meta:
         abstract = True
+
+    if not TYPE_CHECKING:  # a type checker knows the columns that Django's takes
+
+        @plain_constructor
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if args or not init_new(self, kwargs):
+                super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
         return f"{self._meta.verbose_name} {self.pk}"
@@ -113,6 +131,12 @@ class SimpleTask(RunningMethods):
         fields = {**dict(zip(("using", "fields"), args, strict=False)), **kwargs}.get("fields")
         remember_columns(self, *(() if fields is None else [fields]))
 
+    def validate_unique(self, exclude: Collection[str] | None = None) -> None:
+        """As Django's; a new task is also invalid if its limit can make no key of its columns."""
+        super().validate_unique(exclude)
+        if self._state.adding:
+            clean_key(self, exclude)
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert a new task and queue it; of an existing task, write only the user's columns.
 
@@ -123,6 +147,8 @@ class SimpleTask(RunningMethods):
         was assigned; ValueError if the router would look for the new row in another database
         than ``using``.
         """
+        if not args and _inserts_as_django(type(self)) and plain.enqueue(self, **kwargs):
+            return
         names = ("force_insert", "force_update", "using", "update_fields")
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         using = arguments.get("using") or router.db_for_write(type(self), instance=self)
@@ -134,7 +160,7 @@ class SimpleTask(RunningMethods):
                 "force_insert": arguments.get("force_insert") or True,
             }
             insert = partial(
-                writer.enqueue,
+                general.enqueue,
                 [self],
                 using,
                 lambda: super(SimpleTask, self).save(**insert_arguments),
@@ -144,6 +170,8 @@ class SimpleTask(RunningMethods):
             return
         arguments["update_fields"] = self._user_columns(arguments.get("update_fields"), using)
         save_columns = partial(super().save, **{**arguments, "using": using})
+        if "priority" in arguments["update_fields"] and has_limit(type(self)):
+            save_columns = partial(save_with_rank, self, using, save_columns)
         repeat_on_conflict(using, save_columns)
         remember_columns(self, arguments["update_fields"])
         if self.status == Status.PENDING:
@@ -188,7 +216,7 @@ class SimpleTask(RunningMethods):
         if update_fields is not None:
             update_fields = set(update_fields)
             if (auto_now := auto_now_fields(self)) <= update_fields:
-                update_fields -= auto_now & MANAGED
+                update_fields -= auto_now & managed_columns(type(self))
             reject_managed(type(self), update_fields)
             return {*update_fields, "mod_time"} if update_fields else set()
         reject_assigned(self)
@@ -212,7 +240,8 @@ class SimpleTask(RunningMethods):
         timedelta or a number of seconds from now; so is ``expires``, without which the task does
         not expire any more. The steps that ``once()`` has recorded are not repeated, unless
         ``restart`` is true. With ``dependents``, tasks that were canceled because this one had
-        failed are reset, too, and wait for it again: soon after the commit. Raises TypeError for
+        failed are reset, too, and wait for it again: soon after the commit. Those that have run, as
+        with ``on_failure="run"``, stay as they are. Raises TypeError for
         ``expires`` if tasks of the model do not expire.
         """
         values = {"run_after": clock.time_of(run_after, write_database(self))}
@@ -362,6 +391,13 @@ class SimpleTask(RunningMethods):
     areset = async_methods.areset
     aunblock = async_methods.aunblock
     await_result = async_methods.await_result
+
+
+def _inserts_as_django(model: type[SimpleTask]) -> bool:
+    """Whether no class that ``model`` derives from has a say in how SimpleTask inserts a row."""
+    return (
+        model._do_insert is SimpleTask._do_insert and super(SimpleTask, model).save is _DJANGOS_SAVE
+    )
 
 
 def _parse_progress(progress: Any) -> Any:

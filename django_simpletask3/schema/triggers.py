@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.db import DatabaseError, models, transaction
@@ -100,15 +101,23 @@ class Dialect(ABC):
 
     def installed_triggers(self, table: Table) -> dict[str, str]:
         """The definitions of the triggers of ``table`` in the database, by name."""
-        key = self.table_key(table)
-        return {name: d for owner_key, _, name, d in self.read() if owner_key == key}
+        return self.installed_in([table])[table]
+
+    def installed_in(self, tables: Sequence[Table]) -> dict[Table, dict[str, str]]:
+        """The value of ``installed_triggers`` of each table, in as many statements as of one."""
+        keys = self.table_keys(tables)
+        found: dict[str, dict[str, str]] = {key: {} for key in keys.values()}
+        for owner_key, _, name, definition in self.read():
+            if owner_key in found:
+                found[owner_key][name] = definition
+        return {table: found[key] for table, key in keys.items()}
 
     def protected_tables(self) -> set[str]:
         """The names of the tables that have triggers of this package."""
         return {table for _, table, _, _ in self.read()}
 
-    def table_key(self, table: Table) -> str:
-        return table.name.lower()
+    def table_keys(self, tables: Sequence[Table]) -> dict[Table, str]:
+        return {table: table.name.lower() for table in tables}
 
     def read(self) -> list[tuple[str, str, str, str]]:
         """Return the rows of ``triggers_query``."""
@@ -182,9 +191,11 @@ class MySQL(Dialect):
             return []
         return [f"ALTER TABLE {self.tombstones} PARTITION BY KEY (id) PARTITIONS 1"]
 
-    def installed_triggers(self, table: Table) -> dict[str, str]:
+    def installed_in(self, tables: Sequence[Table]) -> dict[Table, dict[str, str]]:
         # Without the partition the triggers refuse every change, that of a tombstone included.
-        return super().installed_triggers(table) if self._is_partitioned() else {}
+        if not self._is_partitioned():
+            return {table: {} for table in tables}
+        return super().installed_in(tables)
 
     def _is_partitioned(self) -> bool:
         with self.connection.cursor() as cursor:
@@ -294,19 +305,21 @@ class PostgreSQL(Dialect):
             f"FOR name IN {partitions} WHERE level > 0 LOOP {runs} END LOOP; END $$"
         )
 
-    def table_key(self, table: Table) -> str:
+    def table_keys(self, tables: Sequence[Table]) -> dict[Table, str]:
         # The OID of the table, because its name may include a schema.
+        oids = ", ".join(["to_regclass(%s)::oid::text"] * len(tables))
         with self.connection.cursor() as cursor:
-            cursor.execute("SELECT to_regclass(%s)::oid::text", [self.quote(table.name)])
-            return str(cursor.fetchone()[0])
+            cursor.execute(f"SELECT {oids}", [self.quote(table.name) for table in tables])
+            return dict(zip(tables, map(str, cursor.fetchone()), strict=True))
 
     def _body(self) -> str:
         return (
-            f"BEGIN IF NOT EXISTS (SELECT FROM {self._schema()}.{self.tombstones} WHERE is_open) "
+            f"BEGIN IF NOT EXISTS (SELECT FROM {self._schema}.{self.tombstones} WHERE is_open) "
             f"THEN RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'restrict_violation'; END IF; "
             "IF TG_OP = 'UPDATE' THEN RETURN NEW; END IF; RETURN OLD; END"
         )
 
+    @cached_property
     def _schema(self) -> str:
         """The schema of the tombstones; if there are none yet, that of new tables."""
         with self.connection.cursor() as cursor:
@@ -363,8 +376,16 @@ def removal_statements(
 
 def has_expected_triggers(connection: BaseDatabaseWrapper, table: Table) -> bool:
     """Whether all triggers of ``table`` exist, unaltered and enabled."""
+    return table in tables_with_expected_triggers(connection, [table])
+
+
+def tables_with_expected_triggers(
+    connection: BaseDatabaseWrapper, tables: Sequence[Table]
+) -> set[Table]:
+    """Those of ``tables`` whose triggers all exist, unaltered and enabled."""
     dialect = dialect_for(connection)
-    return dialect.installed_triggers(table) == dialect.expected_triggers(table)
+    installed = dialect.installed_in(tables)
+    return {t for t in tables if installed[t] and installed[t] == dialect.expected_triggers(t)}
 
 
 def execute(connection: BaseDatabaseWrapper, table: Table, statements: list[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -78,7 +80,53 @@ def _normalize(field: Any, value: Any) -> Any:
         value = value.value
     value = field.to_python(value)
     if isinstance(value, Decimal) and isinstance(field, models.DecimalField):
-        return value.quantize(Decimal(1).scaleb(-field.decimal_places))
-    if isinstance(value, datetime) and timezone.is_aware(value):
-        return value.astimezone(UTC)
+        return _rounded(value, field)
+    if isinstance(value, datetime):
+        return _as_stored(value)
+    if isinstance(value, float) and not value:
+        return 0.0  # some databases have no negative zero
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(field, models.JSONField) and isinstance(value, dict | list | tuple | float):
+        return _ordered(field, value)
     return value
+
+
+def _as_stored(value: datetime) -> datetime:
+    """``value`` in UTC; without a zone, it is in the default zone, as Django saves it.
+
+    If Django stores local times (USE_TZ is False), it has no zone.
+    """
+    default = timezone.get_default_timezone()
+    if settings.USE_TZ:
+        aware = value if timezone.is_aware(value) else timezone.make_aware(value, default)
+        return aware.astimezone(UTC)
+    return timezone.make_naive(value, default) if timezone.is_aware(value) else value
+
+
+def _rounded(value: Decimal, field: Any) -> Decimal:
+    """``value`` with the decimal places of ``field``.
+
+    Raises ValueError if it is just between two: the databases do not round it alike.
+    """
+    if field.decimal_places is None:  # Django 6.1
+        return value.normalize()
+    places = Decimal(1).scaleb(-field.decimal_places)
+    rounded = value.quantize(places, context=field.context)
+    if rounded != value.quantize(places, ROUND_HALF_UP, field.context):
+        raise ValueError(f"{value} has more decimal places than its column")
+    return rounded or abs(rounded)  # as the databases return a negative zero
+
+
+def _ordered(field: Any, value: Any) -> Any:
+    """``value`` of a JSON column with the names of each object in order.
+
+    PostgreSQL has an order of its own, and returns the number 1e16 with all its digits.
+    """
+    plain = json.loads(json.dumps(value, cls=field.encoder), parse_float=_number)
+    return json.loads(json.dumps(plain, sort_keys=True), cls=field.decoder)
+
+
+def _number(text: str) -> int | float:
+    number = Decimal(text)
+    return int(number) if number == number.to_integral_value() else float(text)

@@ -77,15 +77,34 @@ def needs_transaction(transitions: Iterable[Transition]) -> bool:
 
 
 def needs_lock(transition: Transition) -> bool:
-    """Whether a participant decides on ``transition``: then its row is read under lock."""
-    return any(participant.decides_on(transition) for participant in _participants.values())
+    """Whether a participant has to decide on ``transition``: then its row is read under lock."""
+    deciding = (each for each in _participants.values() if each.decides_on(transition))
+    return not transition.is_decided and any(deciding)
+
+
+def checks_of_new(model: type[TaskRow]) -> list[Callable[[TaskRow], None]]:
+    """What each new task of ``model`` is given: it raises if that must not be saved as it is."""
+    return [
+        participant.check_new
+        for participant in _participants.values()
+        if participant.check_new and participant.concerns(model)
+    ]
 
 
 def check_new(task: TaskRow) -> None:
-    """Raise what the participants raise who say that ``task`` must not be saved as it is."""
+    """Raise if a participant refuses the new ``task`` as it is."""
+    model = type(task)
     for participant in _participants.values():
-        if participant.check_new and participant.concerns(type(task)):
+        if participant.check_new and participant.concerns(model):
             participant.check_new(task)
+
+
+def follow_enqueuing(model: type[TaskRow]) -> bool:
+    """Whether a participant follows the ``enqueue`` events of tasks of ``model``."""
+    for participant in _participants.values():
+        if EventKind.ENQUEUE in participant.follows and participant.concerns(model):
+            return True
+    return False
 
 
 def before_write(

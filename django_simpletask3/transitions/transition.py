@@ -6,23 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db import models
 
 from .. import context
 from ..conf.options import options
 from ..db import clock
-from ..db.fast_instances import build_without_init, may_skip_init
+from ..db.fast_instances import build_without_init, has_constant_default, may_skip_init
 from ..db.store import Change
 from ..exceptions import IllegalTransition, TransitionRefused
 from ..ledger.columns import mixin_columns
-from ..ledger.digests import SALT_KEY, summary_of, with_salt
-from ..ledger.encoding import WholeDict, encode, safe_text, stored_value
+from ..ledger.digests import ERASABLE_KEYS, summary_of, with_salt
+from ..ledger.encoding import TaggedValue, WholeDict, encode, safe_text, stored_value
 from ..ledger.event import TaskEvent, event_model_of
 from ..ledger.fields import MAX_TEXT
 from ..ledger.projection import Projection
 from ..ledger.task_row import TaskRow, has_expiry, task_name
+from ..queue import NO_REDIS
 from ..states import AUDIT_ONLY, EVENTS, RECOVERABLE, EventKind, Holder, Payload, Status
 from . import expiry
 from .unique_keys.compute import frees_key
@@ -62,6 +63,9 @@ class Transition:
     refusal: TransitionRefused | None = None
     error: Exception | None = None
     was_recorded: bool = False
+
+    #: Whether the participants have decided on it already, if its row is still as last known.
+    is_decided: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         # As the database will hold it, from the thread of the task function: Django asks a value
@@ -130,9 +134,13 @@ class Transition:
             # The value of a checkpoint is needed as it is; its size was examined.
             return WholeDict(stored_value(salted, limit=None))
         stored = _bound_value(salted or None)
-        # Data that were cut have lost the salt, and what is left of them is erasable.
-        has_salt = salted.get(SALT_KEY) == (stored or {}).get(SALT_KEY)
-        return stored if has_salt else with_salt(stored)
+        if not isinstance(stored, TaggedValue):
+            return stored
+        # Data that were cut have lost the salt, and what is left of them is erasable. What other
+        # code of the package reads is kept
+        # (test_what_participants_read_is_not_cut_with_the_context).
+        own_values = stored_value(_own_values(data), limit=None)
+        return with_salt(TaggedValue({**own_values, **stored}))
 
     def _own_data(self, row: Mapping[str, object]) -> dict[str, object]:
         """What ``data`` holds of the transition itself, under keys that are reserved for it."""
@@ -230,8 +238,16 @@ def planned_from(model: type[TaskRow]) -> tuple[str, ...]:
 def next_check_time(run_after: Any, now: datetime) -> Any:
     """When recovery examines a PENDING task: until then its message is trusted."""
     if clock.is_due(run_after, now):
-        return now + timedelta(seconds=options.simq_timeout_task_recovery_interval)
+        return trusted_until(now, options.simq_timeout_task_recovery_interval)
     return run_after
+
+
+def trusted_until(now: datetime, seconds: float) -> datetime:
+    """Until when a message that is pushed ``now`` is trusted for ``seconds``.
+
+    Without Redis there is none: the row is found among those that are overdue.
+    """
+    return now if options.simq_redis_url == NO_REDIS else now + timedelta(seconds=seconds)
 
 
 def latest_check_time(now: datetime) -> datetime:
@@ -252,6 +268,17 @@ def _bound_value(value: Any) -> Any:
     return None if value is None else stored_value(value, limit=options.result_size_limit)
 
 
+def _own_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``data`` the package has written itself, as far as it is short."""
+    names = context.RESERVED_KEYS - set(ERASABLE_KEYS)
+    values = {name: data[name] for name in sorted(names & data.keys())}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_TEXT)
+    }
+
+
 def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     """An unsaved event of a task of ``model``."""
     event_model: Any = event_model_of(model)
@@ -266,3 +293,10 @@ def _column_defaults(event_model: Any) -> dict[str, Callable[[], Any]]:
     """The columns of ``event_model`` that the database does not generate, and their defaults."""
     fields = event_model._meta.concrete_fields
     return {field.attname: field.get_default for field in fields if not field.generated}
+
+
+@lru_cache(maxsize=10_000)
+def has_constant_defaults(event_model: Any) -> bool:
+    """Whether the columns of ``event_model`` have the same defaults in every event."""
+    fields = event_model._meta.concrete_fields
+    return all(has_constant_default(field) for field in fields if not field.generated)

@@ -1,35 +1,37 @@
-"""The only writer of a task's state: row and event in one transaction."""
+"""The only writer of the state of tasks that have a row: row and event in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
-from ..db import clock, inserts
+from ..db import clock
 from ..db.backends import store_for
 from ..db.conflicts import repeat_on_conflict
 from ..db.locked_rows import LockedRows
 from ..db.store import Change
 from ..dispatch import after_commit
+from ..dispatch.after_commit import RecordedEvent
 from ..exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from ..ledger import outbox
-from ..ledger.columns import KNOWN_ATTRIBUTE, has_column, remember_columns
+from ..ledger.columns import has_column, remember_columns
 from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..ledger.subscribers import registered_subscribers
-from ..ledger.task_row import has_unique_key, table_model, task_name, write_database
+from ..ledger.task_row import table_model, task_name, write_database
 from ..logs import get_logger
 from ..signals import event_recorded
 from ..states import EVENTS, RECOVERABLE, EventKind, Payload
-from . import first_event, late_results, participants
-from .expiry import forget_copied_expiry
+from . import late_results, participants
+from .new_tasks import first_event
+from .restore import restore_on_error
 from .transition import Transition, has_no_events, planned_from
 from .unique_keys.compute import key_columns
-from .unique_keys.inserts import insert_unless_taken, reject_repeated
 from .unique_keys.resets import apply_unless_taken, takes_key
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ _logger = get_logger(__name__)
 
 _STATE = Projection._fields
 
-RecordedEvent = tuple["TaskRow", TaskEvent]
-Batch = Sequence[tuple[Transition, Change]]
+#: Transitions of one row each, with the one change that they make.
+Batch = Sequence[tuple[Sequence[Transition], Change]]
 
 
 def apply(
@@ -148,13 +150,15 @@ def _compare_and_set(
     applied: set[int] = set()
     for batch in _plan_from_known_rows(transitions, root, using):
         try:
-            with restore_on_error([transition.task for transition, _ in batch]):
-                applied |= _apply_batch(batch, root, using)
+            with restore_on_error([t.task for transitions, _ in batch for t in transitions]):
+                recorded_events: list[RecordedEvent] = []
+                applied |= _apply_batch(batch, root, using, recorded_events)
+                _publish(recorded_events, using)
         except Exception as error:
             # ``apply_all`` meets it too, unless it was transient.
             _logger.warning("batch_failed model=%s error=%s", root._meta.label, error)
             break
-        for transition, _ in batch:
+        for transition in (t for transitions, _ in batch for t in transitions):
             if id(transition) not in applied:
                 transition.last_known_row = None  # the row has changed or is locked: read it
     return applied
@@ -165,120 +169,56 @@ def _plan_from_known_rows(
 ) -> list[Batch]:
     """The changes of the transitions whose rows need not be read, in batches of one statement.
 
-    A transition that is refused, or may be, is left out; so is the second one of a row.
+    A transition that is refused, or may be, is left out, and with it those of the row after it.
     """
     store, now = store_for(root, using), clock.now(using)
-    planned: dict[Any, tuple[Transition, Change]] = {}
+    planned: dict[Any, tuple[Sequence[Transition], Change]] = {}
+    left_out: set[Any] = set()
     for transition in transitions if store.has_batch_statements else ():
         row = transition.last_known_row
-        if row is not None and row["pk"] not in planned and _need_not_be_read(transition, root):
-            with suppress(TransitionRefused):
-                planned[row["pk"]] = (transition, transition.plan(row, now))
-    changes = [change for _, change in planned.values() if change.columns]
-    return [[planned[change.pk] for change in batch] for batch in store.batches(changes)]
+        pk = transition.task.pk if row is None else row["pk"]
+        earlier, change = planned.get(pk, ((), None))
+        if row is not None and change is not None:
+            row = {**row, **change.columns}
+        later = None if row is None or pk in left_out else _plan_unread(transition, row, root, now)
+        if later is None:
+            left_out.add(pk)
+        else:
+            planned[pk] = ([*earlier, transition], change.then(later) if change else later)
+    batches = store.batches([change for _, change in planned.values()])
+    return [[planned[change.pk] for change in batch] for batch in batches]
 
 
-def _need_not_be_read(transition: Transition, root: type[TaskRow]) -> bool:
-    row = transition.last_known_row or {}
+def _plan_unread(
+    transition: Transition, row: Mapping[str, Any], root: type[TaskRow], now: datetime
+) -> Change | None:
+    """The change of ``row``, which need not be read; None if it must be, or may be refused."""
     writes_root_only = all(has_column(root, name) for name in transition.values)
-    return writes_root_only and not has_no_events(row) and not transition.mismatches(row)
+    if not writes_root_only or has_no_events(row) or transition.mismatches(row):
+        return None
+    with suppress(TransitionRefused):
+        change = transition.plan(row, now)
+        return change if change.columns else None
+    return None
 
 
-def _apply_batch(batch: Batch, root: type[TaskRow], using: str) -> set[int]:
-    """Write the changes of ``batch`` whose rows are as planned from; the ids of the applied."""
+def _apply_batch(
+    batch: Batch, root: type[TaskRow], using: str, recorded_events: list[RecordedEvent]
+) -> set[int]:
+    """Write the changes of ``batch`` whose rows are as planned from; the ids of the applied.
+
+    Their events are added to ``recorded_events``.
+    """
     applied_pks = store_for(root, using).update_with_events([change for _, change in batch])
-    recorded_events: list[RecordedEvent] = []
     applied: set[int] = set()
-    for transition, change in batch:
-        if change.pk in applied_pks:
-            transition.event, transition.refusal = change.event, None
+    for transitions, change in (each for each in batch if each[1].pk in applied_pks):
+        for transition, event in zip(transitions, change.events, strict=True):
+            transition.event, transition.refusal = event, None
             vars(transition.task).update(change.columns)
             remember_columns(transition.task, change.columns)
-            recorded_events.append((transition.task, change.event))
+            recorded_events.append((transition.task, event))
             applied.add(id(transition))
-    _publish(recorded_events, using)
     return applied
-
-
-def enqueue(
-    tasks: Sequence[TaskRow],
-    using: str,
-    insert_rows: Callable[[], object],
-    *,
-    batch_size: int | None = None,
-    may_skip_transaction: bool = False,
-) -> None:
-    """Insert new rows by calling ``insert_rows``, with their first events, in one transaction.
-
-    Each row begins PENDING, or BLOCKED, whatever the instance held. Messages are pushed after the
-    commit. Raises ValueError if the router would look for a task elsewhere than in ``using``, and
-    DuplicateTask, without harm to a transaction around it, if another has the key of one. With
-    ``may_skip_transaction`` one task is inserted by ``Model.save()`` with SimpleTask's
-    ``_do_insert``: if one statement is enough, it is the whole transaction.
-    """
-    forget_copied_expiry(tasks)
-    skips_transaction = may_skip_transaction and inserts.fits_one_statement(tasks[0], using)
-    is_unique = bool(tasks) and has_unique_key(type(tasks[0]))
-    work = partial(_enqueue, tasks, using, insert_rows, batch_size)
-    # Without savepoint a failed insert spoils the transaction around it, as that of Model.save().
-    in_transaction = partial(
-        _in_transaction, tasks, using, work, skips_it=skips_transaction, savepoint=is_unique
-    )
-    insert = partial(repeat_on_conflict, using, in_transaction)
-    if is_unique:
-        insert_unless_taken(tasks, using, insert)
-    else:
-        insert()
-
-
-def _in_transaction(
-    tasks: Sequence[TaskRow],
-    using: str,
-    work: Callable[[], None],
-    *,
-    skips_it: bool,
-    savepoint: bool,
-) -> None:
-    with restore_on_error(tasks):
-        if skips_it:
-            with suppress(inserts.NeedsTransaction), inserts.one_statement(tasks[0], using):
-                work()
-                return
-        with transaction.atomic(using=using, savepoint=savepoint):
-            work()
-            connections[using].validate_no_broken_transaction()
-
-
-def _enqueue(
-    tasks: Sequence[TaskRow], using: str, insert_rows: Callable[[], object], batch_size: int | None
-) -> None:
-    previous = first_event.previous_streams(tasks, using)
-    now = clock.now(using)
-    # Here: what receivers of post_save record follows the first events.
-    hook = after_commit.hook_of_transaction(using)
-    recorded_events: list[RecordedEvent] = []
-    for task in tasks:
-        row = previous.get(task.pk, first_event.EMPTY_PROJECTION)
-        change = first_event.plan_first_events(task, row, now, using)
-        vars(task).update(change.columns)
-        remember_columns(task, change.columns)  # a receiver of post_save may save it again
-        recorded_events += [(task, event) for event in change.events]
-        inserts.attach_events(task, change.events)
-    if len(tasks) > 1 and has_unique_key(type(tasks[0])):
-        reject_repeated(tasks)
-    try:
-        insert_rows()
-    finally:
-        for task in tasks:
-            inserts.take_unsaved_event(task)
-    for task, event in recorded_events:
-        first_event.reject_wrong_database(task, using)
-        event.task_id = task.pk
-    for task in tasks:
-        for name in ("_is_enqueued_blocked", "_replaced"):  # a copy of it is a task like others
-            vars(task).pop(name, None)
-        remember_columns(task)
-    _append(recorded_events, using, batch_size, hook)
 
 
 def lock(root: type[TaskRow], using: str, pks: Iterable[object]) -> None:
@@ -318,7 +258,7 @@ def record_external_deletion(
     before = {"pk": task.pk, **{name: getattr(projection, name) for name in _STATE}}
     deletion = Transition(task, EventKind.DELETE, reason=reason, data=data)
     event = deletion.plan(before, clock.now(using)).event
-    _append([(task, event)], using)
+    append([(task, event)], using)
     return event
 
 
@@ -331,41 +271,27 @@ def _group_by_database(
     return groups
 
 
-def _column_attributes(task: TaskRow) -> set[str]:
-    return {KNOWN_ATTRIBUTE, *(field.attname for field in task._meta.concrete_fields)}
-
-
-@contextmanager
-def restore_on_error(tasks: Iterable[TaskRow]) -> Iterator[None]:
-    """Restore the attributes of ``tasks`` if the block, and so its transaction, fails."""
-    saved = [(task, dict(vars(task)), task._state.adding, task._state.db) for task in tasks]
-    try:
-        yield
-    except BaseException:
-        for task, attributes, adding, using in saved:
-            for name in _column_attributes(task) - attributes.keys():  # deferred, for example
-                vars(task).pop(name, None)
-            vars(task).update(attributes)
-            task._state.adding, task._state.db = adding, using
-        raise
-
-
 def _apply(
     transitions: Sequence[Transition], root: type[TaskRow], using: str, skip_locked: bool
 ) -> None:
     """Apply from the last known rows first, then what is left under lock."""
+    recorded_events: list[RecordedEvent] = []
     if skip_locked:
         undecided = [t for t in transitions if not participants.needs_lock(t)]
-        batches = _plan_from_known_rows(undecided, root, using)
-        applied = {key for batch in batches for key in _apply_batch(batch, root, using)}
+        applied: set[int] = set()
+        for batch in _plan_from_known_rows(undecided, root, using):
+            applied |= _apply_batch(batch, root, using, recorded_events)
         transitions = [transition for transition in transitions if id(transition) not in applied]
     if transitions:
-        _apply_under_lock(transitions, root, using, skip_locked)
+        recorded_events += _apply_under_lock(transitions, root, using, skip_locked)
+    # All at once: participants lock what tasks share in one order, and part by part there is none
+    # (test_what_tasks_of_several_statements_share_is_locked_in_one_order).
+    _publish(recorded_events, using)
 
 
 def _apply_under_lock(
     transitions: Sequence[Transition], root: type[TaskRow], using: str, skip_locked: bool
-) -> None:
+) -> list[RecordedEvent]:
     rows = LockedRows(root, using, {transition.task.pk for transition in transitions})
     rows.read(_columns_to_read(transitions, root), skip_locked=skip_locked)
     read_rows = [row for t in transitions if (row := rows.get(t.task.pk)) is not None]
@@ -391,7 +317,7 @@ def _apply_under_lock(
             values = rows.current_values(transition.task, _STATE)
             vars(transition.task).update(values)
             remember_columns(transition.task, values)
-    _publish(recorded_events, using)
+    return recorded_events
 
 
 def _columns_to_read(transitions: Sequence[Transition], root: type[TaskRow]) -> set[str]:
@@ -457,7 +383,7 @@ def _reject_late_result(
         yield transition.task, _change_row(rejection, row, rows, using)
 
 
-def _append(
+def append(
     recorded_events: list[RecordedEvent],
     using: str,
     batch_size: int | None = None,

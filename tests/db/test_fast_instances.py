@@ -1,15 +1,22 @@
 """An instance is built without ``__init__`` where nothing could observe it, and nowhere else."""
 
 from datetime import UTC
+from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection, models
+from django.db.models.functions import Now
 from django.db.models.signals import post_init, pre_init
 from django.test.utils import isolate_apps
 
-from django_simpletask3.db.fast_instances import build_without_init, may_skip_init
+from django_simpletask3.db.fast_instances import (
+    build_without_init,
+    builder_of_new,
+    has_constant_default,
+    may_skip_init,
+)
 from django_simpletask3.db.loading import load_instances
 from tests.steps import create_task
 from tests.testapp.models import Invoice, Odd
@@ -123,3 +130,106 @@ def _be_in(zone: Any, settings: Any) -> None:
     connection.settings_dict["TIME_ZONE"] = str(zone) if isinstance(zone, ZoneInfo) else None
     for name in ("timezone", "timezone_name"):
         vars(connection).pop(name, None)
+
+
+def form() -> type[Any]:
+    """A model with a default of each kind, and a property that can be assigned."""
+    columns = {
+        "title": models.CharField(max_length=8),
+        "note": models.CharField(max_length=8, null=True),
+        "size": models.IntegerField(default=3),
+        "labels": models.JSONField(default=dict),
+        "number": models.IntegerField(default=count().__next__),
+        "began": models.DateTimeField(db_default=Now()),
+        "owner": models.ForeignKey("self", models.CASCADE, null=True),
+        "half": property(
+            lambda self: self.size / 2, lambda self, to: setattr(self, "size", 2 * to)
+        ),
+    }
+    return made(**columns)
+
+
+def attributes(instance: Any) -> dict[str, Any]:
+    left_out = {"_state": None, "number": None, "began": type(vars(instance).get("began"))}
+    state = instance._state
+    return {**vars(instance), **left_out, "": (state.adding, state.db, state.fields_cache)}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *({}, {"title": "a", "size": None}, {"id": 7}, {"pk": 7}, {"owner_id": 4}, {"half": 4}),
+        *({"owner": None}, {"began": None}, {"labels": models.F("x")}, {"size": models.DEFERRED}),
+    ],
+    ids=str,
+)
+def test_a_new_instance_is_as_the_class_makes_it(columns: Any) -> None:
+    model = form()
+
+    built = builder_of_new(model)(columns)
+
+    assert type(built) is model
+    assert attributes(built) == attributes(model(**columns))
+
+
+def test_a_related_instance_is_kept() -> None:
+    model = form()
+    owner = model(pk=3)
+
+    built = builder_of_new(model)({"owner": owner})
+
+    assert (built.owner is owner, built.owner_id) == (True, 3)
+
+
+def test_each_new_instance_has_defaults_of_its_own() -> None:
+    build = builder_of_new(form())
+
+    first, second = build({}), build({})
+
+    assert first.labels is not second.labels
+    assert (second.number - first.number, build({"number": 9}).number) == (1, 9)
+    assert build({}).number - second.number == 1  # no default is computed for a given value
+
+
+def test_columns_that_may_be_alike_have_one_default() -> None:
+    build = builder_of_new(Invoice, alike=("check_at",))
+
+    first, second, third = build({}), build({}), build({"check_at": None})
+
+    assert first.check_at is second.check_at
+    assert third.check_at is None
+    assert first.add_time is not second.add_time  # by which tasks are ordered
+    assert builder_of_new(Invoice)({}).check_at is not first.check_at
+
+
+def test_a_constructor_that_is_called_again_sets_new_defaults() -> None:
+    task = Invoice()
+    before = task.add_time
+
+    task.__init__()  # type: ignore[misc]
+
+    assert task.add_time is not before
+
+
+def test_what_every_new_instance_has_is_a_constant_default() -> None:
+    model = form()
+    constant = {f.name for f in model._meta.concrete_fields if has_constant_default(f)}
+
+    assert constant == {"id", "title", "note", "size", "owner"}
+    by_instance = models.ForeignKey(model, models.CASCADE, default=model(pk=3))
+    assert not has_constant_default(by_instance)  # its key may be another one later
+
+
+def test_a_name_that_is_no_column_is_refused() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        builder_of_new(form())({"colour": "red"})
+
+
+def test_a_constructor_of_the_model_is_called() -> None:
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        models.Model.__init__(self, *args, **kwargs)
+        self.is_constructed = True
+
+    model: Any = made(__init__=construct, number=models.IntegerField())
+
+    assert builder_of_new(model)({"number": 1}).is_constructed

@@ -6,10 +6,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_simpletask3.db.loading import load_instances
+from django_simpletask3.contrib.tasks.models import queue_models
+from django_simpletask3.db.loading import load_instances, load_tasks, models_of_rows
 from django_simpletask3.db.postgresql.reader import _build_reader
+from django_simpletask3.ledger.task_row import table_model
+from django_simpletask3.models.queryset import rows_of
 from tests.steps import TASK_MODELS, create_task, label_of
-from tests.testapp.models import Invoice, Numbered, Odd, Secret
+from tests.testapp.models import ForeignInvoice, Invoice, Numbered, Odd, PaidInvoice, Secret
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -74,3 +77,19 @@ def test_the_reading_is_the_same_for_any_number_of_rows() -> None:
 
     assert len({query["sql"].partition("ANY")[0] for query in asked}) == 1
     assert all("= ANY(" in query["sql"] for query in asked)
+
+
+@pytest.mark.parametrize("models", [[Invoice, PaidInvoice, ForeignInvoice], queue_models()])
+def test_the_models_of_rows_are_those_of_the_tasks_that_are_loaded(models: Any) -> None:
+    for model in models:
+        queue = {"queue_name": model._queue_name} if model._queue_name else {}
+        create_task(model, **queue)
+    root = table_model(models[0])
+    pks = list(rows_of(root, "default").values_list("pk", flat=True))
+
+    with CaptureQueriesContext(connection) as statements:
+        found = models_of_rows(root, "default", pks)
+
+    assert found == {task.pk: type(task) for task in load_tasks(root, "default", pks)}
+    assert set(found.values()) == set(models)
+    assert len(statements) <= 2

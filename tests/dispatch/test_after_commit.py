@@ -104,6 +104,25 @@ def test_a_key_that_is_no_number_travels_as_text() -> None:
 
 
 @transactional
+@pytest.mark.parametrize("data", [{"id": object()}, {"id": "x" * 70_000}], ids=["type", "size"])
+def test_a_message_that_cannot_be_sent_holds_up_no_other(
+    data: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, task = make_task(Invoice), make_task(Invoice)
+    vars(broken)["get_task_data"] = lambda: data
+
+    with transaction.atomic():
+        broken.save()
+        task.save()
+
+    assert everything_waiting(task.get_event_channel()) == [task.get_task_id()]
+    assert row_of(broken).status == Status.PENDING
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+        f"message_not_built model=testapp.Invoice pk={broken.pk}"
+    ]
+
+
+@transactional
 def test_a_row_elsewhere_than_the_router_says_names_its_database() -> None:
     task = Reminder()
     task.save(using="other")
@@ -947,3 +966,23 @@ def test_what_follows_from_a_deletion_names_the_task_that_is_gone(
     pending_task.delete()
 
     assert made[0].parent == name
+
+
+@transactional
+def test_in_a_project_without_redis_a_push_costs_nothing_and_fails_not(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_task(Invoice)
+    with CaptureQueriesContext(connections["default"]) as usual:
+        create_task(Invoice)
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    caplog.set_level(logging.DEBUG)
+
+    with CaptureQueriesContext(connections["default"]) as asked:
+        task = create_task(Invoice)
+    assert is_due_for_recovery(task)  # nodes look for it in the table
+    Invoice.objects.update(run_after=5)
+    task.cancel()
+
+    assert len(asked) == len(usual)
+    assert [record for record in caplog.records if "simpletask3" in record.name] == []

@@ -40,6 +40,9 @@ WORDS = {
     "finished": FINAL,
 }
 WITH_WORDS = [model for model in TABLES if isinstance(model._default_manager.all(), TaskQuerySet)]
+COUNTED = ("INSERT", "SELECT", "UPDATE", "WITH")
+#: Rows are inserted with their events.
+IN_ONE_STATEMENT = connections["default"].vendor == "postgresql"
 MACHINES_OWN = [*PROJECTED, "worker", "check_at"]
 
 
@@ -50,7 +53,7 @@ def value_of(column: str) -> Any:
 
 def statements(made: CaptureQueriesContext) -> dict[str, int]:
     verbs = [query["sql"].split()[0] for query in made]
-    return {verb: verbs.count(verb) for verb in verbs if verb in ("INSERT", "SELECT", "UPDATE")}
+    return {verb: verbs.count(verb) for verb in verbs if verb in COUNTED}
 
 
 def inserts_of(model: type[models.Model], number: int) -> int:
@@ -226,7 +229,7 @@ def test_a_thousand_rows_and_events_are_written_in_as_few_statements_as_can_be(
         Invoice.objects.bulk_create([Invoice() for _ in range(1000)])
 
     inserts = inserts_of(Invoice, 1000) + inserts_of(Invoice.event_model, 1000)
-    assert statements(made) == {"INSERT": inserts}
+    assert statements(made) == ({"WITH": 1} if IN_ONE_STATEMENT else {"INSERT": inserts})
     assert message_count(Invoice) == Invoice.objects.count() == 1000
 
 
@@ -234,7 +237,7 @@ def test_a_bulk_is_written_in_batches_of_the_size_asked_for() -> None:
     with CaptureQueriesContext(connections["default"]) as made:
         Invoice.objects.bulk_enqueue([{"amount": n} for n in range(20)], batch_size=5)
 
-    assert statements(made) == {"INSERT": 4 + 4}
+    assert statements(made) == ({"WITH": 4} if IN_ONE_STATEMENT else {"INSERT": 4 + 4})
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

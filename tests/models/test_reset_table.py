@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from django_simpletask3.admin.timeline.progress import latest_progress
+from django_simpletask3.admin.task_details.progress import latest_progress
 from django_simpletask3.exceptions import DuplicateTask, StaleTask
 from django_simpletask3.models.losses import losses_of
 from django_simpletask3.running.recorded_checkpoints import read_checkpoints

@@ -223,7 +223,7 @@ def test_a_task_can_be_saved_after_each_of_its_own_transitions() -> None:
 @pytest.mark.parametrize(
     ("status", "move", "message"),
     [
-        (Status.CANCELED, lambda task: task.cancel(), "a CANCELED task cannot cancel"),
+        (Status.CANCELED, lambda task: task.cancel(), "it is CANCELED already"),
         (Status.RUNNING, lambda task: task.erase(), "is RUNNING, and cannot be erased"),
         (Status.SUCCESS, lambda task: task.cancel(), "a SUCCESS task cannot cancel"),
     ],

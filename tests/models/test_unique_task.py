@@ -4,7 +4,8 @@ import itertools
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
+from datetime import timezone as fixed_zone
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -13,9 +14,10 @@ from uuid import UUID
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, connections, models, transaction
+from django.db import DatabaseError, IntegrityError, connection, connections, models, transaction
 from django.db.models import F
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
+from django.utils import timezone
 
 from django_simpletask3.audit.check import audit
 from django_simpletask3.db.backends import store_for
@@ -128,6 +130,31 @@ each_way = pytest.mark.parametrize(
 )
 
 
+def test_two_of_a_key_in_one_call_are_refused_with_the_key(redis_url: str) -> None:
+    bills = [Bill(number=number) for number in ("6", "7", "7")]
+
+    with pytest.raises(DuplicateTask) as error:
+        Bill.objects.bulk_create(bills)
+
+    assert str(error.value) == "Two tasks of this call have the unique key {number} = 7."
+    assert error.value.task is bills[1]
+
+
+def test_a_reset_that_is_refused_names_the_key(redis_url: str) -> None:
+    first = Bill.objects.enqueue(number="7")
+    first.cancel()
+    second = Bill.objects.enqueue(number="7")
+
+    with pytest.raises(DuplicateTask) as error:
+        Bill.objects.defer("number").get(pk=first.pk).reset()
+    with pytest.raises(DuplicateTask) as with_value:
+        first.reset()
+
+    message = f"testapp.Bill {second.pk} has the unique key {{number}}%s of this task."
+    assert str(error.value) == message % ""
+    assert str(with_value.value) == message % " = 7"
+
+
 @each_way
 @pytest.mark.parametrize("is_in_transaction", [False, True], ids=["alone", "in a transaction"])
 def test_a_second_task_of_a_key_is_refused(
@@ -146,6 +173,12 @@ def test_a_second_task_of_a_key_is_refused(
         with pytest.raises(DuplicateTask, match=f"Bill {first.pk} has the unique key") as error:
             way("7")
 
+    name = f"{error.value.task._meta.label} {first.pk}"
+    message = f"{name} has the unique key {{number}} = 7 of this task."
+    way_out = 'Unique(..., on_conflict="join") lets enqueue() return that task.'
+    assert str(error.value) == f"{message} {way_out}"
+    assert error.value.__cause__ is None
+    assert not isinstance(error.value.__context__, DatabaseError)  # its traceback is not shown
     assert error.value.task == first
     assert error.value.task.number == "7"
     assert_sound(first)
@@ -160,6 +193,27 @@ def test_every_way_takes_the_key_and_says_so(way: Any, redis_url: str) -> None:
     assert key_of(task) == task.unique_key == expected
     assert keys_in_events(task) == [("enqueue", str(expected))]
     assert_sound()
+
+
+@pytest.mark.parametrize("method", ["get_or_create", "update_or_create"])
+def test_the_task_that_another_has_created_meanwhile_is_returned(
+    method: str, redis_url: str
+) -> None:
+    others: list[Any] = []
+
+    def save_after_first_query(execute: Any, *args: Any) -> Any:
+        result = execute(*args)
+        if not others and args[0].startswith("SELECT"):
+            others.append(None)
+            others[0] = save("7")
+        return result
+
+    with connection.execute_wrapper(save_after_first_query):
+        task, is_new = getattr(Bill.objects, method)(number="7", defaults={"amount": 3})
+
+    assert (task, is_new) == (others[0], False)
+    assert row_of(task).amount == (3 if method == "update_or_create" else 0)
+    assert_sound(task)
 
 
 def test_a_refused_instance_can_be_saved_later(redis_url: str) -> None:
@@ -195,7 +249,7 @@ def test_a_value_makes_the_same_key_before_and_after_it_is_stored(
     declare: Declare, redis_url: str
 ) -> None:
     declare("{amount} {due} {number}")
-    zone = timezone(timedelta(hours=2))
+    zone = fixed_zone(timedelta(hours=2))
 
     task = Bill.objects.enqueue(
         number=Number.SEVEN, amount="3", due=datetime(2031, 5, 1, tzinfo=zone)
@@ -204,6 +258,41 @@ def test_a_value_makes_the_same_key_before_and_after_it_is_stored(
     assert key_of(task) == compute.key_of(Bill, vars(row_of(task)))
     with pytest.raises(DuplicateTask):
         Bill.objects.enqueue(number="7", amount=3, due=datetime(2031, 4, 30, 22, tzinfo=UTC))
+
+
+@override_settings(TIME_ZONE="Asia/Tokyo")
+@pytest.mark.filterwarnings("ignore:DateTimeField")
+@pytest.mark.parametrize(
+    "due", [datetime(2031, 5, 1, 12), "2031-05-01 12:00", date(2031, 5, 1)], ids=repr
+)
+def test_a_time_without_a_zone_makes_the_key_of_the_stored_one(
+    due: Any, declare: Declare, redis_url: str
+) -> None:
+    declare("{due}")
+
+    with timezone.override("Europe/Berlin"):
+        task = Bill.objects.enqueue(due=due)
+
+    assert key_of(task) == compute.key_of(Bill, vars(row_of(task)))
+    task.cancel()
+    task.reset()
+    with pytest.raises(DuplicateTask):
+        Bill.objects.enqueue(due=row_of(task).due)
+
+
+@override_settings(TIME_ZONE="Asia/Tokyo", USE_TZ=False)
+def test_a_time_makes_the_key_of_the_stored_one_without_zones(
+    declare: Declare,
+) -> None:
+    """Only PostgreSQL takes a time with a zone then, and returns it in the default one."""
+    declare("{due}")
+
+    keys = {
+        compute.key_of(Bill, {"due": due})
+        for due in (datetime(2031, 5, 1, 12, tzinfo=UTC), datetime(2031, 5, 1, 21))
+    }
+
+    assert len(keys) == 1
 
 
 def test_an_expression_makes_no_key(redis_url: str) -> None:
@@ -387,8 +476,9 @@ def test_a_replaced_task_does_not_run(declare: Declare, redis_url: str) -> None:
 def test_a_task_that_does_not_wait_is_not_replaced(
     status: Status, until: str, declare: Declare, redis_url: str
 ) -> None:
-    declare(until=until, on_conflict="replace")
+    declare(until=until)
     first = bring_to(save("7"), status)
+    declare(until="finished", on_conflict="replace")
 
     if until == "finished" and status in FINAL:
         assert Bill.objects.enqueue(number="7").pk != first.pk
@@ -510,7 +600,7 @@ def test_a_conflict_that_comes_meanwhile_is_resolved_too(
     """Between the look at the keys and the insert."""
     declare(on_conflict="join")
     monkeypatch.setattr(
-        "django_simpletask3.models.conflicts.find",
+        "django_simpletask3.transitions.unique_keys.conflicts.find",
         partial(_find_late, itertools.count()),
     )
 

@@ -48,11 +48,8 @@ with connection.cursor() as cursor:
 EACH = ["(id)", "(task_id, sequence)"]
 # Write an event in a later month.
 LATER = """
-from datetime import datetime, timedelta
-from unittest import mock
-from django_simpletask3.db import clock
-later = datetime.fromisoformat({moment!r})
-with mock.patch.object(clock, "now", lambda using: later):
+from django_simpletask3.testing import task_clock
+with task_clock({moment!r}):
     Invoice.objects.get(pk={pk}).note("much later")
 result = 1
 """

@@ -91,24 +91,22 @@ def upgrade(project: Project) -> None:
     project.manage("migrate", "-v0")
 
 
-def test_rows_results_and_the_queue_are_upgraded(
+def test_an_upgrade_can_be_reversed_and_repeated_and_the_queue_goes_on(
     server_project: Project, old_project: Project
 ) -> None:
-    results = old_project.shell(VALUES)
+    before, results = comparable(old_project.shell(COLUMNS)), old_project.shell(VALUES)
 
     assert "--replace-safe-fields" in server_project.manage_fails("django-simpletask3-migrations")
     upgrade(server_project)
+    assert_upgraded(server_project, results)
 
-    assert "nothing is wrong" in server_project.manage("django-simpletask3-audit")
-    server_project.manage("makemigrations", "--check", "--dry-run")
-    assert "No migrations are missing" in server_project.manage("django-simpletask3-migrations")
-    assert "django_safe_fields" not in server_project.migrations()[0].read_text()
-    assert server_project.shell(NEW_VALUES) == {**results, "102": [0, None]}
-    assert {(e["type"], e["code"]) for e in server_project.shell(ERRORS)} == {("BizError", 226)}
-    kinds = server_project.shell(KINDS)
-    assert {result[-1] for amount, result in kinds.items() if int(amount) < 0} == {"fail"}
-    assert kinds["6"] == ["enqueue", "start", "ack"]
-    assert [kinds[str(amount)][-1] for amount in PENDING] == ["enqueue", "start", "enqueue"]
+    server_project.manage("migrate", "app", "0002", "-v0")
+    server_project.manage("migrate", "app", "0001", "-v0")
+    assert comparable(server_project.shell(COLUMNS)) == before
+    assert old_project.shell(VALUES) == {**results, "102": [0, None]}
+
+    server_project.manage("migrate", "-v0")
+    assert_upgraded(server_project, results)
 
     server_project.manage("django-simpletask3-server", "--burst")
 
@@ -120,23 +118,17 @@ def test_rows_results_and_the_queue_are_upgraded(
     assert "nothing is wrong" in server_project.manage("django-simpletask3-audit")
 
 
-def test_the_upgrade_can_be_reversed_and_repeated(
-    server_project: Project, old_project: Project
-) -> None:
-    before = comparable(old_project.shell(COLUMNS))
-    results = old_project.shell(VALUES)
-    upgrade(server_project)
-
-    server_project.manage("migrate", "app", "0002", "-v0")
-    server_project.manage("migrate", "app", "0001", "-v0")
-
-    assert comparable(server_project.shell(COLUMNS)) == before
-    assert old_project.shell(VALUES) == {**results, "102": [0, None]}
-
-    server_project.manage("migrate", "-v0")
-
-    assert "nothing is wrong" in server_project.manage("django-simpletask3-audit")
-    assert server_project.shell(NEW_VALUES) == {**results, "102": [0, None]}
+def assert_upgraded(project: Project, results: Any) -> None:
+    assert "nothing is wrong" in project.manage("django-simpletask3-audit")
+    project.manage("makemigrations", "--check", "--dry-run")
+    assert "No migrations are missing" in project.manage("django-simpletask3-migrations")
+    assert "django_safe_fields" not in project.migrations()[0].read_text()
+    assert project.shell(NEW_VALUES) == {**results, "102": [0, None]}
+    assert {(e["type"], e["code"]) for e in project.shell(ERRORS)} == {("BizError", 226)}
+    kinds = project.shell(KINDS)
+    assert {result[-1] for amount, result in kinds.items() if int(amount) < 0} == {"fail"}
+    assert kinds["6"] == ["enqueue", "start", "ack"]
+    assert [kinds[str(amount)][-1] for amount in PENDING] == ["enqueue", "start", "enqueue"]
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,9 +10,13 @@ from django.db import OperationalError, connections, transaction
 
 from django_simpletask3.exceptions import TaskHeld, TransitionRefused
 from django_simpletask3.ledger.projection import broken_links, fold
+from django_simpletask3.limits.tables import LimitGate
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.transitions.best_effort import apply_each
 from django_simpletask3.transitions.transition import Transition
 from django_simpletask3.transitions.writer import apply, apply_all
+from tests.eventually import eventually
+from tests.limits.steps import start_all
 from tests.steps import (
     apply_kinds,
     bring_to,
@@ -23,7 +27,7 @@ from tests.steps import (
     row_of,
     stream_of,
 )
-from tests.testapp.models import Invoice, TextKeyed
+from tests.testapp.models import Errand, Invoice, TextKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,6 +125,40 @@ def test_everybodys_notes_are_kept() -> None:
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert {event.data["number"] for event in stream_of(task)[1:]} == set(range(THREADS))
     assert holds(task)
+
+
+@pytest.mark.skipif("postgresql" not in settings.DATABASES["default"]["ENGINE"], reason="one batch")
+def test_what_tasks_of_several_statements_share_is_locked_in_one_order() -> None:
+    """Else two workers wait for each other that finish tasks of the same limits."""
+    first, second = start_all(Errand.objects.enqueue(customer=name) for name in "ab")
+    low, high = LimitGate.objects.order_by("pk")
+    ack, retry = (
+        Transition(run.task, kind, worker="w1", last_known_row=run.last_known_row)
+        for run, kind in ((second, EventKind.ACK), (first, EventKind.RETRY))
+    )
+    pids: list[int] = []
+
+    def finish() -> None:
+        pids.append(connections["default"].connection.info.backend_pid)
+        apply_each([ack, retry])
+
+    with transaction.atomic():
+        LimitGate.objects.select_for_update().get(pk=low.pk)
+        thread = threading.Thread(target=at_once, args=[finish])
+        thread.start()
+        eventually(lambda: pids and is_blocked(pids[0]))
+        free = LimitGate.objects.select_for_update(skip_locked=True).filter(pk=high.pk).exists()
+    thread.join()
+
+    assert free
+    assert [row_of(run.task).status for run in (first, second)] == [Status.PENDING, Status.SUCCESS]
+
+
+def is_blocked(pid: int) -> bool:
+    """Whether the session of PostgreSQL with this ``pid`` waits for a lock of another."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [pid])
+        return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.skipif("sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="rows lock")

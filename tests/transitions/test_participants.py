@@ -27,6 +27,7 @@ class Turnstile:
     def __init__(self) -> None:
         self.turned_away: list[Any] = []
         self.recorded: list[tuple[Any, str]] = []
+        self.calls = 0
         self.error: Exception | None = None
 
     def before_write(
@@ -41,6 +42,7 @@ class Turnstile:
         return to_apply
 
     def after_write(self, recorded_events: Any, using: str) -> None:
+        self.calls += 1
         self.recorded += [(task.pk, event.kind) for task, event in recorded_events]
         if self.error:
             raise self.error
@@ -52,7 +54,7 @@ def register_turnstile(made: Turnstile) -> None:
             "turnstile",
             concerns=lambda model: model is Invoice,
             decides=frozenset({EventKind.START}),
-            follows=frozenset({EventKind.START, EventKind.ACK}),
+            follows=frozenset({EventKind.START, EventKind.ACK, EventKind.RETRY}),
             before_write=made.before_write,
             after_write=made.after_write,
         )
@@ -93,6 +95,32 @@ def test_it_is_called_after_the_events_that_it_follows(turnstile: Turnstile) -> 
     apply(task, EventKind.ACK, result=1)
 
     assert turnstile.recorded == [(task.pk, "ack")]
+
+
+def test_it_is_called_once_for_all_events_of_a_transaction(turnstile: Turnstile) -> None:
+    tasks = [bring_to(create_task(Invoice), Status.RUNNING) for _ in range(4)]
+    acked, retried, read, with_column = tasks
+    turnstile.recorded.clear()
+    turnstile.calls = 0
+
+    apply_each(
+        [  # of several sets of columns, and one whose row has to be read
+            Transition(acked, EventKind.ACK, last_known_row=known_row(acked)),
+            Transition(retried, EventKind.RETRY, last_known_row=known_row(retried)),
+            Transition(read, EventKind.ACK),
+            Transition(
+                with_column,
+                EventKind.ACK,
+                values={"amount": 7},
+                last_known_row=known_row(with_column),
+            ),
+        ]
+    )
+
+    assert turnstile.calls == 1
+    assert sorted(turnstile.recorded) == sorted(
+        (task.pk, "retry" if task is retried else "ack") for task in tasks
+    )
 
 
 def test_what_it_raises_undoes_the_transition(turnstile: Turnstile) -> None:

@@ -1,11 +1,16 @@
 """Many processes and threads that enqueue the same keys at once leave one task for each."""
 
+import fcntl
 import multiprocessing
+import os
 import random
+import tempfile
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +23,7 @@ from django_simpletask3.queue import reset_queue
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.unique import Unique
 from tests.eventually import eventually
-from tests.steps import apply_kinds, stream_of
+from tests.steps import apply_kinds, other_session_waits, stream_of
 from tests.testapp.models import Bill
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +34,43 @@ LEVELS = {
     "mysql": "SET SESSION TRANSACTION ISOLATION LEVEL {}",
 }
 
+#: How many sessions other tests may begin meanwhile; statements that return those that there are,
+#: and the most that the server lets in.
+SPARE = 10
+SESSIONS = {
+    "postgresql": "SELECT count(*), current_setting('max_connections')::int "
+    "- current_setting('superuser_reserved_connections')::int FROM pg_stat_activity "
+    "WHERE backend_type = 'client backend'",
+    "mysql": "SELECT count(*), @@max_connections FROM information_schema.processlist",
+}
+
 each_level = pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+
+
+@contextmanager
+def many_sessions(number: int) -> Iterator[None]:
+    """Have room for so many sessions, and be the only test of this user that needs that.
+
+    Two of them would hold all sessions of a server, and wait for those of each other.
+    """
+    if connection.vendor not in SESSIONS:
+        yield
+        return
+
+    def is_there_room() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(SESSIONS[connection.vendor])
+            used, most = cursor.fetchone()
+        return bool(used + number + SPARE <= most)
+
+    name = f"simpletask3-tests-{os.getuid()}-{connection.vendor}-sessions"
+    path = Path(tempfile.gettempdir()) / name
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(AssertionError):  # connect() goes on to wait
+            eventually(is_there_room, timeout=60, interval=0.2)
+        connections.close_all()
+        yield
 
 
 def connect(level: str) -> None:
@@ -87,11 +128,12 @@ def in_processes(
         )
         for first in range(0, PROCESSES * threads, threads)
     ]
-    for process in processes:
-        process.start()
-    found = dict(outcomes.get(timeout=120) for _ in range(PROCESSES * threads))
-    for process in processes:
-        process.join()
+    with many_sessions(PROCESSES * threads):
+        for process in processes:
+            process.start()
+        found = dict(outcomes.get(timeout=120) for _ in range(PROCESSES * threads))
+        for process in processes:
+            process.join()
     return found
 
 
@@ -196,22 +238,3 @@ def test_a_transaction_that_waits_for_a_key_gets_it_if_the_other_is_rolled_back(
     thread.join()
 
     assert outcomes == list(Bill.objects.values_list("pk", flat=True))
-
-
-def other_session_waits() -> bool:
-    """Whether a session of this database waits for a lock.
-
-    Asked outside of the transaction, which would be given the same answer again and again.
-    """
-    with connections["other"].cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = %s "
-                "AND wait_event_type = 'Lock'",
-                [connection.settings_dict["NAME"]],
-            )
-        else:
-            cursor.execute(
-                "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-            )
-        return bool(cursor.fetchone()[0])

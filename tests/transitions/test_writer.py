@@ -31,7 +31,7 @@ from django_simpletask3.states import (
     kinds_where,
 )
 from django_simpletask3.transitions.best_effort import apply_each
-from django_simpletask3.transitions.transition import Transition
+from django_simpletask3.transitions.transition import Transition, known_row
 from django_simpletask3.transitions.writer import apply, apply_all
 from tests.steps import (
     apply_kinds,
@@ -384,6 +384,26 @@ def test_two_moves_of_one_task_in_one_batch_follow_each_other(pending_task: Any)
     assert fold(stream_of(pending_task)) == projection_of(pending_task)
 
 
+@pytest.mark.parametrize("has_changed", [False, True])
+def test_two_transitions_from_the_same_known_row_follow_each_other(
+    has_changed: bool, pending_task: Any
+) -> None:
+    """One statement writes both, or neither: then they follow what the row has become."""
+    known = known_row(pending_task)
+    if has_changed:
+        apply(row_of(pending_task), EventKind.NOTE)
+    started = {"worker": "w1", "data": {"claim": str(uuid.uuid4())}}
+    start = Transition(pending_task, EventKind.START, last_known_row=known, **started)
+    note = Transition(pending_task, EventKind.NOTE, last_known_row=known)
+
+    apply_all([start, note], skip_locked=True)
+
+    assert kinds(pending_task) == ["enqueue", *["note"] * has_changed, "start", "note"]
+    assert not broken_links(stream_of(pending_task))
+    assert (start.event.pk, note.event.pk) == tuple(e.pk for e in stream_of(pending_task)[-2:])
+    assert row_of(pending_task).sequence == note.event.sequence
+
+
 def test_tasks_of_two_databases_are_each_moved_where_they_are() -> None:
     here, there = Reminder(text="here"), Reminder(text="there")
     here.save()
@@ -420,6 +440,18 @@ def test_a_task_that_was_read_from_a_replica_is_moved_where_it_is_written(
 
     assert kinds(task) == ["enqueue", "reset"]
     assert "using" not in replica.get_task_data()
+
+
+@pytest.mark.parametrize(("using", "suffix"), [("default", ""), ("other", "@other")])
+def test_without_routers_a_message_names_a_database_that_is_not_the_default_one(
+    using: str, suffix: str, settings: Any
+) -> None:
+    settings.DATABASE_ROUTERS = []
+    task = Reminder(pk=7)
+    task._state.db = using
+
+    assert task.get_task_id().partition("@")[1:] == suffix.partition("@")[1:]
+    assert task.get_task_data().get("using", "default") == using
 
 
 def test_a_row_that_is_gone_cannot_be_moved(pending_task: Any) -> None:

@@ -12,13 +12,22 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connections, models
-from model_utils.fields import AutoCreatedField, AutoLastModifiedField
 
 from ...conf.priorities import PRIORITIES
-from ...ledger.fields import JSONTextField, KindField, PriorityField, StatusField
+from ...ledger.fields import (
+    AddTimeField,
+    JSONTextField,
+    KindField,
+    ModTimeField,
+    PriorityField,
+    StatusField,
+)
 from ...states import EventKind, Status
 
 Serializer = Callable[[Any], Any]
+
+#: Rows in one statement: its parameters are held in memory, twice.
+MAX_ROWS = 1000
 
 #: Classes of fields, and the types of Python that JSON holds just as they are.
 _NATIVE_TYPES: dict[type, frozenset[type]] = {
@@ -39,7 +48,7 @@ _NATIVE_TYPES: dict[type, frozenset[type]] = {
     models.BooleanField: frozenset({bool}),
     KindField: frozenset({str, EventKind}),
 }
-_TIME_FIELDS = (models.DateTimeField, AutoCreatedField, AutoLastModifiedField)
+_TIME_FIELDS = (models.DateTimeField, AddTimeField, ModTimeField)
 _RELATION_FIELDS = (models.ForeignKey, models.OneToOneField)
 #: Classes of fields all of whose values JSON can hold.
 _JSON_SAFE_FIELDS = frozenset(
@@ -95,12 +104,12 @@ def serializer_for(field: Any, using: str) -> Serializer:
         )
     if kind in _TIME_FIELDS:
         return lambda value: (
-            None
-            if value is None
-            else _format_time(value)
-            if _is_aware(value)
-            else serialize_with_django(value)
+            _format_utc_time(value)
+            if type(value) is datetime and value.tzinfo is UTC
+            else _format_other_time(value, serialize_with_django)
         )
+    if kind is models.UUIDField:
+        return lambda value: str(value) if type(value) is UUID else serialize_with_django(value)
     if kind is JSONTextField:
         return lambda value: _serialize_plain(field.get_prep_value(value))
     if kind in _RELATION_FIELDS:
@@ -124,19 +133,16 @@ def _django_serializer(field: Any, using: str) -> Serializer:
     return serialize
 
 
-def _is_aware(value: object) -> bool:
-    return type(value) is datetime and value.tzinfo is not None
+#: A batch repeats few times. Those of other zones are not kept: two that are equal may not be the
+#: same (an hour that comes twice).
+_format_utc_time: Callable[[datetime], str] = lru_cache(maxsize=100)(datetime.isoformat)
 
 
-def _format_time(value: datetime) -> str:
-    # Elsewhere than in UTC two that are equal may not be the same (an hour that comes twice).
-    return _format_utc_time(value) if value.tzinfo is UTC else value.isoformat()
-
-
-@lru_cache(maxsize=100)
-def _format_utc_time(value: datetime) -> str:
-    """A batch repeats few times."""
-    return value.isoformat()
+def _format_other_time(value: Any, serialize_with_django: Serializer) -> Any:
+    is_aware = type(value) is datetime and value.tzinfo is not None
+    return (
+        value.isoformat() if is_aware else None if value is None else serialize_with_django(value)
+    )
 
 
 def _serialize_json(field: models.JSONField[Any, Any], value: Any) -> Any:

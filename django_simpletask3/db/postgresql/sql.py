@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -21,10 +21,19 @@ from .json_parameters import Column, RowGroup, Serializer, is_json_safe, seriali
 # Rows are looked up by their keys (ANY): for a join alone the planner, which expects a hundred rows
 # of JSON, would read all of a small table.
 
-_INSERT = """
-INSERT INTO {table} ({columns})
-SELECT {values} FROM ({{params}}) AS params
-RETURNING {key}
+# Rows are inserted, and returned, in the order of the parameters: events find theirs by the number.
+_INSERT_WITH_EVENTS = """
+WITH params AS MATERIALIZED (
+  SELECT *, row_number() OVER () AS number FROM ({{params}}) AS unnumbered
+), inserted AS (
+  INSERT INTO {table} ({columns}) SELECT {values} FROM params RETURNING {key} AS pk
+), task AS (
+  SELECT pk, row_number() OVER () AS number FROM inserted
+)
+INSERT INTO {event_table} ({event_columns})
+SELECT {first_event_values} FROM params JOIN task ON task.number = params.number
+ORDER BY params.number
+RETURNING {returned}
 """
 
 _APPEND_EVENTS = """
@@ -61,7 +70,7 @@ RETURNING {returned}
 """
 
 # A parameter per value, without JSON: PostgreSQL plans that in half the time.
-_UPDATE_ONE_WITH_EVENT = """
+_UPDATE_ONE_WITH_EVENTS = """
 WITH locked AS MATERIALIZED (
   SELECT {key} AS pk FROM {table} WHERE {key} = %s AND {sequence_column} = %s
   FOR NO KEY UPDATE SKIP LOCKED
@@ -69,6 +78,10 @@ WITH locked AS MATERIALIZED (
   UPDATE {table} AS task SET {assigned_placeholders} FROM locked WHERE task.{key} = locked.pk
   RETURNING task.{key} AS pk
 )
+{{inserts}}
+"""
+
+_INSERT_ONE = """
 INSERT INTO {event_table} ({event_columns}) SELECT {event_placeholders} FROM task
 RETURNING {returned}
 """
@@ -90,11 +103,15 @@ class TableSql:
             for field in self._events.concrete_fields
             if field is not self._events.pk and not field.generated
         ]
+        self._updates_of_one: dict[int, str] = {}
 
     @cached_property
-    def insert(self) -> str:
-        """Insert rows whose keys the database generates; returns the keys."""
-        return _INSERT.format(**self._names)
+    def insert_with_events(self) -> str:
+        """Insert rows, whose keys the database generates, and the first event of each.
+
+        Returns as ``append_events``, in the order of the parameters.
+        """
+        return _INSERT_WITH_EVENTS.format(**self._names)
 
     @cached_property
     def append_events(self) -> str:
@@ -114,10 +131,11 @@ class TableSql:
         """Update unlocked rows that have the expected sequence, and insert an event for each."""
         return _UPDATE_WITH_EVENTS.format(**self._names)
 
-    @cached_property
-    def update_one_with_event(self) -> str:
-        """``update_with_events`` of one row."""
-        return _UPDATE_ONE_WITH_EVENT.format(**self._names)
+    def update_one_with_events(self, count: int) -> str:
+        """``update_with_events`` of one row, with ``count`` events."""
+        if count not in self._updates_of_one:
+            self._updates_of_one[count] = _update_one(count, self._names)
+        return self._updates_of_one[count]
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -138,6 +156,10 @@ class TableSql:
             "event_table": quote(self._events.db_table),
             "event_columns": ", ".join(quote(field.column) for field in self._event_fields),
             "event_values": ", ".join(f"params.e{n}" for n in range(len(self._event_fields))),
+            "first_event_values": ", ".join(
+                "task.pk" if field.name == "task" else f"params.e{n}"
+                for n, field in enumerate(self._event_fields)
+            ),
             "event_placeholders": ", ".join(
                 "task.pk" if field.name == "task" else "%s" for field in self._event_fields
             ),
@@ -164,22 +186,27 @@ class TableSql:
         """Columns of events, for ``recordset``."""
         return self._event_columns, [self._event_values(event) for event in events]
 
+    def first_event_group(self, events: Sequence[TaskEvent]) -> RowGroup:
+        """Columns of events whose rows are inserted with them: they have no key yet."""
+        columns, rows = self.event_group(events)
+        return [column for column in columns if column.name != "task_id"], rows
+
     def change_parameters(self, change: Change) -> list[object]:
-        """The parameters of ``update_one_with_event``."""
+        """The parameters of ``update_one_with_events``."""
         key, sequence = self._key_columns
         return [
             key.serialize(change.pk),
             sequence.serialize(change.expected_sequence),
-            *self.row_parameters(change.columns, change.event),
+            *self.row_parameters(change.columns, change.events),
         ]
 
-    def row_parameters(self, row: Mapping[str, Any], event: TaskEvent) -> list[Any]:
-        """The parameters of ``insert_with_event``."""
-        values = self._event_values(event)
-        return [
-            *(serialize(row[name]) for name, serialize in self._serializers),
-            *(serialize(values[name]) for name, serialize in self._event_serializers),
-        ]
+    def row_parameters(self, row: Mapping[str, Any], events: Iterable[TaskEvent]) -> list[Any]:
+        """The parameters of ``insert_with_event``, which has one event."""
+        parameters = [serialize(row[name]) for name, serialize in self._serializers]
+        for event in events:
+            values = self._event_values(event)
+            parameters += [serialize(values[name]) for name, serialize in self._event_serializers]
+        return parameters
 
     def _event_values(self, event: TaskEvent) -> Mapping[str, Any]:
         fields = self._computed_event_fields
@@ -216,15 +243,26 @@ class TableSql:
 
     @cached_property
     def _serializers(self) -> list[tuple[str, Serializer]]:
-        return [(name, _parameter_serializer(f, self._using)) for name, f in self._fields.items()]
+        return [(name, parameter_serializer(f, self._using)) for name, f in self._fields.items()]
 
     @cached_property
     def _event_serializers(self) -> list[tuple[str, Serializer]]:
         return [
-            (field.attname, _parameter_serializer(field, self._using))
+            (field.attname, parameter_serializer(field, self._using))
             for field in self._event_fields
             if field.name != "task"
         ]
+
+
+def _update_one(count: int, names: Mapping[str, str]) -> str:
+    """``_UPDATE_ONE_WITH_EVENTS`` with ``count`` events: each is inserted by a part of its own."""
+    insert = _INSERT_ONE.format(**names)
+    inserts = insert
+    if count > 1:
+        parts = [f", event{n} AS ({insert})" for n in range(count)]
+        tables = [f"TABLE event{n}" for n in range(count)]
+        inserts = "".join(parts) + " UNION ALL ".join(tables)
+    return _UPDATE_ONE_WITH_EVENTS.format(**names).replace("{inserts}", inserts)
 
 
 @lru_cache(maxsize=1000)
@@ -233,7 +271,7 @@ def table_sql_for(root: type[TaskRow], using: str, names: tuple[str, ...]) -> Ta
     return TableSql(root, using, names)
 
 
-def _parameter_serializer(field: object, using: str) -> Serializer:
+def parameter_serializer(field: object, using: str) -> Serializer:
     """Serialize values as parameters of their own: those of a JSON column as text."""
     serialize = serializer_for(field, using)
     if not isinstance(field, models.JSONField):

@@ -9,7 +9,8 @@ from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...db import clock
 from ...dependencies.overview import WaitsFor, read_waits_for
-from ...ledger.task_row import TaskRow, all_rows, table_model, write_database
+from ...dependencies.serving import PREREQUISITE_FAILED
+from ...ledger.task_row import TaskRow, all_rows, table_model, task_name, write_database
 from ...limits.line import MAX_COUNT, PlaceInLine, place_in_line
 from ...states import LIMIT_REASON, EventKind, Status
 from .pending import expiry_of, explain_pending
@@ -43,7 +44,8 @@ _NO_CHANGE = StatusChange("", None)
 def explain(task: TaskRow) -> Explanation:
     """Why ``task`` does not run now, by its row and events as the database has them.
 
-    At most four queries and five commands to Redis.
+    At most four queries, or a few more if tasks that it waits for have failed, and five commands to
+    Redis.
     """
     if task._state.adding:
         return Explanation(Cause.NOT_SAVED, gettext_noop("It is not saved yet."))
@@ -112,12 +114,41 @@ def _explain_canceled(row: TaskRow, change: StatusChange) -> Explanation:
     if change.kind == EventKind.EXPIRE:
         sentence = gettext_noop("It expired while it waited, and was canceled at %(time)s.")
         return Explanation(Cause.CANCELED, sentence, {"time": row.done_time})
+    if change.reason == PREREQUISITE_FAILED and (waits_for := read_waits_for(row)) is not None:
+        return _explain_failed_prerequisite(row, waits_for.first_failed())
     return with_details(
         Cause.CANCELED,
         gettext_noop("It was canceled at %(time)s."),
         gettext_noop("It was canceled at %(time)s (%(details)s)."),
         {"time": row.done_time, "details": change.details},
     )
+
+
+def _explain_failed_prerequisite(row: TaskRow, failed: TaskRow | None) -> Explanation:
+    """Of a task that was canceled because ``failed``, and perhaps others, had failed."""
+    if failed is None:  # it was deleted, or reset without its dependents
+        sentence = gettext_noop(
+            "It was canceled at %(time)s, because a task failed for which it waited."
+        )
+        return Explanation(Cause.CANCELED, sentence, {"time": row.done_time})
+    values = {
+        "time": row.done_time,
+        "task": task_name(failed),
+        "error": StatusChange("", None, data={"error": failed.error_data}).error,
+    }
+    if failed.status == Status.CANCELED:
+        sentence = gettext_noop(
+            "It was canceled at %(time)s, because %(task)s was canceled, for which it waited."
+        )
+    elif values["error"]:
+        sentence = gettext_noop(
+            "It was canceled at %(time)s, because %(task)s failed, for which it waited: %(error)s"
+        )
+    else:
+        sentence = gettext_noop(
+            "It was canceled at %(time)s, because %(task)s failed, for which it waited."
+        )
+    return Explanation(Cause.CANCELED, sentence, values)
 
 
 def _explain_blocked(row: TaskRow, change: StatusChange) -> Explanation:

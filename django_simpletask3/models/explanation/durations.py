@@ -11,7 +11,7 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1, 60, 3600, 86400
 
 
 def format_duration(duration: timedelta) -> str:
-    """``duration`` in one or two units, such as "250 ms", "1.2 s", "3 min 20 s", "2 d 4 h"."""
+    """``duration`` in one or two units, such as "250 ms", "1.2 s", "3 min 20 s", "2 h"."""
     seconds = duration.total_seconds()
     return f"-{_format_seconds(-seconds)}" if seconds < 0 else _format_seconds(seconds)
 
@@ -23,7 +23,10 @@ def _format_seconds(seconds: float) -> str:
         return _("{} s").format(number_format(round(seconds, 1), 1))
     whole_seconds = round(seconds)
     if whole_seconds < _HOUR:
-        return _("{} min {} s").format(*divmod(whole_seconds, _MINUTE))
+        minutes, rest = divmod(whole_seconds, _MINUTE)
+        return _("{} min {} s").format(minutes, rest) if rest else _("{} min").format(minutes)
     if whole_seconds < _DAY:
-        return _("{} h {} min").format(*divmod(whole_seconds // _MINUTE, 60))
-    return _("{} d {} h").format(*divmod(whole_seconds // _HOUR, 24))
+        hours, rest = divmod(whole_seconds // _MINUTE, 60)
+        return _("{} h {} min").format(hours, rest) if rest else _("{} h").format(hours)
+    days, rest = divmod(whole_seconds // _HOUR, 24)
+    return _("{} d {} h").format(days, rest) if rest else _("{} d").format(days)

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext_noop, ngettext_lazy
 
+from ...control import OperatorCommand
 from ...db import clock
 from ...exceptions import InvalidSetting, QueueRefused, QueueUnavailable
 from ...ledger.task_row import TaskRow, has_expiry, write_database
@@ -59,6 +60,21 @@ def explain_pending(
     return Explanation(found.cause, found.sentence, found.values, expires_at)
 
 
+def explain_pause(pause: OperatorCommand) -> Explanation:
+    """Why no task of a queue starts that ``pause`` has paused."""
+    values = {
+        "model": pause.target,
+        "time": pause.time,
+        "details": details_of(pause.actor, pause.reason),
+    }
+    return with_details(
+        Cause.PAUSED,
+        gettext_noop("The queue of %(model)s has been paused since %(time)s."),
+        gettext_noop("The queue of %(model)s has been paused since %(time)s (%(details)s)."),
+        values,
+    )
+
+
 def _explain_not_due(row: TaskRow, change: StatusChange, now: datetime) -> Explanation:
     run_after: Any = row.run_after
     sentence = _NOT_DUE_AFTER.get(change.kind, _NOT_DUE)
@@ -77,16 +93,12 @@ def _explain_queue(known: Surroundings, model: type[TaskRow]) -> Explanation | N
     """Of a task that is due: why no task of ``model`` starts now; None if others do."""
     label = model._meta.label
     if (pause := known.pauses.get(label)) is not None:
-        return with_details(
-            Cause.PAUSED,
-            gettext_noop("The queue of %(model)s is paused since %(time)s."),
-            gettext_noop("The queue of %(model)s is paused since %(time)s (%(details)s)."),
-            {
-                "model": label,
-                "time": pause.time,
-                "details": details_of(pause.actor, pause.reason),
-            },
+        return explain_pause(pause)
+    if known.is_polled:
+        sentence = gettext_noop(
+            "It is due: a worker that polls the table starts it when a thread is free."
         )
+        return Explanation(Cause.QUEUED, sentence)
     if known.redis_error is not None:
         return _explain_redis(known.redis_error)
     if not known.has_workers:

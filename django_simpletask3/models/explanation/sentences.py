@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -61,15 +61,19 @@ class Explanation:
         with override("en"):
             return self.translate()
 
-    def translate(self) -> str:
-        """The sentence in the active language."""
+    def translate(self, format_time: Callable[[datetime], str] | None = None) -> str:
+        """The sentence in the active language; its times have a date unless ``format_time`` says
+        otherwise.
+        """
         template: Any = self.sentence
         if isinstance(template, str):
             template = gettext(template)
-        text = str(template % {name: _format(value) for name, value in self.values.items()})
+        format_time = format_time or _format_time
+        values = {name: _format(value, format_time) for name, value in self.values.items()}
+        text = str(template % values)
         if self.expires_at is None:
             return text
-        return f"{text} {gettext(_EXPIRES) % {'time': _format(self.expires_at)}}"
+        return f"{text} {gettext(_EXPIRES) % {'time': format_time(self.expires_at)}}"
 
 
 def details_of(actor: str, reason: str) -> str:
@@ -89,11 +93,15 @@ def with_details(
     return Explanation(cause, chosen, values, expires_at)
 
 
-def _format(value: object) -> object:
+def _format_time(instant: datetime) -> str:
+    local = timezone.localtime(instant) if timezone.is_aware(instant) else instant
+    return local.isoformat(sep=" ", timespec="seconds")[:19]
+
+
+def _format(value: object, format_time: Callable[[datetime], str]) -> object:
     """``value`` as it stands in a sentence: on one line, in the current time zone."""
     if isinstance(value, datetime):
-        local = timezone.localtime(value) if timezone.is_aware(value) else value
-        return local.isoformat(sep=" ", timespec="seconds")[:19]
+        return format_time(value)
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, str):

@@ -34,6 +34,8 @@ class Surroundings:
     has_workers: bool = False
     #: Why nothing is known of workers and messages; None if Redis answers.
     redis_error: Exception | None = None
+    #: Whether workers poll the tables, because there is no Redis; then they are not known.
+    is_polled: bool = False
 
 
 class Whereabouts(Enum):
@@ -51,7 +53,10 @@ def read_surroundings(model: type[TaskRow]) -> Surroundings:
     """
     pauses = _pauses_of(model)
     try:
-        reports = get_queue().workers()
+        queue = get_queue()
+        if not queue.has_messages:
+            return Surroundings(pauses, is_polled=True)
+        reports = queue.workers()
     except (QueueUnavailable, InvalidSetting) as error:
         return Surroundings(pauses, redis_error=error)
     return Surroundings(pauses, served_labels(reports), bool(reports))

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from django.db import models
 
+from ...exceptions import InvalidKey
 from ...ledger.task_row import TaskRow, has_unique_key, table_model
+from ...logs import printable
 from ...states import FINAL, EventKind, kinds_where
 from ...unique import Unique
 from ..keys import fields_in, key_of_task, key_of_values
@@ -44,6 +46,19 @@ def key_of(model: type[TaskRow], values: Mapping[str, Any]) -> UUID | None:
         return None
     fields = fields_in(table_model(model), unique.columns)
     return _digest(key_of_values(model, unique.columns, fields, values))
+
+
+def describe_key(task: TaskRow) -> str:
+    """The key of ``task`` for people, such as " {customer_id} = 7"; empty if it is not known."""
+    unique = declaration(type(task))
+    if unique is None:
+        return ""
+    try:
+        fields = fields_in(table_model(type(task)), unique.columns)
+        text = key_of_values(type(task), unique.columns, fields, vars(task))
+    except (InvalidKey, KeyError):  # a column is not loaded
+        text = None
+    return f" {unique.template}" if text is None else f" {unique.template} = {printable(text)}"
 
 
 def _digest(text: str | None) -> UUID | None:

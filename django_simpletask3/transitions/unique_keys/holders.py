@@ -12,6 +12,7 @@ from ...batches import batches
 from ...db.postgresql.reader import rows_without_outcomes
 from ...exceptions import DuplicateTask
 from ...ledger.task_row import TaskRow, table_model, task_name
+from .compute import declaration, describe_key
 
 _BATCH_SIZE = 500  # keys in one query
 
@@ -42,7 +43,11 @@ def _find(
     return {row.unique_key: row for row in rows}
 
 
-def duplicate_of(task: TaskRow | None, **details: Any) -> DuplicateTask:
-    """The exception that says that ``task``, or one that cannot be seen, has the unique key."""
+def duplicate_of(task: TaskRow | None, new: TaskRow, **details: Any) -> DuplicateTask:
+    """The exception that says that ``task``, or one that cannot be seen, has the key of ``new``."""
     name = "Another task" if task is None else task_name(task)
-    return DuplicateTask(f"{name} has the unique key of this task.", task=task, **details)
+    message = f"{name} has the unique key{describe_key(new)} of this task."
+    unique = declaration(type(new))
+    if new._state.adding and (new._on_conflict or (unique and unique.on_conflict)) == "refuse":
+        message += ' Unique(..., on_conflict="join") lets enqueue() return that task.'
+    return DuplicateTask(message, task=task, **details)

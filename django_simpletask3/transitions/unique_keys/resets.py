@@ -103,7 +103,10 @@ def _refuse_if_taken(
     if holder.pk == transition.task.pk:
         return False
     pk, kind = transition.task.pk, transition.kind
-    transition.event, transition.refusal = None, duplicate_of(holder, pk=pk, kind=kind)
+    transition.event, transition.refusal = (
+        None,
+        duplicate_of(holder, transition.task, pk=pk, kind=kind),
+    )
     return True
 
 

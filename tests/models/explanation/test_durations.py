@@ -12,10 +12,11 @@ DURATIONS = {
     "milliseconds": (0.25, "250 ms"),
     "just below a second": (0.9996, "1.0 s"),
     "seconds": (1.24, "1.2 s"),
-    "just below a minute": (59.96, "1 min 0 s"),
+    "just below a minute": (59.96, "1 min"),
     "minutes": (200, "3 min 20 s"),
-    "just below an hour": (3599.7, "1 h 0 min"),
+    "just below an hour": (3599.7, "1 h"),
     "hours": (7500, "2 h 5 min"),
+    "a whole number of days": (172_900, "2 d"),
     "days": (100_000, "1 d 3 h"),
     "backwards": (-0.3, "-300 ms"),
 }

@@ -121,7 +121,7 @@ def test_a_task_of_a_paused_queue_says_who_paused_it(actor: str, reason: str, de
     control.resume(Invoice)
 
     when = at(command.time)
-    assert paused == f"The queue of testapp.Invoice is paused since {when}{details}."
+    assert paused == f"The queue of testapp.Invoice has been paused since {when}{details}."
     assert explain(task).cause is Cause.QUEUED
 
 
@@ -322,3 +322,11 @@ def test_a_task_of_another_database_is_explained_there(redis_url: str) -> None:
     task = bring_to(Elsewhere.objects.create(), Status.BLOCKED)
 
     assert task.explain().startswith("It is blocked since")
+
+
+def test_without_redis_a_task_waits_for_the_next_look_at_its_table(settings: Any) -> None:
+    task = Invoice.objects.create()
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+
+    assert explain(task).cause is Cause.QUEUED
+    assert "polls the table" in task.explain()

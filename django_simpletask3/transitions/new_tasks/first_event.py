@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .. import context
-from ..batches import batches
-from ..db import clock
-from ..db.locks import begin_write
-from ..db.store import Change
-from ..ledger.event import events_of
-from ..ledger.projection import Projection
-from ..ledger.task_row import has_expiry, has_unique_key, table_model, write_database
-from ..states import EventKind
-from . import participants
-from .expiry import expiry_of_new
-from .transition import Transition
-from .unique_keys.compute import key_of_new
+from ... import context
+from ...batches import batches
+from ...db import clock
+from ...db.fast_instances import build_without_init, may_skip_init
+from ...db.locks import begin_write
+from ...db.store import Change
+from ...ledger.digests import SALT_KEY
+from ...ledger.event import events_of
+from ...ledger.projection import Projection
+from ...ledger.task_row import has_expiry, has_unique_key, table_model, write_database
+from ...states import EventKind
+from .. import participants
+from ..expiry import expiry_of_new
+from ..transition import Transition, has_constant_defaults
+from ..unique_keys.compute import key_of_new
 
 if TYPE_CHECKING:
-    from ..ledger.task_row import TaskRow
+    from ...ledger.task_row import TaskRow
 
 #: The projection of a row before its first event.
 EMPTY_PROJECTION: dict[str, Any] = Projection()._asdict()
@@ -63,7 +67,7 @@ def _chosen_pks(tasks: Iterable[TaskRow]) -> list[object]:
 
 def _take_key_of_parent(task: TaskRow) -> None:
     """Set the key of a multi-table child that was only given the key of its parent row."""
-    if task.pk is None:
+    if task.pk is None and task._meta.parents:
         keys = (getattr(task, parent._meta.pk.attname) for parent in task._meta.get_parent_list())
         task.pk = next((key for key in keys if key is not None), None)
 
@@ -90,6 +94,72 @@ def previous_streams_by_pk(
     }
 
 
+class FirstEvents:
+    """Plans the first events of new tasks that are enqueued together, at ``now``.
+
+    ``previous`` is what ``previous_streams`` returned. The events of tasks that are alike have the
+    same digest, which does not cover the key: they are planned once.
+    """
+
+    def __init__(
+        self, previous: Mapping[object, Mapping[str, object]], now: datetime, using: str
+    ) -> None:
+        self._previous, self._now, self._using = previous, now, using
+        #: What the last plan was made from, and the plan if it can be copied.
+        self._origin: tuple[object, ...] = ()
+        self._copyable: Change | None = None
+        self._checks: list[Callable[[TaskRow], None]] = []
+
+    def plan(self, task: TaskRow) -> Change:
+        """``plan_first_events`` of ``task``."""
+        previous = self._previous.get(task.pk, EMPTY_PROJECTION)
+        if previous is not EMPTY_PROJECTION:
+            return plan_first_events(task, previous, self._now, self._using)
+        origin = _origin_of_plan(task)
+        # Each value is the same object: two that are equal may be written differently.
+        if self._copyable is not None and all(map(operator.is_, origin, self._origin)):
+            for check in self._checks:
+                check(task)
+            return _copied(self._copyable, task)
+        change = plan_first_events(task, previous, self._now, self._using)
+        self._origin, self._copyable = origin, change if _is_copyable(task, change) else None
+        self._checks = participants.checks_of_new(type(task)) if self._copyable else []
+        return change
+
+
+def _origin_of_plan(task: TaskRow) -> tuple[object, ...]:
+    """All of ``task`` that its first event depends on, unless it has a unique key."""
+    model = type(task)
+    expires = None
+    if has_expiry(model) and (expires := vars(task).get("expires_at")) is None:
+        expires = task.django_simpletask3_expires
+    return model, task.run_after, expires, task._is_enqueued_blocked or None
+
+
+def _is_copyable(task: TaskRow, change: Change) -> bool:
+    """Whether the event of ``task`` holds nothing that is of this task alone.
+
+    A salt, for one: with that of another, what was erased could be recognized.
+    """
+    model = type(change.event)
+    return (
+        len(change.events) == 1
+        and not has_unique_key(type(task))
+        and SALT_KEY not in (change.event.data or ())
+        and may_skip_init(model)
+        and has_constant_defaults(model)
+    )
+
+
+def _copied(change: Change, task: TaskRow) -> Change:
+    columns = vars(change.event) | {"task_id": task.pk}
+    del columns["_state"]
+    if columns["data"] is not None:
+        columns["data"] = deepcopy(columns["data"])
+    event = build_without_init(type(change.event), columns)
+    return Change(task.pk, change.expected_sequence, change.columns, (event,))
+
+
 def plan_first_events(
     task: TaskRow, previous: Mapping[str, object], now: datetime, using: str
 ) -> Change:
@@ -110,8 +180,8 @@ def plan_first_events(
 def _plan_enqueue(
     task: TaskRow, previous: Mapping[str, object], now: datetime, using: str
 ) -> Change:
-    participants.check_new(task)
     model = type(task)
+    participants.check_new(task)
     # The table cannot tell which proxy or child model was saved: the stream does.
     data: dict[str, Any] = {} if table_model(model) is model else {"model": model._meta.label}
     run_after = task.run_after
@@ -121,7 +191,7 @@ def _plan_enqueue(
     if has_expiry(model):
         values["expires_at"] = expiry_of_new(task, using)
     if has_unique_key(model):
-        values["unique_key"] = key_of_new(task)
+        values["unique_key"] = task._known_key or key_of_new(task)
         if task._replaced is not None:
             data["replaces"] = task._replaced
     current = context.current()

@@ -12,14 +12,15 @@ from uuid import UUID
 
 from django.db import transaction
 
-from ..db.conflicts import repeat_on_conflict
-from ..exceptions import DuplicateTask
-from ..ledger.task_row import TaskRow, task_reference
-from ..states import WAITING, EventKind
-from ..transitions import writer
-from ..transitions.transition import Transition
-from ..transitions.unique_keys import compute
-from ..transitions.unique_keys.holders import duplicate_of, find
+from ...db.conflicts import repeat_on_conflict
+from ...exceptions import DuplicateTask
+from ...ledger.task_row import TaskRow, task_reference
+from ...states import WAITING, EventKind
+from .. import writer
+from ..restore import restore_on_error
+from ..transition import Transition
+from . import compute
+from .holders import duplicate_of, find
 
 T = TypeVar("T", bound=TaskRow)
 
@@ -56,7 +57,7 @@ def insert_or_resolve(tasks: list[T], using: str, insert: Insert) -> list[T]:
         # Others have taken a key meanwhile.
         holders = new.find_holders() or new.find_holders(is_locking=True)
         if on_conflict == "replace":
-            _reject_started(holders.values())
+            _reject_started(new.pairs_with(holders))
     return resolve(new, holders)
 
 
@@ -67,16 +68,31 @@ class _NewTasks:
     tasks: list[Any]
     keys: Sequence[UUID | None]
     using: str
-    insert: Insert
+    insert_all: Insert
 
     def find_holders(self, *, is_locking: bool = False) -> dict[UUID, Any]:
         """The tasks that have the keys."""
         keys = [key for key in dict.fromkeys(self.keys) if key is not None]
         return find(type(self.tasks[0]), self.using, keys, is_locking=is_locking)
 
+    def insert(self, tasks: list[Any]) -> None:
+        """Insert ``tasks``, some of these, whose keys need not be computed again."""
+        keys = {id(task): key for task, key in self.pairs()}
+        try:
+            for task in tasks:
+                task._known_key = keys[id(task)]
+            self.insert_all(tasks)
+        finally:
+            for task in tasks:
+                vars(task).pop("_known_key", None)  # a column may be changed now
+
     def pairs(self) -> Iterator[tuple[Any, UUID | None]]:
         """Each task with its key."""
         return zip(self.tasks, self.keys, strict=True)
+
+    def pairs_with(self, holders: Holders) -> Iterator[tuple[Any, Any]]:
+        """Each task whose key one of ``holders`` has, with that."""
+        return ((task, holders[key]) for task, key in self.pairs() if key and key in holders)
 
 
 def _join(new: _NewTasks, holders: Holders) -> list[Any]:
@@ -114,10 +130,9 @@ def _replace(new: _NewTasks, holders: Holders) -> list[Any]:
 
 
 def _replace_in_transaction(new: _NewTasks, holders: Holders) -> None:
-    with writer.restore_on_error(new.tasks), transaction.atomic(using=new.using):
+    with restore_on_error(new.tasks), transaction.atomic(using=new.using):
         for group in _rounds(new.pairs()):
-            pairs = [(task, holders.get(key)) for task, key in group if key is not None]
-            _cancel([(task, existing) for task, existing in pairs if existing], new.using)
+            _cancel([(t, holders[key]) for t, key in group if key and key in holders], new.using)
             try:
                 new.insert([task for task, _ in group])
             finally:
@@ -141,23 +156,23 @@ def _rounds(pairs: Iterable[tuple[Any, UUID | None]]) -> Iterator[list[tuple[Any
         remaining = later
 
 
-def _reject_started(tasks: Iterable[Any]) -> None:
-    """Raise DuplicateTask if one of ``tasks`` cannot be replaced, because it does not wait."""
-    for task in tasks:
-        if task.status not in WAITING:
-            raise duplicate_of(task)
+def _reject_started(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Raise DuplicateTask if the second of a pair cannot be replaced, because it does not wait."""
+    for task, existing in pairs:
+        if existing.status not in WAITING:
+            raise duplicate_of(existing, task)
 
 
 def _cancel(pairs: Sequence[tuple[Any, Any]], using: str) -> None:
     """Cancel the second task of each pair, which the first one replaces."""
-    _reject_started([existing for _, existing in pairs])
+    _reject_started(pairs)
     transitions = [
         Transition(e, EventKind.CANCEL, reason="replaced", expected={"status": e.status})
         for _, e in pairs
     ]
     writer.apply_all(transitions, using=using)
-    for transition in transitions:
+    for (task, existing), transition in zip(pairs, transitions, strict=True):
         if transition.event is None:
-            raise duplicate_of(transition.task)
+            raise duplicate_of(existing, task)
     for task, existing in pairs:
         task._replaced = task_reference(existing)
