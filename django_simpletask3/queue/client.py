@@ -10,6 +10,12 @@ from django.core.signals import setting_changed
 from ..conf.options import options
 from .connection import outage
 from .simqcore_api import Queue
+from .urls import parse
+from .without_redis.empty_queue import QueueWithoutRedis
+
+# Types of their own: mypy refuses a class that lacks an operation of the contract.
+_WITH_REDIS: type[Queue] = Queue
+_WITHOUT_REDIS: type[QueueWithoutRedis] = QueueWithoutRedis
 
 
 class _Slot:
@@ -17,13 +23,13 @@ class _Slot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.queue: Queue | None = None
+        self.queue: Queue | QueueWithoutRedis | None = None
 
 
 _slot = _Slot()
 
 
-def get_queue() -> Queue:
+def get_queue() -> Queue | QueueWithoutRedis:
     """Return the process's queue, created on first use; connects to Redis only when it is used.
 
     Raises InvalidSetting if a setting is invalid.
@@ -43,9 +49,11 @@ def reset_queue() -> None:
         queue.close()
 
 
-def _create_queue() -> Queue:
-    return Queue.from_url(
-        options.simq_redis_url,
+def _create_queue() -> Queue | QueueWithoutRedis:
+    url = options.simq_redis_url
+    is_without_redis = parse(url).scheme == "none"
+    return (_WITHOUT_REDIS if is_without_redis else _WITH_REDIS).from_url(
+        url,
         prefix=options.simq_prefix,
         ack_event_expire=options.simq_ack_event_expire,
         done_item_expire=options.simq_done_item_expire,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -39,6 +42,75 @@ _FORCED_OPTIONS = (
     "retry_on_error",
     "decode_responses",
 )
+
+
+class ConnectionPool(redis.ConnectionPool):
+    """A pool of redis-py whose idle connections count as in use, and are given out at once.
+
+    Since version 8 redis-py counts for its metrics each time that one is taken and given back: that
+    takes Python longer than to write a command. All else is left to it: to connect, and to replace
+    connections. One with unread data is closed first: with RESP 3 redis-py would take that for a
+    notification, and each later command would get the reply of the one before.
+    """
+
+    def reset(self) -> None:
+        """Forget all connections; redis-py calls it in a new process, too."""
+        self._idle: list[Any] = []
+        self._lent: set[Any] = set()
+        super().reset()
+
+    def get_connection(self, *purpose: Any, **options: Any) -> Any:
+        """A connection that is ready for a command; it must be given back by ``release``."""
+        connection = self._pop_ready() if self._idle and self.pid == os.getpid() else None
+        if connection is None:
+            connection = super().get_connection(*purpose, **options)
+        self._lent.add(connection)
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Take back a connection, whatever its state."""
+        try:
+            self._lent.remove(connection)
+        except KeyError:
+            if connection not in self._idle:  # else it is given back for the second time
+                super().release(connection)
+            return
+        if _must_be_replaced(connection):
+            super().release(connection)
+        else:
+            self._idle.append(connection)
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the idle connections, and with ``inuse_connections`` the others, too."""
+        with suppress(IndexError):
+            while True:
+                super().release(self._idle.pop())
+        super().disconnect(inuse_connections)
+
+    def _pop_ready(self) -> Any:
+        """An idle connection; None if there is none, or if something is wrong with it."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:  # another thread has taken the last one
+            return None
+        is_ready = False
+        try:
+            connection.connect()  # it was closed after an error
+            with suppress(redis.ConnectionError, redis.TimeoutError, OSError):
+                is_ready = not connection.can_read() and not _must_be_replaced(connection)
+            if is_ready:
+                return connection
+            connection.disconnect()
+        finally:
+            if not is_ready:
+                super().release(connection)
+        return None
+
+
+def _must_be_replaced(connection: Any) -> bool:
+    """Whether its server has said that it moves; redis-py knows of that since version 7."""
+    should_reconnect = getattr(connection, "should_reconnect", None)
+    return should_reconnect is not None and bool(should_reconnect())
 
 
 class EmbeddedConnection(redis.UnixDomainSocketConnection):
@@ -117,10 +189,13 @@ class Endpoint:
             client.connection_pool.disconnect(inuse_connections=False)
 
     def _client(self, read_seconds: float) -> Any:
+        if self._pid == os.getpid() and (client := self._clients.get(read_seconds)) is not None:
+            return client
         with self._lock:
             if self._pid != os.getpid():
-                self._pid, self._clients = os.getpid(), {}
                 self._name = f"simpletask3-{uuid.uuid4().hex}"
+                self._clients = {}
+                self._pid = os.getpid()  # last: who reads it takes no lock
             if read_seconds not in self._clients:
                 self._clients[read_seconds] = self._connect(read_seconds)
             return self._clients[read_seconds]
@@ -135,7 +210,7 @@ class Endpoint:
             folder = embedded.folder_of(self.address.folder)
             options |= {"folder": str(folder), "path": str(embedded.socket_of(folder))}
         connection_class, defaults = _CONNECTION_CLASSES[self.address.scheme]
-        pool = redis.ConnectionPool(connection_class=connection_class, **(defaults | options))
+        pool = ConnectionPool(connection_class=connection_class, **(defaults | options))
         return redis.Redis(connection_pool=pool)
 
     def _options(self, read_seconds: float) -> dict[str, object]:
@@ -155,11 +230,28 @@ class Endpoint:
         return sentinel.master_for(self.address.service, **({"socket_keepalive": True} | options))
 
 
+def is_in_test_run() -> bool:
+    """Whether this process runs tests by Django's test runner, as ``manage.py test`` does.
+
+    A project may import the runner at any time, to make its own; so the environment of a test run
+    must be set up, too.
+    """
+    if "django.test.runner" not in sys.modules:
+        return False
+    environment = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(environment, "saved_data")
+
+
+def _outage_level() -> int:
+    return logging.DEBUG if is_in_test_run() else logging.WARNING
+
+
 class Outage:
     """Logs an outage of Redis: one line when it begins, one a minute with counts, one at its end.
 
     Each ``save()`` meets the outage, and each thread of a worker: hundreds of lines would say the
-    same. Callers log what they could not do at the level DEBUG.
+    same. Callers log what they could not do at the level DEBUG. In a run of Django's test runner
+    these lines are at that level, too: tests need no Redis.
     """
 
     def __init__(self) -> None:
@@ -172,6 +264,11 @@ class Outage:
         self._began = self._failed_at = self._logged_at = 0.0
         self._quiet_seconds = 0.0
 
+    @property
+    def is_on(self) -> bool:
+        """Whether Redis has failed, and has not answered for some seconds since then."""
+        return self._failures > 0
+
     def record(self, error: object, *, is_refusal: bool = False) -> None:
         """Redis has failed. After a refusal other commands may succeed, and the outage goes on."""
         with self._lock:
@@ -180,10 +277,11 @@ class Outage:
             self._quiet_seconds = _REFUSAL_SECONDS if is_refusal else _QUIET_SECONDS
             if self._failures == 1:
                 self._began = self._logged_at = self._failed_at
-                _logger.warning("redis_unavailable error=%s", error)
+                _logger.log(_outage_level(), "redis_unavailable error=%s", error)
             elif self._failed_at - self._logged_at >= _LOG_SECONDS:
                 self._logged_at = self._failed_at
-                _logger.warning(
+                _logger.log(
+                    _outage_level(),
                     "redis_still_unavailable failures=%s seconds=%.0f error=%s",
                     self._failures,
                     self._failed_at - self._began,
@@ -202,8 +300,11 @@ class Outage:
         with self._lock:
             now = time.monotonic()
             if self._failures and now - self._failed_at >= self._quiet_seconds:
-                _logger.warning(
-                    "redis_available failures=%s seconds=%.0f", self._failures, now - self._began
+                _logger.log(
+                    _outage_level(),
+                    "redis_available failures=%s seconds=%.0f",
+                    self._failures,
+                    now - self._began,
                 )
                 self._failures = 0
 

@@ -62,6 +62,19 @@ class DeadLetters(QueueOperations):
                 break
         return pushed
 
+    def requeue_dead_letter(self, channel: str, message_id: str) -> bool:
+        """Push the newest dead letter of this message again; False if there is none to push.
+
+        The newest letters are searched first. One without the whole message stays.
+        """
+        first = 0
+        while page := self.run("letters", channel, first, first + _PAGE_SIZE - 1):
+            for letter, length in page:
+                if _read(letter, length, channel)["id"] == message_id:
+                    return self._requeue(channel, letter, length)
+            first += _PAGE_SIZE
+        return False
+
     def _requeue(self, channel: str, letter: bytes, length: int) -> bool:
         fields = _read(letter, length, channel)
         if "raw" in fields:

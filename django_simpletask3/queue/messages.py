@@ -1,17 +1,45 @@
-"""A claimed message; whatever Redis holds, one can be built."""
+"""A message as it is pushed, and as it is claimed; whatever Redis holds, that can be built."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from .encoding import MAX_BYTES, loads
+from .encoding import MAX_BYTES, dumps, loads
 
 NO_BODY = "no_body"
 UNDECODABLE = "undecodable"
 TOO_LONG = "too_long"
 #: What is kept of a body that cannot be decoded.
 RAW_BYTES = 1000
+
+#: A longer id becomes a dead letter (claim.lua).
+MAX_ID_BYTES = 4096
+
+
+class EncodedMessage(NamedTuple):
+    """A message as Redis stores it: its id, and id and body in YAML."""
+
+    id: bytes | str
+    id_yaml: str
+    body: str
+
+
+def encode_message(message_id: str, body: object) -> EncodedMessage:
+    """Encode a message for ``push_encoded``.
+
+    Raises TypeError for a body that has no plain form, ValueError for one of more than 64 KiB or
+    an id of more than 4 KiB.
+    """
+    return EncodedMessage(encode_id(message_id), dumps(message_id), dumps(body))
+
+
+def encode_id(message_id: str) -> bytes:
+    """The id as Redis stores it; raises ValueError if a worker would refuse it."""
+    raw = message_id.encode(errors="surrogateescape")
+    if len(raw) > MAX_ID_BYTES:
+        raise ValueError(f"the id of a message has {len(raw)} bytes; at most {MAX_ID_BYTES}")
+    return raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
-
-import redis
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
 
 from ..batches import batches
 from ..conf.priorities import PRIORITIES
 from ..exceptions import QueueUnavailable
 from .connection import SHORTEST_WAIT, UNBLOCK_ERROR
 from .encoding import dumps
-from .messages import Message, build_message
+from .messages import EncodedMessage, Message, build_message, encode_id, encode_message
 from .transport import BATCH_SIZE, Transport, flatten
+
+_channel_yaml = lru_cache(maxsize=1000)(dumps)
 
 #: A registered wait expires this many seconds after the wait itself, for slow connections.
 GRACE_SECONDS = 10.0
-_MIN_GRACE_SECONDS = 4.0  # what must be left of it when a registration is reused
-
-#: A longer id becomes a dead letter (claim.lua).
-MAX_ID_BYTES = 4096
+_MIN_GRACE_SECONDS = 4.0  # what must be left of it when a wait begins
 
 _PUSH_LAST = "LPUSH"
 _PUSH_NEXT = "RPUSH"
@@ -47,14 +44,32 @@ class Waiter:
     is_reused: bool = True
     on_hint: Callable[[Iterable[float]], object] = lambda seconds: None
 
-    def finished(self, message_id: bytes | None) -> None:
-        """Note the end of a wait, with a message or None."""
-        if message_id is not None or not self.is_reused:
-            self.registered_until = 0.0
+    def is_registered_for(self, seconds: float) -> bool:
+        """Whether a wait of ``seconds`` may begin: its registration outlasts it."""
+        remaining = self.registered_until - time.monotonic()
+        return seconds > 0 and remaining >= seconds + _MIN_GRACE_SECONDS
 
     def reset(self) -> None:
         """Use a new token for the next wait."""
         self.token, self.registered_until = str(uuid.uuid4()), 0.0
+
+
+class _Claim(NamedTuple):
+    """Which messages are to be claimed, and by whom."""
+
+    channel: str
+    worker: str
+    lease: float
+    limit: int
+    waiter: Waiter
+
+    def end(self, rows: list[Any], registered_until: float) -> list[Message]:
+        """The messages that were claimed; if there are none, the waiter is registered."""
+        if rows:
+            self.waiter.reset()
+        else:
+            self.waiter.registered_until = registered_until
+        return [build_message(self.channel, self.worker, row) for row in rows]
 
 
 class QueueOperations(Transport):
@@ -82,17 +97,37 @@ class QueueOperations(Transport):
         ValueError for one of more than 64 KiB, an id of more than 4 KiB or a priority that is out
         of range, and pushes nothing then.
         """
+        entries = list(messages)
         known = _checked(priorities or {})
-        rows = [(_encode_id(m), dumps(m), dumps(body), known.get(m, 0)) for m, body in messages]
-        side = _PUSH_NEXT if urgent else _PUSH_LAST
-        head = (channel, dumps(channel), side, "1" if take_over else "")
-        replies: list[bytes] = []
-        # RPUSH puts each message before the previous one: the first is pushed last.
-        for batch in batches(reversed(rows) if urgent else rows, BATCH_SIZE):
-            numbers = [row[3] for row in batch]
-            text = " ".join(map(str, numbers)) if any(numbers) else ""
-            replies += self.run("push", *head, text, *flatten(row[:3] for row in batch), tries=1)
-        results = [reply.decode() for reply in replies]
+        encoded = [encode_message(message_id, body) for message_id, body in entries]
+        numbers = [known.get(message_id, 0) for message_id, _ in entries]
+        replies = self.push_encoded(channel, encoded, numbers, urgent=urgent, take_over=take_over)
+        return [reply.decode() for reply in replies]
+
+    def push_encoded(
+        self,
+        channel: str,
+        messages: Sequence[EncodedMessage],
+        priorities: Sequence[int],
+        *,
+        urgent: bool = False,
+        take_over: bool = False,
+    ) -> list[bytes]:
+        """As ``push``, of messages that are encoded; ``priorities`` has one for each, in range."""
+        if not messages:
+            return []
+        head = [channel, _channel_yaml(channel), _PUSH_LAST, "1" if take_over else ""]
+        if urgent:
+            # RPUSH puts each message before the previous one: the first is pushed last.
+            head[2], messages, priorities = _PUSH_NEXT, messages[::-1], priorities[::-1]
+
+        def arguments(start: int) -> list[Any]:
+            batch = slice(start, start + BATCH_SIZE)
+            numbers = " ".join(map(str, priorities[batch])) if any(priorities[batch]) else ""
+            return [*head, numbers, *chain(*messages[batch])]
+
+        replies = self.run_each("push", map(arguments, range(0, len(messages), BATCH_SIZE)))
+        results = list(chain(*replies))
         return results[::-1] if urgent else results
 
     def push_hints(self, channel: str, hints: Iterable[tuple[str, float]]) -> None:
@@ -101,7 +136,7 @@ class QueueOperations(Transport):
         For tasks that have no message yet: ``claim`` passes the seconds to the worker, which then
         looks at the table. Waits at most 2 seconds for Redis.
         """
-        rows = [(_encode_id(message_id), max(0.0, seconds)) for message_id, seconds in hints]
+        rows = [(encode_id(message_id), max(0.0, seconds)) for message_id, seconds in hints]
         for batch in batches(rows, BATCH_SIZE):
             self.run("push_hints", channel, _HINT_SECONDS, *flatten(batch), tries=1)
 
@@ -127,26 +162,12 @@ class QueueOperations(Transport):
         if limit < 1:
             return []
         waiter = waiter or Waiter(is_reused=False)
-        try_claim = partial(
-            self._claim_or_register, waiter, channel, worker=worker, lease=lease, limit=limit
-        )
-        deadline = time.monotonic() + timeout
-        while True:
-            client, wait = self.endpoint.blocking_client(deadline - time.monotonic())
-            if not self._keep_registered(channel, waiter, wait):
-                messages = try_claim(wait)
-                if messages or wait <= 0:
-                    return messages
-            try:
-                self._block(client, channel, waiter, wait)
-            except QueueUnavailable as problem:
-                # The reply may be lost, not the message.
-                messages = try_claim(0)
-                if messages or UNBLOCK_ERROR in str(problem):
-                    return messages
-                raise
-            if waiter.registered_until and deadline - time.monotonic() < SHORTEST_WAIT:
-                return []
+        claim = _Claim(channel, worker, lease, limit, waiter)
+        try:
+            return self._claim_until(time.monotonic() + timeout, claim)
+        finally:
+            if not waiter.is_reused:
+                self.stop_waiting(channel, waiter)
 
     def stop_waiting(self, channel: str, waiter: Waiter) -> None:
         """Unregister a wait that is not blocking at the moment."""
@@ -154,71 +175,67 @@ class QueueOperations(Transport):
             running_key = self.get_running_key(channel, waiter.token)
             waiter.reset()
             leases, waits = self.get_leases_key(), self.get_waits_key()
-            self.ask(lambda: self.db.zrem(leases, running_key), key=leases)
+            # The lease last: recovery finds by it what a process that dies in between has left.
             self.ask(lambda: self.db.hdel(waits, running_key), key=waits)
+            self.ask(lambda: self.db.zrem(leases, running_key), key=leases)
 
-    def _claim_or_register(
-        self, waiter: Waiter, channel: str, wait: float, *, worker: str, lease: float, limit: int
-    ) -> list[Message]:
+    def _claim_until(self, deadline: float, claim: _Claim) -> list[Message]:
+        while True:
+            client, wait = self.endpoint.blocking_client(deadline - time.monotonic())
+            if not claim.waiter.is_registered_for(wait):
+                messages = self._claim_or_register(claim, wait)
+                if messages or wait <= 0:
+                    return messages
+            try:
+                messages = self._wait_and_claim(claim, client, wait)
+            except QueueUnavailable as problem:
+                # The replies may be lost, not the messages.
+                messages = self._claim_or_register(claim, wait)
+                if messages or UNBLOCK_ERROR in str(problem):
+                    return messages
+                raise
+            if messages or deadline - time.monotonic() < SHORTEST_WAIT:
+                return messages
+
+    def _claim_or_register(self, claim: _Claim, wait: float) -> list[Message]:
         """Claim without blocking; if the queue is empty, register a ``wait`` (0: unregister)."""
-        was_registered, started_at = waiter.registered_until > 0, time.monotonic()
-        waiter.registered_until = 0.0
-        rows = self.claim_rows(channel, worker, lease, waiter, limit=limit, wait=wait)
-        messages = [build_message(channel, worker, row) for row in rows]
-        if messages:
-            if was_registered:  # the messages may have come from the queue, not from the wait
-                running_key = self.get_running_key(channel, waiter.token)
-                with suppress(QueueUnavailable):
-                    self.ask(lambda: self.db.hdel(self.get_waits_key(), running_key))
-            waiter.reset()
-        elif wait > 0:
-            waiter.registered_until = started_at + wait + GRACE_SECONDS
-        return messages
+        started_at, claim.waiter.registered_until = time.monotonic(), 0.0
+        rows = self.claim_rows(*claim[:3], claim.waiter, limit=claim.limit, wait=wait)
+        return claim.end(rows, started_at + wait + GRACE_SECONDS if wait > 0 else 0.0)
 
-    def _block(self, client: object, channel: str, waiter: Waiter, seconds: float) -> None:
-        """Wait up to ``seconds`` for a message that Redis moves to the token of ``waiter``."""
-        try:
-            waiter.finished(self._wait(client, channel, waiter.token, seconds))
-        except QueueUnavailable:
-            raise
-        except BaseException:
-            # Redis may have moved a message: the next claim has to run the script.
-            waiter.registered_until = 0.0
-            raise
+    def _wait_and_claim(self, claim: _Claim, client: Any, wait: float) -> list[Message]:
+        """Wait for a message that Redis moves to the waiter's token, and claim: one round trip.
 
-    def _keep_registered(self, channel: str, waiter: Waiter, wait: float) -> bool:
-        """Whether the registration covers ``wait`` seconds; extends it if it is too short."""
-        remaining = waiter.registered_until - time.monotonic()
-        if wait <= 0 or remaining <= 0:
-            return False
-        if remaining >= wait + _MIN_GRACE_SECONDS:
-            return True
-        extension = wait + GRACE_SECONDS - remaining
-        running_key = self.get_running_key(channel, waiter.token)
-        # If Redis has lost the registration, or is full, the claim script runs instead. One try: if
-        # the reply is lost, the new expiry is unknown. The last blocking move may have delivered a
-        # message after its connection broke: the claim script takes that message, too.
-        with suppress(QueueUnavailable):
-            key = self.get_leases_key()
-            if self.ask(lambda: self.db.llen(running_key)):
-                return False
-            updates = {running_key: extension}
-            if self.ask(lambda: self.db.zadd(key, updates, xx=True, incr=True), tries=1):
-                waiter.registered_until += extension
-                return True
-        return False
+        If none arrives, the next wait is registered, of the same length. The registered wait is a
+        lease: if the process dies here, recovery finds the message.
+        """
+        started_at, claim.waiter.registered_until = time.monotonic(), 0.0
+        move = self._blocking_move(claim.channel, claim.waiter.token, wait)
+        arguments = self._claim_arguments(claim, claim.waiter.token, claim.limit, wait)
+        moved, reply = self._run_after(client, move, "claim", arguments)
+        waited = wait if moved is None else 0.0
+        rows = _read_claim_reply(reply, claim.waiter)
+        return claim.end(rows, started_at + waited + wait + GRACE_SECONDS)
 
     def ack_many(self, messages: Iterable[Message], result: object = True) -> list[bool]:
         """Acknowledge messages; False for each whose claim is no longer valid.
 
         A message that was pushed again meanwhile is queued again. Repeating the call for the same
-        claim returns True again.
+        claim returns True again. One without ``running_id`` tells of the end of a task that has run
+        without its message: if that is in the queue, or claimed, nothing is done.
         """
         return self.settle(messages, "done", dumps(result))
 
     def drop_many(self, messages: Iterable[Message]) -> list[bool]:
         """Drop messages; returns the same as ``ack_many``."""
         return self.settle(messages, "drop", "null")
+
+    def forget_many(self, messages: Iterable[Message]) -> list[bool]:
+        """Remove messages whose tasks have not ended: who waits for their end goes on waiting.
+
+        Returns the same as ``ack_many``; of a repeated call, False.
+        """
+        return self.settle(messages, "forget", "null")
 
     def ret_many(
         self, messages: Iterable[Message], reason: str = "", *, head: bool = True
@@ -272,38 +289,37 @@ class QueueOperations(Transport):
 
         If the queue is empty, a ``wait`` of that many seconds is registered for that token.
         """
-        head = (channel, worker, dumps(worker), self.worker_status_expire, lease)
-        token, registered_seconds = waiter.token, wait + GRACE_SECONDS if wait > 0 else 0
-        replies: list[Any] = []
+        claim = _Claim(channel, worker, lease, limit, waiter)
+        token, replies = waiter.token, list[Any]()
         while len(replies) < limit:
             size = min(limit - len(replies), BATCH_SIZE)
-            rows, hints = self.run("claim", *head, registered_seconds, token, size)
+            arguments = self._claim_arguments(claim, token, size, wait)
+            rows = _read_claim_reply(self.run("claim", *arguments), waiter)
             replies += rows
-            if hints:
-                waiter.on_hint(map(float, hints))
             if len(rows) < size:
                 break
-            token, registered_seconds = str(uuid.uuid4()), 0
+            token, wait = str(uuid.uuid4()), 0.0
         return replies
 
-    def _wait(self, client: Any, channel: str, token: str, seconds: float) -> Any:
-        """Block until a message is moved to ``token``; returns its id, or None after ``seconds``.
+    def _claim_arguments(self, claim: _Claim, token: str, limit: int, wait: float) -> list[Any]:
+        registered: float | str = wait + GRACE_SECONDS if wait > 0 else 0
+        if token != claim.waiter.token or not (wait > 0 or claim.waiter.is_reused):
+            registered = ""
+        head = [claim.channel, claim.worker, dumps(claim.worker), self.worker_status_expire]
+        return [*head, claim.lease, registered, token, min(limit, BATCH_SIZE)]
 
-        The registered wait is a lease: if the process dies here, recovery finds the message.
-        """
-        with self.translate_errors():
-            return self._move(
-                client, self.get_mq_key(channel), self.get_running_key(channel, token), seconds
-            )
+    def _blocking_move(self, channel: str, token: str, seconds: float) -> list[Any]:
+        keys = [self.get_mq_key(channel), self.get_running_key(channel, token)]
+        if self.has_blmove:
+            return ["BLMOVE", *keys, "RIGHT", "LEFT", seconds]
+        return ["BRPOPLPUSH", *keys, max(1, round(seconds))]  # accepts no fractions
 
-    def _move(self, client: Any, source: str, target: str, seconds: float) -> Any:
-        try:
-            return client.execute_command("BLMOVE", source, target, "RIGHT", "LEFT", seconds)
-        except redis.ResponseError as problem:
-            if "unknown command" not in str(problem):
-                raise
-        whole_seconds = max(1, round(seconds))  # servers before 6.2 accept no fractions
-        return client.execute_command("BRPOPLPUSH", source, target, whole_seconds)
+
+def _read_claim_reply(reply: Any, waiter: Waiter) -> list[Any]:
+    rows, hints = reply
+    if hints:
+        waiter.on_hint(map(float, hints))
+    return list(rows)
 
 
 def _checked(priorities: Mapping[str, int]) -> Mapping[str, int]:
@@ -311,11 +327,3 @@ def _checked(priorities: Mapping[str, int]) -> Mapping[str, int]:
         if priority not in PRIORITIES:
             raise ValueError(f"the priority of {message_id} is {priority}; it is from -100 to 100")
     return priorities
-
-
-def _encode_id(message_id: str) -> bytes:
-    """The id as Redis stores it; raises ValueError if a worker would refuse it."""
-    raw = message_id.encode(errors="surrogateescape")
-    if len(raw) > MAX_ID_BYTES:
-        raise ValueError(f"the id of a message has {len(raw)} bytes; at most {MAX_ID_BYTES}")
-    return raw

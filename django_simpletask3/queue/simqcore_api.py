@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from .contract.task_queue import TaskQueue
 from .dead_letters import DeadLetters
 from .encoding import Undecodable, dumps, loads
 from .maintenance import QueueMaintenance
@@ -136,7 +137,7 @@ def _decode_text(raw: bytes | None) -> str:
     return value if isinstance(value, str) else ""
 
 
-class Queue(SimqcoreApi, DeadLetters, WorkerRegistry):
+class Queue(SimqcoreApi, DeadLetters, WorkerRegistry, TaskQueue):
     """Messages in Redis, in the format of ``simqcore`` 0.2.
 
     Keys, statuses and values are those of the stock client, so that both can use the same queues;
@@ -144,3 +145,6 @@ class Queue(SimqcoreApi, DeadLetters, WorkerRegistry):
     the same claim; an operation with an invalid claim changes nothing. Redis Cluster is not
     supported.
     """
+
+    #: Whether tasks have messages; if not, workers poll the tables.
+    has_messages = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from django_simpletask3.exceptions import QueueRefused, QueueUnavailable
 from ..logs import get_logger
 from .connection import UNBLOCK_ERROR, Endpoint, outage
 from .encoding import Undecodable, dumps, loads
-from .scripts import script
+from .scripts import Script, script
 from .urls import redact
 
 _logger = get_logger("django_simpletask3.queue")
@@ -37,6 +37,9 @@ class Transport(SimQ):  # type: ignore[misc]
     be reached, does not reply in time, or refuses the command. Commands that the claim makes
     idempotent are tried twice; a push once, since a ``save()`` waits for it.
     """
+
+    #: Whether the server knows BLMOVE, as since 6.2; assumed until it says no.
+    has_blmove = True
 
     def __init__(
         self,
@@ -98,9 +101,44 @@ class Transport(SimQ):  # type: ignore[misc]
 
     def run(self, name: str, *args: Any, tries: int = 2) -> Any:
         """Run the script ``name``, up to ``tries`` times if Redis does not reply."""
-        arguments = [self.prefix, self.ack_event_expire, self.done_item_expire, *args]
-        lua = script(name)
-        return self.ask(lambda: lua.run(self.db, [self.get_leases_key()], arguments), tries=tries)
+        lua, keys, arguments = self._script_call(name, args)
+        return self.ask(lambda: lua.run(self.db, keys, arguments), tries=tries)
+
+    def _run_after(
+        self, client: Any, move: Sequence[Any], name: str, args: Sequence[Any]
+    ) -> tuple[Any, Any]:
+        """Run a blocking ``move`` and then the script ``name``, in one round trip; both replies.
+
+        Of a server that does not know the command of the move, which notes that, b"" is the first.
+        """
+        lua, keys, arguments = self._script_call(name, args)
+        with self.translate_errors():
+            pipeline = client.pipeline(transaction=False)
+            pipeline.execute_command(*move)
+            pipeline.execute_command(*lua.command(keys, arguments))
+            replies = pipeline.execute(raise_on_error=False)
+            if isinstance(replies[0], redis.ResponseError) and "unknown command" in str(replies[0]):
+                self.has_blmove, replies[0] = False, b""
+            if isinstance(replies[1], redis.exceptions.NoScriptError):
+                replies[1] = lua.run(self.db, keys, arguments)
+            for error in replies:
+                if isinstance(error, Exception):
+                    raise error
+        return replies[0], replies[1]
+
+    def _script_call(self, name: str, args: Sequence[Any]) -> tuple[Script, list[str], list[Any]]:
+        head = [self.prefix, self.ack_event_expire, self.done_item_expire]
+        return script(name), [self.get_leases_key()], [*head, *args]
+
+    def run_each(self, name: str, batches: Iterable[list[Any]]) -> list[Any]:
+        """Run the script ``name`` once with each batch of arguments; returns the replies."""
+        lua, keys, head = self._script_call(name, ())
+        try:
+            replies = lua.run_each(self.db, [len(keys), *keys, *head], batches)
+        except (redis.RedisError, OSError) as problem:
+            raise self._translated(problem) from problem
+        outage.end()
+        return replies
 
     def ask(
         self, command: Callable[[], T], *, tries: int = 2, key: str = "", is_optional: bool = False
@@ -134,15 +172,19 @@ class Transport(SimQ):  # type: ignore[misc]
             yield
             outage.end()
         except (redis.RedisError, OSError) as problem:
-            text = f"{type(problem).__name__}: {self.endpoint.address.mask_secrets(str(problem))}"
-            text = f"Redis at {redact(self.endpoint.url)}: {text}"
-            if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
-                self.endpoint.close()  # a failover: connect to the new master
-            error = self._error_for(problem, text)
-            is_refusal = isinstance(error, QueueRefused)
-            if UNBLOCK_ERROR not in text and not (is_refusal and is_optional):
-                outage.record(str(error), is_refusal=is_refusal)
-            raise error from problem
+            raise self._translated(problem, is_optional=is_optional) from problem
+
+    def _translated(self, problem: Exception, *, is_optional: bool = False) -> QueueUnavailable:
+        """The error to raise for ``problem``, which is recorded as an outage."""
+        text = f"{type(problem).__name__}: {self.endpoint.address.mask_secrets(str(problem))}"
+        text = f"Redis at {redact(self.endpoint.url)}: {text}"
+        if UNBLOCK_ERROR not in text and any(word in text for word in _FAILOVER_ERRORS):
+            self.endpoint.close()  # a failover: connect to the new master
+        error = self._error_for(problem, text)
+        is_refusal = isinstance(error, QueueRefused)
+        if UNBLOCK_ERROR not in text and not (is_refusal and is_optional):
+            outage.record(str(error), is_refusal=is_refusal)
+        return error
 
     def _error_for(self, problem: Exception, text: str) -> QueueUnavailable:
         if isinstance(problem, redis.exceptions.AskError | redis.exceptions.ClusterDownError):

@@ -15,9 +15,11 @@ from redis.connection import parse_url
 from django_simpletask3.exceptions import HIDDEN, InvalidSetting
 
 SETTING = "DJANGO_SIMPLETASK3_SIMQ_REDIS_URL"
+#: Of a project without Redis.
+NO_REDIS = "none://"
 EXPECTED = (
     "redis://[user:password@]host:port/db, rediss://..., unix:///path/to/socket?db=0, "
-    "sentinel://[user:password@]host:port,host:port/service/db or embedded:///path/to/folder"
+    "sentinel://[user:password@]host:port,host:port/service/db, embedded:///path/to/folder or none://"
 )
 
 _PLAIN_SCHEMES = ("redis", "rediss", "unix")
@@ -53,6 +55,8 @@ def redact(url: str) -> str:
         address = parse(url)
     except InvalidSetting:
         return "(not shown)"
+    if url == NO_REDIS:
+        return url
     if address.scheme == "embedded":
         place = url.partition("?")[0]
     else:
@@ -77,6 +81,8 @@ def parse(url: str) -> Address:
     """
     scheme = url.partition("://")[0]
     try:
+        if url == NO_REDIS:
+            return Address(scheme, {})
         if scheme in _PLAIN_SCHEMES:
             return _plain(scheme, url)
         if scheme == "sentinel":
@@ -107,7 +113,10 @@ def _query(text: str) -> list[tuple[str, str]]:
 @cache
 def _known_options() -> frozenset[str]:
     classes = (redis.SSLConnection, redis.UnixDomainSocketConnection, redis.ConnectionPool)
-    constructors: set[Any] = {vars(c).get("__init__") for k in classes for c in k.__mro__} - {None}
+    # Without that of object: for a signature that is not Python's own, inspect copies sys.modules,
+    # and so touches a page of memory for each module, which a worker then shares no longer.
+    bases = {base for known in classes for base in known.__mro__} - {object}
+    constructors: set[Any] = {vars(base).get("__init__") for base in bases} - {None}
     names = {name for init in constructors for name in inspect.signature(init).parameters}
     return frozenset(names | {"sentinel_username", "sentinel_password"})
 

@@ -99,3 +99,10 @@ def test_importing_the_queue_reads_no_settings_and_connects_to_nothing():
     )
 
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_the_queue_of_a_project_without_redis_has_no_messages(server):
+    with override_settings(**{URL: "none://"}):
+        assert not get_queue().has_messages
+    with override_settings(**{URL: server.url}):
+        assert get_queue().has_messages

@@ -82,23 +82,23 @@ def commands_per_task(raw, work):
     return sum(count for name, count in calls.items() if name not in NOT_OURS) / TASKS, calls
 
 
-def test_a_task_alone_takes_25_commands_from_push_to_ack(queue, raw):
+def test_a_task_alone_takes_23_commands_from_push_to_ack(queue, raw):
     def work():
         for pk in range(TASKS):
             finish(queue, [pk])
 
     commands, calls = commands_per_task(raw, work)
 
-    assert commands <= 25.1, calls
+    assert commands <= 23.1, calls
     assert calls["evalsha"] == 3 * TASKS
 
 
-def test_a_task_among_a_hundred_takes_14_commands_from_push_to_ack(queue, raw):
+def test_a_task_among_a_hundred_takes_12_commands_from_push_to_ack(queue, raw):
     def work():
         for first in range(0, TASKS, 100):
             finish(queue, range(first, first + 100))
 
     commands, calls = commands_per_task(raw, work)
 
-    assert commands <= 14.2, calls
+    assert commands <= 12.2, calls
     assert calls["evalsha"] == 3 * TASKS / 100

@@ -23,8 +23,7 @@ COMMANDS = [
     "claim",
     "ack",
     "register",
-    "move",
-    "claim",
+    "move-and-claim",
     "ack",
 ]
 WINDOWS = [(number, when) for number in range(1, len(COMMANDS) + 1) for when in ("before", "after")]

@@ -212,7 +212,6 @@ def test_the_fast_path_reads_every_text_as_yaml_does(text):
         ({"d": date(2026, 1, 2), "b": [b"x"]}, {"d": date(2026, 1, 2), "b": [b"x"]}),
         ({date(2026, 1, 2): 1, b"k": 2}, {date(2026, 1, 2): 1, b"k": 2}),
     ],
-    ids=str,
 )
 def test_richer_values_are_read_in_their_plain_form(sent, read):
     text = dumps({"value": sent})
@@ -242,7 +241,6 @@ def test_a_time_in_any_zone_is_the_same_instant(minutes, seconds):
         1j,
         ValueError("x"),
     ],
-    ids=str,
 )
 def test_a_value_without_a_plain_form_is_refused(value):
     with pytest.raises(TypeError):

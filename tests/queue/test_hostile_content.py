@@ -10,7 +10,7 @@ import pytest
 from django_simpletask3.queue import TOO_LONG, UNDECODABLE, Undecodable
 from django_simpletask3.queue.dead_letters import UNREADABLE
 from django_simpletask3.queue.encoding import MAX_BYTES, MAX_DIGITS, dumps, loads
-from django_simpletask3.queue.operations import MAX_ID_BYTES
+from django_simpletask3.queue.messages import MAX_ID_BYTES
 from tests.queue.conftest import CHANNEL, PREFIX
 from tests.queue.test_servers import CALLS as EVERY_CALL
 
@@ -108,12 +108,12 @@ def works_off_an_honest_message(queue) -> bool:
 
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_a_text_beyond_a_limit_is_undecodable_at_once(name):
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(Undecodable):
         loads(EXPENSIVE[name])
 
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_a_value_that_contains_itself_many_times_is_refused_at_once():
     shared: list[object] = ["x"]
     for _ in range(80):
         shared = [shared, shared]
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(ValueError, match="cannot carry"):
         dumps({"value": shared, "again": "x"})
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_largest_body_is_carried(queue):

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from django_simpletask3.exceptions import QueueRefused
-from django_simpletask3.queue import NO_BODY, UNDECODABLE
+from django_simpletask3.queue import NO_BODY, UNDECODABLE, Message
 from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL
 
@@ -369,6 +369,18 @@ def test_a_dead_lettered_message_is_kept_among_the_dead_letters(queue, claimed):
     assert queue.query("a")["status"] == "drop"
 
 
+def test_one_dead_letter_is_pushed_again_and_the_others_stay(queue):
+    queue.push(CHANNEL, [(name, {"id": name}) for name in "abc"])
+    for message in queue.claim(CHANNEL, worker="w", lease=60, limit=3):
+        queue.dead_letter(message, "no such task")
+
+    found = [queue.requeue_dead_letter(CHANNEL, name) for name in ("b", "b", "unknown")]
+
+    assert found == [True, False, False]
+    assert [letter["id"] for letter in queue.dead_letters(CHANNEL)] == ["c", "a"]
+    assert claim_ids(queue) == ["b"]
+
+
 def test_the_newest_ten_thousand_dead_letters_are_kept(queue, claimed, raw):
     key = queue.get_dead_key(CHANNEL)
     raw.lpush(key, *["{}"] * 10_000)
@@ -533,3 +545,35 @@ def test_a_redis_cluster_is_named(queue, error):
     with pytest.raises(QueueRefused, match="Redis Cluster, which is not supported"):
         with queue.translate_errors():
             raise error
+
+
+def test_who_waits_for_a_message_that_is_forgotten_waits_for_the_end_of_its_task(queue, claimed):
+    assert queue.forget_many([claimed]) == [True]
+    assert queue.query("a") is None
+    assert not queue.db.exists(queue.get_done_key("a"))
+
+    ended = Message("a", CHANNEL, "", None)
+    assert queue.ack_many([ended], result=True) == [True]
+
+    fields = queue.query("a", timeout=60)
+    assert (fields["status"], fields["result"]) == ("done", True)
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_the_end_of_a_task_that_ran_without_its_message_leaves_that_alone(queue, is_claimed):
+    queue.push(CHANNEL, [("a", {})])
+    if is_claimed:
+        queue.claim(CHANNEL, worker="w1", lease=60)
+
+    assert queue.ack_many([Message("a", CHANNEL, "", None)]) == [False]
+
+    assert queue.query("a")["status"] == ("running" if is_claimed else "ready")
+
+
+def test_a_message_that_was_pushed_again_is_not_forgotten(queue, claimed):
+    queue.push(CHANNEL, [("a", {})])
+
+    assert queue.forget_many([claimed]) == [True]
+
+    assert queue.query("a")["status"] == "ready"
+    assert queue.waiting(CHANNEL) == 1

@@ -66,6 +66,9 @@ def test_an_embedded_url_names_a_folder(url, folder, number):
         "redis://h/one",
         "redis://h#0",
         "unix://run/r.sock",
+        "none:",
+        "none://localhost",
+        "none:///0",
     ],
 )
 def test_an_unusable_url_is_an_invalid_setting(url):
@@ -143,3 +146,8 @@ def test_a_server_that_quotes_a_command_shows_no_password():
     shown = parse("sentinel://u:geheim@h/m?sentinel_password=streng").mask_secrets(quoted)
 
     assert shown == "unknown command `HELLO`, with args beginning with: `3` `AUTH` `u` `***` `***`"
+
+
+def test_none_names_no_server():
+    assert parse("none://").scheme == "none"
+    assert redact("none://") == "none://"

@@ -6,11 +6,13 @@ import itertools
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 import redis
 
-from django_simpletask3.queue import GRACE_SECONDS, Waiter
+from django_simpletask3.queue import GRACE_SECONDS, Waiter, outage
+from tests.eventually import eventually
 from tests.queue.conftest import CHANNEL, PREFIX
 
 LEASES, WAITS = f"{PREFIX}:x:leases", f"{PREFIX}:x:waits"
@@ -27,16 +29,106 @@ def seconds_left(raw):
     return [end - now - microseconds / 1e6 for _, end in found]
 
 
-def test_a_reused_waiter_sends_only_the_blocking_move(queue, raw):
+@contextmanager
+def claiming(queue, raw, waiter, **details):
+    """A claim in another thread, which waits when the block begins; what it takes."""
+    taken = []
+
+    def claim():
+        taken.extend(queue.claim(CHANNEL, worker="w", timeout=30, waiter=waiter, **details))
+
+    thread = threading.Thread(target=claim)
+    thread.start()
+    eventually(lambda: raw.info("clients")["blocked_clients"] == 1)
+    yield taken
+    thread.join(10)
+
+
+def sent(raw):
+    """How often each command was run since the last ``config_resetstat``."""
+    stats = raw.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): stats[name]["calls"] for name in stats})
+
+
+def test_a_reused_waiter_waits_and_claims_in_one_round_trip(queue, raw):
     waiter = Waiter()
     wait(queue, waiter)
     raw.config_resetstat()
 
     found = [wait(queue, waiter) for _ in range(5)]
 
-    sent = Counter({name: stats["calls"] for name, stats in raw.info("commandstats").items()})
+    commands, trips = sent(raw), raw.info("stats")["total_reads_processed"]
     assert found == [[]] * 5
-    assert (sent["cmdstat_blmove"], sent["cmdstat_evalsha"], sent["cmdstat_zadd"]) == (5, 0, 0)
+    assert (commands["blmove"], commands["evalsha"]) == (5, 5)
+    assert trips == 5 + 2  # and two of this test
+
+
+def test_a_message_that_ends_a_wait_is_claimed_without_another_round_trip(queue, raw):
+    waiter = Waiter()
+    wait(queue, waiter)
+    with claiming(queue, raw, waiter, lease=60):
+        queue.push(CHANNEL, [("first", 1)])  # Redis knows the script from now on
+    with claiming(queue, raw, waiter, lease=60) as taken:
+        raw.config_resetstat()
+        queue.push(CHANNEL, [("a", 1)])
+
+    trips = raw.info("stats")["total_reads_processed"]
+    assert [message.id for message in taken] == ["a"]
+    assert trips == 1 + 1  # that of the push, and one of this test
+
+
+def test_the_lease_of_a_message_that_ends_a_wait_begins_with_its_claim(queue, raw):
+    waiter = Waiter()
+    wait(queue, waiter)
+    with claiming(queue, raw, waiter, lease=60):
+        now, microseconds = raw.time()
+        queue.push(CHANNEL, [("a", 1)])
+
+    [(_, end)] = raw.zrange(LEASES, 0, -1, withscores=True)
+    assert end >= now + microseconds / 1e6 + 60
+
+
+def test_a_wait_during_which_redis_loses_the_scripts_is_no_outage(queue, raw):
+    outage.forget()
+    waiter = Waiter()
+    wait(queue, waiter)
+    with claiming(queue, raw, waiter, lease=60, limit=2) as taken:
+        raw.script_flush()
+        raw.lpush(queue.get_mq_key(CHANNEL), "a")
+
+    assert [(message.id, message.problem) for message in taken] == [("a", "no_body")]
+    assert (queue.running(CHANNEL), raw.hlen(WAITS), outage.is_on) == (1, 0, False)
+
+
+def test_what_is_there_at_the_end_of_a_wait_is_claimed(queue, raw):
+    waiter = Waiter()
+    wait(queue, waiter)
+    raw.delete(WAITS)  # as if it had been lost: the push does not wake the worker
+    queue.push(CHANNEL, [("a", 1)], priorities={"a": 5})
+
+    taken = wait(queue, waiter)
+
+    assert [message.id for message in taken] == ["a"]
+    assert raw.hlen(WAITS) == 0
+
+
+def test_a_claim_that_is_woken_keeps_what_it_has_claimed(queue, raw):
+    waiter = Waiter()
+    wait(queue, waiter)
+    with claiming(queue, raw, waiter, lease=60, limit=2) as taken:
+        raw.delete(WAITS)
+        queue.push(CHANNEL, [("a", 1), ("b", 1)], priorities={"a": 5, "b": 5})
+        queue.wake()
+
+    assert [message.id for message in taken] == ["a", "b"]
+    assert queue.ack_many(taken) == [True, True]
+    assert (queue.running(CHANNEL), raw.hlen(WAITS)) == (0, 0)
+
+
+def test_a_claim_without_a_waiter_leaves_no_registration(queue, raw):
+    assert queue.claim(CHANNEL, worker="w", lease=60, timeout=0.05) == []
+
+    assert list(raw.scan_iter("*")) == []
 
 
 def test_a_registration_outlasts_every_wait(queue, raw):
@@ -171,16 +263,14 @@ def test_a_message_moved_before_an_unexpected_error_is_claimed_next(queue, raw, 
     waiter = Waiter()
     wait(queue, waiter)
     queue.push(CHANNEL, [("a", 1)])
-    execute = redis.Redis.execute_command
+    execute = redis.client.Pipeline.execute
 
-    def broken(client, command, *args, **options):
-        reply = execute(client, command, *args, **options)
-        if command == "BLMOVE":
-            raise ValueError("not one of redis-py's")
-        return reply
+    def broken(pipeline, **options):
+        execute(pipeline, **options)
+        raise ValueError("not one of redis-py's")
 
     with monkeypatch.context() as patch:
-        patch.setattr(redis.Redis, "execute_command", broken)
+        patch.setattr(redis.client.Pipeline, "execute", broken)
         with pytest.raises(ValueError, match="not one"):
             wait(queue, waiter)
 
@@ -194,3 +284,27 @@ def test_the_registration_of_a_dead_worker_is_removed(queue, raw):
 
     assert queue.missing(CHANNEL, ["a"]) == ["a"]
     assert raw.hlen(WAITS) == 0
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_a_process_that_dies_while_it_unregisters_its_wait_leaves_nothing(
+    queue, raw, done, monkeypatch
+):
+    waiter = Waiter()
+    wait(queue, waiter)
+    ask, commands = queue.ask, []
+
+    def ask_until_death(command, **details):
+        if len(commands) == done:
+            raise KeyboardInterrupt
+        commands.append(command)
+        return ask(command, **details)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "ask", ask_until_death)
+        with pytest.raises(KeyboardInterrupt):
+            queue.stop_waiting(CHANNEL, waiter)
+
+    raw.zadd(LEASES, dict.fromkeys(raw.zrange(LEASES, 0, -1), 1))  # its lease has ended
+    queue.recover()
+    assert (raw.hlen(WAITS), raw.zcard(LEASES)) == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -10,7 +11,10 @@ from typing import Any
 
 import redis
 
-_WITHOUT_LIBRARY = {"rights"}
+#: The parts of a script, in their order, unless they are these and its own: base, library.
+_PARTS = {"push": ("base", "push_new", "library", "push"), "rights": ("rights",)}
+#: redis-py before 5.3 asks for what command a connection is.
+_PURPOSE = () if redis.VERSION >= (5, 3) else ("EVALSHA",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +26,58 @@ class Script:
 
     def run(self, client: Any, keys: list[str], args: list[Any]) -> Any:
         """Run the script in one round trip; in two if Redis has not cached it."""
-        arguments = [len(keys), *keys, *args]
+        command = self.command(keys, args)
         try:
-            return client.execute_command("EVALSHA", self.sha, *arguments)
+            return client.execute_command(*command)
         except redis.exceptions.NoScriptError:
-            return client.execute_command("EVAL", self.text, *arguments)
+            return client.execute_command("EVAL", self.text, *command[2:])
+
+    def command(self, keys: list[str], args: list[Any]) -> list[Any]:
+        """The command that runs the script if Redis has cached it."""
+        return ["EVALSHA", self.sha, len(keys), *keys, *args]
+
+    def run_each(self, client: Any, head: list[Any], batches: Iterable[list[Any]]) -> list[Any]:
+        """Run the script with each batch of arguments in turn; returns the replies.
+
+        Before each of them come those of ``head``: the number of keys, the keys, what all share.
+        The next batch is packed while Redis works on one. After an error no other is sent.
+        """
+        pool = client.connection_pool
+        connection = pool.get_connection(*_PURPOSE)
+        replies: list[Any] = []
+        sent: list[Any] | None = None
+        try:
+            for batch in batches:
+                arguments = [*head, *batch]
+                command = connection.pack_command("EVALSHA", self.sha, *arguments)
+                if sent is not None:
+                    replies.append(self._reply(connection, sent))
+                connection.send_packed_command(command)
+                sent = arguments
+            if sent is not None:
+                replies.append(self._reply(connection, sent))
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()  # a reply may be left in it
+            raise
+        finally:
+            pool.release(connection)
+        return replies
+
+    def _reply(self, connection: Any, arguments: list[Any]) -> Any:
+        try:
+            return connection.read_response()
+        except redis.exceptions.NoScriptError:
+            connection.send_command("EVAL", self.text, *arguments)
+            return connection.read_response()
 
 
 @cache
 def script(name: str) -> Script:
-    """The script ``name``.lua, with library.lua prepended unless it is to run without."""
+    """The script ``name``.lua, after the parts that it needs."""
     folder = files(__name__)
-    names = (name,) if name in _WITHOUT_LIBRARY else ("library", name)
+    names = _PARTS.get(name, ("base", "library", name))
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in names]
     text = "\n".join(parts)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -2,7 +2,8 @@
 --
 -- ARGV 4 channel, 5 worker, 6 worker in YAML, 7 seconds the worker's status lives, 8 seconds of the lease,
 --      9 seconds for which a blocking move into the first token's running key is registered if the queue
---      is empty (0: not registered), 10 the first token, a UUID, 11 the maximal number of messages
+--      is empty (0: any registration ends; '': there is none), 10 the first token, a UUID,
+--      11 the maximal number of messages
 -- Returns {messages, seconds}. For each message {id, token, body or false, attempt, length of the body, priority}; of a
 -- body that is too long only its beginning. An id that is too long becomes a dead letter at once. The seconds are those
 -- until tasks are due of which a hint was pushed, as texts, the soonest first.
@@ -32,12 +33,16 @@ local function token_at(index)
   return index == 1 and first or string.format('%03x', (number + index - 1) % 4096) .. rest
 end
 
+-- Whether the first token may have a registration that has not ended yet.
+local may_be_registered = ARGV[9] ~= ''
+
 -- The message that a blocking move put into a running key. A move that a client sent twice leaves two ids there:
 -- the second returns to the queue.
 local function take_moved(rkey)
   local ids = call('LRANGE', rkey, 0, -1)
   if #ids == 0 then return end
   call('HDEL', waits, rkey)
+  may_be_registered = false
   for i = 2, #ids do call('RPUSH', mq, ids[i]) end
   if #ids > 1 then call('LTRIM', rkey, 0, 0) end
   return ids[1]
@@ -155,7 +160,7 @@ end
 
 -- Register a blocking move into the first token's running key, or end the registration.
 local function register_wait()
-  local rkey = running_key(channel, ARGV[10])
+  local rkey = running_key(channel, first)
   if tonumber(ARGV[9]) > 0 then
     call('ZADD', leases, after(ARGV[9]), rkey)
     call('HSET', waits, rkey, worker)
@@ -181,7 +186,12 @@ for index = 1, limit do
   if not row then break end
   claimed[#claimed + 1] = row
 end
-if #claimed > 0 then register_worker() else register_wait() end
+if #claimed > 0 then
+  register_worker()
+  if may_be_registered then call('HDEL', waits, running_key(channel, first)) end
+elseif ARGV[9] ~= '' then
+  register_wait()
+end
 if has_more then
   crowded[channel] = true
   wake_workers()

@@ -1,11 +1,7 @@
--- Push messages into the queue; a message that is queued already only gets the new body.
---
--- ARGV 4 channel, 5 channel in YAML, 6 'LPUSH' (end) or 'RPUSH' (next), 7 '1' to revoke existing claims,
---      8 the priorities of the messages, separated by spaces; '' if all are 0, 9.. id, id in YAML, body in YAML
--- Returns for each message 'pushed', 'queued' (was queued already) or 'running' (is queued when its claim is settled).
+-- Push messages some of which Redis knows already, or urgent ones, or with priorities; push_new.lua, before this, has the
+-- arguments and the reply.
 
-local channel, channel_yaml, side, take_over = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
-local mq = mq_key(channel)
+local take_over = ARGV[7] == '1'
 
 local states, pending, replies, priorities = {}, {}, {}, {}
 for priority in string.gmatch(ARGV[8], '%S+') do priorities[#priorities + 1] = priority_in(priority) end
@@ -48,8 +44,7 @@ end
 
 local function enqueue(id, id_yaml, body, priority)
   call('DEL', item_key(id), done_key(id))
-  write(id, 'id', id_yaml, 'channel', channel_yaml, 'add_time', now, 'status', 'ready', 'data', body,
-    unpack(place_fields(priority)))
+  create(item_key(id), id_yaml, body, unpack(place_fields(priority)))
   if priority == 0 then pending[#pending + 1] = id else put(id, channel, side, priority) end
 end
 

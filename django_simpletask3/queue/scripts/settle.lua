@@ -1,7 +1,8 @@
--- Finish messages: acknowledge ('done') or drop ('drop') them.
+-- Finish messages: acknowledge ('done') or drop ('drop') them; or remove them without an end ('forget').
 --
--- ARGV 4 'done' or 'drop', 5 result in YAML, 6 an entry for the list of dead letters or '', 7.. id, channel, claim
--- Returns for each message 1 if this claim has finished it, now or earlier; 0 if the claim is no longer valid.
+-- ARGV 4 'done', 'drop' or 'forget', 5 result in YAML, 6 an entry for the list of dead letters or '', 7.. id, channel, claim
+-- Returns for each message 1 if this claim has finished it, now or earlier; 0 if the claim is no longer valid. Without
+-- a claim it is finished unless it is in use: its task has ended without it.
 
 local outcome, result, letter = ARGV[4], ARGV[5], ARGV[6]
 
@@ -9,6 +10,7 @@ local released = {}
 
 -- Finish a message whose claim is valid; a message that was pushed again meanwhile is queued instead.
 local function finish_or_requeue(id, channel, claim, rkey, is_repushed)
+  if not is_repushed and outcome == 'forget' then return call('DEL', item_key(id), done_key(id), rkey) end
   if not is_repushed then return finish(id, rkey, outcome, result, 'x_', mark_of(claim)) end
   call('DEL', rkey)
   requeue(id, channel, 'LPUSH')
@@ -18,6 +20,11 @@ end
 local function settle(id, channel, claim)
   local status, holder, settled, mark, repush =
     scalars(id, 'status', 'running_id', 'x_settled', 'x_', 'x_repush')
+  if claim == '' then
+    if status ~= '' and not is_final(status) then return 0 end
+    finish(id, nil, outcome, result)
+    return 1
+  end
   if settled == outcome .. ' ' .. claim then return 1 end
   -- A message that a stock client or an earlier version finished still has its running_id.
   if status == outcome and (mark == mark_of(claim) or holder == claim) then return 1 end
@@ -30,7 +37,7 @@ local function settle(id, channel, claim)
     call('DEL', rkey)
     if not is_bodiless then return 0 end
     call('DEL', done_key(id))
-    wake(id)  -- the body expired or was evicted
+    if outcome ~= 'forget' then wake(id) end  -- the body expired or was evicted
   end
   if letter ~= '' then add_dead_letter(channel, letter) end
   return 1
