@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from ..db.errors import is_transient, may_be_transient
 from ..dispatch.push import push
@@ -11,7 +12,7 @@ from ..limits.hand_over import free_ended
 from ..limits.places import Claim, table_label
 from ..limits.successors import Successors, starting_here
 from ..logs import get_logger
-from ..queue import Message
+from ..queue import Message, outage
 from ..states import EventKind
 from ..transitions.best_effort import apply_each
 from .outcomes.decision import decide, fail_with_both
@@ -38,7 +39,7 @@ def finish(runs: Sequence[Run], successors: Successors | None = None) -> list[Ru
         _record(runs)
     if successors is not None:
         successors.confirm()
-    _acknowledge(runs)
+    _acknowledge(runs, tells_ends=successors is not None)
     _return_released(runs)
     return [run for run in runs if run.transition and run.transition.error]
 
@@ -82,18 +83,33 @@ def _free_places(runs: Iterable[Run]) -> None:
             _logger.warning("place_not_freed tasks=%s error=%s", len(claims), error)
 
 
-def _acknowledge(runs: Sequence[Run]) -> None:
+def _acknowledge(runs: Sequence[Run], *, tells_ends: bool) -> None:
     """Acknowledge the messages of recorded runs: as succeeded after ``ack``, else as failed.
 
-    Those of released tasks are left alone.
+    Those of released tasks are left alone. With ``tells_ends``, who waits for tasks that have run
+    without a message learns of their ends.
     """
     messages: dict[bool, list[Message]] = {True: [], False: []}
     for run in runs:
         is_settled = run.transition and not run.transition.error and not _is_released(run)
-        if run.transition and is_settled and run.message:
-            messages[run.transition.kind is EventKind.ACK].append(run.message)
+        message = run.message or (_message_of(run) if tells_ends else None)
+        if run.transition and is_settled and message:
+            messages[run.transition.kind is EventKind.ACK].append(message)
     for result, group in messages.items():
         acknowledge(group, result=result)
+
+
+def _message_of(run: Run) -> Message | None:
+    """What tells who waits for the end of a task with a limit, which has started without a message.
+
+    Its own was removed when it was turned away. None in an outage of Redis, which would delay those
+    that come next: who waits looks once a second.
+    """
+    if outage.is_on:
+        return None
+    with suppress(Exception):  # of a method of the user's
+        return Message(run.task.get_task_id(), run.task.get_event_channel(), "", None)
+    return None
 
 
 def release(runs: Iterable[Run], reason: str) -> list[Run]:

@@ -21,12 +21,16 @@ from .outcomes.stopped import (
     time_limit_error,
 )
 from .run import Run, failure_of, outcome_of
+from .simulated_crash import SimulatedCrash
 
 _logger = get_logger(__name__)
 
+#: Seconds for which a thread waits before it gives back what it could not begin.
+_AWAY_SECONDS = 1.0
+
 
 def perform(run: Run) -> None:
-    """Call the task function and keep its outcome as ``run.transition``; never raises.
+    """Call the task function and keep its outcome as ``run.transition``; raises no errors.
 
     The function of a task that was canceled, reset or recovered since its claim is not called; one
     that has expired since then is released, and expires. What follows from an error is decided
@@ -64,6 +68,8 @@ def _run_function(run: Run) -> Transition:
             result = call.call_function(
                 run.task, worker=run.worker, msg=message, interruptible=interruptible
             )
+    except SimulatedCrash:
+        raise  # it has no outcome
     except BaseException as error:  # sys.exit() in a task function ends the task, not the thread
         return _outcome_of_error(run, error)
     finally:
@@ -78,6 +84,9 @@ def _outcome_of_error(run: Run, error: BaseException) -> Transition:
     if isinstance(error, FunctionNotCalled):
         label, cause = run.task._meta.label, error.__cause__
         _logger.warning("function_not_called model=%s pk=%s error=%s", label, run.pk, cause)
+        time.sleep(
+            _AWAY_SECONDS
+        )  # its message goes to the head of the queue: it is claimed at once
         return outcome_of(run, EventKind.RELEASE, reason="database_away")
     if is_stopped(error):
         return stopped_outcome(run, error)

@@ -1,4 +1,4 @@
-"""Acknowledge or return messages in Redis."""
+"""Acknowledge, forget or return messages in Redis."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def acknowledge(messages: Sequence[Message], *, result: bool) -> None:
             get_queue().ack_many(messages, result)
     except QueueUnavailable as error:
         _logger.debug("ack_failed messages=%s error=%s", len(messages), error)
+
+
+def forget(messages: Sequence[Message]) -> None:
+    """Remove messages whose tasks wait for something else, and have not ended; never raises."""
+    try:
+        if messages:
+            get_queue().forget_many(messages)
+    except QueueUnavailable as error:
+        _logger.debug("forget_failed messages=%s error=%s", len(messages), error)
 
 
 def return_messages(messages: Sequence[Message], reason: str) -> None:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import cast
 
-from django.db.models import Q
-
 from ..db import clock
 from ..db.errors import may_be_transient
 from ..db.loading import load_tasks
-from ..exceptions import TaskExpired
+from ..exceptions import LimitReached, TaskExpired
 from ..ledger.task_row import table_model, write_database
 from ..logs import get_logger
-from ..models.queryset import due_rows, overdue_rows, rows_after
-from ..models.registry import holds
 from ..models.task import SimpleTask
 from ..queue import Message
 from ..states import EventKind, Status
@@ -27,11 +23,13 @@ from ..transitions.transition import Transition, known_row
 from . import resolve
 from .isolation import RunAlone, set_aside
 from .run import Run
-from .settle import acknowledge
+from .settle import acknowledge, forget
 
 _logger = get_logger(__name__)
 
-_PAGE_SIZE = 200  # rows of a table that are looked at together
+#: The rows of tables whose failed starts this process has logged, with their sequence numbers.
+_logged: set[tuple[object, ...]] = set()
+_MAX_LOGGED = 1000
 
 
 def start(
@@ -59,6 +57,9 @@ def start(
     _log_unknown_statuses(claims.values())
     unsettled = {message for message, claim in claims.items() if claim.event or claim.error}
     unsettled.update(waiting)
+    turned_away = [m for m, claim in claims.items() if isinstance(claim.refusal, LimitReached)]
+    forget(turned_away)
+    unsettled.update(turned_away)
     acknowledge([message for message in messages if message not in unsettled], result=False)
     runs = [Run(cast("SimpleTask", c.task), worker, m) for m, c in claims.items() if c.event]
     again = [message for message, error in errors.items() if may_be_transient(error)]
@@ -115,23 +116,22 @@ def _log_start_errors(errors: Mapping[Message, Exception]) -> None:
         _logger.error("start_failed id=%s", message.id, exc_info=errors[message])
 
 
-def start_without_queue(
-    model: type[SimpleTask],
-    using: str,
-    limit: int,
-    *,
-    worker: str,
-    lease: float,
-    run_alone: RunAlone | None = None,
-) -> list[Run]:
-    """Claim up to ``limit`` waiting tasks of the table, while Redis is away: the runs to perform.
+def log_failed_claims(claims: Iterable[Transition]) -> None:
+    """Log the errors of tasks that were claimed without messages, each once: all looks find them.
 
-    Only tasks whose ``check_at`` has passed: they were saved after Redis went away, or their
-    message was pushed so long ago that it may be lost. Errors as in ``start``.
+    Those that may be transient are left out.
     """
-    tasks = _overdue_tasks(model, using, limit) if holds(model, using) else []
-    lone_tasks = set_aside(tasks, run_alone)
-    return _start_tasks([task for task in tasks if task not in lone_tasks], worker, lease)
+    for claim in claims:
+        task, error = claim.task, claim.error
+        if claim.event is not None or error is None or may_be_transient(error):
+            continue
+        row = (task._meta.label, task._state.db, task.pk, task.sequence)
+        if row in _logged:
+            continue
+        if len(_logged) >= _MAX_LOGGED:
+            _logged.clear()
+        _logged.add(row)
+        _logger.error("start_failed model=%s pk=%s", task._meta.label, task.pk, exc_info=error)
 
 
 def start_one(
@@ -142,85 +142,20 @@ def start_one(
     tasks = load_tasks(root, using, [root._meta.pk.to_python(key)])
     clock.refresh(using)
     due = [t for t in tasks if t.status == Status.PENDING and clock.is_past(t.run_after, using)]
-    return _start_tasks(due, worker, lease)
+    claims = claim(due, worker=worker, lease=lease)
+    log_failed_claims(claims)
+    return [Run(cast("SimpleTask", c.task), worker) for c in claims if c.event is not None]
 
 
-def _start_tasks(tasks: Sequence[SimpleTask], worker: str, lease: float) -> list[Run]:
-    lease_end = _lease_end_by_database(lease)
-    transitions = [_start_transition(task, _new_claim(), worker, lease_end) for task in tasks]
-    _apply_starts(transitions)
-    return [Run(cast("SimpleTask", t.task), worker) for t in transitions if t.event is not None]
+def claim(tasks: Sequence[SimpleTask], *, worker: str, lease: float) -> list[Transition]:
+    """Claim ``tasks`` in the database, without messages; those that have expired are canceled.
 
-
-def start_from_table(
-    model: type[SimpleTask],
-    using: str,
-    limit: int,
-    *,
-    worker: str,
-    lease: float,
-    tried: set[tuple[object, int]],
-    run_alone: RunAlone | None = None,
-) -> list[Run]:
-    """Claim up to ``limit`` due tasks of the table, whether they have messages or not.
-
-    Rows are tried once: ``tried`` has the keys and sequence numbers of those that are of no use
-    here. Errors as in ``start``.
+    The ``start`` of each has an event, a refusal or an error. Errors as in ``start``.
     """
     lease_end = _lease_end_by_database(lease)
-    for page in _due_pages(model, using, tried) if holds(model, using) else ():
-        tasks = _load_own(model, using, list(page))
-        lone_tasks = set_aside(tasks, run_alone)
-        chosen = [task for task in tasks if task not in lone_tasks][:limit]
-        claims = [_start_transition(task, _new_claim(), worker, lease_end) for task in chosen]
-        _apply_starts(claims)
-        for error in (claim.error for claim in claims if claim.event is None):
-            if error is not None and may_be_transient(error):
-                raise error
-        later = {task.pk for task in tasks} - {task.pk for task in chosen}
-        tried.update(row for row in page.items() if row[0] not in later)
-        if runs := [Run(cast("SimpleTask", c.task), worker) for c in claims if c.event is not None]:
-            return runs
-    return []
-
-
-def _due_pages(
-    model: type[SimpleTask], using: str, tried: Container[tuple[object, int]]
-) -> Iterator[dict[object, int]]:
-    """Keys and sequence numbers of the due tasks of the table that were not tried."""
-    due = due_rows(table_model(model), using)
-    following = Q()
-    while True:
-        page = list(due.filter(following).values_list("pk", "sequence", "check_at")[:_PAGE_SIZE])
-        untried = {pk: sequence for pk, sequence, _ in page if (pk, sequence) not in tried}
-        if untried:
-            yield untried
-        if len(page) < _PAGE_SIZE:
-            return
-        pk, _, last = page[-1]
-        following = rows_after(last, pk)
-
-
-def _load_own(model: type[SimpleTask], using: str, pks: Sequence[object]) -> list[SimpleTask]:
-    """The tasks that are of ``model``; a row that cannot be loaded is logged and left out."""
-    root = table_model(model)
-    try:
-        tasks = load_tasks(root, using, pks) if pks else []
-    except Exception as error:
-        if may_be_transient(error):
-            raise
-        if len(pks) > 1:
-            return [task for pk in pks for task in _load_own(model, using, [pk])]
-        _logger.exception("row_unreadable model=%s pk=%s", root._meta.label, pks[0])
-        return []
-    return [task for task in tasks if type(task) is model]
-
-
-def _overdue_tasks(model: type[SimpleTask], using: str, limit: int) -> list[SimpleTask]:
-    root = table_model(model)
-    due = overdue_rows(root, using, is_due=True).order_by("check_at")
-    tasks = load_tasks(root, using, due.values_list("pk", flat=True)[:limit])
-    return [task for task in tasks if type(task) is model]
+    claims = [_start_transition(task, _new_claim(), worker, lease_end) for task in tasks]
+    _apply_starts(claims)
+    return claims
 
 
 def _lease_end_by_database(lease: float) -> Callable[[str], datetime]:

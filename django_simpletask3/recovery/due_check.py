@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..ledger.task_row import has_expiry
 from ..limits import maintenance as limits
 from ..models.queryset import rows_of, waiting_by_check_at
 from ..models.task import SimpleTask
-from ..schedules.tables import change_times, has_schedules_table
+from ..schedules.tables import has_schedules_table, sum_of_marks
 from ..states import WAITING, Status
 
 _EXPIRING, _LIMITS, _SCHEDULES = "expiring", "limits", "schedules"
@@ -33,7 +33,8 @@ class DueTimes:
     start: PENDING and BLOCKED ones of models that subclass ExpiringTask. These BLOCKED ones count
     for ``pending_check_at``, too: to leave them out, all of them might have to be read.
     ``limit_time`` is when the first place of a limit ends; in the past if a gate is to be served.
-    ``schedules_changed`` is when the last schedule was changed; None if there is none.
+    ``schedules_mark`` differs if a schedule was changed; None if there is none.
+    ``waiting`` has what ``pending_check_at`` is the earliest of, by table.
     """
 
     using: str
@@ -42,12 +43,18 @@ class DueTimes:
     command_time: datetime | None = None
     expiring_check_at: datetime | None = None
     limit_time: datetime | None = None
-    schedules_changed: datetime | None = None
+    schedules_mark: datetime | None = None
+    waiting: Mapping[type[SimpleTask], datetime] = field(default_factory=dict)
 
     def is_due(self, status: Status) -> bool:
         """Whether a task in ``status`` is due, by the database clock as it was last read."""
         is_running = status is Status.RUNNING
         return self._is_past(self.running_check_at if is_running else self.pending_check_at)
+
+    @property
+    def due_tables(self) -> set[type[SimpleTask]]:
+        """The tables, as their models, in which a task that waits is due."""
+        return {root for root, check_at in self.waiting.items() if self._is_past(check_at)}
 
     @property
     def may_have_expired(self) -> bool:
@@ -64,26 +71,41 @@ class DueTimes:
 
 
 def read_due_times(
-    using: str, roots: Iterable[type[SimpleTask]], *, with_commands: bool = False
+    using: str,
+    roots: Iterable[type[SimpleTask]],
+    *,
+    with_commands: bool = False,
 ) -> DueTimes:
     """Read the due times of these tables in ``using``, each by its index of ``check_at``.
 
     ``with_commands`` reads the operator commands in the same query.
     """
+    roots = list(roots)
     queries: dict[_Key, Any] = dict(_row_queries(using, roots))
     if queries:
         queries.update(limits.due_queries(using))
         if has_schedules_table(using):
-            queries[_SCHEDULES] = change_times(using)
+            queries[_SCHEDULES] = sum_of_marks(using)
     if with_commands:
         queries[None] = control.command_times(using)
     earliest: dict[Status | str | None, datetime] = {}
+    waiting: dict[type[SimpleTask], datetime] = {}
     for key, rows in first_rows(using, queries, 1).items():
         for name in _names(key):
-            for (moment,) in rows:
+            for moment in (moment for (moment,) in rows if moment is not None):
                 earliest[name] = min(moment, earliest.get(name, moment))
-    names = (Status.RUNNING, Status.PENDING, None, _EXPIRING, _LIMITS, _SCHEDULES)
-    return DueTimes(using, *map(earliest.get, names))
+                if isinstance(key, tuple) and name is Status.PENDING:
+                    waiting[key[0]] = moment
+    return DueTimes(
+        using,
+        running_check_at=earliest.get(Status.RUNNING),
+        pending_check_at=earliest.get(Status.PENDING),
+        command_time=earliest.get(None),
+        expiring_check_at=earliest.get(_EXPIRING),
+        limit_time=earliest.get(_LIMITS),
+        schedules_mark=earliest.get(_SCHEDULES),
+        waiting=waiting,
+    )
 
 
 def _names(key: _Key) -> Iterator[Status | str | None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from ..db import clock
 from ..ledger.task_row import has_expiry
 from ..models.each_database import in_each_database
 from ..models.queryset import rows_of, waiting_by_check_at
-from ..models.registry import tables_in, task_databases
+from ..models.registry import table_models, tables_in, task_databases
 from ..models.task import SimpleTask
 from ..states import WAITING, EventKind
 from ..transitions.expiry import log_expired
@@ -21,19 +21,24 @@ from .lost_messages import apply_and_count, load_readable
 from .table_operations import MAX_TASKS, run_guarded
 
 
-def expire_tasks(limit: int = 200, seconds: float = math.inf) -> int:
-    """Cancel the waiting and blocked tasks that have expired; the number of tasks.
+def expire_tasks(
+    limit: int = 200,
+    seconds: float = math.inf,
+    models: Iterable[type[SimpleTask]] | None = None,
+) -> int:
+    """Cancel the waiting and blocked tasks of ``models``, or all, that have expired; their number.
 
     Works in batches of ``limit`` rows, for at most 2000 tasks of each database, and without Redis.
     The tables take turns, so that a backlog of one does not keep the others waiting. No batch
     begins after ``seconds``.
     """
-    counts = in_each_database(partial(_expire_in, limit=limit, seconds=seconds), task_databases())
-    return sum(counts.values())
+    roots = [root for root in table_models(models) if has_expiry(root)]
+    expire = partial(_expire_in, roots=roots, limit=limit, seconds=seconds)
+    return sum(in_each_database(expire, task_databases(roots)).values())
 
 
-def _expire_in(using: str, limit: int, seconds: float) -> int:
-    tables, total, remaining = deque(filter(has_expiry, tables_in(using))), 0, MAX_TASKS
+def _expire_in(using: str, roots: Sequence[type[SimpleTask]], limit: int, seconds: float) -> int:
+    tables, total, remaining = deque(tables_in(using, roots)), 0, MAX_TASKS
     latest = time.monotonic() + seconds
     while tables and remaining > 0 and (total == 0 or time.monotonic() < latest):
         root = tables.popleft()

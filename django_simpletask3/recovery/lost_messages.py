@@ -49,7 +49,12 @@ def push_missing(tasks: Sequence[SimpleTask], using: str) -> int:
     if not push.push([*newly_due, *missing]):
         raise QueueUnavailable("Redis did not take the messages of waiting tasks.")
     _postpone_check([task for task in pending if task not in missing], using)
-    return len(newly_due) + apply_and_count([_message_lost_transition(task) for task in missing])
+    return len(newly_due) + record_lost_messages(missing)
+
+
+def record_lost_messages(tasks: Iterable[SimpleTask]) -> int:
+    """Record that the messages of ``tasks``, of one table, were lost and pushed again; how many."""
+    return apply_and_count([_message_lost_transition(task) for task in tasks])
 
 
 def _is_newly_due(task: SimpleTask) -> bool:

@@ -12,7 +12,8 @@ from django.db import Error
 
 from ..conf.leases import policy_of
 from ..db import clock
-from ..dispatch.push import TaskMessage, push_messages
+from ..dispatch.push import push_messages
+from ..dispatch.task_message import MessageBuilder
 from ..ledger.task_row import short_key, table_model, task_reference, write_database
 from ..logs import get_logger
 from ..models.each_database import in_each_database
@@ -137,7 +138,8 @@ def _release_or_drop(
     count = _apply(transitions)
     released = [t.task for t in transitions if t.kind is EventKind.RELEASE and t.event is not None]
     # Their messages are claimed by the lost worker, or there are none.
-    push_messages([TaskMessage.of(task, takes_over=True, urgent=True) for task in released])
+    build = MessageBuilder().build
+    push_messages([build(task, takes_over=True, urgent=True) for task in released])
     return count
 
 

@@ -98,8 +98,10 @@ def push_overdue(limit: int = 500) -> int:
     """Push the due tasks that have no message in Redis, and return their number.
 
     Raises QueueUnavailable as soon as Redis does not answer or refuses a message: the other tables
-    are left to the next pass.
+    are left to the next pass. Does nothing without Redis: workers poll the tables.
     """
+    if not get_queue().has_messages:
+        return 0
     return for_each_table(partial(_push_overdue_in, limit=limit))
 
 
@@ -132,6 +134,14 @@ def detect_redis_reset(limit: int = 1000, rechecked: dict[str, float] | None = N
     else:
         _logger.info("redis_empty rechecked=%s", count)  # so it is when the first node starts
     return count
+
+
+def stop_trusting_messages(using: str, limit: int = 1000) -> int:
+    """Let the tasks of ``using`` that are due be overdue, of a project without Redis; their number.
+
+    Those that were saved while the project had Redis are trusted to have messages.
+    """
+    return sum(lost_messages.distrust_messages(r, using, limit) for r in tables_in(using))
 
 
 def recover_dead_workers(workers: Iterable[str], reason: str = WORKER_DIED) -> int:
@@ -194,7 +204,7 @@ def adopt_foreign_claims() -> int:
 def _distrust_messages_in(using: str, limit: int) -> int | None:
     """The number of messages of ``using`` to check again; None if it does not answer."""
     try:
-        return sum(lost_messages.distrust_messages(r, using, limit) for r in tables_in(using))
+        return stop_trusting_messages(using, limit)
     except Error as error:
         _logger.warning("recheck_failed database=%s error=%s", using, error)
         return None

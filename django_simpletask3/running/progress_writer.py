@@ -156,7 +156,10 @@ class ProgressWriter:
             while self._has_attempts():
                 time.sleep(_STEP_SECONDS)
                 self.write_due(time.monotonic())
-                close_old_connections()
+                try:
+                    close_old_connections()
+                except Exception:  # the driver fails to report the state of a session
+                    connections.close_all()
         finally:
             connections.close_all()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from django.db import close_old_connections, connections, reset_queries
+from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..logs import get_logger
@@ -16,7 +16,8 @@ _logger = get_logger(__name__)
 def close_stale() -> None:
     """Close sessions that are too old, broken, or in a transaction that was left open."""
     close_broken()
-    close_old_connections()
+    for connection in connections.all(initialized_only=True):
+        _close_unless_usable(connection)
 
 
 def close_broken() -> None:
@@ -30,23 +31,27 @@ def close_broken() -> None:
     reset_queries()
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or (
-            connection.connection is not None and not connection.get_autocommit()
+            connection.connection is not None and not connection.autocommit
         ):
             _logger.warning("transaction_left_open database=%s", connection.alias)
             _close(connection)
         elif connection.errors_occurred or _is_stale(connection):
             # Else every task that follows in this thread fails with the lost session
             # (test_a_session_that_is_lost_costs_one_task_only).
-            try:
-                connection.close_if_unusable_or_obsolete()
-            except Exception:  # the driver fails to report its state
-                _close(connection)
+            _close_unless_usable(connection)
 
 
 def _is_stale(connection: BaseDatabaseWrapper) -> bool:
     """Whether the session has reached CONN_MAX_AGE."""
     max_age, end = connection.settings_dict["CONN_MAX_AGE"], connection.close_at
     return bool(max_age) and end is not None and time.monotonic() >= end
+
+
+def _close_unless_usable(connection: BaseDatabaseWrapper) -> None:
+    try:
+        connection.close_if_unusable_or_obsolete()
+    except Exception:  # the driver fails to report its state: that must not end the thread
+        _close(connection)
 
 
 def close_all() -> None:

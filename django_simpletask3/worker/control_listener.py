@@ -15,7 +15,7 @@ from .maintenance.snapshot import SharedSnapshot, Snapshot
 _logger = get_logger(__name__)
 
 _CHECK_SECONDS = 4.5  # seconds between two queries of this process
-_STEP_SECONDS = 0.25
+_STEP_SECONDS = 0.5  # with the pause of an idle LeaseMonitor, less than five seconds
 
 
 class ControlListener:

@@ -37,12 +37,11 @@ _POSTPONED = frozenset({EventKind.RETRY, EventKind.SNOOZE})
 FINISHER_RECORDS = 16
 
 
-class Finisher(threading.Thread):
-    """Records outcomes in batches: runs that end during one commit form the next batch.
+class Outcomes:
+    """Records the outcomes of one model's runs, with what follows from them in this process.
 
-    Runs that cannot be recorded because of a transient error are retried, without a limit, while
-    their leases are renewed; other runs are not delayed. ``on_retry`` is called when a task was
-    recorded that is due again later.
+    Each thread that records has one of its own. ``on_retry`` is called when a task was recorded
+    that is due again later.
     """
 
     def __init__(
@@ -51,17 +50,51 @@ class Finisher(threading.Thread):
         leases: Leases,
         counters: Counters,
         on_retry: Callable[[], None] = lambda: None,
-        *,
-        using: str = DEFAULT_DB_ALIAS,
         recorder: Recorder | None = None,
     ) -> None:
-        super().__init__(name=f"finisher-{pipeline.model._meta.label}@{using}", daemon=True)
-        self._using = using
-        self._pipeline = pipeline
-        self._leases = leases
+        self.pipeline = pipeline
+        self.leases = leases
         self._counters = counters
         self._on_retry = on_retry
         self._recorder = recorder or Activity(0).recorder(0)
+
+    def record(self, batch: list[Run], successors: Successors | None = None) -> list[Run]:
+        """Record the outcomes of ``batch``; the runs to record again, after a transient error."""
+        # A result may end the process, too, when it is encoded.
+        self._recorder.begin(batch, is_limited=False)
+        again, failed = _try_finish(batch, successors)
+        self._recorder.end()
+        ended = [run for run in batch if run not in again]
+        if not ended:
+            return again
+        self.pipeline.active_at = time.monotonic()
+        # Also of runs that cannot be recorded: recovery decides when their leases end.
+        self.leases.remove(ended)
+        for run in ended:
+            if run in failed:
+                _give_up(run)
+            else:
+                self._counters.count(run)
+                log_outcome(run)
+        if any(run.transition and run.transition.kind in _POSTPONED for run in ended):
+            self._on_retry()
+        return again
+
+
+class Finisher(threading.Thread):
+    """Records outcomes in batches: runs that end during one commit form the next batch.
+
+    Runs that cannot be recorded because of a transient error are retried, without a limit, while
+    their leases are renewed; other runs are not delayed.
+    """
+
+    def __init__(self, outcomes: Outcomes, using: str = DEFAULT_DB_ALIAS) -> None:
+        pipeline = outcomes.pipeline
+        super().__init__(name=f"finisher-{pipeline.model._meta.label}@{using}", daemon=True)
+        self._using = using
+        self._outcomes = outcomes
+        self._pipeline = pipeline
+        self._leases = outcomes.leases
         self._postponed: RetryQueue[Run] = RetryQueue()
         self._successors = Successors(self._as_host()) if pipeline.is_limited else None
         self._is_ending = False
@@ -124,26 +157,9 @@ class Finisher(threading.Thread):
         return arrived or []
 
     def _record(self, batch: list[Run]) -> None:
-        # A result may end the process, too, when it is encoded.
-        self._recorder.begin(batch, is_limited=False)
-        again, failed = _try_finish(batch, self._successors)
-        self._recorder.end()
+        again = self._outcomes.record(batch, self._successors)
         self._postponed.put(again)
-        ended = [run for run in batch if run not in again]
-        self._postponed.remove(ended)
-        if not ended:
-            return
-        self._pipeline.active_at = time.monotonic()
-        # Also of runs that cannot be recorded: recovery decides when their leases end.
-        self._leases.remove(ended)
-        for run in ended:
-            if run in failed:
-                _give_up(run)
-            else:
-                self._counters.count(run)
-                log_outcome(run)
-        if any(run.transition and run.transition.kind in _POSTPONED for run in ended):
-            self._on_retry()
+        self._postponed.remove([run for run in batch if run not in again])
 
 
 def _try_finish(batch: list[Run], successors: Successors | None) -> tuple[list[Run], list[Run]]:

@@ -30,15 +30,28 @@ class Loop(threading.Thread):
         self._stop_request = stop
         self._work = work
         self._failures = 0
+        self._is_woken = False
+
+    def wake(self) -> None:
+        """End the pause: ``work`` is called now, or once more if it just runs. Thread-safe.
+
+        The pause after an error is kept.
+        """
+        self._is_woken = True
+        self._stop_request.notify()
 
     def run(self) -> None:
         try:
             while not self._stop_request.is_requested:
+                self._is_woken = False
                 pause = self._run_once()
                 if pause > 0:
-                    self._stop_request.wait(pause)
+                    self._stop_request.wait(pause, or_until=self._may_go_on)
         finally:
             connections.close_all()
+
+    def _may_go_on(self) -> bool:
+        return self._is_woken and not self._failures
 
     def _run_once(self) -> float:
         try:
@@ -77,8 +90,7 @@ class StopRequest:
     def request(self) -> None:
         """Request an orderly stop. Safe in a signal handler; may be called again."""
         self._is_requested = True
-        with self._changed:
-            self._changed.notify_all()
+        self.notify()
 
     def force(self) -> None:
         """Request an immediate stop. Safe in a signal handler; may be called again."""
@@ -93,7 +105,16 @@ class StopRequest:
     def is_forced(self) -> bool:
         return self._is_forced
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep for ``seconds`` or until stop is requested; whether it is requested."""
+    def notify(self) -> None:
+        """Have threads that wait look again at what they wait for."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._is_requested, seconds)
+            self._changed.notify_all()
+
+    def wait(self, seconds: float, or_until: Callable[[], bool] = lambda: False) -> bool:
+        """Sleep for ``seconds``, until stop is requested or, after ``notify()``, ``or_until``.
+
+        Returns whether stop is requested.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_requested or or_until(), seconds)
+        return self._is_requested

@@ -14,7 +14,6 @@ from ..execution.isolation import RunAlone
 from ..execution.run import Run
 from ..limits.declared import has_limit
 from ..models.task import SimpleTask
-from ..queue import Message
 
 #: Seconds of work that may be claimed beyond what the free threads take at once.
 _READ_AHEAD_SECONDS = 0.05
@@ -27,6 +26,8 @@ _REACHED_SECONDS = 10.0
 MAX_BATCH = 200
 MESSAGE_LEASE = 30.0
 _YIELD_SECONDS = 0.0001
+#: How long the fetcher waits for the end of a run that it has started, to record it itself.
+_AWAIT_SECONDS = 0.002
 #: A look that takes longer has found no message, and waits for one.
 _LOOK_SECONDS = 0.02
 
@@ -65,6 +66,9 @@ class ModelPipeline:
         self.extra = 0
         self._limit_reached_at = -math.inf
         self._held = self._reserved = 0
+        #: Whether the fetcher awaits the next lone run, which that is, and whether it has ended.
+        self._is_awaiting = self._has_awaited_ended = False
+        self._awaited: Run | None = None
         self._mean_seconds: float | None = None  # unknown until one run has ended
         self._changed = threading.Condition()
 
@@ -116,21 +120,41 @@ class ModelPipeline:
             was_idle = self._held == 0
             self._held += len(runs)
             self.active_at = time.monotonic()
+            if self._is_awaiting and len(runs) == 1:
+                [self._awaited] = runs
         for run in runs:
             run.is_worker_stopping = self.is_stopping
             self.inbox.put(run)
-        if was_idle:
+        if was_idle and self._awaited is None:
             # Yield the interpreter to a waiting task thread now, not when the caller next blocks.
             time.sleep(_YIELD_SECONDS)
 
+    def await_lone_run(self) -> None:
+        """Keep the next run that is accepted from the outbox, if it is one and ends soon.
+
+        The caller must take it by ``take_awaited``. If functions take longer, none is kept.
+        """
+        is_soon = self._mean_seconds is None or self._mean_seconds < _AWAIT_SECONDS
+        self._is_awaiting = is_soon and not self.is_limited
+
+    def take_awaited(self) -> list[Run]:
+        """Wait up to 2 ms for the awaited run; it, or nothing. Later it goes to the outbox."""
+        with self._changed:
+            if self._awaited is not None:
+                self._changed.wait_for(lambda: self._has_awaited_ended, _AWAIT_SECONDS)
+            ended = [self._awaited] if self._awaited and self._has_awaited_ended else []
+            self._is_awaiting = self._has_awaited_ended = False
+            self._awaited = None
+        return ended
+
     @contextmanager
-    def looking(self) -> Iterator[list[Message]]:
+    def looking(self) -> Iterator[list[object]]:
         """A look of the fetcher for messages: those found are put into the list."""
-        found: list[Message] = []
+        found: list[object] = []
         self._looks_since = time.monotonic()
         try:
             yield found
-            self._has_found_none = not found
+            self._has_found_none = not any(found)
         finally:
             # First this: while messages are there, the other one is False by now.
             self._looks_since = None
@@ -174,9 +198,14 @@ class ModelPipeline:
         self.accept(runs)
 
     def mark_performed(self, run: Run) -> None:
-        """Put a run whose task function has ended into the outbox of its database."""
-        self.outbox_of(run.using).put(run)
+        """Put a run whose task function has ended into the outbox, unless it is awaited."""
+        outbox = self.outbox_of(run.using)
         with self._changed:
+            if run is self._awaited:
+                self._has_awaited_ended = True
+                self._changed.notify_all()
+            else:
+                outbox.put(run)
             self._held -= 1
             self.active_at = time.monotonic()
             before = run.seconds if self._mean_seconds is None else self._mean_seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,34 +27,40 @@ from ..models.each_database import in_each_database
 from ..models.registry import possible_databases
 from ..models.task import SimpleTask
 from ..queue import get_queue
-from ..recovery import service
+from ..recovery import schedules, service
 from ..recovery.lost_workers import LostProcess
 from .control_listener import ControlListener, stop_node
 from .databases.patience import Patience
 from .databases.threads import PATIENCE_SECONDS, Apart
 from .fetcher import Fetcher
-from .finisher import FINISHER_RECORDS, Finisher
+from .finisher import FINISHER_RECORDS, Finisher, Outcomes
 from .leases import Leases
 from .loop import Loop, StopRequest
 from .maintenance.due_hints import DueHints
-from .maintenance.jobs import MaintenanceLoop, database_jobs, redis_jobs, slow_jobs
+from .maintenance.jobs import (
+    SLOW_MAX_PAUSE,
+    MaintenanceLoop,
+    database_jobs,
+    redis_jobs,
+    slow_jobs,
+)
 from .maintenance.lease_monitor import CHECK
 from .maintenance.pacing import SharedSchedule
-from .maintenance.snapshot import SharedSnapshot
+from .maintenance.snapshot import SharedSnapshot, table_bits
 from .node.counters import Counters
 from .node.lone_tasks import LoneFetcher, LoneTask
-from .node.worker_name import is_known_dead
 from .pipeline import ModelPipeline
 from .task_thread import TaskThread
 from .time_limits import TimeLimits
 from .watch.activity import Activity
+from .watch.worker_name import is_known_dead
 from .worker_report import WorkerReport
 
 _logger = get_logger(__name__)
 
 _POLL_SECONDS = 0.05
 _DISPATCH_SECONDS = 1.0
-_PARENT_CHECK_SECONDS = 0.5
+_PARENT_CHECK_SECONDS = 0.9
 _SLOW_PATIENCE_SECONDS = 600.0  # for the retention in one database
 _STOP_SECONDS = 1.0  # seconds that task functions get after the grace time, if they look
 _THREAD_END_SECONDS = 1.0  # seconds that threads get to end, also when the stop is forced
@@ -78,8 +84,8 @@ class ProcessPlan:
     @property
     def records(self) -> int:
         """How many records of its activity the process needs."""
-        databases = len(list(connections))
-        return sum(threads + FINISHER_RECORDS * databases for _, threads in self.threads)
+        finishers = FINISHER_RECORDS * len(list(connections))
+        return sum(threads + 1 + finishers for _, threads in self.threads)  # one: the fetcher
 
 
 class Process:
@@ -98,8 +104,11 @@ class Process:
         models = [model for model, _ in plan.threads]
         self._patience = Patience(using for model in models for using in possible_databases(model))
         self._leases = Leases(worker)
-        self._hints = DueHints()
+        self._hints = DueHints(self._wake_maintenance)
+        plan.schedule.call_when_triggered(self._wake_maintenance)
+        self._triggered_loops: list[Loop] = []
         call_before_next_start(self._hints.add_exact)
+        self._counters = counters
         self._pipelines = [ModelPipeline(model, threads, worker) for model, threads in plan.threads]
         self._control = ControlListener(worker, plan.snapshot, partial(stop_node, os.getppid()))
         self._report = WorkerReport(worker, self._pipelines, self._leases, counters, plan.schedule)
@@ -112,11 +121,10 @@ class Process:
         ]
         self._finishers: list[Finisher] = []
         for pipeline in self._pipelines:
-            pipeline.on_outbox = partial(self._add_finisher, pipeline, counters)
+            pipeline.on_outbox = partial(self._add_finisher, pipeline)
             pipeline.run_alone = plan.run_alone
-            pipeline.is_stopping = self._is_stopping
-            label = pipeline.model._meta.label
-            pipeline.is_paused = partial(self._control.is_paused, label)
+            pipeline.is_stopping = lambda: stop.is_requested
+            pipeline.is_paused = partial(self._control.is_paused, pipeline.model._meta.label)
         self._fetchers = [self._make_fetcher(pipeline) for pipeline in self._pipelines]
         self._fetching = [
             Loop(f"fetcher-{pipeline.model._meta.label}", stop, fetcher.step)
@@ -131,13 +139,16 @@ class Process:
             *self._fetching,
         ]
 
-    def _add_finisher(self, pipeline: ModelPipeline, counters: Counters, using: str) -> None:
-        # A retry may be due while the lease monitor is idle.
-        check = partial(self._plan.schedule.trigger, CHECK)
-        recorder = self._plan.activity.recorder(FINISHER_RECORDS)
-        finisher = Finisher(pipeline, self._leases, counters, check, using=using, recorder=recorder)
+    def _add_finisher(self, pipeline: ModelPipeline, using: str) -> None:
+        finisher = Finisher(self._make_outcomes(pipeline, FINISHER_RECORDS), using)
         finisher.start()
         self._finishers.append(finisher)  # once it is alive: one that is not has died
+
+    def _make_outcomes(self, pipeline: ModelPipeline, records: int) -> Outcomes:
+        # A retry may be due while the lease monitor is idle.
+        check = partial(self._plan.schedule.trigger, CHECK)
+        recorder = self._plan.activity.recorder(records)
+        return Outcomes(pipeline, self._leases, self._counters, check, recorder)
 
     def _make_fetcher(self, pipeline: ModelPipeline) -> Fetcher | LoneFetcher:
         if self._plan.lone_task is not None:
@@ -152,10 +163,12 @@ class Process:
             is_push_failing=lambda: schedule.read()["push_overdue"].failures > 0,
             is_paused=partial(self._control.is_paused, pipeline.model._meta.label),
             on_hint=self._hints.add,
+            outcomes=self._make_outcomes(pipeline, 1),
+            may_be_due=partial(self._plan.snapshot.may_be_due, table_bits([pipeline.model])),
         )
 
     def _make_loops(self) -> list[Loop]:
-        limits = TimeLimits(self._leases, self._give_up)
+        limits = TimeLimits(self._leases, self._give_up, [p.model for p in self._pipelines])
         return [
             Loop(
                 "leases",
@@ -176,19 +189,35 @@ class Process:
             Loop("control", self._stop, self._control.step),
         ]
 
-    def _make_maintenance_loops(self) -> Iterator[Loop]:
+    def _make_maintenance_loops(self) -> list[Loop]:
         plan = self._plan
-        groups = {
+        jobs = {
             "database": database_jobs(plan.schedule, plan.snapshot, self._hints),
             "redis": redis_jobs(plan.schedule, plan.snapshot),
-            "slow": slow_jobs(lambda: not self._stop.is_requested),
         }
-        for name, jobs in groups.items():
-            actor = f"retention {self.worker}" if name == "slow" else self._actor
-            step = MaintenanceLoop(jobs, plan.schedule, actor).step
-            loop_name = f"maintenance-{name}"
-            patience = _SLOW_PATIENCE_SECONDS if name == "slow" else PATIENCE_SECONDS
-            yield Loop(loop_name, self._stop, partial(Apart(loop_name, patience).run, step))
+        self._triggered_loops = [
+            self._make_maintenance_loop(
+                name, MaintenanceLoop(jobs[name], plan.schedule, self._actor), PATIENCE_SECONDS
+            )
+            for name in jobs
+        ]
+        slow = MaintenanceLoop(
+            slow_jobs(lambda: not self._stop.is_requested),
+            plan.schedule,
+            f"retention {self.worker}",
+            max_pause=SLOW_MAX_PAUSE,
+        )
+        slow_loop = self._make_maintenance_loop("slow", slow, _SLOW_PATIENCE_SECONDS)
+        return [*self._triggered_loops, slow_loop]
+
+    def _make_maintenance_loop(self, name: str, loop: MaintenanceLoop, patience: float) -> Loop:
+        name = f"maintenance-{name}"
+        return Loop(name, self._stop, partial(Apart(name, patience).run, loop.step))
+
+    def _wake_maintenance(self) -> None:
+        """Have the jobs looked at now that one was triggered, or is needed earlier."""
+        for loop in self._triggered_loops:
+            loop.wake()
 
     def run(self) -> None:
         """Run; returns when every claimed task is recorded or returned to its queue.
@@ -234,15 +263,14 @@ class Process:
                 if self._plan.burst:
                     service.recover_dead_local_workers(is_known_dead)
                     service.recover_all()
+                    schedules.write_all()
+                    schedules.fire_all()
             in_each_database(lambda _: self._control.check(), [control.command_database()])
         except Exception as error:
             # Recovery by lease does the same, later.
             _logger.warning("prepare_failed worker=%s error=%s", self.worker, error)
         finally:
             connections.close_all()
-
-    def _is_stopping(self) -> bool:
-        return self._stop.is_requested
 
     def _should_end(self, parent: int) -> bool:
         self.has_failed = self._has_lost_a_thread()

@@ -6,7 +6,7 @@ import contextvars
 import threading
 from queue import Empty
 
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from ..execution.perform import perform
 from ..execution.run import Run
@@ -45,7 +45,7 @@ class TaskThread(threading.Thread):
         except Empty:
             worker_connections.close_stale()
         run = self._pipeline.inbox.get()
-        close_old_connections()
+        worker_connections.close_stale()
         return run
 
 

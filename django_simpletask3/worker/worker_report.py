@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ class WorkerReport:
         """The report as JSON values; times are Unix times."""
         return {
             "node": platform.node(),
+            "supervisor": os.getppid(),
             "version": __version__,
             "began": round(self._began, 3),
             "time": round(time.time(), 3),

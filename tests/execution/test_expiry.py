@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.audit.check import audit
 from django_simpletask3.db import clock
-from django_simpletask3.execution import finish, perform, start
+from django_simpletask3.execution import due_tasks, finish, perform, start
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.queue import get_queue
 from django_simpletask3.recovery.expired_tasks import expire_tasks
@@ -36,11 +36,14 @@ def start_messages() -> list[Any]:
 
 def start_overdue() -> list[Any]:
     rows_of(Offer, "default").update_managed(check_at=clock.now("default"))
-    return start.start_without_queue(Offer, "default", 10, worker=WORKER, lease=60)
+    return start_from_table(Offer, only_overdue=True)
 
 
-def start_any() -> list[Any]:
-    return start.start_from_table(Offer, "default", 10, worker=WORKER, lease=60, tried=set())
+def start_from_table(model: Any = Offer, *, only_overdue: bool = False) -> list[Any]:
+    options: Any = {"worker": WORKER, "lease": 60, "tried": due_tasks.TriedRows()}
+    return due_tasks.start_from_table(
+        model, "default", 10, only_overdue=only_overdue, **options
+    ).runs
 
 
 def start_alone() -> list[Any]:
@@ -52,7 +55,7 @@ def start_alone() -> list[Any]:
     ]
 
 
-WAYS = [start_messages, start_overdue, start_any, start_alone]
+WAYS = [start_messages, start_overdue, start_from_table, start_alone]
 
 
 @pytest.mark.parametrize("start_tasks", WAYS)
@@ -202,7 +205,7 @@ def test_an_answer_that_was_lost_is_found_again(pass_time: Any, redis_url: str) 
 
 def test_a_retry_that_would_be_too_late_expires(pass_time: Any, redis_url: str) -> None:
     task = FlashOffer.objects.enqueue()
-    runs = start.start_from_table(FlashOffer, "default", 1, worker=WORKER, lease=60, tried=set())
+    runs = start_from_table(FlashOffer)
     perform.perform(runs[0])
     finish.finish(runs)
     assert kinds(task)[-1] == "retry"

@@ -118,7 +118,7 @@ class Backoff:
         in_a_minute,
         functools.partial(in_a_minute),
     ],
-    ids=repr,
+    ids=range(8),
 )
 def test_a_retry_begins_when_the_backoff_says(backoff: Any, options: Options) -> None:
     options(max_retries=1, retry_backoff=backoff)

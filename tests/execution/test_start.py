@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections
 from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
@@ -19,7 +19,16 @@ from django_simpletask3.ledger.task_row import table_model
 from django_simpletask3.queue import get_queue
 from django_simpletask3.signals import event_recorded, task_started
 from django_simpletask3.states import EventKind, Status
-from tests.steps import TASK_MODELS, apply_kinds, create_task, kinds, label_of, row_of, stream_of
+from tests.steps import (
+    TASK_MODELS,
+    apply_kinds,
+    create_task,
+    kinds,
+    label_of,
+    locked_elsewhere,
+    row_of,
+    stream_of,
+)
 from tests.testapp.models import (
     Audited,
     AuditEntry,
@@ -152,24 +161,10 @@ def test_a_row_that_came_past_save_is_adopted_first() -> None:
 @has_row_locks
 def test_a_locked_row_is_not_waited_for() -> None:
     task = create_task(Ledger)
-    locked, end = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        with transaction.atomic():
-            Ledger.objects.select_for_update().get(pk=task.pk)
-            locked.set()
-            end.wait(20)
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    try:
-        assert locked.wait(20)
+    with locked_elsewhere(task):
         messages = claimed(Ledger)
         runs, again = start.start(Ledger, messages, worker=WORKER, lease=60)
-    finally:
-        end.set()
-        holder.join()
 
     assert (runs, again) == ([], messages)
     assert kinds(task) == ["enqueue"]

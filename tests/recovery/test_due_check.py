@@ -1,5 +1,7 @@
 """Many tasks that wait for a later time cost the search for those that are due nothing."""
 
+from typing import Any
+
 import pytest
 
 from django_simpletask3.db import clock
@@ -8,6 +10,7 @@ from django_simpletask3.states import EventKind, Status
 from tests.recovery.future_tasks import (
     OVERDUE,
     SEARCHES,
+    SOON,
     analyze,
     insert_future_tasks,
     rows_read,
@@ -52,6 +55,22 @@ def test_among_future_rows_those_that_run_or_are_due_are_found(redis_url: str) -
     assert (first.running_check_at, first.pending_check_at.year) == (None, 2099)
     assert [first.is_due(s) for s in (Status.PENDING, Status.RUNNING)] == [False, False]
     assert (found.running_check_at, found.pending_check_at) == (running.check_at, due.check_at)
+
+
+def test_without_redis_rows_of_the_next_hour_are_not_read_to_find_those_that_are_due(
+    settings: Any,
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    insert_future_tasks(ROWS, SOON)
+    searches = [SEARCHES[name] for name in ("due check", "start without Redis")]
+    for search in searches:
+        search()
+
+    read = list(map(rows_read, searches))
+
+    soon = clock.after("default", 3600)
+    assert Invoice.objects.pending().filter(check_at__lt=soon, run_after__lt=soon).count() == ROWS
+    assert all(number < 60 for number in read), read
 
 
 def test_overdue_rows_are_not_read_to_find_those_that_run(redis_url: str) -> None:

@@ -314,7 +314,7 @@ def test_models_that_do_not_expire_cost_no_statement(
     monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
     lasting = [root for root in expired_tasks.tables_in("default") if not has_expiry(root)]
-    monkeypatch.setattr(expired_tasks, "tables_in", lambda using: lasting)
+    monkeypatch.setattr(expired_tasks, "table_models", lambda models: lasting)
 
     with CaptureQueriesContext(connection) as queries:
         assert expire_tasks() == 0

@@ -17,7 +17,7 @@ from django_simpletask3.recovery.lost_workers import LostProcess
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from tests.eventually import eventually
-from tests.steps import bring_to, kinds
+from tests.steps import bring_to, create_task, kinds, row_of
 from tests.testapp import models as testapp
 from tests.testapp.models import Invoice
 
@@ -465,7 +465,8 @@ def test_a_task_saved_a_moment_ago_may_be_about_to_be_pushed(
     assert kinds(task) == ["enqueue", "recover"]
 
 
-def test_if_only_the_marker_is_gone_no_task_is_pushed(redis_client: Any) -> None:
+def test_if_only_the_marker_is_gone_no_task_is_pushed(redis_client: Any, task_clock: Any) -> None:
+    task_clock()  # a clock that is read anew may be some milliseconds back
     service.detect_redis_reset()
     task = Invoice.objects.create()
     redis_client.delete(get_queue().get_marker_key())
@@ -658,3 +659,15 @@ def test_a_node_that_finds_a_new_redis_a_moment_later_reports_no_loss(
     assert service.detect_redis_reset() == 1
 
     assert "redis_data_lost" not in caplog.text
+
+
+@pytest.mark.django_db
+def test_without_redis_no_message_is_missed(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    task = create_task(Invoice)
+    past = clock.now("default") - timedelta(hours=1)
+    rows_of(Invoice, "default").update_managed(check_at=past)
+
+    assert service.push_overdue() == service.recover_all() == service.detect_redis_reset() == 0
+
+    assert (kinds(task), row_of(task).check_at) == (["enqueue"], past)

@@ -500,9 +500,11 @@ def lost_answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr(BaseDatabaseWrapper, "_commit", commit_and_lose)
         connection.execute_wrappers.append(execute_and_lose)
-        yield
+        try:
+            yield
+        finally:
+            connection.execute_wrappers.remove(execute_and_lose)
         assert lost
-        connection.execute_wrappers.remove(execute_and_lose)
 
 
 def _is_alone() -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from django_simpletask3.queue import get_queue
+from django_simpletask3.schedules.tables import ScheduleTick
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.redis_servers import RedisServer
+from tests.schedules.steps import make_schedule
 from tests.steps import status_of
 from tests.testapp.models import Invoice, Ledger, Scripted
 from tests.worker.conftest import Start
@@ -49,6 +52,16 @@ def test_an_emptied_redis_leaves_no_task_behind(drain: Drain, redis_client: Any)
     drain("--models", MODELS)
 
     assert all_succeeded(*tasks)
+
+
+def test_the_tasks_of_ticks_that_are_due_are_run(drain: Drain) -> None:
+    begin = datetime.now(UTC) - timedelta(hours=2)
+    make_schedule(cron="", interval=timedelta(hours=1), active_since=begin)
+
+    drain("--models", MODELS)
+
+    assert all_succeeded(Invoice.objects.get())
+    assert ScheduleTick.objects.get().outcome == "fired"
 
 
 def test_messages_that_were_lost_one_by_one_leave_no_task_behind(drain: Drain) -> None:
@@ -252,6 +265,22 @@ def test_a_burst_without_a_reader_ends_in_order(
     assert process.returncode == 0
     assert all(word not in errors for word in ("Traceback", "Exception ignored", "BrokenPipe"))
     assert all_succeeded(*tasks)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_a_node_that_nohup_started_goes_on_when_the_terminal_closes(
+    start_server: Start, tmp_path: Path
+) -> None:
+    Scripted.objects.create(script=[{"do": "touch", "path": str(tmp_path / "here")}])
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    server = start_server("--models", MODELS, STARTED_BY="nohup")  # not by the fork server
+    signal.signal(signal.SIGHUP, before)
+    eventually((tmp_path / "here").exists)
+
+    # A signal that does nothing cannot be waited for.
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    ignored = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn"))
+    assert ignored & 1 << signal.SIGHUP - 1
 
 
 def test_a_terminal_that_closes_stops_the_node_in_order(

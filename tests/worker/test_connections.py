@@ -6,14 +6,15 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from django_simpletask3.execution import perform
 from django_simpletask3.execution.run import Run
 from django_simpletask3.models.each_database import in_each_database
 from django_simpletask3.signals import task_succeeded
+from django_simpletask3.worker.databases import threads
 from django_simpletask3.worker.databases.threads import Apart
-from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.finisher import Finisher, Outcomes
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import Loop, StopRequest
 from django_simpletask3.worker.node.counters import Counters
@@ -91,7 +92,7 @@ def test_outcomes_without_a_pause_do_not_keep_a_session_that_is_old(
 
     task_succeeded.connect(hear)
     try:
-        ended(Finisher(pipeline, Leases(WORKER), Counters()))
+        ended(Finisher(Outcomes(pipeline, Leases(WORKER), Counters())))
     finally:
         task_succeeded.disconnect(hear)
 
@@ -157,7 +158,7 @@ def test_debug_keeps_no_statements_of_a_finisher(
 
     task_succeeded.connect(statements.work)
     try:
-        ended(Finisher(pipeline, Leases(WORKER), Counters()))
+        ended(Finisher(Outcomes(pipeline, Leases(WORKER), Counters())))
     finally:
         task_succeeded.disconnect(statements.work)
 
@@ -171,3 +172,26 @@ def test_debug_keeps_no_statements_of_work_apart(statements: Statements) -> None
         apart.run(lambda: in_each_database(lambda _: statements.work(), ["default"]))
 
     assert set(statements.kept) == {1}
+
+
+def test_a_session_that_cannot_be_asked_for_its_state_does_not_end_the_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_MAX_LINGER_SECONDS", 0.01)
+    databases = threads.DatabaseThreads[Any]("unaskable")
+    is_asked = threading.Event()
+
+    def fail() -> None:
+        is_asked.set()
+        raise RuntimeError("no state")
+
+    def work() -> int:
+        connection.ensure_connection()
+        monkeypatch.setattr(connections["default"], "close_if_unusable_or_obsolete", fail)
+        return threading.get_ident()
+
+    [first] = databases.call({"default": work}, 30)
+    assert is_asked.wait(timeout=60)
+    [second] = databases.call({"default": threading.get_ident}, 30)
+
+    assert first.value == second.value

@@ -12,7 +12,7 @@ from django_simpletask3.exceptions import Cancel, Snooze
 from django_simpletask3.execution import perform
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import Status
-from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.finisher import Finisher, Outcomes
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.node.counters import Counters
 from django_simpletask3.worker.pipeline import ModelPipeline
@@ -30,9 +30,10 @@ class Bench:
     def __init__(self) -> None:
         self.pipeline, self.leases = ModelPipeline(Invoice, 1, WORKER), Leases(WORKER)
         self.looked_for: list[bool] = []
-        self.finisher = Finisher(
+        outcomes = Outcomes(
             self.pipeline, self.leases, Counters(), on_retry=lambda: self.looked_for.append(True)
         )
+        self.finisher = Finisher(outcomes)
         self.finisher.start()
 
     def performed(self) -> None:

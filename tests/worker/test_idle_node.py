@@ -2,15 +2,17 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import connection
 
+import django_simpletask3
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.steps import status_of
-from tests.testapp.models import Invoice
+from tests.testapp.models import Invoice, Scripted
 from tests.worker.conftest import Start
 from tests.worker.processes import group
 from tests.worker.start_stop_cycles import CONNECTIONS
@@ -59,3 +61,45 @@ def test_where_there_is_no_terminal_nothing_is_drawn(start_server: Start, verbos
 
     assert "\r" not in output
     assert "." * 3 not in output
+
+
+#: What a worker needs not, although its project has Django's admin; parts of a page stand for it.
+NOT_FOR_WORKERS = {
+    f"django_simpletask3.{name}"
+    for name in (
+        "admin.actions.downloads",
+        "admin.actions.preview",
+        "admin.dashboard.charts",
+        "admin.dashboard.content",
+        "admin.ledger.page",
+        "admin.recoveries.page",
+        "admin.task_page.head.buttons",
+        "admin.task_page.lanes",
+        "admin.task_page.page",
+        "audit.check",
+        "audit.export",
+        "monitoring.problems",
+        "monitoring.recovery_report",
+        "monitoring.statistics",
+        "testing.run",
+    )
+}
+
+
+@pytest.mark.one_server
+def test_a_worker_imports_no_page_of_the_admin(drain: Any) -> None:
+    task = Scripted.objects.create(script={"do": "list modules"})
+
+    drain()
+
+    imported = set(Scripted.objects.get(pk=task.pk).result_data)
+    assert "django_simpletask3.admin.task_admin" in imported
+    assert not imported & NOT_FOR_WORKERS
+
+
+def test_what_a_worker_imports_not_is_there() -> None:
+    folder = Path(django_simpletask3.__file__).parent.parent
+
+    missing = [n for n in NOT_FOR_WORKERS if not (folder / f"{n.replace('.', '/')}.py").is_file()]
+
+    assert not missing

@@ -11,12 +11,17 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
+from django_simpletask3.db import clock
+from django_simpletask3.limits import Limit
+from django_simpletask3.limits.places import renew_places
+from django_simpletask3.limits.tables import LimitPlace
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.pipeline import ModelPipeline
 from tests.eventually import eventually
+from tests.limits.steps import errands, start_all
 from tests.redis_servers import RedisServer
-from tests.testapp.models import Elsewhere, Invoice, Ledger
+from tests.testapp.models import Elsewhere, Errand, Invoice, Ledger
 from tests.worker.steps import WORKER, start_waiting
 
 SHORT = 60.0  # a beat makes it five minutes
@@ -118,3 +123,22 @@ def test_a_locked_row_delays_no_other() -> None:
             eventually(lambda: is_renewed(other), timeout=2.0)
 
     assert not any(run.task.stop_flag().is_set() for run in leases.running())
+
+
+def test_a_locked_place_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may hold one for long, and another process may hold several in another order."""
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("rows cannot be passed over here")
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", Limit(2))
+    runs = start_all(errands(2))
+    locked, other = LimitPlace.objects.order_by("pk")
+    pks = [run.pk for run in runs]
+    until = clock.after("default", 1000.0)
+
+    with transaction.atomic():
+        LimitPlace.objects.select_for_update().get(pk=locked.pk)
+        with in_thread(lambda: renew_places(Errand, pks, other.worker, until, "default")):
+            renewed = LimitPlace.objects.filter(pk=other.pk, held_until=until)
+            assert eventually(renewed.exists, timeout=2.0)
+    locked.refresh_from_db()
+    assert locked.held_until < until

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3.execution.due_tasks import TriedRows, start_from_table
 from django_simpletask3.execution.perform import perform as perform_run
 from django_simpletask3.execution.run import Run
-from django_simpletask3.execution.start import start_without_queue
 from django_simpletask3.limits import Limit
 from django_simpletask3.queue.messages import build_message
 from django_simpletask3.worker import pipeline as pipeline_module
 from django_simpletask3.worker.fetcher import Fetcher
-from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.finisher import Finisher, Outcomes
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.loop import StopRequest
 from django_simpletask3.worker.node.counters import Counters
@@ -92,15 +92,18 @@ def test_what_is_claimed_is_begun_in_the_order_of_its_claim(
 
 
 @pytest.mark.once
-def test_without_redis_tasks_start_in_the_order_in_which_they_became_due(
+def test_while_redis_is_away_tasks_of_the_highest_priority_start_first(
     transactional_db: None, settings: Any
 ) -> None:
     settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "redis://127.0.0.1:1/0"
-    tasks = [create_task(Invoice, priority=priority) for priority in (-100, 0, 7, -1)]
+    for priority in (-100, 0, 7, -1):
+        create_task(Invoice, priority=priority)
 
-    runs = start_without_queue(Invoice, "default", 10, worker="w", lease=60)
+    runs, *_ = start_from_table(
+        Invoice, "default", 10, worker="w", lease=60, tried=TriedRows(), only_overdue=True
+    )
 
-    assert [run.task.pk for run in runs] == [task.pk for task in tasks]
+    assert [run.task.priority for run in runs] == [7, 0, -1, -100]
 
 
 def test_after_a_limit_was_reached_tasks_are_claimed_for_free_threads_only() -> None:
@@ -195,7 +198,7 @@ def test_the_next_task_of_a_limit_begins_when_the_outcome_of_one_is_recorded(
 ) -> None:
     monkeypatch.setattr(Errand, "django_simpletask3_limit", Limit(1, key="{customer}"))
     pipeline, leases = ModelPipeline(Errand, threads=1, worker="node:1"), Leases("node:1")
-    finisher = Finisher(pipeline, leases, Counters())
+    finisher = Finisher(Outcomes(pipeline, leases, Counters()))
     finisher.start()
     tasks = [create_task(Errand, customer="a") for _ in range(2)]
     Fetcher(pipeline, leases, StopRequest(), burst=True).step()

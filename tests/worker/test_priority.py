@@ -142,5 +142,6 @@ def test_ten_thousand_low_ones_delay_a_high_one_by_one_claimed_batch(start_serve
 
     high = row_of(high)
     between = Invoice.objects.filter(start_time__gt=pushed_at, start_time__lt=high.start_time)
-    assert between.count() <= 1 + pipeline._MAX_READ_AHEAD
+    # Two: the claim that was under way may begin with the place of a task that just ended.
+    assert between.count() <= 2 + pipeline._MAX_READ_AHEAD
     assert Invoice.objects.pending().count() > 5000

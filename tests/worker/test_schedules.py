@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from django_simpletask3.db import clock
-from django_simpletask3.schedules.tables import Schedule, ScheduleTick
+from django_simpletask3.schedules.tables import Schedule, ScheduleTick, new_change_mark
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.testapp.models import Invoice
@@ -26,7 +26,7 @@ def test_a_node_fires_what_is_added_while_it_runs_once_for_each_tick(start_serve
         interval=timedelta(seconds=1),
         fields={"amount": 7},
         active_since=clock.utc_now("default"),
-        changed=clock.now("default"),
+        change_mark=new_change_mark(),
     )
 
     ours = Invoice.objects.filter(amount=7)

@@ -10,7 +10,7 @@ from django.db import connection
 from django_simpletask3.execution import perform
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
-from django_simpletask3.worker.finisher import Finisher
+from django_simpletask3.worker.finisher import Finisher, Outcomes
 from django_simpletask3.worker.leases import Leases
 from django_simpletask3.worker.node.counters import Counters
 from django_simpletask3.worker.pipeline import ModelPipeline
@@ -60,7 +60,8 @@ def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:
         {"do": "end thread", "name": "finisher-testapp.Scripted@default", "attempt": 1},
         {"do": "value"},
     ]
-    task = Scripted.objects.create(script=steps)
+    # Two of them: the outcome of a lone one may be recorded by the fetcher.
+    task, _ = Scripted.objects.bulk_create([Scripted(script=steps), Scripted(script=steps[1])])
 
     start_server("--models", "testapp.Scripted")
     eventually(lambda: status_of(task) == Status.SUCCESS)
@@ -134,7 +135,7 @@ def test_a_run_that_cannot_be_recorded_holds_up_no_other_and_its_lease_ends(
         perform.perform(run)
         pipeline.outbox_of("default").put(run)
     pipeline.outbox_of("default").put(None)
-    finisher = Finisher(pipeline, leases, counters)
+    finisher = Finisher(Outcomes(pipeline, leases, counters))
 
     event_recorded.connect(refuse := refuse_outcome_of(culprit))
     try:

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 from django.db import Error
 
+from ...batches import batches
 from ...db.errors import may_be_transient
 from ...execution import resolve
+from ...execution.due_tasks import TriedRows, start_from_table
 from ...execution.run import Run
-from ...execution.start import start, start_from_table, start_without_queue
+from ...execution.start import start
 from ...logs import get_logger
 from ...models.registry import possible_databases
 from ...queue import Message
@@ -35,23 +37,25 @@ _BACKOFF = Exponential(first=0.2, maximum=5.0)
 
 
 class Started(NamedTuple):
-    """What was to be started, what of it to try again, and how many tasks were started."""
+    """What was to be started, what of it to try again, and how many tasks of a table were tried."""
 
     tried: Sequence[Message]
     again: Sequence[Message]
-    number: int
+    number: int = 0
 
 
 @dataclass(slots=True)
 class _Database:
     """What is known of one database: what waits for it, is being started, and its failures.
 
-    ``tried`` has the rows that were not started from the table, with their sequence numbers.
+    ``tried`` has the rows that were not started from the table; ``has_postponed_rows`` tells
+    whether the last look left some to the next.
     """
 
     postponed: RetryQueue[Message] = field(default_factory=RetryQueue)
     starting: Sequence[Message] = ()
-    tried: set[tuple[object, int]] = field(default_factory=set)
+    tried: TriedRows = field(default_factory=TriedRows)
+    has_postponed_rows: bool = False
     failures: int = 0
     sick_until: float = 0.0
 
@@ -72,13 +76,18 @@ class Starts:
         )
         self._databases: dict[str, _Database] = defaultdict(_Database)
 
+    @property
+    def has_one_database(self) -> bool:
+        """Whether all tasks are in one database, so that they start in the caller's thread."""
+        return len(self._aliases) == 1
+
     @cached_property
     def _aliases(self) -> list[str]:
         return possible_databases(self._pipeline.model)
 
     def start(self, messages: Sequence[Message]) -> None:
         """Start the tasks of ``messages``; those that cannot be started now are kept."""
-        if len(self._aliases) == 1:
+        if self.has_one_database:
             self._settle(Answer(self._aliases[0], 0, self._start_messages(messages)))
             return
         groups = resolve.group_messages(self._pipeline.model, messages)
@@ -92,19 +101,27 @@ class Starts:
                 works[using] = partial(self._start_messages, batch)
         self._call(works)
 
-    def start_without_queue(self, room: int) -> bool:
-        """Start up to ``room`` due tasks of each database; whether there were any."""
-        return self._start_due(self._start_overdue, room)
+    def start_from_table(self, room: int, *, only_overdue: bool = False) -> bool:
+        """Start up to ``room`` due tasks of the table; whether any were tried.
 
-    def start_from_table(self, room: int) -> bool:
-        """As ``start_without_queue``, but also tasks whose messages are trusted."""
-        return self._start_due(self._start_any, room)
-
-    def _start_due(self, start_in: Callable[[str, int], Started], room: int) -> bool:
-        if len(self._aliases) == 1:
+        With ``only_overdue``, none whose message is trusted. The databases share the room. A row
+        that could not be started is not tried again until ``forget_tried``.
+        """
+        start_in = partial(self._start_due, only_overdue=only_overdue)
+        if self.has_one_database:
             return start_in(self._aliases[0], room).number > 0
+        self._aliases = [*self._aliases[1:], self._aliases[0]]  # each is the first in its turn
         healthy = [using for using in self._aliases if not self._is_sick(using)]
-        return self._call({using: partial(start_in, using, room) for using in healthy}) > 0
+        for group in batches(healthy, max(1, room)):
+            share = max(1, room // len(group))
+            if self._call({using: partial(start_in, using, share) for using in group}):
+                return True
+        return False
+
+    def forget_tried(self) -> None:
+        """Try all rows again with the next call of ``start_from_table``."""
+        for database in self._databases.values():
+            database.tried = TriedRows()
 
     def pop_due(self) -> list[Message]:
         """Remove and return the messages to try again now, no more than there is room for."""
@@ -129,6 +146,11 @@ class Starts:
     def is_idle(self) -> bool:
         """Whether no message is being started or waits."""
         return not any(d.postponed or d.starting for d in self._databases.values())
+
+    @property
+    def has_postponed_rows(self) -> bool:
+        """Whether the last look at a table found rows that are locked: they may be due."""
+        return any(database.has_postponed_rows for database in self._databases.values())
 
     @property
     def is_any_sick(self) -> bool:
@@ -160,34 +182,24 @@ class Starts:
         )
         self._accept(runs)
         pipeline.record_starts(len(messages) - len(again), len(runs))
-        return Started(messages, again, len(runs))
+        return Started(messages, again)
 
-    def _start_overdue(self, using: str, room: int) -> Started:
-        pipeline = self._pipeline
-        runs = start_without_queue(
+    def _start_due(self, using: str, room: int, *, only_overdue: bool) -> Started:
+        pipeline, database = self._pipeline, self._databases[using]
+        look = start_from_table(
             pipeline.model,
             using,
-            room,
+            room + pipeline.extra,
             worker=pipeline.worker,
             lease=pipeline.lease,
+            tried=database.tried,
+            only_overdue=only_overdue,
             run_alone=pipeline.run_alone,
         )
-        self._accept(runs)
-        return Started((), (), len(runs))
-
-    def _start_any(self, using: str, room: int) -> Started:
-        pipeline, tried = self._pipeline, self._databases[using].tried
-        runs = start_from_table(
-            pipeline.model,
-            using,
-            room,
-            worker=pipeline.worker,
-            lease=pipeline.lease,
-            tried=tried,
-            run_alone=pipeline.run_alone,
-        )
-        self._accept(runs)
-        return Started((), (), len(runs))
+        self._accept(look.runs)
+        pipeline.record_starts(look.number, len(look.runs))
+        database.has_postponed_rows = look.postponed > 0
+        return Started((), (), look.number)
 
     def _accept(self, runs: list[Run]) -> None:
         if not runs:
@@ -196,7 +208,7 @@ class Starts:
         self._pipeline.accept(runs)
 
     def _call(self, works: Mapping[str, Callable[[], Started]]) -> int:
-        """Run ``works`` in their threads; the number of tasks that were started."""
+        """Run ``works`` in their threads; the number of tasks of tables that were tried."""
         answers = self._threads.call(works, _PATIENCE_SECONDS)
         for answer in answers:
             self._settle(answer)

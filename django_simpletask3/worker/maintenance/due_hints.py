@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from weakref import WeakMethod
 
 #: Hints are rounded up to a multiple: checks for tasks that are due one after the other.
 _STEP_SECONDS = 0.25
@@ -16,9 +17,14 @@ _MAX_SECONDS = 15.0
 
 
 class DueHints:
-    """The times of the next due checks of this process, beside the regular ones; thread-safe."""
+    """The times of the next due checks of this process, beside the regular ones; thread-safe.
 
-    def __init__(self) -> None:
+    The method ``on_earlier`` is called when the next one is earlier than it was, as long as its
+    object exists.
+    """
+
+    def __init__(self, on_earlier: Callable[[], object] | None = None) -> None:
+        self._on_earlier = WeakMethod(on_earlier) if on_earlier else None
         self._lock = threading.Lock()
         #: By ``time.monotonic()``.
         self._times: frozenset[float] = frozenset()
@@ -35,7 +41,11 @@ class DueHints:
         now = time.monotonic()
         near = [later for later in seconds if 0 <= later <= _MAX_SECONDS]
         with self._lock:
+            before = min(self._times, default=math.inf)
             self._times |= {math.ceil((now + later) / step) * step for later in near}
+            is_earlier = min(self._times, default=math.inf) < before
+        if is_earlier and self._on_earlier and (method := self._on_earlier()):
+            method()
 
     def seconds_until_next(self) -> float:
         """Seconds until the next check; infinity if there is no hint."""

@@ -17,12 +17,12 @@ from ...context import acting_as
 from ...exceptions import QueueUnavailable, SimpleTaskError
 from ...logs import get_logger
 from ...recovery import service
-from ...recovery.dependents import DependentsJob, delete_unused_groups
+from ...recovery.dependents import DependentsJob, count_missed_ends, delete_unused_groups
 from ...recovery.expired_tasks import expire_tasks
 from ...recovery.schedules import DefinitionsJob, SchedulesJob, delete_all_old_ticks
 from ...recovery.table_operations import MAX_TASKS
 from ...retention import prune
-from ..node.worker_name import is_known_dead
+from ..watch.worker_name import is_known_dead
 from .claim_monitor import ClaimMonitor
 from .due_hints import DueHints
 from .lease_monitor import CHECK, EXPIRE_TASKS, PUSH_OVERDUE, LeaseMonitor
@@ -33,14 +33,15 @@ _logger = get_logger(__name__)
 
 _EVERY_SECOND = 1.0
 _EVERY_FIVE_SECONDS = 5.0
+_EARLY_SECONDS = 0.7  # with them, the check of an idle node comes in time for the jobs after it
 _EVERY_TEN_MINUTES = 600.0
 _EVERY_HOUR = 3600.0
 #: Leases are checked by the same thread: a backlog of expired tasks must not delay that.
 _MAX_EXPIRY_SECONDS = 0.5
 _MAX_SERVING_SECONDS = 0.5
 _MAX_FIRING_SECONDS = 0.5
-#: Longest pause between two looks at the schedule: any process may trigger a job.
-_MAX_PAUSE = 0.25
+#: Longest pause between two looks at the schedule for slow jobs, which are not triggered.
+SLOW_MAX_PAUSE = 10.0
 #: Random extra pause. Without it all processes of a node wake together and run the same job.
 _MAX_JITTER = 0.05
 
@@ -57,6 +58,7 @@ _JOB_NAMES = (
     "requeue_expired_claims",
     "adopt_foreign_claims",
     "prune",
+    "count_missed_ends",
     "delete_unused_groups",
     "delete_old_ticks",
 )
@@ -69,6 +71,7 @@ class MaintenanceJob:
     ``follows_setting``: the interval is never longer than
     ``SIMQ_TIMEOUT_TASK_RECOVERY_INTERVAL``. ``idle_for`` returns, after a run, the seconds for
     which no other run is needed; ``needed_in`` those after which one is needed at the latest.
+    After another job, it runs up to ``early`` seconds before it is due: they share a session.
     """
 
     work: Callable[[], int]
@@ -76,6 +79,7 @@ class MaintenanceJob:
     follows_setting: bool = True
     idle_for: Callable[[], float] = lambda: 0.0
     needed_in: Callable[[], float] = lambda: math.inf
+    early: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -111,12 +115,19 @@ def database_jobs(
         EXPIRE_TASKS: MaintenanceJob(
             partial(expire_tasks, seconds=_MAX_EXPIRY_SECONDS), _EVERY_TEN_MINUTES
         ),
-        "recover_dead_local_workers": MaintenanceJob(monitor.recover_local, _EVERY_FIVE_SECONDS),
+        "recover_dead_local_workers": MaintenanceJob(
+            monitor.recover_local, _EVERY_FIVE_SECONDS, early=_EARLY_SECONDS
+        ),
         "release_deliveries": MaintenanceJob(
-            lambda: subscriptions.release_dead_local_workers(is_known_dead), _EVERY_FIVE_SECONDS
+            lambda: subscriptions.release_dead_local_workers(is_known_dead),
+            _EVERY_FIVE_SECONDS,
+            early=_EARLY_SECONDS,
         ),
         "serve_dependents": MaintenanceJob(
-            dependents.run, _EVERY_FIVE_SECONDS, needed_in=dependents.needed_in
+            dependents.run,
+            _EVERY_FIVE_SECONDS,
+            needed_in=dependents.needed_in,
+            early=_EARLY_SECONDS,
         ),
     }
 
@@ -152,6 +163,9 @@ def slow_jobs(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Mainten
         "prune": MaintenanceJob(
             lambda: prune.prune_due(may_go_on), _EVERY_TEN_MINUTES, follows_setting=False
         ),
+        "count_missed_ends": MaintenanceJob(
+            partial(count_missed_ends, may_go_on), _EVERY_TEN_MINUTES, follows_setting=False
+        ),
         "delete_unused_groups": MaintenanceJob(
             partial(delete_unused_groups, may_go_on), _EVERY_HOUR, follows_setting=False
         ),
@@ -161,28 +175,35 @@ def slow_jobs(may_go_on: Callable[[], bool] = lambda: True) -> dict[str, Mainten
     }
 
 
-def shared_schedule() -> SharedSchedule:
+def shared_schedule(processes: int = 1) -> SharedSchedule:
     """A schedule of all jobs of a node. Call it before the node forks its processes."""
-    return SharedSchedule(_JOB_NAMES)
+    return SharedSchedule(_JOB_NAMES, processes)
 
 
 class MaintenanceLoop:
     """Runs some jobs of a node when they are due and no other process has run them."""
 
     def __init__(
-        self, jobs: Mapping[str, MaintenanceJob], shared: SharedSchedule, actor: str = "recovery"
+        self,
+        jobs: Mapping[str, MaintenanceJob],
+        shared: SharedSchedule,
+        actor: str = "recovery",
+        max_pause: float | None = None,
     ) -> None:
         self._jobs = jobs
         self._shared = shared
         self._actor = actor
+        self._max_pause = shared.max_pause if max_pause is None else max_pause
 
     def step(self) -> float:
         """Run the jobs that are due; the seconds until one may be due again."""
+        has_run = False
         for name, job in self._jobs.items():
-            if self._seconds_until(name, job) <= 0:
+            if self._seconds_until(name, job) <= (job.early if has_run else 0.0):
                 self._run(name, job)
+                has_run = True
         pauses = [self._shared.seconds_until(name, job.seconds) for name, job in self._jobs.items()]
-        pause = min(*pauses, _MAX_PAUSE)
+        pause = min(*pauses, self._max_pause)
         if pause > 0:
             pause += random.uniform(0.0, _MAX_JITTER)  # noqa: S311 - no secret
         # What is needed at a time is needed by this process alone, and then.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -19,13 +19,14 @@ from ...logs import get_logger
 from ...models.each_database import in_each_database
 from ...models.registry import tables_in, task_databases
 from ...models.task import SimpleTask
+from ...queue import get_queue
 from ...recovery import due_check, service
 from ...recovery.due_check import DueTimes
 from ...states import Status
-from ..node.worker_name import is_known_dead
+from ..watch.worker_name import is_known_dead
 from .due_hints import DueHints
 from .pacing import SharedSchedule
-from .snapshot import SharedSnapshot, Snapshot
+from .snapshot import ALL_TABLES, SharedSnapshot, Snapshot, table_bits
 
 _logger = get_logger(__name__)
 
@@ -35,9 +36,9 @@ PUSH_OVERDUE = "push_overdue"
 #: The name of the job that cancels the tasks that have expired.
 EXPIRE_TASKS = "expire_tasks"
 
-#: Seconds between two checks while no task is due or runs. Below five: a pause takes effect that
-#: soon, and after five seconds OutageGrace assumes that the database was away. Hints tell of the
-#: tasks that are due earlier.
+#: Seconds between two checks while no task is due or runs; without Redis, it is always one second.
+#: Below five: a pause takes effect that soon, and after five seconds OutageGrace assumes that the
+#: database was away. Hints tell of the tasks that are due earlier.
 _IDLE_SECONDS = 4.4
 
 #: Seconds without a check after which a database counts as having been away. Then workers get
@@ -74,6 +75,8 @@ class LeaseMonitor:
         #: Until when leases must have ended to be judged, and when gates are marked again.
         self._judged: dict[str, datetime | None] = {}
         self._next_mark: dict[str, float] = {}
+        #: The databases in which no message is trusted, without Redis.
+        self._without_trust: set[str] = set()
         #: When schedules were last changed, of each database that has answered.
         self._schedules: dict[str, datetime | None] = {}
 
@@ -129,6 +132,7 @@ class LeaseMonitor:
     def _query(self, using: str, command_database: str | None) -> DueTimes | None:
         models, with_commands = tables_in(using), using == command_database
         try:
+            self._stop_trusting(using)
             due_times = _read_due_times(using, models, with_commands=with_commands)
             clock.refresh(using)
             return due_times
@@ -138,14 +142,21 @@ class LeaseMonitor:
             command_time = clock.now(using) if with_commands else None
             return None if models else DueTimes(using, None, None, command_time)
 
+    def _stop_trusting(self, using: str) -> None:
+        """At the start of a node without Redis, look at tasks that may wait for their messages."""
+        if using not in self._without_trust and not get_queue().has_messages:
+            service.stop_trusting_messages(using)
+            self._without_trust.add(using)
+
     def _publish(
         self, began: float, found: _Found, *, is_complete: bool, command_database: str | None
     ) -> None:
         known = [due_times for due_times in found.values() if due_times is not None]
-        self._schedules |= {times.using: times.schedules_changed for times in known}
+        self._schedules |= {times.using: times.schedules_mark for times in known}
         may_be_due = not is_complete or len(known) < len(found)
         has_commands = any(due_times.command_time is not None for due_times in known)
-        self._is_idle = not (may_be_due or _is_due(found, Status.PENDING)) and all(
+        is_polling = not get_queue().has_messages
+        self._is_idle = not (may_be_due or is_polling or _is_due(found, Status.PENDING)) and all(
             due_times.running_check_at is None and due_times.limit_time is None
             for due_times in known
         )
@@ -155,6 +166,7 @@ class LeaseMonitor:
                 has_running=may_be_due or any(due.running_check_at is not None for due in known),
                 has_waiting=may_be_due or any(due.pending_check_at is not None for due in known),
                 has_commands=has_commands or found.get(command_database or "") is None,
+                due_tables=ALL_TABLES if may_be_due else _due_tables(known),
                 schedules=_fingerprint(self._schedules),
             )
         )
@@ -204,9 +216,13 @@ class LeaseMonitor:
             _logger.warning("limits_not_served database=%s error=%s", using, error)
 
 
-def _fingerprint(changed: Mapping[str, datetime | None]) -> int:
-    """A number for these times, which is not 0."""
-    return zlib.crc32(repr(sorted(changed.items())).encode()) or 1
+def _due_tables(known: Iterable[DueTimes]) -> int:
+    return table_bits({root for due_times in known for root in due_times.due_tables})
+
+
+def _fingerprint(marks: Mapping[str, datetime | None]) -> int:
+    """A number for these marks, which is not 0."""
+    return zlib.crc32(repr(sorted(marks.items())).encode()) or 1
 
 
 def _is_due(found: _Found, status: Status) -> bool:
@@ -227,12 +243,13 @@ def _command_database() -> str | None:
 
 def _read_due_times(using: str, models: list[type[SimpleTask]], *, with_commands: bool) -> DueTimes:
     """The due times of ``using``. A table of commands that cannot be read hides no task."""
+    read = partial(due_check.read_due_times, using, models)
     try:
-        return due_check.read_due_times(using, models, with_commands=with_commands)
+        return read(with_commands=with_commands)
     except Error:
         if not (with_commands and models):
             raise
-        due_times = due_check.read_due_times(using, models)
+        due_times = read()
         return replace(due_times, command_time=clock.now(using))
 
 

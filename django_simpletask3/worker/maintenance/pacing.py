@@ -5,12 +5,19 @@ from __future__ import annotations
 import mmap
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
+from weakref import WeakMethod
 
 _FORMAT = "=3d2Qd"
 _SIZE = struct.calcsize(_FORMAT)
 _MAX_PAUSE = 5.0
+#: A triggered job begins so many seconds after its last run at the earliest: some are triggered by
+#: each other, or by each batch of tasks.
+_TRIGGERED_PAUSE = 0.25
+#: Longest pause between two looks of a process: another one may have triggered a job. The only one
+#: of a node looks less often: what it has triggered itself it runs at once.
+_MAX_LOOK_PAUSE, _ONLY_PROCESS_MAX_LOOK_PAUSE = 0.25, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +47,34 @@ class SharedSchedule:
     doubles each time.
     """
 
-    def __init__(self, jobs: Sequence[str]) -> None:
+    def __init__(self, jobs: Sequence[str], processes: int = 1) -> None:
+        #: The longest pause between two looks of a process at the schedule.
+        self.max_pause = _MAX_LOOK_PAUSE if processes > 1 else _ONLY_PROCESS_MAX_LOOK_PAUSE
         self._offsets = {name: number * _SIZE for number, name in enumerate(jobs)}
         self._memory = mmap.mmap(-1, max(1, _SIZE * len(jobs)))
+        self._on_trigger: list[WeakMethod[Callable[[], object]]] = []
+
+    def call_when_triggered(self, method: Callable[[], object]) -> None:
+        """Call ``method`` whenever this process triggers a job, in the thread that does.
+
+        That ends with the object whose method it is.
+        """
+        self._on_trigger = [known for known in self._on_trigger if known() is not None]
+        self._on_trigger.append(WeakMethod(method))
 
     def seconds_until(self, job: str, interval: float) -> float:
         """Seconds until ``job`` is due; zero or less if it is."""
-        last = self._read(job)
-        interval = max(interval, last.idle_for)
-        pause = min(interval * 2.0 ** min(last.failures, 10), max(interval, _MAX_PAUSE))
-        return last.tick + pause - time.monotonic() if last.tick > 0 else 0.0
+        # Idle nodes do little else: no JobRun is made.
+        tick, _, _, _, failures, idle_for = struct.unpack_from(
+            _FORMAT, self._memory, self._offsets[job]
+        )
+        if tick <= 0:
+            rest = _TRIGGERED_PAUSE - tick - time.monotonic() if tick else 0.0
+            return max(0.0, rest)
+        pause = interval = max(interval, idle_for)
+        if failures:
+            pause = min(interval * 2.0 ** min(failures, 10), max(interval, _MAX_PAUSE))
+        return float(tick + pause - time.monotonic())
 
     def begin(self, job: str) -> None:
         """Record that a run begins now."""
@@ -64,10 +89,16 @@ class SharedSchedule:
         self._write(job, run)
 
     def trigger(self, job: str) -> None:
-        """Make ``job`` due now. One that has just failed stays due after its pause."""
+        """Make ``job`` due a quarter of a second after its last run began, at the earliest now.
+
+        One that has just failed stays due after its pause.
+        """
         last = self._read(job)
         if not last.failures or time.monotonic() - abs(last.tick) >= _MAX_PAUSE:
             self._write(job, replace(last, tick=-abs(last.tick)))
+            for known in self._on_trigger:
+                if (method := known()) is not None:
+                    method()
 
     def fail(self, job: str) -> None:
         """Record that a run has failed."""

@@ -30,12 +30,19 @@ def banner(models: Sequence[type[SimpleTask]], processes: int, *, burst: bool) -
     lines = [
         f"django-simpletask3 {__version__}: {processes} process(es), {mode}",
         *rows,
-        f"  Redis      {redact(options.simq_redis_url)}  prefix {options.simq_prefix}",
+        f"  Redis      {_redis()}",
         f"  Databases  {', '.join(databases)}",
         # A burst does not need Redis, and warns in its log.
         *[f"  Warning    {warning}" for warning in ([] if burst else _warnings())],
     ]
     return "\n".join(map(printable, lines))
+
+
+def _redis() -> str:
+    url = redact(options.simq_redis_url)
+    if not get_queue().has_messages:
+        return f"{url}  this node polls the tables"
+    return f"{url}  prefix {options.simq_prefix}"
 
 
 def _databases(model: type[SimpleTask]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from ..process import ProcessPlan
 from ..watch.activity import Activity
 from ..watch.child_watch import ChildWatch
 from ..watch.observed_clock import ObservedClock
+from ..watch.worker_name import worker_name
 from .child import (
     CLEAN,
     FAILED,
@@ -42,11 +43,10 @@ from .descendants import adopt_orphans, children_of, kill_descendants
 from .lone_tasks import LoneRequests, LoneTask
 from .signal_pipe import drain, signal_pipe
 from .status import Node
-from .worker_name import worker_name
 
 _logger = get_logger(__name__)
 
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.8
 _HEALTHY_AFTER = 10.0
 _MAX_FAILURES = 10  # quick deaths in a row after which a burst is given up
 _MAX_PREDECESSORS = 10  # the tasks of earlier ones are recovered by their leases
@@ -86,12 +86,14 @@ class Supervisor:
         burst: bool = False,
         on_tick: Callable[[Node], None] = lambda node: None,
     ) -> None:
-        self._schedule, snapshot = shared_schedule(), SharedSnapshot()
+        self._schedule, snapshot = shared_schedule(processes), SharedSnapshot()
         threads = [threads_of_process(models, processes, slot) for slot in range(processes)]
         self._lone_requests = LoneRequests()
         #: The task that runs alone, and those of a burst that are to follow it.
         self._lone_task: LoneTask | None = None
         self._next_lone_tasks: list[LoneTask] = []
+        #: Whether a task that ran alone has ended since a child of a burst last looked for others.
+        self._must_drain = False
         plan = ProcessPlan(
             [], self._schedule, snapshot, burst=burst, run_alone=self._lone_requests.ask
         )
@@ -125,12 +127,14 @@ class Supervisor:
             for slot in range(self._lone_slot):
                 self._start(slot, (), 0)
             while self._children or (self._starts and not self._stop.is_requested):
-                select.select([wakeup, self._lone_requests.fileno()], [], [], _TICK_SECONDS)
+                requests = self._lone_requests.fileno()
+                select.select([wakeup, requests], [], [], self._seconds_until_tick())
                 drain(wakeup)
                 self._handle_signals()
                 self._reap()
                 self._end_orphans()
                 self._end_frozen()
+                self._drain_again()
                 self._start_last_child()
                 self._start_due()
                 self._start_lone_task()
@@ -157,6 +161,13 @@ class Supervisor:
             counts={n: sum(c[n] for c in counts_of_children) for n in counts_of_children[0]},
             jobs=self._schedule.read(),
         )
+
+    def _seconds_until_tick(self) -> float:
+        """Seconds until the next tick, which is earlier if a child is to be started."""
+        if self._stop.is_requested:
+            return _TICK_SECONDS  # no child is started any more
+        next_start = min((moment for moment, *_ in self._starts), default=math.inf)
+        return min(_TICK_SECONDS, max(0.0, next_start - time.monotonic()))
 
     def _receive_signal(self) -> None:
         """Count a signal. Called in a signal handler; the loop acts on the count."""
@@ -228,8 +239,7 @@ class Supervisor:
         if is_lone:
             # The successor of one that died recovers its task, which is asked for again then.
             self._lone_task = None
-        if is_lone and self._burst:
-            self._drain_again()
+            self._must_drain = self._burst
         if code == CLEAN and (is_lone or self._burst or self._stop.is_requested):
             return
         if self._stop.is_requested:
@@ -284,11 +294,15 @@ class Supervisor:
             self._start(slot, predecessors, failures)
 
     def _drain_again(self) -> None:
-        """Start a child of a burst again, if none is left: a task that ran alone has ended."""
-        slots = [child.slot for child in self._children.values()] + [
-            s for _, s, _, _ in self._starts
-        ]
-        if all(slot == self._lone_slot for slot in slots):
+        """Start a child of a burst again, if none is left: a task that ran alone has ended.
+
+        One that is left may have looked for tasks before that.
+        """
+        slots = [child.slot for child in self._children.values()]
+        slots += [slot for _, slot, _, _ in self._starts]
+        is_left = any(slot != self._lone_slot for slot in slots)
+        if self._must_drain and not (is_left or self._stop.is_requested or self._exit):
+            self._must_drain = False
             self._starts.append((0.0, 0, (), 0))
 
     def _start_last_child(self) -> None:

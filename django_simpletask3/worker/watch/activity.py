@@ -22,7 +22,7 @@ _ENDED = _ENDING_THREAD + _THREAD.size
 _RECORDS = _ENDED + 1
 _RECORD = struct.Struct(f"=?QQdd{KEY_BYTES}s")
 _NO_LIMIT = -1.0
-_BEAT_SECONDS = 0.25
+_BEAT_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,15 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
 from django_simpletask3.context import task_context
-from django_simpletask3.execution import finish, perform
-from django_simpletask3.execution.run import Run
 from django_simpletask3.ledger.task_row import task_reference
-from django_simpletask3.states import EventKind
-from django_simpletask3.transitions.transition import Transition
-from django_simpletask3.transitions.writer import apply
+from django_simpletask3.testing import run_tasks
 from tests.execution.auditing_packages.models import Account, Booking
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def run(task: Any) -> None:
-    apply(task, EventKind.START, worker="w1")
-    perform.perform(one := Run(task, "w1"))
-    finish.finish([one])
-    assert isinstance(one.transition, Transition)
-    assert one.transition.kind is EventKind.ACK, one.transition.error_data
+    assert run_tasks(task, raise_errors=True).succeeded == [task]
 
 
 @pytest.fixture

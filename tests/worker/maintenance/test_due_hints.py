@@ -1,6 +1,7 @@
 """Hints move the next due check of a process."""
 
 import math
+import weakref
 
 import pytest
 
@@ -58,3 +59,35 @@ def test_an_exact_hint_is_followed_at_once(passed: list[float]) -> None:
     hints.add_exact(0.3)
 
     assert 0.3 <= hints.seconds_until_next() <= 0.326
+
+
+class Sleeper:
+    """Counts how often it is woken."""
+
+    number = 0
+
+    def wake(self) -> None:
+        self.number += 1
+
+
+def test_an_earlier_check_is_announced() -> None:
+    sleeper = Sleeper()
+    hints = DueHints(sleeper.wake)
+
+    hints.add([5.0])
+    hints.add([9.0])
+    hints.add_exact(2.0)
+
+    assert sleeper.number == 2
+
+
+def test_who_is_woken_is_not_kept_alive() -> None:
+    sleeper = Sleeper()
+    gone = weakref.ref(sleeper)
+    hints = DueHints(sleeper.wake)
+
+    del sleeper
+    hints.add([5.0])
+
+    assert hints.seconds_until_next() <= 5.3
+    assert gone() is None

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import override_settings
 
 from django_simpletask3.models.registry import task_models
 from django_simpletask3.states import Status
@@ -30,6 +31,14 @@ def test_the_banner_asks_no_database(redis_url: str) -> None:
 
     assert f"default ({connection.vendor}: {settings.DATABASES['default']['NAME']})" in shown
     assert f"other ({connection.vendor}: {settings.DATABASES['other']['NAME']})" in shown
+
+
+def test_the_banner_says_that_a_node_polls() -> None:
+    with override_settings(DJANGO_SIMPLETASK3_SIMQ_REDIS_URL="none://"):
+        shown = banner(task_models(), 1, burst=False)
+
+    assert "none://  this node polls the tables" in shown
+    assert "Warning" not in shown
 
 
 @pytest.fixture
@@ -101,6 +110,34 @@ def test_a_burst_runs_a_task_alone_that_was_asked_for_while_another_ran(
     assert (alone, (asking / "2").exists()) == (["1", "2"], True)
 
 
+@pytest.fixture
+def looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The first child looks for no task after that which has run alone; the folder."""
+    alone = tmp_path / "alone"
+
+    def live(plan: ProcessPlan, worker: str, counters: Any) -> NoReturn:
+        if plan.lone_task is not None:
+            alone.write_text(worker)
+        elif not alone.exists():
+            ask: Any = plan.run_alone
+            ask(Invoice(pk=1))
+            eventually(lambda: alone.exists() and alone.read_text())
+            eventually(lambda: not Path("/proc", alone.read_text().split(":")[1]).exists())
+        else:
+            (tmp_path / "looked again").touch()
+        os._exit(0)
+
+    monkeypatch.setattr(module, "child_main", live)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_burst_looks_again_after_a_task_has_run_alone(looking: Path) -> None:
+    Supervisor([Invoice], burst=True).run()
+
+    assert (looking / "looked again").exists()
+
+
 @pytest.mark.one_server
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="Django pools for PostgreSQL")
 def test_a_pool_that_was_opened_before_the_fork_is_not_shared(start_server: Start) -> None:
@@ -116,3 +153,13 @@ def test_a_pool_that_was_opened_before_the_fork_is_not_shared(start_server: Star
         task.refresh_from_db()
         kinds = [str(kind) for kind in task.events.values_list("kind", flat=True)]
         assert (task.status, kinds) == (Status.SUCCESS, ["enqueue", "start", "ack"])
+
+
+def test_a_child_that_is_not_started_any_more_keeps_no_stopping_supervisor_awake() -> None:
+    supervisor = Supervisor([Invoice])
+    supervisor._starts.append((0.0, 0, (), 0))
+    assert supervisor._seconds_until_tick() == 0.0
+
+    supervisor._stop.request()
+
+    assert supervisor._seconds_until_tick() > 0.0

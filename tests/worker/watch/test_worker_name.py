@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from django_simpletask3.worker.node.worker_name import is_known_dead, worker_name
+from django_simpletask3.worker.watch.worker_name import is_known_dead, worker_name
 
 
 def test_a_living_process_is_not_known_to_be_dead() -> None:
