@@ -11,6 +11,7 @@ WRONG: list[dict[str, Any]] = [
     *({"template": bad} for bad in ("{", "{}", "{0}", "{a.b}", "{a[0]}", "{a:{b}}", "{a-b}")),
     *({"template": "{a}", "until": bad} for bad in ("", None, "start", ["started"])),
     *({"template": "{a}", "on_conflict": bad} for bad in ("", None, "ignore", 1)),
+    {"template": "{a}", "until": "deleted", "on_conflict": "replace"},
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..batches import batches
+from ..db.loading import pks_by_key
 from ..ledger.task_row import all_rows, known_tables
 from .tables import TaskDependent, dependents_of, groups_of, links_of, model_of
 
@@ -50,7 +51,7 @@ def _without_task(dependents: Iterable[TaskDependent], using: str) -> list[TaskD
     for label, by_key in by_label.items():
         existing: set[str] = set()
         if (root := model_of(label)) is not None:
-            pks = list(map(root._meta.pk.to_python, by_key))
+            pks = pks_by_key(root, by_key).values()
             found = all_rows(root, using).filter(pk__in=pks).values_list("pk", flat=True)
             existing = set(map(str, found))
         gone += [dependent for key, dependent in by_key.items() if key not in existing]

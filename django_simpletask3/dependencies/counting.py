@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from django.db import transaction
 
+from ..db.loading import pks_by_key
 from ..db.locks import begin_write
 from ..ledger.task_row import all_rows
 from ..states import Status
@@ -71,7 +72,8 @@ def count_marked(using: str, limit: int = _BATCH_SIZE) -> int:
     with transaction.atomic(using=using):
         begin_write(TaskPrerequisite, using)
         links = lock_rows(marked, limit=limit, skip_locked=True)
-        statuses = _lock_reset(links, using)
+        was_reset = [link for link in links if link.state == LinkState.WAS_RESET]
+        statuses = lock_statuses(was_reset, using)
         pairs = ((link, _end_of(link, statuses)) for link in links)
         to_count = [(link, end) for link, end in pairs if end is not None]
         count(to_count, using)
@@ -88,19 +90,21 @@ def _end_of(
     return link_state(statuses[key]) if key in statuses else None
 
 
-def _lock_reset(
+def lock_statuses(
     links: Iterable[TaskPrerequisite], using: str
 ) -> dict[tuple[str, str], Status | None]:
-    """The statuses of tasks that were reset, whose rows are locked; None for deleted ones."""
+    """The statuses of the tasks of ``links``, whose rows are locked; None for deleted ones.
+
+    Tasks that another transaction has locked are left out, and those of unknown models.
+    """
     keys: dict[str, list[str]] = {}
     for link in links:
-        if link.state == LinkState.WAS_RESET:
-            keys.setdefault(link.model, []).append(link.task_key)
+        keys.setdefault(link.model, []).append(link.task_key)
     statuses: dict[tuple[str, str], Status | None] = {}
     for label in sorted(keys):
         if (root := model_of(label)) is None:
             continue
-        rows = all_rows(root, using).filter(pk__in=keys[label])
+        rows = all_rows(root, using).filter(pk__in=pks_by_key(root, keys[label]).values())
         found = {
             str(row.pk): row.status for row in lock_rows(rows.only("status"), skip_locked=True)
         }

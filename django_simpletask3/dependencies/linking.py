@@ -18,6 +18,7 @@ from ..ledger.task_row import all_rows, has_unique_key, table_model, task_name, 
 from ..signals import event_recorded
 from ..states import EventKind, Status
 from ..transitions import writer
+from ..transitions.restore import restore_on_error
 from ..transitions.transition import Transition
 from . import cleanup
 from .counting import link_state
@@ -115,7 +116,7 @@ def _enqueue(tasks: Sequence[TaskRow], using: str, insert: Callable[[], object])
 def _in_transaction(tasks: Sequence[TaskRow], using: str) -> Iterator[None]:
     # DuplicateTask does no harm to a transaction around it.
     savepoint = any(has_unique_key(type(task)) for task in tasks)
-    with writer.restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
+    with restore_on_error(tasks), transaction.atomic(using=using, savepoint=savepoint):
         yield
 
 

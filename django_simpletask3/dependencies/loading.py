@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..db.loading import load_tasks
+from ..db.loading import load_tasks, pks_by_key
 from ..db.postgresql.reader import rows_without_outcomes
 from ..ledger.task_row import TaskRow, all_rows
 from .tables import model_of
@@ -30,7 +30,6 @@ def load_by_key(
     tasks: dict[tuple[str, str], TaskRow] = {}
     for label, texts in by_label.items():
         if (root := model_of(label)) is not None:
-            pks = map(root._meta.pk.to_python, texts)
-            found = load_tasks(root, using, pks, load)
+            found = load_tasks(root, using, pks_by_key(root, texts).values(), load)
             tasks |= {(label, str(task.pk)): task for task in found}
     return tasks

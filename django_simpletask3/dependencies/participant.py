@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
+from ..ledger.event import is_of_limit
 from ..ledger.task_row import TaskRow, table_model
 from ..states import EVENTS, FINAL, EventKind, Status, kinds_where
 from ..transitions import participants
@@ -145,11 +146,16 @@ def _mark(links: models.QuerySet[Any], state: LinkState) -> None:
 
 
 def _follow_dependents(recorded_events: _RecordedEvents, using: str) -> None:
-    """Record that blocked tasks wait for their groups no longer, unless a group released them."""
+    """Record that blocked tasks wait for their groups no longer, unless a group released them.
+
+    A task that was given a place of its limit has waited for that.
+    """
     keys = [
         str(event.task_id)
         for _, event in recorded_events
-        if event.from_status == Status.BLOCKED and "group" not in (event.data or {})
+        if event.from_status == Status.BLOCKED
+        and "group" not in (event.data or {})
+        and not is_of_limit(event)
     ]
     if keys:
         label = table_model(type(recorded_events[0][0]))._meta.label

@@ -14,7 +14,8 @@ from .loading import load_by_key
 from .tables import dependents_of, key_of, links_of
 
 _BATCH_SIZE = 500
-_FAILED = (Status.FAILED, Status.CANCELED)
+#: Statuses of prerequisites that have failed.
+FAILED = (Status.FAILED, Status.CANCELED)
 
 
 class Prerequisites:
@@ -35,7 +36,7 @@ class Prerequisites:
 
     def failed(self) -> list[Any]:
         """Those that are FAILED or CANCELED now."""
-        return list(self._load(status__in=_FAILED))
+        return list(self._load(status__in=FAILED))
 
     def _links(self) -> QuerySet[Any]:
         task, using = self._task, write_database(self._task)

@@ -10,7 +10,9 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from ..context import TaskContext, lazy_context
 from ..db.conflicts import is_conflict, repeat_on_conflict
+from ..db.errors import may_be_transient
 from ..db.locks import begin_write
 from ..ledger.task_row import TaskRow, known_tables, table_model
 from ..logs import get_logger
@@ -36,12 +38,19 @@ _logger = get_logger(__name__)
 _BATCH_SIZE = 500
 _MAX_GROUPS = 5000
 #: Dependents that are released together with the last prerequisite.
+#: The reason of the ``cancel`` of a task that a prerequisite failed for.
+PREREQUISITE_FAILED = "prerequisite_failed"
 _MAX_AT_ONCE = 100
 #: How long a process goes on after the commit by which it has opened a group.
 _SECONDS_AFTER_COMMIT = 0.5
 #: The databases of which ``serve`` runs: it goes on until nothing is left.
 _served_databases: ContextVar[frozenset[str]] = ContextVar("served", default=frozenset())
 
+#: Of the events of dependents that are served after a commit, or by a maintenance job.
+_CONTEXT = TaskContext(actor="dependencies")
+
+#: Label and key of a task.
+_Key = tuple[str, str]
 _Pair = tuple[TaskDependent, TaskRow]
 #: The model of the table, what is done, and the state of the dependents afterwards.
 _Step = tuple[type[TaskRow], EventKind, DependentState]
@@ -71,8 +80,10 @@ def serve(using: str, *, seconds: float) -> int:
     latest, total = time.monotonic() + seconds, 0
     token = _served_databases.set(_served_databases.get() | {using})
     try:
-        while (served := _serve_once(using, latest)) and time.monotonic() < latest:
-            total += served
+        # Others have ended what is found here: it is not what the current actor does.
+        with lazy_context(lambda: _CONTEXT):
+            while (served := _serve_once(using, latest)) and time.monotonic() < latest:
+                total += served
         return total + served
     finally:
         _served_databases.reset(token)
@@ -84,8 +95,19 @@ def _serve_once(using: str, latest: float) -> int:
     for group_id in list(to_serve.order_by("add_time").values_list("id", flat=True)[:_MAX_GROUPS]):
         if total and time.monotonic() >= latest:
             break
-        total += repeat_on_conflict(using, partial(_serve_batch, group_id, using))
+        total += _serve_group(group_id, using)
     return total
+
+
+def _serve_group(group_id: int, using: str) -> int:
+    """Serve one batch of a group; an error that is no conflict does not hold up other groups."""
+    try:
+        return repeat_on_conflict(using, partial(_serve_batch, group_id, using))
+    except Exception as error:
+        if may_be_transient(error) or connections[using].needs_rollback:
+            raise
+        _logger.warning("dependents_not_served database=%s error=%s", using, error)
+        return 0
 
 
 def _serve_batch(group_id: int, using: str) -> int:
@@ -170,8 +192,8 @@ def serve_dependents(
     it began to wait, or to which something else happened since, is left alone from now on.
     """
     groups_by_id = {group.pk: group for group in groups}
-    tasks = load_by_key(((d.model, d.task_key) for d in dependents), using)
-    left = [d for d in dependents if (d.model, d.task_key) not in tasks]
+    tasks, unreadable = _load([(d.model, d.task_key) for d in dependents], using)
+    left = [d for d in dependents if (d.model, d.task_key) not in tasks.keys() | unreadable]
     served: dict[DependentState, list[TaskDependent]] = {DependentState.LEFT: left}
     by_step: dict[_Step, list[_Pair]] = {}
     for dependent in dependents:
@@ -185,6 +207,21 @@ def serve_dependents(
         served.setdefault(state, []).extend(dependent for dependent, _ in applied)
         left += [dependent for dependent, _ in refused]
     return sum(_set_state(found, state, using) for state, found in served.items() if found)
+
+
+def _load(keys: Sequence[_Key], using: str) -> tuple[dict[_Key, TaskRow], set[_Key]]:
+    """The tasks with these keys, and the keys of those that cannot be loaded, which is logged."""
+    try:
+        return load_by_key(keys, using), set()
+    except Exception as error:
+        if may_be_transient(error) or connections[using].needs_rollback:
+            raise
+        if len(keys) > 1:
+            parts = [_load([key], using) for key in keys]
+            tasks = {key: task for part, _ in parts for key, task in part.items()}
+            return tasks, set().union(*(unreadable for _, unreadable in parts))
+        _logger.warning("dependents_not_served database=%s error=%s", using, error)
+        return {}, set(keys)
 
 
 def _step_of(
@@ -217,7 +254,7 @@ def _transition(kind: EventKind, task: TaskRow, group: PrerequisiteGroup) -> Tra
     if kind is EventKind.UNBLOCK:
         return from_blocked(reason="prerequisites_ended")
     if kind is EventKind.CANCEL:
-        return from_blocked(reason="prerequisite_failed")
+        return from_blocked(reason=PREREQUISITE_FAILED)
     if kind is EventKind.BLOCK:
         return Transition(task, kind, reason="prerequisite_reset", data=data)
     # What depends on it in turn waits again, too.

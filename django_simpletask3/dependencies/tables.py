@@ -9,7 +9,7 @@ from django.apps import apps
 from django.db import connections, models
 from django.utils.translation import gettext_lazy as _
 
-from ..ledger.fields import MAX_TEXT
+from ..ledger.fields import MAX_TEXT, KeyField
 from ..ledger.task_row import TaskRow, table_model
 
 
@@ -96,7 +96,7 @@ class TaskPrerequisite(models.Model):
         PrerequisiteGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     model = models.CharField(max_length=MAX_TEXT)
-    task_key = models.CharField(max_length=MAX_TEXT)
+    task_key = KeyField(max_length=MAX_TEXT)
     state = models.SmallIntegerField(default=LinkState.OPEN)
     # 1 while the state is to be counted, and else NULL: an equality, for which every database uses
     # the index, and which an end that is counted at once does not change.
@@ -124,7 +124,7 @@ class TaskDependent(models.Model):
         PrerequisiteGroup, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     model = models.CharField(max_length=MAX_TEXT)
-    task_key = models.CharField(max_length=MAX_TEXT)
+    task_key = KeyField(max_length=MAX_TEXT)
     state = models.SmallIntegerField(default=DependentState.WAITING)
 
     class Meta:

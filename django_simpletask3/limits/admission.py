@@ -26,6 +26,7 @@ from .places import (
     claimed_by,
     gate_key_of,
     lock_gates_of,
+    places_of_claims,
     table_label,
     waiters_at,
 )
@@ -65,16 +66,35 @@ def _starts(
 ) -> list[tuple[Transition, Limit]]:
     """The starts of limited tasks that would succeed, each task once."""
     starts: dict[Any, tuple[Transition, Limit]] = {}
+    without_key: list[Transition] = []
     for transition in transitions:
         if transition.kind is not EventKind.START or isinstance(transition, PlacedStart):
             continue  # this one has its place
         limit = limit_of(transition.task)
         transition.data.pop("place", None)  # of an attempt that was rolled back
-        if limit is None or not has_key(transition.task, limit):
+        if limit is None or not _may_start(transition, rows, using):
             continue
-        if _may_start(transition, rows, using):
+        if has_key(transition.task, limit):
             starts.setdefault(transition.task.pk, (transition, limit))
+        elif _may_have_place(transition, rows):
+            without_key.append(transition)
+    _give_up_places_of(without_key, rows, using)
     return list(starts.values())
+
+
+def _give_up_places_of(transitions: Iterable[Transition], rows: LockedRows, using: str) -> None:
+    """Let the places end that these tasks were given before they lost their keys."""
+    claims = [
+        Claim(table_label(t.task), str(t.task.pk), _next_attempt(t, rows)) for t in transitions
+    ]
+    _let_end(places_of_claims(claims, using), using)
+
+
+def _let_end(places: Iterable[LimitPlace], using: str) -> None:
+    """Let the maintenance job give ``places`` away."""
+    if pks := [place.pk for place in places]:
+        now = clock.now(using)
+        all_rows(LimitPlace, using).filter(pk__in=pks).update(held_until=now)
 
 
 def _may_start(transition: Transition, rows: LockedRows, using: str) -> bool:
@@ -122,7 +142,7 @@ class _Admission:
         """Take the places; the ``block`` of each start that has none, by the id of the start."""
         new_places: list[LimitPlace] = []
         turned_away: list[Transition] = []
-        self._give_up_places_elsewhere()
+        _let_end(self._elsewhere, self._using)
         for transition, _ in self._starts:
             own_place = self._own_places.get(str(transition.task.pk))
             if own_place is not None:
@@ -226,12 +246,6 @@ class _Admission:
             model=table_label(task),
             task_key=str(task.pk),
         )
-
-    def _give_up_places_elsewhere(self) -> None:
-        """Let the places end that were given at other gates."""
-        if pks := [place.pk for place in self._elsewhere]:
-            now = clock.now(self._using)
-            all_rows(LimitPlace, self._using).filter(pk__in=pks).update(held_until=now)
 
     def _block_in_place_of(self, start: Transition) -> Transition:
         gate = self._gate_of(start)

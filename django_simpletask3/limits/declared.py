@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
 
 from ..exceptions import InvalidKey
 from ..ledger.task_row import TaskRow, table_model
@@ -28,6 +29,21 @@ def check_key(task: TaskRow) -> None:
     if (limit := limit_of(task)) is not None:
         limit.key_of(task)
         limit.fair_key_of(task)
+
+
+def clean_key(task: TaskRow, exclude: Collection[str] | None) -> None:
+    """Raise ValidationError if the limit cannot make a key of the columns of ``task``.
+
+    Not if one of these is among ``exclude``, the fields that are not validated.
+    """
+    limit = limit_of(task)
+    fields = [f for each in limit.templates for f in fields_in(type(task), each)] if limit else []
+    if limit is None or has_expressions(task, limit) or not set(exclude or ()).isdisjoint(fields):
+        return
+    try:
+        check_key(task)
+    except InvalidKey as error:
+        raise ValidationError(str(error)) from error
 
 
 def has_key(task: TaskRow, limit: Limit) -> bool:

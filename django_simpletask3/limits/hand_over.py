@@ -12,13 +12,13 @@ from django.db import transaction
 from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..db.errors import may_be_transient
-from ..db.loading import load_tasks
+from ..db.loading import load_tasks, pks_by_key
 from ..db.locks import begin_write
 from ..ledger.task_row import TaskRow, all_rows, known_tables
 from ..logs import get_logger
 from ..states import LIMIT_REASON, EventKind
 from ..transitions.expiry import earlier_of
-from ..transitions.transition import Transition
+from ..transitions.transition import Transition, known_row, trusted_until
 from ..transitions.writer import apply_all
 from .declared import has_key, has_limit, limit_name, limit_of, limits_by_name
 from .offer import Offer, forget_rate
@@ -27,8 +27,7 @@ from .places import (
     claimed_by,
     delete_places,
     gate_key_of,
-    lock_gates,
-    places_of_claims,
+    lock_places_of,
     table_label,
     waiters_at,
 )
@@ -50,11 +49,10 @@ def free_places(claims: Sequence[Claim], using: str) -> None:
 
     Call it in a transaction: the places are free when it is committed.
     """
-    places = places_of_claims(claims, using)
+    places = lock_places_of(claims, using)
     if places:
-        gates = lock_gates({place.gate_id for place in places}, using)
         delete_places([place.pk for place in places], using)
-        serve(gates.values(), using)
+        serve({place.gate_id: place.gate for place in places}.values(), using)
 
 
 def free_ended(claims: Sequence[Claim], using: str) -> None:
@@ -143,9 +141,12 @@ class _Service:
         return bool(self._line().exclude(model__in=known_tables()).exists())
 
     def _next_waiters(self, count: int) -> list[LimitWaiter]:
-        # Those of models that only a newer node knows are left to it.
-        line = self._line().filter(model__in=known_tables()).exclude(pk__in=self._tried)
+        line = self._line().exclude(pk__in=self._tried) if self._tried else self._line()
         waiters = list(line[:count])
+        known = known_tables()
+        if any(waiter.model not in known for waiter in waiters):
+            # Those of models that only a newer node knows are left to it.
+            waiters = list(line.filter(model__in=known)[:count])
         self._tried += [waiter.pk for waiter in waiters]
         return waiters
 
@@ -194,20 +195,24 @@ class _Service:
         # Else it needs no place here any more.
         if self._needs_place(task) and (number := self._offer.give()) is not None:
             data["place"] = number
-        check_at = clock.after(self._using, _CHECK_SECONDS)
+        check_at = trusted_until(clock.now(self._using), _CHECK_SECONDS)
         values = {"check_at": earlier_of(check_at, vars(task).get("expires_at"))}
-        return Transition(task, EventKind.UNBLOCK, reason=LIMIT_REASON, data=data, values=values)
+        return Transition(
+            task,
+            EventKind.UNBLOCK,
+            reason=LIMIT_REASON,
+            data=data,
+            values=values,
+            last_known_row={**known_row(task), "run_after": task.run_after},
+        )
 
     def _start(self, task: TaskRow) -> PlacedStart | None:
         """The start that follows at once, if this process can start ``task``."""
         limit, successors = limit_of(task), current_successors()
         if successors is None or limit is None or not self._needs_place(task):
             return None
-        # A rate counts starts when they happen; a task that has another key now needs another gate.
-        is_of_gate = has_key(task, limit) and gate_key_of(task, limit).key == self._gate.key
-        if limit.rate or not is_of_gate:
-            return None
-        return successors.start_of(task, self._using)
+        # A rate counts starts when they happen.
+        return None if limit.rate else successors.start_of(task, self._using)
 
     def _follow_commit(self, moves: Iterable[_Move]) -> None:
         """Let this process run the tasks that have started here, once that is committed."""
@@ -217,7 +222,11 @@ class _Service:
             successors.follow_commit(starts, self._using)
 
     def _needs_place(self, task: TaskRow) -> bool:
-        return limit_of(task) is not None and limit_name(task) == self._gate.name
+        """Whether ``task`` still starts through this gate: its key may have been changed."""
+        limit = limit_of(task)
+        if limit is None or limit_name(task) != self._gate.name or not has_key(task, limit):
+            return False
+        return bool(gate_key_of(task, limit).key == self._gate.key)
 
     def _insert_places(self, moves: Sequence[_Move]) -> None:
         """Hold the places for the tasks that go on; of the others they are free."""
@@ -278,4 +287,4 @@ def _by_table(waiters: Iterable[LimitWaiter]) -> dict[str, list[LimitWaiter]]:
 def _load(table: str, keys: Sequence[str], using: str) -> Sequence[TaskRow]:
     """The tasks with these keys, as far as they exist."""
     root: Any = apps.get_model(table)
-    return load_tasks(root, using, [root._meta.pk.to_python(key) for key in keys])
+    return load_tasks(root, using, pks_by_key(root, keys).values())

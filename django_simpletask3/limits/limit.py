@@ -37,7 +37,10 @@ class Limit:
 
     def __post_init__(self) -> None:
         if self.running is not None or not self.rate:
-            _require(_is_number(self.running), "running", self.running, "a number of at least 1")
+            expected = "a number of at least 1" + (
+                "" if self.rate else ', or none and a rate="100/m"'
+            )
+            _require(_is_number(self.running), "running", self.running, expected)
         expected = 'a number for a period, such as "100/m" (s, m, h or d)'
         _require(not self.rate or _is_rate(self.rate), "rate", self.rate, expected)
         is_name = len(self.name) <= MAX_NAME

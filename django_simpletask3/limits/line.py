@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
 from django.db.models import Q
 
+from ..conf.priorities import nearest_priority
 from ..db.limited_queries import capped_counts
-from ..ledger.task_row import TaskRow, all_rows, write_database
+from ..db.locks import begin_write
+from ..ledger.task_row import TaskRow, all_rows, table_model, write_database
 from .declared import limit_of
 from .places import table_label
 from .tables import LimitPlace, LimitWaiter
@@ -56,6 +60,21 @@ def place_in_line(task: TaskRow) -> PlaceInLine | None:
         running=limit.running if limit else None,
         next_start_at=gate.next_start_at,
     )
+
+
+def save_with_rank(task: TaskRow, using: str, save: Callable[[], object]) -> None:
+    """Call ``save``, which writes the priority of ``task``, and let it wait by that. Its own row.
+
+    In one transaction.
+    """
+    with transaction.atomic(using=using):
+        begin_write(LimitWaiter, using)
+        save()
+        rows = all_rows(table_model(type(task)), using).filter(pk=task.pk)
+        for priority in rows.values_list("priority", flat=True):  # it may be an expression
+            waiters = all_rows(LimitWaiter, using)
+            own = waiters.filter(model=table_label(task), task_key=str(task.pk))
+            own.update(rank=-nearest_priority(priority))
 
 
 def _is_before(waiter: LimitWaiter) -> Q:

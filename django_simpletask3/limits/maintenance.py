@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.db import Error, connections, models, transaction
+from django.db import Error, models, transaction
 from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Cast
 
+from ..batches import batches
+from ..conf.time_source import stored
 from ..db import clock
 from ..db.conflicts import repeat_on_conflict
+from ..db.loading import pks_by_key
 from ..db.locks import begin_write
 from ..ledger.task_row import all_rows
 from ..logs import get_logger
 from ..states import Status
 from .declared import limited_models, limits_by_name
 from .hand_over import serve, serve_unlimited
-from .places import delete_places, lock_gates
+from .places import delete_places, lock_gates, lock_places
 from .tables import LimitGate, LimitPlace
 
 _logger = get_logger(__name__)
@@ -38,7 +41,8 @@ def due_queries(using: str) -> dict[str, Any]:
         return {}
     flagged = all_rows(LimitGate, using).filter(must_be_served=True, name__in=limits_by_name())
     # In a union, MariaDB takes a bare value for a text.
-    long_ago = Cast(Value(_LONG_AGO, output_field=models.DateTimeField()), models.DateTimeField())
+    time_field: Any = models.DateTimeField()
+    long_ago = Cast(Value(stored(_LONG_AGO), time_field), time_field)
     return {
         "rates": _timed_gates(using).values_list("next_start_at"),
         "places": all_rows(LimitPlace, using).order_by("held_until").values_list("held_until"),
@@ -56,6 +60,7 @@ def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> in
     latest = time.monotonic() + seconds
     ended = _ended_places(using, judge_until)
     gates = {place.gate_id for place in ended} | set(_marked_gates(using))
+    names = _names_of(gates, using)
     count = 0
     for gate in sorted(gates):
         if count and time.monotonic() > latest:
@@ -64,9 +69,18 @@ def serve_limits(using: str, judge_until: datetime | None, seconds: float) -> in
         try:
             repeat_on_conflict(using, partial(_serve_gate, gate, places, using))
         except Error as error:
-            _logger.warning("limit_not_served database=%s gate=%s error=%s", using, gate, error)
+            limit, key = names.get(gate, ("", ""))
+            _logger.warning(
+                "limit_not_served database=%s limit=%s key=%s error=%s", using, limit, key, error
+            )
         count += 1
     return count
+
+
+def _names_of(gates: Collection[int], using: str) -> dict[int, tuple[str, Any]]:
+    """What the log calls ``gates``: their limits, and the hashes of their keys."""
+    rows = all_rows(LimitGate, using).filter(pk__in=gates).values_list("pk", "name", "key")
+    return {pk: (name, key) for pk, name, key in rows} if gates else {}
 
 
 def seconds_until_next(using: str) -> float | None:
@@ -80,7 +94,16 @@ def seconds_until_next(using: str) -> float | None:
 def mark_gates(using: str) -> None:
     """Mark the gates where tasks wait: their limits may have been raised."""
     waited_at = all_rows(LimitGate, using).filter(has_waiters=True, must_be_served=False)
-    waited_at.filter(name__in=limits_by_name()).update(must_be_served=True)
+    known = waited_at.filter(name__in=limits_by_name()).order_by("pk")
+    for batch in batches(list(known.values_list("pk", flat=True)), _BATCH):
+        repeat_on_conflict(using, partial(_mark, batch, using))
+
+
+def _mark(pks: Sequence[int], using: str) -> None:
+    with transaction.atomic(using=using):
+        begin_write(LimitGate, using)
+        lock_gates(pks, using)  # in the order of their keys, as everywhere
+        all_rows(LimitGate, using).filter(pk__in=pks).update(must_be_served=True)
 
 
 def release_unlimited(using: str, seconds: float) -> int:
@@ -158,10 +181,7 @@ def _unchanged(ended: Iterable[LimitPlace], using: str) -> list[int]:
     A user may hold one locked who cancels its task in a long transaction: that is not waited for.
     """
     until = {place.pk: place.held_until for place in ended}
-    places, features = all_rows(LimitPlace, using).filter(pk__in=until), connections[using].features
-    if features.has_select_for_update:
-        can_skip = features.has_select_for_update_skip_locked
-        places = places.order_by("pk").select_for_update(skip_locked=can_skip)
+    places = lock_places(all_rows(LimitPlace, using).filter(pk__in=until), skip_locked=True)
     return [place.pk for place in places if place.held_until == until[place.pk]]
 
 
@@ -192,8 +212,8 @@ def _is_running(place: LimitPlace, using: str) -> bool:
     """Whether the row says that the attempt runs which holds ``place``."""
     try:
         root: Any = apps.get_model(place.model)
-        pk = root._meta.pk.to_python(place.task_key)
     except LookupError:
         return False
-    rows = all_rows(root, using).filter(pk=pk, status=Status.RUNNING, attempt=place.attempt)
-    return rows.exists()
+    pks = pks_by_key(root, [place.task_key]).values()
+    running = all_rows(root, using).filter(status=Status.RUNNING, attempt=place.attempt)
+    return running.filter(pk__in=pks).exists()

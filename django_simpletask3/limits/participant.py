@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..db import clock
-from ..ledger.event import TaskEvent
+from ..dispatch.after_commit import RecordedEvent
+from ..ledger.event import TaskEvent, is_of_limit
 from ..ledger.task_row import TaskRow, all_rows
-from ..states import LIMIT_REASON, EventKind, Status, kinds_where
+from ..states import EventKind, Status, kinds_where
 from ..transitions import participants
 from ..transitions.participants import TransitionParticipant
 from . import admission
@@ -27,8 +28,6 @@ _LEAVES = frozenset(kinds_where(lambda spec: spec.ends_waiting))
 #: how many seconds that takes at most.
 _ENDS_WITH_PROCESS = frozenset({"time_limit", "worker_stopping"})
 _SECONDS_OF_PROCESS = 5.0
-
-RecordedEvent = tuple[TaskRow, TaskEvent]
 
 
 def register() -> None:
@@ -64,7 +63,8 @@ def _follow(recorded_events: Sequence[RecordedEvent], using: str) -> None:
 
 def _may_still_run(event: TaskEvent) -> bool:
     """Whether the function goes on, until its process has ended: it did not stop when asked to."""
-    if event.from_status != Status.RUNNING or event.reason not in _ENDS_WITH_PROCESS:
+    is_of_worker = event.from_status == Status.RUNNING and event.kind in _ENDS
+    if not is_of_worker or event.reason not in _ENDS_WITH_PROCESS:
         return False
     # A function that has stopped by itself says how long it ran.
     return event.kind != EventKind.RELEASE or "seconds" not in (event.data or {})
@@ -104,9 +104,8 @@ def _give_back_unclaimed(events: Iterable[RecordedEvent], using: str) -> None:
 
 
 def is_turned_away(event: TaskEvent) -> bool:
-    """Whether ``event`` lets a task wait for its limit. A user may give that reason, too."""
-    is_of_limit = event.kind == EventKind.BLOCK and event.reason == LIMIT_REASON
-    return is_of_limit and "limit" in (event.data or {})
+    """Whether ``event`` lets a task wait for its limit."""
+    return event.kind == EventKind.BLOCK and is_of_limit(event)
 
 
 def _gives_up_place(event: TaskEvent) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Q
 
 from ..ledger.task_row import TaskRow, all_rows, table_model
@@ -66,6 +66,25 @@ def _by_keys(keys: Iterable[GateKey]) -> Q:
     return condition
 
 
+def lock_places_of(claims: Sequence[Claim], using: str) -> list[LimitPlace]:
+    """The places that these attempts hold, whose gates are locked; one query where it can be.
+
+    Those of a gate that was waited for may have been freed meanwhile.
+    """
+    features = connections[using].features
+    if features.has_select_for_update and not features.has_select_for_update_of:
+        held = places_of_claims(claims, using)
+        gates = {gate.pk: gate for gate in lock_gates({p.gate_id for p in held}, using).values()}
+        places = [place for place in held if place.gate_id in gates]
+        for place in places:
+            place.gate = gates[place.gate_id]
+        return places
+    places_with_gates = all_rows(LimitPlace, using).select_related("gate").order_by("gate_id")
+    if features.has_select_for_update:
+        places_with_gates = places_with_gates.select_for_update(of=("gate",))
+    return _held_by(claims, places_with_gates)
+
+
 def _lock(condition: Q, using: str) -> dict[GateKey, LimitGate]:
     # In the order of their keys: no two transactions wait for each other.
     gates = all_rows(LimitGate, using).filter(condition).order_by("pk")
@@ -76,11 +95,12 @@ def _lock(condition: Q, using: str) -> dict[GateKey, LimitGate]:
 
 def places_of_claims(claims: Sequence[Claim], using: str) -> list[LimitPlace]:
     """The places that these attempts hold."""
-    if not claims:
-        return []
-    places = all_rows(LimitPlace, using).filter(claimed_by(claims))
+    return _held_by(claims, all_rows(LimitPlace, using)) if claims else []
+
+
+def _held_by(claims: Iterable[Claim], places: Any) -> list[LimitPlace]:
     wanted = set(claims)
-    return [place for place in places if claim_of(place) in wanted]
+    return [place for place in places.filter(claimed_by(wanted)) if claim_of(place) in wanted]
 
 
 def claim_of(place: LimitPlace) -> Claim:
@@ -122,8 +142,28 @@ def waiters_at(gate: LimitGate, using: str) -> Any:
 def renew_places(
     model: type[TaskRow], pks: Iterable[object], worker: str, until: datetime, using: str
 ) -> None:
-    """Let ``worker`` hold the places of these tasks until then."""
+    """Let ``worker`` hold the places of these tasks until then.
+
+    Those that another transaction has locked are renewed next time.
+    """
     places = all_rows(LimitPlace, using).filter(
         model=table_model(model)._meta.label, task_key__in=[str(pk) for pk in pks], worker=worker
     )
-    places.update(held_until=until)
+    with transaction.atomic(using=using):
+        found = lock_places(places, skip_locked=True)
+        if found:
+            own_places = all_rows(LimitPlace, using).filter(pk__in=[place.pk for place in found])
+            own_places.update(held_until=until)
+
+
+def lock_places(places: Any, *, skip_locked: bool) -> list[LimitPlace]:
+    """The ``places``, locked where the database can do that.
+
+    In the order of their keys: no two transactions wait for each other.
+    """
+    features = connections[places.db].features
+    places = places.order_by("pk")
+    if features.has_select_for_update:
+        can_skip = features.has_select_for_update_skip_locked
+        places = places.select_for_update(skip_locked=skip_locked and can_skip)
+    return list(places)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import ClassVar
 
 from django.db import transaction
 
@@ -16,12 +17,14 @@ from ..db import clock
 from ..ledger.task_row import TaskRow
 from ..states import EventKind, Status
 from ..transitions.best_effort import apply_each
-from ..transitions.transition import Transition
+from ..transitions.transition import Transition, known_row
 
 
 @dataclass(slots=True)
 class PlacedStart(Transition):
     """A start in the transaction that unblocks the task and gives it its place."""
+
+    is_decided: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Successors:
             worker=host.worker,
             data={"claim": str(uuid.uuid4())},
             values={"check_at": clock.after(using, host.lease)},
+            last_known_row=known_row(task),
         )
 
     def follow_commit(self, starts: Sequence[PlacedStart], using: str) -> None:

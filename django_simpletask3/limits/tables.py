@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..ledger.fields import MAX_TEXT
+from ..ledger.fields import MAX_TEXT, KeyField
 
 
 class LimitGate(models.Model):
@@ -53,7 +53,7 @@ class LimitPlace(models.Model):
     )
     number = models.PositiveIntegerField(null=True)
     model = models.CharField(max_length=MAX_TEXT)
-    task_key = models.CharField(max_length=MAX_TEXT)
+    task_key = KeyField(max_length=MAX_TEXT)
     attempt = models.PositiveIntegerField()
     worker = models.CharField(max_length=MAX_TEXT, blank=True)
     # The end of the lease; of a place that waits for its task to be claimed, the end of the wait.
@@ -89,7 +89,7 @@ class LimitWaiter(models.Model):
     # The hash of the key among which places are shared in turn.
     fair_key = models.UUIDField(null=True)
     model = models.CharField(max_length=MAX_TEXT)
-    task_key = models.CharField(max_length=MAX_TEXT)
+    task_key = KeyField(max_length=MAX_TEXT)
 
     class Meta:
         app_label = "django_simpletask3"

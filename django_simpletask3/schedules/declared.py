@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 
 from ..ledger.task_row import TaskRow
-from .definition import CatchUp, Definition, Fields, Overlap, digest_of, fields_as_json
+from . import decorator
+from .decorator import ATTRIBUTE
+from .definition import MAX_KEY, Definition, digest_of, fields_as_json
 from .targets import ScheduleTarget, declared_elsewhere, target_of
 
-T = TypeVar("T")
-
-#: Of a task model: the schedules that were declared on that class.
-ATTRIBUTE = "django_simpletask3_schedules"
-
-#: What is no task model, and has schedules.
-_others: list[tuple[Any, Definition]] = []
 #: The schedules that were found last, and of what.
 _known: tuple[Any, dict[str, Declared]] = (None, {})
 
@@ -66,53 +61,6 @@ class Declared:
         return digest_of(self.values)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ScheduleDecorator:
-    """What ``schedule()`` returns: declares its definition on what it decorates."""
-
-    definition: Definition
-
-    def __call__(self, declared_on: T) -> T:
-        if isinstance(declared_on, type) and issubclass(declared_on, TaskRow):
-            # Decorators are called from the bottom to the top: the first in the code comes first.
-            own = vars(declared_on).get(ATTRIBUTE, ())
-            declared_on.django_simpletask3_schedules = (self.definition, *own)
-        else:
-            _others.append((declared_on, self.definition))
-        return declared_on
-
-
-def schedule(
-    when: str | timedelta,
-    *,
-    timezone: str | None = None,
-    fields: Fields | None = None,
-    name: str = "",
-    catch_up: str = CatchUp.LAST,
-    overlap: str = Overlap.ALLOW,
-    jitter: timedelta | float = 0.0,
-    deadline: timedelta | float | None = None,
-    version: int = 0,
-) -> ScheduleDecorator:
-    """Have a task of the decorated model enqueued at each tick.
-
-    ``when`` is a cron expression of five fields, in ``timezone`` (by default ``TIME_ZONE``), or a
-    ``timedelta``, counted from 1970-01-01 00:00 UTC. ``fields`` are the columns of the new task, of
-    a function its keyword arguments, or a function of the tick that returns them. A second schedule
-    of a model or function needs a ``name``.
-
-    ``catch_up``: what happens to ticks at which no node ran. ``overlap="skip"``: no task is
-    enqueued while that of an earlier tick has not ended. ``jitter``: the tasks start later, by the
-    same part of this time at each tick. ``deadline``: how late a tick may be fired. ``version``: a
-    node whose code has a lower one does not overwrite the schedule. ``manage.py check`` reports
-    wrong values; nothing is raised here.
-    """
-    definition = Definition(
-        when, timezone, fields or {}, name, catch_up, overlap, jitter, deadline, version
-    )
-    return ScheduleDecorator(definition)
-
-
 def declared_schedules() -> Iterator[Declared]:
     """The schedules of all task models, and of what else has some, in the order of their keys."""
     declared = [Declared(on, definition, target_of(on)) for on, definition in _all_definitions()]
@@ -127,7 +75,7 @@ def _all_definitions() -> list[tuple[Any, Definition]]:
         if issubclass(model, TaskRow)
         for definition in vars(model).get(ATTRIBUTE, ())
     ]
-    return [*on_models, *_others, *declared_elsewhere()]
+    return [*on_models, *decorator.others, *declared_elsewhere()]
 
 
 def inherited_schedules(model: type[TaskRow]) -> type[Any] | None:
@@ -154,13 +102,33 @@ def known_schedules() -> dict[str, Declared]:
 def _find_known() -> dict[str, Declared]:
     known: dict[str, Declared] = {}
     for one in declared_schedules():
-        if one.target is not None and not any(one.definition.faults()) and _is_storable(one):
+        if not _fault_of(one):
             known.setdefault(one.key, one)
     return known
 
 
-def _is_storable(one: Declared) -> bool:
+def left_out() -> Iterator[tuple[str, str]]:
+    """The keys of the schedules of the code that cannot be stored, each with the reason.
+
+    ``check`` reports them, too, unless it was skipped.
+    """
+    keys: set[str] = set()
+    for one in declared_schedules():
+        if fault := _fault_of(one) or ("There are two of that key." if one.key in keys else ""):
+            yield one.key, fault
+        keys.add(one.key)
+
+
+def _fault_of(one: Declared) -> str:
+    """Why the schedule cannot be stored; empty if it can."""
+    if one.target is None:
+        return "It is on what is no task."
+    if len(one.key) > MAX_KEY:
+        return f"Its key is longer than {MAX_KEY} characters."
+    for fault, _hint in one.definition.faults():
+        return fault
     try:
-        return bool(one.digest)
-    except Exception:
-        return False  # fields that JSON has not, which check reports
+        _ = one.digest
+    except Exception as error:
+        return f"Its fields cannot be stored: {error}"
+    return ""

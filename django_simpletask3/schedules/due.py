@@ -141,7 +141,7 @@ class DueSchedules:
     def _wait(self, waiting: dict[str, _Waiting], row: Schedule, handled: datetime | None) -> None:
         """Wait for the first tick of ``row`` after ``handled``, if this process may fire it."""
         try:
-            if not row.enabled or self._target_of(row) is None:
+            if _target_of(row, self._using) is None:
                 return
             ticks = row.parse_ticks()
             tick = ticks.next_after(max(row.active_since, handled or row.active_since))
@@ -157,30 +157,26 @@ class DueSchedules:
             text = f"{type(error).__name__}: {error}"
             _logger.warning("schedule_unreadable schedule=%s error=%s", key, text)
 
-    def _target_of(self, row: Schedule) -> ScheduleTarget | None:
-        """What ``row`` enqueues; None if that is not for this process to do.
-
-        The code of this process may be older or newer than that of the row: what it does not
-        declare, or has no target for, is left to others.
-        """
-        if not row.is_own and row.key not in known_schedules():
-            return None
-        target = find_target(row.target)
-        is_here = target is not None and router.db_for_write(target.model) == self._using
-        return target if is_here else None
-
     def _fire(self, row: Schedule, newest: datetime | None, now: datetime) -> int:
-        target = self._target_of(row)
-        if not row.enabled or target is None:
-            return 0
         handled = max(row.active_since, newest or row.active_since)
         count = 0
-        for due in due_ticks(row, target, handled, now):
-            if _is_of_other_code(due):
-                break
+        for due in due_ticks(row, handled, now, self._using):
             tick = fire(due, self._using)
             count += tick is not None and tick.outcome == Outcome.FIRED
         return count
+
+
+def _target_of(row: Schedule, using: str) -> ScheduleTarget | None:
+    """What ``row`` of ``using`` enqueues; None if it is disabled, or not for this process to fire.
+
+    The code of this process may be older or newer than that of the row: what it does not declare,
+    or has no target for, is left to others.
+    """
+    if not row.enabled or (not row.is_own and row.key not in known_schedules()):
+        return None
+    target = find_target(row.target)
+    is_here = target is not None and router.db_for_write(target.model) == using
+    return target if is_here else None
 
 
 def _due_keys(waiting: dict[str, _Waiting], retries: dict[str, _Retry], now: datetime) -> list[str]:
@@ -194,13 +190,21 @@ def _next_retry(last: _Retry | None) -> _Retry:
     return _Retry(time.monotonic() + pause, pause)
 
 
-def due_ticks(
-    row: Schedule, target: ScheduleTarget, handled: datetime, now: datetime
-) -> Iterator[DueTick]:
-    """The ticks after ``handled`` that have to be fired by now, in order.
+def due_ticks(row: Schedule, handled: datetime, now: datetime, using: str) -> Iterator[DueTick]:
+    """The ticks after ``handled`` that this process has to fire by now, in order.
 
     Of those that are too late, the last one is there as missed: that ends the search for them.
     """
+    if (target := _target_of(row, using)) is not None:
+        for due in _ticks_to_fire(row, target, handled, now):
+            if _is_of_other_code(due):
+                return
+            yield due
+
+
+def _ticks_to_fire(
+    row: Schedule, target: ScheduleTarget, handled: datetime, now: datetime
+) -> Iterator[DueTick]:
     is_all = row.catch_up == CatchUp.ALL
     ticks = last_ticks(row.parse_ticks(), handled, now, MAX_TICKS if is_all else 1)
     earliest = _earliest_to_fire(row, now)

@@ -21,8 +21,9 @@ from ..exceptions import DuplicateTask
 from ..ledger.task_row import all_rows, has_unique_key, table_model
 from ..logs import get_logger
 from ..states import FINAL
+from ..transitions.unique_keys.conflicts import insert_or_resolve
 from .definition import Overlap, jitter_of
-from .tables import Outcome, Schedule, ScheduleTick, ticks_of
+from .tables import HAS_TASK, Outcome, Schedule, ScheduleTick, schedules_of, ticks_of
 from .targets import ScheduleTarget, build_task
 from .validation import texts_of
 
@@ -51,7 +52,8 @@ class DueTick:
 def fire(due: DueTick, using: str) -> ScheduleTick | None:
     """Insert the tick, and its task in the same transaction; None if another process has done it.
 
-    A task that is not valid, or cannot be saved, makes the outcome ``failed``, which is logged.
+    A task that is not valid, or cannot be saved, makes the outcome ``failed``, which is logged. If
+    its unique key is taken, it is refused, joins or replaces, as that of ``enqueue()``.
     None, too, if a later tick has been fired: this one is no longer made up for. Raises Error, and
     nothing has happened, if the database is away, or a table or a column is missing in it.
     """
@@ -73,7 +75,7 @@ def leaves_tick(error: Exception) -> bool:
 def run_now(
     row: Schedule, target: ScheduleTarget, fields: Mapping[str, Any], now: datetime, using: str
 ) -> Any:
-    """Enqueue a task of the schedule now, beside its ticks; returns the task.
+    """Enqueue a task of the schedule now, beside its ticks; returns the task, or that it joins.
 
     Raises ValidationError, DuplicateTask or ValueError if it cannot be saved.
     """
@@ -97,8 +99,10 @@ def _run_now(
 def _fire(due: DueTick, using: str) -> ScheduleTick | None:
     with transaction.atomic(using=using):
         begin_write(ScheduleTick, using)
+        if due.schedule.overlap == Overlap.SKIP:
+            _wait_for_other_ticks(due.schedule, using)
         tick = _tick(due.schedule.key, due.tick, outcome=due.outcome, message=due.message)
-        # The first statement: the loser waits for the winner, and goes on if that rolls back.
+        # Before all that is read: the loser waits for the winner, and goes on if that rolls back.
         if not _insert_unless_there(tick, using):
             return None
         if due.outcome != Outcome.FIRED:
@@ -109,6 +113,17 @@ def _fire(due: DueTick, using: str) -> ScheduleTick | None:
             _enqueue(due, tick, using)
         tick.save(using=using, update_fields=["outcome", "message", "model", "task_key"])
         return tick
+
+
+def _wait_for_other_ticks(row: Schedule, using: str) -> None:
+    """Wait for the processes that fire other ticks of the schedule; they see this one, then.
+
+    Otherwise both would see that the last task has ended. An update that changes nothing, not a
+    locking read: of databases that show a transaction only what was there when it began, it lets
+    one of two transactions be repeated
+    (test_overlap_waits_for_a_process_that_fires_the_tick_before).
+    """
+    schedules_of(using).filter(pk=row.pk).update(overlap=row.overlap)
 
 
 def _tick(key: str, tick: Any, **columns: str) -> ScheduleTick:
@@ -134,8 +149,8 @@ def _has_later(tick: ScheduleTick, using: str) -> bool:
 
 
 def _is_unfinished(due: DueTick, using: str) -> bool:
-    """Whether the task of the newest tick that was fired before has not ended."""
-    earlier = ticks_of(using).filter(schedule=due.schedule.key, outcome=Outcome.FIRED)
+    """Whether the task of the newest tick before, of those that have one, has not ended."""
+    earlier = ticks_of(using).filter(schedule=due.schedule.key, outcome__in=HAS_TASK)
     last = earlier.filter(tick__lt=due.tick).order_by("-tick").first()
     if last is None:
         return False
@@ -168,6 +183,7 @@ def _enqueue(due: DueTick, tick: ScheduleTick, using: str) -> None:
             raise
         tick.outcome, tick.message = Outcome.FAILED, f"{type(error).__name__}: {error_text(error)}"
     else:
+        tick.outcome = Outcome.JOINED if has_joined(task) else Outcome.FIRED
         tick.model, tick.task_key = _reference(task)
 
 
@@ -182,10 +198,19 @@ def _insert_task(
     task._state.db = using
     if jitter and task.run_after is None:
         task.run_after = moment + jitter
+    is_unique = has_unique_key(target.model)
     # Whether a unique key is taken, is found out by the insert.
-    task.full_clean(validate_unique=not has_unique_key(target.model))
-    task.save(using=using, force_insert=True)
+    task.full_clean(validate_unique=not is_unique)
+    insert = partial(task.save, using=using, force_insert=True)
+    if is_unique:
+        return insert_or_resolve([task], using, lambda _: insert())[0]
+    insert()
     return task
+
+
+def has_joined(task: Any) -> bool:
+    """Whether ``task`` was there already, and has the unique key of the new one."""
+    return getattr(task, "was_joined", False)
 
 
 def _reference(task: Any) -> tuple[str, str]:

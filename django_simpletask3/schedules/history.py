@@ -8,7 +8,7 @@ from django.db.models import Count, Q
 
 from ..batches import batches
 from ..db import clock
-from .tables import Outcome, has_schedules_table, ticks_of
+from .tables import HAS_TASK, Outcome, has_schedules_table, ticks_of
 
 #: How many ticks are kept of each schedule.
 KEPT_TICKS = 100
@@ -18,7 +18,7 @@ _BATCH = 500
 def delete_old_ticks(using: str, may_go_on: Callable[[], bool] = lambda: True) -> int:
     """Delete all but the newest 100 ticks of each schedule in this database; how many.
 
-    The newest one that was fired is kept, too: while its task has not ended, ticks may be skipped.
+    The newest one that has a task is kept, too: while its task has not ended, ticks may be skipped.
     What operators had run is counted apart. Ticks of the future, which a clock that was ahead has
     fired, are left: they must not count instead of the newest ones.
     """
@@ -30,8 +30,8 @@ def delete_old_ticks(using: str, may_go_on: Callable[[], bool] = lambda: True) -
         counts = past.values("schedule").annotate(number=Count("pk"))
         for key in list(counts.filter(number__gt=KEPT_TICKS).values_list("schedule", flat=True)):
             ticks = past.filter(schedule=key).order_by("-tick")
-            fired = ticks.filter(outcome=Outcome.FIRED).values_list("pk", flat=True).first()
-            old = list(ticks.exclude(pk=fired).values_list("pk", flat=True)[KEPT_TICKS:])
+            last = ticks.filter(outcome__in=HAS_TASK).values_list("pk", flat=True).first()
+            old = list(ticks.exclude(pk=last).values_list("pk", flat=True)[KEPT_TICKS:])
             for pks in batches(old, _BATCH):
                 if not may_go_on():
                     return deleted

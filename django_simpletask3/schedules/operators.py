@@ -11,7 +11,7 @@ from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..ledger.fields import MAX_TEXT
 from .declared import known_schedules
-from .tables import Schedule, change_time, schedules_of, ticks_of
+from .tables import Schedule, new_change_mark, schedules_of, ticks_of
 
 #: Columns that say when ticks are.
 _TIME_COLUMNS = ("cron", "zone", "interval")
@@ -22,15 +22,14 @@ def enable(pks: Collection[int], using: str, reason: str = "") -> int:
     clock.refresh(using)  # a web process may never have read it
     now = clock.utc_now(using)
     disabled = schedules_of(using).filter(pk__in=pks, enabled=False)
-    columns = {"active_since": now, "changed": change_time(using), "reason": reason[:MAX_TEXT]}
+    columns = {"active_since": now, "change_mark": new_change_mark(), "reason": reason[:MAX_TEXT]}
     return disabled.update(enabled=True, **columns)
 
 
 def disable(pks: Collection[int], using: str, reason: str = "") -> int:
     """Let no tick of these schedules be fired; how many were enabled before."""
-    clock.refresh(using)
     enabled = schedules_of(using).filter(pk__in=pks, enabled=True)
-    columns = {"changed": change_time(using), "reason": reason[:MAX_TEXT]}
+    columns = {"change_mark": new_change_mark(), "reason": reason[:MAX_TEXT]}
     return enabled.update(enabled=False, **columns)
 
 
@@ -44,7 +43,7 @@ def save_own(row: Schedule, using: str) -> None:
     is_retimed = before != {name: getattr(row, name) for name in _TIME_COLUMNS}
     if is_retimed:
         row.active_since = clock.utc_now(using)
-    row.is_own, row.changed = True, change_time(using)
+    row.is_own, row.change_mark = True, new_change_mark()
     if before is None:
         row.save(using=using)
         return

@@ -12,17 +12,26 @@ from ..db import clock
 from ..db.conflicts import repeat_on_conflict
 from ..db.locks import begin_write
 from ..logs import get_logger
-from .declared import Declared, known_schedules
-from .tables import Schedule, change_time, has_schedules_table, schedules_of
+from .declared import Declared, known_schedules, left_out
+from .tables import Schedule, has_schedules_table, new_change_mark, schedules_of
 
 _logger = get_logger(__name__)
+
+#: The schedules that were logged as left out, with the reason.
+_logged: set[tuple[str, str]] = set()
 
 #: Columns that say when ticks are: if they change, ticks of the past are not made up for.
 _TIME_COLUMNS = ("cron", "zone", "interval")
 
 
 def definitions_by_database() -> dict[str, list[Declared]]:
-    """The schedules that the code declares, by the database of their tasks."""
+    """The schedules that the code declares, by the database of their tasks.
+
+    One that cannot be stored is left out, and logged once.
+    """
+    for key, error in set(left_out()) - _logged:
+        _logged.add((key, error))
+        _logger.warning("schedule_left_out schedule=%s error=%s", key, error)
     by_database: dict[str, list[Declared]] = defaultdict(list)
     for declared in known_schedules().values():
         if declared.target is not None:
@@ -70,7 +79,7 @@ def _insert(one: Declared, using: str) -> None:
         "version": one.definition.version,
         "digest": one.digest,
         "active_since": clock.utc_now(using),
-        "changed": change_time(using),
+        "change_mark": new_change_mark(),
     }
     row = Schedule(**columns, **one.values)
     # Another node may insert it at the same time.
@@ -78,7 +87,7 @@ def _insert(one: Declared, using: str) -> None:
 
 
 def _update(row: Schedule, one: Declared, using: str) -> None:
-    values = {**one.values, "changed": change_time(using)}
+    values = {**one.values, "change_mark": new_change_mark()}
     if any(getattr(row, name) != values[name] for name in _TIME_COLUMNS):
         values["active_since"] = clock.utc_now(using)
     # Unless newer code has written it meanwhile.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from django.db import models
+from django.db.models import ExpressionWrapper, Value
+from django.db.models.functions import Cast
 from django.utils.translation import gettext_lazy as _
 
+from ..conf.time_source import stored
 from ..db import clock
 from ..db.tables import has_table
 from ..ledger.fields import MAX_TEXT, JSONTextField
@@ -19,6 +23,15 @@ from .ticks import Ticks, parse_ticks
 
 #: Seconds for which it is remembered that a database has no table of schedules.
 _CACHE_SECONDS = 300.0
+#: Bits of a mark, in microseconds: the sum of a million marks is below the last year of a database.
+_MARK_BITS = 36
+#: A time in the past, to which the sum of the marks is added.
+_MARKS_BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def new_change_mark() -> timedelta:
+    """A random mark for a row that changes."""
+    return timedelta(microseconds=secrets.randbits(_MARK_BITS))
 
 
 class InstantField(models.CharField):  # type: ignore[type-arg]
@@ -51,7 +64,9 @@ class Outcome(models.TextChoices):
     """What became of a tick."""
 
     FIRED = "fired", _("fired")
-    #: The task of an earlier tick had not ended, or another task has its unique key.
+    #: The task with its unique key was there already, and is that of this tick, too.
+    JOINED = "joined", _("joined")
+    #: The task of an earlier tick had not ended, or its unique key was taken.
     SKIPPED = "skipped", _("skipped")
     #: No node ran in time.
     MISSED = "missed", _("missed")
@@ -59,6 +74,10 @@ class Outcome(models.TextChoices):
     FAILED = "failed", _("failed")
     #: No tick: an operator had a task enqueued.
     RUN_NOW = "run_now", _("run now")
+
+
+#: Ticks that have a task.
+HAS_TASK = (Outcome.FIRED, Outcome.JOINED)
 
 
 class Schedule(models.Model):
@@ -91,8 +110,9 @@ class Schedule(models.Model):
     reason = models.CharField(_("reason"), max_length=MAX_TEXT, blank=True, editable=False)
     # Ticks up to that time are not fired: it is set when the schedule is made, enabled or retimed.
     active_since: Any = InstantField(editable=False)
-    # When the row was written: nodes read all rows again if the newest of these has changed.
-    changed = models.DateTimeField(editable=False, db_index=True)
+    # Another one whenever the row changes: nodes read all rows again if the sum has changed. It is
+    # a length of time because such a sum can be part of a query of times.
+    change_mark = models.DurationField(editable=False, db_index=True)
     version = models.PositiveIntegerField(default=0, editable=False)
     digest = models.CharField(max_length=64, blank=True, editable=False)
 
@@ -160,19 +180,19 @@ def newest_ticks(using: str, keys: list[str] | None = None) -> dict[str, datetim
     return dict(ticks.values_list("schedule").annotate(models.Max("tick")))
 
 
-def change_times(using: str) -> Any:
-    """When schedules were changed, the last first, as an unevaluated queryset."""
-    return schedules_of(using).order_by("-changed").values_list("changed")
+def sum_of_marks(using: str) -> Any:
+    """One time that differs if a schedule was changed, as an unevaluated queryset.
 
-
-def change_time(using: str) -> Any:
-    """The time to write into a row that changes now: after all others.
-
-    Nodes know only the last one: a row with an earlier one, of a clock that is behind, or of local
-    times in the hour that autumn repeats, would not be noticed.
+    It is the sum of all marks after a time in the past: whatever the order in which changes are
+    committed, each of them changes it. A newest time or number would hide what is committed later
+    than it was written. NULL without schedules.
     """
-    now, last = clock.now(using), schedules_of(using).aggregate(last=models.Max("changed"))["last"]
-    return now if last is None or last < now else last + timedelta(microseconds=1)
+    # In a union, MariaDB takes a bare value for a text.
+    begin = Cast(Value(stored(_MARKS_BEGIN), models.DateTimeField()), models.DateTimeField())
+    total = ExpressionWrapper(begin + models.Sum("change_mark"), models.DateTimeField())
+    # All rows are one group, of no column.
+    grouped = schedules_of(using).order_by().annotate(all_rows=Value(1)).values("all_rows")
+    return grouped.annotate(total=total).values_list("total")
 
 
 def has_schedules_table(using: str) -> bool:

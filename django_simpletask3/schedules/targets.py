@@ -98,7 +98,7 @@ def _find_model(key: str) -> ModelTarget | None:
 def _all_models() -> Iterator[ModelTarget]:
     """Models whose tasks are saved by their columns: not those of functions."""
     models_of_tasks: list[Any] = [m for m in apps.get_models() if issubclass(m, TaskRow)]
-    return (ModelTarget(model) for model in models_of_tasks if not model._model_is_in_row)
+    return (ModelTarget(model) for model in models_of_tasks if not model._model_columns)
 
 
 _sources = [TargetSource(_model_target, _find_model, _all_models)]

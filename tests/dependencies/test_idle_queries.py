@@ -1,4 +1,4 @@
-"""A maintenance job that finds nothing to do reads no rows of groups that were served."""
+"""A maintenance job that finds nothing to do locks nothing, and reads no rows that were served."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from django_simpletask3.dependencies.tables import (
     PrerequisiteGroup,
     TaskPrerequisite,
 )
+from django_simpletask3.recovery.dependents import DependentsJob
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,8 +38,7 @@ def analyze(*models: Any) -> None:
                 cursor.fetchall()
 
 
-@pytest.mark.parametrize("has_statistics", [True, False])
-def test_what_is_to_be_done_is_found_by_an_index(has_statistics: bool) -> None:
+def insert_served_rows() -> None:
     now = clock.now("default")
     groups = [
         PrerequisiteGroup(missing=0, on_failure="run", state=GroupState.SERVED, add_time=now)
@@ -51,6 +51,11 @@ def test_what_is_to_be_done_is_found_by_an_index(has_statistics: bool) -> None:
         for n in range(_ROWS)
     ]
     TaskPrerequisite.objects.bulk_create(links)
+
+
+@pytest.mark.parametrize("has_statistics", [True, False])
+def test_what_is_to_be_done_is_found_by_an_index(has_statistics: bool) -> None:
+    insert_served_rows()
     if has_statistics:
         analyze(PrerequisiteGroup, TaskPrerequisite)
 
@@ -62,3 +67,17 @@ def test_what_is_to_be_done_is_found_by_an_index(has_statistics: bool) -> None:
     assert len(plans) == 2
     assert "to_be_counted" in plans[0]
     assert "simpletask3_group_state" in plans[1]
+
+
+def test_a_job_that_finds_nothing_to_do_makes_one_query_and_locks_nothing() -> None:
+    insert_served_rows()
+    analyze(PrerequisiteGroup, TaskPrerequisite)
+
+    with CaptureQueriesContext(connection) as queries:
+        count = DependentsJob(1).run()
+
+    (statement,) = (query["sql"] for query in queries)
+    plan = plan_of(statement)
+    assert (count, "FOR UPDATE" in statement) == (0, False)
+    assert "to_be_counted" in plan
+    assert "simpletask3_group_state" in plan

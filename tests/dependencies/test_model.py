@@ -1,23 +1,41 @@
 """Whatever happens in whatever order, dependents are where a simple model says."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from django_simpletask3 import control
 from django_simpletask3.audit.check import audit
 from django_simpletask3.recovery.dependents import serve_all
-from django_simpletask3.states import FINAL, UNFINISHED, Status
+from django_simpletask3.states import FINAL, UNFINISHED, WAITING, EventKind, Status
 from tests.dependencies.steps import dependent_on, fail, status, step, succeed
+from tests.steps import apply_kinds
 from tests.testapp.models import Invoice, Step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 #: The prerequisites of each dependent, and what follows from a failure.
 GROUPS = [((0, 1), "cancel"), ((0, 1), "run"), ((1, 2), "wait"), ((2,), "cancel"), ((2,), "wait")]
-ACTIONS = ["succeed", "fail", "cancel", "delete", "reset", "reset all", "leave", "stop", "again"]
-WEIGHTS = [6, 6, 2, 1, 4, 4, 1, 1, 1]
+#: What is done to a prerequisite, to a dependent, or to the queues; and how often.
+OF_STEPS = {"succeed": 6, "fail": 6, "cancel": 2, "expire": 2, "delete": 1, "reset": 4}
+OF_STEPS |= {"reset with dependents": 4}
+OF_DEPENDENTS = {"leave": 1, "stop": 1, "expire too": 1, "again": 1}
+WEIGHTS = {**OF_STEPS, **OF_DEPENDENTS, "pause": 2}
+
+
+def expire(task: Any) -> None:
+    apply_kinds(task, EventKind.EXPIRE)
+
+
+ENDS: dict[str, Callable[[Any], object]] = {
+    "succeed": succeed,
+    "fail": fail,
+    "cancel": lambda task: task.cancel(),
+    "expire": expire,
+}
 
 
 @dataclass
@@ -69,22 +87,26 @@ class World:
             self.tasks.append(dependent_on(*chosen, on_failure=on_failure))
 
     def do(self, action: str, number: int) -> None:
-        if action in ("leave", "stop", "again"):
+        if action == "pause":
+            # Of whose queue: that lets no task wait longer, or shorter, for others.
+            model = (Invoice, Step)[number % 2]
+            assert control.pause(model) or control.resume(model)
+        elif action in OF_DEPENDENTS:
             self.do_to_dependent(action, number % len(self.tasks))
         elif (task := Step.objects.filter(pk=self.steps[number % 3].pk).first()) is not None:
             self.do_to_step(action, number % 3, task)
 
     def do_to_step(self, action: str, number: int, task: Any) -> None:
         was_unfinished = task.status in UNFINISHED
-        if action in ("reset", "reset all"):
-            task.reset(dependents=action == "reset all")
-            if action == "reset all":
+        if action in ("reset", "reset with dependents"):
+            task.reset(dependents=action == "reset with dependents")
+            if action == "reset with dependents":
                 for dependent in self.dependents:
                     dependent.open_again(number)
         elif action == "delete":
             task.delete()
         elif was_unfinished:
-            {"succeed": succeed, "fail": fail, "cancel": lambda each: each.cancel()}[action](task)
+            ENDS[action](task)
         else:
             return
         if was_unfinished and not action.startswith("reset"):
@@ -98,6 +120,9 @@ class World:
             dependent.leave(Status.PENDING)
         elif action == "stop" and task.status not in FINAL:
             task.cancel()
+            dependent.leave(Status.CANCELED)
+        elif action == "expire too" and task.status in WAITING:
+            expire(task)
             dependent.leave(Status.CANCELED)
         elif action == "again":
             task.reset()
@@ -113,8 +138,8 @@ class World:
 def test_dependents_are_where_the_model_says(seed: int) -> None:
     choice = random.Random(seed)
     world, done = World(), []
-    for _ in range(12):
-        [action] = choice.choices(ACTIONS, WEIGHTS)
+    for _ in range(14):
+        [action] = choice.choices(list(WEIGHTS), list(WEIGHTS.values()))
         number = choice.randrange(15)
         done.append((action, number))
         world.do(action, number)

@@ -66,6 +66,47 @@ def test_an_explanation_counts(django_assert_max_num_queries: Any) -> None:
     assert str(found).endswith("; 1 failed.")
 
 
+@pytest.mark.parametrize("way", ["reset", "delete"])
+def test_one_that_is_tried_again_has_not_failed(way: str) -> None:
+    bad, good, other = step(), step(), step()
+    task = dependent_on(bad, good, other, on_failure="wait")
+    fail(bad, other)
+    before = task.explain()
+    getattr(bad, way)()
+
+    assert before.startswith("It waits for 3 of 3 tasks since 20")
+    assert before.endswith("; 2 failed.")
+    assert task.explain().endswith("; 1 failed." if way == "reset" else "; 2 failed.")
+
+
+@pytest.mark.parametrize("way", ["cancel", "fail", "erased", "delete"])
+def test_one_that_was_canceled_says_which_prerequisite_failed(way: str) -> None:
+    good, bad = step(), step()
+    task = dependent_on(good, bad)
+    apply_kinds(bad, "start")
+    if way in ("cancel", "delete"):
+        bad.cancel()
+    else:
+        error = {"type": "ValueError", "message": "no such page"}
+        apply_kinds(bad, "fail", error_data=error)
+    name = f"testapp.Step {bad.pk}"
+    if way == "erased":
+        bad.erase()
+    elif way == "delete":
+        bad.delete()
+
+    assert explain(task).cause is Cause.CANCELED
+    assert (
+        task.explain().partition(", ")[2]
+        == {
+            "cancel": f"because {name} was canceled, for which it waited.",
+            "fail": f"because {name} failed, for which it waited: ValueError: no such page",
+            "erased": f"because {name} failed, for which it waited.",
+            "delete": "because a task failed for which it waited.",
+        }[way]
+    )
+
+
 def test_one_that_is_blocked_for_another_reason_says_that() -> None:
     task = dependent_on(step())
     task.reset()

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from django_simpletask3.conf.options import options
+from django_simpletask3.context import task_context
 from django_simpletask3.dependencies import chain, group, participant, serving
 from django_simpletask3.dependencies.loading import load_by_key
 from django_simpletask3.dependencies.tables import (
@@ -14,9 +16,12 @@ from django_simpletask3.dependencies.tables import (
     GroupState,
     LinkState,
     TaskDependent,
+    TaskPrerequisite,
 )
 from django_simpletask3.exceptions import RowBusy
-from django_simpletask3.recovery.dependents import serve_all
+from django_simpletask3.ledger.encoding import TAG
+from django_simpletask3.ledger.projection import broken_links
+from django_simpletask3.recovery.dependents import delete_unused_groups, serve_all
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.best_effort import apply_each
@@ -31,8 +36,8 @@ from tests.dependencies.steps import (
     step,
     succeed,
 )
-from tests.steps import apply_kinds, create_task, has_message, kinds
-from tests.testapp.models import Invoice, Scripted, Step
+from tests.steps import apply_kinds, create_task, has_message, kinds, stream_of
+from tests.testapp.models import Invoice, Scripted, Step, TextKeyed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -226,6 +231,94 @@ def test_a_dependent_that_cannot_be_released_does_not_hold_up_its_prerequisite(
     assert [status(poisoned), status(other)] == [Status.BLOCKED, Status.PENDING]
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["one group", "two groups"])
+def test_a_dependent_that_cannot_be_loaded_holds_up_no_other(
+    together: bool, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    first, from_db = step(), Invoice.from_db.__func__  # type: ignore[attr-defined]
+    if together:
+        _, unreadable, other = group(first).then(Invoice(), Invoice()).enqueue()
+    else:
+        unreadable, other = dependent_on(first), dependent_on(first)
+
+    def read(model: Any, using: Any, names: Any, values: Any, **rest: Any) -> Any:
+        if dict(zip(names, values, strict=True))["id"] == unreadable.pk:
+            raise ValueError("a value that this version cannot read")
+        return from_db(model, using, names, values, **rest)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Invoice, "from_db", classmethod(read))
+        first.cancel()
+        for _ in range(2):
+            serve_all()
+        served = status(other)
+    before = status(unreadable)
+    serve_all()
+
+    assert served is Status.CANCELED
+    assert [before, status(unreadable)] == [Status.BLOCKED, Status.CANCELED]
+
+
+def test_a_key_of_another_type_is_that_of_no_task(
+    killed_after_commit: None, redis_url: str
+) -> None:
+    first, second, third = (step() for _ in range(3))
+    for prerequisite in (first, second):
+        task = dependent_on(prerequisite)
+        TaskDependent.objects.filter(task_key=str(task.pk)).update(task_key=f"no {task.pk}")
+    other = dependent_on(third, second)
+    TaskPrerequisite.objects.filter(task_key=str(first.pk)).update(
+        task_key="no number", state=LinkState.WAS_RESET, to_be_counted=1
+    )
+
+    third.cancel()
+    serve_all()
+
+    assert status(other) is Status.CANCELED
+    assert delete_unused_groups() == 2
+    assert serve_all() == 0
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_keys_that_differ_by_case_only_are_those_of_different_tasks(
+    how: str, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setattr(TextKeyed, "django_simpletask3_can_be_awaited", True)
+    first = create_task(TextKeyed, id="ada")
+    task = dependent_on(first)
+    # As if it waited for another task, in a table whose collation tells them apart.
+    TaskPrerequisite.objects.filter(task_key="ada").update(task_key="Ada")
+
+    FAILURES[how](first)
+    serve_all()
+
+    assert status(task) is Status.BLOCKED
+    assert [link_states(TextKeyed(id=key)) for key in ("ada", "Ada")] == [[], [LinkState.OPEN]]
+    assert task.prerequisites.count() == 1
+
+
+def test_dependents_are_served_by_the_package_and_not_by_who_commits_next(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    first, second = step(), step()
+    tasks = [dependent_on(first), dependent_on(second)]
+
+    with monkeypatch.context() as killed, task_context(actor="alice"):
+        killed.setattr(participant, "serve_after_commit", lambda using: None)
+        first.cancel()
+    with task_context(actor="bob", reason="not mine", ticket=7):
+        second.cancel()
+
+    for task in tasks:
+        event = task.events.last()
+        assert (event.kind, event.actor, event.reason) == (
+            EventKind.CANCEL,
+            "dependencies",
+            "prerequisite_failed",
+        )
+        assert event.data == {"group": group_of(task).pk}
+
+
 @pytest.mark.parametrize("how", ["reset", "unblock", "cancel", "delete"])
 def test_a_dependent_that_does_not_wait_any_more_is_left_alone(how: str, redis_url: str) -> None:
     first = step()
@@ -259,6 +352,21 @@ def test_reset_with_dependents_lets_them_wait_again(redis_url: str) -> None:
     assert blocked == [Status.BLOCKED, Status.BLOCKED]
     assert messages == [False, False]
     assert status(last) is Status.PENDING
+
+
+def test_what_participants_read_is_not_cut_with_the_context(redis_url: str) -> None:
+    first = step()
+    task = dependent_on(first)
+    fail(first)
+
+    with task_context(text="x" * (options.result_size_limit + 10)):
+        first.reset(dependents=True)
+    event = first.events.last()
+
+    assert status(task) is Status.BLOCKED
+    assert event.data[TAG] == "truncated"
+    assert (event.data["dependents"], event.data["restart"]) == (True, False)
+    assert not broken_links(stream_of(first))
 
 
 def test_a_prerequisite_that_is_canceled_and_reset_at_once_cancels_no_dependent(

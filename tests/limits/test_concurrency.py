@@ -2,6 +2,7 @@
 
 import random
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,13 @@ from django_simpletask3.db import clock
 from django_simpletask3.execution.finish import finish
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.limits import admission
-from django_simpletask3.limits.maintenance import serve_limits
-from django_simpletask3.limits.tables import LimitPlace
+from django_simpletask3.limits.maintenance import mark_gates, serve_limits
+from django_simpletask3.limits.places import lock_gates
+from django_simpletask3.limits.tables import LimitGate, LimitPlace
 from django_simpletask3.states import Status
 from tests.eventually import eventually
 from tests.limits.steps import are_limits_idle, end, errands, start, start_all, statuses
-from tests.steps import PAST
+from tests.steps import PAST, other_session_waits
 from tests.testapp.models import Errand
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +104,28 @@ def test_a_place_that_is_freed_while_a_task_is_turned_away_is_given_to_it(
 
     assert parking.result(timeout=30) is None
     assert statuses([tasks[2]]) == ["PENDING"]
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_gates_are_marked_in_the_order_in_which_they_are_locked() -> None:
+    """A worker that holds the first and asks for the second would wait for the mark, and it."""
+    if not connection.features.has_select_for_update:
+        pytest.skip("one transaction writes at a time")
+    first, second = (
+        LimitGate.objects.create(name="testapp.Errand", key=uuid.uuid4(), has_waiters=True)
+        for _ in range(2)
+    )
+    LimitGate.objects.filter(pk=first.pk).update(turn=1)  # now the second one in the table
+
+    with transaction.atomic():
+        lock_gates([first.pk], "default")
+        marking = in_thread(lambda: mark_gates("default"))
+        assert eventually(other_session_waits, interval=0.3)
+        free = LimitGate.objects.select_for_update(nowait=True).filter(pk=second.pk)
+        assert [gate.pk for gate in free] == [second.pk]
+    marking.result(timeout=30)
+
+    assert LimitGate.objects.filter(must_be_served=True).count() == 2
 
 
 def test_a_task_that_a_user_holds_locked_delays_no_other() -> None:

@@ -7,10 +7,11 @@ from django.db.models import Value
 from django.db.models.functions import Lower
 
 from django_simpletask3.exceptions import InvalidKey
-from django_simpletask3.execution.start import start_from_table
+from django_simpletask3.execution.due_tasks import TriedRows, start_from_table
 from django_simpletask3.limits import Limit
+from django_simpletask3.limits.maintenance import serve_limits
 from django_simpletask3.states import Status
-from tests.limits.steps import LEASE, end, held, start_all, statuses, waiting
+from tests.limits.steps import LEASE, end, held, start, start_all, statuses, waiting
 from tests.steps import create_task, row_of
 from tests.testapp.models import Bill
 
@@ -39,6 +40,24 @@ def test_a_task_whose_column_is_null_is_not_limited(declare: Declare) -> None:
 
     assert statuses(tasks) == ["RUNNING", "RUNNING", "RUNNING", "BLOCKED"]
     assert held() == [(str(tasks[2].pk), 1)]
+
+
+@pytest.mark.parametrize("is_given", [True, False], ids=["given a place", "waiting"])
+def test_a_task_that_has_lost_its_key_keeps_no_place(declare: Declare, is_given: bool) -> None:
+    declare(Limit(1, key="{number}"))
+    _first, second, third = tasks = bills("a", "a", "a")
+    [run, *_] = start_all(tasks)
+    if is_given:
+        end(run)
+    Bill.objects.filter(pk=second.pk).update(number=None)
+    if not is_given:
+        end(run)
+
+    assert start(second) is not None
+    serve_limits("default", None, 10.0)
+
+    assert statuses(tasks) == ["SUCCESS", "RUNNING", "PENDING"]
+    assert held() == [(str(third.pk), 1)]
 
 
 def test_those_whose_column_of_fair_by_is_null_take_turns_as_one(declare: Declare) -> None:
@@ -71,7 +90,9 @@ def test_a_format_that_does_not_fit_any_more_fails_the_task_and_not_the_others(
     tasks = bills("a", None, "b")
     declare(Limit(1, key="{number:04d}"))
 
-    runs = start_from_table(Bill, "default", worker="w1", lease=LEASE, limit=10, tried=set())
+    runs, *_ = start_from_table(
+        Bill, "default", worker="w1", lease=LEASE, limit=10, tried=TriedRows()
+    )
     for run in runs:
         end(run)
 

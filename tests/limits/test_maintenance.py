@@ -1,5 +1,6 @@
 """Places that nothing gives back, and gates that nothing serves: the maintenance of limits."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -230,6 +231,48 @@ def test_a_place_whose_worker_goes_on_is_free_when_the_process_has_ended(pass_ti
     pass_time(timedelta(seconds=6))
     serve()
     assert statuses(tasks[2:]) == ["PENDING", "BLOCKED"]
+
+
+@pytest.mark.parametrize("reason", ["time_limit", "worker_stopping"])
+def test_the_reason_of_a_user_ends_no_place_of_a_function_that_runs(
+    reason: str, pass_time: Any
+) -> None:
+    """A worker that gives a task up for this reason ends the process."""
+    tasks = errands(3)
+    start_all(tasks)
+
+    row_of(tasks[0]).cancel(reason)
+    pass_time(timedelta(seconds=6))
+    serve()
+
+    assert len(held()) == 2
+    assert statuses([tasks[2]]) == ["BLOCKED"]
+
+
+def test_a_place_or_waiter_of_another_type_of_key_stops_no_other(pass_time: Any) -> None:
+    """As a change of the type of the primary key leaves them."""
+    tasks = errands(4)
+    first, _ = start_all(tasks)
+    wrong = LimitWaiter.objects.get(task_key=str(tasks[2].pk))
+    wrong.pk, wrong.rank, wrong.task_key = None, -99, "7f0c"
+    wrong.save(force_insert=True)
+    gate = LimitGate.objects.create(name="testapp.Errand", key=uuid.uuid4())
+    LimitPlace.objects.create(
+        gate=gate,
+        number=1,
+        model="testapp.Errand",
+        task_key="7f0c",
+        attempt=1,
+        worker="w1",
+        held_until=PAST,
+    )
+
+    end(first)
+    serve()
+
+    assert statuses([tasks[2]]) == ["PENDING"]
+    assert not LimitWaiter.objects.filter(task_key="7f0c").exists()
+    assert not LimitPlace.objects.filter(task_key="7f0c").exists()
 
 
 def test_waiting_tasks_that_cannot_be_read_keep_no_outcome_from_being_recorded(

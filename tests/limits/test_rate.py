@@ -14,6 +14,7 @@ from django_simpletask3.limits.maintenance import delete_idle_gates, serve_limit
 from django_simpletask3.limits.rate import Rate
 from django_simpletask3.limits.tables import LimitGate, LimitPlace
 from django_simpletask3.recovery.due_check import read_due_times
+from django_simpletask3.testing import TaskClock
 from django_simpletask3.worker.maintenance.due_hints import DueHints
 from django_simpletask3.worker.maintenance.jobs import shared_schedule
 from django_simpletask3.worker.maintenance.lease_monitor import LeaseMonitor
@@ -93,14 +94,13 @@ def test_a_limit_of_nothing_is_refused() -> None:
 class Starts:
     """The time, which passes by ``wait`` only: with a rate of 11 a minute, two start at once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._now = clock.now("default")
-        monkeypatch.setattr(clock, "now", lambda using: self._now)
+    def __init__(self, clock: TaskClock) -> None:
+        self._clock = clock
 
     def wait(self, seconds: float) -> None:
         """Let that time pass, and the maintenance job look."""
-        self._now += timedelta(seconds=seconds)
-        serve_limits("default", self._now, 10.0)
+        self._clock.shift(seconds)
+        serve_limits("default", self._clock.now, 10.0)
 
 
 class Hints(DueHints):
@@ -115,10 +115,10 @@ class Hints(DueHints):
 
 
 @pytest.fixture
-def starts(monkeypatch: pytest.MonkeyPatch, request: Any) -> Starts:
+def starts(monkeypatch: pytest.MonkeyPatch, task_clock: Any, request: Any) -> Starts:
     limit = getattr(request, "param", Limit(key="{customer}", rate="11/m"))
     monkeypatch.setattr(Errand, "django_simpletask3_limit", limit)
-    return Starts(monkeypatch)
+    return Starts(task_clock())
 
 
 @pytest.mark.django_db(transaction=True)

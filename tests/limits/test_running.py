@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from django_simpletask3.limits import Limit
 from django_simpletask3.limits.tables import LimitGate, LimitPlace
@@ -208,3 +209,17 @@ def test_those_that_wait_get_places_in_turn(monkeypatch: pytest.MonkeyPatch) -> 
             start_all(errands(1, "c"))
 
     assert order == ["a", "b", "a", "b", "a", "c"]
+
+
+@pytest.mark.parametrize("priority", [50, F("priority") + 50], ids=["value", "expression"])
+def test_a_new_priority_changes_the_place_in_line(priority: Any) -> None:
+    tasks = errands(4)
+    first, _ = start_all(tasks)
+    last = row_of(tasks[3])
+
+    last.priority = priority
+    last.save()
+
+    assert waiting() == [str(tasks[3].pk), str(tasks[2].pk)]
+    end(first)
+    assert statuses(tasks[2:]) == ["BLOCKED", "PENDING"]

@@ -11,10 +11,12 @@ from django_simpletask3.dispatch import after_commit
 from django_simpletask3.execution.finish import finish
 from django_simpletask3.execution.perform import perform
 from django_simpletask3.execution.run import Run
+from django_simpletask3.execution.start import start as start_messages
 from django_simpletask3.ledger.task_row import TaskRow
 from django_simpletask3.limits import Limit, hand_over, successors
 from django_simpletask3.limits.successors import Host, Successors
 from django_simpletask3.limits.tables import LimitPlace
+from django_simpletask3.queue import get_queue, outage
 from django_simpletask3.signals import event_recorded
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
@@ -95,6 +97,28 @@ def test_one_after_the_other_runs_and_nothing_is_left() -> None:
 
     assert statuses(tasks) == ["SUCCESS"] * 4
     assert are_limits_idle()
+
+
+@pytest.mark.parametrize("is_outage", [False, True])
+def test_who_waits_for_a_task_that_was_turned_away_is_woken_by_its_end(
+    is_outage: bool, request: pytest.FixtureRequest
+) -> None:
+    """In an outage of Redis, the place is given to the next one without waiting for that."""
+    tasks, worker, queue = errands(2), Worker(), get_queue()
+    messages = queue.claim(Errand.get_event_channel(), worker="w1", limit=2, lease=LEASE)
+    [first], _ = start_messages(Errand, messages, worker="w1", lease=LEASE)
+    assert queue.query(tasks[1].get_task_id()) is None
+
+    worker.end(first)
+    [second] = worker.runs()
+    if is_outage:
+        request.addfinalizer(outage.forget)
+        outage.record("away")
+    worker.end(second)
+
+    assert second.message is None
+    fields = queue.query(tasks[1].get_task_id(), timeout=0 if is_outage else 5) or {}
+    assert fields.get("status") == (None if is_outage else "done")
 
 
 def test_such_a_start_leaves_the_row_and_the_events_that_a_claim_leaves() -> None:

@@ -1,29 +1,16 @@
-"""Schedules in the table, and a clock that is set by hand."""
+"""Schedules in the table, and what became of their ticks."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django_simpletask3.db import clock
 from django_simpletask3.recovery.schedules import SchedulesJob
-from django_simpletask3.schedules.tables import Schedule, ScheduleTick
+from django_simpletask3.schedules.tables import Schedule, ScheduleTick, new_change_mark
 from tests.testapp.models import Invoice
 
 #: When schedules of the tests begin: a Monday.
 BEGIN = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 HOURLY = "0 * * * *"
 HOUR = timedelta(hours=1)
-
-
-class HandClock:
-    """The clock of all databases."""
-
-    def __init__(self, monkeypatch: Any) -> None:
-        self.time = BEGIN
-        monkeypatch.setattr(clock, "utc_now", lambda using: self.time)
-        monkeypatch.setattr(clock, "now", lambda using: clock._stored(self.time))
-
-    def go(self, ahead: timedelta) -> None:
-        self.time += ahead
 
 
 def make_schedule(key: str = "own", **columns: Any) -> Schedule:
@@ -36,7 +23,7 @@ def make_schedule(key: str = "own", **columns: Any) -> Schedule:
         "zone": "UTC",
         "fields": {"amount": 7},
         "active_since": BEGIN,
-        "changed": clock.now("default"),
+        "change_mark": new_change_mark(),
     }
     return Schedule.objects.create(**{**defaults, **columns})
 

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection, connections
 
 from django_simpletask3.db import clock
-from tests.schedules.steps import BEGIN, HOUR, HandClock, fired, make_schedule, new_node
+from django_simpletask3.testing import TaskClock
+from tests.schedules.steps import BEGIN, HOUR, fired, make_schedule, new_node
 from tests.steps import kinds
 from tests.testapp.models import Invoice
 
@@ -58,12 +59,12 @@ def is_killed_at(step: int) -> bool:
 
 
 def test_a_tick_is_fired_once_wherever_a_process_is_killed(
-    hand_clock: HandClock, redis_url: str
+    hand_clock: TaskClock, redis_url: str
 ) -> None:
     make_schedule(overlap="skip")
     step, killed_after_commit = 0, 0
     while True:
-        hand_clock.go(HOUR)
+        hand_clock.shift(HOUR)
         Invoice.objects.all().delete()
         is_killed = is_killed_at(step)
         killed_after_commit += is_killed and Invoice.objects.exists()
