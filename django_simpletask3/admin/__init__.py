@@ -15,14 +15,16 @@ from .actions.actions import (
     django_simpletask3_unblock_for_selected,
 )
 from .dashboard.dashboard import DashboardAdmin
+from .ledger.ledger_admin import LedgerAdmin
 from .package_admin import DeliveryAdmin, TombstoneAdmin
 from .schedules.schedule_admin import ScheduleAdmin
 from .task_admin import SimpleTaskAdmin
-from .timeline.inline import TaskEventInline
+from .task_page.inline import TaskEventInline
 
 __all__ = [
     "DashboardAdmin",
     "DeliveryAdmin",
+    "LedgerAdmin",
     "ScheduleAdmin",
     "SimpleTaskAdmin",
     "TaskEventInline",

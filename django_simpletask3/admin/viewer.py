@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.utils import quote
@@ -21,6 +22,9 @@ from ..models.registry import table_models, task_models
 from ..models.task import SimpleTask
 from ..monitoring.scope import QueryScope
 from .html.values import escape_invisible
+
+#: Tasks that the address of a list may name.
+MAX_SELECTED = 50
 
 
 class Viewer:
@@ -89,18 +93,42 @@ class Viewer:
 
     def list_link(self, model: type[SimpleTask], text: str) -> SafeString | str:
         """A link to the list of ``model``; or the text alone if there is none."""
+        url = self.list_url(model)
+        text = escape_invisible(text)
+        return format_html('<a href="{}">{}</a>', url, text) if url else text
+
+    def list_url(self, model: type[Model]) -> str:
+        """The address of the list of ``model``; empty if the user has none."""
         model = page_model(model)
         if not self.site.is_registered(model) or not self.may_view(model):
+            return ""
+        return reverse(self._url_name(model, "changelist"))
+
+    def page_database(self, model: type[SimpleTask]) -> str:
+        """The database whose rows the pages of ``model`` show; empty if the user has none."""
+        model = page_model(model)
+        if not self.site.is_registered(model) or not self.may_view(model):
+            return ""
+        # A replica that the list reads has the rows of the database that is written.
+        return self._queryset(model)._db or router.db_for_write(model)
+
+    def selection_link(
+        self, model: type[SimpleTask], database: str, keys: Collection[str], text: str
+    ) -> SafeString | str:
+        """A link to the list of the tasks ``keys`` only; the text alone if there is no such page.
+
+        An address has room for MAX_SELECTED keys.
+        """
+        model = page_model(model)
+        is_writable = len(keys) <= MAX_SELECTED and not any("," in key for key in keys)
+        if not is_writable or not self._has_page(model, database):
             return escape_invisible(text)
         url = reverse(self._url_name(model, "changelist"))
-        return format_html('<a href="{}">{}</a>', url, escape_invisible(text))
+        query = urlencode({f"{model._meta.pk.name}__in": ",".join(keys)})
+        return format_html('<a href="{}?{}">{}</a>', url, query, escape_invisible(text))
 
     def _has_page(self, model: type[SimpleTask], database: str) -> bool:
-        if not self.site.is_registered(model) or not self.may_view(model):
-            return False
-        # A replica that the list reads has the rows of the database that is written.
-        list_database: str = self._queryset(model)._db or router.db_for_write(model)
-        return list_database == database
+        return self.page_database(model) == database
 
     def _has_view_permission(self, model: type[Model]) -> bool:
         if self.site.is_registered(model):
@@ -135,14 +163,14 @@ class Viewer:
         query = self._queryset(root).query
         return not (query.is_sliced or query.combinator or query.distinct_fields)
 
-    def _url_name(self, model: type[SimpleTask], page: str) -> str:
+    def _url_name(self, model: type[Model], page: str) -> str:
         meta = model._meta
         return f"{self.site.name}:{meta.app_label}_{meta.model_name}_{page}"
 
 
 def page_model(model: Any) -> Any:
     """The model whose pages show the tasks of ``model``: that of a queue has none of its own."""
-    return table_model(model) if getattr(model, "_model_is_in_row", False) else model
+    return table_model(model) if getattr(model, "_model_columns", ()) else model
 
 
 def decides_by_row(model_admin: Any, method: str) -> bool:
@@ -150,6 +178,12 @@ def decides_by_row(model_admin: Any, method: str) -> bool:
     return getattr(getattr(model_admin, method), "__func__", None) is not getattr(
         ModelAdmin, method
     )
+
+
+def shows_outcome(modeladmin: Any, request: HttpRequest, task: SimpleTask) -> bool:
+    """Whether the pages of ``modeladmin`` show the result, or the error, of ``task``."""
+    get_parts = getattr(modeladmin, "get_task_parts", None)  # of SimpleTaskAdmin only
+    return get_parts is None or "outcome" in get_parts(request, task)
 
 
 def may_view_row(model_admin: Any, request: HttpRequest, task: SimpleTask) -> bool:

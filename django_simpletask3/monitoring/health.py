@@ -25,7 +25,7 @@ from ..models.task import SimpleTask
 from ..queue import get_queue, redact
 from ..states import Status
 from . import problems
-from .dependencies import dependency_health
+from .blocked_tasks import dependency_health, limit_health
 from .health_types import (
     DatabaseHealth,
     Health,
@@ -36,7 +36,6 @@ from .health_types import (
     TableHealth,
     WorkerHealth,
 )
-from .limits import limit_health
 from .schedules import overdue_schedules
 from .scope import QueryScope
 from .worker_report import read_report
@@ -66,7 +65,7 @@ def snapshot() -> Health:
         databases=databases,
         redis=redis,
         tables=tables,
-        models=_models(commands, is_redis_up=redis.error is None),
+        models=_models(commands, is_redis_up=redis.is_used and redis.error is None),
         subscriptions=[
             subscription
             for using, database in databases.items()
@@ -121,6 +120,8 @@ def _redis() -> RedisHealth:
     try:
         state = replace(state, url=redact(options.simq_redis_url))
         queue = get_queue()
+        if not queue.has_messages:
+            return replace(state, is_used=False)
         queue.check_rights()
         state = replace(state, version=queue.version() or None)
         return replace(state, warnings=queue.check_server())
@@ -158,6 +159,7 @@ def _table(root: type[SimpleTask], using: str, rows: list[_TableRow], blocked: i
         if status == Status.PENDING
     ]
     due_since = [moment for moment, is_due, _ in waiting if is_due]
+    later = [moment for moment, is_due, _ in waiting if not is_due]
     return TableHealth(
         model=root._meta.label,
         database=using,
@@ -169,6 +171,7 @@ def _table(root: type[SimpleTask], using: str, rows: list[_TableRow], blocked: i
         is_complete=len(rows) < MAX_ROWS,
         longest_wait=_age(due_since, now),
         longest_expired=_age(lease_ends, now),
+        next_due=round((min(later) - now).total_seconds(), 3) if later else None,
         oldest=parse_key(root, min(waiting)[-1]) if waiting else None,
     )
 

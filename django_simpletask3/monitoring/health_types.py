@@ -17,7 +17,8 @@ class DatabaseHealth:
 class RedisHealth:
     """The Redis server; ``url`` is without its password, ``error`` None if all is well.
 
-    ``is_refusal``: Redis answers, but refuses what is asked of it.
+    ``is_used`` is false in a project without Redis, whose workers poll the tables. ``is_refusal``:
+    Redis answers, but refuses what is asked of it.
     """
 
     url: str | None = None
@@ -25,6 +26,7 @@ class RedisHealth:
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
     is_refusal: bool = False
+    is_used: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,10 @@ class TableHealth:
     """The unfinished tasks of one table in one database; durations are in seconds.
 
     Unless ``is_complete``, only the MAX_ROWS rows with the earliest due time or lease end are
-    counted. Of ``blocked`` tasks, which have neither, at most MAX_ROWS are counted. ``oldest`` is
-    the key of the task that has waited longest, or is due first; ``cause`` and ``explanation``,
-    which ``explain_oldest()`` adds, say why it does not run.
+    counted. Of ``blocked`` tasks, which have neither, at most MAX_ROWS are counted. ``next_due`` is
+    when the first task is due that is not due yet. ``oldest`` is the key of the task that has
+    waited longest, or is due first; ``cause`` and ``explanation``, which ``explain_oldest()`` adds,
+    say why it does not run.
     """
 
     model: str
@@ -47,6 +50,7 @@ class TableHealth:
     is_complete: bool
     longest_wait: float | None
     longest_expired: float | None
+    next_due: float | None = None
     oldest: str | None = None
     cause: str | None = None
     explanation: str | None = None
@@ -63,7 +67,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class ModelHealth:
-    """The messages of one task model; the numbers are None while Redis does not answer."""
+    """The messages of one task model; the numbers are None unless Redis answers."""
 
     model: str
     channel: str
@@ -136,7 +140,8 @@ class WorkerHealth:
     """One worker process, as it last reported; ``started`` is a Unix time.
 
     ``seconds_since_recovery`` is None if the report does not say it. ``jobs`` are the maintenance
-    jobs of its node, each with its times and counts.
+    jobs of its node, each with its times and counts. ``supervisor`` is the process id of
+    its parent, which the workers of one node have in common.
     """
 
     worker: str
@@ -149,6 +154,7 @@ class WorkerHealth:
     counts: dict[str, int]
     jobs: dict[str, dict[str, float]]
     stop_requested: bool = False
+    supervisor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

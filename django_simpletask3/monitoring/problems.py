@@ -1,59 +1,56 @@
-"""The problems of a health snapshot, as sentences that can be translated."""
+"""The problems of a health snapshot: what is wrong, since when, what follows, what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from django.utils.functional import Promise
-from django.utils.translation import gettext, gettext_noop, ngettext_lazy, override
+from django.utils.translation import gettext, override
 
 from ..db.errors import MissingSchema
+from ..ledger.task_row import table_model
+from ..models.registry import task_models
+from . import problem_texts as texts
 from .health_types import Health, ModelHealth, SubscriptionHealth, TableHealth, WorkerHealth
 
 #: Seconds after which overdue work is a problem.
 OVERDUE_SECONDS = 60.0
 
 
-#: Sentences that depend on a number.
-_EXPIRED_LEASES = ngettext_lazy(
-    "%(expired_leases)d running task of %(model)s in %(database)r has an expired lease, for "
-    "%(longest_expired).0f s: no worker recovers it.",
-    "%(expired_leases)d running tasks of %(model)s in %(database)r have an expired lease, the "
-    "oldest for %(longest_expired).0f s: no worker recovers them.",
-    "expired_leases",
-)
-_DEAD_DELIVERIES = ngettext_lazy(
-    "%(dead)d delivery to %(subscription)r in %(database)r is dead: retry it in the admin.",
-    "%(dead)d deliveries to %(subscription)r in %(database)r are dead: retry them in the admin.",
-    "dead",
-)
-_UNREGISTERED_SUBSCRIBER = ngettext_lazy(
-    "%(waiting)d delivery in %(database)r waits for %(subscription)r, but no such subscriber is "
-    "registered.",
-    "%(waiting)d deliveries in %(database)r wait for %(subscription)r, but no such subscriber is "
-    "registered.",
-    "waiting",
-)
-_UNSERVED_MODEL = ngettext_lazy(
-    "%(messages)d task of %(model)s waits, and no worker runs it.",
-    "%(messages)d tasks of %(model)s wait, and no worker runs them.",
-    "messages",
-)
+class ProblemKind(StrEnum):
+    """What is wrong; ``values`` of the problem say where."""
 
-_OVERDUE_SCHEDULE = gettext_noop(
-    "The schedule %(schedule)s in %(database)r is overdue for %(overdue).0f s: no node fires it."
-)
+    DATABASE = "database"
+    MIGRATIONS = "migrations"
+    REDIS = "redis"
+    EXPIRED_LEASES = "expired_leases"
+    NO_WORKER = "no_worker"
+    UNSERVED_QUEUE = "unserved_queue"
+    STUCK_QUEUE = "stuck_queue"
+    NO_RECOVERY = "no_recovery"
+    LOST_NODE = "lost_node"
+    DEAD_LETTERS = "dead_letters"
+    DEAD_DELIVERIES = "dead_deliveries"
+    UNKNOWN_SUBSCRIBER = "unknown_subscriber"
+    SLOW_SUBSCRIBER = "slow_subscriber"
+    OVERDUE_SCHEDULE = "overdue_schedule"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A sentence and the values for its placeholders; ``brief`` is the sentence without errors."""
+    """A sentence and the values for its placeholders; ``brief`` is the sentence without errors.
 
-    sentence: str | Promise
-    values: Mapping[str, object]
-    brief: str = ""
+    ``seconds`` is for how long it has lasted, if that is known. A page has the sentence in parts,
+    with the same placeholders: ``title``, ``consequence`` and ``advice``.
+    """
+
+    kind: ProblemKind
+    text: texts.ProblemText
+    values: Mapping[str, object] = field(default_factory=dict)
+    seconds: float | None = None
 
     def __str__(self) -> str:
         """The sentence in English, whatever language is active."""
@@ -62,8 +59,24 @@ class Problem:
 
     def translate(self, *, in_full: bool = True) -> str:
         """The sentence in the active language; without ``in_full`` it quotes no error."""
-        sentence: Any = self.sentence if in_full else self.brief or self.sentence
-        return str((gettext(sentence) if isinstance(sentence, str) else sentence) % self.values)
+        return self._translate(self.text.sentence if in_full else self._brief)
+
+    def title(self, names: Mapping[str, object]) -> str:
+        """What is wrong, in a few words; ``names`` replace values."""
+        return self._translate(self.text.title or self._brief, names).rstrip(".。")
+
+    def details(self, names: Mapping[str, object]) -> str:
+        """What follows, and what to do."""
+        parts = (self.text.consequence, self.text.advice)
+        return " ".join(self._translate(part, names) for part in parts if part)
+
+    @property
+    def _brief(self) -> str | Promise:
+        return self.text.brief or self.text.sentence
+
+    def _translate(self, sentence: str | Promise, names: Mapping[str, object] | None = None) -> str:
+        text: Any = gettext(sentence) if isinstance(sentence, str) else sentence
+        return str(text % {**self.values, **(names or {})})
 
 
 def find_problems(health: Health) -> Iterator[Problem]:
@@ -75,96 +88,127 @@ def find_problems(health: Health) -> Iterator[Problem]:
         yield _redis_problem(health.redis.error, is_refusal=health.redis.is_refusal)
     for table in health.tables:
         yield from _table_problems(table)
-    if not health.redis.error:
-        yield from _worker_problems(health.workers, health.models)
+    yield from _service_problems(health)
+    yield from _dead_letter_problems(health.models)
     for subscription in health.subscriptions:
         yield from _subscription_problems(subscription)
     for schedule in health.overdue_schedules:
-        yield Problem(_OVERDUE_SCHEDULE, asdict(schedule))
-
-
-def _redis_problem(error: str, *, is_refusal: bool) -> Problem:
-    if is_refusal:
-        sentence = gettext_noop("Redis refuses a command: %(error)s")
-        return Problem(sentence, {"error": error}, brief=gettext_noop("Redis refuses a command."))
-    sentence = gettext_noop("Redis does not answer: %(error)s")
-    return Problem(sentence, {"error": error}, brief=gettext_noop("Redis does not answer."))
+        values, seconds = asdict(schedule), schedule.overdue
+        yield Problem(ProblemKind.OVERDUE_SCHEDULE, texts.OVERDUE_SCHEDULE, values, seconds)
 
 
 def unreachable_database(alias: str, error: str) -> Problem:
     """The problem that the database ``alias`` does not answer, or not as the models expect."""
+    values = {"database": alias, "error": error}
     if isinstance(error, MissingSchema):
-        return Problem(
-            gettext_noop(
-                "The database %(database)r has unapplied migrations: run manage.py migrate "
-                "(%(error)s)."
-            ),
-            {"database": alias, "error": error},
-            brief=gettext_noop(
-                "The database %(database)r has unapplied migrations: run manage.py migrate."
-            ),
-        )
-    return Problem(
-        gettext_noop("The database %(database)r does not answer: %(error)s"),
-        {"database": alias, "error": error},
-        brief=gettext_noop("The database %(database)r does not answer."),
-    )
+        return Problem(ProblemKind.MIGRATIONS, texts.MIGRATIONS, values)
+    return Problem(ProblemKind.DATABASE, texts.DATABASE, values)
 
 
-def _is_overdue(seconds: float | None) -> bool:
+def lost_node(node: str, tasks: int, unfinished: int, seconds: float | None) -> Problem:
+    """The problem that a node is lost, of whose tasks not all have run again."""
+    values = {"node": node, "tasks": tasks, "unfinished": unfinished, "again": tasks - unfinished}
+    return Problem(ProblemKind.LOST_NODE, texts.LOST_NODE, values, seconds)
+
+
+def _service_problems(health: Health) -> Iterator[Problem]:
+    """The problems that tasks are not run, as far as it is known which workers there are."""
+    if not health.redis.is_used:
+        yield from _unserved_table_problems(health.tables, health.models)
+    elif not health.redis.error:
+        yield from _worker_problems(health)
+
+
+def _redis_problem(error: str, *, is_refusal: bool) -> Problem:
+    text = texts.REDIS_REFUSES if is_refusal else texts.REDIS
+    return Problem(ProblemKind.REDIS, text, {"error": error})
+
+
+def is_overdue(seconds: float | None) -> bool:
+    """Whether work that is due for ``seconds`` should have been done."""
     return seconds is not None and seconds > OVERDUE_SECONDS
 
 
 def _table_problems(table: TableHealth) -> Iterator[Problem]:
-    if _is_overdue(table.longest_expired):
-        yield Problem(
-            _EXPIRED_LEASES,
-            asdict(table),
-        )
+    if is_overdue(table.longest_expired):
+        values, seconds = asdict(table), table.longest_expired
+        yield Problem(ProblemKind.EXPIRED_LEASES, texts.EXPIRED_LEASES, values, seconds)
+
+
+def _dead_letter_problems(models: list[ModelHealth]) -> Iterator[Problem]:
+    for model in models:
+        if model.dead_letters:
+            yield Problem(ProblemKind.DEAD_LETTERS, texts.DEAD_LETTERS, asdict(model))
 
 
 def _subscription_problems(subscription: SubscriptionHealth) -> Iterator[Problem]:
-    values = asdict(subscription)
+    values, lag = asdict(subscription), subscription.lag
     if subscription.dead:
-        yield Problem(
-            _DEAD_DELIVERIES,
-            values,
-        )
+        yield Problem(ProblemKind.DEAD_DELIVERIES, texts.DEAD_DELIVERIES, values)
     if subscription.waiting and not subscription.is_registered:
-        yield Problem(
-            _UNREGISTERED_SUBSCRIBER,
-            values,
-        )
-    elif subscription.is_registered and _is_overdue(subscription.lag):
-        yield Problem(
-            gettext_noop("The subscriber %(subscription)r in %(database)r is %(lag).0f s behind."),
-            values,
-        )
+        yield Problem(ProblemKind.UNKNOWN_SUBSCRIBER, texts.UNKNOWN_SUBSCRIBER, values, lag)
+    elif subscription.is_registered and is_overdue(lag):
+        yield Problem(ProblemKind.SLOW_SUBSCRIBER, texts.SLOW_SUBSCRIBER, values, lag)
 
 
-def _worker_problems(workers: list[WorkerHealth], models: list[ModelHealth]) -> Iterator[Problem]:
-    if not workers:
-        yield Problem(
-            gettext_noop(
-                "No worker reports. Start one: python manage.py django-simpletask3-server"
-            ),
-            {},
-        )
+def _worker_problems(health: Health) -> Iterator[Problem]:
+    if not health.workers:
+        yield Problem(ProblemKind.NO_WORKER, texts.NO_WORKER)
         return
-    yield from _unserved_model_problems(workers, models)
+    yield from _unserved_model_problems(health)
+    yield from _stuck_table_problems(health)
+    elapsed = _seconds_since_recovery(health.workers)
+    if is_overdue(elapsed):
+        yield Problem(ProblemKind.NO_RECOVERY, texts.NO_RECOVERY, {"seconds": elapsed}, elapsed)
+
+
+def _seconds_since_recovery(workers: list[WorkerHealth]) -> float | None:
     known = [w.seconds_since_recovery for w in workers if w.seconds_since_recovery is not None]
-    elapsed = min(known, default=None)
-    if _is_overdue(elapsed):
-        sentence = gettext_noop(
-            "No worker has recovered expired leases for %(seconds).0f s: look at the workers' logs."
-        )
-        yield Problem(sentence, {"seconds": elapsed})
+    return min(known, default=None)
 
 
-def _unserved_model_problems(
-    workers: list[WorkerHealth], models: list[ModelHealth]
+def served_labels(health: Health) -> set[str]:
+    """The labels of the models of which a worker that reports takes tasks."""
+    return {label for worker in health.workers for label in worker.models}
+
+
+def _unserved_model_problems(health: Health) -> Iterator[Problem]:
+    served, roots = served_labels(health), _root_labels()
+    for model in health.models:
+        if model.model not in served and model.messages:
+            root = roots.get(model.model, model.model)
+            waits = [table.longest_wait or 0.0 for table in health.tables if table.model == root]
+            seconds = max(waits, default=0.0) or None
+            yield Problem(ProblemKind.UNSERVED_QUEUE, texts.UNSERVED_QUEUE, asdict(model), seconds)
+
+
+def _stuck_table_problems(health: Health) -> Iterator[Problem]:
+    """Tasks wait of which a worker that reports takes none: it hangs, or its messages are lost."""
+    served, roots = served_labels(health), _root_labels()
+    for table in health.tables:
+        models = [m for m in health.models if roots.get(m.model, m.model) == table.model]
+        is_idle = not table.running and not any(model.in_flight for model in models)
+        is_taken = any(model.model in served for model in models)
+        is_meant = any(model.paused or model.model not in served for model in models)
+        if table.due and is_idle and is_taken and not is_meant and is_overdue(table.longest_wait):
+            values, seconds = asdict(table), table.longest_wait
+            yield Problem(ProblemKind.STUCK_QUEUE, texts.STUCK_QUEUE, values, seconds)
+
+
+def _root_labels() -> dict[str, str]:
+    """The label of the model that has the table, by the label of each task model."""
+    return {model._meta.label: table_model(model)._meta.label for model in task_models()}
+
+
+def _unserved_table_problems(
+    tables: list[TableHealth], models: list[ModelHealth]
 ) -> Iterator[Problem]:
-    served_labels = {label for worker in workers for label in worker.models}
-    for model in models:
-        if model.model not in served_labels and model.messages:
-            yield Problem(_UNSERVED_MODEL, asdict(model))
+    """Without Redis, idle workers are not known: tasks wait, and none of their table runs."""
+    paused = {model.model for model in models if model.paused}
+    for table in tables:
+        is_served = table.running or table.model in paused or not table.due
+        if not is_served and is_overdue(table.longest_wait):
+            values = {"model": table.model, "messages": table.due}
+            yield Problem(
+                ProblemKind.UNSERVED_QUEUE, texts.UNSERVED_QUEUE, values, table.longest_wait
+            )

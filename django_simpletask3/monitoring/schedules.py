@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +76,42 @@ def report_schedules(using: str, ticks: int = 1) -> list[ScheduleReport]:
         _report(row, using, now, last=last.get(row.key), newest=newest.get(row.key), number=ticks)
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class UpcomingSchedule:
+    """A schedule with its next tick, None if it is disabled, not fired, or cannot be read."""
+
+    row: Schedule
+    next: datetime | None
+    last: ScheduleTick | None = None
+
+
+def upcoming_schedules(
+    using: str, number: int, may_show: Callable[[Schedule], bool]
+) -> tuple[list[UpcomingSchedule], int]:
+    """The ``number`` schedules that are due first, and how many there are; two queries.
+
+    Of the first 1000, those that ``may_show`` allows. Those without a next tick come last.
+    """
+    if not has_schedules_table(using):
+        return [], 0
+    now = clock.utc_now(using)
+    rows = [row for row in schedules_of(using).order_by("key")[:MAX_ROWS] if may_show(row)]
+    found = [UpcomingSchedule(row, _next_tick(row, using, now)) for row in rows]
+    found.sort(key=lambda one: (one.next is None, one.next or now, one.row.key))
+    shown = found[:number]
+    last = last_ticks_of(using, [one.row for one in shown])
+    return [replace(one, last=last.get(one.row.key)) for one in shown], len(found)
+
+
+def _next_tick(row: Schedule, using: str, now: datetime) -> datetime | None:
+    if is_orphaned(row, using):
+        return None
+    try:
+        return next(iter(next_ticks(row, now, 1)), None)
+    except (ValueError, OverflowError):
+        return None
 
 
 def overdue_schedules(using: str) -> list[OverdueSchedule]:

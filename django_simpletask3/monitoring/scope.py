@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
+from hashlib import sha256
 from typing import Any, TypeVar
+from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import Error, connections
 from django.db.models import QuerySet
 
@@ -23,6 +27,9 @@ _logger = get_logger(__name__)
 
 #: Of the rows with these keys (as text) in a database, the keys of those that count.
 RowCheck = Callable[[str, Collection[str]], set[str]]
+
+#: Parameters of queries that look the same only if they are the same.
+_PLAIN = (str, int, float, bytes, date, timedelta, UUID, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,22 @@ class QueryScope:
     def events(self, root: type[SimpleTask], using: str) -> QuerySet[Any]:
         """The events of the tasks of ``root`` in ``using`` that count, in no order."""
         return self._restrict(events_of(root, using).order_by(), root, using, "task")
+
+    def digest(self, root: type[SimpleTask], using: str) -> str | None:
+        """A text that is the same for scopes in which the same rows of ``root`` count.
+
+        Empty if all rows count; None if that is not known.
+        """
+        if root not in self.visible_rows:
+            return ""
+        query = self.visible_rows[root].using(using).order_by().values("pk").query
+        try:
+            sql, values = query.get_compiler(using).as_sql()
+        except EmptyResultSet:
+            return "none"
+        if not all(isinstance(value, _PLAIN) for value in values):
+            return None
+        return sha256(repr((sql, [*values])).encode()).hexdigest()[:32]
 
     def _restrict(self, rows: Q, root: type[SimpleTask], using: str, key: str) -> Q:
         if root not in self.visible_rows:

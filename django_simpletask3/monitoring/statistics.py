@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import partial
-from itertools import chain
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, TypeVar
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections, models
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
+from ..conf.time_source import machine_now
 from ..db.limited_queries import BoundQuery, Placeholder, capped_counts, first_rows
 from ..ledger.event import events_of
 from ..ledger.fields import KindField
@@ -39,10 +40,16 @@ _NO = models.Value(False, output_field=models.BooleanField())
 _KIND = Placeholder("kind", KindField())
 _BEGIN, _END = Placeholder("begin", _TIME), Placeholder("end", _TIME)
 
+# Hardly an event is added to a bucket that ended so long ago, if transactions take no longer. It is
+# read again after half a minute: every viewer of the dashboard asks for it each five seconds.
+_CACHEABLE_AFTER = timedelta(seconds=90)
+_CACHE_SECONDS = 30
 # No event is added to a bucket that ended so long ago. It is counted again after ten minutes, as
 # events may have been pruned.
-_CACHEABLE_AFTER = timedelta(hours=1)
-_count_cache = LocMemCache(__name__, {"TIMEOUT": 600, "OPTIONS": {"MAX_ENTRIES": 20_000}})
+_OLD_AFTER = _HOUR = timedelta(hours=1)
+_OLD_CACHE_SECONDS = 600
+_count_cache = LocMemCache(__name__, {"OPTIONS": {"MAX_ENTRIES": 20_000}})
+_sample_cache = LocMemCache(f"{__name__}.samples", {"OPTIONS": {"MAX_ENTRIES": 2_000}})
 
 _KINDS = {"succeeded": (EventKind.ACK,), "failed": (EventKind.FAIL, EventKind.DROP)}
 
@@ -57,7 +64,7 @@ class Period(StrEnum):
 
 
 _BUCKETS = {
-    Period.HOUR: (60, timedelta(minutes=1)),
+    Period.HOUR: (30, timedelta(minutes=2)),
     Period.DAY: (24, timedelta(hours=1)),
     Period.WEEK: (4 * 7, timedelta(hours=6)),
     Period.MONTH: (30, timedelta(days=1)),
@@ -86,59 +93,109 @@ class TimeBucket:
     @property
     def failure_rate(self) -> float | None:
         """The share of failed tasks among finished ones, from 0 to 1; None if none finished."""
-        total = self.succeeded + self.failed
-        return self.failed / total if total else None
+        return self.failed / self.done if self.done else None
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.failed
+
+    def add(self, other: TimeBucket) -> None:
+        """Count what ``other`` has as well."""
+        self.counts += other.counts
+        self.waits = sorted([*self.waits, *other.waits])
+        self.runs = sorted([*self.runs, *other.runs])
+
+    def sort(self) -> None:
+        """Sort the durations, after they were added."""
+        self.waits.sort()
+        self.runs.sort()
+
+
+#: Begin and end of a bucket.
+_Span = tuple[datetime, datetime]
+
+
+@dataclass(slots=True)
+class Statistics:
+    """The buckets of some periods, by table; an empty bucket is not kept."""
+
+    spans: dict[Period, list[_Span]]
+    by_table: dict[tuple[type[SimpleTask], _Span], TimeBucket] = field(default_factory=dict)
+
+    def table(self, period: Period, root: type[SimpleTask]) -> list[TimeBucket]:
+        """The buckets of ``root`` in all databases, oldest first."""
+        return [self.by_table.get((root, span)) or TimeBucket(*span) for span in self.spans[period]]
+
+    def total(self, period: Period) -> list[TimeBucket]:
+        """The buckets over all tables, oldest first."""
+        buckets = {span: TimeBucket(*span) for span in self.spans[period]}
+        for (_root, span), bucket in self.by_table.items():
+            if span in buckets:
+                buckets[span].add(bucket)
+        return [*buckets.values()]
+
+    def bucket(self, root: type[SimpleTask], span: _Span) -> TimeBucket:
+        """The bucket of ``root``, added if it is new."""
+        return self.by_table.setdefault((root, span), TimeBucket(*span))
 
 
 def time_buckets(
     period: Period, scope: QueryScope | None = None, *, now: datetime | None = None
 ) -> list[TimeBucket]:
-    """The buckets of ``period`` until ``now``, oldest first, over the tables in ``scope``.
+    """The buckets of ``period`` until ``now``, oldest first, over the tables in ``scope``."""
+    return collect([period], scope, now=now).total(period)
 
-    Buckets are aligned to hours and days of UTC; the last one is not over yet. Each bucket of each
-    table is counted by the index of kind and time, hundreds of them in one query: three queries per
-    database for a handful of active tables, whatever their size.
+
+def collect(
+    periods: Iterable[Period], scope: QueryScope | None = None, *, now: datetime | None = None
+) -> Statistics:
+    """The statistics of ``periods`` until ``now``, of the tables in ``scope``.
+
+    Buckets are aligned to hours, longer ones to the days of the current time zone; the last one is
+    not over yet. Each bucket of each table is counted by the index of kind and time, hundreds of
+    them in one query: three queries per database for a handful of active tables, whatever their
+    size and however many periods.
     """
+    now, scope = now or machine_now(), scope or QueryScope()
+    statistics = Statistics({period: _spans(period, now) for period in periods})
+    spans = [span for of_period in statistics.spans.values() for span in of_period]
+    for counts, samples in scope.query_databases(partial(_figures, scope, spans)):
+        for (root, name, span), number in counts.items():
+            if number:
+                statistics.bucket(root, span).counts[name] += number
+        for (root, span), rows in samples.items():
+            for row in rows:
+                _add_durations(statistics.bucket(root, span), row)
+    for bucket in statistics.by_table.values():
+        bucket.sort()
+    return statistics
+
+
+def _spans(period: Period, now: datetime) -> list[_Span]:
     bucket_count, width = _BUCKETS[period]
-    now = now or timezone.now()
-    last = _align(now, width)
-    buckets = [
-        TimeBucket(last - width * n, last - width * (n - 1)) for n in reversed(range(bucket_count))
-    ]
-    scope = scope or QueryScope()
-    for counts, samples in scope.query_databases(partial(_figures, scope, buckets)):
-        for bucket in buckets:
-            bucket.counts += counts.get(bucket.begin, Counter())
-            for row in samples.get(bucket.begin, ()):
-                _add_durations(bucket, row)
-    for bucket in buckets:
-        bucket.waits.sort()
-        bucket.runs.sort()
-    return buckets
+    last = _align(_wall_time(now, width), width)
+    edges = [_instant(last + width * n, width, now) for n in range(1 - bucket_count, 2)]
+    return list(pairwise(edges))
 
 
-#: A table, a name in _KINDS, and the begin of a bucket.
-_CountKey = tuple[type[SimpleTask], str, datetime]
-#: The counts and the samples of one database, by the begin of their bucket.
-_DatabaseFigures = tuple[dict[datetime, Counter[str]], dict[datetime, list[tuple[Any, ...]]]]
+#: A table, a name in _KINDS, and a bucket.
+_CountKey = tuple[type[SimpleTask], str, _Span]
+_SampleKey = tuple[type[SimpleTask], _Span]
+_Samples = dict[_SampleKey, list[tuple[Any, ...]]]
+_K = TypeVar("_K", _CountKey, _SampleKey)
+_V = TypeVar("_V")
 
 
 def _figures(
-    scope: QueryScope, buckets: list[TimeBucket], using: str, roots: list[type[SimpleTask]]
-) -> _DatabaseFigures:
+    scope: QueryScope, spans: list[_Span], using: str, roots: list[type[SimpleTask]]
+) -> tuple[dict[_CountKey, int], _Samples]:
     # If the database fails in between, nothing of it is reported: half of it would be wrong.
-    active, unblocking = _active_tables(scope, using, roots, buckets[0].begin)
-    counts = _count(scope, using, active, buckets)
-    counts_by_begin: dict[datetime, Counter[str]] = {}
-    for (_root, name, begin), number in counts.items():
-        counts_by_begin.setdefault(begin, Counter())[name] += number
-    non_empty = {(root, begin): None for (root, _name, begin), number in counts.items() if number}
-    samples: dict[datetime, list[tuple[Any, ...]]] = {}
-    for (_root, begin), rows in _measure(
-        scope, using, list(non_empty), buckets, unblocking
-    ).items():
-        samples.setdefault(begin, []).extend(rows)
-    return counts_by_begin, samples
+    begin = min(begin for begin, _end in spans)
+    active, unblocking = _active_tables(scope, using, roots, begin)
+    counts = _count(scope, using, active, spans)
+    non_empty = {(root, span): None for (root, _name, span), number in counts.items() if number}
+    measure = partial(_measure, scope, using, unblocking)
+    return counts, _cached(_sample_cache, scope, using, [*non_empty], measure)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -178,59 +235,71 @@ def _active_tables(
 
 
 def _count(
-    scope: QueryScope, using: str, roots: list[type[SimpleTask]], buckets: list[TimeBucket]
+    scope: QueryScope, using: str, roots: list[type[SimpleTask]], spans: list[_Span]
 ) -> dict[_CountKey, int]:
-    """The numbers of events by table, name and bucket, cached for buckets of long ago."""
-    bucket_by_key = {(root, name, b.begin): b for root in roots for name in _KINDS for b in buckets}
-    # A number that depends on what a user may see is not shared with other users.
-    cache_keys = {
-        key: _cache_key(using, key[0], key[1], bucket)
-        for key, bucket in bucket_by_key.items()
-        if key[0] not in scope.visible_rows and bucket.end < timezone.now() - _CACHEABLE_AFTER
-    }
-    cached_counts = _count_cache.get_many(cache_keys.values())
-    counts = {key: cached_counts[name] for key, name in cache_keys.items() if name in cached_counts}
-    uncached = {key: bucket for key, bucket in bucket_by_key.items() if key not in counts}
-    new_counts = _count_events(scope, using, uncached)
-    _count_cache.set_many(
-        {cache_keys[key]: number for key, number in new_counts.items() if key in cache_keys}
-    )
-    return counts | new_counts
+    """The numbers of events by table, name and bucket."""
+    keys = [(root, name, span) for root in roots for name in _KINDS for span in spans]
+    return _cached(_count_cache, scope, using, keys, partial(_count_events, scope, using))
 
 
-def _count_events(
-    scope: QueryScope, using: str, buckets: dict[_CountKey, TimeBucket]
-) -> dict[_CountKey, int]:
+def _count_events(scope: QueryScope, using: str, keys: list[_CountKey]) -> dict[_CountKey, int]:
     outcomes = {
         (root, name): scope.events(root, using)
         .filter(kind__in=_KINDS[name], event_time__gte=_BEGIN, event_time__lt=_END)
         .order_by()
         .values_list("pk")
-        for root, name in dict.fromkeys((root, name) for root, name, _begin in buckets)
+        for root, name in dict.fromkeys((root, name) for root, name, _span in keys)
     }
     queries = {
-        (root, name, begin): BoundQuery(outcomes[root, name], {"begin": begin, "end": bucket.end})
-        for (root, name, begin), bucket in buckets.items()
+        (root, name, span): BoundQuery(outcomes[root, name], {"begin": span[0], "end": span[1]})
+        for root, name, span in keys
     }
     return capped_counts(using, queries, MAX_COUNTED)
 
 
-def _cache_key(using: str, root: type[SimpleTask], name: str, bucket: TimeBucket) -> str:
-    """The cache key for the number of events ``name`` in a bucket."""
+def _cached(
+    cache: LocMemCache,
+    scope: QueryScope,
+    using: str,
+    keys: list[_K],
+    read: Callable[[list[_K]], dict[_K, _V]],
+) -> dict[_K, _V]:
+    """What ``read`` returns for ``keys``; that of buckets that have ended may be from the cache."""
+    now = machine_now()
+    digests = {root: scope.digest(root, using) for root in dict.fromkeys(key[0] for key in keys)}
+    ended = [key for key in keys if key[-1][1] < now - _CACHEABLE_AFTER]
+    names = {
+        key: _cache_key(using, digest, key)
+        for key in ended
+        if (digest := digests[key[0]]) is not None
+    }
+    cached = cache.get_many(names.values())
+    found = {key: cached[name] for key, name in names.items() if name in cached}
+    new = read([key for key in keys if key not in found])
+    # Which rows a user may see changes, and so do rows; events do not.
+    is_lasting = cache is _count_cache
+    old = {k for k in names if is_lasting and not digests[k[0]] and k[-1][1] < now - _OLD_AFTER}
+    for seconds, is_old in ((_CACHE_SECONDS, False), (_OLD_CACHE_SECONDS, True)):
+        values = {names[k]: v for k, v in new.items() if k in names and (k in old) is is_old}
+        cache.set_many(values, seconds)
+    return found | new
+
+
+def _cache_key(using: str, digest: str, key: _CountKey | _SampleKey) -> str:
+    """The cache key for what is read of a bucket in a scope with this ``digest``."""
+    root, *names, span = key
     # Each tenant may have its own schema, behind the same alias.
-    place = (using, getattr(connections[using], "schema_name", ""), root._meta.db_table)
-    return ":".join(map(str, (*place, name, bucket.begin.timestamp(), bucket.end.timestamp())))
+    place = (using, getattr(connections[using], "schema_name", ""), root._meta.db_table, digest)
+    return ":".join(map(str, (*place, *names, *(moment.timestamp() for moment in span))))
 
 
 def _measure(
     scope: QueryScope,
     using: str,
-    non_empty: list[tuple[type[SimpleTask], datetime]],
-    buckets: list[TimeBucket],
     unblocking: set[type[SimpleTask]],
-) -> dict[tuple[type[SimpleTask], datetime], list[tuple[Any, ...]]]:
-    """The newest finished tasks of the buckets that are not empty."""
-    ends = {bucket.begin: bucket.end for bucket in buckets}
+    keys: list[_SampleKey],
+) -> _Samples:
+    """The newest finished tasks of these buckets."""
     tasks = {
         root: scope.rows(root, using)
         .filter(_ended_by_task(root, using), done_time__gte=_BEGIN, done_time__lt=_END)
@@ -238,9 +307,12 @@ def _measure(
         .values_list(
             "attempt", _WAIT, _DURATION, _was_blocked(root, using) if root in unblocking else _NO
         )
-        for root in {root for root, _begin in non_empty}
+        for root in {root for root, _span in keys}
     }
-    queries = {(r, b): BoundQuery(tasks[r], {"begin": b, "end": ends[b]}) for r, b in non_empty}
+    queries = {
+        (root, span): BoundQuery(tasks[root], {"begin": span[0], "end": span[1]})
+        for root, span in keys
+    }
     return first_rows(using, queries, SAMPLE_SIZE)
 
 
@@ -267,7 +339,23 @@ def _add_durations(bucket: TimeBucket, row: tuple[Any, ...]) -> None:
         bucket.waits.append(max(0.0, wait.total_seconds()))
 
 
+def _wall_time(instant: datetime, width: timedelta) -> datetime:
+    """``instant`` without a zone, by the clock that buckets of ``width`` follow."""
+    return timezone.make_naive(instant, _zone(width)) if timezone.is_aware(instant) else instant
+
+
+def _instant(wall_time: datetime, width: timedelta, now: datetime) -> datetime:
+    """The instant of ``wall_time``, as aware as ``now``."""
+    if not timezone.is_aware(now):
+        return wall_time
+    return timezone.make_aware(wall_time, _zone(width)).astimezone(UTC)
+
+
+def _zone(width: timedelta) -> tzinfo:
+    """Days begin at midnight where the user is; shorter buckets do not skip or repeat an hour."""
+    return UTC if width <= _HOUR else timezone.get_current_timezone()
+
+
 def _align(moment: datetime, width: timedelta) -> datetime:
-    utc = moment.astimezone(UTC) if timezone.is_aware(moment) else moment
-    midnight = utc.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight + (utc - midnight) // width * width
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + (moment - midnight) // width * width

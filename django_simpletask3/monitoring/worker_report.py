@@ -20,6 +20,7 @@ def read_report(report: Report, stop_requested: bool) -> WorkerHealth:
     return WorkerHealth(
         worker=report.worker,
         node=_text(status.get("node")),
+        supervisor=_count(status.get("supervisor")),
         version=_text(status.get("version")),
         started=_number(status.get("began")) or 0.0,
         seconds_since_report=report.age,
@@ -66,6 +67,11 @@ def _number(value: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return value if 0 <= value <= _MAX_NUMBER else None
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
 
 
 def _text(value: object) -> str:

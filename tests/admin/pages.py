@@ -77,6 +77,14 @@ def post_action(client: Any, action: str, *tasks: Any, follow: bool = True, **fu
     )
 
 
+def offered_actions(response: Any) -> set[str]:
+    """The names of the actions that the list offers, in groups or not."""
+    form = response.context["action_form"]
+    choices = form.fields["action"].choices if form else ()
+    groups = [part if isinstance(part, list) else [(name, part)] for name, part in choices]
+    return {name for group in groups for name, _description in group if name}
+
+
 def received(response: Any) -> Any:
     """``response``; if it is a download, with all of it as ``file``, and closed."""
     if response.streaming:
@@ -89,8 +97,8 @@ def received(response: Any) -> Any:
 
 
 def shown_messages(response: Any) -> list[str]:
-    """The messages on the page."""
-    return [str(message) for message in response.context["messages"]]
+    """The sentences of the messages on the page, without the links that follow them."""
+    return [str(message).partition(" <span")[0] for message in response.context["messages"]]
 
 
 def text(response: Any) -> str:

@@ -10,7 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import strip_tags
 
+from django_simpletask3 import control
 from django_simpletask3.admin import changelist
+from django_simpletask3.admin.html.pills import STATE_WORDS, state_of_task
+from django_simpletask3.context import acting_as
 from django_simpletask3.db import clock
 from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
@@ -21,17 +24,32 @@ from tests.testapp.models import Invoice, TextKeyed
 
 def cells(response) -> str:
     """The first row of the list."""
-    return response.content.decode().partition("<tbody>")[2].partition("</tr>")[0]
+    return response.content.decode().partition("<tbody ")[2].partition("</tr>")[0]
 
 
 @pytest.mark.parametrize("status", Status)
-def test_each_state_has_its_badge_in_words(superuser, status) -> None:
-    bring_to(Invoice.objects.create(), status)
+def test_each_state_has_its_pill_in_words(superuser, status) -> None:
+    task = bring_to(Invoice.objects.create(), status)
 
     row = cells(superuser.get(url(Invoice)))
 
-    assert f'class="st3-badge st3-{status.name.lower()}"' in row
-    assert str(dict(Invoice.STATUS)[status]) in row
+    state = state_of_task(task)
+    assert f'class="st3-pill st3-{state}"' in row
+    assert f"</svg>{STATE_WORDS[state]}</span>" in row
+
+
+def test_the_list_of_a_paused_queue_says_who_paused_it_and_why(superuser) -> None:
+    Invoice.objects.create()
+    with acting_as("ada"):
+        control.pause(Invoice, reason="stocktaking <1>")
+
+    paused = superuser.get(url(Invoice)).content.decode()
+    control.resume(Invoice)
+    resumed = superuser.get(url(Invoice)).content.decode()
+
+    assert "The queue of testapp.Invoice has been paused since" in paused
+    assert "(ada: stocktaking &lt;1&gt;)." in paused
+    assert "st3-pause" not in resumed
 
 
 def test_more_rows_take_no_more_queries(superuser) -> None:
@@ -90,10 +108,18 @@ def test_the_list_says_how_far_running_tasks_are(superuser) -> None:
     with CaptureQueriesContext(connection) as seen:
         content = superuser.get(url(Invoice) + "?o=").content.decode()
 
-    rows = content.split('<td class="field-progress_label">')[1:]
-    assert sorted(row.partition("</td>")[0] for row in rows) == sorted(
-        ["75 % · 3 of 4", "1234 done", "50 %", "-", "-", "-", "-"]
-    )
+    rows = [row.partition("</td>")[0] for row in content.split("field-activity_label")[1:]]
+    shown = [strip_tags(row.partition(">")[2]).rpartition(" ms, ")[2] for row in rows]
+    bars = [row.partition(' value="')[2].partition('"')[0] for row in rows]
+    assert list(zip(bars, shown, strict=True)) == [
+        ("", "reports no progress"),
+        ("", ""),
+        ("", "another note"),
+        ("", "another note"),
+        ("50", "50 %, another note"),
+        ("", "1234 done, another note"),
+        ("75", "3 of 4, another note"),
+    ]
     assert sum("testapp_invoiceevent" in query["sql"] for query in seen.captured_queries) == 1
 
 
@@ -129,8 +155,8 @@ def test_how_long_a_task_has_been_waiting_since_it_was_due(superuser, time_machi
 
     after = cells(superuser.get(url(Invoice)))
 
-    assert "due in 1 min 0 s" in before
-    assert "5.0 s" in after
+    assert ", in 1 min" in before
+    assert "for 5.0 s" in after
 
 
 def test_a_task_that_runs_again_claims_no_wait(superuser, finished_task) -> None:
@@ -138,52 +164,87 @@ def test_a_task_that_runs_again_claims_no_wait(superuser, finished_task) -> None
 
     row = cells(superuser.get(url(Invoice)))
 
-    assert 'field-waiting_time">-<' in row
+    assert 'field-waited_label"></td>' in row
 
 
 def test_the_own_columns_of_an_admin_stand_beside_ours(superuser, pending_task) -> None:
     words = text(superuser.get(url(Invoice)))
 
     assert "Amount" in words
-    assert "By fails" in words
+    assert "Fails" in words
 
 
-def test_a_long_name_of_a_worker_is_shortened(superuser, pending_task) -> None:
-    name = "django-simpletask3-server:testapp.invoice:0:node-1:4711:140"
+def test_of_a_worker_the_row_names_the_node(superuser, pending_task) -> None:
+    name = "app-2:4711:8a2c2be3-67934"
     apply(pending_task, EventKind.START, worker=name)
 
     row = cells(superuser.get(url(Invoice)))
 
-    assert f'<span title="{name}">…node-1:4711:140</span>' in row
+    assert f'<span title="{name}">app-2</span>' in row
 
 
-def test_each_status_says_how_many_tasks_have_it(superuser, monkeypatch) -> None:
+def states_of(page) -> dict[str, str]:
+    """The numbers on the pills of the states."""
+    return {str(link["word"]): link["count"] for link in page.context["cl"].state_links()}
+
+
+def test_each_state_says_how_many_tasks_are_in_it(superuser, monkeypatch) -> None:
     monkeypatch.setattr(changelist, "MAX_COUNTED", 2)
     for status in [Status.PENDING, Status.BLOCKED, *[Status.FAILED] * 2, *[Status.SUCCESS] * 3]:
         bring_to(Invoice.objects.create(), status)
+    Invoice.objects.create(run_after=timezone.now() + timedelta(days=365))
 
     page = superuser.get(url(Invoice), {"status__exact": "30"})
 
-    counts = {strip_tags(one["badge"])[2:]: one["count"] for one in page.context["cl"].statuses()}
-    chosen = [one["is_chosen"] for one in page.context["cl"].statuses()]
-    assert counts == {
-        "Waiting": "1",
-        "Blocked": "1",
-        "Running": "0",
-        "Succeeded": "2+",
-        "Failed": "2",
-        "Canceled": "0",
+    assert states_of(page) == {
+        "All": "2+",
+        "waiting": "1",
+        "scheduled": "1",
+        "blocked": "1",
+        "running": "0",
+        "succeeded": "2+",
+        "failed": "2",
+        "canceled": "0",
     }
-    assert chosen == [False, False, False, False, True, False]
+    chosen = [link["word"] for link in page.context["cl"].state_links() if link["is_chosen"]]
+    assert chosen == ["failed"]
 
 
-def test_a_status_leads_to_its_tasks(superuser) -> None:
-    tasks = {status: bring_to(Invoice.objects.create(), status) for status in Status}
+def test_a_state_leads_to_its_tasks(superuser) -> None:
+    due = timezone.now() - timedelta(days=1)
+    tasks = {s: bring_to(Invoice.objects.create(run_after=due), s) for s in Status}
+    scheduled = Invoice.objects.create(run_after=timezone.now() + timedelta(days=365))
     page = superuser.get(url(Invoice))
+    all_link, *links = page.context["cl"].state_links()
 
-    for one, task in zip(page.context["cl"].statuses(), tasks.values(), strict=True):
-        listed = superuser.get(url(Invoice) + one["link"]).context["cl"].result_list
-        assert list(listed) == [task]
+    listed = [
+        [*superuser.get(url(Invoice) + link["link"]).context["cl"].result_list] for link in links
+    ]
+
+    waiting, *others = tasks.values()
+    assert listed == [[waiting], [scheduled], *([task] for task in others)]
+    assert all_link["link"] == "?"
+
+
+def test_numbers_of_a_list_on_one_page_are_those_of_its_rows(superuser) -> None:
+    bring_to(Invoice.objects.create(), Status.RUNNING)
+    superuser.get(url(Invoice))
+
+    with CaptureQueriesContext(connection) as seen:
+        page = superuser.get(url(Invoice))
+
+    assert states_of(page)["running"] == "1"
+    assert not [query for query in seen.captured_queries if "UNION ALL SELECT 7" in query["sql"]]
+
+
+def test_a_filtered_list_has_the_number_that_its_rows_confirm(superuser) -> None:
+    for amount in (1, 1, 2):
+        bring_to(Invoice.objects.create(task_biz_field=str(amount)), Status.FAILED)
+    bring_to(Invoice.objects.create(), Status.SUCCESS)
+
+    page = superuser.get(url(Invoice), {"q": "1", "task-state": "failed"})
+
+    assert {word: count for word, count in states_of(page).items() if count} == {"failed": "2"}
 
 
 def test_no_more_rows_are_counted_than_pages_show(superuser, monkeypatch) -> None:
@@ -264,12 +325,38 @@ def test_where_nothing_is_done_there_are_no_dates(superuser, pending_task) -> No
     assert superuser.get(url(Invoice)).context["cl"].drilldown() is None
 
 
-def test_dates_cost_two_ends_of_an_index(superuser, finished_task) -> None:
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.RUNNING, Status.BLOCKED])
+def test_a_list_takes_six_statements(superuser, status, monkeypatch) -> None:
+    monkeypatch.setattr(site.get_model_admin(Invoice), "list_per_page", 1)
+    for _ in range(2):
+        bring_to(Invoice.objects.create(), status)
     superuser.get(url(Invoice))
 
     with CaptureQueriesContext(connection) as seen:
         superuser.get(url(Invoice))
 
-    # Session, user, count, rows, statuses, dates.
+    # Session, user, count, rows, last events, states.
+    assert len(seen) <= 6
+
+
+def test_dates_cost_two_ends_of_an_index(superuser, finished_task) -> None:
+    address = url(Invoice) + f"?done_time__year={finished_task.done_time.year}"
+    superuser.get(address)
+
+    with CaptureQueriesContext(connection) as seen:
+        page = superuser.get(address)
+
+    # Session, user, count, rows, last events, dates, states.
     assert len(seen) <= 7
+    assert page.context["cl"].drilldown() is not None
     assert not [query for query in seen.captured_queries if "DISTINCT" in query["sql"]]
+
+
+def test_dates_lead_to_what_pages_do_not_show(superuser, finished_task, monkeypatch) -> None:
+    bring_to(Invoice.objects.create(), Status.SUCCESS)
+
+    whole = superuser.get(url(Invoice))
+    monkeypatch.setattr(changelist, "MAX_LISTED", 1)
+    part = superuser.get(url(Invoice))
+
+    assert ["Done on" in text(page) for page in (whole, part)] == [False, True]

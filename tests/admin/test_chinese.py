@@ -23,14 +23,16 @@ def test_the_list_is_chinese(reader) -> None:
     words = text(reader.get(url(Invoice)))
 
     for word in (
-        "立即执行所选的",
-        "重置所选的",
+        "立即执行（排到最前）",
+        "重置（无论状态，重新执行）",
         "状态",
-        "等待中",
-        "执行中",
-        "成功",
-        "失败",
+        "等待",
+        "已定时",
+        "执行成功",
+        "执行失败",
         "已取消",
+        "当前情况",
+        "入队或完成时间",
     ):
         assert word in words
 
@@ -40,7 +42,7 @@ def test_a_task_and_its_timeline_are_chinese(reader) -> None:
 
     words = text(reader.get(url(task)))
 
-    for word in ("时间线", "已入队", "已开始", "距上一事件", "任务信息", "优先级", "执行次数"):
+    for word in ("时间线", "已入队", "已开始", "已执行", "事件", "优先级", "尝试", "取消…"):
         assert word in words
 
 
@@ -49,7 +51,7 @@ def test_the_explanation_of_a_task_is_chinese(reader) -> None:
 
     words = text(reader.get(url(task)))
 
-    assert "说明" in words
+    assert "已阻塞" in words
     assert "起已阻塞（finance），直到解除阻塞。" in words
 
 

@@ -2,9 +2,13 @@
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.admin import delete_protection
+from django_simpletask3.states import Status
 from tests.admin.pages import shown_messages, text, url
+from tests.steps import bring_to
 from tests.testapp.models import Dunning, ForeignInvoice, Invoice, PaidInvoice
 
 ON_HOLD = "is on legal hold: none of its data is deleted until the hold is lifted."
@@ -82,3 +86,43 @@ def test_a_task_whose_hold_was_lifted_is_deleted(superuser, pending_task, way) -
 
     assert page.status_code == 200
     assert not Invoice.objects.exists()
+
+
+def test_the_deletion_of_a_selection_warns_of_running_tasks(
+    superuser, pending_task, running_task
+) -> None:
+    tasks = [pending_task, running_task, bring_to(Invoice.objects.create(), Status.RUNNING)]
+
+    def ask(*chosen: Invoice) -> str:
+        keys = [task.pk for task in chosen]
+        question = {"action": "delete_selected", "_selected_action": keys}
+        return text(superuser.post(url(Invoice), question))
+
+    assert "2 of the tasks are running. Deleting them does not stop" in ask(*tasks)
+    assert "1 of the tasks is running. Deleting it does not stop" in ask(*tasks[:2])
+    assert "running" not in ask(pending_task)
+    assert Invoice.objects.count() == 3
+
+
+def test_what_cannot_be_deleted_is_not_said_to_be_running(superuser, running_task) -> None:
+    running_task.hold("a lawsuit")
+    chosen = {"action": "delete_selected", "_selected_action": [running_task.pk]}
+
+    page = text(superuser.post(url(Invoice), chosen))
+
+    assert ON_HOLD in page
+    assert "does not stop" not in page
+
+
+def test_the_warning_takes_no_statement(superuser, running_task, monkeypatch) -> None:
+    question = {"action": "delete_selected", "_selected_action": [running_task.pk]}
+
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            superuser.post(url(Invoice), question)
+        return len(queries)
+
+    with_warning = statements()
+    monkeypatch.setattr(delete_protection, "add_warning", lambda _response: None)
+
+    assert with_warning == statements()

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from django_simpletask3.limits import Limit
 from django_simpletask3.states import Status
 from tests.admin.pages import RESET, RETRY, post_action, shown_messages, text, url
 from tests.steps import bring_to, kinds, row_of
-from tests.testapp.models import Bill
+from tests.testapp.models import Bill, Errand
 
 FORM = {"priority": 0, "number": "7", "amount": 0, "script": "{}"}
 
@@ -29,6 +30,19 @@ def test_a_second_task_is_an_error_of_the_column(superuser: Any) -> None:
     errors = page.context["adminform"].form.errors
     assert errors == {"number": ["There is a task with this key already."]}
     assert Bill.objects.count() == 1
+
+
+def test_a_limit_that_can_make_no_key_is_an_error_of_the_form(
+    superuser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Errand, "django_simpletask3_limit", Limit(1, key="{customer:d}"))
+    form = {"priority": 0, "customer": "a", "script": "{}"}
+
+    page = superuser.post(url(Errand, "add"), form)
+
+    [error] = page.context["adminform"].form.non_field_errors()
+    assert "the key '{customer:d}' cannot be made of customer='a'" in error
+    assert not Errand.objects.exists()
 
 
 def test_a_form_with_a_free_key_adds_the_task(superuser: Any) -> None:
@@ -54,7 +68,11 @@ def test_a_key_that_is_taken_after_the_form_was_read_is_a_message(
 
     response = superuser.post(url(Bill, "add"), FORM, follow=True)
 
-    assert shown_messages(response) == [f"testapp.Bill {first.pk} has the unique key of this task."]
+    message = (
+        f"testapp.Bill {first.pk} has the unique key {{number}} = 7 of this task. "
+        'Unique(..., on_conflict="join") lets enqueue() return that task.'
+    )
+    assert shown_messages(response) == [message]
     assert Bill.objects.count() == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from django_simpletask3.db import clock
 from django_simpletask3.dependencies.tables import PrerequisiteGroup
-from django_simpletask3.monitoring.dependencies import dependency_health
+from django_simpletask3.monitoring.blocked_tasks import dependency_health
 from tests.dependencies.steps import dependent_on, group_of, step, succeed
 from tests.steps import run_command
 
@@ -49,7 +49,8 @@ def test_the_command_shows_them(redis_url: str) -> None:
 def test_the_dashboard_shows_them(admin_client: Any, redis_url: str) -> None:
     dependent_on(step())
 
-    page = admin_client.get("/admin/django_simpletask3/dashboard/").content.decode()
+    page = admin_client.get("/admin/django_simpletask3/dashboard/")
 
-    assert '<h2 id="st3-dependencies">Tasks that wait for others</h2>' in page
-    assert '<th scope="row">default</th><td class="st3-number">1</td>' in page
+    assert '<h2 id="st3-blocked">Blocked tasks</h2>' in page.content.decode()
+    rows = [(row["name"], row["database"], row["waiting"]) for row in page.context["blocked"]]
+    assert rows == [("other tasks", "default", "1")]

@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from django_simpletask3 import control
+from django_simpletask3.context import task_context
 from django_simpletask3.db import clock
 from django_simpletask3.models.queryset import rows_of
 from django_simpletask3.models.registry import table_models, task_models
 from django_simpletask3.monitoring import health
 from django_simpletask3.monitoring.health_types import Health, ModelHealth, TableHealth
 from django_simpletask3.queue import get_queue
-from django_simpletask3.states import EventKind
+from django_simpletask3.states import EventKind, Status
 from django_simpletask3.transitions.writer import apply
 from django_simpletask3.worker.node.banner import banner
 from tests.queue.test_rights import grant
 from tests.redis_servers import RedisServer
-from tests.steps import run_command
+from tests.steps import bring_to, create_task, run_command
 from tests.testapp.models import Invoice, Ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -297,6 +299,24 @@ def test_the_command_is_readable(redis_url: str) -> None:
     assert printed.rstrip().endswith("No problems.")
 
 
+@pytest.mark.parametrize("actor", ["ada", ""])
+def test_a_paused_queue_with_tasks_is_a_notice_and_no_problem(actor: str, redis_url: str) -> None:
+    reported()
+    with task_context(actor=actor):
+        control.pause(Invoice)
+    without_tasks, _ = command()
+    Invoice.objects.create()
+    with_one, code = command()
+    Invoice.objects.create()
+    with_two, _ = command()
+
+    notice = f"Notice    The queue of testapp.Invoice is paused by {actor or 'an operator'}: "
+    assert "Notice" not in without_tasks
+    assert f"{notice}1 task waits in it." in with_one
+    assert f"{notice}2 tasks wait in it." in with_two
+    assert code == 0
+
+
 def test_a_deregistered_worker_is_not_listed(settings: Any, redis_url: str) -> None:
     reported(worker="a")
     reported(worker="b")
@@ -331,3 +351,32 @@ def test_a_canceled_task_is_not_counted(redis_url: str) -> None:
 
     assert not rows_of(Invoice, "default").filter(check_at__lte=past).exists()
     assert table_of(health.snapshot(), Invoice).pending == 0
+
+
+def test_a_project_without_redis_is_healthy_and_says_so(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    Invoice.objects.create()
+
+    printed, code = command()
+    state = json.loads(command("--json")[0])
+
+    assert (code, "none://: workers poll the tables" in printed) == (0, True)
+    assert (state["redis"]["is_used"], state["redis"]["error"]) == (False, None)
+    assert {model["messages"] for model in state["models"]} == {None}
+    assert {table["due"] for table in state["tables"] if table["model"] == "testapp.Invoice"} >= {1}
+
+
+def test_without_redis_tasks_that_no_worker_starts_are_a_problem(settings: Any) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    task = Invoice.objects.create()
+    long_ago = clock.now("default") - timedelta(minutes=5)
+    rows_of(Invoice, "default").filter(pk=task.pk).update_managed(mod_time=long_ago)
+
+    [problem] = health.snapshot().problems
+    control.pause(Invoice)
+    paused = health.snapshot().problems
+    control.resume(Invoice)
+    bring_to(create_task(Invoice), Status.RUNNING)
+
+    assert problem == "1 task of testapp.Invoice waits, and no worker runs it."
+    assert paused == health.snapshot().problems == []

@@ -1,6 +1,7 @@
 """The list of schedules, and the status, say what was fired and what is overdue."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -13,7 +14,8 @@ from django_simpletask3.db import clock
 from django_simpletask3.monitoring import schedules as monitoring
 from django_simpletask3.monitoring.schedules import overdue_schedules, report_schedules
 from django_simpletask3.schedules.tables import Schedule
-from tests.schedules.steps import BEGIN, HOUR, HandClock, make_schedule, new_node
+from django_simpletask3.testing import TaskClock
+from tests.schedules.steps import BEGIN, HOUR, make_schedule, new_node
 from tests.steps import run_command
 from tests.testapp.models import Invoice
 
@@ -23,13 +25,13 @@ COMMAND = "django-simpletask3-schedules"
 
 
 @pytest.fixture
-def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
+def hand_clock(task_clock: Callable[..., TaskClock]) -> TaskClock:
+    return task_clock(BEGIN)
 
 
-def test_the_list_has_the_last_and_the_next_ticks(hand_clock: HandClock) -> None:
+def test_the_list_has_the_last_and_the_next_ticks(hand_clock: TaskClock) -> None:
     make_schedule(zone="Asia/Tokyo")
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     output, _ = run_command(COMMAND, "--json", "--next", "2")
@@ -51,14 +53,14 @@ def test_the_list_has_the_last_and_the_next_ticks(hand_clock: HandClock) -> None
     assert found["next"] == ["2026-11-30T23:00:00+09:00", "2026-12-01T00:00:00+09:00"]
 
 
-def test_the_text_names_the_state_of_each(hand_clock: HandClock) -> None:
+def test_the_text_names_the_state_of_each(hand_clock: TaskClock) -> None:
     make_schedule("late")
     make_schedule("gone", target="testapp.Gone")
     make_schedule("off", enabled=False, reason="holidays")
     make_schedule("of other code", is_own=False)
     make_schedule("wrong", cron="0 25 * * *")
     make_schedule("interval", cron="", interval=timedelta(days=2), active_since=BEGIN + HOUR)
-    hand_clock.go(HOUR + timedelta(seconds=20))
+    hand_clock.shift(HOUR + timedelta(seconds=20))
 
     output, _ = run_command(COMMAND, "--next", "3")
 
@@ -72,7 +74,7 @@ def test_the_text_names_the_state_of_each(hand_clock: HandClock) -> None:
     assert output.count("T14:00:00+00:00") > 1
 
 
-def test_what_is_not_fired_has_no_next_tick(hand_clock: HandClock) -> None:
+def test_what_is_not_fired_has_no_next_tick(hand_clock: TaskClock) -> None:
     make_schedule("gone", target="testapp.Gone")
 
     (report,) = report_schedules("default")
@@ -98,7 +100,7 @@ def test_a_database_that_is_away_makes_the_exit_code_1(
 
 
 def test_schedules_that_are_not_listed_are_mentioned(
-    hand_clock: HandClock, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    hand_clock: TaskClock, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     command = import_module(f"django_simpletask3.management.commands.{COMMAND}")
     for module in (command, monitoring):
@@ -125,12 +127,12 @@ def test_without_schedules_the_list_says_where_they_come_from() -> None:
 
 
 def test_the_newest_tick_of_each_is_read_in_three_queries(
-    hand_clock: HandClock, django_assert_num_queries: Any
+    hand_clock: TaskClock, django_assert_num_queries: Any
 ) -> None:
     for number in range(5):
         make_schedule(f"s{number}")
     for _ in range(3):
-        hand_clock.go(HOUR)
+        hand_clock.shift(HOUR)
         new_node().run()
 
     with django_assert_num_queries(3):
@@ -143,14 +145,14 @@ def test_the_newest_tick_of_each_is_read_in_three_queries(
 
 
 def test_what_no_node_fires_for_ten_seconds_is_a_problem(
-    hand_clock: HandClock, redis_url: str
+    hand_clock: TaskClock, redis_url: str
 ) -> None:
     make_schedule()
     make_schedule("off", enabled=False)
-    hand_clock.go(HOUR + timedelta(seconds=9))
+    hand_clock.shift(HOUR + timedelta(seconds=9))
     assert overdue_schedules("default") == []
 
-    hand_clock.go(timedelta(seconds=3))
+    hand_clock.shift(timedelta(seconds=3))
     output, _ = run_command("django-simpletask3-status")
     problem = "The schedule own in 'default' is overdue for 12 s: no node fires it."
     assert f"Problem: {problem}" in output

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_simpletask3.db import clock
 from django_simpletask3.db.limited_queries import first_rows
@@ -58,7 +59,7 @@ def test_finished_tasks_are_counted_in_their_bucket(time_machine) -> None:
 @pytest.mark.parametrize(
     ("period", "number", "width"),
     [
-        (Period.HOUR, 60, timedelta(minutes=1)),
+        (Period.HOUR, 30, timedelta(minutes=2)),
         (Period.DAY, 24, timedelta(hours=1)),
         (Period.WEEK, 28, timedelta(hours=6)),
         (Period.MONTH, 30, timedelta(days=1)),
@@ -71,6 +72,20 @@ def test_bars_follow_each_other_until_now(period, number, width) -> None:
     assert {bar.end - bar.begin for bar in found} == {width}
     assert all(a.end == b.begin for a, b in pairwise(found))
     assert found[-1].begin <= NOON < found[-1].end
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Kolkata"])
+@pytest.mark.parametrize("period", [Period.WEEK, Period.MONTH])
+def test_days_begin_at_midnight_of_the_current_time_zone(period, zone) -> None:
+    """Clocks of Los Angeles are set forward on 8 March 2026."""
+    now = datetime(2026, 3, 10, 3, tzinfo=UTC)
+    with timezone.override(zone):
+        found = statistics.time_buckets(period, now=now)
+        hours = {timezone.localtime(bar.begin).strftime("%H:%M") for bar in found}
+
+    assert hours == ({"00:00"} if period is Period.MONTH else {"00:00", "06:00", "12:00", "18:00"})
+    assert all(a.end == b.begin for a, b in pairwise(found))
+    assert found[-1].begin <= now < found[-1].end
 
 
 @pytest.mark.parametrize("period", Period)
@@ -181,6 +196,31 @@ def test_cached_counts_are_not_shown_to_users_who_may_not_see_the_rows(time_mach
     assert ended(QueryScope([Invoice], {Invoice: Invoice.objects.all()})) == {12: (1, 0)}
 
 
+def counts_of(scope: QueryScope) -> int:
+    """How many numbers and samples are read of the database."""
+    with CaptureQueriesContext(connection) as seen:
+        statistics.collect([Period.HOUR], scope)
+    return sum(query["sql"].count(" AS slice") for query in seen)
+
+
+@pytest.mark.parametrize("is_restricted", [False, True], ids=["all", "some"])
+def test_buckets_that_have_ended_are_not_read_at_each_poll(time_machine, is_restricted) -> None:
+    for _ in range(3):
+        lived(time_machine, EventKind.ACK)
+        time_machine.shift(300)
+    some, others = (Invoice.objects.filter(pk__gt=number) for number in (0, -1))
+    scope = QueryScope([Invoice], {Invoice: some} if is_restricted else {})
+    first, second = counts_of(scope), counts_of(scope)
+    other = counts_of(QueryScope([Invoice], {Invoice: others}))
+    time_machine.shift(31)
+
+    # The table's activity, two kinds of 30 buckets, and samples of three of them; then two buckets
+    # in which an event may still be committed.
+    assert (first, other) == (4 + 60 + 3, 4 + 60 + 3)
+    assert second == 4 + 2 * 2
+    assert counts_of(scope) == first
+
+
 def test_each_tenant_has_figures_of_its_own(time_machine, monkeypatch) -> None:
     lived(time_machine, EventKind.ACK)
     time_machine.shift(3 * 3600)
@@ -260,3 +300,17 @@ def test_many_slices_take_several_statements() -> None:
 
     assert (len(found), len(seen)) == (1000, 3)
     assert set(map(tuple, found.values())) == {((7,),)}
+
+
+def test_two_periods_are_read_in_the_statements_of_one(
+    time_machine, django_assert_max_num_queries
+) -> None:
+    lived(time_machine, EventKind.ACK, run=2)
+    statistics.time_buckets(Period.DAY)  # which databases have which tables is asked once
+
+    with django_assert_max_num_queries(3):
+        found = statistics.collect([Period.DAY, Period.HOUR])
+
+    assert [sum(bar.done for bar in found.total(period)) for period in found.spans] == [1, 1]
+    assert found.table(Period.HOUR, Invoice)[-1].runs == [2.0]
+    assert not any(bar.done for bar in found.table(Period.HOUR, UuidKeyed))

@@ -1,9 +1,13 @@
-"""The admin actions of tasks: check permissions, confirm, run in batches, report."""
+"""The admin actions of tasks: check permissions, confirm, run in batches, report.
+
+The pages of confirmation are imported when an action is run: workers load the admin, too.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,12 +15,13 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from ...context import task_context
 from ...ledger.task_row import write_database
 from ...models.task import SimpleTask
-from ..viewer import decides_by_row, may_view_row
-from . import confirmation, definitions, downloads, outcomes
+from ..viewer import Viewer, decides_by_row, may_view_row
+from . import definitions, outcomes
 from .definitions import TaskAction
 from .outcomes import Outcome
 from .selection import Selection
@@ -36,18 +41,44 @@ def _build_action(task_action: TaskAction) -> AdminAction:
     def action(modeladmin: Any, request: HttpRequest, queryset: models.QuerySet[SimpleTask]) -> Any:
         if not has_action_permission(modeladmin, request, task_action):
             raise PermissionDenied
+        from . import confirmation, downloads, preview
+
         if not confirmation.is_confirmed(request):
             is_allowed = partial(has_action_permission, modeladmin, request, task_action)
+            selection = Selection.of(queryset)
+            found = preview.preview(modeladmin, request, selection, task_action, is_allowed)
+            form = confirmation.ReasonForm(request, task_action.options_of(modeladmin.model))
             return confirmation.render_page(
-                modeladmin, request, Selection.of(queryset), task_action, is_allowed
+                modeladmin, request, task_action.name, found, form, keys=selection.pks
             )
-        counts, exported = _run_in_batches(modeladmin, request, queryset, task_action)
-        outcomes.report(modeladmin, request, counts, task_action.sentences)
-        return downloads.download_streams(queryset.model, exported) if exported else None
+        result = _run_in_batches(modeladmin, request, queryset, task_action)
+        outcomes.report(modeladmin, request, result.counts, task_action.sentences, result.links)
+        if not result.exported:
+            return None
+        return downloads.download_streams(queryset.model, result.exported)
 
     action.__name__ = task_action.name
-    action.__doc__ = str(task_action.explanation)
+    action.__doc__ = str(task_action.description)
     return action
+
+
+@dataclass(slots=True)
+class _Result:
+    """What an action has done: outcomes, links to the first tasks, and the tasks to download.
+
+    The tasks to download are given by database and key.
+    """
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    links: dict[Outcome, list[SafeString | str]] = field(default_factory=dict)
+    exported: list[tuple[str, Any]] = field(default_factory=list)
+
+    def add(self, task: Any, outcome: Outcome, link: Callable[[Any], SafeString | str]) -> None:
+        """Add a link to ``task``, unless its outcome has as many as a message shows."""
+        links = self.links.setdefault(outcome, [])
+        is_shown = outcome is not Outcome.GONE and len(links) < outcomes.MAX_LINKS
+        if is_shown and (shown := link(task)):
+            links.append(shown)
 
 
 def _run_in_batches(
@@ -55,27 +86,46 @@ def _run_in_batches(
     request: HttpRequest,
     queryset: models.QuerySet[SimpleTask],
     task_action: TaskAction,
-) -> tuple[Counter[Outcome], list[tuple[str, Any]]]:
-    """Run the action on the selected tasks; count the outcomes, and list the tasks to download.
+) -> _Result:
+    """Run the action on the selected tasks, and say what became of them.
 
-    The list has database and key of each. Tasks for which the user lacks permission are left
-    alone, whether the model's admin or a permission of the object denies it.
+    Tasks for which the user lacks permission are left alone, whether the model's admin or a
+    permission of the object denies it.
     """
+    from . import confirmation
+
     reason = confirmation.reason_of(request) or task_action.reason
     run = confirmation.operation_of(request, task_action, modeladmin.model)
     is_allowed = partial(has_action_permission, modeladmin, request, task_action)
-    counts: Counter[Outcome] = Counter()
-    exported: list[tuple[str, Any]] = []
+    link = partial(_link, modeladmin, request, Viewer(modeladmin.admin_site, request))
+    result = _Result()
     with task_context(actor=request.user):
         for tasks, missing in Selection.of(queryset).batches():
             allowed = [task for task in tasks if is_allowed(task)]
             batch_outcomes = run(allowed, reason)
-            counts.update(batch_outcomes)
-            counts[Outcome.FORBIDDEN] += len(tasks) - len(allowed)
-            counts[Outcome.GONE] += missing
+            result.counts.update(batch_outcomes)
+            result.counts[Outcome.FORBIDDEN] += len(tasks) - len(allowed)
+            result.counts[Outcome.GONE] += missing
+            # Beyond those of the tasks themselves are outcomes of others.
+            for task, outcome in zip(allowed, batch_outcomes, strict=False):
+                result.add(task, outcome, link)
+            for task in tasks if len(allowed) < len(tasks) else ():
+                if task not in allowed:
+                    result.add(task, Outcome.FORBIDDEN, link)
             if task_action.is_download:
-                exported += _done_tasks(allowed, batch_outcomes)
-    return counts, exported
+                result.exported += _done_tasks(allowed, batch_outcomes)
+    return result
+
+
+def _link(
+    modeladmin: Any, request: HttpRequest, viewer: Viewer, task: SimpleTask
+) -> SafeString | str:
+    """A link to ``task``; empty if the user may not view it."""
+    from . import preview
+
+    if not may_view_row(modeladmin, request, task):
+        return ""
+    return preview.task_link(viewer, task)
 
 
 def _done_tasks(tasks: list[SimpleTask], batch_outcomes: list[Outcome]) -> list[tuple[str, object]]:

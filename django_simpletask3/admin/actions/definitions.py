@@ -8,10 +8,13 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ...db import clock
 from ...dependencies.methods import DEPENDENTS
+from ...dependencies.overview import count_reset_dependents, failed_groups
 from ...dependencies.tables import may_be_prerequisite
 from ...dispatch import push
 from ...exceptions import StaleTask
@@ -25,9 +28,12 @@ from ...transitions.forced_cancel import cancel_by_force
 from ...transitions.legal_holds import pks_on_hold
 from ...transitions.transition import Transition, next_check_time
 from ...transitions.writer import apply_all, lock
-from . import outcomes
+from ..html.icons import icon
+from ..html.pills import State, pill, state_of
+from . import outcomes, wording
 from .outcomes import Outcome, Sentences, outcome_of
-from .run_inline import run_tasks_inline
+from .run_inline import can_run_inline, run_tasks_inline
+from .wording import Wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,16 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class TaskAction:
-    """An action; ``run`` applies it to a batch of tasks for a reason and returns outcomes."""
+    """An action; ``run`` applies it to a batch of tasks for a reason and returns outcomes.
+
+    First those of the tasks, in their order; then those of others that it has changed, too.
+    """
 
     name: str
     permission: str
+    #: In the list's menu.
     description: Any
-    explanation: Any
+    wording: Wording
     applies_to: frozenset[Status]
     run: Callable[..., list[Outcome]]
     sentences: Sentences
@@ -59,6 +69,8 @@ class TaskAction:
     #: Selects the applicable tasks where the status alone does not decide.
     filter: Callable[[list[SimpleTask]], list[SimpleTask]] | None = None
     options: tuple[Option, ...] = ()
+    #: What a task is afterwards; None if the action does not change it.
+    becomes: Callable[[SimpleTask], SafeString] | None = None
 
     def applicable(self, tasks: list[SimpleTask]) -> list[SimpleTask]:
         """The tasks to which the action applies in their current state."""
@@ -96,7 +108,12 @@ def _reset(
     tasks: list[SimpleTask], reason: str, *, restart: bool = False, dependents: bool = False
 ) -> list[Outcome]:
     data = {"restart": restart} | ({DEPENDENTS: True} if dependents else {})
-    return _apply([_reset_transition(task, reason, data=data) for task in tasks])
+    groups = failed_groups(tasks) if dependents else {}
+    transitions = [_reset_transition(task, reason, data=data) for task in tasks]
+    done = [t.task for t in _apply_together(transitions) if t.event is not None]
+    again, left = count_reset_dependents(done, groups)
+    of_dependents = [Outcome.WAITS_AGAIN] * again + [Outcome.HAS_RUN] * left
+    return [*map(outcome_of, transitions), *of_dependents]
 
 
 def _retry(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
@@ -153,36 +170,53 @@ def _apply_together(transitions: list[Transition]) -> list[Transition]:
     return transitions
 
 
+def _becomes(state: State, _task: SimpleTask) -> SafeString:
+    return pill(state)
+
+
+_waits = partial(_becomes, State.WAITING)
+
+
+def _waits_until(task: SimpleTask) -> SafeString:
+    return pill(state_of(Status.PENDING, task.run_after, clock.now(write_database(task))))
+
+
+def _is_held(_task: SimpleTask) -> SafeString:
+    return format_html("{} {}", icon("hold"), _("on hold"))
+
+
+def _is_free(_task: SimpleTask) -> SafeString:
+    return format_html("{}", _("not on hold"))
+
+
 EXECUTE = TaskAction(
     name="django_simpletask3_execute_for_selected",
     permission=permissions.EXECUTE,
-    description=_("Execute selected %(verbose_name_plural)s now"),
-    explanation=_("Waiting tasks will be the next to run, in the workers."),
+    description=_("Run now (next in line)"),
+    wording=wording.EXECUTE,
     applies_to=frozenset({Status.PENDING}),
     run=_execute,
     sentences=outcomes.EXECUTED,
     reason="execute now",
+    becomes=_waits,
 )
 EXECUTE_HERE = TaskAction(
     name="django_simpletask3_execute_here_for_selected",
     permission=permissions.EXECUTE_HERE,
-    description=_("Execute selected %(verbose_name_plural)s here, now"),
-    explanation=_(
-        "Waiting tasks run in this web server, one after the other, while your browser waits. "
-        "For short tasks only: leave long ones to the workers."
-    ),
+    description=_("Run here (in the web process)"),
+    wording=wording.EXECUTE_HERE,
     applies_to=frozenset({Status.PENDING}),
     run=run_tasks_inline,
     sentences=outcomes.EXECUTED_HERE,
     reason="executed in the admin",
+    filter=can_run_inline,
+    becomes=partial(_becomes, State.RUNNING),
 )
 RESET = TaskAction(
     name="django_simpletask3_reset_for_selected",
     permission=permissions.RESET,
-    description=_("Reset selected %(verbose_name_plural)s"),
-    explanation=_(
-        "Tasks will run again, whatever their status; the result of a current run is discarded."
-    ),
+    description=_("Reset (again, whatever it does)"),
+    wording=wording.RESET,
     applies_to=ANY,
     run=_reset,
     sentences=outcomes.RESET,
@@ -200,82 +234,80 @@ RESET = TaskAction(
             is_shown=may_be_prerequisite,
         ),
     ),
+    becomes=_waits,
 )
 RETRY = TaskAction(
     name="django_simpletask3_retry_for_selected",
     permission=permissions.RETRY,
-    description=_("Retry failed ones of selected %(verbose_name_plural)s"),
-    explanation=_("Tasks that failed will run again; others are left alone."),
+    description=_("Retry (failed ones)"),
+    wording=wording.RETRY,
     applies_to=frozenset({Status.FAILED}),
     run=_retry,
     sentences=outcomes.RETRIED,
     reason="retried in the admin",
+    becomes=_waits,
 )
 CANCEL = TaskAction(
     name="django_simpletask3_cancel_for_selected",
     permission=permissions.CANCEL,
-    description=_("Cancel selected %(verbose_name_plural)s"),
-    explanation=_("Unfinished tasks are canceled; a running task function is asked to stop."),
+    description=_("Cancel"),
+    wording=wording.CANCEL,
     applies_to=UNFINISHED,
     run=partial(_apply_kind, EventKind.CANCEL),
     sentences=outcomes.CANCELED,
     reason="canceled in the admin",
+    becomes=partial(_becomes, State.CANCELED),
 )
 FORCE_CANCEL = TaskAction(
     name="django_simpletask3_force_cancel_for_selected",
     permission=permissions.FORCE_CANCEL,
-    description=_("Cancel selected %(verbose_name_plural)s by force"),
-    explanation=_(
-        "Unfinished tasks are canceled, and task functions that do not stop are ended. If one "
-        "cannot be interrupted, its process is replaced: the other tasks of that process are "
-        "handed back, and start again from the beginning."
-    ),
+    description=_("Cancel by force"),
+    wording=wording.FORCE_CANCEL,
     applies_to=UNFINISHED | {Status.CANCELED},
     run=_force_cancel,
     sentences=outcomes.CANCELED,
     reason="canceled by force in the admin",
+    becomes=partial(_becomes, State.CANCELED),
 )
 UNBLOCK = TaskAction(
     name="django_simpletask3_unblock_for_selected",
     permission=permissions.UNBLOCK,
-    description=_("Unblock selected %(verbose_name_plural)s"),
-    explanation=_(
-        "Blocked tasks, such as those that wait for an approval, will run; others are left alone."
-    ),
+    description=_("Unblock"),
+    wording=wording.UNBLOCK,
     applies_to=frozenset({Status.BLOCKED}),
     run=partial(_apply_kind, EventKind.UNBLOCK),
     sentences=outcomes.UNBLOCKED,
     reason="unblocked in the admin",
+    becomes=_waits_until,
 )
 HOLD = TaskAction(
     name="django_simpletask3_hold_for_selected",
     permission=permissions.HOLD,
-    description=_("Put a legal hold on selected %(verbose_name_plural)s"),
-    explanation=_("No data of the tasks will be deleted or erased until the hold is lifted."),
+    description=_("Put on hold"),
+    wording=wording.HOLD,
     applies_to=ANY,
     run=partial(_apply_kind, EventKind.HOLD),
     sentences=outcomes.HELD,
     reason="held in the admin",
+    becomes=_is_held,
 )
 LIFT = TaskAction(
     name="django_simpletask3_lift_for_selected",
     permission=permissions.HOLD,
-    description=_("Lift the legal hold on selected %(verbose_name_plural)s"),
-    explanation=_("Tasks may be deleted and erased again, by their retention rules."),
+    description=_("Lift the hold"),
+    wording=wording.LIFT,
     applies_to=ANY,
     run=_lift,
     sentences=outcomes.LIFTED,
     reason="lifted in the admin",
     filter=_tasks_on_hold,
+    becomes=_is_free,
 )
 EXPORT = TaskAction(
     name="django_simpletask3_export_for_selected",
     permission=permissions.EXPORT,
-    description=_("Export the streams of selected %(verbose_name_plural)s"),
-    explanation=_(
-        "The complete streams are downloaded as verifiable JSON Lines; each stream records "
-        "the export."
-    ),
+    description=_("Download the events"),
+    wording=wording.EXPORT,
     applies_to=ANY,
     run=partial(_apply_kind, EventKind.NOTE),
     sentences=outcomes.EXPORTED,

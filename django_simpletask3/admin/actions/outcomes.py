@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
 
 from ...exceptions import DuplicateTask, LimitReached, TaskExpired, TaskGone
@@ -33,8 +36,13 @@ class Outcome(StrEnum):
     FORBIDDEN = "forbidden"  # refused: the user lacks permission
     EXPIRED = "expired"  # refused: it can start no more
     DUPLICATE = "duplicate"  # refused: another task has its unique key
+    WAITS_AGAIN = "waits again"  # done: a dependent of a task that was reset waits for it again
+    HAS_RUN = "has run"  # left alone: a dependent that ran after a task had failed
     GONE = "gone"  # refused: changed or deleted concurrently
 
+
+#: Tasks to which a message links.
+MAX_LINKS = 5
 
 _RUNNING = ngettext_lazy(
     "%(count)d task was left alone: it is already running.",
@@ -123,6 +131,16 @@ RESET: Sentences = {
         "%(count)d tasks were reset and wait to run again.",
         "count",
     ),
+    Outcome.WAITS_AGAIN: ngettext_lazy(
+        "%(count)d dependent waits again.", "%(count)d dependents wait again.", "count"
+    ),
+    Outcome.HAS_RUN: ngettext_lazy(
+        "%(count)d dependent was left alone: it has run after the failure. Reset it to run it "
+        "again.",
+        "%(count)d dependents were left alone: they have run after the failure. Reset them to run "
+        "them again.",
+        "count",
+    ),
     Outcome.DUPLICATE: ngettext_lazy(
         "%(count)d task was left alone: another task has its unique key.",
         "%(count)d tasks were left alone: other tasks have their unique keys.",
@@ -176,6 +194,7 @@ EXPORTED: Sentences = {
     )
 }
 
+_DONE = (Outcome.DONE, Outcome.WAITS_AGAIN)
 _ALWAYS: Sentences = {Outcome.FORBIDDEN: _FORBIDDEN, Outcome.GONE: _GONE}
 
 
@@ -197,20 +216,42 @@ def outcome_of(transition: Transition) -> Outcome:
         return Outcome.EXPIRED
     if isinstance(transition.refusal, DuplicateTask):
         return Outcome.DUPLICATE
-    status = transition.task.status
+    return outcome_in_status(transition.task.status)
+
+
+def outcome_in_status(status: Any) -> Outcome:
+    """The outcome of an action that does not apply to tasks in ``status``."""
     return Outcome.FINISHED if status in FINAL else _UNFINISHED.get(status, Outcome.RUNNING)
 
 
 def report(
-    modeladmin: Any, request: HttpRequest, counts: Counter[Outcome], sentences: Sentences
+    modeladmin: Any,
+    request: HttpRequest,
+    counts: Counter[Outcome],
+    sentences: Sentences,
+    links: Mapping[Outcome, Sequence[SafeString | str]],
 ) -> None:
-    """Show one message per sentence; an outcome without a sentence counts as GONE."""
+    """Show one message per sentence, with links; an outcome without a sentence counts as GONE."""
     all_sentences = {**sentences, **_ALWAYS}
     # Lazy sentences cannot be compared, so they are counted by identity.
     totals = {id(sentence): 0 for sentence in all_sentences.values()}
+    shown: dict[int, list[SafeString | str]] = {key: [] for key in totals}
     for outcome, count in counts.items():
-        totals[id(all_sentences.get(outcome, _GONE))] += count
+        key = id(all_sentences.get(outcome, _GONE))
+        totals[key] += count
+        shown[key] += links.get(outcome, ())
     for outcome, sentence in all_sentences.items():
-        if count := totals.pop(id(sentence), 0):
-            level = messages.SUCCESS if outcome is Outcome.DONE else messages.WARNING
-            modeladmin.message_user(request, sentence % {"count": count}, level)
+        key = id(sentence)
+        if count := totals.pop(key, 0):
+            level = messages.SUCCESS if outcome in _DONE else messages.WARNING
+            text = sentence % {"count": count}
+            modeladmin.message_user(request, _with_links(text, shown[key], count), level)
+
+
+def _with_links(text: str, links: Sequence[SafeString | str], count: int) -> SafeString:
+    names = format_html_join(", ", "{}", ((link,) for link in links[:MAX_LINKS]))
+    if not names:
+        return format_html("{}", text)
+    rest = count - len(links[:MAX_LINKS])
+    more = _("and %(count)d more") % {"count": rest} if rest > 0 else ""
+    return format_html('{} <span class="st3-report">{} {}</span>', text, names, more)

@@ -18,7 +18,7 @@ from ...models.task import SimpleTask
 from ...states import EventKind, Status
 from ...transitions.best_effort import apply_each
 from ...transitions.transition import Transition
-from ...worker.node.worker_name import worker_name
+from ...worker.watch.worker_name import worker_name
 from .outcomes import Outcome, outcome_of
 
 
@@ -33,8 +33,17 @@ def run_tasks_inline(tasks: list[SimpleTask], reason: str) -> list[Outcome]:
     return [_run(task, reason) for task in tasks]
 
 
+def can_run_inline(tasks: list[SimpleTask]) -> list[SimpleTask]:
+    """The tasks that no transaction of the request would enclose."""
+    return [task for task in tasks if not _is_enclosed(task)]
+
+
+def _is_enclosed(task: SimpleTask) -> bool:
+    return bool(connections[write_database(task)].settings_dict.get("ATOMIC_REQUESTS"))
+
+
 def _run(task: SimpleTask, reason: str) -> Outcome:
-    if connections[write_database(task)].settings_dict.get("ATOMIC_REQUESTS"):
+    if _is_enclosed(task):
         return Outcome.ENCLOSED
     worker = worker_name(os.getpid(), uuid.uuid4().hex[:8])
     start = _start_transition(task, worker, reason)

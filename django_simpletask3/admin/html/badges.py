@@ -1,4 +1,4 @@
-"""Statuses and transitions as labels that are readable without colours."""
+"""Kinds of events and names of workers as pages of the old look show them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,10 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ...ledger.fields import KIND, STATUS
-from ...states import Status
+from ...ledger.fields import KIND
 from .values import escape_invisible
 
-_SYMBOLS = {
-    Status.PENDING: "○",
-    Status.BLOCKED: "◍",
-    Status.RUNNING: "▶",
-    Status.SUCCESS: "✓",
-    Status.FAILED: "✕",
-    Status.CANCELED: "⊘",
-}
-
 _MAX_PARTS = 3
-
-
-def status(value: Any) -> SafeString:
-    """The label of a status; a number unknown to this version is shown unchanged."""
-    name = value.name.lower() if isinstance(value, Status) else "unknown"
-    return format_html(
-        '<span class="st3-badge st3-{}"><span aria-hidden="true">{}</span> {}</span>',
-        name,
-        _SYMBOLS.get(value, "?"),
-        dict(STATUS).get(value, value),
-    )
-
-
-def transition(before: object, after: object) -> SafeString:
-    """The change from one status to another; None means that there is no row."""
-    if before == after:
-        return status(after)
-    sides = [SafeString() if side is None else status(side) for side in (before, after)]
-    return format_html('<span class="st3-transition">{} <span>→</span> {}</span>', *sides)
 
 
 def kind(value: Any) -> SafeString:

@@ -6,11 +6,14 @@ import json
 import re
 from typing import Any
 
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.formats import number_format
+from django.utils.html import conditional_escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ...ledger.encoding import to_json_value
+from .tracebacks import Frame, FrameGroup, frame_groups
 
 #: How many characters of one value a page shows.
 PAGE_LIMIT = 50_000
@@ -20,12 +23,16 @@ CELL_LIMIT = 80
 TREE_LIMIT = 300
 _MAX_DEPTH, _OPEN_DEPTH = 8, 2
 _HEADLINE_LIMIT = 2000
+#: Frames of a library that are shown, the last ones.
+_MAX_FOLDED = 50
 _ERROR_KEYS = ("type", "message", "traceback")
 
 # Lone surrogates, which no page can hold, invisible characters, and changes of direction.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+_BREAKS = re.compile(r"([.:])(?=\w)")
 
 
 def escape_invisible(text: str) -> str:
@@ -58,7 +65,7 @@ def block(text: str) -> SafeString:
         return html
     note = _("The first {shown} of {total} characters.")
     note = note.format(shown=PAGE_LIMIT, total=len(text))
-    return format_html('{}<p class="st3-note">{}</p>', html, note)
+    return format_html('{}<p class="st3-quiet">{}</p>', html, note)
 
 
 def result(value: object) -> SafeString:
@@ -69,23 +76,72 @@ def result(value: object) -> SafeString:
     if not isinstance(value, dict | list) or not value or _count_parts(value) > TREE_LIMIT:
         return text
     raw = format_html('<details class="st3-raw"><summary>JSON</summary>{}</details>', text)
-    return format_html('<div class="st3-tree">{}</div>{}', _render_tree(value, depth=0), raw)
+    return format_html('<div class="st3-tree">{}</div>{}', _render_parts(value, depth=1), raw)
 
 
 def error(value: object) -> SafeString:
-    """The error of a task function: type, message and folded traceback; other values as results."""
+    """The error of a task function: type, message and frames; other values as results.
+
+    Frames of the project are shown with their line of code; those of libraries are folded.
+    """
     if not isinstance(value, dict) or "type" not in value:
         return result(value)
-    headline = f"{value['type']}: {value.get('message', '')}"
-    html = format_html(
-        '<div class="st3-error">{}</div>', escape_invisible(headline[:_HEADLINE_LIMIT])
+    name = escape_invisible(str(value["type"])[:_HEADLINE_LIMIT])
+    message = escape_invisible(str(value.get("message", ""))[:_HEADLINE_LIMIT])
+    headline = format_html(
+        '<p class="st3-error-message"><strong title="{}">{}</strong>{}{}</p>',
+        name,
+        name.rpartition(".")[2],
+        ": " if message else "",
+        message,
     )
-    if value.get("traceback"):
-        text = block(str(value["traceback"]))
-        template = '{}<details class="st3-traceback"><summary>{}</summary>{}</details>'
-        html = format_html(template, html, _("Traceback"), text)
+    traceback = str(value.get("traceback") or "")
     remaining = {name: part for name, part in value.items() if name not in _ERROR_KEYS}
-    return format_html("{}{}", html, block(format_json(remaining, indent=2))) if remaining else html
+    return format_html(
+        '<div class="st3-error">{}{}{}</div>{}',
+        headline,
+        _render_frames(traceback[-PAGE_LIMIT:]),
+        _fold(_("Whole traceback"), block(traceback)) if traceback else "",
+        block(format_json(remaining, indent=2)) if remaining else "",
+    )
+
+
+def _render_frames(traceback: str) -> SafeString:
+    groups = frame_groups(traceback)
+    if not groups:
+        return SafeString()
+    items = format_html_join("", "<li>{}</li>", ((_render_group(group),) for group in groups))
+    return format_html('<ol class="st3-frames">{}</ol>', items)
+
+
+def _render_group(group: FrameGroup) -> SafeString:
+    if not group.library:
+        (frame,) = group.frames
+        code = escape_invisible("\n".join(frame.code))
+        return format_html(
+            "<code>{}</code>{}", _place(frame), format_html("<pre>{}</pre>", code) if code else ""
+        )
+    count = len(group.frames)
+    summary = ngettext("%(count)d frame of %(library)s", "%(count)d frames of %(library)s", count)
+    lines = (line for f in group.frames[-_MAX_FOLDED:] for line in (_place(f), *f.code[:1]))
+    library = escape_invisible(group.library)
+    return format_html(
+        '<details><summary>{}</summary><pre class="st3-block">{}</pre></details>',
+        summary % {"count": count, "library": library},
+        escape_invisible("\n".join(lines)),
+    )
+
+
+def _place(frame: Frame) -> str:
+    values = {"path": frame.path, "line": frame.line, "name": frame.name}
+    text = _("%(path)s, line %(line)d, in %(name)s") if frame.name else _("%(path)s, line %(line)d")
+    return escape_invisible(text % values)
+
+
+def _fold(title: str, html: SafeString) -> SafeString:
+    return format_html(
+        '<details class="st3-traceback"><summary>{}</summary>{}</details>', title, html
+    )
 
 
 def _count_parts(value: object, depth: int = 0) -> int:
@@ -102,18 +158,28 @@ def _count_parts(value: object, depth: int = 0) -> int:
     return total
 
 
-def _render_tree(value: object, depth: int) -> SafeString:
-    if not isinstance(value, dict | list) or not value:
-        text = format_json(value)
-        return format_html("<code>{}</code>", text[:_HEADLINE_LIMIT])
+def _render_parts(value: Any, depth: int) -> SafeString:
+    """The parts of a dict or a list that has some."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    parts = ((escape_invisible(str(key)), _render_tree(part, depth + 1)) for key, part in pairs)
-    summary = "{{{}}}" if isinstance(value, dict) else "[{}]"
+    parts = ((_render_part(escape_invisible(str(k)), part, depth),) for k, part in pairs)
+    return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", parts))
+
+
+def _render_part(name: str, value: object, depth: int) -> SafeString:
+    if isinstance(value, dict | list) and value:
+        count = ngettext("%(count)d entry", "%(count)d entries", len(value))
+        return format_html(
+            '<details{}><summary><span class="st3-name">{}</span> {}</summary>{}</details>',
+            SafeString(" open") if depth < _OPEN_DEPTH else "",
+            name,
+            count % {"count": len(value)},
+            _render_parts(value, depth + 1),
+        )
     return format_html(
-        "<details{}><summary>{}</summary><ul>{}</ul></details>",
-        SafeString(" open") if depth < _OPEN_DEPTH else "",
-        summary.format(len(value)),
-        format_html_join("", '<li><span class="st3-name">{}</span> {}</li>', parts),
+        '<span class="st3-name">{}</span> <span class="st3-{}">{}</span>',
+        name,
+        "text" if isinstance(value, str) else "value",
+        format_json(value)[:_HEADLINE_LIMIT],
     )
 
 
@@ -135,3 +201,13 @@ def _json_default(value: Any) -> Any:
     if isinstance(value, bytes | complex):
         return repr(value)
     return str(value)
+
+
+def format_count(count: int) -> str:
+    """``count`` with separators of thousands where the language has them."""
+    return number_format(count, force_grouping=True)
+
+
+def with_breaks(text: str) -> SafeString:
+    """``text`` that may be broken after a dot or a colon, rather than within a word."""
+    return mark_safe(_BREAKS.sub(r"\1<wbr>", conditional_escape(text)))  # noqa: S308 - escaped

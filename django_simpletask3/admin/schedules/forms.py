@@ -6,11 +6,9 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.admin.helpers import ActionForm
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.translation import gettext_lazy as _
 
-from ...ledger.fields import MAX_TEXT
 from ...schedules.declared import declared_schedules
 from ...schedules.definition import CatchUp, Overlap
 from ...schedules.tables import Schedule
@@ -31,14 +29,6 @@ COLUMNS = (
     "jitter",
     "deadline",
 )
-
-
-class ReasonActionForm(ActionForm):
-    """The choice of an action, and the reason for it."""
-
-    reason = forms.CharField(
-        label=_("Reason"), required=False, max_length=MAX_TEXT, widget=forms.TextInput()
-    )
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
-from django.apps import apps
-from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
-from django.db import Error, models, router
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.contrib import admin
+from django.db import models, router
+from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
-from ...context import task_context
 from ...db import clock
-from ...db.errors import error_text
-from ...exceptions import SimpleTaskError
-from ...models.task import SimpleTask
-from ...monitoring.schedules import in_zone_of, is_orphaned, last_ticks_of, next_ticks, when_text
+from ...monitoring.schedules import in_zone_of, is_orphaned, last_ticks_of
 from ...schedules import operators
-from ...schedules.due import NotDeclared, fields_at
-from ...schedules.firing import run_now
 from ...schedules.history import KEPT_TICKS
-from ...schedules.tables import Outcome, Schedule, ScheduleTick, ticks_of
+from ...schedules.tables import Schedule, ScheduleTick, ticks_of
 from ...schedules.targets import ScheduleTarget, all_targets, find_target
-from ..viewer import Viewer, page_model
-from .forms import COLUMNS, ReasonActionForm, ScheduleForm
+from ..package_list import TEMPLATE
+from ..viewer import Viewer
+from .actions import ScheduleActions, database
+from .columns import (
+    ScheduleChangeList,
+    exact_text,
+    last_run,
+    name_cell,
+    next_run,
+    next_tick_times,
+    outcome_word,
+    status_pill,
+    task_link,
+    when_cell,
+)
+from .forms import COLUMNS, ScheduleForm
 
-#: Next ticks on the page of a schedule, and schedules that are run now at once.
+#: Next ticks on the page of a schedule.
 _NEXT_TICKS = 10
-_MAX_RUNS = 100
 #: Digits of a key: more are out of the range of a database.
 _MAX_DIGITS = 18
 _BREAK = SafeString("<br>")
@@ -44,17 +44,20 @@ _STATE = ("state", "next_view", "ticks_view")
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ScheduleAdmin(ScheduleActions):
     """Schedules with their ticks. Those of the code are read-only; own ones can be changed."""
 
     form = ScheduleForm
-    action_form = ReasonActionForm
-    list_display = ("key", "target", "when_view", "state", "last_view", "next_tick")
+    change_list_template = TEMPLATE
+    list_display = ("name_view", "status_view", "next_run", "when_view", "last_run")
+    actions_on_bottom = False
     list_filter = ("enabled", "is_own")
     search_fields = ("key", "target")
     ordering = ("key",)
-    actions = ("enable_selected", "disable_selected", "run_now_selected", "copy_selected")
     show_full_result_count = False
+
+    class Media:
+        css = {"all": ("django_simpletask3/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         """The schedules of task models that the user may view, and those whose model is gone."""
@@ -65,14 +68,18 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         hidden = [key for key, t in targets.items() if t and not viewer.may_view(t.model)]
         return schedules.exclude(target__in=hidden) if hidden else schedules
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """A list of one line for each schedule."""
+        return ScheduleChangeList
+
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """As Django's; the last ticks of the page are read in one query."""
         changelist = super().get_changelist_instance(request)
         rows: list[Any] = list(changelist.result_list)
-        last = last_ticks_of(_database(), rows)
-        viewer = Viewer(self.admin_site, request)
+        last = last_ticks_of(database(), rows)
+        viewer, now = Viewer(self.admin_site, request), clock.utc_now(database())
         for row in rows:
-            row.last, row.viewer = last.get(row.key), viewer
+            row.last, row.viewer, row.now = last.get(row.key), viewer, now
         changelist.result_list = rows
         return changelist
 
@@ -128,20 +135,20 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save an own schedule."""
-        operators.save_own(obj, _database())
+        operators.save_own(obj, database())
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Delete a schedule and its ticks."""
-        operators.delete([obj], _database())
+        operators.delete([obj], database())
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Delete schedules and their ticks."""
-        operators.delete(list(queryset), _database())
+        operators.delete(list(queryset), database())
 
     @admin.display(description=_("when"))
-    def when_view(self, row: Schedule) -> str:
+    def when_view(self, row: Schedule) -> SafeString:
         """The expression and its zone, or the interval."""
-        return f"{when_text(row)} {row.zone}".strip()
+        return when_cell(row)
 
     @admin.display(description=_("state"))
     def state(self, row: Any) -> str:
@@ -152,135 +159,46 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return str(error)
         if not row.enabled:
             return f"{_('disabled')}: {row.reason}" if row.reason else str(_("disabled"))
-        if is_orphaned(row, _database()):
+        if is_orphaned(row, database()):
             return str(_("not fired: the code no longer has it"))
         return str(_("enabled"))
 
-    @admin.display(description=_("last tick"))
-    def last_view(self, row: Any) -> SafeString | str:
-        """What became of the last tick, and its task."""
-        return "-" if row.last is None else _tick_line(row, row.last)
+    @admin.display(description=_("schedule"), ordering="key")
+    def name_view(self, row: Schedule) -> SafeString:
+        """Its key."""
+        return name_cell(row)
 
-    @admin.display(description=_("next tick"))
-    def next_tick(self, row: Schedule) -> str:
-        """When it is due next."""
-        return next(iter(_next(row, 1)), "-")
+    @admin.display(description=_("status"), ordering="enabled")
+    def status_view(self, row: Schedule) -> SafeString:
+        """Whether it is fired, as a pill."""
+        return status_pill(row, self.state(row))
+
+    @admin.display(description=_("next run"), empty_value="")
+    def next_run(self, row: Any) -> SafeString | str:
+        """When it is due next, and how soon."""
+        return next_run(row, self.state(row), row.now)
+
+    @admin.display(description=_("last run"), empty_value="")
+    def last_run(self, row: Any) -> SafeString | str:
+        """When it was due last, what became of it, and its task."""
+        return last_run(row, row.now)
 
     @admin.display(description=_("next ticks"))
     def next_view(self, row: Schedule) -> SafeString | str:
         """The next ten ticks."""
-        return format_html_join(_BREAK, "{}", ((tick,) for tick in _next(row, _NEXT_TICKS))) or "-"
+        lines = ((exact_text(tick),) for tick in next_tick_times(row, _NEXT_TICKS))
+        return format_html_join(_BREAK, "{}", lines) or "-"
 
     @admin.display(description=_("ticks"))
     def ticks_view(self, row: Any) -> SafeString | str:
         """The newest ticks, with their tasks and messages."""
-        ticks = ticks_of(_database()).filter(schedule=row.key).order_by("-tick")[:KEPT_TICKS]
+        ticks = ticks_of(database()).filter(schedule=row.key).order_by("-tick")[:KEPT_TICKS]
         lines = ((_tick_line(row, tick), tick.message) for tick in ticks)
         return format_html_join(_BREAK, "{} {}", lines) or "-"
 
-    @admin.action(permissions=["change"], description=_("Enable selected schedules"))
-    def enable_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        """Enable schedules from their next ticks on."""
-        rows = list(queryset.filter(enabled=False))
-        count = operators.enable(_pks_of(rows), _database(), request.POST.get("reason", ""))
-        self._log(request, rows, "enabled")
-        text = ngettext("%d schedule was enabled.", "%d schedules were enabled.", count)
-        self.message_user(request, text % count, messages.SUCCESS)
-
-    @admin.action(permissions=["change"], description=_("Disable selected schedules"))
-    def disable_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        """Disable schedules; the list shows the reason."""
-        rows = list(queryset.filter(enabled=True))
-        count = operators.disable(_pks_of(rows), _database(), request.POST.get("reason", ""))
-        self._log(request, rows, "disabled")
-        text = ngettext("%d schedule was disabled.", "%d schedules were disabled.", count)
-        self.message_user(request, text % count, messages.SUCCESS)
-
-    @admin.action(permissions=["change"], description=_("Run selected schedules now"))
-    def run_now_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        """Enqueue a task of each schedule, beside its ticks; at most a hundred."""
-        count = 0
-        for row in queryset[:_MAX_RUNS]:
-            if error := self._run_now(request, row):
-                self.message_user(request, f"{row}: {error}", messages.ERROR)
-            else:
-                count += 1
-        text = ngettext("%d task was enqueued.", "%d tasks were enqueued.", count)
-        self.message_user(request, text % count, messages.SUCCESS if count else messages.WARNING)
-
-    @admin.action(permissions=["add"], description=_("Copy as own schedule"))
-    def copy_selected(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> HttpResponse | None:
-        """Open the form of a new schedule with the columns of the one that was selected."""
-        pks = _pks_of(queryset[:2])
-        if len(pks) != 1:
-            self.message_user(request, _("Select one schedule to copy."), messages.WARNING)
-            return None
-        name = f"{self.admin_site.name}:django_simpletask3_schedule_add"
-        return HttpResponseRedirect(f"{reverse(name)}?copy={pks[0]}")
-
-    def _run_now(self, request: HttpRequest, row: Schedule) -> object:
-        """Enqueue a task of the schedule; what is wrong, or nothing."""
-        target, using = find_target(row.target), _database()
-        if target is None or is_orphaned(row, using):
-            return _("not fired: the code no longer has it")
-        if not self._may_add(request, target):
-            return _("You may not add tasks of this model.")
-        clock.refresh(using)  # a web process may never have read it
-        now = clock.utc_now(using)
-        reason = request.POST.get("reason", "").strip()
-        try:
-            with task_context(actor=request.user, reason=reason):
-                run_now(row, target, _fields_now(row, now), now, using)
-        except NotDeclared:
-            return _("not fired: the code no longer has it")
-        except _FieldsRaised as error:
-            return str(error)
-        except ValidationError as error:
-            return "; ".join(error.messages)
-        except (SimpleTaskError, Error, ValueError, TypeError) as error:
-            return error_text(error)
-        self.log_change(request, row, "run now")
-        return None
-
     def _may_choose(self, request: HttpRequest, target: ScheduleTarget) -> bool:
-        is_here = router.db_for_write(target.model) == _database()
-        return is_here and self._may_add(request, target)
-
-    def _may_add(self, request: HttpRequest, target: ScheduleTarget) -> bool:
-        model: Any = page_model(target.model)
-        # The admin of function tasks has no form to add one.
-        if self.admin_site.is_registered(model) and not model._model_is_in_row:
-            return bool(self.admin_site.get_model_admin(model).has_add_permission(request))
-        name = f"{model._meta.app_label}.add_{model._meta.model_name}"
-        return bool(request.user.has_perm(name))
-
-    def _log(self, request: HttpRequest, rows: Iterable[Schedule], what: str) -> None:
-        reason = request.POST.get("reason", "").strip()
-        for row in rows:
-            self.log_change(request, row, f"{what}: {reason}" if reason else what)
-
-
-class _FieldsRaised(Exception):
-    """The function of the fields raised something; the message says what."""
-
-
-def _fields_now(row: Schedule, now: datetime) -> dict[str, Any]:
-    try:
-        return fields_at(row, now)
-    except NotDeclared:
-        raise
-    except Exception as error:
-        raise _FieldsRaised(f"{type(error).__name__}: {error_text(error)}") from error
-
-
-def _database() -> str:
-    return router.db_for_write(Schedule)
-
-
-def _pks_of(rows: Iterable[Schedule]) -> list[int]:
-    return [row.pk for row in rows]
+        is_here = router.db_for_write(target.model) == database()
+        return is_here and self.may_add_tasks(request, target)
 
 
 def _is_number(text: str) -> bool:
@@ -288,34 +206,6 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
-def _next(row: Schedule, number: int) -> list[str]:
-    if is_orphaned(row, _database()):
-        return []
-    try:
-        ticks = next_ticks(row, clock.utc_now(_database()), number)
-    except (ValueError, OverflowError):
-        return []
-    return [_text(tick) for tick in ticks]
-
-
-def _text(tick: datetime) -> str:
-    """The time of the zone of the schedule, with that zone's offset."""
-    return f"{date_format(tick, 'DATETIME_FORMAT', use_l10n=True)} {tick:%z}"
-
-
 def _tick_line(row: Any, tick: ScheduleTick) -> SafeString:
-    time = _text(in_zone_of(row, tick.tick))
-    outcome = Outcome(tick.outcome).label if tick.outcome in Outcome.values else tick.outcome
-    return format_html("{} {} {}", time, outcome, _task_link(tick, row.viewer))
-
-
-def _task_link(tick: ScheduleTick, viewer: Viewer) -> SafeString | str:
-    if not tick.task_key:
-        return ""
-    try:
-        model: Any = apps.get_model(tick.model)
-    except (LookupError, ValueError):
-        return f"{tick.model} {tick.task_key}"
-    if not issubclass(model, SimpleTask):
-        return ""
-    return viewer.link(model, _database(), tick.task_key)
+    time = exact_text(in_zone_of(row, tick.tick))
+    return format_html("{} {} {}", time, outcome_word(tick), task_link(tick, row.viewer))

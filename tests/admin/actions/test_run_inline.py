@@ -9,7 +9,7 @@ from django.db import connection
 from django_simpletask3.audit.verify import verify_export
 from django_simpletask3.queue import get_queue
 from django_simpletask3.states import Status
-from django_simpletask3.worker.node.worker_name import is_known_dead
+from django_simpletask3.worker.watch.worker_name import is_known_dead
 from tests.admin.pages import EXECUTE_HERE, EXPORT, post_action, shown_messages
 from tests.limits.steps import errands, start_all
 from tests.steps import bring_to, kinds

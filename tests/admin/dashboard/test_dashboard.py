@@ -1,9 +1,12 @@
-"""The dashboard: what it tells, what it costs, what may be asked there."""
+"""The dashboard: what it says, what it costs, what may be asked there."""
 
+import re
 import time
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connection
@@ -12,11 +15,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from django_simpletask3 import control
+from django_simpletask3.db import clock
 from django_simpletask3.models import OperatorCommand
-from django_simpletask3.monitoring import health
+from django_simpletask3.monitoring import health, problems
+from django_simpletask3.monitoring.problem_texts import ProblemText
+from django_simpletask3.monitoring.problems import Problem, ProblemKind
 from django_simpletask3.monitoring.statistics import Period
 from django_simpletask3.queue import get_queue
+from django_simpletask3.schedules import operators
+from django_simpletask3.schedules.tables import Schedule, ScheduleTick
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.testing import task_clock
 from django_simpletask3.transitions.writer import apply
 from tests.admin.pages import shown_messages, text
 from tests.steps import bring_to
@@ -27,6 +36,7 @@ pytestmark = pytest.mark.django_db
 PAGE = "admin:django_simpletask3_dashboard_changelist"
 COMMAND = "admin:django_simpletask3_dashboard_command"
 WORKER = "node-1:4711:start"
+PROBLEM_TEXT = ProblemText("Something is wrong.")
 
 
 def dashboard(client, **query):
@@ -38,10 +48,10 @@ def post_command(client, action: str, target: str, reason: str = ""):
     return client.post(reverse(COMMAND), data, follow=True)
 
 
-def reported(**extra) -> None:
+def reported(worker: str = WORKER, **extra) -> None:
     now = time.time()
     models = {"testapp.Invoice": {"threads": 3, "held": 1}}
-    get_queue().report(WORKER, {"node": "node-1", "began": now, "models": models, **extra})
+    get_queue().report(worker, {"node": "node-1", "began": now, "models": models, **extra})
 
 
 @pytest.fixture
@@ -59,10 +69,17 @@ def operator(staff):
     return make_client
 
 
+def own_schedule(key: str, cron: str, enabled: bool) -> None:
+    """A schedule of invoices that an operator has made."""
+    row = Schedule(key=key, target="testapp.Invoice", cron=cron, fields={}, zone="UTC")
+    operators.save_own(row, "default")
+    Schedule.objects.filter(key=key).update(enabled=enabled)
+
+
 def row(page, anchor: str) -> str:
     """The words of one row of a table."""
     content = page.content.decode()
-    part = content.partition(f'<tr id="{anchor}">')[2].partition("</tr>")[0]
+    part = content.partition(f' id="{anchor}"')[2].partition(">")[2].partition("</tr>")[0]
     return text(type("Part", (), {"content": part.encode()}))
 
 
@@ -73,8 +90,7 @@ def test_a_queue_says_what_waits_and_runs(superuser) -> None:
 
     queue_row = row(dashboard(superuser), "queue-testapp.Invoice")
 
-    assert "2" in queue_row
-    assert "open" in queue_row
+    assert re.search(r"no node 2 \d+ ms 1", queue_row)
 
 
 def test_a_queue_says_how_many_tasks_are_blocked(superuser, monkeypatch) -> None:
@@ -86,8 +102,8 @@ def test_a_queue_says_how_many_tasks_are_blocked(superuser, monkeypatch) -> None
     monkeypatch.setattr(health, "MAX_ROWS", 2)
     page = dashboard(superuser)
 
-    assert (queue["pending"], queue["running"], queue["blocked"]) == ("0", "0", "3")
-    assert "2+" in row(page, "queue-testapp.Invoice")
+    assert (queue["waiting"], queue["running"], queue["blocked"]) == ("0", "0", "3")
+    assert "2+ tasks are blocked" in text(page)
 
 
 def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
@@ -96,8 +112,8 @@ def test_a_proxy_says_with_what_it_is_counted(superuser) -> None:
     page = dashboard(superuser)
 
     (queue,) = [queue for queue in page.context["queues"] if queue["model"] == "testapp.Invoice"]
-    assert queue["pending"] == "1"
-    assert "counted with testapp.Invoice" in row(page, "queue-testapp.PaidInvoice")
+    assert queue["waiting"] == "1"
+    assert "counted with Invoices" in row(page, "queue-testapp.PaidInvoice")
 
 
 def test_the_longest_wait_of_a_part_is_a_least_one(superuser, monkeypatch) -> None:
@@ -106,24 +122,171 @@ def test_the_longest_wait_of_a_part_is_a_least_one(superuser, monkeypatch) -> No
 
     page = dashboard(superuser)
 
-    assert "2+at least " in row(page, "queue-testapp.Invoice")
+    assert "2+ at least " in row(page, "queue-testapp.Invoice")
 
 
-def test_a_worker_says_what_it_runs_and_since_when(superuser) -> None:
+def test_a_node_says_what_it_runs_and_since_when(superuser) -> None:
     task = Invoice.objects.create()
     apply(task, EventKind.START, worker=WORKER)
     reported()
 
     page = dashboard(superuser)
 
-    assert f"testapp.Invoice {task.pk}" in row(page, f"worker-{WORKER}")
+    assert f"reports 1 of 3 Invoice {task.pk} just now" in row(page, "node-node-1")
     assert f"/testapp/invoice/{task.pk}/change/" in page.content.decode()
+    assert 'title="runs for ' in page.content.decode()
 
 
-def test_a_worker_without_reports_is_listed_with_its_tasks(superuser) -> None:
-    apply(Invoice.objects.create(), EventKind.START, worker="gone")
+def test_the_processes_of_a_node_are_one_row_and_two_nodes_of_a_host_are_two(superuser) -> None:
+    for number, supervisor in ((1, 10), (2, 10), (3, 20)):
+        reported(worker=f"node-1:{number}:start", supervisor=supervisor)
 
-    assert "does not report" in row(dashboard(superuser), "worker-gone")
+    page = dashboard(superuser)
+
+    assert "2 of 6" in row(page, "node-node-1 › 10")
+    assert "1 of 3" in row(page, "node-node-1 › 20")
+    assert "2 report, none is lost" in text(page)
+
+
+def test_a_node_that_no_longer_reports_is_lost_and_cannot_be_stopped(superuser) -> None:
+    apply(Invoice.objects.create(), EventKind.START, worker="gone:1:start")
+    reported()
+
+    page = dashboard(superuser)
+
+    lost = row(page, "node-gone")
+    assert "lost" in lost
+    assert "(not taken back yet)" in lost
+    assert "Stop" not in lost
+    assert "Stop" in row(page, "node-node-1")
+    assert [node["name"] for node in page.context["nodes"]] == ["node-1", "gone"]
+    assert "The node gone is lost" in text(page)
+
+
+def test_the_last_report_of_a_lost_worker_does_not_keep_its_node_alive(superuser) -> None:
+    reported(worker="gone:1:start", node="gone")
+    reported()
+    get_queue().db.zadd(f"{get_queue().prefix}:x:workers", {"gone:1:start": time.time() - 100})
+
+    page = dashboard(superuser)
+
+    assert re.search(r"lost .*nothing .*\d\d:\d\d$", row(page, "node-gone").strip())
+    assert "1 reports, 1 is lost since " in text(page)
+
+
+def test_a_lost_node_says_what_became_of_its_tasks(superuser) -> None:
+    lost, again = (Invoice.objects.create() for _ in range(2))
+    for task in (lost, again):
+        apply(task, EventKind.START, worker="gone:1:start")
+        data = {"lost_worker": "gone:1:start"}
+        apply(task, EventKind.RECOVER, reason="worker_died", data=data)
+    apply(again, EventKind.START, worker=WORKER)
+    reported()
+
+    waiting = dashboard(superuser)
+    apply(lost, EventKind.START, worker=WORKER)
+    well = dashboard(superuser)
+
+    (entry,) = waiting.context["attention"].entries
+    assert entry.title.startswith("The node gone is lost since ")
+    assert "1 of its 2 tasks have run again, 1 has not yet." in entry.details
+    assert "nothing; 2 tasks were taken back" in row(waiting, "node-gone")
+    assert well.context["attention"].mood == "well"
+    assert "a worker was lost, and its 2 tasks ran again" in text(well)
+
+
+def lose(task, *kinds) -> None:
+    for kind in kinds:
+        apply(task, EventKind.START, worker="gone:1:start")
+        apply(task, kind, reason="worker_died", data={"lost_worker": "gone:1:start"})
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (["recover recover"], "a worker was lost, and its task ran again"),
+        (["recover", "recover recover drop"], "and its task ran again, 1 was given up"),
+        (["recover drop", "drop"], "a worker was lost, and its 2 tasks were given up"),
+    ],
+)
+def test_a_task_that_was_lost_several_times_counts_once(superuser, losses, words) -> None:
+    for kinds in losses:
+        task = Invoice.objects.create()
+        lose(task, *map(EventKind, kinds.split()))
+        if task.status == Status.PENDING:
+            apply(task, EventKind.START, worker=WORKER)
+    reported()
+
+    assert f"{words}." in text(dashboard(superuser)) + "."
+
+
+def test_a_task_that_was_given_up_has_not_run_again(superuser) -> None:
+    waits, given_up, again = (Invoice.objects.create() for _ in range(3))
+    lose(waits, EventKind.RECOVER)
+    lose(given_up, EventKind.RECOVER, EventKind.DROP)
+    lose(again, EventKind.RECOVER)
+    apply(again, EventKind.START, worker=WORKER)
+    reported()
+
+    (entry,) = dashboard(superuser).context["attention"].entries
+
+    assert "1 of its 2 tasks have run again, 1 has not yet." in entry.details
+
+
+def test_recoveries_of_one_task_are_no_tasks(superuser) -> None:
+    lose(Invoice.objects.create(), EventKind.RECOVER, EventKind.RECOVER, EventKind.DROP)
+    reported()
+
+    words = text(dashboard(superuser))
+
+    assert "2 times a task was recovered the worker was lost, " in words
+    assert "1 task was given up the worker was lost, " in words
+
+
+def listed_by(client, address: str) -> set[int]:
+    return {task.pk for task in client.get(address).context["cl"].result_list}
+
+
+def queue_of(client, label: str = "testapp.Invoice"):
+    [queue] = [row for row in dashboard(client).context["queues"] if row["model"] == label]
+    return queue
+
+
+def test_the_numbers_of_a_queue_lead_to_their_tasks(superuser) -> None:
+    old = bring_to(Invoice.objects.create(), Status.FAILED)
+    two_hours_ago = timezone.now() - timedelta(hours=2)
+    Invoice.objects.filter(pk=old.pk).update_managed(done_time=two_hours_ago)
+    waiting, running, failed = (Invoice.objects.create() for _ in range(3))
+    Invoice.objects.create(run_after=timezone.now() + timedelta(days=2))
+    bring_to(running, Status.RUNNING)
+    bring_to(failed, Status.FAILED)
+
+    queue = queue_of(superuser)
+
+    assert listed_by(superuser, queue["waiting_url"]) == {waiting.pk}
+    assert listed_by(superuser, queue["running_url"]) == {running.pk}
+    assert listed_by(superuser, queue["failed_url"]) == {failed.pk}
+
+
+def test_a_list_without_the_filters_of_tasks_is_shown_whole(superuser, monkeypatch) -> None:
+    plain = ModelAdmin(Invoice, admin.site)
+    monkeypatch.setitem(admin.site._registry, Invoice, plain)
+    task = Invoice.objects.create()
+
+    assert listed_by(superuser, queue_of(superuser)["waiting_url"]) == {task.pk}
+
+
+def test_a_process_that_was_replaced_is_no_lost_node(superuser) -> None:
+    task = Invoice.objects.create()
+    apply(task, EventKind.START, worker="node-1:1:start")
+    data = {"lost_worker": "node-1:1:start"}
+    apply(task, EventKind.RECOVER, reason="worker_died", data=data)
+    reported()
+
+    page = dashboard(superuser)
+
+    assert [node["state"] for node in page.context["nodes"]] == ["reports"]
+    assert "1 task was recovered the worker was lost, " in text(page)
 
 
 @pytest.mark.parametrize("period", [*Period, "", "century"])
@@ -133,16 +296,61 @@ def test_the_charts_of_each_period_are_drawn(superuser, period) -> None:
 
     page = dashboard(superuser, period=period)
 
-    (finished, waits, runs, rate) = page.context["charts"]
-    assert {shape.series for shape in finished.shapes} == {"success", "failed"}
-    assert {shape.series for shape in waits.shapes} == {"median", "tail"}
-    assert len(runs.shapes) == 2
-    assert "50" in rate.shapes[0].tooltip
-    assert page.content.decode().count('<svg viewBox="0 0 640.0') == 4
+    (done, waits, runs, share) = page.context["charts"]
+    assert {bar.css for bar in done.bars} == {"st3-succeeded", "st3-failed"}
+    assert [series.name for series in waits.series] == ["p50", "p95"]
+    assert len(runs.lines) == 2
+    assert "50.0 %" in share.hits[-1].title
+    assert share.rows[0][1] == "50.0 %"
+    assert page.content.decode().count('<svg viewBox="0 0 600 96"') == 4
 
 
 def test_an_empty_period_says_so(superuser) -> None:
-    assert "Nothing was finished in this period." in text(dashboard(superuser))
+    assert "Nothing was done in this period" in text(dashboard(superuser))
+
+
+def test_a_queue_says_how_its_last_hour_was(superuser) -> None:
+    for status in (Status.SUCCESS, Status.SUCCESS, Status.FAILED):
+        bring_to(Invoice.objects.create(), status)
+
+    page = dashboard(superuser, period="month")
+
+    (queue,) = [q for q in page.context["queues"] if q["model"] == "testapp.Invoice"]
+    assert (queue["done"], queue["failed"], queue["failed_share"]) == ("3", "1", "33.3 %")
+    assert queue["run_p50"]
+    assert [bar.css for bar in queue["spark"]["bars"]].count("st3-bad") == 1
+    assert len(queue["spark"]["bars"]) == 30
+    stats = {stat["label"]: (stat["value"], stat["note"]) for stat in page.context["stats"]}
+    assert stats["Done, last hour"] == ("3", "0.1 per minute")
+    assert stats["Failed, last hour"] == ("1", "33.3 %")
+
+
+def test_numbers_of_the_stat_line_lead_to_the_tasks_that_they_count(superuser) -> None:
+    Invoice.objects.create()
+    Invoice.objects.create(run_after=timezone.now() + timedelta(days=2))
+    bring_to(Invoice.objects.create(), Status.FAILED)
+    for model in (Invoice, Reminder):
+        bring_to(model.objects.create(), Status.RUNNING)
+
+    page = dashboard(superuser)
+
+    urls = {stat["label"]: stat["url"] for stat in page.context["stats"] if stat["url"]}
+    assert urls.pop("Running") == "#st3-queues"
+    assert [*urls] == ["Waiting", "Scheduled", "Failed, last hour"]
+    for stat_url in urls.values():
+        assert f'<dd><a href="{stat_url.replace("&", "&amp;")}">1</a></dd>' in page.content.decode()
+        assert len(superuser.get(stat_url).context["cl"].result_list) == 1
+
+
+def test_scheduled_tasks_do_not_count_as_waiting(superuser) -> None:
+    Invoice.objects.create(run_after=timezone.now() + timedelta(days=2))
+
+    page = dashboard(superuser)
+
+    stats = {stat["label"]: (stat["value"], stat["note"]) for stat in page.context["stats"]}
+    assert stats["Waiting"] == ("0", "")
+    assert stats["Scheduled"][0] == "1"
+    assert stats["Scheduled"][1].startswith("next at ")
 
 
 def test_recoveries_of_the_day_lead_to_their_list(superuser) -> None:
@@ -174,17 +382,17 @@ def test_more_tasks_take_no_more_queries(superuser) -> None:
         dashboard(superuser)
 
     assert len(many) == len(few)
-    assert len(many) <= 15
+    assert len(many) <= 18
 
 
-def test_a_viewer_needs_a_dozen_queries_two_for_what_waits_and_one_for_schedules(operator) -> None:
+def test_a_viewer_needs_sixteen_queries_at_most(operator) -> None:
     client = operator("view")
     dashboard(client)
 
     with CaptureQueriesContext(connection) as seen:
         dashboard(client)
 
-    assert len(seen) <= 15
+    assert len(seen) <= 16
 
 
 def test_only_models_that_the_user_may_view_are_shown(operator) -> None:
@@ -193,7 +401,8 @@ def test_only_models_that_the_user_may_view_are_shown(operator) -> None:
     page = dashboard(operator("view"))
 
     assert [queue["model"] for queue in page.context["queues"]] == ["testapp.Invoice"]
-    assert not any(chart.shapes for chart in page.context["charts"])
+    assert page.context["charts"] == []
+    assert not any(queue["done"] != "0" for queue in page.context["queues"])
 
 
 def test_a_user_without_permission_sees_nothing(staff) -> None:
@@ -232,7 +441,8 @@ def test_a_queue_is_paused_and_resumed_with_a_reason(operator) -> None:
     assert "the bank is closed" in row(paused, "queue-testapp.Invoice")
     assert (command.actor, command.reason) == ("mia", "the bank is closed")
     assert "testapp.Invoice is paused" in shown_messages(paused)[0]
-    assert "open" in row(resumed, "queue-testapp.Invoice")
+    assert "paused by mia" in row(paused, "queue-testapp.Invoice")
+    assert "paused" not in row(resumed, "queue-testapp.Invoice")
     assert control.current_commands() == []
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
         "pause testapp.Invoice: the bank is closed",
@@ -247,14 +457,15 @@ def test_a_queue_of_a_hidden_model_cannot_be_paused(operator) -> None:
     assert control.current_commands() == []
 
 
-def test_a_worker_is_asked_to_stop(superuser) -> None:
+def test_a_node_is_stopped(superuser) -> None:
     reported()
 
     page = post_command(superuser, "stop", WORKER, "upgrade")
 
     (command,) = control.current_commands()
     assert (command.action, command.target, command.reason) == ("stop", WORKER, "upgrade")
-    assert "is asked to stop" in row(page, f"worker-{WORKER}")
+    assert "stops" in row(page, "node-node-1")
+    assert "Stop the node" not in row(page, "node-node-1")
 
 
 @pytest.mark.parametrize("target", ["", "unknown", "x" * 400])
@@ -293,31 +504,66 @@ def test_old_stop_commands_of_lost_workers_are_deleted(superuser) -> None:
     }
 
 
-def test_dead_letters_are_shown_and_put_back(superuser) -> None:
+def dead_letter(name: str, reason: str, **data) -> None:
     channel, queue = Invoice.get_event_channel(), get_queue()
-    queue.push(channel, [("odd", {"app_label": "testapp"})])
+    queue.push(channel, [(name, {"app_label": "testapp", **data})])
     (message,) = queue.claim(channel, worker="test", lease=60)
-    queue.dead_letter(message, "<b>no key</b>")
-    before = row(dashboard(superuser), "queue-testapp.Invoice")
+    queue.dead_letter(message, reason)
+
+
+def letters_of(page) -> str:
+    """The words of the section of messages that could not be delivered."""
+    content = page.content.decode().partition('aria-labelledby="st3-letters"')[2]
+    return text(type("Part", (), {"content": content.partition("</section>")[0].encode()}))
+
+
+def test_messages_that_could_not_be_delivered_are_shown_and_put_back(superuser) -> None:
+    dead_letter("odd", "<b>no key</b>")
+    before = dashboard(superuser)
 
     page = post_command(superuser, "replay", "testapp.Invoice")
 
-    assert "&lt;b&gt;no key" in before
-    assert shown_messages(page) == ["1 dead letter is in the queue again."]
+    assert "&lt;b&gt;no key" in letters_of(before)
+    assert "1 message of Invoices could not be delivered" in text(before)
+    assert shown_messages(page) == ["1 message is in the queue again."]
+    channel, queue = Invoice.get_event_channel(), get_queue()
     assert (queue.dead_letter_count(channel), queue.waiting(channel)) == (0, 1)
+    assert "None. What cannot be delivered is listed here" in letters_of(page)
+
+
+def test_one_message_is_put_back_and_the_others_stay(superuser) -> None:
+    for name in ("first", "second", "third"):
+        dead_letter(name, "no key")
+    data = {"action": "replay", "target": "testapp.Invoice", "letter": "second"}
+
+    page = superuser.post(reverse(COMMAND), data, follow=True)
+    again = superuser.post(reverse(COMMAND), data, follow=True)
+
+    letters = get_queue().dead_letters(Invoice.get_event_channel())
+    assert [letter["id"] for letter in letters] == ["third", "first"]
+    assert shown_messages(page) == ["1 message is in the queue again."]
+    assert shown_messages(again) == ["There is no such message: it was put back already."]
+
+
+@pytest.mark.parametrize("key", ["{pk}", "10000000000000000000000", "odd", "\x00", ""])
+def test_a_message_that_names_a_task_leads_to_it(superuser, key) -> None:
+    task = bring_to(Invoice.objects.create(), Status.SUCCESS)
+    dead_letter("odd", "no key", id=key.format(pk=task.pk))
+
+    words = letters_of(dashboard(superuser))
+
+    expected = f"Invoice {task.pk} succeededno key" if key == "{pk}" else "oddno key"
+    assert expected in words
 
 
 def test_characters_that_no_page_can_hold_are_escaped(superuser) -> None:
-    channel, queue = Invoice.get_event_channel(), get_queue()
-    queue.push(channel, [("odd", {"app_label": "testapp"})])
-    (message,) = queue.claim(channel, worker="test", lease=60)
-    queue.dead_letter(message, "no \ud800 key")
+    dead_letter("odd", "no \ud800 key")
     reported(version="\ud800")
 
     page = dashboard(superuser)
 
     assert page.status_code == 200
-    assert "no \\ud800 key" in row(page, "queue-testapp.Invoice")
+    assert "no \\ud800 key" in letters_of(page)
 
 
 @pytest.mark.parametrize("action", ["", "drop_tables"])
@@ -343,5 +589,180 @@ def test_errors_of_redis_are_hidden_from_viewers(watcher, settings) -> None:
 
     words = text(dashboard(watcher("view_invoice")))
 
-    assert "Redis does not answer." in words
+    assert "Redis does not answer" in words
     assert "127.0.0.1" not in words
+
+
+def test_a_project_without_redis_polls_and_has_no_problem(superuser, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    bring_to(Invoice.objects.create(), Status.RUNNING)
+
+    page = dashboard(superuser)
+
+    words = text(page)
+    assert "No Redis: workers poll the tables." in words
+    assert "Redis does not answer" not in words
+    assert [node["state"] for node in page.context["nodes"]] == ["runs"]
+    assert page.context["attention"].mood == "well"
+
+
+def test_without_redis_a_worker_that_runs_a_task_can_be_stopped(superuser, settings) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = "none://"
+    task = bring_to(Invoice.objects.create(), Status.RUNNING)
+
+    assert "Stop the node" in row(dashboard(superuser), f"node-{task.worker}")
+    assert "is asked to stop" in text(post_command(superuser, "stop", task.worker))
+    assert "There is no such worker" in text(post_command(superuser, "stop", "unknown"))
+
+    [command] = control.current_commands()
+    assert (command.action, command.target) == (control.STOP, task.worker)
+
+
+def test_all_is_well_if_a_node_reports_and_nothing_waits(superuser) -> None:
+    reported()
+
+    page = dashboard(superuser)
+
+    assert "All is well." in text(page)
+    assert "1 node reports, nothing waits." in text(page)
+
+
+def test_without_nodes_and_tasks_nothing_runs_yet(superuser) -> None:
+    page = dashboard(superuser)
+
+    assert page.context["attention"].mood == "idle"
+    assert "Nothing runs yet: no node reports." in text(page)
+    assert "python manage.py django-simpletask3-server" in text(page)
+
+
+def test_a_queue_without_a_node_stands_still_and_comes_first(superuser) -> None:
+    task = Reminder.objects.create()
+    get_queue().push(Reminder.get_event_channel(), [(str(task.pk), {})])
+    reported()
+
+    page = dashboard(superuser)
+
+    (entry,) = page.context["attention"].entries
+    assert entry.title.startswith("Friendly reminders stand still since ")
+    assert "No node takes this queue. 1 task waits." in entry.details
+    assert [link.label for link in entry.links] == ["Waiting tasks", "Nodes"]
+    assert listed_by(superuser, entry.links[0].url) == {task.pk}
+    assert [offer.action for offer in entry.offers] == ["pause"]
+    assert page.context["queues"][0]["model"] == "testapp.Reminder"
+    assert "stuck, " in row(page, "queue-testapp.Reminder")
+    assert "takes tasks" in row(page, "queue-testapp.Invoice")
+
+
+def test_everything_that_needs_attention_has_a_link_or_a_button(superuser, monkeypatch) -> None:
+    every = [
+        Problem(kind, PROBLEM_TEXT, {"model": "testapp.Invoice", "node": "n", "subscription": "s"})
+        for kind in ProblemKind
+        if kind not in (ProblemKind.OVERDUE_SCHEDULE, ProblemKind.DEAD_LETTERS)
+    ]
+    every.append(Problem(ProblemKind.OVERDUE_SCHEDULE, PROBLEM_TEXT, {"schedule": "nightly"}))
+    letters = {"model": "testapp.Invoice", "dead_letters": 2}
+    every.append(Problem(ProblemKind.DEAD_LETTERS, PROBLEM_TEXT, letters))
+    monkeypatch.setattr(problems, "find_problems", lambda _health: iter(every))
+
+    entries = dashboard(superuser).context["attention"].entries
+
+    assert len(entries) == len(ProblemKind)
+    assert all(entry.links for entry in entries)
+
+
+def test_the_script_gets_the_content_alone(superuser, operator) -> None:
+    reported()
+    url = reverse("admin:django_simpletask3_dashboard_live")
+
+    content = superuser.get(url, {"period": "day"}).content.decode()
+
+    assert content.startswith("<section")
+    assert "<html" not in content
+    assert "Last day" in content
+    assert 'id="node-node-1"' in content
+
+
+def counted(queries: CaptureQueriesContext) -> int:
+    """How many numbers and samples were read of the database."""
+    return sum(query["sql"].count(" AS slice") for query in queries)
+
+
+def test_a_poll_reads_and_sends_charts_only_if_the_page_has_older_ones(
+    superuser, time_machine
+) -> None:
+    bring_to(Invoice.objects.create(), Status.SUCCESS)
+    time_machine.move_to(timezone.now(), tick=False)
+    url = reverse("admin:django_simpletask3_dashboard_live")
+    shown = {"period": "week", "charts": dashboard(superuser).context["charts_version"]}
+
+    with CaptureQueriesContext(connection) as few:
+        kept = superuser.get(url, shown)
+    time_machine.shift(30)
+    with CaptureQueriesContext(connection) as many:
+        sent = superuser.get(url, shown)
+
+    assert [page.content.count(b"0 0 600 96") for page in (kept, sent)] == [0, 4]
+    assert "data-st3-keep></section>" in kept.content.decode()
+    assert f'data-st3-charts="{int(shown["charts"]) + 1}"' in sent.content.decode()
+    assert counted(few) < counted(many)
+
+
+def test_schedules_are_shown_with_the_next_one_first(superuser) -> None:
+    for key, cron, enabled in (("later", "0 0 1 1 *", True), ("off", "* * * * *", False)):
+        own_schedule(key, cron, enabled)
+    own_schedule("soon", "* * * * *", True)
+
+    page = dashboard(superuser)
+
+    rows = page.context["schedules"]
+    assert [schedule["name"] for schedule in rows] == ["soon", "later", "off"]
+    assert ", in " in rows[0]["next"]
+    assert rows[2]["next"].startswith("switched off")
+
+
+def test_the_time_to_the_next_task_of_a_schedule_is_rounded(superuser, time_machine) -> None:
+    time_machine.move_to("2026-11-28T14:05:00+00:00", tick=False)
+    with task_clock("2026-11-28T14:05+00:00"):
+        own_schedule("nightly", "0 22 * * *", True)
+
+        (row,) = dashboard(superuser).context["schedules"]
+
+    assert row["next"] == "22:00, in 8 h"
+
+
+def test_a_schedule_says_how_its_last_task_ended(superuser) -> None:
+    task = bring_to(Invoice.objects.create(), Status.FAILED)
+    own_schedule("hourly", "0 * * * *", True)
+    ScheduleTick.objects.create(
+        schedule="hourly",
+        tick=clock.utc_now("default") - timedelta(minutes=5),
+        outcome="fired",
+        model="testapp.Invoice",
+        task_key=str(task.pk),
+    )
+
+    (schedule,) = dashboard(superuser).context["schedules"]
+
+    assert (schedule["last_state"], schedule["outcome"]) == ("failed", "failed")
+    assert schedule["last"]
+
+
+def test_the_first_schedule_can_be_added_by_those_who_may(superuser, operator) -> None:
+    link = f'<a href="{reverse("admin:django_simpletask3_schedule_add")}">Add a schedule</a>'
+    viewer = operator("view")
+    viewing = Permission.objects.get(codename="view_schedule")
+    User.objects.get(username="mia").user_permissions.add(viewing)
+
+    assert link in dashboard(superuser).content.decode()
+    content = dashboard(viewer).content.decode()
+    assert link not in content
+    assert "List of schedules" in content
+
+
+def test_schedules_are_for_those_who_may_view_them(operator) -> None:
+    own_schedule("hourly", "0 * * * *", True)
+
+    page = dashboard(operator("view"))
+
+    assert page.context["schedules"] == []
+    assert "hourly" not in page.content.decode()

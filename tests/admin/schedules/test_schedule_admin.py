@@ -1,5 +1,6 @@
 """Operators see schedules, enable and disable them, run them now, and have own ones."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,14 +10,18 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from django_simpletask3.admin.actions.confirmation import CONFIRMED_NAME
+from django_simpletask3.admin.schedules.actions import MAX_RUNS
 from django_simpletask3.db import clock
 from django_simpletask3.schedules import schedule
-from django_simpletask3.schedules.declared import ATTRIBUTE
+from django_simpletask3.schedules.decorator import ATTRIBUTE
 from django_simpletask3.schedules.sync import definitions_by_database, write_definitions
 from django_simpletask3.schedules.tables import Schedule, ScheduleTick
+from django_simpletask3.testing import TaskClock
+from django_simpletask3.unique import Unique
 from tests.admin.conftest import client_for
-from tests.schedules.steps import BEGIN, HOUR, HandClock, make_schedule, new_node
-from tests.testapp.models import Invoice
+from tests.schedules.steps import BEGIN, HOUR, make_schedule, new_node
+from tests.testapp.models import Bill, Invoice
 
 pytestmark = pytest.mark.django_db
 
@@ -37,8 +42,8 @@ OWN = {
 
 
 @pytest.fixture(autouse=True)
-def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
+def hand_clock(task_clock: Callable[..., TaskClock]) -> TaskClock:
+    return task_clock(BEGIN)
 
 
 @pytest.fixture
@@ -65,9 +70,22 @@ def of_the_code() -> Iterator[Schedule]:
     setattr(Invoice, ATTRIBUTE, ())
 
 
-def act(client: Client, action: str, *rows: Schedule, reason: str = "", **further: Any) -> Any:
-    data = {"action": action, "_selected_action": [row.pk for row in rows], "reason": reason}
+def ask(client: Client, action: str, *rows: Schedule, **further: Any) -> Any:
+    """What is shown when the action is chosen."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
     return client.post(LIST, {**data, **further}, follow=True)
+
+
+def act(client: Client, action: str, *rows: Schedule, reason: str = "", **further: Any) -> Any:
+    """What is shown after the action was confirmed."""
+    return ask(client, action, *rows, reason=reason, **{CONFIRMED_NAME: "yes"}, **further)
+
+
+def effects_on(page: Any) -> dict[str, str]:
+    """What each schedule becomes, or why it is left alone."""
+    found = page.context["confirmation"]
+    becomes = {row.label: str(row.becomes) for row in found.affected.rows}
+    return becomes | {row.label: str(row.detail) for row in found.left_alone.rows}
 
 
 def page_of(row: Schedule, page: str = "change") -> str:
@@ -75,12 +93,12 @@ def page_of(row: Schedule, page: str = "change") -> str:
 
 
 def test_the_list_shows_last_and_next_ticks_with_their_tasks(
-    superuser: Client, hand_clock: HandClock, django_assert_max_num_queries: Any
+    superuser: Client, hand_clock: TaskClock, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(20):
         make_schedule(f"s{number}")
     make_schedule("gone", target="testapp.Gone")
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
     task = Invoice.objects.order_by("pk")[0]
 
@@ -93,10 +111,10 @@ def test_the_list_shows_last_and_next_ticks_with_their_tasks(
 
 
 def test_all_ticks_are_in_the_zone_of_the_schedule(
-    superuser: Client, hand_clock: HandClock
+    superuser: Client, hand_clock: TaskClock
 ) -> None:
     row = make_schedule(zone="Asia/Tokyo")
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     for url, count in ((LIST, 2), (page_of(row), 11)):
@@ -105,9 +123,9 @@ def test_all_ticks_are_in_the_zone_of_the_schedule(
 
 
 def test_the_page_of_a_schedule_of_the_code_is_read_only(
-    superuser: Client, of_the_code: Schedule, hand_clock: HandClock
+    superuser: Client, of_the_code: Schedule, hand_clock: TaskClock
 ) -> None:
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     page = superuser.get(page_of(of_the_code)).content.decode()
@@ -120,14 +138,14 @@ def test_the_page_of_a_schedule_of_the_code_is_read_only(
 
 
 def test_many_are_disabled_and_enabled_with_a_reason(
-    superuser: Client, hand_clock: HandClock
+    superuser: Client, hand_clock: TaskClock
 ) -> None:
     rows = [make_schedule(f"s{number}") for number in range(3)]
 
     page = act(superuser, "disable_selected", *rows[:2], reason="holidays").content.decode()
     assert "2 schedules were disabled." in page
     assert "disabled: holidays" in page
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
     assert list(ScheduleTick.objects.values_list("schedule", flat=True)) == ["s2"]
 
@@ -137,6 +155,81 @@ def test_many_are_disabled_and_enabled_with_a_reason(
     assert since == {"s0": BEGIN + HOUR, "s1": BEGIN + HOUR, "s2": BEGIN}
     assert LogEntry.objects.filter(change_message="disabled: holidays").count() == 2
     assert LogEntry.objects.filter(change_message="enabled: back").count() == 2
+
+
+def test_nothing_is_done_before_it_is_confirmed(superuser: Client) -> None:
+    """The page says what would become of each schedule that was selected."""
+    on, off = make_schedule("on"), make_schedule("off", enabled=False, reason="holidays")
+    gone = make_schedule("gone", target="testapp.Gone")
+
+    pages = {
+        action: ask(superuser, f"{action}_selected", on, off, gone)
+        for action in ("enable", "disable", "run_now")
+    }
+
+    effects = {action: effects_on(page) for action, page in pages.items()}
+    assert effects == {
+        "enable": {"off": "enabled", "gone": "is enabled already", "on": "is enabled already"},
+        "disable": {"gone": "disabled", "on": "disabled", "off": "is disabled already"},
+        "run_now": {"off": "", "on": "", "gone": "not fired: the code no longer has it"},
+    }
+    assert "1 of 3 selected schedules is enabled" in pages["enable"].content.decode()
+    assert ">Disable 2 schedules</button>" in pages["disable"].content.decode()
+    assert "disabled: holidays" in pages["disable"].content.decode()
+    assert not Invoice.objects.exists()
+    assert set(Schedule.objects.values_list("key", "enabled")) == {
+        ("gone", True),
+        ("off", False),
+        ("on", True),
+    }
+
+
+def test_the_confirmation_leads_to_the_action(superuser: Client) -> None:
+    row = make_schedule()
+    page = ask(superuser, "disable_selected", row)
+    [form] = re.findall(r'<form method="post">.*?</form>', page.content.decode(), re.S)
+    hidden = re.findall(r'<input type="hidden" name="(\w+)" value="(\w*)"', form)
+
+    superuser.post(LIST, {**dict(hidden), "reason": "holidays"})
+
+    row.refresh_from_db()
+    assert (row.enabled, row.reason) == (False, "holidays")
+
+
+def test_schedules_that_come_after_the_page_are_left_alone(superuser: Client) -> None:
+    row = make_schedule()
+    page = ask(superuser, "disable_selected", row, select_across=1)
+    hidden = re.findall(r'<input type="hidden" name="(\w+)" value="(.*?)"', page.content.decode())
+    late = make_schedule("late")
+
+    superuser.post(LIST, dict(hidden))
+
+    assert [*Schedule.objects.filter(enabled=True)] == [late]
+
+
+def test_at_most_a_hundred_are_run_at_once(superuser: Client) -> None:
+    rows = [make_schedule(f"s{number:03}") for number in range(MAX_RUNS + 1)]
+
+    page = ask(superuser, "run_now_selected", *rows)
+    act(superuser, "run_now_selected", *rows)
+
+    assert (page.context["affected"], page.context["total"]) == (MAX_RUNS, MAX_RUNS + 1)
+    assert Invoice.objects.count() == MAX_RUNS
+
+
+def test_what_joins_another_task_is_said(
+    superuser: Client, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    unique = Unique("{number}", on_conflict="join")
+    monkeypatch.setattr(Bill, "django_simpletask3_unique", unique)
+    first = Bill.objects.create(number="7")
+    row = make_schedule(target="testapp.Bill", fields={"number": "7"})
+
+    page = act(superuser, "run_now_selected", row).content.decode()
+
+    assert "There is a task with this key already." in page
+    assert "0 tasks were enqueued." in page
+    assert ScheduleTick.objects.get().task_key == str(first.pk)
 
 
 def test_one_is_run_now_by_the_user(superuser: Client) -> None:
@@ -203,18 +296,18 @@ def test_a_key_that_is_none_is_not_copied(superuser: Client, key: str) -> None:
 
 
 def test_an_own_schedule_is_made_changed_and_fired(
-    superuser: Client, hand_clock: HandClock
+    superuser: Client, hand_clock: TaskClock
 ) -> None:
     assert superuser.post(ADD, OWN).status_code == 302
     row = Schedule.objects.get()
     assert (row.is_own, row.active_since, row.fields) == (True, BEGIN, {"amount": 5})
 
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     superuser.post(page_of(row), {**OWN, "fields": '{"amount": 6}'})
     assert Schedule.objects.get().active_since == BEGIN
     superuser.post(page_of(row), {**OWN, "fields": '{"amount": 6}', "cron": "0 * * * *"})
     assert Schedule.objects.get().active_since == BEGIN + HOUR
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     assert Invoice.objects.get().amount == 6
@@ -263,10 +356,10 @@ def test_a_schedule_is_copied_as_an_own_one(superuser: Client, of_the_code: Sche
 
 
 def test_what_the_code_declares_is_not_deleted(
-    superuser: Client, of_the_code: Schedule, hand_clock: HandClock
+    superuser: Client, of_the_code: Schedule, hand_clock: TaskClock
 ) -> None:
     own = make_schedule()
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     assert superuser.post(page_of(of_the_code, "delete"), {"post": "yes"}).status_code == 403

@@ -1,0 +1,9 @@
+"""The app ``orders``."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class OrdersConfig(AppConfig):
+    name = "tests.screenshots.site.orders"
+    verbose_name = _("Orders")
