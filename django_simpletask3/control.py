@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import context
+from .conf.time_source import machine_now
 from .ledger.fields import MAX_TEXT
 from .ledger.task_row import all_rows
 
@@ -95,7 +96,7 @@ def delete_stale_stops(living_workers: Collection[str]) -> int:
 
     Those workers are gone: a living worker reports, and follows a command within seconds.
     """
-    stale = _commands().filter(action=STOP, time__lt=timezone.now() - _STALE_AFTER)
+    stale = _commands().filter(action=STOP, time__lt=machine_now() - _STALE_AFTER)
     deleted, _by_model = stale.exclude(target__in=list(living_workers)).delete()
     return int(deleted)
 
@@ -126,6 +127,7 @@ def command_times(using: str) -> Any:
 def _issue(action: str, target: str, reason: str) -> bool:
     current_context = context.current()
     defaults = {
+        "time": machine_now(),
         "actor": current_context.actor[:MAX_TEXT],
         "reason": (reason or current_context.reason)[:MAX_TEXT],
     }

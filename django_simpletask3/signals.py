@@ -61,6 +61,12 @@ NAMES: Mapping[Signal, str] = {
     value: name for name, value in list(globals().items()) if isinstance(value, Signal)
 }
 
+
+def has_receivers(model: type) -> bool:
+    """Whether anything is called when the state of a task of ``model`` changes."""
+    return any(signal.receivers and signal.has_listeners(model) for signal in NAMES)
+
+
 #: The signals of each kind besides ``task_transitioned``; a dropped task has failed, too.
 SIGNALS: Mapping[EventKind, tuple[Signal, ...]] = {
     EventKind.ENQUEUE: (task_enqueued,),

@@ -166,7 +166,7 @@ def _audit_only(
 
 
 #: What each kind of event means. A new kind also needs a label (``ledger/fields``), its signals
-#: (``signals``), a shape (``admin/timeline/gantt``), a translation, and its rows in
+#: (``signals``), a shape (``admin/task_page/lanes``), a translation, and its rows in
 #: docs/reference/events.md and glossary.md; tests fail until it has them.
 EVENTS: Mapping[EventKind, EventSpec] = MappingProxyType(
     {
@@ -298,6 +298,8 @@ def target(source: Status | None, kind: EventKind) -> Status | None:
     try:
         return TRANSITIONS[source, kind]
     except KeyError:
+        if source is not None and kind in EVENTS and EVENTS[EventKind(kind)].target == source:
+            raise IllegalTransition(f"it is {status_name(source)} already.", kind=kind) from None
         task = "a task that does not exist" if source is None else f"a {status_name(source)} task"
         raise IllegalTransition(f"{task} cannot {kind}.", kind=kind) from None
 

@@ -22,8 +22,8 @@ class Unique:
     key from when it is enqueued until its first start, "finished": until it is final, or "deleted":
     until its row is deleted. If another task has the key, a new one is refused with DuplicateTask;
     for ``enqueue()`` and ``bulk_enqueue()``, ``on_conflict`` may also be "join": they return the
-    other task, or "replace": they cancel it, if it has not started. Raises ValueError for anything
-    else.
+    other task, or "replace": they cancel it, if it has not started; not with "deleted", because a
+    canceled task keeps its key then. Raises ValueError for anything else.
     """
 
     template: str
@@ -37,6 +37,11 @@ class Unique:
             if getattr(self, name) not in get_args(values):
                 expected = ", ".join(map(repr, get_args(values)))
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {expected}.")
+        if self.until == "deleted" and self.on_conflict == "replace":
+            raise ValueError(
+                "until is 'deleted', so a replaced task would keep its key; expected 'started' or "
+                "'finished' with on_conflict='replace'."
+            )
 
     @property
     def columns(self) -> ColumnTemplate:

@@ -82,11 +82,13 @@ def audit(
     since: datetime | None = None,
     repair: bool = False,
     on_tasks: Callable[[int], None] = lambda tasks: None,
+    on_events: Callable[[int], None] = lambda events: None,
 ) -> Iterator[Finding]:
     """Check all tasks of ``root`` in ``using``, or those with an event from ``since`` on.
 
     Works in batches while workers run: a task with a discrepancy is checked again under a row lock.
-    Memory does not grow with the tables. ``on_tasks`` is called with the size of each batch.
+    Memory does not grow with the tables. ``on_tasks`` is called with the size of each batch,
+    ``on_events`` with the number of its events.
 
     With ``repair``, a row that differs from an intact stream is set to what the stream says, a row
     without events is adopted, and a missing row is recorded as deleted, each by an event with the
@@ -96,13 +98,14 @@ def audit(
     """
     unknown_count = 0
     for pks in readers.keys(root, using, since):
-        suspects, with_unknown_events = _check_batch(root, using, pks)
+        suspects, with_unknown_events, events = _check_batch(root, using, pks)
         for pk in suspects:
             yield from _confirm(root, using, pk, repair)
         if has_prerequisite_models():
             yield from _check_waits(root, using, pks, repair)
         unknown_count += with_unknown_events
         on_tasks(len(pks))
+        on_events(events)
     if has_limit(root):
         yield from _check_limits(root, using, repair)
     if unknown_count:
@@ -126,17 +129,21 @@ def _check_waits(
 
 def _check_batch(
     root: type[SimpleTask], using: str, pks: Sequence[object]
-) -> tuple[list[object], int]:
-    """The keys of tasks with discrepancies, and how many tasks have events of a newer version."""
+) -> tuple[list[object], int, int]:
+    """The keys of tasks with discrepancies, and two numbers.
+
+    How many tasks have events of a newer version, and how many events were read.
+    """
     rows = {row["pk"]: row for row in readers.rows(root, using, pks)}
-    suspects, without_events, unknown_count = [], set(pks), 0
+    suspects, without_events, unknown_count, event_count = [], set(pks), 0, 0
     for pk, events in groupby(readers.streams(root, using, pks), attrgetter("task_id")):
         without_events.discard(pk)
         checker = _check_stream(events, rows.get(pk))
         unknown_count += checker.has_unknown_events
+        event_count += checker.events
         if checker.discrepancies:
             suspects.append(pk)
-    return [*suspects, *without_events], unknown_count
+    return [*suspects, *without_events], unknown_count, event_count
 
 
 def _confirm(root: type[SimpleTask], using: str, pk: object, repair: bool) -> list[Finding]:

@@ -30,7 +30,7 @@ from .names import (
 from .retries import BACKOFF_ID, DEADLINE_ID, ERRORS_ID, NO_RETRIES_ID
 from .schedules import SCHEDULE_ID
 from .settings import GRACE_ID, LEASE_ID, REPORT_ID, SETTING_IDS, URL_ID
-from .unique import ISOLATION_ID, UNIQUE_ID
+from .unique import ISOLATION_ID, UNIQUE_ID, UNSET_ID
 
 __all__ = [
     "ATTRIBUTE_ID",
@@ -69,6 +69,7 @@ __all__ = [
     "TRIES_ID",
     "TRIGGERS_ID",
     "UNIQUE_ID",
+    "UNSET_ID",
     "URL_ID",
     "WORKER_NUMBER_ID",
     "check_models",

@@ -15,6 +15,7 @@ from ..limits import Limit
 from ..limits.limit import MAX_NAME
 from ..models.registry import possible_databases, task_models
 from ..models.task import SimpleTask
+from .dependencies import SHORTER_KEY, key_fault
 from .unique import template_faults
 
 LIMIT_ID = "django_simpletask3.E123"
@@ -77,6 +78,8 @@ def _faults(
     for what, text in (("key of the limit", limit.key), ("fair_by of the limit", limit.fair_by)):
         if text:
             yield from template_faults(model, what, ColumnTemplate(text), is_of_table=False)
+    if fault := key_fault(model):
+        yield fault, SHORTER_KEY
     limit_name = limit.name or table_model(model)._meta.label
     if len(limit_name) > MAX_NAME:
         hint = "Give the limit a shorter name: Limit(..., name=...)."

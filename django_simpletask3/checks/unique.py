@@ -12,7 +12,7 @@ from django.db import connections, models
 
 from ..conf.column_template import ColumnTemplate
 from ..ledger.columns import BOOKKEEPING, has_column, is_saved_unchanged, managed_columns
-from ..ledger.task_row import has_unique_key, table_model
+from ..ledger.task_row import TaskRow, has_unique_key, table_model
 from ..models.mixins.unique_task import UniqueTask
 from ..models.registry import possible_databases, task_models
 from ..models.task import SimpleTask
@@ -20,8 +20,10 @@ from ..unique import Unique
 
 UNIQUE_ID = "django_simpletask3.E122"
 ISOLATION_ID = "django_simpletask3.W006"
+UNSET_ID = "django_simpletask3.W008"
 
 _NAME = "django_simpletask3_unique"
+_OWN_COLUMNS = "Use columns of your own, which are set before the task is saved."
 
 
 @register(Tags.models)
@@ -30,7 +32,7 @@ def check_unique(app_configs: Sequence[AppConfig] | None = None, **_: object) ->
     messages: list[CheckMessage] = []
     for model in task_models():
         if app_configs is None or model._meta.app_config in app_configs:
-            messages += [*_declaration(model), *_column(model), *_isolation(model)]
+            messages += [*_declaration(model), *_column(model), *_unset(model), *_isolation(model)]
     return messages
 
 
@@ -67,29 +69,46 @@ def template_faults(
     """
     # A template without braces is one key for all tasks: seldom what the name of a column means.
     text = template.text
-    if not template.names and not _fault(model, text, is_of_table):
+    if not template.names and _fault(model, text, is_of_table) is None:
         message = f"The {what} {text!r} names no column: all tasks would have that key."
         yield message, f'Write the column in braces: "{{{text}}}".'
     for name in template.names:
-        if fault := _fault(model, name, is_of_table):
-            hint = "Use columns of your own, which are set before the task is saved."
+        if (found := _fault(model, name, is_of_table)) is not None:
+            fault, hint = found
             yield f"The {what} {text!r} names {name}, {fault}.", hint
 
 
-def _fault(model: type[SimpleTask], name: str, is_of_table: bool) -> str:
-    """Why the column ``name`` cannot be part of a key; empty if it can."""
+def _fault(model: type[SimpleTask], name: str, is_of_table: bool) -> tuple[str, str] | None:
+    """Why the column ``name`` cannot be part of a key, and the way out; None if it can."""
     try:
         field: Any = model._meta.get_field(name)
     except FieldDoesNotExist:
-        return "which is no column"
+        return "which is no column", _OWN_COLUMNS
     if not field.concrete or (is_of_table and not has_column(model, field.name)):
-        return f"which is no column of the table of {model._meta.label}"
+        return f"which is no column of the table of {model._meta.label}", _OWN_COLUMNS
     if field.name in BOOKKEEPING | managed_columns(model):
-        return "which is a column of this package"
+        return "which is a column of this package", _OWN_COLUMNS
     is_made_later = field.generated or isinstance(field, models.AutoField)
     if is_made_later or not is_saved_unchanged(field):
-        return "which has its value only when the task is saved"
-    return ""
+        return "which has its value only when the task is saved", _way_out(field)
+    return None
+
+
+def _way_out(field: Any) -> str:
+    """What to name in a key in the place of ``field``, or how it can have a value in time."""
+    if field.generated:
+        return f"The database computes {field.name}: name the columns that it is computed from."
+    if isinstance(field, models.AutoField):
+        return "The database numbers the rows: name other columns."
+    if isinstance(field, models.FileField):
+        return (
+            f"The storage gives {field.name} its name: name a column of your own, such as one with "
+            "a digest of the file."
+        )
+    for option in ("auto_now", "auto_now_add"):
+        if getattr(field, option, False):
+            return f"Give {field.name} a default in the place of {option}, or set it yourself."
+    return _OWN_COLUMNS
 
 
 def _column(model: type[SimpleTask]) -> Iterator[CheckMessage]:
@@ -105,8 +124,24 @@ def _column(model: type[SimpleTask]) -> Iterator[CheckMessage]:
         )
 
 
+def _unset(model: type[SimpleTask]) -> Iterator[CheckMessage]:
+    """Warn of a model whose column for keys stays empty; not if None was written somewhere."""
+    is_derived = issubclass(model, UniqueTask) and table_model(model) is model
+    classes = [parent for parent in model.__mro__ if parent is not TaskRow]
+    if is_derived and not any(_NAME in vars(parent) for parent in classes):
+        yield CheckMessage(
+            WARNING,
+            f"{model._meta.label} derives from UniqueTask, and does not set {_NAME}: none of its "
+            "tasks has a key.",
+            hint=f'Set {_NAME} = Unique("{{customer_id}}"), with columns of your own, or None if '
+            "that is meant.",
+            obj=model,
+            id=UNSET_ID,
+        )
+
+
 def _isolation(model: type[SimpleTask]) -> Iterator[CheckMessage]:
-    if not has_unique_key(model) or table_model(model) is not model:
+    if not (model._may_be_unique() and has_unique_key(model)) or table_model(model) is not model:
         return
     for using in possible_databases(model):
         connection: Any = connections[using]

@@ -13,6 +13,7 @@ from ..exceptions import HIDDEN, InvalidSetting
 from .parsers import (
     ACTION,
     COUNT,
+    FLAG,
     PATHS,
     POLICIES,
     SECONDS,
@@ -38,6 +39,11 @@ def clear_cached_values(**_: object) -> None:
     """
     global _generation
     _generation += 1
+
+
+def generation() -> int:
+    """A number that is another one once settings may have changed."""
+    return _generation
 
 
 setting_changed.connect(clear_cached_values, dispatch_uid=__name__)
@@ -217,6 +223,11 @@ class Options:
         (),
         PATHS,
         summary="Context managers around every task function, the outermost first.",
+    )
+    admin_reason_required = Option(
+        False,
+        FLAG,
+        summary="Whether the actions of the admin are refused to a user who gives no reason.",
     )
 
 

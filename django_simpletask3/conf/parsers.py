@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
 
 @dataclass(frozen=True, slots=True)
 class Parser(Generic[T]):
@@ -82,6 +84,14 @@ def _parse_paths(raw: object) -> tuple[str, ...]:
     return tuple(map(_parse_text, paths))
 
 
+def _parse_flag(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if not isinstance(raw, str):
+        raise TypeError
+    return _FLAGS[raw.strip().lower()]
+
+
 def _require_mapping(raw: object) -> Mapping[str, object]:
     if not isinstance(raw, Mapping):
         raise TypeError
@@ -110,3 +120,4 @@ POLICIES = Parser(
     _parse_policies,
 )
 PATHS = Parser("a list of dotted paths (in the environment with commas between them)", _parse_paths)
+FLAG = Parser("True or False (in the environment also 1 or 0, yes or no)", _parse_flag)

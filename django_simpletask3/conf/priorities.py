@@ -8,4 +8,6 @@ PRIORITIES = range(-100, 101)
 
 def nearest_priority(number: int) -> int:
     """The priority that is nearest to ``number``."""
+    if number in PRIORITIES:
+        return number
     return min(max(number, PRIORITIES.start), PRIORITIES.stop - 1)

@@ -1,1 +1,1 @@
-"""Apps that a project can add to ``INSTALLED_APPS`` beside the package itself."""
+"""What a project can add: apps for ``INSTALLED_APPS``, and fixtures for pytest."""

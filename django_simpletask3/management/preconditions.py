@@ -12,7 +12,10 @@ from django.db import Error, connections
 from ..models.registry import possible_databases
 from ..models.task import SimpleTask
 
-_TEST_PAGE = 'In a test, do as the page "Test your tasks" says (docs/how-to/test-your-tasks.md).'
+_TEST_PAGE = (
+    "In a test, call run_tasks() of django_simpletask3.testing "
+    '(see "Test your tasks", docs/how-to/test-your-tasks.md).'
+)
 
 
 def check_process(models: Iterable[type[SimpleTask]]) -> None:

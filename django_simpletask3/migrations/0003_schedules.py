@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('enabled', models.BooleanField(default=True, editable=False, verbose_name='enabled')),
                 ('reason', models.CharField(blank=True, editable=False, max_length=255, verbose_name='reason')),
                 ('active_since', models.CharField(editable=False, max_length=32)),
-                ('changed', models.DateTimeField(db_index=True, editable=False)),
+                ('change_mark', models.DurationField(db_index=True, editable=False)),
                 ('version', models.PositiveIntegerField(default=0, editable=False)),
                 ('digest', models.CharField(blank=True, editable=False, max_length=64)),
             ],

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ...exceptions import FunctionMissing
 from ...limits import Limit
 from ...unique import Unique
 from . import policies, queues, registry
+from .framework import framework
 
 OPTIONS_ID = "django_simpletask3.E131"
+FRAMEWORK_ID = "django_simpletask3.E132"
 
 _NAMES = ("DEFAULTS", "FUNCTIONS", "MODULES", "WORKER_NUMBER")
 
@@ -30,6 +33,24 @@ def check_options(**_: object) -> list[CheckMessage]:
     return [
         Error(f"TASKS[{alias!r}]: {text}", hint=hint, id=OPTIONS_ID) for alias, text, hint in faults
     ]
+
+
+@register(Tags.compatibility)
+def check_framework(**_: object) -> list[CheckMessage]:
+    """Check that there is an API of tasks, if an entry names the backend of this app."""
+    try:
+        if queues.our_backends():
+            framework()
+    except ImproperlyConfigured:
+        return [
+            Error(
+                "TASKS names SimpleTaskBackend, but this version of Django has no tasks.",
+                hint='Install django-tasks: pip install "django-simpletask3[tasks]". Or use Django '
+                "6.0, which needs Python 3.12.",
+                id=FRAMEWORK_ID,
+            )
+        ]
+    return []
 
 
 def _backend(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

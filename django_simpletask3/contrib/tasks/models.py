@@ -31,7 +31,7 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
     An instance is of the model of its queue, if ``TASKS`` names the queue: a proxy of this one.
     """
 
-    _model_is_in_row: ClassVar[bool] = True
+    _model_columns: ClassVar[tuple[str, ...]] = ("queue_name",)
     _is_written_by_function: ClassVar[bool] = False
     _queue_name: ClassVar[str | None] = queues.DEFAULT_QUEUE
     django_simpletask3_worker_number = queues.worker_number_of(queues.DEFAULT_QUEUE)
@@ -52,6 +52,9 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
         verbose_name = _("function task")
         verbose_name_plural = _("function tasks")
 
+    #: What the last call raised in this process, for the receivers of ``task_finished``.
+    _raised: BaseException | None = None
+
     def __str__(self) -> str:
         return f"{self.task_path} {self.pk}"
 
@@ -69,11 +72,23 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
         """The limits of all functions."""
         return policies.declared_limits()
 
+    @classmethod
+    def _may_be_unique(cls) -> bool:
+        """Whether a function has a unique key."""
+        return policies.is_any_unique()
+
     def do_task(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function; raises FunctionMissing if this process does not know it.
 
         If the database cannot tell of the earlier attempts, the task is given back.
         """
+        try:
+            return self._call(*args, **kwargs)
+        except BaseException as error:
+            self._raised = error
+            raise
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         definition = registry.find(self.task_path)
         try:
             worker = kwargs.get("worker") or self.worker
@@ -93,9 +108,13 @@ class FunctionTask(RowPolicies, UniqueTask, ExpiringTask):
         return results.storable_value(returned, definition)
 
     async def _await(self, coroutine: Any, definition: Any) -> Any:
-        returned = await coroutine
-        self._has_returned = True
-        return results.storable_value(returned, definition)
+        try:
+            returned = await coroutine
+            self._has_returned = True
+            return results.storable_value(returned, definition)
+        except BaseException as error:
+            self._raised = error
+            raise
 
 
 #: The models of the named queues.

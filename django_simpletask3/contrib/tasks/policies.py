@@ -21,7 +21,7 @@ from ...ledger.task_row import TaskRow
 from ...limits import Limit
 from ...limits.limit import MAX_NAME
 from ...retries import error_entries, resolve_error, seconds_of
-from ...schedules.declared import ScheduleDecorator
+from ...schedules.decorator import ScheduleDecorator
 from ...unique import Unique
 from . import registry
 from .queues import as_mapping, options_of, our_backends
@@ -221,6 +221,12 @@ def declared_limits() -> list[Limit]:
 def _declared_limits(_version: int) -> list[Limit]:
     limits = (_limit(path, alias) for alias in our_backends() for path in registry.paths())
     return list({limit.name: limit for limit in limits if limit is not None}.values())
+
+
+def is_any_unique() -> bool:
+    """Whether a function has a unique key."""
+    paths = registry.paths()
+    return any(policy("unique", path, alias) for alias in our_backends() for path in paths)
 
 
 def _limit(path: str, backend: str) -> ArgumentLimit | None:

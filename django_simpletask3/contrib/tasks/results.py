@@ -31,6 +31,11 @@ _STATUSES = {
 #: Values that JSON yields as they are, whatever the limit.
 _PLAIN = (bool, float)
 _SHORT = 20
+#: What ends a task beside what its function raises, by the paths of the classes.
+_OWN_ERRORS = {
+    f"{kind.__module__}.{kind.__qualname__}": kind
+    for kind in (TaskCanceled, TaskExpired, WorkerLost)
+}
 
 
 @dataclass(slots=True)
@@ -71,6 +76,19 @@ def result_of(row: Any, task: Any = None, history: History | None = None) -> Any
     value = row.result_data if row.status == Status.SUCCESS else None
     object.__setattr__(result, "_return_value", value)
     return result
+
+
+def error_of(result: Any) -> BaseException | None:
+    """The last error of a failed result as an exception, which has no traceback; else None.
+
+    It has the class only if that is of this package: nothing is imported for it.
+    """
+    if result.status != "FAILED" or not result.errors:
+        return None
+    last = result.errors[-1]
+    kind = _OWN_ERRORS.get(last.exception_class_path)
+    # The text of the traceback ends with the class and the message.
+    return kind(last.traceback.strip().split(": ", 1)[-1]) if kind else Exception(last.traceback)
 
 
 def task_of(row: Any, definition: Any = None) -> Any:

@@ -47,14 +47,35 @@ def _send_enqueued(task: Any, **_: Any) -> None:
 def _send_finished(task: Any, event: Any, **_: Any) -> None:
     is_first = task.attempt == 1 and event.from_status == task.RUNNING and event.worker
     history = results.first_history(task, event) if is_first else None
-    _send_of_row("task_finished", task, history)
+    # With its frames it keeps the instance alive that it is an attribute of.
+    error = vars(task).pop("_raised", None)
+    _send_of_row("task_finished", task, history, error)
 
 
-def _send_of_row(name: str, task: Any, history: results.History | None) -> None:
+def _send_of_row(
+    name: str, task: Any, history: results.History | None, raised: BaseException | None = None
+) -> None:
     try:
         result = results.result_of(task, history=history)
     except FunctionMissing as error:
         # There is no Task to send: a forged row, or one whose code is gone.
         _logger.warning("signal_not_sent signal=%s pk=%s error=%s", name, task.pk, error)
         return
-    send(name, result)
+    failure = raised or results.error_of(result)
+    if failure is None:
+        send(name, result)
+    else:
+        _send_while_handling(failure, name, result)
+
+
+def _send_while_handling(error: BaseException, name: str, result: Any) -> None:
+    """Send the signal as backends of the framework do: while ``error`` is being handled.
+
+    Its logger, and tools that report errors, take it from ``sys.exc_info()``.
+    """
+    frames = error.__traceback__
+    try:
+        raise error
+    except BaseException:
+        error.__traceback__ = frames  # without this one
+        send(name, result)

@@ -8,6 +8,7 @@ from argparse import SUPPRESS, ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.core.management.base import CommandError, OutputWrapper
 
 from ...audit.check import Finding, audit
 from ...audit.export import export_streams
+from ...audit.runs import TableCounts, recorded_audit
 from ...audit.verify import Manifest, bounded_lines, verify_export
 from ...context import task_context
 from ...logs import printable
@@ -34,8 +36,8 @@ class Command(DatabaseCommand):
     """Check rows against streams, list recoveries, export streams, verify an export."""
 
     help = (
-        "Checks the row of every task against its events. Exits with status 1 if there are "
-        "discrepancies."
+        "Checks the row of every task against its events. Records the result, which the "
+        "admin shows. Exits with status 1 if there are discrepancies."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -90,11 +92,18 @@ class Command(DatabaseCommand):
         total = 0 if options["since"] else sum(rows_of(*t).count() for t in tables)
         progress = Progress(sys.stderr, total)
         writer = _JsonWriter(self.stdout) if options["json"] else _TextWriter(self.stdout, progress)
-        with task_context(actor=operator()):
+        actor, since, repair = operator(), options["since"], options["repair"]
+        with task_context(actor=actor), recorded_audit(since, actor) as record:
             for table in tables:
+                counts = record.add_table(*table)
                 for finding in audit(
-                    *table, since=options["since"], repair=options["repair"], on_tasks=progress.add
+                    *table,
+                    since=since,
+                    repair=repair,
+                    on_tasks=partial(_add_tasks, counts, progress),
+                    on_events=partial(_add_events, counts),
                 ):
+                    record.add_finding(counts, finding)
                     writer.write_finding(finding)
         progress.clear()
         writer.write_summary(progress.done)
@@ -173,6 +182,15 @@ class Command(DatabaseCommand):
             return 0
         self.stdout.write(f"expected {digest}")
         return 1
+
+
+def _add_tasks(counts: TableCounts, progress: Progress, tasks: int) -> None:
+    counts.tasks += tasks
+    progress.add(tasks)
+
+
+def _add_events(counts: TableCounts, events: int) -> None:
+    counts.events += events
 
 
 def _size(manifest: Manifest) -> str:

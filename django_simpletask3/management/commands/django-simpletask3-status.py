@@ -81,7 +81,7 @@ def _health_lines(health: Health) -> Iterator[str]:
     for header, rows in _tables(health):
         yield from align(header, rows)
         yield ""
-    if lines := list(_oldest_lines(health.tables)):
+    if lines := [*_oldest_lines(health.tables), *_notices(health.models)]:
         yield from (*lines, "")
 
 
@@ -89,7 +89,8 @@ def _server_lines(health: Health) -> Iterator[str]:
     for alias, database in health.databases.items():
         yield f"Database  {alias} ({database.vendor}): {database.error or 'answers'}"
     redis = health.redis
-    yield f"Redis     {redis.url}: {redis.error or f'answers, version {redis.version}'}"
+    answer = f"answers, version {redis.version}" if redis.is_used else "workers poll the tables"
+    yield f"Redis     {redis.url}: {redis.error or answer}"
     yield from (f"          Warning: {warning}" for warning in redis.warnings)
 
 
@@ -121,6 +122,15 @@ def _oldest_lines(tables: Iterable[TableHealth]) -> Iterator[str]:
     for table in tables:
         if table.explanation is not None:
             yield f"Oldest    {table.model} {table.oldest} ({table.database}): {table.explanation}"
+
+
+def _notices(models: Iterable[ModelHealth]) -> Iterator[str]:
+    """What is no problem, because an operator wants it, and yet keeps tasks from running."""
+    for model in models:
+        if model.paused and model.messages:
+            actor = model.paused.actor or "an operator"
+            waits = "1 task waits" if model.messages == 1 else f"{model.messages} tasks wait"
+            yield f"Notice    The queue of {model.model} is paused by {actor}: {waits} in it."
 
 
 def _node_lines(report: Mapping[str, object]) -> Iterator[str]:
