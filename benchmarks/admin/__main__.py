@@ -31,7 +31,10 @@ SELECT
   1, 3, repeat('0', 64), added + interval '2 seconds',
   CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE added + interval '3 seconds' END,
   CASE WHEN n > {{rows}} - 1100 THEN NULL ELSE n % 100 <> 0 END,
-  '{{{{"sum": 3}}}}', NULL, NULL, added, added, NULL, 0,
+  '{{{{"sum": 3}}}}',
+  CASE WHEN n % 100 = 0 THEN '{{{{"type":"ValueError","message":"' || repeat('no ', 40)
+    || '","traceback":"' || repeat('line ', 400) || '"}}}}' END,
+  NULL, added, added, NULL, 0,
   'node-' || n % 8 || ':4711:start', NULL,
   CASE WHEN n > {{rows}} - 1100 THEN now() + interval '60 seconds' ELSE NULL END,
   n % 1000, false, ''
@@ -126,10 +129,14 @@ def _pages() -> list[tuple[str, str]]:
     return [
         ("list", tasks),
         ("list, page 100", f"{tasks}?p=100"),
-        ("list, failed", f"{tasks}?status__exact=30"),
-        ("list, canceled", f"{tasks}?status__exact=40"),
-        ("list, running", f"{tasks}?status__exact=10"),
+        *((f"list, {s}", f"{tasks}?task-state={s}") for s in ("waiting", "scheduled", "running")),
+        *((f"list, {s}", f"{tasks}?task-state={s}") for s in ("succeeded", "failed", "canceled")),
         ("list, of a day", f"{tasks}?{day}"),
+        ("list, done today", f"{tasks}?task-time=done-today"),
+        ("list, enqueued this week", f"{tasks}?task-time=enqueued-week"),
+        ("list, an error", f"{tasks}?task-error=no+such+error"),
+        ("list, a worker", f"{tasks}?task-worker=node-3"),
+        ("list, enqueued by me", f"{tasks}?task-actor=me"),
         ("task", reverse("admin:testapp_invoice_change", args=[task.pk])),
         ("task, timeline", reverse("admin:testapp_invoice_timeline", args=[task.pk])),
         *(

@@ -77,6 +77,14 @@ def _add_random_faults(parser: argparse.ArgumentParser) -> None:
         "--baseline", type=_count(0), default=1500, help="messages for the stock client (1500)"
     )
     parser.add_argument(
+        "--two-versions",
+        nargs="?",
+        const="same-tables",
+        metavar="VERSION",
+        help="some nodes run an earlier version of the package: a folder that contains it, or a "
+        "revision of git with the same tables (without a value: the first one)",
+    )
+    parser.add_argument(
         "--probes", type=_count(0), default=5, help="redeliveries measured without faults (5)"
     )
 
@@ -129,6 +137,9 @@ def main() -> int:
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.chaos.settings"
     os.environ["SIMPLETASK3_TEST_DATABASE"] = options.database
     os.environ["SIMPLETASK3_CHAOS_LEASE"] = str(options.lease or LEASES[options.command])
+    if options.command == "random-faults":
+        os.environ["SIMPLETASK3_CHAOS_SCHEDULES"] = "1"
+        os.environ["SIMPLETASK3_CHAOS_VERSIONS"] = "2" if options.two_versions else "1"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
         return _run(options)

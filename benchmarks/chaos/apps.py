@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from benchmarks.chaos import crash_injection
+from benchmarks.chaos import crash_injection, versions
 
 
 class ChaosConfig(AppConfig):
@@ -11,3 +11,7 @@ class ChaosConfig(AppConfig):
 
     def ready(self) -> None:
         crash_injection.arm_from_environment()
+        if versions.HAS_SCHEDULES:
+            from benchmarks.chaos import storm_schedules
+
+            storm_schedules.declare()

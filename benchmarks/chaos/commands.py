@@ -14,7 +14,16 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmarks.chaos import crash_points, execution_log, processes, recovery_probes, report, walks
+from benchmarks.chaos import (
+    crash_points,
+    earlier_version,
+    execution_log,
+    processes,
+    recovery_probes,
+    report,
+    storm_schedules,
+    walks,
+)
 from benchmarks.chaos.crash_points import SCENARIOS, run_scenario
 from benchmarks.chaos.environment import Environment, SetupError
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
@@ -33,11 +42,16 @@ _LOG_EVENTS = ("Traceback", "finish_failed", "recovery_failed", "loop_failed")
 
 def run_random_faults(options: argparse.Namespace) -> int:
     """Inject random faults, recover, check the invariants, run the baseline and the probes."""
-    with Environment() as environment:
+    with earlier_version.exported(options.two_versions) as earlier, Environment() as environment:
         seconds = 60.0 * options.minutes
         injector = FaultInjector(
-            environment, options.seed, nodes=options.nodes, producers=options.producers
+            environment,
+            options.seed,
+            nodes=options.nodes,
+            producers=options.producers,
+            earlier=earlier,
         )
+        storm_schedules.add_own()
         began = time.monotonic()
         try:
             injector.inject_faults(seconds, rate=options.rate)
@@ -50,6 +64,7 @@ def run_random_faults(options: argparse.Namespace) -> int:
             injector.kill_all()
         print("checking ...", flush=True)
         result = check_invariants(injector.log.dead_pids)
+        _check_schedules(result, injector.log)
         _find_leaks(result, environment)
         if left:
             result.add_violation("lost", f"the drain stopped: {left} tasks left, and none ends")
@@ -99,6 +114,13 @@ def _keep_running(injector: FaultInjector, seconds: float) -> None:
     while time.monotonic() < end:
         injector.restart_ended()
         time.sleep(0.2)
+
+
+def _check_schedules(result: CheckResult, log: FaultLog) -> None:
+    if log.schedules_ended is not None:
+        for kind, text in storm_schedules.problems(log.lives, log.schedules_ended):
+            result.add_violation(kind, text)
+    result.figures["ticks"] = storm_schedules.count_fired()
 
 
 def _find_leaks(result: CheckResult, environment: Environment) -> None:

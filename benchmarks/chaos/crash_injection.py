@@ -24,7 +24,7 @@ from django.db import DatabaseError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from django_simpletask3.queue.scripts import script
+from django_simpletask3.queue.scripts import Script, script
 
 _FORMAT = "=3q"
 ALONE, TOGETHER, DEAF = 0, 1, 2
@@ -100,17 +100,9 @@ def install() -> None:
     if _is_installed:
         return
     _is_installed = True
+    _count_commands()
     wrapper: Any = BaseDatabaseWrapper
-    client: Any = redis.Redis
-    execute, commit = client.execute_command, wrapper._commit
-
-    def execute_and_count(self: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return execute(self, *args, **options)
-        finally:
-            if MORTALITY.step(f"redis {_word(args)}"):
-                self.connection_pool.disconnect(inuse_connections=False)
-                raise redis.ConnectionError("the answer is lost")
+    commit = wrapper._commit
 
     def commit_and_count(self: Any) -> Any:
         try:
@@ -119,9 +111,47 @@ def install() -> None:
             if MORTALITY.step("sql COMMIT"):
                 raise _cut_off(self)
 
-    client.execute_command = execute_and_count
     wrapper._commit = commit_and_count
     connection_created.connect(_count_statements, dispatch_uid="crash_injection")
+
+
+def _count_commands() -> None:
+    """Count commands, those that are sent together, and the scripts that push messages."""
+    client: Any = redis.Redis
+    pipeline: Any = redis.client.Pipeline
+    pushing: Any = Script
+    execute, execute_together = client.execute_command, pipeline.execute
+    read_reply = pushing._reply
+
+    def execute_and_count(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return execute(self, *args, **options)
+        finally:
+            _take_step(self, _word(args))
+
+    def execute_together_and_count(self: Any, *args: Any, **options: Any) -> Any:
+        names = " ".join(_word(command) for command, _ in self.command_stack)
+        try:
+            return execute_together(self, *args, **options)
+        finally:
+            _take_step(self, names)
+
+    def read_and_count(self: Any, connection: Any, arguments: Any) -> Any:
+        try:
+            return read_reply(self, connection, arguments)
+        finally:
+            _take_step(None, _word(("EVALSHA", self.sha)))
+
+    client.execute_command = execute_and_count
+    pipeline.execute = execute_together_and_count
+    pushing._reply = read_and_count
+
+
+def _take_step(client: Any, name: str) -> None:
+    if MORTALITY.step(f"redis {name}"):
+        if client is not None:
+            client.connection_pool.disconnect(inuse_connections=False)
+        raise redis.ConnectionError("the answer is lost")
 
 
 def arm_from_environment() -> None:

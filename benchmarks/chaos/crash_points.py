@@ -14,19 +14,22 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
-from benchmarks.chaos import crash_injection, execution_log
+from benchmarks.chaos import crash_injection, execution_log, tasks
 from benchmarks.chaos.crash_injection import ALONE, DEAF, MORTALITY, TOGETHER
 from benchmarks.chaos.environment import Environment
+from benchmarks.chaos.functions import CALLED
 from benchmarks.chaos.invariants import CheckResult, check_invariants, find_leaks
-from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel, Part
+from benchmarks.chaos.models import CHANNELS, Call, Effect, Job, Parcel, Part
 from benchmarks.chaos.producers import count_unfinished
 from benchmarks.chaos.schedules import add_due_schedule, wrong_ticks
 from django_simpletask3.conf.options import options
+from django_simpletask3.contrib.tasks.models import FunctionTask, queue_models
 from django_simpletask3.dependencies import chain, group
 from django_simpletask3.exceptions import SimpleTaskError
 from django_simpletask3.ledger.event import events_of
@@ -60,7 +63,7 @@ def _receive(**_: Any) -> None:
 event_recorded.connect(_receive, sender=Parcel)
 
 
-def run_node(*models: type[ChaosTask], burst: bool) -> None:
+def run_node(*models: type[Any], burst: bool) -> None:
     """Run a node of one process, for jobs and parcels unless for other models."""
     Supervisor(list(models or (Job, Parcel)), burst=burst).run()
 
@@ -189,6 +192,41 @@ def scheduled_task() -> Scenario:
     return Scenario(fire_all)
 
 
+def scheduled_call() -> Scenario:
+    """A process that makes up for ticks of a function is killed."""
+    add_due_schedule(tasks.try_again.module_path, ticks=2, fields={"number": 1})
+    return Scenario(fire_all)
+
+
+def called_function() -> Scenario:
+    """Functions with retries, a limit and a key are called, and run; all are killed."""
+
+    def call() -> None:
+        with transaction.atomic():
+            _call(tasks.work, has_steps=True)
+            _call(tasks.try_again, ending="retry")
+            _call(tasks.call, seconds=0.1)
+
+    def target() -> None:
+        _run_as_caller(call)
+        for function in (tasks.join, tasks.join, tasks.call):
+            _run_as_caller(partial(_call, function))
+        run_node(*queue_models(), burst=True)
+
+    return Scenario(target)
+
+
+def _call(function: Any, **arguments: Any) -> None:
+    with transaction.atomic():
+        key = function.enqueue(number=1, **arguments).id
+        Effect._default_manager.create(task=key, step=CALLED)
+
+
+def lost_reply_called_function() -> Scenario:
+    """The reply to one step is lost to caller or node; functions are called and run."""
+    return replace(called_function(), fault=DEAF)
+
+
 def lost_reply_scheduled_task() -> Scenario:
     """The reply to one step is lost while a tick is fired."""
     return replace(scheduled_task(), fault=DEAF)
@@ -303,6 +341,9 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         dependent_task,
         splitting_task,
         scheduled_task,
+        scheduled_call,
+        called_function,
+        lost_reply_called_function,
         lost_reply_scheduled_task,
         lost_reply_dependent_task,
         prioritized_task,
@@ -352,8 +393,12 @@ def run_scenario(
 
 
 def _steps(every: int, choice: random.Random) -> Iterator[int]:
-    """Yield one step of the first ``every``, one of the next ``every``, and so on."""
-    for first in itertools.count(1, every):
+    """Yield one step of the first ``every``, one of the next ``every``, and so on.
+
+    The first is one of the first eight: a short scenario is crashed, too.
+    """
+    yield 1 + choice.randrange(min(every, 8))
+    for first in itertools.count(1 + every, every):
         yield first + choice.randrange(every)
 
 
@@ -446,8 +491,8 @@ def _keys(last_pk: int, began: float) -> Iterator[str]:
         Job.objects.filter(pk__gt=last_pk).values_list("pk", flat=True),
         events_of(Job, "default").filter(task_id__gt=last_pk).values_list("task_id", flat=True),
         *(
-            [row.pk for row in model.objects.all() if row.add_time.timestamp() >= began - 1.0]
-            for model in (Parcel, Call, Part)
+            [row.pk for row in model._base_manager.all() if row.add_time.timestamp() >= began - 1.0]
+            for model in (Parcel, Call, Part, FunctionTask)
         ),
     ):
         yield from map(str, pks)
@@ -458,7 +503,7 @@ def _drain() -> None:
     fire_all()
     end = time.monotonic() + _TIMEOUT
     while (serve_all() or count_unfinished()) and time.monotonic() < end:
-        _wait_for(_fork(lambda: run_node(*MODELS.values(), burst=True)))
+        _wait_for(_fork(lambda: run_node(*CHANNELS, burst=True)))
 
 
 def _leaks(environment: Environment) -> list[str]:
@@ -467,7 +512,7 @@ def _leaks(environment: Environment) -> list[str]:
         while (found := find_leaks(client, environment.prefix)) and time.monotonic() < end:
             # A node acknowledges the messages whose claims have ended.
             service.requeue_expired_claims()
-            _wait_for(_fork(lambda: run_node(*MODELS.values(), burst=True)))
+            _wait_for(_fork(lambda: run_node(*CHANNELS, burst=True)))
             time.sleep(0.2)
     return found
 

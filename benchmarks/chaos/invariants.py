@@ -10,9 +10,9 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef
 
-from benchmarks.chaos import authoring, dependencies, limits, unique_keys
+from benchmarks.chaos import authoring, dependencies, functions, limits, tasks, unique_keys
 from benchmarks.chaos.evidence import Evidence, TaskEvidence
-from benchmarks.chaos.models import MODELS, ChaosTask, Effect
+from benchmarks.chaos.models import MODELS, Effect
 from django_simpletask3.audit.check import audit
 from django_simpletask3.exceptions import IllegalTransition
 from django_simpletask3.ledger.event import events_of
@@ -96,7 +96,7 @@ def check_invariants(dead_pids: Iterable[int] | None, keys: set[str] | None = No
                 text = f"{name} {key}: saved, but there is neither row nor stream"
                 result.add_violation("lost", text)
     _check_features(result)
-    _check_unique_keys(result)
+    _check_keys_and_calls(result)
     if keys is None:
         _audit(result)
     return result
@@ -109,8 +109,8 @@ def _check_features(result: CheckResult) -> None:
         result.add_violation("dependency", text)
 
 
-def _check_unique_keys(result: CheckResult) -> None:
-    for kind, text in unique_keys.wrong_holders():
+def _check_keys_and_calls(result: CheckResult) -> None:
+    for kind, text in chain(unique_keys.wrong_holders(), functions.problems()):
         result.add_violation(kind, text)
 
 
@@ -125,7 +125,7 @@ def _audit(result: CheckResult) -> None:
             result.add_violation("audit", text)
 
 
-def _pages(model: type[ChaosTask], keys: set[str] | None) -> Iterator[list[Any]]:
+def _pages(model: type[Any], keys: set[str] | None) -> Iterator[list[Any]]:
     """Yield the keys of the tasks that have a stream, in pages."""
     known = events_of(model, None).order_by("task_id").values_list("task_id", flat=True).distinct()
     if keys is not None:
@@ -137,7 +137,7 @@ def _pages(model: type[ChaosTask], keys: set[str] | None) -> Iterator[list[Any]]
         page = list(known.filter(task_id__gt=page[-1])[:_PAGE])
 
 
-def _valid_keys(model: type[ChaosTask], keys: set[str]) -> list[Any]:
+def _valid_keys(model: type[Any], keys: set[str]) -> list[Any]:
     found = []
     for key in keys:
         with suppress(ValidationError):
@@ -145,7 +145,7 @@ def _valid_keys(model: type[ChaosTask], keys: set[str]) -> list[Any]:
     return found
 
 
-def _streams(model: type[ChaosTask], page: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+def _streams(model: type[Any], page: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
     events = events_of(model, None).filter(task_id__in=page)
     for key, stream in groupby(events, key=lambda event: event.task_id):
         yield key, list(stream)
@@ -160,9 +160,9 @@ def _effects(name: str, page: list[Any]) -> dict[str, Counter[str]]:
     return found
 
 
-def _without_stream(model: type[ChaosTask], keys: set[str] | None) -> Iterator[Any]:
+def _without_stream(model: type[Any], keys: set[str] | None) -> Iterator[Any]:
     events = events_of(model, None).order_by().filter(task_id=OuterRef("pk"))
-    rows = model.objects.filter(~Exists(events))
+    rows = model._base_manager.filter(~Exists(events))
     if keys is not None:
         rows = rows.filter(pk__in=_valid_keys(model, keys))
     yield from rows.iterator()
@@ -179,7 +179,7 @@ class _TaskCheck:
     result: CheckResult
     name: str
     stream: list[Any]
-    row: ChaosTask | None
+    row: Any
     evidence: TaskEvidence
     effects: Counter[str]
     dead: set[int] | None
@@ -187,7 +187,7 @@ class _TaskCheck:
     def check(self) -> None:
         kinds = Counter(str(event.kind) for event in self.stream)
         self.result.figures.update(kinds)
-        self.result.figures.update(tasks=1, events=len(self.stream))
+        self.result.figures.update(tasks=1, calls=self._is_call(), events=len(self.stream))
         self.result.recoveries.update(
             f"{event.kind} {event.reason}" for event in self.stream if event.kind in _RECOVERIES
         )
@@ -205,12 +205,20 @@ class _TaskCheck:
         steps = self.evidence.steps
         problems = chain(
             authoring.repeated_steps(self.stream, self.effects, steps),
-            authoring.wrong_progress(self.stream, has_steps=bool(self.row and self.row.has_steps)),
+            authoring.wrong_progress(self.stream, has_steps=self._has_steps()),
             authoring.late_starts(self.stream),
         )
         for kind, text in problems:
             self._add_violation(kind, text)
         self.result.figures["progress"] += sum(map(authoring.is_progress, self.stream))
+
+    def _has_steps(self) -> bool:
+        if self.row is None:
+            return False
+        return bool(self.row.kwargs.get("has_steps") if self._is_call() else self.row.has_steps)
+
+    def _is_call(self) -> bool:
+        return self.name.startswith(tasks.MODEL)
 
     def _add_violation(self, kind: str, text: str) -> None:
         history = " ".join(f"{event.kind}/{event.attempt}" for event in self.stream)
@@ -317,19 +325,20 @@ class _TaskCheck:
                 self._add_violation(
                     "outcome_without_end", f"{event.kind} of attempt {event.attempt}"
                 )
-        result = self.row.result_data if self.row is not None else None
-        if self.row is not None and self.row.status == Status.SUCCESS:
-            expected = {
-                "worker": self.evidence.ended_by.get(self.row.attempt),
-                "attempt": self.row.attempt,
-            }
-            if (
-                result != expected
-                or self.row.done_by != f"{expected['worker']}/{expected['attempt']}"
-            ):
-                self._add_violation(
-                    "outcome_without_end", f"the row holds {result}, {self.row.done_by}"
-                )
+        if self.row is not None and self._is_call():
+            worker = self.evidence.ended_by.get(self.row.attempt)
+            for kind, text in functions.wrong_outcome(self.row, self.stream, worker):
+                self._add_violation(kind, text)
+        elif self.row is not None and self.row.status == Status.SUCCESS:
+            self._check_result(self.row)
+
+    def _check_result(self, row: Any) -> None:
+        worker = self.evidence.ended_by.get(row.attempt)
+        expected = {"worker": worker, "attempt": row.attempt}
+        if row.result_data != expected or row.done_by != f"{worker}/{row.attempt}":
+            self._add_violation(
+                "outcome_without_end", f"the row holds {row.result_data}, {row.done_by}"
+            )
 
     def _check_late_results_were_refused(self) -> None:
         if self.row is None or self.dead is None:

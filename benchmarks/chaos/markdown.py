@@ -35,6 +35,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
     yield "processes killed", f"{_number(faults['processes killed'])}: {_list(faults['by'])}"
     yield "other faults", _list(_others(faults["all"]))
     yield "tasks", _number(tasks["tasks"])
+    yield "calls of functions", _number(tasks["calls"])
+    yield "ticks of schedules that were fired", _number(tasks["ticks"])
     yield "events", _number(tasks["events"])
     yield "executions", _number(tasks["executions"])
     yield "executions again", _again(report["executed again, after"])

@@ -9,6 +9,8 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, models
 
 from benchmarks.chaos import execution_log
+from benchmarks.chaos.versions import LIMIT
+from django_simpletask3.contrib.tasks.models import FunctionTask, queue_models
 from django_simpletask3.dependencies import group
 from django_simpletask3.exceptions import Cancel, CheckpointNotRecorded, Retry, Snooze
 from django_simpletask3.limits import Limit
@@ -46,8 +48,8 @@ class ChaosTask(SimpleTask):
     def do_task(self, worker: str) -> dict[str, Any]:
         attempt = self.attempt
         execution_log.write("begin", self._meta.model_name, self.pk, attempt, worker)
-        self._wait()
-        is_complete = not self.has_steps or self._take_steps(attempt)
+        wait(self, self.seconds, has_progress=self.has_steps)
+        is_complete = not self.has_steps or take_steps(self, self._meta.model_name)
         self.done_by = f"{worker}/{attempt}"
         execution_log.write("end", self._meta.model_name, self.pk, attempt, worker)
         if self.fails or not is_complete:
@@ -60,29 +62,35 @@ class ChaosTask(SimpleTask):
             raise Retry("requested", after=0.1) from ValueError("requested")
         return {"worker": worker, "attempt": attempt}
 
-    def _wait(self) -> None:
-        end = time.monotonic() + self.seconds
-        while (remaining := end - time.monotonic()) > 0 and not self.should_stop:
-            time.sleep(min(remaining, 0.05))
-            if self.has_steps:
-                self.progress(0, len(STEPS), "waiting")
 
-    def _take_steps(self, attempt: int) -> bool:
-        """Take the steps; return whether the database let them be recorded."""
-        log_effect = partial(execution_log.write, "step", self._meta.model_name, self.pk, attempt)
-        for number, step in enumerate(STEPS, 1):
-            try:
-                self.once(step, log_effect, step)
-                self.once(f"{step} row", self._add_effect, step, atomic=True)
-            except (DatabaseError, InterfaceError, CheckpointNotRecorded):
-                return False
-            self.progress(number, len(STEPS))
-        return True
+def wait(task: Any, seconds: float, *, has_progress: bool) -> None:
+    """Wait in a task function, until it should stop."""
+    end = time.monotonic() + seconds
+    while (remaining := end - time.monotonic()) > 0 and not task.should_stop:
+        time.sleep(min(remaining, 0.05))
+        if has_progress:
+            task.progress(0, len(STEPS), "waiting")
 
-    def _add_effect(self, step: str) -> None:
-        Effect._default_manager.create(
-            task=f"{self._meta.model_name} {self.pk}", step=f"{step} row"
-        )
+
+def _add_effect(task: str, step: str) -> None:
+    Effect._default_manager.create(task=task, step=step)
+
+
+def take_steps(task: Any, name: str | None) -> bool:
+    """Take the steps of a task, whose model has that name in the execution log.
+
+    Return whether the database let them be recorded.
+    """
+    log_effect = partial(execution_log.write, "step", name, task.pk, task.attempt)
+    for number, step in enumerate(STEPS, 1):
+        row = f"{step} row"
+        try:
+            task.once(step, log_effect, step)
+            task.once(row, partial(_add_effect, f"{name} {task.pk}", row), atomic=True)
+        except (DatabaseError, InterfaceError, CheckpointNotRecorded):
+            return False
+        task.progress(number, len(STEPS))
+    return True
 
 
 class Job(ChaosTask):
@@ -111,11 +119,11 @@ class Parcel(ChaosTask, UniqueTask, ExpiringTask):  # type: ignore[misc] # of dj
 
 
 class Call(ChaosTask):
-    """A task with a limit: at most two of a line run at once."""
+    """A task with a limit: only some of a line run at once."""
 
     django_simpletask3_worker_number = 4
     django_simpletask3_max_attempts = 1000
-    django_simpletask3_limit = Limit(2, key="{line}")
+    django_simpletask3_limit = Limit(LIMIT, key="{line}")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     line = models.IntegerField(default=0)
@@ -142,4 +150,13 @@ class Part(ChaosTask):
         group(Part(), Part(fails=True)).then(Part(), on_failure="run").enqueue()
 
 
-MODELS: dict[str, type[ChaosTask]] = {"job": Job, "parcel": Parcel, "call": Call, "part": Part}
+#: The task models by their names in the execution log.
+MODELS: dict[str, type[Any]] = {
+    "job": Job,
+    "parcel": Parcel,
+    "call": Call,
+    "part": Part,
+    "functiontask": FunctionTask,
+}
+#: Those with a channel: the queues of functions have one each.
+CHANNELS: list[type[Any]] = [Job, Parcel, Call, Part, *queue_models()]

@@ -17,7 +17,7 @@ django.setup()
 from django.core.management import execute_from_command_line  # noqa: E402
 
 from benchmarks.chaos import producers  # noqa: E402
-from django_simpletask3.worker.node import supervisor  # noqa: E402, F401
+from django_simpletask3.worker.node import supervisor  # noqa: E402
 
 
 def run_node(log: Path, host: str, *arguments: str) -> None:
@@ -26,6 +26,15 @@ def run_node(log: Path, host: str, *arguments: str) -> None:
     # Processes of another host do not check whether its workers are alive.
     platform.node = lambda: host
     execute_from_command_line(["manage.py", "django-simpletask3-server", *arguments])
+
+
+def run_node_of_arguments() -> None:
+    """Run a node with the log, the host name and the arguments of the command line."""
+    log, host, *arguments = sys.argv[1:]
+    package = Path(__file__).parents[2] / "django_simpletask3"
+    if Path(str(supervisor.__file__)).is_relative_to(package):
+        raise SystemExit("this is the package of this checkout, and not the earlier one")
+    run_node(Path(log), host, *arguments)
 
 
 def run_producer(log: Path, seed: int) -> None:

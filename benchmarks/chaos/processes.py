@@ -4,6 +4,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -68,9 +70,51 @@ class ManagedProcess:
         send_signal([self.pid], signal.SIGTERM)
 
 
-def start_node(name: str, *, host: str, processes: int = 2) -> ManagedProcess:
-    """Start a ``django-simpletask3-server`` under the host name ``host``."""
-    return ManagedProcess(name, process_pool.run_node, host, "--processes", str(processes))
+class EarlierProcess(ManagedProcess):
+    """A process that imports the package from ``folder``, and not from this checkout.
+
+    It loads Django itself: the fork server has loaded the package of this checkout.
+    """
+
+    def __init__(self, name: str, folder: Path, host: str, *arguments: str) -> None:
+        self.name = name
+        self.log = settings.RUN_FOLDER / f"{name}.log"
+        code = "import sys; from benchmarks.chaos.process_pool import run_node_of_arguments as run"
+        environment = {"PYTHONPATH": f"{folder}:{ROOT}", "SIMPLETASK3_CHAOS_VERSION": "1"}
+        self.started = subprocess.Popen(
+            [sys.executable, "-P", "-c", f"{code}; run()", str(self.log), host, *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        self.pid = self.started.pid
+        self.is_expected_to_end = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.started.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.started.returncode
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.started.wait(timeout)
+        return not self.is_running
+
+
+def start_node(
+    name: str, *, host: str, processes: int = 2, earlier: Path | None = None
+) -> ManagedProcess:
+    """Start a ``django-simpletask3-server`` under the host name ``host``.
+
+    ``earlier`` is the folder of an earlier version of the package.
+    """
+    arguments = ["--processes", str(processes)]
+    if earlier is not None:
+        return EarlierProcess(name, earlier, host, *arguments)
+    return ManagedProcess(name, process_pool.run_node, host, *arguments)
 
 
 def start_producer(name: str, seed: int) -> ManagedProcess:

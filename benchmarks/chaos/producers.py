@@ -8,27 +8,41 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connections, models
+from django.db import DatabaseError, InterfaceError, connections, models, transaction
 from django.utils import timezone
 from simqcore import SimQ
 
-from benchmarks.chaos import execution_log
-from benchmarks.chaos.models import MODELS, Call, ChaosTask, Job, Parcel, Part
+from benchmarks.chaos import execution_log, tasks
+from benchmarks.chaos.functions import CALLED
+from benchmarks.chaos.models import MODELS, Call, ChaosTask, Effect, Job, Parcel, Part
+from benchmarks.chaos.storm_schedules import OWN
 from django_simpletask3.conf.options import options
 from django_simpletask3.context import task_context
+from django_simpletask3.contrib.tasks.models import FunctionTask
+from django_simpletask3.db import clock
 from django_simpletask3.dependencies import chain, group
 from django_simpletask3.exceptions import SimpleTaskError
+from django_simpletask3.schedules import operators
+from django_simpletask3.schedules.firing import run_now
+from django_simpletask3.schedules.tables import Schedule
+from django_simpletask3.schedules.targets import find_target
 
 #: Producers pause above this number of unfinished tasks, so that the drain is short.
 BACKLOG = 600
 CHECK_INTERVAL = 0.5
 SLOW_SECONDS = 2.0
 REMEMBERED_TASKS = 500  # how many of its latest tasks a producer remembers
+
+
+class _RolledBack(Exception):
+    """The transaction of a caller is rolled back."""
 
 
 class Producer:
@@ -38,6 +52,7 @@ class Producer:
         self.random = random.Random(seed)
         self.is_stopping = False
         self.recent_tasks: list[ChaosTask] = []
+        self.recent_calls: list[str] = []
         client = redis.Redis.from_url(
             settings.DJANGO_SIMPLETASK3_SIMQ_REDIS_URL, socket_timeout=1.5, socket_connect_timeout=1
         )
@@ -50,6 +65,8 @@ class Producer:
             (self.replace, 10),
             (self.groups, 5),
             (self.after, 4),
+            (self.call, 40),
+            (self.call_again, 4),
             (self.push_as_version_0_1, 10),
             (self.insert_without_event, 4),
             (self.save_again, 4),
@@ -57,6 +74,7 @@ class Producer:
             (self.restart, 2),
             (self.cancel, 6),
             (self.delete, 1),
+            (self.operate, 1),
         ]
 
     def run(self) -> None:
@@ -149,6 +167,44 @@ class Producer:
     def part(self) -> Part:
         return Part(**self.columns(), splits=self.random.random() < 0.05)
 
+    def call(self) -> None:
+        """Call a function in transactions, of which some are rolled back."""
+        function = self.random.choice(tasks.FUNCTIONS)
+        for _ in range(self.random.randint(1, 10)):
+            arguments = self.arguments(function)
+            with suppress(_RolledBack), transaction.atomic():
+                key = function.enqueue(**arguments).id
+                Effect._default_manager.create(task=key, step=CALLED)
+                if self.random.random() < 0.1:
+                    raise _RolledBack
+                transaction.on_commit(partial(execution_log.write, CALLED, key))
+                self.recent_calls = [*self.recent_calls[-REMEMBERED_TASKS:], key]
+
+    def arguments(self, function: Any) -> dict[str, Any]:
+        """Return what a call does; a few numbers, so that keys are taken."""
+        number, endings = self.random.randint(1, 1_000_000), ["", "raise", "cancel"]
+        if function in (tasks.join, tasks.replace):
+            number = self.random.randint(1, 20)
+        if function is tasks.try_again:
+            endings += ["retry"]
+        if function is not tasks.sleep:
+            endings += ["snooze"]
+        ending = self.random.choice(endings) if self.random.random() < 0.3 else ""
+        arguments = {"number": number, "seconds": self.seconds(), "ending": ending}
+        if function is tasks.call:
+            arguments["line"] = self.random.randrange(3)
+        elif function not in (tasks.meter, tasks.sleep):
+            arguments["has_steps"] = self.random.random() < 0.1
+        return arguments
+
+    def call_again(self) -> None:
+        """Read the result of a call, which may be rolled back; cancel it, or reset it."""
+        for key in self.random.sample(self.recent_calls, min(2, len(self.recent_calls))):
+            with suppress(FunctionTask.DoesNotExist):
+                row = FunctionTask._base_manager.get(result_id=key)
+                tasks.backend.get_result(key)
+                row.cancel("not needed") if self.random.random() < 0.5 else row.reset("again")
+
     def push_as_version_0_1(self) -> None:
         """Push messages for existing rows as version 0.1 does."""
         jobs = [task for task in self.recent_tasks if isinstance(task, Job)]
@@ -186,6 +242,20 @@ class Producer:
     def delete(self) -> None:
         if self.recent_tasks:
             self.recent_tasks.pop(self.random.randrange(len(self.recent_tasks))).delete()
+
+    def operate(self) -> None:
+        """Do what operators do with a schedule: run it now, disable, enable and retime it."""
+        row = Schedule.objects.get(key=OWN)
+        if self.random.random() < 0.5:
+            target: Any = find_target(row.target)
+            run_now(row, target, {}, clock.utc_now("default"), "default")
+        elif not row.enabled:
+            operators.enable([row.pk], "default")
+        elif self.random.random() < 0.5:
+            operators.disable([row.pk], "default", "not needed")
+        else:
+            row.interval = timedelta(seconds=self.random.randint(1, 5))
+            operators.save_own(row, "default")
 
     def job(self) -> Job:
         return Job(**self.columns())

@@ -1,5 +1,6 @@
 """Inject faults at random moments, then repair everything and drain the queues."""
 
+import contextlib
 import heapq
 import itertools
 import random
@@ -9,18 +10,23 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import redis
 from django.db import DatabaseError, InterfaceError, connections
 
-from benchmarks.chaos import processes
+from benchmarks.chaos import processes, storm_schedules
 from benchmarks.chaos.database_faults import DatabaseFaults
 from benchmarks.chaos.environment import Environment
+from benchmarks.chaos.node_lives import NodeLives
 from benchmarks.chaos.producers import count_unfinished
 from django_simpletask3.conf.options import options
 
 _RESTART_DELAY = 0.3
+#: Seconds in which all nodes together fire the ticks that faults have held up.
+_CATCH_UP_PATIENCE = 70.0
 _MAX_MEMORY = 1  # bytes: every write is refused
 #: Seconds in which a task must end while the queues are drained. A task that was lost often waits
 #: for up to 60 s; how long all of them take depends on the machine.
@@ -46,6 +52,8 @@ class FaultLog:
     exit_codes: Counter[str] = field(default_factory=Counter)
     anomalies: list[str] = field(default_factory=list)
     dead_pids: set[int] = field(default_factory=set)  # processes that could not record an outcome
+    lives: NodeLives = field(default_factory=NodeLives)
+    schedules_ended: datetime | None = None
 
     @property
     def kill_count(self) -> int:
@@ -57,7 +65,13 @@ class FaultInjector:
     """Run nodes and producers, restart them, and inject faults into them."""
 
     def __init__(
-        self, environment: Environment, seed: int, *, nodes: int = 3, producers: int = 2
+        self,
+        environment: Environment,
+        seed: int,
+        *,
+        nodes: int = 3,
+        producers: int = 2,
+        earlier: Path | None = None,
     ) -> None:
         self.environment = environment
         self.random = random.Random(seed)
@@ -71,6 +85,9 @@ class FaultInjector:
         self._redis_until = 0.0
         self._restart_at: dict[int, float] = {}
         self.nodes: list[processes.ManagedProcess | None] = [None] * nodes
+        #: The folder of an earlier version of the package, and the nodes that run it.
+        self.earlier = earlier
+        self._of_earlier: set[int] = set()
         self._hosts = [f"machine-{next(self._number)}" for _ in range(nodes)]
         self.producers: list[processes.ManagedProcess | None] = [None] * producers
         #: How often each fault is injected in a shuffled round. Outages are rare, so that recovery
@@ -92,6 +109,7 @@ class FaultInjector:
             self.fill_redis: 1,
             self.cut_database: 2,
             self.lock_rows: 3,
+            **({self.deploy_node: 12} if earlier else {}),
         }
         self._round: list[Callable[[], None]] = []
 
@@ -129,7 +147,18 @@ class FaultInjector:
                 self.log.anomalies.append(f"{producer.name} did not end within 30 s")
                 producer.kill_all()
         self.producers = []
+        self._stop_schedules()
         return self._drain(patience)
+
+    def _stop_schedules(self) -> None:
+        """Let no further tick be fired, once those that were held up are."""
+        end = time.monotonic() + _CATCH_UP_PATIENCE
+        while self.log.schedules_ended is None:
+            self.restart_ended()
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                if storm_schedules.are_caught_up() or time.monotonic() > end:
+                    self.log.schedules_ended = storm_schedules.stop()
+            time.sleep(0.2)
 
     def stop_nodes(self) -> None:
         """Stop the nodes with SIGTERM and wait for their ends."""
@@ -150,15 +179,20 @@ class FaultInjector:
 
     def restart_ended(self) -> None:
         """Restart the nodes and producers that have ended."""
+        self.log.lives.see(self._children(), time.time())
         for index, node in enumerate(self.nodes):
             if self._needs_restart(node, index):
-                self.nodes[index] = processes.start_node(f"node-{index}", host=self._hosts[index])
+                self.nodes[index] = self._start_node(index)
         for index, producer in enumerate(self.producers):
             if producer is None or not producer.is_running:
                 self._note_end(producer)
                 seed = self.random.randrange(2**32)
                 self.producers[index] = processes.start_producer(f"producer-{index}", seed)
         self._stopping = [node for node in self._stopping if not self._has_stopped(node)]
+
+    def _start_node(self, index: int) -> processes.ManagedProcess:
+        earlier = self.earlier if index in self._of_earlier else None
+        return processes.start_node(f"node-{index}", host=self._hosts[index], earlier=earlier)
 
     def _needs_restart(self, node: processes.ManagedProcess | None, index: int) -> bool:
         if node is not None and node.is_running:
@@ -239,14 +273,26 @@ class FaultInjector:
 
     def restart_node(self) -> None:
         if node := self._node():
-            self.log.dead_pids.update(node.children())
-            node.stop()
-            if self.random.random() < 0.3:
-                self._after(0.5, lambda: processes.send_signal([node.pid], signal.SIGTERM))
-            self._stopping.append(node)
-            self.nodes[self.nodes.index(node)] = None
+            self.restart(node)
+
+    def restart(self, node: processes.ManagedProcess) -> None:
+        """Stop a node, and start another one in its place."""
+        self.log.dead_pids.update(node.children())
+        node.stop()
+        if self.random.random() < 0.3:
+            self._after(0.5, lambda: processes.send_signal([node.pid], signal.SIGTERM))
+        self._stopping.append(node)
+        self.nodes[self.nodes.index(node)] = None
+
+    def deploy_node(self) -> None:
+        """Stop a node, and start it with the other version of the package."""
+        if node := self._node():
+            self._of_earlier ^= {self.nodes.index(node)}
+            self.restart(node)
 
     def _freeze(self, pids: list[int]) -> None:
+        for pid in pids:
+            self.log.lives.frozen[pid].append(time.time())
         processes.send_signal(pids, signal.SIGSTOP)
         self._frozen.update(pids)
 
@@ -356,6 +402,7 @@ class FaultInjector:
     def _note_outage(self, seconds: float, target: str) -> None:
         now = time.time()
         self.log.outages.append((now, now + seconds, target))
+        self.log.lives.outages = self.log.outages
 
     # Scheduling.
 

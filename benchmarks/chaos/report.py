@@ -40,7 +40,11 @@ _GUARANTEES = {
     "effects that are not one": ("effects",),
     "streams that do not give the row": ("fold_differs", "broken_chain"),
     "findings of the audit": ("audit",),
-    "leaked": ("leaked",),
+    "leaked": ("leaked", "two_holders"),
+    "limits exceeded": ("limit",),
+    "dependents not released once": ("dependency",),
+    "calls that did not end as they had to": ("call",),
+    "ticks not fired once": ("ticks",),
 }
 
 

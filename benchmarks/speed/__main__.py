@@ -1,5 +1,5 @@
-"""``python -m benchmarks.speed ours``, ``limits``, ``peers``, ``counted``, ``body``, ``features``,
-``growth`` and ``soak``; see their --help. ``chart`` draws their figures.
+"""``python -m benchmarks.speed ours``, ``limits``, ``peers``, ``bars``, ``counted``, ``body``,
+``features``, ``growth`` and ``soak``; see their --help. ``chart`` draws their figures.
 
 Measure how fast tasks are enqueued and run, how soon they start, and what that costs. The servers
 are private and have default settings: PostgreSQL (or MariaDB, or SQLite) makes every commit
@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[Callable[[Environment, argparse.Namespace], Report], s
     "ours": (comparison.compare_with_limits, "this package beside the raw limit"),
     "limits": (comparison.measure_limits, "the raw limit alone"),
     "peers": (comparison.compare_with_peers, "other packages, each in an environment of its own"),
+    "bars": (comparison.compare_with_bars, "the figures that have bars, beside their peers"),
     "counted": (cost_bounds.check_bounds, "counted costs of a task; fails if a bound is exceeded"),
     "body": (
         efficiency.measure_efficiency,
@@ -70,6 +71,16 @@ def _arguments() -> argparse.Namespace:
     parsers["peers"].add_argument(
         "--only", default="", help="names of peers, separated by commas: celery5,rq3"
     )
+    parsers["peers"].add_argument(
+        "--idle",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether the idle worker of each peer is measured, which takes a minute and a half",
+    )
+    for name in ("peers", "bars", "features"):
+        parsers[name].add_argument(
+            "--rounds", type=int, default=20, help="rounds of taking turns (%(default)s)"
+        )
     parsers["counted"].set_defaults(runs=1)
     picture = subparsers.add_parser("chart", help="draw a chart of figures (needs matplotlib)")
     picture.add_argument("sources", type=Path, nargs="+", help="build/bench-*.json")

@@ -42,6 +42,8 @@ class Entry:
     processes: int = 1
     body: str = "noop"
     tasks: int = 10_000
+    #: So many are drained, if not ``tasks``: a slow worker needs long for them.
+    drained: int | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, environment: Environment, url: str, verb: str, *arguments: int) -> dict[str, Any]:
@@ -74,18 +76,31 @@ class Entry:
                 raise ContenderFailed(f"{self.name}: the worker ended: {process.returncode}")
 
     @contextmanager
+    def run_producer(self, environment: Environment, url: str) -> Iterator["Producer"]:
+        """Run a process during the block that enqueues in turn with others."""
+        pipe = subprocess.PIPE
+        with self.run_verb(environment, url, "turns", stdin=pipe, stdout=pipe) as process:
+            yield Producer(self.name, process)
+
+    @contextmanager
     def run_verb(
-        self, environment: Environment, url: str, verb: str, *arguments: int
+        self,
+        environment: Environment,
+        url: str,
+        verb: str,
+        *arguments: int,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a verb during the block; add its output to the errors of the block."""
-        log = environment.folder / f"{verb}.log"
+        log = environment.folder / f"{self.name} {verb}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [self.python, "-m", self.module, verb, *map(str, arguments)],
                 cwd=ROOT,
                 env=self._environment(environment, url),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdin=stdin,
+                stdout=stdout or output,
                 stderr=output,
                 start_new_session=True,
             )
@@ -113,6 +128,26 @@ class Entry:
             "BENCH_BODY": self.body,
             **self.extra,
         }
+
+
+@dataclass(frozen=True)
+class Producer:
+    """A running process of an entry, which waits for its turn."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+    def take_turn(self, case: str, count: int) -> dict[str, Any]:
+        """Enqueue so many tasks; return the answer. Raise ContenderFailed if it ends."""
+        assert self.process.stdin
+        assert self.process.stdout
+        try:
+            self.process.stdin.write(f"{case} {count}\n".encode())
+            self.process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, ValueError):
+            raise ContenderFailed(f"{self.name}: {case}: the process ended") from None
+        return answer
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -74,11 +74,12 @@ class Environment:
 
     def counts(self) -> dict[str, float]:
         """Return the counters and the processor seconds of the servers."""
-        figures: Any = self.redis.info("stats")
+        figures: Any = self.redis.info("all")
         counts = {
             **self.database.counts(),
             "redis_commands": float(figures["total_commands_processed"]),
             "redis_trips": float(figures.get("total_reads_processed", 0)),
+            "redis_scripts": float(figures.get("cmdstat_evalsha", {}).get("calls", 0)),
             "time": time.monotonic(),
         }
         assert self.redis_server.process is not None

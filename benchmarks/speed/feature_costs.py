@@ -2,11 +2,13 @@
 
 import argparse
 import statistics
+from functools import partial
 
+from benchmarks.speed import bars
 from benchmarks.speed.comparison import OURS
 from benchmarks.speed.entries import Entry
 from benchmarks.speed.environment import Environment
-from benchmarks.speed.phases import drain, enqueue
+from benchmarks.speed.phases import drain
 from benchmarks.speed.reports import Report
 from benchmarks.speed.runner import run_interleaved
 
@@ -19,16 +21,19 @@ FEATURES = {
     "signal": "a receiver of task_succeeded",
     "event_recorded": "a receiver of event_recorded",
 }
-_COMPARED = ("enqueue rate", "bulk rate", "drain rate")
+_CALLS = {"save()": "save", "bulk_create()": "bulk_create"}
 
 
 def measure_features(environment: Environment, options: argparse.Namespace) -> Report:
-    """Do the same work with each feature; a subscription counts until all is delivered."""
+    """Do the same work with each feature; a subscription counts until all is delivered.
+
+    Enqueueing is compared turn by turn.
+    """
     entries = [
         Entry(
             title,
             OURS,
-            [enqueue, drain],
+            [drain],
             threads=options.threads,
             processes=options.processes,
             tasks=options.tasks,
@@ -37,12 +42,20 @@ def measure_features(environment: Environment, options: argparse.Namespace) -> R
         for name, title in FEATURES.items()
     ]
     figures = {"tasks": options.tasks, "runs": options.runs, "threads": options.threads}
-    report = run_interleaved(environment, entries, options.runs, figures)
     plain = FEATURES[""]
+    pairs = [
+        bars.Pair(f"{call}, {title}", (title, case), plain, (plain, case))
+        for call, case in _CALLS.items()
+        for title in FEATURES.values()
+        if title != plain
+    ]
+    named = {entry.name: entry for entry in entries}
+    beside = partial(bars.take_turns, environment, options.rounds, named, pairs, workers=())
+    report = run_interleaved(environment, entries, options.runs, figures, beside)
     for title in FEATURES.values():
         if title != plain and report.values(title, "drain rate"):
-            changes = (f"{rate} {_change(report, title, plain, rate):+.1%}" for rate in _COMPARED)
-            report.conclusions.append(f"{title}: {', '.join(changes)}")
+            change = _change(report, title, plain, "drain rate")
+            report.conclusions.append(f"{title}: drain rate {change:+.1%}")
     return report
 
 

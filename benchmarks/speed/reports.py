@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.speed.phases import Figures
 
+_SIDES = ("ours", "theirs")
 #: A column of a table: the figure, its heading, the number of digits.
 Column = tuple[str, str, int]
 RATE_COLUMNS: Sequence[Column] = (
@@ -64,6 +65,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Column]] = field(default_factory=lambda: TABLES)
+    #: Figures with the bar of each, and whether it is reached.
+    bars: list[dict[str, Any]] = field(default_factory=list)
     #: Conclusions from the figures, a sentence each.
     conclusions: list[str] = field(default_factory=list)
 
@@ -97,8 +100,8 @@ class Report:
         entries = {
             name: {**entry, "figures": self._summary(name)} for name, entry in self.entries.items()
         }
-        report = {"machine": self.machine, "options": self.options, "notes": self.notes}
-        report["conclusions"] = self.conclusions
+        report: dict[str, Any] = {"machine": self.machine, "options": self.options}
+        report |= {"notes": self.notes, "bars": self.bars, "conclusions": self.conclusions}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**report, "entries": entries}, indent=1), encoding="utf-8")
 
@@ -115,6 +118,7 @@ class Report:
         lines = [*self._head(), ""]
         for title, columns in self.tables.items():
             lines += self._table(title, columns)
+        lines += self._bars()
         lines += [f"- {sentence}" for sentence in self.conclusions]
         return "\n".join([*lines, *self._about()])
 
@@ -139,6 +143,15 @@ class Report:
         head = f"| {title} | {' | '.join(heading for _, heading, _ in used)} |"
         return [head, "|---" * (len(used) + 1) + "|", *rows, ""]
 
+    def _bars(self) -> list[str]:
+        """Return the table of the bars; those that are not reached stand first."""
+        if not self.bars:
+            return []
+        head = "| | beside | ours | theirs | CPU of the caller, µs per task | measured | bar |"
+        order = {False: 0, True: 1, None: 2}
+        bars = sorted(self.bars, key=lambda bar: order[bar.get("reached")])
+        return [head, "|---" * 7 + "|", *map(_bar_row, bars), ""]
+
     def _cell(self, name: str, column: Column) -> str:
         figure, _, digits = column
         values = self.values(name, figure)
@@ -161,6 +174,20 @@ class Report:
         for name, entry in self.entries.items():
             for error in entry.get("errors", ()):
                 yield f"- {name} failed: {error.strip().splitlines()[-1]}"
+
+
+def _bar_row(bar: Mapping[str, Any]) -> str:
+    unit = bar.get("unit", "")
+    digits = 2 if unit in ("milliseconds", "%") else 0
+    sides = [f"{_number(bar[side], digits)} {unit}" if side in bar else "" for side in _SIDES]
+    used = [_number(bar[f"{side}, cpu"], 0) for side in _SIDES if f"{side}, cpu" in bar]
+    measured, *span = [f"{bar[name]:.4g}" for name in ("measured", "min", "max")]
+    if span[0] != span[1]:
+        measured += f" ({span[0]}–{span[1]})"
+    reached = {True: "reached", False: "behind", None: ""}[bar.get("reached")]
+    wanted = f"{bar.get('bar', '')} {reached}".strip()
+    cells = [bar["figure"], bar["beside"], *sides, " / ".join(used), measured, wanted]
+    return f"| {' | '.join(cells)} |"
 
 
 def _number(value: float, digits: int) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.speed import machine
@@ -13,10 +13,18 @@ from benchmarks.speed.reports import Report
 
 
 def run_interleaved(
-    environment: Environment, entries: Sequence[Entry], runs: int, options: Mapping[str, Any]
+    environment: Environment,
+    entries: Sequence[Entry],
+    runs: int,
+    options: Mapping[str, Any],
+    beside: Callable[[], Iterable[dict[str, Any]]] = list,
 ) -> Report:
-    """Return the figures and errors of all ``runs``, or of those before a Ctrl-C."""
+    """Return the figures and errors of all ``runs``, or of those before a Ctrl-C.
+
+    ``beside`` is measured first, and returns figures that have bars.
+    """
     report = Report(machine.describe(environment), options, notes(environment))
+    report.bars += beside()
     for entry in entries:
         _describe(environment, entry, report)
     try:

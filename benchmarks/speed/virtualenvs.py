@@ -26,11 +26,18 @@ def module_of(name: str) -> str:
     return str(_requirements(name).get("module", name.replace("-", "_")))
 
 
+def drained(name: str) -> int | None:
+    """Return how many tasks the peer drains, if not as many as the others."""
+    number: int | None = _requirements(name).get("drained")
+    return number
+
+
 def ensure(name: str) -> str:
     """Return the interpreter of the peer's environment; create it if it is missing or outdated."""
     requirements = _requirements(name)
     python, stamp = _FOLDER / name / "bin" / "python", _FOLDER / name / "requirements.sha256"
-    digest = hashlib.sha256(json.dumps(requirements, sort_keys=True).encode()).hexdigest()
+    installed = {key: requirements[key] for key in requirements.keys() - {"drained"}}
+    digest = hashlib.sha256(json.dumps(installed, sort_keys=True).encode()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         print(f"Installing {name} ...", file=sys.stderr, flush=True)
         _create(

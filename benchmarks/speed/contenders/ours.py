@@ -2,10 +2,12 @@
 
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import django
@@ -17,6 +19,7 @@ STORES = (
     "start and finish, each committed when it happens"
 )
 FINAL = "SELECT count(*) FROM bench_noop WHERE status >= 20"
+OUTCOME = "SELECT 1 FROM bench_noop WHERE id = %s AND status >= 20"
 DELIVERED = "(SELECT count(*) FROM django_simpletask3_delivery)"
 
 
@@ -53,28 +56,72 @@ def prepare() -> dict[str, Any]:
 
 
 def enqueue(count: int) -> dict[str, Any]:
-    noop = _set_up()
+    _set_up()
     with _context():
-        return timing.time_each(lambda number: noop.objects.enqueue(text=f"task {number}"), count)
+        return timing.time_each(_save, count)
 
 
 def bulk(count: int) -> dict[str, Any]:
-    noop = _set_up()
-
-    def create(size: int) -> None:
-        noop.objects.bulk_create([noop(text=f"task {number}") for number in range(size)])
-
+    _set_up()
     with _context():
-        return timing.time_batches(create, count)
+        return timing.time_batches(_bulk_create, count)
+
+
+def calls(count: int) -> dict[str, Any]:
+    """Return how many functions of Python one save enters, in the median of ``count``."""
+    _set_up()
+    return {"calls": statistics.median(timing.count_calls(_save, count))}
+
+
+def turns() -> None:
+    """Enqueue as the lines of the input say, in one process that stays warm."""
+    _set_up()
+    cases: dict[str, Callable[[int], dict[str, Any]]] = {
+        "save": partial(timing.time_each, _save),
+        "enqueue": partial(timing.time_each, _enqueue),
+        "atomic": partial(timing.time_each, _save_in_transaction),
+        "threads": timing.Threads(_save).time_each,
+        "bulk_create": partial(timing.time_batches, _bulk_create),
+        "bulk_enqueue": partial(timing.time_batches, _bulk_enqueue),
+        "outcomes": partial(timing.measure_outcomes, _save, OUTCOME),
+    }
+    with _context():
+        timing.take_turns(cases)
+
+
+def _save(number: int) -> Any:
+    task = _noop()(text=f"task {number}")
+    task.save()
+    return task.pk
+
+
+def _save_in_transaction(number: int) -> None:
+    from django.db import transaction
+
+    with transaction.atomic():
+        _save(number)
+
+
+def _enqueue(number: int) -> None:
+    _noop().objects.enqueue(text=f"task {number}")
+
+
+def _bulk_create(size: int) -> None:
+    noop = _noop()
+    noop.objects.bulk_create([noop(text=f"task {number}") for number in range(size)])
+
+
+def _bulk_enqueue(size: int) -> None:
+    _noop().objects.bulk_enqueue([{"text": f"task {number}"} for number in range(size)])
 
 
 def produce(seconds: int, rate: int) -> dict[str, Any]:
     """Enqueue ``rate`` tasks per second, one by one; return their number."""
-    noop = _set_up()
+    _set_up()
     began, count = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
         while count < passed * rate:
-            noop.objects.enqueue(text=f"task {count}")
+            _save(count)
             count += 1
         time.sleep(0.01)
     return {"tasks": count}
@@ -99,10 +146,8 @@ def finished() -> dict[str, Any]:
 
 
 def latency(count: int) -> dict[str, Any]:
-    noop = _set_up()
-    return timing.measure_latencies(
-        lambda number: noop.objects.enqueue(text=f"task {number}"), count
-    )
+    _set_up()
+    return timing.measure_latencies(_save, count)
 
 
 def _context() -> AbstractContextManager[object]:
@@ -115,9 +160,12 @@ def _feature() -> str:
     return os.environ.get("BENCH_FEATURE", "")
 
 
-def _set_up() -> Any:
+def _set_up() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.speed.shop.settings"
     django.setup()
+
+
+def _noop() -> Any:
     from benchmarks.speed.shop.models import Noop
 
     return Noop
@@ -125,7 +173,18 @@ def _set_up() -> Any:
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
-    for verb in (describe, prepare, enqueue, bulk, produce, worker, finished, latency)
+    for verb in (
+        describe,
+        prepare,
+        enqueue,
+        bulk,
+        calls,
+        turns,
+        produce,
+        worker,
+        finished,
+        latency,
+    )
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.speed import timing
@@ -16,6 +17,7 @@ from benchmarks.speed.contenders import launcher
 #: The argument of a task: its text, or the key of its own row.
 Argument = str | int
 PACKAGE = "benchmarks.speed.contenders"
+OUTCOME_OF_ROW = "SELECT 1 FROM bench_ledger_entry WHERE id = %s AND status = 'success'"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Peer:
     settings: str = ""
     bulk: Callable[[Sequence[Argument]], object] | None = None
     finished_sql: str | None = None
+    #: Finds a row if the task whose key ``enqueue`` returned has ended.
+    outcome_sql: str | None = None
     #: Counts the outcomes, if they are not in the database.
     finished: Callable[[], int] | None = None
     variants: Sequence[str] = ("plain", "row")
@@ -49,7 +53,7 @@ def run(peer: Peer) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = f"{PACKAGE}.{peer.settings or peer.project}.settings"
     verbs: dict[str, Callable[..., Any]] = {
         verb.__name__: verb
-        for verb in (describe, prepare, enqueue, bulk, worker, finished, latency)
+        for verb in (describe, prepare, enqueue, bulk, turns, worker, finished, latency)
     }
     print(json.dumps(verbs[sys.argv[1]](peer, *map(int, sys.argv[2:]))))
 
@@ -89,6 +93,24 @@ def bulk(peer: Peer, count: int) -> dict[str, Any]:
     return timing.time_batches(enqueue, count) | {"warm_up": timing.WARM_UP}
 
 
+def turns(peer: Peer) -> None:
+    """Enqueue as the lines of the input say, in one process that stays warm."""
+    from django.db import transaction
+
+    _set_up(peer)
+    enqueue = _enqueue_one(peer)
+    cases: dict[str, Callable[[int], dict[str, Any]]] = {
+        "enqueue": partial(timing.time_each, enqueue),
+        "atomic": partial(timing.time_each, transaction.atomic(enqueue)),
+        "threads": timing.Threads(enqueue).time_each,
+    }
+    if peer.bulk is not None:
+        cases["bulk"] = partial(timing.time_batches, _enqueue_many(peer, peer.bulk))
+    if sql := OUTCOME_OF_ROW if has_row() else peer.outcome_sql:
+        cases["outcomes"] = partial(timing.measure_outcomes, enqueue, sql)
+    timing.take_turns(cases)
+
+
 def worker(peer: Peer) -> None:
     threads, processes = (
         int(os.environ.get(f"BENCH_{name}", default))
@@ -118,14 +140,16 @@ def django_command(*arguments: str) -> Sequence[str]:
 
 
 def _enqueue_one(peer: Peer) -> Callable[[int], object]:
-    """Return the function that enqueues one task."""
+    """Return the function that enqueues one task, and returns its key or that of its own row."""
     if not has_row():
         return lambda number: peer.enqueue(f"task {number}")
     from benchmarks.speed.contenders.status_row.models import Entry
 
-    def enqueue_with_row(number: int) -> None:
+    def enqueue_with_row(number: int) -> int:
         with _transaction(peer):
-            peer.enqueue(Entry._default_manager.create(text=f"task {number}").pk)
+            pk: int = Entry._default_manager.create(text=f"task {number}").pk
+            peer.enqueue(pk)
+        return pk
 
     return enqueue_with_row
 

@@ -1,9 +1,13 @@
 """Convert a URL to an entry of ``DATABASES``."""
 
+import os
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.databases import SERVERS, SQLITE_OPTIONS
+
+#: With BENCH_PREPARED, on PostgreSQL.
+PREPARED = {"server_side_binding": True, "prepare_threshold": 5}
 
 
 def database(url: str) -> dict[str, Any]:
@@ -16,6 +20,8 @@ def database(url: str) -> dict[str, Any]:
             "OPTIONS": SQLITE_OPTIONS,
         }
     engine, options = SERVERS[parts.scheme]
+    if os.environ.get("BENCH_PREPARED"):
+        options = options | PREPARED
     return {
         "ENGINE": engine,
         "NAME": parts.path.strip("/"),

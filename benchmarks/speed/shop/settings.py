@@ -13,6 +13,4 @@ TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django_simpletask3", "benchmarks.speed.shop.apps.ShopConfig"]
 DATABASES = {"default": database(os.environ["BENCH_DATABASE"])}
-if os.environ.get("BENCH_PREPARED"):
-    DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 5}
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = os.environ["BENCH_REDIS"]

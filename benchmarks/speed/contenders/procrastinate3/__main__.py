@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from benchmarks.speed.contenders import peer
 
 
-def enqueue(argument: peer.Argument) -> None:
+def enqueue(argument: peer.Argument) -> int:
     from benchmarks.speed.contenders.procrastinate3.tasks import noop
 
-    noop.defer(argument=argument)
+    pk: int = noop.defer(argument=argument)
+    return pk
 
 
 def batch_defer(arguments: Sequence[peer.Argument]) -> None:
@@ -36,6 +37,7 @@ PEER = peer.Peer(
     bulk=batch_defer,
     worker=worker,
     finished_sql="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+    outcome_sql="SELECT 1 FROM procrastinate_jobs WHERE id = %s AND status = 'succeeded'",
     needs_redis=False,
     transactional=True,
 )
