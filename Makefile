@@ -5,6 +5,8 @@ VENV   ?= .venv
 ARGS   ?=
 MINUTES  ?= 10
 SEED     ?= 1
+# Processes of make test: the tests wait half of their time.
+PROCESSES ?= 4
 DATABASE ?= sqlite
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -18,7 +20,7 @@ help:
 	@echo "make chaos-test  kill workers for a minute and check that no task is lost"
 	@echo "make demo      run the example project from end to end"
 	@echo "make demo-web  serve its admin, with a worker, until Ctrl-C"
-	@echo "make screenshots  take the pictures of the admin in docs/images/admin (needs chromium and a font with Chinese, such as fonts-wqy-zenhei)"
+	@echo "make screenshots  store the screenshots of the admin in docs/images/admin (needs chromium, fonts-roboto-unhinted, fonts-dejavu-core and fonts-wqy-zenhei of Debian)"
 	@echo "make chaos     inject random faults for MINUTES=$(MINUTES) with SEED=$(SEED) on DATABASE=$(DATABASE)"
 	@echo "make walks     kill, or lose a reply, after every statement and command of each scenario, on DATABASE=$(DATABASE)"
 	@echo "make bench     measure the package beside what PostgreSQL and Redis allow at most"
@@ -30,13 +32,13 @@ help:
 	@echo "make clean     remove what these made"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
 
 coverage: $(VENV)/.test
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered -n $(PROCESSES) $(ARGS)
 
 chaos-test: $(VENV)/.test
-	$(BIN)/python -m pytest tests/chaos $(ARGS)
+	$(BIN)/python -m pytest -o faulthandler_timeout=1000 tests/chaos $(ARGS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python example_project/demo.py
@@ -45,7 +47,7 @@ demo-web: $(VENV)/.demo
 	$(BIN)/python example_project/demo.py --web
 
 screenshots: $(VENV)/.test
-	$(BIN)/python example_project/screenshots.py
+	STORE_SCREENSHOTS=1 $(BIN)/python -m pytest tests/screenshots
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m benchmarks.chaos random-faults --minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) --json build/chaos-random-faults.json

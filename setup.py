@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 PACKAGE = "django_simpletask3"
+PLUGIN = f"{PACKAGE}.contrib.pytest_plugin"
 
 
 def version() -> str:
@@ -20,15 +21,18 @@ def version() -> str:
 
 RELATIVE = r"\[([^\]]+)\]\((?![a-z]+:)[^)]+\)"
 POINTER = rf"{RELATIVE}(?: ·\s{RELATIVE})*"
+#: Pictures that follow each other; the sentence before them ends with a colon.
+PICTURES = r"(?:<picture>[^\0]*?</picture>\n+)+"
 
 
 def long_description() -> str:
     """README.md without relative links, which lead nowhere on the package index.
 
-    Pictures and sentences that are nothing but links are left out; of other links the text stays.
+    Pictures, with what announces them, and sentences that are nothing but links are left out; of
+    other links the text stays.
     """
     text = (HERE / "README.md").read_text(encoding="utf-8")
-    text = re.sub(rf"!{RELATIVE}\n+", "", text)
+    text = re.sub(rf"(?:^[^\n]+:\n\n)?{PICTURES}", "", text, flags=re.MULTILINE)
     text = re.sub(rf"(^|(?<=\.)\s){POINTER}$", "", text, flags=re.MULTILINE)
     return re.sub(r"\n{3,}", "\n\n", re.sub(RELATIVE, r"\1", text))
 
@@ -45,6 +49,7 @@ TEST = [
     "django-auditlog>=3",
     "django-pghistory>=3.5",
     "coverage>=7.10",
+    "freezegun>=1.5",
     "hypothesis>=6.100",
     "pip>=24",
     "playwright>=1.50",
@@ -52,6 +57,7 @@ TEST = [
     "pytest-cov>=7",
     "pytest-django>=4.11",
     "pytest-randomly>=4",
+    "pytest-xdist>=3.6",
     "sentry-sdk>=2.20",
     "setuptools>=77",
     "time-machine>=2.16",
@@ -103,6 +109,8 @@ setup(
             "static/**/*",
         ],
     },
+    # Named as the module: pytest loads it once, also where a project names it in pytest_plugins.
+    entry_points={"pytest11": [f"{PLUGIN} = {PLUGIN}"]},
     python_requires=">=3.11",
     install_requires=[
         "Django>=5.2,<6.2",

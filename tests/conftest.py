@@ -3,8 +3,8 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ DEVELOPERS = ("REDIS", "SIMQ_", "DEFAULT_SIMQ_", "DJANGO_SIMPLETASK3_")
 for name in [name for name in os.environ if name.startswith(DEVELOPERS)]:
     del os.environ[name]
 
+pytest_plugins = ["django_simpletask3.contrib.pytest_plugin"]
+
 # pytest explains failing assertions of helpers in full, too.
 pytest.register_assert_rewrite(
     "tests.steps", "tests.worker.outages.outage_tasks", "tests.worker.processes", "tests.projects"
@@ -45,9 +47,9 @@ hypothesis.settings.load_profile("patient")
 
 
 def missing(what: str) -> None:
-    """Skip on a machine that lacks a server; in CI, where it must be, end the run."""
+    """Skip on a machine that lacks a server; in CI, where it must be, fail."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.exit(f"CI without {what}", returncode=1)
+        pytest.fail(f"CI without {what}")
     pytest.skip(f"no {what}")
 
 
@@ -71,6 +73,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.django_db(*(mark.args if mark else ()), **wanted), append=False)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Spell lone surrogates of the captured output: pytest-xdist cannot send them."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def run_folder() -> Iterator[Path]:
     """The folder of this run: SQLite's files, Redis's socket, uploads."""
@@ -86,8 +98,10 @@ def django_db_modify_db_settings(run_folder: Path, django_db_blocker: DjangoDbBl
     if settings.DATABASE_URL == "sqlite":
         return
     try:
-        with django_db_blocker.unblock(), connections["default"]._nodb_cursor():
-            pass
+        with warnings.catch_warnings(), django_db_blocker.unblock():
+            warnings.simplefilter("ignore", RuntimeWarning)  # it tries another name
+            with connections["default"]._nodb_cursor():
+                pass
     except (OperationalError, ImproperlyConfigured) as refused:
         missing(f"database server at {settings.DATABASES['default']['HOST']}: {refused}")
 
@@ -125,14 +139,9 @@ def other_sessions() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the clock of the databases be ahead from now on."""
-    now = clock.now
-
-    def go(ahead: timedelta) -> None:
-        monkeypatch.setattr(clock, "now", lambda using: now(using) + ahead)
-
-    return go
+def pass_time(task_clock: Any) -> Any:
+    """Let the clock of the package be ahead from now on."""
+    return lambda ahead: task_clock().shift(ahead)
 
 
 #: Called with the name and the value of a variable of the environment.
@@ -196,7 +205,8 @@ def nothing_remembered() -> None:
     translation.deactivate()
     clock._readings.clear()
     clock._jumps.clear()
-    LocMemCache("django_simpletask3.monitoring.statistics", {}).clear()
+    for name in ("statistics", "statistics.samples"):
+        LocMemCache(f"django_simpletask3.monitoring.{name}", {}).clear()
 
 
 @pytest.fixture

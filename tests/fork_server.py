@@ -55,6 +55,7 @@ def _serve(asker: socket.socket) -> Request | None:
             if (pid := os.fork()) == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored if nohup runs the tests
                 selector.close()
                 _redirect(descriptors[0], [wakeup, alarm, asker])
                 return json.loads(text)

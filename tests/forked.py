@@ -14,7 +14,7 @@ from functools import cache
 
 _POLL_SECONDS = 0.05
 #: Settings of the package are read when it needs them; other variables may be read at the start.
-_READ_LATER = ("DJANGO_SIMPLETASK3_", "PYTEST_")
+_READ_LATER = ("DJANGO_SIMPLETASK3_", "PYTEST_CURRENT_TEST")
 
 
 def _environment(**more: str) -> dict[str, str]:

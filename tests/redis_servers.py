@@ -1,10 +1,13 @@
 """Redis servers of the tests' own: a process on a unix socket, gone when the tests are."""
 
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import redis
 
@@ -32,9 +35,16 @@ def _bundled() -> str | None:
 class RedisServer:
     """One process that keeps nothing; it can be killed, frozen and started again."""
 
-    def __init__(self, program: str, socket: Path, *options: str) -> None:
+    def __init__(
+        self,
+        program: str,
+        socket: Path,
+        *options: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.socket = socket
         self.url = f"unix://{socket}"
+        self.environment = environment
         self.command = [program, *EPHEMERAL, "--unixsocket", str(socket), *options]
         self.process: subprocess.Popen[bytes] | None = None
         self.watch: subprocess.Popen[bytes] | None = None
@@ -44,7 +54,11 @@ class RedisServer:
         log = self.socket.with_suffix(".log")
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command, cwd=self.socket.parent, stdout=output, stderr=output
+                self.command,
+                cwd=self.socket.parent,
+                env={**os.environ, **self.environment},
+                stdout=output,
+                stderr=output,
             )
         self.watch = subprocess.Popen(
             ["sh", "-c", WATCH, "sh", str(self.process.pid)],

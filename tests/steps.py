@@ -1,12 +1,15 @@
 """Steps in a task's life, taken without a worker, and questions about it."""
 
 import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
-from django.db import connections, models
+from django.db import connection, connections, models, transaction
 
 from django_simpletask3.db import clock
 from django_simpletask3.ledger.digests import SALT_KEY
@@ -127,7 +130,48 @@ def run_command(name: str, *words: Any) -> tuple[str, int]:
     return output.getvalue(), 0
 
 
+@contextmanager
+def locked_elsewhere(task: Any) -> Iterator[None]:
+    """Within the block, another session has locked the row of ``task``."""
+    locked, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            type(task).objects.select_for_update().get(pk=task.pk)
+            locked.set()
+            end.wait(20)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert locked.wait(20)
+        yield
+    finally:
+        end.set()
+        holder.join()
+
+
 def without_salt(data: dict[str, Any]) -> dict[str, Any]:
     """The data of an event that has a salt, without it."""
     assert len(data[SALT_KEY]) == 32
     return {key: value for key, value in data.items() if key != SALT_KEY}
+
+
+def other_session_waits() -> bool:
+    """Whether a session of this database waits for a lock.
+
+    Asked outside of the transaction, which would be given the same answer again and again.
+    """
+    with connections["other"].cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = %s "
+                "AND wait_event_type = 'Lock'",
+                [connection.settings_dict["NAME"]],
+            )
+        else:
+            cursor.execute(
+                "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+            )
+        return bool(cursor.fetchone()[0])

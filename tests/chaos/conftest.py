@@ -28,7 +28,7 @@ RANDOM_FAULTS += ["--baseline", "0", "--probes", "2"]
 SEED = os.environ.get("SIMPLETASK3_CHAOS_SEED", "1")
 CRASH_POINTS = (
     ["--scenarios", "killed_node,killed_child", "--jobs", "2"],
-    ["--every", "14", "--seed", SEED, "--jobs", "6"],
+    ["--every", "16", "--seed", SEED, "--jobs", "6"],
 )
 
 #: Seconds for a whole run. A slow machine takes several times the two minutes of a fast one.

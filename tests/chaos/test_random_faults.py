@@ -11,6 +11,8 @@ def test_there_were_enough_faults(random_faults: Report) -> None:
     assert faults["processes killed"] >= 20
     assert {"child", "supervisor"} <= set(faults["by"])
     assert random_faults["tasks"]["tasks"] >= 100
+    assert random_faults["tasks"]["calls"] >= 20
+    assert random_faults["tasks"]["ticks"] >= 30
     happened = ("recover", "snooze", "retry", "cancel", "expire", "checkpoint", "progress")
     assert all(random_faults["tasks"].get(kind, 0) > 0 for kind in happened), random_faults["tasks"]
 
@@ -25,6 +27,10 @@ def test_there_were_enough_faults(random_faults: Report) -> None:
         "streams that do not give the row",
         "findings of the audit",
         "leaked",
+        "limits exceeded",
+        "dependents not released once",
+        "calls that did not end as they had to",
+        "ticks not fired once",
     ],
 )
 def test_nothing_is(random_faults: Report, guarantee: str) -> None:

@@ -62,6 +62,11 @@ def test_a_limit_below_one_is_refused_where_it_is_written(running: Any) -> None:
         Limit(running)
 
 
+def test_a_limit_of_nothing_says_that_a_rate_would_do() -> None:
+    with pytest.raises(ValueError, match=r'at least 1, or none and a rate="100/m"\.$'):
+        Limit()
+
+
 @pytest.mark.parametrize("key", ["{", "{}", "{customer.name}", "{0}", "{a:{b}}", 7])
 def test_a_key_that_is_no_template_is_refused_where_it_is_written(key: Any) -> None:
     with pytest.raises(ValueError, match=r"key: The template .* (expected|columns only)"):

@@ -57,7 +57,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "bad", "check_id", "text"), BAD, ids=repr)
+@pytest.mark.parametrize(("name", "bad", "check_id", "text"), BAD, ids=range(len(BAD)))
 def test_what_cannot_be_used_is_one_error(
     name: str, bad: Any, check_id: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +91,7 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "good"), GOOD, ids=repr)
+@pytest.mark.parametrize(("name", "good"), GOOD, ids=range(len(GOOD)))
 def test_what_can_be_used_is_no_message(
     name: str, good: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

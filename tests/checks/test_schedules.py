@@ -10,7 +10,7 @@ from django.core.exceptions import ObjectDoesNotExist
 
 from django_simpletask3 import checks as own_checks
 from django_simpletask3.models import SimpleTask
-from django_simpletask3.schedules import declared, schedule
+from django_simpletask3.schedules import decorator, schedule
 from tests.checks.test_checks import messages_of_package
 from tests.testapp.models import Errand, Invoice, PaidInvoice
 
@@ -21,8 +21,8 @@ DAILY = "0 6 * * *"
 
 @pytest.fixture(autouse=True)
 def no_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Invoice, declared.ATTRIBUTE, (), raising=False)
-    monkeypatch.setattr(PaidInvoice, declared.ATTRIBUTE, (), raising=False)
+    monkeypatch.setattr(Invoice, decorator.ATTRIBUTE, (), raising=False)
+    monkeypatch.setattr(PaidInvoice, decorator.ATTRIBUTE, (), raising=False)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_two_schedules_of_a_model_need_names() -> None:
 
 
 def test_a_schedule_on_an_abstract_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SimpleTask, declared.ATTRIBUTE, ())
+    monkeypatch.setattr(SimpleTask, decorator.ATTRIBUTE, ())
     schedule(DAILY)(SimpleTask)
 
     messages = [m for m in messages_of_package() if m.id == own_checks.SCHEDULE_ID]
@@ -125,7 +125,7 @@ def other_target() -> Iterator[Any]:
         """A function that nothing registered."""
 
     yield tidy
-    declared._others.clear()
+    decorator.others.clear()
 
 
 def test_a_schedule_on_what_is_no_task_is_an_error(other_target: Any) -> None:

@@ -72,6 +72,7 @@ SPECIFIED: dict[str, tuple[Any, tuple[str, ...], str, Any]] = {
     ),
     "RESULT_SIZE_LIMIT": (1048576, (), "1000", 1000),
     "SHUTDOWN_GRACE": (25, (), "2.5", 2.5),
+    "ADMIN_REASON_REQUIRED": (False, (), "yes", True),
     "MIDDLEWARE": ((), (), "shop.tracing.trace, shop.x", ("shop.tracing.trace", "shop.x")),
 }
 _TIMES = [0, -1, "0", "soon", "", None, True, math.nan, math.inf, "nan", "1e999", 10**400, [], {}]
@@ -114,6 +115,7 @@ BAD: dict[str, list[Any]] = {
     ],
     "RESULT_SIZE_LIMIT": _COUNTS,
     "SHUTDOWN_GRACE": _TIMES,
+    "ADMIN_REASON_REQUIRED": ["", "perhaps", 1, 0, None, []],
     "MIDDLEWARE": [7, True, {"a.b": 1}, "a.b,", [""], [7], ["a.b", None], [["a.b"]]],
 }
 EACH_BAD = [

@@ -41,23 +41,26 @@ def reasons() -> set[str]:
         if source.name.split(".")[0] == "queue":
             continue
         is_recovery = source.name.startswith("recovery.")
+        constants = _constants(source)
         found |= {
             value
-            for name, value in _constants(source).items()
+            for name, value in constants.items()
             if name in {"REASON", "LIMIT_REASON"} or (is_recovery and not name.startswith("_"))
         }
         for node in ast.walk(source.tree):
-            found |= set(_reasons_of_call(node)) if isinstance(node, ast.Call) else set()
+            found |= set(_reasons_of_call(node, constants)) if isinstance(node, ast.Call) else set()
     return found
 
 
-def _reasons_of_call(node: ast.Call) -> Iterator[str]:
+def _reasons_of_call(node: ast.Call, constants: dict[str, str]) -> Iterator[str]:
     values = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
     if _name(node.func) in {"release", "return_messages"}:
         values += node.args
     for value in values:
         if isinstance(value, ast.Constant) and value.value:
             yield str(value.value)
+        elif isinstance(value, ast.Name) and value.id in constants:
+            yield constants[value.id]
 
 
 def _writers() -> Iterator[Source]:

@@ -12,6 +12,7 @@ from django.test import RequestFactory
 
 from django_simpletask3 import signals
 from django_simpletask3.states import EventKind, Status
+from django_simpletask3.testing import run_tasks
 from tests.docs.pages import DOCS, README, Page, reference
 from tests.eventually import eventually
 from tests.steps import bring_to, kinds
@@ -27,38 +28,16 @@ def defined_by(code: str, **names: Any) -> dict[str, Any]:
     return names
 
 
-@pytest.fixture
-def run_now() -> Any:
-    """The helper that the page about tests gives."""
-    return defined_by(how_to("test-your-tasks").block("python", "def run_now"))["run_now"]
-
-
-@pytest.mark.django_db
-def test_a_task_runs_in_the_process_of_a_test(run_now: Any) -> None:
-    task = Invoice.objects.create()
-
-    run_now(task)
-
-    assert task.status == Invoice.SUCCESS
-    assert task.result_data == "OK"
-    assert task.task_biz_field == "task biz data"
-    assert kinds(task) == ["enqueue", "start", "ack"]
-
-
 @pytest.mark.django_db
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_receivers_of_the_readme_hear_of_outcomes(
-    run_now: Any,
-    fails: bool,
-    capsys: pytest.CaptureFixture[str],
-    django_capture_on_commit_callbacks: Any,
+    fails: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = README.block("python", "task_failed, task_succeeded")
     received = defined_by(code.replace("from .models import Task1", ""), Task1=Invoice)
     task = Invoice.objects.create(fails=fails, amount=3)
 
-    with django_capture_on_commit_callbacks(execute=True):
-        run_now(task)
+    run_tasks(task)
 
     reported = capsys.readouterr().out
     expected = "attempt 1: invoice of 3 cannot be sent" if fails else "OK"
@@ -70,7 +49,7 @@ def test_the_receivers_of_the_readme_hear_of_outcomes(
 
 
 @pytest.mark.django_db
-def test_the_outbox_is_written_with_the_outcome(run_now: Any) -> None:
+def test_the_outbox_is_written_with_the_outcome() -> None:
     class Outbox:
         """Stands for the page's Notification, which is a task, too."""
 
@@ -85,7 +64,7 @@ def test_the_outbox_is_written_with_the_outcome(run_now: Any) -> None:
     received = defined_by(code.replace(imports, ""), Import=Invoice, Notification=Outbox)
     task = Invoice.objects.create()
 
-    run_now(task)
+    run_tasks(task)
 
     signals.event_recorded.disconnect(received["note_outcome"], sender=Invoice)
     (queued,) = Keyworded.objects.pending()
@@ -94,9 +73,9 @@ def test_the_outbox_is_written_with_the_outcome(run_now: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_the_chain_of_a_stream_can_be_verified(run_now: Any) -> None:
+def test_the_chain_of_a_stream_can_be_verified() -> None:
     task = Invoice.objects.create()
-    run_now(task)
+    run_tasks(task)
 
     code = reference("events").block("python", "broken_links")
     found = defined_by(code, task=task)
@@ -120,7 +99,7 @@ def test_a_context_is_in_the_event() -> None:
 
 @pytest.mark.django_db
 def test_log_records_name_the_current_task(
-    run_now: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = reference("tasks").block("python", "class TaskFilter")
     task_filter = defined_by(code, __name__="page")["TaskFilter"]()
@@ -128,7 +107,7 @@ def test_log_records_name_the_current_task(
     task = Invoice.objects.create()
 
     with caplog.filtering(task_filter):
-        run_now(task)
+        run_tasks(task)
         logging.getLogger("x").error("there")
 
     named = {record.message: record.current_task for record in caplog.records if record.name == "x"}
@@ -147,14 +126,14 @@ def test_the_runs_of_many_tasks_are_printed(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("outcome", ["succeeds", "fails", "does not end"])
-def test_a_view_awaits_the_result_of_its_task(run_now: Any, outcome: str, redis_url: str) -> None:
+def test_a_view_awaits_the_result_of_its_task(outcome: str, redis_url: str) -> None:
     code = how_to("use-tasks-in-coroutines").block("python", "async def run_task")
     code = code.replace("from .models import Task1", "").replace("timeout=20", "timeout=timeout")
     timeout = 0.05 if outcome == "does not end" else 20
     view = defined_by(code, Task1=Invoice, timeout=timeout)["run_task"]
 
     def run_the_new_task() -> None:
-        run_now(eventually(Invoice.objects.first))
+        run_tasks(eventually(Invoice.objects.first))
 
     async def answer() -> Any:
         response = asyncio.ensure_future(view(RequestFactory().get("/")))

@@ -16,8 +16,9 @@ from django.db import connection
 from django.utils import translation
 
 from django_simpletask3.states import Status
+from django_simpletask3.testing import run_tasks
 from tests.conftest import missing
-from tests.docs.test_how_to import how_to, run_now  # noqa: F401 - a fixture
+from tests.docs.test_how_to import how_to
 from tests.projects import Project, sqlite
 from tests.steps import create_task
 from tests.testapp.models import Invoice
@@ -28,7 +29,7 @@ COLUMN = property(lambda self: self.task_biz_field)
 
 
 @pytest.fixture
-def run_within(run_now: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Run:  # noqa: F811
+def run_within(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a task within the middleware of this name, which a block of a page defines."""
     module = ModuleType("shop.middleware")
     monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
@@ -37,7 +38,7 @@ def run_within(run_now: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> 
     def run(task: Any, name: str, code: str = "") -> Any:
         exec(compile(code, "page", "exec"), vars(module))
         settings.DJANGO_SIMPLETASK3_MIDDLEWARE = [f"shop.middleware.{name}"]
-        run_now(task)
+        run_tasks(task)
         return task
 
     return run

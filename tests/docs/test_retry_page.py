@@ -38,10 +38,9 @@ def status_of(order):
     return answer()
 """
 STATE = """
-from django.utils import timezone
 task = {model}.objects.get()
-wait = (task.run_after - timezone.now()).total_seconds() if task.status == 0 else None
 event = task.events.last()
+wait = (task.run_after - event.event_time).total_seconds() if task.status == 0 else None
 result = [event.kind, event.reason, wait, task.error_data and task.error_data["message"]]
 """
 

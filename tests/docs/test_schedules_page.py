@@ -1,5 +1,6 @@
 """The page about schedules: its models, its ticks."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,13 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.test.utils import isolate_apps
 
-from django_simpletask3.schedules.definition import Definition
-from django_simpletask3.schedules.tables import Outcome
 from django_simpletask3.schedules.targets import ModelTarget
 from django_simpletask3.schedules.ticks import ticks_between
 from django_simpletask3.schedules.validation import faults_of
+from django_simpletask3.testing import TaskClock
 from tests.docs.test_how_to import defined_by, how_to
-from tests.schedules.steps import BEGIN, HOUR, HandClock, make_schedule, new_node
+from tests.schedules.steps import BEGIN, HOUR, make_schedule, new_node
 from tests.testapp.models import Invoice
 
 PAGE = how_to("run-on-a-schedule")
@@ -55,10 +55,10 @@ def test_the_statement_is_of_the_month_before_and_drafts_come_often() -> None:
 
 @pytest.mark.django_db
 def test_what_was_fired_is_printed(
-    hand_clock: HandClock, capsys: pytest.CaptureFixture[str]
+    hand_clock: TaskClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_schedule("app.Report")
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     defined_by(PAGE.block("python", "for tick in ScheduleTick"))
@@ -67,13 +67,6 @@ def test_what_was_fired_is_printed(
     assert capsys.readouterr().out.split("\n")[0] == f"{BEGIN + HOUR} fired {task.pk} "
 
 
-def test_the_arguments_and_the_outcomes_are_those_of_the_page() -> None:
-    arguments = set(Definition.__dataclass_fields__) - {"when"}
-
-    assert {row[0].strip("`") for row in PAGE.rows} >= arguments
-    assert all(f"`{outcome}`" in PAGE.prose for outcome in Outcome.values)
-
-
 @pytest.fixture
-def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    return HandClock(monkeypatch)
+def hand_clock(task_clock: Callable[..., TaskClock]) -> TaskClock:
+    return task_clock(BEGIN)

@@ -4,7 +4,7 @@ import pytest
 
 from django_simpletask3.checks import SETTING_IDS
 from django_simpletask3.conf.options import Option, all_options
-from django_simpletask3.conf.parsers import PATHS
+from django_simpletask3.conf.parsers import FLAG, PATHS
 from tests.docs.pages import README, README_ZH, Page, reference, words
 
 SETTINGS = reference("settings")
@@ -15,6 +15,7 @@ KINDS = {
     "a text that is not empty": {"text"},
     '"recover" or "drop"': {"action"},
     PATHS.expected: {"paths"},
+    FLAG.expected: {"flag"},
 }
 
 
@@ -52,7 +53,7 @@ def test_the_kind_of_an_option_is_reported(option: "Option[object]") -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["seconds", "whole seconds", "count", "text", "action", "policies", "paths"]
+    "kind", ["seconds", "whole seconds", "count", "text", "action", "policies", "paths", "flag"]
 )
 def test_every_kind_is_explained(kind: str) -> None:
     assert kind in {row[0] for row in SETTINGS.rows}

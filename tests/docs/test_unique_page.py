@@ -7,6 +7,7 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
+from django_simpletask3.checks.unique import check_unique
 from django_simpletask3.models import UniqueTask
 from django_simpletask3.states import Status
 from django_simpletask3.unique import Unique
@@ -42,6 +43,20 @@ def test_the_model_declares_its_key() -> None:
     assert issubclass(model, UniqueTask)
     assert model.django_simpletask3_unique == Unique("{invoice_id}", "started", "refuse")
     assert {"invoice_id", "unique_key"} <= {field.name for field in model._meta.fields}
+
+
+@isolate_apps("tests.testapp")
+def test_the_template_with_a_day_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    template, field = '"{shop_id} {day:%Y-%m-%d}"', "day = models.DateField(default=date.today)"
+    code = PAGE.block("python", "def do_task").replace('"{invoice_id}"', template)
+    code = code.replace("invoice_id = ", f"{field}\n    shop_id = ")
+    assert f"`{template}`, with `{field}`" in PAGE.text
+
+    code = f'from datetime import date\n{code}\n    class Meta:\n        app_label = "testapp"\n'
+    model = defined_by(code, __name__=__name__)["SendInvoice"]
+    monkeypatch.setattr("django_simpletask3.checks.unique.task_models", lambda: [model])
+
+    assert check_unique() == []
 
 
 def test_a_second_task_is_refused(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:

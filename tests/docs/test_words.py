@@ -1,5 +1,6 @@
 """Whatever has a name in the code has a row in the documentation, and the other way round."""
 
+import dataclasses
 import inspect
 import re
 from argparse import Action
@@ -9,8 +10,9 @@ import pytest
 from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
-from django_simpletask3 import admin, checks, exceptions, signals
+from django_simpletask3 import admin, checks, exceptions, signals, testing
 from django_simpletask3.checks.names import RESERVED_NAMES
+from django_simpletask3.contrib import pytest_plugin
 from django_simpletask3.contrib.tasks import backend as tasks_backend
 from django_simpletask3.contrib.tasks import checks as tasks_checks
 from django_simpletask3.ledger.projection import PROJECTED
@@ -129,6 +131,20 @@ def test_every_method_is_explained() -> None:
     attributes = {"do_task"}
 
     assert (public(SimpleTask) | public(RunningMethods)) - attributes <= named
+
+
+def test_every_helper_for_tests_is_explained() -> None:
+    page = reference("testing")
+    named = {word.partition("(")[0] for row in page.rows for word in words(row[0])}
+    fixtures = {
+        name for name, value in vars(pytest_plugin).items() if hasattr(value, "_fixture_function")
+    }
+    lists = {field.name for field in dataclasses.fields(testing.RunResult)}
+
+    internal = {"close", "earliest", "tell"}
+    methods = public(testing.TaskWorker) | public(testing.TaskClock)
+
+    assert named == set(testing.__all__) | fixtures | lists | methods - internal
 
 
 def test_every_reserved_name_is_listed() -> None:

@@ -1,6 +1,7 @@
 """Imports point down, those for the type checker included."""
 
 import ast
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ RANKS: list[set[str]] = [
     {"execution", "recovery", "retention", "audit", "monitoring", "subscriptions"},
     {"worker", "checks"},
     {"admin", "management", "apps", "migrations"},
+    {"testing"},
     {"contrib"},
 ]
 #: Packages that everything imports: an import of a module must not load its neighbours.
@@ -28,6 +30,7 @@ EMPTY_FACES = {"conf", "ledger", "db", "transitions"}
 MOST_MODULES = 12
 ONLY_THE_QUEUE = {"redis", "simqcore"}
 SOURCES = package_sources()
+PACKAGES = {source.name for source in SOURCES if source.is_package}
 
 
 def head(name: str) -> str:
@@ -61,6 +64,20 @@ def may_import(importer: str, imported: str) -> bool:
     return above is not None and below is not None and below < above
 
 
+def without_leaves(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What imports in circles, with what imports that; an import of itself is none."""
+    while leaves := {name for name, names in graph.items() if not names & graph.keys() - {name}}:
+        graph = {name: names for name, names in graph.items() if name not in leaves}
+    return graph
+
+
+def neighbours(importer: str, imported: str) -> tuple[str, str]:
+    """The two parts of one package that contain the modules: of ``a.b.x`` and ``a.c``, both."""
+    left, right = importer.split("."), imported.split(".")
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))))
+    return ".".join(left[: shared + 1]), ".".join(right[: shared + 1])
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_every_module_has_its_place(source: Source) -> None:
     assert not source.name or rank(source.name) is not None
@@ -86,10 +103,18 @@ def test_the_package_itself_imports_nothing_of_its_own() -> None:
 def test_no_imports_in_circles() -> None:
     graph = {source.name: {name for _, name in internal_imports(source)} for source in SOURCES}
 
-    while leaves := {name for name, names in graph.items() if not names & graph.keys() - {name}}:
-        graph = {name: names for name, names in graph.items() if name not in leaves}
+    assert without_leaves(graph) == {}
 
-    assert graph == {}
+
+def test_no_sub_packages_import_in_circles() -> None:
+    graph: dict[str, set[str]] = {}
+    for source in SOURCES:
+        for _, name in internal_imports(source):
+            importer, imported = neighbours(source.name, name)
+            if {importer, imported} <= PACKAGES:
+                graph.setdefault(importer, set()).add(imported)
+
+    assert without_leaves(graph) == {}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
@@ -137,6 +162,29 @@ def test_no_name_has_two_places() -> None:
 )
 def test_the_rule_itself(importer: str, imported: str, allowed: bool) -> None:
     assert may_import(importer, imported) is allowed
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "pair"),
+    [
+        pytest.param(
+            "admin.dashboard.board", "admin.html.pills", ("admin.dashboard", "admin.html"), id="two"
+        ),
+        pytest.param(
+            "admin.task_page.head.links",
+            "admin.actions.single",
+            ("admin.task_page", "admin.actions"),
+            id="deep",
+        ),
+        pytest.param("admin.html.pills", "states", ("admin", "states"), id="far"),
+    ],
+)
+def test_the_neighbours_of_an_import(importer: str, imported: str, pair: tuple[str, str]) -> None:
+    assert neighbours(importer, imported) == pair
+
+
+def test_a_circle_of_packages_is_found() -> None:
+    assert without_leaves({"a": {"b"}, "b": {"a", "c"}, "c": set()}).keys() == {"a", "b"}
 
 
 def test_an_import_for_the_type_checker_counts(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def test_it_keeps_the_links_to_other_sites(description: str) -> None:
     assert links(description) == [link for link in links(readme) if link.startswith("https://")]
 
 
+def test_it_shows_no_picture_and_announces_none(description: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert readme.count("<picture>") == 2
+    assert "docs/images" not in description
+    assert "a dashboard in trouble" not in description
+
+
 def test_it_keeps_headings_code_and_tables(description: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 

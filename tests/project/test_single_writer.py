@@ -1,4 +1,7 @@
-"""Only ``transitions/writer.py`` writes the columns that the events yield."""
+"""Only ``transitions/writer.py`` writes the columns that the events yield.
+
+New rows are inserted by ``plain.py`` and ``general.py`` in ``transitions/new_tasks``.
+"""
 
 import ast
 import re
@@ -21,13 +24,15 @@ PROJECTED = {
     "result_time",
 }
 WRITER = "transitions.writer"
+PLAIN = "transitions.new_tasks.plain"
+GENERAL = "transitions.new_tasks.general"
 #: They name the type of the rows that the writer has locked, to read them.
 READERS = {"limits.admission", "transitions.participants", "transitions.unique_keys.resets"}
 #: Who may write with what: only transitions.py reaches the tables, be it through rows.py, or
 #: through the insert of a new row, whose event it has charged.
 WRITING_FUNCTIONS = {
     "db.locked_rows": {WRITER, *READERS},
-    "db.inserts": {WRITER, "models.task", "models.queryset"},
+    "db.inserts": {GENERAL, PLAIN, f"{PLAIN}_model", "models.task", "models.queryset"},
     "db.backends": {WRITER, "db.locked_rows", "db.inserts"},
 }
 #: What migrations run, on models as migrations know them, before any worker does.
@@ -50,6 +55,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("db.inserts.one_statement", "*"): "lays a mark beside the columns, for the insert",
     ("ledger.columns.remember_loaded", "*"): "keeps beside the columns what was loaded",
     ("audit.check._repair", "*"): "writes worker and parent, which are not projected",
+    ("db.postgresql.cursors.execute", "*"): "keeps a cursor at a connection",
+    ("transitions.restore.restore_on_error", "*"): "puts back what a failed transaction has set",
     ("transitions.transition.Transition._build_event", "digest"): "seals a new event, not a row",
     (
         "models.queryset.TaskQuerySet.update",
@@ -66,6 +73,9 @@ ALLOWED: dict[tuple[str, str], str] = {
     ): "for callers that this test reads as writers",
     ("contrib.tasks.registry.with_values", "*"): "of a task of the framework, which is no row",
     ("contrib.tasks.models._make_queue_model", "*"): "the model, in its module",
+    ("testing.autocommit._Emulation.active", "*"): "the state of a connection, which is no row",
+    ("testing.autocommit._Emulation._leave_transaction", "*"): "the same",
+    ("testing.crashes.recovery._as_claimed", "*"): "an instance as a lost worker knows it",
     ("schedules.operators.enable", "*"): "the rows of schedules, which are no tasks",
     ("schedules.operators.disable", "*"): "the same",
     ("schedules.sync._update", "*"): "the row of a schedule, which is no task",
@@ -162,7 +172,8 @@ def writes_of(source: Source) -> set[tuple[str, str]]:
     return {(f"{source.name}.{scope}", column) for scope, column in writes(source.tree)}
 
 
-SOURCES = [source for source in package_sources() if source.name not in {WRITER, *FOUNDERS}]
+WRITERS = {WRITER, GENERAL, PLAIN, *FOUNDERS}
+SOURCES = [source for source in package_sources() if source.name not in WRITERS]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)

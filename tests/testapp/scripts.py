@@ -126,6 +126,11 @@ def count_frozen_objects() -> int:
     return gc.get_freeze_count()
 
 
+def list_modules() -> list[str]:
+    """The modules that the process has imported."""
+    return sorted(sys.modules)
+
+
 def touch(path: str) -> None:
     """Create a file, by which the test knows that the task function reached this step."""
     Path(path).touch()
@@ -287,26 +292,28 @@ async def _current_key_in_coroutine() -> list[Any]:
     return [_current_key(), await asyncio.to_thread(_current_key)]
 
 
-def once(name: str, kill_at: str, path: str, atomic: bool = False) -> Any:
+def once(name: str, kill_at: str, path: str, atomic: bool = False, waits: bool = False) -> Any:
     """Record a step that creates a customer; at one point, once, the process is killed.
 
-    ``path`` is the file by which the next attempt knows that it was.
+    ``path`` is the file by which the next attempt knows that it was. With ``waits`` it waits there
+    for ever instead.
     """
+    end = wait_for_ever if waits else kill
     task: Any = current_task()
     is_first = not Path(path).exists()
     point = kill_at if is_first else ""
 
     def step() -> str:
-        _kill_here(point == "before", path)
+        _end_here(point == "before", path, end)
         Customer.objects.create(name=name)
-        _kill_here(point == "inside", path)
+        _end_here(point == "inside", path, end)
         connection.execute_wrappers.append(kill_around_statement)
         return name
 
     def kill_around_statement(execute: Any, sql: str, *args: Any) -> Any:
-        _kill_here(point == "not recorded", path)
+        _end_here(point == "not recorded", path, end)
         answer = execute(sql, *args)
-        _kill_here(point == "not committed" and "INSERT" in sql, path)
+        _end_here(point == "not committed" and "INSERT" in sql, path, end)
         return answer
 
     from .models import Customer
@@ -316,14 +323,25 @@ def once(name: str, kill_at: str, path: str, atomic: bool = False) -> Any:
     finally:
         if kill_around_statement in connection.execute_wrappers:
             connection.execute_wrappers.remove(kill_around_statement)
-    _kill_here(point == "recorded", path)
+    _end_here(point == "recorded", path, end)
     return recorded
 
 
-def _kill_here(is_here: bool, path: str) -> None:
+def _end_here(is_here: bool, path: str, end: Callable[[], None]) -> None:
     if is_here:
         Path(path).touch()
-        kill()
+        end()
+
+
+def kill_node_at(kind: str, sent: str) -> None:
+    """Connect a receiver of the signal ``sent`` that kills the whole node at this event."""
+    key = _running().pk
+
+    def receive(task: Any, event: Any, **_: Any) -> None:
+        if (event.task_id, event.kind) == (key, kind):
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    getattr(signals, sent).connect(receive, weak=False)
 
 
 def unusual_value(kind: str = "object") -> Any:
@@ -394,6 +412,7 @@ COROUTINES: dict[str, Callable[[], Awaitable[None]]] = {
 STEPS: dict[str, Callable[..., Any]] = {
     "value": value,
     "enqueue": enqueue,
+    "list modules": list_modules,
     "raise": fail,
     "ask": ask,
     "raise undecodable": fail_undecodable,
@@ -430,4 +449,5 @@ STEPS: dict[str, Callable[..., Any]] = {
     "ignores interrupts": ignores_interrupts,
     "current keys": current_keys,
     "once": once,
+    "kill node at": kill_node_at,
 }

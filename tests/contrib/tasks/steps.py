@@ -8,6 +8,7 @@ from django_simpletask3.execution.perform import perform
 from django_simpletask3.execution.run import Run
 from django_simpletask3.execution.start import start, start_one
 from django_simpletask3.queue import get_queue
+from django_simpletask3.testing import run_tasks
 
 LEASE = 60.0
 
@@ -22,8 +23,15 @@ def start_row(row: Any, worker: str = "w1") -> Run:
     return run
 
 
-def run(result: Any, worker: str = "w1") -> Any:
-    """``result`` after a worker has run its function, without a queue."""
+def run(result: Any) -> Any:
+    """``result`` after its function was run, as often as it is tried at once."""
+    run_tasks(row_of(result))
+    result.refresh()
+    return result
+
+
+def run_once(result: Any, worker: str) -> Any:
+    """``result`` after ``worker`` has run its function once."""
     attempt = start_row(row_of(result), worker)
     perform(attempt)
     assert not finish([attempt])

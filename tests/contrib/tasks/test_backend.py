@@ -1,6 +1,8 @@
 """The contract of the backend, with Django's own framework and with its backport."""
 
 import sys
+import time
+import traceback
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,7 +73,7 @@ def test_a_function_is_enqueued_and_run() -> None:
     with pytest.raises(ValueError, match="not finished"):
         _ = result.return_value
 
-    steps.run(result)
+    steps.run_once(result, "w1")
 
     assert (result.status, result.return_value, result.is_finished) == (SUCCESSFUL, 3, True)
     assert result.worker_ids == ["w1"]
@@ -197,9 +199,9 @@ def test_what_a_function_raises_is_an_error_of_the_result(task: Any, path: str, 
 
 
 def test_each_attempt_adds_its_worker_and_its_error() -> None:
-    result = steps.run(tasks.fail.enqueue(), "w1")
+    result = steps.run_once(tasks.fail.enqueue(), "w1")
     steps.row_of(result).reset("again")
-    steps.run(result, "w2")
+    steps.run_once(result, "w2")
     lost = steps.row_of(result)
     lost.reset("once more")
     run = steps.start_row(lost, "w3")
@@ -334,18 +336,22 @@ def test_a_database_that_is_away_before_the_call_is_no_failure_of_the_function(
         error.sqlite_errorname = "SQLITE_BUSY"  # type: ignore[attr-defined]
         raise error
 
-    result = steps.run(tasks.fail.enqueue())
+    result = steps.run_once(tasks.fail.enqueue(), "w1")
     row = steps.row_of(result)
     row.reset("again")
+    waits = list[float]()
     with monkeypatch.context() as patched:
         patched.setattr(results, "read_history", raise_error)
+        patched.setattr(time, "sleep", waits.append)
         attempt = steps.start_row(row, "w2")
         perform(attempt)
         assert not finish([attempt])
+    # It goes to the head of the queue, and would be tried again at once, all the time.
+    assert waits == [1.0]
 
     row.refresh_from_db()
     assert (row.status, row.events.last().reason) == (Status.PENDING, "database_away")
-    steps.run(result, "w3")
+    steps.run_once(result, "w3")
     assert (result.status, result.worker_ids) == (FAILED, ["w1", "w2", "w3"])
     assert paths(result) == ["builtins.ValueError"] * 2
 
@@ -496,6 +502,57 @@ def test_a_failure_and_a_cancel_are_finished(sent: Any) -> None:
     assert [(name, status) for name, status, *_ in sent if name == "task_finished"] == [
         ("task_finished", "FAILED")
     ] * 2
+
+
+def traceback_of(caplog: pytest.LogCaptureFixture, result: Any) -> Any:
+    """The error in the line that the framework logs of the end of a failed task."""
+    [record] = [
+        record
+        for record in caplog.records
+        if record.name == signals.logger.name and record.levelname == "ERROR"
+    ]
+    assert f"Task id={result.id} path={result.task.module_path} state=FAILED" in record.message
+    assert record.exc_info is not None
+    return record.exc_info[1]
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "frame"),
+    [
+        (tasks.fail, ValueError, "fail"),
+        (tasks.leave, SystemExit, "leave"),
+        (tasks.return_object_async, TypeError, "normalize_json"),
+    ],
+    ids=["error", "exit", "coroutine"],
+)
+def test_the_framework_logs_the_traceback_of_a_failure(
+    caplog: pytest.LogCaptureFixture, function: Any, kind: type[BaseException], frame: str
+) -> None:
+    """As of its own backends: tools that report errors read it."""
+    result = steps.run(function.enqueue())
+
+    error = traceback_of(caplog, result)
+    frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert type(error) is kind
+    assert frames[-1] == frame
+    assert "_send_while_handling" not in frames
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["canceled", "lost"])
+def test_the_framework_logs_the_error_of_what_no_function_has_raised(
+    caplog: pytest.LogCaptureFixture, settings: Any, is_lost: bool
+) -> None:
+    settings.DJANGO_SIMPLETASK3_SIMQ_DEFAULT_RUNNING_TIMEOUT_ACTION = "drop"
+    result = tasks.add.enqueue(1)
+    row = steps.row_of(result)
+    if is_lost:
+        recover_or_drop([steps.start_row(row).task], "worker_died")
+    else:
+        row.cancel("not needed")
+
+    error = traceback_of(caplog, result)
+    assert type(error) is (WorkerLost if is_lost else TaskCanceled)
+    assert ("w1" if is_lost else "not needed") in str(error)
 
 
 def test_a_task_of_the_backport_is_run_too() -> None:

@@ -1,5 +1,6 @@
 """What is wrong in TASKS is one line of ``check``."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -7,7 +8,13 @@ from django.core.management import CommandError
 from django.test import override_settings
 
 from django_simpletask3.contrib.tasks import SimpleTaskBackend
-from django_simpletask3.contrib.tasks.checks import OPTIONS_ID, check_options
+from django_simpletask3.contrib.tasks.checks import (
+    FRAMEWORK_ID,
+    OPTIONS_ID,
+    check_framework,
+    check_options,
+)
+from django_simpletask3.contrib.tasks.framework import framework
 from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.queues import model_name_of
 from django_simpletask3.management.arguments import select_queues
@@ -69,6 +76,19 @@ def test_other_backends_are_not_checked(path: Any) -> None:
 def test_the_settings_of_the_tests_are_right() -> None:
     assert check_options() == []
     assert OPTIONS_ID == "django_simpletask3.E131"
+
+
+def test_a_django_without_tasks_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_framework() == []
+    framework.cache_clear()
+    with monkeypatch.context() as without:
+        for name in ("django.tasks", "django_tasks"):
+            without.setitem(sys.modules, name, None)
+        [error] = check_framework()
+
+    assert error.id == FRAMEWORK_ID == "django_simpletask3.E132"
+    assert 'pip install "django-simpletask3[tasks]"' in str(error.hint)
+    framework()
 
 
 def test_the_backend_reports_that_its_app_is_missing(settings: Any) -> None:

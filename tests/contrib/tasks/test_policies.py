@@ -4,8 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import override_settings
 
+from django_simpletask3.checks.unique import ISOLATION_ID, check_unique
 from django_simpletask3.contrib.tasks import backend, policies
 from django_simpletask3.contrib.tasks.models import FunctionTask
 from django_simpletask3.exceptions import DuplicateTask, Retry
@@ -29,10 +31,10 @@ def test_a_function_is_tried_again() -> None:
     treated.failures[:] = [ValueError("first"), Retry("second")]
     result = treated.flaky.enqueue()
 
-    steps.run(result, "w1")
+    steps.run_once(result, "w1")
     assert (result.status, len(result.errors)) == (READY, 1)
-    steps.run(result, "w2")
-    steps.run(result, "w3")
+    steps.run_once(result, "w2")
+    steps.run_once(result, "w3")
 
     assert result.return_value == "done"
     assert result.worker_ids == ["w1", "w2", "w3"]
@@ -54,7 +56,7 @@ def test_a_function_is_not_tried_for_ever(errors: list[BaseException], runs: int
 
     for _ in range(runs):
         assert result.status == READY
-        steps.run(result)
+        steps.run_once(result, "w1")
 
     assert result.status == FAILED
     assert len(result.errors) == runs
@@ -231,3 +233,18 @@ def test_a_copy_has_the_policies_of_its_definition() -> None:
 def test_each_policy_is_an_attribute_of_models() -> None:
     for name in set(policies.NAMES) - {"schedule"}:  # which is a decorator of models
         assert hasattr(FunctionTask, f"django_simpletask3_{name}")
+
+
+@pytest.mark.parametrize("is_any_unique", [True, False])
+def test_the_isolation_level_matters_if_a_function_is_unique(
+    is_any_unique: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections["default"], "vendor", "mysql")
+    options = {"isolation_level": "serializable"}
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+    assert policies.is_any_unique()
+    monkeypatch.setattr(policies, "is_any_unique", lambda: is_any_unique)
+
+    found = [m for m in check_unique() if m.id == ISOLATION_ID and m.obj is FunctionTask]
+
+    assert bool(found) is is_any_unique

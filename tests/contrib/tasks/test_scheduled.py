@@ -13,12 +13,14 @@ from django_simpletask3.contrib.tasks.checks import check_options
 from django_simpletask3.contrib.tasks.models import FunctionTask, model_of
 from django_simpletask3.contrib.tasks.scheduled import SOURCE, FunctionTarget
 from django_simpletask3.schedules import schedule
-from django_simpletask3.schedules.declared import _others, declared_schedules, known_schedules
+from django_simpletask3.schedules.declared import declared_schedules, known_schedules
+from django_simpletask3.schedules.decorator import others
 from django_simpletask3.schedules.targets import build_task, find_target, target_of
 from django_simpletask3.schedules.validation import faults_of, faults_of_fields
+from django_simpletask3.testing import run_tasks
 from tests.contrib.tasks import steps
 from tests.functions import tasks, treated
-from tests.schedules.steps import HOUR, HOURLY, HandClock, new_node, outcomes
+from tests.schedules.steps import BEGIN, HOUR, HOURLY, new_node, outcomes
 
 PATH = "tests.functions.tasks.send"
 
@@ -32,7 +34,7 @@ def test_a_function_is_a_target() -> None:
 
 
 def test_a_schedule_above_task_is_declared() -> None:
-    before = list(_others)
+    before = list(others)
     try:
         assert schedule("0 6 * * *", fields={"address": "ada"})(tasks.send) is tasks.send
         [declared] = [one for one in declared_schedules() if one.key == PATH]
@@ -40,28 +42,28 @@ def test_a_schedule_above_task_is_declared() -> None:
         assert declared.target == FunctionTarget(tasks.send)
         assert not faults_of_fields(declared)
     finally:
-        _others[:] = before
+        others[:] = before
 
 
 def test_the_hint_says_that_fields_of_a_function_are_its_arguments() -> None:
-    before = list(_others)
+    before = list(others)
     try:
         schedule("0 6 * * *", fields={"nothing": 1})(tasks.send)
         (error,) = check_schedules()
     finally:
-        _others[:] = before
+        others[:] = before
 
     assert error.hint == f"Correct the fields, which are arguments of {PATH}."
 
 
 def test_a_path_of_a_function_may_be_too_long_for_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FunctionTarget, "key", "app." + "f" * 100)
-    before = list(_others)
+    before = list(others)
     try:
         schedule("0 6 * * *", fields={"address": "ada"})(tasks.send)
         (error,) = check_schedules()
     finally:
-        _others[:] = before
+        others[:] = before
 
     assert "its key is longer than 100 characters." in error.msg
     assert error.hint == "Shorten the name of what it is on, or of its module."
@@ -122,10 +124,22 @@ def test_the_task_of_a_tick_is_run() -> None:
 
 
 @pytest.mark.django_db
+def test_a_tick_of_a_function_is_run_when_a_test_moves_the_clock(task_clock: Any) -> None:
+    clock = task_clock(BEGIN)
+
+    with with_schedules(schedule(HOURLY, timezone="UTC", fields={"address": "ada"})):
+        clock.shift(HOUR)
+        [task] = run_tasks(FunctionTask).succeeded
+
+    assert (task.task_path, task.result_data) == (PATH, "sent to ada")
+    assert task.add_time == BEGIN + HOUR
+
+
+@pytest.mark.django_db
 def test_operators_schedule_functions_and_no_rows_of_them(
-    admin_client: Any, monkeypatch: pytest.MonkeyPatch
+    admin_client: Any, task_clock: Any
 ) -> None:
-    hand_clock = HandClock(monkeypatch)
+    hand_clock = task_clock(BEGIN)
     page = reverse("admin:django_simpletask3_schedule_add")
     columns = {"key": "mail", "cron": HOURLY, "zone": "UTC", "fields": '{"address": "ada"}'}
     columns |= {"catch_up": "last", "overlap": "allow"}
@@ -133,7 +147,7 @@ def test_operators_schedule_functions_and_no_rows_of_them(
     refused = admin_client.post(page, {**columns, "target": FunctionTask._meta.label})
     accepted = admin_client.post(page, {**columns, "target": PATH})
     assert accepted.status_code == 302
-    hand_clock.go(HOUR)
+    hand_clock.shift(HOUR)
     new_node().run()
 
     assert "Select a valid choice" in refused.content.decode()

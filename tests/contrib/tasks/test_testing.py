@@ -6,6 +6,7 @@ import pytest
 from django.test import override_settings
 
 from django_simpletask3.contrib.tasks import backend, testing
+from django_simpletask3.testing import assertEnqueued, run_tasks
 from tests.functions import tasks
 from tests.functions.framework import DEFAULTS, TaskResultStatus, exceptions, task_backends
 
@@ -39,3 +40,9 @@ def test_the_immediate_one_runs_it() -> None:
         result = tasks.echo.enqueue(1)
 
     assert (result.status, result.return_value) == (TaskResultStatus.SUCCESSFUL, 1)
+
+
+@pytest.mark.parametrize("helper", [run_tasks, assertEnqueued])
+def test_the_helpers_name_the_model_of_a_function(helper: Any) -> None:
+    with pytest.raises(TypeError, match=r"are rows of FunctionTask\.$"):
+        helper(tasks.echo)
