@@ -23,17 +23,22 @@ def start_idle_node(start_server: Start, **environment: str) -> None:
 
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_node_starts_each_task_before_the_next_is_due(start_server: Start, nodes: int) -> None:
-    """By its regular checks it would look at the table three times."""
+    """By its regular checks a node would miss some of them in every round."""
     for _ in range(nodes):
         start_idle_node(start_server)
 
+    # The machine may be busy for some seconds.
+    assert any(are_started_in_time() for _ in range(4))
+
+
+def are_started_in_time() -> bool:
+    """Whether each of six new tasks starts when it is due, before the next one is."""
     tasks = [create_task(Invoice, run_after=1.0 + 1.5 * number) for number in range(6)]
 
     eventually(lambda: {status_of(task) for task in tasks} == {Status.SUCCESS})
-    in_time = sum(task.start_time < following.run_after for task, following in pairwise(tasks))
-    assert in_time >= 3  # the machine may be busy at times
     assert all(task.start_time >= task.run_after for task in tasks)
     assert {tuple(kinds(task)) for task in tasks} == {("enqueue", "start", "ack")}
+    return all(task.start_time < following.run_after for task, following in pairwise(tasks))
 
 
 @pytest.mark.one_server

@@ -56,14 +56,14 @@ def test_a_session_that_is_lost_costs_one_task_only(
 
 
 def test_a_process_that_lost_a_thread_is_replaced(start_server: Start) -> None:
-    steps = [
-        {"do": "end thread", "name": "finisher-testapp.Scripted@default", "attempt": 1},
-        {"do": "value"},
-    ]
-    # Two of them: the outcome of a lone one may be recorded by the fetcher.
-    task, _ = Scripted.objects.bulk_create([Scripted(script=steps), Scripted(script=steps[1])])
-
     start_server("--models", "testapp.Scripted")
+    # After a task that takes a while, all outcomes are recorded by the finisher.
+    slow = Scripted.objects.create(script={"do": "sleep in c", "seconds": 1})
+    eventually(lambda: status_of(slow) == Status.SUCCESS)
+
+    name = "finisher-testapp.Scripted@default"
+    steps = [{"do": "end thread", "name": name, "attempt": 1}, {"do": "value"}]
+    task = Scripted.objects.create(script=steps)
     eventually(lambda: status_of(task) == Status.SUCCESS)
 
     assert kinds(task) == ["enqueue", "start", "release", "start", "ack"]
