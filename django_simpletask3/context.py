@@ -127,13 +127,14 @@ def current_task() -> RunningTask | None:
 
 
 @contextmanager
-def running_task(task: Any) -> Iterator[None]:
-    """Within the block, ``task`` is the current task."""
-    token = _running.set(task)
+def running_task(task: Any, load: Callable[[], TaskContext]) -> Iterator[None]:
+    """Within the block, ``task`` is the current task, and the context is as in ``lazy_context``."""
+    task_token, token = _running.set(task), _current.set(load)
     try:
         yield
     finally:
-        _running.reset(token)
+        _current.reset(token)
+        _running.reset(task_token)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from django.db import connections, router
@@ -48,8 +49,14 @@ def resolve_due_tasks(
     return tasks_by_message
 
 
-def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
-    """Parse the database and the key of the row; raises ValueError if the message has none."""
+def parse_target(
+    model: type[SimpleTask], message: Message, may_hold: Callable[[str], bool] | None = None
+) -> tuple[str, Any]:
+    """Parse the database and the key of the row; raises ValueError if the message has none.
+
+    ``may_hold`` tells whether routers and settings let rows of ``model`` be in a database.
+    """
+    may_hold = may_hold or partial(may_live_in, model)
     data = _rebuild_data(model, message) if message.problem == "no_body" else message.data
     if not isinstance(data, dict):
         raise ValueError(f"malformed message: {message.problem or type(data).__name__}")
@@ -64,7 +71,7 @@ def parse_target(model: type[SimpleTask], message: Message) -> tuple[str, Any]:
         raise ValueError(f"not a key of {model._meta.label}: {data['id']!r}") from None
     using = data.get("using") or router.db_for_write(model)
     # Before it is asked for the row: a database that is down would delay the other messages.
-    if not isinstance(using, str) or not may_live_in(model, using):
+    if not isinstance(using, str) or not may_hold(using):
         raise ValueError(f"message for a database that holds no {model._meta.label}: {using}")
     return using, pk
 
@@ -74,9 +81,10 @@ def group_messages(
 ) -> dict[str, dict[Any, Message]]:
     """The messages by database and key; of two for one row the first. Others are dead letters."""
     messages_by_database: dict[str, dict[Any, Message]] = {}
+    may_hold = cache(partial(may_live_in, model))
     for message in messages:
         try:
-            using, pk = parse_target(model, message)
+            using, pk = parse_target(model, message, may_hold)
             messages_by_database.setdefault(using, {}).setdefault(pk, message)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             _dead_letter(message, str(error))

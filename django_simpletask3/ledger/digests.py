@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.utils import timezone
@@ -148,7 +149,15 @@ _canonical_json: Callable[[Any], str] = json.JSONEncoder(
 
 
 def _format_time(moment: datetime) -> str:
+    if moment.tzinfo is UTC:
+        return _format_utc_time(moment)
     if timezone.is_aware(moment):
         moment = moment.astimezone(UTC)
-    # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata.
+    return moment.isoformat(timespec="milliseconds")
+
+
+@lru_cache(maxsize=100)
+def _format_utc_time(moment: datetime) -> str:
+    # A fixture in JSON keeps no microseconds, and the chain must hold after loaddata. The events of
+    # a batch have one time.
     return moment.isoformat(timespec="milliseconds")

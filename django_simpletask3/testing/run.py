@@ -19,7 +19,7 @@ from django.utils import timezone, translation
 
 from .. import subscriptions
 from ..conf.leases import policy_of
-from ..context import EMPTY_CONTEXT, acting_as, lazy_context, running_task
+from ..context import EMPTY_CONTEXT, acting_as, running_task
 from ..control import PAUSE, current_commands
 from ..db import clock
 from ..db.loading import models_by_label
@@ -201,8 +201,7 @@ class Runner:
                 self._process = outer._process
             task_transitioned.connect(self._follow, weak=False)
             stack.callback(task_transitioned.disconnect, self._follow)
-            stack.enter_context(running_task(None))
-            stack.enter_context(lazy_context(lambda: EMPTY_CONTEXT))
+            stack.enter_context(running_task(None, lambda: EMPTY_CONTEXT))
             stack.enter_context(run_by(self._in_usable_databases))
             translation.deactivate()
             timezone.deactivate()

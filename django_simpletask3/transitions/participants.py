@@ -69,10 +69,15 @@ def register(participant: TransitionParticipant) -> None:
 
 def needs_transaction(transitions: Iterable[Transition]) -> bool:
     """Whether a participant writes with one of ``transitions``: then no statement is alone."""
+    # Most of a batch are alike: one of each kind is asked about.
+    alike = {
+        (type(t.task), t.kind, t.last_known_row and t.last_known_row["status"]): t
+        for t in transitions
+    }
     return any(
         participant.decides_on(transition) or participant.follows_transition(transition)
         for participant in _participants.values()
-        for transition in transitions
+        for transition in alike.values()
     )
 
 
@@ -119,8 +124,9 @@ def before_write(
 
 def after_write(recorded_events: Sequence[tuple[TaskRow, TaskEvent]], using: str) -> None:
     """Let the participants write what follows from these events, in their transaction."""
+    alike = {(type(t), e.kind, e.from_status): (t, e) for t, e in recorded_events}
     for participant in _participants.values():
         if participant.after_write and any(
-            participant.follows_event(task, event) for task, event in recorded_events
+            participant.follows_event(task, event) for task, event in alike.values()
         ):
             participant.after_write(recorded_events, using)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from django.db import connections, reset_queries
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..logs import get_logger
@@ -27,9 +27,9 @@ def close_broken() -> None:
     of the thread would be refused
     (test_sessions_that_are_killed_again_and_again_cost_no_task_anything).
     """
-    # With DEBUG Django keeps every statement of a session until a request ends; none does here.
-    reset_queries()
     for connection in connections.all(initialized_only=True):
+        # With DEBUG Django keeps every statement of a session until a request ends; none does here.
+        connection.queries_log.clear()
         if connection.in_atomic_block or (
             connection.connection is not None and not connection.autocommit
         ):

@@ -221,6 +221,8 @@ class ModelPipeline:
 
     def outbox_of(self, using: str) -> SimpleQueue[Run | None]:
         """The performed runs of ``using`` that wait for its finisher."""
+        if (known := self._outboxes.get(using)) is not None:
+            return known
         with self._changed:
             is_new = using not in self._outboxes
             outbox = self._outboxes.setdefault(using, SimpleQueue())

@@ -16,7 +16,6 @@ from ...context import (
     TaskContext,
     current,
     current_user,
-    lazy_context,
     running_task,
 )
 from ...ledger.event import events_of
@@ -35,10 +34,15 @@ def inherit_context(task: SimpleTask) -> Iterator[None]:
     ``task`` is the parent of tasks that are enqueued there. The context is read from the stream
     when it is first needed. Installed auditing packages are given the actor and the task.
     """
-    with running_task(task), lazy_context(_context_loader(task)), ExitStack() as stack:
-        for integration in _installed_integrations():
-            stack.enter_context(integration())
-        yield
+    integrations = _installed_integrations()
+    with running_task(task, _context_loader(task)):
+        if not integrations:
+            yield
+            return
+        with ExitStack() as stack:
+            for integration in integrations:
+                stack.enter_context(integration())
+            yield
 
 
 def _context_loader(task: SimpleTask) -> Callable[[], TaskContext]:

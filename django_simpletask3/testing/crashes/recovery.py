@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...context import EMPTY_CONTEXT, lazy_context, running_task
+from ...context import EMPTY_CONTEXT, running_task
 from ...db import clock
 from ...execution.finish import finish
 from ...execution.outcomes.log import log_outcome
@@ -104,7 +104,7 @@ def late_result(task: SimpleTask, result: object = None) -> None:
 @contextmanager
 def _outside_of_test() -> Iterator[None]:
     """Within the block, transactions seem to commit, and the context is that of a node."""
-    with outside_of_transaction(), running_task(None), lazy_context(lambda: EMPTY_CONTEXT):
+    with outside_of_transaction(), running_task(None, lambda: EMPTY_CONTEXT):
         yield
 
 
