@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.utils.translation import gettext_lazy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_simpletask3.ledger.encoding import (
@@ -20,6 +20,7 @@ from django_simpletask3.ledger.encoding import (
     encode,
     from_json_value,
     safe_text,
+    stored_value,
     to_json_value,
     type_name,
 )
@@ -230,6 +231,31 @@ def test_any_value_of_known_kinds_comes_back(value: Any) -> None:
 
     assert decode(text) == value
     assert encode(decode(text)) == text
+
+
+#: JSON makes one character of two surrogates.
+_any_text = st.text(st.characters(exclude_categories=()), max_size=4)
+_any_data = st.dictionaries(
+    _any_text, _any_text | st.floats() | st.none() | st.dictionaries(_any_text, values, max_size=3)
+)
+
+
+@example({"pair": "\ud83d\ude00"}, None)
+@given(_any_data | _any_text | values, st.sampled_from([None, 256, 300, 10_000]))
+def test_a_stored_value_is_what_is_read_back(value: Any, limit: int | None) -> None:
+    stored = stored_value(value, limit=limit)
+
+    assert repr(stored) == repr(decode(encode(value, limit=limit)))
+    assert type(stored) is type(decode(encode(value, limit=limit)))
+
+
+def test_a_stored_value_is_a_copy_of_its_own() -> None:
+    value = {"a": {"b": 1}}
+
+    stored = stored_value(value, limit=10_000)
+    value["a"]["b"] = 2
+
+    assert stored == {"a": {"b": 1}}
 
 
 @given(values)
