@@ -24,11 +24,14 @@ def apply_batchwise(selection: models.QuerySet[Any], kind: EventKind, **details:
 
     Each batch is a transaction by itself, unless one is open. A task that is refused, or that the
     selection no longer contains when its row is locked, is left out and does not stop the others.
+    Of two that take one unique key, the first does, in the order of the selection or of the keys.
     ``details`` are fields of Transition, the same for all.
     """
     sources = EVENTS[kind].sources
     if sources != ANY and _may_be_filtered(selection):
         selection = selection.filter(status__in=sources)
+    if not selection.ordered and _may_be_filtered(selection):
+        selection = selection.order_by("pk")
     pks = dict.fromkeys(selection.values_list("pk", flat=True))  # a join may repeat them
     apply_batch = partial(_apply_batch, selection, kind, details)
     return sum(
@@ -59,7 +62,9 @@ def _apply_batch(
 
 
 def _load(selection: models.QuerySet[Any], pks: Iterable[object]) -> list[Any]:
-    """Those of the tasks that ``selection`` still contains."""
+    """Those of the tasks that ``selection`` still contains, in its order."""
     if _may_be_filtered(selection):
-        pks = list(selection.filter(pk__in=pks).values_list("pk", flat=True))
-    return list(rows_without_outcomes(selection.model, selection.db).filter(pk__in=pks))
+        pks = dict.fromkeys(selection.filter(pk__in=pks).values_list("pk", flat=True))
+    rows = rows_without_outcomes(selection.model, selection.db).filter(pk__in=pks)
+    tasks = {task.pk: task for task in rows}
+    return [tasks[pk] for pk in pks if pk in tasks]

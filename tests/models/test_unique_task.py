@@ -763,6 +763,19 @@ def test_of_many_resets_the_others_go_on(redis_url: str) -> None:
     assert_sound()
 
 
+@pytest.mark.parametrize(("order", "chosen"), [((), 0), (("pk",), 0), (("-pk",), 2)])
+def test_the_first_of_two_with_one_key_is_reset(
+    redis_url: str, order: tuple[str, ...], chosen: int
+) -> None:
+    failed = [bring_to(save("a"), Status.FAILED) for _ in range(3)]
+    Bill.objects.filter(pk=failed[0].pk).update(amount=1)  # PostgreSQL puts it behind
+
+    assert Bill.objects.failed().order_by(*order).reset("again") == 1
+
+    assert row_of(failed[chosen]).status == Status.PENDING
+    assert_sound()
+
+
 def test_a_reset_whose_key_is_taken_meanwhile_stops_no_other(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
