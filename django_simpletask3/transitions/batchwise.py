@@ -30,7 +30,9 @@ def apply_batchwise(selection: models.QuerySet[Any], kind: EventKind, **details:
     sources = EVENTS[kind].sources
     if sources != ANY and _may_be_filtered(selection):
         selection = selection.filter(status__in=sources)
-    if not selection.ordered and _may_be_filtered(selection):
+    # DISTINCT ON has an order of its own.
+    has_order = selection.ordered or selection.query.distinct_fields
+    if _may_be_filtered(selection) and not has_order:
         selection = selection.order_by("pk")
     pks = dict.fromkeys(selection.values_list("pk", flat=True))  # a join may repeat them
     apply_batch = partial(_apply_batch, selection, kind, details)

@@ -776,6 +776,18 @@ def test_the_first_of_two_with_one_key_is_reset(
     assert_sound()
 
 
+def test_of_tasks_that_are_distinct_by_a_column_one_is_reset(redis_url: str) -> None:
+    if not connection.features.can_distinct_on_fields:
+        pytest.skip("no DISTINCT ON")
+    for number in "aabb":
+        bring_to(save(number), Status.FAILED)
+
+    assert Bill.objects.failed().distinct("number").reset("again") == 2
+
+    assert sorted(Bill.objects.pending().values_list("number", flat=True)) == ["a", "b"]
+    assert_sound()
+
+
 def test_a_reset_whose_key_is_taken_meanwhile_stops_no_other(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
