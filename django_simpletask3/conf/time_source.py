@@ -26,8 +26,8 @@ def time_of_test() -> datetime | None:
 
 def machine_now() -> datetime:
     """As Django's ``timezone.now()``, but for a clock of a test."""
-    moment = time_of_test()
-    return timezone.now() if moment is None else stored(moment)
+    source = _source
+    return timezone.now() if source is None else stored(source())
 
 
 def stored(moment: datetime) -> datetime:

@@ -261,14 +261,13 @@ def schedule_push(task: TaskRow, using: str) -> None:
         push([task])
 
 
-def schedule_messages(tasks: Sequence[TaskRow], using: str) -> None:
-    """Push messages for new ``tasks`` of a model after the commit.
+def schedule_messages(tasks: Sequence[TaskRow], connection: Any) -> None:
+    """Push messages for new ``tasks`` of a model after the commit on ``connection``.
 
     Their first events are read from the table then, if a signal has receivers.
     """
-    hook = hook_of_transaction(using)
-    if hook is not None:
-        hook.add_new(tasks, using)
+    if connection.in_atomic_block:
+        current_hook(connection.alias).add_new(tasks, connection.alias)
         return
     hook = CommitHook()
     for task in tasks:

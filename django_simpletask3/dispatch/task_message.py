@@ -43,7 +43,7 @@ class MessageBuilder:
     """
 
     def __init__(self) -> None:
-        self._generation = generation()
+        self._generation = -1
         self._forms: dict[type[TaskRow], _Form | None] = {}
 
     def build(
@@ -51,12 +51,11 @@ class MessageBuilder:
     ) -> TaskMessage:
         """Build the message of ``task``; an ``urgent`` one is the first of its priority."""
         model, pk = type(task), task.pk
-        if self._generation != generation():
-            self._generation, self._forms = generation(), {}
-        try:
-            form = self._forms[model]
-        except KeyError:
-            form = self._forms[model] = _form_of(model)
+        if self._generation != (current := generation()):
+            self._generation, self._forms = current, {}
+        if model not in self._forms:
+            self._forms[model] = _form_of(model)
+        form = self._forms[model]
         using = write_database(task)
         default = router.db_for_write(model) if router.routers else DEFAULT_DB_ALIAS
         if form is None or using != default or not _is_plain(task, pk):

@@ -95,9 +95,12 @@ class ConnectionPool(redis.ConnectionPool):
             return None
         is_ready = False
         try:
-            connection.connect()  # it was closed after an error
-            with suppress(redis.ConnectionError, redis.TimeoutError, OSError):
+            if not getattr(connection, "is_connected", False):  # before redis-py 8 none says it
+                connection.connect()  # it was closed after an error
+            try:
                 is_ready = not connection.can_read() and not _must_be_replaced(connection)
+            except (redis.ConnectionError, redis.TimeoutError, OSError):
+                is_ready = False
             if is_ready:
                 return connection
             connection.disconnect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -116,18 +116,13 @@ class QueueOperations(Transport):
         """As ``push``, of messages that are encoded; ``priorities`` has one for each, in range."""
         if not messages:
             return []
-        head = [channel, _channel_yaml(channel), _PUSH_LAST, "1" if take_over else ""]
+        side = _PUSH_LAST
         if urgent:
             # RPUSH puts each message before the previous one: the first is pushed last.
-            head[2], messages, priorities = _PUSH_NEXT, messages[::-1], priorities[::-1]
-
-        def arguments(start: int) -> list[Any]:
-            batch = slice(start, start + BATCH_SIZE)
-            numbers = " ".join(map(str, priorities[batch])) if any(priorities[batch]) else ""
-            return [*head, numbers, *chain(*messages[batch])]
-
-        replies = self.run_each("push", map(arguments, range(0, len(messages), BATCH_SIZE)))
-        results = list(chain(*replies))
+            side, messages, priorities = _PUSH_NEXT, messages[::-1], priorities[::-1]
+        encoded = _encoded_batches(messages, priorities)
+        shared = channel, _channel_yaml(channel), side, "1" if take_over else ""
+        results = list(chain(*self.run_each("push", encoded, *shared)))
         return results[::-1] if urgent else results
 
     def push_hints(self, channel: str, hints: Iterable[tuple[str, float]]) -> None:
@@ -313,6 +308,16 @@ class QueueOperations(Transport):
         if self.has_blmove:
             return ["BLMOVE", *keys, "RIGHT", "LEFT", seconds]
         return ["BRPOPLPUSH", *keys, max(1, round(seconds))]  # accepts no fractions
+
+
+def _encoded_batches(
+    messages: Sequence[EncodedMessage], priorities: Sequence[int]
+) -> Iterator[list[bytes | str]]:
+    """The arguments of one call of the script each."""
+    for start in range(0, len(messages), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        numbers = " ".join(map(str, priorities[batch])) if any(priorities[batch]) else ""
+        yield [numbers, *chain(*messages[batch])]
 
 
 def _read_claim_reply(reply: Any, waiter: Waiter) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 import redis
@@ -15,7 +16,7 @@ from django_simpletask3.exceptions import QueueRefused, QueueUnavailable
 from ..logs import get_logger
 from .connection import UNBLOCK_ERROR, Endpoint, outage
 from .encoding import Undecodable, dumps, loads
-from .scripts import Script, script
+from .scripts import Arguments, Script, pack, script
 from .urls import redact
 
 _logger = get_logger("django_simpletask3.queue")
@@ -130,11 +131,16 @@ class Transport(SimQ):  # type: ignore[misc]
         head = [self.prefix, self.ack_event_expire, self.done_item_expire]
         return script(name), [self.get_leases_key()], [*head, *args]
 
-    def run_each(self, name: str, batches: Iterable[list[Any]]) -> list[Any]:
-        """Run the script ``name`` once with each batch of arguments; returns the replies."""
-        lua, keys, head = self._script_call(name, ())
+    def run_each(
+        self, name: str, batches: Iterable[Sequence[bytes | str]], *shared: str
+    ) -> list[Any]:
+        """Run the script ``name`` once with each batch of arguments; returns the replies.
+
+        Before those of a batch come the ``shared`` arguments.
+        """
+        head = (self.get_leases_key(), self.prefix, self.ack_event_expire, self.done_item_expire)
         try:
-            replies = lua.run_each(self.db, [len(keys), *keys, *head], batches)
+            replies = script(name).run_each(self.db, _packed_head(*head, *shared), batches)
         except (redis.RedisError, OSError) as problem:
             raise self._translated(problem) from problem
         outage.end()
@@ -224,6 +230,12 @@ class Transport(SimQ):  # type: ignore[misc]
             with suppress(Undecodable):
                 fields[name.decode(errors="replace")] = loads(value)
         return fields
+
+
+@lru_cache(maxsize=1000)
+def _packed_head(*arguments: object) -> Arguments:
+    """The arguments that calls of a script share, after the number of keys, which is 1."""
+    return pack(["1", *map(str, arguments)])
 
 
 def flatten(rows: Iterable[Iterable[Any]]) -> list[Any]:

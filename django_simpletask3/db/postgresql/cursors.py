@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from operator import attrgetter
 from types import FunctionType
 from typing import Any
 
@@ -15,9 +16,11 @@ _ATTRIBUTE = "_simpletask3_cursor"
 _MAX_KEPT_LENGTH = 10_000
 #: The methods that make a cursor. A backend or a tool with one of its own may do more each time:
 #: choose a schema or a user, trace the statement.
-_NAMES = (
-    *("cursor", "_cursor", "create_cursor", "_prepare_cursor"),
-    *("make_cursor", "make_debug_cursor"),
+_NAMES = frozenset(
+    {
+        *("cursor", "_cursor", "create_cursor", "_prepare_cursor"),
+        *("make_cursor", "make_debug_cursor"),
+    }
 )
 
 
@@ -32,7 +35,8 @@ def execute(connection: Any, sql: str, parameters: Sequence[Any]) -> list[tuple[
             cursor.execute(sql, parameters)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
-    connection.close_if_health_check_failed()
+    if connection.health_check_enabled:
+        connection.close_if_health_check_failed()
     connection.ensure_connection()
     # Taken away meanwhile: another thread may execute a statement, too.
     kept = vars(connection).pop(_ATTRIBUTE, None)
@@ -53,20 +57,21 @@ def _may_keep_cursor(connection: Any) -> bool:
     """
     if connection.execute_wrappers or connection.closed_in_transaction:
         return False
-    kind, attributes = type(connection), vars(connection)
-    for name, method in _methods_of_django():
-        if name in attributes or getattr(kind, name) is not method:
-            return False
-    return True
+    is_patched = not _NAMES.isdisjoint(vars(connection))
+    return not is_patched and _methods_of(type(connection)) == _methods_of_django()
+
+
+#: The methods of a class that make a cursor, as it has them now: a tool may replace one.
+_methods_of: Callable[[type], tuple[Any, ...]] = attrgetter(*_NAMES)
 
 
 @cache
-def _methods_of_django() -> list[tuple[str, Any]]:
+def _methods_of_django() -> tuple[Any, ...]:
     from django.db.backends.postgresql.base import DatabaseWrapper  # needs a driver
 
-    methods = {name: getattr(DatabaseWrapper, name) for name in _NAMES}
     # In the place of one that a tool has replaced: what no class has.
-    return [(n, method if is_of_django(method) else object()) for n, method in methods.items()]
+    methods = _methods_of(DatabaseWrapper)
+    return tuple(method if is_of_django(method) else object() for method in methods)
 
 
 def is_of_django(method: Any) -> bool:

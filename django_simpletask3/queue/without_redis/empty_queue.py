@@ -41,7 +41,9 @@ class QueueWithoutRedis(TaskQueue, SimqcoreApi):
     def run(self, name: str, *args: Any, tries: int = 2) -> NoReturn:
         raise QueueUnavailable(f"There is no Redis ({NO_REDIS}).")
 
-    def run_each(self, name: str, batches: Iterable[list[Any]]) -> NoReturn:
+    def run_each(
+        self, name: str, batches: Iterable[Sequence[bytes | str]], *shared: str
+    ) -> NoReturn:
         self.run(name)
 
     def ask(

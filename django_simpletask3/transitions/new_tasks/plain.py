@@ -83,7 +83,7 @@ def _insert(task: TaskRow, plain: PlainModel, connection: Any) -> bool:
         raise
     _set_inserted(task, key, using, plan)
     remember_columns(task)
-    after_commit.schedule_messages([task], using)
+    after_commit.schedule_messages([task], connection)
     return True
 
 
@@ -129,7 +129,7 @@ def _insert_all(
         for task, key in zip(tasks, keys, strict=True):
             _set_inserted(task, key, using, plan)
         remember_alike(tasks)
-        after_commit.schedule_messages(tasks, using)
+        after_commit.schedule_messages(tasks, connection)
     return True
 
 
