@@ -68,10 +68,9 @@ def load_tasks(
     for pk, model in saved_models(root, using, pks).items():
         by_model.setdefault(model, []).append(pk)
     tasks = [task for m, keys in by_model.items() for task in load(m, using, keys)]
-    orphans = [pk for model, keys in by_model.items() if model is not root for pk in keys]
-    found_pks = {task.pk for task in tasks}
-    if orphans := [pk for pk in orphans if pk not in found_pks]:
-        tasks += load(root, using, orphans)
+    if orphans := {pk for model, keys in by_model.items() if model is not root for pk in keys}:
+        orphans -= {task.pk for task in tasks}
+        tasks += load(root, using, list(orphans)) if orphans else []
     positions = {pk: position for position, pk in enumerate(pks)}
     return sorted(tasks, key=lambda task: positions.get(task.pk, len(pks)))
 

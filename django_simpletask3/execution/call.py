@@ -21,6 +21,8 @@ from .interrupt import Interruptible
 
 _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 50_000
+#: Of these, one that is equal is no other value.
+_SIMPLE_TYPES = frozenset({str, int, bool, type(None)})
 
 
 def task_function(model: type[SimpleTask]) -> Callable[..., object]:
@@ -56,7 +58,7 @@ def call_function(
     if options.middleware:
         return call_within(task, partial(function, task, **arguments), interruptible)
     result = function(task, **arguments)
-    if inspect.isawaitable(result):
+    if result is not None and inspect.isawaitable(result):
         return interruptible.run(result)
     return result
 
@@ -138,5 +140,7 @@ def _parameters(function: Callable[..., object]) -> frozenset[str] | None:
 
 def _comparable_value(task: SimpleTask, field: Any) -> Any:
     value = field.value_from_object(task)
+    if type(value) in _SIMPLE_TYPES:
+        return value
     text = value if value is None else field.value_to_string(task)
     return text if isinstance(text, str) else copy.deepcopy(text)

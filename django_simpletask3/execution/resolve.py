@@ -39,7 +39,8 @@ def resolve_due_tasks(
         tasks = _load_readable(model, using, by_pk)
         push.push(task for task in tasks.values() if type(task) is not model)
         own_tasks = {pk: task for pk, task in tasks.items() if type(task) is model}
-        not_yet_due = [t for t in own_tasks.values() if not clock.is_past(t.run_after, using)]
+        now = clock.now(using)
+        not_yet_due = [t for t in own_tasks.values() if not clock.is_due(t.run_after, now)]
         _postpone_check(not_yet_due, using)
         tasks_by_message |= {
             m: own_tasks[pk]

@@ -49,9 +49,11 @@ def start(
     to ``run_alone``; their messages are postponed until they are started there.
     """
     tasks = resolve.resolve_due_tasks(model, messages)
-    lone_tasks = set_aside(tasks.values(), run_alone)
-    waiting = [message for message, task in tasks.items() if task in lone_tasks]
-    claims = _claim_all({m: t for m, t in tasks.items() if t not in lone_tasks}, worker, lease)
+    waiting: list[Message] = []
+    if lone_tasks := set_aside(tasks.values(), run_alone):
+        waiting = [message for message, task in tasks.items() if task in lone_tasks]
+        tasks = {m: t for m, t in tasks.items() if t not in lone_tasks}
+    claims = _claim_all(tasks, worker, lease)
     errors = {message: claim.error for message, claim in claims.items() if claim.error}
     _log_start_errors(errors)
     _log_unknown_statuses(claims.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -102,6 +102,13 @@ def remember_columns(task: TaskRow, names: Iterable[str] | None = None) -> None:
     current = {name: attributes[name] for name in chosen if name in attributes}
     # Another object: copies of the instance share the one before.
     attributes[KNOWN_ATTRIBUTE] = (loaded_names, values, {**written, **current})
+
+
+def remember_written(task: TaskRow, columns: Mapping[str, Any]) -> None:
+    """Remember that the row of ``task`` holds ``columns``, which a transition has written."""
+    attributes = vars(task)
+    names, values, written = attributes.get(KNOWN_ATTRIBUTE, _NOTHING_KNOWN)
+    attributes[KNOWN_ATTRIBUTE] = (names, values, {**written, **columns})
 
 
 def remember_alike(tasks: Sequence[TaskRow]) -> None:

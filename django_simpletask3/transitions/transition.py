@@ -193,7 +193,7 @@ class Transition:
     ) -> dict[str, object]:
         if self.kind is EventKind.DELETE:
             return {}
-        columns: dict[str, Any] = after._asdict()
+        columns: dict[str, Any] = dict(zip(Projection._fields, after, strict=True))
         if self.kind is EventKind.ERASE:
             columns |= {"result_data": None, "error_data": None}
         if self.kind in AUDIT_ONLY:
@@ -260,7 +260,7 @@ def latest_check_time(now: datetime) -> datetime:
 
 
 def _truncate(text: object) -> str:
-    return safe_text(text, limit=MAX_TEXT)[:MAX_TEXT]
+    return safe_text(text, limit=MAX_TEXT)[:MAX_TEXT] if text != "" else ""
 
 
 def _bound_value(value: Any) -> Any:
@@ -284,15 +284,16 @@ def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     event_model: Any = event_model_of(model)
     if not may_skip_init(event_model):
         return cast("TaskEvent", event_model(**columns))
-    defaults = {n: g() for n, g in _column_defaults(event_model).items() if n not in columns}
-    return cast("TaskEvent", build_without_init(event_model, {**defaults, **columns}))
+    for name, default in _other_defaults(event_model, *columns):
+        columns[name] = default()
+    return cast("TaskEvent", build_without_init(event_model, columns))
 
 
 @lru_cache(maxsize=10_000)
-def _column_defaults(event_model: Any) -> dict[str, Callable[[], Any]]:
-    """The columns of ``event_model`` that the database does not generate, and their defaults."""
-    fields = event_model._meta.concrete_fields
-    return {field.attname: field.get_default for field in fields if not field.generated}
+def _other_defaults(event_model: Any, *names: str) -> list[tuple[str, Callable[[], Any]]]:
+    """The defaults of the columns that the database does not generate, but for ``names``."""
+    fields = [field for field in event_model._meta.concrete_fields if not field.generated]
+    return [(field.attname, field.get_default) for field in fields if field.attname not in names]
 
 
 @lru_cache(maxsize=10_000)

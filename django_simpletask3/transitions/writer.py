@@ -19,7 +19,7 @@ from ..dispatch import after_commit
 from ..dispatch.after_commit import RecordedEvent
 from ..exceptions import RowBusy, StaleTask, TaskGone, TransitionRefused
 from ..ledger import outbox
-from ..ledger.columns import has_column, remember_columns
+from ..ledger.columns import has_column, remember_written
 from ..ledger.event import TaskEvent
 from ..ledger.projection import Projection
 from ..ledger.subscribers import registered_subscribers
@@ -215,7 +215,7 @@ def _apply_batch(
         for transition, event in zip(transitions, change.events, strict=True):
             transition.event, transition.refusal = event, None
             vars(transition.task).update(change.columns)
-            remember_columns(transition.task, change.columns)
+            remember_written(transition.task, change.columns)
             recorded_events.append((transition.task, event))
             applied.add(id(transition))
     return applied
@@ -316,7 +316,7 @@ def _apply_under_lock(
         if transition.event is not None:
             values = rows.current_values(transition.task, _STATE)
             vars(transition.task).update(values)
-            remember_columns(transition.task, values)
+            remember_written(transition.task, values)
     return recorded_events
 
 

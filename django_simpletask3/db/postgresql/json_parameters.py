@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -207,24 +209,30 @@ def recordset(*groups: RowGroup) -> Recordset:
     """
     constant: dict[str, Any] = {}
     varying: dict[str, list[Any]] = {}
-    first_aliases: dict[tuple[Any, ...], str] = {}
+    aliases: dict[str, list[str]] = {}  # of the varying columns of each type
     outputs: list[tuple[str, str, str]] = []
     for columns, rows in groups:
         for alias, name, kind, serialize, is_deterministic in columns:
             values = [row[name] for row in rows]
             # One column varies in any case: it makes the rows.
-            if varying and is_deterministic and len(set(map(id, values))) == 1:
+            if varying and is_deterministic and _are_same(values, repeat(values[0])):
                 constant[alias] = serialize(values[0])
                 outputs.append((alias, kind, f"constant.{alias}"))
                 continue
             serialized = list(map(serialize, values))
-            first = first_aliases.setdefault((kind, *map(id, serialized)), alias)
+            equal = (a for a in aliases.get(kind, ()) if _are_same(varying[a], serialized))
+            first = next(equal, alias)
             if first == alias:
                 varying[alias] = serialized
+                aliases.setdefault(kind, []).append(alias)
             outputs.append((alias, kind, f"varying.{first}"))
     rows = [dict(zip(varying, row, strict=True)) for row in zip(*varying.values(), strict=True)]
     parameters = [json.dumps(value, allow_nan=False) for value in (rows, constant) if value]
     return Recordset(_source(tuple(outputs)), parameters)
+
+
+def _are_same(values: Iterable[object], others: Iterable[object]) -> bool:
+    return all(map(operator.is_, values, others))
 
 
 @lru_cache(maxsize=1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,26 +23,32 @@ from ...ledger.task_row import task_reference
 from ...models.task import SimpleTask
 from ...states import EventKind
 
+Integration = Callable[[], AbstractContextManager[object]]
+
 #: What of an event's data describes that event or its task, and not who acts and why.
 _OWN_KEYS = RESERVED_KEYS - {"cause"}
 
 
-@contextmanager
-def inherit_context(task: SimpleTask) -> Iterator[None]:
+def inherit_context(task: SimpleTask) -> AbstractContextManager[None]:
     """Within the block, ``task`` is current, and so is the context of its enqueue event.
 
     ``task`` is the parent of tasks that are enqueued there. The context is read from the stream
     when it is first needed. Installed auditing packages are given the actor and the task.
     """
+    own = running_task(task, _context_loader(task))
     integrations = _installed_integrations()
-    with running_task(task, _context_loader(task)):
-        if not integrations:
-            yield
-            return
-        with ExitStack() as stack:
-            for integration in integrations:
-                stack.enter_context(integration())
-            yield
+    return _within(own, integrations) if integrations else own
+
+
+@contextmanager
+def _within(
+    own: AbstractContextManager[None], integrations: Iterable[Integration]
+) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(own)
+        for integration in integrations:
+            stack.enter_context(integration())
+        yield
 
 
 def _context_loader(task: SimpleTask) -> Callable[[], TaskContext]:
@@ -65,7 +71,7 @@ def _inheritable_data(data: object) -> dict[str, object]:
     return {key: value for key, value in details.items() if key not in _OWN_KEYS}
 
 
-def _installed_integrations() -> list[Callable[[], AbstractContextManager[object]]]:
+def _installed_integrations() -> list[Integration]:
     """The contexts of the installed packages; remembered, because every run needs them."""
     global _cached_integrations
     # Django makes another dict whenever other apps are installed.
