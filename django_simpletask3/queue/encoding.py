@@ -212,6 +212,12 @@ def _short_integer(text: str) -> int:
 
 def _loads_simple(text: bytes) -> Any:
     """Decode the most frequent forms without a YAML parser; raises ValueError for others."""
+    # JSON joins two adjacent surrogates to one character, YAML does not.
+    if text[:1] in b'"[{' and not _SURROGATE.search(text) and not _LONG_NUMBER.search(text):
+        value = _JSON.decode(text.decode())
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+            _reject_deeper_than(MAX_DEPTH, value)
+        return value
     if text in _WORDS:
         return _WORDS[text]
     if text in _STATUSES or _UUID.match(text):
@@ -220,12 +226,6 @@ def _loads_simple(text: bytes) -> Any:
         return int(text)
     if _FLOAT.match(text):
         return float(text)
-    # JSON joins two adjacent surrogates to one character, YAML does not.
-    if text[:1] in b'"[{' and not _SURROGATE.search(text) and not _LONG_NUMBER.search(text):
-        value = _JSON.decode(text.decode())
-        if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
-            _reject_deeper_than(MAX_DEPTH, value)
-        return value
     raise ValueError("not a simple form")
 
 

@@ -61,6 +61,9 @@ class Message:
     #: The beginning of a body that sets ``problem``.
     raw: bytes = field(default=b"", compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        return hash(self.running_id)
+
     @property
     def as_dict(self) -> dict[str, object]:
         """The message as the dict that ``simqcore`` returns."""

@@ -92,7 +92,7 @@ class ModelPipeline:
 
     def _read_ahead(self) -> int:
         # A task that waits in the inbox would hold a place for which others wait.
-        if time.monotonic() - self._limit_reached_at < _REACHED_SECONDS:
+        if self.is_limited and time.monotonic() - self._limit_reached_at < _REACHED_SECONDS:
             return 0
         # Short tasks are claimed in large batches; long ones stay available to other nodes.
         if self._mean_seconds is None:
@@ -200,11 +200,14 @@ class ModelPipeline:
     def mark_performed(self, run: Run) -> None:
         """Put a run whose task function has ended into the outbox, unless it is awaited."""
         outbox = self.outbox_of(run.using)
+        was_awaited = run is self._awaited
+        if not was_awaited:  # it cannot become it any more
+            outbox.put(run)
         with self._changed:
             if run is self._awaited:
                 self._has_awaited_ended = True
                 self._changed.notify_all()
-            else:
+            elif was_awaited:
                 outbox.put(run)
             self._held -= 1
             self.active_at = time.monotonic()

@@ -116,15 +116,17 @@ class Recorder:
     def __init__(self, memory: mmap.mmap, offsets: list[int]) -> None:
         self._memory = memory
         self._offsets = offsets
+        self._threads = (0, 0)
 
     def begin(self, runs: Iterable[Run], *, is_limited: bool = True) -> None:
         """Publish ``runs``, or as many as there are records, as what the calling thread works on.
 
         With ``is_limited``, their time limits are in force from now on.
         """
-        threads = threading.get_ident(), threading.get_native_id()
-        now = time.monotonic()
-        for offset, run in zip(self._offsets, islice(runs, len(self._offsets)), strict=False):
+        if self._threads[0] != threading.get_ident():
+            self._threads = threading.get_ident(), threading.get_native_id()
+        threads, now = self._threads, time.monotonic()
+        for offset, run in zip(self._offsets, runs, strict=False):
             limit = run.task.get_time_limit() if is_limited else None
             key = short_key(type(run.task), run.using, run.pk)
             seconds = limit if isinstance(limit, int | float) else _NO_LIMIT
