@@ -12,7 +12,7 @@ from benchmarks.speed.runner import run_interleaved
 
 NAME = "ours"
 #: Functions of Python that one ``save()`` enters, on all versions of Python and Django.
-CALLS = 240
+CALLS = 215
 #: Per 1000 tasks, but for the calls. A drain works in batches, whose number varies a little.
 BOUNDS = {
     "save python_calls": CALLS,
