@@ -73,10 +73,12 @@ def test_what_is_refused_meanwhile_is_reported_and_no_more_is_sent(queue, raw, f
     assert connections(raw) == before  # the connection is used again
 
 
-def test_a_batch_that_cannot_be_packed_leaves_no_reply_behind(queue):
+def test_a_batch_that_cannot_be_packed_leaves_no_reply_behind(queue, raw):
     def fail():
+        eventually(lambda: raw.exists("q:item:a"))  # connections have no order among each other
         raise LookupError
 
+    queue.push("warm", [("warm", 1)])  # Redis knows the script
     with pytest.raises(LookupError):
         push_each(queue, fail)
 

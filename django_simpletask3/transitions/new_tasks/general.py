@@ -13,7 +13,7 @@ from ...db import clock, inserts
 from ...db.conflicts import repeat_on_conflict
 from ...dispatch import after_commit
 from ...dispatch.after_commit import RecordedEvent
-from ...ledger.columns import remember_columns, remember_written
+from ...ledger.columns import remember_columns
 from ...ledger.task_row import has_unique_key
 from ..expiry import forget_copied_expiry
 from ..restore import restore_on_error
@@ -85,7 +85,7 @@ def _enqueue(
     for task in tasks:
         change = first_events.plan(task)
         vars(task).update(change.columns)
-        remember_written(task, change.columns)  # a receiver of post_save may save it again
+        remember_columns(task, change.columns)  # a receiver of post_save may save it again
         recorded_events += [(task, event) for event in change.events]
         inserts.attach_events(task, change.events)
     if len(tasks) > 1 and has_unique_key(type(tasks[0])):

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,8 @@ class DatabaseServer:
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None:
             for pid in _family(self.process.pid):
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):  # one has just ended by itself
+                    os.kill(pid, number)
 
     def _answers(self) -> bool:
         raise NotImplementedError
