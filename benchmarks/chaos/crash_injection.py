@@ -136,9 +136,9 @@ def _count_commands() -> None:
         finally:
             _take_step(self, names)
 
-    def read_and_count(self: Any, connection: Any, arguments: Any) -> Any:
+    def read_and_count(self: Any, *arguments: Any) -> Any:
         try:
-            return read_reply(self, connection, arguments)
+            return read_reply(self, *arguments)
         finally:
             _take_step(None, _word(("EVALSHA", self.sha)))
 
