@@ -138,7 +138,7 @@ def test_a_kind_of_the_holder_leaves_running_tasks_only(kind: EventKind) -> None
 def test_workers_count_it(kind: EventKind) -> None:
     counters = Counters()
 
-    counters.count(Mock(last_transition=Mock(kind=kind)))
+    counters.count([Mock(last_transition=Mock(kind=kind))])
 
     assert counters.read()[EVENTS[kind].counter] == 1
 

@@ -195,8 +195,7 @@ class ExportedEvent:
 
     def expected_digest(self, previous: str) -> str:
         """Same as ``TaskEvent.expected_digest``."""
-        fields = {name: value for name, value in self._fields.items() if name != "digest"}
-        return chained_digest(previous, task=self._task, **fields)
+        return chained_digest(previous, {**self._fields, "task": self._task})
 
 
 def _longest_line() -> int:

@@ -49,7 +49,7 @@ def load_instances(model: type[TaskRow], using: str, pks: Sequence[Any]) -> list
     keys = [model._meta.pk.get_prep_value(pk) for pk in pks]
     with reader.cursor() as cursor:
         cursor.execute(reader.sql, [keys])
-        rows = [reader.values(row) for row in cursor.fetchall()]
+        rows = reader.values(cursor.fetchall())
     return [model.from_db(using, reader.names, row) for row in rows]
 
 

@@ -98,18 +98,18 @@ class CommitHook:
 
     def _add_effect(self, task: TaskRow, event: TaskEvent) -> None:
         effect = EVENTS[event.kind].queue
-        if is_of_limit(event):
+        if effect is QueueEffect.NONE:
+            if event.kind == EventKind.START and self.messages:
+                # Started in the transaction that would have it pushed: it needs no message.
+                self.messages.pop(task.get_task_id(), None)
+        elif is_of_limit(event):
             self._add_event_of_limit(task, event)
         elif effect is QueueEffect.CANCEL:
             message_id = task.get_task_id()
             self.cancelled_channels[message_id] = task.get_event_channel()
             self.messages.pop(message_id, None)
-        elif effect is QueueEffect.PUSH or effect is QueueEffect.TAKE_OVER:
-            if not _has_been_pushed(event):
-                self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
-        elif event.kind == EventKind.START and self.messages:
-            # Started in the transaction that would have it pushed: it needs no message.
-            self.messages.pop(task.get_task_id(), None)
+        elif not _has_been_pushed(event):
+            self.add_push(task, takes_over=effect is QueueEffect.TAKE_OVER)
 
     def _add_event_of_limit(self, task: TaskRow, event: TaskEvent) -> None:
         """Push a task that was given a place, before others.

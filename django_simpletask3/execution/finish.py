@@ -39,8 +39,7 @@ def finish(runs: Sequence[Run], successors: Successors | None = None) -> list[Ru
         _record(runs)
     if successors is not None:
         successors.confirm()
-    _acknowledge(runs, tells_ends=successors is not None)
-    _return_released(runs)
+    _settle(runs, tells_ends=successors is not None)
     return [run for run in runs if run.transition and run.transition.error]
 
 
@@ -83,20 +82,28 @@ def _free_places(runs: Iterable[Run]) -> None:
             _logger.warning("place_not_freed tasks=%s error=%s", len(claims), error)
 
 
-def _acknowledge(runs: Sequence[Run], *, tells_ends: bool) -> None:
+def _settle(runs: Sequence[Run], *, tells_ends: bool) -> None:
     """Acknowledge the messages of recorded runs: as succeeded after ``ack``, else as failed.
 
-    Those of released tasks are left alone. With ``tells_ends``, who waits for tasks that have run
-    without a message learns of their ends.
+    Tasks whose functions have stopped for the sake of the worker are returned to the queue. With
+    ``tells_ends``, who waits for tasks that have run without a message learns of their ends.
     """
     messages: dict[bool, list[Message]] = {True: [], False: []}
+    released: dict[str, list[Run]] = {}
     for run in runs:
-        is_settled = run.transition and not run.transition.error and not _is_released(run)
-        message = run.message or (_message_of(run) if tells_ends else None)
-        if run.transition and is_settled and message:
-            messages[run.transition.kind is EventKind.ACK].append(message)
+        transition = run.transition
+        if transition is None:
+            continue
+        if _is_released(run):
+            released.setdefault(transition.reason, []).append(run)
+        elif transition.error is None:
+            message = run.message or (_message_of(run) if tells_ends else None)
+            if message:
+                messages[transition.kind is EventKind.ACK].append(message)
     for result, group in messages.items():
         acknowledge(group, result=result)
+    for reason, returned in released.items():
+        _return_to_queue(returned, reason)
 
 
 def _message_of(run: Run) -> Message | None:
@@ -122,16 +129,6 @@ def release(runs: Iterable[Run], reason: str) -> list[Run]:
     released = [run for run, transition in transitions.items() if transition.event is not None]
     _return_to_queue(released, reason)
     return released
-
-
-def _return_released(runs: Iterable[Run]) -> None:
-    """Return the tasks to the queue whose functions have stopped for the sake of the worker."""
-    by_reason: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.transition and _is_released(run):
-            by_reason.setdefault(run.transition.reason, []).append(run)
-    for reason, group in by_reason.items():
-        _return_to_queue(group, reason)
 
 
 def _is_released(run: Run) -> bool:

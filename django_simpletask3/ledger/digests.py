@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -25,13 +25,13 @@ _ERASABLE_KEY_SET = frozenset(ERASABLE_KEYS)
 SALT_KEY = "payload_salt"
 
 
-def chained_digest(previous: str, **content: Any) -> str:
+def chained_digest(previous: str, content: Mapping[str, Any]) -> str:
     """The digest of the event with this content after the one with the digest ``previous``.
 
-    The first event, and a ``block`` right after it, leave out the task's key: the database may not
+    ``content`` is as ``content_of`` returns it, and may hold more. The first event, and a ``block`` right after it, leave out the task's key: the database may not
     have assigned it yet.
     """
-    return digest_of(_covered_text(previous, **content))
+    return digest_of(_covered_text(previous, content))
 
 
 class FirstDigests:
@@ -40,8 +40,8 @@ class FirstDigests:
     Raises ValueError if that has the words of its time twice.
     """
 
-    def __init__(self, **content: Any) -> None:
-        text = _covered_text("", **content)
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        text = _covered_text("", content)
         stamp = f',"event_time":"{_format_time(content["event_time"])}",'
         self._head, self._tail = text.split(stamp)
 
@@ -50,31 +50,20 @@ class FirstDigests:
         return digest_of(f'{self._head},"event_time":"{_format_time(event_time)}",{self._tail}')
 
 
-def _covered_text(
-    previous: str,
-    *,
-    task: Any,
-    sequence: int,
-    kind: str,
-    from_status: int | None,
-    to_status: int | None,
-    attempt: int,
-    event_time: datetime,
-    worker: str,
-    actor: str,
-    reason: str,
-    data: Any,
-) -> str:
+def _covered_text(previous: str, content: Mapping[str, Any]) -> str:
     # An object of JSON with its keys in order, written out: it is done for each event, and to have
     # a dict encoded takes twice as long (test_a_seal_is_over_canonical_json).
+    sequence, kind = content["sequence"], content["kind"]
     may_lack_key = sequence == 1 or (sequence == 2 and kind == EventKind.BLOCK)
     return (
-        f'{{"actor":{_text(actor)},"attempt":{_number(attempt)},"data":{_data_text(data)}'
-        f',"event_time":"{_format_time(event_time)}","from_status":{_status(from_status)}'
-        f',"kind":{quote(str(kind))},"previous":{quote(previous)},"reason":{_text(reason)}'
+        f'{{"actor":{_text(content["actor"])},"attempt":{_number(content["attempt"])}'
+        f',"data":{_data_text(content["data"])}'
+        f',"event_time":"{_format_time(content["event_time"])}"'
+        f',"from_status":{_status(content["from_status"])},"kind":{quote(str(kind))}'
+        f',"previous":{quote(previous)},"reason":{_text(content["reason"])}'
         f',"sequence":{_number(sequence)}'
-        f',"task":{"null" if may_lack_key else quote(str(task))}'
-        f',"to_status":{_status(to_status)},"worker":{_text(worker)}}}'
+        f',"task":{"null" if may_lack_key else quote(str(content["task"]))}'
+        f',"to_status":{_status(content["to_status"])},"worker":{_text(content["worker"])}}}'
     )
 
 

@@ -103,13 +103,13 @@ def encode(value: object, *, limit: int | None = None) -> str:
     is of 256 bytes or less, or ``value`` is a WholeDict. The size of what is far too long is that
     of what was looked at.
     """
+    plain = plain_text(value)
+    if plain is not None and (limit is None or len(plain) <= max(limit, _UNCUT_SIZE)):
+        return plain
     # A mark was cut when it was made.
     if limit is None or type(value) in (TaggedValue, WholeDict):
         return _dumps(to_json_value(value))
     limit = max(limit, _UNCUT_SIZE)
-    plain = plain_text(value)
-    if plain is not None and len(plain) <= limit:
-        return plain
     text = _dumps(to_json_value(value, limit=limit))
     if len(text) <= limit:
         return text
@@ -230,8 +230,9 @@ def plain_text(value: Any, *, is_sorted: bool = False, _depth: int = _PLAIN_DEPT
             if name is None or text is None:
                 return None
             parts[key] = f"{name}:{text}"
-        ordered = map(parts.__getitem__, sorted(parts)) if is_sorted else parts.values()
-        return f"{{{','.join(ordered)}}}"
+        if is_sorted and len(parts) > 1:
+            return f"{{{','.join(map(parts.__getitem__, sorted(parts)))}}}"
+        return f"{{{','.join(parts.values())}}}"
     if kind is int:
         return str(value) if -_PLAIN_INTEGER < value < _PLAIN_INTEGER else None
     if kind is float:

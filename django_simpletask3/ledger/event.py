@@ -92,7 +92,7 @@ class TaskEvent(models.Model):
 
     def expected_digest(self, previous: str) -> str:
         """The digest this event must have after the event with the digest ``previous``."""
-        return chained_digest(previous, **content_of(self))
+        return chained_digest(previous, content_of(self))
 
 
 def content_of(event: TaskEvent) -> dict[str, Any]:

@@ -87,13 +87,17 @@ class StatusField(_MigratesAs, models.IntegerField):  # type: ignore[type-arg]
         return name, path, args, kwargs
 
     def from_db_value(self, value: Any, *_: Any) -> Any:
-        return self.to_python(value)
+        return _STATUSES.get(value, value)
 
     def to_python(self, value: Any) -> Any:
         try:
             return None if value is None else Status(int(value))
         except ValueError:
             return super().to_python(value)
+
+
+#: By the numbers that are stored.
+_STATUSES = {int(status): status for status in Status}
 
 
 @StatusField.register_lookup

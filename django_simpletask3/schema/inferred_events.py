@@ -130,5 +130,5 @@ def _build_event(
     event.to_status = before.after(event).status
     # The columns of a historical model are the texts that are stored.
     content = {**content_of(event), "data": decode(event.data)}
-    event.digest = chained_digest(before.digest, **content)
+    event.digest = chained_digest(before.digest, content)
     return event

@@ -284,16 +284,22 @@ def build_event(model: type[models.Model], **columns: Any) -> TaskEvent:
     event_model: Any = event_model_of(model)
     if not may_skip_init(event_model):
         return cast("TaskEvent", event_model(**columns))
-    for name, default in _other_defaults(event_model, *columns):
-        columns[name] = default()
-    return cast("TaskEvent", build_without_init(event_model, columns))
+    constants, factories = _defaults_of(event_model)
+    for name, default in factories:
+        if name not in columns:
+            columns[name] = default()
+    return cast("TaskEvent", build_without_init(event_model, {**constants, **columns}))
 
 
-@lru_cache(maxsize=10_000)
-def _other_defaults(event_model: Any, *names: str) -> list[tuple[str, Callable[[], Any]]]:
-    """The defaults of the columns that the database does not generate, but for ``names``."""
+@lru_cache(maxsize=1000)
+def _defaults_of(event_model: Any) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
+    """What columns are that are not given: those that are always the same, and the functions."""
     fields = [field for field in event_model._meta.concrete_fields if not field.generated]
-    return [(field.attname, field.get_default) for field in fields if field.attname not in names]
+    constant = [field for field in fields if has_constant_default(field)]
+    return (
+        {field.attname: field.get_default() for field in constant},
+        [(field.attname, field.get_default) for field in fields if field not in constant],
+    )
 
 
 @lru_cache(maxsize=10_000)

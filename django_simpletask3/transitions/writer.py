@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -193,13 +192,15 @@ def _plan_unread(
     transition: Transition, row: Mapping[str, Any], root: type[TaskRow], now: datetime
 ) -> Change | None:
     """The change of ``row``, which need not be read; None if it must be, or may be refused."""
-    writes_root_only = all(has_column(root, name) for name in transition.values)
+    values = transition.values
+    writes_root_only = not values or all(has_column(root, name) for name in values)
     if not writes_root_only or has_no_events(row) or transition.mismatches(row):
         return None
-    with suppress(TransitionRefused):
+    try:
         change = transition.plan(row, now)
-        return change if change.columns else None
-    return None
+    except TransitionRefused:
+        return None
+    return change if change.columns else None
 
 
 def _apply_batch(

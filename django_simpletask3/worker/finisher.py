@@ -70,12 +70,12 @@ class Outcomes:
         self.pipeline.active_at = time.monotonic()
         # Also of runs that cannot be recorded: recovery decides when their leases end.
         self.leases.remove(ended)
-        for run in ended:
-            if run in failed:
-                _give_up(run)
-            else:
-                self._counters.count(run)
-                log_outcome(run)
+        recorded = [run for run in ended if run not in failed]
+        self._counters.count(recorded)
+        for run in recorded:
+            log_outcome(run)
+        for run in failed:
+            _give_up(run)
         if any(run.transition and run.transition.kind in _POSTPONED for run in ended):
             self._on_retry()
         return again

@@ -67,7 +67,7 @@ def canonical(previous: str, reported: dict[str, Any]) -> str:
 def test_a_seal_is_over_canonical_json(case: dict[str, Any]) -> None:
     reported = {**FIELDS, **case}
 
-    assert chained_digest("a" * 64, **reported) == digest_of(canonical("a" * 64, reported))
+    assert chained_digest("a" * 64, reported) == digest_of(canonical("a" * 64, reported))
 
 
 WORDS = some.text() | some.integers() | some.floats() | some.booleans() | some.none()
@@ -82,7 +82,7 @@ DATA = some.dictionaries(
 def test_the_data_of_any_event_are_in_canonical_json(data: dict[str, Any]) -> None:
     reported = {**FIELDS, "data": data}
 
-    assert chained_digest("a" * 64, **reported) == digest_of(canonical("a" * 64, reported))
+    assert chained_digest("a" * 64, reported) == digest_of(canonical("a" * 64, reported))
 
 
 @pytest.mark.parametrize("key", ERASABLE_KEYS)
@@ -94,8 +94,8 @@ def test_a_payload_and_its_mark_have_the_same_digest(key: str) -> None:
     assert "no" not in repr(erased)
     assert erased.keys() == data.keys() - {SALT_KEY}
     assert erase_payload(erased) == erased
-    assert chained_digest("a", **{**FIELDS, "data": erased}) == chained_digest(
-        "a", **{**FIELDS, "data": data}
+    assert chained_digest("a", {**FIELDS, "data": erased}) == chained_digest(
+        "a", {**FIELDS, "data": data}
     )
 
 
@@ -115,8 +115,8 @@ def test_what_was_erased_cannot_be_guessed() -> None:
 def test_neither_a_payload_nor_its_salt_can_be_changed(change: dict[str, Any]) -> None:
     data = {"error": 123, SALT_KEY: ""}
 
-    assert chained_digest("a", **{**FIELDS, "data": change}) != chained_digest(
-        "a", **{**FIELDS, "data": data}
+    assert chained_digest("a", {**FIELDS, "data": change}) != chained_digest(
+        "a", {**FIELDS, "data": data}
     )
 
 

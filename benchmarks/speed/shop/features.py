@@ -43,7 +43,7 @@ def _without_digest() -> None:
     real = digests.chained_digest
     for module in list(sys.modules.values()):
         if _is_ours(module) and getattr(module, "chained_digest", None) is real:
-            module.chained_digest = lambda previous, **content: "0" * 64  # type: ignore[attr-defined]
+            module.chained_digest = lambda previous, content: "0" * 64  # type: ignore[attr-defined]
     digests.FirstDigests.at = lambda self, event_time: "0" * 64  # type: ignore[method-assign]
 
 

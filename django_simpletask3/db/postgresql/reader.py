@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -40,13 +40,14 @@ class RowReader(NamedTuple):
             cursor.adapters.register_loader("timestamptz", _timestamp_loader())
         return cursor
 
-    def values(self, row: Sequence[Any]) -> list[Any]:
-        """``row`` as Django reads it."""
-        values, connection = list(row), connections[self.using]
+    def values(self, rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+        """``rows`` as Django reads them."""
+        connection, read = connections[self.using], [list(row) for row in rows]
         for index, converters, column in self.converters:
             for convert in converters:
-                values[index] = convert(values[index], column, connection)
-        return values
+                for row in read:
+                    row[index] = convert(row[index], column, connection)
+        return read
 
 
 @cache

@@ -122,7 +122,7 @@ class PlainModel:
         rows = inserts.plain_rows(self._model, self._using, change.columns, event)
         plan = Plan(change.columns, event, rows)
         if is_template:
-            digests = FirstDigests(**content_of(change.event))
+            digests = FirstDigests(content_of(change.event))
             check_after = change.columns["check_at"] - now
             self._template = _Template(started, current, plan, digests, check_after)
         return plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import threading
+from collections.abc import Iterable
 
 from ...execution.run import Run
 from ...states import EVENTS, EventKind
@@ -24,20 +25,24 @@ class Counters:
         self._offset = slot * SIZE
         self._lock = threading.Lock()
 
-    def count(self, run: Run) -> None:
-        """Count the outcome of ``run``."""
-        transition = run.last_transition
-        if transition is None or transition.kind is EventKind.RELEASE:
-            return  # its function was stopped, and has no outcome
-        column = _REJECTED
-        if transition.event is not None:
-            column = _COLUMN.get(transition.kind, _REJECTED)
+    def count(self, runs: Iterable[Run]) -> None:
+        """Count the outcomes of ``runs``."""
+        columns = [column for run in runs if (column := _column_of(run)) is not None]
         with self._lock:
             values = list(struct.unpack_from(_FORMAT, self._memory, self._offset))
-            values[column] += 1
+            for column in columns:
+                values[column] += 1
             struct.pack_into(_FORMAT, self._memory, self._offset, *values)
 
     def read(self) -> dict[str, int]:
         """The counts so far, by name."""
         values = struct.unpack_from(_FORMAT, self._memory, self._offset)
         return dict(zip(_NAMES, values, strict=True))
+
+
+def _column_of(run: Run) -> int | None:
+    """The counter of the outcome of ``run``; None if its function was stopped, and has none."""
+    transition = run.last_transition
+    if transition is None or transition.kind is EventKind.RELEASE:
+        return None
+    return _REJECTED if transition.event is None else _COLUMN.get(transition.kind, _REJECTED)
