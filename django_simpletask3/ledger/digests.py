@@ -28,8 +28,8 @@ SALT_KEY = "payload_salt"
 def chained_digest(previous: str, content: Mapping[str, Any]) -> str:
     """The digest of the event with this content after the one with the digest ``previous``.
 
-    ``content`` is as ``content_of`` returns it, and may hold more. The first event, and a ``block`` right after it, leave out the task's key: the database may not
-    have assigned it yet.
+    ``content`` is as ``content_of`` returns it, and may hold more. The first event, and a ``block``
+    right after it, leave out the task's key: the database may not have assigned it yet.
     """
     return digest_of(_covered_text(previous, content))
 

@@ -230,9 +230,9 @@ def plain_text(value: Any, *, is_sorted: bool = False, _depth: int = _PLAIN_DEPT
             if name is None or text is None:
                 return None
             parts[key] = f"{name}:{text}"
-        if is_sorted and len(parts) > 1:
-            return f"{{{','.join(map(parts.__getitem__, sorted(parts)))}}}"
-        return f"{{{','.join(parts.values())}}}"
+        is_reordered = is_sorted and len(parts) > 1
+        ordered = map(parts.__getitem__, sorted(parts)) if is_reordered else parts.values()
+        return f"{{{','.join(ordered)}}}"
     if kind is int:
         return str(value) if -_PLAIN_INTEGER < value < _PLAIN_INTEGER else None
     if kind is float:
