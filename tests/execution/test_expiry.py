@@ -137,7 +137,7 @@ def test_a_claimed_task_that_expires_in_the_inbox_is_not_begun(
     pass_time(HOUR)
     perform.perform(run)
     assert finish.finish([run]) == []
-    counters.count(run)
+    counters.count([run])
 
     assert begun == []
     assert status_of(task) is Status.CANCELED
