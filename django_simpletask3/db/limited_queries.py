@@ -31,9 +31,9 @@ _VALUE_COUNT = (
 def first_rows(using: str, queries: Mapping[K, Any], limit: int) -> dict[K, list[tuple[Any, ...]]]:
     """The first ``limit`` rows of each query, by its key; one statement for every 450 queries.
 
-    The queries are ``values_list()`` querysets whose columns have the same types, or BoundQuery
-    objects. Each has a limit of its own, so that its index ends the search: Django's ``union()``
-    cannot do that on SQLite.
+    The queries are ``values_list()`` querysets whose columns have the same types, or BoundQuery or
+    FixedQuery objects. Each has a limit of its own, so that its index ends the search: Django's
+    ``union()`` cannot do that on SQLite.
     """
     rows_by_key: dict[K, list[tuple[Any, ...]]] = {}
     for batch in map(dict, batches(queries.items(), _MAX_QUERIES)):
@@ -88,7 +88,7 @@ def _compile_queries(using: str, queries: Mapping[K, Any], limit: int) -> dict[i
     compiled_queries: dict[int, _CompiledQuery] = {}
     for number, bound in enumerate(map(BoundQuery.of, queries.values())):
         if bound.query not in compiled_by_query:
-            compiled_by_query[bound.query] = _compile(using, bound.query[:limit])
+            compiled_by_query[bound.query] = _compile(using, bound.query, limit)
         if (compiled := compiled_by_query[bound.query]) is not None:
             compiler, sql, params = compiled
             compiled_queries[number] = _CompiledQuery(
@@ -97,8 +97,10 @@ def _compile_queries(using: str, queries: Mapping[K, Any], limit: int) -> dict[i
     return compiled_queries
 
 
-def _compile(using: str, query: Any) -> tuple[Any, str, Any] | None:
-    compiler = query.query.get_compiler(using=using)
+def _compile(using: str, query: Any, limit: int) -> tuple[Any, str, Any] | None:
+    if isinstance(query, FixedQuery):
+        return query.compile(using, limit)
+    compiler = query[:limit].query.get_compiler(using=using)
     try:
         return (compiler, *compiler.as_sql())
     except EmptyResultSet:
@@ -144,6 +146,25 @@ class Placeholder(Value):
     def as_sql(self, _compiler: Any, _connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
         # The object itself as the parameter: no value of the query can be mistaken for it.
         return "%s", [self]
+
+
+class FixedQuery:
+    """A queryset whose SQL is kept, because it is asked again and again.
+
+    Not for one that depends on a time, or on what else may change.
+    """
+
+    def __init__(self, query: Any) -> None:
+        self._query = query
+        #: For the session that asked last, and its limit: most often the same asks again.
+        self._last: tuple[Any, int, tuple[Any, str, Any] | None] = (None, 0, None)
+
+    def compile(self, using: str, limit: int) -> tuple[Any, str, Any] | None:
+        """The compiler, the SQL and its parameters; None if there cannot be rows."""
+        connection, last = connections[using], self._last
+        if last[0] is not connection or last[1] != limit:
+            last = self._last = (connection, limit, _compile(using, self._query, limit))
+        return last[2]
 
 
 @dataclass(frozen=True, slots=True)

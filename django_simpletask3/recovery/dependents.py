@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from django.db import transaction
 from django.db.models import Q
 
 from ..db.conflicts import repeat_on_conflict
-from ..db.limited_queries import first_rows
+from ..db.limited_queries import FixedQuery, first_rows
 from ..db.loading import pks_by_key
 from ..db.locks import begin_write
 from ..dependencies.cleanup import delete_unused
@@ -63,10 +63,15 @@ class DependentsJob:
 
 def _serve_in(using: str, seconds: float) -> int:
     """Serve in one database; if nothing is to be served, that is one query without a lock."""
+    found = first_rows(using, _queries_of_work(using), 1)
+    return serve(using, seconds=seconds) if any(found.values()) else 0
+
+
+@lru_cache(maxsize=100)
+def _queries_of_work(using: str) -> dict[str, FixedQuery]:
     to_serve = groups_of(using).filter(state=GroupState.TO_BE_SERVED)
     queries = {"links": links_to_count(using), "groups": to_serve}
-    found = first_rows(using, {name: rows.values_list("pk") for name, rows in queries.items()}, 1)
-    return serve(using, seconds=seconds) if any(found.values()) else 0
+    return {name: FixedQuery(rows.values_list("pk")) for name, rows in queries.items()}
 
 
 def delete_unused_groups(may_go_on: Callable[[], bool] = lambda: True) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db.models.functions import Coalesce
 
 from .. import control
+from ..conf.options import generation
 from ..db import clock
-from ..db.limited_queries import first_rows
+from ..db.limited_queries import FixedQuery, first_rows
 from ..ledger.task_row import has_expiry
 from ..limits import maintenance as limits
 from ..models.queryset import rows_of, waiting_by_check_at
@@ -80,14 +82,13 @@ def read_due_times(
 
     ``with_commands`` reads the operator commands in the same query.
     """
-    roots = list(roots)
-    queries: dict[_Key, Any] = dict(_row_queries(using, roots))
-    if queries:
+    roots = tuple(roots)
+    with_schedules = bool(roots) and has_schedules_table(using)
+    queries: dict[_Key, Any] = {
+        **_fixed_queries(using, roots, with_schedules, with_commands, generation())
+    }
+    if roots:
         queries.update(limits.due_queries(using))
-        if has_schedules_table(using):
-            queries[_SCHEDULES] = sum_of_marks(using)
-    if with_commands:
-        queries[None] = control.command_times(using)
     earliest: dict[Status | str | None, datetime] = {}
     waiting: dict[type[SimpleTask], datetime] = {}
     for key, rows in first_rows(using, queries, 1).items():
@@ -106,6 +107,23 @@ def read_due_times(
         schedules_mark=earliest.get(_SCHEDULES),
         waiting=waiting,
     )
+
+
+@lru_cache(maxsize=100)
+def _fixed_queries(
+    using: str,
+    roots: tuple[type[SimpleTask], ...],
+    with_schedules: bool,
+    with_commands: bool,
+    _generation: int,
+) -> dict[_Key, FixedQuery]:
+    """The queries of the tables, schedules and commands: an idle node asks them for ever."""
+    queries: dict[_Key, Any] = dict(_row_queries(using, roots))
+    if with_schedules:
+        queries[_SCHEDULES] = sum_of_marks(using)
+    if with_commands:
+        queries[None] = control.command_times(using)
+    return {key: FixedQuery(query) for key, query in queries.items()}
 
 
 def _names(key: _Key) -> Iterator[Status | str | None]:

@@ -12,5 +12,5 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django_simpletask3", "benchmarks.speed.shop.apps.ShopConfig"]
-DATABASES = {"default": database(os.environ["BENCH_DATABASE"])}
+DATABASES = {"default": database(os.environ["BENCH_DATABASE"]) | {"CONN_MAX_AGE": 600}}
 DJANGO_SIMPLETASK3_SIMQ_REDIS_URL = os.environ["BENCH_REDIS"]
