@@ -125,7 +125,10 @@ class Option(Generic[T]):
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
     def __get__(self, instance: object | None, owner: type) -> Option[T] | T:
-        return self if instance is None else self.value()
+        if instance is None:
+            return self
+        generation, value = self._cached  # as value() does: some are read several times per task
+        return cast("T", value) if generation == _generation else self.value()
 
 
 class Options:
