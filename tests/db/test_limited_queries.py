@@ -1,15 +1,17 @@
 """A query with blanks is compiled once and finds what each of its values would find."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connections, models
-from django.db.models import F, IntegerField
+from django.db.models import F, IntegerField, Value
 from django.test.utils import CaptureQueriesContext
 
 from django_simpletask3.db.limited_queries import (
     BoundQuery,
+    FixedQuery,
     Placeholder,
     capped_counts,
     capped_value_counts,
@@ -63,6 +65,41 @@ def test_each_value_finds_what_it_would_find_in_a_query_of_its_own() -> None:
 
     assert first_rows("default", queries, 9) == {0: [], 1: [(1,)], 2: [(2,), (2,)], 3: [(3,)]}
     assert capped_counts("default", queries, 9) == {0: 0, 1: 1, 2: 2, 3: 1}
+
+
+class Counted(Value):
+    """A value that counts how often it was compiled."""
+
+    times = 0
+
+    def as_sql(self, *args: Any) -> Any:
+        Counted.times += 1
+        return super().as_sql(*args)
+
+
+def test_a_fixed_query_is_compiled_again_for_another_session_or_limit_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Counted, "times", 0)
+    fixed = FixedQuery(invoices().filter(amount__gte=Counted(2)))
+    compiled = []
+
+    def read(limit: int) -> list[Any]:
+        rows = first_rows("default", {"fixed": fixed}, limit)["fixed"]
+        compiled.append(Counted.times)
+        return rows
+
+    def compile_in_thread() -> None:
+        fixed.compile("default", 2)
+        connections.close_all()
+
+    assert read(1) == []
+    Invoice.objects.bulk_enqueue({"amount": n} for n in (1, 2, 3))
+    assert read(1) == [(2,)]
+    assert read(2) == [(2,), (3,)]
+    with ThreadPoolExecutor() as threads:
+        threads.submit(compile_in_thread).result()
+    assert [*compiled, Counted.times] == [1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", EventKind)
