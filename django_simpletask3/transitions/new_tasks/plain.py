@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError, connections, router, transaction
@@ -116,11 +117,11 @@ def _insert_all(
         plan = plain.plan(tasks[0], clock.now(using))
         if SALT_KEY in (plan.event["data"] or ()):
             return False  # each task has a salt of its own
-        for task in tasks:
-            if task is not tasks[0]:
-                participants.check_new(task)
-            if plain.has_relations:
-                task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
+        checks = participants.checks_of_new(type(tasks[0]))
+        for task, check in product(tasks[1:], checks):  # the first was checked with its plan
+            check(task)
+        for task in tasks if plain.has_relations else ():
+            task._prepare_related_fields_for_save(operation_name="bulk_create")  # type: ignore[attr-defined]
         rows = list(map(vars, tasks))
         try:
             keys = plan.rows.insert_all(connection, rows, plan.columns, plan.event, batch_size)
@@ -134,8 +135,10 @@ def _insert_all(
 
 
 def _set_inserted(task: TaskRow, key: Any, using: str, plan: Plan) -> None:
-    vars(task).update(plan.columns)
-    task.pk, task._state.adding, task._state.db = key, False, using
+    attributes, state = vars(task), task._state
+    attributes.update(plan.columns)
+    attributes[task._meta.pk.attname] = key
+    state.adding, state.db = False, using
 
 
 @lru_cache(maxsize=1000)
