@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django_simpletask3 import control
 from django_simpletask3.db import clock
 from django_simpletask3.queue import get_queue
+from django_simpletask3.recovery import due_check
 from django_simpletask3.schedules.tables import Schedule, new_change_mark
 from django_simpletask3.states import EventKind
 from django_simpletask3.transitions.writer import apply
@@ -604,6 +605,7 @@ def test_an_error_with_operator_commands_delays_no_check_of_tasks(
     task = Invoice.objects.create()
     apply(task, EventKind.START, worker="w", values={"check_at": clock.after("default", -1)})
     monkeypatch.setattr(control, broken, fail)
+    due_check._fixed_queries.cache_clear()
 
     watch = LeaseMonitor(shared_schedule(), snapshot)
     moved = eventually(watch.check, timeout=10.0)
