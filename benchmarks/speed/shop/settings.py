@@ -1,5 +1,6 @@
-"""The Django project of the benchmarks: the package and one task model, everything else default.
+"""The Django project of the benchmarks: the package, and everything else default.
 
+Connections to the database are persistent, as in the projects of the peers.
 The environment is that of a contender: BENCH_DATABASE and BENCH_REDIS are URLs.
 """
 
